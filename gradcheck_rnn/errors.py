@@ -1,0 +1,44 @@
+"""The exception family: one root, so that a door can turn any user mistake into one line.
+
+Messages name the thing (cell, parameter, shape, file, line) and the way out.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DefinitionError",
+    "DimensionError",
+    "GradcheckError",
+    "MissingRule",
+    "NotationError",
+    "UnsupportedOperation",
+    "UsageError",
+]
+
+
+class GradcheckError(Exception):
+    """Root of every error this package raises for a user's mistake or an unsupported request."""
+
+
+class DefinitionError(GradcheckError):
+    """A cell or network definition is malformed: an unassigned state, an unused parameter."""
+
+
+class DimensionError(DefinitionError):
+    """Named dims or array shapes do not fit together; the message names operands and dims."""
+
+
+class UnsupportedOperation(DefinitionError):
+    """The definition uses an operation the language does not have."""
+
+
+class MissingRule(GradcheckError):
+    """A node of an expression has no rule in the family asked for; never answered with zero."""
+
+
+class NotationError(GradcheckError):
+    """A notation file names an unknown symbol or cannot be read."""
+
+
+class UsageError(GradcheckError):
+    """A request that cannot be met as asked: unknown cell, unwritable path, unknown option."""
