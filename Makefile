@@ -1,0 +1,60 @@
+# Every target works from a fresh clone with Python 3.11 or newer, make and a C++ compiler: it makes
+# .venv if it is missing and installs the package, editable, with the extras the target needs. A
+# stamp file remembers that, so a second run starts at once; a change of pyproject.toml redoes it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Workers of the test run; CI machines have two cores.
+WORKERS ?= 2
+HYPOTHESIS_PROFILE ?= ci
+
+.PHONY: help demo test lint format bench golden clean
+.DEFAULT_GOAL := help
+# Two installs into one environment at once would break it.
+.NOTPARALLEL:
+
+help:
+	@echo "make demo    derive, generate and verify an LSTM, then verify hand-written gradients"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff, mypy and the floors of the house"
+	@echo "make bench   the measured speeds"
+	@echo "make golden  rewrite the generated files that are committed"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras: .installed-core has none.
+$(VENV)/.installed-core: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-core
+	$(BIN)/python -m examples.demo
+
+test: $(VENV)/.installed-test
+	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-torch
+	$(BIN)/python -m benchmarks
+
+golden: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m golden --update-golden
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -1,0 +1,84 @@
+"""Write a file whole or not at all.
+
+A derivation or a kernel that is half-written looks like one that is finished, so nothing is ever
+written in place: the text goes to a temporary name in the same folder and is renamed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from gradcheck_rnn.errors import UsageError
+
+__all__ = ["write_text"]
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write `text` to `path` in one step; an existing file is replaced or left as it was.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where to write. The folder must exist; a symbolic link is followed.
+    text : str
+        The whole text, written as UTF-8 with its line ends unchanged.
+
+    Returns
+    -------
+    pathlib.Path
+        `path` as given.
+
+    Raises
+    ------
+    UsageError
+        When the path is a folder, its folder is missing, or the system refuses to write.
+    """
+    asked = Path(path)
+    target = Path(os.path.realpath(asked))
+    if target.is_dir():
+        raise UsageError(f"cannot write {asked}: it is a folder; give a file name")
+    if not target.parent.is_dir():
+        raise UsageError(f"cannot write {asked}: there is no folder {target.parent}; make it first")
+    if target.exists() and not target.is_file():
+        # A device or a pipe (/dev/stdout) has no content to protect and must not be renamed over.
+        return _write_through(asked, text)
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UsageError(f"cannot write {asked}: the file is write-protected")
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
+        )
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+        os.chmod(temporary, _mode(target))
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {asked}: {error.strerror or error}") from error
+    finally:
+        # Gone after a successful rename; anything left is ours and half-written.
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return asked
+
+
+def _write_through(path: Path, text: str) -> Path:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def _mode(target: Path) -> int:
+    """Permissions of the file replaced, or those a new file would get (mkstemp gives 0600)."""
+    if target.exists():
+        return target.stat().st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

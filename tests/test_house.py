@@ -1,0 +1,178 @@
+"""The habits of the house, as tests: floors, light doors, short documented modules."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gradcheck_rnn
+
+PACKAGE = Path(gradcheck_rnn.__file__).parent
+ROOT = PACKAGE.parent
+LIMIT = 450
+# Lines that are data, not code, may be longer; name them here with the reason.
+LONGER: dict[str, str] = {}
+
+# Printed by a fresh interpreter: which of the heavy packages, and which of our rooms, were loaded.
+PROBE = "import sys; print(*sorted(m for m in sys.modules))"
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Names of all modules a fresh interpreter holds after running `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{PROBE}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def heavy(names: set[str], *packages: str) -> set[str]:
+    return {name for name in names if name.split(".")[0] in packages}
+
+
+def rooms(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("gradcheck_rnn.")}
+
+
+# ---------------------------------------------------------------------------------------- floors
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    lint = Path(sys.executable).parent / "lint-imports"
+    if not lint.exists():
+        pytest.skip("import-linter is not installed: pip install 'gradcheck-rnn[test]'")
+    # `folder` first on the path, so that a changed copy of the package is what is looked at.
+    return subprocess.run(
+        [lint, "--no-cache", "--config", str(folder / "pyproject.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+    )
+
+
+def test_floors_hold() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("room", "line", "names"),
+    [
+        ("language", "from gradcheck_rnn import calculus", "language is not allowed to import"),
+        ("codegen", "import gradcheck_rnn.verify", "codegen is not allowed to import"),
+        ("cells", "import gradcheck_rnn.calculus", "cells is not allowed to import"),
+        ("errors", "import gradcheck_rnn.api", "errors is not allowed to import"),
+    ],
+)
+def test_a_planted_import_upstairs_is_caught(
+    tmp_path: Path, room: str, line: str, names: str
+) -> None:
+    shutil.copytree(
+        PACKAGE, tmp_path / "gradcheck_rnn", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    imported = line.split()[-1].removeprefix("gradcheck_rnn.")
+    for needed in (room, imported):
+        path = tmp_path / "gradcheck_rnn" / needed
+        if not (path / "__init__.py").is_file() and not path.with_suffix(".py").is_file():
+            pytest.skip(f"there is no {needed} yet")
+    file = tmp_path / "gradcheck_rnn" / room / "__init__.py"
+    if not file.is_file():
+        file = tmp_path / "gradcheck_rnn" / f"{room}.py"
+    file.write_text(f"{file.read_text()}\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"gradcheck_rnn.{names}" in done.stdout
+
+
+# ----------------------------------------------------------------------------------- light doors
+
+
+def test_importing_the_package_is_light() -> None:
+    names = loaded_after("import gradcheck_rnn")
+    assert not heavy(names, "numpy", "sympy", "scipy", "flint", "typer", "rich")
+    assert rooms(names) <= {"_version"}
+
+
+def test_importing_the_package_pulls_in_no_extra() -> None:
+    names = loaded_after("from gradcheck_rnn import *")
+    assert not heavy(
+        names, "typst", "matplotlib", "pytest", "hypothesis", "cupy", "dask", "torch", "safetensors"
+    )
+
+
+# --------------------------------------------------------------------------------------- modules
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_module_is_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LIMIT or module_name(path) in LONGER, f"{path} has {lines} lines"
+
+
+def undocumented(tree: ast.Module) -> Iterator[str]:
+    """Public functions and classes without a docstring (methods may speak by their name)."""
+    if not ast.get_docstring(tree):
+        yield "the module"
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+        if node.name.startswith("_") or "overload" in decorators:
+            continue
+        if any(".register" in name for name in decorators):
+            continue
+        if not ast.get_docstring(node):
+            yield node.name
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_public_things_have_docstrings(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if not text.strip() and path.name == "__init__.py":
+        pytest.fail(f"{path} says nothing about what lives in this room")
+    assert not list(undocumented(ast.parse(text)))
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_no_bare_assertion_and_no_swallowed_error(path: Path) -> None:
+    """Package code raises from errors.py; asserts vanish under -O and bare excepts hide bugs."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        where = f"{path}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"{where}: an assert in package code"
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), (
+            f"{where}: a bare except"
+        )
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            assert not (isinstance(raised, ast.Name) and raised.id == "AssertionError"), (
+                f"{where}: raise from gradcheck_rnn.errors"
+            )
+
+
+def test_the_checks_of_modules_can_fail() -> None:
+    tree = ast.parse("class A:\n    def f(self): ...\ndef g(): ...\ndef _h(): ...\n")
+    assert list(undocumented(tree)) == ["the module", "A", "g"]
