@@ -1,0 +1,318 @@
+"""`@cell`: one Python function in NumPy notation is the definition of a recurrent cell.
+
+Called with arrays it is one step of the forward pass (the oracle); called by the tracer it gives
+the equations. Nothing is reserved for the zoo.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DefinitionError, DimensionError
+from .dims import Dim, Shape, current_dims, parse_group
+from .values import ArrayValue
+
+__all__ = ["Cell", "Delays", "cell"]
+
+KINDS = ("input", "data", "state", "param", "fixed")
+
+
+class Delays(Mapping[int, Any]):
+    """A state read at several lags: ``h[1]`` is h_{t−1}, ``h[3]`` is h_{t−3}."""
+
+    def __init__(self, name: str, values: Mapping[int, Any]) -> None:
+        self._name, self._values = name, dict(values)
+
+    def __getitem__(self, lag: int) -> Any:
+        try:
+            return self._values[lag]
+        except (KeyError, TypeError):
+            raise DefinitionError(
+                f"state {self._name!r} is declared with lags {tuple(self._values)}, not {lag}"
+            ) from None
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A declared cell.
+
+    Attributes
+    ----------
+    function : callable
+        The definition, called with the declared names as keywords.
+    shapes : mapping
+        Name → Shape of every declared name (the batch flag set for what differs by sequence).
+    kinds : mapping
+        Name → one of input, data, state, param, fixed.
+    lags : mapping
+        State → the lags at which it is read.
+    outputs : tuple of str
+        What a step hands out, in order; states unless declared otherwise.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    shapes: Mapping[str, Shape]
+    kinds: Mapping[str, str]
+    lags: Mapping[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    what: str = ""
+    source: str = ""
+
+    def of_kind(self, *kinds: str) -> tuple[str, ...]:
+        return tuple(n for n, k in self.kinds.items() if k in kinds)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return self.of_kind("state")
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        return self.of_kind("param")
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of all dims in order of first mention."""
+        seen: dict[str, None] = {}
+        for shape in self.shapes.values():
+            seen.update(dict.fromkeys((*shape.rows.names, *shape.cols.names)))
+        return tuple(seen)
+
+    @property
+    def place(self) -> str:
+        """File and line of the definition."""
+        code = inspect.unwrap(self.function).__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def collect(self, returned: Any) -> dict[str, Any]:
+        """Bring what the definition returned to name → value; raises if a state is missing."""
+        wanted = tuple(dict.fromkeys((*self.states, *self.outputs)))
+        if isinstance(returned, Mapping):
+            out = dict(returned)
+        elif isinstance(returned, tuple):
+            if len(returned) != len(wanted):
+                raise DefinitionError(
+                    f"cell {self.name!r} ({self.place}) returns {len(returned)} values; expected "
+                    f"{len(wanted)}: {', '.join(wanted)}"
+                )
+            out = dict(zip(wanted, returned, strict=True))
+        elif returned is None:
+            out = {}
+        else:
+            out = {wanted[0]: returned} if len(wanted) == 1 else {}
+            if not out:
+                raise DefinitionError(
+                    f"cell {self.name!r} ({self.place}) returns one value; expected "
+                    f"{', '.join(wanted)} as a tuple or a dict"
+                )
+        for missing in (n for n in wanted if n not in out):
+            what = "state" if missing in self.states else "output"
+            raise DefinitionError(
+                f"cell {self.name!r} ({self.place}): {what} {missing!r} is never assigned; "
+                f"return it, as in return {{{missing!r}: ...}}"
+            )
+        for extra in (n for n in out if n not in wanted):
+            raise DefinitionError(
+                f"cell {self.name!r} ({self.place}) returns {extra!r}, which is neither a state "
+                f"nor an output; declare it with outputs='{' '.join((*self.outputs, extra))}'"
+            )
+        return out
+
+    def step(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """One step of the forward pass on arrays in ``(…, n, B)``.
+
+        Parameters
+        ----------
+        values : mapping
+            Every declared name; a state read at several lags is a mapping lag → array.
+            Parameters of one dim are columns ``(n, 1)``.
+
+        Returns
+        -------
+        dict
+            The new states and the outputs by name.
+
+        Raises
+        ------
+        DimensionError
+            A missing name, or arrays that do not fit the declared dims (named).
+        """
+        arguments: dict[str, Any] = {}
+        sizes: dict[str, tuple[int, str]] = {}
+        for name, shape in self.shapes.items():
+            if name not in values:
+                raise DimensionError(
+                    f"cell {self.name!r}: no array for {self.kinds[name]} {name!r}"
+                )
+            given = values[name]
+            if name in self.lags and self.lags[name] != (1,):
+                for array in given.values():
+                    self._measure(name, shape, np.shape(array), sizes)
+                arguments[name] = Delays(name, {k: ArrayValue(v) for k, v in given.items()})
+            else:
+                self._measure(name, shape, np.shape(given), sizes)
+                arguments[name] = ArrayValue(given)
+        token = current_dims.set({n: s for n, (s, _) in sizes.items()})
+        try:
+            returned = self.collect(self.function(**arguments))
+        finally:
+            current_dims.reset(token)
+        return {
+            n: v.array if isinstance(v, ArrayValue) else np.asarray(v) for n, v in returned.items()
+        }
+
+    def _measure(
+        self, name: str, shape: Shape, actual: tuple[int, ...], sizes: dict[str, tuple[int, str]]
+    ) -> None:
+        if len(actual) < 2:
+            raise DimensionError(
+                f"cell {self.name!r}: {name!r} has array shape {actual}; inside a definition arrays "
+                f"are (…, n, B), parameters of one dim (n, 1)"
+            )
+        checks = [(shape.rows, actual[-2])]
+        if not shape.batch:
+            checks.append((shape.cols, actual[-1]))
+        for dim, size in checks:
+            self._match(name, shape, dim, size, actual, sizes)
+
+    def _match(
+        self,
+        name: str,
+        shape: Shape,
+        dim: Dim,
+        size: int,
+        actual: tuple[int, ...],
+        sizes: dict[str, tuple[int, str]],
+    ) -> None:
+        unknown = [n for n in dim.names if n not in sizes]
+        if len(unknown) == 1 and len(dim.names) == 1:
+            coefficient = dim.terms[0][1]
+            if (size - dim.const) % coefficient == 0:
+                sizes[unknown[0]] = ((size - dim.const) // coefficient, name)
+                return
+        elif unknown:
+            return  # a sum of dims is checked by the operands it meets
+        expected = dim.size({n: s for n, (s, _) in sizes.items()})
+        if expected != size:
+            first = (
+                sizes[dim.names[0]][1] if dim.names and dim.names[0] in sizes else "the definition"
+            )
+            raise DimensionError(
+                f"cell {self.name!r}: {name!r} is declared {shape} but its array has shape {actual}: "
+                f"{dim} is {expected} by {first!r}"
+            )
+
+    def __call__(self, **values: Any) -> dict[str, Any]:
+        """`step` with keywords."""
+        return self.step(values)
+
+    def __repr__(self) -> str:
+        return f"<cell {self.name}>"
+
+
+def cell(
+    function: Callable[..., Any] | None = None,
+    *,
+    inputs: str | Mapping[str, str] = "",
+    states: str | Mapping[str, str] = "",
+    params: str | Mapping[str, str] = "",
+    data: str | Mapping[str, str] = "",
+    fixed: str | Mapping[str, str] = "",
+    outputs: str = "",
+    lags: Mapping[str, tuple[int, ...]] | None = None,
+    name: str = "",
+    what: str = "",
+    source: str = "",
+) -> Any:
+    """Declare a cell.
+
+    Parameters
+    ----------
+    inputs, data : str
+        Per-step vectors, differentiated or not: ``"x: d"``. Scalars have an empty shape.
+    states : str
+        Recurrent states, ``"h c: p"``; the definition gets h_{t−1} as ``h``.
+    params, fixed : str
+        Parameters, trained or not: ``"W: p p; U: p d; b: p"``.
+    outputs : str
+        Names a step hands out, ``"h y"``; by default the states.
+    lags : mapping, optional
+        ``{"h": (1, 3)}``: the definition gets ``h[1]`` and ``h[3]``.
+    what, source : str
+        One line for the catalogue, and where the equations are from.
+
+    Returns
+    -------
+    Cell
+        The definition returns the new states and the outputs: a dict by name, or a tuple in the
+        order states, then outputs.
+
+    Raises
+    ------
+    DefinitionError
+        The function's arguments and the declared names differ, or a lag is not positive.
+    """
+
+    def declare(fn: Callable[..., Any]) -> Cell:
+        shapes: dict[str, Shape] = {}
+        kinds: dict[str, str] = {}
+        groups = {"input": inputs, "data": data, "state": states, "param": params, "fixed": fixed}
+        title = name or fn.__name__
+        for kind, spec in groups.items():
+            for key, shape in parse_group(spec).items():
+                if key in shapes:
+                    raise DefinitionError(
+                        f"cell {title!r}: {key!r} is both {kinds[key]} and {kind}"
+                    )
+                if kind in ("input", "data", "state"):
+                    if not shape.column:
+                        raise DefinitionError(
+                            f"cell {title!r}: {kind} {key!r} must be a vector, not {shape}"
+                        )
+                    shape = Shape(shape.rows, shape.cols, batch=True)
+                shapes[key], kinds[key] = shape, kind
+        order = tuple(inspect.signature(fn).parameters)
+        for missing in (n for n in order if n not in shapes):
+            raise DefinitionError(
+                f"cell {title!r}: argument {missing!r} is not declared; add it to inputs, states, "
+                "params, data or fixed with its dims"
+            )
+        for extra in (n for n in shapes if n not in order):
+            raise DefinitionError(
+                f"cell {title!r}: {kinds[extra]} {extra!r} is declared but not an argument of the function"
+            )
+        state_names = [n for n, k in kinds.items() if k == "state"]
+        read = {s: (1,) for s in state_names}
+        for state, wanted in (lags or {}).items():
+            if state not in read:
+                raise DefinitionError(f"cell {title!r}: lags name {state!r}, which is not a state")
+            if not wanted or any(not isinstance(k, int) or k < 1 for k in wanted):
+                raise DefinitionError(
+                    f"cell {title!r}: lags of {state!r} must be positive integers"
+                )
+            read[state] = tuple(sorted(set(wanted)))
+        if not state_names and not outputs:
+            raise DefinitionError(f"cell {title!r} has neither a state nor an output")
+        return Cell(
+            title,
+            fn,
+            shapes,
+            kinds,
+            read,
+            tuple(outputs.split()) or tuple(state_names),
+            what or (inspect.getdoc(fn) or "").split("\n")[0],
+            source,
+        )
+
+    return declare(function) if function is not None else declare

@@ -1,0 +1,152 @@
+"""Named dims: linear integer forms such as ``p``, ``4*p`` or ``p + q``.
+
+Shapes are compared by these forms, never by numbers, so that a wrong transpose is an error even
+when two dims happen to be equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from ..errors import DimensionError
+
+__all__ = ["ONE", "Dim", "Shape", "current_dims", "parse_dim", "parse_group", "parse_shape"]
+
+#: Sizes of the named dims while a definition runs on arrays; ``None`` while it is traced.
+current_dims: ContextVar[Mapping[str, int] | None] = ContextVar("current_dims", default=None)
+
+_TERM = re.compile(r"^(?:(\d+)\s*\*?\s*)?([A-Za-z]\w*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A linear form ``Σ coefficient·name + const`` with integer coefficients."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+    const: int = 0
+
+    @classmethod
+    def of(cls, terms: Mapping[str, int], const: int = 0) -> Dim:
+        return cls(tuple(sorted((n, c) for n, c in terms.items() if c)), const)
+
+    def __add__(self, other: Dim | int) -> Dim:
+        if isinstance(other, int):
+            return Dim(self.terms, self.const + other)
+        total = dict(self.terms)
+        for name, coefficient in other.terms:
+            total[name] = total.get(name, 0) + coefficient
+        return Dim.of(total, self.const + other.const)
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: int) -> Dim:
+        return Dim.of({n: c * factor for n, c in self.terms}, self.const * factor)
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: Dim | int) -> Dim:
+        return self + (other * -1)
+
+    def divided(self, parts: int) -> Dim:
+        """The dim of one of ``parts`` equal parts; raises DimensionError when it does not divide."""
+        if self.const % parts or any(c % parts for _, c in self.terms):
+            raise DimensionError(f"cannot split a vector of dim {self} into {parts} equal parts")
+        return Dim.of({n: c // parts for n, c in self.terms}, self.const // parts)
+
+    def size(self, sizes: Mapping[str, int]) -> int:
+        try:
+            return sum(c * sizes[n] for n, c in self.terms) + self.const
+        except KeyError as missing:
+            raise DimensionError(f"dim {missing.args[0]} has no size") from None
+
+    def rename(self, names: Mapping[str, Dim]) -> Dim:
+        out = Dim((), self.const)
+        for name, coefficient in self.terms:
+            out = out + names.get(name, Dim(((name, 1),))) * coefficient
+        return out
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(n for n, _ in self.terms)
+
+    @property
+    def lone(self) -> str | None:
+        """The name if this dim is one bare name, else None."""
+        return self.terms[0][0] if self.terms and self == Dim(((self.terms[0][0], 1),)) else None
+
+    def __str__(self) -> str:
+        parts = [n if c == 1 else f"{c}*{n}" for n, c in self.terms]
+        if self.const or not parts:
+            parts.append(str(self.const))
+        return " + ".join(parts)
+
+
+ONE = Dim((), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Rows, columns and whether the column axis carries the batch (then ``cols`` is 1)."""
+
+    rows: Dim
+    cols: Dim = ONE
+    batch: bool = False
+
+    @property
+    def scalar(self) -> bool:
+        return self.rows == ONE and self.cols == ONE
+
+    @property
+    def column(self) -> bool:
+        return self.cols == ONE
+
+    def rename(self, names: Mapping[str, Dim]) -> Shape:
+        return Shape(self.rows.rename(names), self.cols.rename(names), self.batch)
+
+    def __str__(self) -> str:
+        body = str(self.rows) if self.cols == ONE else f"{self.rows}, {self.cols}"
+        return f"({body})"
+
+
+def parse_dim(text: str) -> Dim:
+    """Parse ``"p"``, ``"4*p"``, ``"p+q"`` or ``"3"``; raises DimensionError on anything else."""
+    out = Dim()
+    for part in text.split("+"):
+        part = part.strip()
+        if part.isdigit():
+            out = out + int(part)
+        elif match := _TERM.match(part):
+            out = out + Dim.of({match[2]: int(match[1] or 1)})
+        else:
+            raise DimensionError(f"cannot read dim {text!r}: write names, integers, 4*p or p+q")
+    return out
+
+
+def parse_shape(text: str) -> Shape:
+    """Parse ``""`` (scalar), ``"p"`` (column) or ``"p d"`` (matrix) into a Shape without batch."""
+    parts = re.sub(r"\s*([*+])\s*", r"\1", text).split()
+    if len(parts) > 2:
+        raise DimensionError(f"shape {text!r} has {len(parts)} dims; at most two are possible")
+    dims = [parse_dim(part) for part in parts]
+    return Shape(*dims) if dims else Shape(ONE)
+
+
+def parse_group(spec: str | Mapping[str, str]) -> dict[str, Shape]:
+    """Parse ``"W_i W_f: p p; b: p"`` (or a mapping name → shape) into name → Shape, in order."""
+    if isinstance(spec, Mapping):
+        return {name: parse_shape(shape) for name, shape in spec.items()}
+    out: dict[str, Shape] = {}
+    for group in filter(None, (g.strip() for g in spec.split(";"))):
+        names, colon, shape = group.partition(":")
+        if not colon:
+            raise DimensionError(f"declaration {group!r} has no shape: write 'name: dims'")
+        for name in names.split():
+            if not name.isidentifier():
+                raise DimensionError(f"{name!r} in {group!r} is not a valid Python name")
+            if name in out:
+                raise DimensionError(f"{name!r} is declared twice in {spec!r}")
+            out[name] = parse_shape(shape)
+    return out

@@ -1,0 +1,470 @@
+"""Networks: a DAG of scans.
+
+A scan runs a cell along a time axis (or once, ``axis=None``), forwards or backwards, over named
+inputs. Stacks, bidirectional layers, encoder–decoders and readouts are compositions of scans;
+derivation and code generation know only scans. Every name in a network is global, so that the
+equations of all scans can be read side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import DefinitionError, DimensionError
+from .cell import Cell
+from .dims import Dim, Shape, parse_shape
+from .tracing import Equation, trace
+from .values import Expr, Symbol
+
+__all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of a network.
+
+    ``kind``: input, data, static, static_data, param, fixed (of the network itself), sequence
+    (made by a scan, one vector a step), final (a state's last value). ``axis`` is the time axis
+    of a sequence, None for what does not move.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    axis: str | None = None
+    scan: str | None = None
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a name in a scan's equations stands for (states and equations apart)."""
+
+    name: str
+    kind: str
+    shape: Shape
+    ref: Ref
+
+
+@dataclass(frozen=True)
+class Initial:
+    """The value of a state before the first step: ``lag`` 1 is the step just before it.
+
+    ``ref`` None means zero (then there is no gradient for it).
+    """
+
+    lag: int
+    ref: Ref | None
+
+
+@dataclass(frozen=True)
+class State:
+    """A recurrent state of a scan: the lags at which it is read, and its start, one per lag."""
+
+    name: str
+    shape: Shape
+    lags: tuple[int, ...]
+    initial: tuple[Initial, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan with all names global.
+
+    ``equations`` are in definition order; ``operands`` are the other names they read; ``outputs``
+    are the equations whose sequences the cell hands out; ``arguments`` maps the cell's own names
+    to the network's, so that the definition can be called.
+    """
+
+    name: str
+    cell: Cell
+    axis: str | None
+    reverse: bool
+    equations: tuple[Equation, ...]
+    operands: Mapping[str, Operand]
+    states: tuple[State, ...]
+    outputs: tuple[str, ...]
+    arguments: Mapping[str, str]
+    dims: Mapping[str, Dim]
+
+    def equation(self, name: str) -> Equation:
+        return next(e for e in self.equations if e.name == name)
+
+
+class ScanHandle:
+    """What `Network.scan` gives back: sequences as attributes, `final(state)` for last values."""
+
+    def __init__(self, network: Network, scan: Scan) -> None:
+        self._network, self._scan = network, scan
+
+    @property
+    def name(self) -> str:
+        return self._scan.name
+
+    def __getitem__(self, own: str) -> Ref:
+        scan = self._scan
+        name = scan.arguments.get(own, own)
+        known = [e.name for e in scan.equations]
+        if name not in known:
+            raise DefinitionError(
+                f"scan {scan.name!r} has no value {own!r}; it has {', '.join(known)}"
+            )
+        e = scan.equation(name)
+        kind = "sequence" if scan.axis else "once"
+        return Ref(name, kind, e.shape, scan.axis, scan.name)
+
+    def __getattr__(self, own: str) -> Ref:
+        if own.startswith("_"):
+            raise AttributeError(own)
+        return self[own]
+
+    def final(self, own: str) -> Ref:
+        """The state's value after the last step of the scan, as a vector."""
+        scan = self._scan
+        name = scan.arguments.get(own, own)
+        if name not in [s.name for s in scan.states]:
+            raise DefinitionError(f"scan {scan.name!r} has no state {own!r}")
+        e = scan.equation(name)
+        return Ref(f"{name}_final", "final", e.shape, None, scan.name)
+
+
+def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
+    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
+    shape = e.shape.rename(dims)
+    if e.op == "symbol":
+        s = e.symbol
+        name, kind, moving = names[s.name]
+        kind = s.kind if s.kind in ("equation", "state") else kind
+        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
+    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
+    return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
+
+
+#: How a scan reads each kind of reference: (kind of operand, moves with time).
+_READ = {
+    "input": ("input", True),
+    "data": ("data", True),
+    "sequence": ("sequence", True),
+    "once": ("static", False),
+    "final": ("static", False),
+    "static": ("static", False),
+    "static_data": ("static_data", False),
+    "param": ("param", False),
+    "fixed": ("fixed", False),
+}
+
+
+@dataclass
+class Network:
+    """A network under construction; every method adds to it and checks names and dims.
+
+    Attributes
+    ----------
+    inputs : dict
+        Name → Ref of what the caller supplies per sequence (inputs, data, initial states).
+    parameters : dict
+        Name → Ref of trained (``param``) and given (``fixed``) parameters.
+    scans : list of Scan
+        In an order in which each reads only earlier ones.
+    outputs : dict
+        Name → Ref of what a forward pass hands out.
+    loss_terms : list of Ref
+        Scalars whose sum over time and scans is the loss.
+    """
+
+    name: str
+    what: str = ""
+    source: str = ""
+    inputs: dict[str, Ref] = field(default_factory=dict)
+    parameters: dict[str, Ref] = field(default_factory=dict)
+    scans: list[Scan] = field(default_factory=list)
+    outputs: dict[str, Ref] = field(default_factory=dict)
+    loss_terms: list[Ref] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def input(self, name: str, shape: str, *, axis: str | None = "T", data: bool = False) -> Ref:
+        """Declare an input: a sequence along ``axis``, or one vector a sequence (``axis=None``)."""
+        kind = ("data" if data else "input") if axis else ("static_data" if data else "static")
+        parsed = parse_shape(shape)
+        return self._add_input(name, kind, replace(parsed, batch=True), axis)
+
+    def _add_input(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
+        if name in self.inputs:
+            known = self.inputs[name]
+            if (known.kind, known.shape, known.axis) != (kind, shape, axis):
+                raise DefinitionError(
+                    f"network {self.name!r}: {name!r} is already {known.kind} {known.shape}; give the "
+                    "scan a suffix or bind the argument explicitly"
+                )
+            return known
+        self._claim(name, "input")
+        self.inputs[name] = ref = Ref(name, kind, shape, axis)
+        return ref
+
+    def parameter(self, name: str, shape: str, *, fixed: bool = False) -> Ref:
+        """Declare a parameter, to be bound to arguments of several scans (tied) or to a start."""
+        return self._add_parameter(name, parse_shape(shape), "fixed" if fixed else "param")
+
+    def _add_parameter(self, name: str, shape: Shape, kind: str) -> Ref:
+        self._claim(name, kind)
+        self.parameters[name] = ref = Ref(name, kind, shape)
+        return ref
+
+    def _claim(self, name: str, what: str) -> None:
+        if name in self._names:
+            raise DefinitionError(
+                f"network {self.name!r}: the name {name!r} is already taken by a "
+                f"{self._names[name]}; give the scan a suffix"
+            )
+        self._names[name] = what
+
+    def scan(
+        self,
+        cell: Cell,
+        *,
+        name: str = "",
+        suffix: str = "",
+        axis: str | None = "T",
+        reverse: bool = False,
+        mask: Ref | None = None,
+        initial: Mapping[str, Ref | None | tuple[Ref | None, ...]] | None = None,
+        dims: Mapping[str, str] | None = None,
+        **bindings: Ref,
+    ) -> ScanHandle:
+        """Add a scan of ``cell``.
+
+        Parameters
+        ----------
+        suffix : str
+            Appended to every name the scan adds, so that two scans of one cell can coexist.
+        axis : str or None
+            The time axis; ``None`` runs the cell once, on vectors.
+        reverse : bool
+            Run from the last step to the first; h_{t−1} then means h_{t+1}.
+        mask : Ref, optional
+            A 0/1 data scalar per step; where it is 0 every state is held (see `masked`).
+        initial : mapping, optional
+            State → its start: a vector, a parameter (a trained start), ``None`` for zero, or a
+            tuple with one of these per lag. By default an input ``<state>0`` is added.
+        dims : mapping, optional
+            The cell's dims by the network's names; otherwise taken from what is bound.
+        **bindings : Ref
+            Arguments of the cell bound to values of the network; the others become inputs and
+            parameters of the network under their own names plus the suffix.
+
+        Raises
+        ------
+        DefinitionError
+            A name that is taken, an argument the cell does not have, a value on another time axis.
+        DimensionError
+            A bound value whose dims do not fit.
+        """
+        if mask is not None:
+            from .transforms import masked
+
+            cell = masked(cell)
+            bindings = {**bindings, "mask": mask}
+        traced = trace(cell)
+        title = name or cell.name + suffix
+        if any(s.name == title for s in self.scans):
+            raise DefinitionError(
+                f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
+            )
+        for stranger in (b for b in bindings if b not in cell.shapes or b in cell.states):
+            raise DefinitionError(
+                f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
+                f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
+            )
+        renamed = self._unify(title, cell, bindings, dims or {})
+        operands: dict[str, Operand] = {}
+        names: dict[str, tuple[str, str, bool]] = {}
+        arguments: dict[str, str] = {}
+        for own, kind in cell.kinds.items():
+            if kind == "state":
+                continue
+            ref = bindings.get(own)
+            if ref is None:
+                ref = self._default(own + suffix, kind, cell.shapes[own].rename(renamed), axis)
+            self._fits(title, own, kind, ref, axis)
+            read, moving = _READ[ref.kind]
+            if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
+                raise DefinitionError(
+                    f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} (not "
+                    f"differentiated) but {ref.name!r} is {ref.kind}; declare it an input or parameter"
+                )
+            operands[ref.name] = Operand(ref.name, read, ref.shape, ref)
+            names[own] = (ref.name, read, moving)
+            arguments[own] = ref.name
+        for e in traced.equations:
+            full = e.name + suffix
+            self._claim(full, "value of scan " + title)
+            names[e.name] = (full, "equation", axis is not None)
+            arguments[e.name] = full
+        equations = tuple(
+            Equation(
+                arguments[e.name],
+                _rename(e.rhs, names, renamed),
+                e.shape.rename(renamed),
+                e.named_by,
+            )
+            for e in traced.equations
+        )
+        states = tuple(
+            self._state(
+                title, cell, s, arguments[s], renamed, axis, (initial or {}).get(s, "input")
+            )
+            for s in cell.states
+        )
+        for stranger in (s for s in initial or {} if s not in cell.states):
+            raise DefinitionError(
+                f"scan {title!r}: initial names {stranger!r}, which is not a state"
+            )
+        added = Scan(
+            title, cell, axis, reverse, equations, operands, states,
+            tuple(arguments[o] for o in cell.outputs), arguments, renamed,
+        )  # fmt: skip
+        self.scans.append(added)
+        return ScanHandle(self, added)
+
+    def _state(
+        self,
+        title: str,
+        cell: Cell,
+        own: str,
+        full: str,
+        dims: Mapping[str, Dim],
+        axis: str | None,
+        start: Any,
+    ) -> State:
+        shape = cell.shapes[own].rename(dims)
+        lags = cell.lags[own]
+        if axis is None:
+            raise DefinitionError(
+                f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the state {own!r}"
+            )
+        depth = max(lags)
+        if isinstance(start, str):
+            refs: tuple[Ref | None, ...] = tuple(
+                self._add_input(f"{full}0" if depth == 1 else f"{full}0_{k}", "static", shape, None)
+                for k in range(1, depth + 1)
+            )
+        else:
+            refs = start if isinstance(start, tuple) else (start,)
+            if len(refs) != depth:
+                raise DefinitionError(
+                    f"scan {title!r}: state {own!r} reaches {depth} steps back and needs as many "
+                    f"initial values, most recent first; {len(refs)} given"
+                )
+        for ref in refs:
+            if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
+                raise DimensionError(
+                    f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit state {own!r} {shape}"
+                )
+        return State(full, shape, lags, tuple(Initial(k + 1, r) for k, r in enumerate(refs)))
+
+    def _default(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
+        if kind in ("param", "fixed"):
+            return self._add_parameter(name, shape, kind)
+        if axis is None:
+            kind = "static" if kind == "input" else "static_data"
+        return self._add_input(name, kind, shape, axis)
+
+    def _fits(self, title: str, own: str, kind: str, ref: Ref, axis: str | None) -> None:
+        if ref.axis is not None and ref.axis != axis:
+            raise DefinitionError(
+                f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a sequence "
+                f"along {ref.axis!r}; bind its final state instead"
+            )
+        if kind in ("param", "fixed") and ref.shape.batch:
+            raise DefinitionError(
+                f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
+                "sequence to sequence"
+            )
+
+    def _unify(
+        self, title: str, cell: Cell, bindings: Mapping[str, Ref], dims: Mapping[str, str]
+    ) -> dict[str, Dim]:
+        """The cell's dims in terms of the network's, from explicit names and bound values."""
+        from .dims import parse_dim
+
+        known: dict[str, Dim] = {n: parse_dim(d) for n, d in dims.items()}
+        for own, ref in bindings.items():
+            declared = cell.shapes[own]
+            for mine, theirs in ((declared.rows, ref.shape.rows), (declared.cols, ref.shape.cols)):
+                lone = mine.lone
+                if lone is not None and lone not in known:
+                    known[lone] = theirs
+                elif not mine.names and mine == theirs:
+                    continue
+                elif mine.names and all(n in known for n in mine.names):
+                    if mine.rename(known) != theirs:
+                        raise DimensionError(
+                            f"scan {title!r}: {own!r} of cell {cell.name!r} needs {mine.rename(known)} "
+                            f"but {ref.name!r} has {theirs}"
+                        )
+                elif mine != theirs:
+                    raise DimensionError(
+                        f"scan {title!r}: {own!r} of cell {cell.name!r} is declared {declared} but "
+                        f"{ref.name!r} is {ref.shape}; name the dims with dims={{...}}"
+                    )
+        return known
+
+    def output(self, *refs: Ref, **named: Ref) -> None:
+        """Hand out sequences, vectors or final states, under their own or a given name."""
+        for ref in refs:
+            named[ref.name] = ref
+        for n, ref in named.items():
+            if ref.kind not in ("sequence", "final", "once"):
+                raise DefinitionError(f"network {self.name!r}: output {n!r} is not made by a scan")
+            self.outputs[n] = ref
+
+    def loss(self, ref: Ref) -> None:
+        """Add a scalar (per step, or once) to the loss; a sequence is summed over time and batch."""
+        if not ref.shape.scalar or ref.kind not in ("sequence", "once"):
+            raise DefinitionError(
+                f"network {self.name!r}: the loss {ref.name!r} must be a scalar made by a scan, "
+                f"not {ref.kind} {ref.shape}"
+            )
+        self.loss_terms.append(ref)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """All dims in order of first mention."""
+        seen: dict[str, None] = {}
+        shapes = [r.shape for r in (*self.inputs.values(), *self.parameters.values())]
+        for scan in self.scans:
+            shapes += [e.shape for e in scan.equations]
+        for shape in shapes:
+            seen.update(dict.fromkeys((*shape.rows.names, *shape.cols.names)))
+        return tuple(seen)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The time axes in order of first use."""
+        return tuple(dict.fromkeys(s.axis for s in self.scans if s.axis))
+
+    def scan_named(self, name: str | None) -> Scan:
+        return next(s for s in self.scans if s.name == name)
+
+    def __repr__(self) -> str:
+        return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"
+
+
+def as_network(target: Cell | Network) -> Network:
+    """A cell as a network of one scan that hands out its outputs and its final states."""
+    if isinstance(target, Network):
+        return target
+    network = Network(target.name, target.what, target.source)
+    axis = "T" if target.states or target.of_kind("input", "data") else None
+    handle = network.scan(target, axis=axis)
+    scan = network.scans[0]
+    for o in target.outputs:
+        ref = handle[o]
+        if o == "loss" and ref.shape.scalar:
+            network.loss(ref)
+        else:
+            network.output(ref)
+    for state in scan.states:
+        network.output(handle.final(state.name))
+    return network

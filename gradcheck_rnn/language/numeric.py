@@ -1,0 +1,220 @@
+"""The primitives on arrays of any dtype: float32, float64, longdouble, complex, and objects.
+
+Vectors are ``(…, n, B)``: units on axis −2, batch on axis −1, leading axes are stacked
+perturbations. Complex input branches on the real part, so that the complex step sees the branch
+the real function takes. Objects (mpmath numbers, exact field elements, tracing scalars) use their
+own methods, then mpmath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedOperation
+
+__all__ = ["ELEMENTWISE", "frozen", "holding_frozen", "recording_frozen"]
+
+Array = np.ndarray[Any, Any]
+
+
+def _on_objects(name: str) -> Callable[[Array], Array]:
+    def one(value: Any) -> Any:
+        method = getattr(value, name, None)
+        if method is not None:
+            return method()
+        import mpmath
+
+        if name == "sigmoid":
+            return 1 / (1 + mpmath.exp(-value))
+        if name == "softplus":
+            return mpmath.log1p(mpmath.exp(-abs(value))) + (value if value > 0 else 0 * value)
+        if name == "relu":
+            return value if mpmath.re(value) > 0 else 0 * value
+        return getattr(mpmath, name)(value)
+
+    loop = np.frompyfunc(one, 1, 1)
+    return lambda x: np.asarray(loop(x), dtype=object)
+
+
+def _elementwise(name: str, fast: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    slow = _on_objects(name)
+
+    def function(x: Any) -> Array:
+        x = np.asarray(x)
+        if x.dtype == object:
+            return slow(x)
+        return fast(x if x.dtype.kind in "fc" else x.astype(float))
+
+    function.__name__ = name
+    return function
+
+
+def _away(x: Array) -> tuple[Array, Array]:
+    """Sign of the real part and exp(−|x|) (with the branch taken on the real part)."""
+    positive = x.real >= 0
+    return positive, np.exp(np.where(positive, -x, x))
+
+
+def _sigmoid(x: Array) -> Array:
+    positive, decay = _away(x)
+    return np.where(positive, 1, decay) / (1 + decay)
+
+
+def _softplus(x: Array) -> Array:
+    positive, decay = _away(x)
+    return np.where(positive, x, 0) + np.log1p(decay)
+
+
+def _relu(x: Array) -> Array:
+    return np.where(x.real > 0, x, 0)
+
+
+#: Elementwise functions of the language by name; each keeps the dtype of its input.
+ELEMENTWISE: dict[str, Callable[[Array], Array]] = {
+    "tanh": _elementwise("tanh", np.tanh),
+    "sigmoid": _elementwise("sigmoid", _sigmoid),
+    "relu": _elementwise("relu", _relu),
+    "softplus": _elementwise("softplus", _softplus),
+    "exp": _elementwise("exp", np.exp),
+    "log": _elementwise("log", np.log),
+    "sqrt": _elementwise("sqrt", np.sqrt),
+    "sin": _elementwise("sin", np.sin),
+    "cos": _elementwise("cos", np.cos),
+}
+
+
+def _object_binary(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Array]:
+    loop = np.frompyfunc(function, 2, 1)
+    return lambda a, b: np.asarray(loop(a, b), dtype=object)
+
+
+def _bit(a: Any, b: Any) -> Any:
+    decide = getattr(a - b, "positive_bit", None)
+    if decide is not None:
+        return decide()
+    return 1 if getattr(a, "real", a) > getattr(b, "real", b) else 0
+
+
+_greater_objects = _object_binary(_bit)
+
+
+def greater(a: Array, b: Array) -> Array:
+    """Indicator [a > b] as 0 and 1; on ties it is 0."""
+    if a.dtype == object or b.dtype == object:
+        return _greater_objects(a, b)
+    return (a.real > b.real).astype(np.result_type(a.real, b.real))
+
+
+def where(condition: Array, a: Array, b: Array) -> Array:
+    if condition.dtype == object:
+        return condition * a + (1 - condition) * b
+    return np.where(condition.real != 0, a, b)
+
+
+def maximum(a: Array, b: Array) -> Array:
+    """The larger entry; on ties the second, and so does its derivative."""
+    return where(greater(a, b), a, b)
+
+
+def absolute(x: Array) -> Array:
+    """|x|, branching on the real part; its derivative at 0 is taken as 0."""
+    return where(greater(x, np.zeros_like(x)), x, -x)
+
+
+def unit_sum(x: Array) -> Array:
+    return x.sum(axis=-2, keepdims=True)
+
+
+def dot(a: Array, b: Array) -> Array:
+    return unit_sum(a * b)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    return np.matmul(a, b)
+
+
+def _shifted(x: Array) -> Array:
+    return x if x.dtype == object else x - x.real.max(axis=-2, keepdims=True)
+
+
+def softmax(x: Array) -> Array:
+    weights = ELEMENTWISE["exp"](_shifted(x))
+    return weights / unit_sum(weights)
+
+
+def log_softmax(x: Array) -> Array:
+    shifted = _shifted(x)
+    return shifted - ELEMENTWISE["log"](unit_sum(ELEMENTWISE["exp"](shifted)))
+
+
+def cross_entropy(y: Array, target: Array) -> Array:
+    """−Σ target ⊙ log softmax(y) over units."""
+    return -dot(target, log_softmax(y))
+
+
+def concat(*parts: Array) -> Array:
+    """Stack along units; parameters without the batch or the stack axes are repeated."""
+    lead = np.broadcast_shapes(*(p.shape[:-2] for p in parts))
+    cols = max(p.shape[-1] for p in parts)
+    return np.concatenate([np.broadcast_to(p, (*lead, p.shape[-2], cols)) for p in parts], axis=-2)
+
+
+def transpose(x: Array) -> Array:
+    return np.swapaxes(x, -1, -2)
+
+
+class _Tape:
+    """Values of ``frozen`` expressions in the order in which a base run met them."""
+
+    def __init__(self) -> None:
+        self.values: list[Array] = []
+        self.recording = True
+        self.cursor = 0
+
+    def pass_value(self, x: Array) -> Array:
+        if self.recording:
+            self.values.append(np.array(x))
+            return x
+        if self.cursor >= len(self.values):
+            raise UnsupportedOperation(
+                "frozen: this run meets more frozen values than its base run"
+            )
+        value = self.values[self.cursor]
+        self.cursor += 1
+        return value
+
+
+_tape: ContextVar[_Tape | None] = ContextVar("frozen_tape", default=None)
+
+
+def frozen(x: Array) -> Array:
+    tape = _tape.get()
+    return x if tape is None else tape.pass_value(x)
+
+
+@contextmanager
+def recording_frozen() -> Iterator[_Tape]:
+    """Record every ``frozen`` value met inside the block; gives the tape to hold later runs by."""
+    tape = _Tape()
+    token = _tape.set(tape)
+    try:
+        yield tape
+    finally:
+        _tape.reset(token)
+        tape.recording = False
+
+
+@contextmanager
+def holding_frozen(tape: _Tape) -> Iterator[None]:
+    """Inside the block every ``frozen`` expression has the value it had in the base run."""
+    tape.cursor = 0
+    token = _tape.set(tape)
+    try:
+        yield
+    finally:
+        _tape.reset(token)

@@ -1,0 +1,242 @@
+"""The vocabulary of a cell definition beyond operators.
+
+Every function takes values of the cell (or plain arrays) and numbers. Unit operations act on the
+units of a vector, axis −2. Conventions at kinks: ``maximum(a, b)`` passes the derivative to ``b``
+on ties, so relu has derivative 0 at 0; ``abs`` has derivative 0 at 0; ``where`` never
+differentiates its condition.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..errors import DimensionError, UnsupportedOperation
+from . import numeric
+from .dims import Dim, Shape, parse_dim
+from .values import ArrayValue, Expr, dim_value, operate
+
+__all__ = [
+    "concat",
+    "cos",
+    "cross_entropy",
+    "dim",
+    "dot",
+    "elementwise",
+    "exp",
+    "eye",
+    "frozen",
+    "layer_norm",
+    "log",
+    "log_softmax",
+    "maximum",
+    "mean",
+    "minimum",
+    "name",
+    "relu",
+    "sigmoid",
+    "sin",
+    "softmax",
+    "softplus",
+    "split",
+    "sqrt",
+    "sum",
+    "tanh",
+    "where",
+]
+
+#: Names given with `name` during the current trace, by identity of the expression.
+given_names: ContextVar[dict[int, str] | None] = ContextVar("given_names", default=None)
+
+#: SymPy source text of elementwise functions made by users, by name.
+USER_FUNCTIONS: dict[str, str] = {}
+
+
+def tanh(x: Any) -> Any:
+    return operate("apply", x, function="tanh")
+
+
+def sigmoid(x: Any) -> Any:
+    """σ(x) = 1 / (1 + exp(−x))."""
+    return operate("apply", x, function="sigmoid")
+
+
+def relu(x: Any) -> Any:
+    return operate("apply", x, function="relu")
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x))."""
+    return operate("apply", x, function="softplus")
+
+
+def exp(x: Any) -> Any:
+    return operate("apply", x, function="exp")
+
+
+def log(x: Any) -> Any:
+    return operate("apply", x, function="log")
+
+
+def sqrt(x: Any) -> Any:
+    return operate("apply", x, function="sqrt")
+
+
+def sin(x: Any) -> Any:
+    return operate("apply", x, function="sin")
+
+
+def cos(x: Any) -> Any:
+    return operate("apply", x, function="cos")
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """Elementwise maximum; on ties the derivative goes to ``b``."""
+    return operate("maximum", a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """Elementwise minimum, −maximum(−a, −b)."""
+    return operate("neg", operate("maximum", operate("neg", a), operate("neg", b)))
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """``a`` where the condition (a comparison or a 0/1 data value) holds, else ``b``."""
+    return operate("where", condition, a, b)
+
+
+def sum(x: Any) -> Any:
+    """Sum over units, a scalar per sequence."""
+    return operate("sum", x)
+
+
+def mean(x: Any) -> Any:
+    """Mean over units, a scalar per sequence."""
+    return operate("mean", x)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Inner product over units, a scalar per sequence."""
+    return operate("dot", a, b)
+
+
+def softmax(x: Any) -> Any:
+    """Softmax over units."""
+    return operate("softmax", x)
+
+
+def log_softmax(x: Any) -> Any:
+    """log of the softmax over units."""
+    return operate("log_softmax", x)
+
+
+def cross_entropy(y: Any, target: Any) -> Any:
+    """−Σ target ⊙ log softmax(y) over units, a scalar per sequence."""
+    return operate("cross_entropy", y, target)
+
+
+def concat(*parts: Any) -> Any:
+    """Stack vectors (or matrices with equal columns) along units."""
+    return operate("concat", *parts)
+
+
+def frozen(x: Any) -> Any:
+    """The value of ``x`` with no derivative (a stopped gradient).
+
+    A gradient that passes ``frozen`` is by intent not the derivative of the loss as run; every
+    report says so.
+    """
+    return operate("frozen", x)
+
+
+def dim(text: str) -> Any:
+    """A named dim (``"p"``, ``"2*p"``) as slice bound: the size when the definition runs."""
+    return dim_value(parse_dim(text))
+
+
+def split(x: Any, *parts: int | str) -> tuple[Any, ...]:
+    """Cut a vector along units into ``split(x, 4)`` equal parts, or ``split(x, "p", "q")``."""
+    rows = x.shape.rows if isinstance(x, Expr) else x.shape[-2]
+    if len(parts) == 1 and isinstance(parts[0], int):
+        count = parts[0]
+        if isinstance(rows, Dim):
+            sizes: list[Any] = [rows.divided(count)] * count
+        elif rows % count:
+            raise DimensionError(f"cannot split {rows} units into {count} equal parts")
+        else:
+            sizes = [rows // count] * count
+    else:
+        sizes = [dim(str(p)) for p in parts]
+    out, start = [], Dim() if isinstance(rows, Dim) else 0
+    for size in sizes:
+        stop = start + size
+        out.append(operate("slice", x, start=start, stop=stop))
+        start = stop
+    if start != rows:
+        raise DimensionError(f"split into {', '.join(map(str, sizes))} does not cover dim {rows}")
+    return tuple(out)
+
+
+def eye(text: str) -> Any:
+    """The identity matrix of a named dim."""
+    size = dim(text)
+    if isinstance(size, Dim):
+        return Expr("eye", (), Shape(size, size), {"dim": size})
+    return ArrayValue(np.eye(size, dtype=int))
+
+
+def layer_norm(x: Any, gain: Any, bias: Any, epsilon: float = 1e-5) -> Any:
+    """gain ⊙ (x − mean x) / sqrt(mean (x − mean x)² + ε) + bias over units (Ba et al. 2016)."""
+    centred = name(x - mean(x), "centred")
+    scale = name(sqrt(mean(centred**2) + epsilon), "scale")
+    return gain * (centred / scale) + bias
+
+
+def name(x: Any, as_name: str) -> Any:
+    """Give a value a name in the equations (locals of the definition are named by themselves)."""
+    table = given_names.get()
+    if isinstance(x, Expr) and table is not None:
+        if not as_name.isidentifier():
+            raise UnsupportedOperation(f"{as_name!r} is not a valid name for a value")
+        table.setdefault(id(x), as_name)
+    return x
+
+
+def elementwise(function_name: str, expression: str) -> Any:
+    """Make an elementwise function from a SymPy scalar expression in ``x``.
+
+    Parameters
+    ----------
+    function_name : str
+        Its name in equations and generated code.
+    expression : str
+        Text SymPy can read, in the one variable ``x``: ``"x / (1 + abs(x))"``.
+
+    Returns
+    -------
+    callable
+        A function for use in definitions; it runs on arrays of every dtype of the language.
+
+    Raises
+    ------
+    UnsupportedOperation
+        The name is taken by another expression.
+    """
+    if not function_name.isidentifier():
+        raise UnsupportedOperation(f"{function_name!r} is not a valid function name")
+    taken = numeric.ELEMENTWISE.get(function_name)
+    if taken is not None and USER_FUNCTIONS.get(function_name) != expression:
+        raise UnsupportedOperation(f"an elementwise function {function_name!r} exists already")
+    if taken is None:
+        from .scalar_functions import array_function
+
+        numeric.ELEMENTWISE[function_name] = array_function(function_name, expression)
+        USER_FUNCTIONS[function_name] = expression
+
+    def function(x: Any) -> Any:
+        return operate("apply", x, function=function_name)
+
+    function.__name__ = function_name
+    return function

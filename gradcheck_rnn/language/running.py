@@ -1,0 +1,219 @@
+"""Run a network on arrays by calling its definitions step by step: the forward oracle.
+
+Nothing here is derived or generated. Arrays are ``(…, n, B)`` a step; a sequence has time first,
+``(T, …, n, B)``. `to_columns` and `to_rows` translate from and to the doors' ``(T, B, n)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DimensionError, UsageError
+from .network import Network, Ref, Scan
+
+__all__ = ["array_shape", "run", "sizes_of", "to_columns", "to_rows"]
+
+Array = np.ndarray[Any, Any]
+
+
+def array_shape(
+    ref: Ref, sizes: Mapping[str, int], *, batch: int, lengths: Mapping[str, int]
+) -> tuple[int, ...]:
+    """The array shape of a value at the doors: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``, …"""
+    rows, cols = ref.shape.rows.size(sizes), ref.shape.cols.size(sizes)
+    if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
+        lead = (lengths[ref.axis], batch) if ref.axis else (batch,)
+        return lead if ref.shape.scalar else (*lead, rows)
+    if ref.shape.scalar:
+        return ()
+    return (rows,) if ref.shape.column else (rows, cols)
+
+
+def to_columns(ref: Ref, array: Any) -> Array:
+    """From the doors' layout to ``(…, n, B)``."""
+    a = np.asarray(array)
+    if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
+        if ref.shape.scalar:
+            return a[..., None, :]
+        return np.swapaxes(a, -1, -2)
+    if ref.shape.scalar:
+        return a[..., None, None]
+    return a[..., None] if ref.shape.column else a
+
+
+def to_rows(ref: Ref, array: Any) -> Array:
+    """From ``(…, n, B)`` to the doors' layout."""
+    a = np.asarray(array)
+    if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
+        if ref.shape.scalar:
+            return a[..., 0, :]
+        return np.swapaxes(a, -1, -2)
+    if ref.shape.scalar:
+        return a[..., 0, 0]
+    return a[..., 0] if ref.shape.column else a
+
+
+def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes of the named dims from arrays in the doors' layout; raises naming what disagrees."""
+    sizes: dict[str, int] = {}
+    whose: dict[str, str] = {}
+    for ref in (*network.parameters.values(), *network.inputs.values()):
+        if ref.name not in values:
+            raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
+        actual = np.shape(values[ref.name])
+        dims = [] if ref.shape.scalar else [ref.shape.rows]
+        if not ref.shape.batch and not ref.shape.column:
+            dims.append(ref.shape.cols)
+        lead = (2 if ref.axis else 1) if ref.shape.batch else 0
+        if len(actual) != lead + len(dims):
+            wanted = ", ".join([*("TB"[2 - lead :] if lead == 1 else "TB"[:lead]), *map(str, dims)])
+            raise DimensionError(
+                f"network {network.name!r}: {ref.name!r} has shape {actual}, expected ({wanted})"
+            )
+        for dim, size in zip(dims, actual[lead:], strict=True):
+            lone = dim.lone
+            if lone is not None and lone not in sizes:
+                sizes[lone], whose[lone] = size, ref.name
+            elif all(n in sizes for n in dim.names) and dim.size(sizes) != size:
+                by = whose.get(dim.names[0], "") if dim.names else "the definition"
+                raise DimensionError(
+                    f"network {network.name!r}: {ref.name!r} has shape {actual} but dim {dim} is "
+                    f"{dim.size(sizes)} by {by!r}"
+                )
+    return sizes
+
+
+def _lengths(
+    network: Network, values: Mapping[str, Any], given: Mapping[str, int] | None
+) -> dict[str, int]:
+    lengths: dict[str, int] = dict(given or {})
+    for ref in network.inputs.values():
+        if ref.axis is not None:
+            steps = len(values[ref.name])
+            if lengths.setdefault(ref.axis, steps) != steps:
+                raise DimensionError(
+                    f"network {network.name!r}: {ref.name!r} has {steps} steps along {ref.axis!r}, "
+                    f"others have {lengths[ref.axis]}"
+                )
+    for axis in network.axes:
+        if axis not in lengths:
+            raise UsageError(
+                f"network {network.name!r}: nothing tells the number of steps along {axis!r}; give lengths"
+            )
+    return lengths
+
+
+def run(
+    network: Network,
+    values: Mapping[str, Any],
+    lengths: Mapping[str, int] | None = None,
+    *,
+    everything: bool = False,
+) -> dict[str, Any]:
+    """The forward pass by the definitions themselves.
+
+    Parameters
+    ----------
+    values : mapping
+        Every parameter and input in ``(…, n, B)``, sequences with time first. Stacked
+        perturbations broadcast.
+    lengths : mapping, optional
+        Steps along each time axis; needed for axes that no input runs along.
+    everything : bool
+        Also give all values of all scans, by name.
+
+    Returns
+    -------
+    dict
+        The outputs (sequences stacked along a leading time axis) and, if the network has one,
+        ``"loss"``: summed over time, scans and batch, with the stacked axes left.
+    """
+    steps = _lengths(network, values, lengths)
+    made: dict[str, Any] = dict(values)
+    for scan in network.scans:
+        made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1)))
+    out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
+    if network.loss_terms:
+        total: Any = 0
+        for ref in network.loss_terms:
+            term = made[ref.name]
+            for step in term if ref.axis else [term]:
+                total = total + step.sum(axis=(-2, -1))
+        out["loss"] = total
+    if everything:
+        out["everything"] = {n: _stack(v) for n, v in made.items()}
+    return out
+
+
+def _stack(value: Any) -> Any:
+    return np.stack(np.broadcast_arrays(*value)) if isinstance(value, list) else value
+
+
+def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """One scan: lists of per-step arrays by global name, and final states."""
+    own_of = scan.arguments
+    equations = {e.name for e in scan.equations}
+    past: dict[str, dict[int, Any]] = {}
+    for state in scan.states:
+        past[state.name] = {}
+        for start in state.initial:
+            past[state.name][start.lag] = _start(scan, state, start.ref, made)
+    lists: dict[str, list[Any]] = {n: [] for n in equations}
+    order = range(steps - 1, -1, -1) if scan.reverse else range(steps)
+    for t in order:
+        values: dict[str, Any] = {}
+        for own, kind in scan.cell.kinds.items():
+            if kind == "state":
+                line = past[own_of[own]]
+                lags = scan.cell.lags[own]
+                values[own] = line[1] if lags == (1,) else {k: line[k] for k in lags}
+            else:
+                operand = scan.operands[own_of[own]]
+                held = made[operand.name]
+                values[own] = held[t] if operand.ref.axis is not None else held
+        new = scan.cell.step(values)
+        for own, array in new.items():
+            lists[own_of[own]].append(array)
+        for state in scan.states:
+            own = next(o for o, n in own_of.items() if n == state.name)
+            line = past[state.name]
+            depth = max(state.lags)
+            past[state.name] = {1: new[own], **{k: line[k - 1] for k in range(2, depth + 1)}}
+    out: dict[str, Any] = {}
+    for n, sequence in lists.items():
+        if not sequence:
+            continue
+        if scan.axis is None:
+            out[n] = sequence[0]
+        else:
+            out[n] = sequence[::-1] if scan.reverse else sequence
+    for state in scan.states:
+        out[f"{state.name}_final"] = past[state.name][1]
+    return out
+
+
+def _start(scan: Scan, state: Any, ref: Ref | None, made: Mapping[str, Any]) -> Any:
+    if ref is not None:
+        return made[ref.name]
+    # Zero start: shaped by the state's rows and the batch of whatever the scan reads.
+    some = next(
+        (made[o.name] for o in scan.operands.values() if o.ref.shape.batch or o.ref.scan), None
+    )
+    first = some[0] if isinstance(some, list) or (some is not None and np.ndim(some) > 2) else some
+    batch = np.shape(first)[-1] if first is not None else 1
+    sizes = {
+        d: np.shape(made[o.name])[axis]
+        for o in scan.operands.values()
+        if not o.shape.batch
+        for axis, dim in ((-2, o.shape.rows), (-1, o.shape.cols))
+        if (d := dim.lone)
+    }
+    dtype = np.result_type(
+        *(np.asarray(made[o.name]).dtype for o in scan.operands.values() if not o.shape.batch)
+    )
+    return np.zeros(
+        (state.shape.rows.size(sizes), batch), dtype=dtype if dtype != object else object
+    )

@@ -1,0 +1,223 @@
+"""Shape rules of the primitives by named dims: what fits, what it gives, and what to say if not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import DimensionError, UnsupportedOperation
+from . import numeric
+from .dims import Dim, Shape
+from .values import Expr, describe, literal
+
+__all__ = ["build"]
+
+
+def build(op: str, args: tuple[Expr, ...], data: Mapping[str, Any]) -> Expr:
+    """A checked Expr for one primitive; scalars are broadcast explicitly."""
+    try:
+        rule = _RULES[op]
+    except KeyError:
+        raise UnsupportedOperation(f"{op} is not an operation of the language") from None
+    return rule(*args, **data)
+
+
+def _misfit(what: str, a: Expr, b: Expr) -> DimensionError:
+    return DimensionError(
+        f"{what}: {describe(a)} has shape {a.shape} but {describe(b)} has shape {b.shape}"
+    )
+
+
+def _broadcast(e: Expr, like: Shape) -> Expr:
+    shape = Shape(like.rows, like.cols, e.shape.batch)
+    return Expr("broadcast", (e,), shape)
+
+
+def _aligned(what: str, *args: Expr) -> tuple[tuple[Expr, ...], Shape]:
+    """Bring operands of an elementwise operation to one shape; only scalars are broadcast."""
+    full = next((a for a in args if not a.shape.scalar), args[0])
+    batch = any(a.shape.batch for a in args)
+    out = []
+    for a in args:
+        if (a.shape.rows, a.shape.cols) == (full.shape.rows, full.shape.cols):
+            out.append(a)
+        elif a.shape.scalar:
+            out.append(_broadcast(a, full.shape))
+        else:
+            raise _misfit(what, full, a)
+    if batch and not full.shape.column:
+        raise UnsupportedOperation(
+            f"{what}: {describe(full)} is a matrix and cannot be combined with a batch vector"
+        )
+    return tuple(out), Shape(full.shape.rows, full.shape.cols, batch)
+
+
+def _add(a: Expr, b: Expr) -> Expr:
+    args, shape = _aligned("+", a, b)
+    return Expr("add", args, shape)
+
+
+def _neg(a: Expr) -> Expr:
+    return Expr("neg", (a,), a.shape)
+
+
+def _mul(a: Expr, b: Expr) -> Expr:
+    if a.shape.scalar != b.shape.scalar:
+        s, x = (a, b) if a.shape.scalar else (b, a)
+        if s.shape.batch and not x.shape.column:
+            raise UnsupportedOperation(
+                f"*: {describe(x)} is a matrix and cannot be scaled by {describe(s)}, which "
+                "differs from sequence to sequence of the batch"
+            )
+        return Expr(
+            "scale", (s, x), Shape(x.shape.rows, x.shape.cols, a.shape.batch or b.shape.batch)
+        )
+    if a.shape.scalar and (a.op == "literal" or b.op == "literal"):
+        s, x = (a, b) if a.op == "literal" else (b, a)
+        return Expr("scale", (s, x), x.shape)
+    if (a.shape.rows, a.shape.cols) == (b.shape.cols, b.shape.rows) or a.shape.cols == b.shape.rows:
+        hint = " (write @ for a matrix product)"
+    else:
+        hint = ""
+    if (a.shape.rows, a.shape.cols) != (b.shape.rows, b.shape.cols):
+        problem = _misfit("*", a, b)
+        raise DimensionError(str(problem) + hint)
+    args, shape = _aligned("*", a, b)
+    return Expr("mul", args, shape)
+
+
+def _div(a: Expr, b: Expr) -> Expr:
+    args, shape = _aligned("/", a, b)
+    return Expr("div", args, shape)
+
+
+def _matmul(a: Expr, b: Expr) -> Expr:
+    if a.shape.cols != b.shape.rows:
+        raise _misfit("@", a, b)
+    if a.shape.batch:
+        raise UnsupportedOperation(
+            f"{describe(a)} @ {describe(b)} mixes sequences of the batch: the left factor must be "
+            "a parameter; write dot(a, b) for an inner product over units"
+        )
+    return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, b.shape.batch))
+
+
+def _pow(a: Expr, exponent: Any) -> Expr:
+    return Expr("pow", (a,), a.shape, {"exponent": literal(exponent).data["value"]})
+
+
+def _same(op: str) -> Callable[..., Expr]:
+    return lambda a: Expr(op, (a,), a.shape)
+
+
+def _transpose(a: Expr) -> Expr:
+    if a.shape.batch:
+        raise UnsupportedOperation(
+            f"{describe(a)}.T would mix sequences of the batch; write dot(a, b) for aᵀb"
+        )
+    return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows))
+
+
+def _apply(a: Expr, function: str) -> Expr:
+    if function not in numeric.ELEMENTWISE:
+        raise UnsupportedOperation(
+            f"unknown elementwise function {function!r}; make one with elementwise(name, expression)"
+        )
+    return Expr("apply", (a,), a.shape, {"function": function})
+
+
+def _two(op: str) -> Callable[..., Expr]:
+    def rule(a: Expr, b: Expr) -> Expr:
+        args, shape = _aligned(op, a, b)
+        return Expr(op, args, shape)
+
+    return rule
+
+
+def _where(condition: Expr, a: Expr, b: Expr) -> Expr:
+    args, shape = _aligned("where", condition, a, b)
+    return Expr("where", args, shape)
+
+
+def _column(op: str, a: Expr) -> None:
+    if not a.shape.column:
+        raise UnsupportedOperation(f"{op} acts on the units of a vector; {describe(a)} is a matrix")
+
+
+def _reduce(op: str) -> Callable[..., Expr]:
+    def rule(a: Expr) -> Expr:
+        _column(op, a)
+        return Expr(op, (a,), Shape(Dim((), 1), batch=a.shape.batch))
+
+    return rule
+
+
+def _mean(a: Expr) -> Expr:
+    total = _reduce("sum")(a)
+    return _div(total, Expr("size", (), Shape(Dim((), 1)), {"dim": a.shape.rows}))
+
+
+def _pair(op: str) -> Callable[..., Expr]:
+    def rule(a: Expr, b: Expr) -> Expr:
+        for e in (a, b):
+            _column(op, e)
+        if a.shape.rows != b.shape.rows:
+            raise _misfit(op, a, b)
+        return Expr(op, (a, b), Shape(Dim((), 1), batch=a.shape.batch or b.shape.batch))
+
+    return rule
+
+
+def _concat(*args: Expr) -> Expr:
+    batch = any(a.shape.batch for a in args)
+    rows = Dim()
+    for a in args:
+        if a.shape.cols != args[0].shape.cols:
+            raise _misfit("concat", args[0], a)
+        rows = rows + a.shape.rows
+    return Expr("concat", args, Shape(rows, args[0].shape.cols, batch))
+
+
+def _slice(a: Expr, start: Dim, stop: Dim) -> Expr:
+    size = stop - start
+    inside = a.shape.rows - stop
+    if any(d.const < 0 and not d.terms for d in (size, inside)) or any(
+        c < 0 for d in (size, inside) for _, c in d.terms
+    ):
+        raise DimensionError(f"slice [{start}:{stop}] does not lie in {describe(a)} of {a.shape}")
+    return Expr(
+        "slice", (a,), Shape(size, a.shape.cols, a.shape.batch), {"start": start, "stop": stop}
+    )
+
+
+def _units(op: str) -> Callable[..., Expr]:
+    def rule(a: Expr) -> Expr:
+        _column(op, a)
+        return Expr(op, (a,), a.shape)
+
+    return rule
+
+
+_RULES: dict[str, Callable[..., Expr]] = {
+    "add": _add,
+    "neg": _neg,
+    "mul": _mul,
+    "div": _div,
+    "matmul": _matmul,
+    "pow": _pow,
+    "abs": _same("abs"),
+    "frozen": _same("frozen"),
+    "transpose": _transpose,
+    "apply": _apply,
+    "maximum": _two("maximum"),
+    "greater": _two("greater"),
+    "where": _where,
+    "sum": _reduce("sum"),
+    "mean": _mean,
+    "dot": _pair("dot"),
+    "cross_entropy": _pair("cross_entropy"),
+    "concat": _concat,
+    "slice": _slice,
+    "softmax": _units("softmax"),
+    "log_softmax": _units("log_softmax"),
+}

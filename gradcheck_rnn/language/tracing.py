@@ -1,0 +1,288 @@
+"""From a definition to named equations.
+
+The definition is called once with symbols. Its locals at return give the intermediates their
+names (by object identity, captured while tracing only); `name` overrides. Then the expression
+graph is cut into equations, in the order in which the definition computed them:
+
+1. what has a name, is a state or an output;
+2. what is used twice (so that every right-hand side is a tree);
+3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DefinitionError, GradcheckError
+from .cell import Cell, Delays
+from .dims import Shape
+from .primitives import given_names
+from .values import Expr, Symbol
+
+__all__ = ["Equation", "TracedCell", "trace"]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """``name_t = rhs``: the right-hand side is a tree whose leaves are symbols and numbers."""
+
+    name: str
+    rhs: Expr
+    shape: Shape
+    named_by: str = "user"
+
+
+@dataclass(frozen=True)
+class TracedCell:
+    """A cell's equations in definition order, and which of them are its states and outputs."""
+
+    cell: Cell
+    equations: tuple[Equation, ...]
+    states: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+def _call_with_locals(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Call and also give the function's locals at return."""
+    captured: dict[str, Any] = {}
+    code = getattr(function, "__wrapped__", function).__code__
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            captured.clear()
+            captured.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return function(**arguments), captured
+    finally:
+        sys.setprofile(before)
+
+
+def _place(cell: Cell, problem: BaseException) -> str:
+    """File and line inside the user's file where the definition failed."""
+    file = cell.place.rsplit(":", 1)[0]
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename == file]
+    return f"{file}:{frames[-1].lineno}" if frames else cell.place
+
+
+def trace(cell: Cell) -> TracedCell:
+    """The equations of a cell.
+
+    Raises
+    ------
+    DefinitionError
+        A state is never assigned, a parameter or an input is never used, or an operation of the
+        definition is not in the language; the message names the place.
+    """
+    arguments: dict[str, Any] = {}
+    for n, kind in cell.kinds.items():
+        shape = cell.shapes[n]
+        if kind == "state":
+            steps = {
+                k: Expr("symbol", (), shape, {"symbol": Symbol(n, "state", k)})
+                for k in cell.lags[n]
+            }
+            arguments[n] = steps[1] if cell.lags[n] == (1,) else Delays(n, steps)
+        else:
+            lag = 0 if kind in ("input", "data") else None
+            arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
+    table: dict[int, str] = {}
+    token = given_names.set(table)
+    try:
+        returned, local = _call_with_locals(cell.function, arguments)
+        results = cell.collect(returned)
+    except GradcheckError as problem:
+        if cell.place in str(problem):
+            raise
+        raise type(problem)(
+            f"{_place(cell, problem)}: in cell {cell.name!r}: {problem}"
+        ) from problem
+    finally:
+        given_names.reset(token)
+    for n, value in results.items():
+        if not isinstance(value, Expr):
+            raise DefinitionError(
+                f"cell {cell.name!r} ({cell.place}): {n!r} is {type(value).__name__}, not a value "
+                "computed from the cell's arguments"
+            )
+        _check_result(cell, n, value)
+    return _Cutter(cell, results, table, local).cut()
+
+
+def _check_result(cell: Cell, n: str, value: Expr) -> None:
+    if n in cell.states:
+        declared = cell.shapes[n]
+        if (value.shape.rows, value.shape.cols) != (declared.rows, declared.cols):
+            raise DefinitionError(
+                f"cell {cell.name!r} ({cell.place}): state {n!r} is declared {declared} but the new "
+                f"value has shape {value.shape}"
+            )
+    if not value.shape.column:
+        raise DefinitionError(
+            f"cell {cell.name!r} ({cell.place}): {n!r} has shape {value.shape}; states and outputs are vectors"
+        )
+
+
+_PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
+_LIGHT = {"symbol", "literal", "size", "eye", "broadcast", "greater"}
+
+
+def _walk(root: Expr) -> Iterator[Expr]:
+    """Every node once, operands first."""
+    seen: set[int] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args))
+
+
+class _Cutter:
+    def __init__(
+        self,
+        cell: Cell,
+        results: Mapping[str, Expr],
+        given: Mapping[int, str],
+        local: Mapping[str, Any],
+    ) -> None:
+        self.cell = cell
+        self.results = results
+        self.nodes: dict[int, Expr] = {}
+        for result in results.values():
+            self.nodes.update((id(e), e) for e in _walk(result))
+        self.taken = set(cell.shapes) | set(results)
+        self.names: dict[int, str] = {}
+        self.auto: set[int] = set()
+        self.copies: dict[str, Expr] = {}
+        self._check_used()
+        self._name_results()
+        for identity, n in given.items():
+            self._name(identity, n)
+        for n, value in local.items():
+            if isinstance(value, Expr):
+                self._name(id(value), n)
+
+    def _check_used(self) -> None:
+        used = {e.symbol.name for e in self.nodes.values() if e.op == "symbol"}
+        for kind, word in (
+            ("param", "parameter"),
+            ("fixed", "fixed parameter"),
+            ("input", "input"),
+            ("data", "data"),
+        ):
+            for n in self.cell.of_kind(kind):
+                if n not in used:
+                    raise DefinitionError(
+                        f"cell {self.cell.name!r} ({self.cell.place}): {word} {n!r} is never used"
+                    )
+
+    def _name_results(self) -> None:
+        # States first: the adjoint of a state is the one people know by name.
+        order = [*self.cell.states, *(n for n in self.results if n not in self.cell.states)]
+        for n in order:
+            e = self.results[n]
+            if e.op in ("symbol", "literal", "broadcast") or id(e) in self.names:
+                self.copies[n] = e
+            else:
+                self.names[id(e)] = n
+
+    def _name(self, identity: int, wanted: str) -> None:
+        e = self.nodes.get(identity)
+        if e is None or e.op in _LIGHT or identity in self.names:
+            return
+        self.names[identity] = self._fresh(wanted)
+
+    def _fresh(self, wanted: str) -> str:
+        n, count = wanted, 1
+        while n in self.taken:
+            n, count = f"{wanted}_{count}", count + 1
+        self.taken.add(n)
+        return n
+
+    def _name_shared(self) -> None:
+        uses: dict[int, int] = {}
+        for e in self.nodes.values():
+            for a in e.args:
+                uses[id(a)] = uses.get(id(a), 0) + 1
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            if uses.get(id(e), 0) > 1 and e.op not in _LIGHT and id(e) not in self.names:
+                if self._constant(e):
+                    continue
+                self.names[id(e)] = self._fresh("v")
+                self.auto.add(id(e))
+
+    @staticmethod
+    def _constant(e: Expr) -> bool:
+        return all(n.op != "symbol" for n in _walk(e))
+
+    def _name_preactivations(self) -> None:
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            if e.op not in _PREACTIVATED:
+                continue
+            a = e.args[0]
+            if id(a) in self.names or self._simple(a):
+                continue
+            self.names[id(a)] = self._fresh(
+                "a_" + self._owner(e).removesuffix("_tilde").removeprefix("a_")
+            )
+            self.auto.add(id(a))
+
+    @staticmethod
+    def _simple(e: Expr) -> bool:
+        while e.op in ("neg", "broadcast", "transpose"):
+            e = e.args[0]
+        return e.op in _LIGHT
+
+    def _owner(self, e: Expr) -> str:
+        """Name of the equation whose right-hand side holds ``e``."""
+        if id(e) in self.names:
+            return self.names[id(e)]
+        for other in sorted(self.nodes.values(), key=lambda n: n.serial):
+            if any(a is e for a in other.args):
+                return self._owner(other)
+        return "v"
+
+    def cut(self) -> TracedCell:
+        self._name_shared()
+        self._name_preactivations()
+        rebuilt: dict[int, Expr] = {}
+        equations: list[Equation] = []
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            args = tuple(rebuilt[id(a)] for a in e.args)
+            fresh = _flat(Expr(e.op, args, e.shape, e.data)) if args else e
+            n = self.names.get(id(e))
+            if n is None:
+                rebuilt[id(e)] = fresh
+                continue
+            equations.append(Equation(n, fresh, e.shape, "auto" if id(e) in self.auto else "user"))
+            rebuilt[id(e)] = Expr("symbol", (), e.shape, {"symbol": Symbol(n, "equation", 0)})
+        for n, e in self.copies.items():
+            equations.append(Equation(n, rebuilt[id(e)], Shape(e.shape.rows, e.shape.cols, True)))
+        return TracedCell(
+            self.cell,
+            tuple(equations),
+            {s: s for s in self.cell.states},
+            {o: o for o in self.cell.outputs},
+        )
+
+
+def _flat(e: Expr) -> Expr:
+    """a + b + c as one sum of three, a * b * c as one product of three."""
+    if e.op not in ("add", "mul"):
+        return e
+    args: list[Expr] = []
+    for a in e.args:
+        args.extend(a.args if a.op == e.op else (a,))
+    return Expr(e.op, tuple(args), e.shape, e.data) if len(args) != len(e.args) else e

@@ -1,0 +1,365 @@
+"""Values a definition computes with: `Expr` while it is traced, `ArrayValue` while it runs.
+
+Both answer to the same operators, so a cell is written once. Every operator goes through
+`operate`, which is the only place where the two meet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..errors import DimensionError, UnsupportedOperation
+from . import numeric
+from .dims import ONE, Dim, Shape, current_dims
+
+__all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
+
+Number = int | float | Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A leaf: its name, what it is, and how many steps back it is read.
+
+    ``kind``: param, fixed (not trained), input, data (not differentiated), sequence (made by
+    another scan), static, static_data, state, equation, const. ``lag`` is ``None`` for what does
+    not move with time.
+    """
+
+    name: str
+    kind: str
+    lag: int | None = None
+
+
+class _Operators:
+    """The NumPy notation, shared by traced and running values."""
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+
+    def __add__(self, other: Any) -> Any:
+        return operate("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return operate("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return operate("add", self, operate("neg", other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return operate("add", other, operate("neg", self))
+
+    def __mul__(self, other: Any) -> Any:
+        return operate("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return operate("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return operate("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return operate("div", other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return operate("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return operate("matmul", other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        if not isinstance(exponent, numbers.Real) or isinstance(exponent, np.ndarray):
+            raise UnsupportedOperation(
+                "a power needs a number as exponent; write exp(b * log(a)) for a ** b"
+            )
+        return operate("pow", self, exponent=exponent)
+
+    def __rpow__(self, base: Any) -> Any:
+        raise UnsupportedOperation(
+            f"{base} ** x is not in the language; write exp(x * log({base}))"
+        )
+
+    def __neg__(self) -> Any:
+        return operate("neg", self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return operate("abs", self)
+
+    def __gt__(self, other: Any) -> Any:
+        return operate("greater", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return operate("greater", other, self)
+
+    def __ge__(self, other: Any) -> Any:
+        return operate("add", 1, operate("neg", operate("greater", other, self)))
+
+    def __le__(self, other: Any) -> Any:
+        return operate("add", 1, operate("neg", operate("greater", self, other)))
+
+    @property
+    def T(self) -> Any:
+        return operate("transpose", self)
+
+    def __bool__(self) -> bool:
+        raise UnsupportedOperation(
+            "a value of the cell was used as a Python truth value; write where(condition, a, b)"
+        )
+
+    def __iter__(self) -> Any:
+        raise UnsupportedOperation("a value of the cell cannot be looped over; use split(x, parts)")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise UnsupportedOperation(
+            "a value of the cell was passed to a NumPy function the language does not have"
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        handler = _UFUNCS.get(ufunc.__name__)
+        if handler is None or method != "__call__" or options:
+            raise UnsupportedOperation(f"np.{ufunc.__name__} is not an operation of the language")
+        return handler(*inputs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        handler = _FUNCTIONS.get(func.__name__)
+        if handler is None or kwargs:
+            raise UnsupportedOperation(
+                f"np.{func.__name__} is not an operation of the language (units are axis −2 here); "
+                "see gradcheck_rnn.language for sum, mean, dot, concat, where, softmax"
+            )
+        return handler(*args)
+
+
+_UFUNCS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: operate("add", a, b),
+    "subtract": lambda a, b: operate("add", a, operate("neg", b)),
+    "multiply": lambda a, b: operate("mul", a, b),
+    "divide": lambda a, b: operate("div", a, b),
+    "matmul": lambda a, b: operate("matmul", a, b),
+    "negative": lambda a: operate("neg", a),
+    "absolute": lambda a: operate("abs", a),
+    "square": lambda a: operate("pow", a, exponent=2),
+    "power": lambda a, n: a**n,
+    "maximum": lambda a, b: operate("maximum", a, b),
+    "minimum": lambda a, b: operate(
+        "neg", operate("maximum", operate("neg", a), operate("neg", b))
+    ),
+    "greater": lambda a, b: operate("greater", a, b),
+    "less": lambda a, b: operate("greater", b, a),
+    **{
+        name: (lambda a, _name=name: operate("apply", a, function=_name))
+        for name in ("tanh", "exp", "log", "sqrt", "sin", "cos")
+    },
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "where": lambda c, a, b: operate("where", c, a, b),
+    "concatenate": lambda parts: operate("concat", *parts),
+}
+
+
+class ArrayValue(_Operators):
+    """An array in ``(…, n, B)`` while a definition runs. Unit operations act on axis −2."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = np.asarray(array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def __getitem__(self, key: Any) -> ArrayValue:
+        start, stop = _slice_bounds(key, self.array.shape[-2])
+        return operate("slice", self, start=start, stop=stop)
+
+    def __repr__(self) -> str:
+        return f"ArrayValue({self.array!r})"
+
+
+_serial = itertools.count()
+
+
+@dataclass(eq=False, slots=True)
+class Expr(_Operators):
+    """A traced expression: an operation, its operands in order, its shape by named dims."""
+
+    op: str
+    args: tuple[Expr, ...]
+    shape: Shape
+    data: Mapping[str, Any] = field(default_factory=dict)
+    serial: int = field(default_factory=lambda: next(_serial))
+
+    @property
+    def symbol(self) -> Symbol:
+        return self.data["symbol"]  # type: ignore[no-any-return]
+
+    def __getitem__(self, key: Any) -> Any:
+        start, stop = _slice_bounds(key, self.shape.rows)
+        return operate("slice", self, start=start, stop=stop)
+
+    def __repr__(self) -> str:
+        return f"<{describe(self)} {self.shape}>"
+
+
+def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
+    if not isinstance(key, slice) or key.step is not None:
+        raise UnsupportedOperation("units are taken with a plain slice x[start:stop]")
+    start, stop = key.start or 0, rows if key.stop is None else key.stop
+    if isinstance(rows, Dim):
+        start = start if isinstance(start, Dim) else Dim((), start)
+        stop = stop if isinstance(stop, Dim) else Dim((), stop)
+        for bound in (start, stop):
+            if not bound.terms and bound.const < 0:
+                raise UnsupportedOperation("negative slice bounds are not supported; name the dim")
+    return start, stop
+
+
+def literal(value: Any) -> Expr:
+    """A number as a scalar leaf."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Fraction | int | float) and not isinstance(value, bool):
+        return Expr("literal", (), Shape(ONE), {"value": value})
+    raise UnsupportedOperation(
+        f"{type(value).__name__} in a cell definition: constants must be numbers, arrays must be "
+        "declared (params, fixed or data)"
+    )
+
+
+_INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
+
+
+def describe(e: Expr) -> str:
+    """The expression as the user wrote it, for messages."""
+    inner = [describe(a) for a in e.args]
+    if e.op == "symbol":
+        s = e.symbol
+        return f"{s.name}[t-{s.lag}]" if s.lag else s.name
+    if e.op == "literal":
+        return str(e.data["value"])
+    if e.op == "add":
+        text = inner[0]
+        for a, t in zip(e.args[1:], inner[1:], strict=True):
+            text += f" - {t[1:]}" if a.op == "neg" else f" + {t}"
+        return f"({text})"
+    if e.op in _INFIX:
+        return "(" + _INFIX[e.op].join(inner) + ")"
+    if e.op == "neg":
+        return f"-{inner[0]}"
+    if e.op == "pow":
+        return f"{inner[0]}**{e.data['exponent']}"
+    if e.op == "transpose":
+        return f"{inner[0]}.T"
+    if e.op == "broadcast":
+        return inner[0]
+    if e.op == "slice":
+        return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
+    if e.op in ("size", "eye"):
+        return f"{e.op}({e.data['dim']})"
+    head = e.data["function"] if e.op == "apply" else e.op
+    return f"{head}({', '.join(inner)})"
+
+
+def operate(op: str, *operands: Any, **data: Any) -> Any:
+    """Apply a primitive: build an Expr if an operand is traced, compute otherwise.
+
+    Raises
+    ------
+    DimensionError
+        Traced operands whose named dims do not fit, or arrays whose shapes do not.
+    UnsupportedOperation
+        An operand that is neither a value of the cell nor a number.
+    """
+    if any(isinstance(x, Expr) for x in operands):
+        from .shapes import build
+
+        return build(op, tuple(x if isinstance(x, Expr) else literal(x) for x in operands), data)
+    if not any(isinstance(x, ArrayValue) for x in operands):
+        if not operands:
+            raise UnsupportedOperation(f"{op} needs an operand")
+        return operate(op, ArrayValue(operands[0]), *operands[1:], **data).array
+    dtype = next(x.dtype for x in operands if isinstance(x, ArrayValue))
+    arrays = [x.array if isinstance(x, ArrayValue) else _plain(x, dtype) for x in operands]
+    try:
+        return ArrayValue(_RUN[op](*arrays, **data))
+    except ValueError as problem:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise DimensionError(f"{op} on arrays of shape {shapes}: {problem}") from None
+
+
+def _plain(x: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """A number in the dtype it meets (a float64 constant must not promote a float32 run)."""
+    if isinstance(x, np.ndarray) and x.ndim:
+        return x
+    if dtype.kind in "fcO":
+        return np.asarray(x, dtype=object) if dtype == object else np.asarray(x).astype(dtype)
+    return np.asarray(x)
+
+
+def _pow(x: Any, exponent: Number) -> Any:
+    return x ** (
+        float(exponent) if isinstance(exponent, Fraction) and x.dtype != object else exponent
+    )
+
+
+def _slice(x: Any, start: int, stop: int) -> Any:
+    if not 0 <= start <= stop <= x.shape[-2]:
+        raise ValueError(f"slice [{start}:{stop}] of {x.shape[-2]} units")
+    return x[..., start:stop, :]
+
+
+_RUN: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "neg": lambda a: -a,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "matmul": numeric.matmul,
+    "pow": _pow,
+    "abs": numeric.absolute,
+    "transpose": numeric.transpose,
+    "apply": lambda a, function: _function(function)(a),
+    "maximum": numeric.maximum,
+    "greater": numeric.greater,
+    "where": numeric.where,
+    "sum": numeric.unit_sum,
+    "mean": lambda a: numeric.unit_sum(a) / a.shape[-2],
+    "dot": numeric.dot,
+    "concat": numeric.concat,
+    "slice": _slice,
+    "softmax": numeric.softmax,
+    "log_softmax": numeric.log_softmax,
+    "cross_entropy": numeric.cross_entropy,
+    "frozen": numeric.frozen,
+}
+
+
+def _function(name: str) -> Callable[[Any], Any]:
+    try:
+        return numeric.ELEMENTWISE[name]
+    except KeyError:
+        raise UnsupportedOperation(
+            f"unknown elementwise function {name!r}; make one with elementwise(name, expression)"
+        ) from None
+
+
+def dim_value(dim: Dim) -> Any:
+    """The dim itself while tracing, its size while a definition runs on arrays."""
+    sizes = current_dims.get()
+    return dim if sizes is None else dim.size(sizes)
