@@ -1,0 +1,31 @@
+"""Numerical oracle: derivatives of a function from its values alone, each with its own error.
+
+Nothing here knows where a gradient under test came from; only NumPy is imported.
+"""
+
+from __future__ import annotations
+
+from .complex_step import ComplexStep, complex_step
+from .differences import Estimate, Ladder, differentiate
+from .directions import draw_direction, slip_probability
+from .kinks import Kink, find_kink
+from .lines import Lines
+from .noise import Noise, ecnoise, measure_noise
+from .precise import differentiate_precise
+
+__all__ = [
+    "ComplexStep",
+    "Estimate",
+    "Kink",
+    "Ladder",
+    "Lines",
+    "Noise",
+    "complex_step",
+    "differentiate",
+    "differentiate_precise",
+    "draw_direction",
+    "ecnoise",
+    "find_kink",
+    "measure_noise",
+    "slip_probability",
+]

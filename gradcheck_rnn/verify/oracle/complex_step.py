@@ -1,0 +1,164 @@
+"""The complex step: Im f(x + ih)/h has no cancellation, provided that f is analytic.
+
+That is checked, not assumed (Squire & Trapp 1998 give the formula, Martins et al. 2003 the traps):
+an array that watches the operations applied to it records those that are not analytic, a warning
+about a discarded imaginary part refuses the step, the real part must equal f(x), and the result
+must lie within the error of a central difference.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .differences import Estimate
+from .noise import Noise
+
+__all__ = ["ComplexStep", "WatchedArray", "complex_step", "operations_not_analytic"]
+
+_NOT_ANALYTIC_UFUNCS = {"absolute", "conjugate", "sign", "hypot", "arctan2", "fmod", "floor"}
+_NOT_ANALYTIC_FUNCTIONS = {"vdot", "angle", "real", "imag", "real_if_close", "norm", "vecdot"}
+
+
+class WatchedArray(np.ndarray):
+    """A complex array that notes operations that are not complex differentiable.
+
+    It sees ufuncs, NumPy functions and the attributes `.real` and `.imag`; code that calls
+    `np.asarray` leaves its sight, and is then held by the other checks alone.
+    """
+
+    seen: set[str]
+
+    def __array_finalize__(self, obj: Any) -> None:
+        self.seen = getattr(obj, "seen", None) or set()
+        if isinstance(obj, WatchedArray):
+            self.seen = obj.seen
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        seen = next(
+            x.seen for x in (*inputs, *kwargs.get("out", ())) if isinstance(x, WatchedArray)
+        )
+        if ufunc.__name__ in _NOT_ANALYTIC_UFUNCS and any(np.iscomplexobj(x) for x in inputs):
+            seen.add(ufunc.__name__)
+        plain = [_plain(x) for x in inputs]
+        out = kwargs.get("out")
+        if out is not None:
+            kwargs["out"] = tuple(_plain(x) for x in out)
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if out is not None:
+            return out[0] if len(out) == 1 else out
+        return _rewatch(result, seen)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ in _NOT_ANALYTIC_FUNCTIONS:
+            self.seen.add(func.__name__)
+        return super().__array_function__(func, types, args, kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("real", "imag"):
+            object.__getattribute__(self, "seen").add(name)
+            return getattr(_plain(self), name)
+        return super().__getattribute__(name)
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, WatchedArray) else x
+
+
+def _rewatch(result: Any, seen: set[str]) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_rewatch(r, seen) for r in result)
+    if isinstance(result, np.ndarray | np.generic) and np.iscomplexobj(result):
+        watched = np.asarray(result).view(WatchedArray)
+        watched.seen = seen
+        return watched
+    return result
+
+
+def operations_not_analytic(
+    evaluate: Callable[[Sequence[NDArray[Any]]], Any], leaves: list[NDArray[Any]]
+) -> set[str]:
+    """Names of the operations in `evaluate` that are not analytic, as far as can be watched."""
+    seen: set[str] = set()
+    watched = []
+    for leaf in leaves:
+        array = leaf.astype(np.complex128).view(WatchedArray)
+        array.seen = seen
+        watched.append(array)
+    evaluate(watched)
+    return seen
+
+
+@dataclass(frozen=True)
+class ComplexStep:
+    """Derivative by the complex step, or the reason why there is none.
+
+    `estimate` is None where the step is refused; `reason` then says why in one phrase.
+    """
+
+    estimate: Estimate | None
+    reason: str = ""
+
+
+def complex_step(
+    phi: Callable[[complex], Any],
+    centre: float,
+    noise: Noise,
+    reference: Estimate,
+    *,
+    scale: float = 1.0,
+    step: float | None = None,
+) -> ComplexStep:
+    """Derivative of phi at 0 from one complex evaluation, checked against a real estimate.
+
+    Parameters
+    ----------
+    phi
+        Function of a complex number; it must return a complex scalar.
+    centre
+        phi(0) from a real evaluation.
+    noise
+        Measured noise of phi.
+    reference
+        Central-difference estimate of the same derivative; the complex one must agree with it.
+    scale
+        Size of the argument; the step is 2^-80 of it, so that its square is lost in the real part.
+
+    Returns
+    -------
+    The step's roundoff is taken as 64 units of the value plus the noise's share of the argument:
+    there is no subtraction, so that relative errors stay those of the forward evaluation.
+    """
+    h = step if step is not None else scale * 2.0**-80
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        try:
+            raw = phi(1j * h)
+        except np.exceptions.ComplexWarning:
+            return ComplexStep(None, "it discards imaginary parts")
+        except Exception as raised:  # the user's code need not support complex numbers at all
+            return ComplexStep(None, f"it does not take complex input ({type(raised).__name__})")
+    array = np.asarray(raw)
+    if array.size != 1 or array.dtype.kind != "c":
+        return ComplexStep(None, "its value is not complex for complex input")
+    value = complex(array.reshape(()))
+    if not (np.isfinite(value.real) and np.isfinite(value.imag)):
+        return ComplexStep(None, "its value is not finite for complex input")
+    unit = float(np.finfo(np.float64).eps)
+    if abs(value.real - centre) > 8 * noise.sigma + 8 * unit * abs(centre):
+        return ComplexStep(None, "its real part differs from the value for real input")
+    derivative = value.imag / h
+    relative = 64 * unit
+    if centre != 0:
+        relative = max(relative, min(4 * noise.sigma / abs(centre), 1e-6))
+    error = relative * abs(derivative)
+    if not abs(derivative - reference.value) <= reference.error + error:
+        return ComplexStep(None, "it disagrees with central differences: not analytic")
+    return ComplexStep(
+        Estimate(derivative, 0.0, error, noise.sigma, error, 1, True, "complex step", h)
+    )

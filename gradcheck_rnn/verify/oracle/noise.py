@@ -1,0 +1,142 @@
+"""The noise of a computed function, measured: ECnoise, with repeats for nondeterminism.
+
+Source: J. J. Moré and S. M. Wild, Estimating Computational Noise, SIAM J. Sci. Comput. 33 (2011).
+Differences of order k of a smooth function vanish as h^k, those of its noise do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Noise", "ecnoise", "measure_noise", "value_eps"]
+
+Floats = NDArray[np.float64]
+POINTS = 8
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of a function's values about the smooth function that they stand for.
+
+    `sigma` is in units of the function; `floor` is the part that the spacing of its floating-point
+    values alone accounts for; `eps` the unit of that spacing, relative; `repeats` the standard
+    deviation over evaluations at one point, zero for a deterministic function.
+    """
+
+    sigma: float
+    floor: float
+    eps: float
+    repeats: float
+    evaluations: int
+    method: str
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether repeated evaluation at one point gave bitwise equal values."""
+        return self.repeats == 0.0
+
+    def at(self, values: Floats, centre: float) -> Floats:
+        """Noise for values of another size than the centre's, same shape as `values`.
+
+        Roundoff grows with the value; the constant of proportionality is the one measured at the
+        centre, at most a hundred units, because a centre that is small by cancellation says
+        nothing about the relative noise elsewhere.
+        """
+        unit = self.eps * abs(centre)
+        factor = min(max(self.sigma / unit, 1.0), 100.0) if unit > 0 else 1.0
+        grown = factor * self.eps * np.abs(values)
+        return np.where(np.abs(values) > abs(centre), np.maximum(self.sigma, grown), self.sigma)
+
+
+def value_eps(values: Floats) -> float:
+    """Machine epsilon of the precision in which `values` were computed, as they show it.
+
+    Values that are all exact in float32, and not all equal, came through float32.
+    """
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    with np.errstate(over="ignore", under="ignore"):
+        in_single = flat.astype(np.float32).astype(np.float64) == flat
+    if flat.size >= 4 and np.unique(flat).size >= 3 and bool(in_single.all()):
+        return float(np.finfo(np.float32).eps)
+    return float(np.finfo(np.float64).eps)
+
+
+def ecnoise(values: Floats) -> tuple[float | None, str]:
+    """Noise level of equispaced values of one function, (n,) with n >= 6.
+
+    Returns
+    -------
+    The level, or None with the reason: ``"step too small"`` (half of the values coincide),
+    ``"step too large"`` (values differ by more than a tenth), ``"no level"``.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        return None, "step too large"
+    table = values.copy()
+    gamma, levels, signs = 1.0, [], []
+    if np.count_nonzero(np.diff(values) == 0) >= values.size / 2:
+        return None, "step too small"
+    if np.ptp(values) > 0.1 * np.abs(values).max():
+        return None, "step too large"
+    for order in range(1, values.size):
+        table = np.diff(table)
+        gamma *= 0.5 * order / (2 * order - 1)
+        levels.append(float(np.sqrt(gamma * np.mean(table**2))))
+        signs.append(bool(table.min() * table.max() < 0))
+    for k in range(len(levels) - 3):
+        window = levels[k : k + 3]
+        if max(window) <= 4 * min(window) and signs[k]:
+            return levels[k], "ECnoise"
+    return None, "no level"
+
+
+def measure_noise(
+    phi: Callable[[Floats], Floats], scale: float, dtype_eps: float, value_dtype_eps: float = 0.0
+) -> Noise:
+    """Measure the noise of phi near 0.
+
+    Parameters
+    ----------
+    phi
+        Maps steps (k,) to values (k,), along a line that moves every parameter.
+    scale
+        Size of the parameters along the line; the sampling step starts at 1024 of their units in
+        the last place and moves a hundredfold where the values ask for it.
+    dtype_eps
+        Machine epsilon of the parameters.
+    value_dtype_eps
+        Machine epsilon of the type that phi returns, if known to be coarser than float64.
+    """
+    repeated = np.asarray(phi(np.zeros(REPEATS)), dtype=np.float64)
+    centre, used = float(repeated[0]), REPEATS
+    spread = float(np.std(repeated, ddof=1)) if np.ptp(repeated) > 0 else 0.0
+    step = scale * dtype_eps * 1024
+    seen, level, how = [repeated], None, "no level"
+    tried: set[int] = set()
+    power = 0
+    # A linear or saturated function has no window of its own at the first step; four moves span
+    # eight decades, and the floor below stands where no level is ever found.
+    for _ in range(5):
+        tried.add(power)
+        offsets = np.arange(POINTS, dtype=np.float64) - POINTS // 2
+        values = np.asarray(phi(offsets * step * 100.0**power), dtype=np.float64)
+        used += POINTS
+        seen.append(values)
+        level, how = ecnoise(values)
+        if level is not None:
+            break
+        power += -1 if how == "step too large" else 1
+        if power in tried:
+            break
+    eps = max(value_eps(np.concatenate(seen)), value_dtype_eps)
+    # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
+    floor = 0.3 * eps * abs(centre)
+    # Repeats are few: three draws may lie together by chance, hence the factor of two.
+    sigma = max(level or 0.0, floor, 2.0 * spread)
+    return Noise(sigma, floor, eps, spread, used, how if level is not None else f"floor ({how})")
