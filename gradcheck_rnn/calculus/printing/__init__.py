@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from gradcheck_rnn.calculus.printing.json import from_json, to_json
+from gradcheck_rnn.calculus.printing.latex import to_latex
+from gradcheck_rnn.calculus.printing.notation import Notation, load_notation, transpose_equation
 from gradcheck_rnn.calculus.printing.text import to_text
+from gradcheck_rnn.calculus.printing.typst import to_typst
 
-__all__ = ["to_text"]
+__all__ = [
+    "Notation",
+    "from_json",
+    "load_notation",
+    "to_json",
+    "to_latex",
+    "to_text",
+    "to_typst",
+    "transpose_equation",
+]

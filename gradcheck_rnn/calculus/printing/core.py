@@ -64,6 +64,7 @@ class Printer(ABC):
     oslash: str
     times: str
     scale: str
+    digits_apart: str
 
     def __init__(self, notation: Notation | None = None) -> None:
         self.notation = notation
@@ -72,7 +73,11 @@ class Printer(ABC):
     # -- entry points --------------------------------------------------------------------------
 
     def print(self, term: Term) -> str:
-        """Return the printed term; a `Broadcast` at the top is written as its scalar."""
+        """Return the printed term, transposed where the notation has row vectors."""
+        if self.notation is not None and self.notation.vectors == "row":
+            from gradcheck_rnn.calculus.printing.rows import transpose_equation
+
+            term = transpose_equation(term)
         return self.piece(term).text
 
     def piece(self, term: Term) -> Piece:
@@ -238,8 +243,9 @@ class Printer(ABC):
 
     def print_Scale(self, term: Term) -> Piece:
         factor, x = term.operands
-        text = self.at_least(factor, Level.CALL) + self.scale + self.at_least(x, Level.PRODUCT)
-        return Piece(text, Level.PRODUCT)
+        body = self.at_least(x, Level.PRODUCT)
+        sign = self.digits_apart if body[:1].isdigit() else self.scale
+        return Piece(self.at_least(factor, Level.CALL) + sign + body, Level.PRODUCT)
 
     def print_Dot(self, term: Term) -> Piece:
         a, b = term.operands

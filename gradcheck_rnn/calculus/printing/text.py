@@ -37,6 +37,7 @@ class TextPrinter(Printer):
     oslash = " ⊘ "
     times = " "
     scale = " · "
+    digits_apart = " · "
     dim_times = "·"
 
     def paren(self, text: str) -> str:

@@ -43,6 +43,7 @@ KINDS = frozenset(
         "data",
         "static",
         "static_data",
+        "sequence",
         "state",
         "equation",
         "const",

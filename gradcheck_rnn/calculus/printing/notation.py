@@ -1,0 +1,143 @@
+"""The reader's own notation: names, bold or not, column or row vectors, from a TOML file.
+
+.. code-block:: toml
+
+    bold = true          # matrices and vectors in bold
+    vectors = "row"      # or "column"
+
+    [names]
+    h = "s"              # a structured name, as in a definition
+    W = "W_{hh}"
+    c_tilde = { latex = "\\\\bar{c}", typst = "macron(c)", text = "c̄" }
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
+from gradcheck_rnn.calculus.printing.rows import transpose_equation
+from gradcheck_rnn.errors import NotationError
+
+__all__ = ["TARGETS", "Notation", "load_notation", "transpose_equation"]
+
+TARGETS = ("text", "latex", "typst")
+
+_PLAIN = re.compile(r"[A-Za-z0-9]+(_\{?[A-Za-z0-9_,]+\}?)*\Z")
+_SUBSCRIPTED = re.compile(r"(?P<head>.+?)_(?:\{(?P<braced>.+)\}|\((?P<round>.+)\)|(?P<one>\w))\Z")
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a reader wants equations printed.
+
+    Attributes
+    ----------
+    names : mapping of str to (str or mapping of str to str)
+        New name of a variable: a structured name for every target, or one string per target
+        ("text", "latex", "typst"); a target left out keeps the definition's name.
+    bold : bool
+        Whether matrices and vectors are bold (LaTeX and typst).
+    vectors : {"column", "row"}
+        "row" prints every equation transposed (see `transpose_equation`).
+    """
+
+    names: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    bold: bool = True
+    vectors: str = "column"
+
+    def __post_init__(self) -> None:
+        if self.vectors not in ("column", "row"):
+            raise NotationError(f"vectors must be 'column' or 'row', not {self.vectors!r}.")
+        if not isinstance(self.bold, bool):
+            raise NotationError(f"bold must be true or false, not {self.bold!r}.")
+        for name, value in self.names.items():
+            _check_entry(name, value)
+
+    def name_for(self, name: str, target: str) -> Name | None:
+        """Return the name to print for a variable, or None where it keeps its own."""
+        value = self.names.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return parse_name(re.sub(r"[{},]", lambda m: "_" if m.group() == "," else "", value))
+        raw = value.get(target)
+        if raw is None:
+            return None
+        # A subscript in the reader's string is joined with the time index.
+        match = _SUBSCRIPTED.match(raw)
+        if match is None:
+            return Name(Letter(raw, raw=True))
+        inner = match["braced"] or match["round"] or match["one"]
+        return Name(Letter(match["head"], raw=True), (Letter(inner, raw=True),))
+
+
+def _check_entry(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if not _PLAIN.match(value):
+            raise NotationError(
+                f"{name} = {value!r} is not a plain name such as W_hh or W_{{hh}}; give one string "
+                "per format instead, as {latex = ..., typst = ..., text = ...}."
+            )
+        return
+    if isinstance(value, Mapping):
+        for key, text in value.items():
+            if key not in TARGETS:
+                raise NotationError(f"{name}: unknown format {key!r}; use {', '.join(TARGETS)}.")
+            if not isinstance(text, str) or not text.strip():
+                raise NotationError(f"{name}: the {key} name must be a string that is not empty.")
+        return
+    hint = " Options go above [names]." if name in ("bold", "vectors") else ""
+    raise NotationError(f"{name} must be renamed to a string or a table, not {value!r}.{hint}")
+
+
+def load_notation(path: str | PathLike[str], known_names: Iterable[str]) -> Notation:
+    """Read a notation file.
+
+    Parameters
+    ----------
+    path : path of a TOML file
+        With the keys ``names``, ``bold`` and ``vectors``, all optional.
+    known_names : iterable of str
+        The variables of the cell; every key of ``[names]`` must be one of them.
+
+    Raises
+    ------
+    NotationError
+        If the file cannot be read, or names an unknown variable, option or format.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise NotationError(f"cannot read the notation file {path}: {reason}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise NotationError(f"the notation file {path} is not valid TOML: {error}.") from error
+    unknown = sorted(set(data) - {"names", "bold", "vectors"})
+    if unknown:
+        raise NotationError(
+            f"the notation file {path} has an unknown option {unknown[0]!r}; "
+            "the options are names, bold and vectors."
+        )
+    names = data.get("names", {})
+    if not isinstance(names, dict):
+        raise NotationError(f"the notation file {path}: names must be a table, [names].")
+    known = sorted(set(known_names))
+    for name, value in names.items():
+        if name not in known:
+            if name in ("bold", "vectors"):
+                _check_entry(name, value if not isinstance(value, str) else None)
+            raise NotationError(
+                f"the notation file {path} renames {name!r}, which is not a symbol here; "
+                f"the symbols are {', '.join(known)}."
+            )
+    try:
+        return Notation(names, data.get("bold", True), data.get("vectors", "column"))
+    except NotationError as error:
+        raise NotationError(f"the notation file {path}: {error}") from None
