@@ -1,0 +1,127 @@
+"""Elementwise functions and their derivatives, written in saved outputs where that is shorter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+
+from ..errors import MissingRule
+from ..language.primitives import USER_FUNCTIONS
+from ..language.scalar_functions import parse_scalar
+from .terms import (
+    Abs,
+    Apply,
+    Broadcast,
+    Divide,
+    Greater,
+    Hadamard,
+    Maximum,
+    Neg,
+    Num,
+    Plus,
+    Power,
+    Scale,
+    Sign,
+    Term,
+)
+
+__all__ = ["derivative", "lift", "user_definition"]
+
+
+def _one(like: Term) -> Term:
+    return Broadcast(Num(1), *like.shape)
+
+
+#: φ′ as factors of an elementwise product, from the argument x and the saved output y.
+_DERIVATIVES: dict[str, Callable[[Term, Term], tuple[Term, ...]]] = {
+    "tanh": lambda x, y: (Plus(_one(x), Neg(Power(y, 2))),),
+    "sigmoid": lambda x, y: (y, Plus(_one(x), Neg(y))),
+    "relu": lambda x, y: (Greater(x, Broadcast(Num(0), *x.shape)),),
+    "softplus": lambda x, y: (Apply("sigmoid", x),),
+    "exp": lambda x, y: (y,),
+    "log": lambda x, y: (Divide(_one(x), x),),
+    "sqrt": lambda x, y: (Divide(Broadcast(Num(sympy.Rational(1, 2)), *x.shape), y),),
+    "sin": lambda x, y: (Apply("cos", x),),
+    "cos": lambda x, y: (Neg(Apply("sin", x)),),
+}
+
+
+def derivative(function: str, x: Term, y: Term) -> tuple[Term, ...]:
+    """φ′(x) as factors of an elementwise product; ``y`` is φ(x) by its name.
+
+    Raises
+    ------
+    MissingRule
+        No derivative is known for the function.
+    """
+    known = _DERIVATIVES.get(function)
+    if known is not None:
+        return known(x, y)
+    if function in USER_FUNCTIONS:
+        expression = parse_scalar(function, USER_FUNCTIONS[function])
+        slope = sympy.diff(expression, sympy.Symbol("x", real=True))
+        return (lift(slope, x),)
+    raise MissingRule(f"no derivative is known for the elementwise function {function!r}")
+
+
+def user_definition(function: str, x: Term) -> Term | None:
+    """A user's elementwise function written out in terms, or None for one of the language's own."""
+    if function not in USER_FUNCTIONS:
+        return None
+    return lift(parse_scalar(function, USER_FUNCTIONS[function]), x)
+
+
+def lift(e: Any, x: Term) -> Term:
+    """A SymPy scalar expression in ``x``, applied entry by entry to the term ``x``."""
+    if e.is_Symbol:
+        return x
+    if e.is_Rational or e.is_Float:
+        return Broadcast(Num(e), *x.shape)
+    if e.is_number:
+        return Broadcast(Num(sympy.Float(e.evalf(17), 17)), *x.shape)
+    if e.is_Add:
+        return Plus(*(lift(a, x) for a in e.args))
+    if e.is_Mul:
+        number, rest = e.as_coeff_Mul()
+        top, bottom = rest.as_numer_denom()
+        parts = [lift(a, x) for a in sympy.Mul.make_args(top) if a != 1]
+        inner = Hadamard(*parts) if parts else _one(x)
+        if bottom != 1:
+            inner = Divide(inner, lift(bottom, x))
+        if number == 1:
+            return inner
+        return Neg(inner) if number == -1 else Scale(Num(number), inner)
+    if e.is_Pow:
+        base, exponent = e.args
+        if base == sympy.E:
+            return Apply("exp", lift(exponent, x))
+        if exponent == sympy.Rational(1, 2):
+            return Apply("sqrt", lift(base, x))
+        if exponent.is_Rational and exponent < 0:
+            return Divide(_one(x), lift(base**-exponent, x))
+        if exponent.is_Rational:
+            return Power(lift(base, x), exponent)
+    head = e.func.__name__
+    if head == "Abs":
+        return Abs(lift(e.args[0], x))
+    if head == "sign":
+        return Sign(lift(e.args[0], x))
+    if head == "Max" and len(e.args) == 2:
+        return Maximum(lift(e.args[0], x), lift(e.args[1], x))
+    if head == "Heaviside":
+        return Greater(lift(e.args[0], x), Broadcast(Num(0), *x.shape))
+    if head in _DERIVATIVES:
+        return Apply(head, lift(e.args[0], x))
+    if head == "Derivative":
+        # SymPy cannot differentiate our opaque functions; their slopes are in the table above.
+        inner = e.args[0]
+        argument = lift(inner.args[0], x)
+        return Hadamard(*derivative(inner.func.__name__, argument, lift(inner, x)))
+    if head == "Subs":
+        inner = e.args[0].args[0]
+        argument = lift(e.args[2][0], x)
+        name = inner.func.__name__
+        return Hadamard(*derivative(name, argument, Apply(name, argument)))
+    raise MissingRule(f"{head} has no place among the elementwise functions of the calculus")

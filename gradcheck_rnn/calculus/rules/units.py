@@ -1,0 +1,119 @@
+"""Sums and inner products over units, concatenation and slicing."""
+
+from __future__ import annotations
+
+from sympy import Expr, Integer
+
+from ..terms import (
+    Broadcast,
+    Concat,
+    Dot,
+    Eye,
+    Kron,
+    Ones,
+    Pad,
+    Scale,
+    Slice,
+    Term,
+    Times,
+    Transpose,
+    UnitSum,
+    Zeros,
+)
+from .base import Rule, product
+
+__all__ = ["RULES"]
+
+
+def _bounds(node: Term, i: int) -> tuple[Expr, Expr]:
+    start: Expr = Integer(0)
+    for part in node.operands[:i]:
+        start = start + part.shape[0]
+    return start, start + node.operands[i].shape[0]
+
+
+def _concat_differential(node: Term, i: int, d: Term, out: Term) -> Term:
+    return Pad(d, _bounds(node, i)[0], node.shape[0])
+
+
+def _concat_pullback(node: Term, i: int, bar: Term, out: Term) -> Term:
+    return Slice(bar, *_bounds(node, i))
+
+
+def _concat_pushforward(node: Term, i: int, tangent: Term, out: Term) -> Term:
+    x = node.operands[i]
+    if x.shape[1] == 1:
+        # Written as a stack of blocks: zeros above and below the operand's rows.
+        start, stop = _bounds(node, i)
+        below = node.shape[0] - stop
+        parts = [
+            Zeros(start, tangent.shape[1]) if start != 0 else None,
+            tangent,
+            Zeros(below, tangent.shape[1]) if below != 0 else None,
+        ]
+        return Concat(*(p for p in parts if p is not None))
+    place = Pad(Eye(x.shape[0]), _bounds(node, i)[0], node.shape[0])
+    return product(Kron(Eye(x.shape[1]), place), tangent)
+
+
+def _slice_ends(node: Term) -> tuple[Expr, Expr]:
+    assert isinstance(node, Slice)
+    return node.args[1], node.args[2]
+
+
+def _slice_pushforward(node: Term, i: int, tangent: Term, out: Term) -> Term:
+    x = node.operands[0]
+    if x.shape[1] == 1:
+        return Slice(tangent, *_slice_ends(node))
+    pick = Slice(Eye(x.shape[0]), *_slice_ends(node))
+    return product(Kron(Eye(x.shape[1]), pick), tangent)
+
+
+def _other(node: Term, i: int) -> Term:
+    return node.operands[1 - i]
+
+
+RULES = (
+    Rule(
+        "sum over units",
+        UnitSum,
+        differential=lambda node, i, d, out: UnitSum(d),
+        pullback=lambda node, i, bar, out: Broadcast(bar, *node.operands[0].shape),
+        pushforward=lambda node, i, tangent, out: product(
+            Transpose(Ones(node.operands[0].shape[0])), tangent
+        ),
+        precondition="the operand is a column",
+        citation="1ᵀu is linear in u; ⟨bar, 1ᵀu⟩ = ⟨bar·1, u⟩",
+    ),
+    Rule(
+        "inner product",
+        Dot,
+        differential=lambda node, i, d, out: (
+            Dot(d, node.operands[1]) if i == 0 else Dot(node.operands[0], d)
+        ),
+        pullback=lambda node, i, bar, out: Scale(bar, _other(node, i)),
+        pushforward=lambda node, i, tangent, out: Times(Transpose(_other(node, i)), tangent),
+        precondition="columns of one length",
+        citation="Magnus & Neudecker 2019, ch. 8: d(uᵀv) = vᵀdu + uᵀdv",
+    ),
+    Rule(
+        "concatenation",
+        Concat,
+        differential=_concat_differential,
+        pullback=_concat_pullback,
+        pushforward=_concat_pushforward,
+        precondition="equal column counts",
+        citation="a stack of blocks is linear in each block",
+    ),
+    Rule(
+        "slice",
+        Slice,
+        differential=lambda node, i, d, out: Slice(d, *_slice_ends(node)),
+        pullback=lambda node, i, bar, out: Pad(
+            bar, _slice_ends(node)[0], node.operands[0].shape[0]
+        ),
+        pushforward=_slice_pushforward,
+        precondition="bounds inside the operand",
+        citation="a selection of rows is linear; its adjoint puts the rows back among zeros",
+    ),
+)

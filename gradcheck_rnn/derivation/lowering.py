@@ -1,0 +1,79 @@
+"""From traced expressions to terms: one node to one node, nothing simplified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Expr as Scalar
+from sympy import Integer
+
+from ..calculus import terms as T
+from ..language.dims import Dim
+from ..language.network import Scan
+from ..language.values import Expr
+
+__all__ = ["lower", "lower_dim", "symbol_for"]
+
+
+def lower_dim(d: Dim) -> Scalar:
+    """A named dim as a SymPy expression."""
+    out: Scalar = Integer(d.const)
+    for name, coefficient in d.terms:
+        out = out + coefficient * T.dim(name)
+    return out
+
+
+def symbol_for(name: str, shape: Any, kind: str, lag: int | None, mark: str = "") -> T.Sym:
+    """A variable of the equations as a term."""
+    return T.Sym(name, lower_dim(shape.rows), lower_dim(shape.cols), kind, lag, mark)
+
+
+def lower(e: Expr, scan: Scan) -> T.Term:
+    """The right-hand side of an equation of ``scan`` as a term.
+
+    In a scan that runs backwards, the state read ``k`` steps before is the one at time t + k.
+    """
+    if e.op == "symbol":
+        s = e.symbol
+        lag = s.lag
+        if lag is not None and s.kind == "state" and scan.reverse:
+            lag = -lag
+        return symbol_for(s.name, e.shape, s.kind, lag)
+    if e.op == "literal":
+        return T.Num(e.data["value"])
+    if e.op == "size":
+        return T.Size(lower_dim(e.data["dim"]))
+    if e.op == "eye":
+        return T.Eye(lower_dim(e.data["dim"]))
+    args = [lower(a, scan) for a in e.args]
+    if e.op == "apply":
+        return T.Apply(e.data["function"], args[0])
+    if e.op == "pow":
+        return T.Power(args[0], e.data["exponent"])
+    if e.op == "broadcast":
+        return T.Broadcast(args[0], lower_dim(e.shape.rows), lower_dim(e.shape.cols))
+    if e.op == "slice":
+        return T.Slice(args[0], lower_dim(e.data["start"]), lower_dim(e.data["stop"]))
+    return _NODES[e.op](*args)
+
+
+_NODES: dict[str, Any] = {
+    "add": T.Plus,
+    "neg": T.Neg,
+    "mul": T.Hadamard,
+    "scale": T.Scale,
+    "div": T.Divide,
+    "matmul": T.Times,
+    "transpose": T.Transpose,
+    "abs": T.Abs,
+    "frozen": T.Frozen,
+    "maximum": T.Maximum,
+    "greater": T.Greater,
+    "where": T.Where,
+    "sum": T.UnitSum,
+    "dot": T.Dot,
+    "concat": T.Concat,
+    "softmax": T.Softmax,
+    "log_softmax": T.LogSoftmax,
+    "cross_entropy": T.CrossEntropy,
+}

@@ -1,0 +1,291 @@
+"""A derivation as a program over named equations.
+
+One `Edge` for each place where an equation reads an operand. Its pullback says what the
+equation's adjoint gives to the operand's adjoint (BPTT), its pushforward what the operand's
+tangent gives to the equation's (RTRL), its Jacobian the same in Kronecker form. Everything that
+consumes a derivation (printers, reports, code generation, mutants, proofs) reads edges; nothing
+derives again. Cost is linear in the number of edges, because adjoints are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..calculus.rules import RuleTable
+from ..calculus.rules.base import product
+from ..calculus.terms import Eye, Plus, Sym, Term, dim, shift
+from ..errors import UsageError
+from ..language.network import Network, Operand, Ref, Scan, State
+
+__all__ = ["Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application of one rule: where in the right-hand side, what was, what came of it."""
+
+    rule: str
+    path: tuple[int, ...]
+    node: Term
+    before: Term
+    after: Term
+    citation: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The reading of one operand occurrence by one equation.
+
+    Attributes
+    ----------
+    id : str
+        Stable: ``scan/equation<-operand``, with ``@lag`` and ``#occurrence`` where there are any.
+    operand, kind, lag : str, str, int or None
+        What is read; ``lag`` counts in time (−1 is t + 1, in a scan that runs backwards).
+    path : tuple of int
+        The way from the root of the right-hand side to the leaf.
+    pullback : Term
+        The contribution to the operand's adjoint, in terms of the equation's adjoint at t.
+    steps : tuple of Step
+        The rule applications that made the pullback, outermost first.
+    """
+
+    id: str
+    scan: str
+    equation: Sym
+    rhs: Term
+    operand: Sym
+    path: tuple[int, ...]
+    pullback: Term
+    steps: tuple[Step, ...]
+    rules: RuleTable
+
+    @property
+    def kind(self) -> str:
+        return self.operand.kind
+
+    @property
+    def lag(self) -> int | None:
+        return self.operand.lag
+
+    @property
+    def adjoint(self) -> Sym:
+        """The equation's adjoint at t."""
+        return self.equation.with_(mark="bar")
+
+    @cached_property
+    def differential(self) -> Term:
+        """The part of the equation's differential that is linear in the operand's."""
+        return self._forward(self.operand.with_(mark="d"), "differential")
+
+    @cached_property
+    def _vec(self) -> tuple[Term, tuple[str, ...]]:
+        from ..calculus.vec import vec_coefficient
+
+        return vec_coefficient(self.differential, self.operand.with_(mark="d"))
+
+    @property
+    def jacobian(self) -> Term:
+        """∂vec(equation)/∂(vec operand)ᵀ of this occurrence, by vec rules from the differential."""
+        return self._vec[0]
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The vec identities that were applied."""
+        return self._vec[1]
+
+    @cached_property
+    def tangent(self) -> Sym:
+        """The operand's tangent: a row for each entry of its vec, a column for each parameter."""
+        rows = self.operand.shape[0] * self.operand.shape[1]
+        return Sym(self.operand.name, rows, dim("m"), self.kind, self.lag, "total")
+
+    @cached_property
+    def pushforward(self) -> Term:
+        """The contribution to the equation's tangent, in terms of `tangent`."""
+        return self._forward(self.tangent, "pushforward")
+
+    @cached_property
+    def immediate(self) -> Term:
+        """The pushforward of the identity: the immediate derivative ∂⁺ with respect to operand."""
+        return self._forward(Eye(self.tangent.shape[0]), "pushforward")
+
+    def _forward(self, start: Term, family: str) -> Term:
+        nodes: list[tuple[Term, int]] = []
+        node: Term = self.rhs
+        for i in self.path:
+            nodes.append((node, i))
+            node = node.operands[i]
+        out = start
+        for depth, (node, i) in reversed(list(enumerate(nodes))):
+            rule = self.rules[node]
+            value = self.equation if depth == 0 else node
+            out = getattr(rule, family)(node, i, out, value)
+        return out
+
+
+@dataclass(frozen=True)
+class EquationProgram:
+    """One equation with its edges, in the order in which the right-hand side reads them."""
+
+    symbol: Sym
+    rhs: Term
+    edges: tuple[Edge, ...]
+    named_by: str = "user"
+
+    @property
+    def name(self) -> str:
+        return self.symbol.name
+
+
+@dataclass(frozen=True)
+class ScanProgram:
+    """The equations of one scan in definition order."""
+
+    scan: Scan
+    equations: tuple[EquationProgram, ...]
+
+    @property
+    def edges(self) -> Iterator[Edge]:
+        for e in self.equations:
+            yield from e.edges
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One term of an adjoint: from an edge, or from outside.
+
+    ``source``: an Edge, or ``"loss"``, ``"output"``, ``"final"`` for what the caller supplies.
+    ``when``: ``""`` at every step, ``"last"`` only at the last step of the scan.
+    """
+
+    source: Edge | str
+    term: Term
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The derivation of a network: programs of its scans, in forward order."""
+
+    network: Network
+    scans: tuple[ScanProgram, ...]
+    rules: RuleTable
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Edge]]:
+        table: dict[str, list[Edge]] = {}
+        for program in self.scans:
+            for edge in program.edges:
+                table.setdefault(edge.operand.name, []).append(edge)
+        return table
+
+    @property
+    def edges(self) -> Iterator[Edge]:
+        for program in self.scans:
+            yield from program.edges
+
+    def edge(self, identity: str) -> Edge:
+        """The edge with this id; raises UsageError if there is none."""
+        for e in self.edges:
+            if e.id == identity:
+                return e
+        raise UsageError(f"network {self.network.name!r} has no edge {identity!r}")
+
+    def readers(self, name: str) -> tuple[Edge, ...]:
+        """The edges that read a name, in forward order."""
+        return tuple(self._readers.get(name, ()))
+
+    def program(self, scan: str) -> ScanProgram:
+        return next(p for p in self.scans if p.scan.name == scan)
+
+    def scan_of(self, equation: str) -> ScanProgram:
+        """The scan that makes an equation."""
+        for p in self.scans:
+            if any(e.name == equation for e in p.equations):
+                return p
+        raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
+
+    def operand(self, edge: Edge) -> Operand | None:
+        """The network's operand an edge reads; None for the scan's own equations and states."""
+        return self.program(edge.scan).scan.operands.get(edge.operand.name)
+
+    def state(self, scan: str, name: str) -> State | None:
+        return next((s for s in self.program(scan).scan.states if s.name == name), None)
+
+    def adjoint_terms(self, equation: str) -> tuple[Contribution, ...]:
+        """What the adjoint of an equation is the sum of, in the order: outside, readers."""
+        made_by = self.scan_of(equation)
+        symbol = next(e.symbol for e in made_by.equations if e.name == equation)
+        out: list[Contribution] = []
+        if any(r.name == equation for r in self.network.loss_terms):
+            from ..calculus.terms import Num
+
+            out.append(Contribution("loss", Num(1)))
+        for label, ref in self.network.outputs.items():
+            if ref.name == equation:
+                out.append(Contribution("output", cotangent(label, ref, symbol)))
+            elif ref.kind == "final" and ref.name == f"{equation}_final":
+                out.append(Contribution("final", cotangent(label, ref, symbol), "last"))
+        for edge in self.readers(equation):
+            out.append(Contribution(edge, shift(edge.pullback, edge.lag or 0)))
+        for edge in self.readers(f"{equation}_final"):
+            out.append(Contribution(edge, edge.pullback, "last"))
+        for other in self.scans:
+            for state in other.scan.states:
+                for start in state.initial:
+                    if start.ref is not None and start.ref.name == f"{equation}_final":
+                        symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
+                        term = symbol0.with_(mark="bar", lag=None, name=f"{state.name}0")
+                        out.append(Contribution("start of " + state.name, term, "last"))
+        return tuple(out)
+
+    def gradient_terms(self, name: str) -> tuple[Contribution, ...]:
+        """What the gradient of a parameter or an input is the sum of (a sum over time is implied
+        for what does not move with time)."""
+        known = {**self.network.parameters, **self.network.inputs}
+        if name not in known:
+            raise UsageError(
+                f"network {self.network.name!r} has nothing called {name!r} to differentiate by; it "
+                f"has {', '.join(n for n, r in known.items() if r.kind in DIFFERENTIATED)}"
+            )
+        return tuple(
+            Contribution(e, shift(e.pullback, e.lag or 0)) for e in self.readers(name)
+        )
+
+    def differentiated(self) -> tuple[Ref, ...]:
+        """Parameters, inputs and initial states that have a gradient."""
+        refs = (*self.network.parameters.values(), *self.network.inputs.values())
+        return tuple(r for r in refs if r.kind in DIFFERENTIATED)
+
+    def transition(self, scan: str, to: str, source: str, lag: int = 1) -> Term | None:
+        """The block ∂to_t/∂(source_{t−lag})ᵀ with the intermediates substituted through.
+
+        None where there is no path within the step. The cost of closed forms can grow with the
+        number of paths; the program itself never needs them.
+        """
+        program = self.program(scan)
+        sign = -1 if program.scan.reverse else 1
+        blocks: dict[str, Term | None] = {}
+        for e in program.equations:
+            parts: list[Term] = []
+            for edge in e.edges:
+                if edge.kind == "state" and edge.operand.name == source and edge.lag == sign * lag:
+                    parts.append(edge.jacobian)
+                elif edge.kind == "equation":
+                    inner = blocks.get(edge.operand.name)
+                    if inner is not None:
+                        parts.append(product(edge.jacobian, inner))
+            blocks[e.name] = Plus(*parts) if parts else None
+        return blocks[to]
+
+
+DIFFERENTIATED = ("param", "input", "static")
+
+
+def cotangent(label: str, ref: Ref, like: Sym) -> Sym:
+    """The cotangent the caller gives for an output: ∂L/∂output, under the name ``g_<output>``."""
+    lag = 0 if ref.axis is not None else None
+    return Sym(f"g_{label}", like.shape[0], like.shape[1], "input", lag)
