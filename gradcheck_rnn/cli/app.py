@@ -1,0 +1,105 @@
+"""The commands of `gradcheck-rnn`; each imports what it needs when it runs, so --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradcheck_rnn._version import __version__
+from gradcheck_rnn.api import Backend, Form, Format, Layout
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="gradcheck-rnn",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Gradient verification for recurrent networks: derive, prove, generate, verify.",
+    epilog="Exit codes: 0 pass, 1 fail, 2 misuse, 3 undecided.",
+)
+
+
+CELL = typer.Argument(metavar="CELL", help="A cell of the zoo (see `cells`), or file.py:name.")
+OUTPUT = typer.Option("--output", "-o", metavar="PATH", help="Write here, not to the terminal.")
+JSON = typer.Option("--json", help="Print JSON for programs.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gradcheck-rnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def cells(as_json: Annotated[bool, JSON] = False) -> int:
+    """List the cells and networks of the zoo, with the equations they are."""
+    from gradcheck_rnn.cli import printing
+
+    return printing.show_zoo(as_json)
+
+
+@app.command()
+def derive(
+    cell: Annotated[str, CELL],
+    wrt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only the gradient of this; may be repeated."),
+    ] = None,
+    form: Annotated[
+        Form, typer.Option(help="Matrix gradients or vec/Kronecker Jacobians.")
+    ] = "matrix",
+    layout: Annotated[Layout, typer.Option(help="Layout of the Jacobians.")] = "numerator",
+    fmt: Annotated[Format, typer.Option("--format", help="What to print.")] = "text",
+    notation: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Your own names for the symbols.")
+    ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="Show every rule, cited.")] = False,
+    rtrl: Annotated[bool, typer.Option("--rtrl", help="Show the tangent recursion too.")] = False,
+    truncate: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="BPTT truncated to the last K steps.")
+    ] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
+) -> int:
+    """Derive the gradient of a cell: adjoints, BPTT, Jacobians, RTRL."""
+    from gradcheck_rnn import api
+    from gradcheck_rnn.cli import printing
+
+    text = api.render(
+        api.derive(cell),
+        fmt,
+        form=form,
+        layout=layout,
+        wrt=wrt or (),
+        notation=notation,
+        steps=steps,
+        rtrl=rtrl,
+        truncate=truncate,
+    )
+    return printing.emit(text, output)
+
+
+@app.command()
+def generate(
+    cell: Annotated[str, CELL],
+    backend: Annotated[Backend, typer.Option(help="What it computes with.")] = "numpy",
+    output: Annotated[Path | None, OUTPUT] = None,
+) -> int:
+    """Generate a standalone module with forward and backward pass."""
+    from gradcheck_rnn import api
+    from gradcheck_rnn.cli import printing
+
+    return printing.emit(api.generate(cell, backend), output)

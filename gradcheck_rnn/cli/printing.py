@@ -1,0 +1,57 @@
+"""What the commands print: texts as they are, tables through rich, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "emit", "emit_json", "show_zoo"]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; rich itself drops colour for NO_COLOR, pipes and dumb terminals."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def emit(text: str, path: Path | None) -> int:
+    """Write a text to `path` whole, or to the terminal as it is (no wrapping, no colour)."""
+    if path is None:
+        sys.stdout.write(text)
+        return 0
+    from gradcheck_rnn.files import write_text
+
+    write_text(path, text)
+    return 0
+
+
+def emit_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def show_zoo(as_json: bool) -> int:
+    """Print the catalogue of the zoo."""
+    from gradcheck_rnn import api
+
+    rows = api.catalogue()
+    if as_json:
+        emit_json(rows)
+        return 0
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("name", no_wrap=True, style="bold")
+    table.add_column("what", overflow="fold")
+    table.add_column("source", overflow="fold")
+    for row in rows:
+        table.add_row(row["name"], row["what"], row["source"])
+    console().print(table)
+    return 0

@@ -1,0 +1,238 @@
+"""From what a user names (a zoo cell, ``file.py:name``) to the object, with errors that say where.
+
+A user's file is run in a module namespace of its own; the files run are remembered, so that an
+error raised later, while their functions are traced or called, can still be shown with file and
+line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradcheck_rnn.errors import GradcheckError, UsageError
+
+__all__ = ["find", "is_file_target", "place_of", "run_file", "suggest", "user_frames"]
+
+# Resolved path of every user file run in this process -> the path as the user wrote it.
+_user_files: dict[str, str] = {}
+
+
+def is_file_target(target: str) -> bool:
+    """Whether `target` means a file (``file.py`` or ``file.py:name``), not a name of the zoo."""
+    path, _ = split_target(target)
+    return path is not None
+
+
+def split_target(target: str) -> tuple[str | None, str | None]:
+    """``file.py:name`` → (file, name), ``file.py`` → (file, None), a zoo name → (None, name)."""
+    if target.endswith(".py") or (os.sep in target and ":" not in target):
+        return target, None
+    path, colon, name = target.rpartition(":")
+    if colon and path.endswith(".py"):
+        return path, name
+    return None, target
+
+
+def suggest(name: str, known: Iterable[str], what: str) -> UsageError:
+    """The error for an unknown `name`, with the nearest known ones.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    known : iterable of str
+        The names there are.
+    what : str
+        What is being named, in the singular: ``"cell"``.
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    # A piece of a name is a better hint than its spelling: "peephole" -> lstm_peephole.
+    near += [n for n in names if name and name.lower() in n and n not in near][:3]
+    if near:
+        return UsageError(f"unknown {what} {name!r}; did you mean {_or(near)}?")
+    return UsageError(f"unknown {what} {name!r}; there are {', '.join(names) or 'none'}")
+
+
+def find(target: str, types: tuple[type, ...], what: str) -> Any:
+    """Run the file of ``file.py:name`` and return the object of that name.
+
+    Parameters
+    ----------
+    target : str
+        ``file.py:name``; the name may be left out when the file defines exactly one such object.
+    types : tuple of type
+        What the object may be.
+    what : str
+        How to call such an object in messages: ``"cell or network"``.
+
+    Returns
+    -------
+    object
+        An instance of one of `types`.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read or fails while it runs, or has no such object.
+    """
+    path, name = split_target(target)
+    if path is None:
+        raise UsageError(f"{target!r} is not of the form file.py:name")
+    module = run_file(path)
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, types) and not key.startswith("_")
+    }
+    if name is None or not name:
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if not found:
+            raise UsageError(f"{path} defines no {what}")
+        raise UsageError(f"{path} defines several; say which: {_or(f'{path}:{n}' for n in found)}")
+    if name in vars(module):
+        value = vars(module)[name]
+        if isinstance(value, types):
+            return value
+        hint = f"; it has {', '.join(found)}" if found else ""
+        raise UsageError(f"{path}:{name} is a {type(value).__name__}, not a {what}{hint}")
+    if not found:
+        raise UsageError(f"{path} has no {name!r} and defines no {what}")
+    raise UsageError(f"{path}: {suggest(name, found, what)}")
+
+
+def run_file(path: str) -> ModuleType:
+    """Run a user's Python file in its own module namespace.
+
+    Its folder is importable while it runs, as it would be under ``python file.py``.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    ModuleType
+        The module, not registered under the file's own name.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, is not Python, or raises while it runs; the message gives the line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"there is no file {path}")
+    resolved = str(file.resolve())
+    # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.
+    alias = f"_gradcheck_user_{len(_user_files)}_{file.stem}"
+    _user_files[resolved] = path
+    spec = importlib.util.spec_from_file_location(alias, resolved)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[alias] = module  # dataclasses and inspect look modules up by name
+    try:
+        with _importable(file.resolve().parent):
+            spec.loader.exec_module(module)
+    except GradcheckError:
+        raise
+    except OSError as error:
+        where = place_of(error)
+        raise UsageError(f"{where or path}: {error.strerror or error}") from error
+    except SyntaxError as error:
+        line = f":{error.lineno}" if error.lineno and error.filename == resolved else ""
+        raise UsageError(f"{path}{line}: {type(error).__name__}: {error.msg}") from error
+    except SystemExit as error:
+        raise UsageError(
+            f"{place_of(error) or path}: exits while it is loaded; put the script part under "
+            "if __name__ == '__main__'"
+        ) from error
+    except Exception as error:
+        where = place_of(error) or path
+        raise UsageError(f"{where}: {describe(error)}") from error
+    return module
+
+
+def describe(error: BaseException) -> str:
+    """An exception on one line: its type and the first line of its message."""
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place_of(error: BaseException) -> str | None:
+    """``file.py:line`` of the innermost frame that lies in a user's file, or None.
+
+    Parameters
+    ----------
+    error : BaseException
+        A raised exception, with its traceback.
+
+    Returns
+    -------
+    str or None
+        The path as the user wrote it, with the line.
+    """
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        given = _user_files.get(frame.f_code.co_filename)
+        if given is not None:
+            place = f"{given}:{line}"
+    return place
+
+
+def user_frames(error: BaseException) -> list[str]:
+    """The traceback from the first frame in a user's file on, as lines; ours are left out.
+
+    Parameters
+    ----------
+    error : BaseException
+        A raised exception, with its traceback.
+
+    Returns
+    -------
+    list of str
+        As the `traceback` module prints them; empty when no user's file is involved.
+    """
+    frames = list(traceback.extract_tb(error.__traceback__))
+    first = next((i for i, f in enumerate(frames) if f.filename in _user_files), None)
+    if first is None:
+        return []
+    kept = traceback.StackSummary.from_list(frames[first:])
+    return [
+        "Traceback (most recent call last):\n",
+        *kept.format(),
+        *traceback.format_exception_only(error),
+    ]
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
+
+
+def _or(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
