@@ -18,7 +18,6 @@ from ..terms import (
     Times,
     Transpose,
     UnitSum,
-    Zeros,
 )
 from .base import Rule, product
 
@@ -42,18 +41,8 @@ def _concat_pullback(node: Term, i: int, bar: Term, out: Term) -> Term:
 
 def _concat_pushforward(node: Term, i: int, tangent: Term, out: Term) -> Term:
     x = node.operands[i]
-    if x.shape[1] == 1:
-        # Written as a stack of blocks: zeros above and below the operand's rows.
-        start, stop = _bounds(node, i)
-        below = node.shape[0] - stop
-        parts = [
-            Zeros(start, tangent.shape[1]) if start != 0 else None,
-            tangent,
-            Zeros(below, tangent.shape[1]) if below != 0 else None,
-        ]
-        return Concat(*(p for p in parts if p is not None))
     place = Pad(Eye(x.shape[0]), _bounds(node, i)[0], node.shape[0])
-    return product(Kron(Eye(x.shape[1]), place), tangent)
+    return product(place if x.shape[1] == 1 else Kron(Eye(x.shape[1]), place), tangent)
 
 
 def _slice_ends(node: Term) -> tuple[Expr, Expr]:

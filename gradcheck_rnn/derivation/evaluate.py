@@ -1,0 +1,346 @@
+"""Run a derivation on arrays: forward values, BPTT by either form, RTRL.
+
+For proofs (exact field elements), mutants and dynamics; no code is generated for these.
+Arrays are columns ``(n, B)``; sequences have time first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from ..calculus.terms import Sym, Term
+from ..errors import DimensionError, UsageError
+from ..language.network import Ref, State
+from .numeric_terms import TermEvaluator
+from .program import Derivation, Edge, ScanProgram
+
+__all__ = ["Run", "bptt", "forward", "rtrl"]
+
+Array = Any
+Form = Literal["matrix", "kronecker"]
+
+
+class Run:
+    """The forward pass of a derivation on given arrays.
+
+    Attributes
+    ----------
+    series : dict
+        Name → {t: array}, t = 1…T, states also before the start; what does not move has t = 0.
+    steps : dict
+        Time axis → number of steps.
+    """
+
+    def __init__(
+        self,
+        derivation: Derivation,
+        values: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        lengths: Mapping[str, int] | None = None,
+    ) -> None:
+        self.derivation = derivation
+        first = np.asarray(next(iter(values.values())))
+        self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
+        self.terms = TermEvaluator(sizes, self.dtype if first.dtype != object else object)
+        self.steps = dict(lengths or {})
+        self.series: dict[str, dict[int, Array]] = {}
+        network = derivation.network
+        for ref in (*network.parameters.values(), *network.inputs.values()):
+            if ref.name not in values:
+                raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
+            array = np.asarray(values[ref.name])
+            if ref.axis is None:
+                self.series[ref.name] = {0: array}
+            else:
+                if self.steps.setdefault(ref.axis, len(array)) != len(array):
+                    raise DimensionError(
+                        f"network {network.name!r}: {ref.name!r} has {len(array)} steps along "
+                        f"{ref.axis!r}, others have {self.steps[ref.axis]}"
+                    )
+                self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
+        self.batch = max(
+            [r[next(iter(r))].shape[-1] for n, r in self.series.items() if self._batched(n)] or [1]
+        )
+        for program in derivation.scans:
+            self._forward(program)
+
+    def _batched(self, name: str) -> bool:
+        ref = self.derivation.network.inputs.get(name)
+        return ref is not None and ref.shape.batch
+
+    def times(self, program: ScanProgram) -> range:
+        """The steps of a scan in the order in which it runs; a scan without axis has step 0."""
+        axis = program.scan.axis
+        if axis is None:
+            return range(1)
+        if axis not in self.steps:
+            raise UsageError(f"nothing tells the number of steps along {axis!r}; give lengths")
+        n = self.steps[axis]
+        return range(n, 0, -1) if program.scan.reverse else range(1, n + 1)
+
+    def before(self, program: ScanProgram, lag: int) -> int:
+        """The time index of a state's start at ``lag`` steps before the scan's first step."""
+        assert program.scan.axis is not None
+        return self.steps[program.scan.axis] + lag if program.scan.reverse else 1 - lag
+
+    def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
+        if ref is not None:
+            return self.series[ref.name][0]
+        from .lowering import lower_dim
+
+        return self.terms.filled((self.terms.size(lower_dim(state.shape.rows)), self.batch), 0)
+
+    def lookup(self, t: int, also: Mapping[Sym, Array] | None = None) -> Callable[[Sym], Array]:
+        """Values of the variables of an equation at time t."""
+
+        def value(s: Sym) -> Array:
+            if also is not None and s in also:
+                return also[s]
+            return self.series[s.name][0 if s.lag is None else t - s.lag]
+
+        return value
+
+    def _forward(self, program: ScanProgram) -> None:
+        scan = program.scan
+        for e in program.equations:
+            self.series.setdefault(e.name, {})
+        for state in scan.states:
+            for start in state.initial:
+                at = self.before(program, start.lag)
+                self.series[state.name][at] = self.start(program, state, start.ref)
+        times = self.times(program)
+        for t in times:
+            for e in program.equations:
+                self.series[e.name][t] = self.terms(e.rhs, self.lookup(t))
+        for state in scan.states:
+            self.series[f"{state.name}_final"] = {0: self.series[state.name][times[-1]]}
+
+    def output(self, label: str) -> Array:
+        """An output of the network: a sequence with time first, or one array."""
+        ref = self.derivation.network.outputs[label]
+        held = self.series[ref.name]
+        if ref.axis is None:
+            return held[0]
+        return np.stack([held[t] for t in range(1, self.steps[ref.axis] + 1)])
+
+
+def forward(
+    derivation: Derivation,
+    values: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    lengths: Mapping[str, int] | None = None,
+) -> Run:
+    """Run the equations of a derivation; see `Run`."""
+    return Run(derivation, values, sizes, lengths)
+
+
+class _Adjoints:
+    """Sums of contributions by name and time."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, dict[int, Array]] = {}
+
+    def add(self, name: str, t: int, value: Array) -> None:
+        line = self.sums.setdefault(name, {})
+        line[t] = line[t] + value if t in line else value
+
+    def get(self, name: str, t: int) -> Array | None:
+        return self.sums.get(name, {}).get(t)
+
+
+Replace = Callable[[Edge, Array, int], Array]
+
+
+def bptt(
+    run: Run,
+    cotangents: Mapping[str, Array],
+    *,
+    form: Form = "matrix",
+    truncate: int | None = None,
+    replace: Replace | None = None,
+) -> dict[str, Array]:
+    """Gradients by the adjoint program.
+
+    Parameters
+    ----------
+    cotangents : mapping
+        Output label → ∂L/∂output, shaped like the output; an output left out has none.
+    form : {"matrix", "kronecker"}
+        Pull back by the matrix rules, or multiply by the transposed Kronecker Jacobians.
+    truncate : int, optional
+        Cut the recursion between blocks of this many steps, as truncated BPTT does.
+    replace : callable, optional
+        Called with (edge, contribution, t); what it gives is used instead (mutants).
+
+    Returns
+    -------
+    dict
+        Name → gradient of every parameter, input and initial state, shaped like its array.
+        What the loss does not depend on has an explicit zero.
+    """
+    derivation = run.derivation
+    network = derivation.network
+    sums = _Adjoints()
+    for label, given in cotangents.items():
+        if label not in network.outputs:
+            raise UsageError(f"network {network.name!r} has no output {label!r}")
+        ref = network.outputs[label]
+        if ref.axis is None:
+            sums.add(ref.name, 0, np.asarray(given))
+        else:
+            for t, g in enumerate(given):
+                sums.add(ref.name, t + 1, g)
+    for program in reversed(derivation.scans):
+        _backward(run, program, sums, form, truncate, replace)
+    out: dict[str, Array] = {}
+    for ref in derivation.differentiated():
+        line = sums.sums.get(ref.name, {})
+        if ref.axis is None:
+            like = run.series[ref.name][0]
+            out[ref.name] = line[0] if 0 in line else np.zeros_like(like)
+        else:
+            steps = range(1, run.steps[ref.axis] + 1)
+            out[ref.name] = np.stack(
+                [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
+            )
+    return out
+
+
+def _backward(
+    run: Run,
+    program: ScanProgram,
+    sums: _Adjoints,
+    form: Form,
+    truncate: int | None,
+    replace: Replace | None,
+) -> None:
+    network = run.derivation.network
+    scan = program.scan
+    times = run.times(program)
+    losses = {r.name for r in network.loss_terms}
+    for state in scan.states:
+        final = sums.get(f"{state.name}_final", 0)
+        if final is not None:
+            sums.add(state.name, times[-1], final)
+    for t in reversed(times):
+        for e in reversed(program.equations):
+            if e.name in losses:
+                sums.add(e.name, t, np.ones_like(run.series[e.name][t]))
+            bar = sums.get(e.name, t)
+            if bar is None:
+                continue
+            values = run.lookup(t, {e.symbol.with_(mark="bar"): bar})
+            for edge in e.edges:
+                where = t - (edge.lag or 0)
+                if truncate and edge.kind == "state" and _crosses(run, program, t, where, truncate):
+                    continue
+                given = _contribution(run, edge, values, bar, form, t)
+                if replace is not None:
+                    given = replace(edge, given, t)
+                at = 0 if edge.lag is None else where
+                sums.add(edge.operand.name, at, given)
+    for state in scan.states:
+        for start in state.initial:
+            got = sums.get(state.name, run.before(program, start.lag))
+            if start.ref is not None and got is not None:
+                like = run.series[start.ref.name][0]
+                sums.add(start.ref.name, 0, _fit(got, like))
+
+
+def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
+    """Whether reading ``where`` from ``t`` goes back over the border between two blocks."""
+    times = run.times(program)
+    position = abs(t - times[0])
+    source = position - abs(t - where)
+    return source < 0 or position // block != source // block
+
+
+def _fit(value: Array, like: Array) -> Array:
+    """Sum over the batch what belongs to something that is the same for all sequences."""
+    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
+        return value.sum(axis=-1, keepdims=True)
+    return value
+
+
+def _contribution(
+    run: Run, edge: Edge, values: Callable[[Sym], Array], bar: Array, form: Form, t: int
+) -> Array:
+    like = values(edge.operand)
+    if form == "matrix":
+        return _fit(run.terms(edge.pullback, values), like)
+    jacobian = run.terms(edge.jacobian, values)
+    column = bar.T.reshape(-1, 1)
+    return np.matmul(jacobian.T, column).reshape(like.T.shape).T
+
+
+def rtrl(
+    run: Run, cotangents: Mapping[str, Array], wrt: tuple[str, ...] | None = None
+) -> dict[str, Array]:
+    """Gradients by the tangent program, one parameter, start or input at a time (one sequence).
+
+    An input that moves with time is taken as one vector per step; its gradient has time first.
+    """
+    derivation = run.derivation
+    if run.batch != 1:
+        raise DimensionError("RTRL runs one sequence at a time")
+    out: dict[str, Array] = {}
+    for ref in derivation.differentiated():
+        if wrt is not None and ref.name not in wrt:
+            continue
+        times = [0] if ref.axis is None else range(1, run.steps[ref.axis] + 1)
+        rows = [_tangent_gradient(run, ref, t, cotangents) for t in times]
+        out[ref.name] = rows[0] if ref.axis is None else np.stack(rows)
+    return out
+
+
+def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
+    derivation = run.derivation
+    network = derivation.network
+    like = run.series[ref.name][at]
+    total = run.terms.filled((1, like.size), 0)
+    tangents: dict[str, dict[int, Array]] = {ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}}
+    for program in derivation.scans:
+        _push(run, program, tangents)
+    for label, given in cotangents.items():
+        out = network.outputs[label]
+        line = tangents.get(out.name, {})
+        items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
+        for t, g in items:
+            if t in line:
+                total = total + np.matmul(np.asarray(g).T, line[t])
+    for loss in network.loss_terms:
+        for t, tangent in tangents.get(loss.name, {}).items():
+            if t >= 1 or loss.axis is None:
+                total = total + tangent
+    return total.reshape(like.T.shape).T
+
+
+def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]]) -> None:
+    scan = program.scan
+    for state in scan.states:
+        for start in state.initial:
+            if start.ref is not None and 0 in tangents.get(start.ref.name, {}):
+                at = run.before(program, start.lag)
+                tangents.setdefault(state.name, {})[at] = tangents[start.ref.name][0]
+    times = run.times(program)
+    for t in times:
+        for e in program.equations:
+            parts = []
+            for edge in e.edges:
+                source = tangents.get(edge.operand.name, {})
+                at = 0 if edge.lag is None else t - edge.lag
+                if at in source:
+                    values = run.lookup(t, {edge.tangent: source[at]})
+                    parts.append(run.terms(edge.pushforward, values))
+            if parts:
+                total = parts[0]
+                for p in parts[1:]:
+                    total = total + p
+                tangents.setdefault(e.name, {})[t] = total
+    for state in scan.states:
+        line = tangents.get(state.name, {})
+        if times[-1] in line:
+            tangents[f"{state.name}_final"] = {0: line[times[-1]]}

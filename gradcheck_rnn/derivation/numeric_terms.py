@@ -1,0 +1,203 @@
+"""Evaluate a term on arrays of any dtype: floats, complex, or exact field elements.
+
+Columns are ``(n, B)``; a sum over the batch happens by itself in products such as ``δ hᵀ``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from sympy import Expr as Scalar
+from sympy import Integer
+
+from ..calculus import terms as T
+from ..errors import DimensionError, MissingRule
+from ..language import numeric
+
+__all__ = ["TermEvaluator"]
+
+Array = Any
+
+
+class TermEvaluator:
+    """Evaluates terms for given sizes of the dims and one dtype.
+
+    Parameters
+    ----------
+    sizes : mapping
+        Dim name → size.
+    dtype : numpy dtype
+        Of constants; object arrays get exact integers and fractions.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], dtype: Any) -> None:
+        self._sizes = {T.dim(n): Integer(s) for n, s in sizes.items()}
+        self.dtype = np.dtype(dtype)
+        self._dims: dict[Scalar, int] = {}
+
+    def size(self, d: Scalar) -> int:
+        """The size of a dim; raises DimensionError if a name in it has none."""
+        found = self._dims.get(d)
+        if found is None:
+            value = d.xreplace(self._sizes) if not d.is_Integer else d
+            if not value.is_Integer:
+                raise DimensionError(f"dim {d} has no size")
+            found = self._dims[d] = int(value)
+        return found
+
+    def number(self, value: Any) -> Any:
+        """An exact number in the dtype of the run."""
+        if self.dtype.kind == "O":
+            return int(value) if value.is_Integer else Fraction(int(value.p), int(value.q))
+        if self.dtype == np.longdouble:
+            return np.longdouble(int(value.p)) / np.longdouble(int(value.q))
+        return float(value)
+
+    def filled(self, shape: tuple[int, int], value: int) -> Array:
+        return np.full(shape, value, dtype=self.dtype)
+
+    def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
+        """The value of a term; ``lookup`` gives the array of each variable."""
+        handler = _HANDLERS.get(type(term))
+        if handler is None:
+            raise MissingRule(f"no way to evaluate a {type(term).__name__}, met in {term}")
+        return handler(self, term, lookup)
+
+
+def _operands(ev: TermEvaluator, term: T.Term, lookup: Any) -> list[Array]:
+    return [ev(x, lookup) for x in term.operands]
+
+
+def _fold(step: Callable[[Array, Array], Array]) -> Any:
+    def handler(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+        parts = _operands(ev, term, lookup)
+        out = parts[0]
+        for p in parts[1:]:
+            out = step(out, p)
+        return out
+
+    return handler
+
+
+def _map(function: Callable[..., Array]) -> Any:
+    return lambda ev, term, lookup: function(*_operands(ev, term, lookup))
+
+
+def _broadcast(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    s = ev(term.operands[0], lookup)
+    rows, cols = ev.size(term.shape[0]), ev.size(term.shape[1])
+    return np.broadcast_to(s, (*s.shape[:-2], rows, max(cols, s.shape[-1])))
+
+
+def _slice(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    x = ev(term.operands[0], lookup)
+    return x[..., ev.size(term.args[1]) : ev.size(term.args[2]), :]
+
+
+def _pad(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    x = ev(term.operands[0], lookup)
+    start, total = ev.size(term.args[1]), ev.size(term.args[2])
+    out = np.zeros((*x.shape[:-2], total, x.shape[-1]), dtype=x.dtype)
+    out[..., start : start + x.shape[-2], :] = x
+    return out
+
+
+def _diag(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    x = ev(term.operands[0], lookup)
+    if x.shape[-1] != 1:
+        raise DimensionError(f"{term} is a Jacobian of one sequence; its operand has a batch")
+    out = np.zeros((x.shape[-2], x.shape[-2]), dtype=x.dtype)
+    np.fill_diagonal(out, x[:, 0])
+    return out
+
+
+def _vec(x: Array) -> Array:
+    return x.T.reshape(-1, 1)
+
+
+def _unvec(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    x = ev(term.operands[0], lookup)
+    return x.reshape(ev.size(term.shape[1]), ev.size(term.shape[0])).T
+
+
+def _commutation(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    m, n = (ev.size(a) for a in term.args)
+    out = ev.filled((m * n, m * n), 0)
+    for i in range(m):
+        for j in range(n):
+            out[i * n + j, j * m + i] = 1
+    return out
+
+
+def _block(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    rows = [[ev(x, lookup) for x in row] for row in term.rows_of_terms]  # type: ignore[attr-defined]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
+
+
+def _sign(x: Array) -> Array:
+    if x.dtype == object:
+        zero = np.zeros_like(x)
+        return 2 * numeric.greater(x, zero) - 1
+    return np.sign(x.real).astype(x.dtype)
+
+
+def _apply(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    assert isinstance(term, T.Apply)
+    return numeric.ELEMENTWISE[term.fname](ev(term.x, lookup))
+
+
+def _kron(a: Array, b: Array) -> Array:
+    return (a[:, None, :, None] * b[None, :, None, :]).reshape(
+        a.shape[0] * b.shape[0], a.shape[1] * b.shape[1]
+    )
+
+
+def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    assert isinstance(term, T.Power)
+    x, n = ev(term.operands[0], lookup), term.exponent
+    return x ** (int(n) if n.is_Integer else ev.number(n))
+
+
+_HANDLERS: dict[type[T.Term], Any] = {
+    T.Sym: lambda ev, term, lookup: lookup(term),
+    T.Num: lambda ev, term, lookup: np.full((1, 1), ev.number(term.value), dtype=ev.dtype),
+    T.Size: lambda ev, term, lookup: ev.filled((1, 1), ev.size(term.size)),
+    T.Ones: lambda ev, term, lookup: ev.filled((ev.size(term.shape[0]), ev.size(term.shape[1])), 1),
+    T.Zeros: lambda ev, term, lookup: ev.filled(
+        (ev.size(term.shape[0]), ev.size(term.shape[1])), 0
+    ),
+    T.Eye: lambda ev, term, lookup: np.eye(ev.size(term.shape[0]), dtype=ev.dtype),
+    T.Plus: _fold(lambda a, b: a + b),
+    T.Hadamard: _fold(lambda a, b: a * b),
+    T.Times: _fold(np.matmul),
+    T.Neg: _map(lambda x: -x),
+    T.Scale: _map(lambda s, x: s * x),
+    T.Divide: _map(lambda x, y: x / y),
+    T.Power: _power,
+    T.Apply: _apply,
+    T.Broadcast: _broadcast,
+    T.Dot: _map(numeric.dot),
+    T.UnitSum: _map(numeric.unit_sum),
+    T.Transpose: _map(numeric.transpose),
+    T.Concat: _map(numeric.concat),
+    T.Slice: _slice,
+    T.Pad: _pad,
+    T.Softmax: _map(numeric.softmax),
+    T.LogSoftmax: _map(numeric.log_softmax),
+    T.CrossEntropy: _map(numeric.cross_entropy),
+    T.Maximum: _map(numeric.maximum),
+    T.Greater: _map(numeric.greater),
+    T.Where: _map(numeric.where),
+    T.Abs: _map(numeric.absolute),
+    T.Sign: _map(_sign),
+    T.Frozen: _map(lambda x: x),
+    T.Diag: _diag,
+    T.Kron: _map(_kron),
+    T.Vec: _map(_vec),
+    T.Unvec: _unvec,
+    T.Commutation: _commutation,
+    T.Block: _block,
+}
