@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,8 @@ class Cell:
         State → the lags at which it is read.
     outputs : tuple of str
         What a step hands out, in order; states unless declared otherwise.
+    at_least : mapping
+        Name → the lower end of its domain, for whoever draws values (τ ≥ 1 in a leaky unit).
     """
 
     name: str
@@ -69,6 +71,7 @@ class Cell:
     outputs: tuple[str, ...]
     what: str = ""
     source: str = ""
+    at_least: Mapping[str, float] = field(default_factory=dict)
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         return tuple(n for n, k in self.kinds.items() if k in kinds)
@@ -234,6 +237,7 @@ def cell(
     name: str = "",
     what: str = "",
     source: str = "",
+    at_least: Mapping[str, float] | None = None,
 ) -> Any:
     """Declare a cell.
 
@@ -251,6 +255,10 @@ def cell(
         ``{"h": (1, 3)}``: the definition gets ``h[1]`` and ``h[3]``.
     what, source : str
         One line for the catalogue, and where the equations are from.
+    at_least : mapping, optional
+        Lower ends of domains, ``{"tau": 1.0}``: values drawn for checks stay above them.
+
+    A last argument ``**rest`` of the function receives the declared names it does not list.
 
     Returns
     -------
@@ -282,18 +290,20 @@ def cell(
                         )
                     shape = Shape(shape.rows, shape.cols, batch=True)
                 shapes[key], kinds[key] = shape, kind
-        order = tuple(inspect.signature(fn).parameters)
+        signature = inspect.signature(fn).parameters.values()
+        order = tuple(a.name for a in signature if a.kind is not a.VAR_KEYWORD)
+        open_ended = any(a.kind is a.VAR_KEYWORD for a in signature)
         for missing in (n for n in order if n not in shapes):
             raise DefinitionError(
                 f"cell {title!r}: argument {missing!r} is not declared; add it to inputs, states, "
                 "params, data or fixed with its dims"
             )
-        for extra in (n for n in shapes if n not in order):
+        for extra in (n for n in shapes if n not in order and not open_ended):
             raise DefinitionError(
                 f"cell {title!r}: {kinds[extra]} {extra!r} is declared but not an argument of the function"
             )
         state_names = [n for n, k in kinds.items() if k == "state"]
-        read = {s: (1,) for s in state_names}
+        read = dict.fromkeys(state_names, (1,))
         for state, wanted in (lags or {}).items():
             if state not in read:
                 raise DefinitionError(f"cell {title!r}: lags name {state!r}, which is not a state")
@@ -302,6 +312,8 @@ def cell(
                     f"cell {title!r}: lags of {state!r} must be positive integers"
                 )
             read[state] = tuple(sorted(set(wanted)))
+        for stranger in (n for n in at_least or {} if n not in shapes):
+            raise DefinitionError(f"cell {title!r}: at_least names {stranger!r}, not declared")
         if not state_names and not outputs:
             raise DefinitionError(f"cell {title!r} has neither a state nor an output")
         return Cell(
@@ -313,6 +325,7 @@ def cell(
             tuple(outputs.split()) or tuple(state_names),
             what or (inspect.getdoc(fn) or "").split("\n")[0],
             source,
+            dict(at_least or {}),
         )
 
     return declare(function) if function is not None else declare

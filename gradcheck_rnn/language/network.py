@@ -141,6 +141,13 @@ def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[s
     return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
 
 
+def _too_few(title: str, state: str, depth: int, given: int) -> str:
+    return (
+        f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
+        f"values, most recent first; {given} given"
+    )
+
+
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
 _READ = {
     "input": ("input", True),
@@ -228,7 +235,7 @@ class Network:
         axis: str | None = "T",
         reverse: bool = False,
         mask: Ref | None = None,
-        initial: Mapping[str, Ref | None | tuple[Ref | None, ...]] | None = None,
+        initial: Mapping[str, Ref | tuple[Ref | None, ...] | None] | None = None,
         dims: Mapping[str, str] | None = None,
         **bindings: Ref,
     ) -> ScanHandle:
@@ -260,6 +267,7 @@ class Network:
         DimensionError
             A bound value whose dims do not fit.
         """
+        plain, starts = cell, dict(initial or {})
         if mask is not None:
             from .transforms import masked
 
@@ -310,22 +318,44 @@ class Network:
             )
             for e in traced.equations
         )
-        states = tuple(
-            self._state(
-                title, cell, s, arguments[s], renamed, axis, (initial or {}).get(s, "input")
-            )
-            for s in cell.states
-        )
-        for stranger in (s for s in initial or {} if s not in cell.states):
+        for stranger in (s for s in starts if s not in cell.states):
             raise DefinitionError(
                 f"scan {title!r}: initial names {stranger!r}, which is not a state"
             )
+        if cell is not plain:
+            self._spread(title, plain, suffix, renamed, starts)
+        states = tuple(
+            self._state(title, cell, s, arguments[s], renamed, axis, starts.get(s, "input"))
+            for s in cell.states
+        )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
             tuple(arguments[o] for o in cell.outputs), arguments, renamed,
         )  # fmt: skip
         self.scans.append(added)
         return ScanHandle(self, added)
+
+    def _spread(
+        self, title: str, plain: Cell, suffix: str, dims: Mapping[str, Dim], starts: dict[str, Any]
+    ) -> None:
+        """Starts of a held delay line, under the names they have without a mask."""
+        for s in plain.states:
+            depth = max(plain.lags[s])
+            if depth == 1:
+                continue
+            start = starts.get(s, "input")
+            if isinstance(start, str):
+                shape = plain.shapes[s].rename(dims)
+                start = tuple(
+                    self._add_input(f"{s}{suffix}0_{k}", "static", shape, None)
+                    for k in range(1, depth + 1)
+                )
+            elif not isinstance(start, tuple):
+                start = (start,)
+            if len(start) != depth:
+                raise DefinitionError(_too_few(title, s, depth, len(start)))
+            for k, ref in enumerate(start):
+                starts[f"{s}_back{k}" if k else s] = ref
 
     def _state(
         self,
@@ -352,10 +382,7 @@ class Network:
         else:
             refs = start if isinstance(start, tuple) else (start,)
             if len(refs) != depth:
-                raise DefinitionError(
-                    f"scan {title!r}: state {own!r} reaches {depth} steps back and needs as many "
-                    f"initial values, most recent first; {len(refs)} given"
-                )
+                raise DefinitionError(_too_few(title, own, depth, len(refs)))
         for ref in refs:
             if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
                 raise DimensionError(
@@ -443,6 +470,31 @@ class Network:
     def axes(self) -> tuple[str, ...]:
         """The time axes in order of first use."""
         return tuple(dict.fromkeys(s.axis for s in self.scans if s.axis))
+
+    @property
+    def taken_names(self) -> set[str]:
+        """Every name the network uses: inputs, parameters and values of its scans."""
+        return set(self._names)
+
+    @property
+    def at_least(self) -> dict[str, float]:
+        """Input or parameter → lower end of its domain, as its cells declare it."""
+        bounds: dict[str, float] = {}
+        for scan in self.scans:
+            for own, bound in scan.cell.at_least.items():
+                full = scan.arguments[own]
+                state = next((s for s in scan.states if s.name == full), None)
+                starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
+                bounds.update((n, bound) for n in starts)
+        known = self.inputs | self.parameters
+        return {n: bound for n, bound in bounds.items() if n in known}
+
+    def copy(self) -> Network:
+        """A network that can be added to without changing this one."""
+        return Network(
+            self.name, self.what, self.source, dict(self.inputs), dict(self.parameters),
+            list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
+        )  # fmt: skip
 
     def scan_named(self, name: str | None) -> Scan:
         return next(s for s in self.scans if s.name == name)

@@ -47,8 +47,9 @@ __all__ = [
     "where",
 ]
 
-#: Names given with `name` during the current trace, by identity of the expression.
-given_names: ContextVar[dict[int, str] | None] = ContextVar("given_names", default=None)
+#: Values named with `name` during the current trace; they are held, so that no other value can
+#: come to have the identity of one that the definition has dropped.
+given_names: ContextVar[list[tuple[Expr, str]] | None] = ContextVar("given_names", default=None)
 
 #: SymPy source text of elementwise functions made by users, by name.
 USER_FUNCTIONS: dict[str, str] = {}
@@ -200,7 +201,7 @@ def name(x: Any, as_name: str) -> Any:
     if isinstance(x, Expr) and table is not None:
         if not as_name.isidentifier():
             raise UnsupportedOperation(f"{as_name!r} is not a valid name for a value")
-        table.setdefault(id(x), as_name)
+        table.append((x, as_name))
     return x
 
 

@@ -73,7 +73,7 @@ def _walk(name: str, e: Any, x: Any) -> Any:
 
     if e.is_Symbol:
         return x
-    if e.is_number and not e.args or e.is_Rational or e.is_Float:
+    if (e.is_number and not e.args) or e.is_Rational or e.is_Float:
         return _number(e, x)
     if e.is_NumberSymbol or (e.is_number and e.is_real):
         return np.asarray(float(e)).astype(x.dtype) if x.dtype != object else float(e)

@@ -29,6 +29,9 @@ def _misfit(what: str, a: Expr, b: Expr) -> DimensionError:
 
 
 def _broadcast(e: Expr, like: Shape) -> Expr:
+    if e.op == "neg":  # x - mean(x) stays a difference
+        inner = _broadcast(e.args[0], like)
+        return Expr("neg", (inner,), inner.shape)
     shape = Shape(like.rows, like.cols, e.shape.batch)
     return Expr("broadcast", (e,), shape)
 

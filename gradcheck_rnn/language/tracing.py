@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def trace(cell: Cell) -> TracedCell:
         else:
             lag = 0 if kind in ("input", "data") else None
             arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
-    table: dict[int, str] = {}
+    table: list[tuple[Expr, str]] = []
     token = given_names.set(table)
     try:
         returned, local = _call_with_locals(cell.function, arguments)
@@ -104,6 +104,10 @@ def trace(cell: Cell) -> TracedCell:
             raise
         raise type(problem)(
             f"{_place(cell, problem)}: in cell {cell.name!r}: {problem}"
+        ) from problem
+    except Exception as problem:
+        raise DefinitionError(
+            f"{_place(cell, problem)}: in cell {cell.name!r}: {type(problem).__name__}: {problem}"
         ) from problem
     finally:
         given_names.reset(token)
@@ -154,7 +158,7 @@ class _Cutter:
         self,
         cell: Cell,
         results: Mapping[str, Expr],
-        given: Mapping[int, str],
+        given: Sequence[tuple[Expr, str]],
         local: Mapping[str, Any],
     ) -> None:
         self.cell = cell
@@ -168,8 +172,8 @@ class _Cutter:
         self.copies: dict[str, Expr] = {}
         self._check_used()
         self._name_results()
-        for identity, n in given.items():
-            self._name(identity, n)
+        for value, n in given:
+            self._name(id(value), n)
         for n, value in local.items():
             if isinstance(value, Expr):
                 self._name(id(value), n)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import DefinitionError
 from .cell import Cell, Delays
-from .dims import Shape, ONE
+from .dims import ONE, Shape
 from .primitives import name
 
 __all__ = ["masked"]
@@ -68,4 +69,14 @@ def masked(cell: Cell) -> Cell:
         cell.outputs,
         f"{cell.what} Masked: states held where mask is 0.",
         cell.source,
+        {**cell.at_least, **_line_bounds(cell, depth)},
     )
+
+
+def _line_bounds(cell: Cell, depth: Mapping[str, int]) -> dict[str, float]:
+    return {
+        f"{s}_back{k}": cell.at_least[s]
+        for s in cell.states
+        if s in cell.at_least
+        for k in range(1, depth[s])
+    }

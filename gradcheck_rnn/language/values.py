@@ -295,8 +295,10 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
         if not operands:
             raise UnsupportedOperation(f"{op} needs an operand")
         return operate(op, ArrayValue(operands[0]), *operands[1:], **data).array
-    dtype = next(x.dtype for x in operands if isinstance(x, ArrayValue))
-    arrays = [x.array if isinstance(x, ArrayValue) else _plain(x, dtype) for x in operands]
+    # The dtype of the run; an identity matrix or a bit is exact in all of them.
+    dtypes = [x.array.dtype for x in operands if isinstance(x, ArrayValue)]
+    dtype = next((t for t in dtypes if t.kind in "fcO"), dtypes[0])
+    arrays = [_plain(x.array if isinstance(x, ArrayValue) else x, dtype) for x in operands]
     try:
         return ArrayValue(_RUN[op](*arrays, **data))
     except ValueError as problem:
@@ -306,7 +308,7 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
 
 def _plain(x: Any, dtype: Any) -> np.ndarray[Any, Any]:
     """A number in the dtype it meets (a float64 constant must not promote a float32 run)."""
-    if isinstance(x, np.ndarray) and x.ndim:
+    if isinstance(x, np.ndarray) and x.ndim and x.dtype.kind not in "iub":
         return x
     if dtype.kind in "fcO":
         return np.asarray(x, dtype=object) if dtype == object else np.asarray(x).astype(dtype)

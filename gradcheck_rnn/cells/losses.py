@@ -1,0 +1,139 @@
+"""Losses: cells without a state, with one scalar output ``loss`` that is summed over time.
+
+All losses take scores y (before an activation), so that softmax and logistic are not computed
+twice and stay accurate when they saturate. L = Σ_t L_t is the survey's eq. (7).
+"""
+
+# Definitions are written as equations, so: untyped, and every result has a name.
+# mypy: disallow-untyped-defs=False
+# ruff: noqa: RET504
+
+from __future__ import annotations
+
+from ..errors import DefinitionError, UsageError
+from ..language import cell, cross_entropy, dot, softplus, sum  # noqa: A004
+from ..language.cell import Cell
+from ..language.network import Network, Ref, as_network
+from ._catalogue import HONG, KIM, SURVEY
+from .readout import readout
+
+__all__ = [
+    "LOSSES",
+    "ZOO",
+    "given_gradient",
+    "logistic_cross_entropy",
+    "softmax_cross_entropy",
+    "squared_error",
+    "with_loss",
+]
+
+
+@cell(
+    inputs="y: q",
+    data="target: q",
+    outputs="loss",
+    source=f"{SURVEY}, eqs. (6), (7), (9)",
+)
+def softmax_cross_entropy(y, target):
+    """Cross-entropy of softmax(y): L_t = −Σ target ⊙ log softmax(y).
+
+    With a target that sums to one, eq. (9)'s product ∂L/∂ŷ · ∂ŷ/∂y is softmax(y) − target.
+    """
+    loss = cross_entropy(y, target)
+    return loss
+
+
+@cell(
+    inputs="y: q",
+    data="target: q",
+    outputs="loss",
+    source=f"{KIM}, eq. (3)",
+)
+def squared_error(y, target):
+    """Squared error L_t = ½ Σ (target − y)²."""
+    error = target - y
+    loss = 0.5 * sum(error**2)
+    return loss
+
+
+@cell(
+    inputs="y: q",
+    data="target: q",
+    outputs="loss",
+    source=f"{HONG}, RNN output layer: logistic regression for binary classification",
+)
+def logistic_cross_entropy(y, target):
+    """Binary cross-entropy of σ(y), summed over units: L_t = Σ (log(1 + exp(y)) − target ⊙ y)."""
+    loss = sum(softplus(y) - target * y)
+    return loss
+
+
+@cell(
+    inputs="y: q",
+    data="target: q",
+    outputs="loss",
+    source=f"{SURVEY}, eq. (8): any loss enters through ∂L_t/∂y_t",
+)
+def given_gradient(y, target):
+    """The linear loss L_t = targetᵀ y, whose gradient ∂L_t/∂y_t is the given target."""
+    loss = dot(target, y)
+    return loss
+
+
+LOSSES: dict[str, Cell] = {
+    c.name: c
+    for c in (softmax_cross_entropy, squared_error, logistic_cross_entropy, given_gradient)
+}
+
+
+def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy") -> Network:
+    """The network with a loss on its output ``y``.
+
+    Parameters
+    ----------
+    network : Network or Cell
+        Not changed. If it has a loss already, a copy is given back as it is. If it has no output
+        ``y``, a linear readout of dim q with parameters V, b_y is added to its first output.
+    loss : str or Cell
+        One of `LOSSES`, or a cell with inputs ``y``, ``target`` and the scalar output ``loss``.
+
+    Returns
+    -------
+    Network
+        With an input ``target``: one vector a step, or one a sequence if the output is one.
+        The readout's names get the suffix ``_out`` where the network has them already.
+
+    Raises
+    ------
+    UsageError
+        No loss of that name.
+    DefinitionError
+        The network has no output, or uses the names target or loss otherwise.
+    """
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise UsageError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}")
+    definition = LOSSES[loss] if isinstance(loss, str) else loss
+    whole = as_network(network).copy()
+    if whole.loss_terms:
+        return whole
+    y = whole.outputs.get("y")
+    if y is None:
+        y = _read(whole)
+    whole.loss(whole.scan(definition, axis=y.axis, y=y).loss)
+    return whole
+
+
+def _read(network: Network) -> Ref:
+    first = next((r for r in network.outputs.values() if r.kind != "final"), None)
+    if first is None:
+        first = next(iter(network.outputs.values()), None)
+    if first is None:
+        raise DefinitionError(f"network {network.name!r} has no output to put a loss on")
+    taken = {"V", "b_y", "y"} & network.taken_names
+    suffix = "_out" if taken else ""
+    y = network.scan(readout, axis=first.axis, suffix=suffix, h=first).y
+    network.output(y)
+    return y
+
+
+ZOO = tuple(LOSSES.values())

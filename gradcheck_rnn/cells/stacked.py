@@ -1,0 +1,85 @@
+"""Stacks: the state of a layer is the input of the next, each layer has its own weights."""
+
+from __future__ import annotations
+
+from ..language.cell import Cell
+from ..language.network import Network, Ref, ScanHandle
+from ._catalogue import CS231N, HONG, system
+from .elman import elman_hidden
+from .lstm import lstm
+from .readout import readout
+
+__all__ = ["ZOO", "layer_dim", "stack"]
+
+
+def layer_dim(layer: int) -> str:
+    """Name of the dim of a layer's state: ``p_1``, ``p_2``, …; layers may differ in width."""
+    return f"p_{layer}"
+
+
+def stack(network: Network, definition: Cell, x: Ref, layers: int) -> list[ScanHandle]:
+    """Scan ``layers`` copies of a cell with input ``x`` and state ``h`` on top of each other.
+
+    Parameters
+    ----------
+    network : Network
+        Is added to; names of layer l end in ``_l``.
+    definition : Cell
+        Has an input x of dim d and a state h of dim p.
+    x : Ref
+        The input of the first layer.
+    layers : int
+        How many.
+
+    Returns
+    -------
+    list of ScanHandle
+        The layers, first to last.
+    """
+    made: list[ScanHandle] = []
+    below = x
+    for layer in range(1, layers + 1):
+        made.append(
+            network.scan(definition, suffix=f"_{layer}", x=below, dims={"p": layer_dim(layer)})
+        )
+        below = made[-1].h
+    return made
+
+
+def _stacked(network: Network, definition: Cell, layers: int = 2) -> None:
+    x = network.input("x", "d")
+    made = stack(network, definition, x, layers)
+    network.output(network.scan(readout, h=made[-1].h).y)
+    for handle in made:
+        network.output(*(handle.final(s) for s in definition.states))
+
+
+@system("stacked_elman", f"{CS231N}, Multilayer RNNs; {HONG}, RNN")
+def stacked_elman(network: Network) -> None:
+    """Two Elman layers and a readout, each layer with its own weights and width."""
+    _stacked(network, elman_hidden)
+
+
+@system("stacked_lstm", f"{CS231N}, Multilayer RNNs")
+def stacked_lstm(network: Network) -> None:
+    """Two LSTM layers and a readout, each layer with its own weights and width."""
+    _stacked(network, lstm)
+
+
+@system("stacked_tied", f"{CS231N}, Multilayer RNNs, with the recurrent matrix shared")
+def stacked_tied(network: Network) -> None:
+    """Two Elman layers that share their recurrent matrix W, with trainable initial states."""
+    x = network.input("x", "d")
+    shared = network.parameter("W", "p p")
+    start = network.parameter("h0", "p")
+    low = network.scan(
+        elman_hidden, suffix="_1", x=x, W=shared, dims={"p": "p"}, initial={"h": start}
+    )
+    high = network.scan(
+        elman_hidden, suffix="_2", x=low.h, W=shared, dims={"p": "p"}, initial={"h": start}
+    )
+    network.output(network.scan(readout, h=high.h).y)
+    network.output(low.final("h"), high.final("h"))
+
+
+ZOO = (stacked_elman, stacked_lstm, stacked_tied)
