@@ -15,7 +15,8 @@ from gradcheck_rnn.errors import UsageError
 if TYPE_CHECKING:
     from gradcheck_rnn.derivation import Derivation
     from gradcheck_rnn.derivation.proof import ProofResult
-    from gradcheck_rnn.language import Cell, Network
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
 
 __all__ = ["catalogue", "derive", "generate", "load", "names", "prove", "render"]
 
@@ -33,17 +34,14 @@ def names() -> tuple[str, ...]:
 
 
 def catalogue() -> list[dict[str, str]]:
-    """The zoo as rows with the keys name, what and source (equation numbers)."""
+    """The zoo as rows with the keys name, kind, what and source (equation numbers)."""
     from gradcheck_rnn import cells
 
-    return [
-        {"name": name, "what": network.what, "source": network.source}
-        for name in cells.names()
-        for network in [cells.get(name)]
-    ]
+    keys = ("name", "kind", "what", "source")
+    return [dict(zip(keys, row, strict=True)) for row in cells.describe()]
 
 
-def load(target: str | os.PathLike[str] | Cell | Network) -> Network:
+def load(target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = None) -> Network:
     """Bring what a user names to a network.
 
     Parameters
@@ -51,6 +49,9 @@ def load(target: str | os.PathLike[str] | Cell | Network) -> Network:
     target : str, os.PathLike, Cell or Network
         A name of the zoo (``"lstm"``), ``"path/to/file.py:name"`` (the name may be left out when
         the file defines one only), or the object itself. A bare cell becomes a network of one scan.
+    loss : str, optional
+        Put this loss of the zoo on top (``"softmax_cross_entropy"``), with a readout if there is
+        no output ``y``.
 
     Returns
     -------
@@ -62,8 +63,18 @@ def load(target: str | os.PathLike[str] | Cell | Network) -> Network:
     UsageError
         An unknown name (the nearest are suggested), or a file that does not run.
     """
+    network = _find(target)
+    if loss is None:
+        return network
+    from gradcheck_rnn.cells.losses import with_loss
+
+    return with_loss(network, loss)
+
+
+def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
     from gradcheck_rnn import cells, loading
-    from gradcheck_rnn.language import Cell, Network, as_network
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network, as_network
 
     if isinstance(target, Cell | Network):
         return as_network(target)
@@ -77,15 +88,17 @@ def load(target: str | os.PathLike[str] | Cell | Network) -> Network:
         return as_network(loading.find(text, (Cell, Network), "cell or network"))
     if text not in cells.names():
         raise loading.suggest(text, cells.names(), "cell")
-    return as_network(cells.get(text))
+    return cells.get(text)
 
 
-def derive(target: str | os.PathLike[str] | Cell | Network) -> Derivation:
+def derive(
+    target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = None
+) -> Derivation:
     """Derive BPTT and RTRL of a cell or network; nothing is proved here.
 
     Parameters
     ----------
-    target : str, os.PathLike, Cell or Network
+    target, loss
         As in `load`.
 
     Returns
@@ -100,7 +113,7 @@ def derive(target: str | os.PathLike[str] | Cell | Network) -> Derivation:
     """
     from gradcheck_rnn.derivation import derive as derive_network
 
-    return derive_network(load(target))
+    return derive_network(load(target, loss=loss))
 
 
 def render(
@@ -181,20 +194,22 @@ def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> 
     ProofResult
         What was proved, with the bound on the error probability.
     """
-    from gradcheck_rnn.derivation.proof import prove as prove_network
+    from gradcheck_rnn.derivation.proof import prove as prove_derivation
 
-    return prove_network(load(target), seed=seed)
+    return prove_derivation(derive(target), seed=seed)
 
 
 def generate(
     target: str | os.PathLike[str] | Cell | Network,
     backend: Backend = "numpy",
+    *,
+    loss: str | None = None,
 ) -> str:
     """Generate a standalone module with the forward and backward pass.
 
     Parameters
     ----------
-    target : str, os.PathLike, Cell or Network
+    target, loss
         As in `load`.
     backend : {"numpy", "cupy"}
         What the module computes with.
@@ -206,4 +221,4 @@ def generate(
     """
     from gradcheck_rnn.codegen import generate as generate_module
 
-    return generate_module(derive(target), backend)
+    return generate_module(derive(target, loss=loss), backend)

@@ -20,7 +20,7 @@ from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, UsageError
 
-__all__ = ["find", "is_file_target", "place_of", "run_file", "suggest", "user_frames"]
+__all__ = ["find", "is_file_target", "place_of", "run_file", "shorten", "suggest", "user_frames"]
 
 # Resolved path of every user file run in this process -> the path as the user wrote it.
 _user_files: dict[str, str] = {}
@@ -174,6 +174,13 @@ def describe(error: BaseException) -> str:
     """An exception on one line: its type and the first line of its message."""
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shorten(message: str) -> str:
+    """A message with every user's file under the name the user gave it."""
+    for resolved, given in _user_files.items():
+        message = message.replace(resolved, given)
+    return message
 
 
 def place_of(error: BaseException) -> str | None:

@@ -25,6 +25,7 @@ app = typer.Typer(
 
 CELL = typer.Argument(metavar="CELL", help="A cell of the zoo (see `cells`), or file.py:name.")
 OUTPUT = typer.Option("--output", "-o", metavar="PATH", help="Write here, not to the terminal.")
+LOSS = typer.Option(metavar="NAME", help="Put this loss on top, with a readout if there is none.")
 JSON = typer.Option("--json", help="Print JSON for programs.")
 
 
@@ -72,6 +73,7 @@ def derive(
     truncate: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="BPTT truncated to the last K steps.")
     ] = None,
+    loss: Annotated[str | None, LOSS] = None,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> int:
     """Derive the gradient of a cell: adjoints, BPTT, Jacobians, RTRL."""
@@ -79,7 +81,7 @@ def derive(
     from gradcheck_rnn.cli import printing
 
     text = api.render(
-        api.derive(cell),
+        api.derive(cell, loss=loss),
         fmt,
         form=form,
         layout=layout,
@@ -93,13 +95,27 @@ def derive(
 
 
 @app.command()
+def prove(
+    cell: Annotated[str | None, CELL] = None,
+    every: Annotated[bool, typer.Option("--all", help="Prove the whole zoo.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random points.")] = 0,
+    as_json: Annotated[bool, JSON] = False,
+) -> int:
+    """Prove a derivation against an independent scalar oracle, entry by entry."""
+    from gradcheck_rnn.cli import proving
+
+    return proving.prove(cell, every=every, seed=seed, as_json=as_json)
+
+
+@app.command()
 def generate(
     cell: Annotated[str, CELL],
     backend: Annotated[Backend, typer.Option(help="What it computes with.")] = "numpy",
+    loss: Annotated[str | None, LOSS] = None,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> int:
     """Generate a standalone module with forward and backward pass."""
     from gradcheck_rnn import api
     from gradcheck_rnn.cli import printing
 
-    return printing.emit(api.generate(cell, backend), output)
+    return printing.emit(api.generate(cell, backend, loss=loss), output)

@@ -56,7 +56,7 @@ def _report(error: Exception) -> int:
     if os.environ.get("GRADCHECK_TRACEBACK"):
         raise error
     if isinstance(error, GradcheckError):
-        return _misuse(_placed(str(error), loading.place_of(error)))
+        return _misuse(_placed(loading.shorten(str(error)), loading.place_of(error)))
     if hasattr(error, "format_message"):  # a parser's complaint (unknown option, bad number)
         return _misuse(_one_line(error.format_message()) + "; see --help")
     if type(error).__name__ == "Abort":
@@ -78,12 +78,9 @@ def _misuse(message: str) -> int:
 
 def _placed(message: str, place: str | None) -> str:
     """The message with file and line in front, unless it names the file already."""
-    if place is None:
+    if place is None or place.rpartition(":")[0] in message:
         return message
-    file = place.rpartition(":")[0]
-    resolved = os.path.realpath(file)
-    message = message.replace(resolved, file)
-    return message if file in message else f"{place}: {message}"
+    return f"{place}: {message}"
 
 
 def _one_line(message: str) -> str:
