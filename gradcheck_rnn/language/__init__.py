@@ -25,7 +25,7 @@ from .primitives import (
     softplus,
     split,
     sqrt,
-    sum,
+    sum,  # noqa: A004
     tanh,
     where,
 )

@@ -72,6 +72,10 @@ class Cell:
     what: str = ""
     source: str = ""
     at_least: Mapping[str, float] = field(default_factory=dict)
+    # Array shapes seen → sizes of dims: a scan checks the same shapes at every step.
+    _seen: dict[tuple[Any, ...], dict[str, int]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         return tuple(n for n, k in self.kinds.items() if k in kinds)
@@ -152,21 +156,25 @@ class Cell:
             A missing name, or arrays that do not fit the declared dims (named).
         """
         arguments: dict[str, Any] = {}
-        sizes: dict[str, tuple[int, str]] = {}
-        for name, shape in self.shapes.items():
+        shapes: list[tuple[str, tuple[int, ...]]] = []
+        for name in self.shapes:
             if name not in values:
                 raise DimensionError(
                     f"cell {self.name!r}: no array for {self.kinds[name]} {name!r}"
                 )
             given = values[name]
             if name in self.lags and self.lags[name] != (1,):
-                for array in given.values():
-                    self._measure(name, shape, np.shape(array), sizes)
-                arguments[name] = Delays(name, {k: ArrayValue(v) for k, v in given.items()})
+                line = {k: ArrayValue(v) for k, v in given.items()}
+                arguments[name] = Delays(name, line)
+                shapes += [(name, v.array.shape) for v in line.values()]
             else:
-                self._measure(name, shape, np.shape(given), sizes)
-                arguments[name] = ArrayValue(given)
-        token = current_dims.set({n: s for n, (s, _) in sizes.items()})
+                arguments[name] = value = ArrayValue(given)
+                shapes.append((name, value.array.shape))
+        key = tuple(shapes)
+        sizes = self._seen.get(key)
+        if sizes is None:
+            sizes = self._seen[key] = self._sizes(shapes)
+        token = current_dims.set(sizes)
         try:
             returned = self.collect(self.function(**arguments))
         finally:
@@ -175,13 +183,20 @@ class Cell:
             n: v.array if isinstance(v, ArrayValue) else np.asarray(v) for n, v in returned.items()
         }
 
+    def _sizes(self, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, int]:
+        """Sizes of the dims from arrays; raises where they disagree."""
+        sizes: dict[str, tuple[int, str]] = {}
+        for name, actual in shapes:
+            self._measure(name, self.shapes[name], actual, sizes)
+        return {n: size for n, (size, _) in sizes.items()}
+
     def _measure(
         self, name: str, shape: Shape, actual: tuple[int, ...], sizes: dict[str, tuple[int, str]]
     ) -> None:
         if len(actual) < 2:
             raise DimensionError(
-                f"cell {self.name!r}: {name!r} has array shape {actual}; inside a definition arrays "
-                f"are (…, n, B), parameters of one dim (n, 1)"
+                f"cell {self.name!r}: {name!r} has array shape {actual}; inside a definition "
+                f"arrays are (…, n, B), parameters of one dim (n, 1)"
             )
         checks = [(shape.rows, actual[-2])]
         if not shape.batch:
@@ -212,8 +227,8 @@ class Cell:
                 sizes[dim.names[0]][1] if dim.names and dim.names[0] in sizes else "the definition"
             )
             raise DimensionError(
-                f"cell {self.name!r}: {name!r} is declared {shape} but its array has shape {actual}: "
-                f"{dim} is {expected} by {first!r}"
+                f"cell {self.name!r}: {name!r} is declared {shape} but its array has shape "
+                f"{actual}: {dim} is {expected} by {first!r}"
             )
 
     def __call__(self, **values: Any) -> dict[str, Any]:
@@ -300,10 +315,11 @@ def cell(
             )
         for extra in (n for n in shapes if n not in order and not open_ended):
             raise DefinitionError(
-                f"cell {title!r}: {kinds[extra]} {extra!r} is declared but not an argument of the function"
+                f"cell {title!r}: {kinds[extra]} {extra!r} is declared but not an argument of "
+                "the function"
             )
         state_names = [n for n, k in kinds.items() if k == "state"]
-        read = dict.fromkeys(state_names, (1,))
+        read: dict[str, tuple[int, ...]] = dict.fromkeys(state_names, (1,))
         for state, wanted in (lags or {}).items():
             if state not in read:
                 raise DefinitionError(f"cell {title!r}: lags name {state!r}, which is not a state")

@@ -51,7 +51,7 @@ class Dim:
         return self + (other * -1)
 
     def divided(self, parts: int) -> Dim:
-        """The dim of one of ``parts`` equal parts; raises DimensionError when it does not divide."""
+        """The dim of one of ``parts`` equal parts; raises DimensionError if there is none."""
         if self.const % parts or any(c % parts for _, c in self.terms):
             raise DimensionError(f"cannot split a vector of dim {self} into {parts} equal parts")
         return Dim.of({n: c // parts for n, c in self.terms}, self.const // parts)
@@ -131,7 +131,7 @@ def parse_shape(text: str) -> Shape:
     if len(parts) > 2:
         raise DimensionError(f"shape {text!r} has {len(parts)} dims; at most two are possible")
     dims = [parse_dim(part) for part in parts]
-    return Shape(*dims) if dims else Shape(ONE)
+    return Shape(dims[0] if dims else ONE, dims[1] if len(dims) > 1 else ONE)
 
 
 def parse_group(spec: str | Mapping[str, str]) -> dict[str, Shape]:

@@ -15,118 +15,11 @@ from typing import Any
 from ..errors import DefinitionError, DimensionError
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
+from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
 from .values import Expr, Symbol
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A value of a network.
-
-    ``kind``: input, data, static, static_data, param, fixed (of the network itself), sequence
-    (made by a scan, one vector a step), final (a state's last value). ``axis`` is the time axis
-    of a sequence, None for what does not move.
-    """
-
-    name: str
-    kind: str
-    shape: Shape
-    axis: str | None = None
-    scan: str | None = None
-
-
-@dataclass(frozen=True)
-class Operand:
-    """What a name in a scan's equations stands for (states and equations apart)."""
-
-    name: str
-    kind: str
-    shape: Shape
-    ref: Ref
-
-
-@dataclass(frozen=True)
-class Initial:
-    """The value of a state before the first step: ``lag`` 1 is the step just before it.
-
-    ``ref`` None means zero (then there is no gradient for it).
-    """
-
-    lag: int
-    ref: Ref | None
-
-
-@dataclass(frozen=True)
-class State:
-    """A recurrent state of a scan: the lags at which it is read, and its start, one per lag."""
-
-    name: str
-    shape: Shape
-    lags: tuple[int, ...]
-    initial: tuple[Initial, ...]
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One scan with all names global.
-
-    ``equations`` are in definition order; ``operands`` are the other names they read; ``outputs``
-    are the equations whose sequences the cell hands out; ``arguments`` maps the cell's own names
-    to the network's, so that the definition can be called.
-    """
-
-    name: str
-    cell: Cell
-    axis: str | None
-    reverse: bool
-    equations: tuple[Equation, ...]
-    operands: Mapping[str, Operand]
-    states: tuple[State, ...]
-    outputs: tuple[str, ...]
-    arguments: Mapping[str, str]
-    dims: Mapping[str, Dim]
-
-    def equation(self, name: str) -> Equation:
-        return next(e for e in self.equations if e.name == name)
-
-
-class ScanHandle:
-    """What `Network.scan` gives back: sequences as attributes, `final(state)` for last values."""
-
-    def __init__(self, network: Network, scan: Scan) -> None:
-        self._network, self._scan = network, scan
-
-    @property
-    def name(self) -> str:
-        return self._scan.name
-
-    def __getitem__(self, own: str) -> Ref:
-        scan = self._scan
-        name = scan.arguments.get(own, own)
-        known = [e.name for e in scan.equations]
-        if name not in known:
-            raise DefinitionError(
-                f"scan {scan.name!r} has no value {own!r}; it has {', '.join(known)}"
-            )
-        e = scan.equation(name)
-        kind = "sequence" if scan.axis else "once"
-        return Ref(name, kind, e.shape, scan.axis, scan.name)
-
-    def __getattr__(self, own: str) -> Ref:
-        if own.startswith("_"):
-            raise AttributeError(own)
-        return self[own]
-
-    def final(self, own: str) -> Ref:
-        """The state's value after the last step of the scan, as a vector."""
-        scan = self._scan
-        name = scan.arguments.get(own, own)
-        if name not in [s.name for s in scan.states]:
-            raise DefinitionError(f"scan {scan.name!r} has no state {own!r}")
-        e = scan.equation(name)
-        return Ref(f"{name}_final", "final", e.shape, None, scan.name)
 
 
 def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
@@ -201,8 +94,8 @@ class Network:
             known = self.inputs[name]
             if (known.kind, known.shape, known.axis) != (kind, shape, axis):
                 raise DefinitionError(
-                    f"network {self.name!r}: {name!r} is already {known.kind} {known.shape}; give the "
-                    "scan a suffix or bind the argument explicitly"
+                    f"network {self.name!r}: {name!r} is already {known.kind} {known.shape}; give "
+                    "the scan a suffix or bind the argument explicitly"
                 )
             return known
         self._claim(name, "input")
@@ -298,8 +191,9 @@ class Network:
             read, moving = _READ[ref.kind]
             if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
                 raise DefinitionError(
-                    f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} (not "
-                    f"differentiated) but {ref.name!r} is {ref.kind}; declare it an input or parameter"
+                    f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} "
+                    f"(not differentiated) but {ref.name!r} is {ref.kind}; declare it an input or "
+                    "parameter"
                 )
             operands[ref.name] = Operand(ref.name, read, ref.shape, ref)
             names[own] = (ref.name, read, moving)
@@ -333,7 +227,7 @@ class Network:
             tuple(arguments[o] for o in cell.outputs), arguments, renamed,
         )  # fmt: skip
         self.scans.append(added)
-        return ScanHandle(self, added)
+        return ScanHandle(added)
 
     def _spread(
         self, title: str, plain: Cell, suffix: str, dims: Mapping[str, Dim], starts: dict[str, Any]
@@ -371,7 +265,8 @@ class Network:
         lags = cell.lags[own]
         if axis is None:
             raise DefinitionError(
-                f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the state {own!r}"
+                f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the "
+                f"state {own!r}"
             )
         depth = max(lags)
         if isinstance(start, str):
@@ -386,7 +281,8 @@ class Network:
         for ref in refs:
             if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
                 raise DimensionError(
-                    f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit state {own!r} {shape}"
+                    f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
+                    f"state {own!r} {shape}"
                 )
         return State(full, shape, lags, tuple(Initial(k + 1, r) for k, r in enumerate(refs)))
 
@@ -400,8 +296,8 @@ class Network:
     def _fits(self, title: str, own: str, kind: str, ref: Ref, axis: str | None) -> None:
         if ref.axis is not None and ref.axis != axis:
             raise DefinitionError(
-                f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a sequence "
-                f"along {ref.axis!r}; bind its final state instead"
+                f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a "
+                f"sequence along {ref.axis!r}; bind its final state instead"
             )
         if kind in ("param", "fixed") and ref.shape.batch:
             raise DefinitionError(
@@ -427,8 +323,8 @@ class Network:
                 elif mine.names and all(n in known for n in mine.names):
                     if mine.rename(known) != theirs:
                         raise DimensionError(
-                            f"scan {title!r}: {own!r} of cell {cell.name!r} needs {mine.rename(known)} "
-                            f"but {ref.name!r} has {theirs}"
+                            f"scan {title!r}: {own!r} of cell {cell.name!r} needs "
+                            f"{mine.rename(known)} but {ref.name!r} has {theirs}"
                         )
                 elif mine != theirs:
                     raise DimensionError(
@@ -447,7 +343,7 @@ class Network:
             self.outputs[n] = ref
 
     def loss(self, ref: Ref) -> None:
-        """Add a scalar (per step, or once) to the loss; a sequence is summed over time and batch."""
+        """Add a scalar, per step or once, to the loss: it is summed over time and batch."""
         if not ref.shape.scalar or ref.kind not in ("sequence", "once"):
             raise DefinitionError(
                 f"network {self.name!r}: the loss {ref.name!r} must be a scalar made by a scan, "

@@ -193,6 +193,7 @@ _tape: ContextVar[_Tape | None] = ContextVar("frozen_tape", default=None)
 
 
 def frozen(x: Array) -> Array:
+    """``x`` itself, recorded or held when a tape runs (see `recording_frozen`)."""
     tape = _tape.get()
     return x if tape is None else tape.pass_value(x)
 

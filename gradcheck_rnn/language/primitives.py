@@ -56,6 +56,7 @@ USER_FUNCTIONS: dict[str, str] = {}
 
 
 def tanh(x: Any) -> Any:
+    """Hyperbolic tangent."""
     return operate("apply", x, function="tanh")
 
 
@@ -65,6 +66,7 @@ def sigmoid(x: Any) -> Any:
 
 
 def relu(x: Any) -> Any:
+    """max(x, 0); its derivative at 0 is 0."""
     return operate("apply", x, function="relu")
 
 
@@ -74,22 +76,27 @@ def softplus(x: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
+    """Exponential."""
     return operate("apply", x, function="exp")
 
 
 def log(x: Any) -> Any:
+    """Natural logarithm."""
     return operate("apply", x, function="log")
 
 
 def sqrt(x: Any) -> Any:
+    """Square root."""
     return operate("apply", x, function="sqrt")
 
 
 def sin(x: Any) -> Any:
+    """Sine."""
     return operate("apply", x, function="sin")
 
 
 def cos(x: Any) -> Any:
+    """Cosine."""
     return operate("apply", x, function="cos")
 
 
@@ -108,7 +115,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return operate("where", condition, a, b)
 
 
-def sum(x: Any) -> Any:
+def sum(x: Any) -> Any:  # noqa: A001
     """Sum over units, a scalar per sequence."""
     return operate("sum", x)
 

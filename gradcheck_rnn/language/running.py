@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 def array_shape(
     ref: Ref, sizes: Mapping[str, int], *, batch: int, lengths: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """The array shape of a value at the doors: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``, …"""
+    """The shape of a value at the doors: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``, …"""
     rows, cols = ref.shape.rows.size(sizes), ref.shape.cols.size(sizes)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         lead = (lengths[ref.axis], batch) if ref.axis else (batch,)
@@ -101,7 +101,8 @@ def _lengths(
     for axis in network.axes:
         if axis not in lengths:
             raise UsageError(
-                f"network {network.name!r}: nothing tells the number of steps along {axis!r}; give lengths"
+                f"network {network.name!r}: nothing tells the number of steps along {axis!r}; "
+                "give lengths"
             )
     return lengths
 
@@ -198,22 +199,18 @@ def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int) -> dict[str, Any]
 def _start(scan: Scan, state: Any, ref: Ref | None, made: Mapping[str, Any]) -> Any:
     if ref is not None:
         return made[ref.name]
-    # Zero start: shaped by the state's rows and the batch of whatever the scan reads.
-    some = next(
-        (made[o.name] for o in scan.operands.values() if o.ref.shape.batch or o.ref.scan), None
-    )
-    first = some[0] if isinstance(some, list) or (some is not None and np.ndim(some) > 2) else some
-    batch = np.shape(first)[-1] if first is not None else 1
-    sizes = {
-        d: np.shape(made[o.name])[axis]
-        for o in scan.operands.values()
-        if not o.shape.batch
-        for axis, dim in ((-2, o.shape.rows), (-1, o.shape.cols))
-        if (d := dim.lone)
-    }
-    dtype = np.result_type(
-        *(np.asarray(made[o.name]).dtype for o in scan.operands.values() if not o.shape.batch)
-    )
-    return np.zeros(
-        (state.shape.rows.size(sizes), batch), dtype=dtype if dtype != object else object
-    )
+    # Zero start: shaped by the dims, the batch and the dtype of whatever the scan reads.
+    batch, sizes, dtypes = 1, {}, []
+    for operand in scan.operands.values():
+        array = made[operand.name]
+        if operand.ref.axis is not None:
+            array = array[0] if len(array) else np.zeros(np.shape(array)[1:])
+        dtypes.append(np.asarray(array).dtype)
+        dims = [(-2, operand.shape.rows)]
+        if operand.ref.shape.batch or operand.ref.scan:
+            batch = max(batch, np.shape(array)[-1])
+        else:
+            dims.append((-1, operand.shape.cols))
+        sizes.update({d: np.shape(array)[axis] for axis, dim in dims if (d := dim.lone)})
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
+    return np.zeros((state.shape.rows.size(sizes), batch), dtype=dtype)

@@ -37,7 +37,8 @@ def parse_scalar(name: str, expression: str) -> Any:
     strangers = sorted(str(s) for s in parsed.free_symbols - {x})
     if strangers:
         raise UnsupportedOperation(
-            f"elementwise {name!r}: unknown {', '.join(strangers)} in {expression!r}; only x may occur"
+            f"elementwise {name!r}: unknown {', '.join(strangers)} in {expression!r}; "
+            "only x may occur"
         )
     return parsed
 

@@ -124,7 +124,8 @@ def _transpose(a: Expr) -> Expr:
 def _apply(a: Expr, function: str) -> Expr:
     if function not in numeric.ELEMENTWISE:
         raise UnsupportedOperation(
-            f"unknown elementwise function {function!r}; make one with elementwise(name, expression)"
+            f"unknown elementwise function {function!r}; make one with "
+            "elementwise(name, expression)"
         )
     return Expr("apply", (a,), a.shape, {"function": function})
 

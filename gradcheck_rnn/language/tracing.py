@@ -126,12 +126,13 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
         declared = cell.shapes[n]
         if (value.shape.rows, value.shape.cols) != (declared.rows, declared.cols):
             raise DefinitionError(
-                f"cell {cell.name!r} ({cell.place}): state {n!r} is declared {declared} but the new "
-                f"value has shape {value.shape}"
+                f"cell {cell.name!r} ({cell.place}): state {n!r} is declared {declared} but the "
+                f"new value has shape {value.shape}"
             )
     if not value.shape.column:
         raise DefinitionError(
-            f"cell {cell.name!r} ({cell.place}): {n!r} has shape {value.shape}; states and outputs are vectors"
+            f"cell {cell.name!r} ({cell.place}): {n!r} has shape {value.shape}; "
+            "states and outputs are vectors"
         )
 
 

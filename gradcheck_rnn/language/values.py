@@ -75,7 +75,7 @@ class _Operators:
         return operate("matmul", other, self)
 
     def __pow__(self, exponent: Any) -> Any:
-        if not isinstance(exponent, numbers.Real) or isinstance(exponent, np.ndarray):
+        if not isinstance(exponent, numbers.Real):
             raise UnsupportedOperation(
                 "a power needs a number as exponent; write exp(b * log(a)) for a ** b"
             )
@@ -206,7 +206,7 @@ class Expr(_Operators):
 
     @property
     def symbol(self) -> Symbol:
-        return self.data["symbol"]  # type: ignore[no-any-return]
+        return self.data["symbol"]
 
     def __getitem__(self, key: Any) -> Any:
         start, stop = _slice_bounds(key, self.shape.rows)
@@ -287,18 +287,31 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
     UnsupportedOperation
         An operand that is neither a value of the cell nor a number.
     """
-    if any(isinstance(x, Expr) for x in operands):
+    arrays: list[Any] = []
+    dtype: Any = None
+    plain, traced = True, False
+    for x in operands:
+        kind = type(x)
+        if kind is ArrayValue:
+            arrays.append(x.array)
+            plain = plain and (dtype is None or x.array.dtype == dtype)
+            dtype = x.array.dtype
+        else:
+            arrays.append(x)
+            plain, traced = False, traced or kind is Expr
+    if traced:
         from .shapes import build
 
         return build(op, tuple(x if isinstance(x, Expr) else literal(x) for x in operands), data)
-    if not any(isinstance(x, ArrayValue) for x in operands):
+    if dtype is None:
         if not operands:
             raise UnsupportedOperation(f"{op} needs an operand")
         return operate(op, ArrayValue(operands[0]), *operands[1:], **data).array
-    # The dtype of the run; an identity matrix or a bit is exact in all of them.
-    dtypes = [x.array.dtype for x in operands if isinstance(x, ArrayValue)]
-    dtype = next((t for t in dtypes if t.kind in "fcO"), dtypes[0])
-    arrays = [_plain(x.array if isinstance(x, ArrayValue) else x, dtype) for x in operands]
+    if not plain:
+        # The dtype of the run; an identity matrix or a bit is exact in all of them.
+        dtypes = [x.array.dtype for x in operands if isinstance(x, ArrayValue)]
+        dtype = next((t for t in dtypes if t.kind in "fcO"), dtypes[0])
+        arrays = [_plain(x, dtype) for x in arrays]
     try:
         return ArrayValue(_RUN[op](*arrays, **data))
     except ValueError as problem:
@@ -311,7 +324,7 @@ def _plain(x: Any, dtype: Any) -> np.ndarray[Any, Any]:
     if isinstance(x, np.ndarray) and x.ndim and x.dtype.kind not in "iub":
         return x
     if dtype.kind in "fcO":
-        return np.asarray(x, dtype=object) if dtype == object else np.asarray(x).astype(dtype)
+        return np.asarray(x, dtype=object) if dtype.kind == "O" else np.asarray(x).astype(dtype)
     return np.asarray(x)
 
 

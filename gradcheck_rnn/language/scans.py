@@ -1,0 +1,121 @@
+"""What a network is made of: values (`Ref`), scans with all names global, and their states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import DefinitionError
+from .cell import Cell
+from .dims import Dim, Shape
+from .tracing import Equation
+
+__all__ = ["Initial", "Operand", "Ref", "Scan", "ScanHandle", "State"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of a network.
+
+    ``kind``: input, data, static, static_data, param, fixed (of the network itself), sequence
+    (made by a scan, one vector a step), final (a state's last value). ``axis`` is the time axis
+    of a sequence, None for what does not move.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    axis: str | None = None
+    scan: str | None = None
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a name in a scan's equations stands for (states and equations apart)."""
+
+    name: str
+    kind: str
+    shape: Shape
+    ref: Ref
+
+
+@dataclass(frozen=True)
+class Initial:
+    """The value of a state before the first step: ``lag`` 1 is the step just before it.
+
+    ``ref`` None means zero (then there is no gradient for it).
+    """
+
+    lag: int
+    ref: Ref | None
+
+
+@dataclass(frozen=True)
+class State:
+    """A recurrent state of a scan: the lags at which it is read, and its start, one per lag."""
+
+    name: str
+    shape: Shape
+    lags: tuple[int, ...]
+    initial: tuple[Initial, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan with all names global.
+
+    ``equations`` are in definition order; ``operands`` are the other names they read; ``outputs``
+    are the equations whose sequences the cell hands out; ``arguments`` maps the cell's own names
+    to the network's, so that the definition can be called.
+    """
+
+    name: str
+    cell: Cell
+    axis: str | None
+    reverse: bool
+    equations: tuple[Equation, ...]
+    operands: Mapping[str, Operand]
+    states: tuple[State, ...]
+    outputs: tuple[str, ...]
+    arguments: Mapping[str, str]
+    dims: Mapping[str, Dim]
+
+    def equation(self, name: str) -> Equation:
+        return next(e for e in self.equations if e.name == name)
+
+
+class ScanHandle:
+    """What `Network.scan` gives back: sequences as attributes, `final(state)` for last values."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+
+    @property
+    def name(self) -> str:
+        return self._scan.name
+
+    def __getitem__(self, own: str) -> Ref:
+        scan = self._scan
+        name = scan.arguments.get(own, own)
+        known = [e.name for e in scan.equations]
+        if name not in known:
+            raise DefinitionError(
+                f"scan {scan.name!r} has no value {own!r}; it has {', '.join(known)}"
+            )
+        e = scan.equation(name)
+        kind = "sequence" if scan.axis else "once"
+        return Ref(name, kind, e.shape, scan.axis, scan.name)
+
+    def __getattr__(self, own: str) -> Ref:
+        if own.startswith("_"):
+            raise AttributeError(own)
+        return self[own]
+
+    def final(self, own: str) -> Ref:
+        """The state's value after the last step of the scan, as a vector."""
+        scan = self._scan
+        name = scan.arguments.get(own, own)
+        if name not in [s.name for s in scan.states]:
+            raise DefinitionError(f"scan {scan.name!r} has no state {own!r}")
+        e = scan.equation(name)
+        return Ref(f"{name}_final", "final", e.shape, None, scan.name)
