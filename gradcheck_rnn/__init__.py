@@ -1,7 +1,64 @@
-"""Gradient verification for recurrent networks: derive, prove, generate, verify."""
+"""Gradient verification for recurrent networks: derive, prove, generate, verify.
+
+Everything below is loaded when it is first used, so that importing the package costs nothing::
+
+    from gradcheck_rnn import check_gradient          # any loss and gradient
+    from gradcheck_rnn import cell, derive, generate  # from a cell written once
+
+The vocabulary of definitions (``tanh``, ``softmax``, ``concat``, …) is in `gradcheck_rnn.language`.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gradcheck_rnn._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from gradcheck_rnn.api import derive, generate, load, prove, render
+    from gradcheck_rnn.errors import GradcheckError
+    from gradcheck_rnn.language.cell import Cell, cell
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify import check_gradient, check_vjp
+
+__all__ = [
+    "Cell",
+    "GradcheckError",
+    "Network",
+    "__version__",
+    "cell",
+    "check_gradient",
+    "check_vjp",
+    "derive",
+    "generate",
+    "load",
+    "prove",
+    "render",
+]
+
+_HOME = {
+    "Cell": "language.cell",
+    "GradcheckError": "errors",
+    "Network": "language.network",
+    "cell": "language.cell",
+    "check_gradient": "verify",
+    "check_vjp": "verify",
+    "derive": "api",
+    "generate": "api",
+    "load": "api",
+    "prove": "api",
+    "render": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # looked up once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
