@@ -1,3 +1,9 @@
 """Verification: any gradient against finite differences that know their own error."""
 
 from __future__ import annotations
+
+from .blackbox import check_gradient
+from .outcome import GradientMismatch, Report
+from .verdict import Finding, Row, Verdict
+
+__all__ = ["Finding", "GradientMismatch", "Report", "Row", "Verdict", "check_gradient"]

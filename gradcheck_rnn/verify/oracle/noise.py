@@ -17,6 +17,7 @@ __all__ = ["Noise", "ecnoise", "measure_noise", "value_eps"]
 Floats = NDArray[np.float64]
 POINTS = 8
 REPEATS = 3
+MORE_REPEATS = 13
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,12 @@ def measure_noise(
     """
     repeated = np.asarray(phi(np.zeros(REPEATS)), dtype=np.float64)
     centre, used = float(repeated[0]), REPEATS
-    spread = float(np.std(repeated, ddof=1)) if np.ptp(repeated) > 0 else 0.0
+    spread = 0.0
+    if not np.all(repeated == repeated[0]):
+        more = np.asarray(phi(np.zeros(MORE_REPEATS)), dtype=np.float64)
+        used += MORE_REPEATS
+        repeated = np.concatenate([repeated, more])
+        spread = float(np.std(repeated, ddof=1))
     step = scale * dtype_eps * 1024
     seen, level, how = [repeated], None, "no level"
     tried: set[int] = set()
@@ -137,6 +143,6 @@ def measure_noise(
     eps = max(value_eps(np.concatenate(seen)), value_dtype_eps)
     # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
     floor = 0.3 * eps * abs(centre)
-    # Repeats are few: three draws may lie together by chance, hence the factor of two.
-    sigma = max(level or 0.0, floor, 2.0 * spread)
+    # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
+    sigma = max(level or 0.0, floor, 1.5 * spread)
     return Noise(sigma, floor, eps, spread, used, how if level is not None else f"floor ({how})")

@@ -1,0 +1,253 @@
+"""Black-box gradient check: the user's own loss and gradient, nothing else known.
+
+report = check_gradient(loss, gradient, {"W": W, "b": b})
+report.raise_for_failure()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .entries import check_entries, scale_of
+from .oracle.directions import content_seed, fresh_seed
+from .oracle.noise import Noise, measure_noise
+from .outcome import Report
+from .probes import probe_block
+from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .rows import entry_row, failed_row, probe_row, undecided_row
+from .sharpen import ComplexEyes, widen
+from .suspicions import suspect
+from .target import Budget, Target
+from .trees import Tree
+from .verdict import EntryState, Row, Verdict
+
+__all__ = ["check_gradient"]
+
+Floats = NDArray[np.float64]
+MOST_ENTRIES = 10_000
+RESOLVE = 0.1
+
+
+def check_gradient(
+    loss: Callable[..., Any],
+    gradient: Callable[..., Any] | None,
+    parameters: Any,
+    *,
+    mode: str = "auto",
+    seed: int | str | None = None,
+    budget: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    resolve: float = RESOLVE,
+    title: str = "gradient check",
+) -> Report:
+    """Check a gradient against finite differences of its loss, with a bound for every entry.
+
+    Parameters
+    ----------
+    loss
+        Maps the parameters to a real scalar: ``loss(parameters)`` for a dict or an array,
+        ``loss(*parameters)`` for a tuple or list.
+    gradient
+        Called like the loss; returns gradients in the structure of the parameters, or a dict by
+        name (``W`` or ``dW``), or (value, gradients). None: the loss itself returns that pair.
+    parameters
+        Floating-point arrays; integer arrays among them are passed on as data. Never modified.
+    mode
+        ``"entrywise"``, ``"directional"`` or ``"auto"``: entrywise up to 10,000 entries, or as
+        far as the budget allows four evaluations an entry.
+    seed
+        Of the directions; by default derived from parameters and gradient, ``"fresh"`` draws one.
+    budget
+        Loss evaluations (a count), or seconds as ``"10s"``. The check of one entry or direction
+        is always finished.
+    select
+        Names of the parameters to check; all by default.
+    resolve
+        Relative size of a fault of a whole block that must be visible; a block in which it could
+        hide is undecided. A demand on the check's power, no tolerance: it never lets a visible
+        difference pass.
+    title
+        First words of the report.
+
+    Returns
+    -------
+    Report
+        With `.passed`, `.verdict`, `.rows`, `.findings`, `.raise_for_failure()`, `.to_json()`.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
+        gradients. Exceptions of `loss` and `gradient` propagate unchanged.
+    """
+    if mode not in ("auto", "entrywise", "directional"):
+        raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
+    tree = Tree.of(parameters)
+    blocks = _selected(tree, select)
+    target = Target(loss, gradient, tree, blocks, Budget(budget))
+    target.base = target.value(tree.leaves)
+    g = target.gradient_at(tree.leaves)
+    used = _seed(seed, [*(tree.leaves), *(g[i] for i in blocks)])
+    report = Report(title, [], seed=used, loss=target.base, mode=mode)
+    if not np.isfinite(target.base):
+        reason = f"the loss is {target.base} at the given parameters"
+        report.rows = [undecided_row(tree, i, reason) for i in blocks]
+        return _finish(report, target)
+
+    _check_returned_value(target)
+    rng = np.random.default_rng([used, 0])
+    noise = _noise(target, rng)
+    report.noise, report.deterministic = noise.sigma, noise.deterministic
+    if not noise.deterministic:
+        target.find(
+            "nondeterministic",
+            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            f"this noise is part of every bound",
+        )
+    finite = [i for i in blocks if np.isfinite(g[i]).all()]
+    # neighbours of finite gradients show the roundoff; the others fail anyway
+    roundoff = measure_gradient_roundoff(target, g, used, finite) if finite else None
+    if roundoff is not None and not roundoff.deterministic:
+        target.find("nondeterministic-gradient", "the gradient differs between calls at one point")
+    report.mode = _mode(mode, target, finite)
+    for i in blocks:
+        if i not in finite or roundoff is None:
+            report.rows.append(failed_row(tree, i, g[i]))
+        elif report.mode == "entrywise":
+            report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
+        else:
+            probes = probe_block(target, i, g[i], roundoff, noise, used)
+            report.rows.append(probe_row(tree, i, g[i], probes, resolve))
+    if roundoff is not None:
+        if report.mode == "entrywise":
+            _look_again(report, target, g, roundoff, noise, used, resolve)
+        suspect(report, target, g, roundoff, noise)
+    return _finish(report, target)
+
+
+def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+    if select is None:
+        return tree.real
+    wanted = [select] if isinstance(select, str) else list(select)
+    known = {tree.names[i]: i for i in tree.real}
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"select names '{name}', which is no parameter; choose from {', '.join(known)}"
+            )
+    if not wanted:
+        raise UsageError("select is empty; name at least one parameter or leave it out")
+    return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def _seed(seed: int | str | None, content: list[NDArray[Any]]) -> int:
+    if seed is None:
+        return content_seed(content)
+    if seed == "fresh":
+        return fresh_seed()
+    try:
+        number = int(seed)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise UsageError(f"seed {seed!r} is neither a non-negative integer nor 'fresh'")
+    return number
+
+
+def _check_returned_value(target: Target) -> None:
+    """A gradient function that returns the loss too must return the same loss."""
+    value = target.returned_value
+    if value is None or value == target.base:
+        return
+    # sums in another order may differ; half of the digits may not
+    if abs(value - target.base) > 1e-4 * max(abs(value), abs(target.base)):
+        target.find(
+            "other-loss",
+            f"the gradient function returns the loss {value:.9g}, "
+            f"the loss function {target.base:.9g}",
+        )
+
+
+def _noise(target: Target, rng: np.random.Generator) -> Noise:
+    """Noise of the loss along a direction through all checked leaves, each in its own scale."""
+    leaves = target.tree.leaves
+    directions = {
+        i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
+    }
+    eps = max(float(np.finfo(leaves[i].dtype).eps) for i in target.select)
+    return measure_noise(target.across(directions), 1.0, eps, target.value_eps)
+
+
+def _mode(mode: str, target: Target, blocks: list[int]) -> str:
+    if mode != "auto":
+        return mode
+    entries = sum(target.tree.leaves[i].size for i in blocks)
+    cost = 6 * entries + 64 * len(blocks)
+    affordable = cost <= target.budget.left(target.evaluations)
+    return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
+
+
+def _entrywise(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    rng: np.random.Generator,
+    resolve: float,
+) -> Row:
+    bounds = roundoff.bounds[block]
+    check = check_entries(target, block, gradient, bounds, noise, rng)
+    return entry_row(target.tree, check, gradient, bounds, resolve)
+
+
+def _look_again(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    resolve: float,
+) -> None:
+    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
+    positions = {target.tree.names[i]: i for i in target.select}
+    rows = [
+        k
+        for k, row in enumerate(report.rows)
+        if row.verdict is Verdict.UNDECIDED
+        and row.states is not None
+        and not np.any(row.states == EntryState.UNPROBED)
+    ]
+    if not rows:
+        return
+    wide = widen(target, noise, seed)
+    eyes = None if wide else ComplexEyes(target, noise, seed)
+    rng = np.random.default_rng([seed, 4])
+    for k in rows:
+        i = positions[report.rows[k].name]
+        if wide is not None:
+            row = _entrywise(wide[0], i, g[i], roundoff, wide[1], rng, resolve)
+            row.method += ", loss in float64"
+            target.evaluations += wide[0].evaluations
+            wide[0].evaluations = 0
+        else:
+            check = report.rows[k].check
+            if eyes is None or check is None:
+                continue
+            refused = eyes.refused or eyes.look(check, g[i], roundoff.bounds[i])
+            row = entry_row(target.tree, check, g[i], roundoff.bounds[i], resolve)
+            if refused and row.verdict is Verdict.UNDECIDED:
+                row.reason += f"; no complex step: {refused}"
+        report.rows[k] = row
+
+
+def _finish(report: Report, target: Target) -> Report:
+    report.findings = list(target.findings)
+    report.evaluations, report.gradients = target.evaluations, target.gradients
+    return report

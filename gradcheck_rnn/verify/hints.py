@@ -1,0 +1,50 @@
+"""Simple explanations of a wrong block: a factor, a sign, a transpose. Named only if they fit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["common_factor", "explain"]
+
+Floats = NDArray[np.float64]
+
+
+def common_factor(analytic: Floats, numeric: Floats, bound: Floats) -> float | None:
+    """The c with analytic = c * numeric within the bounds, if there is one other than 1.
+
+    None if the gradient is zero or the factor is not determined to a part in a thousand.
+    """
+    top = float(np.max(np.abs(numeric), initial=0.0))
+    if top == 0 or not np.isfinite(top) or not np.isfinite(analytic).all():
+        return None
+    a, f, e = analytic.ravel() / top, numeric.ravel() / top, bound.ravel() / top
+    c = float(a @ f / (f @ f))
+    # noise in the fit: the bounds themselves, seen through f
+    if c == 0 or float(np.linalg.norm(e)) > 1e-3 * abs(c) * float(np.linalg.norm(f)):
+        return None
+    if bool(np.all(np.abs(a - c * f) <= (1 + abs(c)) * e + 1e-12 * abs(c) * np.abs(f))):
+        return c
+    return None
+
+
+def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
+    """A sentence on what would make the block right, or nothing.
+
+    Parameters
+    ----------
+    analytic, numeric, bound
+        Arrays of the block's shape.
+    """
+    c = common_factor(analytic, numeric, bound)
+    if c is not None and np.isclose(c, -1.0, rtol=1e-3):
+        return "it has the opposite sign of the difference quotients"
+    if c is not None:
+        inverse = f" (1/{1 / c:.6g})" if abs(c) < 1 else ""
+        return f"it is {c:.6g}{inverse} times the difference quotients in every entry"
+    if not np.any(analytic):
+        return "it is zero where the loss does depend on the parameter"
+    square = analytic.ndim == 2 and analytic.shape[0] == analytic.shape[1]
+    if square and bool(np.all(np.abs(analytic.T - numeric) <= bound + bound.T)):
+        return "it is the transpose of the difference quotients"
+    return ""

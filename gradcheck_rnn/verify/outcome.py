@@ -1,0 +1,150 @@
+"""The report of a check: rows, findings, and how to print, store or raise it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import GradcheckError
+from .verdict import EntryState, Finding, Row, Verdict, combine
+
+__all__ = ["GradientMismatch", "Report"]
+
+MOST_ENTRIES = 20
+
+
+class GradientMismatch(GradcheckError):
+    """Raised by `Report.raise_for_failure`; carries the report as `.report`."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    `rows` are verdicts per parameter; `findings` what was seen beside the numbers; `seed` repeats
+    the directions; `evaluations` counts calls of the loss, `gradients` of the gradient; `noise` is
+    the measured standard deviation of the loss, and `deterministic` whether it repeats.
+    """
+
+    title: str
+    rows: list[Row]
+    findings: list[Finding] = field(default_factory=list)
+    mode: str = "entrywise"
+    seed: int = 0
+    evaluations: int = 0
+    gradients: int = 0
+    loss: float = float("nan")
+    noise: float = float("nan")
+    deterministic: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail if any row or finding fails, undecided if any row is, else pass."""
+        fatal = [Verdict.FAIL for f in self.findings if f.fatal]
+        return combine([row.verdict for row in self.rows] + fatal)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is pass; undecided is not."""
+        return self.verdict is Verdict.PASS
+
+    def raise_for_failure(self, *, undecided: str = "raise") -> Report:
+        """Raise `GradientMismatch` unless passed; ``undecided="allow"`` lets undecided through."""
+        if self.verdict is Verdict.FAIL or (
+            self.verdict is Verdict.UNDECIDED and undecided != "allow"
+        ):
+            raise GradientMismatch(self)
+        return self
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.title}: {self.verdict} "
+            f"({self.mode}, seed {self.seed}, {self.evaluations} loss and {self.gradients} "
+            f"gradient evaluations, noise of the loss {self.noise:.1e}"
+            f"{'' if self.deterministic else ', not deterministic'})"
+        )
+        table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
+                  "bound", "resolution")]  # fmt: skip
+        for r in self.rows:
+            table.append(
+                (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
+                 f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound), _number(r.resolution))
+            )  # fmt: skip
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+        lines = [head]
+        lines += [
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+            for line in table
+        ]
+        for r in self.rows:
+            if r.reason:
+                lines.append(f"  {r.name}: {r.reason}")
+        for f in self.findings:
+            lines.append(f"  {'fault' if f.fatal else 'note'}: {f.message}")
+        lines += [f"  {r.name}: could have missed {r.missed}" for r in self.rows if r.missed]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data for `json.dumps`; numbers that are not finite become None."""
+        return {
+            "title": self.title,
+            "verdict": str(self.verdict),
+            "mode": self.mode,
+            "seed": self.seed,
+            "evaluations": self.evaluations,
+            "gradients": self.gradients,
+            "loss": _finite(self.loss),
+            "noise": _finite(self.noise),
+            "deterministic": self.deterministic,
+            "rows": [_row(r) for r in self.rows],
+            "findings": [
+                {"kind": f.kind, "message": f.message, "fatal": f.fatal} for f in self.findings
+            ],
+        }
+
+    def dumps(self) -> str:
+        """`to_json` as text."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+
+
+def _row(r: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "name": r.name,
+        "shape": list(r.shape),
+        "verdict": str(r.verdict),
+        "ratio": _finite(r.ratio),
+        "worst": r.worst,
+        "analytic": _finite(r.analytic),
+        "numeric": _finite(r.numeric),
+        "bound": _finite(r.bound),
+        "resolution": _finite(r.resolution),
+        "entries": r.entries,
+        "failing": r.failing,
+        "undecided": r.undecided,
+        "method": r.method,
+        "reason": r.reason,
+        "missed": r.missed,
+    }
+    if r.states is not None and r.ratios is not None:
+        bad = np.argwhere(r.states == EntryState.FAIL)[:MOST_ENTRIES]
+        plain["failing_entries"] = [
+            {"index": [int(i) for i in at], "ratio": _finite(float(r.ratios[tuple(at)]))}
+            for at in bad
+        ]
+    return plain
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+def _number(x: float) -> str:
+    return f"{x:.2g}" if math.isfinite(x) else "–"

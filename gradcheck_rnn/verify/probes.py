@@ -1,0 +1,90 @@
+"""Directional probes: one number a direction, and the chance that a fault hides from all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entries import scale_of
+from .oracle.differences import Estimate, Ladder, start_exponent
+from .oracle.directions import draw_direction, slip_probability
+from .oracle.kinks import Kink, find_kink
+from .oracle.noise import Noise
+from .roundoff import GradientRoundoff
+from .target import Target
+
+__all__ = ["Probe", "probe_block", "slip_statement"]
+
+Floats = NDArray[np.float64]
+PROBES = 3
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The derivative of the loss along one unit direction, from the gradient and by differences."""
+
+    number: int
+    analytic: float
+    estimate: Estimate
+    roundoff: float
+    kink: Kink | None
+
+    @property
+    def bound(self) -> float:
+        """Error of the difference plus roundoff of the gradient under test."""
+        return self.estimate.error + self.roundoff
+
+    @property
+    def ratio(self) -> float:
+        """Error ÷ bound, NaN where the difference is not known."""
+        if not self.estimate.trusted:
+            return float("nan")
+        error = abs(self.analytic - self.estimate.value)
+        return error / self.bound if error else 0.0
+
+
+def probe_block(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    probes: int = PROBES,
+) -> list[Probe]:
+    """Probe one leaf along independent directions; a disagreement climbs the whole ladder."""
+    name, leaf = target.tree.names[block], target.tree.leaves[block]
+    size = float(np.sqrt(leaf.size)) * scale_of(leaf)
+    found = []
+    norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
+    for number in range(probes):
+        v = draw_direction(leaf.shape, seed, name, number)
+        ladder = Ladder(target.lines(block, v[None]), target.base, noise, start_exponent(size))
+        analytic = float(np.sum(gradient * v))
+        own = roundoff.along(block, gradient, v)
+        estimate = ladder.settle(max(own, 1e-4 * norm / np.sqrt(leaf.size)))[0]
+        kink = None
+        if not abs(estimate.value - analytic) <= estimate.error + own:
+            ladder.settle(0.0)
+            estimate = ladder.exhaust()[0]
+            kink = find_kink(ladder)
+        found.append(Probe(number, analytic, estimate, own, kink))
+        if target.budget.left(target.evaluations) <= 0:
+            break
+    return found
+
+
+def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str:
+    """What a set of probes may have missed, in one phrase."""
+    if norm == 0 or not np.isfinite(threshold):
+        return "any fault: nothing was resolved"
+    parts = []
+    for relative in (1.0, 1e-2, 1e-4, 1e-6):
+        chance = slip_probability(size, threshold, relative * norm, probes)
+        parts.append(f"{relative:.0e}: {chance:.1e}")
+    return (
+        f"a fault by its size relative to the block's gradient, with probability "
+        f"{', '.join(parts)} ({probes} uniform direction{'s' if probes != 1 else ''})"
+    )

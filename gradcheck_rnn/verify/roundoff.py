@@ -1,0 +1,97 @@
+"""The roundoff of a gradient under test, measured by moving its inputs one unit in the last place.
+
+A backward stable gradient answers a neighbouring problem exactly; what it gives for a few random
+neighbours therefore shows how far its own arithmetic may have carried it. No constant is assumed
+but the few units that the final operations cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .oracle.noise import value_eps
+from .target import Target
+
+__all__ = ["GradientRoundoff", "measure_gradient_roundoff"]
+
+Floats = NDArray[np.float64]
+NEIGHBOURS = 4
+SPREADS = 4.0
+UNITS = 4.0
+
+
+@dataclass(frozen=True)
+class GradientRoundoff:
+    """Bounds by leaf position, and the neighbouring gradients that they come from.
+
+    `bounds[i]` has the shape of leaf i; `samples[i]` are the deviations (neighbours, *shape);
+    `eps[i]` is the precision that the gradient shows; `deterministic` is False if two calls at
+    the same point differed, in which case their difference is part of the bound.
+    """
+
+    bounds: dict[int, Floats]
+    samples: dict[int, Floats]
+    eps: dict[int, float]
+    deterministic: bool
+
+    def along(self, block: int, gradient: Floats, direction: Floats) -> float:
+        """Bound on the roundoff of <gradient, direction> within one leaf."""
+        moved = np.tensordot(self.samples[block], direction, axes=direction.ndim)
+        rounding = UNITS * self.eps[block] * np.linalg.norm(gradient * direction)
+        independent = np.linalg.norm(self.bounds[block] * direction)
+        return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
+
+
+def _spread(samples: Floats) -> Floats:
+    """Largest deviation of each entry, but not below half the typical one of its row or column.
+
+    Four draws of one entry may all be small by chance; its row and column know better. The smaller
+    of the two is taken, so that a block whose rows differ in scale keeps its small rows sharp.
+    """
+    largest = np.max(np.abs(samples), axis=0)
+    if largest.ndim == 0:
+        return largest
+    squares = np.mean(samples**2, axis=0)
+    typical = np.min(
+        [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
+         for k in range(largest.ndim)], axis=0,
+    )  # fmt: skip
+    return np.asarray(np.maximum(largest, typical))
+
+
+def measure_gradient_roundoff(
+    target: Target, gradient: dict[int, Floats], seed: int, blocks: Sequence[int]
+) -> GradientRoundoff:
+    """Measure the roundoff of the gradient at the target's point, from five more evaluations."""
+    rng = np.random.default_rng([seed, 1])
+    again = target.gradient_at(target.tree.leaves)
+    repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
+    everything = np.concatenate([gradient[i].ravel() for i in blocks])
+    # A gradient exact in single precision throughout was computed there, whatever its dtype.
+    shown = value_eps(everything) if everything.size >= 8 else 0.0
+    deviations = []
+    for _ in range(NEIGHBOURS):
+        leaves = []
+        for leaf in target.tree.leaves:
+            if leaf.dtype.kind != "f":
+                leaves.append(leaf)
+                continue
+            unit = max(float(np.finfo(leaf.dtype).eps), shown)
+            signs = rng.choice([-1.0, 1.0], size=leaf.shape)
+            leaves.append((leaf * (1 + signs * unit)).astype(leaf.dtype))
+        deviations.append(target.gradient_at(leaves))
+    bounds, samples, eps = {}, {}, {}
+    with np.errstate(all="ignore"):
+        for i in blocks:
+            leaf_eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
+            eps[i] = max(leaf_eps, shown, float(np.finfo(np.float64).eps))
+            rows = [d[i] - gradient[i] for d in deviations]
+            if not repeats:
+                rows.append(again[i] - gradient[i])
+            samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
+            bounds[i] = SPREADS * _spread(samples[i]) + UNITS * eps[i] * np.abs(gradient[i])
+    return GradientRoundoff(bounds, samples, eps, repeats)

@@ -1,0 +1,197 @@
+"""From the numbers of one block to its row: verdict, worst entry, reason, what was missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entries import EntryCheck
+from .hints import explain
+from .oracle.directions import slip_probability
+from .probes import Probe, slip_statement
+from .trees import Tree
+from .verdict import EntryState, Row, Verdict, relative_resolution
+
+__all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
+
+Floats = NDArray[np.float64]
+SURE = 0.05
+"""Largest chance with which a fault of the demanded size may slip through a block's probes."""
+
+
+def _index(shape: tuple[int, ...], flat: int) -> str:
+    return str([int(i) for i in np.unravel_index(flat, shape)]) if shape else "[]"
+
+
+def undecided_row(tree: Tree, block: int, reason: str) -> Row:
+    """A block about which nothing can be said."""
+    leaf, nan = tree.leaves[block], float("nan")
+    return Row(
+        tree.names[block], leaf.shape, Verdict.UNDECIDED, nan, "", nan, nan, nan, float("inf"),
+        undecided=leaf.size, entries=leaf.size, reason=reason, missed="any fault",
+    )  # fmt: skip
+
+
+def failed_row(tree: Tree, block: int, gradient: Floats) -> Row:
+    """A block whose gradient is not finite."""
+    bad = np.flatnonzero(~np.isfinite(gradient))
+    at, inf, nan = int(bad[0]), float("inf"), float("nan")
+    value = float(gradient.ravel()[at])
+    where = _index(gradient.shape, at)
+    return Row(
+        tree.names[block], gradient.shape, Verdict.FAIL, inf, where, value, nan, nan, nan,
+        failing=len(bad), entries=gradient.size,
+        reason=f"the gradient is {value} at {where} while the loss is finite"
+        f" ({len(bad)} of {gradient.size} entries)",
+    )  # fmt: skip
+
+
+def entry_row(
+    tree: Tree, check: EntryCheck, gradient: Floats, roundoff: Floats, resolve: float
+) -> Row:
+    """The row of a block checked entry by entry."""
+    shape = gradient.shape
+    g, bound = gradient.ravel(), check.error + roundoff.ravel()
+    ratio, state = check.ratio(gradient, roundoff), check.state
+    shown = np.where(state == EntryState.FAIL, ratio + 1e300, np.nan_to_num(ratio, nan=-1.0))
+    shown = np.where(np.isin(state, [EntryState.PASS, EntryState.FAIL]), shown, -1.0)
+    worst = int(np.argmax(np.where(np.isfinite(shown), shown, 1e301)))
+    count = {code: int(np.sum(state == code)) for code in range(5)}
+    known = (state == EntryState.PASS) | (state == EntryState.FAIL)
+    resolution = float("inf")
+    if known.any():
+        resolution = relative_resolution(g[known], check.value[known], bound[known])
+    reasons = []
+    if count[EntryState.FAIL]:
+        verdict = Verdict.FAIL
+        reasons.append(
+            f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
+        )
+        hint = explain(gradient, check.value.reshape(shape), bound.reshape(shape))
+        if hint:
+            reasons.append(hint)
+    else:
+        reasons += _doubts(check, g, bound, resolution, resolve, shape)
+        verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
+    return Row(
+        name=tree.names[check.block],
+        shape=shape,
+        verdict=verdict,
+        ratio=float(ratio[worst]),
+        worst=_index(shape, worst),
+        analytic=float(g[worst]),
+        numeric=float(check.value[worst]),
+        bound=float(bound[worst]),
+        resolution=resolution,
+        failing=count[EntryState.FAIL],
+        undecided=g.size - count[EntryState.FAIL] - count[EntryState.PASS],
+        entries=g.size,
+        method=", ".join(sorted(check.methods)),
+        reason="; ".join(reasons),
+        missed=_missed(g, bound, known, resolution),
+        ratios=ratio.reshape(shape),
+        states=state.reshape(shape),
+        check=check,
+    )
+
+
+def _doubts(
+    check: EntryCheck,
+    g: Floats,
+    bound: Floats,
+    resolution: float,
+    resolve: float,
+    shape: tuple[int, ...],
+) -> list[str]:
+    """Why a block without failures is not simply right."""
+    reasons, state = [], check.state
+    kinks = np.flatnonzero(state == EntryState.KINK)
+    if kinks.size:
+        i = int(kinks[0])
+        kink = check.kinks[i]
+        side = "between" if kink.between(float(g[i]), float(2 * kink.error)) else "not between"
+        reasons.append(
+            f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
+            f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
+            f"the gradient {g[i]:.6g} is {side} them"
+        )
+    blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
+    if blind:
+        reasons.append(f"differences of {blind} entries are not finite at any step")
+    if unprobed:
+        reasons.append(f"{unprobed} of {g.size} entries were left unprobed by the budget")
+    if not resolution <= resolve and not blind and kinks.size < g.size:
+        size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
+        if np.any(g):
+            reasons.append(
+                f"differences resolve {size:.1e} an entry, the gradient is at most "
+                f"{np.max(np.abs(g)):.1e}: it is hidden in the roundoff of the loss"
+            )
+        else:
+            reasons.append(
+                f"the gradient is zero and so are differences, but anything below {size:.1e} an "
+                f"entry is hidden in the roundoff of the loss"
+            )
+    return reasons
+
+
+def _missed(g: Floats, bound: Floats, known: NDArray[Any], resolution: float) -> str:
+    if not known.any() or not np.isfinite(resolution):
+        return "any fault"
+    hidden = int(np.sum(np.abs(g[known]) < bound[known]))
+    text = f"changes of an entry below its bound, at most {np.max(bound[known]):.1e}"
+    text += f" (a fault below {resolution:.1e} of the block's gradient)"
+    if hidden:
+        text += f"; {hidden} of {g.size} entries are themselves smaller than their bound"
+    return text
+
+
+def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], resolve: float) -> Row:
+    """The row of a block probed along directions."""
+    shape, n = gradient.shape, gradient.size
+    norm = float(np.linalg.norm(gradient))
+    wrong = [p for p in probes if p.ratio > 1 and p.kink is None]
+    smooth = [p for p in probes if p.kink is None and p.estimate.trusted]
+    worst = max(probes, key=lambda p: (p.kink is None, np.nan_to_num(p.ratio, nan=-1.0)))
+    reasons = []
+    threshold = max((p.bound for p in smooth), default=float("inf"))
+    size = max([norm, *(abs(p.estimate.value) for p in smooth)])
+    slip = slip_probability(n, threshold, resolve * size, len(smooth)) if smooth and size else 1.0
+    if wrong:
+        verdict = Verdict.FAIL
+        reasons.append(f"{len(wrong)} of {len(probes)} directional derivatives differ")
+        quotients = np.array([p.estimate.value for p in smooth])
+        bounds = np.array([p.bound for p in smooth])
+        if len(smooth) > 1:
+            hint = explain(np.array([p.analytic for p in smooth]), quotients, bounds)
+            if hint:
+                reasons.append(hint.replace("entry", "direction"))
+    else:
+        if len(smooth) < len(probes):
+            reasons.append(f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink "
+                           f"or a loss that is not finite")  # fmt: skip
+        if slip > SURE:
+            reasons.append(
+                f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "
+                f"of {resolve:g} of it could slip through with probability {slip:.2g}"
+            )
+        verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
+    return Row(
+        name=tree.names[block],
+        shape=shape,
+        verdict=verdict,
+        ratio=worst.ratio,
+        worst=f"direction {worst.number}",
+        analytic=worst.analytic,
+        numeric=worst.estimate.value,
+        bound=worst.bound,
+        resolution=threshold * float(np.sqrt(n)) / size if size else float("inf"),
+        failing=len(wrong),
+        undecided=len(probes) - len(smooth),
+        entries=n,
+        method=worst.estimate.method,
+        reason="; ".join(reasons),
+        missed=slip_statement(n, threshold, size, len(smooth)),
+    )

@@ -1,0 +1,251 @@
+"""The user's loss and gradient behind glass: every call gets copies, every answer is inspected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .oracle.lines import Lines
+from .trees import Tree, is_scalar, match_gradient
+from .verdict import Finding
+
+__all__ = ["Budget", "Target"]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+WATCHED_CALLS = 4
+
+
+class Budget:
+    """How much a check may cost: a number of loss evaluations, or seconds as ``"10s"``."""
+
+    def __init__(self, limit: int | str | None) -> None:
+        """Parse the limit; None is no limit."""
+        self.evaluations = np.inf
+        self.seconds = np.inf
+        try:
+            if isinstance(limit, str):
+                self.seconds = float(limit.strip().removesuffix("s"))
+            elif limit is not None:
+                self.evaluations = float(limit)
+        except ValueError:
+            raise UsageError(
+                f"budget {limit!r} is neither a count nor seconds like '10s'"
+            ) from None
+        if min(self.evaluations, self.seconds) <= 0:
+            raise UsageError(f"budget {limit!r} must be positive")
+        self.started = time.perf_counter()
+
+    def left(self, used: int) -> float:
+        """Loss evaluations that may still be spent after `used`, possibly infinite."""
+        left = self.evaluations - used
+        if np.isfinite(self.seconds):
+            spent = time.perf_counter() - self.started
+            left = min(left, max(self.seconds - spent, 0.0) * max(used, 1) / max(spent, 1e-6))
+        return left
+
+
+class Target:
+    """A loss and its gradient at one point.
+
+    Parameters
+    ----------
+    loss, gradient
+        The functions under test. `gradient` None means that `loss` returns (value, gradient).
+    tree
+        The point.
+    select
+        Positions of the leaves to check.
+    budget
+        Limit of loss evaluations.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        gradient: Callable[..., Any] | None,
+        tree: Tree,
+        select: Sequence[int],
+        budget: Budget,
+    ) -> None:
+        """Nothing is called yet."""
+        self.loss, self.gradient_function, self.tree = loss, gradient, tree
+        self.select, self.budget = list(select), budget
+        self.evaluations = self.gradients = 0
+        self.findings: list[Finding] = []
+        self.returned_value: float | None = None
+        self.value_eps = 0.0
+        self.responds = False
+        self.base = float("nan")
+
+    def moved(self, leaves: Sequence[Array]) -> Target:
+        """The same functions at another point."""
+        tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
+        other = Target(self.loss, self.gradient_function, tree, self.select, self.budget)
+        other.value_eps = self.value_eps
+        return other
+
+    def find(self, kind: str, message: str, *, fatal: bool = False) -> None:
+        """Note something once."""
+        finding = Finding(kind, message, fatal)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def raw(self, leaves: Sequence[Array]) -> Any:
+        """What the loss returns at `leaves`, which it may keep and change."""
+        value = self.loss(*self.tree.arguments(leaves))
+        self.evaluations += 1
+        if self.gradient_function is None:
+            if not isinstance(value, tuple) or len(value) != 2:
+                raise UsageError(
+                    "without a gradient function the loss must return (value, gradients); "
+                    "pass the gradient function or return both"
+                )
+            value = value[0]
+        return value
+
+    def value(self, leaves: Sequence[Array]) -> float:
+        """Loss at `leaves`, copied before the call.
+
+        Raises
+        ------
+        UsageError
+            The loss is not a real scalar.
+        """
+        copies = [leaf.copy() for leaf in leaves]
+        watched = self.evaluations < WATCHED_CALLS
+        raw = self.raw(copies)
+        if watched:
+            self._compare(copies, leaves, "the loss")
+            if not is_scalar(raw):
+                array = np.asarray(raw)
+                what = f"shape {array.shape}" if array.size != 1 else f"dtype {array.dtype}"
+                raise UsageError(
+                    f"the loss returned a value of {what}, not a real scalar; sum it, or use "
+                    f"check_vjp for a function with several outputs"
+                )
+            dtype = np.asarray(raw).dtype
+            if dtype.kind == "f" and dtype.itemsize < 8:
+                self.value_eps = float(np.finfo(dtype).eps)
+        value = float(np.asarray(raw).reshape(()))
+        if value != self.base and not np.isnan(self.base):
+            self.responds = True
+        return value
+
+    def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
+        for name, a, b in zip(self.tree.names, now, before, strict=True):
+            if not np.array_equal(a, b):
+                self.find(
+                    "mutated-input",
+                    f"{who} changes its argument '{name}' in place; it should work on a copy",
+                    fatal=True,
+                )
+
+    def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+        """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
+
+        Raises
+        ------
+        UsageError, DimensionError
+            Missing, extra, misshapen or not floating-point gradients.
+        """
+        copies = [leaf.copy() for leaf in leaves]
+        self.gradients += 1
+        arguments = self.tree.arguments(copies)
+        function = self.gradient_function
+        raw = self.loss(*arguments)[1] if function is None else function(*arguments)
+        if function is not None and self._pairs(raw):
+            self.returned_value = float(np.asarray(raw[0]).reshape(()))
+            raw = raw[1]
+        found = match_gradient(raw, self.tree, self.select)
+        if self.gradients <= 2:
+            self._compare(copies, leaves, "the gradient function")
+            self._inspect(found, copies)
+        return {i: np.array(g, dtype=np.float64) for i, g in found.items()}
+
+    def _pairs(self, raw: Any) -> bool:
+        """Whether a gradient function returned (loss, gradients)."""
+        if not (isinstance(raw, tuple) and len(raw) == 2 and is_scalar(raw[0])):
+            return False
+        if isinstance(raw[1], dict | list | tuple):
+            return True
+        # two arrays for two parameters, the first a scalar, are gradients
+        leaves = [self.tree.leaves[i] for i in self.tree.real]
+        return not (len(leaves) == 2 and leaves[0].shape == np.shape(raw[0]))
+
+    def _inspect(self, found: dict[int, Any], copies: Sequence[Array]) -> None:
+        arrays = {i: np.asarray(g) for i, g in found.items()}
+        for i, array in arrays.items():
+            name, want = self.tree.names[i], self.tree.leaves[i].dtype
+            if array.dtype.kind != "f":
+                raise UsageError(
+                    f"the gradient of '{name}' has dtype {array.dtype}; return floating point"
+                )
+            if np.finfo(array.dtype).eps > np.finfo(want).eps:
+                self.find(
+                    "dtype",
+                    f"the gradient of '{name}' has dtype {array.dtype}, the parameter {want}",
+                    fatal=True,
+                )
+            for j, copy in enumerate(copies):
+                if np.may_share_memory(array, copy):
+                    self.find(
+                        "alias",
+                        f"the gradient of '{name}' shares memory with the parameter "
+                        f"'{self.tree.names[j]}'; an update in place would change both",
+                    )
+            for j, other in arrays.items():
+                if j > i and np.may_share_memory(array, other):
+                    self.find(
+                        "alias",
+                        f"the gradients of '{name}' and '{self.tree.names[j]}' share memory; "
+                        f"scaling one in place would scale both",
+                    )
+
+    def lines(self, block: int, vectors: Floats | NDArray[np.intp]) -> Lines:
+        """Lines through the point within one leaf.
+
+        `vectors` are flat entry numbers (m,), or directions (m, *shape of the leaf).
+        """
+        leaf, leaves = self.tree.leaves[block], list(self.tree.leaves)
+        entrywise = vectors.dtype.kind == "i"
+        flat = leaf.ravel()
+
+        def evaluate(eps: Floats) -> Floats:
+            out = np.empty(eps.shape)
+            for k, i in np.ndindex(*eps.shape):
+                if entrywise:
+                    moved = leaf.copy()
+                    moved.reshape(-1)[vectors[i]] = flat[vectors[i]] + leaf.dtype.type(eps[k, i])
+                else:
+                    moved = (leaf + eps[k, i] * vectors[i]).astype(leaf.dtype)
+                leaves[block] = moved
+                out[k, i] = self.value(leaves)
+            return out
+
+        def realise(eps: Floats) -> Floats:
+            if not entrywise:
+                return eps
+            x = flat[vectors][None, :]
+            return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
+
+        return Lines(evaluate, len(vectors), realise)
+
+    def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
+        """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
+
+        def evaluate(eps: Floats) -> Floats:
+            values = []
+            for e in eps:
+                leaves = list(self.tree.leaves)
+                for i, v in directions.items():
+                    leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype)
+                values.append(self.value(leaves))
+            return np.array(values)
+
+        return evaluate

@@ -1,0 +1,173 @@
+"""Parameters and gradients as named leaves: dicts, tuples, lists or one array, nested at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DimensionError, UsageError
+
+__all__ = ["Tree", "is_scalar", "match_gradient"]
+
+Array = NDArray[Any]
+_PREFIXES = ("d", "d_", "grad_", "g_", "g")
+_SUFFIXES = ("_grad", ".grad", "grad")
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a real number: a Python or NumPy number, or an array of size one."""
+    if isinstance(value, dict | list | tuple | str) or value is None:
+        return False
+    array = np.asarray(value)
+    return array.size == 1 and array.dtype.kind in "fiub"
+
+
+def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _walk(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _walk(item, f"{name}[{i}]")
+    else:
+        yield name, value
+
+
+def _rebuild(template: Any, leaves: Iterator[Array]) -> Any:
+    if isinstance(template, Mapping):
+        return {key: _rebuild(item, leaves) for key, item in template.items()}
+    if isinstance(template, list | tuple):
+        items = [_rebuild(item, leaves) for item in template]
+        if isinstance(template, list):
+            return items
+        return type(template)(*items) if hasattr(template, "_fields") else tuple(items)
+    leaf = next(leaves)
+    # a number stays a number; NumPy scalars behave like one and keep their precision
+    return leaf if isinstance(template, np.ndarray) else leaf[()]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Private copies of parameters, with the way back to the caller's structure.
+
+    `names` and `leaves` correspond; `real` marks the leaves that have a gradient (floating point),
+    the others are data such as integer tokens and are passed on as they are.
+    """
+
+    template: Any
+    names: tuple[str, ...]
+    leaves: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, parameters: Any, what: str = "parameters") -> Tree:
+        """Copy and name the leaves of `parameters`.
+
+        Raises
+        ------
+        UsageError
+            A leaf is complex, not numeric, or not finite, or nothing is floating point.
+        """
+        pairs = list(_walk(parameters, ""))
+        names, leaves = [], []
+        for i, (name, value) in enumerate(pairs):
+            label = name or (what if len(pairs) == 1 else f"{what}[{i}]")
+            array = np.array(value)
+            if array.dtype.kind not in "fiub":
+                raise UsageError(
+                    f"'{label}' in {what} has dtype {array.dtype}; give real floating-point arrays"
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UsageError(
+                    f"'{label}' in {what} is not finite everywhere; check at finite values"
+                )
+            names.append(label)
+            leaves.append(array)
+        if not any(leaf.dtype.kind == "f" and leaf.size for leaf in leaves):
+            raise UsageError(f"{what} hold no floating-point array; there is nothing to check")
+        return cls(parameters, tuple(names), tuple(leaves))
+
+    @property
+    def real(self) -> list[int]:
+        """Positions of the leaves that have a gradient."""
+        return [i for i, x in enumerate(self.leaves) if x.dtype.kind == "f" and x.size]
+
+    def build(self, leaves: Sequence[Array]) -> Any:
+        """The caller's structure around other leaves."""
+        return _rebuild(self.template, iter(leaves))
+
+    def arguments(self, leaves: Sequence[Array]) -> tuple[Any, ...]:
+        """Positional arguments of a call: a tuple or list of parameters is spread out."""
+        built = self.build(leaves)
+        return tuple(built) if isinstance(self.template, list | tuple) else (built,)
+
+
+def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any]:
+    """Assign what a gradient function returned to the leaves of the parameters.
+
+    Parameters
+    ----------
+    raw
+        A mapping by name (``W``, or ``dW``, ``grad_W``, ``W_grad``), a sequence in the order of
+        the parameters, or one array.
+    needed
+        Positions of the leaves that must have a gradient.
+
+    Raises
+    ------
+    UsageError
+        A gradient is missing, None or for no parameter.
+    DimensionError
+        Its shape is not that of the parameter.
+    """
+    if isinstance(raw, Mapping):
+        found = _by_name(dict(_walk(raw, "")), tree)
+    else:
+        values = [v for _, v in _walk(raw, "")] if isinstance(raw, list | tuple) else [raw]
+        positions = list(range(len(tree.names)))
+        if len(values) != len(positions):
+            positions = tree.real
+        if len(values) != len(positions):
+            raise UsageError(
+                f"the gradient has {len(values)} arrays for {len(positions)} parameters "
+                f"({', '.join(tree.names[i] for i in positions)}); return one for each, in order"
+            )
+        found = dict(zip(positions, values, strict=True))
+    for i in needed:
+        name = tree.names[i]
+        if found.get(i) is None:
+            raise UsageError(
+                f"the gradient of '{name}' is missing; return it or leave '{name}' out with select"
+            )
+        shape, want = np.shape(found[i]), tree.leaves[i].shape
+        if shape != want:
+            turned = "; it looks transposed" if shape == want[::-1] else ""
+            raise DimensionError(
+                f"the gradient of '{name}' has shape {shape}, the parameter {want}{turned}"
+            )
+    return {i: found[i] for i in needed}
+
+
+def _by_name(given: dict[str, Any], tree: Tree) -> dict[int, Any]:
+    positions = {name: i for i, name in enumerate(tree.names)}
+    found: dict[int, Any] = {}
+    for name, value in given.items():
+        plain = name
+        if plain not in positions:
+            candidates = [name.removeprefix(p) for p in _PREFIXES if name.startswith(p)]
+            candidates += [name.removesuffix(s) for s in _SUFFIXES if name.endswith(s)]
+            plain = next((c for c in candidates if c in positions), name)
+        if plain not in positions:
+            if value is None:
+                continue
+            raise UsageError(
+                f"the gradient has an entry '{name}' for which there is no parameter; "
+                f"parameters are {', '.join(tree.names)}"
+            )
+        if positions[plain] in found:
+            raise UsageError(f"the gradient of '{plain}' is given twice; return it once")
+        found[positions[plain]] = value
+    return found

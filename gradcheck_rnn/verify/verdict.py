@@ -1,0 +1,116 @@
+"""Verdicts: error divided by bound, for every entry, with no constant tolerance anywhere.
+
+The bound of an entry is the error of the finite difference plus the roundoff of the gradient under
+test, both measured. What is not resolved well enough to mean something is undecided, with why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .entries import EntryCheck
+
+__all__ = ["EntryState", "Finding", "Row", "Verdict", "combine", "judge", "relative_resolution"]
+
+Floats = NDArray[np.float64]
+
+
+class Verdict(Enum):
+    """Outcome of a check."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class EntryState:
+    """Codes of single entries, small integers so that a block of them is an array."""
+
+    PASS, FAIL, KINK, BLIND, UNPROBED = range(5)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something seen beside the numbers: a mutated input, an alias, a suspicion of the cause.
+
+    `kind` is a stable identifier, `fatal` whether it fails the check by itself.
+    """
+
+    kind: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass
+class Row:
+    """The verdict on one parameter (or one output and input of a vector-Jacobian product).
+
+    `ratio` is the largest error ÷ bound and `worst` where it is; `analytic`, `numeric` and `bound`
+    are the numbers there (along a probe: the directional derivatives). `resolution` is the bound
+    of the whole block relative to the gradient's norm: what a fault must exceed to be seen.
+    `ratios` and `states` are arrays of the block's shape in entrywise mode, else None.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    verdict: Verdict
+    ratio: float
+    worst: str
+    analytic: float
+    numeric: float
+    bound: float
+    resolution: float
+    failing: int = 0
+    undecided: int = 0
+    entries: int = 0
+    method: str = ""
+    reason: str = ""
+    missed: str = ""
+    ratios: Floats | None = field(default=None, repr=False)
+    states: NDArray[np.int8] | None = field(default=None, repr=False)
+    check: EntryCheck | None = field(default=None, repr=False, compare=False)
+
+
+def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:
+    """Error ÷ bound, elementwise; 0 where both derivatives agree exactly, NaN where unknown."""
+    with np.errstate(all="ignore"):
+        error = np.abs(analytic - numeric)
+        ratio = np.where(error == 0, 0.0, error / bound)
+    ratio[~np.isfinite(bound) | np.isnan(numeric)] = np.nan
+    return np.asarray(ratio)
+
+
+def relative_resolution(analytic: Floats, numeric: Floats, bound: Floats) -> float:
+    """Norm of the bounds ÷ norm of the gradient; infinite for a gradient that vanishes.
+
+    Entries whose bound is unknown count as unresolved.
+    """
+    if not bool(np.isfinite(bound).all()):
+        return float("inf")
+    top = float(np.max(np.maximum(np.abs(analytic), np.abs(numeric))))
+    worst = float(np.max(bound))
+    if worst == 0:
+        return 0.0
+    if top == 0:
+        return float("inf")
+    # scaled before squaring: gradients of 1e-200 are legitimate
+    size = float(np.linalg.norm(np.maximum(np.abs(analytic), np.abs(numeric)) / top)) * top
+    return float(np.linalg.norm(bound / worst)) * worst / size
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """One failure fails, one undecided without failure leaves it undecided."""
+    for verdict in (Verdict.FAIL, Verdict.UNDECIDED):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASS
