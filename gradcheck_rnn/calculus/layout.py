@@ -19,6 +19,7 @@ from gradcheck_rnn.calculus.terms import (
     Transpose,
     as_dim,
     dims_equal,
+    format_dim,
     format_shape,
 )
 from gradcheck_rnn.calculus.vec import times
@@ -47,8 +48,7 @@ class Jacobian:
     vec_order : {"columns", "rows"}
         Whether vec stacks columns (vec A) or rows (vec Aᵀ).
     of_shape, wrt_shape : pair of dims, optional
-        Shapes of F and X; without one, that side is taken to be a column, whose vec order does
-        not matter.
+        Shapes of F and X; needed to change the vec order.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class Jacobian:
                 raise DimensionError(
                     f"the Jacobian of {self.of} with respect to {self.wrt} in {self.layout} "
                     f"layout cannot be {format_shape(self.matrix.shape)}: {names[side]} has "
-                    f"{size} entries."
+                    f"{format_dim(size)} entries."
                 )
 
     @property
@@ -101,6 +101,11 @@ class Jacobian:
 
         For F of shape m×n, stacking rows gives vec Fᵀ = K_mn vec F; so in numerator layout the
         matrix becomes K_mn J K_sr for X of shape r×s (K_rs⁻¹ = K_sr).
+
+        Raises
+        ------
+        UsageError
+            If the order is unknown, or a shape is missing: a length does not tell the shape.
         """
         _require_one_of("vec order", vec_order, VEC_ORDERS)
         if vec_order == self.vec_order:
@@ -109,8 +114,8 @@ class Jacobian:
             return self.to_layout("numerator").to_vec_order(vec_order).to_layout(self.layout)
         rows, cols = self.matrix.shape
         into_rows = vec_order == "rows"
-        left = _swap(self.of_shape, rows, forward=into_rows)
-        right = _swap(self.wrt_shape, cols, forward=not into_rows)
+        left = _swap(self.of, self.of_shape, rows, forward=into_rows)
+        right = _swap(self.wrt, self.wrt_shape, cols, forward=not into_rows)
         return replace(self, matrix=times(left, self.matrix, right), vec_order=vec_order)
 
     def __add__(self, other: Jacobian) -> Jacobian:
@@ -174,10 +179,12 @@ def _require_one_of(what: str, value: str, known: tuple[str, ...]) -> None:
         raise UsageError(f"unknown {what} {value!r}; use {' or '.join(known)}.")
 
 
-def _swap(shape: Shape | None, size: Expr, forward: bool) -> Term:
+def _swap(name: str, shape: Shape | None, size: Expr, forward: bool) -> Term:
     """K_mn (forward) or its inverse; the identity where there is one row or one column."""
     if shape is None:
-        return Eye(size)
+        raise UsageError(
+            f"changing the vec order needs the shape of {name}; give of_shape and wrt_shape."
+        )
     m, n = as_dim(shape[0]), as_dim(shape[1])
     if m == 1 or n == 1:
         return Eye(size)

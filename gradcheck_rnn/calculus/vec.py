@@ -6,7 +6,7 @@ columns, so the result is the Jacobian in numerator layout (Magnus & Neudecker's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sympy import Expr, Integer
@@ -191,7 +191,7 @@ def inner_product(term: Term, k: int) -> Term:
 
 
 def stack(term: Term, k: int) -> Term:
-    """vec of a stack holding X at row r is (I ⊗ pad(I; r)) vec X."""
+    """vec of a stack of zeros and X at row r is (I ⊗ pad(I; r)) vec X."""
     start: Expr = Integer(0)
     for x in term.operands[:k]:
         start = start + x.shape[0]
@@ -265,7 +265,7 @@ IDENTITIES: dict[str, Identity] = {
     "inner product": Identity(
         "⟨a, x⟩ = aᵀ x", "Petersen & Pedersen, The Matrix Cookbook (2012), eq. (521)"
     ),
-    "stack": Identity("vec [⋮; X; ⋮] = (I ⊗ pad(I; r)) vec X, X at row r", _PRODUCT),
+    "stack": Identity("vec [0; X; 0] = (I ⊗ pad(I; r)) vec X, X at row r", _PRODUCT),
     "slice": Identity("vec X[a:b] = (I ⊗ I[a:b]) vec X", _PRODUCT),
     "pad": Identity("vec pad(X; a) = (I ⊗ pad(I; a)) vec X", _PRODUCT),
     "vec of vec": Identity("vec vec X = vec X; vec unvec x = x", "definition"),
@@ -312,7 +312,7 @@ def _coefficient(term: Term, d: Sym, trace: list[str]) -> Term:
         return Eye(d.shape[0] * d.shape[1])
     if isinstance(term, Plus):
         trace.append("sum")
-        return _combine((x, _coefficient(x, d, trace)) for x in _linear_parts(term, d))
+        return Plus(*[_coefficient(x, d, trace) for _, x in _linear_parts(term, d)])
     if isinstance(term, Neg):
         trace.append("negation")
         return Neg(_coefficient(term.operands[0], d, trace))
@@ -330,6 +330,9 @@ def _coefficient(term: Term, d: Sym, trace: list[str]) -> Term:
         raise MissingRule(f"no vec coefficient for {type(term).__name__} {term}: {reason}.")
     name, identity = rule
     trace.append(name)
+    if isinstance(term, Concat):
+        kept = _linear_parts(term, d)
+        return Plus(*[_chain(identity(term, k), _coefficient(x, d, trace)) for k, x in kept])
     k, x = _split(term, d)
     return _chain(identity(term, k), _coefficient(x, d, trace))
 
@@ -345,17 +348,15 @@ def _chain(matrix: Term, inner: Term) -> Term:
     return times(matrix, inner)
 
 
-def _linear_parts(term: Term, d: Sym) -> Sequence[Term]:
-    """The operands of a sum; one without `d` would make it affine, unless it is zero."""
-    parts = [x for x in term.operands if not isinstance(x, Zeros)]
-    for x in parts:
+def _linear_parts(term: Term, d: Sym) -> list[tuple[int, Term]]:
+    """Operands of a sum or stack that hold `d`; any other must be zero, or it is not linear."""
+    parts = [(k, x) for k, x in enumerate(term.operands) if not isinstance(x, Zeros)]
+    for _, x in parts:
         if not _contains(x, d):
-            raise MissingRule(f"no vec coefficient for Plus: {d} does not occur in its part {x}.")
+            raise MissingRule(
+                f"no vec coefficient for {type(term).__name__}: {d} does not occur in its part {x}."
+            )
     return parts
-
-
-def _combine(parts: Iterable[tuple[Term, Term]]) -> Term:
-    return Plus(*[coefficient for _, coefficient in parts])
 
 
 def _choice(term: Where, d: Sym, trace: list[str]) -> Term:
@@ -365,14 +366,14 @@ def _choice(term: Where, d: Sym, trace: list[str]) -> Term:
         raise MissingRule(f"no vec coefficient for Where: {term} is not linear in its condition.")
     column = as_column(condition)
     one, zero = (Broadcast(Num(v), column.shape[0]) for v in (1, 0))
-    parts = []
+    parts: list[Term] = []
     for branch, bits in zip(branches, ((one, zero), (zero, one)), strict=True):
         if isinstance(branch, Zeros):
             continue
         if not _contains(branch, d):
             raise MissingRule(f"no vec coefficient for Where: {d} does not occur in {branch}.")
         inner = _coefficient(branch, d, trace)
-        parts.append((branch, _chain(Diag(Where(column, *bits)), inner)))
+        parts.append(_chain(Diag(Where(column, *bits)), inner))
     if not parts:
         raise MissingRule(f"no vec coefficient for Where {term}: {d} does not occur in it.")
-    return _combine(parts)
+    return Plus(*parts)

@@ -150,13 +150,18 @@ class Printer(ABC):
     # -- numbers and dims ----------------------------------------------------------------------
 
     def dims(self, expr: Expr) -> str:
-        """Write a dim; products read ``4p`` and ``p·d``."""
+        """Write a dim; products read ``4p``, ``p·d`` and ``p²``."""
         text = str(expr).replace(" ", "")
+        text = re.sub(r"\*\*(\d+)", lambda m: self.dim_power(m.group(1)), text)
         text = re.sub(r"(?<=\d)\*(?=[A-Za-z(])", "", text).replace("*", self.dim_times)
         text = text.replace("-", self.minus)
         return re.sub(r"[A-Za-z][A-Za-z0-9_]*", lambda m: self.dim_name(m.group()), text)
 
     dim_times: str
+
+    @abstractmethod
+    def dim_power(self, exponent: str) -> str:
+        """Write the exponent of a dim."""
 
     def dim_name(self, name: str) -> str:
         """Write the name of a dim."""

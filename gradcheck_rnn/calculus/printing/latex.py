@@ -94,6 +94,9 @@ class LatexPrinter(Printer):
         below = rf"\partial {self.variable(wrt, None, self.bold).text}"
         return Piece(rf"\frac{{{upper}}}{{{below}}}", Level.CALL)
 
+    def dim_power(self, exponent: str) -> str:
+        return f"^{{{exponent}}}"
+
     def dim_name(self, name: str) -> str:
         head, _, tail = name.partition("_")
         text = head if len(head) == 1 else rf"\mathrm{{{head}}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from sympy import Expr, Rational
 
@@ -46,7 +47,8 @@ class TextPrinter(Printer):
     def letter(self, letter: Letter, bold: bool = False, dotted: bool = False) -> str:
         base = letter.base if letter.raw else GREEK.get(letter.base, letter.base)
         accents = (*letter.accents, *(("dot",) if dotted else ()))
-        return base + "".join(_COMBINING[a] for a in accents)
+        # One character where Unicode has it, because combining marks are often drawn badly.
+        return normalize("NFC", base + "".join(_COMBINING[a] for a in accents))
 
     def variable(self, name: Name, lag: int | None, bold: bool, dotted: bool = False) -> Piece:
         head = self.letter(name.head, dotted=dotted)
@@ -57,7 +59,7 @@ class TextPrinter(Printer):
         if not inner:
             return Piece(head)
         # Braces as soon as the index has structure: `h_t − 1` and `h_{t−1}` must look different.
-        simple = len(subscripts) == 1 and inner.isalnum()
+        simple = len(subscripts) == 1 and not set(inner) & set("+−,")
         return Piece(f"{head}_{inner}" if simple else f"{head}_{{{inner}}}")
 
     def adjoint(self, name: Name, lag: int | None, bold: bool) -> Piece:
@@ -78,6 +80,9 @@ class TextPrinter(Printer):
         if wrt is None:
             return Piece(f"∂⁺{upper}", Level.CALL)
         return Piece(f"∂⁺{upper}/∂{self.variable(wrt, None, False).text}", Level.PRODUCT)
+
+    def dim_power(self, exponent: str) -> str:
+        return exponent.translate(_SUPERSCRIPT)
 
     def fraction(self, value: Rational) -> Piece:
         return Piece(f"{value.p}/{value.q}", Level.PRODUCT)

@@ -96,6 +96,9 @@ class TypstPrinter(Printer):
         below = f"partial {self.variable(wrt, None, self.bold).text}"
         return Piece(f"frac({upper}, {below})", Level.CALL)
 
+    def dim_power(self, exponent: str) -> str:
+        return f"^{exponent} "
+
     def dim_name(self, name: str) -> str:
         head, *tail = name.split("_")
         return self._word(head) + self._index([self._word(word) for word in tail if word])

@@ -22,6 +22,7 @@ from gradcheck_rnn.calculus.terms.base import (
     as_dim,
     dim,
     dims_equal,
+    format_dim,
     format_shape,
     subterms,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "as_dim",
     "dim",
     "dims_equal",
+    "format_dim",
     "format_shape",
     "shift",
     "subterms",

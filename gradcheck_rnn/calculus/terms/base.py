@@ -27,6 +27,7 @@ __all__ = [
     "as_name",
     "dim",
     "dims_equal",
+    "format_dim",
     "format_shape",
     "require_column",
     "require_same_shape",
@@ -86,8 +87,16 @@ def dims_equal(a: Expr, b: Expr) -> bool:
 
 
 def format_shape(shape: tuple[Expr, Expr]) -> str:
-    """Write a shape the way messages show it: ``p×1``."""
-    return "×".join(re.sub(r"(?<=\d)\*(?=[A-Za-z])", "", str(n)) for n in shape)
+    """Write a shape the way messages show it: ``p×1``, ``p·d×p²``."""
+    return "×".join(format_dim(n) for n in shape)
+
+
+def format_dim(n: Expr) -> str:
+    """Write a dim the way messages show it: ``4p``, ``p·d``, ``p²``."""
+    superscripts = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+    text = re.sub(r"\*\*(\d+)", lambda m: m.group(1).translate(superscripts), str(n))
+    text = re.sub(r"(?<=\d)\*(?=[A-Za-z])", "", text).replace("*", "·")
+    return f"({text})" if n.is_Add else text
 
 
 class Term(MatrixExpr):
