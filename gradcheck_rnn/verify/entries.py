@@ -27,7 +27,6 @@ Indices = NDArray[np.intp]
 PAIR = 4
 CONFIRMED = 6
 MOST_MOVES = 12
-MOST_UP = 12
 HOPELESS = 4
 
 
@@ -65,7 +64,8 @@ def _climb(
 ) -> tuple[Estimate, Kink | None]:
     """The best estimate for one entry; `goal` is (gradient, its roundoff), to stop early."""
     lines = target.lines(block, np.array([entry]))
-    ladder = Ladder(lines, target.base, noise, exponent)
+    scale = scale_of(target.tree.leaves[block])
+    ladder = Ladder(lines, target.base, noise, exponent, scale)
     gradient, roundoff = goal
     found = ladder.settle(max(roundoff, 1e-3 * abs(gradient)))[0]
     if not abs(found.value - gradient) <= found.error + roundoff:
@@ -145,19 +145,23 @@ def _calibrate(
     leaf = target.tree.leaves[block]
     by_size = np.argsort(np.abs(g))
     samples = np.unique([by_size[-1], by_size[len(g) // 2], rng.integers(len(g))])
-    top = start_exponent(scale_of(leaf)) - 3
-    ladder = Ladder(target.lines(block, samples), target.base, noise, top)
+    scale = scale_of(leaf)
+    top = start_exponent(scale) - 3
+    ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
     ladder.extend(down=6)
     best = 0
     for _ in range(MOST_MOVES):
-        pair = np.min(ladder.table().error[:, :2], axis=1)
+        table = ladder.table()
+        pair, slope = np.min(table.error[:, :2], axis=1), np.abs(table.value[:, 0])
         with np.errstate(all="ignore"):
             relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
         best = int(np.argmin(np.median(np.log(relative), axis=1)))
         # a minimum counts when it lies inside the ladder, away from both ends
         if best >= len(pair) - 2:
             ladder.extend(down=4)
-        elif best <= 1 and ladder.top < top + MOST_UP:
+        elif best <= 1 and (
+            ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best]))
+        ):
             ladder.extend(up=3)
         else:
             break

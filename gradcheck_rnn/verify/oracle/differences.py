@@ -122,14 +122,13 @@ def extrapolate(
             if n <= k:
                 break
             even_factor, odd_factor = RATIO ** (2 * k), RATIO ** (2 * k - 1)
-            previous = column[1:]
+            previous, earlier = column[1:], column[:-1]
             column = (even_factor * column[1:] - column[:-1]) / (even_factor - 1)
             odd = (odd_factor * odd[1:] - odd[:-1]) / (odd_factor - 1)
-            change = np.abs(column - previous)
-            # A change may be small by accident; in the regime where the table is worth anything
-            # it falls by at most the column's own factor from one step to the next.
-            if len(change) > 1:
-                change[1:] = np.maximum(change[1:], change[:-1] / (2 * even_factor))
+            # Ridders' choice: against the column before, at this step and at the one before. The
+            # second is pessimistic where the table converges, and catches slopes of chords, which
+            # fall like 1/h and would look converged to the first.
+            change = np.maximum(np.abs(column - previous), np.abs(column - earlier))
             value[k:, k] = column
             truncation[k:, k] = change
             kink[k:, k] = np.abs(odd) / 2
@@ -151,9 +150,16 @@ class Ladder:
     Steps are powers of two, so that x + h rounds as little as possible and symmetrically.
     """
 
-    def __init__(self, lines: Lines, centre: float, noise: Noise, exponent: int) -> None:
-        """Start at steps 2^exponent, 2^(exponent-1), … once `extend` is called."""
+    def __init__(
+        self, lines: Lines, centre: float, noise: Noise, exponent: int, scale: float | None = None
+    ) -> None:
+        """Start at steps 2^exponent, 2^(exponent-1), … once `extend` is called.
+
+        `scale` is the size up to which the function may be taken for smooth without evidence; by
+        default eight times the first step.
+        """
         self.lines, self.centre, self.noise = lines, centre, noise
+        self.free = exponent + 3 if scale is None else start_exponent(scale) + 3
         self.top, self.bottom = exponent, exponent + 1
         self._plus = np.empty((0, lines.count))
         self._minus = np.empty((0, lines.count))
@@ -256,9 +262,12 @@ class Ladder:
                 self.extend(down=2)
                 found = self.estimates()
                 continue
-            # Larger steps only against roundoff: beyond a function's scale everything that is
-            # not roundoff falls like 1/h too, and the table converges to the slope of a chord.
+            # Larger steps only against roundoff, and beyond the scale only while a slope is
+            # resolved: a function hidden in its noise looks flat at any step, which says nothing
+            # about its slope at steps that saturate it.
             unsettled &= ~rough
+            if self.top >= self.free:
+                unsettled &= error < 0.1 * np.abs([e.value for e in found])
             if not unsettled.any() or stalled >= 2 or self.top - start >= MOST_UP:
                 break
             self.extend(up=2)
