@@ -2,5 +2,6 @@
 
 from .derive import derive
 from .program import Derivation, Edge, EquationProgram, ScanProgram, Step
+from .render import render
 
-__all__ = ["Derivation", "Edge", "EquationProgram", "ScanProgram", "Step", "derive"]
+__all__ = ["Derivation", "Edge", "EquationProgram", "ScanProgram", "Step", "derive", "render"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..calculus.terms import Sym, Term
+from ..calculus.terms import Sym
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .numeric_terms import TermEvaluator
@@ -301,7 +301,9 @@ def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Arra
     network = derivation.network
     like = run.series[ref.name][at]
     total = run.terms.filled((1, like.size), 0)
-    tangents: dict[str, dict[int, Array]] = {ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}}
+    tangents: dict[str, dict[int, Array]] = {
+        ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}
+    }
     for program in derivation.scans:
         _push(run, program, tangents)
     for label, given in cotangents.items():

@@ -133,7 +133,7 @@ def _commutation(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
 
 
 def _block(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    rows = [[ev(x, lookup) for x in row] for row in term.rows_of_terms]  # type: ignore[attr-defined]
+    rows = [[ev(x, lookup) for x in row] for row in term.rows_of_terms]
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 

@@ -248,12 +248,10 @@ class Derivation:
         known = {**self.network.parameters, **self.network.inputs}
         if name not in known:
             raise UsageError(
-                f"network {self.network.name!r} has nothing called {name!r} to differentiate by; it "
-                f"has {', '.join(n for n, r in known.items() if r.kind in DIFFERENTIATED)}"
+                f"network {self.network.name!r} has no {name!r} to differentiate by; it has "
+                f"{', '.join(n for n, r in known.items() if r.kind in DIFFERENTIATED)}"
             )
-        return tuple(
-            Contribution(e, shift(e.pullback, e.lag or 0)) for e in self.readers(name)
-        )
+        return tuple(Contribution(e, shift(e.pullback, e.lag or 0)) for e in self.readers(name))
 
     def differentiated(self) -> tuple[Ref, ...]:
         """Parameters, inputs and initial states that have a gradient."""

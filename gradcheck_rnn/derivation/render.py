@@ -1,0 +1,343 @@
+"""Write a derivation's document as text, Markdown, LaTeX, typst or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..calculus.printing.json import to_json
+from ..calculus.printing.latex import to_latex
+from ..calculus.printing.notation import Notation, load_notation
+from ..calculus.printing.text import to_text
+from ..calculus.printing.typst import to_typst
+from ..calculus.terms import Term
+from ..errors import UsageError
+from .document import Document, Line, Partial, Prose, Section, document
+from .program import Derivation
+
+__all__ = ["FORMATS", "render"]
+
+FORMATS = ("text", "latex", "typst", "markdown", "json")
+
+
+def render(
+    derivation: Derivation,
+    fmt: str = "text",
+    *,
+    form: str = "matrix",
+    layout: str = "numerator",
+    wrt: Sequence[str] = (),
+    notation: str | os.PathLike[str] | Notation | None = None,
+    steps: bool = False,
+    rtrl: bool = False,
+    truncate: int | None = None,
+) -> str:
+    """Print a derivation; the options are those of `gradcheck_rnn.api.render`.
+
+    Raises
+    ------
+    UsageError
+        An unknown format, or a name in ``wrt`` that cannot be differentiated by.
+    NotationError
+        A notation file that cannot be read or names an unknown symbol.
+    """
+    if fmt not in FORMATS:
+        raise UsageError(f"unknown format {fmt!r}; choose from {', '.join(FORMATS)}")
+    if truncate is not None and truncate < 1:
+        raise UsageError(f"truncation needs at least one step, not {truncate}")
+    pages = document(
+        derivation,
+        form=form,  # type: ignore[arg-type]
+        layout=layout,  # type: ignore[arg-type]
+        wrt=wrt,
+        steps=steps,
+        rtrl=rtrl,
+        truncate=truncate,
+    )
+    if notation is not None and not isinstance(notation, Notation):
+        notation = load_notation(notation, names(derivation))
+    if fmt == "json":
+        return json.dumps(_json(pages, derivation), indent=1, ensure_ascii=False) + "\n"
+    writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)
+    return writer.write(pages)
+
+
+def names(derivation: Derivation) -> tuple[str, ...]:
+    """All names a notation file may rename."""
+    network = derivation.network
+    found = dict.fromkeys((*network.inputs, *network.parameters))
+    for program in derivation.scans:
+        found.update(dict.fromkeys(e.name for e in program.equations))
+    return tuple(found)
+
+
+class _Writer:
+    """One format: how mathematics, headings, words and aligned equations are set."""
+
+    math: Callable[[Term, Notation | None], str]
+
+    def __init__(self, notation: Notation | None) -> None:
+        self.notation = notation
+
+    def term(self, t: Term) -> str:
+        return type(self).math(t, self.notation)
+
+    def inline(self, t: Term) -> str:
+        return self.term(t)
+
+    def words(self, prose: Prose) -> str:
+        return "".join(self.escape(p) if isinstance(p, str) else self.inline(p) for p in prose)
+
+    def escape(self, text: str) -> str:
+        return text
+
+    def left(self, left: Term | Partial) -> str:
+        return self.partial(left) if isinstance(left, Partial) else self.term(left)
+
+    def partial(self, p: Partial) -> str:
+        raise NotImplementedError
+
+    def heading(self, document: Document) -> str:
+        raise NotImplementedError
+
+    def section(self, section: Section) -> str:
+        raise NotImplementedError
+
+    def write(self, document: Document) -> str:
+        parts = [self.heading(document), *(self.section(s) for s in document.sections)]
+        return "\n".join(parts).rstrip() + "\n"
+
+
+def _vec_name(t: Term) -> bool:
+    """Whether the operand of a derivative is a matrix, so that its vec is meant."""
+    return t.shape[1] != 1
+
+
+class _Text(_Writer):
+    math = staticmethod(to_text)
+
+    def partial(self, p: Partial) -> str:
+        by = self.term(p.wrt)
+        mark = "⁺" if p.immediate else ""
+        of = self.term(p.of)
+        if p.denominator:
+            return f"∂{mark}{of}ᵀ/∂{f'vec {by}' if _vec_name(p.wrt) else by}"
+        return f"∂{mark}{of}/∂({f'vec {by}'})ᵀ" if _vec_name(p.wrt) else f"∂{mark}{of}/∂{by}ᵀ"
+
+    def heading(self, document: Document) -> str:
+        lines = [document.name, "=" * len(document.name)]
+        lines += [x for x in (document.what, document.source) if x]
+        return "\n".join(lines) + "\n"
+
+    def section(self, section: Section) -> str:
+        out = [section.title, "-" * len(section.title)]
+        out += [self.words(p) for p in section.text]
+        lefts = [self.left(line.left) for line in section.lines]
+        width = max((len(x) for x in lefts), default=0)
+        for left, line in zip(lefts, section.lines, strict=True):
+            tail = f"    ({self.words(line.note)})" if line.note else ""
+            tail += f"    [{line.citation}]" if line.citation else ""
+            out.append(f"  {left:<{width}} = {self.term(line.right)}{tail}")
+        return "\n".join(out) + "\n"
+
+
+_TEX = {
+    "∈": r"$\in$", "δ": r"$\delta$", "∂": r"$\partial$", "θ": r"$\theta$", "⁺": r"$^+$",
+    "…": r"\ldots{}", "−": r"$-$", "·": r"$\cdot$", "×": r"$\times$", "′": r"$'$",
+    "½": r"$\frac12$",
+    "Σ": r"$\Sigma$", "σ": r"$\sigma$", "φ": r"$\varphi$", "⊙": r"$\odot$", "τ": r"$\tau$",
+    "≥": r"$\geq$", "≤": r"$\leq$", "⊗": r"$\otimes$", "ᵀ": r"$^\top$", "–": "--", "&": r"\&",
+    "%": r"\%", "_": r"\_", "#": r"\#", "{": r"\{", "}": r"\}", "γ": r"$\gamma$", "ŷ": r"$\hat y$",
+    "→": r"$\to$", "←": r"$\leftarrow$", "≠": r"$\neq$", "ⁿ": r"$^n$", "¹": r"$^1$", "⁻": r"$^-$",
+    "²": r"$^2$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "ε": r"$\varepsilon$", "λ": r"$\lambda$",
+    "α": r"$\alpha$", "β": r"$\beta$", "∇": r"$\nabla$", "∏": r"$\prod$", "√": r"$\surd$",
+}  # fmt: skip
+
+
+class _Latex(_Writer):
+    math = staticmethod(to_latex)
+
+    def inline(self, t: Term) -> str:
+        return f"${self.term(t)}$"
+
+    def escape(self, text: str) -> str:
+        return "".join(_TEX.get(c, c) for c in text)
+
+    def partial(self, p: Partial) -> str:
+        by = self.term(p.wrt)
+        mark = "^{+}" if p.immediate else ""
+        of = self.term(p.of)
+        if p.denominator:
+            below = rf"\operatorname{{vec}} {by}" if _vec_name(p.wrt) else by
+            return rf"\frac{{\partial{mark} {of}^{{\top}}}}{{\partial {below}}}"
+        below = (
+            rf"(\operatorname{{vec}} {by})^{{\top}}" if _vec_name(p.wrt) else rf"{{{by}}}^{{\top}}"
+        )
+        return rf"\frac{{\partial{mark} {of}}}{{\partial {below}}}"
+
+    def heading(self, document: Document) -> str:
+        about = " ".join(self.escape(x) for x in (document.what, document.source) if x)
+        return (
+            "% needs amsmath, amssymb and bm\n"
+            f"\\section*{{{self.escape(document.name)}}}\n{about}\n"
+        )
+
+    def equations(self, lines: Sequence[Line]) -> str:
+        rows = []
+        for line in lines:
+            row = f"{self.left(line.left)} &= {self.term(line.right)}"
+            remark = self.words(line.note)
+            if line.citation:
+                remark += f" [{self.escape(line.citation)}]"
+            rows.append(row + (rf" && \text{{{remark}}}" if remark else ""))
+        return " \\\\\n".join(rows)
+
+    def section(self, section: Section) -> str:
+        out = [f"\\subsection*{{{self.escape(section.title)}}}"]
+        out += [self.words(p) + r"\par" for p in section.text]
+        if section.lines:
+            out += ["\\begin{align*}", self.equations(section.lines), "\\end{align*}"]
+        return "\n".join(out) + "\n"
+
+
+class _Markdown(_Latex):
+    """Markdown with LaTeX mathematics, as code hosts and notebooks show it."""
+
+    def escape(self, text: str) -> str:
+        return text.replace("_", r"\_").replace("*", r"\*")
+
+    def heading(self, document: Document) -> str:
+        out = [f"# {document.name}"]
+        out += [self.escape(x) for x in (document.what, document.source) if x]
+        return "\n\n".join(out) + "\n"
+
+    def section(self, section: Section) -> str:
+        out = [f"## {self.escape(section.title)}", ""]
+        bullets = section.key == "dims"
+        for p in section.text:
+            out += [("- " if bullets else "") + self.words(p)] + ([] if bullets else [""])
+        if bullets:
+            out.append("")
+        if section.lines:
+            out += ["$$", r"\begin{aligned}", self.equations(section.lines)]
+            out += [r"\end{aligned}", "$$", ""]
+        return "\n".join(out)
+
+    def equations(self, lines: Sequence[Line]) -> str:
+        return re.sub(r"\\text\{([^{}]*)\}", lambda m: self._text(m[1]), self._rows(lines))
+
+    def _rows(self, lines: Sequence[Line]) -> str:
+        rows = []
+        for line in lines:
+            row = f"{self.left(line.left)} &= {self.term(line.right)}"
+            remark = _Latex.words(_Latex(self.notation), line.note)
+            if line.citation:
+                remark += f" [{_TEX_words(line.citation)}]"
+            rows.append(row + (rf" && \text{{{remark}}}" if remark else ""))
+        return " \\\\\n".join(rows)
+
+    @staticmethod
+    def _text(words: str) -> str:
+        return rf"\text{{{words}}}"
+
+
+def _TEX_words(text: str) -> str:
+    return "".join(_TEX.get(c, c) for c in text)
+
+
+class _Typst(_Writer):
+    math = staticmethod(to_typst)
+
+    def inline(self, t: Term) -> str:
+        return f"${self.term(t)}$"
+
+    def escape(self, text: str) -> str:
+        return re.sub(r"([#$*_\[\]<>@\\])", r"\\\1", text)
+
+    def partial(self, p: Partial) -> str:
+        by = self.term(p.wrt)
+        mark = "^+" if p.immediate else ""
+        of = self.term(p.of)
+        if p.denominator:
+            below = f'op("vec") {by}' if _vec_name(p.wrt) else by
+            return f"frac(diff{mark} ({of})^top, diff {below})"
+        below = f'(op("vec") {by})^top' if _vec_name(p.wrt) else f"({by})^top"
+        return f"frac(diff{mark} {of}, diff {below})"
+
+    def heading(self, document: Document) -> str:
+        about = " ".join(self.escape(x) for x in (document.what, document.source) if x)
+        return f"= {self.escape(document.name)}\n\n{about}\n"
+
+    def section(self, section: Section) -> str:
+        out = [f"== {self.escape(section.title)}", ""]
+        for p in section.text:
+            out += [self.words(p), ""]
+        if section.lines:
+            rows = []
+            for line in section.lines:
+                row = f"  {self.left(line.left)} &= {self.term(line.right)}"
+                remark = self._remark(line)
+                rows.append(row + (f" & quad {remark}" if remark else ""))
+            out += ["$", " \\\n".join(rows), "$", ""]
+        return "\n".join(out)
+
+    def _remark(self, line: Line) -> str:
+        parts = [
+            '"' + p.replace('"', "'") + '"' if isinstance(p, str) else self.term(p)
+            for p in line.note
+        ]
+        if line.citation:
+            parts.append('" [' + line.citation.replace('"', "'") + ']"')
+        return " ".join(parts)
+
+
+def _json(pages: Document, derivation: Derivation) -> dict[str, Any]:
+    def part(p: str | Term) -> Any:
+        return p if isinstance(p, str) else {"text": to_text(p), "latex": to_latex(p)}
+
+    def left(x: Term | Partial) -> Any:
+        if isinstance(x, Partial):
+            return {
+                "partial": [to_text(x.of), to_text(x.wrt)],
+                "immediate": x.immediate,
+                "layout": "denominator" if x.denominator else "numerator",
+            }
+        return part(x)
+
+    return {
+        "schema": "gradcheck_rnn/derivation/1",
+        "name": pages.name,
+        "what": pages.what,
+        "source": pages.source,
+        "sections": [
+            {
+                "key": s.key,
+                "title": s.title,
+                "text": [[part(p) for p in words] for words in s.text],
+                "lines": [
+                    {
+                        "left": left(line.left),
+                        "right": {**part(line.right), "term": to_json(line.right)},
+                        "note": [part(p) for p in line.note],
+                        "citation": line.citation,
+                    }
+                    for line in s.lines
+                ],
+            }
+            for s in pages.sections
+        ],
+        "edges": [
+            {
+                "id": e.id,
+                "equation": e.equation.name,
+                "operand": e.operand.name,
+                "lag": e.lag,
+                "pullback": to_text(e.pullback),
+                "rules": [s.rule for s in e.steps],
+            }
+            for e in derivation.edges
+        ],
+    }

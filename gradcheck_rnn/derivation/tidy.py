@@ -1,0 +1,67 @@
+"""Small rewritings for display only: what a person would not write out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..calculus.terms import (
+    Diag,
+    Eye,
+    Hadamard,
+    Kron,
+    Num,
+    Ones,
+    Scale,
+    Sym,
+    Term,
+    Times,
+    Transpose,
+)
+
+__all__ = ["replaced", "tidy", "transposed"]
+
+
+def tidy(term: Term) -> Term:
+    """1·X → X, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, diag(a)ᵀ → diag(a)."""
+    args = [tidy(a) if isinstance(a, Term) else a for a in term.args]
+    node = term if all(a is b for a, b in zip(args, term.args, strict=True)) else term.func(*args)
+    if isinstance(node, Scale) and node.operands[0] == Num(1):
+        return node.operands[1]
+    if isinstance(node, Times):
+        return _product(node)
+    if isinstance(node, Transpose):
+        return transposed(node.operands[0])
+    if isinstance(node, Diag) and isinstance(node.operands[0], Ones):
+        return Eye(node.shape[0])
+    if isinstance(node, Hadamard):
+        kept = [x for x in node.operands if not isinstance(x, Ones)]
+        return Hadamard(*kept) if kept else node
+    return node
+
+
+def _product(node: Times) -> Term:
+    factors: list[Term] = []
+    for f in node.operands:
+        if isinstance(f, Eye):
+            continue
+        if isinstance(f, Diag) and factors and isinstance(factors[-1], Diag):
+            factors[-1] = Diag(Hadamard(factors[-1].operands[0], f.operands[0]))
+        else:
+            factors.append(f)
+    return Times(*factors) if factors else node.operands[0]
+
+
+def transposed(x: Term) -> Term:
+    """The transpose, pushed inwards where that reads better."""
+    if isinstance(x, Kron):
+        return Kron(*(transposed(f) for f in x.operands))
+    if isinstance(x, Diag | Eye):
+        return x
+    if isinstance(x, Times):
+        return Times(*(transposed(f) for f in reversed(x.operands)))
+    return Transpose(x)
+
+
+def replaced(term: Term, symbols: Mapping[Sym, Term]) -> Term:
+    """The term with symbols replaced, tidied."""
+    return tidy(term.xreplace(dict(symbols))) if symbols else tidy(term)
