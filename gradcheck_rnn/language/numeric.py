@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 def _on_objects(name: str) -> Callable[[Array], Array]:
     def one(value: Any) -> Any:
         method = getattr(value, name, None)
-        if method is not None:
+        if callable(method):  # mpf.exp is a number: the exponent of its mantissa
             return method()
         import mpmath
 
