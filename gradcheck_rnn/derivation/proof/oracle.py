@@ -1,0 +1,213 @@
+"""The independent oracle: the derivative of the unrolled network, scalar by scalar.
+
+It calls the definition on object arrays of recorded scalars and pushes the tangents of all inputs
+through the list of operations, first to last (forward mode). No matrix calculus, no rules, no
+simplifier, no shortcut for softmax: nothing of what it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import UsageError
+from ...language import numeric
+from ...language.network import Network
+from ...language.running import run
+from .field import PRIME, FieldElement, Point, larger, summed
+from .scalars import Scalar, Tape
+from .setting import Setting, draw
+
+__all__ = ["OracleResult", "differentiate", "tangent", "unrolled_gradients"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class OracleResult:
+    """What the oracle computed at one random point; all numbers are field elements.
+
+    Attributes
+    ----------
+    outputs, everything : mapping
+        Forward values by output label, and of all states and outputs of all scans by name.
+    loss : FieldElement
+        The network's loss terms plus Σ ⟨cotangent, output⟩.
+    gradients : mapping
+        Parameter, input or initial state → gradient of ``loss``, shaped like its array.
+    operations : int
+        Length of the list of scalar operations.
+    frozen : bool
+        Whether the definition holds something frozen, so that the gradient is by intent not the
+        derivative of the loss as run.
+    """
+
+    setting: Setting
+    outputs: Mapping[str, Array]
+    everything: Mapping[str, Array]
+    loss: FieldElement
+    gradients: Mapping[str, Array]
+    operations: int
+    frozen: bool
+
+    @property
+    def degree(self) -> int:
+        """The highest degree among the gradient's entries."""
+        point = self.setting.point
+        return max([0, *(point.degree_of(x) for g in self.gradients.values() for x in g.flat)])
+
+
+def unrolled_gradients(
+    network: Network,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    lengths: Mapping[str, int] | None = None,
+    point: Point,
+    cotangents: Mapping[str, Any] | None = None,
+) -> OracleResult:
+    """Forward values and gradients of the unrolled network at a random point.
+
+    Parameters
+    ----------
+    sizes, lengths : mapping, optional
+        Dim → size, time axis → steps (see `setting`).
+    cotangents : mapping, optional
+        Output → array shaped like it, in columns; outputs left out have none. Random by default.
+
+    Raises
+    ------
+    Redraw
+        A denominator is zero at this point.
+    UsageError
+        A cotangent does not fit its output.
+    """
+    return differentiate(draw(network, point, sizes=sizes, lengths=lengths, cotangents=cotangents))
+
+
+def differentiate(setting: Setting) -> OracleResult:
+    """The oracle on given values; see `unrolled_gradients`."""
+    tape, leaves, made, frozen = _record(setting)
+    everything = {n: _values(v, setting.point) for n, v in made.pop("everything").items()}
+    total = made.pop("loss", setting.point.zero)
+    for label, given in setting.cotangents.items():
+        if label not in made:
+            raise UsageError(f"network {setting.network.name!r} has no output {label!r}")
+        if np.shape(given) != np.shape(made[label]):
+            raise UsageError(
+                f"the cotangent of {label!r} has shape {np.shape(given)}, the output "
+                f"{np.shape(made[label])}"
+            )
+        for g, x in zip(np.ravel(given), np.ravel(made[label]), strict=True):
+            total = total + g * x
+    slopes, degree, inverses = tangent(tape, total) if isinstance(total, Scalar) else ({}, 0, {})
+
+    def entry(leaf: Scalar) -> FieldElement:
+        return FieldElement(setting.point, slopes.get(leaf.index, 0), degree, inverses)
+
+    return OracleResult(
+        setting,
+        {n: _values(v, setting.point) for n, v in made.items()},
+        everything,
+        _value(total, setting.point),
+        {n: _map(entry, array) for n, array in leaves.items()},
+        len(tape.operations),
+        frozen,
+    )
+
+
+def _record(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any], bool]:
+    """Run the definition on recorded scalars; frozen values are constants to the derivative."""
+    with numeric.recording_frozen() as seen:
+        tape, leaves, made = _run(setting)
+    if not seen.values:
+        return tape, leaves, made, False
+    seen.values[:] = [_values(v, setting.point) for v in seen.values]
+    with numeric.holding_frozen(seen):
+        tape, leaves, made = _run(setting)
+    return tape, leaves, made, True
+
+
+def _run(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any]]:
+    tape = Tape(setting.point)
+    leaves = {n: _map(tape.leaf, setting.values[n]) for n in setting.differentiated}
+    made = run(setting.network, {**setting.values, **leaves}, setting.lengths, everything=True)
+    return tape, leaves, made
+
+
+def _map(function: Any, array: Array) -> Array:
+    out = np.empty(array.shape, dtype=object)
+    for index in np.ndindex(array.shape):
+        out[index] = function(array[index])
+    return out
+
+
+def _value(x: Any, point: Point) -> FieldElement:
+    return x.value if isinstance(x, Scalar) else point.coerce(x)  # type: ignore[no-any-return]
+
+
+def _values(array: Any, point: Point) -> Array:
+    return _map(lambda x: _value(x, point), np.asarray(array))
+
+
+def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[int, int]]:
+    """The derivatives of one scalar by all leaves, by the chain rule over the list.
+
+    Every symbol has a sparse row of tangents, leaf → value; it is let go after its last use, so
+    that memory holds about one time step.
+
+    Returns
+    -------
+    slopes : dict
+        Number of a leaf → derivative as an integer modulo the prime; a leaf left out has 0.
+    degree, inverses : int, mapping
+        A bound for the degree of every slope (see `FieldElement`).
+    """
+    operations = tape.operations[: target.index + 1]
+    uses = [0] * len(operations)
+    uses[target.index] = 1
+    # Symbols that the target does not depend on get no row.
+    for number in range(target.index, -1, -1):
+        if uses[number]:
+            for operand, _ in operations[number]:
+                uses[operand] += 1
+    rows: dict[int, dict[int, int]] = {}
+    degrees: dict[int, tuple[int, Mapping[int, int]]] = {}
+    for number, operands in enumerate(operations):
+        if not uses[number]:
+            continue
+        if not operands:
+            rows[number], degrees[number] = {number: 1}, (0, {})
+            continue
+        row: dict[int, int] | None = None
+        degree = 0
+        inverses: Mapping[int, int] = {}
+        for operand, partial in operands:
+            row = _add_multiple(row, partial.value, rows[operand])
+            inner, below = degrees[operand]
+            degree = max(degree, partial.degree + inner)
+            inverses = larger(inverses, summed(partial.inverses, below))
+            uses[operand] -= 1
+            if not uses[operand]:
+                del rows[operand], degrees[operand]
+        rows[number], degrees[number] = row or {}, (degree, inverses)
+    return rows[target.index], *degrees[target.index]
+
+
+def _add_multiple(row: dict[int, int] | None, factor: int, other: dict[int, int]) -> dict[int, int]:
+    """row + factor · other; rows are shared, so a new one is made."""
+    if factor == 1:
+        scaled = other
+    else:
+        scaled = {k: factor * v % PRIME for k, v in other.items()}
+    if row is None:
+        return scaled
+    if len(scaled) > len(row):
+        row, scaled = scaled, row
+    out = dict(row)
+    for k, v in scaled.items():
+        held = out.get(k)
+        out[k] = v if held is None else (held + v) % PRIME
+    return out

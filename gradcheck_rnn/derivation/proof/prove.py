@@ -1,0 +1,198 @@
+"""Compare a derivation with the independent oracle, entry by entry, at a random point.
+
+The one module of the proof that sees the derivation. Its forward values, its adjoint program in
+matrix and in Kronecker form and its tangent program are evaluated on the oracle's field elements;
+every entry of every parameter, input and initial state has to be equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import UsageError
+from ...language.cell import Cell
+from ...language.network import Network
+from .field import Point, Redraw
+from .oracle import OracleResult, differentiate
+from .result import Group, ProofResult
+from .setting import Setting, draw
+
+if TYPE_CHECKING:
+    from ..program import Derivation
+
+__all__ = ["Claims", "check", "compare", "prove"]
+
+#: What is to be proved about a setting: (form, kind, claims by name), kind "value" or "gradient".
+Claims = Iterable[tuple[str, str, Mapping[str, Any]]]
+_ATTEMPTS = 8
+
+
+def prove(
+    target: Derivation | Cell | Network,
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    lengths: Mapping[str, int] | None = None,
+) -> ProofResult:
+    """Prove that the programs of a derivation are the derivative of the unrolled network.
+
+    Parameters
+    ----------
+    target : Derivation, Cell or Network
+        A cell or a network is derived first.
+    seed : int
+        Of the random point of the prime field.
+    sizes, lengths : mapping, optional
+        Dim → size, time axis → steps. By default d, p, q = 2, 3, 4 and T = 3; smaller settings
+        miss faults.
+
+    Returns
+    -------
+    ProofResult
+        `proved`, the entries compared and the bound on the probability of error.
+
+    Raises
+    ------
+    UsageError
+        A denominator of the definition is zero at every point.
+    """
+    from ..program import Derivation
+
+    if not isinstance(target, Derivation):
+        from ..derive import derive
+
+        target = derive(target)
+    derivation: Derivation = target
+    return check(
+        derivation.network,
+        lambda setting: _claims(derivation, setting),
+        seed=seed,
+        sizes=sizes,
+        lengths=lengths,
+    )
+
+
+def _claims(derivation: Derivation, setting: Setting) -> Claims:
+    from ..evaluate import bptt, forward, rtrl
+
+    run = forward(derivation, setting.values, setting.sizes, setting.lengths)
+    made = {label: run.output(label) for label in derivation.network.outputs}
+    for program in derivation.scans:
+        for name in (*program.scan.outputs, *(s.name for s in program.scan.states)):
+            held = run.series[name]
+            times = sorted(run.times(program))
+            made[name] = held[0] if program.scan.axis is None else np.stack([held[t] for t in times])
+    yield "forward values", "value", made
+    yield "BPTT, matrix form", "gradient", bptt(run, setting.cotangents)
+    yield "BPTT, Kronecker form", "gradient", bptt(run, setting.cotangents, form="kronecker")
+    yield "RTRL", "gradient", rtrl(run, setting.cotangents)
+
+
+def check(
+    network: Network,
+    claims: Callable[[Setting], Claims],
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    lengths: Mapping[str, int] | None = None,
+) -> ProofResult:
+    """Compare any claims about a network with the oracle.
+
+    Parameters
+    ----------
+    claims : callable
+        Called with the `Setting`; gives (form, kind, name → object array) where kind is
+        ``"gradient"`` (all parameters, inputs and initial states) or ``"value"`` (outputs and
+        states).
+
+    Raises
+    ------
+    UsageError
+        A denominator is zero at every point tried.
+    """
+    began = time.perf_counter()
+    for redraws in range(_ATTEMPTS):
+        point = Point(seed + redraws * 2**32)
+        try:
+            setting = draw(network, point, sizes=sizes, lengths=lengths)
+            oracle = differentiate(setting)
+            groups = [g for c in claims(setting) for g in compare(oracle, *c)]
+        except Redraw:
+            continue
+        return ProofResult(
+            network.name,
+            dict(setting.sizes),
+            dict(setting.lengths),
+            seed,
+            redraws,
+            tuple(groups),
+            point.collision_degree,
+            oracle.operations,
+            oracle.frozen,
+            time.perf_counter() - began,
+        )
+    raise UsageError(
+        f"network {network.name!r}: a denominator is zero at {_ATTEMPTS} random points; the "
+        "definition divides by something that is always zero"
+    )
+
+
+def compare(
+    oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, Any]
+) -> list[Group]:
+    """Compare claims with the oracle, name by name.
+
+    Parameters
+    ----------
+    form : str
+        What made the claims, for the table.
+    kind : {"gradient", "value"}
+        Gradients have to be complete; of forward values those given are compared.
+    claimed : mapping
+        Name → array in columns, shaped like the oracle's; field elements or exact numbers.
+
+    Raises
+    ------
+    UsageError
+        A name that the network does not have.
+    """
+    gradient = kind == "gradient"
+    expected = oracle.gradients if gradient else {**oracle.everything, **oracle.outputs}
+    for stranger in (n for n in claimed if n not in expected):
+        raise UsageError(
+            f"network {oracle.setting.network.name!r} has no {kind} {stranger!r} to prove"
+        )
+    names = expected if gradient else [n for n in expected if n in claimed]
+    prefix = "d" if gradient else ""
+    return [
+        _compare(oracle.setting.point, form, prefix + n, expected[n], claimed.get(n)) for n in names
+    ]
+
+
+def _compare(point: Point, form: str, what: str, expected: Any, given: Any) -> Group:
+    if given is None:
+        return Group(form, what, expected.size, 0, (f"{what} is missing",))
+    given = np.asarray(given, dtype=object)
+    if given.shape != expected.shape:
+        shapes = f"{what} has shape {given.shape} for {expected.shape}"
+        return Group(form, what, expected.size, 0, (shapes,))
+    degree, wrong = 0, []
+    for index in np.ndindex(expected.shape):
+        difference = expected[index] - point.coerce(given[index])
+        degree = max(degree, point.degree_of(difference))
+        if difference.value:
+            wrong.append(what + _place(index, expected.shape))
+    return Group(form, what, expected.size, degree, tuple(wrong))
+
+
+def _place(index: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """``[t=0][2]`` or ``[1,2]``, counted from 0; axes of one entry at the end are left out."""
+    lead, unit = index[:-2], index[-2:]
+    text = f"[t={lead[0]}]" if lead else ""
+    if shape[-1] == 1:
+        return text if shape[-2] == 1 else f"{text}[{unit[0]}]"
+    return f"{text}[{unit[0]},{unit[1]}]"

@@ -1,0 +1,210 @@
+"""Scalars that write down every operation they take part in.
+
+Each operation becomes one entry of a `Tape` with its own symbol, its value in the field and its
+local partials. A partial is what SymPy's ``diff`` gives for the operation's expression in
+placeholder symbols (made once for each kind of operation), evaluated in the field. A function the
+user made from an expression runs as the operations it is made of, so it needs nothing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+from ...errors import MissingRule
+from .certificates import SLOPES
+from .field import FieldElement, Point, exact
+
+__all__ = ["LocalRule", "Scalar", "Tape", "local_rule"]
+
+_EXPRESSIONS = {"add": "a + b", "sub": "a - b", "mul": "a*b", "div": "a/b", "neg": "-a"}
+Local = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class LocalRule:
+    """The value and the local partials of an operation, as functions of (a, b, y)."""
+
+    value: Local
+    partials: tuple[Local, ...]
+
+
+def _source(e: Any) -> str:
+    """Python text that computes a SymPy expression on exact operands."""
+    if e.is_Symbol:
+        return str(e.name)
+    if e.is_Integer:
+        return f"({int(e)})"
+    if e.is_Rational:
+        return f"Fraction({int(e.p)}, {int(e.q)})"
+    if e.is_Add or e.is_Mul:
+        return "(" + (" + " if e.is_Add else " * ").join(_source(x) for x in e.args) + ")"
+    if e.is_Pow and e.exp.is_Rational:
+        return f"({_source(e.base)}) ** {_source(e.exp)}"
+    if e.is_Function and len(e.args) == 1:
+        return f"({_source(e.args[0])}).{e.func.__name__}()"
+    raise MissingRule(f"the oracle cannot evaluate the local partial {e}")
+
+
+def _compiled(e: Any) -> Local:
+    function = eval(f"lambda a, b, y: {_source(e)}", {"Fraction": Fraction})
+    return function  # type: ignore[no-any-return]
+
+
+@cache
+def local_rule(operation: str, exponent: Fraction | None = None) -> LocalRule:
+    """Value and local partials of an operation, by SymPy's ``diff``.
+
+    Parameters
+    ----------
+    operation : str
+        add, sub, mul, div, neg, pow, or the name of an elementwise function.
+    exponent : Fraction, optional
+        Of a power.
+
+    Raises
+    ------
+    MissingRule
+        The operation has no expression here.
+    """
+    import sympy
+
+    a, b, y = sympy.symbols("a b y")
+    if operation == "pow" and exponent is not None:
+        power = a ** sympy.Rational(exponent.numerator, exponent.denominator)
+        return LocalRule(_compiled(power), (_compiled(sympy.diff(power, a)),))
+    if operation in _EXPRESSIONS:
+        expression = sympy.sympify(_EXPRESSIONS[operation], locals={"a": a, "b": b})
+        used = [s for s in (a, b) if s in expression.free_symbols]
+        partials = tuple(_compiled(sympy.diff(expression, s)) for s in used)
+        return LocalRule(_compiled(expression), partials)
+    if operation in SLOPES:
+        opaque = {n: sympy.Function(n) for n in ("sigmoid", "positive_bit")}
+        slope = sympy.sympify(SLOPES[operation], locals={"x": a, "y": y, **opaque})
+        return LocalRule(_compiled(sympy.Function(operation)(a)), (_compiled(slope),))
+    raise MissingRule(f"the oracle has no expression for the operation {operation!r}")
+
+
+@dataclass
+class Tape:
+    """The list of all scalar operations in the order in which they were computed.
+
+    Attributes
+    ----------
+    operations : list
+        For each symbol the pairs (number of an operand, local partial); a leaf has none.
+    """
+
+    point: Point
+
+    def __post_init__(self) -> None:
+        self.operations: list[tuple[tuple[int, FieldElement], ...]] = []
+
+    def leaf(self, value: FieldElement) -> Scalar:
+        """A new independent variable."""
+        return self.append(value, ())
+
+    def append(self, value: FieldElement, operands: tuple[tuple[int, FieldElement], ...]) -> Scalar:
+        self.operations.append(operands)
+        return Scalar(self, len(self.operations) - 1, value)
+
+    def record(self, operation: str, *operands: Any, exponent: Fraction | None = None) -> Any:
+        """Compute an operation on scalars and constants and write it down."""
+        rule = local_rule(operation, exponent)
+        coerce = self.point.coerce
+        values = [x.value if isinstance(x, Scalar) else coerce(x) for x in operands]
+        if any(v is NotImplemented for v in values):
+            return NotImplemented
+        a, b = values[0], values[-1]
+        y = coerce(rule.value(a, b, None))
+        partials = tuple(
+            (x.index, coerce(partial(a, b, y)))
+            for x, partial in zip(operands, rule.partials, strict=True)
+            if isinstance(x, Scalar)
+        )
+        return self.append(y, partials)
+
+
+class Scalar:
+    """A symbol of a tape: its number and its value; arithmetic appends to the tape."""
+
+    __slots__ = ("index", "tape", "value")
+
+    def __init__(self, tape: Tape, index: int, value: FieldElement) -> None:
+        self.tape, self.index, self.value = tape, index, value
+
+    def __add__(self, other: Any) -> Any:
+        return self.tape.record("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self.tape.record("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self.tape.record("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self.tape.record("sub", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self.tape.record("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.tape.record("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.tape.record("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self.tape.record("div", other, self)
+
+    def __neg__(self) -> Any:
+        return self.tape.record("neg", self)
+
+    def __pos__(self) -> Scalar:
+        return self
+
+    def __pow__(self, exponent: Any) -> Any:
+        n = exact(exponent)
+        return NotImplemented if n is None else self.tape.record("pow", self, exponent=n)
+
+    def __abs__(self) -> Any:
+        return (2 * self.positive_bit() - 1) * self
+
+    def __repr__(self) -> str:
+        return f"<scalar {self.index}: {self.value!r}>"
+
+    def positive_bit(self) -> FieldElement:
+        """The branch the value takes: a constant to the derivative."""
+        return self.value.positive_bit()
+
+    # The elementwise functions of the language, which look for methods of these names.
+
+    def tanh(self) -> Any:
+        return self.tape.record("tanh", self)
+
+    def sigmoid(self) -> Any:
+        return self.tape.record("sigmoid", self)
+
+    def softplus(self) -> Any:
+        return self.tape.record("softplus", self)
+
+    def exp(self) -> Any:
+        return self.tape.record("exp", self)
+
+    def log(self) -> Any:
+        return self.tape.record("log", self)
+
+    def sqrt(self) -> Any:
+        return self.tape.record("sqrt", self)
+
+    def sin(self) -> Any:
+        return self.tape.record("sin", self)
+
+    def cos(self) -> Any:
+        return self.tape.record("cos", self)
+
+    def relu(self) -> Any:
+        return self.tape.record("relu", self)
