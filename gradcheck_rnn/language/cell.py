@@ -107,7 +107,7 @@ class Cell:
         wanted = tuple(dict.fromkeys((*self.states, *self.outputs)))
         if isinstance(returned, Mapping):
             out = dict(returned)
-        elif isinstance(returned, tuple):
+        elif isinstance(returned, tuple | list):
             if len(returned) != len(wanted):
                 raise DefinitionError(
                     f"cell {self.name!r} ({self.place}) returns {len(returned)} values; expected "

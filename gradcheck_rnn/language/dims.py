@@ -13,7 +13,19 @@ from dataclasses import dataclass
 
 from ..errors import DimensionError
 
-__all__ = ["ONE", "Dim", "Shape", "current_dims", "parse_dim", "parse_group", "parse_shape"]
+__all__ = [
+    "ONE",
+    "Dim",
+    "Shape",
+    "current_dims",
+    "declared_dims",
+    "parse_dim",
+    "parse_group",
+    "parse_shape",
+]
+
+#: Dims that the cell being traced declares; ``None`` outside a trace.
+declared_dims: ContextVar[tuple[str, ...] | None] = ContextVar("declared_dims", default=None)
 
 #: Sizes of the named dims while a definition runs on arrays; ``None`` while it is traced.
 current_dims: ContextVar[Mapping[str, int] | None] = ContextVar("current_dims", default=None)
@@ -78,10 +90,12 @@ class Dim:
         return self.terms[0][0] if self.terms and self == Dim(((self.terms[0][0], 1),)) else None
 
     def __str__(self) -> str:
-        parts = [n if c == 1 else f"{c}*{n}" for n, c in self.terms]
-        if self.const or not parts:
-            parts.append(str(self.const))
-        return " + ".join(parts)
+        signed = [(c, n if abs(c) == 1 else f"{abs(c)}*{n}") for n, c in self.terms]
+        if self.const or not signed:
+            signed.append((self.const, str(abs(self.const))))
+        (first, text), *rest = signed
+        out = text if first >= 0 else f"-{text}"
+        return out + "".join(f" {'+' if c >= 0 else '-'} {text}" for c, text in rest)
 
 
 ONE = Dim((), 1)

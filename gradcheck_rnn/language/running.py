@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DimensionError, UsageError
+from .dims import Dim
 from .network import Network, Ref, Scan
 
 __all__ = ["array_shape", "run", "sizes_of", "to_columns", "to_rows"]
@@ -58,8 +59,7 @@ def to_rows(ref: Ref, array: Any) -> Array:
 
 def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
     """Sizes of the named dims from arrays in the doors' layout; raises naming what disagrees."""
-    sizes: dict[str, int] = {}
-    whose: dict[str, str] = {}
+    found: list[tuple[Ref, Dim, int]] = []
     for ref in (*network.parameters.values(), *network.inputs.values()):
         if ref.name not in values:
             raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
@@ -67,22 +67,28 @@ def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
         dims = [] if ref.shape.scalar else [ref.shape.rows]
         if not ref.shape.batch and not ref.shape.column:
             dims.append(ref.shape.cols)
-        lead = (2 if ref.axis else 1) if ref.shape.batch else 0
-        if len(actual) != lead + len(dims):
-            wanted = ", ".join([*("TB"[2 - lead :] if lead == 1 else "TB"[:lead]), *map(str, dims)])
+        lead = ([ref.axis] if ref.axis else []) + ["B"] if ref.shape.batch else []
+        if len(actual) != len(lead) + len(dims):
+            wanted = ", ".join([*lead, *map(str, dims)])
             raise DimensionError(
                 f"network {network.name!r}: {ref.name!r} has shape {actual}, expected ({wanted})"
             )
-        for dim, size in zip(dims, actual[lead:], strict=True):
-            lone = dim.lone
-            if lone is not None and lone not in sizes:
-                sizes[lone], whose[lone] = size, ref.name
-            elif all(n in sizes for n in dim.names) and dim.size(sizes) != size:
-                by = whose.get(dim.names[0], "") if dim.names else "the definition"
-                raise DimensionError(
-                    f"network {network.name!r}: {ref.name!r} has shape {actual} but dim {dim} is "
-                    f"{dim.size(sizes)} by {by!r}"
-                )
+        found += [(ref, d, n) for d, n in zip(dims, actual[len(lead) :], strict=True)]
+    sizes: dict[str, int] = {}
+    whose: dict[str, str] = {}
+    # Bare names first, then multiples such as 4*p that nothing else settles.
+    for ref, dim, size in sorted(found, key=lambda f: f[1].lone is None):
+        if len(dim.names) == 1 and dim.names[0] not in sizes:
+            ((name, coefficient),) = dim.terms
+            if (size - dim.const) % coefficient == 0:
+                sizes[name], whose[name] = (size - dim.const) // coefficient, ref.name
+    for ref, dim, size in found:
+        if dim.size(sizes) != size:
+            by = f" by {whose[dim.names[0]]!r}" if dim.names else ""
+            raise DimensionError(
+                f"network {network.name!r}: {ref.name!r} has shape "
+                f"{np.shape(values[ref.name])} but dim {dim} is {dim.size(sizes)}{by}"
+            )
     return sizes
 
 
@@ -124,7 +130,7 @@ def run(
     lengths : mapping, optional
         Steps along each time axis; needed for axes that no input runs along.
     everything : bool
-        Also give all values of all scans, by name.
+        Also give the arrays of all states, outputs and final states of all scans, by name.
 
     Returns
     -------

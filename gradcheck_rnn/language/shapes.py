@@ -106,7 +106,9 @@ def _matmul(a: Expr, b: Expr) -> Expr:
 
 
 def _pow(a: Expr, exponent: Any) -> Expr:
-    return Expr("pow", (a,), a.shape, {"exponent": literal(exponent).data["value"]})
+    value = literal(exponent).data["value"]
+    whole = isinstance(value, float) and value.is_integer()
+    return Expr("pow", (a,), a.shape, {"exponent": int(value) if whole else value})
 
 
 def _same(op: str) -> Callable[..., Expr]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import DefinitionError, GradcheckError
 from .cell import Cell, Delays
-from .dims import Shape
+from .dims import Shape, declared_dims
 from .primitives import given_names
 from .values import Expr, Symbol
 
@@ -96,6 +96,7 @@ def trace(cell: Cell) -> TracedCell:
             arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
     table: list[tuple[Expr, str]] = []
     token = given_names.set(table)
+    dims = declared_dims.set(cell.dims)
     try:
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
@@ -107,10 +108,12 @@ def trace(cell: Cell) -> TracedCell:
         ) from problem
     except Exception as problem:
         raise DefinitionError(
-            f"{_place(cell, problem)}: in cell {cell.name!r}: {type(problem).__name__}: {problem}"
+            f"{_place(cell, problem)}: in cell {cell.name!r}: {type(problem).__name__}: "
+            + str(problem).replace("'Expr'", "a value of the cell")
         ) from problem
     finally:
         given_names.reset(token)
+        declared_dims.reset(dims)
     for n, value in results.items():
         if not isinstance(value, Expr):
             raise DefinitionError(
@@ -233,6 +236,10 @@ class _Cutter:
         return all(n.op != "symbol" for n in _walk(e))
 
     def _name_preactivations(self) -> None:
+        users: dict[int, Expr] = {}
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            for a in e.args:
+                users.setdefault(id(a), e)
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
             if e.op not in _PREACTIVATED:
                 continue
@@ -240,7 +247,7 @@ class _Cutter:
             if id(a) in self.names or self._simple(a):
                 continue
             self.names[id(a)] = self._fresh(
-                "a_" + self._owner(e).removesuffix("_tilde").removeprefix("a_")
+                "a_" + self._owner(e, users).removesuffix("_tilde").removeprefix("a_")
             )
             self.auto.add(id(a))
 
@@ -250,14 +257,13 @@ class _Cutter:
             e = e.args[0]
         return e.op in _LIGHT
 
-    def _owner(self, e: Expr) -> str:
+    def _owner(self, e: Expr, users: Mapping[int, Expr]) -> str:
         """Name of the equation whose right-hand side holds ``e``."""
-        if id(e) in self.names:
-            return self.names[id(e)]
-        for other in sorted(self.nodes.values(), key=lambda n: n.serial):
-            if any(a is e for a in other.args):
-                return self._owner(other)
-        return "v"
+        while id(e) not in self.names:
+            if id(e) not in users:
+                return "v"
+            e = users[id(e)]
+        return self.names[id(e)]
 
     def cut(self) -> TracedCell:
         self._name_shared()

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import ONE, Dim, Shape, current_dims
+from .dims import ONE, Dim, Shape, current_dims, declared_dims
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
 
@@ -107,9 +107,31 @@ class _Operators:
     def __le__(self, other: Any) -> Any:
         return operate("add", 1, operate("neg", operate("greater", self, other)))
 
+    def __eq__(self, other: object) -> bool:
+        # Expressions are compared by identity where they are worked on, never by the user.
+        if isinstance(self, ArrayValue) or declared_dims.get() is not None:
+            raise UnsupportedOperation("== between values is not in the language; write a > b")
+        return self is other
+
+    __hash__ = object.__hash__
+
     @property
     def T(self) -> Any:
         return operate("transpose", self)
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise AttributeError(
+            f"values of a cell have no {attribute!r}; write sum(x), mean(x), x.T, split(x, n), … "
+            "with the functions of gradcheck_rnn.language"
+        )
+
+    def _number(self, *_: Any) -> Any:
+        raise UnsupportedOperation(
+            "a value of the cell was turned into a Python number; use the functions of "
+            "gradcheck_rnn.language in place of math"
+        )
+
+    __float__ = __int__ = __complex__ = _number
 
     def __bool__(self) -> bool:
         raise UnsupportedOperation(
@@ -126,7 +148,11 @@ class _Operators:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         handler = _UFUNCS.get(ufunc.__name__)
-        if handler is None or method != "__call__" or options:
+        if handler is not None and options:
+            raise UnsupportedOperation(
+                f"np.{ufunc.__name__} with {', '.join(options)}= is not in the language"
+            )
+        if handler is None or method != "__call__":
             raise UnsupportedOperation(f"np.{ufunc.__name__} is not an operation of the language")
         return handler(*inputs)
 
@@ -164,6 +190,7 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": lambda c, a, b: operate("where", c, a, b),
     "concatenate": lambda parts: operate("concat", *parts),
+    "dot": lambda a, b: operate("matmul", a, b),
 }
 
 
@@ -376,5 +403,10 @@ def _function(name: str) -> Callable[[Any], Any]:
 
 def dim_value(dim: Dim) -> Any:
     """The dim itself while tracing, its size while a definition runs on arrays."""
+    declared = declared_dims.get()
+    for stranger in (n for n in dim.names if declared is not None and n not in declared):
+        raise DimensionError(
+            f"dim {stranger!r} is not declared; the cell has {', '.join(declared or ())}"
+        )
     sizes = current_dims.get()
     return dim if sizes is None else dim.size(sizes)
