@@ -1,0 +1,141 @@
+"""What is asked of every random definition, stage by stage, each stage timed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcheck_rnn import api
+from gradcheck_rnn.derivation import Derivation
+from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.language.network import Network
+
+from .reference import Arrays, Case, complex_gradients, draw_case, loss_of
+
+__all__ = ["Disagreement", "Examined", "compare", "examine", "load_text", "rules_of"]
+
+
+class Disagreement(AssertionError):
+    """Two ways to the same numbers that do not agree; names the stage and the gradient."""
+
+
+@dataclass
+class Examined:
+    """What was found on the way: seconds a stage, rules and vec identities met."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    rules: frozenset[str] = frozenset()
+    identities: frozenset[str] = frozenset()
+    equations: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+def load_text(text: str, name: str) -> Network:
+    """Take source text in through the public door: a file and ``file.py:name``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "definition.py"
+        path.write_text(text, encoding="utf-8")
+        return api.load(f"{path}:{name}")
+
+
+def rules_of(derivation: Derivation) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the rules and of the vec identities that a derivation uses."""
+    rules = {step.rule for e in derivation.edges for step in e.steps}
+    identities = {i for e in derivation.edges for i in e.identities}
+    return frozenset(rules), frozenset(identities)
+
+
+def compare(stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays | None = None) -> None:
+    """Raise unless the two agree.
+
+    Both are computed in extended precision and may differ by what double precision would lose:
+    by the roundoff measured between the two precisions, or by a unit of double precision of the
+    largest entry, whichever is larger. That is about 2000 times what extended precision loses.
+    """
+    for name, b in theirs.items():
+        a = ours[name]
+        if a.shape != b.shape:
+            raise Disagreement(f"{stage}: {name} has shape {a.shape}, expected {b.shape}")
+        scale = float(np.max(np.abs(b), initial=0.0))
+        bound = 4 * np.finfo(np.float64).eps * max(scale, np.finfo(np.float64).tiny)
+        if roundoff is not None:
+            bound = max(bound, float(np.max(roundoff[name], initial=0.0)))
+        gap = float(np.max(np.abs(a - b), initial=0.0))
+        if not gap <= bound:
+            raise Disagreement(f"{stage}: {name} differs by {gap:.3g}, allowed {bound:.3g}")
+
+
+def measured_roundoff(single: Arrays, double: Arrays) -> Arrays:
+    """What the lower precision loses, entry by entry."""
+    return {n: np.abs(single[n].astype(np.longdouble) - double[n]) for n in double}
+
+
+def examine(
+    load: Callable[[], Network], *, seed: int = 0, regime: str = "ordinary", after: Any = None
+) -> Examined:
+    """Take one definition through all stages; raises at the first that fails.
+
+    ``after(derivation, examined)`` runs further stages that belong to other rooms.
+    """
+    seen = Examined()
+    with seen.stage("trace"):
+        network = load()
+    with seen.stage("derive"):
+        derivation = api.derive(network)
+        seen.rules, seen.identities = rules_of(derivation)
+    seen.equations = sum(len(p.equations) for p in derivation.scans)
+    batched = draw_case(network, seed, batch=3, regime=regime)
+    with seen.stage("complex step"):
+        truth = [complex_gradients(batched.sequence(b)) for b in (0, 1)]
+        together = complex_gradients(batched)
+    check_one(derivation, batched.sequence(0), truth[0], seen)
+    with seen.stage("batch"):
+        ours, roundoff = _matrix(derivation, batched)
+        compare("batch gradient", ours, together, roundoff)
+    del truth[0]
+    return seen
+
+
+def _matrix(derivation: Derivation, case: Case) -> tuple[Arrays, Arrays]:
+    """Matrix BPTT in extended precision, and the roundoff of double precision."""
+    wide, narrow = case.astype(np.longdouble), case.astype(np.float64)
+    found = []
+    for c in (wide, narrow):
+        run = forward(derivation, c.values, c.sizes, c.lengths)
+        found.append(bptt(run, c.cotangents))
+    return found[0], measured_roundoff(found[1], found[0])
+
+
+def check_one(derivation: Derivation, case: Case, truth: Arrays, seen: Examined) -> None:
+    """One sequence: forward values, matrix and Kronecker BPTT and RTRL against the truth."""
+    wide = case.astype(np.longdouble)
+    with seen.stage("matrix BPTT"):
+        ours, roundoff = _matrix(derivation, case)
+        run = forward(derivation, wide.values, wide.sizes, wide.lengths)
+        total: Any = sum((g * run.output(n)).sum() for n, g in wide.cotangents.items())
+        for ref in derivation.network.loss_terms:
+            total = total + sum(a.sum() for t, a in run.series[ref.name].items() if t >= 1 or not ref.axis)
+        loss = loss_of(wide, wide.values)
+        size = sum(float(np.abs(g).sum()) for g in wide.cotangents.values()) + 1
+        if not abs(float(total - loss)) <= 1e2 * np.finfo(np.float64).eps * size:
+            raise Disagreement(f"forward: the equations give {total}, the definition {loss}")
+        compare("matrix BPTT", ours, truth, roundoff)
+    with seen.stage("Kronecker BPTT"):
+        compare("Kronecker BPTT", bptt(run, wide.cotangents, form="kronecker"), truth, roundoff)
+    with seen.stage("RTRL"):
+        compare("RTRL", rtrl(run, wide.cotangents), truth, roundoff)

@@ -1,0 +1,163 @@
+"""Values for a network and its reference gradients, from the definitions alone.
+
+The complex step perturbs every entry at once: entries are stacked on a leading axis of one run
+of the definitions. `frozen` values are recorded in the base run and held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcheck_rnn.language.network import Network, Ref
+from gradcheck_rnn.language.numeric import holding_frozen, recording_frozen
+from gradcheck_rnn.language.running import array_shape, run, to_columns
+
+__all__ = ["Case", "complex_gradients", "differentiated", "draw_case", "loss_of"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+SIZES = {"d": 2, "p": 3, "q": 4}
+LENGTHS = {"T": 4, "S": 3}
+REGIMES = ("ordinary", "tiny", "corner")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with arrays in columns, cotangents of its outputs, sizes and lengths."""
+
+    network: Network
+    values: Arrays
+    cotangents: Arrays
+    sizes: Mapping[str, int]
+    lengths: Mapping[str, int]
+    batch: int
+
+    def astype(self, dtype: Any) -> Case:
+        """The same numbers in another precision."""
+        return Case(
+            self.network,
+            {n: a.astype(dtype) for n, a in self.values.items()},
+            {n: a.astype(dtype) for n, a in self.cotangents.items()},
+            self.sizes, self.lengths, self.batch,
+        )  # fmt: skip
+
+    def sequence(self, b: int) -> Case:
+        """One sequence of the batch."""
+
+        def one(a: np.ndarray[Any, Any], batched: bool) -> np.ndarray[Any, Any]:
+            return a[..., b : b + 1] if batched else a
+
+        refs = self.network.parameters | self.network.inputs
+        return Case(
+            self.network,
+            {n: one(a, refs[n].shape.batch) for n, a in self.values.items()},
+            {n: one(a, True) for n, a in self.cotangents.items()},
+            self.sizes, self.lengths, 1,
+        )  # fmt: skip
+
+
+def differentiated(network: Network) -> list[Ref]:
+    """Parameters, inputs and initial states that have a gradient."""
+    refs = (*network.parameters.values(), *network.inputs.values())
+    return [r for r in refs if r.kind in ("param", "input", "static")]
+
+
+def _draw(
+    ref: Ref, shape: tuple[int, ...], least: float | None, regime: str, rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    if ref.kind in ("data", "static_data") and ref.name.startswith("m"):
+        return (rng.random(shape) < 0.6).astype(float)
+    if least is not None:
+        return rng.uniform(least, least + 1.0, shape)
+    reach = 2.0 if ref.shape.batch else 1.0
+    if regime == "corner":
+        return reach * rng.choice([-1.0, 1.0], shape) * rng.uniform(0.9, 1.0, shape)
+    values = reach * np.clip(0.4 * rng.normal(size=shape), -1.0, 1.0)
+    return 1e-3 * values if regime == "tiny" else values
+
+
+def draw_case(
+    network: Network,
+    seed: int = 0,
+    *,
+    batch: int = 1,
+    regime: str = "ordinary",
+    sizes: Mapping[str, int] = SIZES,
+    lengths: Mapping[str, int] = LENGTHS,
+) -> Case:
+    """Random values in the box that definitions are made for; data named ``m…`` are 0 or 1."""
+    rng = np.random.default_rng(seed)
+    lengths = {a: lengths[a] for a in network.axes}
+    values: Arrays = {}
+    for ref in (*network.parameters.values(), *network.inputs.values()):
+        shape = array_shape(ref, sizes, batch=batch, lengths=lengths)
+        array = _draw(ref, shape, network.at_least.get(ref.name), regime, rng)
+        values[ref.name] = to_columns(ref, array)
+    out = run(network, values, lengths)
+    cotangents = {n: rng.normal(size=a.shape) for n, a in out.items() if n != "loss"}
+    return Case(network, values, cotangents, sizes, lengths, batch)
+
+
+def loss_of(case: Case, values: Arrays) -> Any:
+    """Σ ⟨cotangent, output⟩ plus the network's own loss; stacked axes are kept."""
+    out = run(case.network, values, case.lengths)
+    total: Any = out.get("loss", 0)
+    for n, g in case.cotangents.items():
+        axes = (0, -2, -1) if case.network.outputs[n].axis else (-2, -1)
+        stacked = out[n].ndim - g.ndim
+        if stacked and case.network.outputs[n].axis:
+            g = g.reshape(g.shape[0], *(1,) * stacked, *g.shape[1:])
+        total = total + (g * out[n]).sum(axis=axes)
+    return total
+
+
+def perturbed(case: Case, by: Mapping[str, np.ndarray[Any, Any]], dtype: Any) -> Arrays:
+    """Values plus perturbations stacked as ``(N, *shape)``, arranged as `run` takes them."""
+    values: Arrays = {}
+    for n, a in case.values.items():
+        ref = (case.network.parameters | case.network.inputs)[n]
+        base = a.astype(dtype)
+        if n in by:
+            stacked = base[None] + by[n]
+            base = np.moveaxis(stacked, 0, 1) if ref.axis else stacked
+        elif ref.axis:
+            base = base[:, None]
+        values[n] = base
+    return values
+
+
+def complex_gradients(case: Case) -> Arrays:
+    """Gradients of `loss_of` by the complex step in extended precision, every entry alone."""
+    case = case.astype(np.longdouble)
+    refs = differentiated(case.network)
+    total = sum(case.values[r.name].size for r in refs)
+    step = np.longdouble(2.0) ** -200
+    by: Arrays = {}
+    start = 0
+    for ref in refs:
+        a = case.values[ref.name]
+        block = np.zeros((total, a.size), dtype=np.clongdouble)
+        block[start : start + a.size] = 1j * step * np.eye(a.size)
+        by[ref.name] = block.reshape(total, *a.shape)
+        start += a.size
+    with recording_frozen() as tape:
+        loss_of(case, case.values)
+    tape.values = [_stackable(v) for v in tape.values]
+    with holding_frozen(tape):
+        slopes = loss_of(case, perturbed(case, by, np.clongdouble)).imag / step
+    slopes = np.broadcast_to(slopes, (total,))
+    out: Arrays = {}
+    start = 0
+    for ref in refs:
+        a = case.values[ref.name]
+        out[ref.name] = slopes[start : start + a.size].reshape(a.shape)
+        start += a.size
+    return out
+
+
+def _stackable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return value.astype(np.clongdouble)
