@@ -204,19 +204,14 @@ def _adjoint(
             continue
         terms = derivation.adjoint_terms(e.name)
         always = _factored([replaced(c.term, ones) for c in terms if not c.when])
-        last: list[str | Term] = []
-        for c in terms:
-            if c.when == "last":
-                last += [" and ", tidy(c.term)] if last else [tidy(c.term)]
+        last = [tidy(c.term) for c in terms if c.when == "last"]
         if not always and not last:
             continue
         end = "1" if program.scan.reverse else str(program.scan.axis)
-        note: Prose = (f"at t = {end} add ", *last) if last and always else ()
-        right = Plus(*always) if always else last[0]
-        assert isinstance(right, Term)
-        if last and not always:
-            note = (f"at t = {end} only",)
-        lines.append(Line(e.symbol.with_(mark="bar"), right, note))
+        note: Prose = ()
+        if last:
+            note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
+        lines.append(Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note))
     return Section(
         "adjoint:" + program.scan.name,
         _heading("Adjoint recursion (BPTT)", program, several),
@@ -233,15 +228,15 @@ def _factored(terms: list[Term]) -> list[Term]:
         factored = isinstance(body, Hadamard)
         groups.setdefault(body.operands[0] if factored else id(term), []).append((negative, body))
     out: list[Term] = []
-    for head, members in groups.items():
+    for members in groups.values():
+        negative, body = members[0]
         if len(members) == 1:
-            negative, body = members[0]
             out.append(Neg(body) if negative else body)
             continue
         ordered = sorted(members, key=lambda m: m[0])
         rest = [(n, Hadamard(*b.operands[1:])) for n, b in ordered]
-        assert isinstance(head, Term)
-        out.append(Hadamard(head, Plus(*(Neg(b) if n else b for n, b in rest))))
+        inner = Plus(*(Neg(b) if n else b for n, b in rest))
+        out.append(Hadamard(body.operands[0], inner))
     return out
 
 
@@ -294,9 +289,8 @@ def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]
     ref = {**derivation.network.parameters, **derivation.network.inputs}[name]
     sums: dict[str | None, list[Term]] = {}
     for c in derivation.gradient_terms(name):
-        assert isinstance(c.source, Edge)
         term = _in_form(c, form)
-        axis = derivation.program(c.source.scan).scan.axis
+        axis = derivation.program(c.scan).scan.axis
         sums.setdefault(None if ref.axis else axis, []).append(replaced(term, ones))
     return [
         Plus(*terms) if axis is None else TimeSum(Plus(*terms), 1, axis)

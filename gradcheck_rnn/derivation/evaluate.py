@@ -83,8 +83,7 @@ class Run:
 
     def before(self, program: ScanProgram, lag: int) -> int:
         """The time index of a state's start at ``lag`` steps before the scan's first step."""
-        assert program.scan.axis is not None
-        return self.steps[program.scan.axis] + lag if program.scan.reverse else 1 - lag
+        return self.times(program)[0] + lag if program.scan.reverse else 1 - lag
 
     def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
         if ref is not None:

@@ -145,8 +145,8 @@ def _sign(x: Array) -> Array:
 
 
 def _apply(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    assert isinstance(term, T.Apply)
-    return numeric.ELEMENTWISE[term.fname](ev(term.x, lookup))
+    name, x = term.args
+    return numeric.ELEMENTWISE[str(name.name)](ev(x, lookup))
 
 
 def _kron(a: Array, b: Array) -> Array:
@@ -156,8 +156,7 @@ def _kron(a: Array, b: Array) -> Array:
 
 
 def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    assert isinstance(term, T.Power)
-    x, n = ev(term.operands[0], lookup), term.exponent
+    x, n = ev(term.operands[0], lookup), term.args[1]
     return x ** (int(n) if n.is_Integer else ev.number(n))
 
 

@@ -165,6 +165,11 @@ class Contribution:
     term: Term
     when: str = ""
 
+    @property
+    def scan(self) -> str:
+        """The scan that makes the contribution; empty for what comes from outside."""
+        return self.source.scan if isinstance(self.source, Edge) else ""
+
 
 @dataclass(frozen=True)
 class Derivation:

@@ -17,6 +17,7 @@ from ..calculus.terms import Term
 from ..errors import UsageError
 from .document import Document, Line, Partial, Prose, Section, document
 from .program import Derivation
+from .texwords import tex
 
 __all__ = ["FORMATS", "render"]
 
@@ -144,19 +145,6 @@ class _Text(_Writer):
         return "\n".join(out) + "\n"
 
 
-_TEX = {
-    "∈": r"$\in$", "δ": r"$\delta$", "∂": r"$\partial$", "θ": r"$\theta$", "⁺": r"$^+$",
-    "…": r"\ldots{}", "−": r"$-$", "·": r"$\cdot$", "×": r"$\times$", "′": r"$'$",
-    "½": r"$\frac12$",
-    "Σ": r"$\Sigma$", "σ": r"$\sigma$", "φ": r"$\varphi$", "⊙": r"$\odot$", "τ": r"$\tau$",
-    "≥": r"$\geq$", "≤": r"$\leq$", "⊗": r"$\otimes$", "ᵀ": r"$^\top$", "–": "--", "&": r"\&",
-    "%": r"\%", "_": r"\_", "#": r"\#", "{": r"\{", "}": r"\}", "γ": r"$\gamma$", "ŷ": r"$\hat y$",
-    "→": r"$\to$", "←": r"$\leftarrow$", "≠": r"$\neq$", "ⁿ": r"$^n$", "¹": r"$^1$", "⁻": r"$^-$",
-    "²": r"$^2$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "ε": r"$\varepsilon$", "λ": r"$\lambda$",
-    "α": r"$\alpha$", "β": r"$\beta$", "∇": r"$\nabla$", "∏": r"$\prod$", "√": r"$\surd$",
-}  # fmt: skip
-
-
 class _Latex(_Writer):
     math = staticmethod(to_latex)
 
@@ -164,7 +152,7 @@ class _Latex(_Writer):
         return f"${self.term(t)}$"
 
     def escape(self, text: str) -> str:
-        return "".join(_TEX.get(c, c) for c in text)
+        return tex(text)
 
     def partial(self, p: Partial) -> str:
         by = self.term(p.wrt)
@@ -235,17 +223,13 @@ class _Markdown(_Latex):
             row = f"{self.left(line.left)} &= {self.term(line.right)}"
             remark = _Latex.words(_Latex(self.notation), line.note)
             if line.citation:
-                remark += f" [{_TEX_words(line.citation)}]"
+                remark += f" [{tex(line.citation)}]"
             rows.append(row + (rf" && \text{{{remark}}}" if remark else ""))
         return " \\\\\n".join(rows)
 
     @staticmethod
     def _text(words: str) -> str:
         return rf"\text{{{words}}}"
-
-
-def _TEX_words(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
 
 
 class _Typst(_Writer):
@@ -263,9 +247,9 @@ class _Typst(_Writer):
         of = self.term(p.of)
         if p.denominator:
             below = f'op("vec") {by}' if _vec_name(p.wrt) else by
-            return f"frac(diff{mark} ({of})^top, diff {below})"
+            return f"frac(partial{mark} ({of})^top, partial {below})"
         below = f'(op("vec") {by})^top' if _vec_name(p.wrt) else f"({by})^top"
-        return f"frac(diff{mark} {of}, diff {below})"
+        return f"frac(partial{mark} {of}, partial {below})"
 
     def heading(self, document: Document) -> str:
         about = " ".join(self.escape(x) for x in (document.what, document.source) if x)

@@ -55,8 +55,7 @@ def _divide_pushforward(node: Term, i: int, tangent: Term, out: Term) -> Term:
 
 def power_derivative(node: Term) -> tuple[Num, Term | None]:
     """The factors of d(xⁿ)/dx: n, and xⁿ⁻¹ unless that is 1."""
-    assert isinstance(node, Power)
-    x, n = node.operands[0], node.exponent
+    x, n = node.args
     if n == 1:
         return Num(1), None
     return Num(n), x if n == 2 else Power(x, n - 1)
@@ -78,8 +77,8 @@ def _power_pushforward(node: Term, i: int, tangent: Term, out: Term) -> Term:
 
 
 def _slope(node: Term, out: Term) -> tuple[Term, ...]:
-    assert isinstance(node, Apply)
-    return derivative(node.fname, node.x, out)
+    name, x = node.args
+    return derivative(str(name.name), x, out)
 
 
 RULES = (

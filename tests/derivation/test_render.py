@@ -1,0 +1,106 @@
+"""Rendering: every format of every system, notation files, options, bad requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.calculus.printing.json import from_json
+from gradcheck_rnn.errors import NotationError, UsageError
+
+PLAIN = r"""\documentclass{article}
+\usepackage{amsmath,amssymb,bm}
+\usepackage[utf8]{inputenc}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+def everything(name: str, fmt: str) -> str:
+    return api.render(api.derive(name), fmt, form="kronecker", rtrl=True, steps=True)  # type: ignore[arg-type]
+
+
+def test_all_systems_compile_as_typst() -> None:
+    typst = pytest.importorskip("typst", reason="the typst wheel is an extra")
+    source = "\n".join(everything(n, "typst") for n in api.names())
+    assert typst.compile(source.encode(), format="pdf")[:4] == b"%PDF"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def test_all_systems_compile_as_latex_pasted_in_a_plain_document(tmp_path: Path) -> None:
+    body = "\n\\clearpage\n".join(
+        everything(n, "latex") + api.render(api.derive(n), "latex") for n in api.names()
+    )
+    (tmp_path / "page.tex").write_text(PLAIN % body, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    errors = [line for line in done.stdout.splitlines() if line.startswith("!")]
+    assert done.returncode == 0, errors or done.stdout[-800:]
+
+
+@pytest.mark.parametrize("name", api.names())
+def test_latex_is_balanced_ascii(name: str) -> None:
+    page = everything(name, "latex")
+    assert page.isascii(), sorted({c for c in page if not c.isascii()})
+    assert page.count("{") == page.count("}")
+    assert page.count(r"\begin{align*}") == page.count(r"\end{align*}") > 0
+
+
+def test_json_terms_can_be_read_back() -> None:
+    page = json.loads(api.render(api.derive("gru"), "json"))
+    assert page["schema"] == "gradcheck_rnn/derivation/1"
+    lines = [line for s in page["sections"] for line in s["lines"]]
+    for line in lines:
+        assert str(from_json(line["right"]["term"])) == line["right"]["text"]
+    assert {"id", "equation", "operand", "lag", "pullback", "rules"} <= set(page["edges"][0])
+
+
+def test_wrt_restricts_gradients_and_refuses_strangers() -> None:
+    page = api.render(api.derive("elman"), "text", wrt=["W"])
+    assert "∇W " in page
+    assert "∇U" not in page
+    with pytest.raises(UsageError, match=r"'elman' has no parameter.*'Q'.*W, U, b_i"):
+        api.render(api.derive("elman"), "text", wrt=["Q"])
+
+
+def test_notation_file_renames_and_turns_to_rows(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('vectors = "row"\n[names]\nW = "W_{hh}"\nh = "s"\n', encoding="utf-8")
+    page = api.render(api.derive("elman"), "text", notation=file)
+    assert "s_{t−1} W_hh" in page
+    file.write_text('[names]\nQ = "W"\n', encoding="utf-8")
+    with pytest.raises(NotationError, match="'Q'"):
+        api.render(api.derive("elman"), "text", notation=file)
+
+
+def test_denominator_layout_is_the_transpose() -> None:
+    derivation = api.derive("elman")
+    numerator = api.render(derivation, "text", form="kronecker")
+    denominator = api.render(derivation, "text", form="kronecker", layout="denominator")
+    assert re.search(r"∂i_t/∂\(vec W\)ᵀ +=\ h_\{t−1\}ᵀ ⊗ I_p", numerator)
+    assert re.search(r"∂i_tᵀ/∂vec W +=\ h_\{t−1\} ⊗ I_p", denominator)
+
+
+def test_steps_name_rule_and_citation() -> None:
+    page = api.render(api.derive("elman"), "text", steps=True)
+    assert "by the rule for the matrix product" in page
+    assert "Magnus & Neudecker 2019" in page
+
+
+def test_truncation_is_said_and_checked() -> None:
+    assert "blocks of 4 steps" in api.render(api.derive("elman"), "text", truncate=4)
+    with pytest.raises(UsageError, match="at least one step"):
+        api.render(api.derive("elman"), "text", truncate=0)
