@@ -18,7 +18,7 @@ from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
-from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .sharpen import ComplexEyes, widen
 from .suspicions import suspect
@@ -229,6 +229,13 @@ def _look_again(
     wide = widen(target, noise, seed)
     eyes = None if wide else ComplexEyes(target, noise, seed)
     rng = np.random.default_rng([seed, 4])
+    if wide is None and eyes is not None and eyes.refused:
+        for k in rows:
+            report.rows[k].reason += f"; no complex step: {eyes.refused}"
+        return
+    own = gradient_noise(target, seed, roundoff.eps)
+    for i in roundoff.bounds:
+        roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
     for k in rows:
         i = positions[report.rows[k].name]
         if wide is not None:
@@ -240,7 +247,7 @@ def _look_again(
             check = report.rows[k].check
             if eyes is None or check is None:
                 continue
-            refused = eyes.refused or eyes.look(check, g[i], roundoff.bounds[i])
+            refused = eyes.look(check, g[i], roundoff.bounds[i])
             row = entry_row(target.tree, check, g[i], roundoff.bounds[i], resolve)
             if refused and row.verdict is Verdict.UNDECIDED:
                 row.reason += f"; no complex step: {refused}"

@@ -70,7 +70,8 @@ def _climb(
     found = ladder.settle(max(roundoff, 1e-3 * abs(gradient)))[0]
     if not abs(found.value - gradient) <= found.error + roundoff:
         ladder.settle(0.0)
-        found = ladder.exhaust()[0]
+        ladder.exhaust()
+        found = ladder.contest(gradient, roundoff)
     doubt = found.kink > max(found.roundoff, 1e-3 * abs(found.value))
     wrong = not abs(found.value - gradient) <= found.error + roundoff
     return found, find_kink(ladder) if doubt or wrong else None

@@ -68,7 +68,8 @@ def probe_block(
         kink = None
         if not abs(estimate.value - analytic) <= estimate.error + own:
             ladder.settle(0.0)
-            estimate = ladder.exhaust()[0]
+            ladder.exhaust()
+            estimate = ladder.contest(analytic, own)
             kink = find_kink(ladder)
         found.append(Probe(number, analytic, estimate, own, kink))
         if target.budget.left(target.evaluations) <= 0:

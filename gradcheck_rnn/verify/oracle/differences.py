@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 RATIO = 2.0
 COLUMNS = 4
 MOST_UP = 20
+WITNESSES = 3
 CONFIDENCE = 6.0
 """Standard deviations of the measured noise that a roundoff bound covers."""
 
@@ -208,40 +209,78 @@ class Ladder:
         table = self.table()
         return [self._pick(table, i) for i in range(self.lines.count)]
 
-    def _pick(self, table: Table, line: int) -> Estimate:
-        error, value = table.error[:, :, line], table.value[:, :, line]
-        rows = np.arange(len(error))
+    def contest(self, claim: float, slack: float, line: int = 0) -> Estimate:
+        """The estimate with which to refute that the derivative is `claim`, known up to `slack`.
+
+        The smallest of many errors, each itself estimated, is too small too often. A claim is
+        refuted only if `WITNESSES` rows of the table refute it, each with its own error; returned
+        is the one among the steps' best estimates that gives the claim the benefit of the doubt.
+        """
+        table = self.table()
+        best, value, error = self._rows(table, line)
+        with np.errstate(all="ignore"):
+            ratio = np.abs(value - claim) / (error + slack)
+        order = np.argsort(-np.nan_to_num(ratio, nan=-1.0))
+        witnesses = order[: min(WITNESSES, len(order))]
+        chosen = int(witnesses[-1])
+        if not np.isfinite(error[chosen]):
+            return self._pick(table, line)
+        return self._estimate(table, line, chosen, best, value, error)
+
+    def _rows(self, table: Table, line: int) -> tuple[NDArray[np.intp], Floats, Floats]:
+        """Best column, its value and its error for every step."""
+        error, rows = table.error[:, :, line], np.arange(len(table.error))
         best = np.argmin(error, axis=1)
-        row_error, row_value = error[rows, best], value[rows, best]
+        roundoff = table.roundoff[rows, best, line]
+        # What is not roundoff grows with the step. A row whose error is smaller than that of a
+        # finer one is small by accident, which the choice of the smallest would seek out.
+        with np.errstate(all="ignore"):
+            systematic = error[rows, best] - roundoff
+            excess = np.nan_to_num(systematic - roundoff, nan=0.0, posinf=0.0, neginf=0.0)
+        finer = np.append(np.maximum.accumulate(excess[::-1])[::-1][1:], 0.0)
+        total = np.maximum(systematic, finer) + roundoff
+        total[~np.isfinite(error[rows, best])] = np.inf
+        return best, table.value[rows, best, line], total
+
+    def _pick(self, table: Table, line: int) -> Estimate:
+        """The smallest error among the steps that agree with all finer ones."""
+        best, value, error = self._rows(table, line)
+        for j in np.argsort(error, kind="stable"):
+            if not np.isfinite(error[j]):
+                break
+            known = np.isfinite(error[j + 1 :])
+            gap = np.abs(value[j + 1 :][known] - value[j])
+            if bool(np.all(gap <= error[j + 1 :][known] + error[j])):
+                return self._estimate(table, line, int(j), best, value, error)
         used = self.lines.evaluations // self.lines.count
-        chosen = -1
-        for j in np.argsort(row_error, kind="stable"):
-            if not np.isfinite(row_error[j]):
-                break
-            finer = row_error[j + 1 :], row_value[j + 1 :]
-            known = np.isfinite(finer[0])
-            gap = np.abs(finer[1][known] - row_value[j])
-            if bool(np.all(gap <= finer[0][known] + row_error[j])):
-                chosen = int(j)
-                break
-        if chosen < 0:
-            return Estimate(
-                float("nan"), np.inf, np.inf, self.noise.sigma, np.inf, used, False, "none",
-                float(self.steps[-1]) if len(rows) else 0.0, np.inf,
-                "the function is not finite at any pair of steps tried",
-            )  # fmt: skip
-        k = int(best[chosen])
+        step = float(self.steps[-1]) if len(best) else 0.0
         return Estimate(
-            value=float(row_value[chosen]),
-            truncation=float(table.truncation[chosen, k, line]),
-            roundoff=float(table.roundoff[chosen, k, line]),
+            float("nan"), np.inf, np.inf, self.noise.sigma, np.inf, used, False, "none", step,
+            np.inf, "the function is not finite at any pair of steps tried",
+        )  # fmt: skip
+
+    def _estimate(
+        self,
+        table: Table,
+        line: int,
+        row: int,
+        best: NDArray[np.intp],
+        value: Floats,
+        error: Floats,
+    ) -> Estimate:
+        k = int(best[row])
+        kink, roundoff = (float(x[row, k, line]) for x in (table.kink, table.roundoff))
+        return Estimate(
+            value=float(value[row]),
+            truncation=max(float(error[row]) - kink - roundoff, 0.0),
+            roundoff=roundoff,
             noise=self.noise.sigma,
-            error=float(row_error[chosen]),
-            evaluations=used,
+            error=float(error[row]),
+            evaluations=self.lines.evaluations // self.lines.count,
             trusted=True,
             method=f"central differences of order {2 * k + 2}",
-            step=float(self.steps[chosen]),
-            kink=float(table.kink[chosen, k, line]),
+            step=float(self.steps[row]),
+            kink=kink,
         )
 
     def settle(self, wanted: Floats | float = 0.0, *, limit: int = 40) -> list[Estimate]:
