@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Workers of the test run; CI machines have two cores.
 WORKERS ?= 2
 HYPOTHESIS_PROFILE ?= ci
+# Modules that rewrite committed generated files when run: tests/golden_*.py, tests/*/golden_*.py.
+GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
 
 .PHONY: help demo test lint format bench golden clean
 .DEFAULT_GOAL := help
@@ -54,7 +56,7 @@ bench: $(VENV)/.installed-torch
 	$(BIN)/python -m benchmarks
 
 golden: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m golden --update-golden
+	set -e; for module in $(GOLDEN); do $(BIN)/python -m $$module; done
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

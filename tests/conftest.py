@@ -1,4 +1,4 @@
-"""Hypothesis profiles, the golden-file switch and the lines printed at the end of a run."""
+"""Hypothesis profiles and the lines printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -80,20 +80,6 @@ _summary = Summary()
 def gradcheck_summary() -> Summary:
     """The shared list of lines printed after the run (see `Summary`)."""
     return _summary
-
-
-@pytest.fixture
-def update_golden(request: pytest.FixtureRequest) -> bool:
-    """Whether golden files are to be rewritten instead of compared (`make golden`)."""
-    return bool(request.config.getoption("--update-golden"))
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden",
-        action="store_true",
-        help="rewrite golden files with what is generated now, instead of comparing",
-    )
 
 
 def pytest_report_header() -> str:

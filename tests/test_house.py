@@ -195,7 +195,8 @@ def test_public_things_have_docstrings(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if not text.strip() and path.name == "__init__.py":
         pytest.fail(f"{path} says nothing about what lives in this room")
-    assert not list(undocumented(ast.parse(text)))
+    missing = list(undocumented(ast.parse(text)))
+    assert not missing, f"{path}: no docstring for {', '.join(missing)}"
 
 
 def narrows(test: ast.expr) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,13 @@ def prove(cell: str | None, *, every: bool, seed: int, as_json: bool) -> int:
 
         result = api.prove(cell, seed=seed)
         if as_json:
-            emit_json(result.to_json())
+            emit_json(json.loads(result.to_json()))
         else:
             console().print(str(result), markup=False, soft_wrap=True)
         return PASS if result.proved else FAIL
     results = _prove_zoo(seed)
     if as_json:
-        emit_json([result.to_json() for _, result, _ in results])
+        emit_json([json.loads(result.to_json()) for _, result, _ in results])
     else:
         _table(results)
     return PASS if all(result.proved for _, result, _ in results) else FAIL
