@@ -1,7 +1,7 @@
 """CUDA sources to shared libraries: rewriting, g++, and a cache by content.
 
 A call of g++ costs 0.2 to 0.4 s whatever it compiles, so several sources may share one call
-(``compile_batch``). Each source is then wrapped in its own unnamed namespace and its kernels are
+(``compile_batch``). Each source is then wrapped in a namespace of its own and its kernels are
 renamed by a prefix; what it defines by ``#define`` is undefined after it.
 """
 
@@ -100,7 +100,7 @@ def compile_batch(
     options
         Compiler options as for ``cupy.RawModule``; ``-D`` is honoured.
     checked
-        Watch every load and store (races, stray indices); off is some 20 times faster.
+        Watch every load and store (races, stray indices); off makes a kernel 3 to 4 times faster.
 
     Raises
     ------
@@ -124,7 +124,8 @@ def compile_batch(
                     _build({key: source}, options, checked)
                 except CompileFailure as failure:
                     failures.append(str(failure))
-            raise CompileFailure("\n".join(failures)) from None
+            if failures:
+                raise CompileFailure("\n".join(failures)) from None
     return [_load(key, source) for key, source in zip(keys, sources, strict=True)]
 
 
@@ -166,8 +167,8 @@ def _wrapped(source: str, prefix: str, options: Sequence[str]) -> str:
     defines += [(name, prefix + name) for name in names]
     own = re.findall(r"^\s*#\s*define\s+(\w+)", code, re.MULTILINE)
     lines = [f"#define {macro} {value}" for macro, value in defines]
-    lines += ["namespace {", '#line 1 "kernel.cu"', code, "}"]
-    lines += [f"SHIM_EXPORT({name})" for name in (prefix + name for name in names)]
+    lines += [f"namespace {prefix} {{", '#line 1 "kernel.cu"', code]
+    lines += [f"SHIM_EXPORT({prefix}{name})" for name in names] + ["}"]
     lines += [f"#undef {macro}" for macro in dict.fromkeys([m for m, _ in defines] + own)]
     return "\n".join(lines) + "\n"
 

@@ -129,7 +129,9 @@ def test_float32_denormals_are_flushed_as_cupy_has_them(cupy: ModuleType) -> Non
 
 def test_many_sources_share_one_call_of_the_compiler(cupy: ModuleType) -> None:
     source = """#define STEP {0}
-    extern "C" __global__ void shift(int* x) {{ x[threadIdx.x] += STEP; }}"""
+    typedef int integer;
+    __device__ integer step() {{ return STEP; }}
+    extern "C" __global__ void shift(int* x) {{ x[threadIdx.x] += step(); }}"""
     modules = [RawModule(code=source.format(step)) for step in (3, 5, 7)]
     assert compile_pending() >= 3
     x = cupy.zeros(4, np.int32)
