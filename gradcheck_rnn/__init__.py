@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell, cell
     from gradcheck_rnn.language.network import Network
     from gradcheck_rnn.verify import check_gradient, check_vjp
+    from gradcheck_rnn.verify.cases import gradient_case
 
 __all__ = [
     "Cell",
@@ -32,6 +33,7 @@ __all__ = [
     "check_vjp",
     "derive",
     "generate",
+    "gradient_case",
     "load",
     "prove",
     "render",
@@ -46,6 +48,7 @@ _HOME = {
     "check_vjp": "verify",
     "derive": "api",
     "generate": "api",
+    "gradient_case": "verify.cases",
     "load": "api",
     "prove": "api",
     "render": "api",
