@@ -9,8 +9,8 @@ element carries its degree.
 
 Relations that hold for the real functions and are used here (each is an identity, so using it can
 never prove a falsehood): tanh, sin odd; cos even; σ(−x) = 1 − σ(x); exp(kx) = exp(x)ᵏ for small
-integers k; x^(k/2) = √xᵏ; [−x > 0] = 1 − [x > 0]; values at 0. No other relation is known, so an
-identity that needs one (tanh z = 2σ(2z) − 1) comes out unproved.
+integers k; x^(k/n) = (x^(1/n))ᵏ; [−x > 0] = 1 − [x > 0]; values at 0. No other relation is known,
+so an identity that needs one (tanh z = 2σ(2z) − 1) comes out unproved.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _NONE: Mapping[int, int] = {}
 #: exp(kx) is taken as exp(x)ᵏ for these k.
 _MULTIPLES = (-1, 2, -2, 3, -3, 4, -4)
 _INVERSES = tuple(pow(k, -1, PRIME) for k in _MULTIPLES)
+#: x^(k/n) is the k-th power of the n-th root up to this n; beyond, xᵏ times a generator.
+_ROOTS = 12
 _HALF = pow(2, -1, PRIME)
 _AT_ZERO = {"tanh": 0, "sin": 0, "cos": 1, "exp": 1, "sigmoid": _HALF}
 
@@ -145,6 +147,8 @@ class FieldElement:
             return NotImplemented
         if n.denominator == 2:
             return self.sqrt() ** n.numerator
+        if 2 < n.denominator <= _ROOTS:
+            return self.point.function(f"root {n.denominator}", self) ** n.numerator
         if n.denominator != 1:
             whole = n.numerator // n.denominator
             return self**whole * self.point.function(f"power {n - whole}", self)
@@ -326,7 +330,7 @@ class Point:
                 root = table.get(x.value * inverse % PRIME)
                 if root is not None:
                     self._key(x)
-                    return root**k  # type: ignore[no-any-return]
+                    return root**k
         return self._lookup("exp", x.value, x)
 
     @property

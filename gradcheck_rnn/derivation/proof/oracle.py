@@ -145,7 +145,7 @@ def _map(function: Any, array: Array) -> Array:
 
 
 def _value(x: Any, point: Point) -> FieldElement:
-    return x.value if isinstance(x, Scalar) else point.coerce(x)  # type: ignore[no-any-return]
+    return x.value if isinstance(x, Scalar) else point.coerce(x)
 
 
 def _values(array: Any, point: Point) -> Array:
@@ -198,10 +198,7 @@ def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[in
 
 def _add_multiple(row: dict[int, int] | None, factor: int, other: dict[int, int]) -> dict[int, int]:
     """row + factor · other; rows are shared, so a new one is made."""
-    if factor == 1:
-        scaled = other
-    else:
-        scaled = {k: factor * v % PRIME for k, v in other.items()}
+    scaled = other if factor == 1 else {k: factor * v % PRIME for k, v in other.items()}
     if row is None:
         return scaled
     if len(scaled) > len(row):

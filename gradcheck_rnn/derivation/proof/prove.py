@@ -85,7 +85,9 @@ def _claims(derivation: Derivation, setting: Setting) -> Claims:
         for name in (*program.scan.outputs, *(s.name for s in program.scan.states)):
             held = run.series[name]
             times = sorted(run.times(program))
-            made[name] = held[0] if program.scan.axis is None else np.stack([held[t] for t in times])
+            made[name] = (
+                held[0] if program.scan.axis is None else np.stack([held[t] for t in times])
+            )
     yield "forward values", "value", made
     yield "BPTT, matrix form", "gradient", bptt(run, setting.cotangents)
     yield "BPTT, Kronecker form", "gradient", bptt(run, setting.cotangents, form="kronecker")
@@ -141,9 +143,7 @@ def check(
     )
 
 
-def compare(
-    oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, Any]
-) -> list[Group]:
+def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, Any]) -> list[Group]:
     """Compare claims with the oracle, name by name.
 
     Parameters

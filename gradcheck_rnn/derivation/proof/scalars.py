@@ -50,8 +50,7 @@ def _source(e: Any) -> str:
 
 
 def _compiled(e: Any) -> Local:
-    function = eval(f"lambda a, b, y: {_source(e)}", {"Fraction": Fraction})
-    return function  # type: ignore[no-any-return]
+    return eval(f"lambda a, b, y: {_source(e)}", {"Fraction": Fraction})
 
 
 @cache

@@ -1,0 +1,42 @@
+"""The slopes the oracle uses are the derivatives of the definitions, and wrong ones are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradcheck_rnn.derivation.proof.certificates import DEFINITIONS, SLOPES, certify
+from gradcheck_rnn.errors import MissingRule
+from gradcheck_rnn.language import numeric, primitives
+
+
+@pytest.mark.parametrize("function", sorted(SLOPES))
+def test_slope_is_certified(function: str) -> None:
+    assert certify(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong"),
+    [
+        ("tanh", "1 - y"),
+        ("sigmoid", "y*(1 + y)"),
+        ("softplus", "sigmoid(-x)"),
+        ("exp", "y + 1"),
+        ("log", "-1/x"),
+        ("sqrt", "1/y"),
+        ("sin", "-cos(x)"),
+        ("cos", "sin(x)"),
+        ("relu", "1 - positive_bit(x)"),
+    ],
+)
+def test_a_wrong_slope_is_refused(function: str, wrong: str) -> None:
+    assert not certify(function, wrong)
+
+
+def test_every_function_of_the_language_has_a_slope() -> None:
+    built_in = set(numeric.ELEMENTWISE) - set(primitives.USER_FUNCTIONS)
+    assert built_in == set(SLOPES) == set(DEFINITIONS)
+
+
+def test_an_unknown_function_is_named() -> None:
+    with pytest.raises(MissingRule, match="'swish'"):
+        certify("swish")
