@@ -20,7 +20,7 @@ from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
-from .sharpen import ComplexEyes, widen
+from .sharpen import ComplexEyes, right_when_unsaturated, widen
 from .suspicions import suspect
 from .target import Budget, Target
 from .trees import Tree
@@ -238,19 +238,23 @@ def _look_again(
         roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
     for k in rows:
         i = positions[report.rows[k].name]
+        check, refused = report.rows[k].check, ""
         if wide is not None:
-            row = _entrywise(wide[0], i, g[i], roundoff, wide[1], rng, resolve)
-            row.method += ", loss in float64"
-            target.evaluations += wide[0].evaluations
-            wide[0].evaluations = 0
-        else:
-            check = report.rows[k].check
-            if eyes is None or check is None:
-                continue
+            check = check_entries(wide.target, i, g[i], roundoff.bounds[i], wide.noise, rng)
+            check.methods.add("loss in float64")
+            target.evaluations += wide.target.evaluations
+            wide.target.evaluations = 0
+        elif eyes is not None and check is not None:
             refused = eyes.look(check, g[i], roundoff.bounds[i])
-            row = entry_row(target.tree, check, g[i], roundoff.bounds[i], resolve)
-            if refused and row.verdict is Verdict.UNDECIDED:
-                row.reason += f"; no complex step: {refused}"
+        sharper = wide or eyes
+        if check is None or sharper is None:
+            continue
+        failing = np.flatnonzero(check.state == EntryState.FAIL)
+        if failing.size and right_when_unsaturated(target, i, failing, seed, sharper):
+            check.state[failing] = EntryState.ROUNDED
+        row = entry_row(target.tree, check, g[i], roundoff.bounds[i], resolve)
+        if refused and row.verdict is Verdict.UNDECIDED:
+            row.reason += f"; no complex step: {refused}"
         report.rows[k] = row
 
 

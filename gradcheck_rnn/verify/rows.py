@@ -58,7 +58,7 @@ def entry_row(
     shown = np.where(state == EntryState.FAIL, ratio + 1e300, np.nan_to_num(ratio, nan=-1.0))
     shown = np.where(np.isin(state, [EntryState.PASS, EntryState.FAIL]), shown, -1.0)
     worst = int(np.argmax(np.where(np.isfinite(shown), shown, 1e301)))
-    count = {code: int(np.sum(state == code)) for code in range(5)}
+    count = {code: int(np.sum(state == code)) for code in range(6)}
     known = (state == EntryState.PASS) | (state == EntryState.FAIL)
     resolution = float("inf")
     if known.any():
@@ -120,9 +120,16 @@ def _doubts(
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
     if blind:
         reasons.append(f"differences of {blind} entries are not finite at any step")
+    rounded = int(np.sum(state == EntryState.ROUNDED))
+    if rounded:
+        reasons.append(
+            f"{rounded} entries, too small for plain differences, differ in a sharper oracle but "
+            f"agree once the parameters are scaled down: their digits are lost in the gradient's "
+            f"own rounding here (saturation)"
+        )
     if unprobed:
         reasons.append(f"{unprobed} of {g.size} entries were left unprobed by the budget")
-    if not resolution <= resolve and not blind and kinks.size < g.size:
+    if not resolution <= resolve and not blind and not rounded and kinks.size < g.size:
         size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
         if np.any(g):
             reasons.append(

@@ -7,7 +7,7 @@ more precision needs a loss whose measured noise really falls.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,15 @@ from .oracle.complex_step import complex_step, operations_not_analytic
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
+from .roundoff import measure_gradient_roundoff
 from .target import Target
 from .trees import Tree
 from .verdict import EntryState
 
-__all__ = ["ComplexEyes", "widen"]
+__all__ = ["ComplexEyes", "WideEyes", "right_when_unsaturated", "widen"]
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 STEP = 2.0**-80
 SPREADS = 4.0
 
@@ -83,6 +85,23 @@ class ComplexEyes:
             return f"the loss uses {', '.join(sorted(seen))}, not analytic"
         return ""
 
+    def _derivatives(self, leaves: list[NDArray], block: int, entries: Iterable[int]) -> Floats:
+        """Complex-step derivatives at any point for some entries of one leaf."""
+        size, found = scale_of(leaves[block]), []
+        with np.errstate(all="ignore"):
+            for j in entries:
+                h = STEP * max(size, float(abs(leaves[block].flat[j])))
+                moved = self._complex(leaves)
+                moved[block].reshape(-1)[j] += 1j * h
+                value = complex(np.asarray(self.target.raw(moved)).reshape(()))
+                found.append(value.imag / h)
+        return np.array(found)
+
+    def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
+        """Derivatives and errors of some entries at another point."""
+        value = self._derivatives(list(moved.tree.leaves), block, [int(j) for j in entries])
+        return value, 64 * 2.0**-52 * np.abs(value)
+
     def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
         """Replace unresolved differences of a block by complex steps; say why if impossible.
 
@@ -101,15 +120,7 @@ class ComplexEyes:
                     for x in target.tree.leaves
                 ]
             )
-        size = scale_of(leaf)
-        found = np.empty((3, leaf.size))
-        with np.errstate(all="ignore"):
-            for row, leaves in enumerate(points):
-                for j in range(leaf.size):
-                    h = STEP * max(size, float(abs(leaf.flat[j])))
-                    moved = self._complex(leaves)
-                    moved[i].reshape(-1)[j] += 1j * h
-                    found[row, j] = complex(np.asarray(target.raw(moved)).reshape(())).imag / h
+        found = np.stack([self._derivatives(leaves, i, range(leaf.size)) for leaves in points])
         value, unit = found[0], 2.0**-52
         error = SPREADS * np.max(np.abs(found[1:] - value), axis=0)
         error += 64 * unit * np.abs(value) + 8 * unit * np.max(np.abs(value))
@@ -126,7 +137,44 @@ class ComplexEyes:
         return ""
 
 
-def widen(target: Target, noise: Noise, seed: int) -> tuple[Target, Noise] | None:
+class WideEyes:
+    """A loss in single precision or less, evaluated with its parameters in float64.
+
+    `target` and `noise` are the loss there. Made by `widen`.
+    """
+
+    def __init__(self, narrow: Target) -> None:
+        """Cast the parameters; nothing is called."""
+        tree = narrow.tree
+        leaves = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in tree.leaves]
+        wide = Tree(tree.template, tree.names, tuple(leaves))
+        self.target = Target(
+            narrow.loss, narrow.gradient_function, wide, narrow.select, narrow.budget
+        )
+
+    def measure(self, seed: int) -> Noise:
+        """Evaluate the loss and its noise at the point."""
+        rng, leaves = np.random.default_rng([seed, 3]), self.target.tree.leaves
+        directions = {
+            i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
+            for i in self.target.select
+        }
+        self.target.base = self.target.value(leaves)
+        self.noise = measure_noise(self.target.across(directions), 1.0, 2.0**-52)
+        return self.noise
+
+    def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
+        """Derivatives and errors of some entries at another point."""
+        there = WideEyes(moved)
+        noise = there.measure(0)
+        lines = there.target.lines(block, entries)
+        scale = scale_of(there.target.tree.leaves[block])
+        ladder = Ladder(lines, there.target.base, noise, start_exponent(scale), scale)
+        found = ladder.settle(0.0)
+        return np.array([e.value for e in found]), np.array([e.error for e in found])
+
+
+def widen(target: Target, noise: Noise, seed: int) -> WideEyes | None:
     """The same loss with its parameters in float64, if it then computes with less noise.
 
     Returns None for float64 parameters, for a loss that does not run so, whose value there is
@@ -135,25 +183,39 @@ def widen(target: Target, noise: Noise, seed: int) -> tuple[Target, Noise] | Non
     tree = target.tree
     if all(tree.leaves[i].dtype.itemsize >= 8 for i in tree.real):
         return None
-    leaves = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in tree.leaves]
-    wide = Target(
-        target.loss,
-        target.gradient_function,
-        Tree(tree.template, tree.names, tuple(leaves)),
-        target.select,
-        target.budget,
-    )
-    rng = np.random.default_rng([seed, 3])
-    directions = {
-        i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
-    }
+    wide = WideEyes(target)
     try:
-        wide.base = wide.value(leaves)
-        measured = measure_noise(wide.across(directions), 1.0, 2.0**-52)
+        measured = wide.measure(seed)
     except (GradcheckError, TypeError, ValueError):
         return None
     finally:
-        target.evaluations += wide.evaluations
-    if abs(wide.base - target.base) > 64 * noise.sigma or measured.sigma > 1e-3 * noise.sigma:
-        return None
-    return wide, replace(measured, evaluations=0)
+        target.evaluations += wide.target.evaluations
+    other = abs(wide.target.base - target.base) > 64 * noise.sigma
+    return None if other or measured.sigma > 1e-3 * noise.sigma else wide
+
+
+def right_when_unsaturated(
+    target: Target, block: int, entries: Indices, seed: int, eyes: ComplexEyes | WideEyes
+) -> bool:
+    """Whether entries that only the sharper oracle calls wrong are right at smaller parameters.
+
+    A saturated unit makes 1 - h*h lose digits, down to an exact zero, where the derivative is
+    still there; that is rounding, not a wrong formula. With the parameters scaled down the units
+    leave saturation, and a right formula agrees there, while a missing term stays missing.
+    """
+    entries = entries[:4]
+    for factor in (0.5, 0.25, 0.1):
+        leaves = [
+            (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x for x in target.tree.leaves
+        ]
+        moved = target.moved(leaves)
+        gradient = moved.gradient_at(leaves)
+        roundoff = measure_gradient_roundoff(moved, gradient, seed, [block])
+        value, error = eyes.see(moved, block, entries)
+        target.gradients += moved.gradients
+        g = gradient[block].ravel()[entries]
+        bound = error + roundoff.bounds[block].ravel()[entries]
+        resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
+        if bool(np.all(resolved & (np.abs(g - value) <= bound))):
+            return True
+    return False

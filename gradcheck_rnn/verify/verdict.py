@@ -36,7 +36,7 @@ class Verdict(Enum):
 class EntryState:
     """Codes of single entries, small integers so that a block of them is an array."""
 
-    PASS, FAIL, KINK, BLIND, UNPROBED = range(5)
+    PASS, FAIL, KINK, BLIND, UNPROBED, ROUNDED = range(6)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ says: far outside the scale on which f varies, tables converge to the wrong numb
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,19 +213,28 @@ class Ladder:
         """The estimate with which to refute that the derivative is `claim`, known up to `slack`.
 
         The smallest of many errors, each itself estimated, is too small too often. A claim is
-        refuted only if `WITNESSES` rows of the table refute it, each with its own error; returned
-        is the one among the steps' best estimates that gives the claim the benefit of the doubt.
+        refuted only if `WITNESSES` rows of the table refute it, each with its own error, and only
+        rows that have converged can: those whose systematic error is below their roundoff or a
+        tenth of the value. Returned is the row that, of the best witnesses, is kindest to the
+        claim; not trusted if there are too few.
         """
         table = self.table()
         best, value, error = self._rows(table, line)
         with np.errstate(all="ignore"):
             ratio = np.abs(value - claim) / (error + slack)
+            roundoff = table.roundoff[np.arange(len(best)), best, line]
+            converged = error - roundoff <= np.maximum(roundoff, 0.1 * np.abs(value))
         order = np.argsort(-np.nan_to_num(ratio, nan=-1.0))
-        witnesses = order[: min(WITNESSES, len(order))]
-        chosen = int(witnesses[-1])
-        if not np.isfinite(error[chosen]):
-            return self._pick(table, line)
-        return self._estimate(table, line, chosen, best, value, error)
+        usual = self._pick(table, line)
+        if not usual.trusted or abs(usual.value - claim) <= usual.error + slack:
+            return usual
+        witnesses = [int(j) for j in order if converged[j] and np.isfinite(error[j])]
+        if len(witnesses) < WITNESSES:
+            return replace(
+                usual, error=float("inf"), trusted=False,
+                reason="the differences do not converge before roundoff hides them",
+            )  # fmt: skip
+        return self._estimate(table, line, witnesses[WITNESSES - 1], best, value, error)
 
     def _rows(self, table: Table, line: int) -> tuple[NDArray[np.intp], Floats, Floats]:
         """Best column, its value and its error for every step."""
