@@ -186,12 +186,18 @@ class Cell:
     def _sizes(self, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, int]:
         """Sizes of the dims from arrays; raises where they disagree."""
         sizes: dict[str, tuple[int, str]] = {}
-        for name, actual in shapes:
-            self._measure(name, self.shapes[name], actual, sizes)
+        for sums in (False, True):  # p + q tells q, but only if no array tells it alone
+            for name, actual in shapes:
+                self._measure(name, self.shapes[name], actual, sizes, sums)
         return {n: size for n, (size, _) in sizes.items()}
 
     def _measure(
-        self, name: str, shape: Shape, actual: tuple[int, ...], sizes: dict[str, tuple[int, str]]
+        self,
+        name: str,
+        shape: Shape,
+        actual: tuple[int, ...],
+        sizes: dict[str, tuple[int, str]],
+        sums: bool,
     ) -> None:
         if len(actual) < 2:
             raise DimensionError(
@@ -202,7 +208,7 @@ class Cell:
         if not shape.batch:
             checks.append((shape.cols, actual[-1]))
         for dim, size in checks:
-            self._match(name, shape, dim, size, actual, sizes)
+            self._match(name, shape, dim, size, actual, sizes, sums)
 
     def _match(
         self,
@@ -212,15 +218,21 @@ class Cell:
         size: int,
         actual: tuple[int, ...],
         sizes: dict[str, tuple[int, str]],
+        sums: bool,
     ) -> None:
         unknown = [n for n in dim.names if n not in sizes]
-        if len(unknown) == 1 and len(dim.names) == 1:
-            coefficient = dim.terms[0][1]
-            if (size - dim.const) % coefficient == 0:
-                sizes[unknown[0]] = ((size - dim.const) // coefficient, name)
+        if len(unknown) == 1 and (sums or len(dim.names) == 1):
+            coefficient = dict(dim.terms)[unknown[0]]
+            rest = size - dim.size({unknown[0]: 0, **{n: s for n, (s, _) in sizes.items()}})
+            if rest >= 0 and rest % coefficient == 0:
+                sizes[unknown[0]] = (rest // coefficient, name)
                 return
-        elif unknown:
-            return  # a sum of dims is checked by the operands it meets
+            raise DimensionError(
+                f"cell {self.name!r}: {name!r} is declared {shape} but its array has shape "
+                f"{actual}: no size of {unknown[0]} makes {dim} equal to {size}"
+            )
+        if unknown:
+            return  # a sum of dims, of which more than one has no size yet
         expected = dim.size({n: s for n, (s, _) in sizes.items()})
         if expected != size:
             first = (

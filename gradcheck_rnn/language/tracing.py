@@ -6,7 +6,9 @@ graph is cut into equations, in the order in which the definition computed them:
 
 1. what has a name, is a state or an output;
 2. what is used twice (so that every right-hand side is a tree);
-3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint).
+3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint);
+4. a product of parameters inside something that differs by sequence (``W @ b`` in ``W @ b + h``):
+   its adjoint is one for all sequences, so the sum over the batch has to happen there.
 """
 
 from __future__ import annotations
@@ -251,6 +253,21 @@ class _Cutter:
             )
             self.auto.add(id(a))
 
+    def _name_shared_products(self) -> None:
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            if not e.shape.batch:
+                continue
+            stack = [a for a in e.args if not a.shape.batch]
+            while stack:
+                a = stack.pop()
+                if id(a) in self.names:
+                    continue
+                if a.op == "matmul" and a.shape.column:
+                    self.names[id(a)] = self._fresh("v")
+                    self.auto.add(id(a))
+                else:
+                    stack.extend(a.args)
+
     @staticmethod
     def _simple(e: Expr) -> bool:
         while e.op in ("neg", "broadcast", "transpose"):
@@ -268,6 +285,7 @@ class _Cutter:
     def cut(self) -> TracedCell:
         self._name_shared()
         self._name_preactivations()
+        self._name_shared_products()
         rebuilt: dict[int, Expr] = {}
         equations: list[Equation] = []
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
