@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
+PIPE_WIDTH = 120
 
 __all__ = ["console", "emit", "emit_json", "show_zoo"]
 
@@ -17,7 +21,10 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console; rich itself drops colour for NO_COLOR, pipes and dumb terminals."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPE_WIDTH
+    return made
 
 
 def emit(text: str, path: Path | None) -> int:
@@ -46,12 +53,12 @@ def show_zoo(as_json: bool) -> int:
         return 0
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True, style="bold")
-    table.add_column("what", overflow="fold")
-    table.add_column("source", overflow="fold")
+    table.add_column("what, and which equations", overflow="fold")
     for row in rows:
-        table.add_row(row["name"], row["what"], row["source"])
+        table.add_row(row["name"], Text.assemble(row["what"], "\n", (row["source"], "dim")))
     console().print(table)
     return 0
