@@ -1,0 +1,1 @@
+"""Gradients as people write them, verified; a demonstration; training with generated kernels."""
