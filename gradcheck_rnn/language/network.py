@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import DefinitionError, DimensionError
+from ..errors import DefinitionError, DimensionError, GradcheckError
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
@@ -160,14 +160,43 @@ class Network:
         DimensionError
             A bound value whose dims do not fit.
         """
-        plain, starts = cell, dict(initial or {})
+        before = dict(self.inputs), dict(self.parameters), dict(self._names)
+        try:
+            return self._add_scan(
+                cell,
+                name or cell.name + suffix,
+                suffix,
+                axis,
+                reverse,
+                mask,
+                dict(initial or {}),
+                dims or {},
+                bindings,
+            )
+        except GradcheckError:
+            # What could not be added leaves nothing behind.
+            self.inputs, self.parameters, self._names = before
+            raise
+
+    def _add_scan(
+        self,
+        cell: Cell,
+        title: str,
+        suffix: str,
+        axis: str | None,
+        reverse: bool,
+        mask: Ref | None,
+        starts: dict[str, Any],
+        dims: Mapping[str, str],
+        bindings: dict[str, Ref],
+    ) -> ScanHandle:
+        plain = cell
         if mask is not None:
             from .transforms import masked
 
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
         traced = trace(cell)
-        title = name or cell.name + suffix
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
@@ -177,7 +206,9 @@ class Network:
                 f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
                 f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
             )
-        renamed = self._unify(title, cell, bindings, dims or {})
+        for own, ref in bindings.items():
+            self._fits(title, own, cell.kinds[own], ref, axis)
+        renamed = self._unify(title, cell, bindings, dims)
         operands: dict[str, Operand] = {}
         names: dict[str, tuple[str, str, bool]] = {}
         arguments: dict[str, str] = {}
@@ -187,7 +218,6 @@ class Network:
             ref = bindings.get(own)
             if ref is None:
                 ref = self._default(own + suffix, kind, cell.shapes[own].rename(renamed), axis)
-            self._fits(title, own, kind, ref, axis)
             read, moving = _READ[ref.kind]
             if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
                 raise DefinitionError(

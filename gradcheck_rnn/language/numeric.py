@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,14 @@ def _on_objects(name: str) -> Callable[[Array], Array]:
 
     loop = np.frompyfunc(one, 1, 1)
     return lambda x: np.asarray(loop(x), dtype=object)
+
+
+def constant(value: Any, like: Array) -> Any:
+    """A fraction in the type of a run on objects: mpmath numbers do not divide fractions."""
+    sample = like.flat[0] if like.size else 0
+    if isinstance(value, Fraction) and (hasattr(sample, "_mpf_") or hasattr(sample, "_mpc_")):
+        return type(sample)(value.numerator) / value.denominator
+    return value
 
 
 def _elementwise(name: str, fast: Callable[[Array], Array]) -> Callable[[Array], Array]:

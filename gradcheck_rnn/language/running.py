@@ -76,12 +76,19 @@ def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
         found += [(ref, d, n) for d, n in zip(dims, actual[len(lead) :], strict=True)]
     sizes: dict[str, int] = {}
     whose: dict[str, str] = {}
-    # Bare names first, then multiples such as 4*p that nothing else settles.
-    for ref, dim, size in sorted(found, key=lambda f: f[1].lone is None):
-        if len(dim.names) == 1 and dim.names[0] not in sizes:
-            ((name, coefficient),) = dim.terms
-            if (size - dim.const) % coefficient == 0:
-                sizes[name], whose[name] = (size - dim.const) // coefficient, ref.name
+    # Bare names first, then multiples such as 4*p and sums such as p + q, if nothing else tells.
+    for ref, dim, size in sorted(found, key=lambda f: (f[1].lone is None, len(f[1].names))):
+        unknown = [n for n in dim.names if n not in sizes]
+        if len(unknown) == 1:
+            coefficient = dict(dim.terms)[unknown[0]]
+            rest = size - dim.size({**sizes, unknown[0]: 0})
+            if rest >= 0 and rest % coefficient == 0:
+                sizes[unknown[0]], whose[unknown[0]] = rest // coefficient, ref.name
+                continue
+            raise DimensionError(
+                f"network {network.name!r}: {ref.name!r} has shape "
+                f"{np.shape(values[ref.name])} but no size of {unknown[0]} makes {dim} = {size}"
+            )
     for ref, dim, size in found:
         if dim.size(sizes) != size:
             by = f" by {whose[dim.names[0]]!r}" if dim.names else ""

@@ -6,6 +6,7 @@ SymPy is loaded on the first call, not on import, so that definitions stay light
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -59,14 +60,26 @@ def array_function(name: str, expression: str) -> Callable[[Any], Any]:
 
 def _number(value: Any, like: Any) -> Any:
     """A SymPy number in the dtype of the run, exact where the run is exact."""
-    from fractions import Fraction
-
     if like.dtype == object:
         exact = Fraction(int(value.p), int(value.q)) if value.is_Rational else float(value)
-        return int(exact) if exact == int(exact) else exact
+        return int(exact) if exact == int(exact) else numeric.constant(exact, like)
     if like.dtype == np.longdouble and value.is_Rational:
         return np.longdouble(int(value.p)) / np.longdouble(int(value.q))
     return np.asarray(float(value)).astype(like.dtype)
+
+
+def _irrational(e: Any, like: Any) -> Any:
+    """π, √2, … to the precision of the run; to double precision on other objects."""
+    if like.dtype == np.longdouble:
+        return np.longdouble(str(e.evalf(25)))
+    if like.dtype != object:
+        return np.asarray(float(e)).astype(like.dtype)
+    sample = like.flat[0] if like.size else 0
+    if hasattr(sample, "_mpf_") or hasattr(sample, "_mpc_"):
+        import mpmath
+
+        return mpmath.mpf(str(e.evalf(mpmath.mp.dps + 5)))
+    return float(e)
 
 
 def _walk(name: str, e: Any, x: Any) -> Any:
@@ -77,7 +90,7 @@ def _walk(name: str, e: Any, x: Any) -> Any:
     if (e.is_number and not e.args) or e.is_Rational or e.is_Float:
         return _number(e, x)
     if e.is_NumberSymbol or (e.is_number and e.is_real):
-        return np.asarray(float(e)).astype(x.dtype) if x.dtype != object else float(e)
+        return _irrational(e, x)
     parts = [_walk(name, a, x) for a in e.args]
     if e.is_Add:
         total = parts[0]

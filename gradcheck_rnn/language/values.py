@@ -338,6 +338,9 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
         # The dtype of the run; an identity matrix or a bit is exact in all of them.
         dtypes = [x.array.dtype for x in operands if isinstance(x, ArrayValue)]
         dtype = next((t for t in dtypes if t.kind in "fcO"), dtypes[0])
+        if dtype.kind == "O":
+            like = next(a for a in arrays if getattr(a, "dtype", None) == dtype)
+            arrays = [numeric.constant(x, like) for x in arrays]
         arrays = [_plain(x, dtype) for x in arrays]
     try:
         return ArrayValue(_RUN[op](*arrays, **data))
