@@ -1,0 +1,112 @@
+"""A wrong version of every rule of the calculus makes the proof fail, in the form it feeds alone.
+
+That the other two forms still hold shows that the three derivations do not lean on each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gradcheck_rnn.calculus import functions
+from gradcheck_rnn.calculus.rules import RULES, Rule
+from gradcheck_rnn.calculus.terms import Num, Scale
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.language import (
+    cell,
+    concat,
+    cos,
+    cross_entropy,
+    dot,
+    exp,
+    frozen,
+    log,
+    log_softmax,
+    maximum,
+    relu,
+    sigmoid,
+    sin,
+    softmax,
+    softplus,
+    split,
+    sqrt,
+    tanh,
+    where,
+)
+from gradcheck_rnn.language import sum as unit_sum
+
+FORMS = {
+    "pullback": "BPTT, matrix form",
+    "differential": "BPTT, Kronecker form",
+    "pushforward": "RTRL",
+}
+
+
+@cell(
+    inputs="x: d",
+    states="h: p",
+    params="W: p p; U: p d; V: p p; b w: p; g:",
+    data="target: p; mask: p",
+    outputs="h loss",
+)
+def everything(x, h, W, U, V, b, w, g, target, mask):
+    """Every node of the calculus at least once."""
+    a = W @ h + U @ x + b
+    turned = V.T @ (w * h) - a
+    quotient = tanh(a) / (2 + w**2)
+    kinked = where(mask, maximum(a, turned), abs(turned))
+    parts = concat(sigmoid(turned), softmax(kinked))
+    first, second = split(parts, "p", "p")
+    scaled = g * second + unit_sum(a) * w + dot(h, w) * frozen(first) + log_softmax(V @ first)
+    return quotient * scaled - first + dot(a, turned), cross_entropy(V @ scaled, target)
+
+
+@cell(inputs="x: p", states="h: p", params="w: p")
+def functions_of(x, h, w):
+    """Every elementwise function with a slope in the calculus."""
+    a = w * h + x
+    b = tanh(a) + sigmoid(a) * relu(a) + softplus(w) * exp(a)
+    return sin(b) * cos(a) + log(a) * sqrt(b)
+
+
+def active(rule: Rule) -> bool:
+    """Whether the rule has something to differentiate: a frozen value and a comparison have not."""
+    return rule.name not in ("comparison", "frozen value")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sound() -> None:
+    """Without a fault all is proved: what fails below fails because of the fault."""
+    for definition in (everything, functions_of):
+        result = prove(definition)
+        assert result.proved, str(result)
+
+
+@pytest.mark.parametrize("family", FORMS)
+@pytest.mark.parametrize(
+    "rule", [r for r in RULES if active(r)], ids=lambda r: r.name.replace(" ", "-")
+)
+def test_a_planted_rule_fails_its_own_form(rule: Rule, family: str) -> None:
+    right = getattr(rule, family)
+
+    def wrong(*arguments: Any) -> Any:
+        # A factor, not a sign: applied twice on one path, a sign would cancel.
+        return Scale(Num(2), right(*arguments))
+
+    result = prove(derive(everything, RULES.replaced(replace(rule, **{family: wrong}))))
+    assert {g.form for g in result.groups if g.mismatches} == {FORMS[family]}
+
+
+@pytest.mark.parametrize("function", sorted(functions._DERIVATIVES))
+def test_a_planted_slope_fails_all_forms(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = functions._DERIVATIVES[function]
+    monkeypatch.setitem(
+        functions._DERIVATIVES,
+        function,
+        lambda x, y: (Scale(Num(2), right(x, y)[0]), *right(x, y)[1:]),
+    )
+    result = prove(functions_of)
+    assert {g.form for g in result.groups if g.mismatches} == set(FORMS.values())
