@@ -10,6 +10,7 @@ WORKERS ?= 2
 HYPOTHESIS_PROFILE ?= ci
 # Modules that rewrite committed generated files when run: tests/golden_*.py, tests/*/golden_*.py.
 GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
+BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 
 .PHONY: help demo test lint format bench golden clean
 .DEFAULT_GOAL := help
@@ -53,7 +54,7 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-torch
-	$(BIN)/python -m benchmarks
+	set -e; for module in $(BENCH); do $(BIN)/python -m $$module; done
 
 golden: $(VENV)/.installed-test
 	set -e; for module in $(GOLDEN); do $(BIN)/python -m $$module; done

@@ -1,0 +1,61 @@
+"""What the README shows is run: Python blocks, commands, and what they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gradcheck_rnn.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for language, text in BLOCKS
+    if not language
+    for line in text.splitlines()
+    if line.startswith("gradcheck-rnn ")
+]
+
+
+def test_the_gradient_shown_as_wrong_fails_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(PYTHON[0], "README.md", "exec"), {})
+    printed = capsys.readouterr().out.split()
+    shown = next(text for _, text in BLOCKS if text.startswith("gradient check: fail"))
+    # Directions are drawn from the content, so everything but rounding repeats.
+    for word in ("fail", "W", "(3,)", "[0]", "-5.83102436", "-5.97592327"):
+        assert word in shown
+        assert word in printed or f"{word}," in printed
+
+
+def test_the_gradient_shown_passes_once_it_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = "(1 - h))}        # should be 1 - h**2"
+    assert wrong in PYTHON[0]
+    right = PYTHON[0].replace(wrong, "(1 - h**2))}")
+    exec(compile(right, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("gradient check: pass")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PYTHON[1], encoding="utf-8")
+    assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+
+
+def test_there_are_commands() -> None:
+    assert {shlex.split(c)[1] for c in COMMANDS} >= {"derive", "prove"}
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (Path(__file__).parent.parent / link).exists()
