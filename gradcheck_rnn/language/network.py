@@ -206,8 +206,8 @@ class Network:
                 f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
                 f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
             )
-        for own, ref in bindings.items():
-            self._fits(title, own, cell.kinds[own], ref, axis)
+        for own, bound in bindings.items():
+            self._fits(title, own, cell.kinds[own], bound, axis)
         renamed = self._unify(title, cell, bindings, dims)
         operands: dict[str, Operand] = {}
         names: dict[str, tuple[str, str, bool]] = {}
