@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..calculus.terms import Sym
+from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
+from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
 
@@ -150,16 +151,13 @@ class _Adjoints:
         return self.sums.get(name, {}).get(t)
 
 
-Replace = Callable[[Edge, Array, int], Array]
-
-
 def bptt(
     run: Run,
     cotangents: Mapping[str, Array],
     *,
     form: Form = "matrix",
     truncate: int | None = None,
-    replace: Replace | None = None,
+    edits: Edits = NO_EDITS,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -171,8 +169,8 @@ def bptt(
         Pull back by the matrix rules, or multiply by the transposed Kronecker Jacobians.
     truncate : int, optional
         Cut the recursion between blocks of this many steps, as truncated BPTT does.
-    replace : callable, optional
-        Called with (edge, contribution, t); what it gives is used instead (mutants).
+    edits : Edits
+        What to do differently (mutants).
 
     Returns
     -------
@@ -190,10 +188,12 @@ def bptt(
         if ref.axis is None:
             sums.add(ref.name, 0, np.asarray(given))
         else:
+            lost = edits.lost_outputs.get(label, ())
             for t, g in enumerate(given):
-                sums.add(ref.name, t + 1, g)
+                if t + 1 not in lost and t - len(given) not in lost:
+                    sums.add(ref.name, t + 1, g)
     for program in reversed(derivation.scans):
-        _backward(run, program, sums, form, truncate, replace)
+        _backward(run, program, sums, form, truncate, edits)
     out: dict[str, Array] = {}
     for ref in derivation.differentiated():
         line = sums.sums.get(ref.name, {})
@@ -214,17 +214,18 @@ def _backward(
     sums: _Adjoints,
     form: Form,
     truncate: int | None,
-    replace: Replace | None,
+    edits: Edits,
 ) -> None:
     network = run.derivation.network
     scan = program.scan
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
+    reach = edits.carry.get(scan.name)
     for state in scan.states:
         final = sums.get(f"{state.name}_final", 0)
-        if final is not None:
+        if final is not None and state.name not in edits.lost_finals:
             sums.add(state.name, times[-1], final)
-    for t in reversed(times):
+    for step, t in reversed(list(enumerate(times, start=1))):
         for e in reversed(program.equations):
             if e.name in losses:
                 sums.add(e.name, t, np.ones_like(run.series[e.name][t]))
@@ -232,21 +233,45 @@ def _backward(
             if bar is None:
                 continue
             values = run.lookup(t, {e.symbol.with_(mark="bar"): bar})
+            if edits is not NO_EDITS:
+                values = _wrongly(run, program, edits.zero_starts, t, values)
             for edge in e.edges:
-                where = t - (edge.lag or 0)
-                if truncate and edge.kind == "state" and _crosses(run, program, t, where, truncate):
+                term = edits.terms.get(edge.id, edge.pullback)
+                if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
-                given = _contribution(run, edge, values, bar, form, t)
-                if replace is not None:
-                    given = replace(edge, given, t)
-                at = 0 if edge.lag is None else where
-                sums.add(edge.operand.name, at, given)
+                where = t - (edge.lag or 0)
+                if edge.kind == "state":
+                    if truncate and _crosses(run, program, t, where, truncate):
+                        continue
+                    if reach is not None and len(times) - step >= reach:
+                        continue
+                given = _contribution(run, edge, term, values, bar, form)
+                sums.add(edge.operand.name, 0 if edge.lag is None else where, given)
     for state in scan.states:
         for start in state.initial:
             got = sums.get(state.name, run.before(program, start.lag))
-            if start.ref is not None and got is not None:
+            if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, _fit(got, like))
+
+
+def _wrongly(
+    run: Run,
+    program: ScanProgram,
+    zero: frozenset[str],
+    t: int,
+    values: Callable[[Sym], Array],
+) -> Callable[[Sym], Array]:
+    """The same values, but zero for some starts and for what is read from before the start."""
+    times = run.times(program)
+
+    def value(s: Sym) -> Array:
+        outside = s.lag is not None and not s.mark and t - s.lag not in times
+        if outside and (s.name in zero or t - (s.lag or 0) not in run.series[s.name]):
+            return np.zeros_like(run.series[s.name][times[0]])
+        return values(s)
+
+    return value
 
 
 def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
@@ -265,11 +290,11 @@ def _fit(value: Array, like: Array) -> Array:
 
 
 def _contribution(
-    run: Run, edge: Edge, values: Callable[[Sym], Array], bar: Array, form: Form, t: int
+    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
 ) -> Array:
     like = values(edge.operand)
     if form == "matrix":
-        return _fit(run.terms(edge.pullback, values), like)
+        return _fit(run.terms(term, values), like)
     jacobian = run.terms(edge.jacobian, values)
     column = bar.T.reshape(-1, 1)
     return np.matmul(jacobian.T, column).reshape(like.T.shape).T

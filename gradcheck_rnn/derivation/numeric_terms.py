@@ -155,8 +155,23 @@ def _kron(a: Array, b: Array) -> Array:
     )
 
 
+def _exact(x: Array) -> Array:
+    """Integers among objects as fractions: 1 / 3 and 3 ** -1 must not become floats."""
+    if x.dtype != object:
+        return x
+    return np.frompyfunc(lambda v: Fraction(v) if isinstance(v, int) else v, 1, 1)(x)
+
+
+def _divide(x: Array, y: Array) -> Array:
+    whole = x.dtype == object and all(isinstance(v, int) for v in (*x.flat, *y.flat))
+    return _exact(x) / y if whole else x / y
+
+
 def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    x, n = ev(term.operands[0], lookup), term.args[1]
+    assert isinstance(term, T.Power)
+    x, n = ev(term.operands[0], lookup), term.exponent
+    if n.is_Integer and n < 0:
+        x = _exact(x)
     return x ** (int(n) if n.is_Integer else ev.number(n))
 
 
@@ -174,7 +189,7 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Times: _fold(np.matmul),
     T.Neg: _map(lambda x: -x),
     T.Scale: _map(lambda s, x: s * x),
-    T.Divide: _map(lambda x, y: x / y),
+    T.Divide: _map(_divide),
     T.Power: _power,
     T.Apply: _apply,
     T.Broadcast: _broadcast,

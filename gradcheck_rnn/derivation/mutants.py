@@ -1,0 +1,298 @@
+"""Wrong backward passes, made from the right one: edits of program edges.
+
+A mutant is one mistake a person makes when writing BPTT by hand. It is found by reading the
+derivation, so the list exists for any cell. A mutant is applied by running the adjoint program
+with the edited edge; nothing is derived again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sympy
+
+from ..calculus.printing.text import to_text
+from ..calculus.terms import (
+    Apply,
+    Hadamard,
+    Neg,
+    Num,
+    Plus,
+    Power,
+    Scale,
+    Sym,
+    Term,
+    Times,
+    Transpose,
+    dims_equal,
+    symbols_in,
+)
+from .edits import Edits
+from .program import Derivation, Edge
+from .tidy import tidy
+
+__all__ = ["Mutant", "mutants"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: its kind, where it is, what the program does then, and how to say it."""
+
+    id: str
+    kind: str
+    where: str
+    says: str
+    edits: Edits
+
+    def __str__(self) -> str:
+        return self.says
+
+
+def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
+    """All single mistakes of the grammar for a derivation, in the order of its equations.
+
+    Some can be mathematically equal to the right program (a transposed symmetric factor, say);
+    whether one is visible is decided by running it.
+    """
+    found: dict[str, Mutant] = {}
+    for edge in derivation.edges:
+        for mutant in _edge_mutants(derivation, edge):
+            found.setdefault(mutant.id, mutant)
+    for mutant in _flow_mutants(derivation):
+        found.setdefault(mutant.id, mutant)
+    return tuple(found.values())
+
+
+def _target(edge: Edge) -> str:
+    """The adjoint or gradient an edge contributes to, as printed."""
+    return to_text(edge.operand.with_(mark="bar"))
+
+
+def _edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
+    right = edge.pullback
+    seen = {tidy(right)}
+    target, whole = _target(edge), to_text(edge.pullback)
+
+    def edited(kind: str, detail: str, term: Term | None, says: str) -> Iterator[Mutant]:
+        if term is not None:
+            plain = tidy(term)
+            if plain in seen:
+                return
+            seen.add(plain)
+        yield Mutant(
+            f"{kind}:{edge.id}:{detail}", kind, edge.id, says, Edits(terms={edge.id: term})
+        )
+
+    yield from edited("dropped", "", None, f"{target} without the term {whole}")
+    yield from edited("sign", "", Neg(right), f"{target} with the sign of {whole} reversed")
+    for k, term, what in _without_steps(edge):
+        yield from edited("step", str(k), term, f"{target} without {what} in {whole}")
+    for k, (term, factor) in enumerate(_without_factors(right)):
+        yield from edited(
+            "factor", str(k), term, f"{target} without the factor {to_text(factor)} in {whole}"
+        )
+    for k, (term, wrong, good) in enumerate(_wrong_slopes(edge)):
+        yield from edited(
+            "slope", str(k), term, f"{target} with φ′ taken at {wrong} instead of {good}"
+        )
+    for k, (term, matrix) in enumerate(_transposes(right)):
+        yield from edited("transpose", str(k), term, f"{target} with {matrix} in {whole}")
+    for s, moved, term in _time_slips(derivation, edge):
+        yield from edited(
+            "time", f"{s.name}{s.lag}{moved.lag}", term,
+            f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}",
+        )  # fmt: skip
+    for s, other, term in _siblings(derivation, edge):
+        yield from edited(
+            "sibling", f"{s.name}>{other.name}", term,
+            f"{target} with {to_text(other)} instead of {to_text(s)} in {whole}",
+        )  # fmt: skip
+    for factor in (sympy.Integer(2), sympy.Rational(1, 2)):
+        yield from edited(
+            "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
+        )
+    if edge.kind in ("param", "static"):
+        yield from _sum_mutants(edge, target, whole)
+
+
+def _sum_mutants(edge: Edge, target: str, whole: str) -> Iterator[Mutant]:
+    """Sums over time that are not: overwritten, or a step short."""
+    for step, name in ((1, "the first"), (-1, "the last")):
+        yield Mutant(
+            f"overwritten:{edge.id}:{step}", "overwritten", edge.id,
+            f"{target} with only {name} step of Σ {whole}: overwritten, not accumulated",
+            Edits(only_steps={edge.id: (step,)}),
+        )  # fmt: skip
+        yield Mutant(
+            f"short:{edge.id}:{step}", "short", edge.id,
+            f"{target} without {name} step of Σ {whole}",
+            Edits(skip_steps={edge.id: (step,)}),
+        )  # fmt: skip
+
+
+def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
+    """The pullback with one rule application left out, where shapes still fit."""
+    for k, step in enumerate(edge.steps):
+        if step.before.shape != step.after.shape or step.before == step.after:
+            continue
+        bar = edge.adjoint if k == 0 else edge.steps[k].before
+        term = bar
+        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+            rule = edge.rules[later.node]
+            term = rule.pullback(later.node, i, term, later.node)
+        what = f"φ′ of {step.node}" if isinstance(step.node, Apply) else f"the {step.rule}"
+        yield k, term, what
+
+
+def _inside(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
+    stack: list[tuple[Term, tuple[int, ...]]] = [(term, ())]
+    while stack:
+        node, path = stack.pop()
+        yield node, path
+        for i, a in enumerate(node.args):
+            if isinstance(a, Term):
+                stack.append((a, (*path, i)))
+
+
+def _put(term: Term, path: tuple[int, ...], new: Term) -> Term:
+    if not path:
+        return new
+    args = list(term.args)
+    args[path[0]] = _put(args[path[0]], path[1:], new)
+    return term.func(*args)
+
+
+def _has_bar(term: Term) -> bool:
+    return any(s.mark == "bar" for s in symbols_in(term))
+
+
+def _without_factors(term: Term) -> Iterator[tuple[Term, Term]]:
+    """Each factor of an elementwise product, or scalar multiple, left out."""
+    for node, path in _inside(term):
+        if isinstance(node, Hadamard):
+            for i, factor in enumerate(node.operands):
+                if not _has_bar(factor):
+                    rest = (*node.operands[:i], *node.operands[i + 1 :])
+                    yield _put(term, path, Hadamard(*rest)), factor
+        elif isinstance(node, Scale) and not _has_bar(node.operands[0]):
+            yield _put(term, path, node.operands[1]), node.operands[0]
+        elif isinstance(node, Plus):
+            for i, part in enumerate(node.operands):
+                rest = (*node.operands[:i], *node.operands[i + 1 :])
+                yield _put(term, path, Plus(*rest)), part
+        elif isinstance(node, Power) and node.exponent != 1:
+            yield _put(term, path, node.operands[0]), Power(node.operands[0], node.exponent - 1)
+
+
+def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:
+    """φ′ written in the saved output, but fed the argument, or the output's function again."""
+    for k, step in enumerate(edge.steps):
+        if not isinstance(step.node, Apply):
+            continue
+        out: Term = edge.equation if k == 0 else step.node
+        for wrong in (step.node.x, Apply(step.node.fname, out)):
+            term = edge.pullback.xreplace({out: wrong})
+            if term != edge.pullback:
+                yield term, wrong, out
+
+
+def _transposes(term: Term) -> Iterator[tuple[Term, str]]:
+    """Square matrices with or without their transpose, the other way round."""
+    for node, path in _inside(term):
+        if isinstance(node, Transpose) and dims_equal(*node.shape) and not _has_bar(node):
+            yield _put(term, path, node.operands[0]), f"{node.operands[0]} instead of {node}"
+        elif isinstance(node, Times) and dims_equal(*node.shape) and _has_bar(node):
+            yield _put(term, path, Transpose(node)), f"({node})ᵀ instead of {node}"
+
+
+def _time_slips(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
+    """A saved value read one step too early or too late."""
+    program = derivation.program(edge.scan)
+    states = {s.name for s in program.scan.states}
+    sign = -1 if program.scan.reverse else 1
+    for s in symbols_in(edge.pullback):
+        if s.mark or s.lag is None:
+            continue
+        for lag in (s.lag + sign, s.lag - sign):
+            if lag * sign < 0 or (lag != 0 and s.name not in states):
+                continue  # before its first step only a state has a value, later none is computed
+            moved = s.with_(lag=lag)
+            yield s, moved, edge.pullback.xreplace({s: moved})
+
+
+def _siblings(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
+    """A gate, a weight, a peephole or a state taken for another of the same shape and role."""
+    groups = _roles(derivation, edge.scan)
+    for s in symbols_in(edge.pullback):
+        if s.mark:
+            continue
+        for other in groups.get(_role(s), ()):
+            if other.name != s.name:
+                swapped = s.with_(name=other.name, kind=other.kind)
+                yield s, swapped, edge.pullback.xreplace({s: swapped})
+
+
+def _role(s: Sym) -> tuple[object, ...]:
+    """What could be taken for each other: weights with one first letter, values at one lag."""
+    if s.kind in ("param", "fixed"):
+        return ("param", s.name.partition("_")[0], s.shape)
+    return ("value", s.kind, s.lag, s.shape)
+
+
+def _roles(derivation: Derivation, scan: str) -> dict[tuple[object, ...], list[Sym]]:
+    out: dict[tuple[object, ...], list[Sym]] = {}
+    program = derivation.program(scan)
+    found = [e.operand for e in program.edges if e.kind in ("param", "state")]
+    found += [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
+    for s in dict.fromkeys(found):
+        out.setdefault(_role(s), []).append(s)
+    return out
+
+
+def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
+    """Mistakes of the loop rather than of an equation."""
+    for program in derivation.scans:
+        scan = program.scan
+        if scan.states:
+            for k in (0, 1, 2, 5):
+                yield Mutant(
+                    f"carry:{scan.name}:{k}", "carry", scan.name,
+                    f"the carry of scan {scan.name} cut after {k} step{'s' * (k != 1)}"
+                    if k else f"nothing carried from step to step in scan {scan.name}",
+                    Edits(carry={scan.name: k}),
+                )  # fmt: skip
+        for state in scan.states:
+            reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
+            label = f"{state.name}_final"
+            if label in derivation.network.outputs:
+                yield Mutant(
+                    f"final:{state.name}", "final", state.name,
+                    f"the cotangent of the final state {state.name} is lost",
+                    Edits(lost_finals=frozenset({state.name})),
+                )  # fmt: skip
+            if reads and any(i.ref is not None for i in state.initial):
+                yield Mutant(
+                    f"zero_start:{state.name}", "zero_start", state.name,
+                    f"the initial state of {state.name} is taken as zero in the backward pass",
+                    Edits(zero_starts=frozenset({state.name})),
+                )  # fmt: skip
+                yield Mutant(
+                    f"lost_start:{state.name}", "lost_start", state.name,
+                    f"the initial state of {state.name} receives no gradient",
+                    Edits(lost_starts=frozenset({state.name})),
+                )  # fmt: skip
+                if len(scan.states) > 1:
+                    yield Mutant(
+                        f"carry_of:{state.name}", "carry_of", state.name,
+                        f"nothing is carried through the state {state.name}",
+                        Edits(terms=dict.fromkeys(reads)),
+                    )  # fmt: skip
+    for label, ref in derivation.network.outputs.items():
+        if ref.axis is not None:
+            for step, name in ((1, "first"), (-1, "last")):
+                yield Mutant(
+                    f"output:{label}:{step}", "output", label,
+                    f"the cotangent of {label} at the {name} step is lost",
+                    Edits(lost_outputs={label: (step,)}),
+                )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Mutants: every one is a different gradient, is said in words, and covers the known mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.derivation import Derivation
+from gradcheck_rnn.derivation.evaluate import Run, bptt, forward
+from gradcheck_rnn.derivation.mutants import Mutant, mutants
+from gradcheck_rnn.language.running import array_shape, to_columns
+
+STEPS, BATCH = 7, 2
+
+
+def running(name: str) -> tuple[Derivation, Run, dict[str, Any]]:
+    derivation = api.derive(name)
+    network = derivation.network
+    rng = np.random.default_rng(1)
+    sizes = dict(zip(network.dims, (2, 3, 4, 5, 6), strict=False))
+    lengths = dict(zip(network.axes, (STEPS, STEPS + 1), strict=False))
+    refs = {**network.parameters, **network.inputs}
+    values = {
+        n: to_columns(r, rng.standard_normal(array_shape(r, sizes, batch=BATCH, lengths=lengths)))
+        for n, r in refs.items()
+    }
+    run = forward(derivation, values, sizes, lengths)
+    cotangents = {n: rng.standard_normal(run.output(n).shape) for n in network.outputs}
+    return derivation, run, cotangents
+
+
+def gap(run: Run, cotangents: dict[str, Any], mutant: Mutant) -> float:
+    """Largest difference relative to the scale of the gradient that differs most."""
+    right = bptt(run, cotangents)
+    wrong = bptt(run, cotangents, edits=mutant.edits)
+    return max(
+        float(np.abs(wrong[n] - right[n]).max() / max(np.abs(right[n]).max(), 1e-300))
+        for n in right
+    )
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm_peephole", "elman_delayed"])
+def test_every_mutant_differs_from_the_right_gradient(name: str) -> None:
+    derivation, run, cotangents = running(name)
+    found = mutants(derivation)
+    assert len({m.id for m in found}) == len(found) > 70
+    unseen = [m.id for m in found if not gap(run, cotangents, m) > 1e-9]
+    assert unseen == []
+
+
+def test_the_words_name_the_term() -> None:
+    found = {m.says for m in mutants(api.derive("lstm"))}
+    assert "δa_{f,t} without φ′ of σ(a_{f,t}) in δf_t ⊙ f_t ⊙ (1 − f_t)" in found
+    assert "δh_{t−1} with W_f instead of W_fᵀ in W_fᵀ δa_{f,t}" in found
+    assert "the cotangent of the final state c is lost" in found
+    assert "∇W_i with h_t instead of h_{t−1} in δa_{i,t} h_{t−1}ᵀ" in found
+    assert "δc_t with i_t instead of o_t in δh_t ⊙ o_t ⊙ (1 − (tanh(c_t))²)" in found
+
+
+def test_two_mistakes_are_both_made() -> None:
+    derivation, run, cotangents = running("elman")
+    table = {m.id: m for m in mutants(derivation)}
+    sign, final = table["sign:elman/i<-U:"], table["final:h"]
+    right = bptt(run, cotangents)
+    both = bptt(run, cotangents, edits=sign.edits | final.edits)
+    lost = bptt(run, cotangents, edits=final.edits)
+    assert np.allclose(both["U"], -lost["U"])
+    assert not np.allclose(both["W"], right["W"])
