@@ -120,6 +120,7 @@ def greater(a: Array, b: Array) -> Array:
 
 
 def where(condition: Array, a: Array, b: Array) -> Array:
+    """``a`` where the condition is not 0, else ``b``; exact 0/1 objects choose by multiplication."""
     if condition.dtype == object:
         return condition * a + (1 - condition) * b
     return np.where(condition.real != 0, a, b)
@@ -136,14 +137,17 @@ def absolute(x: Array) -> Array:
 
 
 def unit_sum(x: Array) -> Array:
+    """Sum over units, axis −2, which is kept with length 1."""
     return x.sum(axis=-2, keepdims=True)
 
 
 def dot(a: Array, b: Array) -> Array:
+    """Σ a ⊙ b over units."""
     return unit_sum(a * b)
 
 
 def matmul(a: Array, b: Array) -> Array:
+    """Matrix product of the last two axes; leading axes broadcast."""
     return np.matmul(a, b)
 
 
@@ -152,11 +156,13 @@ def _shifted(x: Array) -> Array:
 
 
 def softmax(x: Array) -> Array:
+    """Softmax over units, shifted by the maximum (objects are exact or wide enough without)."""
     weights = ELEMENTWISE["exp"](_shifted(x))
     return weights / unit_sum(weights)
 
 
 def log_softmax(x: Array) -> Array:
+    """x − log Σ exp x over units, shifted by the maximum."""
     shifted = _shifted(x)
     return shifted - ELEMENTWISE["log"](unit_sum(ELEMENTWISE["exp"](shifted)))
 
@@ -174,6 +180,7 @@ def concat(*parts: Array) -> Array:
 
 
 def transpose(x: Array) -> Array:
+    """The last two axes exchanged."""
     return np.swapaxes(x, -1, -2)
 
 
