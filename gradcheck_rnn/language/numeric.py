@@ -120,7 +120,7 @@ def greater(a: Array, b: Array) -> Array:
 
 
 def where(condition: Array, a: Array, b: Array) -> Array:
-    """``a`` where the condition is not 0, else ``b``; exact 0/1 objects choose by multiplication."""
+    """``a`` where the condition is not 0, else ``b``; objects choose by multiplication."""
     if condition.dtype == object:
         return condition * a + (1 - condition) * b
     return np.where(condition.real != 0, a, b)
