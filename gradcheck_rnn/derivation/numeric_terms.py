@@ -168,8 +168,7 @@ def _divide(x: Array, y: Array) -> Array:
 
 
 def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    assert isinstance(term, T.Power)
-    x, n = ev(term.operands[0], lookup), term.exponent
+    x, n = ev(term.operands[0], lookup), term.args[1]
     if n.is_Integer and n < 0:
         x = _exact(x)
     return x ** (int(n) if n.is_Integer else ev.number(n))

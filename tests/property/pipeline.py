@@ -60,21 +60,23 @@ def rules_of(derivation: Derivation) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(rules), frozenset(identities)
 
 
-def compare(stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays | None = None) -> None:
+def compare(
+    stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays, cotangents: Arrays
+) -> None:
     """Raise unless the two agree.
 
     Both are computed in extended precision and may differ by what double precision would lose:
-    by the roundoff measured between the two precisions, or by a unit of double precision of the
-    largest entry, whichever is larger. That is about 2000 times what extended precision loses.
+    by the roundoff measured between the two precisions, or by a few units of double precision of
+    the largest number that is added up, whichever is larger. That is about 2000 times what
+    extended precision loses.
     """
+    largest = max(float(np.max(np.abs(a), initial=1.0)) for a in (*theirs.values(), *cotangents.values()))
+    floor = 4 * np.finfo(np.float64).eps * largest
     for name, b in theirs.items():
         a = ours[name]
         if a.shape != b.shape:
             raise Disagreement(f"{stage}: {name} has shape {a.shape}, expected {b.shape}")
-        scale = float(np.max(np.abs(b), initial=0.0))
-        bound = 4 * np.finfo(np.float64).eps * max(scale, np.finfo(np.float64).tiny)
-        if roundoff is not None:
-            bound = max(bound, float(np.max(roundoff[name], initial=0.0)))
+        bound = max(floor, float(np.max(roundoff[name], initial=0.0)))
         gap = float(np.max(np.abs(a - b), initial=0.0))
         if not gap <= bound:
             raise Disagreement(f"{stage}: {name} differs by {gap:.3g}, allowed {bound:.3g}")
@@ -106,7 +108,7 @@ def examine(
     check_one(derivation, batched.sequence(0), truth[0], seen)
     with seen.stage("batch"):
         ours, roundoff = _matrix(derivation, batched)
-        compare("batch gradient", ours, together, roundoff)
+        compare("batch gradient", ours, together, roundoff, batched.cotangents)
     del truth[0]
     return seen
 
@@ -134,8 +136,10 @@ def check_one(derivation: Derivation, case: Case, truth: Arrays, seen: Examined)
         size = sum(float(np.abs(g).sum()) for g in wide.cotangents.values()) + 1
         if not abs(float(total - loss)) <= 1e2 * np.finfo(np.float64).eps * size:
             raise Disagreement(f"forward: the equations give {total}, the definition {loss}")
-        compare("matrix BPTT", ours, truth, roundoff)
+        compare("matrix BPTT", ours, truth, roundoff, wide.cotangents)
     with seen.stage("Kronecker BPTT"):
-        compare("Kronecker BPTT", bptt(run, wide.cotangents, form="kronecker"), truth, roundoff)
+        kronecker = bptt(run, wide.cotangents, form="kronecker")
+        compare("Kronecker BPTT", kronecker, truth, roundoff, wide.cotangents)
     with seen.stage("RTRL"):
-        compare("RTRL", rtrl(run, wide.cotangents), truth, roundoff)
+        tangents = rtrl(run, wide.cotangents)
+        compare("RTRL", tangents, truth, roundoff, wide.cotangents)

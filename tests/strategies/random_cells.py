@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from gradcheck_rnn.language.dims import ONE, Dim, Shape
 
@@ -219,9 +220,16 @@ class _Definition(Expressions):
                 label = "loss"
             out[label] = value
         if "loss" not in out and self.choices.chance(30):
-            value = self.vary(self.make(ONE, ONE, 2))
-            out["loss"] = value
+            out["loss"] = self.vary(self.make(ONE, ONE, 2))
+        for value in [self.moving(Dim.of({n: 1})) for n in self._unsized()]:
+            out[f"y{len(out) + 1}"] = value
         return out
+
+    def _unsized(self) -> list[str]:
+        """Dims that no array tells, because they occur in sums like p + q only."""
+        dims = [d for g in self.declared.values() for s in g.values() for d in (s.rows, s.cols)]
+        told = {d.names for d in dims}
+        return sorted({n for d in dims for n in d.names if (n,) not in told})
 
 
 def _signature(declared: dict[str, dict[str, Shape]]) -> str:
@@ -238,10 +246,9 @@ def _dims(shape: Shape) -> str:
 
 
 def _group(names: dict[str, Shape]) -> str:
-    by_shape: dict[str, list[str]] = {}
-    for n, shape in names.items():
-        by_shape.setdefault(_dims(shape), []).append(n)
-    return "; ".join(f"{' '.join(ns)}: {dims}" for dims, ns in by_shape.items())
+    """Names with their dims, neighbours of one shape together; a tuple is returned in this order."""
+    groups = groupby(names, key=lambda n: _dims(names[n]))
+    return "; ".join(f"{' '.join(ns)}: {dims}" for dims, ns in groups)
 
 
 def random_cell(
