@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,19 @@ def test_the_catalogue_needs_no_symbolic_algebra() -> None:
 
 
 def test_help_is_quick() -> None:
+    """Processor time, the best of three: wall-clock time would measure the other tests."""
     best = 9.0
-    for _ in range(3):  # the best of three: the machine may be busy
-        start = time.perf_counter()
+    for _ in range(3):
+        start = processor_seconds()
         subprocess.run([PROGRAM, "--help"], capture_output=True, check=True)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, processor_seconds() - start)
     assert best < 0.3
+
+
+def processor_seconds() -> float:
+    """Processor time of the finished children of this process."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def in_terminal(argv: list[str], **environment: str) -> bytes:
