@@ -1,0 +1,258 @@
+"""A kernel against the definition it was made from.
+
+The finite differences are those of the definition (`language.running.run`), never of the kernel:
+a kernel that computes another function, and its gradient rightly, fails. Its forward pass is
+compared first; then each output gets a random cotangent alone, so that the path through a last
+state is not lost in a sum; then all of them together, and the loss if there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DimensionError, UsageError
+from ..language.network import Network
+from ..language.numeric import holding_frozen, recording_frozen
+from ..language.running import run, to_rows
+from .agreement import agreement_row
+from .blackbox import check_gradient
+from .oracle.directions import draw_direction
+from .outcome import Report
+from .points import Point, draw_point
+from .verdict import Finding, Verdict
+
+__all__ = ["Kernel", "check_kernel", "parts_of"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+FORWARD, TOGETHER, LOSS = "forward", "all outputs", "loss"
+NEIGHBOURS = 4
+
+
+class Kernel(Protocol):
+    """What a generated module offers; arrays are ``(T, B, n)``."""
+
+    def forward(self, parameters: Arrays, inputs: Arrays, /) -> tuple[Mapping[str, Any], Any]:
+        """Outputs by name, and what backward needs."""
+
+    def backward(
+        self, parameters: Arrays, inputs: Arrays, saved: Any, cotangents: Arrays, /
+    ) -> Mapping[str, Any]:
+        """Gradients of parameters, inputs and initial states by name."""
+
+
+class _Oracle:
+    """The definition as a function of arrays at the doors; what it freezes is held.
+
+    The parts of a check ask for the outputs at the same perturbed points; what an earlier part has
+    asked for is remembered. Within one part every call runs the definition, so that one that does
+    not repeat itself is seen.
+    """
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.known: dict[bytes, dict[str, Array]] = {}
+        self.fresh: dict[bytes, dict[str, Array]] = {}
+        with recording_frozen() as tape:
+            self.run(point.values)
+        self.tape = tape
+
+    def run(self, values: Mapping[str, Any]) -> dict[str, Array]:
+        point = self.point
+        made = run(point.network, point.columns(values), point.lengths)
+        refs = point.network.outputs
+        return {n: np.asarray(a) if n == LOSS else to_rows(refs[n], a) for n, a in made.items()}
+
+    def held(self, moved: Mapping[str, Any]) -> dict[str, Array]:
+        """Run at other values of what has a gradient; the data stay."""
+        key = _key(moved)
+        if key in self.known:
+            return self.known[key]
+        with holding_frozen(self.tape):
+            made = self.run({**self.point.values, **moved})
+        if key:
+            self.fresh[key] = made
+        return made
+
+    def next_part(self) -> None:
+        """What was asked for so far may be answered from memory from now on."""
+        self.known |= self.fresh
+        self.fresh = {}
+
+
+def _key(moved: Mapping[str, Any]) -> bytes:
+    """The values as bytes; none where only a run will do (complex steps watch the operations)."""
+    arrays = [np.asanyarray(a) for a in moved.values()]
+    if any(type(a) is not np.ndarray or a.dtype != np.float64 for a in arrays):
+        return b""
+    digest = hashlib.blake2b(digest_size=20)
+    for a in arrays:
+        digest.update(np.ascontiguousarray(a).tobytes())
+    return digest.digest()
+
+
+def parts_of(network: Network) -> list[str]:
+    """What `check_kernel` reports on, in order: the forward pass, each cotangent, the loss."""
+    together = [TOGETHER] if len(network.outputs) > 1 else []
+    loss = [LOSS] if network.loss_terms else []
+    return [FORWARD, *network.outputs, *together, *loss]
+
+
+def check_kernel(
+    network: Network,
+    kernel: Any,
+    *,
+    seed: int,
+    budget: Callable[[int], int | str | None] = lambda _: None,
+    select: str | Iterable[str] | None = None,
+    title: str = "",
+) -> Iterator[Report]:
+    """Check a kernel's forward pass and every gradient it gives against the definition.
+
+    Parameters
+    ----------
+    network : Network
+        The definition.
+    kernel : Kernel
+        A module or object with ``forward``, ``backward`` and, for a network with a loss,
+        ``loss_and_gradients(parameters, inputs)``.
+    seed : int
+        Repeats point, cotangents and directions.
+    budget : callable, optional
+        Given the number of checks that are left, the budget of the next (see `check_gradient`).
+    select : str or iterable of str, optional
+        Only the gradients of these parameters, inputs and initial states.
+
+    Yields
+    ------
+    Report
+        One for each of `parts_of`, titled ``"<title>: <part>"``. After a forward pass that
+        differs nothing else is checked: the gradients would be those of another function.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        The kernel lacks a function or an output, or returns other shapes; the kernel's own
+        exceptions propagate unchanged.
+    """
+    title = title or network.name
+    for name in ("forward", "backward", *([f"{LOSS}_and_gradients"] * bool(network.loss_terms))):
+        if not callable(getattr(kernel, name, None)):
+            raise UsageError(f"{title}: the kernel has no function {name!r}; generate it anew")
+    point = draw_point(network, seed)
+    oracle = _Oracle(point)
+    report = _forward(point, oracle, kernel, seed, f"{title}: {FORWARD}")
+    parts = parts_of(network)[1:]
+    if report.verdict is Verdict.FAIL:
+        report.findings.append(
+            Finding(
+                "other-function",
+                "the kernel computes another function than its definition, so its gradients "
+                "were not checked",
+            )
+        )
+    yield report
+    if report.verdict is Verdict.FAIL:
+        return
+    values = point.differentiated
+    for k, part in enumerate(parts):
+        oracle.next_part()
+        loss, gradient = _pairing(point, oracle, kernel, part, seed)
+        what = LOSS if part == LOSS else f"cotangent of {part}"
+        report = check_gradient(
+            loss, gradient, values, seed=seed, budget=budget(len(parts) - k), select=select,
+            title=f"{title}: {what}",
+        )  # fmt: skip
+        if oracle.tape.values:
+            report.findings.append(
+                Finding(
+                    "frozen",
+                    "the definition has frozen values, held while perturbing: this gradient is by "
+                    "intent not the derivative of the loss as run",
+                )
+            )
+        yield report
+
+
+def _pairing(
+    point: Point, oracle: _Oracle, kernel: Any, part: str, seed: int
+) -> tuple[Callable[[Arrays], Any], Callable[[Arrays], Any]]:
+    """The scalar <cotangent, outputs> by the definition, and its gradient by the kernel."""
+    if part == LOSS:
+
+        def loss_gradient(moved: Arrays) -> Any:
+            return kernel.loss_and_gradients(*point.split({**point.values, **moved}))
+
+        return lambda moved: oracle.held(moved)[LOSS], loss_gradient
+    shapes = {n: a.shape for n, a in oracle.held({}).items() if n != LOSS}
+    weights = {n: _cotangent(s, seed, f"cotangent of {n}") for n, s in shapes.items()}
+    probed = list(shapes) if part == TOGETHER else [part]
+
+    def paired(moved: Arrays) -> Any:
+        made = oracle.held(moved)
+        return sum((np.sum(weights[n] * made[n]) for n in probed), start=np.float64(0))
+
+    def pulled(moved: Arrays) -> Any:
+        parameters, inputs = point.split({**point.values, **moved})
+        _, saved = kernel.forward(parameters, inputs)
+        # Copies: a kernel may work in the arrays of its cotangents, the next check needs them.
+        given = {n: weights[n].copy() if n in probed else np.zeros(s) for n, s in shapes.items()}
+        return kernel.backward(parameters, inputs, saved, given)
+
+    return paired, pulled
+
+
+def _cotangent(shape: tuple[int, ...], seed: int, label: str) -> Array:
+    direction = draw_direction(shape, seed, label)
+    return np.asarray(direction * np.sqrt(direction.size))
+
+
+def _forward(point: Point, oracle: _Oracle, kernel: Any, seed: int, title: str) -> Report:
+    """Outputs and loss of the kernel next to the definition's in extended precision."""
+    double = oracle.held({})
+    wide = {n: a.astype(np.longdouble) for n, a in point.values.items()}
+    truth = oracle.run(wide)
+    rng = np.random.default_rng([seed, 8])
+    ours = _outputs(point, kernel, point.values, double)
+    eps = float(np.finfo(np.float64).eps)
+    neighbours = []
+    for _ in range(NEIGHBOURS):
+        moved = {
+            n: a * (1 + rng.choice([-eps, eps], size=a.shape)) for n, a in point.values.items()
+        }
+        neighbours.append(_outputs(point, kernel, moved, double))
+    report = Report(title, [], mode=FORWARD, seed=seed, evaluations=2)
+    for n, expected in truth.items():
+        slip = np.abs((double[n] - expected).astype(np.float64))
+        report.rows.append(
+            agreement_row(n, ours[n], expected, np.stack([m[n] for m in neighbours]), slip)
+        )
+    if LOSS in double:
+        report.loss = float(double[LOSS])
+    return report
+
+
+def _outputs(point: Point, kernel: Any, values: Mapping[str, Array], like: Arrays) -> Arrays:
+    """The kernel's outputs by name and its loss, shaped like the definition's."""
+    result = kernel.forward(*point.split(values))
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
+        raise UsageError("the kernel's forward must return (outputs by name, saved)")
+    made = dict(result[0])
+    if LOSS in like:
+        made[LOSS] = kernel.loss_and_gradients(*point.split(values))[0]
+    found = {}
+    for n, expected in like.items():
+        if n not in made:
+            raise UsageError(f"the kernel's forward gives no output {n!r}; it gives {list(made)}")
+        found[n] = np.array(made[n])
+        if found[n].shape != expected.shape:
+            raise DimensionError(
+                f"the kernel's output {n!r} has shape {found[n].shape}, the definition's "
+                f"{expected.shape}"
+            )
+    return found

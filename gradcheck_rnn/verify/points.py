@@ -1,0 +1,145 @@
+"""A random point at which a network is checked: sizes that tell the dims apart, and values.
+
+Equal sizes hide transposes and a single step hides the carry, so all dims, the batch and the
+lengths of time are pairwise different, and every initial state is there and not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..language.dims import Dim
+from ..language.network import Network, Ref
+from ..language.running import array_shape, to_columns
+
+__all__ = ["Point", "draw_point"]
+
+Array = NDArray[Any]
+DIFFERENTIATED = ("param", "input", "static")
+FEWEST = {"d": 2, "p": 3, "q": 4}
+STEPS = 4
+#: Share of the entries of data that are zero: data may be masks.
+ZEROS = 0.25
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network and an array for everything that it is given, in the layout of the doors.
+
+    Attributes
+    ----------
+    values : mapping
+        Parameter or input → array: ``(n, m)``, ``(n,)``, ``(B, n)`` or ``(T, B, n)``.
+    lengths : mapping
+        Time axis → steps.
+    """
+
+    network: Network
+    values: Mapping[str, Array]
+    sizes: Mapping[str, int]
+    lengths: Mapping[str, int]
+    batch: int
+
+    @property
+    def differentiated(self) -> dict[str, Array]:
+        """What has a gradient: parameters, inputs and initial states."""
+        return {n: a for n, a in self.values.items() if self.ref(n).kind in DIFFERENTIATED}
+
+    def ref(self, name: str) -> Ref:
+        """The declaration of a parameter or input."""
+        network = self.network
+        return network.parameters[name] if name in network.parameters else network.inputs[name]
+
+    def split(self, values: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Values as the two dicts a kernel takes: parameters, inputs."""
+        return (
+            {n: values[n] for n in self.network.parameters},
+            {n: values[n] for n in self.network.inputs},
+        )
+
+    def columns(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Values as a definition takes them, ``(…, n, B)``."""
+        return {n: to_columns(self.ref(n), a) for n, a in values.items()}
+
+
+def draw_point(network: Network, seed: int) -> Point:
+    """Draw a point in the ordinary regime: nothing saturated, nothing vanishing.
+
+    Parameters
+    ----------
+    network : Network
+        What is to be checked.
+    seed : int
+        It repeats the point.
+
+    Returns
+    -------
+    Point
+        Values in float64, inside the domains that the cells declare.
+    """
+    rng = np.random.default_rng([seed, 7])
+    sizes, taken = _sizes(network)
+    lengths, batch = {}, _unused(taken, 2)
+    for axis in network.axes:
+        lags = [max(s.lags) for scan in network.scans if scan.axis == axis for s in scan.states]
+        lengths[axis] = _unused(taken, max([STEPS, *(k + 2 for k in lags)]))
+    values = {
+        ref.name: _draw(
+            ref,
+            array_shape(ref, sizes, batch=batch, lengths=lengths),
+            network.at_least.get(ref.name),
+            rng,
+        )
+        for ref in (*network.parameters.values(), *network.inputs.values())
+    }
+    return Point(network, values, sizes, lengths, batch)
+
+
+def _draw(
+    ref: Ref, shape: tuple[int, ...], lowest: float | None, rng: np.random.Generator
+) -> Array:
+    array = np.asarray(rng.standard_normal(shape))
+    if lowest is not None:
+        return lowest + np.abs(array)
+    if ref.kind in ("param", "fixed"):
+        # Products of many weights neither saturate the units that they feed nor leave them linear.
+        return array / np.sqrt(shape[-1]) if len(shape) > 1 else 0.5 * array
+    if ref.kind in ("data", "static_data"):
+        return array * (rng.random(shape) >= ZEROS)
+    return array
+
+
+def _sizes(network: Network) -> tuple[dict[str, int], set[int]]:
+    """Dim → size, and all sizes in use, those of sums and multiples (``4*p``) among them."""
+    refs = (*network.parameters.values(), *network.inputs.values())
+    shapes = [r.shape for r in refs] + [e.shape for s in network.scans for e in s.equations]
+    dims = {dim for shape in shapes for dim in (shape.rows, shape.cols)}
+    sizes: dict[str, int] = {}
+    for name in sorted(network.dims, key=lambda n: (n not in FEWEST, network.dims.index(n))):
+        candidate = FEWEST.get(name, 2)
+        while _clash(dims, {**sizes, name: candidate}):
+            candidate += 1
+        sizes[name] = candidate
+    return sizes, set(_known(dims, sizes))
+
+
+def _known(dims: set[Dim], sizes: Mapping[str, int]) -> list[int]:
+    return [dim.size(sizes) for dim in dims if all(n in sizes for n in dim.names)]
+
+
+def _clash(dims: set[Dim], sizes: Mapping[str, int]) -> bool:
+    known = _known(dims, sizes)
+    return len(set(known)) < len(known)
+
+
+def _unused(taken: set[int], least: int) -> int:
+    """The smallest number from `least` on that is no size yet; it is one from now on."""
+    while least in taken:
+        least += 1
+    taken.add(least)
+    return least
