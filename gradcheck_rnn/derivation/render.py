@@ -15,7 +15,7 @@ from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
 from ..errors import UsageError
-from .document import Document, Line, Partial, Prose, Section, document
+from .pages import Document, Line, Partial, Prose, Section, document
 from .program import Derivation
 from .texwords import tex
 

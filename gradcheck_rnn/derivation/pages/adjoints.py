@@ -1,0 +1,222 @@
+"""Definition, adjoint recursion and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, Times, TimeSum, Vec, shift
+from ..lowering import lower_dim
+from ..program import Contribution, Derivation, Edge, ScanProgram
+from ..tidy import replaced, tidy, transposed
+from .elements import Line, Prose, Section, heading
+from .grouping import grouped
+
+__all__ = ["adjoint", "dims", "forward", "gradients"]
+
+_ROLES = {
+    "input": "input",
+    "data": "data, not differentiated",
+    "static": "one vector per sequence",
+    "static_data": "one vector per sequence, not differentiated",
+    "param": "parameter",
+    "fixed": "fixed parameter",
+}
+
+
+def dims(derivation: Derivation) -> Section:
+    """The symbols with their dims and roles, one line a shape and role."""
+    rows: dict[tuple[str, str], list[Term]] = {}
+    network = derivation.network
+    for ref in (*network.inputs.values(), *network.parameters.values()):
+        lag = 0 if ref.axis else None
+        symbol = Sym(
+            _start_name(ref.name),
+            lower_dim(ref.shape.rows),
+            lower_dim(ref.shape.cols),
+            ref.kind,
+            lag,
+        )
+        shape = str(ref.shape.rows)
+        if not ref.shape.column:
+            shape += f" × {ref.shape.cols}"
+        rows.setdefault((shape.replace("*", "·"), _ROLES[ref.kind]), []).append(symbol)
+    text = []
+    for (shape, role), symbols in rows.items():
+        parts: list[str | Term] = []
+        for s in symbols:
+            parts += [", ", s] if parts else [s]
+        text.append((*parts, f": {shape} ({role})"))
+    return Section("dims", "Symbols", tuple(text))
+
+
+def _start_name(name: str) -> str:
+    """``h0`` as h with the index 0."""
+    head = name.rstrip("0123456789")
+    return f"{head}_{name[len(head) :]}" if head and head != name and "_" not in head else name
+
+
+def _direction(program: ScanProgram) -> Prose:
+    axis = program.scan.axis
+    if axis is None:
+        return ("Once.",)
+    order = f"t = {axis}, …, 1" if program.scan.reverse else f"t = 1, …, {axis}"
+    return (f"For {order}:",)
+
+
+def forward(program: ScanProgram, several: bool) -> Section:
+    """The scan's equations in definition order."""
+    lines = [Line(e.symbol, e.rhs) for e in program.equations]
+    return Section(
+        "forward:" + program.scan.name,
+        heading("Definition", program, several),
+        (_direction(program),),
+        tuple(grouped(lines)),
+    )
+
+
+def _ones_for_losses(derivation: Derivation) -> dict[Sym, Term]:
+    out: dict[Sym, Term] = {}
+    for ref in derivation.network.loss_terms:
+        if ref.name in derivation.network.outputs or derivation.readers(ref.name):
+            continue
+        for lag in (0, None):
+            out[Sym(ref.name, 1, 1, "equation", lag, "bar")] = Num(1)
+    return out
+
+
+def adjoint(
+    derivation: Derivation, program: ScanProgram, several: bool, truncate: int | None
+) -> Section:
+    """The adjoint recursion of one scan, last equation first."""
+    ones = _ones_for_losses(derivation)
+    lines = []
+    for e in reversed(program.equations):
+        if e.symbol.with_(mark="bar") in ones:
+            continue
+        terms = derivation.adjoint_terms(e.name)
+        always = _factored([replaced(c.term, ones) for c in terms if not c.when])
+        last = [tidy(c.term) for c in terms if c.when == "last"]
+        if not always and not last:
+            continue
+        end = "1" if program.scan.reverse else str(program.scan.axis)
+        note: Prose = ()
+        if last:
+            note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
+        lines.append(Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note))
+    return Section(
+        "adjoint:" + program.scan.name,
+        heading("Adjoint recursion (BPTT)", program, several),
+        (_adjoint_words(program, derivation, truncate),),
+        tuple(grouped(lines)),
+    )
+
+
+def _factored(terms: list[Term]) -> list[Term]:
+    """``−δ ⊙ a + δ ⊙ b`` as ``δ ⊙ (b − a)``; the order of first factors is kept."""
+    groups: dict[object, list[tuple[bool, Term]]] = {}
+    for term in terms:
+        negative, body = isinstance(term, Neg), term.operands[0] if isinstance(term, Neg) else term
+        factored = isinstance(body, Hadamard)
+        groups.setdefault(body.operands[0] if factored else id(term), []).append((negative, body))
+    out: list[Term] = []
+    for members in groups.values():
+        negative, body = members[0]
+        if len(members) == 1:
+            out.append(Neg(body) if negative else body)
+            continue
+        ordered = sorted(members, key=lambda m: m[0])
+        rest = [(n, Hadamard(*b.operands[1:])) for n, b in ordered]
+        inner = Plus(*(Neg(b) if n else b for n, b in rest))
+        out.append(Hadamard(body.operands[0], inner))
+    return out
+
+
+def _adjoint_words(program: ScanProgram, derivation: Derivation, truncate: int | None) -> Prose:
+    axis = program.scan.axis
+    words = "δv is ∂L/∂v, a column; g is the cotangent handed in for an output."
+    if axis is not None and program.scan.states:
+        order, edge = (f"t = {axis}, …, 1", f"beyond t = {axis}")
+        if program.scan.reverse:
+            order, edge = f"t = 1, …, {axis}", "before t = 1"
+        words += f" For {order}, adjoints {edge} being zero:"
+        if truncate:
+            words += (
+                " Truncated: adjoints are also taken as zero across every border between blocks "
+                f"of {truncate} steps."
+            )
+    return (words,)
+
+
+def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Section:
+    """The gradients of the chosen names, summed over time where they do not move with it."""
+    ones = _ones_for_losses(derivation)
+    lines = []
+    for ref in derivation.differentiated():
+        if ref.name not in chosen:
+            continue
+        parts = _by_axis(derivation, ref.name, form, ones)
+        lag = 0 if ref.axis else None
+        left: Term = Sym(
+            _start_name(ref.name),
+            lower_dim(ref.shape.rows),
+            lower_dim(ref.shape.cols),
+            ref.kind,
+            lag,
+            "bar",
+        )
+        if form == "kronecker" and not ref.shape.column:
+            left = Vec(left)
+        notes: list[str] = []
+        for terms, when in _starts(derivation, ref.name, form):
+            parts += terms
+            notes += [f"at t = {when}"] if terms else []
+        if parts:
+            note: Prose = ("; ".join(notes),) if notes else ()
+            lines.append(Line(left, Plus(*parts), note))
+    return Section("gradients", "Gradients", (), tuple(grouped(lines)))
+
+
+def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]) -> list[Term]:
+    """The contributions to a gradient, summed over the time axis of the scan that makes them."""
+    ref = {**derivation.network.parameters, **derivation.network.inputs}[name]
+    sums: dict[str | None, list[Term]] = {}
+    for c in derivation.gradient_terms(name):
+        term = _in_form(c, form)
+        axis = derivation.program(c.scan).scan.axis
+        sums.setdefault(None if ref.axis else axis, []).append(replaced(term, ones))
+    return [
+        Plus(*terms) if axis is None else TimeSum(Plus(*terms), 1, axis)
+        for axis, terms in sums.items()
+    ]
+
+
+def _in_form(c: Contribution, form: str) -> Term:
+    edge = c.source
+    if form == "matrix" or not isinstance(edge, Edge):
+        return c.term
+    product = Times(transposed(edge.jacobian), edge.adjoint)
+    return shift(tidy(product), edge.lag or 0)
+
+
+def _starts(derivation: Derivation, name: str, form: str) -> Iterator[tuple[list[Term], str]]:
+    """What reaches an initial state, and the time at which the recursion gives it."""
+    for program in derivation.scans:
+        for state in program.scan.states:
+            for start in state.initial:
+                if start.ref is not None and start.ref.name == name:
+                    yield _start_line(derivation, program, state.name, start.lag, form)
+
+
+def _start_line(
+    derivation: Derivation, program: ScanProgram, state: str, lag: int, form: str
+) -> tuple[list[Term], str]:
+    """The recursion of the state's adjoint at the time of its start: only reads that far back."""
+    out: list[Term] = []
+    for edge in derivation.readers(state):
+        if edge.kind == "state" and abs(edge.lag or 0) >= lag:
+            term = edge.pullback
+            if form == "kronecker":
+                term = Times(transposed(edge.jacobian), edge.adjoint)
+            out.append(shift(tidy(term), edge.lag or 0))
+    axis = program.scan.axis
+    return out, f"{axis} + {lag}" if program.scan.reverse else str(1 - lag).replace("-", "−")

@@ -1,0 +1,137 @@
+"""Local Jacobians in Kronecker form, the transition Jacobian, RTRL, and every rule applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...calculus.layout import Jacobian
+from ...calculus.terms import Plus, Sym, Term, dim
+from ..program import Derivation, EquationProgram, ScanProgram
+from ..tidy import tidy, transposed
+from .elements import Line, Partial, Prose, Section, heading
+from .grouping import grouped
+
+__all__ = ["immediates", "jacobians", "passage", "tangents", "transitions"]
+
+
+def jacobians(derivation: Derivation, wrt: Sequence[str], layout: str) -> Section:
+    """Local Jacobians of the operands (all, or those in ``wrt``), in the layout asked for."""
+    lines = []
+    for edge in derivation.edges:
+        if wrt and edge.operand.name not in wrt:
+            continue
+        of, by = edge.equation, edge.operand
+        shapes = ((of.shape[0], of.shape[1]), (by.shape[0], by.shape[1]))
+        jacobian = Jacobian(
+            edge.jacobian, str(of), str(by), of_shape=shapes[0], wrt_shape=shapes[1]
+        ).to_layout(layout)
+        matrix = tidy(jacobian.matrix)
+        lines.append(Line(Partial(of, by, denominator=layout == "denominator"), matrix))
+    convention = (
+        "Numerator layout: a row for each entry of the equation, a column for each entry of vec of "
+        "the operand; vec stacks columns."
+        if layout == "numerator"
+        else "Denominator layout: transposes of the numerator-layout Jacobians; vec stacks columns."
+    )
+    return Section("jacobians", "Local Jacobians", ((convention,),), tuple(grouped(lines)))
+
+
+def transitions(derivation: Derivation, several: bool, layout: str) -> Iterator[Section]:
+    """The blocks of the transition Jacobian of each scan that has states."""
+    for program in derivation.scans:
+        lines = list(_transition_lines(derivation, program, layout))
+        if lines:
+            yield Section(
+                "transition:" + program.scan.name,
+                heading("Transition Jacobian of the whole state", program, several),
+                (("Block (u, v) is the total derivative of u at t by v one lag earlier.",),),
+                tuple(lines),
+            )
+
+
+def _transition_lines(derivation: Derivation, program: ScanProgram, layout: str) -> Iterator[Line]:
+    sign = -1 if program.scan.reverse else 1
+    for to in program.scan.states:
+        for source in program.scan.states:
+            for lag in source.lags:
+                block = derivation.transition(program.scan.name, to.name, source.name, lag)
+                if block is None:
+                    continue
+                of = next(e.symbol for e in program.equations if e.name == to.name)
+                by = next(e.symbol for e in program.equations if e.name == source.name)
+                matrix = tidy(block)
+                if layout == "denominator":
+                    matrix = transposed(matrix)
+                yield Line(
+                    Partial(of, by.with_(lag=sign * lag), denominator=layout == "denominator"),
+                    matrix,
+                )
+
+
+_TANGENT_WORDS = (
+    "For any parameter θ, S is the total derivative by vec θ and ∂⁺ the immediate one, with all "
+    "else held; tangents before the first step are zero."
+)
+
+
+def tangents(program: ScanProgram, several: bool) -> Section:
+    """The tangent recursion of one scan, immediate and total derivatives apart."""
+    lines = []
+    for e in program.equations:
+        parts: list[Term] = []
+        if any(edge.kind in ("param", "static") for edge in e.edges):
+            parts.append(_of_theta(e.symbol, "plus"))
+        for edge in e.edges:
+            if edge.kind in ("equation", "state", "sequence"):
+                parts.append(
+                    tidy(edge.pushforward).xreplace(
+                        {edge.tangent: _of_theta(edge.operand, "total")}
+                    )
+                )
+        if parts:
+            lines.append(Line(_of_theta(e.symbol, "total"), Plus(*parts)))
+    return Section(
+        "tangent:" + program.scan.name,
+        heading("Tangent recursion (RTRL)", program, several),
+        ((_TANGENT_WORDS,),),
+        tuple(grouped(lines)),
+    )
+
+
+def _of_theta(s: Sym, mark: str) -> Sym:
+    return Sym(f"{s.name}:theta", s.shape[0] * s.shape[1], dim("m"), s.kind, s.lag, mark)
+
+
+def immediates(derivation: Derivation, chosen: Sequence[str]) -> Section:
+    """The immediate derivatives with respect to the chosen parameters."""
+    lines = []
+    for edge in derivation.edges:
+        if edge.kind in ("param", "static") and edge.operand.name in chosen:
+            lines.append(
+                Line(Partial(edge.equation, edge.operand, immediate=True), tidy(edge.immediate))
+            )
+    return Section("immediate", "Immediate derivatives", (), tuple(grouped(lines)))
+
+
+def passage(e: EquationProgram) -> Section:
+    """Every rule application that makes the pullbacks of one equation."""
+    lines = []
+    for edge in e.edges:
+        for number, step in enumerate(edge.steps):
+            left: Term = step.node.operands[edge.path[number]]
+            target = left.with_(mark="bar") if isinstance(left, Sym) else None
+            note: Prose = ("adjoint of ", left, f", by the rule for the {step.rule}")
+            lines.append(
+                Line(
+                    target if isinstance(target, Sym) else Partial(e.symbol, left, immediate=True),
+                    step.after,
+                    note,
+                    step.citation,
+                )
+            )
+    return Section(
+        "steps:" + e.name,
+        "Passage",
+        (("From ", e.symbol, " = ", e.rhs, ", each operand receives:"),),
+        tuple(lines),
+    )
