@@ -5,5 +5,6 @@ from __future__ import annotations
 from .blackbox import check_gradient
 from .outcome import GradientMismatch, Report
 from .verdict import Finding, Row, Verdict
+from .vjp import check_vjp
 
-__all__ = ["Finding", "GradientMismatch", "Report", "Row", "Verdict", "check_gradient"]
+__all__ = ["Finding", "GradientMismatch", "Report", "Row", "Verdict", "check_gradient", "check_vjp"]

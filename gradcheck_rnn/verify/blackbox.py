@@ -26,7 +26,7 @@ from .target import Budget, Target
 from .trees import Tree
 from .verdict import EntryState, Row, Verdict
 
-__all__ = ["check_gradient"]
+__all__ = ["check_gradient", "parse_seed"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
@@ -148,8 +148,17 @@ def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
 def _seed(seed: int | str | None, content: list[NDArray[Any]]) -> int:
     if seed is None:
         return content_seed(content)
-    if seed == "fresh":
-        return fresh_seed()
+    return fresh_seed() if seed == "fresh" else parse_seed(seed)
+
+
+def parse_seed(seed: int | str) -> int:
+    """A non-negative integer seed.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
     try:
         number = int(seed)
     except ValueError:

@@ -12,7 +12,7 @@ def lstm():
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, overload
@@ -20,8 +20,9 @@ from typing import Any, overload
 from ..errors import GradcheckError, UsageError
 from .blackbox import check_gradient
 from .outcome import Report
+from .trees import Tree
 
-__all__ = ["GradientCase", "collect_cases", "gradient_case"]
+__all__ = ["GradientCase", "check_cases", "collect_cases", "gradient_case"]
 
 #: Where the decorator notes the cases of a file, in file order, so that two functions of one name
 #: are seen both and not only the later one.
@@ -110,6 +111,11 @@ class GradientCase:
                     "return the function itself, not its value"
                 )
         return Problem(loss, gradient, parameters, options)
+
+    def parameter_names(self) -> list[str]:
+        """Names of the parameters that have a gradient."""
+        tree = Tree.of(self.build().parameters)
+        return [tree.names[i] for i in tree.real]
 
     def check(
         self,
@@ -228,3 +234,46 @@ def collect_cases(module: ModuleType, path: str = "") -> list[GradientCase]:
             )
         lines[case.name] = case.line
     return found
+
+
+def check_cases(
+    cases: Sequence[GradientCase],
+    *,
+    seed: int | str | None = None,
+    budget: Callable[[int], int | str | None] = lambda _: None,
+    select: str | Iterable[str] | None = None,
+) -> Iterator[Report]:
+    """Check cases one after the other; each yields its report as soon as it is there.
+
+    Parameters
+    ----------
+    cases : sequence of GradientCase
+        What to check.
+    seed : int or str, optional
+        As in `check_gradient`, for all cases.
+    budget : callable, optional
+        Given the number of cases that are left, the budget of the next.
+    select : str or iterable of str, optional
+        Parameters to check; a case that has none of them is left out.
+
+    Raises
+    ------
+    UsageError
+        `select` names a parameter that no case has, or a case is misused. Exceptions of the
+        user's functions propagate unchanged.
+    """
+    wanted = None if select is None else [select] if isinstance(select, str) else list(select)
+    names: dict[str, list[str]] = {}
+    if wanted is not None:
+        names = {case.name: case.parameter_names() for case in cases}
+        known = [n for own in names.values() for n in own]
+        for name in wanted:
+            if name not in known:
+                raise UsageError(
+                    f"select names {name!r}, which is no parameter; choose from "
+                    f"{', '.join(dict.fromkeys(known))}"
+                )
+        cases = [case for case in cases if set(wanted) & set(names[case.name])]
+    for k, case in enumerate(cases):
+        own = None if wanted is None else [n for n in wanted if n in names[case.name]]
+        yield case.check(seed=seed, budget=budget(len(cases) - k), select=own)

@@ -60,14 +60,24 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
 
 
 def _climb(
-    target: Target, block: int, entry: int, noise: Noise, exponent: int, goal: tuple[float, float]
+    target: Target,
+    block: int,
+    entry: int,
+    noise: Noise,
+    exponent: int,
+    claim: tuple[float, float],
+    *,
+    thorough: bool,
 ) -> tuple[Estimate, Kink | None]:
-    """The best estimate for one entry; `goal` is (gradient, its roundoff), to stop early."""
+    """The best estimate for one entry; `claim` is (gradient, its roundoff).
+
+    An entry that is merely blurred stops at the first useful error, a suspect does not.
+    """
     lines = target.lines(block, np.array([entry]))
     scale = scale_of(target.tree.leaves[block])
     ladder = Ladder(lines, target.base, noise, exponent, scale)
-    gradient, roundoff = goal
-    found = ladder.settle(max(roundoff, 1e-3 * abs(gradient)))[0]
+    gradient, roundoff = claim
+    found = ladder.settle(0.0 if thorough else max(roundoff, 1e-3 * abs(gradient)))[0]
     if not abs(found.value - gradient) <= found.error + roundoff:
         ladder.settle(0.0)
         ladder.exhaust()
@@ -214,7 +224,13 @@ def _climb_all(
         if not certain and target.budget.left(target.evaluations) <= 0:
             return
         estimate, kink = _climb(
-            target, check.block, int(i), noise, exponent + 2, (float(g[i]), float(b[i]))
+            target,
+            check.block,
+            int(i),
+            noise,
+            exponent + 2,
+            (float(g[i]), float(b[i])),
+            thorough=certain,
         )
         helped += estimate.error < 0.25 * check.error[i]
         if kink is not None:

@@ -64,7 +64,7 @@ def probe_block(
         ladder = Ladder(target.lines(block, v[None]), target.base, noise, start_exponent(size))
         analytic = float(np.sum(gradient * v))
         own = roundoff.along(block, gradient, v)
-        estimate = ladder.settle(max(own, 1e-4 * norm / np.sqrt(leaf.size)))[0]
+        estimate = ladder.settle(max(own, 1e-6 * norm / np.sqrt(leaf.size)))[0]
         kink = None
         if not abs(estimate.value - analytic) <= estimate.error + own:
             ladder.settle(0.0)

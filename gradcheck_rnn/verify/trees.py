@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DimensionError, UsageError
 
-__all__ = ["Tree", "is_scalar", "match_gradient"]
+__all__ = ["Tree", "flatten", "given_gradients", "is_scalar", "match_gradient"]
 
 Array = NDArray[Any]
 _PREFIXES = ("d", "d_", "grad_", "g_", "g")
@@ -35,6 +35,11 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(item, f"{name}[{i}]")
     else:
         yield name, value
+
+
+def flatten(value: Any) -> list[Any]:
+    """Leaves of a nested structure in order."""
+    return [leaf for _, leaf in _walk(value, "")]
 
 
 def _rebuild(template: Any, leaves: Iterator[Array]) -> Any:
@@ -123,19 +128,7 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
     DimensionError
         Its shape is not that of the parameter.
     """
-    if isinstance(raw, Mapping):
-        found = _by_name(dict(_walk(raw, "")), tree)
-    else:
-        values = [v for _, v in _walk(raw, "")] if isinstance(raw, list | tuple) else [raw]
-        positions = list(range(len(tree.names)))
-        if len(values) != len(positions):
-            positions = tree.real
-        if len(values) != len(positions):
-            raise UsageError(
-                f"the gradient has {len(values)} arrays for {len(positions)} parameters "
-                f"({', '.join(tree.names[i] for i in positions)}); return one for each, in order"
-            )
-        found = dict(zip(positions, values, strict=True))
+    found = given_gradients(raw, tree)
     for i in needed:
         name = tree.names[i]
         if found.get(i) is None:
@@ -149,6 +142,30 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
                 f"the gradient of '{name}' has shape {shape}, the parameter {want}{turned}"
             )
     return {i: found[i] for i in needed}
+
+
+def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
+    """Gradients by position, whatever is there: neither presence nor shapes are checked.
+
+    Raises
+    ------
+    UsageError
+        A name or a number of arrays that fits no parameter.
+    """
+    if isinstance(raw, Mapping):
+        found = _by_name(dict(_walk(raw, "")), tree)
+    else:
+        values = [v for _, v in _walk(raw, "")] if isinstance(raw, list | tuple) else [raw]
+        positions = list(range(len(tree.names)))
+        if len(values) != len(positions):
+            positions = tree.real
+        if len(values) != len(positions):
+            raise UsageError(
+                f"the gradient has {len(values)} arrays for {len(positions)} parameters "
+                f"({', '.join(tree.names[i] for i in positions)}); return one for each, in order"
+            )
+        found = dict(zip(positions, values, strict=True))
+    return found
 
 
 def _by_name(given: dict[str, Any], tree: Tree) -> dict[int, Any]:

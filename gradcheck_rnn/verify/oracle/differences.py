@@ -245,7 +245,8 @@ class Ladder:
         # finer one is small by accident, which the choice of the smallest would seek out.
         with np.errstate(all="ignore"):
             systematic = error[rows, best] - roundoff
-            excess = np.nan_to_num(systematic - roundoff, nan=0.0, posinf=0.0, neginf=0.0)
+            # three times, because noise in the jump of the slope is larger than in the slope
+            excess = np.nan_to_num(systematic - 3 * roundoff, nan=0.0, posinf=0.0, neginf=0.0)
         finer = np.append(np.maximum.accumulate(excess[::-1])[::-1][1:], 0.0)
         total = np.maximum(systematic, finer) + roundoff
         total[~np.isfinite(error[rows, best])] = np.inf
