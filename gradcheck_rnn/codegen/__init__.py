@@ -1,0 +1,1 @@
+"""Kernels from derivations: a backend-neutral schedule, and one printer a backend."""

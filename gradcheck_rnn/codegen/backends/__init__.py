@@ -1,0 +1,1 @@
+"""Backends: a printer, a template and a configuration each."""

@@ -1,0 +1,1 @@
+"""NumPy: readable modules that import nothing but numpy."""

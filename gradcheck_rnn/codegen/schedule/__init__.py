@@ -1,0 +1,1 @@
+"""Schedules: from a derivation to backend-neutral operations, in small passes."""

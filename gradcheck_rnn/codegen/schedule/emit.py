@@ -1,0 +1,313 @@
+"""From a graph and its stages to statements: which values get a buffer, and in which order.
+
+A value has a buffer of its own when an operation needs one (products, sums over units), when it is
+read twice, when it crosses the border of a loop, or when it is handed out. Everything else is
+part of the expression that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from fractions import Fraction
+
+from ...errors import UnsupportedOperation
+from ...language.dims import ONE, Dim
+from .naming import Namer
+from .nodes import POINTWISE, Graph, Node
+from .ops import (
+    Access,
+    Allocate,
+    Assign,
+    Buffer,
+    Call,
+    Expr,
+    Gemm,
+    Matrix,
+    Number,
+    Outer,
+    Pointwise,
+    Reduce,
+    Size,
+    Statement,
+    Units,
+)
+from .stages import Stages
+
+__all__ = ["Emitter", "numeric", "shape_of"]
+
+#: Operations that write a buffer and cannot stand inside an expression.
+HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
+LEAVES = frozenset({"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"})
+
+
+def shape_of(rows: Dim, cols: Dim, lead: tuple[str, ...]) -> tuple[Dim, ...]:
+    """Trailing shape in a buffer."""
+    if lead:
+        return (rows,)
+    if rows == ONE and cols == ONE:
+        return ()
+    return (rows,) if cols == ONE else (rows, cols)
+
+
+def numeric(node: Node) -> bool:
+    """Whether a value is known from sizes alone."""
+    if node.op in ("const", "size", "length"):
+        return True
+    return bool(node.args) and node.op in POINTWISE and all(map(numeric, node.args))
+
+
+class Emitter:
+    """Statements of one routine (forward or backward).
+
+    Parameters
+    ----------
+    leaf : callable
+        Leaf node → Access.
+    homes : mapping
+        Nodes that already have a place (saved values, states).
+    given : collection
+        Those of them that are not computed here.
+    handed : mapping
+        Nodes that are given out or kept for the backward pass.
+    """
+
+    def __init__(
+        self,
+        g: Graph,
+        stages: Stages,
+        namer: Namer,
+        leaf: Callable[[Node], Access],
+        homes: Mapping[Node, Access],
+        handed: Mapping[Node, str],
+        labels: Mapping[Node, str],
+        given: Collection[Node],
+    ) -> None:
+        self.g, self.stages, self.namer = g, stages, namer
+        self.leaf, self.labels = leaf, dict(labels)
+        self.homes: dict[Node, Access] = dict(homes)
+        self.given = given
+        self.handed = dict(handed)
+        self.readers: dict[Node, list[Node]] = {}
+        for n in stages.nodes:
+            for a in n.args if n not in self.given else ():
+                self.readers.setdefault(a, []).append(n)
+        self.allocations: list[Allocate] = []
+
+    # -- where values live ----------------------------------------------------------------------
+
+    def place(self) -> None:
+        """Give a buffer to every value that needs one."""
+        for n in self.stages.nodes:
+            if n in self.homes or n.op in LEAVES or n.op == "accumulate" or numeric(n):
+                continue
+            if self._needs_home(n):
+                self.homes[n] = Access(self._new_buffer(n))
+
+    def _needs_home(self, n: Node) -> bool:
+        readers = self.readers.get(n, [])
+        count = len(readers)
+        if n in self.handed:
+            return True
+        if n.op in HEAVY:
+            return not self._merges(n, readers)
+        if n.op == "broadcast":
+            return any(r.op in ("gemm", "outer", "softmax", "log_softmax") for r in readers)
+        if n.op == "slice":
+            return False
+        if not n.lead and any(r.lead for r in readers):
+            return True
+        if any(r.op in ("gemm", "outer", "slice") for r in readers):
+            return True
+        here = self.stages.loop.get(n)
+        if any(self.stages.loop.get(r) != here for r in readers):
+            return True
+        return count > 1 and bool(n.lead or n.op not in ("transpose", "eye"))
+
+    def _merges(self, n: Node, readers: list[Node]) -> bool:
+        """A product or a sum over steps that goes straight into the sum that reads it."""
+        if n.op not in ("gemm", "outer", "reduce") or len(readers) != 1:
+            return False
+        r = readers[0]
+        if r.op == "neg":
+            return False
+        same = self.stages.loop.get(r) == self.stages.loop.get(n)
+        if r.op == "accumulate":
+            return same
+        stored = r in self.handed or r in self.homes or self._sum_of(r) or self._only_added(r)
+        return r.op == "add" and same and stored
+
+    @staticmethod
+    def _sum_of(r: Node) -> bool:
+        """A sum that has nothing but products in it is stored, never part of an expression."""
+        return r.op == "add" and all(a.op in ("gemm", "outer", "reduce") for a in r.args)
+
+    def _only_added(self, r: Node) -> bool:
+        """A sum that goes nowhere but into an adjoint, term by term."""
+        readers = self.readers.get(r, [])
+        return (
+            len(readers) == 1
+            and readers[0].op == "accumulate"
+            and self.stages.loop.get(readers[0]) == self.stages.loop.get(r)
+        )
+
+    def _new_buffer(self, n: Node) -> Buffer:
+        name = self.namer.value(n, self.labels, self.homes)
+        lead, role = n.lead, "value"
+        if n in self.stages.loop and not self._kept(n):
+            lead, role = lead[1:], "work"
+        buffer = Buffer(name, lead, shape_of(n.rows, n.cols, n.lead), role)
+        if n.lead:
+            self.allocations.append(Allocate(buffer))
+        return buffer
+
+    def _kept(self, n: Node) -> bool:
+        """Whether values of all steps are read after the loop."""
+        here = self.stages.loop.get(n)
+        return n in self.handed or any(
+            self.stages.loop.get(r) != here for r in self.readers.get(n, [])
+        )
+
+    # -- expressions ----------------------------------------------------------------------------
+
+    def access(self, n: Node) -> Access:
+        """The place of a value that has one."""
+        if n in self.homes:
+            return self.homes[n]
+        if n.op == "slice":
+            inner = self.access(n.args[0])
+            start, stop = n.data
+            base = inner.start or Dim()
+            return Access(inner.buffer, inner.lag, base + start, base + stop, inner.slot)
+        if n.op in LEAVES:
+            return self.leaf(n)
+        raise UnsupportedOperation(f"code generation left a value without a place: {n.op}")
+
+    def expr(self, n: Node) -> Expr:
+        """A value as part of an expression."""
+        if n.op == "const":
+            return Number(n.data)
+        if n.op == "size":
+            rows, cols = n.data
+            sizes: list[Expr] = [Size(d) for d in (rows, cols) if d != ONE]
+            return sizes[0] if len(sizes) == 1 else Call("mul", tuple(sizes))
+        if n.op == "length":
+            return Size(n.data)
+        if n in self.homes or n.op in LEAVES or n.op == "slice" and self._sliceable(n):
+            return self.access(n)
+        return self._build(n)
+
+    def _build(self, n: Node) -> Expr:
+        """The expression of a value, whether or not it has a place."""
+        if n.op == "slice" and self._sliceable(n):
+            return self.access(n)
+        if n.op == "copy":
+            return self.expr(n.args[0])
+        if n.op == "broadcast" and n.lead:
+            return self.expr(n.args[0])
+        data: object = n.data
+        if n.op == "broadcast":
+            data = shape_of(n.rows, n.cols, n.lead)
+        if n.op == "eye":
+            data = n.rows
+        if n.op == "transpose":
+            a = n.args[0]
+            data = "column" if a.cols == ONE else "row" if a.rows == ONE else "matrix"
+        return Call(n.op, tuple(self.expr(a) for a in n.args), data)
+
+    def _sliceable(self, n: Node) -> bool:
+        a = n.args[0]
+        return a in self.homes or a.op in LEAVES or a.op == "slice" and self._sliceable(a)
+
+    # -- statements -----------------------------------------------------------------------------
+
+    def store(self, dest: Access, n: Node, accumulate: bool = False) -> Iterable[Statement]:
+        """Statements that put a value into a place."""
+        note = self.labels.get(n, "")
+        if n in self.homes and self.homes[n] != dest:
+            yield Pointwise((Assign(dest, self.homes[n], accumulate),))
+        elif n.op == "gemm":
+            x, w = n.args
+            yield Gemm(dest, self.access(x), self.access(w), n.data, accumulate, note)
+        elif n.op == "outer":
+            yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
+        elif n.op == "reduce":
+            over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
+            yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
+        elif n.op in ("sum", "softmax", "log_softmax") and n.lead:
+            if accumulate:
+                raise UnsupportedOperation(f"a {n.op} cannot be added in place")
+            yield Units(dest, n.op, self.expr(n.args[0]), note)
+        elif n.op == "concat" and n.lead:
+            start = dest.start or Dim()
+            for a in n.args:
+                yield from self.store(_rows(dest, start, start + a.rows), a, accumulate)
+                start = start + a.rows
+        elif n.op == "pad" and n.lead:
+            yield from self._store_sum(dest, (n,), accumulate)
+        elif n.op == "add" and self._split_sum(n):
+            yield from self._store_sum(dest, n.args, accumulate)
+        elif n.lead or dest.buffer.lead:
+            yield Pointwise((Assign(dest, self._value(n), accumulate, note),))
+        else:
+            yield Matrix(dest.buffer, self._value(n), accumulate, note)
+
+    def _value(self, n: Node) -> Expr:
+        return self.expr(n) if n.op in LEAVES or numeric(n) else self._build(n)
+
+    def _split_sum(self, n: Node) -> bool:
+        return any(a.op in ("gemm", "outer", "reduce", "pad") and a not in self.homes for a in n.args)
+
+    def _store_sum(
+        self, dest: Access, args: Iterable[Node], accumulate: bool
+    ) -> Iterable[Statement]:
+        """Terms that write for themselves first, then the rest, then rows among zeros."""
+        own, rest, pads = [], [], []
+        for a in args:
+            if a in self.homes:
+                rest.append(a)
+            elif a.op in ("gemm", "outer", "reduce"):
+                own.append(a)
+            elif a.op == "pad" and a.lead:
+                pads.append(a)
+            else:
+                rest.append(a)
+        for a in own:
+            yield from self.store(dest, a, accumulate)
+            accumulate = True
+        if rest:
+            if dest.buffer.lead:
+                yield Pointwise((Assign(dest, self._plus(rest), accumulate),))
+            else:
+                yield Matrix(dest.buffer, self._plus(rest), accumulate)
+            accumulate = True
+        base = dest.start or Dim()
+        if pads and not accumulate and not _covers(pads):
+            yield Pointwise((Assign(dest, Number(Fraction(0))),))
+            accumulate = True
+        for p in pads:
+            start, _ = p.data
+            place = _rows(dest, base + start, base + start + p.args[0].rows)
+            yield from self.store(place, p.args[0], accumulate)
+
+    def _plus(self, nodes: list[Node]) -> Expr:
+        if len(nodes) == 1:
+            return self.expr(nodes[0])
+        return Call("add", tuple(self.expr(n) for n in nodes))
+
+
+def _rows(dest: Access, start: Dim, stop: Dim) -> Access:
+    return Access(dest.buffer, dest.lag, start, stop, dest.slot)
+
+
+def _covers(pads: list[Node]) -> bool:
+    """Whether the padded rows fill the whole without overlap, in order."""
+    # Rows in any order: walk from zero to the total, each start met once.
+    starts = {p.data[0]: p.args[0].rows for p in pads}
+    if len(starts) != len(pads):
+        return False
+    at = Dim()
+    for _ in pads:
+        if at not in starts:
+            return False
+        at = at + starts[at]
+    return at == pads[0].data[1]

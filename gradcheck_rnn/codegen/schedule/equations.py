@@ -1,0 +1,220 @@
+"""The forward equations and the adjoints of a derivation as nodes.
+
+The adjoint of a value lives where the value lives: what all steps share gets the sum over steps.
+The adjoint of a state is a buffer over time to which contributions are added, each at its lag;
+everything else is the plain sum of its contributions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...calculus.terms import Sym
+from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
+from ...errors import UnsupportedOperation
+from ...language.network import Ref, Scan
+from .lowering import Lowering
+from .nodes import Graph, Node
+from .ops import BATCH, Lead
+
+__all__ = ["Accumulation", "Equations"]
+
+
+@dataclass
+class Accumulation:
+    """What is added to a state's adjoint: nodes with the lag at which they arrive."""
+
+    state: str
+    scan: Scan
+    parts: list[tuple[int, Node]] = field(default_factory=list)
+    finals: list[Node] = field(default_factory=list)
+
+    @property
+    def depth(self) -> int:
+        """How many steps before the first one the state's initial values lie."""
+        return max(next(s for s in self.scan.states if s.name == self.state).lags)
+
+
+class Equations:
+    """Nodes of every equation and every gradient.
+
+    Attributes
+    ----------
+    forward : dict
+        Equation → node (also the nodes that hoisting put in place of the first ones).
+    gradients : dict
+        Parameter, input or initial state → node, or None where nothing depends on it.
+    sums : dict
+        State → what is added to its adjoint.
+    """
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation = derivation
+        self.network = derivation.network
+        self.g = Graph()
+        self.forward: dict[str, Node] = {}
+        self.leads: dict[str, Lead] = {}
+        self.labels: dict[Node, str] = {}
+        self.sums: dict[str, Accumulation] = {}
+        self.gradients: dict[str, Node | None] = {}
+        self.adjoints: dict[str, Node] = {}
+        self.scan_of: dict[str, ScanProgram] = {
+            e.name: p for p in derivation.scans for e in p.equations
+        }
+        outputs = (*self.network.outputs.values(), *self.network.loss_terms)
+        self.kept = {r.name for r in outputs if r.kind != "final"}
+        self.kept |= {s.name for p in derivation.scans for s in p.scan.states}
+        self.states = {s.name: (s, p.scan) for p in derivation.scans for s in p.scan.states}
+        self.refs: dict[str, Ref] = {**self.network.inputs, **self.network.parameters}
+        for program in derivation.scans:
+            self._equations(program)
+
+    # -- forward -----------------------------------------------------------------------------
+
+    def scan_lead(self, scan: Scan) -> Lead:
+        return (scan.axis, BATCH) if scan.axis else (BATCH,)
+
+    def ref_lead(self, ref: Ref) -> Lead:
+        if ref.kind in ("param", "fixed"):
+            return ()
+        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+
+    def resolve(self, s: Sym) -> Node:
+        """The node of a variable."""
+        from .lowering import to_dim
+
+        rows, cols = to_dim(s.shape[0]), to_dim(s.shape[1])
+        if s.kind == "state":
+            _, scan = self.states[s.name]
+            return self.g.leaf("state", rows, cols, self.scan_lead(scan), (s.name, s.lag))
+        if s.name in self.forward:
+            return self.forward[s.name]
+        if s.name in self.refs:
+            ref = self.refs[s.name]
+            return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
+        if s.name.endswith("_final"):
+            return self.g.leaf("final", rows, cols, (BATCH,), s.name.removesuffix("_final"))
+        raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
+
+    def _equations(self, program: ScanProgram) -> None:
+        lead = self.scan_lead(program.scan)
+        for e in program.equations:
+            node = Lowering(self.g, self.resolve, ())(e.rhs)
+            if e.name in self.kept:
+                node = self._own(e.name, node, lead)
+            self.forward[e.name] = node
+            self.leads[e.name] = node.lead
+
+    def _own(self, name: str, node: Node, lead: Lead) -> Node:
+        """A state or an output has an array of its own, and moves with time even if constant."""
+        plain = node.args and node.op not in ("broadcast", "slice") and node.lead == lead
+        if not plain or node in self.forward.values():
+            node = self.g.make("copy", (node,), node.rows, node.cols, lead, name)
+        return node
+
+    # -- backward ----------------------------------------------------------------------------
+
+    def differentiate(self) -> None:
+        """Fill ``gradients`` and ``sums`` from the edges of the derivation."""
+        self._parts: dict[str, list[Node]] = {}
+        for name, (_, scan) in self.states.items():
+            self.sums[name] = Accumulation(name, scan)
+        for label, ref in self.network.outputs.items():
+            self._cotangent(label, ref)
+        for ref in self.network.loss_terms:
+            loss = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, (), "loss")
+            self._give(ref.name, loss)
+        for program in reversed(self.derivation.scans):
+            self._scan(program)
+        for ref in self.refs.values():
+            if ref.kind in DIFFERENTIATED:
+                parts = self._parts.get(ref.name)
+                self.gradients[ref.name] = self.g.add(parts) if parts else None
+
+    def _cotangent(self, label: str, ref: Ref) -> None:
+        given = self.g.leaf(
+            "cotangent", ref.shape.rows, ref.shape.cols, self.ref_lead(ref), label
+        )
+        if ref.kind == "final":
+            self.sums[ref.name.removesuffix("_final")].finals.append(given)
+        else:
+            self._give(ref.name, given)
+
+    def _give(self, name: str, node: Node) -> None:
+        """Add to the adjoint of a name at the same step."""
+        if name in self.sums:
+            self.sums[name].parts.append((0, node))
+        else:
+            self._parts.setdefault(name, []).append(node)
+
+    def adjoint(self, name: str) -> Node | None:
+        """The node of an equation's adjoint, complete when all its readers are done."""
+        if name in self.sums:
+            _, scan = self.states[name]
+            like = self.forward[name]
+            return self.g.leaf("adjoint", like.rows, like.cols, self.scan_lead(scan), name)
+        parts = self._parts.get(name)
+        return self.g.add(parts) if parts else None
+
+    def _scan(self, program: ScanProgram) -> None:
+        for e in reversed(program.equations):
+            bar = self.adjoint(e.name)
+            if bar is None:
+                continue
+            self.adjoints[e.name] = bar
+            for edge in e.edges:
+                self._edge(edge, e.symbol, bar)
+        for state in program.scan.states:
+            for start in state.initial:
+                if start.ref is not None:
+                    self._start(state.name, start.lag, start.ref)
+
+    def _edge(self, edge: Edge, symbol: Sym, bar: Node) -> None:
+        if edge.kind not in ("param", "input", "sequence", "static", "state", "equation"):
+            return
+        lead = self.leads[edge.equation.name]
+        mark = symbol.with_(mark="bar")
+
+        def resolve(s: Sym) -> Node:
+            return bar if s == mark else self.resolve(s)
+
+        name = edge.operand.name
+        part = Lowering(self.g, resolve, lead)(edge.pullback)
+        if edge.kind == "state":
+            self.sums[name].parts.append((edge.lag or 0, part))
+        elif name in self.forward:
+            self._give(name, self._settle(part, lead, self.leads[name]))
+        elif name in self.refs:
+            self._give(name, self._settle(part, lead, self.ref_lead(self.refs[name])))
+        else:
+            base = name.removesuffix("_final")
+            self.sums[base].finals.append(self.g.reduce(part, lead, (BATCH,)))
+
+    def _settle(self, part: Node, lead: Lead, target: Lead) -> Node:
+        return part if self._summed(part, lead) else self.g.reduce(part, lead, target)
+
+    def _summed(self, part: Node, lead: Lead) -> bool:
+        """Whether a contribution is a sum over steps and sequences already.
+
+        What does not vary with them, such as the derivative of a weight decay, is not.
+        """
+        stack = [part] if lead and not part.lead else []
+        while stack:
+            node = stack.pop()
+            if node.op in ("outer", "reduce", "length"):
+                return True
+            stack.extend(node.args)
+        return False
+
+    def _start(self, state: str, lag: int, ref: Ref) -> None:
+        """The gradient of an initial value is what arrives before the first step."""
+        if not self.sums[state].parts and not self.sums[state].finals:
+            return
+        like = self.forward[state]
+        slot = self.g.leaf("start", like.rows, like.cols, (BATCH,), (state, lag))
+        if ref.kind == "final":
+            self.sums[ref.name.removesuffix("_final")].finals.append(slot)
+        elif ref.name in self.forward:
+            self._give(ref.name, slot)
+        elif ref.kind in DIFFERENTIATED:
+            self._give(ref.name, self.g.reduce(slot, (BATCH,), self.ref_lead(ref)))

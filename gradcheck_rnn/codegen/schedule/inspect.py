@@ -1,0 +1,64 @@
+"""Which buffers statements read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .ops import (
+    Access,
+    Allocate,
+    Buffer,
+    Gemm,
+    Loop,
+    Matrix,
+    Outer,
+    Pack,
+    Pointwise,
+    Reduce,
+    Statement,
+    Units,
+    accesses,
+)
+
+__all__ = ["read_buffers", "reads", "writes"]
+
+
+def reads(s: Statement) -> Iterator[Access]:
+    """The places a statement reads, the ones it adds to included; loops look inside."""
+    if isinstance(s, Loop):
+        for inner in s.body:
+            yield from reads(inner)
+    elif isinstance(s, Pointwise):
+        for a in s.assigns:
+            yield from accesses(a.value)
+            if a.accumulate:
+                yield a.dest
+    elif isinstance(s, Gemm):
+        yield from (s.x, s.weight)
+    elif isinstance(s, Outer):
+        yield from (s.delta, s.x)
+    elif isinstance(s, Pack):
+        yield from s.parts
+    elif isinstance(s, Units | Reduce | Matrix):
+        yield from accesses(s.value)
+    if isinstance(s, Gemm | Outer | Reduce) and s.accumulate:
+        yield s.dest
+
+
+def writes(s: Statement) -> Iterator[Access]:
+    """The places a statement writes."""
+    if isinstance(s, Loop):
+        for inner in s.body:
+            yield from writes(inner)
+    elif isinstance(s, Pointwise):
+        for a in s.assigns:
+            yield a.dest
+    elif isinstance(s, Pack | Matrix):
+        yield Access(s.dest)
+    elif not isinstance(s, Allocate):
+        yield s.dest
+
+
+def read_buffers(statements: Iterable[Statement]) -> set[Buffer]:
+    """Every buffer that is read."""
+    return {a.buffer for s in statements for a in reads(s)}

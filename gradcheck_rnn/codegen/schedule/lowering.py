@@ -1,0 +1,163 @@
+"""From terms (columns, one sequence) to nodes (rows, all steps and sequences).
+
+``W h`` becomes ``h Wᵀ``; a product column · row is an outer product summed over steps and
+sequences, because only gradients of what all of them share have that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from sympy import Expr as Scalar
+from sympy import Rational
+
+from ...calculus import terms as T
+from ...calculus.functions import user_definition
+from ...errors import MissingRule, UnsupportedOperation
+from ...language.dims import ONE, Dim
+from .nodes import Graph, Node
+from .ops import Lead
+
+__all__ = ["Lowering", "to_dim"]
+
+
+@lru_cache(maxsize=4096)
+def to_dim(e: Scalar) -> Dim:
+    """A SymPy dim as a linear form of named dims."""
+    out: dict[str, int] = {}
+    const = 0
+    for monomial, coefficient in e.expand().as_coefficients_dict().items():
+        if monomial == 1:
+            const = int(coefficient)
+        elif monomial.is_Symbol:
+            out[monomial.name] = int(coefficient)
+        else:
+            raise UnsupportedOperation(f"the dim {e} is not a linear form of named dims")
+    return Dim.of(out, const)
+
+
+def _fraction(value: Rational) -> Fraction:
+    return Fraction(int(value.p), int(value.q))
+
+
+class Lowering:
+    """Lowers terms of one scan.
+
+    Parameters
+    ----------
+    resolve : callable
+        Symbol → node.
+    lead : Lead
+        The leading axes of the equation whose adjoint the term pulls back (what sums range over).
+    """
+
+    def __init__(self, graph: Graph, resolve: Callable[[T.Sym], Node], lead: Lead) -> None:
+        self.g, self.resolve, self.lead = graph, resolve, lead
+
+    def __call__(self, term: T.Term) -> Node:
+        rule = _RULES.get(type(term))
+        if rule is None:
+            raise MissingRule(f"code generation has no operation for {type(term).__name__}: {term}")
+        return rule(self, term)
+
+    def _all(self, term: T.Term) -> list[Node]:
+        return [self(a) for a in term.operands]
+
+    def times(self, term: T.Term) -> Node:
+        """A chain of parameters around at most one column and one row of the sequences."""
+        g = self.g
+        items: list[tuple[Node, bool]] = []
+        for factor in term.operands:
+            if isinstance(factor, T.Transpose):
+                inner = self(factor.operands[0])
+                if inner.lead and not inner.scalar:
+                    items.append((inner, True))
+                else:
+                    items.append((inner if inner.lead else g.transpose(inner), False))
+            else:
+                items.append((self(factor), False))
+        moving = [i for i, (n, _) in enumerate(items) if n.lead]
+        if len(moving) == 1:
+            i = moving[0]
+            value, is_row = items[i]
+            if not is_row and i == len(items) - 1:
+                for weight, _ in reversed(items[:-1]):
+                    value = g.gemm(value, weight)
+                return value
+            total = g.reduce(value, self.lead, ())
+            items[i] = (g.transpose(total) if is_row else total, False)
+        elif len(moving) == 2 and moving[1] == moving[0] + 1 and not items[moving[0]][1]:
+            i = moving[0]
+            items[i : i + 2] = [(g.outer(items[i][0], items[i + 1][0], self.lead), False)]
+        elif moving:
+            raise UnsupportedOperation(f"no kernel for the product {term}")
+        return g.parameter_product([n for n, _ in items])
+
+    def dot(self, term: T.Term) -> Node:
+        return self.g.unit_sum(self.g.mul(self._all(term)))
+
+    def apply(self, term: T.Term) -> Node:
+        assert_term: Any = term
+        definition = user_definition(assert_term.fname, assert_term.x)
+        if definition is not None:
+            return self(definition)
+        return self.g.pointwise("apply", [self(assert_term.x)], assert_term.fname)
+
+    def cross_entropy(self, term: T.Term) -> Node:
+        y, target = self._all(term)
+        logs = self.g.softmax("log_softmax", y)
+        return self.g.neg(self.g.unit_sum(self.g.mul([target, logs])))
+
+    def transpose(self, term: T.Term) -> Node:
+        inner = self(term.operands[0])
+        if inner.lead and not inner.scalar:
+            raise UnsupportedOperation(f"no kernel transposes {term}, which differs by sequence")
+        return self.g.transpose(inner)
+
+    def where(self, term: T.Term) -> Node:
+        condition, a, b = self._all(term)
+        return self.g.pointwise("where", [condition, a, b])
+
+
+def _rows_cols(term: T.Term) -> tuple[Dim, Dim]:
+    return to_dim(term.shape[0]), to_dim(term.shape[1])
+
+
+_RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
+    T.Sym: lambda low, t: low.resolve(t),
+    T.Num: lambda low, t: low.g.const(_fraction(t.value)),
+    T.Size: lambda low, t: low.g.make("size", (), ONE, ONE, (), (to_dim(t.size), ONE)),
+    T.Eye: lambda low, t: low.g.make("eye", (), *_rows_cols(t), ()),
+    T.Ones: lambda low, t: low.g.broadcast(low.g.const(1), *_rows_cols(t)),
+    T.Zeros: lambda low, t: low.g.zero(*_rows_cols(t)),
+    T.Plus: lambda low, t: low.g.add(low._all(t)),
+    T.Neg: lambda low, t: low.g.neg(low(t.operands[0])),
+    T.Hadamard: lambda low, t: low.g.mul(low._all(t)),
+    T.Scale: lambda low, t: low.g.mul(low._all(t)),
+    T.Divide: lambda low, t: low.g.div(*low._all(t)),
+    T.Power: lambda low, t: low.g.power(low(t.operands[0]), _fraction(t.exponent)),
+    T.Times: Lowering.times,
+    T.Transpose: Lowering.transpose,
+    T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *_rows_cols(t)),
+    T.Dot: Lowering.dot,
+    T.UnitSum: lambda low, t: low.g.unit_sum(low(t.operands[0])),
+    T.Vec: lambda low, t: low(t.operands[0]),
+    T.Apply: Lowering.apply,
+    T.Abs: lambda low, t: low.g.pointwise("abs", low._all(t)),
+    T.Sign: lambda low, t: low.g.pointwise("sign", low._all(t)),
+    T.Frozen: lambda low, t: low(t.operands[0]),
+    T.Softmax: lambda low, t: low.g.softmax("softmax", low(t.operands[0])),
+    T.LogSoftmax: lambda low, t: low.g.softmax("log_softmax", low(t.operands[0])),
+    T.CrossEntropy: Lowering.cross_entropy,
+    T.Maximum: lambda low, t: low.g.pointwise("maximum", low._all(t)),
+    T.Greater: lambda low, t: low.g.pointwise("greater", low._all(t)),
+    T.Where: Lowering.where,
+    T.Concat: lambda low, t: low.g.concat(low._all(t)),
+    T.Slice: lambda low, t: low.g.slice(
+        low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])
+    ),
+    T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])),
+}

@@ -1,0 +1,318 @@
+"""A graph of array values in kernel layout; equal expressions are one node.
+
+`Graph` makes nodes and does the arithmetic that a careful author does without thinking: numbers
+fold, ones and zeros disappear, sums and products are flat, scalars broadcast by themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from ...errors import UnsupportedOperation
+from ...language.dims import ONE, Dim
+from .ops import Lead
+
+__all__ = ["POINTWISE", "Graph", "Node", "join", "topological"]
+
+#: Operations that work entry by entry.
+POINTWISE = frozenset(
+    {"add", "mul", "neg", "div", "pow", "apply", "abs", "sign", "maximum", "greater", "where"}
+)
+_serial = itertools.count()
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A value: an operation on nodes, with rows, columns and leading axes (see `ops`)."""
+
+    op: str
+    args: tuple[Node, ...]
+    rows: Dim
+    cols: Dim
+    lead: Lead
+    data: Any = None
+    serial: int = field(default_factory=lambda: next(_serial))
+
+    @property
+    def scalar(self) -> bool:
+        return self.rows == ONE and self.cols == ONE
+
+    @property
+    def number(self) -> Fraction | None:
+        return self.data if self.op == "const" else None
+
+    def __repr__(self) -> str:
+        inner = ", ".join(map(repr, self.args))
+        data = "" if self.data is None else f"{self.data}"
+        return f"{self.op}[{data}]({inner})" if self.args else f"{self.op}[{data}]"
+
+
+def join(nodes: Iterable[Node]) -> Lead:
+    """The leading axes of an operation on these values."""
+    out: Lead = ()
+    for n in nodes:
+        if len(n.lead) > len(out):
+            out, n_lead = n.lead, out
+        else:
+            n_lead = n.lead
+        if n_lead and out[-len(n_lead) :] != n_lead:
+            raise UnsupportedOperation(
+                f"values along the time axes {out[0]!r} and {n_lead[0]!r} meet in one expression"
+            )
+    return out
+
+
+def topological(roots: Iterable[Node]) -> Iterator[Node]:
+    """Every node once, operands first."""
+    seen: set[Node] = set()
+    stack = [(r, False) for r in reversed(list(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args))
+
+
+class Graph:
+    """Makes nodes; the same call gives the same node."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Node] = {}
+
+    def make(
+        self, op: str, args: Sequence[Node], rows: Dim, cols: Dim, lead: Lead, data: Any = None
+    ) -> Node:
+        """The node with these fields, made on first call."""
+        key = (op, tuple(a.serial for a in args), rows, cols, lead, data)
+        node = self._known.get(key)
+        if node is None:
+            node = self._known[key] = Node(op, tuple(args), rows, cols, lead, data)
+        return node
+
+    # -- leaves ------------------------------------------------------------------------------
+
+    def const(self, value: Fraction | int) -> Node:
+        return self.make("const", (), ONE, ONE, (), Fraction(value))
+
+    def leaf(self, op: str, rows: Dim, cols: Dim, lead: Lead, data: Any) -> Node:
+        return self.make(op, (), rows, cols, lead, data)
+
+    # -- elementwise -------------------------------------------------------------------------
+
+    def pointwise(self, op: str, args: Sequence[Node], data: Any = None) -> Node:
+        """An elementwise operation; a repeated scalar is used as the scalar it is."""
+        full = next((a for a in args if not a.scalar), args[0])
+        bare = [a.args[0] if a.op == "broadcast" else a for a in args]
+        lead = join(bare)
+        core = next((a for a in bare if not a.scalar), bare[0])
+        node = self.make(op, bare, core.rows, core.cols, lead, data)
+        return node if not core.scalar or full.scalar else self.broadcast(node, full.rows, full.cols)
+
+    def broadcast(self, s: Node, rows: Dim, cols: Dim) -> Node:
+        """A scalar repeated over units."""
+        if (rows, cols) == (s.rows, s.cols):
+            return s
+        return self.make("broadcast", (s,), rows, cols, s.lead)
+
+    def zero(self, rows: Dim, cols: Dim) -> Node:
+        return self.broadcast(self.const(0), rows, cols)
+
+    @staticmethod
+    def value_of(a: Node) -> Fraction | None:
+        """The number a node is everywhere, if it is one."""
+        return a.args[0].number if a.op == "broadcast" else a.number
+
+    def _like(self, args: Sequence[Node], result: Node) -> Node:
+        full = next((a for a in args if not a.scalar), None)
+        if full is not None and result.scalar:
+            return self.broadcast(result, full.rows, full.cols)
+        return result
+
+    def add(self, args: Sequence[Node]) -> Node:
+        kept: list[Node] = []
+        total = Fraction(0)
+        for a in args:
+            parts = a.args if a.op == "add" else (a,)
+            for p in parts:
+                value = self.value_of(p)
+                if value is None:
+                    kept.append(p)
+                else:
+                    total += value
+        if not kept:
+            return self._like(args, self.const(total))
+        if total:
+            # 1 − y reads better than −y + 1.
+            number = self.const(total)
+            kept = [number, *kept] if kept[0].op == "neg" else [*kept, number]
+        result = kept[0] if len(kept) == 1 else self.pointwise("add", kept)
+        return self._like(args, result)
+
+    def neg(self, a: Node) -> Node:
+        if a.op == "neg":
+            return a.args[0]
+        value = self.value_of(a)
+        if value is not None:
+            return self._like([a], self.const(-value))
+        return self.pointwise("neg", [a])
+
+    def mul(self, args: Sequence[Node]) -> Node:
+        kept: list[Node] = []
+        factor = Fraction(1)
+        for a in args:
+            inner = a
+            if inner.op == "neg":
+                factor, inner = -factor, inner.args[0]
+            for p in inner.args if inner.op == "mul" else (inner,):
+                value = self.value_of(p)
+                if value is None:
+                    kept.append(p.args[0] if p.op == "broadcast" else p)
+                else:
+                    factor *= value
+        if factor == 0 or not kept:
+            return self._like(args, self.const(factor))
+        if abs(factor) != 1:
+            kept = [self.const(abs(factor)), *kept]
+        result = kept[0] if len(kept) == 1 else self.pointwise("mul", kept)
+        return self._like(args, self.neg(result) if factor < 0 else result)
+
+    def div(self, a: Node, b: Node) -> Node:
+        if self.value_of(b) == 1:
+            return a
+        if self.value_of(a) == 0:
+            return self._like([a, b], self.const(0))
+        if a.op == "neg":
+            return self.neg(self.div(a.args[0], b))
+        return self.pointwise("div", [a, b])
+
+    def power(self, a: Node, exponent: Fraction) -> Node:
+        if exponent == 1:
+            return a
+        if exponent == 0:
+            return self._like([a], self.const(1))
+        if exponent == Fraction(1, 2):
+            return self.pointwise("apply", [a], "sqrt")
+        if exponent == -1:
+            return self.div(self.const(1), a)
+        return self.pointwise("pow", [a], exponent)
+
+    # -- over units and axes -----------------------------------------------------------------
+
+    def unit_sum(self, a: Node) -> Node:
+        """Sum over units, or of all entries of a parameter."""
+        if a.op == "broadcast":
+            size = self.make("size", (), ONE, ONE, (), (a.rows, a.cols))
+            return self.mul([size, a.args[0]])
+        if a.scalar:
+            return a
+        if not a.lead:
+            return self.make("total", (a,), ONE, ONE, ())
+        if a.op == "neg":
+            return self.neg(self.unit_sum(a.args[0]))
+        return self.make("sum", (a,), ONE, ONE, a.lead)
+
+    def softmax(self, op: str, a: Node) -> Node:
+        return self.make(op, (a,), a.rows, a.cols, a.lead)
+
+    def reduce(self, a: Node, source: Lead, target: Lead) -> Node:
+        """Sum over the leading axes of ``source`` that ``target`` does not have.
+
+        An axis along which the value is constant counts with its length.
+        """
+        for axis in source[: len(source) - len(target)]:
+            if axis not in a.lead:
+                a = self.mul([self.make("length", (), ONE, ONE, (), axis), a])
+        if len(a.lead) <= len(target):
+            return a
+        if a.op == "neg":
+            return self.neg(self.reduce(a.args[0], a.lead, target))
+        if a.op == "broadcast":
+            inner = self.reduce(a.args[0], a.lead, target)
+            return self.broadcast(inner, a.rows, a.cols)
+        return self.make("reduce", (a,), a.rows, a.cols, target)
+
+    def outer(self, delta: Node, x: Node, source: Lead) -> Node:
+        """Σ over the axes of ``source`` of delta xᵀ, a matrix of parameters' layout."""
+        for sign, other, order in ((delta, x, 0), (x, delta, 1)):
+            if sign.op == "neg":
+                pair = (sign.args[0], other) if order == 0 else (other, sign.args[0])
+                return self.neg(self.outer(*pair, source))
+        common = delta.lead if len(delta.lead) < len(x.lead) else x.lead
+        longest = max(len(delta.lead), len(x.lead))
+        for axis in source[: len(source) - longest]:
+            delta = self.mul([self.make("length", (), ONE, ONE, (), axis), delta])
+        delta, x = self.reduce(delta, delta.lead, common), self.reduce(x, x.lead, common)
+        if not common:
+            return self.parameter_product([delta, self.transpose(x)])
+        if x.rows == ONE:
+            return self.reduce(self.mul([delta, x]), common, ())
+        return self.make("outer", (delta, x), delta.rows, x.rows, ())
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def transpose(self, a: Node) -> Node:
+        if a.scalar:
+            return a
+        if a.op == "transpose":
+            return a.args[0]
+        if a.op == "eye":
+            return a
+        return self.make("transpose", (a,), a.cols, a.rows, a.lead)
+
+    def parameter_product(self, factors: Sequence[Node]) -> Node:
+        """A matrix product of parameters, in an order that keeps columns narrow."""
+        items = [f for f in factors if f.op != "eye"] or [factors[0]]
+        while len(items) > 1:
+            i = len(items) - 2 if items[-1].cols == ONE else 0
+            a, b = items[i], items[i + 1]
+            if a.scalar or b.scalar:
+                made = self.mul([a, b])
+            elif a.cols == ONE:
+                made = self.make("parameter_outer", (a, self.transpose(b)), a.rows, b.cols, ())
+            elif a.rows == ONE and b.cols == ONE:
+                made = self.unit_sum(self.mul([self.transpose(a), b]))
+            else:
+                made = self.make("matmul", (a, b), a.rows, b.cols, ())
+            items[i : i + 2] = [made]
+        return items[0]
+
+    def gemm(self, x: Node, weight: Node) -> Node:
+        """weight · x for columns: x Wᵀ in rows, or x W if the weight is itself a transpose."""
+        if weight.op == "eye":
+            return x
+        if x.op == "neg":
+            return self.neg(self.gemm(x.args[0], weight))
+        if weight.op == "neg":
+            return self.neg(self.gemm(x, weight.args[0]))
+        if weight.scalar or x.scalar:
+            return self.mul([weight, x])
+        if weight.rows == ONE:
+            return self.unit_sum(self.mul([self.transpose(weight), x]))
+        if weight.op == "transpose":
+            return self.make("gemm", (x, weight.args[0]), weight.rows, ONE, x.lead, False)
+        return self.make("gemm", (x, weight), weight.rows, ONE, x.lead, True)
+
+    # -- arrangement -------------------------------------------------------------------------
+
+    def concat(self, args: Sequence[Node]) -> Node:
+        rows = Dim()
+        for a in args:
+            rows = rows + a.rows
+        return self.make("concat", args, rows, args[0].cols, join(args))
+
+    def slice(self, a: Node, start: Dim, stop: Dim) -> Node:
+        if start == Dim() and stop == a.rows:
+            return a
+        if a.op == "broadcast":
+            return self.broadcast(a.args[0], stop - start, a.cols)
+        return self.make("slice", (a,), stop - start, a.cols, a.lead, (start, stop))
+
+    def pad(self, a: Node, start: Dim, total: Dim) -> Node:
+        return self.make("pad", (a,), total, a.cols, a.lead, (start, total))

@@ -1,0 +1,255 @@
+"""The operations of a schedule: what a backend prints. Nothing here knows NumPy or CUDA.
+
+Arrays are row-major. Their leading axes are ``lead``: ``()`` for what all sequences share
+(parameters), ``("B",)`` for one value a sequence, ``("T", "B")`` for one value a step and sequence
+(the first entry is the name of the time axis). After them come the units: ``(n,)``, or ``(1,)``
+for scalars of a sequence. Parameters are ``()``, ``(n,)`` or ``(n, m)``.
+
+A statement inside a `Loop` works on one step t of every buffer with a time axis, and on what an
+`Access` says: ``lag`` k reads or writes step t − k. The same statement outside a loop works on
+all steps at once; ``lag`` k then means the steps −k, …, T − 1 − k. Storage has ``before`` slots in
+front of step 0 and ``after`` slots behind step T − 1 (initial values, carried adjoints), so that
+both are contiguous views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TypeAlias
+
+from ...language.dims import Dim
+
+__all__ = [
+    "BATCH",
+    "Access",
+    "Allocate",
+    "Assign",
+    "Buffer",
+    "Call",
+    "Expr",
+    "Gemm",
+    "Lead",
+    "Loop",
+    "Matrix",
+    "Number",
+    "Outer",
+    "Pack",
+    "Pointwise",
+    "Reduce",
+    "Size",
+    "Statement",
+    "Units",
+    "accesses",
+    "walk",
+]
+
+#: The name of the batch axis in a `Lead`.
+BATCH = "B"
+
+Lead: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array by name.
+
+    ``role``: parameter, input, cotangent (given by the caller); state, value (kept over time or
+    per sequence), work (one step, overwritten by the next), pack (parameters side by side),
+    adjoint (a state's adjoint, to which contributions are added), gradient.
+    ``saved`` buffers are handed from forward to backward.
+    """
+
+    name: str
+    lead: Lead
+    shape: tuple[Dim, ...]
+    role: str
+    before: int = 0
+    after: int = 0
+
+    @property
+    def timed(self) -> bool:
+        return len(self.lead) == 2
+
+
+@dataclass(frozen=True)
+class Access:
+    """A buffer, or some of its rows (units ``start`` up to ``stop``), at a time.
+
+    ``lag`` is relative to the step (see the module's text). ``slot`` is a fixed step instead:
+    ``("start", k)`` is step k, ``("end", k)`` step T + k; it makes one value a sequence of a
+    buffer over time. Rows of a parameter matrix are its first axis.
+    """
+
+    buffer: Buffer
+    lag: int = 0
+    start: Dim | None = None
+    stop: Dim | None = None
+    slot: tuple[str, int] | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.start is None
+
+    @property
+    def rows(self) -> Dim:
+        if self.start is not None and self.stop is not None:
+            return self.stop - self.start
+        return self.buffer.shape[0] if self.buffer.shape else Dim((), 1)
+
+    @property
+    def lead(self) -> Lead:
+        return self.buffer.lead[1:] if self.slot is not None else self.buffer.lead
+
+
+@dataclass(frozen=True)
+class Number:
+    """An exact number."""
+
+    value: Fraction
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a dim, or of a leading axis when ``dim`` is a string, as a number."""
+
+    dim: Dim | str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An elementwise operation.
+
+    ``op``: add and mul (n-ary, in order), neg, div, pow (``data``: the exact exponent), apply
+    (``data``: the function's name), abs, sign, maximum, greater (0 or 1), where (condition ≠ 0),
+    sqrt. Parameters (``lead`` ()) broadcast over leading axes, scalars over units.
+    In `Matrix` statements also: matmul, transpose, eye (``data``: Dim), outer, dot, total (sum of
+    all entries), concat, slice and pad (``data``: start and stop, start and total), softmax,
+    log_softmax, broadcast (``data``: shape).
+    """
+
+    op: str
+    args: tuple[Expr, ...]
+    data: object = None
+
+
+Expr: TypeAlias = Access | Number | Size | Call
+
+
+@dataclass(frozen=True)
+class Allocate:
+    """Make a buffer. ``zero``: all of it must start at zero."""
+
+    buffer: Buffer
+    zero: bool = False
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Parameters stacked along their first axis, made once a call."""
+
+    dest: Buffer
+    parts: tuple[Access, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """dest (+)= x Wᵀ when ``transposed`` (W x for columns), else x W (Wᵀ x for columns)."""
+
+    dest: Access
+    x: Access
+    weight: Access
+    transposed: bool
+    accumulate: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Assign:
+    """dest = value, or dest += value; dest may occur in the value."""
+
+    dest: Access
+    value: Expr
+    accumulate: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Assignments to be made unit by unit, in order: one fused kernel where rows agree."""
+
+    assigns: tuple[Assign, ...]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Over the units of each sequence: sum (dest has one unit), softmax, log_softmax."""
+
+    dest: Access
+    op: str
+    value: Expr
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outer:
+    """dest (+)= Σ over all leading axes of delta xᵀ: one GEMM δᵀ x over T·B rows."""
+
+    dest: Access
+    delta: Access
+    x: Access
+    accumulate: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """dest (+)= value summed over the leading axes ``over``."""
+
+    dest: Access
+    value: Expr
+    over: tuple[str, ...]
+    accumulate: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """dest (+)= an expression of parameters only."""
+
+    dest: Buffer
+    value: Expr
+    accumulate: bool = False
+    note: str = ""
+
+
+@dataclass
+class Loop:
+    """The steps of one axis in order, or from the last to the first."""
+
+    axis: str
+    reverse: bool
+    body: list[Statement] = field(default_factory=list)
+    note: str = ""
+
+
+Statement: TypeAlias = (
+    Allocate | Pack | Gemm | Pointwise | Units | Outer | Reduce | Matrix | Loop
+)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Every node of an expression, operands last."""
+    yield expr
+    if isinstance(expr, Call):
+        for a in expr.args:
+            yield from walk(a)
+
+
+def accesses(expr: Expr) -> Iterator[Access]:
+    """The accesses of an expression, left to right."""
+    for e in walk(expr):
+        if isinstance(e, Access):
+            yield e

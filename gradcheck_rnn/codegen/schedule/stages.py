@@ -1,0 +1,85 @@
+"""Which values form a recurrence: only those stay in a loop over time.
+
+A value is in a loop when it depends on itself at an earlier step. In terms of graphs: when it lies
+in a strongly connected component once the reading of a state at a lag counts as a dependence.
+Everything else is computed for all steps at once, before the loops or after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from .nodes import Node
+
+__all__ = ["Stages", "components"]
+
+Dependencies = Callable[[Node], Sequence[Node]]
+
+
+def components(roots: Iterable[Node], deps: Dependencies) -> list[list[Node]]:
+    """Strongly connected components, each after those it depends on (Tarjan 1972, iterative)."""
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    held: set[Node] = set()
+    path: list[Node] = []
+    out: list[list[Node]] = []
+    for root in roots:
+        if root in index:
+            continue
+        work: list[tuple[Node, int]] = [(root, 0)]
+        while work:
+            node, i = work.pop()
+            if i == 0:
+                index[node] = low[node] = len(index)
+                path.append(node)
+                held.add(node)
+            children = deps(node)
+            descended = False
+            for j in range(i, len(children)):
+                child = children[j]
+                if child not in index:
+                    work.append((node, j + 1))
+                    work.append((child, 0))
+                    descended = True
+                    break
+                if child in held:
+                    low[node] = min(low[node], index[child])
+            if descended:
+                continue
+            if low[node] == index[node]:
+                component: list[Node] = []
+                while True:
+                    member = path.pop()
+                    held.discard(member)
+                    component.append(member)
+                    if member is node:
+                        break
+                out.append(component[::-1])
+            if work:
+                parent = work[-1][0]
+                low[parent] = min(low[parent], low[node])
+    return out
+
+
+@dataclass
+class Stages:
+    """Components in order, and for each value in a recurrence the number of its component."""
+
+    order: list[list[Node]]
+    loop: dict[Node, int]
+
+    @classmethod
+    def of(cls, roots: Iterable[Node], deps: Dependencies) -> Stages:
+        """Find the recurrences among all values the roots need."""
+        order = components(roots, deps)
+        loop: dict[Node, int] = {}
+        for number, component in enumerate(order):
+            alone = component[0]
+            if len(component) > 1 or alone in deps(alone):
+                loop.update((n, number) for n in component)
+        return cls(order, loop)
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [n for component in self.order for n in component]
