@@ -1,0 +1,8 @@
+"""``python -m gradcheck_rnn`` is the command line."""
+
+from __future__ import annotations
+
+from gradcheck_rnn.cli import main
+
+if __name__ == "__main__":
+    main()
