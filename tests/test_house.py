@@ -88,6 +88,7 @@ def test_floors_hold() -> None:
         ("errors", "import gradcheck_rnn.api", "errors is not allowed to import"),
         ("derivation", "import gradcheck_rnn.cells", "derivation is not allowed to import"),
         ("verify.oracle", "import gradcheck_rnn.language", "verify.oracle is not allowed to"),
+        ("verify.oracle", "import gradcheck_rnn.codegen", "verify.oracle is not allowed to"),
         ("verify.oracle", "from gradcheck_rnn.derivation import derive", "verify.oracle is not"),
     ],
 )
