@@ -6,9 +6,10 @@ Rooms are imported inside the functions: what a caller does not use is not paid 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcheck_rnn.errors import UsageError
 
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from gradcheck_rnn.derivation.proof import ProofResult
     from gradcheck_rnn.language.cell import Cell
     from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.outcome import Report
+    from gradcheck_rnn.verify.session import Verification
 
-__all__ = ["catalogue", "derive", "generate", "load", "names", "prove", "render"]
+__all__ = ["catalogue", "derive", "generate", "load", "names", "prove", "render", "verify"]
 
 Format = Literal["text", "latex", "typst", "markdown", "json"]
 Form = Literal["matrix", "kronecker"]
 Layout = Literal["numerator", "denominator"]
 Backend = Literal["numpy", "cupy"]
+Undecided = Literal["fail", "warn"]
 
 
 def names() -> tuple[str, ...]:
@@ -222,3 +227,102 @@ def generate(
     from gradcheck_rnn.codegen import generate as generate_module
 
     return generate_module(derive(target, loss=loss), backend)
+
+
+def verify(
+    target: str | os.PathLike[str] | Cell | Network,
+    *,
+    seed: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    budget: int | str | None = None,
+    undecided: Undecided = "fail",
+    on_report: Callable[[Report, int], None] = lambda report, left: None,
+) -> Verification:
+    """Verify gradients against finite differences that know their own error.
+
+    Parameters
+    ----------
+    target : str, os.PathLike, Cell or Network
+        A cell as in `load`: its NumPy kernel is generated and compared with the definition. A
+        generated file: that kernel is compared with the definition it was made from. A Python
+        file with gradient cases, or ``"file.py:case"`` for one of them.
+    seed : int or str, optional
+        Of points, cotangents and directions; by default made from what is under test, so that a
+        rerun repeats. ``"fresh"`` draws one.
+    select : str or iterable of str, optional
+        Only the gradients of these.
+    budget : int or str, optional
+        Loss evaluations, or seconds as ``"10s"``, for all checks together.
+    undecided : {"fail", "warn"}
+        Whether an undecided check keeps `Verification.passed` from being true.
+    on_report : callable, optional
+        Called with each report as it is there, and the number of those still to come.
+
+    Returns
+    -------
+    Verification
+        The list of reports, with `.verdict`, `.passed` and `.replay(report)`.
+
+    Raises
+    ------
+    UsageError
+        Nothing there to verify, or an option that makes no sense.
+    GradcheckError
+        The definition or the gradient case is malformed. Exceptions of the user's own functions
+        propagate unchanged.
+    """
+    from gradcheck_rnn.verify.session import verify_cases, verify_kernel
+
+    name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+    subject = _subject(target)
+    if isinstance(subject, list):
+        return verify_cases(
+            subject, target=name, seed=seed, select=select, budget=budget, undecided=undecided,
+            on_report=on_report,
+        )  # fmt: skip
+    network, kernel, text = subject
+    return verify_kernel(
+        network, kernel, text, target=name, seed=seed, select=select, budget=budget,
+        undecided=undecided, on_report=on_report,
+    )  # fmt: skip
+
+
+def _subject(
+    target: str | os.PathLike[str] | Cell | Network,
+) -> list[GradientCase] | tuple[Network, Any, str]:
+    """What is under test: gradient cases, or (definition, kernel, the kernel's text)."""
+    from gradcheck_rnn import loading
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify.cases import GradientCase, collect_cases
+
+    path, name = None, None
+    if isinstance(target, str | os.PathLike):
+        path, name = loading.split_target(os.fspath(target))
+    if path is None:
+        return _generated(load(target))
+    module = loading.run_file(path)
+    cases = collect_cases(module, path)
+    if name is None and cases:
+        return cases
+    for case in cases:
+        if case.name == name:
+            return [case]
+    if name is None and hasattr(module, "ORIGIN"):
+        text = Path(path).read_text(encoding="utf-8")
+        return load(module.ORIGIN["definition"], loss=module.ORIGIN.get("loss")), module, text
+    types = (Cell, Network, GradientCase)
+    if name is None and not any(isinstance(v, types) for v in vars(module).values()):
+        raise UsageError(
+            f"{path} has no gradient case, no cell and was not generated: write a function that "
+            "returns (loss, gradient, parameters) and put @gradient_case above it"
+        )
+    return _generated(load(loading.pick(module, path, name, types, "gradient case or cell")))
+
+
+def _generated(network: Network) -> tuple[Network, Any, str]:
+    """A network with its NumPy kernel, generated and run."""
+    text = generate(network)
+    kernel = ModuleType(f"{network.name}_kernel")
+    exec(compile(text, f"<kernel generated for {network.name}>", "exec"), vars(kernel))
+    return network, kernel, text

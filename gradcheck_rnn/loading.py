@@ -20,7 +20,17 @@ from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, UsageError
 
-__all__ = ["find", "is_file_target", "place_of", "run_file", "shorten", "suggest", "user_frames"]
+__all__ = [
+    "find",
+    "is_file_target",
+    "pick",
+    "place_of",
+    "run_file",
+    "shorten",
+    "split_target",
+    "suggest",
+    "user_frames",
+]
 
 # Resolved path of every user file run in this process -> the path as the user wrote it.
 _user_files: dict[str, str] = {}
@@ -93,7 +103,13 @@ def find(target: str, types: tuple[type, ...], what: str) -> Any:
     path, name = split_target(target)
     if path is None:
         raise UsageError(f"{target!r} is not of the form file.py:name")
-    module = run_file(path)
+    return pick(run_file(path), path, name, types, what)
+
+
+def pick(
+    module: ModuleType, path: str, name: str | None, types: tuple[type, ...], what: str
+) -> Any:
+    """The object called `name` in a file that has been run, or its only one; see `find`."""
     found = {
         key: value
         for key, value in vars(module).items()

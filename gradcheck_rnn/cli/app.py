@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gradcheck_rnn._version import __version__
-from gradcheck_rnn.api import Backend, Form, Format, Layout
+from gradcheck_rnn.api import Backend, Form, Format, Layout, Undecided
 
 __all__ = ["app"]
 
@@ -119,3 +119,38 @@ def generate(
     from gradcheck_rnn.cli import printing
 
     return printing.emit(api.generate(cell, backend, loss=loss), output)
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A cell of the zoo or file.py:name (its kernel is generated and checked), "
+            "a generated file, or a Python file with gradient cases.",
+        ),
+    ],
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this gradient; may be repeated."),
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(metavar="N|fresh", help="Of the random points and directions."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="10s|N", help="Time or loss evaluations, for all checks together."),
+    ] = None,
+    undecided: Annotated[
+        Undecided, typer.Option(help="Whether what cannot be decided fails.")
+    ] = "fail",
+    as_json: Annotated[bool, JSON] = False,
+) -> int:
+    """Verify gradients against finite differences that know their own error."""
+    from gradcheck_rnn.cli import verifying
+
+    return verifying.verify(
+        target, select=select, seed=seed, budget=budget, undecided=undecided, as_json=as_json
+    )

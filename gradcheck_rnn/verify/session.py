@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from ..errors import UsageError
+from .blackbox import parse_seed
+from .cases import GradientCase, check_cases
+from .kernels import check_kernel, parts_of
+from .oracle.directions import content_seed, fresh_seed
 from .outcome import Report
 from .target import Budget
 from .verdict import Verdict, combine
 
-__all__ = ["Allowance", "Undecided", "Verification"]
+if TYPE_CHECKING:
+    from ..language.network import Network
+
+__all__ = ["Allowance", "Undecided", "Verification", "verify_cases", "verify_kernel"]
 
 Undecided = Literal["fail", "warn"]
 
@@ -92,6 +101,15 @@ class Verification(list[Report]):
             verdict is Verdict.UNDECIDED and self.undecided == "warn" and bool(self)
         )
 
+    def collect(
+        self, reports: Iterable[Report], expected: int, tell: Callable[[Report, int], None]
+    ) -> Verification:
+        """Take reports as they come and tell of each, with the number of those to come."""
+        for report in reports:
+            self.append(report)
+            tell(report, max(expected - len(self), 0))
+        return self
+
     def replay(self, report: Report) -> str:
         """The command that repeats a report: its target, its failing parameters, its seed."""
         target = self.target
@@ -103,3 +121,54 @@ class Verification(list[Report]):
             for name in bad if len(bad) < len(report.rows) else ():
                 words += ["--select", name]
         return shlex.join([*words, "--seed", str(report.seed)])
+
+
+def verify_cases(
+    cases: Sequence[GradientCase],
+    *,
+    target: str = "",
+    seed: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    budget: int | str | None = None,
+    undecided: Undecided = "fail",
+    on_report: Callable[[Report, int], None] = lambda report, left: None,
+) -> Verification:
+    """Verify gradient cases; see `api.verify`."""
+    done = Verification(target=target, kind="cases", undecided=undecided)
+    found = check_cases(cases, seed=_settled(seed), budget=Allowance(budget), select=select)
+    return done.collect(found, len(cases), on_report)
+
+
+def verify_kernel(
+    network: Network,
+    kernel: Any,
+    text: str,
+    *,
+    target: str = "",
+    seed: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    budget: int | str | None = None,
+    undecided: Undecided = "fail",
+    on_report: Callable[[Report, int], None] = lambda report, left: None,
+) -> Verification:
+    """Verify a kernel against its definition; see `api.verify`.
+
+    Parameters
+    ----------
+    text : str
+        The kernel's source: the default seed is made from it, so that a changed kernel is checked
+        at another point.
+    """
+    done = Verification(target=target, kind="kernel", undecided=undecided)
+    settled = _settled(seed)
+    if settled is None:
+        settled = content_seed([np.frombuffer(text.encode(), dtype=np.uint8)])
+    found = check_kernel(network, kernel, seed=settled, budget=Allowance(budget), select=select)
+    return done.collect(found, len(parts_of(network)), on_report)
+
+
+def _settled(seed: int | str | None) -> int | None:
+    """One number for all checks, so that the one command replays them all; None stays."""
+    if seed is None:
+        return None
+    return fresh_seed() if seed == "fresh" else parse_seed(seed)
