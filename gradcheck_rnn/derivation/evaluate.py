@@ -88,7 +88,9 @@ class Run:
 
     def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
         if ref is not None:
-            return self.series[ref.name][0]
+            # A trained start is the same for all sequences; the state it starts is not.
+            held = self.series[ref.name][0]
+            return np.broadcast_to(held, (*held.shape[:-1], self.batch))
         from .lowering import lower_dim
 
         return self.terms.filled((self.terms.size(lower_dim(state.shape.rows)), self.batch), 0)

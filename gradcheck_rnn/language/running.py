@@ -147,8 +147,11 @@ def run(
     """
     steps = _lengths(network, values, lengths)
     made: dict[str, Any] = dict(values)
+    batch = max(
+        [_columns(values[n]) for n, r in network.inputs.items() if r.shape.batch], default=1
+    )
     for scan in network.scans:
-        made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1)))
+        made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch))
     out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
     if network.loss_terms:
         total: Any = 0
@@ -162,11 +165,18 @@ def run(
     return out
 
 
+def _columns(value: Any) -> int:
+    """Sequences of a batch: the last axis, of an array or of a list of arrays with time first."""
+    while isinstance(value, list):
+        value = value[0] if value else np.ones((1, 1))
+    return int(np.shape(value)[-1])
+
+
 def _stack(value: Any) -> Any:
     return np.stack(np.broadcast_arrays(*value)) if isinstance(value, list) else value
 
 
-def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int) -> dict[str, Any]:
+def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int, batch: int) -> dict[str, Any]:
     """One scan: lists of per-step arrays by global name, and final states."""
     own_of = scan.arguments
     equations = {e.name for e in scan.equations}
@@ -174,7 +184,7 @@ def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int) -> dict[str, Any]
     for state in scan.states:
         past[state.name] = {}
         for start in state.initial:
-            past[state.name][start.lag] = _start(scan, state, start.ref, made)
+            past[state.name][start.lag] = _start(scan, state, start.ref, made, batch)
     lists: dict[str, list[Any]] = {n: [] for n in equations}
     order = range(steps - 1, -1, -1) if scan.reverse else range(steps)
     for t in order:
@@ -209,20 +219,24 @@ def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int) -> dict[str, Any]
     return out
 
 
-def _start(scan: Scan, state: Any, ref: Ref | None, made: Mapping[str, Any]) -> Any:
+def _start(scan: Scan, state: Any, ref: Ref | None, made: Mapping[str, Any], batch: int) -> Any:
     if ref is not None:
-        return made[ref.name]
-    # Zero start: shaped by the dims, the batch and the dtype of whatever the scan reads.
-    batch, sizes, dtypes = 1, {}, []
+        # A trained start is the same for all sequences; the state it starts is not.
+        start = np.asarray(made[ref.name])
+        return (
+            start
+            if start.shape[-1] == batch
+            else np.broadcast_to(start, (*start.shape[:-1], batch))
+        )
+    # Zero start: shaped by the dims and the dtype of whatever the scan reads.
+    sizes, dtypes = {}, []
     for operand in scan.operands.values():
         array = made[operand.name]
         if operand.ref.axis is not None:
             array = array[0] if len(array) else np.zeros(np.shape(array)[1:])
         dtypes.append(np.asarray(array).dtype)
         dims = [(-2, operand.shape.rows)]
-        if operand.ref.shape.batch or operand.ref.scan:
-            batch = max(batch, np.shape(array)[-1])
-        else:
+        if not (operand.ref.shape.batch or operand.ref.scan):
             dims.append((-1, operand.shape.cols))
         sizes.update({d: np.shape(array)[axis] for axis, dim in dims if (d := dim.lone)})
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)

@@ -60,9 +60,7 @@ def rules_of(derivation: Derivation) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(rules), frozenset(identities)
 
 
-def compare(
-    stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays, cotangents: Arrays
-) -> None:
+def compare(stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays, cotangents: Arrays) -> None:
     """Raise unless the two agree.
 
     Both are computed in extended precision and may differ by what double precision would lose:
@@ -70,7 +68,9 @@ def compare(
     the largest number that is added up, whichever is larger. That is about 2000 times what
     extended precision loses.
     """
-    largest = max(float(np.max(np.abs(a), initial=1.0)) for a in (*theirs.values(), *cotangents.values()))
+    largest = max(
+        float(np.max(np.abs(a), initial=1.0)) for a in (*theirs.values(), *cotangents.values())
+    )
     floor = 4 * np.finfo(np.float64).eps * largest
     for name, b in theirs.items():
         a = ours[name]
@@ -131,7 +131,9 @@ def check_one(derivation: Derivation, case: Case, truth: Arrays, seen: Examined)
         run = forward(derivation, wide.values, wide.sizes, wide.lengths)
         total: Any = sum((g * run.output(n)).sum() for n, g in wide.cotangents.items())
         for ref in derivation.network.loss_terms:
-            total = total + sum(a.sum() for t, a in run.series[ref.name].items() if t >= 1 or not ref.axis)
+            total = total + sum(
+                a.sum() for t, a in run.series[ref.name].items() if t >= 1 or not ref.axis
+            )
         loss = loss_of(wide, wide.values)
         size = sum(float(np.abs(g).sum()) for g in wide.cotangents.values()) + 1
         if not abs(float(total - loss)) <= 1e2 * np.finfo(np.float64).eps * size:

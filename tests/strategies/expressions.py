@@ -84,7 +84,7 @@ class Expressions:
         self.functions: dict[str, str] = {}
         self.imports: set[str] = set()
 
-    # -- leaves, by the subclass ------------------------------------------------------------------
+    # -- leaves, by the subclass -----------------------------------------------------------------
 
     def leaf(self, rows: Dim, cols: Dim, batch: bool) -> Value:
         raise NotImplementedError
@@ -96,7 +96,7 @@ class Expressions:
         """A known vector that has more units than ``rows``, and the rest by named dims."""
         raise NotImplementedError
 
-    # -- helpers ------------------------------------------------------------------------------------
+    # -- helpers ---------------------------------------------------------------------------------
 
     def call(self, function: str, *args: Value, extra: str = "") -> str:
         """Text of a call; now and then through NumPy, which definitions may use as well."""
@@ -158,7 +158,7 @@ class Expressions:
         batch = z.batch or a.batch or b.batch
         return Value(text, a.rows, a.cols, batch, a.range.hull(b.range), False)
 
-    # -- any shape ------------------------------------------------------------------------------------
+    # -- any shape -------------------------------------------------------------------------------
 
     def make(self, rows: Dim, cols: Dim, depth: int, batch: bool = True) -> Value:
         """An expression of the wanted shape; ``batch`` says whether it may differ by sequence."""
@@ -231,7 +231,7 @@ class Expressions:
             text = pick(("2", "3", "1", "4", "-1", "0.5", "-0.5", "1.5", "-2"))
             n = Fraction(text)
             if n < 0 or n.denominator != 1:
-                x = self.positive(x)
+                x = self.positive(self.calm(x, 2.0))
             x = self.calm(x, 6.0)
             return Value(f"{x.inner}**{text}", rows, cols, x.batch, x.range.power(n), False)
 
@@ -254,7 +254,9 @@ class Expressions:
             return join(f"{a.inner} {pick(('>', '<', '>=', '<='))} {b.inner}", a, b, BIT)
 
         def chosen() -> Value:
-            condition = self.bits(rows, cols) if batch and cols == ONE and chance(40) else comparison()
+            condition = (
+                self.bits(rows, cols) if batch and cols == ONE and chance(40) else comparison()
+            )
             a, b = sub(), other()
             bounds = a.range.hull(b.range)
             text = self.call("where", condition, a, b)
@@ -273,7 +275,7 @@ class Expressions:
             (4, lambda: self.leaf(rows, cols, batch)),
         ]  # fmt: skip
 
-    # -- vectors ------------------------------------------------------------------------------------
+    # -- vectors ---------------------------------------------------------------------------------
 
     def _vectors(self, rows: Dim, depth: int, batch: bool) -> list[tuple[int, Maker]]:
         pick, chance = self.choices.pick, self.choices.chance
@@ -308,7 +310,9 @@ class Expressions:
         def normalised() -> Value:
             x = sub()
             gain, bias = self.leaf(rows, ONE, False), self.leaf(rows, ONE, False)
-            text = self.call("layer_norm", x, gain, bias, extra=pick((", 0.1", "", ", epsilon=0.5")))
+            text = self.call(
+                "layer_norm", x, gain, bias, extra=pick((", 0.1", "", ", epsilon=0.5"))
+            )
             reach = math.sqrt(size_of(rows)) * gain.range.size + bias.range.size
             return Value(text, rows, ONE, x.batch, Range(-reach, reach))
 
@@ -344,8 +348,10 @@ class Expressions:
         first = not self.choices.chance(50)
         if self.choices.chance(30):
             self.imports.add("split")
-            halves = "2" if rest == rows else ", ".join(
-                f'"{n}"' for n in ((rows, rest) if first else (rest, rows))
+            halves = (
+                "2"
+                if rest == rows
+                else ", ".join(f'"{n}"' for n in ((rows, rest) if first else (rest, rows)))
             )
             text = f"split({x.text}, {halves})[{0 if first else 1}]"
         else:
@@ -353,7 +359,7 @@ class Expressions:
             text = f'{x.inner}[:dim("{rows}")]' if first else f'{x.inner}[dim("{rest}"):]'
         return Value(text, rows, x.cols, x.batch, x.range)
 
-    # -- scalars ------------------------------------------------------------------------------------
+    # -- scalars ---------------------------------------------------------------------------------
 
     def _scalars(self, depth: int, batch: bool) -> list[tuple[int, Maker]]:
         pick = self.choices.pick
@@ -397,7 +403,7 @@ class Expressions:
 
         return [(6, reduced), (6, inner), (2, row_times), (2, entropy), (2, unit)]
 
-    # -- matrices -------------------------------------------------------------------------------------
+    # -- matrices --------------------------------------------------------------------------------
 
     def _matrices(self, rows: Dim, cols: Dim, depth: int) -> list[tuple[int, Maker]]:
         pick = self.choices.pick
@@ -417,9 +423,7 @@ class Expressions:
 
         def outer() -> Value:
             a, b = self.make(rows, ONE, 0, False), self.make(cols, ONE, 0, False)
-            return Value(
-                f"{a.inner} @ {b.inner}.T", rows, cols, False, a.range * b.range, False
-            )
+            return Value(f"{a.inner} @ {b.inner}.T", rows, cols, False, a.range * b.range, False)
 
         def shifted() -> Value:
             self.imports.add("eye")

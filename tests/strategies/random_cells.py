@@ -14,7 +14,7 @@ from .choices import Choices
 from .expressions import BIT, BOX, PARAM, D, Expressions, P, Q, Value
 from .ranges import Range
 
-__all__ = ["CellText", "emit_file", "random_cell"]
+__all__ = ["CellText", "dims_text", "emit_file", "random_cell"]
 
 _LAGS = ((1,), (1, 2), (2,), (1, 3), (3,))
 _KINDS = ("inputs", "states", "data", "params", "fixed")
@@ -197,7 +197,9 @@ class _Definition(Expressions):
             return value
         if kind == 1:
             bounds = old.range.hull(value.range)
-            return Value(f"0.5 * {old.text} + 0.5 * {value.inner}", value.rows, ONE, True, bounds, False)
+            return Value(
+                f"0.5 * {old.text} + 0.5 * {value.inner}", value.rows, ONE, True, bounds, False
+            )
         if kind == 2:
             return self.mix(value, old, self.make(value.rows, ONE, 1))
         bounds = old.range + value.range
@@ -236,7 +238,9 @@ def _signature(declared: dict[str, dict[str, Shape]]) -> str:
     return ", ".join(n for kind in _KINDS for n in declared[kind])
 
 
-def _dims(shape: Shape) -> str:
+def dims_text(shape: Shape) -> str:
+    """The dims of a shape as a declaration writes them."""
+
     def dim(d: Dim) -> str:
         return str(d).replace(" ", "")
 
@@ -246,8 +250,8 @@ def _dims(shape: Shape) -> str:
 
 
 def _group(names: dict[str, Shape]) -> str:
-    """Names with their dims, neighbours of one shape together; a tuple is returned in this order."""
-    groups = groupby(names, key=lambda n: _dims(names[n]))
+    """Names with their dims, neighbours of one shape together, in the order of a returned tuple."""
+    groups = groupby(names, key=lambda n: dims_text(names[n]))
     return "; ".join(f"{' '.join(ns)}: {dims}" for dims, ns in groups)
 
 
