@@ -76,7 +76,10 @@ def verify(
     if as_json:
         emit_json(_plain(done))
     else:
-        _show(console(), done)
+        out = console()
+        # A number cut short by a narrow terminal would be another number: the terminal wraps.
+        out.width = max(out.width, 200)
+        _show(out, done)
     return _code(done)
 
 
@@ -123,6 +126,9 @@ def _show(out: Console, done: Verification) -> None:
     bad = [r for r in done if not r.passed]
     for report in bad:
         _line(out, f"repeat: {done.replay(report)}")
+    blind = [r.resolution for p in done for r in p.rows if p.mode != "forward"]
+    if blind and done.passed and all(map(math.isfinite, blind)):
+        _line(out, f"not seen: faults below {_number(max(blind))} of the gradient they are in")
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
     what = "check" if done.kind == "kernel" else "case"
