@@ -150,8 +150,11 @@ def run(
     batch = max(
         [_columns(values[n]) for n, r in network.inputs.items() if r.shape.batch], default=1
     )
+    sizes: dict[str, int] = {}
+    for ref in (*network.parameters.values(), *network.inputs.values()):
+        sizes.update(_lone_sizes(ref, _one_step(ref, values[ref.name])))
     for scan in network.scans:
-        made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch))
+        made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch, sizes))
     out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
     if network.loss_terms:
         total: Any = 0
@@ -176,7 +179,9 @@ def _stack(value: Any) -> Any:
     return np.stack(np.broadcast_arrays(*value)) if isinstance(value, list) else value
 
 
-def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int, batch: int) -> dict[str, Any]:
+def _run_scan(
+    scan: Scan, made: Mapping[str, Any], steps: int, batch: int, sizes: Mapping[str, int]
+) -> dict[str, Any]:
     """One scan: lists of per-step arrays by global name, and final states."""
     own_of = scan.arguments
     equations = {e.name for e in scan.equations}
@@ -184,7 +189,7 @@ def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int, batch: int) -> di
     for state in scan.states:
         past[state.name] = {}
         for start in state.initial:
-            past[state.name][start.lag] = _start(scan, state, start.ref, made, batch)
+            past[state.name][start.lag] = _start(scan, state, start.ref, made, batch, sizes)
     lists: dict[str, list[Any]] = {n: [] for n in equations}
     order = range(steps - 1, -1, -1) if scan.reverse else range(steps)
     for t in order:
@@ -219,25 +224,38 @@ def _run_scan(scan: Scan, made: Mapping[str, Any], steps: int, batch: int) -> di
     return out
 
 
-def _start(scan: Scan, state: Any, ref: Ref | None, made: Mapping[str, Any], batch: int) -> Any:
+def _start(
+    scan: Scan,
+    state: Any,
+    ref: Ref | None,
+    made: Mapping[str, Any],
+    batch: int,
+    known: Mapping[str, int],
+) -> Any:
     if ref is not None:
         # A trained start is the same for all sequences; the state it starts is not.
         start = np.asarray(made[ref.name])
-        return (
-            start
-            if start.shape[-1] == batch
-            else np.broadcast_to(start, (*start.shape[:-1], batch))
-        )
-    # Zero start: shaped by the dims and the dtype of whatever the scan reads.
-    sizes, dtypes = {}, []
+        same = start.shape[-1] == batch
+        return start if same else np.broadcast_to(start, (*start.shape[:-1], batch))
+    # Zero start: shaped by the dims of the network, in the dtype of whatever the scan reads.
+    sizes, dtypes = dict(known), []
     for operand in scan.operands.values():
-        array = made[operand.name]
-        if operand.ref.axis is not None:
-            array = array[0] if len(array) else np.zeros(np.shape(array)[1:])
+        array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
-        dims = [(-2, operand.shape.rows)]
-        if not (operand.ref.shape.batch or operand.ref.scan):
-            dims.append((-1, operand.shape.cols))
-        sizes.update({d: np.shape(array)[axis] for axis, dim in dims if (d := dim.lone)})
+        sizes.update(_lone_sizes(operand.ref, array))
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
     return np.zeros((state.shape.rows.size(sizes), batch), dtype=dtype)
+
+
+def _one_step(ref: Ref, array: Any) -> Any:
+    if ref.axis is None:
+        return array
+    return array[0] if len(array) else np.zeros(np.shape(array)[1:])
+
+
+def _lone_sizes(ref: Ref, array: Any) -> dict[str, int]:
+    """Sizes of the dims that one step of a value shows on an axis of its own."""
+    dims = [(-2, ref.shape.rows)]
+    if not (ref.shape.batch or ref.scan):
+        dims.append((-1, ref.shape.cols))
+    return {d: int(np.shape(array)[axis]) for axis, dim in dims if (d := dim.lone)}
