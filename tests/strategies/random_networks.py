@@ -54,15 +54,21 @@ class _Building:
                 continue
             fitting = []
             for s in known:
-                lone = shape.rows.lone
-                open_dim = lone is not None and lone not in renamed
-                if s.rows.lone is not None if open_dim else shape.rows.rename(renamed) == s.rows:
+                names = set(shape.rows.names)
+                if shape.rows.lone is not None and not names & set(renamed):
+                    fits = s.rows.lone is not None
+                else:  # a sum of dims is compared with all of them renamed, or none
+                    fits = shape.rows.rename(renamed) == s.rows
+                    fits = fits and (names <= set(renamed) or not names & set(renamed))
+                if fits:
                     fitting.append(s)
             if not fitting:
                 continue
             chosen = self.choices.pick(fitting[::-1])
             if shape.rows.lone is not None:
                 renamed[shape.rows.lone] = chosen.rows
+            else:
+                renamed.update({n: Dim.of({n: 1}) for n in shape.rows.names if n not in renamed})
             found[name] = chosen.text
         return found, renamed
 
