@@ -187,6 +187,9 @@ def render(
 def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> ProofResult:
     """Prove a derivation against the independent scalar oracle, entry by entry.
 
+    The loss is the network's own, or else softmax cross-entropy on its readout (one is added where
+    there is none); to it comes a random cotangent on every output, final states included.
+
     Parameters
     ----------
     target : str, os.PathLike, Cell or Network
@@ -199,9 +202,10 @@ def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> 
     ProofResult
         What was proved, with the bound on the error probability.
     """
+    from gradcheck_rnn.cells.losses import with_loss
     from gradcheck_rnn.derivation.proof import prove as prove_derivation
 
-    return prove_derivation(derive(target), seed=seed)
+    return prove_derivation(derive(with_loss(load(target))), seed=seed)
 
 
 def generate(
