@@ -93,7 +93,12 @@ class Run:
             return np.broadcast_to(held, (*held.shape[:-1], self.batch))
         from .lowering import lower_dim
 
-        return self.terms.filled((self.terms.size(lower_dim(state.shape.rows)), self.batch), 0)
+        shape = (self.terms.size(lower_dim(state.shape.rows)), self.batch)
+        if self.terms.dtype != object:
+            return self.terms.filled(shape, 0)
+        # Objects compute in their own arithmetic, and so must the zeros they meet.
+        sample = next(a.flat[0] for line in self.series.values() for a in line.values() if a.size)
+        return np.full(shape, 0 * sample, dtype=object)
 
     def lookup(self, t: int, also: Mapping[Sym, Array] | None = None) -> Callable[[Sym], Array]:
         """Values of the variables of an equation at time t."""

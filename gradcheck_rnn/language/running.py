@@ -243,8 +243,14 @@ def _start(
         array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
         sizes.update(_lone_sizes(operand.ref, array))
+    shape = (state.shape.rows.size(sizes), batch)
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
-    return np.zeros((state.shape.rows.size(sizes), batch), dtype=dtype)
+    if dtype.kind != "O":
+        return np.zeros(shape, dtype=dtype)
+    # Objects compute in their own arithmetic, and so must the zeros they meet.
+    arrays = (_one_step(o.ref, made[o.name]) for o in scan.operands.values())
+    sample = next(a.flat[0] for a in map(np.asarray, arrays) if a.dtype == object and a.size)
+    return np.full(shape, 0 * sample, dtype=object)
 
 
 def _one_step(ref: Ref, array: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,10 @@ import numpy as np
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation
 from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.language.network import Network
 
-from .reference import Arrays, Case, complex_gradients, draw_case, loss_of
+from .reference import Arrays, Case, central_differences, complex_gradients, draw_case, loss_of
 
 __all__ = ["Disagreement", "Examined", "compare", "examine", "load_text", "rules_of"]
 
@@ -88,11 +89,25 @@ def measured_roundoff(single: Arrays, double: Arrays) -> Arrays:
 
 
 def examine(
-    load: Callable[[], Network], *, seed: int = 0, regime: str = "ordinary", after: Any = None
+    load: Callable[[], Network],
+    *,
+    seed: int = 0,
+    regime: str = "ordinary",
+    stages: Sequence[Callable[[Derivation, Case, Arrays, Examined], None]] = (),
 ) -> Examined:
     """Take one definition through all stages; raises at the first that fails.
 
-    ``after(derivation, examined)`` runs further stages that belong to other rooms.
+    Parameters
+    ----------
+    load : callable
+        Takes the definition in through the public door.
+    seed : int
+        Of the values.
+    regime : str
+        One of `reference.REGIMES`.
+    stages : sequence of callables
+        More stages (generated code), called with the derivation, a batch of values, the
+        gradients of the batch and the record.
     """
     seen = Examined()
     with seen.stage("trace"):
@@ -101,16 +116,38 @@ def examine(
         derivation = api.derive(network)
         seen.rules, seen.identities = rules_of(derivation)
     seen.equations = sum(len(p.equations) for p in derivation.scans)
+    with seen.stage("prove"):
+        proof = prove(derivation, seed=seed)
+        if not proof.proved:
+            raise Disagreement(f"prove: {', '.join(proof.mismatches[:4]) or 'nothing compared'}")
     batched = draw_case(network, seed, batch=3, regime=regime)
     with seen.stage("complex step"):
-        truth = [complex_gradients(batched.sequence(b)) for b in (0, 1)]
         together = complex_gradients(batched)
-    check_one(derivation, batched.sequence(0), truth[0], seen)
+    single = batched.sequence(0)
+    with seen.stage("complex step"):
+        truth = complex_gradients(single)
+    check_one(derivation, single, truth, seen)
     with seen.stage("batch"):
         ours, roundoff = _matrix(derivation, batched)
         compare("batch gradient", ours, together, roundoff, batched.cotangents)
-    del truth[0]
+    with seen.stage("central differences"):
+        _differences(single, truth, seed)
+    for stage in stages:
+        stage(derivation, batched, together, seen)
     return seen
+
+
+def _differences(case: Case, truth: Arrays, seed: int) -> None:
+    """Directional derivatives by central differences, within the errors they state."""
+    estimates, directions = central_differences(case, seed)
+    for k, found in enumerate(estimates):
+        value = sum(float((truth[n] * v[k]).sum()) for n, v in directions.items())
+        slack = 64 * np.finfo(np.float64).eps * abs(value)
+        if found.trusted and not abs(found.value - value) <= found.error + slack:
+            raise Disagreement(
+                f"central differences: {found.value:.12g} ± {found.error:.2g} along direction {k}, "
+                f"the gradient gives {value:.12g}"
+            )
 
 
 def _matrix(derivation: Derivation, case: Case) -> tuple[Arrays, Arrays]:

@@ -15,8 +15,16 @@ import numpy as np
 from gradcheck_rnn.language.network import Network, Ref
 from gradcheck_rnn.language.numeric import holding_frozen, recording_frozen
 from gradcheck_rnn.language.running import array_shape, run, to_columns
+from gradcheck_rnn.verify.oracle import Estimate, Lines, differentiate, draw_direction
 
-__all__ = ["Case", "complex_gradients", "differentiated", "draw_case", "loss_of"]
+__all__ = [
+    "Case",
+    "central_differences",
+    "complex_gradients",
+    "differentiated",
+    "draw_case",
+    "loss_of",
+]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -144,9 +152,9 @@ def complex_gradients(case: Case) -> Arrays:
         block[start : start + a.size] = 1j * step * np.eye(a.size)
         by[ref.name] = block.reshape(total, *a.shape)
         start += a.size
+    # The base run is complex too, so that a value compared with itself frozen stays a tie.
     with recording_frozen() as tape:
-        loss_of(case, case.values)
-    tape.values = [_stackable(v) for v in tape.values]
+        loss_of(case, perturbed(case, {}, np.clongdouble))
     with holding_frozen(tape):
         slopes = loss_of(case, perturbed(case, by, np.clongdouble)).imag / step
     slopes = np.broadcast_to(slopes, (total,))
@@ -159,5 +167,32 @@ def complex_gradients(case: Case) -> Arrays:
     return out
 
 
-def _stackable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return value.astype(np.clongdouble)
+def central_differences(
+    case: Case, seed: int, count: int = 4
+) -> tuple[list[Estimate], dict[str, np.ndarray[Any, Any]]]:
+    """Derivatives along random unit directions, with their errors, and the directions.
+
+    A direction perturbs everything at once; all steps and directions run as one stack.
+    """
+    refs = differentiated(case.network)
+    directions = {
+        r.name: np.stack(
+            [draw_direction(case.values[r.name].shape, seed, r.name, k) for k in range(count)]
+        )
+        for r in refs
+    }
+    with recording_frozen() as tape:
+        loss_of(case, case.values)
+
+    def evaluate(eps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        flat = eps.ravel()
+        which = np.tile(np.arange(count), len(eps))
+        by = {n: v[which] * flat.reshape(-1, *(1,) * (v.ndim - 1)) for n, v in directions.items()}
+        with holding_frozen(tape), np.errstate(all="ignore"):
+            out = loss_of(case, perturbed(case, by, np.float64))
+        return np.broadcast_to(out, flat.shape).reshape(eps.shape)
+
+    found = differentiate(Lines(evaluate, count), scale=1.0)
+    if isinstance(found, Estimate):
+        found = [found]
+    return found, directions
