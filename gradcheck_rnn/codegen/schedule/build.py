@@ -153,10 +153,12 @@ class _Builder:
 
     def _hoist_forward(self) -> None:
         eq = self.eq
-        roots = list(eq.forward.values())
-        stages = Stages.of(roots, self._forward_deps)
-        new = rewrite(self.g, roots, stages, lambda n: False, roots)
-        eq.forward = {name: new[n] for name, n in eq.forward.items()}
+        for _ in range(_PASSES):
+            nodes = list(eq.forward.values())
+            stages = Stages.of(nodes, self._forward_deps)
+            new = rewrite(self.g, nodes, stages, lambda n: False, nodes)
+            eq.forward = {name: new[n] for name, n in eq.forward.items()}
+            self.g.named.update(eq.forward.values())
         self.labels: dict[Node, str] = {}
         for name in (*eq.states, *eq.forward):
             self.labels.setdefault(eq.forward[name], name)
@@ -331,15 +333,18 @@ class _Builder:
         roots = {name: n for name, n in eq.gradients.items() if n is not None}
         stages = Stages.of(roots.values(), self._backward_deps)
         self._group_sinks(stages)
-        stages = Stages.of(roots.values(), self._backward_deps)
-        every = [n for n in stages.nodes if n.op == "accumulate"] + list(roots.values())
-        new = rewrite(g, every, stages, self._available, list(roots.values()))
-        for name, sinks in self.sinks.items():
-            self.sinks[name] = [new[s] for s in sinks if s in new]
-        for name, node in eq.adjoints.items():
-            if node in new:
-                self.labels.setdefault(new[node], f"d_{name}")
-        return self._own_gradients({name: new[n] for name, n in roots.items()})
+        adjoints = dict(eq.adjoints)
+        for _ in range(_PASSES):
+            stages = Stages.of(roots.values(), self._backward_deps)
+            every = [n for n in stages.nodes if n.op == "accumulate"] + list(roots.values())
+            new = rewrite(g, every, stages, self._available, list(roots.values()))
+            for name, sinks in self.sinks.items():
+                self.sinks[name] = [new[n] for n in sinks if n in new]
+            roots = {name: new[n] for name, n in roots.items()}
+            adjoints = {name: new[n] for name, n in adjoints.items() if n in new}
+        for name, node in adjoints.items():
+            self.labels.setdefault(node, f"d_{name}")
+        return self._own_gradients(roots)
 
     def _sink(self, name: str, lag: int | str, part: Node) -> Node:
         lead = self.eq.scan_lead(self.eq.states[name][1])
@@ -454,6 +459,8 @@ class _Builder:
 
 
 _ZERO = Fraction(0)
+#: A factor taken out of a sum in the first pass can meet another product in the second.
+_PASSES = 2
 
 
 def _postorder(

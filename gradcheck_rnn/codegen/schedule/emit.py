@@ -37,6 +37,8 @@ __all__ = ["Emitter", "numeric", "shape_of"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
+#: Of these, what can also add to a place that another term has written.
+_SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
 LEAVES = frozenset({"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"})
 
 
@@ -125,7 +127,7 @@ class Emitter:
 
     def _merges(self, n: Node, readers: list[Node]) -> bool:
         """A product or a sum over steps that goes straight into the sum that reads it."""
-        if n.op not in ("gemm", "outer", "reduce") or len(readers) != 1:
+        if n.op not in _SELF_WRITING or len(readers) != 1:
             return False
         r = readers[0]
         if r.op == "neg":
@@ -139,7 +141,7 @@ class Emitter:
     @staticmethod
     def _sum_of(r: Node) -> bool:
         """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in ("gemm", "outer", "reduce") for a in r.args)
+        return r.op == "add" and all(a.op in _SELF_WRITING for a in r.args)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -255,7 +257,7 @@ class Emitter:
         return self.expr(n) if n.op in LEAVES or numeric(n) else self._build(n)
 
     def _split_sum(self, n: Node) -> bool:
-        return any(a.op in ("gemm", "outer", "reduce", "pad") and a not in self.homes for a in n.args)
+        return any(a.op in _SELF_WRITING and a not in self.homes for a in n.args)
 
     def _store_sum(
         self, dest: Access, args: Iterable[Node], accumulate: bool
@@ -263,7 +265,7 @@ class Emitter:
         """Terms that write for themselves first, then the rest, then rows among zeros."""
         own, rest, pads = [], [], []
         for a in args:
-            if a in self.homes:
+            if self.homes.get(a, dest) != dest:
                 rest.append(a)
             elif a.op in ("gemm", "outer", "reduce"):
                 own.append(a)

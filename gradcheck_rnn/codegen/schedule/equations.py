@@ -103,6 +103,7 @@ class Equations:
             if e.name in self.kept:
                 node = self._own(e.name, node, lead)
             self.forward[e.name] = node
+            self.g.named.add(node)
             self.leads[e.name] = node.lead
 
     def _own(self, name: str, node: Node, lead: Lead) -> Node:
@@ -162,6 +163,7 @@ class Equations:
             if bar is None:
                 continue
             self.adjoints[e.name] = bar
+            self.g.named.add(bar)
             for edge in e.edges:
                 self._edge(edge, e.symbol, bar)
         for state in program.scan.states:

@@ -91,14 +91,14 @@ def _flatten(
 def _product(g: Graph, items: list[tuple[Node, bool]]) -> Node:
     still = [n for n, moves in items if not moves]
     moving = [n for n, moves in items if moves]
-    if len([n for n in still if g.value_of(n) is None]) >= 1 and len(still) >= 2 and moving:
-        return _join_product(g, moving, still)
-    return g.mul([*moving, *still] if moving else still)
+    if not moving or all(g.value_of(n) is not None for n in still):
+        return g.mul([*still, *moving])
+    return _join_product(g, moving, still)
 
 
 def _join_product(g: Graph, moving: list[Node], still: list[Node]) -> Node:
     """moving ⊙ (still): two nested products, kept apart although products are flat."""
-    inner = g.mul(still)
+    inner = g.mul(still) if len(still) > 1 else still[0]
     sign = inner.op == "neg"
     if sign:
         inner = inner.args[0]
@@ -106,7 +106,7 @@ def _join_product(g: Graph, moving: list[Node], still: list[Node]) -> Node:
     for m in moving:
         if m.op == "neg":
             sign, m = not sign, m.args[0]
-        flat.extend(m.args if m.op == "mul" and len(moving) > 1 else (m,))
+        flat.append(m)
     made = g.pointwise("mul", [*flat, inner])
     return g.neg(made) if sign else made
 

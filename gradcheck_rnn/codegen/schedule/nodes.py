@@ -85,6 +85,8 @@ class Graph:
 
     def __init__(self) -> None:
         self._known: dict[Any, Node] = {}
+        #: Sums and products with a name; they are not merged into larger ones.
+        self.named: set[Node] = set()
 
     def make(
         self, op: str, args: Sequence[Node], rows: Dim, cols: Dim, lead: Lead, data: Any = None
@@ -139,7 +141,7 @@ class Graph:
         kept: list[Node] = []
         total = Fraction(0)
         for a in args:
-            parts = a.args if a.op == "add" else (a,)
+            parts = a.args if a.op == "add" and a not in self.named else (a,)
             for p in parts:
                 value = self.value_of(p)
                 if value is None:
@@ -168,9 +170,10 @@ class Graph:
         factor = Fraction(1)
         for a in args:
             inner = a
-            if inner.op == "neg":
+            if inner.op == "neg" and inner not in self.named:
                 factor, inner = -factor, inner.args[0]
-            for p in inner.args if inner.op == "mul" else (inner,):
+            opened = inner.op == "mul" and inner not in self.named
+            for p in inner.args if opened else (inner,):
                 value = self.value_of(p)
                 if value is None:
                     kept.append(p.args[0] if p.op == "broadcast" else p)
@@ -233,6 +236,10 @@ class Graph:
             return a
         if a.op == "neg":
             return self.neg(self.reduce(a.args[0], a.lead, target))
+        if a.op == "gemm":
+            inner = self.reduce(a.args[0], a.lead, target)
+            weight = a.args[1] if a.data else self.transpose(a.args[1])
+            return self.gemm(inner, weight) if inner.lead else self.parameter_product([weight, inner])
         if a.op == "broadcast":
             inner = self.reduce(a.args[0], a.lead, target)
             return self.broadcast(inner, a.rows, a.cols)

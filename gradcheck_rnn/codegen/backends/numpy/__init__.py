@@ -1,1 +1,5 @@
 """NumPy: readable modules that import nothing but numpy."""
+
+from .module import print_module
+
+__all__ = ["print_module"]

@@ -1,0 +1,296 @@
+"""A NumPy module from a schedule."""
+
+from __future__ import annotations
+
+import re
+
+from ....derivation.program import Derivation
+from ....errors import UnsupportedOperation
+from ....language.dims import ONE, Dim
+from ....language.network import Ref
+from ...schedule.build import Routine, Schedule, schedule
+from ...schedule.inspect import read_buffers
+from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
+from . import template
+from .config import HELPERS, RESERVED
+from .expressions import dim_text
+from .writer import Writer
+
+__all__ = ["print_module"]
+
+
+def print_module(derivation: Derivation) -> str:
+    """The text of a standalone NumPy module; the same derivation gives the same text."""
+    unknown = sorted(set(HELPERS) & set(derivation.network.dims))
+    if unknown:
+        raise UnsupportedOperation(f"the dim {unknown[0]!r} has the name of a function; rename it")
+    network = derivation.network
+    reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
+    return _Module(schedule(derivation, reserved)).text()
+
+
+class _Module:
+    def __init__(self, plan: Schedule) -> None:
+        self.plan = plan
+        self.network = plan.network
+        self.uses: set[str] = set()
+        inputs = self.network.inputs.values()
+        self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
+        self.free_batch = not inputs
+
+    def text(self) -> str:
+        forward, backward = self._forward(), self._backward()
+        tail = self._loss() if self.network.loss_terms else []
+        head = template.docstring(self.plan.derivation, "it needs nothing but NumPy.")
+        head += ["", "from __future__ import annotations", "", "from collections.abc import Mapping"]
+        head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
+        head += ["Array = np.ndarray[Any, Any]", ""]
+        head += template.shape_table(self._shapes())
+        head += self._types()
+        body = [*head, "", *template.CHECK.rstrip("\n").split("\n"), *template.helpers(self.uses)]
+        return "\n".join([*body, *forward, *backward, *tail]) + "\n"
+
+    # -- doors ----------------------------------------------------------------------------------
+
+    def _lead(self, ref: Ref) -> tuple[str, ...]:
+        if ref.kind in ("param", "fixed"):
+            return ()
+        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+
+    def _shapes(self) -> dict[str, tuple[str, ...]]:
+        # Plain dims first, so that a size is known before a sum or a multiple of it is met.
+        refs = [*self.network.inputs.values(), *self.network.parameters.values()]
+        return {r.name: template.axes_of(r, self._lead(r)) for r in refs}
+
+    def _types(self) -> list[str]:
+        n = self.network
+        differentiated = [r.name for r in self.plan.derivation.differentiated()]
+        out = template.typed_dict("Parameters", "Parameters, trained and fixed.", n.parameters)
+        out += template.typed_dict("Inputs", "Sequences, data and initial states.", n.inputs)
+        out += template.typed_dict("Outputs", "What forward gives.", self.plan.outputs)
+        out += template.typed_dict(
+            "Cotangents", "∂L/∂output of each output; one that is left out is zero.",
+            self.plan.outputs, total=False,
+        )  # fmt: skip
+        out += template.typed_dict("Gradients", "∂L/∂ of what it is called after.", differentiated)
+        return out
+
+    def _keywords(self, values: bool = False) -> str:
+        names = [f"{a}={a}" if values else f"{a}: int" for a in self.free_axes]
+        if self.free_batch:
+            names.append("B=B" if values else "B: int = 1")
+        return ", *, " + ", ".join(names) if names and not values else ", ".join(["", *names]) if names else ""
+
+    def _open(self, routine: Routine, given: list[Buffer], extra: list[str]) -> list[str]:
+        """Check and unpack arrays."""
+        sizes = [f'"{a}": {a}' for a in [*self.free_axes, *(["B"] if self.free_batch else [])]]
+        out = [f"    sizes: dict[str, int] = {{{', '.join(sizes)}}}"]
+        out.append("    arrays = _check({**parameters, **inputs}, sizes)")
+        solve = self._solve()
+        out += solve
+        used = self._used_sizes
+        names = [n for n in used if n in self._all_sizes()]
+        if names:
+            out.append(f"    {', '.join(names)} = {', '.join(f'sizes[{n!r}]' for n in names)}".replace("'", '"'))
+        arrays = "*arrays.values()" + "".join(f", *{e}" for e in extra)
+        out.append(f"    dtype = np.result_type(*(a.dtype for a in ({arrays},) if a.dtype.kind in 'fc'))".replace("'", '"'))
+        return out
+
+    def _all_sizes(self) -> list[str]:
+        return [BATCH, *self.network.axes, *self.network.dims]
+
+    def _solve(self) -> list[str]:
+        """Checks of axes that are sums or multiples of dims."""
+        out: list[str] = []
+        known: set[str] = set()
+        shapes = self._shapes()
+        for axes in shapes.values():
+            known |= {a for a in axes if a.isidentifier()}
+        for ref in (*self.network.inputs.values(), *self.network.parameters.values()):
+            axes = shapes[ref.name]
+            dims = [ref.shape.rows, ref.shape.cols][: len(axes) - len(self._lead(ref))]
+            for offset, d in enumerate(dims):
+                if dim_text(d).isidentifier():
+                    continue
+                out += self._compound(ref.name, len(self._lead(ref)) + offset, d, known)
+        return out
+
+    def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
+        new = [n for n in d.names if n not in known]
+        out: list[str] = []
+        size = f'arrays["{name}"].shape[{axis}]'
+        if len(new) > 1:
+            raise UnsupportedOperation(f"the sizes of {' and '.join(new)} do not follow from {name!r}")
+        if new:
+            known.add(new[0])
+            factor = dict(d.terms)[new[0]]
+            rest = d - Dim.of({new[0]: factor})
+            text = f"({size} - ({self._of_sizes(rest)})) // {factor}" if rest != Dim() else f"{size} // {factor}"
+            out.append(f'    sizes["{new[0]}"] = {text}')
+        out += [
+            f"    if {size} != {self._of_sizes(d)}:",
+            f'        raise ValueError(f"{name!r} has shape {{arrays[{name!r}].shape}}, expected {dim_text(d)} on axis {axis}")'.replace("{arrays['" + name + "']", "{arrays[" + repr(name)),
+        ]
+        return out
+
+    def _of_sizes(self, d: Dim) -> str:
+        return re.sub(r"[A-Za-z_]\w*", lambda m: f'sizes["{m[0]}"]', dim_text(d))
+
+    def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
+        scalar = ref is not None and ref.shape.scalar and buffer.lead
+        data = ref is not None and ref.kind in ("data", "static_data", "fixed")
+        text = f'{source}["{key}"]' + (".astype(dtype, copy=False)" if data else "")
+        return f"    {buffer.name} = {text}{'[..., None]' if scalar else ''}"
+
+    def _body(
+        self, routine: Routine, given: list[tuple[str, str]], made: set[Buffer], extra: list[str],
+        optional: frozenset[Buffer] = frozenset(),
+    ) -> tuple[list[str], list[str]]:  # fmt: skip
+        writer = Writer(optional)
+        writer.made |= made
+        writer.write(routine.statements)
+        self.uses |= writer.uses
+        self._used_sizes: list[str] = []
+        return writer.lines, self._allocate(writer)
+
+    def _allocate(self, writer: Writer) -> list[str]:
+        out = []
+        for b, zero in writer.buffers.items():
+            lead = [*b.lead]
+            if b.timed and b.before + b.after:
+                lead[0] = f"{lead[0]} + {b.before + b.after}"
+            shape = ", ".join([*lead, *(dim_text(d) for d in b.shape)])
+            comma = "," if len(lead) + len(b.shape) == 1 else ""
+            out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
+        return out
+
+    def _function(
+        self, routine: Routine, made: set[Buffer], extra: list[str], unpack: list[str],
+        after: list[str], optional: frozenset[Buffer] = frozenset(),
+    ) -> list[str]:  # fmt: skip
+        writer = Writer(optional)
+        writer.made |= made
+        writer.write(routine.statements)
+        self.uses |= writer.uses
+        allocated = self._allocate(writer)
+        everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
+        self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]
+        return [*self._open(routine, [], extra), *unpack, *allocated, "", *writer.lines]
+
+    def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
+        used = read_buffers(statements)
+        lines, made = [], set()
+        refs = {**self.network.inputs, **self.network.parameters}
+        for name, b in {**self.plan.inputs, **self.plan.parameters}.items():
+            made.add(b)
+            if b in used:
+                lines.append(self._unpack(b, name, "arrays", refs[name]))
+        return lines, made
+
+    def _out(self, key: str, a: Access, ref: Ref | None) -> str:
+        text = Writer().access(a)
+        if a.lead and ref is not None and ref.shape.scalar:
+            text += "[..., 0]"
+        return f'        "{key}": {text},'
+
+    # -- functions ------------------------------------------------------------------------------
+
+    def _forward(self) -> list[str]:
+        plan = self.plan
+        unpack, made = self._given(plan.forward.statements)
+        refs: dict[str, Ref | None] = dict(plan.network.outputs)
+        after = ["    outputs: Outputs = {", *(self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()), "    }"]
+        saved = ", ".join(f'"{b.name}": {b.name}' for b in plan.saved)
+        after += [f"    saved = {{{saved}}}", "    return outputs, saved"]
+        out = ["", "", "def forward(", f"    parameters: Parameters, inputs: Inputs{self._keywords()}", ") -> tuple[Outputs, dict[str, Array]]:"]
+        out += ['    """The outputs, and what `backward` needs besides the arguments."""']
+        return [*out, *self._function(plan.forward, made, [], unpack, after), *after]
+
+    def _backward(self) -> list[str]:
+        plan = self.plan
+        unpack, made = self._given(plan.backward.statements)
+        made |= set(plan.saved)
+        unpack += [f'    {b.name} = saved["{b.name}"]' for b in plan.saved]
+        optional, lines = self._cotangents()
+        unpack += lines
+        made |= set(plan.cotangents.values())
+        after = ["    gradients: Gradients = {"]
+        for name, a in plan.gradients.items():
+            ref = {**plan.network.inputs, **plan.network.parameters}[name]
+            if a is None:
+                after.append(f'        "{name}": np.zeros(arrays["{name}"].shape, dtype),')
+            else:
+                after.append(self._out(name, a, ref))
+        after += ["    }", "    return gradients"]
+        out = ["", "", "def backward(", "    parameters: Parameters,", "    inputs: Inputs,", "    saved: dict[str, Array],", f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "), ") -> Gradients:"]
+        out += ['    """The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one."""']
+        body = self._function(plan.backward, made, ["map(np.asarray, cotangents.values())"], unpack, after, optional)
+        return [*out, *body, *after]
+
+    def _cotangents(self) -> tuple[frozenset[Buffer], list[str]]:
+        """Unpack cotangents: None is skipped where it is only added, else it reads as zeros."""
+        plan = self.plan
+        lines: list[str] = []
+        optional: set[Buffer] = set()
+        lines += self._check_cotangents()
+        for label, b in plan.cotangents.items():
+            ref = plan.network.outputs.get(label)
+            scalar = ref is not None and ref.shape.scalar
+            if self._only_added(b, plan.backward.statements) and not scalar:
+                optional.add(b)
+                lines.append(f'    {b.name} = cotangents.get("{label}")')
+                continue
+            if label == "loss":
+                lines.append(f'    {b.name} = cotangents.get("loss", 0)')
+                continue
+            shape = ", ".join([*b.lead, *(dim_text(d) for d in b.shape if d != ONE)])
+            comma = "," if len(b.lead) + (not scalar) == 1 else ""
+            end = "[..., None]" if scalar else ""
+            lines.append(f'    {b.name} = cotangents.get("{label}", np.zeros(({shape}{comma}), dtype)){end}')
+        return frozenset(optional), lines
+
+    def _check_cotangents(self) -> list[str]:
+        shapes = []
+        for label in self.plan.outputs:
+            ref = self.plan.network.outputs.get(label)
+            axes = () if ref is None else template.axes_of(ref, self._output_lead(ref))
+            shapes.append(f'        "{label}": ({", ".join(axes)}{"," if len(axes) == 1 else ""}),')
+        return [
+            "    shapes: dict[str, tuple[int, ...]] = {", *shapes, "    }",
+            "    for name, given in cotangents.items():",
+            "        if name not in shapes:",
+            '            raise ValueError(f"there is no output {name!r}; there are {\', \'.join(shapes)}")',
+            "        if np.shape(given) != shapes[name]:",
+            "            raise ValueError(",
+            '                f"the cotangent of {name!r} has shape {np.shape(given)}, expected {shapes[name]}"',
+            "            )",
+        ]  # fmt: skip
+
+    def _output_lead(self, ref: Ref) -> tuple[str, ...]:
+        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+
+    def _only_added(self, b: Buffer, statements: list[Statement]) -> bool:
+        for s in statements:
+            if isinstance(s, Loop):
+                if b in read_buffers(s.body):
+                    return False
+            elif isinstance(s, Pointwise):
+                for a in s.assigns:
+                    plain = isinstance(a.value, Access) and a.accumulate
+                    if not plain and b in read_buffers([Pointwise((Assign(a.dest, a.value),))]):
+                        return False
+            elif b in read_buffers([s]):
+                return False
+        return True
+
+    def _loss(self) -> list[str]:
+        keywords = self._keywords(values=True)
+        return [
+            "", "", "def loss_and_gradients(",
+            f"    parameters: Parameters, inputs: Inputs{self._keywords()}",
+            ") -> tuple[Any, Gradients]:",
+            '    """The loss, summed over time and batch, and its gradients."""',
+            f"    outputs, saved = forward(parameters, inputs{keywords})",
+            f'    gradients = backward(parameters, inputs, saved, {{"loss": np.ones_like(outputs["loss"])}}{keywords})',
+            '    return outputs["loss"], gradients',
+        ]  # fmt: skip
