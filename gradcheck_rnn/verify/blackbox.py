@@ -121,7 +121,7 @@ def check_gradient(
         elif report.mode == "entrywise":
             report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
         else:
-            probes = probe_block(target, i, g[i], roundoff, noise, used)
+            probes = probe_block(target, i, g[i], roundoff, noise, used, resolve=resolve)
             report.rows.append(probe_row(tree, i, g[i], probes, resolve))
     if roundoff is not None:
         if report.mode == "entrywise":

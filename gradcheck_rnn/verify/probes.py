@@ -19,6 +19,9 @@ __all__ = ["Probe", "probe_block", "slip_statement"]
 
 Floats = NDArray[np.float64]
 PROBES = 3
+CHANCE = 1e-3
+FINER = 100.0
+"""A probe more is idle once a fault FINER times smaller than demanded has chance CHANCE."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,13 @@ def probe_block(
     noise: Noise,
     seed: int,
     probes: int = PROBES,
+    resolve: float = 0.1,
 ) -> list[Probe]:
-    """Probe one leaf along independent directions; a disagreement climbs the whole ladder."""
+    """Probe one leaf along independent directions; a disagreement climbs the whole ladder.
+
+    At most `probes`; fewer when those so far agree and are sharp enough that a fault of relative
+    size `resolve` / `FINER` would slip through with probability `CHANCE` at most.
+    """
     name, leaf = target.tree.names[block], target.tree.leaves[block]
     size = float(np.sqrt(leaf.size)) * scale_of(leaf)
     found = []
@@ -72,7 +80,10 @@ def probe_block(
             estimate = ladder.contest(analytic, own)
             kink = find_kink(ladder)
         found.append(Probe(number, analytic, estimate, own, kink))
-        if target.budget.left(target.evaluations) <= 0:
+        blunt = max(p.bound if p.kink is None else np.inf for p in found)
+        size_sought = resolve * norm / FINER
+        sharp = slip_probability(leaf.size, blunt, size_sought, len(found)) <= CHANCE
+        if (sharp and found[-1].ratio <= 1) or target.budget.left(target.evaluations) <= 0:
             break
     return found
 
