@@ -95,3 +95,11 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stdout == "[\n"
     assert done.stderr == ""
     assert done.returncode in (0, 141)
+
+
+@pytest.mark.parametrize("program", [[PROGRAM], [sys.executable, "-m", "gradcheck_rnn"]])
+def test_a_shell_sees_the_exit_code(program: list[str]) -> None:
+    assert subprocess.run([*program, "--version"], capture_output=True, check=False).returncode == 0
+    wrong = subprocess.run([*program, "nope"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: ")
