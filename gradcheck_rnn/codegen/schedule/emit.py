@@ -116,6 +116,8 @@ class Emitter:
             return any(r.op in ("gemm", "outer", "softmax", "log_softmax") for r in readers)
         if n.op == "slice":
             return False
+        if self._sum_of(n):
+            return not self._only_added(n)
         if not n.lead and any(r.lead for r in readers):
             return True
         if any(r.op in ("gemm", "outer", "slice") for r in readers):

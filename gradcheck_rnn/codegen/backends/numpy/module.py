@@ -127,9 +127,11 @@ class _Module:
             rest = d - Dim.of({new[0]: factor})
             text = f"({size} - ({self._of_sizes(rest)})) // {factor}" if rest != Dim() else f"{size} // {factor}"
             out.append(f'    sizes["{new[0]}"] = {text}')
+        wanted = f"expected {dim_text(d)} on axis {axis}"
         out += [
             f"    if {size} != {self._of_sizes(d)}:",
-            f'        raise ValueError(f"{name!r} has shape {{arrays[{name!r}].shape}}, expected {dim_text(d)} on axis {axis}")'.replace("{arrays['" + name + "']", "{arrays[" + repr(name)),
+            f"        shape = arrays[{name!r}].shape".replace("'", '"'),
+            f"        raise ValueError(f\"{name!r} has shape {{shape}}, {wanted}\")",
         ]
         return out
 
