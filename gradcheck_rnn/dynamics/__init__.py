@@ -1,0 +1,1 @@
+"""Where the gradient goes: spectra, products in log scale, Lyapunov exponents, bounds, verdicts."""

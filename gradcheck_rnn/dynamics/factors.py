@@ -1,0 +1,158 @@
+"""Jacobian terms on arrays with time first, as diag(s) M: a row scaling of a matrix.
+
+The transition Jacobians of recurrent cells are sums of products such as diag(φ′) W. Kept as a
+pair (s, M) with M shared by all steps, such a product costs p numbers a step instead of p², and
+bounds can read off what is γ and what is W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..calculus import terms as T
+from ..derivation.numeric_terms import TermEvaluator
+from ..errors import DimensionError
+
+__all__ = ["Factor", "LeadingEvaluator", "factor_of"]
+
+Array = Any
+Lookup = Callable[[T.Sym], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """diag(scale) · matrix over the steps of a stretch of time.
+
+    Attributes
+    ----------
+    rows, cols : int
+        Shape of one step.
+    scale : array ``(m, rows, 1)`` or ``(rows, 1)``, or None
+        None is all ones; without a leading axis it is the same at every step.
+    matrix : array ``(m, rows, cols)`` or ``(rows, cols)``, or None
+        None is the identity.
+    """
+
+    rows: int
+    cols: int
+    scale: Array | None = None
+    matrix: Array | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the matrix is one for all steps (the scale may still move)."""
+        return self.matrix is None or self.matrix.ndim == 2
+
+    def dense(self) -> Array:
+        """The product itself, ``(m, rows, cols)`` or ``(rows, cols)``."""
+        if self.matrix is None:
+            eye = np.eye(self.rows)
+            return eye if self.scale is None else self.scale * eye
+        return self.matrix if self.scale is None else self.scale * self.matrix
+
+    def __matmul__(self, other: Factor) -> Factor:
+        if self.matrix is None:
+            return Factor(self.rows, other.cols, _mul(self.scale, other.scale), other.matrix)
+        if other.matrix is None:
+            if other.scale is None:
+                return self
+            columns = np.swapaxes(other.scale, -1, -2)
+            return Factor(self.rows, other.cols, self.scale, self.matrix * columns)
+        return Factor(self.rows, other.cols, self.scale, np.matmul(self.matrix, other.dense()))
+
+    def __add__(self, other: Factor) -> Factor:
+        if self.matrix is other.matrix:
+            one = np.ones((self.rows, 1))
+            a = one if self.scale is None else self.scale
+            b = one if other.scale is None else other.scale
+            return Factor(self.rows, self.cols, a + b, self.matrix)
+        return Factor(self.rows, self.cols, None, self.dense() + other.dense())
+
+    def scaled(self, s: Array) -> Factor:
+        """Multiplied by a scalar, or by one scalar a step, ``(m, 1, 1)``."""
+        s = np.asarray(s)
+        if s.ndim >= 2:
+            s = np.broadcast_to(s, (*s.shape[:-2], self.rows, 1))
+        elif s.ndim == 0:
+            s = np.full((self.rows, 1), s)
+        return Factor(self.rows, self.cols, _mul(s, self.scale), self.matrix)
+
+
+def _mul(a: Array | None, b: Array | None) -> Array | None:
+    if a is None:
+        return b
+    return a if b is None else a * b
+
+
+class LeadingEvaluator(TermEvaluator):
+    """Evaluates terms on columns ``(m, n, 1)``: one leading time axis, no batch."""
+
+    def __call__(self, term: T.Term, lookup: Lookup) -> Array:
+        if isinstance(term, T.Diag):
+            x = self(term.operands[0], lookup)
+            return x * np.eye(x.shape[-2], dtype=x.dtype)
+        if isinstance(term, T.Kron):
+            a, b = (self(x, lookup) for x in term.operands)
+            out = a[..., :, None, :, None] * b[..., None, :, None, :]
+            rows, cols = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
+            return out.reshape(*out.shape[:-4], rows, cols)
+        if isinstance(term, T.Vec | T.Unvec):
+            x = np.swapaxes(self(term.operands[0], lookup), -1, -2)
+            if isinstance(term, T.Vec):
+                return x.reshape(*x.shape[:-2], -1, 1)
+            rows, cols = (self.size(s) for s in term.shape)
+            return np.swapaxes(x.reshape(*x.shape[:-2], cols, rows), -1, -2)
+        if isinstance(term, T.Slice):
+            x = self(term.operands[0], lookup)
+            return x[..., self.size(term.args[1]) : self.size(term.args[2]), :]
+        return super().__call__(term, lookup)
+
+
+def factor_of(ev: LeadingEvaluator, term: T.Term, lookup: Lookup) -> Factor:
+    """The value of a Jacobian term over a stretch of time.
+
+    Parameters
+    ----------
+    term : Term
+        A matrix in numerator layout.
+    lookup : callable
+        Values of the variables: ``(m, n, 1)`` for what moves, ``(n, k)`` for parameters.
+
+    Raises
+    ------
+    DimensionError
+        The value has not the shape that the term declares.
+    """
+    if isinstance(term, T.Eye):
+        n = ev.size(term.shape[0])
+        return Factor(n, n)
+    if isinstance(term, T.Diag):
+        x = ev(term.operands[0], lookup)
+        return Factor(x.shape[-2], x.shape[-2], x)
+    if isinstance(term, T.Neg):
+        return factor_of(ev, term.operands[0], lookup).scaled(np.float64(-1.0))
+    if isinstance(term, T.Scale):
+        s = ev(term.operands[0], lookup)
+        return factor_of(ev, term.operands[1], lookup).scaled(s)
+    if isinstance(term, T.Times):
+        # From the right, where the matrix is: then the diagonals in front of it stay vectors.
+        factors = [factor_of(ev, x, lookup) for x in term.operands]
+        out = factors[-1]
+        for f in reversed(factors[:-1]):
+            out = f @ out
+        return out
+    if isinstance(term, T.Plus):
+        parts = [factor_of(ev, x, lookup) for x in term.operands]
+        out = parts[0]
+        for p in parts[1:]:
+            out = out + p
+        return out
+    value = ev(term, lookup)
+    rows, cols = ev.size(term.shape[0]), ev.size(term.shape[1])
+    if value.shape[-2:] != (rows, cols):
+        raise DimensionError(f"{term} is declared {rows}×{cols} but its value is {value.shape}")
+    return Factor(rows, cols, None, value)

@@ -1,0 +1,219 @@
+"""Input sequences that are made as they are needed: given arrays, random numbers, text, CSV.
+
+A source hands out stretches of time, so that a run over T steps holds one stretch, not T steps.
+Random stretches are keyed by (seed, block number): they are the same in whatever order a backward
+pass asks for them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import DimensionError, UsageError
+
+__all__ = ["Given", "OneHot", "RandomInputs", "Source", "from_file", "read_csv", "read_text"]
+
+Array = np.ndarray[Any, Any]
+BLOCK = 256
+
+
+class Source(Protocol):
+    """A sequence of vectors of one input."""
+
+    width: int
+    steps: int | None  # None: as many as are asked for
+
+    def block(self, start: int, stop: int) -> Array:
+        """Steps start … stop − 1 as ``(stop − start, width)``."""
+        ...
+
+
+class Given:
+    """A sequence that is held as an array ``(T, width)``."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = np.asarray(array, dtype=float)
+        if self.array.ndim != 2:
+            raise DimensionError(
+                f"an input sequence has shape (T, d); this one has shape {self.array.shape}"
+            )
+        if not np.isfinite(self.array).all():
+            bad = int(np.argwhere(~np.isfinite(self.array).all(axis=1))[0, 0])
+            raise UsageError(f"the input sequence is not finite, first at step {bad}")
+        self.steps: int | None = len(self.array)
+        self.width = self.array.shape[1]
+
+    def block(self, start: int, stop: int) -> Array:
+        return self.array[start:stop]
+
+
+class OneHot:
+    """One-hot vectors of a sequence of symbol numbers; repeated from the start when it ends.
+
+    Parameters
+    ----------
+    ids : array of int, ``(T,)``
+    width : int
+        Number of symbols.
+    shift : int
+        1 gives the next symbol: the target of a language model.
+    """
+
+    def __init__(self, ids: Any, width: int, shift: int = 0) -> None:
+        self.ids = np.asarray(ids, dtype=np.int64)
+        self.width = width
+        self.shift = shift
+        self.steps: int | None = len(self.ids) - shift
+
+    def block(self, start: int, stop: int) -> Array:
+        out = np.zeros((stop - start, self.width))
+        out[np.arange(stop - start), self.ids[start + self.shift : stop + self.shift]] = 1.0
+        return out
+
+
+class RandomInputs:
+    """Independent draws without end.
+
+    Parameters
+    ----------
+    kind : {"normal", "onehot", "coin", "zeros"}
+        ``coin`` draws 0 or 1, for masks.
+    scale : float
+        Standard deviation of ``normal``.
+    lower : float, optional
+        Lower end of the domain; values are then ``lower + |draw|``.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        kind: str = "normal",
+        *,
+        scale: float = 1.0,
+        seed: int = 0,
+        lower: float | None = None,
+    ) -> None:
+        if kind not in ("normal", "onehot", "coin", "zeros"):
+            raise UsageError(f"unknown random input {kind!r}; there are normal, onehot, coin, zeros")
+        self.width, self.kind, self.scale, self.seed, self.lower = width, kind, scale, seed, lower
+        self.steps: int | None = None
+
+    def _whole(self, number: int) -> Array:
+        rng = np.random.default_rng([self.seed, number])
+        if self.kind == "onehot":
+            out = np.zeros((BLOCK, self.width))
+            out[np.arange(BLOCK), rng.integers(self.width, size=BLOCK)] = 1.0
+            return out
+        if self.kind == "coin":
+            return rng.integers(2, size=(BLOCK, self.width)).astype(float)
+        out = self.scale * rng.standard_normal((BLOCK, self.width))
+        return out if self.lower is None else self.lower + np.abs(out)
+
+    def block(self, start: int, stop: int) -> Array:
+        if self.kind == "zeros":
+            return np.zeros((stop - start, self.width))
+        first, last = start // BLOCK, math.ceil(stop / BLOCK)
+        if first >= last:
+            return np.zeros((0, self.width))
+        whole = np.concatenate([self._whole(k) for k in range(first, last)])
+        return whole[start - first * BLOCK : stop - first * BLOCK]
+
+
+def read_text(path: Path) -> tuple[Array, str]:
+    """The characters of a text as numbers, and the alphabet in code-point order.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, not UTF-8, or shorter than two characters.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    if len(text) < 2:
+        raise UsageError(f"{path} has {len(text)} characters; a sequence needs at least two")
+    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    letters, ids = np.unique(points, return_inverse=True)
+    return ids, "".join(chr(c) for c in letters)
+
+
+def read_csv(path: Path) -> Array:
+    """The numbers of a CSV file as ``(T, d)``; one line of column titles is allowed.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, a line has another number of columns, or a cell is not a number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = [(i, row) for i, row in enumerate(csv.reader(stream), 1) if any(row)]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a CSV text: {error}") from error
+    if lines and not any(_is_number(c) for c in lines[0][1]):
+        lines = lines[1:]
+    if not lines:
+        raise UsageError(f"{path} has no rows of numbers")
+    width = len(lines[0][1])
+    out = np.empty((len(lines), width))
+    for k, (number, row) in enumerate(lines):
+        if len(row) != width:
+            raise UsageError(f"{path}:{number}: {len(row)} columns, the rows before have {width}")
+        for j, c in enumerate(row):
+            if not _is_number(c) or not math.isfinite(float(c)):
+                raise UsageError(f"{path}:{number}: column {j + 1} is {c!r}, not a finite number")
+            out[k, j] = float(c)
+    return out
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
+    """The input (and, for a text, the target) sequences in a file.
+
+    A text becomes one-hot characters and the next character as target; a CSV file its rows,
+    standardised by column (scale matters for saturation; the raw scale of a table is arbitrary).
+
+    Parameters
+    ----------
+    width : int, optional
+        The input dim the weights have. A text with fewer symbols leaves the others unused.
+
+    Raises
+    ------
+    UsageError
+        An unknown suffix, an unreadable file, or more symbols or columns than `width`.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        table = read_csv(path)
+        if width is not None and table.shape[1] != width:
+            raise UsageError(f"{path} has {table.shape[1]} columns, the model's input has {width}")
+        spread = table.std(axis=0)
+        return {"x": Given((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0))}
+    if suffix not in (".txt", ".md", ".text", ""):
+        raise UsageError(f"{path}: inputs are .txt or .csv files, not {suffix!r}")
+    ids, letters = read_text(path)
+    n = len(letters) if width is None else width
+    if len(letters) > n:
+        raise UsageError(
+            f"{path} has {len(letters)} different characters, the model's input has {n}"
+        )
+    return {"x": OneHot(ids[:-1], n), "target": OneHot(ids[1:], n)}

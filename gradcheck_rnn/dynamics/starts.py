@@ -1,0 +1,185 @@
+"""Models from a network: sizes, initial weights and inputs by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DimensionError, UsageError
+from ..language.network import Network, Ref
+from .inputs import RandomInputs, Source
+from .system import Model
+
+__all__ = ["STARTS", "build", "draw", "orthogonal", "square_blocks"]
+
+Array = np.ndarray[Any, Any]
+STARTS = ("normal", "uniform", "orthogonal", "identity", "zero")
+
+
+def orthogonal(n: int, rng: np.random.Generator) -> Array:
+    """An orthogonal matrix, uniform over the group (QR with the signs of R taken out)."""
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def square_blocks(matrix: Array) -> list[slice] | None:
+    """Row ranges of the square blocks of ``(k p, p)`` packed weights; None for other shapes."""
+    rows, cols = matrix.shape
+    if rows % cols:
+        return None
+    return [slice(k, k + cols) for k in range(0, rows, cols)]
+
+
+def draw(
+    ref: Ref, sizes: Mapping[str, int], kind: str, rng: np.random.Generator, gain: float = 1.0
+) -> Array:
+    """One parameter as ``(n, k)``: vectors are zero, matrices as `kind` says.
+
+    Parameters
+    ----------
+    kind : str
+        ``normal``: N(0, gain²/columns); ``uniform``: U(±1/√rows), the default of PyTorch's
+        recurrent layers; ``orthogonal`` and ``identity``: gain times such a matrix in every square
+        block, normal elsewhere; ``zero``.
+    """
+    if kind not in STARTS:
+        raise UsageError(f"unknown initialisation {kind!r}; there are {', '.join(STARTS)}")
+    shape = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
+    if kind == "zero" or (ref.shape.column and kind != "uniform"):
+        return np.zeros(shape)
+    if kind == "uniform":
+        return np.asarray(gain * rng.uniform(-1, 1, shape) / np.sqrt(max(shape[0], 1)))
+    square = ref.shape.rows.names == ref.shape.cols.names and not shape[0] % shape[1]
+    if kind in ("orthogonal", "identity") and square:
+        blocks = range(shape[0] // shape[1])
+        n = shape[1]
+        made = [np.eye(n) if kind == "identity" else orthogonal(n, rng) for _ in blocks]
+        return gain * np.concatenate(made)
+    return np.asarray(gain * rng.standard_normal(shape) / np.sqrt(shape[1]))
+
+
+def build(
+    network: Network,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Source] | None = None,
+    start: str = "normal",
+    gain: float = 1.0,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> Model:
+    """A model of a network.
+
+    Parameters
+    ----------
+    network : Network
+    sizes : mapping, optional
+        Dim → size; what parameters or inputs do not settle is 32 (hidden) or 16 (other dims).
+    parameters : mapping, optional
+        Name → array in the doors' shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
+    inputs : mapping, optional
+        Name → source; what is left out is random.
+    start, gain, scale, seed
+        How weights are drawn, and the standard deviation of random inputs.
+
+    Raises
+    ------
+    UsageError
+        A name the network does not have.
+    DimensionError
+        An array that does not fit its declared dims.
+    """
+    given = dict(parameters or {})
+    feeds = dict(inputs or {})
+    _known(network, given, feeds)
+    settled = _sizes(network, given, feeds, dict(sizes or {}))
+    rng = np.random.default_rng(seed)
+    values: dict[str, Array] = {}
+    for name, ref in network.parameters.items():
+        made = draw(ref, settled, start, rng, gain)
+        if name in network.at_least and name not in given:
+            made = network.at_least[name] + np.abs(rng.standard_normal(made.shape))
+        if name in given:
+            made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
+        values[name] = made
+    sources: dict[str, Source] = {}
+    for k, (name, ref) in enumerate(network.inputs.items()):
+        width = ref.shape.rows.size(settled)
+        lower = network.at_least.get(name)
+        if ref.axis is None:
+            start_value = np.zeros((width, 1)) if lower is None else np.full((width, 1), lower)
+            values[name] = np.asarray(given[name], dtype=float).reshape(width, 1) if (
+                name in given
+            ) else start_value
+        elif name in feeds:
+            sources[name] = feeds[name]
+        else:
+            symbols = name.startswith(("x", "target"))
+            kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
+            sources[name] = RandomInputs(width, kind, scale=scale, seed=seed + 7919 * k, lower=lower)
+    return Model(network, settled, values, sources)
+
+
+def _known(network: Network, given: Mapping[str, Any], feeds: Mapping[str, Source]) -> None:
+    moving = [n for n, r in network.inputs.items() if r.axis is not None]
+    still = [n for n in network.inputs if n not in moving]
+    for name in given:
+        if name not in network.parameters and name not in still:
+            raise UsageError(
+                f"{network.name!r} has no parameter {name!r}; it has "
+                f"{', '.join([*network.parameters, *still])}"
+            )
+    for name in feeds:
+        if name not in moving:
+            raise UsageError(
+                f"{network.name!r} has no input sequence {name!r}; it has "
+                f"{', '.join(moving) or 'none'}"
+            )
+
+
+def _sizes(
+    network: Network,
+    given: Mapping[str, Any],
+    feeds: Mapping[str, Source],
+    asked: dict[str, int],
+) -> dict[str, int]:
+    """Sizes of all dims: from arrays, then what was asked for, then defaults."""
+    found = dict(asked)
+    facts: list[tuple[str, Any, int]] = []
+    for name, array in given.items():
+        ref = network.parameters.get(name) or network.inputs[name]
+        shape = np.shape(array)
+        dims = [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
+        if len(shape) == len(dims):
+            facts += [(name, d, n) for d, n in zip(dims, shape, strict=True)]
+    facts += [(n, network.inputs[n].shape.rows, s.width) for n, s in feeds.items()]
+    for name, d, n in sorted(facts, key=lambda f: f[1].lone is None):
+        unknown = [x for x in d.names if x not in found]
+        if len(d.names) == 1 and unknown:
+            ((only, coefficient),) = d.terms
+            if (n - d.const) % coefficient == 0:
+                found[only] = (n - d.const) // coefficient
+        if not [x for x in d.names if x not in found] and d.size(found) != n:
+            raise DimensionError(
+                f"{network.name!r}: {name!r} has a dim of {n} where {d} is {d.size(found)}"
+            )
+    hidden = {n for s in network.scans for st in s.states for n in st.shape.rows.names}
+    for n in network.dims:
+        found.setdefault(n, 32 if n in hidden else 16)
+    for n, size in found.items():
+        if size < 1:
+            raise DimensionError(f"{network.name!r}: dim {n} is {size}; sizes start at 1")
+    return found
+
+
+def _checked(name: str, ref: Ref, array: Array, sizes: Mapping[str, int]) -> Array:
+    shape = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
+    declared = shape[:1] if ref.shape.column else shape
+    if array.shape not in (declared, shape) and not (ref.shape.scalar and array.size == 1):
+        raise DimensionError(f"{name!r} has shape {array.shape}, expected {declared}")
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name!r} holds {int((~np.isfinite(array)).sum())} values not finite")
+    return array.reshape(shape)

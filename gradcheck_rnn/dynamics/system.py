@@ -1,0 +1,355 @@
+"""A model on arrays, its systems (the scans that run together), and their trajectories.
+
+Scans along one time axis and in one direction are one dynamical system: a stack of two layers has
+the joint state of both. Trajectories are made by calling the definitions step by step, a stretch
+at a time; a backward pass keeps one state per stretch and makes the stretches again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..derivation import derive
+from ..derivation.numeric_terms import TermEvaluator
+from ..derivation.program import Derivation, Edge, ScanProgram
+from ..errors import UsageError
+from ..language.network import Network
+from ..language.running import run
+from .factors import LeadingEvaluator
+from .inputs import Source
+from .stretch import Slot, Stretch
+
+__all__ = ["Model", "System", "Variant"]
+
+Array = Any
+#: Bytes of dense Jacobians held at a time.
+BUDGET = 8 << 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of the recurrence s ↦ F(s) that leaves the parameters alone.
+
+    Attributes
+    ----------
+    leak : float, optional
+        a in s ↦ (1 − a) s₋ + a F(s₋); the survey's 1/τ of eq. (27), put around the whole state.
+    mix : mapping, optional
+        Lag → weight: F reads Σ_k w_k s_{t−k}; for h = tanh(W h₋ + …) this is eq. (26) with
+        W_k = w_k W.
+    """
+
+    leak: float | None = None
+    mix: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its parameters and inputs.
+
+    Attributes
+    ----------
+    values : dict
+        Parameters and what is one vector a sequence, as columns ``(n, k)``.
+    sources : dict
+        Input or data sequence → where its vectors come from.
+    """
+
+    network: Network
+    sizes: Mapping[str, int]
+    values: Mapping[str, Array]
+    sources: Mapping[str, Source]
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        return derive(self.network)
+
+    def with_values(self, **changed: Array) -> Model:
+        """The model with some parameters replaced; the derivation is kept."""
+        made = replace(self, values={**self.values, **changed})
+        made.__dict__["derivation"] = self.derivation
+        return made
+
+    @property
+    def longest(self) -> int | None:
+        """The number of steps the inputs last; None if without end."""
+        ends = [s.steps for s in self.sources.values() if s.steps is not None]
+        return min(ends) if ends else None
+
+    def systems(self, variant: Variant | None = None, steps: int | None = None) -> list[System]:
+        """The recurrences of the network, one for each time axis and direction.
+
+        Parameters
+        ----------
+        steps : int, optional
+            Needed when one of them reads another: then all sequences are made first.
+
+        Raises
+        ------
+        UsageError
+            The network has no recurrent state.
+        """
+        groups: dict[tuple[str, bool], list[ScanProgram]] = {}
+        for p in self.derivation.scans:
+            if p.scan.axis is not None:
+                groups.setdefault((p.scan.axis, p.scan.reverse), []).append(p)
+        groups = {k: v for k, v in groups.items() if any(p.scan.states for p in v)}
+        if not groups:
+            raise UsageError(f"{self.network.name!r} has no recurrent state to follow")
+        made = [System(self, tuple(g), variant or Variant()) for g in groups.values()]
+        if any(s.foreign for s in made):
+            if steps is None:
+                raise UsageError(f"{self.network.name!r}: give the number of steps")
+            everything = self._run(steps)
+            for s in made:
+                s.supplied.update({n: everything[n] for n in s.foreign})
+        return made
+
+    def _run(self, steps: int) -> Mapping[str, Array]:
+        values = dict(self.values)
+        for name, source in self.sources.items():
+            values[name] = source.block(0, steps)[:, :, None]
+        lengths = dict.fromkeys(self.network.axes, steps)
+        out: Mapping[str, Array] = run(self.network, values, lengths, everything=True)["everything"]
+        return out
+
+
+class System:
+    """A recurrence s_t = F_t(s_{t−1}) of the joint state of some scans.
+
+    Attributes
+    ----------
+    slots : tuple of Slot
+        Where each state (and each of its delays) lies in the joint state; lag 1 first.
+    n : int
+        Size of the joint state.
+    """
+
+    def __init__(self, model: Model, programs: tuple[ScanProgram, ...], variant: Variant) -> None:
+        self.model, self.programs, self.variant = model, programs, variant
+        self.columns = TermEvaluator(model.sizes, float)
+        self.leading = LeadingEvaluator(model.sizes, float)
+        self.supplied: dict[str, Array] = {}
+        states = [s for p in programs for s in p.scan.states]
+        if variant.mix and any(s.lags != (1,) for s in states):
+            raise UsageError("delays can be mixed in only where every state is read at lag 1")
+        depths = {s.name: max((*s.lags, *variant.mix)) for s in states}
+        self.depth = max(depths.values())
+        self.sizes = {s.name: s.shape.rows.size(model.sizes) for s in states}
+        slots: list[Slot] = []
+        at = 0
+        for lag in range(1, self.depth + 1):
+            for s in states:
+                if lag <= depths[s.name]:
+                    slots.append(Slot(s.name, lag, at, at + self.sizes[s.name]))
+                    at += self.sizes[s.name]
+        self.slots = tuple(slots)
+        self.n = at
+        self.reverse = programs[0].scan.reverse
+
+    @property
+    def name(self) -> str:
+        return " and ".join(p.scan.name for p in self.programs if p.scan.states)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
+
+    def slot(self, name: str, lag: int) -> Slot:
+        return next(s for s in self.slots if s.name == name and s.lag == lag)
+
+    @cached_property
+    def equations(self) -> dict[str, Any]:
+        return {e.name: e for p in self.programs for e in p.equations}
+
+    @cached_property
+    def foreign(self) -> tuple[str, ...]:
+        """What the scans read that other scans make."""
+        own, known = self.equations, {*self.model.values, *self.model.sources}
+        read = {name for p in self.programs for name in p.scan.operands}
+        starts = (i.ref for p in self.programs for s in p.scan.states for i in s.initial)
+        read |= {ref.name for ref in starts if ref is not None}
+        return tuple(sorted(n for n in read if n not in own and n not in known))
+
+    @property
+    def after(self) -> tuple[ScanProgram, ...]:
+        """Scans without a time axis that read the last states (a readout of h_T)."""
+        return tuple(p for p in self.model.derivation.scans if p.scan.axis is None)
+
+    @cached_property
+    def on_the_way(self) -> set[str]:
+        """Equations that a state depends on within the step."""
+        needed = set(self.sizes)
+        for p in reversed(self.programs):
+            for e in reversed(p.equations):
+                if e.name in needed:
+                    needed |= {x.operand.name for x in e.edges if x.operand.name in self.equations}
+        return needed
+
+    @cached_property
+    def running(self) -> tuple[ScanProgram, ...]:
+        """The scans that have to be stepped: those with a state, and those they read."""
+        needed: set[str] = set()
+        out: list[ScanProgram] = []
+        for p in reversed(self.programs):
+            if p.scan.states or needed & {e.name for e in p.equations}:
+                needed |= set(p.scan.operands)
+                out.append(p)
+        return tuple(reversed(out))
+
+    @cached_property
+    def entries(self) -> tuple[Edge, ...]:
+        """The readings of earlier states, in forward order."""
+        edges = (x for p in self.programs for e in p.equations for x in e.edges)
+        return tuple(x for x in edges if x.kind == "state" and x.equation.name in self.on_the_way)
+
+    def port(self, edge: Edge) -> str:
+        """The gate through which a reading enters: the first named equation on its way.
+
+        A state that reads a state without a nonlinearity in between is ``"c direct"``.
+        """
+        name = edge.equation.name
+        if name in self.sizes:
+            return f"{name} direct"
+        e = self.equations[name]
+        while e.named_by != "user":
+            readers = [
+                x.equation.name
+                for x in self.model.derivation.readers(e.name)
+                if x.equation.name in self.equations
+            ]
+            if len(set(readers)) != 1:
+                break
+            e = self.equations[readers[0]]
+        return str(e.name)
+
+    @cached_property
+    def ports(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.port(e) for e in self.entries))
+
+    @property
+    def stretch_length(self) -> int:
+        """Steps whose dense Jacobians fit the budget: 1 to 256."""
+        return max(1, min(256, BUDGET // (8 * self.n * self.n)))
+
+    # -- trajectories --------------------------------------------------------------------------
+
+    def start(self) -> dict[str, Array]:
+        """State → ``(size, depth)``, the column before the first step last; zero if not given."""
+        out = {n: np.zeros((size, self.depth)) for n, size in self.sizes.items()}
+        for p in self.programs:
+            for s in p.scan.states:
+                for first in s.initial:
+                    if first.ref is not None:
+                        value = self.outside(first.ref.name)
+                        out[s.name][:, self.depth - first.lag] = value[:, 0]
+        return out
+
+    def outside(self, name: str) -> Array:
+        """A parameter, or what is one vector a sequence, as columns."""
+        return self.model.values[name] if name in self.model.values else self.supplied[name]
+
+    def forward(self, steps: int) -> Iterator[Stretch]:
+        """The trajectory, a stretch at a time; what is not kept by the caller is let go."""
+        line = self.start()
+        length = self.stretch_length
+        for at in range(0, steps, length):
+            stretch = self._run(line, at, min(length, steps - at), steps)
+            line = self._tail(stretch)
+            yield stretch
+
+    def backward(self, steps: int) -> Iterator[Stretch]:
+        """The stretches of the first `steps` steps from the last to the first."""
+        line = self.start()
+        length = self.stretch_length
+        marks: list[tuple[int, dict[str, Array]]] = []
+        for at in range(0, steps, length):
+            marks.append((at, line))
+            last = self._run(line, at, min(length, steps - at), steps)
+            line = self._tail(last)
+        yield last
+        for at, start in reversed(marks[:-1]):
+            yield self._run(start, at, length, steps)
+
+    def _tail(self, stretch: Stretch) -> dict[str, Array]:
+        return {n: a[:, a.shape[1] - self.depth :].copy() for n, a in stretch.line.items()}
+
+    def _moving(self, start: int, stop: int, total: int) -> dict[str, Array]:
+        out: dict[str, Array] = {}
+        a, b = (total - stop, total - start) if self.reverse else (start, stop)
+        for p in self.programs:
+            for name, operand in p.scan.operands.items():
+                if operand.ref.axis is None or name in self.equations:
+                    continue
+                if name in self.model.sources:
+                    block = self.model.sources[name].block(a, b)
+                else:
+                    block = self.supplied[name][a:b, :, 0]
+                if len(block) != b - a:
+                    raise UsageError(
+                        f"{self.model.network.name!r}: the input {name!r} ends after "
+                        f"{a + len(block)} steps; {total} were asked for"
+                    )
+                out[name] = (block[::-1] if self.reverse else block).T
+        return out
+
+    def _run(self, line: Mapping[str, Array], start: int, steps: int, total: int) -> Stretch:
+        moving = self._moving(start, start + steps, total)
+        made = {
+            n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()
+        }
+        stretch = Stretch(self, start, steps, made, moving)
+        plans = [self._plan(p) for p in self.running]
+        leak = self.variant.leak
+        for j in range(steps):
+            now: dict[str, Array] = {}
+            for program, fixed, states, read in plans:
+                values = dict(fixed)
+                for own, name, lags in states:
+                    values[own] = self._read(made[name], j, lags)
+                for own, name in read:
+                    values[own] = now[name] if name in now else moving[name][:, j : j + 1]
+                new = program.scan.cell.step(values)
+                for own, value in new.items():
+                    now[program.scan.arguments[own]] = value
+            for name, a in made.items():
+                value = now[name][:, 0]
+                if leak is not None:
+                    value = (1.0 - leak) * a[:, self.depth + j - 1] + leak * value
+                a[:, self.depth + j] = value
+        for name, a in made.items():
+            if not np.isfinite(a).all():
+                bad = int(np.argwhere(~np.isfinite(a[:, self.depth :]).all(axis=0))[0, 0])
+                raise UsageError(
+                    f"{self.model.network.name!r}: state {name!r} is not finite from step "
+                    f"{start + bad + 1} on; the forward pass itself diverges, use fewer steps or "
+                    "smaller weights"
+                )
+        return stretch
+
+    def _read(self, a: Array, j: int, lags: tuple[int, ...]) -> Any:
+        at = self.depth + j
+        if self.variant.mix:
+            return sum(w * a[:, at - k : at - k + 1] for k, w in self.variant.mix.items())
+        if lags == (1,):
+            return a[:, at - 1 : at]
+        return {k: a[:, at - k : at - k + 1] for k in lags}
+
+    def _plan(self, program: ScanProgram) -> tuple[ScanProgram, Any, Any, Any]:
+        scan = program.scan
+        fixed: dict[str, Array] = {}
+        states, read = [], []
+        for own, kind in scan.cell.kinds.items():
+            name = scan.arguments[own]
+            if kind == "state":
+                states.append((own, name, scan.cell.lags[own]))
+            elif scan.operands[name].ref.axis is None:
+                fixed[own] = self.outside(name)
+            else:
+                read.append((own, name))
+        return program, fixed, states, read
