@@ -78,6 +78,8 @@ def compare(stage: str, ours: Arrays, theirs: Arrays, roundoff: Arrays, cotangen
         if a.shape != b.shape:
             raise Disagreement(f"{stage}: {name} has shape {a.shape}, expected {b.shape}")
         bound = max(floor, float(np.max(roundoff[name], initial=0.0)))
+        if not (np.isfinite(a).all() and np.isfinite(b).all() and np.isfinite(bound)):
+            raise Disagreement(f"{stage}: {name} is not finite")
         gap = float(np.max(np.abs(a - b), initial=0.0))
         if not gap <= bound:
             raise Disagreement(f"{stage}: {name} differs by {gap:.3g}, allowed {bound:.3g}")
