@@ -146,11 +146,17 @@ def verify(
     undecided: Annotated[
         Undecided, typer.Option(help="Whether what cannot be decided fails.")
     ] = "fail",
+    definition: Annotated[
+        str | None,
+        typer.Option(metavar="CELL", help="What the file's forward and backward are to compute."),
+    ] = None,
+    loss: Annotated[str | None, LOSS] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
 
     return verifying.verify(
-        target, select=select, seed=seed, budget=budget, undecided=undecided, as_json=as_json
-    )
+        target, select=select, seed=seed, budget=budget, undecided=undecided,
+        definition=definition, loss=loss, as_json=as_json,
+    )  # fmt: skip

@@ -23,7 +23,7 @@ __all__ = ["verify"]
 
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 #: Pairs of parameter and cotangent shown in full when a kernel fails; the rest is counted.
-MOST_FAILURES = 12
+MOST_FAILURES = 8
 
 
 def verify(
@@ -33,6 +33,8 @@ def verify(
     seed: str | None,
     budget: str | None,
     undecided: Literal["fail", "warn"],
+    definition: str | None,
+    loss: str | None,
     as_json: bool,
 ) -> int:
     """Verify `target` and print what was found.
@@ -59,7 +61,7 @@ def verify(
         try:
             done = api.verify(
                 target, seed=seed, select=select or None, budget=_budget(budget),
-                undecided=undecided, on_report=on_report,
+                undecided=undecided, definition=definition, loss=loss, on_report=on_report,
             )  # fmt: skip
         except GradcheckError:
             raise
@@ -124,7 +126,8 @@ def _show(out: Console, done: Verification) -> None:
         for report in done:
             _show_case(out, report)
     bad = [r for r in done if not r.passed]
-    for report in bad:
+    # Checks of one kernel share everything that a command can name.
+    for report in bad[:1] if done.kind == "kernel" else bad:
         _line(out, f"repeat: {done.replay(report)}")
     blind = [r.resolution for p in done for r in p.rows if p.mode != "forward"]
     if blind and done.passed and all(map(math.isfinite, blind)):
@@ -228,15 +231,18 @@ def _details(out: Console, parts: Sequence[Report]) -> None:
     bad = sorted((b for b in bad if str(b[0].verdict) != "pass"), key=_severity, reverse=True)
     if not bad:
         return
-    table = _table("not passed", "for the", "at", "kernel", "definition", "bound")
+    table = _table("not passed", "for the", "entries", "worst", "kernel", "definition", "bound")
     for row, what in bad[:MOST_FAILURES]:
         table.add_row(
-            row.name, what, row.worst.replace("[", "\\["), _number(row.analytic, 9),
-            _number(row.numeric, 9), _number(row.bound),
+            row.name, what, f"{row.failing + row.undecided} of {row.entries}",
+            row.worst.replace("[", "\\["), _number(row.analytic, 9), _number(row.numeric, 9),
+            _number(row.bound),
         )  # fmt: skip
     out.print(table)
     for row, what in bad[:MOST_FAILURES]:
-        if row.reason:
-            _line(out, f"{row.name}, {what}: {row.reason}")
+        # The numbers of a plain failure are in the table; what is left explains it.
+        told = row.reason.partition("; ")[2] if row.failing else row.reason
+        if told:
+            _line(out, f"{row.name}, {what}: {told}")
     if len(bad) > MOST_FAILURES:
         _line(out, f"… and {len(bad) - MOST_FAILURES} more; --json gives all")

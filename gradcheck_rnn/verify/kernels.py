@@ -3,12 +3,13 @@
 The finite differences are those of the definition (`language.running.run`), never of the kernel:
 a kernel that computes another function, and its gradient rightly, fails. Its forward pass is
 compared first; then each output gets a random cotangent alone, so that the path through a last
-state is not lost in a sum; then all of them together, and the loss if there is one.
+state is not lost in a sum; then all of them (and the loss) together, and the loss if there is one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -35,7 +36,11 @@ NEIGHBOURS = 4
 
 
 class Kernel(Protocol):
-    """What a generated module offers; arrays are ``(T, B, n)``."""
+    """What a generated module offers; arrays are ``(T, B, n)``.
+
+    A function that needs the length of a time axis that no input tells takes it as a keyword
+    (``T=``).
+    """
 
     def forward(self, parameters: Arrays, inputs: Arrays, /) -> tuple[Mapping[str, Any], Any]:
         """Outputs by name, and what backward needs."""
@@ -44,6 +49,35 @@ class Kernel(Protocol):
         self, parameters: Arrays, inputs: Arrays, saved: Any, cotangents: Arrays, /
     ) -> Mapping[str, Any]:
         """Gradients of parameters, inputs and initial states by name."""
+
+
+class _Called:
+    """A kernel at a point: its functions get dicts of their own and the lengths they ask for."""
+
+    def __init__(self, kernel: Any, point: Point) -> None:
+        self.kernel, self.point = kernel, point
+        self.lengths: dict[str, dict[str, int]] = {}
+
+    def __call__(self, name: str, values: Mapping[str, Any], *rest: Any) -> Any:
+        function = getattr(self.kernel, name)
+        if name not in self.lengths:
+            known = inspect.signature(function).parameters
+            self.lengths[name] = {a: n for a, n in self.point.lengths.items() if a in known}
+        whole = {**self.point.values, **values}
+        result = function(*self.point.split(whole), *rest, **self.lengths[name])
+        if name == "forward" and isinstance(result, tuple):
+            # What is saved for backward stays where it is.
+            return (_fetched(result[0]), *result[1:])
+        return _fetched(result)
+
+
+def _fetched(value: Any) -> Any:
+    """Arrays of a device brought here: they have a method ``get``, as CuPy's have."""
+    if isinstance(value, Mapping):
+        return {k: _fetched(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_fetched, value))
+    return value.get() if callable(getattr(value, "get", None)) else value
 
 
 class _Oracle:
@@ -98,7 +132,7 @@ def _key(moved: Mapping[str, Any]) -> bytes:
 
 def parts_of(network: Network) -> list[str]:
     """What `check_kernel` reports on, in order: the forward pass, each cotangent, the loss."""
-    together = [TOGETHER] if len(network.outputs) > 1 else []
+    together = [TOGETHER] if len(network.outputs) + bool(network.loss_terms) > 1 else []
     loss = [LOSS] if network.loss_terms else []
     return [FORWARD, *network.outputs, *together, *loss]
 
@@ -145,8 +179,8 @@ def check_kernel(
         if not callable(getattr(kernel, name, None)):
             raise UsageError(f"{title}: the kernel has no function {name!r}; generate it anew")
     point = draw_point(network, seed)
-    oracle = _Oracle(point)
-    report = _forward(point, oracle, kernel, seed, f"{title}: {FORWARD}")
+    oracle, called = _Oracle(point), _Called(kernel, point)
+    report = _forward(point, oracle, called, seed, f"{title}: {FORWARD}")
     parts = parts_of(network)[1:]
     if report.verdict is Verdict.FAIL:
         report.findings.append(
@@ -162,7 +196,7 @@ def check_kernel(
     values = point.differentiated
     for k, part in enumerate(parts):
         oracle.next_part()
-        loss, gradient = _pairing(point, oracle, kernel, part, seed)
+        loss, gradient = _pairing(oracle, called, part, seed)
         what = LOSS if part == LOSS else f"cotangent of {part}"
         report = check_gradient(
             loss, gradient, values, seed=seed, budget=budget(len(parts) - k), select=select,
@@ -180,16 +214,15 @@ def check_kernel(
 
 
 def _pairing(
-    point: Point, oracle: _Oracle, kernel: Any, part: str, seed: int
+    oracle: _Oracle, called: _Called, part: str, seed: int
 ) -> tuple[Callable[[Arrays], Any], Callable[[Arrays], Any]]:
     """The scalar <cotangent, outputs> by the definition, and its gradient by the kernel."""
     if part == LOSS:
-
-        def loss_gradient(moved: Arrays) -> Any:
-            return kernel.loss_and_gradients(*point.split({**point.values, **moved}))
-
-        return lambda moved: oracle.held(moved)[LOSS], loss_gradient
-    shapes = {n: a.shape for n, a in oracle.held({}).items() if n != LOSS}
+        return (
+            lambda moved: oracle.held(moved)[LOSS],
+            lambda moved: called("loss_and_gradients", moved),
+        )
+    shapes = {n: a.shape for n, a in oracle.held({}).items()}
     weights = {n: _cotangent(s, seed, f"cotangent of {n}") for n, s in shapes.items()}
     probed = list(shapes) if part == TOGETHER else [part]
 
@@ -198,11 +231,10 @@ def _pairing(
         return sum((np.sum(weights[n] * made[n]) for n in probed), start=np.float64(0))
 
     def pulled(moved: Arrays) -> Any:
-        parameters, inputs = point.split({**point.values, **moved})
-        _, saved = kernel.forward(parameters, inputs)
+        _, saved = called("forward", moved)
         # Copies: a kernel may work in the arrays of its cotangents, the next check needs them.
         given = {n: weights[n].copy() if n in probed else np.zeros(s) for n, s in shapes.items()}
-        return kernel.backward(parameters, inputs, saved, given)
+        return called("backward", moved, saved, given)
 
     return paired, pulled
 
@@ -212,20 +244,20 @@ def _cotangent(shape: tuple[int, ...], seed: int, label: str) -> Array:
     return np.asarray(direction * np.sqrt(direction.size))
 
 
-def _forward(point: Point, oracle: _Oracle, kernel: Any, seed: int, title: str) -> Report:
+def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: str) -> Report:
     """Outputs and loss of the kernel next to the definition's in extended precision."""
     double = oracle.held({})
     wide = {n: a.astype(np.longdouble) for n, a in point.values.items()}
     truth = oracle.run(wide)
     rng = np.random.default_rng([seed, 8])
-    ours = _outputs(point, kernel, point.values, double)
+    ours = _outputs(called, point.values, double)
     eps = float(np.finfo(np.float64).eps)
     neighbours = []
     for _ in range(NEIGHBOURS):
         moved = {
             n: a * (1 + rng.choice([-eps, eps], size=a.shape)) for n, a in point.values.items()
         }
-        neighbours.append(_outputs(point, kernel, moved, double))
+        neighbours.append(_outputs(called, moved, double))
     report = Report(title, [], mode=FORWARD, seed=seed, evaluations=2)
     for n, expected in truth.items():
         slip = np.abs((double[n] - expected).astype(np.float64))
@@ -237,14 +269,14 @@ def _forward(point: Point, oracle: _Oracle, kernel: Any, seed: int, title: str) 
     return report
 
 
-def _outputs(point: Point, kernel: Any, values: Mapping[str, Array], like: Arrays) -> Arrays:
+def _outputs(called: _Called, values: Mapping[str, Array], like: Arrays) -> Arrays:
     """The kernel's outputs by name and its loss, shaped like the definition's."""
-    result = kernel.forward(*point.split(values))
+    result = called("forward", values)
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
         raise UsageError("the kernel's forward must return (outputs by name, saved)")
     made = dict(result[0])
     if LOSS in like:
-        made[LOSS] = kernel.loss_and_gradients(*point.split(values))[0]
+        made[LOSS] = called("loss_and_gradients", values)[0]
     found = {}
     for n, expected in like.items():
         if n not in made:

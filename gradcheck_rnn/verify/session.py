@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Allowance", "Undecided", "Verification", "verify_cases", "verify_kernel"]
 
 Undecided = Literal["fail", "warn"]
+#: A command that names more parameters than this is no help.
+MOST_SELECTED = 4
 
 
 class Allowance:
@@ -73,6 +75,8 @@ class Verification(list[Report]):
         A kernel against its definition, or gradient cases.
     undecided : {"fail", "warn"}
         Whether an undecided report keeps the verification from passing.
+    options : tuple of str
+        Further words of the command that repeats it (``--definition``, …).
     """
 
     def __init__(
@@ -82,11 +86,13 @@ class Verification(list[Report]):
         target: str = "",
         kind: Literal["kernel", "cases"] = "cases",
         undecided: Undecided = "fail",
+        options: Sequence[str] = (),
     ) -> None:
         if undecided not in ("fail", "warn"):
             raise UsageError(f"undecided={undecided!r} is unknown; use 'fail' or 'warn'")
         super().__init__(reports)
         self.target, self.kind, self.undecided = target, kind, undecided
+        self.options = tuple(options)
 
     @property
     def verdict(self) -> Verdict:
@@ -111,14 +117,14 @@ class Verification(list[Report]):
         return self
 
     def replay(self, report: Report) -> str:
-        """The command that repeats a report: its target, its failing parameters, its seed."""
+        """The command that repeats a report: target, seed and, where few fail, the parameters."""
         target = self.target
         if self.kind == "cases" and target.endswith(".py"):
             target = f"{target}:{report.title}"
-        words = ["gradcheck-rnn", "verify", target]
-        if report.mode != "forward":
-            bad = [r.name for r in report.rows if r.verdict is not Verdict.PASS]
-            for name in bad if len(bad) < len(report.rows) else ():
+        words = ["gradcheck-rnn", "verify", target, *self.options]
+        bad = [r.name for r in report.rows if r.verdict is not Verdict.PASS]
+        if report.mode != "forward" and len(bad) < min(len(report.rows), MOST_SELECTED + 1):
+            for name in bad:
                 words += ["--select", name]
         return shlex.join([*words, "--seed", str(report.seed)])
 
@@ -149,6 +155,7 @@ def verify_kernel(
     select: str | Iterable[str] | None = None,
     budget: int | str | None = None,
     undecided: Undecided = "fail",
+    options: Sequence[str] = (),
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
     """Verify a kernel against its definition; see `api.verify`.
@@ -158,8 +165,10 @@ def verify_kernel(
     text : str
         The kernel's source: the default seed is made from it, so that a changed kernel is checked
         at another point.
+    options : sequence of str
+        Words of the command line that a replay needs.
     """
-    done = Verification(target=target, kind="kernel", undecided=undecided)
+    done = Verification(target=target, kind="kernel", undecided=undecided, options=options)
     settled = _settled(seed)
     if settled is None:
         settled = content_seed([np.frombuffer(text.encode(), dtype=np.uint8)])

@@ -46,12 +46,13 @@ class ProgramKernel:
         self, parameters: Arrays, inputs: Arrays, saved: Any, cotangents: Arrays
     ) -> Arrays:
         outputs = self.network.outputs
-        given = {n: to_columns(outputs[n], a) for n, a in cotangents.items()}
+        given = {n: to_columns(outputs[n], a) for n, a in cotangents.items() if n != "loss"}
         found = evaluate.bptt(saved, given)
-        # The program adds the gradient of the loss to that of the cotangents; a kernel does not.
+        # The program adds the gradient of the loss to that of the cotangents.
         if self.network.loss_terms:
             alone = evaluate.bptt(saved, {})
-            found = {n: g - alone[n] for n, g in found.items()}
+            factor = cotangents.get("loss", 0) - 1
+            found = {n: g + factor * alone[n] for n, g in found.items()}
         return self._out(found, cotangents)
 
     def loss_and_gradients(self, parameters: Arrays, inputs: Arrays) -> tuple[Any, Arrays]:
