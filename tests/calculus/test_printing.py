@@ -123,7 +123,7 @@ def test_golden(term, text, latex, typst):
         (Hadamard(W @ h, b), "(W h_t) ⊙ b"),
         (W @ Hadamard(h, b), "W (h_t ⊙ b)"),
         ((W @ h).T, "(W h_t)ᵀ"),
-        (Apply("tanh", h).T, "(tanh(h_t))ᵀ"),
+        (Apply("tanh", h).T, "tanh(h_t)ᵀ"),
         (Power(h + b, 2), "(h_t + b)²"),
         (Power(h, -1), "h_t^⊙(−1)"),
         (Kron(h.T, W) @ Vec(Sym("A", p, p)), "(h_tᵀ ⊗ W) vec(A)"),

@@ -57,7 +57,7 @@ def test_the_words_name_the_term() -> None:
     assert "δh_{t−1} with W_f instead of W_fᵀ in W_fᵀ δa_{f,t}" in found
     assert "the cotangent of the final state c is lost" in found
     assert "∇W_i with h_t instead of h_{t−1} in δa_{i,t} h_{t−1}ᵀ" in found
-    assert "δc_t with i_t instead of o_t in δh_t ⊙ o_t ⊙ (1 − (tanh(c_t))²)" in found
+    assert "δc_t with i_t instead of o_t in δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²)" in found
 
 
 def test_two_mistakes_are_both_made() -> None:

@@ -100,6 +100,11 @@ class Printer(ABC):
         """Add parentheses if needed."""
         return piece.text if piece.level >= level else self.paren(piece.text)
 
+    def raised_base(self, piece: Piece) -> str:
+        """What carries an exponent: a call f(x) needs no second pair of parentheses."""
+        called = piece.level is Level.CALL and piece.text.endswith(")")
+        return piece.text if called else self.guard(piece, Level.ATOM)
+
     # -- names ---------------------------------------------------------------------------------
 
     def name(self, name: str) -> Name:

@@ -119,7 +119,7 @@ class LatexPrinter(Printer):
         return Piece(rf"\frac{{{self.piece(x).text}}}{{{self.piece(y).text}}}", Level.CALL)
 
     def _raised(self, base: Piece, mark: str) -> Piece:
-        text = self.guard(base, Level.ATOM)
+        text = self.raised_base(base)
         if base.superscript:
             text = f"{{{text}}}"
         return Piece(f"{text}^{{{mark}}}", Level.POSTFIX, superscript=True)

@@ -100,14 +100,14 @@ class TextPrinter(Printer):
         return Piece(text, Level.PRODUCT)
 
     def power(self, base: Piece, exponent: Rational, elementwise: bool) -> Piece:
-        text = self.guard(base, Level.ATOM)
+        text = self.raised_base(base)
         if exponent.is_Integer and exponent >= 0:
             return Piece(text + str(exponent).translate(_SUPERSCRIPT), Level.POSTFIX)
         mark = "^⊙" if elementwise else "^"
         return Piece(f"{text}{mark}({str(exponent).replace('-', self.minus)})", Level.POSTFIX)
 
     def transposed(self, base: Piece) -> Piece:
-        return Piece(self.guard(base, Level.ATOM) + "ᵀ", Level.POSTFIX)
+        return Piece(self.raised_base(base) + "ᵀ", Level.POSTFIX)
 
     def call(self, fname: str, *args: str) -> Piece:
         return Piece(f"{_FUNCTIONS.get(fname, fname)}({', '.join(args)})", Level.CALL)

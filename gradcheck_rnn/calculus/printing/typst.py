@@ -120,7 +120,7 @@ class TypstPrinter(Printer):
         return Piece(f"frac({self.piece(x).text}, {self.piece(y).text})", Level.CALL)
 
     def _raised(self, base: Piece, mark: str) -> Piece:
-        text = self.guard(base, Level.ATOM)
+        text = self.raised_base(base)
         if base.superscript:
             # Typst has no invisible group; attach() puts the second superscript on the whole.
             return Piece(f"attach({text}, t: {mark})", Level.POSTFIX, superscript=True)
