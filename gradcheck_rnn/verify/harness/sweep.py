@@ -1,0 +1,287 @@
+"""The gradient of a definition from its step Jacobians: the oracle of model mode.
+
+A network is a composition of steps. The Jacobian of every step is known by the complex step
+(`stepwise`); the gradient for any cotangent is their product, taken from the last step to the
+first. Neither the calculus nor automatic differentiation has a part in it, and all cotangents of a
+plan share one set of Jacobians. Whether the whole is right is checked on the spot: along random
+directions it must equal differences of the whole forward pass (`confirm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...language.network import Network, Ref, Scan
+from ...language.numeric import holding_frozen, recording_frozen
+from ...language.running import run, to_rows
+from .stepwise import ScanJacobians, scan_jacobians
+
+__all__ = ["LOSS", "Gradients", "ModelOracle"]
+
+Array = NDArray[Any]
+LOSS = "loss"
+Carry = Callable[[str, int, Array], Array]
+
+
+@dataclass
+class Gradients:
+    """Gradients of every parameter, input and initial state for K cotangents.
+
+    Attributes
+    ----------
+    of : dict
+        Name → (K, \\*shape of the definition's value at the doors).
+    size : dict
+        The same with the absolute values of all summands: what rounding is relative to.
+    steps : dict
+        Weight → list of (δ, v) by product, (T, B, K, n) and (T, B, m), in running order.
+    """
+
+    of: dict[str, Array]
+    size: dict[str, Array]
+    steps: dict[str, list[tuple[Scan, Array, Array]]] = field(default_factory=dict)
+
+
+class ModelOracle:
+    """A definition at one point: outputs, and the gradient for any cotangents.
+
+    Parameters
+    ----------
+    network : Network
+        The definition.
+    values : mapping
+        Everything it is given, in ``(…, n, B)``.
+    sizes, lengths : mapping
+        Of dims and time axes.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        values: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        lengths: Mapping[str, int],
+    ) -> None:
+        self.network, self.sizes, self.lengths = network, sizes, lengths
+        self.values = dict(values)
+        with recording_frozen() as tape:
+            made = run(network, self.values, lengths, everything=True)
+        self.tape = tape
+        self.outputs: dict[str, Array] = {n: np.asarray(made[n]) for n in network.outputs}
+        self.loss = made.get(LOSS)
+        self.made: dict[Any, Any] = dict(made["everything"])
+        self.batch = max([self.values[n].shape[-1] for n in network.inputs] or [1])
+        self._starts()
+        self.evaluations = 1
+        self._jacobians: dict[str, ScanJacobians] = {}
+
+    def _starts(self) -> None:
+        dtype = np.result_type(*self.values.values())
+        for scan in self.network.scans:
+            for state in scan.states:
+                for start in state.initial:
+                    rows = state.shape.rows.size(self.sizes)
+                    value = (
+                        self.made[start.ref.name] if start.ref is not None
+                        else np.zeros((rows, self.batch), dtype)
+                    )  # fmt: skip
+                    self.made["start", scan.name, state.name, start.lag] = np.broadcast_to(
+                        value, (rows, self.batch)
+                    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the definition holds values back from differentiation."""
+        return bool(self.tape.values)
+
+    def jacobians(self, scan: Scan) -> ScanJacobians:
+        """The step Jacobians of a scan, made when first asked for."""
+        if scan.name not in self._jacobians:
+            steps = self.lengths[scan.axis] if scan.axis else 1
+            made = self.made if scan.axis else {**self.made}
+            found = scan_jacobians(scan, made, steps, self.sizes)
+            self._jacobians[scan.name] = found
+            self.evaluations += found.evaluations
+        return self._jacobians[scan.name]
+
+    def gradients(
+        self,
+        cotangents: Mapping[str, Array],
+        *,
+        loss: Array | None = None,
+        carry: Carry | None = None,
+    ) -> Gradients:
+        """Gradients for K cotangents at once.
+
+        Parameters
+        ----------
+        cotangents : mapping
+            Output → (K, T, n, B) or (K, n, B); outputs left out have none.
+        loss : array (K,), optional
+            Weights of the network's own loss.
+        carry : callable, optional
+            Changes the adjoint of a state after each step (name, position, array (B, K, n)):
+            the faults that live in the recursion itself, such as clipping.
+        """
+        count = len(next(iter(cotangents.values()))) if cotangents else len(np.atleast_1d(loss))
+        bars: dict[str, Array] = {}
+        for label, given in cotangents.items():
+            _add(bars, self.network.outputs[label].name, _inside(np.asarray(given)))
+        out = Gradients({}, {})
+        for scan in reversed(self.network.scans):
+            self._pull(scan, bars, out, count, loss, carry)
+        return self._collect(bars, out, count)
+
+    def _pull(
+        self,
+        scan: Scan,
+        bars: dict[str, Array],
+        out: Gradients,
+        count: int,
+        loss: Array | None,
+        carry: Carry | None,
+    ) -> None:
+        jac = self.jacobians(scan)
+        T, B = jac.steps, self.batch
+        order = list(range(T - 1, -1, -1) if scan.reverse else range(T))
+        states = {s.name: s for s in scan.states}
+        local: dict[str, Array] = {}
+        for name in jac.blocks[0].of if jac.blocks else ():
+            rows = scan.equation(name).shape.rows.size(self.sizes)
+            bar = np.zeros((T, B, count, rows), self._dtype)
+            if name in bars:
+                bar += bars[name][order] if scan.axis else bars[name][None]
+            if f"{name}_final" in bars and name in states:
+                bar[-1] += bars[f"{name}_final"]
+            if loss is not None and any(r.name == name for r in self.network.loss_terms):
+                bar += np.asarray(loss)[None, None, :, None]
+            local[name] = bar
+        starts: dict[tuple[str, int], Array] = {}
+        carried = [b for b in jac.blocks if b.source[0] == "value" and b.source[1] in states]
+        for at in range(T - 1, -1, -1):
+            for block in carried:
+                _, name, lag = block.source
+                got = sum(
+                    _step(local[n][at], j[at]) for n, j in block.of.items() if j.size and j.any()
+                )
+                if isinstance(got, int):
+                    continue
+                if carry is not None:
+                    got = carry(name, at, got)
+                if at >= lag:
+                    local[name][at - lag] += got
+                else:
+                    key = (name, lag - at)
+                    starts[key] = starts[key] + got if key in starts else got
+        for (name, lag), bar in starts.items():
+            start = next(s for s in states[name].initial if s.lag == lag)
+            if start.ref is not None:
+                _add(bars, start.ref.name, bar)
+        for block in jac.blocks:
+            if block in carried:
+                continue
+            self._read(scan, block, local, bars, out, order)
+
+    def _read(
+        self,
+        scan: Scan,
+        block: Any,
+        local: Mapping[str, Array],
+        bars: dict[str, Array],
+        out: Gradients,
+        order: Sequence[int],
+    ) -> None:
+        kind, name, _ = block.source
+        parts = [_step(local[n], j) for n, j in block.of.items() if j.size and j.any()]
+        if not parts:
+            return
+        delta = sum(parts[1:], start=parts[0])  # (T, B, K, in)
+        if kind == "product":
+            K, n, m = delta.shape[2], delta.shape[3], block.operand.shape[-1]
+            v = np.broadcast_to(block.operand, (*delta.shape[:2], m)).reshape(-1, m)
+            d = delta.transpose(2, 3, 0, 1).reshape(K * n, -1)
+            _add(out.of, name, (d @ v).reshape(K, n, m))
+            _add(out.size, name, (np.abs(d) @ np.abs(v)).reshape(K, n, m))
+            out.steps.setdefault(name, []).append((scan, delta, block.operand))
+            return
+        if kind == "param":
+            shape = self.values[name].shape[-2:]
+            _add(out.of, name, delta.sum((0, 1)).reshape(-1, *shape))
+            _add(out.size, name, np.abs(delta).sum((0, 1)).reshape(-1, *shape))
+            out.steps.setdefault(name, []).append((scan, delta, np.ones((*delta.shape[:2], 1))))
+            return
+        operand = scan.operands[name]
+        if operand.ref.axis is not None:
+            moved = np.empty_like(delta)
+            moved[list(order)] = delta
+            _add(bars, name, moved)
+        else:
+            _add(bars, name, delta.sum(0))
+
+    @property
+    def _dtype(self) -> Any:
+        return np.result_type(np.float64, *(a.dtype for a in self.values.values()))
+
+    def _collect(self, bars: Mapping[str, Array], out: Gradients, count: int) -> Gradients:
+        for ref in (*self.network.parameters.values(), *self.network.inputs.values()):
+            if ref.kind not in ("param", "input", "static"):
+                continue
+            shape = self.values[ref.name].shape
+            if ref.name in bars:  # (…, B, K, n) to (K, …, n, B)
+                bar = np.moveaxis(bars[ref.name], -2, 0).swapaxes(-1, -2)
+                if not ref.shape.batch and bar.ndim == 3:  # a trained start
+                    _add(out.of, ref.name, bar.sum(-1, keepdims=True))
+                    _add(out.size, ref.name, np.abs(bar).sum(-1, keepdims=True))
+                else:
+                    _add(out.of, ref.name, bar)
+                    _add(out.size, ref.name, np.abs(bar))
+            for table in (out.of, out.size):
+                table.setdefault(ref.name, np.zeros((count, *shape), self._dtype))
+                table[ref.name] = to_rows(ref, table[ref.name])
+        return out
+
+    def value(self, values: Mapping[str, Array], cotangents: Mapping[str, Array], loss: Any) -> Any:
+        """<cotangents, outputs> + loss of the whole forward pass at other values, stacked."""
+        with holding_frozen(self.tape):
+            made = run(self.network, values, self.lengths)
+        total: Any = 0.0
+        for label, given in cotangents.items():
+            out, ref = made[label], self.network.outputs[label]
+            if ref.axis is not None:
+                total = total + sum(
+                    (g * a).sum((-1, -2)) for g, a in zip(given, out, strict=True)
+                )  # fmt: skip
+            else:
+                total = total + (given * out).sum((-1, -2))
+        if loss is not None:
+            total = total + loss * made[LOSS]
+        return total
+
+
+def _inside(given: Array) -> Array:
+    """(K, …, n, B) to (…, B, K, n)."""
+    return np.moveaxis(given.swapaxes(-1, -2), 0, -2)
+
+
+def _step(bar: Array, jacobian: Array) -> Array:
+    """(…, B, K, out) through a dense (…, B, out, in) or diagonal (…, B, n) Jacobian."""
+    if jacobian.ndim == bar.ndim - 1:
+        return np.asarray(bar * jacobian[..., None, :])
+    return np.asarray(np.matmul(bar, jacobian))
+
+
+def _add(table: dict[str, Array], name: str, value: Array) -> None:
+    table[name] = table[name] + value if name in table else value
+
+
+def differentiated(network: Network) -> dict[str, Ref]:
+    """What has a gradient."""
+    return {
+        n: r for n, r in {**network.parameters, **network.inputs}.items()
+        if r.kind in ("param", "input", "static")
+    }  # fmt: skip
