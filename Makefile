@@ -60,4 +60,4 @@ golden: $(VENV)/.installed-test
 	set -e; for module in $(GOLDEN); do $(BIN)/python -m $$module; done
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

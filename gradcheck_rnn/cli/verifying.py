@@ -171,24 +171,34 @@ def _number(x: float, digits: int = 2) -> str:
 
 def _show_case(out: Console, report: Report) -> None:
     _line(out, f"{report.title}: {report.verdict} (seed {report.seed})")
-    table = _table(
-        "parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference", "bound"
-    )
+    columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
+    wrong = [] if report.passed else ["entries"]
+    table = _table(*columns, "bound", *wrong)
     for row in report.rows:
         table.add_row(
             row.name.replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
-            _number(row.numeric, 9), _number(row.bound),
+            _number(row.numeric, 9), _number(row.bound), *([_share(row)] if wrong else []),
         )  # fmt: skip
     out.print(table)
-    _remarks(out, report)
-
-
-def _remarks(out: Console, report: Report, prefix: str = "") -> None:
     for row in report.rows:
-        if row.reason:
-            _line(out, f"{prefix}{row.name}: {row.reason}")
+        if _told(row):
+            _line(out, f"{row.name}: {_told(row)}")
+    _findings(out, report)
+
+
+def _share(row: Row) -> str:
+    """How many entries did not pass."""
+    return f"{row.failing + row.undecided} of {row.entries}"
+
+
+def _told(row: Row) -> str:
+    """What the row says beside the numbers, which are in the table."""
+    return row.reason.partition("; ")[2] if row.failing else row.reason
+
+
+def _findings(out: Console, report: Report) -> None:
     for finding in report.findings:
-        _line(out, f"{prefix}{'fault' if finding.fatal else 'note'}: {finding.message}")
+        _line(out, f"{'fault' if finding.fatal else 'note'}: {finding.message}")
 
 
 def _show_kernel(out: Console, done: Verification) -> None:
@@ -202,7 +212,7 @@ def _show_kernel(out: Console, done: Verification) -> None:
         f"{name}: forward {agree[str(forward.verdict)]} the definition in "
         f"{', '.join(r.name for r in forward.rows)} (error÷bound at most {_number(worst)})",
     )
-    _remarks(out, forward)
+    _findings(out, forward)
     if not parts:
         if not forward.passed:
             _details(out, [forward])
@@ -234,15 +244,12 @@ def _details(out: Console, parts: Sequence[Report]) -> None:
     table = _table("not passed", "for the", "entries", "worst", "kernel", "definition", "bound")
     for row, what in bad[:MOST_FAILURES]:
         table.add_row(
-            row.name, what, f"{row.failing + row.undecided} of {row.entries}",
-            row.worst.replace("[", "\\["), _number(row.analytic, 9), _number(row.numeric, 9),
+            row.name, what, _share(row), row.worst.replace("[", "\\["), _number(row.analytic, 9), _number(row.numeric, 9),
             _number(row.bound),
         )  # fmt: skip
     out.print(table)
     for row, what in bad[:MOST_FAILURES]:
-        # The numbers of a plain failure are in the table; what is left explains it.
-        told = row.reason.partition("; ")[2] if row.failing else row.reason
-        if told:
-            _line(out, f"{row.name}, {what}: {told}")
+        if _told(row):
+            _line(out, f"{row.name}, {what}: {_told(row)}")
     if len(bad) > MOST_FAILURES:
         _line(out, f"… and {len(bad) - MOST_FAILURES} more; --json gives all")

@@ -52,7 +52,8 @@ def test_a_wrong_gradient_fails_and_says_where_and_how_to_repeat(run, write) -> 
     assert ran.code == 1
     assert "W           fail" in ran.out
     assert "b           pass" in ran.out
-    assert "6 of 6 entries differ by more than their bounds" in ran.out
+    assert "6 of 6" in ran.out
+    assert "0 of 2" in ran.out
     (command,) = [x for x in ran.out.splitlines() if x.startswith("repeat: ")]
     words = shlex.split(command.removeprefix("repeat: "))
     assert words[:5] == ["gradcheck-rnn", "verify", "mine.py:mine", "--select", "W"]
