@@ -328,7 +328,7 @@ class Expressions:
             return self._slice(x, rows)
 
         options: list[tuple[int, Maker]] = [
-            (14, affine), (3, softmax), (2, normalised), (2, sliced),
+            (14, affine), (5, softmax), (2, normalised), (3, sliced),
         ]  # fmt: skip
         if len(_parts(rows)) > 1:
             options.append((8, stacked))
@@ -401,7 +401,7 @@ class Expressions:
             bounds = x.range.times(size_of(x.rows)).hull(x.range)
             return Value(f"sum({x.inner}{cut})", ONE, ONE, x.batch, bounds)
 
-        return [(6, reduced), (6, inner), (2, row_times), (2, entropy), (2, unit)]
+        return [(6, reduced), (6, inner), (2, row_times), (4, entropy), (2, unit)]
 
     # -- matrices --------------------------------------------------------------------------------
 

@@ -163,8 +163,8 @@ class _Definition(Expressions):
 
     def add_local(self, number: int) -> None:
         rows, cols = self.choices.weighted(
-            [(9, (P, ONE)), (3, (Q, ONE)), (2, (D, ONE)), (3, (ONE, ONE)), (1, (P + Q, ONE)),
-             (1, (P * 2, ONE)), (1, (P, P)), (1, (P, D))]
+            [(18, (P, ONE)), (6, (Q, ONE)), (4, (D, ONE)), (8, (ONE, ONE)), (5, (P + Q, ONE)),
+             (4, (P * 2, ONE)), (3, (P, P)), (3, (P, D))]
         )  # fmt: skip
         depth = self.choices.weighted([(3, 1), (4, 2), (2, 3)])
         self.assign(f"v{number}", self.make(rows, cols, depth, cols == ONE))
