@@ -59,7 +59,8 @@ class Demo:
 
     def path(self, path: Path) -> str:
         """A path as one would type it here."""
-        return os.path.relpath(path)
+        near = os.path.relpath(path)
+        return str(path) if near.startswith(os.pardir) else near
 
 
 def derive_and_generate(demo: Demo) -> str:

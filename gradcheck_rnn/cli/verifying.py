@@ -244,8 +244,8 @@ def _details(out: Console, parts: Sequence[Report]) -> None:
     table = _table("not passed", "for the", "entries", "worst", "kernel", "definition", "bound")
     for row, what in bad[:MOST_FAILURES]:
         table.add_row(
-            row.name, what, _share(row), row.worst.replace("[", "\\["), _number(row.analytic, 9), _number(row.numeric, 9),
-            _number(row.bound),
+            row.name, what, _share(row), row.worst.replace("[", "\\["),
+            _number(row.analytic, 9), _number(row.numeric, 9), _number(row.bound),
         )  # fmt: skip
     out.print(table)
     for row, what in bad[:MOST_FAILURES]:

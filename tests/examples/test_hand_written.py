@@ -1,0 +1,46 @@
+"""The hand-written gradients are right, and every plausible slip in them is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradcheck_rnn import api
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SLIPS = [
+    ("char_rnn.py", "dh = Why.T @ dy + dhnext", "dh = Why.T @ dy"),
+    ("char_rnn.py", "dhnext = Whh.T @ draw", "dhnext = Whh @ draw"),
+    ("char_rnn.py", "dWhh += draw @ hs[t - 1].T", "dWhh += draw @ hs[t].T"),
+    ("char_rnn.py", "(1 - hs[t] * hs[t]) * dh", "(1 - hs[t]) * dh"),
+    ("char_rnn.py", "dy[targets[t]] -= 1", "dy[inputs[t]] -= 1"),
+    ("char_rnn.py", "dWxh += draw @ xs[t].T", "dWxh = draw @ xs[t].T"),
+    ("lstm_caches.py", "dprev_c = dc * f", "dprev_c = dc"),
+    ("lstm_caches.py", "np.zeros_like(prev_h), dc_last", "np.zeros_like(prev_h), 0 * dc_last"),
+    ("lstm_caches.py", "do = dnext_h * tanh_c", "do = dnext_h * i"),
+    ("lstm_caches.py", "dnext_h * o * (1 - tanh_c**2)", "dnext_h * o"),
+    ("lstm_caches.py", "dprev_h = da @ Wh.T", "dprev_h = 0 * (da @ Wh.T)"),
+    ("lstm_caches.py", "db += step[5]", "db = step[5]"),
+    ("batched_gru.py", "[dr, dz, dn * r]", "[dr, dz, dn]"),
+    ("batched_gru.py", "dh = dh * z + dah", "dh = dah"),
+    ("batched_gru.py", "dz = dh * (hs[t] - n)", "dz = dh * (hs[t + 1] - n)"),
+    ("batched_gru.py", "dr = dn * m * r", "dr = dn * n * r"),
+    ("batched_gru.py", 'Wh": hs[:-1]', 'Wh": hs[1:]'),
+    ("batched_gru.py", '"bh": dah2.sum', '"bh": dax2.sum'),
+]
+
+
+@pytest.mark.parametrize("name", ["char_rnn.py", "lstm_caches.py", "batched_gru.py"])
+def test_a_hand_written_gradient_is_right(name: str) -> None:
+    (report,) = api.verify(EXAMPLES / name)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(("name", "right", "wrong"), SLIPS)
+def test_a_slip_is_found(tmp_path: Path, name: str, right: str, wrong: str) -> None:
+    text = (EXAMPLES / name).read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    (tmp_path / name).write_text(text.replace(right, wrong), encoding="utf-8")
+    (report,) = api.verify(tmp_path / name)
+    assert str(report.verdict) == "fail"
