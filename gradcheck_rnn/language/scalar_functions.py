@@ -18,9 +18,17 @@ from . import numeric
 __all__ = ["array_function", "parse_scalar"]
 
 
+#: More than a long double has, so that no run but one of mpmath sees that constants are cut.
+_DIGITS = 40
+
+
 @cache
 def parse_scalar(name: str, expression: str) -> Any:
-    """The SymPy expression in the one symbol ``x``; raises UnsupportedOperation if unreadable."""
+    """The SymPy expression in the one symbol ``x``; raises UnsupportedOperation if unreadable.
+
+    Its constants are rational: an irrational one (√(2/π)) is its first 40 digits, from here on and
+    for everybody, so that a derivative meets the very number that the function was computed with.
+    """
     import sympy
 
     x = sympy.Symbol("x", real=True)
@@ -41,7 +49,22 @@ def parse_scalar(name: str, expression: str) -> Any:
             f"elementwise {name!r}: unknown {', '.join(strangers)} in {expression!r}; "
             "only x may occur"
         )
-    return parsed
+    return _rational(parsed)
+
+
+def _rational(e: Any) -> Any:
+    """``e`` with every irrational constant, taken as large as it goes, by a decimal."""
+    import sympy
+
+    if e.is_Rational or not e.args and not e.is_number:
+        return e
+    if e.is_number and e.is_real:
+        decimal = e.evalf(_DIGITS)
+        return sympy.Rational(str(decimal)) if decimal.is_Float else e
+    constants = [a for a in e.args if a.is_number] if e.is_Add or e.is_Mul else []
+    others = [_rational(a) for a in e.args if a not in constants]
+    # √2 · x · 1/√π: the constants of a sum or a product are one constant.
+    return e.func(_rational(e.func(*constants)), *others) if constants else e.func(*others)
 
 
 def array_function(name: str, expression: str) -> Callable[[Any], Any]:
@@ -68,20 +91,6 @@ def _number(value: Any, like: Any) -> Any:
     return np.asarray(float(value)).astype(like.dtype)
 
 
-def _irrational(e: Any, like: Any) -> Any:
-    """π, √2, … to the precision of the run; to double precision on other objects."""
-    if like.dtype == np.longdouble:
-        return np.longdouble(str(e.evalf(25)))
-    if like.dtype != object:
-        return np.asarray(float(e)).astype(like.dtype)
-    sample = like.flat[0] if like.size else 0
-    if hasattr(sample, "_mpf_") or hasattr(sample, "_mpc_"):
-        import mpmath
-
-        return mpmath.mpf(str(e.evalf(mpmath.mp.dps + 5)))
-    return float(e)
-
-
 def _walk(name: str, e: Any, x: Any) -> Any:
     import sympy
 
@@ -89,8 +98,6 @@ def _walk(name: str, e: Any, x: Any) -> Any:
         return x
     if (e.is_number and not e.args) or e.is_Rational or e.is_Float:
         return _number(e, x)
-    if e.is_NumberSymbol or (e.is_number and e.is_real):
-        return _irrational(e, x)
     parts = [_walk(name, a, x) for a in e.args]
     if e.is_Add:
         total = parts[0]
@@ -114,7 +121,7 @@ def _walk(name: str, e: Any, x: Any) -> Any:
             n = int(exponent)
             return parts[0] ** n if n >= 0 else 1 / parts[0] ** (-n)
         if exponent.is_Rational:
-            return parts[0] ** float(exponent)
+            return parts[0] ** _number(exponent, x)
     head = e.func.__name__
     if head == "Abs":
         return numeric.absolute(parts[0])
