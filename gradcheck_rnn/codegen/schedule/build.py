@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ...derivation.program import DIFFERENTIATED, Derivation
+from ...language.dims import ONE
 from ...language.network import Network, Ref, Scan
 from .emit import HEAVY, LEAVES, Emitter, shape_of
 from .equations import Equations
 from .hoist import rewrite
-from .inspect import read_buffers
+from .inspect import read_buffers, writes
+from .layout import common_name, consecutive, gradient_families, product_families
+from .merge import Packs, merge
 from .naming import Namer
 from .nodes import Node
 from .ops import (
@@ -112,20 +115,18 @@ class _Builder:
         eq.differentiate()
         roots = self._hoist_backward()
         saved = self._choose_saved(roots)
+        self._neighbours(roots)
         forward = self._forward(saved)
         outputs = self._outputs()
-        kept = tuple(
-            dict.fromkeys(
-                a.buffer for n, a in self.forward_homes.items() if n in saved or self._is_state(a)
-            )
-        )
         backward, gradients = self._backward(roots, saved)
-        used = read_buffers(backward.statements)
+        self._merge(forward, backward)
+        used = {b.base or b for b in read_buffers(backward.statements)}
+        made = {a.buffer.base or a.buffer for s in forward.statements for a in writes(s)}
         return Schedule(
             eq.derivation,
             self.parameters,
             self.inputs,
-            tuple(b for b in kept if b in used),
+            tuple(sorted(used & made, key=lambda b: b.name)),
             outputs,
             self.cotangents,
             gradients,
@@ -188,9 +189,6 @@ class _Builder:
                 self.namer.fresh(name), self.eq.scan_lead(scan), shape, "state", before, after
             )
 
-    def _is_state(self, a: Access) -> bool:
-        return a.buffer.role == "state"
-
     def _leaf(self, n: Node) -> Access:
         if n.op == "given":
             return Access(self.parameters.get(n.data) or self.inputs[n.data])
@@ -221,7 +219,7 @@ class _Builder:
         emitter = Emitter(
             self.g, self.forward_stages, self.namer, self._leaf, homes, handed, self.labels, ()
         )
-        emitter.place()
+        emitter.place(self._pack_forward)
         self.forward_homes = dict(emitter.homes)
         routine = Routine()
         routine.allocations += [Allocate(b) for b in self.state_buffers.values()]
@@ -344,6 +342,7 @@ class _Builder:
             adjoints = {name: new[n] for name, n in adjoints.items() if n in new}
         for name, node in adjoints.items():
             self.labels.setdefault(node, f"d_{name}")
+        self.adjoint_nodes = adjoints
         return self._own_gradients(roots)
 
     def _sink(self, name: str, lag: int | str, part: Node) -> Node:
@@ -391,7 +390,7 @@ class _Builder:
         emitter = Emitter(
             self.g, stages, self.namer, self._leaf, homes, handed, self.labels, saved
         )
-        emitter.place()
+        emitter.place(self._pack_backward)
         routine = Routine()
         routine.statements += self._ordered(emitter, stages, backward=True)
         routine.allocations += [Allocate(b, zero=True) for b in self.adjoint_buffers.values()]
@@ -402,6 +401,98 @@ class _Builder:
                 n = roots.get(ref.name)
                 gradients[ref.name] = None if n is None else emitter.access(n)
         return routine, gradients
+
+    def _merge(self, forward: Routine, backward: Routine) -> None:
+        """Join statements on neighbours; a pack that both routines read is made by the first."""
+        packs = Packs(lambda names: self.namer.fresh(common_name(names, "weights")))
+        made: set[Buffer] = set()
+        for routine in (forward, backward):
+            routine.statements = merge(routine.statements, packs)
+            wanted = [b for b in read_buffers(routine.statements) if b.role == "pack"]
+            new = sorted((b for b in wanted if b not in made), key=lambda b: b.name)
+            routine.statements[:0] = [packs.statement(b) for b in new]
+            made |= set(new)
+
+    # -- neighbours --------------------------------------------------------------------------
+
+    def _neighbours(self, roots: dict[str, Node]) -> None:
+        """Orders of adjoints and, by the gradients they make, of weights."""
+        stages = self.backward_stages
+        families = gradient_families(stages.nodes)
+        alike = self._alike()
+        groups: dict[Node, set[Node]] = {}
+        for members in families.values():
+            for loop in {stages.loop.get(m) for m in members}:
+                block = {m for m in members if stages.loop.get(m) == loop and m.rows != ONE}
+                for m in list(block):
+                    block |= groups.get(m, set())
+                for m in block:
+                    groups[m] = block
+        self.adjoint_groups: list[list[Node]] = []
+        self.family_of = families
+        for block in {id(b): b for b in groups.values()}.values():
+            order = {n: i for i, n in enumerate(self.adjoint_nodes.values())}
+            elements = sorted(block, key=lambda n: (-order.get(n, -1), n.serial))
+            inside = [[m for m in f if m in block] for f in (*families.values(), *alike)]
+            wanted = [f for f in inside if len(f) > 1]
+            local = {n: i for i, n in enumerate(elements)}
+            self.adjoint_groups.append(consecutive(elements, wanted, local))
+        place = {n: i for group in self.adjoint_groups for i, n in enumerate(group)}
+        self.weight_rank: dict[str, int] = {}
+        for name, root in roots.items():
+            parts = root.args if root.op == "add" else (root,)
+            for part in parts:
+                if part.op == "outer" and part.args[0] in place:
+                    self.weight_rank.setdefault(name, place[part.args[0]])
+
+    def _alike(self) -> list[list[Node]]:
+        """Adjoints of values under one function, and adjoints that are multiples of one adjoint."""
+        applied: dict[Node, str] = {}
+        for n in self.forward_stages.nodes:
+            if n.op == "apply":
+                applied[n.args[0]] = str(n.data)
+        out: dict[object, list[Node]] = {}
+        for name, node in self.adjoint_nodes.items():
+            function = applied.get(self.eq.forward[name])
+            if function is not None:
+                out.setdefault(function, []).append(node)
+            if node.op == "mul":
+                out.setdefault(node.args[0], []).append(node)
+        return list(out.values())
+
+    def _pack_forward(
+        self, emitter: Emitter
+    ) -> Iterator[tuple[list[Node], Callable[[Sequence[str]], str]]]:
+        for family in product_families(emitter.stages.nodes, emitter.stages.loop):
+            ranked = sorted(
+                family, key=lambda n: (self.weight_rank.get(str(n.args[1].data), 0), n.serial)
+            )
+            carriers = [c for n in ranked if (c := emitter.carrier(n)) is not None]
+            weights = [str(n.args[1].data) for n in ranked]
+            timed = carriers and carriers[0] in emitter.labels
+            name = "gates" if timed else f"{common_name(weights, 'weights')}_{_source(ranked[0])}"
+            yield carriers, _constant(name)
+
+    def _pack_backward(
+        self, emitter: Emitter
+    ) -> Iterator[tuple[list[Node], Callable[[Sequence[str]], str]]]:
+        for group in self.adjoint_groups:
+            yield group, _adjoint_name
+        for op in ("outer", "reduce"):
+            made: dict[Node, list[Node]] = {}
+            for n in emitter.stages.nodes:
+                if n.op == op and not n.lead and n in emitter.handed:
+                    made.setdefault(n.args[-1] if op == "outer" else n, []).append(n)
+            if op == "reduce":
+                made = {n: [n] for n in made}
+            for group in self.adjoint_groups:
+                if op == "outer":
+                    for x in made:
+                        by = {n.args[0]: n for n in made[x]}
+                        yield [by[m] for m in group if m in by], _gradient_name
+                else:
+                    sums = {n.args[0]: n for n in made}
+                    yield [sums[m] for m in group if m in sums], _gradient_name
 
     # -- order -------------------------------------------------------------------------------
 
@@ -456,6 +547,23 @@ class _Builder:
             for n in _postorder(root, deps, seen):
                 loop.body += self._emit(emitter, n)
         return loop
+
+
+def _constant(name: str) -> Callable[[Sequence[str]], str]:
+    return lambda _: name
+
+
+def _adjoint_name(names: Sequence[str]) -> str:
+    return common_name(names, "d_gates") if all(names) else "d_gates"
+
+
+def _gradient_name(names: Sequence[str]) -> str:
+    return common_name(names, "d_weights")
+
+
+def _source(gemm: Node) -> str:
+    x = gemm.args[0]
+    return str(x.data[0] if x.op == "state" else x.data if x.op == "given" else "x")
 
 
 _ZERO = Fraction(0)

@@ -7,8 +7,9 @@ part of the expression that reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
@@ -40,6 +41,11 @@ HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
 LEAVES = frozenset({"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"})
+
+#: Groups of values that are to be neighbours, each with a way to name what they share.
+Packing: TypeAlias = Callable[
+    ["Emitter"], Iterable[tuple[Sequence[Node], Callable[[Sequence[str]], str]]]
+]
 
 
 def shape_of(rows: Dim, cols: Dim, lead: tuple[str, ...]) -> tuple[Dim, ...]:
@@ -97,13 +103,87 @@ class Emitter:
 
     # -- where values live ----------------------------------------------------------------------
 
-    def place(self) -> None:
-        """Give a buffer to every value that needs one."""
-        for n in self.stages.nodes:
+    def place(self, packing: Packing | None = None) -> None:
+        """Give a buffer to every value that needs one; neighbours share one."""
+        self.needs: set[Node] = set()
+        for n in reversed(self.stages.nodes):
             if n in self.homes or n.op in LEAVES or n.op == "accumulate" or numeric(n):
                 continue
             if self._needs_home(n):
+                self.needs.add(n)
+        self._share()
+        if packing is not None:
+            self._pack(packing)
+        for n in self.stages.nodes:
+            if n in self.needs and n not in self.homes and n not in self.shares:
                 self.homes[n] = Access(self._new_buffer(n))
+        for n, heir in self.shares.items():
+            self.homes[n] = self.homes[heir]
+
+    def _share(self) -> None:
+        """A value of all steps that only one value of the loop reads gives its place to that one.
+
+        So pre-activations become gates and local derivatives become adjoints in place.
+        """
+        self.shares: dict[Node, Node] = {}
+        for n in self.stages.nodes:
+            if n not in self.needs or n in self.homes or n not in self.stages.loop:
+                continue
+            if n.op not in POINTWISE or not self._kept(n):
+                continue
+            for leaf in self._inlined(n):
+                single = len(self.readers.get(leaf, [])) == 1 and leaf not in self.handed
+                fits = leaf.rows == n.rows and leaf.lead == n.lead and leaf not in self.stages.loop
+                if single and fits and leaf in self.needs and leaf not in self.homes:
+                    self.shares[leaf] = n
+                    break
+
+    def _inlined(self, n: Node) -> Iterator[Node]:
+        """Places that the expression of a value reads once."""
+        for a in n.args:
+            if a in self.needs:
+                yield a
+            elif len(self.readers.get(a, [])) == 1 and a.op in POINTWISE:
+                yield from self._inlined(a)
+
+    def carrier(self, n: Node) -> Node | None:
+        """The value in whose place a product is computed, if this routine may choose it."""
+        if n not in self.needs:
+            readers = self.readers.get(n, [])
+            n = readers[0] if len(readers) == 1 else n
+        n = self.shares.get(n, n)
+        return n if n in self.needs and n not in self.homes else None
+
+    def _pack(self, packing: Packing) -> None:
+        for members, wanted in packing(self):
+            free = [n for n in dict.fromkeys(members) if n in self.needs and n not in self.homes]
+            free = [n for n in free if n.rows != ONE and n not in self.shares]
+            if len(free) < 2:
+                continue
+            total = Dim()
+            for n in free:
+                total = total + n.rows
+            # If one of them is kept over time, all are.
+            lead, role = max((self._role(n) for n in free), key=lambda r: len(r[0]))
+            name = self.namer.fresh(wanted([self._wanted(n) for n in free]))
+            first = shape_of(free[0].rows, free[0].cols, free[0].lead)
+            base = Buffer(name, lead, (total, *first[1:]), role)
+            if lead:
+                self.allocations.append(Allocate(base))
+            at = Dim()
+            for n in free:
+                own = self.namer.value(n, self.labels, self.homes)
+                shape = shape_of(n.rows, n.cols, n.lead)
+                self.homes[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
+                at = at + n.rows
+
+    def _wanted(self, n: Node) -> str:
+        return self.labels.get(n, "")
+
+    def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
+        if n in self.stages.loop and not self._kept(n):
+            return n.lead[1:], "work"
+        return n.lead, "value"
 
     def _needs_home(self, n: Node) -> bool:
         readers = self.readers.get(n, [])
@@ -137,7 +217,7 @@ class Emitter:
         same = self.stages.loop.get(r) == self.stages.loop.get(n)
         if r.op == "accumulate":
             return same
-        stored = r in self.handed or r in self.homes or self._sum_of(r) or self._only_added(r)
+        stored = r in self.needs or r in self.homes or self._sum_of(r) or self._only_added(r)
         return r.op == "add" and same and stored
 
     @staticmethod
@@ -156,9 +236,7 @@ class Emitter:
 
     def _new_buffer(self, n: Node) -> Buffer:
         name = self.namer.value(n, self.labels, self.homes)
-        lead, role = n.lead, "value"
-        if n in self.stages.loop and not self._kept(n):
-            lead, role = lead[1:], "work"
+        lead, role = self._role(n)
         buffer = Buffer(name, lead, shape_of(n.rows, n.cols, n.lead), role)
         if n.lead:
             self.allocations.append(Allocate(buffer))
@@ -227,7 +305,7 @@ class Emitter:
     def store(self, dest: Access, n: Node, accumulate: bool = False) -> Iterable[Statement]:
         """Statements that put a value into a place."""
         note = self.labels.get(n, "")
-        if n in self.homes and self.homes[n] != dest:
+        if n in self.homes and self.homes[n] != dest and n not in self.shares:
             yield Pointwise((Assign(dest, self.homes[n], accumulate),))
         elif n.op == "gemm":
             x, w = n.args

@@ -58,7 +58,7 @@ class Buffer:
     ``role``: parameter, input, cotangent (given by the caller); state, value (kept over time or
     per sequence), work (one step, overwritten by the next), pack (parameters side by side),
     adjoint (a state's adjoint, to which contributions are added), gradient.
-    ``saved`` buffers are handed from forward to backward.
+    A buffer with a ``base`` is a view: the rows of the base from ``offset`` on.
     """
 
     name: str
@@ -67,6 +67,8 @@ class Buffer:
     role: str
     before: int = 0
     after: int = 0
+    base: Buffer | None = None
+    offset: Dim = Dim()
 
     @property
     def timed(self) -> bool:

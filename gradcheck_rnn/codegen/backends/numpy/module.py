@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ....derivation.program import Derivation
 from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
 from ....language.network import Ref
 from ...schedule.build import Routine, Schedule, schedule
-from ...schedule.inspect import read_buffers
+from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from . import template
 from .config import HELPERS, RESERVED
@@ -144,17 +145,6 @@ class _Module:
         text = f'{source}["{key}"]' + (".astype(dtype, copy=False)" if data else "")
         return f"    {buffer.name} = {text}{'[..., None]' if scalar else ''}"
 
-    def _body(
-        self, routine: Routine, given: list[tuple[str, str]], made: set[Buffer], extra: list[str],
-        optional: frozenset[Buffer] = frozenset(),
-    ) -> tuple[list[str], list[str]]:  # fmt: skip
-        writer = Writer(optional)
-        writer.made |= made
-        writer.write(routine.statements)
-        self.uses |= writer.uses
-        self._used_sizes: list[str] = []
-        return writer.lines, self._allocate(writer)
-
     def _allocate(self, writer: Writer) -> list[str]:
         out = []
         for b, zero in writer.buffers.items():
@@ -166,15 +156,30 @@ class _Module:
             out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
         return out
 
+    def _views(self, writer: Writer, also: Iterable[Buffer] = ()) -> list[str]:
+        """Names for the rows of packed arrays that the statements use."""
+        out = []
+        used = {*writer.seen, *also}
+        for base, views in writer.views.items():
+            for v in views:
+                if v in used and base.lead:
+                    stop = v.offset + v.shape[0]
+                    start = "" if v.offset == Dim() else dim_text(v.offset)
+                    end = "" if stop == base.shape[0] else dim_text(stop)
+                    out.append(f"    {v.name} = {base.name}[..., {start}:{end}]")
+        return out
+
     def _function(
         self, routine: Routine, made: set[Buffer], extra: list[str], unpack: list[str],
         after: list[str], optional: frozenset[Buffer] = frozenset(),
     ) -> list[str]:  # fmt: skip
-        writer = Writer(optional)
+        writer = Writer(optional, _views(routine.statements))
         writer.made |= made
+        writer.names = {b.name for b in _buffers(routine.statements)} | set(RESERVED)
         writer.write(routine.statements)
         self.uses |= writer.uses
-        allocated = self._allocate(writer)
+        out = [a.buffer for a in self.plan.outputs.values()] if routine is self.plan.forward else []
+        allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]
         return [*self._open(routine, [], extra), *unpack, *allocated, "", *writer.lines]
@@ -190,6 +195,10 @@ class _Module:
         return lines, made
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
+        base = a.buffer.base
+        if base is not None and not base.lead:
+            # Weight gradients side by side: the rows of this one.
+            a = Access(base, start=a.buffer.offset, stop=a.buffer.offset + a.buffer.shape[0])
         text = Writer().access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
@@ -296,3 +305,25 @@ class _Module:
             f'    gradients = backward(parameters, inputs, saved, {{"loss": np.ones_like(outputs["loss"])}}{keywords})',
             '    return outputs["loss"], gradients',
         ]  # fmt: skip
+
+
+def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
+    places = [a for s in statements for a in (*reads(s), *writes(s))]
+    return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
+
+
+def _views(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
+    """Views by base, in the order of their rows."""
+    out: dict[Buffer, list[Buffer]] = {}
+    for b in sorted(_buffers(statements), key=lambda b: b.name):
+        if b.base is not None:
+            out.setdefault(b.base, []).append(b)
+    return {base: _in_order(views) for base, views in out.items()}
+
+
+def _in_order(views: list[Buffer]) -> list[Buffer]:
+    by, at, out = {v.offset: v for v in views}, Dim(), []
+    while at in by:
+        out.append(by[at])
+        at = at + by[at].shape[0]
+    return [*out, *(v for v in views if v not in out)]

@@ -1,14 +1,16 @@
 """Statements of a schedule as NumPy lines.
 
 Outside loops a value is one expression; inside, where each line runs once a step, results are
-written into buffers made before the loop (``out=``), operand by operand.
+written into buffers made before the loop (``out=``), operand by operand, and calls on neighbours
+are joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ....language.dims import ONE, Dim
+from ...schedule.merge import overlap, span
 from ...schedule.ops import (
     BATCH,
     Access,
@@ -31,6 +33,8 @@ from ...schedule.ops import (
 )
 from .config import UFUNCS
 from .expressions import Text, dim_text, expression, split_sign
+from .instructions import Call as Ufunc
+from .instructions import Line, join
 
 __all__ = ["Writer", "extent"]
 
@@ -63,16 +67,22 @@ class Writer:
         Names of helper functions.
     """
 
-    def __init__(self, optional: frozenset[Buffer] = frozenset()) -> None:
+    def __init__(
+        self, optional: frozenset[Buffer] = frozenset(), views: Mapping[Buffer, list[Buffer]] = {}
+    ) -> None:
+        self.views = views
+        self.bases = set(views)
+        self.names: set[str] = set()
         self.lines: list[str] = []
         self.buffers: dict[Buffer, bool] = {}
         self.uses: set[str] = set()
         self.optional = optional
         self.made: set[Buffer] = set()
+        self.seen: dict[Buffer, None] = {}
         self._indent = 1
         self._loop: Loop | None = None
         self._bound: dict[Access, str] = {}
-        self._work: dict[Buffer, bool] = {}
+        self._calls: list[Ufunc | Line] = []
 
     # -- pieces ---------------------------------------------------------------------------------
 
@@ -116,38 +126,52 @@ class Writer:
         return self.access(a)
 
     def new(self, dest: Access) -> bool:
-        """Whether this is the first time a whole buffer is written, so that ``=`` makes it."""
-        b = dest.buffer
-        fresh = (
-            self._loop is None
-            and dest.whole
-            and dest.slot is None
-            and b not in self.made
-            and b.role in ("value", "gradient", "pack")
-            and not b.before + b.after
-        )
+        """Whether this line makes the array; remembers that it did."""
+        fresh = self._makes(dest)
         if fresh:
-            self.made.add(b)
-        else:
-            self.need(b)
+            self.made.add(dest.buffer)
         return fresh
 
     def need(self, b: Buffer) -> None:
         """Have a buffer allocated before the first statement."""
-        if b not in self.made and b.role in ("value", "work", "state", "adjoint"):
-            self.buffers.setdefault(b, b.role == "adjoint")
+        root = b.base or b
+        if b.base is not None:
+            self.seen.setdefault(b)
+        if root not in self.made and root.role in ("value", "work", "state", "adjoint"):
+            self.buffers.setdefault(root, root.role == "adjoint")
 
-    def put(self, dest: Access, text: str, accumulate: bool = False) -> None:
-        """One line that stores a printed value."""
-        if accumulate:
-            self.need(dest.buffer)
-            self.line(f"{self.access(dest)} += {text}")
-        elif self.new(dest):
-            self.line(f"{dest.buffer.name} = {text}")
-        else:
-            place = self.access(dest)
-            whole = place if place.endswith("]") and dest not in self._bound else f"{place}[...]"
-            self.line(f"{whole} = {text}")
+    def put(self, dest: Access, e: Expr | str, reads: Iterable[Access], accumulate: bool = False) -> None:
+        """One line that stores a value; outside loops it makes the array."""
+        places = tuple(reads)
+        fresh = not accumulate and self.new(dest)
+        self.need(dest.buffer)
+
+        def lines(access: Callable[[Access], str]) -> list[str]:
+            value = e if isinstance(e, str) else self.text(e).text
+            if fresh:
+                return [f"{dest.buffer.name} = {value}"]
+            place = access(dest)
+            if accumulate:
+                return [f"{place} += {value}"]
+            return [f"{place if place.endswith(']') else place + '[...]'} = {value}"]
+
+        self.add(Line(lines, (*places, dest) if accumulate else places, (dest,)))
+
+    def add(self, call: Ufunc | Line) -> None:
+        """Take a call; it is printed with its neighbours when the straight run ends."""
+        self._calls.append(call)
+        for a in (*call.reads, *call.writes):
+            self.need(a.buffer)
+
+    def flush(self) -> None:
+        """Join and print what was taken."""
+        calls = join(self._calls, self._loop is not None)
+        self._calls = []
+        if self._loop is not None:
+            self._bind(calls)
+        for c in calls:
+            for text in c.render(self.access):
+                self.line(text)
 
     # -- statements -----------------------------------------------------------------------------
 
@@ -168,54 +192,68 @@ class Writer:
             elif isinstance(s, Reduce):
                 self._reduce(s)
             elif isinstance(s, Matrix):
-                value = self.text(s.value).text
-                if isinstance(s.value, Access):
-                    value = f"np.array({value})"
-                self.put(Access(s.dest), value, s.accumulate)
+                value: Expr | str = s.value
+                if isinstance(value, Access):
+                    value = f"np.array({self.access(value)})"
+                self.put(Access(s.dest), value, accesses(s.value), s.accumulate)
             elif isinstance(s, Pack):
                 parts = ", ".join(self.access(p) for p in s.parts)
-                self.put(Access(s.dest), f"np.concatenate(({parts}))")
+                self.put(Access(s.dest), f"np.concatenate(({parts}))", s.parts)
+        self.flush()
 
     def _assign(self, a: Assign) -> None:
-        if isinstance(a.value, Access) and a.value.buffer in self.optional and a.accumulate:
-            self.line(f"if {a.value.buffer.name} is not None:")
-            self._indent += 1
-            self.put(a.dest, self.text(a.value).text, True)
-            self._indent -= 1
+        value, dest = a.value, a.dest
+        if isinstance(value, Access) and value.buffer in self.optional and a.accumulate:
+
+            def lines(access: Callable[[Access], str]) -> list[str]:
+                return [
+                    f"if {value.buffer.name} is not None:",
+                    f"    {access(dest)} += {access(value)}",
+                ]
+
+            self.add(Line(lines, (value, dest), (dest,)))
             return
-        if self._loop is not None:
-            self._into(a.value, a.dest, a.accumulate)
-            return
-        full = extent(a.value) == (len(a.dest.lead), a.dest.rows)
-        if not full or isinstance(a.value, Access):
-            self.need(a.dest.buffer)
-            self.made.add(a.dest.buffer)
-        self.put(a.dest, self.text(a.value).text, a.accumulate)
+        full = extent(value) == (len(dest.lead), dest.rows) and isinstance(value, Call)
+        if self._loop is None and (a.accumulate or full and self._makes(dest)):
+            self.put(dest, value, accesses(value), a.accumulate)
+        else:
+            self._into(value, dest, a.accumulate)
 
     def _gemm(self, s: Gemm) -> None:
-        weight = self.access(s.weight) + (".T" if s.transposed else "")
+        t = ".T" if s.transposed else ""
         if self._loop is not None:
-            x = self.access(s.x)
+            dest = self.work(s.dest) if s.accumulate else s.dest
+
+            def product(access: Callable[[Access], str]) -> list[str]:
+                return [f"np.matmul({access(s.x)}, {access(s.weight)}{t}, out={access(dest)})"]
+
+            self.add(Line(product, (s.x, s.weight), (dest,)))
             if s.accumulate:
-                work = self.work(s.dest)
-                self.line(f"np.matmul({x}, {weight}, out={self.access(work)})")
-                self.line(f"{self.access(s.dest)} += {self.access(work)}")
-            else:
-                self.need(s.dest.buffer)
-                self.line(f"np.matmul({x}, {weight}, out={self.access(s.dest)})")
+                self.add(Ufunc("+=", (dest,), s.dest))
             return
-        text = f"{self.flat(s.x)} @ {weight}"
+        text = f"{self.flat(s.x)} @ {self.access(s.weight)}{t}"
+        if not s.accumulate and not self._makes(s.dest) and self._contiguous(s.dest):
+
+            def into(access: Callable[[Access], str]) -> list[str]:
+                return [
+                    f"np.matmul({self.flat(s.x)}, {access(s.weight)}{t}, out={self.flat(s.dest)})"
+                ]
+
+            self.add(Line(into, (s.x, s.weight), (s.dest,)))
+            return
         if len(s.x.lead) == 2:
             axes = ", ".join(s.x.lead)
             text = f"({text}).reshape({axes}, {self.size(s.dest.rows)})"
-        self.put(s.dest, text, s.accumulate)
+        self.put(s.dest, text, (s.x, s.weight), s.accumulate)
 
     def _outer(self, s: Outer) -> None:
-        self.put(s.dest, f"{self.flat(s.delta)}.T @ {self.flat(s.x)}", s.accumulate)
+        text = f"{self.flat(s.delta)}.T @ {self.flat(s.x)}"
+        self.put(s.dest, text, (s.delta, s.x), s.accumulate)
 
     def _reduce(self, s: Reduce) -> None:
         axis = "" if not s.dest.buffer.shape else "axis=0" if len(s.over) == 1 else "axis=(0, 1)"
-        self.put(s.dest, f"{self.text(s.value).at(4)}.sum({axis})", s.accumulate)
+        text = f"{self.text(s.value).at(4)}.sum({axis})"
+        self.put(s.dest, text, accesses(s.value), s.accumulate)
 
     def _units(self, s: Units) -> None:
         if self._loop is None:
@@ -224,50 +262,88 @@ class Writer:
             else:
                 self.uses.add(s.op)
                 text = f"{s.op}({self.text(s.value).text})"
-            self.put(s.dest, text)
+            self.put(s.dest, text, accesses(s.value))
             return
-        self.need(s.dest.buffer)
-        dest = self.access(s.dest)
         if s.op == "sum":
-            value = self._operand(s.value, s.dest)
-            self.line(f"np.sum({value}, axis=-1, keepdims=True, out={dest})")
+            value = self._place(s.value, s.dest)
+            self.add(Ufunc("np.sum", (value, "axis=-1", "keepdims=True"), s.dest))
         else:
             self.uses.add(s.op)
             self._into(s.value, s.dest)
-            self.line(f"{s.op}({dest}, out={dest})")
+            self.add(Ufunc(s.op, (s.dest,), s.dest))
+
+    def _makes(self, dest: Access) -> bool:
+        """Whether a line may make the whole array: then it need not be allocated."""
+        b = dest.buffer
+        return (
+            self._loop is None
+            and dest.whole
+            and dest.slot is None
+            and b.base is None
+            and b not in self.made
+            and b not in self.buffers
+            and b not in self.bases
+            and b.role in ("value", "gradient", "pack")
+            and not b.before + b.after
+        )
+
+    def _contiguous(self, a: Access) -> bool:
+        return a.whole and a.buffer.base is None and a.slot is None
 
     # -- loops ----------------------------------------------------------------------------------
 
     def _write_loop(self, s: Loop) -> None:
+        self.flush()
         count = s.axis
         self.line(f"for t in reversed(range({count})):" if s.reverse else f"for t in range({count}):")
         self._loop, self._indent = s, self._indent + 1
-        for a, name in self._bindings(s).items():
-            self.line(f"{name} = {self.access(a)}")
-            self.need(a.buffer)
-            self._bound[a] = name
         self.write(s.body)
         self._loop, self._indent = None, self._indent - 1
         self._bound.clear()
 
-    def _bindings(self, s: Loop) -> dict[Access, str]:
-        """Names for the steps of arrays that the body mentions more than once."""
-        from ...schedule.inspect import reads, writes
-
+    def _bind(self, calls: Iterable[Ufunc | Line]) -> None:
+        """Name the steps of arrays that the body mentions more than once."""
         counts: dict[Access, int] = {}
-        for inner in s.body:
-            for a in (*reads(inner), *writes(inner)):
+        for c in calls:
+            text = [*c.reads, *c.writes]
+            if isinstance(c, Ufunc) and c.op.endswith("="):
+                text = [a for a in c.args if isinstance(a, Access)] + [c.out]
+            for a in text:
                 if a.buffer.timed and a.slot is None:
                     counts[a] = counts.get(a, 0) + 1
-        out: dict[Access, str] = {}
         for a, n in counts.items():
-            if n > 1 and a.whole:
-                back = abs(a.lag)
-                suffix = "t" if not back else "prev" if back == 1 else f"prev{back}"
-                if a.buffer.role == "adjoint" and back == 1:
-                    suffix = "before"
-                out[a] = f"{a.buffer.name}_{suffix}"
-        return out
+            if n > 1:
+                name = self._step_name(a)
+                self.line(f"{name} = {self.access(a)}")
+                self._bound[a] = name
+
+    def _step_name(self, a: Access) -> str:
+        back = abs(a.lag)
+        suffix = "t" if not back else "prev" if back == 1 else f"prev{back}"
+        if a.buffer.role == "adjoint" and back == 1:
+            suffix = "before"
+        name = a.buffer.name
+        if not a.whole:
+            inside = [v.name for v in self.views_of(a)]
+            name = "_".join(inside) if inside and len("_".join(inside)) < 20 else f"{name}_part"
+        wanted, count = f"{name}_{suffix}", 1
+        while wanted in self.names or wanted in self._bound.values():
+            count += 1
+            wanted = f"{name}_{suffix}_{count}"
+        return wanted
+
+    def views_of(self, a: Access) -> list[Buffer]:
+        """The views that a range of a base is made of."""
+        _, start, stop = span(a)
+        inside: list[Buffer] = []
+        at = start
+        while at != stop:
+            v = next((v for v in self.views.get(a.buffer, ()) if v.offset == at), None)
+            if v is None:
+                return []
+            inside.append(v)
+            at = at + v.shape[0]
+        return inside
 
     def work(self, like: Access, avoid: Iterable[Access] = ()) -> Access:
         """A scratch array of one step with the rows of ``like``, not among ``avoid``."""
@@ -286,29 +362,35 @@ class Writer:
 
     # -- three-address code ---------------------------------------------------------------------
 
-    def _operand(self, e: Expr, like: Access, avoid: Iterable[Access] = ()) -> str:
-        """An operand as text: as it stands if it is a place or a number, else from a scratch array."""
-        return self._place(e, like, avoid)[0]
-
-    def _place(
-        self, e: Expr, like: Access, avoid: Iterable[Access] = ()
-    ) -> tuple[str, Access | None]:
-        if isinstance(e, Access | Number | Size):
-            return self.text(e).at(_TIGHT), e if isinstance(e, Access) else None
-        lead, rows = extent(e)
-        if lead == 0:
-            return self.text(e).at(_TIGHT), None
+    def _place(self, e: Expr, like: Access, avoid: Iterable[Access] = ()) -> Access | str:
+        """An operand: as it stands if it is a place or a number, else in a scratch array."""
+        if isinstance(e, Access):
+            return e
+        if isinstance(e, Number | Size) or extent(e)[0] == 0 or self._loop is None:
+            return self.text(e).at(_TIGHT)
+        rows = extent(e)[1]
         shaped = Access(Buffer("", (BATCH,), (rows,), "work")) if rows != like.rows else like
         work = self.work(shaped, avoid)
         self._into(e, work, avoid=avoid)
-        return self.access(work), work
+        return work
+
+    def _reads(self, e: Expr, place: Access | str) -> tuple[Access, ...]:
+        """What an operand in a text reads (places report themselves)."""
+        return tuple(accesses(e)) if isinstance(place, str) else ()
+
+    def _emit(self, op: str, operands: list[tuple[Expr, Access | str]], out: Access) -> None:
+        """One call; texts that read arrays make it a line that is not joined."""
+        hidden = [a for e, place in operands for a in self._reads(e, place)]
+        call = Ufunc(op, tuple(place for _, place in operands), out)
+        if hidden:
+            self.add(Line(call.render, (*call.reads, *hidden), call.writes))
+        else:
+            self.add(call)
 
     def _into(
         self, e: Expr, dest: Access, accumulate: bool = False, avoid: Iterable[Access] = ()
     ) -> None:
         """Lines that leave the value of an expression in a place."""
-        self.need(dest.buffer)
-        out = self.access(dest)
         held = [*avoid, dest]
         if accumulate:
             minus, inner = split_sign(e)
@@ -316,115 +398,115 @@ class Writer:
                 for part in inner.args:
                     self._into(part, dest, True, avoid)
                 return
-            value = self._operand(inner, dest, held)
-            self.line(f"{out} {'-' if minus else '+'}= {value}")
-            return
-        if not isinstance(e, Call):
-            self.line(f"{self._all(out)} = {self.text(e).text}")
-            return
-        if self._reads_late(e, dest):
+            self._emit("-=" if minus else "+=", [(inner, self._place(inner, dest, held))], dest)
+        elif not isinstance(e, Call):
+            self._emit("=", [(e, self._place(e, dest))], dest)
+        elif self._reads_late(e, dest):
             work = self.work(dest, held)
             self._into(e, work, avoid=held)
-            self.line(f"{self._all(out)} = {self.access(work)}")
-            return
-        self._call(e, dest, out, held)
-
-    def _all(self, out: str) -> str:
-        return out if out.endswith("]") else f"{out}[...]"
+            self.add(Ufunc("=", (work,), dest))
+        else:
+            self._call(e, dest, held)
 
     def _reads_late(self, e: Call, dest: Access) -> bool:
         """Whether writing ``dest`` early would destroy an operand that is read later."""
         if e.op in ("add", "mul"):
             direct = [split_sign(a)[1] for a in e.args]
             inside = [a for a in direct if isinstance(a, Call)]
-            if any(dest in set(accesses(a)) for a in inside):
+            if any(self._touches(a, dest) for a in inside):
                 # Only the operand that is computed first, in place, may read it.
                 return len(inside) != 1 or dest in direct or self._late_inside(inside[0], dest)
             return direct.count(dest) > 1
         if len(e.args) == 1:
-            inner = e.args[0]
-            return isinstance(inner, Call) and self._reads_late(inner, dest)
-        return any(isinstance(a, Call) and dest in set(accesses(a)) for a in e.args)
+            return self._late_inside(e.args[0], dest)
+        return any(isinstance(a, Call) and self._touches(a, dest) for a in e.args)
 
     def _late_inside(self, e: Expr, dest: Access) -> bool:
         return isinstance(e, Call) and self._reads_late(e, dest)
 
-    def _call(self, e: Call, out_access: Access, out: str, held: list[Access]) -> None:
+    def _touches(self, e: Expr, dest: Access) -> bool:
+        return any(overlap(a, dest, self._loop is not None) for a in accesses(e))
+
+    def _call(self, e: Call, out: Access, held: list[Access]) -> None:
         op, args = e.op, e.args
         if op in ("add", "mul"):
-            self._chain(e, out_access, out, held)
+            self._chain(e, out, held)
         elif op == "neg":
-            self._unary("np.negative", args[0], out_access, out)
+            self._unary("np.negative", args[0], out)
         elif op == "pow" and e.data == 2:
-            self._unary("np.square", args[0], out_access, out)
+            self._unary("np.square", args[0], out)
         elif op == "apply" and str(e.data) in UFUNCS:
-            self._unary(UFUNCS[str(e.data)], args[0], out_access, out)
+            self._unary(UFUNCS[str(e.data)], args[0], out)
         elif op == "apply" and str(e.data) in _WITH_OUT:
             self.uses.add(str(e.data))
-            self._unary(str(e.data), args[0], out_access, out)
+            self._unary(str(e.data), args[0], out)
         elif op == "div":
-            self._binary("np.divide", "/=", args[0], args[1], out_access, out, held)
+            self._binary("np.divide", "/=", args[0], args[1], out, held)
         else:
             inner: list[Expr] = []
             for a in args:
-                text, place = self._place(a, out_access, held)
-                inner.append(place if place is not None else a)
-                held = [*held, place] if place is not None else held
-            text = self.text(Call(op, tuple(inner), e.data)).text
-            self.line(f"{self._all(out)} = {text}")
+                place = self._place(a, out, held)
+                inner.append(a if isinstance(place, str) else place)
+                held = held if isinstance(place, str) else [*held, place]
+            value = Call(op, tuple(inner), e.data)
+
+            def lines(access: Callable[[Access], str]) -> list[str]:
+                return Ufunc("=", (self.text(value).text,), out).render(access)
+
+            self.add(Line(lines, tuple(accesses(value)), (out,)))
 
     def _fits(self, e: Expr, dest: Access) -> bool:
         """Whether an operand has all the rows of the result, so that it can be computed there."""
-        return extent(e) == (1, dest.rows) or extent(e) == (2, dest.rows)
+        lead, rows = extent(e)
+        return lead > 0 and rows == dest.rows and (self._loop is not None or lead == len(dest.lead))
 
-    def _unary(self, name: str, a: Expr, dest: Access, out: str) -> None:
+    def _unary(self, name: str, a: Expr, dest: Access) -> None:
         if isinstance(a, Call) and self._fits(a, dest):
             self._into(a, dest)
-            self.line(f"{name}({out}, out={out})")
+            self.add(Ufunc(name, (dest,), dest))
         else:
-            self.line(f"{name}({self._operand(a, dest, [dest])}, out={out})")
+            self._emit(name, [(a, self._place(a, dest, [dest]))], dest)
 
     def _binary(
-        self, name: str, sign: str, a: Expr, b: Expr, dest: Access, out: str, held: list[Access]
+        self, name: str, sign: str, a: Expr, b: Expr, dest: Access, held: list[Access]
     ) -> None:
-        if isinstance(a, Call) and self._fits(a, dest) and dest not in set(accesses(b)):
+        if isinstance(a, Call) and self._fits(a, dest) and not self._touches(b, dest):
             self._into(a, dest)
-            self.line(f"{out} {sign} {self._operand(b, dest, held)}")
+            self._emit(sign, [(b, self._place(b, dest, held))], dest)
             return
-        left, place = self._place(a, dest, held)
-        right = self._operand(b, dest, [*held, place] if place is not None else held)
-        self.line(f"{name}({left}, {right}, out={out})")
+        left = self._place(a, dest, held)
+        taken = [*held, left] if isinstance(left, Access) else held
+        self._emit(name, [(a, left), (b, self._place(b, dest, taken))], dest)
 
-    def _chain(self, e: Call, dest: Access, out: str, held: list[Access]) -> None:
+    def _chain(self, e: Call, dest: Access, held: list[Access]) -> None:
         """a + b − c or a * b * c, starting with what can be computed in place."""
         adding = e.op == "add"
         items = [split_sign(a) if adding else (False, a) for a in e.args]
-        first = next((i for i, (_, a) in enumerate(items) if a == dest), None)
+        first = next((i for i, (minus, a) in enumerate(items) if a == dest and not minus), None)
         if first is None:
             first = next(
                 (i for i, (m, a) in enumerate(items)
                  if isinstance(a, Call) and not m and self._fits(a, dest)), None,
             )  # fmt: skip
-        if first is not None and not (items[first][0] and adding):
+        if first is not None:
             rest = items[:first] + items[first + 1 :]
             if items[first][1] != dest:
                 self._into(items[first][1], dest)
         else:
             positive = next((i for i, (m, _) in enumerate(items) if not m), None)
             if positive is None:
-                self._unary("np.negative", items[0][1], dest, out)
-                for _, b in items[1:]:
-                    self.line(f"{out} -= {self._operand(b, dest, held)}")
-                return
-            (_, a), rest = items[positive], items[:positive] + items[positive + 1 :]
-            minus, b = rest.pop(0)
-            left, place = self._place(a, dest, held)
-            right = self._operand(b, dest, [*held, place] if place is not None else held)
-            ufunc = ("np.subtract" if minus else "np.add") if adding else "np.multiply"
-            self.line(f"{ufunc}({left}, {right}, out={out})")
+                self._unary("np.negative", items[0][1], dest)
+                rest = [(True, b) for _, b in items[1:]]
+            else:
+                (_, a), rest = items[positive], items[:positive] + items[positive + 1 :]
+                minus, b = rest.pop(0)
+                left = self._place(a, dest, held)
+                taken = [*held, left] if isinstance(left, Access) else held
+                ufunc = ("np.subtract" if minus else "np.add") if adding else "np.multiply"
+                self._emit(ufunc, [(a, left), (b, self._place(b, dest, taken))], dest)
         for minus, b in rest:
             sign = ("-=" if minus else "+=") if adding else "*="
-            self.line(f"{out} {sign} {self._operand(b, dest, held)}")
+            self._emit(sign, [(b, self._place(b, dest, held))], dest)
 
 
 #: Operands stand in calls and behind operators: anything tighter than a sum needs no parentheses.

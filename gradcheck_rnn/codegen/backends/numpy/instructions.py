@@ -1,0 +1,118 @@
+"""Single NumPy calls, joined where they do the same to neighbours.
+
+``sigmoid(i, out=i)``, ``sigmoid(f, out=f)`` become one call on the rows of both: for small arrays
+the time of a step is the number of its calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from ....language.dims import ONE
+from ...schedule.merge import chain, gather, overlap, span, wide
+from ...schedule.ops import Access
+
+__all__ = ["Call", "Line", "join"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """``op(args, out=out)``, or ``out op args[0]`` when the op is an assignment such as ``+=``.
+
+    An argument is a place, or text for what is not an array of the step.
+    """
+
+    op: str
+    args: tuple[Access | str, ...]
+    out: Access
+
+    def render(self, access: Callable[[Access], str]) -> list[str]:
+        """The line."""
+        out = access(self.out)
+        args = [a if isinstance(a, str) else access(a) for a in self.args]
+        if self.op == "=":
+            return [f"{out if out.endswith(']') else out + '[...]'} = {args[0]}"]
+        if self.op.endswith("="):
+            return [f"{out} {self.op} {args[0]}"]
+        return [f"{self.op}({', '.join(args)}, out={out})"]
+
+    @property
+    def reads(self) -> list[Access]:
+        places = [a for a in self.args if isinstance(a, Access)]
+        return [*places, self.out] if self.op.endswith("=") else places
+
+    @property
+    def writes(self) -> list[Access]:
+        return [self.out]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Any other lines, with what they read and write."""
+
+    text: Callable[[Callable[[Access], str]], list[str]]
+    reads: Sequence[Access]
+    writes: Sequence[Access]
+
+    def render(self, access: Callable[[Access], str]) -> list[str]:
+        """The lines."""
+        return self.text(access)
+
+
+def _ordered(in_loop: bool) -> Callable[[Call | Line, Call | Line], bool]:
+    def ordered(a: Call | Line, b: Call | Line) -> bool:
+        for one, two in ((a, b), (b, a)):
+            touched = [*two.reads, *two.writes]
+            if any(overlap(w, x, in_loop) for w in one.writes for x in touched):
+                return True
+        return False
+
+    return ordered
+
+
+def _shape_of(a: Access | str) -> Hashable | None:
+    if isinstance(a, str):
+        return a
+    if a.rows == ONE:
+        return a
+    root = a.buffer.base
+    return None if root is None else (root, a.lag, a.slot)
+
+
+def _key(c: Call | Line) -> Hashable | None:
+    if not isinstance(c, Call) or c.out.buffer.base is None or c.op in ("np.matmul", "="):
+        return None
+    parts = tuple(_shape_of(a) for a in c.args)
+    # Only operands that are neighbours themselves, or the same scalar for all, go together.
+    return None if None in parts else (c.op, c.out.buffer.base, c.out.lag, c.out.slot, parts)
+
+
+def join(calls: Sequence[Call | Line], in_loop: bool) -> list[Call | Line]:
+    """The calls with neighbours joined, in an order that gives the same result."""
+    out: list[Call | Line] = []
+    for group in gather(calls, _key, _ordered(in_loop)):
+        members = [c for c in group if isinstance(c, Call)]
+        if len(group) == 1 or len(members) != len(group):
+            out += group
+            continue
+        for run in chain([span(c.out)[1:] for c in members]):
+            out += _wide([members[i] for i in run])
+    return out
+
+
+def _wide(run: list[Call]) -> list[Call | Line]:
+    if len(run) == 1:
+        return [run[0]]
+    columns = list(zip(*(c.args for c in run), strict=True))
+    args: list[Access | str] = []
+    for column in columns:
+        places = [a for a in column if isinstance(a, Access)]
+        if not places or places[0].rows == ONE:
+            args.append(column[0])
+            continue
+        ranges = [span(a)[1:] for a in places]
+        if any(ranges[i][1] != ranges[i + 1][0] for i in range(len(ranges) - 1)):
+            return list(run)
+        args.append(wide(places))
+    return [replace(run[0], args=tuple(args), out=wide([c.out for c in run]))]
