@@ -42,7 +42,7 @@ class Decay:
     without : dict
         Gate → log ‖∂s_T/∂s_t‖ when what enters through this gate is cut (its value kept).
     only : dict
-        Gate → mean over the last steps of log ‖its part of ∂s_t/∂s_{t−1}‖_F, one number.
+        Gate → log of the root mean square over the steps of ‖its part of ∂s_t/∂s_{t−1}‖_F.
     adjoint : array ``(k,)``
         log ‖∂L_T/∂s_t‖₂ of the loss at the last step.
     adjoint_by_state : dict
@@ -325,7 +325,7 @@ class _Follower:
             return {(k[1:] if len(k) > 2 else k[1]): np.array(self.curves[k]) for k in keys}
 
         with np.errstate(divide="ignore"):
-            only = {g: float(np.mean(np.log(v))) for g, v in self.strength.items() if v}
+            only = {g: float(np.log(np.mean(np.square(v))) / 2) for g, v in self.strength.items()}
         return Decay(
             self.lags,
             norm,

@@ -92,7 +92,8 @@ class Stretch:
             return self.moving[s.name]
         return self.system.outside(s.name)
 
-    def _leading(self, s: Sym) -> Array:
+    def leading(self, s: Sym) -> Array:
+        """The value of a variable with the steps as leading axis, ``(m, n, 1)``."""
         value = self._lookup(s)
         moves = s.kind in ("state", "equation", "sequence", "input", "data")
         return value.T[:, :, None] if moves and value.shape[-1] == self.steps else value
@@ -103,9 +104,10 @@ class Stretch:
         if known is None:
             if not self._equations:
                 _ = self.equations
-            known = self._edges[edge.id] = factor_of(
-                self.system.leading, edge.jacobian, self._leading
-            )
+            known = factor_of(self.system.leading, edge.jacobian, self.leading)
+            if self.system.edit is not None:
+                known = self.system.edit(edge, known)
+            self._edges[edge.id] = known
         return known
 
     def blocks(self, keep: Callable[[Edge], bool] | None = None) -> Blocks:
@@ -163,6 +165,21 @@ class Stretch:
             if leak is not None and keep is None:
                 out[:, to.at, to.at] += (1.0 - leak) * np.eye(to.stop - to.start)
         return out
+
+    def onward(self, name: str) -> dict[str, Factor]:
+        """∂state_t/∂equation_t within the step, by state; only states that depend on it."""
+        here: dict[str, Factor] = {}
+        for program in self.system.programs:
+            for e in program.equations:
+                if e.name == name:
+                    size = self.equations[name].shape[0]
+                    here[name] = Factor(size, size)
+                    continue
+                parts = [x for x in e.edges if x.kind != "state" and x.operand.name in here]
+                for x in parts:
+                    term = self.edge(x) @ here[x.operand.name]
+                    here[e.name] = here[e.name] + term if e.name in here else term
+        return {n: f for n, f in here.items() if n in self.system.sizes}
 
     def gradient(self, seeds: Iterable[str], column: int) -> Array | None:
         """Σ ∂seed/∂state at one step of the stretch (the states made in that step), ``(n,)``.

@@ -7,7 +7,7 @@ at a time; a backward pass keeps one state per stretch and makes the stretches a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from ..derivation.program import Derivation, Edge, ScanProgram
 from ..errors import UsageError
 from ..language.network import Network
 from ..language.running import run
-from .factors import LeadingEvaluator
+from .factors import Factor, LeadingEvaluator
 from .inputs import Source
 from .stretch import Slot, Stretch
 
@@ -128,7 +128,12 @@ class System:
         Where each state (and each of its delays) lies in the joint state; lag 1 first.
     n : int
         Size of the joint state.
+    edit : callable, optional
+        Changes the Jacobian of an edge where it is read (the trajectory stays): what a cause is
+        measured by.
     """
+
+    edit: Callable[[Edge, Factor], Factor] | None = None
 
     def __init__(self, model: Model, programs: tuple[ScanProgram, ...], variant: Variant) -> None:
         self.model, self.programs, self.variant = model, programs, variant

@@ -1,0 +1,135 @@
+"""The verdict in words: vanishing, exploding or near critical, from which lag on, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .causes import Cause
+from .lyapunov import Lyapunov
+from .products import Decay
+
+__all__ = ["Verdict", "judge", "power_of_ten"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said about a model.
+
+    Attributes
+    ----------
+    kind : {"vanishing", "exploding", "near critical", "gone"}
+        ``gone``: the gradient is exactly zero beyond some lag.
+    rate, error : float
+        λ₁ and its standard error, nats a step.
+    lag : int or None
+        From this lag on the gradient stays beyond `threshold`; None if it never does so.
+    threshold : float
+        The factor that counts as vanished (or, inverted, as exploded).
+    causes : tuple of Cause
+        Those that matter here, largest effect first.
+    sentences : tuple of str
+        The verdict, to be read.
+    """
+
+    kind: str
+    rate: float
+    error: float
+    lag: int | None
+    threshold: float
+    causes: tuple[Cause, ...]
+    sentences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
+
+
+def power_of_ten(log: float) -> str:
+    """e^log as a power of ten that a person reads: ``1``, ``0.032``, ``10^-47``."""
+    if math.isinf(log):
+        return "0" if log < 0 else "∞"
+    ten = log / math.log(10)
+    if -3 <= ten <= 3:
+        return f"{10**ten:.2g}"
+    return f"10^{ten:.0f}"
+
+
+def judge(
+    exponents: Lyapunov, decay: Decay, causes: list[Cause], *, threshold: float = 1e-3
+) -> Verdict:
+    """Put the measurements into words.
+
+    Near critical means that λ₁ cannot be told from 0 by three of its standard errors, or that over
+    the whole trajectory it changes a gradient by less than a factor of ten.
+    """
+    rate, error = exponents.leading, float(exponents.errors[0])
+    window = int(decay.lags[-1])
+    if math.isinf(rate):
+        kind = "gone"
+    elif abs(rate) <= 3.0 * error or abs(rate) * window < math.log(10):
+        kind = "near critical"
+    else:
+        kind = "vanishing" if rate < 0 else "exploding"
+    lag = _beyond(decay, math.log(threshold), kind)
+    relevant = _relevant(causes, rate, kind)
+    sentences = [_first(kind, rate, error, exponents), *_second(kind, lag, threshold, decay)]
+    hump = int(np.argmax(decay.norm))
+    if kind in ("vanishing", "near critical") and decay.norm[hump] > math.log(10):
+        sentences.append(
+            f"Before it decays it grows, up to a factor {power_of_ten(float(decay.norm[hump]))} at "
+            f"lag {int(decay.lags[hump])}: the Jacobians are far from normal."
+        )
+    sentences += [_why(c) for c in relevant]
+    return Verdict(kind, rate, error, lag, threshold, tuple(relevant), tuple(sentences))
+
+
+def _beyond(decay: Decay, limit: float, kind: str) -> int | None:
+    """The first lag shown from which on the norm stays below the limit (or above −limit)."""
+    if kind == "exploding":
+        inside = np.flatnonzero(decay.norm < -limit)
+    else:
+        inside = np.flatnonzero(decay.norm > limit)
+    first = int(inside[-1]) + 1 if len(inside) else 0
+    return int(decay.lags[first]) if first < len(decay.lags) else None
+
+
+def _relevant(causes: list[Cause], rate: float, kind: str) -> list[Cause]:
+    if kind == "near critical":
+        return []
+    sign = 1.0 if kind == "exploding" else -1.0
+    # A tenth of the rate: less than that would not change what is seen.
+    return [c for c in causes if c.effect * sign > 0.1 * min(abs(rate), 1e6)]
+
+
+def _first(kind: str, rate: float, error: float, exponents: Lyapunov) -> str:
+    if kind == "gone":
+        return "The gradient is exactly zero beyond some lag: every path is cut (λ₁ = −∞)."
+    measured = f"λ₁ = {rate:+.4f} ± {error:.4f} a step"
+    if kind == "near critical":
+        return f"Near critical: {measured}, which over this window cannot be told from holding."
+    horizon = exponents.horizons[0]
+    verb = "Vanishing" if kind == "vanishing" else "Exploding"
+    change = "shrinks" if kind == "vanishing" else "grows"
+    return f"{verb}: {measured}; the gradient {change} by a factor e every {horizon:.3g} steps."
+
+
+def _second(kind: str, lag: int | None, threshold: float, decay: Decay) -> list[str]:
+    end = f"at lag {int(decay.lags[-1])} it is {power_of_ten(float(decay.norm[-1]))}"
+    if kind == "near critical":
+        return [f"The norm of ∂s_T/∂s_t {end.replace('it is', 'is')}."]
+    word = "above" if kind == "exploding" else "below"
+    limit = power_of_ten(-math.log(threshold) if kind == "exploding" else math.log(threshold))
+    if lag is None:
+        return [f"Within {int(decay.lags[-1])} steps ∂s_T/∂s_t does not stay {word} {limit}; {end}."]
+    return [f"From lag {lag} on ‖∂s_T/∂s_t‖ stays {word} {limit}; {end}."]
+
+
+def _why(cause: Cause) -> str:
+    without = "0" if cause.rate == 0 else f"{cause.rate:+.4f}"
+    share = "" if math.isinf(cause.effect) else f", which accounts for {cause.effect:+.4f}"
+    return f"Cause: {cause.name}{share}; without it λ₁ would be {without} ({cause.detail})."

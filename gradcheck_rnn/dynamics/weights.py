@@ -1,0 +1,158 @@
+"""Weights from files: .npz, .safetensors, and PyTorch's .pt through its safe loader only.
+
+A weight file may come from anybody: nothing here unpickles objects or runs what a file says.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from ..language.network import Network
+
+__all__ = ["match_names", "read_weights", "table_of"]
+
+Array = np.ndarray[Any, Any]
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """All arrays of a weight file by name.
+
+    Raises
+    ------
+    UsageError
+        The file is missing or not what its suffix says, holds something other than arrays, the
+        package for its format is not installed, or a value is not finite.
+    """
+    readers = {
+        ".npz": _npz,
+        ".safetensors": _safetensors,
+        ".pt": _torch,
+        ".pth": _torch,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"{path}: weights are read from {', '.join(readers)} files, not {path.suffix!r}"
+        )
+    if not path.is_file():
+        raise UsageError(f"there is no weight file {path}")
+    made = reader(path)
+    if not made:
+        raise UsageError(f"{path} holds no arrays")
+    for name, array in made.items():
+        if array.dtype.kind not in "fiu":
+            raise UsageError(f"{path}: {name!r} holds {array.dtype}, not real numbers")
+        bad = int((~np.isfinite(array)).sum())
+        if bad:
+            raise UsageError(
+                f"{path}: {name!r} holds {bad} of {array.size} values that are NaN or infinite; "
+                "its gradients mean nothing, use an earlier checkpoint"
+            )
+    return {n: np.asarray(a, dtype=float) for n, a in made.items()}
+
+
+def _npz(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise UsageError(f"{path} is a single array; a weight file names its arrays")
+            return {n: file[n] for n in file.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = "it holds pickled objects, which are never loaded" if "pickle" in str(error) else (
+            str(error) or type(error).__name__
+        )
+        raise UsageError(f"cannot read {path}: {reason}") from error
+
+
+def _safetensors(path: Path) -> dict[str, Array]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: reading .safetensors needs the package safetensors: "
+            "pip install 'gradcheck-rnn[weights]'"
+        ) from error
+    try:
+        return dict(load_file(str(path)))
+    except Exception as error:  # its own error class is not exported by all versions
+        raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def _torch(path: Path) -> dict[str, Array]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: reading .pt needs PyTorch: pip install 'gradcheck-rnn[torch]', or save the "
+            "state_dict as .safetensors"
+        ) from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().split("\n")[0]
+        raise UsageError(
+            f"cannot read {path} safely: {first}; only a state_dict of tensors is loaded, save "
+            "torch.save(model.state_dict(), ...)"
+        ) from error
+    if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
+        held = held["state_dict"]
+    if not isinstance(held, Mapping) or not all(hasattr(v, "detach") for v in held.values()):
+        raise UsageError(f"{path} is not a state_dict: it must map names to tensors")
+    return {n: v.detach().to(torch.float64).numpy() for n, v in held.items()}
+
+
+def table_of(shapes: Mapping[str, Any]) -> str:
+    """Names with shapes on one line: ``W (3, 3), b (3,)``."""
+    return ", ".join(f"{n} {tuple(s)}" if s is not None else n for n, s in shapes.items())
+
+
+def _shapes(arrays: Mapping[str, Array], names: Iterable[str]) -> dict[str, Any]:
+    return {n: arrays[n].shape for n in names}
+
+
+def match_names(network: Network, arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
+    """Take the arrays as the network's parameters, name by name.
+
+    Initial states of the network may be in the file too.
+
+    Raises
+    ------
+    UsageError
+        Names are missing or foreign; both lists are given with what was expected.
+    """
+    declared = {n: f"({', '.join(map(str, _dims(r)))})" for n, r in network.parameters.items()}
+    starts = {n for n, r in network.inputs.items() if r.axis is None}
+    missing = [n for n in declared if n not in arrays]
+    foreign = [n for n in arrays if n not in declared and n not in starts]
+    if missing or foreign:
+        expected = ", ".join(f"{n} {shape}" for n, shape in declared.items())
+        said = []
+        if missing:
+            said.append(f"missing: {', '.join(missing)}")
+        if foreign:
+            said.append(f"foreign: {table_of(_shapes(arrays, foreign))}")
+        raise UsageError(
+            f"{path} does not fit {network.name!r}; {'; '.join(said)}; expected: {expected}"
+        )
+    for name, ref in network.parameters.items():
+        wanted = len(_dims(ref))
+        if arrays[name].ndim != wanted and not (wanted == 1 and arrays[name].shape[1:] == (1,)):
+            raise UsageError(
+                f"{path}: {name!r} has shape {arrays[name].shape}, expected {declared[name]}"
+            )
+    return {
+        n: a.reshape(-1) if n in declared and len(_dims(network.parameters[n])) == 1 else a
+        for n, a in arrays.items()
+    }
+
+
+def _dims(ref: Any) -> list[Any]:
+    if ref.shape.scalar:
+        return []
+    return [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
