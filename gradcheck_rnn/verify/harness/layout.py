@@ -151,15 +151,18 @@ class Fitted:
             out[user] = flat.reshape(self.shapes[user])
         return out
 
-    def pull(self, user: str, gradients: Mapping[str, Array]) -> Array:
-        """The gradient of one of the user's arrays from those of the definition's values."""
-        lead = np.shape(gradients[self.pieces[user][0].name])
-        extra = lead[: len(lead) - self.pieces[user][0].index.ndim]
-        flat = np.zeros((*extra, int(np.prod(self.shapes[user]))))
+    def pull(self, user: str, gradients: Mapping[str, Array], *, absolute: bool = False) -> Array:
+        """The gradient of one of the user's arrays from those of the definition's values.
+
+        ``absolute`` leaves the signs out: for magnitudes.
+        """
+        dtype = np.result_type(np.float64, *gradients.values())
+        flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
         for piece in self.pieces[user]:
             if piece.name in gradients:
-                flat[..., piece.index] += piece.sign * gradients[piece.name]
-        return flat.reshape(*extra, *self.shapes[user])
+                sign = 1.0 if absolute else piece.sign
+                flat[piece.index] += sign * gradients[piece.name]
+        return flat.reshape(self.shapes[user])
 
     def place(self, name: str, value: Array, user: str) -> Array:
         """An output of the definition as the user hands it out."""

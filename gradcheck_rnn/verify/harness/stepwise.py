@@ -134,9 +134,7 @@ class _Steps:
         self.scan, self.steps = scan, steps
         self.order = list(range(steps - 1, -1, -1) if scan.reverse else range(steps))
         self.values: dict[tuple[str, int], Array] = {}
-        self.sizes = {
-            n: (scan.dims.get(n) or Dim.of({n: 1})).size(sizes) for n in scan.cell.dims
-        }
+        self.sizes = {n: (scan.dims.get(n) or Dim.of({n: 1})).size(sizes) for n in scan.cell.dims}
         for own, kind in scan.cell.kinds.items():
             if kind == "state":
                 for lag in scan.cell.lags[own]:

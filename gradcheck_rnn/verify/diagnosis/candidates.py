@@ -1,0 +1,211 @@
+"""Candidates for what a wrong gradient is: mutants of the derivation, run at a station.
+
+A candidate says what it is in a sentence, and gives the gradient that code with this mistake
+returns, in the user's layout. Mutants run the adjoint program with an edited edge; candidates that
+are not edges of the program (`afterwards`) change its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...derivation import Derivation
+from ...derivation.edits import NO_EDITS, Edits
+from ...derivation.evaluate import Run, bptt, forward
+from ...derivation.mutants import mutants
+from ...language.running import to_columns, to_rows
+from ..harness.compare import Comparison, Station
+from ..harness.plan import Case
+from ..harness.sweep import Carry
+
+__all__ = ["Bench", "Candidate", "derived_candidates"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+After = Callable[[Station, Case, Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mistake, or several together.
+
+    Attributes
+    ----------
+    says : str
+        The sentence.
+    edits : Edits
+        What the adjoint program does differently.
+    truncate : int or None
+        Truncated BPTT in blocks of so many steps.
+    carry : callable, optional
+        What happens to the adjoints of states between steps.
+    after : tuple of callables
+        What is done to the finished gradients of the user's arrays.
+    touches : frozenset of str or None
+        Names of the definition whose gradients can change; None: any.
+    """
+
+    id: str
+    kind: str
+    says: str
+    edits: Edits = NO_EDITS
+    truncate: int | None = None
+    carry: Carry | None = None
+    after: tuple[After, ...] = ()
+    touches: frozenset[str] | None = None
+    parts: int = 1
+
+    def __and__(self, other: Candidate) -> Candidate:
+        """Both mistakes at once."""
+        none = self.edits is NO_EDITS and other.edits is NO_EDITS
+        return Candidate(
+            f"{self.id} & {other.id}", f"{self.kind} and {other.kind}",
+            f"{self.says}, and {other.says}",
+            NO_EDITS if none else self.edits | other.edits,
+            self.truncate or other.truncate, self.carry or other.carry,
+            self.after + other.after, None, self.parts + other.parts,
+        )  # fmt: skip
+
+
+class Bench:
+    """Runs candidates at stations, and remembers what they gave."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation = derivation
+        self._runs: dict[int, Run] = {}
+        self._known: dict[tuple[str, int, int], Arrays] = {}
+        self._silent: dict[int, Arrays] = {}
+        self.evaluations = 0
+
+    def run(self, station: Station) -> Run:
+        """The derivation's forward pass at a station."""
+        key = id(station)
+        if key not in self._runs:
+            network, place = self.derivation.network, station.place
+            refs = {**network.parameters, **network.inputs}
+            columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
+            self._runs[key] = forward(self.derivation, columns, place.sizes, place.lengths)
+        return self._runs[key]
+
+    def gradients(self, candidate: Candidate, comparison: Comparison, case: Case) -> Arrays:
+        """The gradients of the user's arrays that code with this mistake returns."""
+        station = comparison.station
+        key = (candidate.id, id(station), id(case))
+        if key not in self._known:
+            self.evaluations += 1
+            found = self._core(candidate, comparison, case)
+            for change in candidate.after:
+                found = change(station, case, found)
+            self._known[key] = found
+        return self._known[key]
+
+    def _core(self, candidate: Candidate, comparison: Comparison, case: Case) -> Arrays:
+        station = comparison.station
+        if candidate.carry is not None:
+            given = {n: g[None] for n, g in station.columns(case).items()}
+            loss = None if given else np.ones(1)
+            made = station.oracle.gradients(given, loss=loss, carry=candidate.carry)
+            return self._pull(station, {n: a[0] for n, a in made.of.items()})
+        if candidate.edits is NO_EDITS and candidate.truncate is None:
+            return {r.user: r.want for r in comparison.records if r.case is case}
+        return self._pull(station, self._program(candidate, station, case))
+
+    def _program(self, candidate: Candidate, station: Station, case: Case) -> Arrays:
+        run = self.run(station)
+        refs = {**self.derivation.network.parameters, **self.derivation.network.inputs}
+        with np.errstate(all="ignore"):
+            found = bptt(
+                run, station.columns(case), edits=candidate.edits, truncate=candidate.truncate
+            )
+            if self.derivation.network.loss_terms and case.cotangents:
+                silent = bptt(run, {}, edits=candidate.edits, truncate=candidate.truncate)
+                found = {n: g - silent[n] for n, g in found.items()}
+        return {n: to_rows(refs[n], g) for n, g in found.items()}
+
+    @staticmethod
+    def _pull(station: Station, gradients: Mapping[str, Array]) -> Arrays:
+        return {u: station.fitted.pull(u, gradients) for u in station.fitted.arguments}
+
+
+def derived_candidates(derivation: Derivation) -> list[Candidate]:
+    """All single mistakes of the mutant grammar, and truncations that it has at a few depths only."""
+    reach = _Reach(derivation)
+    found = [
+        Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits))
+        for m in mutants(derivation)
+    ]
+    for program in derivation.scans:
+        scan = program.scan
+        if not scan.states:
+            continue
+        for k in (3, 4, 6, 7, 8, 10, 12, 16, 20):
+            found.append(
+                Candidate(
+                    f"carry:{scan.name}:{k}", "carry",
+                    f"the carry of scan {scan.name} cut after {k} steps",
+                    Edits(carry={scan.name: k}),
+                )
+            )  # fmt: skip
+    found += [
+        Candidate(
+            f"truncated:{k}", "truncated", f"truncated BPTT in blocks of {k} steps", truncate=k
+        )
+        for k in (1, 2, 3, 4, 5, 8, 10, 16, 20)
+    ]  # fmt: skip
+    return found
+
+
+class _Reach:
+    """Which gradients an edit can change, with recursion in time and without."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation = derivation
+        self._known: dict[str, frozenset[str]] = {}
+
+    def of(self, edits: Edits) -> frozenset[str] | None:
+        """Names downstream (in the backward pass) of the edited edges; None if it is not an edge."""
+        if edits.carry or edits.lost_finals or edits.zero_starts or edits.lost_outputs:
+            return None
+        names: set[str] = set()
+        for state in edits.lost_starts:
+            names |= self._starts(state)
+        for identity in (*edits.terms, *edits.only_steps, *edits.skip_steps):
+            names |= self.upstream(self.derivation.edge(identity).operand.name)
+        return frozenset(names)
+
+    def _starts(self, state: str) -> set[str]:
+        return {
+            i.ref.name for p in self.derivation.scans for s in p.scan.states if s.name == state
+            for i in s.initial if i.ref is not None
+        }  # fmt: skip
+
+    def upstream(self, name: str) -> frozenset[str]:
+        """What the adjoint of a name flows on to."""
+        if name in self._known:
+            return self._known[name]
+        seen: set[str] = set()
+        stack: list[str] = [name]
+        while stack:
+            current = stack.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            stack += self._starts(current)
+            base = current.removesuffix("_final")
+            for p in self.derivation.scans:
+                for e in p.equations:
+                    if e.name in (current, base):
+                        stack += [edge.operand.name for edge in e.edges]
+        self._known[name] = frozenset(seen)
+        return self._known[name]
+
+
+def plausible(candidates: Iterable[Candidate], wrong: set[str]) -> list[Candidate]:
+    """Candidates that can change everything that is wrong, the most specific first."""
+    good = [c for c in candidates if c.touches is None or wrong <= c.touches]
+    return sorted(good, key=lambda c: len(c.touches) if c.touches is not None else 10**6)

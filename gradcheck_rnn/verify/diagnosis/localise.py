@@ -1,0 +1,127 @@
+"""Where an error lives: gate, entries, time step, lag; and which steps' share is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..harness.compare import Comparison, Record
+from .search import wrong_names
+
+__all__ = ["gates", "localise", "missing_steps"]
+
+Array = NDArray[Any]
+
+
+def gates(comparison: Comparison, record: Record) -> list[str]:
+    """What of a user's array is wrong, by the definition's names, with the worst entry of each."""
+    out = []
+    for piece in comparison.station.fitted.pieces[record.user]:
+        ratio = record.ratio.reshape(-1)[piece.index]
+        bad = int(np.sum(ratio > 1))
+        if bad:
+            at = np.unravel_index(int(np.argmax(np.nan_to_num(ratio, posinf=1e300))), ratio.shape)
+            out.append(
+                f"{piece.name} ({bad} of {ratio.size} entries, worst {[int(i) for i in at]})"
+            )
+    return out
+
+
+def localise(comparison: Comparison) -> list[str]:
+    """Sentences about one station with errors, most useful first."""
+    station = comparison.station
+    lines = []
+    wrong = wrong_names(comparison)
+    fine = station.fitted.names - wrong - {n for n in station.fitted.names if _data(comparison, n)}
+    if wrong and fine:
+        lines.append(f"right throughout: {', '.join(f'd{n}' for n in sorted(fine))}")
+    worst: dict[str, Record] = {}
+    for r in comparison.wrong:
+        if r.user not in worst or _top(r) > _top(worst[r.user]):
+            worst[r.user] = r
+    for user, r in worst.items():
+        what = "; ".join(gates(comparison, r))
+        lines.append(
+            f"d{user} ({r.case.label}, {station.place.label}): {what}{_moments(comparison, r)}"
+        )
+        steps = missing_steps(comparison, r)
+        if steps:
+            lines.append(f"d{user}: {steps}")
+    good = [c.label for c in station.cases if not wrong_names(comparison, c)]
+    if good and len(good) < len(station.cases):
+        lines.append(f"right for the cotangents: {', '.join(good)}")
+    return lines
+
+
+def _data(comparison: Comparison, name: str) -> bool:
+    network = comparison.station.place.network
+    ref = network.inputs.get(name)
+    return ref is not None and ref.kind not in ("input", "static")
+
+
+def _top(record: Record) -> float:
+    return float(np.max(np.nan_to_num(record.ratio, posinf=1e300)))
+
+
+def _moments(comparison: Comparison, record: Record) -> str:
+    """Time steps and sequences at which the gradient of an input is wrong."""
+    pieces = comparison.station.fitted.pieces[record.user]
+    ref = comparison.station.place.network.inputs.get(pieces[0].name)
+    if ref is None or ref.axis is None:
+        return ""
+    bad = record.ratio.reshape(-1)[pieces[0].index] > 1  # (T, B, n)
+    steps = [int(t) + 1 for t in np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim))))]
+    if len(steps) == len(bad):
+        return ", at every step"
+    lag = ""
+    if record.case.step is not None:
+        lags = sorted({record.case.step + 1 - t for t in steps})
+        lag = f", {lags[0]} to {lags[-1]} steps back from the cotangent"
+    return f", at step{'s' * (len(steps) > 1)} {_ranges(steps)} of {len(bad)}{lag}"
+
+
+def _ranges(steps: list[int]) -> str:
+    parts: list[list[int]] = []
+    for s in steps:
+        if parts and s == parts[-1][-1] + 1:
+            parts[-1].append(s)
+        else:
+            parts.append([s])
+    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
+
+
+def missing_steps(comparison: Comparison, record: Record) -> str:
+    """Which steps' contributions an error consists of, if it is made of them (least squares)."""
+    station, truth = comparison.station, comparison.truth
+    if truth is None or not np.isfinite(record.got).all():
+        return ""
+    k = next(i for i, c in enumerate(station.cases) if c is record.case)
+    sentences = []
+    for piece in station.fitted.pieces[record.user]:
+        error = (record.got - record.want).reshape(-1)[piece.index]
+        bound = record.bound.reshape(-1)[piece.index]
+        if not np.any(np.abs(error) > bound) or len(truth.steps.get(piece.name, [])) != 1:
+            continue
+        scan, delta, operand = truth.steps[piece.name][0]
+        T = len(delta)
+        parts = np.einsum("tbn,tbm->tnm", delta[:, :, k], operand).reshape(T, -1) * piece.sign
+        if parts.shape[1] != error.size or parts.shape[1] < T or T < 2:
+            continue
+        size = np.linalg.norm(parts, axis=1)
+        if not np.all(size > 0):
+            continue
+        scaled = (parts / size[:, None]).T
+        weight, *_ = np.linalg.lstsq(scaled, error.ravel(), rcond=None)
+        left = np.abs(error.ravel() - scaled @ weight)
+        if np.any(left > bound.ravel() + 2.0**-44 * np.max(np.abs(error))):
+            continue
+        share = weight / size
+        order = [T - t if scan.reverse else t + 1 for t in range(T)]
+        lost = [order[t] for t in range(T) if abs(share[t] + 1) < 1e-6]
+        kept = [order[t] for t in range(T) if abs(share[t]) < 1e-6]
+        if lost and len(lost) + len(kept) == T:
+            sentences.append(f"{piece.name} lacks the share of step{'s' * (len(lost) > 1)} "
+                             f"{_ranges(sorted(lost))} of {T}")  # fmt: skip
+    return "; ".join(sentences)

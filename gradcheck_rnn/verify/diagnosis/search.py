@@ -1,0 +1,248 @@
+"""Which mistake reproduces a wrong gradient: on every probe, within the bound of every entry.
+
+The smallest probe that shows the fault sorts the candidates; those that are left are tried on all
+others. A candidate that differs anywhere by more than the bound is out, so that what remains is not
+a guess. Several that remain cannot be told apart by any probe, and are all named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
+from ..harness.plan import Case
+from .candidates import Bench, Candidate, plausible
+
+__all__ = ["Diagnosis", "Match", "search", "wrong_names"]
+
+#: Pairs that are tried at most, single mistakes that a pair is built on, and seconds for pairs.
+MOST_PAIRS = 4000
+MOST_BASES = 6
+PAIR_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Match:
+    """A candidate that reproduces the gradient under test; residual is relative to its largest."""
+
+    candidate: Candidate
+    residual: float
+
+
+@dataclass
+class Diagnosis:
+    """The result of a search."""
+
+    matches: list[Match] = field(default_factory=list)
+    tried: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> bool:
+        return bool(self.matches)
+
+    def __str__(self) -> str:
+        subject = _listed([f"d{n}" for n in self.wrong], 8)
+        verb = "is" if len(self.wrong) == 1 else "are"
+        if not self.matches:
+            text = (
+                f"{subject} {verb} wrong; none of {self.tried} known mistakes, and no pair of "
+                "them that was tried, reproduces the gradient"
+            )
+        elif len(self.matches) == 1:
+            m = self.matches[0]
+            text = (
+                f"{subject} {verb} what you get with: {m.candidate.says}: residual {m.residual:.0e}"
+            )
+        else:
+            lines = "; or ".join(m.candidate.says for m in self.matches)
+            worst = max(m.residual for m in self.matches)
+            text = (
+                f"{subject} {verb} what you get with any of {len(self.matches)} mistakes that no "
+                f"probe tells apart: {lines}: residual {worst:.0e}"
+            )
+        return "\n".join([text, *(f"  {line}" for line in self.where)])
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def wrong_names(comparison: Comparison, case: Case | None = None) -> set[str]:
+    """Names of the definition with a wrong entry."""
+    out: set[str] = set()
+    for r in comparison.wrong:
+        if case is None or r.case is case:
+            for piece in comparison.station.fitted.pieces[r.user]:
+                if np.any(r.ratio.reshape(-1)[piece.index] > 1):
+                    out.add(piece.name)
+    return out
+
+
+def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: Record) -> float:
+    """Largest |gradient under test − candidate's| ÷ bound over one record; inf if not finite."""
+    found = bench.gradients(candidate, comparison, record.case).get(record.user)
+    if found is None:
+        return 0.0
+    form_units = 2.0**-52 * (ORACLE_UNITS + UNITS)
+    with np.errstate(all="ignore"):
+        gap = np.abs(record.got - found)
+        bound = record.bound + form_units * np.abs(found)
+        ratio = np.where(gap == 0, 0.0, gap / bound)
+    ratio = np.where(np.isfinite(record.got) | np.isfinite(found), ratio, 0.0)
+    return float(np.max(np.nan_to_num(ratio, nan=np.inf), initial=0.0))
+
+
+def fits(
+    bench: Bench, candidate: Candidate, comparison: Comparison, cases: Sequence[Case] | None = None
+) -> bool:
+    """Whether a candidate reproduces every record, cheapest case first."""
+    for case in cases if cases is not None else comparison.station.cases:
+        for record in comparison.records:
+            if record.case is case and misfit(bench, candidate, comparison, record) > 1:
+                return False
+    return True
+
+
+def residual(bench: Bench, candidate: Candidate, comparisons: Sequence[Comparison]) -> float:
+    """Largest difference left over, relative to the largest entry of the same array."""
+    worst = 0.0
+    for comparison in comparisons:
+        for r in comparison.records:
+            found = bench.gradients(candidate, comparison, r.case).get(r.user)
+            if found is None or not np.isfinite(r.got).all() or not r.got.size:
+                continue
+            top = float(np.max(np.abs(r.got))) or 1.0
+            worst = max(worst, float(np.max(np.abs(found - r.got))) / top)
+    return worst
+
+
+def search(
+    bench: Bench,
+    derived: Sequence[Candidate],
+    afterwards: Sequence[Candidate],
+    comparisons: Sequence[Comparison],
+    *,
+    pairs: bool = True,
+) -> Diagnosis:
+    """Find all single candidates, else pairs, that reproduce the gradient on all probes.
+
+    Parameters
+    ----------
+    derived, afterwards : sequences of Candidate
+        Mutants of the program, and faults that are done to its result.
+    comparisons : sequence of Comparison
+        Smallest first.
+    """
+    started = time.perf_counter()
+    out = Diagnosis()
+    ill = [c for c in comparisons if c.wrong]
+    if not ill:
+        return out
+    names: dict[str, None] = {}
+    for c in ill:
+        order = [p.name for u in c.station.fitted.arguments for p in c.station.fitted.pieces[u]]
+        wrong = wrong_names(c)
+        names.update(dict.fromkeys(n for n in order if n in wrong))
+    out.wrong = list(names)
+    main, rest = ill[0], [c for c in comparisons if c is not ill[0]]
+    cases = _telling(main)
+    everything = [*afterwards, *derived]
+    first = plausible(everything, set(out.wrong))
+    out.tried = len(everything)
+    alive = [c for c in first if fits(bench, c, main, cases[:1])]
+    alive = [c for c in alive if fits(bench, c, main, cases[1:])]
+    for other in sorted(rest, key=lambda c: not c.wrong):
+        alive = [c for c in alive if fits(bench, c, other, _telling(other))]
+    if not alive and pairs:
+        alive = _pairs(bench, everything, main, rest, cases, started)
+    out.matches = [Match(c, residual(bench, c, comparisons)) for c in alive]
+    out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
+    out.seconds = time.perf_counter() - started
+    return out
+
+
+def _telling(comparison: Comparison) -> list[Case]:
+    """Cases of a station, the one with most wrong names first."""
+    return sorted(
+        comparison.station.cases, key=lambda c: -len(wrong_names(comparison, c))
+    )  # fmt: skip
+
+
+def _explained(bench: Bench, candidate: Candidate, main: Comparison, case: Case) -> set[str]:
+    """Names whose gradient a candidate reproduces in one case."""
+    good: set[str] = set()
+    for r in main.records:
+        if r.case is not case:
+            continue
+        found = bench.gradients(candidate, main, case).get(r.user)
+        if found is None:
+            continue
+        with np.errstate(all="ignore"):
+            gap = np.abs(found - r.got) <= r.bound + 2.0**-52 * ORACLE_UNITS * np.abs(found)
+        for piece in main.station.fitted.pieces[r.user]:
+            if bool(np.all(gap.reshape(-1)[piece.index])):
+                good.add(piece.name)
+    return good
+
+
+def _pairs(
+    bench: Bench,
+    everything: Sequence[Candidate],
+    main: Comparison,
+    rest: Sequence[Comparison],
+    cases: Sequence[Case],
+    started: float,
+) -> list[Candidate]:
+    """Two mistakes at once, built on single ones that explain part of what is wrong."""
+    case = cases[0]
+    wrong = wrong_names(main, case)
+    scores: list[tuple[int, int, Candidate]] = []
+    useful: dict[str, set[str]] = {}
+    for number, c in enumerate(everything):
+        if c.touches is not None and not wrong & c.touches:
+            continue
+        good = _explained(bench, c, main, case)
+        useful[c.id] = good
+        gain = len(good & wrong)
+        if gain:
+            scores.append((-gain, number, c))
+    scores.sort(key=lambda s: (s[0], s[1]))
+    found: list[Candidate] = []
+    tried = 0
+    # Mistakes that do not meet: together they explain all that is wrong.
+    for i, (_, _, a) in enumerate(scores):
+        for _, _, b in scores[i + 1 :]:
+            if not wrong <= useful[a.id] | useful[b.id]:
+                continue
+            tried += 1
+            if tried > MOST_PAIRS or time.perf_counter() - started > PAIR_SECONDS:
+                return found
+            both = a & b
+            if fits(bench, both, main, cases) and all(fits(bench, both, c) for c in rest):
+                found.append(both)
+    if found:
+        return found
+    # Mistakes one of which lies behind the other.
+    bases = [c for _, _, c in scores[:MOST_BASES]]
+    for base in bases:
+        for c in everything:
+            if c is base or (c.touches is not None and not wrong & c.touches):
+                continue
+            tried += 1
+            if tried > MOST_PAIRS or time.perf_counter() - started > PAIR_SECONDS:
+                return found
+            for both in (base & c,) if not c.after else (c & base,):
+                if fits(bench, both, main, cases) and all(fits(bench, both, o) for o in rest):
+                    found.append(both)
+        if found:
+            return found
+    return found

@@ -1,0 +1,192 @@
+"""The plan of probes: at which points, with which cotangents, so that faults cannot hide.
+
+A fault shows only where its effect survives. Hence: a single step (the pattern of what is wrong is
+sharpest there), every output's cotangent alone (the path through a last state is not lost in a
+sum), single time steps, recurrent weights of spectral radius one over many steps (nothing
+vanishes, long lags count), saturated units, other batch sizes, and dims that tell rows from
+columns. Shapes that the code does not take are declared and then left out, which the report says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UsageError
+from ...language.network import Network, Ref
+from ...language.running import array_shape
+from ..oracle.directions import draw_direction
+from ..points import draw_point
+
+__all__ = ["Case", "Place", "Shapes", "plan_places"]
+
+Array = NDArray[Any]
+Shapes = Mapping[str, int | Sequence[int]]
+#: Steps of the places whose point is a long lag.
+LONG = 24
+#: Factor on weights that saturates gates without leaving the domain of any function.
+LARGE = 4.0
+#: Factor on cotangents that wakes clipping inside a backward pass.
+LOUD = 1024.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of cotangents: the definition's outputs that have one, in the doors' layout.
+
+    ``step`` is the only time step with a cotangent (from 0), None for all.
+    """
+
+    label: str
+    cotangents: Mapping[str, Array]
+    step: int | None = None
+
+
+@dataclass
+class Place:
+    """A point, before it is put into the user's layout."""
+
+    label: str
+    network: Network
+    sizes: dict[str, int]
+    lengths: dict[str, int]
+    batch: int
+    values: dict[str, Array]
+    single_steps: bool = False
+    cases: list[Case] = field(default_factory=list)
+
+
+def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
+    """The allowed size that is nearest to the wanted one, not larger where possible."""
+    given = shapes.get(name)
+    if given is None:
+        return wanted
+    if isinstance(given, int):
+        return given
+    options = sorted(int(n) for n in given)
+    if not options:
+        raise UsageError(f"shapes: {name!r} allows no size at all")
+    return min(options, key=lambda n: (abs(n - wanted), n))
+
+
+def plan_places(
+    network: Network,
+    seed: int,
+    shapes: Shapes | None = None,
+    *,
+    batch: int | None = None,
+    full: bool = True,
+) -> Iterator[Place]:
+    """The places of a plan, the smallest first.
+
+    Parameters
+    ----------
+    shapes : mapping, optional
+        What the code takes: dim, time axis or ``"B"`` → one size, or the sizes allowed.
+    batch : int, optional
+        The only batch size of the layout.
+    full : bool
+        False: only one ordinary place, of the declared shapes.
+    """
+    shapes = dict(shapes or {})
+    if batch is not None:
+        shapes["B"] = batch
+    base = draw_point(network, seed)
+    known = {*network.dims, *network.axes, "B"}
+    for stranger in (n for n in shapes if n not in known):
+        raise UsageError(f"shapes name {stranger!r}; {network.name!r} has {', '.join(known)}")
+    sizes = {n: _allowed(shapes, n, s) for n, s in base.sizes.items()}
+    deepest = max(
+        [max(s.lags) for scan in network.scans for s in scan.states] or [1]
+    )  # fmt: skip
+    recipes: list[tuple[str, int, int, str, bool]] = [
+        ("one step", 1, 2, "ordinary", False),
+        ("short", max(3, deepest + 1), 2, "ordinary", True),
+        ("ordinary", max(6, deepest + 3), 3, "ordinary", False),
+        ("long", LONG, 2, "lasting", False),
+        ("one sequence", 4, 1, "lasting", False),
+        ("saturated", 5, 2, "saturated", False),
+    ]
+    if not full:
+        recipes = [("ordinary", max(6, deepest + 3), 2, "ordinary", False)]
+    seen: set[tuple[Any, ...]] = set()
+    for number, (label, steps, columns, regime, single) in enumerate(recipes):
+        lengths = {
+            a: _allowed(shapes, a, steps + (k if steps > 1 else 0))
+            for k, a in enumerate(network.axes)
+        }
+        B = _allowed(shapes, "B", columns)
+        key = (*lengths.values(), B, regime)
+        if key in seen:
+            continue
+        seen.add(key)
+        rng = np.random.default_rng([seed, 11, number])
+        values = draw_values(network, sizes, B, lengths, regime, rng)
+        yield Place(label, network, dict(sizes), lengths, B, values, single)
+
+
+def draw_values(
+    network: Network,
+    sizes: Mapping[str, int],
+    batch: int,
+    lengths: Mapping[str, int],
+    regime: str,
+    rng: np.random.Generator,
+) -> dict[str, Array]:
+    """Values of everything a network is given, in one of the regimes."""
+    out = {}
+    for ref in (*network.parameters.values(), *network.inputs.values()):
+        shape = array_shape(ref, sizes, batch=batch, lengths=lengths)
+        out[ref.name] = _draw(ref, shape, network.at_least.get(ref.name), regime, rng)
+    return out
+
+
+def _draw(
+    ref: Ref, shape: tuple[int, ...], lowest: float | None, regime: str, rng: np.random.Generator
+) -> Array:
+    array = np.asarray(rng.standard_normal(shape))
+    if lowest is not None:
+        return lowest + np.abs(array)
+    if ref.kind in ("param", "fixed"):
+        factor = LARGE if regime == "saturated" else 1.0
+        if len(shape) < 2:
+            return 0.5 * factor * array
+        if regime == "lasting" and shape[0] == shape[1]:
+            radius = float(np.max(np.abs(np.linalg.eigvals(array))))
+            return array / max(radius, 1e-3)
+        return factor * array / np.sqrt(shape[-1])
+    if ref.kind in ("data", "static_data"):
+        return array * (rng.random(shape) >= 0.25)
+    return 0.5 * array if regime == "lasting" else array
+
+
+def cases_of(place: Place, outputs: Mapping[str, Array], seed: int) -> list[Case]:
+    """The cotangents of a place: all together, each output alone, each step alone.
+
+    ``outputs`` are the outputs that the code hands out, in the doors' layout.
+    """
+    whole = {}
+    for n, a in outputs.items():
+        direction = draw_direction(a.shape, seed, f"{place.label}: cotangent of {n}")
+        whole[n] = np.asarray(direction * np.sqrt(direction.size))
+    cases = []
+    if len(outputs) > 1:
+        cases.append(Case("all outputs", whole))
+    if place.label == "ordinary":
+        # Clipping inside a backward pass sleeps until something is large.
+        large = {n: LOUD * g for n, g in whole.items()}
+        cases.append(Case("all outputs, large cotangents", large))
+    for n, g in whole.items():
+        cases.append(Case(f"{n} alone", {n: g}))
+        sequence = place.network.outputs[n].axis is not None
+        if sequence and len(g) > 1:
+            steps = range(len(g)) if place.single_steps else [len(g) - 1]
+            for t in steps:
+                only = np.zeros_like(g)
+                only[t] = g[t]
+                cases.append(Case(f"{n} at step {t + 1} alone", {n: only}, t))
+    return cases

@@ -1,0 +1,169 @@
+"""The user's code at one point: called with copies, inspected, and put beside the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DimensionError, UsageError
+from ..verdict import Finding
+from .arrays import Precision, to_numpy
+from .layout import Fitted
+
+__all__ = ["Subject"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+_PREFIXES = ("d", "d_", "grad_", "g_")
+
+
+class Subject:
+    """The functions under test.
+
+    Parameters
+    ----------
+    forward, backward : callable
+        ``forward(**arrays)`` returns (outputs by name, cache); ``backward(cotangents, cache)``
+        returns gradients by name.
+    gradient : callable
+        Instead of both: ``gradient(arrays)`` returns gradients of the definition's loss.
+    loss : callable, optional
+        ``loss(arrays)``, compared with the definition's.
+    make : callable
+        From NumPy to the arrays the code takes.
+    form : Precision
+        The number format of the code.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any] | None,
+        backward: Callable[..., Any] | None,
+        gradient: Callable[..., Any] | None,
+        loss: Callable[..., Any] | None,
+        make: Callable[[Array], Any],
+        form: Precision,
+    ) -> None:
+        if gradient is None and (forward is None or backward is None):
+            raise UsageError("give forward and backward, or gradient for a definition with a loss")
+        self.forward, self.backward = forward, backward
+        self.gradient, self.loss = gradient, loss
+        self.make, self.form = make, form
+        self.findings: list[Finding] = []
+        self.calls = 0
+
+    @property
+    def with_cotangents(self) -> bool:
+        """Whether the code takes cotangents of its outputs."""
+        return self.gradient is None
+
+    def _find(self, kind: str, message: str, *, fatal: bool = False) -> None:
+        finding = Finding(kind, message, fatal)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        return {n: self.make(a.copy()) for n, a in arrays.items()}
+
+    def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> None:
+        for n, a in arrays.items():
+            now = to_numpy(given[n])
+            if now.shape != a.shape or not np.array_equal(now.astype(np.float64), a):
+                self._find(
+                    "mutated-input",
+                    f"{who} changes its argument '{n}' in place; it should work on a copy",
+                    fatal=True,
+                )
+
+    def run(self, fitted: Fitted, arrays: Mapping[str, Array]) -> tuple[Arrays, Any, Any]:
+        """Outputs by the layout's names as float64, the cache, and the outputs as returned."""
+        if self.forward is None:
+            raise UsageError("there is no forward function to run")
+        given = self._given(arrays)
+        self.calls += 1
+        made = self.forward(**given)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise UsageError(
+                "forward must return (outputs, cache); outputs are a dict by the layout's names, "
+                f"or a tuple in its order ({', '.join(fitted.outputs)})"
+            )
+        self._unchanged(given, arrays, "forward")
+        raw, cache = made
+        if not isinstance(raw, Mapping):
+            items = list(raw) if isinstance(raw, tuple | list) else [raw]
+            if len(items) != len(fitted.outputs):
+                raise UsageError(
+                    f"forward returned {len(items)} outputs, the layout has "
+                    f"{len(fitted.outputs)}: {', '.join(fitted.outputs)}"
+                )
+            raw = dict(zip(fitted.outputs, items, strict=True))
+        out: Arrays = {}
+        for n in fitted.outputs:
+            if n not in raw:
+                raise UsageError(f"forward gives no output {n!r}; it gives {', '.join(raw)}")
+            out[n] = self._shaped(n, to_numpy(raw[n]), fitted.shapes[n], "output")
+        return out, cache, raw
+
+    def _shaped(self, name: str, a: Array, want: tuple[int, ...], what: str) -> Array:
+        if a.dtype.kind not in "fiu":
+            raise UsageError(f"the {what} {name!r} has dtype {a.dtype}; return floating point")
+        if a.shape != want:
+            squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in want if n != 1)
+            if squeezed and a.size == int(np.prod(want)) and a.size:
+                return a.reshape(want).astype(np.float64)
+            turned = "; it looks transposed" if a.shape == want[::-1] else ""
+            raise DimensionError(
+                f"the {what} {name!r} has shape {a.shape}, by the layout {want}{turned}"
+            )
+        return a.astype(np.float64)
+
+    def gradients(
+        self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
+    ) -> Arrays:
+        """Gradients by the layout's names as float64; missing ones are left out."""
+        self.calls += 1
+        if self.gradient is not None:
+            given = self._given(arrays)
+            raw = self.gradient(given)
+            self._unchanged(given, arrays, "the gradient function")
+        else:
+            _, cache, outs = self.run(fitted, arrays)
+            del outs
+            bars = {n: self.make(np.array(cotangents[n])) for n in fitted.outputs}  # type: ignore[index]
+            if self.backward is None:
+                raise UsageError("there is no backward function to run")
+            raw = self.backward(bars, cache)
+        return self._collect(fitted, raw)
+
+    def _collect(self, fitted: Fitted, raw: Any) -> Arrays:
+        names = fitted.arguments
+        if isinstance(raw, tuple) and len(raw) == 2 and isinstance(raw[1], Mapping):
+            raw = raw[1]
+        if not isinstance(raw, Mapping):
+            items = list(raw) if isinstance(raw, tuple | list) else [raw]
+            if len(items) != len(names):
+                raise UsageError(
+                    f"{len(items)} gradients were returned for {len(names)} arguments "
+                    f"({', '.join(names)}); return a dict by name"
+                )
+            raw = dict(zip(names, items, strict=True))
+        out: Arrays = {}
+        for n, g in raw.items():
+            plain = n
+            if plain not in names:
+                plain = next(
+                    (n.removeprefix(p) for p in _PREFIXES if n.removeprefix(p) in names), n
+                )
+            if plain not in names:
+                if g is None:
+                    continue
+                raise UsageError(
+                    f"a gradient {n!r} was returned, which the layout does not know; it has "
+                    f"{', '.join(names)}"
+                )
+            if g is not None:
+                out[plain] = self._shaped(plain, to_numpy(g), fitted.shapes[plain], "gradient of")
+        return out
