@@ -19,7 +19,15 @@ from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
 from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.language.network import Network
 
-from .reference import Arrays, Case, central_differences, complex_gradients, draw_case, loss_of
+from .reference import (
+    Arrays,
+    Case,
+    central_differences,
+    complex_gradients,
+    draw_case,
+    kink_distance,
+    loss_of,
+)
 
 __all__ = ["Disagreement", "Examined", "Stage", "compare", "examine", "load_text", "rules_of"]
 
@@ -153,6 +161,8 @@ def examine(
 
 def _differences(case: Case, truth: Arrays, seed: int) -> None:
     """Directional derivatives by central differences, within the errors they state."""
+    if kink_distance(case) < 1e-9:
+        return
     estimates, directions = central_differences(case, seed)
     for k, found in enumerate(estimates):
         value = sum(float((truth[n] * v[k]).sum()) for n, v in directions.items())

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from gradcheck_rnn.language import numeric
+from gradcheck_rnn.language import values as values_module
 from gradcheck_rnn.language.network import Network, Ref
 from gradcheck_rnn.language.numeric import holding_frozen, recording_frozen
 from gradcheck_rnn.language.running import array_shape, run, to_columns
@@ -165,6 +168,32 @@ def complex_gradients(case: Case) -> Arrays:
         out[ref.name] = slopes[start : start + a.size].reshape(a.shape)
         start += a.size
     return out
+
+
+def kink_distance(case: Case) -> float:
+    """The smallest gap that any comparison, maximum, |·| or relu of a run decides on.
+
+    At a tie the gradient is a convention and not the slope along a direction, and kinks of
+    opposite sign at one point can cancel in what differences see.
+    """
+    gaps = [np.inf]
+
+    def watching(decide: Any, two: bool) -> Any:
+        def watched(a: Any, b: Any = 0.0) -> Any:
+            gaps.append(float(np.min(np.abs(np.subtract(a, b)), initial=np.inf)))
+            return decide(a, b) if two else decide(a)
+
+        return watched
+
+    greater = watching(numeric.greater, True)
+    relu = watching(numeric.ELEMENTWISE["relu"], False)
+    with (
+        patch.object(numeric, "greater", greater),
+        patch.dict(values_module._RUN, {"greater": greater}),
+        patch.dict(numeric.ELEMENTWISE, {"relu": relu}),
+    ):
+        loss_of(case, case.values)
+    return min(gaps)
 
 
 def central_differences(
