@@ -152,7 +152,7 @@ def run(
     )
     sizes: dict[str, int] = {}
     for ref in (*network.parameters.values(), *network.inputs.values()):
-        sizes.update(_lone_sizes(ref, _one_step(ref, values[ref.name])))
+        sizes.update(_told_sizes(ref, _one_step(ref, values[ref.name])))
     for scan in network.scans:
         made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch, sizes))
     out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
@@ -242,7 +242,7 @@ def _start(
     for operand in scan.operands.values():
         array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
-        sizes.update(_lone_sizes(operand.ref, array))
+        sizes.update(_told_sizes(operand.ref, array))
     shape = (state.shape.rows.size(sizes), batch)
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
     if dtype.kind != "O":
@@ -259,9 +259,13 @@ def _one_step(ref: Ref, array: Any) -> Any:
     return array[0] if len(array) else np.zeros(np.shape(array)[1:])
 
 
-def _lone_sizes(ref: Ref, array: Any) -> dict[str, int]:
-    """Sizes of the dims that one step of a value shows on an axis of its own."""
+def _told_sizes(ref: Ref, array: Any) -> dict[str, int]:
+    """Sizes of the dims that one step of a value tells: of p by an axis of p or 2*p units."""
     dims = [(-2, ref.shape.rows)]
     if not (ref.shape.batch or ref.scan):
         dims.append((-1, ref.shape.cols))
-    return {d: int(np.shape(array)[axis]) for axis, dim in dims if (d := dim.lone)}
+    return {
+        dim.names[0]: (int(np.shape(array)[axis]) - dim.const) // dim.terms[0][1]
+        for axis, dim in dims
+        if len(dim.names) == 1
+    }
