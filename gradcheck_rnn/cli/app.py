@@ -160,3 +160,51 @@ def verify(
         target, select=select, seed=seed, budget=budget, undecided=undecided,
         definition=definition, loss=loss, as_json=as_json,
     )  # fmt: skip
+
+
+@app.command()
+def decay(
+    cell: Annotated[
+        list[str],
+        typer.Argument(metavar="CELL...", help="Of the zoo, or file.py:name; several compare."),
+    ],
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help=".npz, .safetensors or .pt; may be repeated."),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="A .txt or .csv file; random if left out."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="T", help="Steps; 500, or as long as the input is.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--init", help="normal, uniform, orthogonal, identity or zero.")
+    ] = "normal",
+    gain: Annotated[float, typer.Option(help="Factor on drawn weights.")] = 1.0,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="p=64", help="Size of a dim; may be repeated.")
+    ] = None,
+    burn_in: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Steps before exponents count.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of drawn weights and inputs.")] = 0,
+    loss: Annotated[str | None, LOSS] = None,
+    remedies: Annotated[
+        bool, typer.Option("--remedies/--no-remedies", help="Try what usually helps.")
+    ] = True,
+    device: Annotated[Backend, typer.Option(help="Where products are computed.")] = "numpy",
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="A .png or .svg picture.")
+    ] = None,
+) -> int:
+    """See where the gradient goes: decay against lag, Lyapunov exponents, causes, remedies."""
+    from gradcheck_rnn.cli import decaying
+
+    return decaying.decay(
+        cell, weights=weights or [], inputs=inputs, steps=steps, start=start, gain=gain,
+        sizes=size or [], burn_in=burn_in, seed=seed, loss=loss, remedies=remedies,
+        device=device, as_json=as_json, output=output,
+    )  # fmt: skip

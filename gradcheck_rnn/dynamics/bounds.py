@@ -1,8 +1,8 @@
 """Bounds on ‖∂h_T/∂h_t‖ beside what is measured, with what each of them proves.
 
 A norm of a product is at most the product of the norms: ‖∏ J‖ ≤ ∏ ‖J_t‖ ≤ (max ‖J_t‖)^k, and for
-J = diag(φ′) W, ‖J‖ ≤ γ σ_max(W) with γ = sup |φ′| (Pascanu et al. 2013). Upper bounds below one prove
-that a gradient vanishes; upper bounds above one prove nothing.
+J = diag(φ′) W, ‖J‖ ≤ γ σ_max(W) with γ = sup |φ′| (Pascanu et al. 2013). Upper bounds below
+one prove that a gradient vanishes; upper bounds above one prove nothing.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _cap(factor: Factor) -> tuple[float, float]:
 def _combined(
     system: System, caps: dict[tuple[str, tuple[str, int], str], tuple[float, float]]
 ) -> float:
-    """log ‖·‖₂ of the matrix of block bounds: a block matrix's norm is at most that of its norms."""
+    """log ‖·‖₂ of the matrix of block bounds: a norm is at most that of the block norms."""
     index = {(s.name, s.lag): k for k, s in enumerate(system.slots)}
     table = np.zeros((len(index), len(index)))
     leak = system.variant.leak
@@ -138,9 +138,11 @@ def _combined(
 
 def _closed_form(system: System) -> tuple[float, float, float] | None:
     """(γ, σ_max(W), ρ(W)) where the whole state is h = φ(W h₋ + …) or h = W h₋ + …, else None."""
-    if len(system.slots) != 1 or len(system.entries) != 1 or system.variant != type(
-        system.variant
-    )():
+    if (
+        len(system.slots) != 1
+        or len(system.entries) != 1
+        or system.variant != type(system.variant)()
+    ):
         return None
     edge = system.entries[0]
     jacobian = edge.jacobian

@@ -113,7 +113,8 @@ def causes(system: System, steps: int, rate: float) -> list[Cause]:
     if slopes:
         measured = saturation(system, steps)
         detail = "; ".join(
-            f"{n}: mean slope {100 * m:.0f} % of its largest, {100 * s:.0f} % of the units below 10 %"
+            f"{n}: mean slope {100 * m:.0f} % of its largest, "
+            f"{100 * s:.0f} % of the units below 10 %"
             for n, (m, s) in measured.items()
         )
         gammas = {edge.id: gamma for edge, gamma in slopes.values()}

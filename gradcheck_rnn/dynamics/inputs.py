@@ -17,7 +17,16 @@ import numpy as np
 
 from ..errors import DimensionError, UsageError
 
-__all__ = ["Given", "OneHot", "RandomInputs", "Source", "from_file", "read_csv", "read_text"]
+__all__ = [
+    "Given",
+    "OneHot",
+    "RandomInputs",
+    "Rows",
+    "Source",
+    "from_file",
+    "read_csv",
+    "read_text",
+]
 
 Array = np.ndarray[Any, Any]
 BLOCK = 256
@@ -53,27 +62,43 @@ class Given:
         return self.array[start:stop]
 
 
+class Rows:
+    """Rows of a table by number: the embeddings of a sequence of symbols.
+
+    Parameters
+    ----------
+    ids : array of int, ``(T,)``
+    table : array ``(symbols, width)``
+    """
+
+    def __init__(self, ids: Any, table: Array) -> None:
+        self.ids, self.table = np.asarray(ids, dtype=np.int64), table
+        self.width = table.shape[1]
+        self.steps: int | None = len(self.ids)
+
+    def block(self, start: int, stop: int) -> Array:
+        return self.table[self.ids[start:stop]]
+
+
 class OneHot:
-    """One-hot vectors of a sequence of symbol numbers; repeated from the start when it ends.
+    """One-hot vectors of a sequence of symbol numbers.
 
     Parameters
     ----------
     ids : array of int, ``(T,)``
     width : int
         Number of symbols.
-    shift : int
-        1 gives the next symbol: the target of a language model.
     """
 
-    def __init__(self, ids: Any, width: int, shift: int = 0) -> None:
+    def __init__(self, ids: Any, width: int) -> None:
         self.ids = np.asarray(ids, dtype=np.int64)
         self.width = width
-        self.shift = shift
-        self.steps: int | None = len(self.ids) - shift
+        self.steps: int | None = len(self.ids)
 
     def block(self, start: int, stop: int) -> Array:
-        out = np.zeros((stop - start, self.width))
-        out[np.arange(stop - start), self.ids[start + self.shift : stop + self.shift]] = 1.0
+        ids = self.ids[start:stop]
+        out = np.zeros((len(ids), self.width))
+        out[np.arange(len(ids)), ids] = 1.0
         return out
 
 
@@ -100,7 +125,9 @@ class RandomInputs:
         lower: float | None = None,
     ) -> None:
         if kind not in ("normal", "onehot", "coin", "zeros"):
-            raise UsageError(f"unknown random input {kind!r}; there are normal, onehot, coin, zeros")
+            raise UsageError(
+                f"unknown random input {kind!r}; there are normal, onehot, coin, zeros"
+            )
         self.width, self.kind, self.scale, self.seed, self.lower = width, kind, scale, seed, lower
         self.steps: int | None = None
 
@@ -186,10 +213,11 @@ def _is_number(text: str) -> bool:
 
 
 def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
-    """The input (and, for a text, the target) sequences in a file.
+    """The input and target sequences in a file.
 
-    A text becomes one-hot characters and the next character as target; a CSV file its rows,
-    standardised by column (scale matters for saturation; the raw scale of a table is arbitrary).
+    A text becomes one-hot characters, its target the next character; a CSV file its rows,
+    standardised by column (scale matters for saturation; the raw scale of a table is arbitrary),
+    its target the next row.
 
     Parameters
     ----------
@@ -207,7 +235,10 @@ def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
         if width is not None and table.shape[1] != width:
             raise UsageError(f"{path} has {table.shape[1]} columns, the model's input has {width}")
         spread = table.std(axis=0)
-        return {"x": Given((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0))}
+        rows = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        if len(rows) < 2:
+            raise UsageError(f"{path} has one row; a sequence needs at least two")
+        return {"x": Given(rows[:-1]), "target": Given(rows[1:])}
     if suffix not in (".txt", ".md", ".text", ""):
         raise UsageError(f"{path}: inputs are .txt or .csv files, not {suffix!r}")
     ids, letters = read_text(path)

@@ -133,9 +133,7 @@ class _Rows:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.rows = {
-            s.name: LogMatrix(np.eye(system.n)[s.at]) for s in system.slots if s.lag == 1
-        }
+        self.rows = {s.name: LogMatrix(np.eye(system.n)[s.at]) for s in system.slots if s.lag == 1}
 
     def multiply(self, jacobian: Array) -> None:
         for name, row in self.rows.items():

@@ -52,9 +52,7 @@ class Remedy:
         return not math.isnan(self.rate)
 
 
-def remedies(
-    model: Model, index: int, steps: int, lag: int, *, seed: int = 0
-) -> list[Remedy]:
+def remedies(model: Model, index: int, steps: int, lag: int, *, seed: int = 0) -> list[Remedy]:
     """Apply every remedy to one system of a model.
 
     Parameters

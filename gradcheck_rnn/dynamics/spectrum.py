@@ -129,9 +129,7 @@ def jacobian_spectra(system: System, steps: int, samples: int = 64) -> JacobianS
     order = np.argsort(-abs(values), axis=1)
     values = np.take_along_axis(values, order, axis=1)
     singular = np.linalg.svd(jacobians, compute_uv=False)
-    return JacobianSpectra(
-        wanted + 1, abs(values[:, 0]), singular[:, 0], singular[:, -1], values
-    )
+    return JacobianSpectra(wanted + 1, abs(values[:, 0]), singular[:, 0], singular[:, -1], values)
 
 
 def perturbation(

@@ -111,15 +111,19 @@ def build(
         lower = network.at_least.get(name)
         if ref.axis is None:
             start_value = np.zeros((width, 1)) if lower is None else np.full((width, 1), lower)
-            values[name] = np.asarray(given[name], dtype=float).reshape(width, 1) if (
-                name in given
-            ) else start_value
+            values[name] = (
+                np.asarray(given[name], dtype=float).reshape(width, 1)
+                if (name in given)
+                else start_value
+            )
         elif name in feeds:
             sources[name] = feeds[name]
         else:
             symbols = name.startswith(("x", "target"))
             kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
-            sources[name] = RandomInputs(width, kind, scale=scale, seed=seed + 7919 * k, lower=lower)
+            sources[name] = RandomInputs(
+                width, kind, scale=scale, seed=seed + 7919 * k, lower=lower
+            )
     return Model(network, settled, values, sources)
 
 

@@ -305,9 +305,7 @@ class System:
 
     def _run(self, line: Mapping[str, Array], start: int, steps: int, total: int) -> Stretch:
         moving = self._moving(start, start + steps, total)
-        made = {
-            n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()
-        }
+        made = {n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()}
         stretch = Stretch(self, start, steps, made, moving)
         plans = [self._plan(p) for p in self.running]
         leak = self.variant.leak

@@ -159,9 +159,7 @@ def network_of(
                     f"has {', '.join(sorted(trained))}"
                 )
             values.update({n + suffix: a for n, a in one.items()})
-            made.append(
-                network.scan(cell, suffix=suffix, x=x, dims={"p": "p"}, reverse=bool(way))
-            )
+            made.append(network.scan(cell, suffix=suffix, x=x, dims={"p": "p"}, reverse=bool(way)))
         x = _above(network, made, join, layer)
     network.output(x)
     return network, values

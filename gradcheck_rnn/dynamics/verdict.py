@@ -125,7 +125,9 @@ def _second(kind: str, lag: int | None, threshold: float, decay: Decay) -> list[
     word = "above" if kind == "exploding" else "below"
     limit = power_of_ten(-math.log(threshold) if kind == "exploding" else math.log(threshold))
     if lag is None:
-        return [f"Within {int(decay.lags[-1])} steps ∂s_T/∂s_t does not stay {word} {limit}; {end}."]
+        return [
+            f"Within {int(decay.lags[-1])} steps ∂s_T/∂s_t does not stay {word} {limit}; {end}."
+        ]
     return [f"From lag {lag} on ‖∂s_T/∂s_t‖ stays {word} {limit}; {end}."]
 
 

@@ -64,8 +64,10 @@ def _npz(path: Path) -> dict[str, Array]:
                 raise UsageError(f"{path} is a single array; a weight file names its arrays")
             return {n: file[n] for n in file.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = "it holds pickled objects, which are never loaded" if "pickle" in str(error) else (
-            str(error) or type(error).__name__
+        reason = (
+            "it holds pickled objects, which are never loaded"
+            if "pickle" in str(error)
+            else (str(error) or type(error).__name__)
         )
         raise UsageError(f"cannot read {path}: {reason}") from error
 

@@ -1,0 +1,166 @@
+"""From what a user names (a network, a weight file, an input file) to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from ..language.cell import Cell
+from ..language.network import Network
+from .inputs import OneHot, Rows, Source, from_file
+from .starts import build
+from .system import Model
+from .torch_layout import Layers, find_layers, network_of
+from .weights import match_names, read_weights
+
+__all__ = ["model_of", "with_weight_file"]
+
+Array = np.ndarray[Any, Any]
+
+
+def with_weight_file(
+    network: Network, path: Path, layers: Mapping[str, Cell], join: Cell
+) -> tuple[Network, dict[str, Array], Layers | None, dict[str, Array]]:
+    """Read a weight file for a network.
+
+    Parameters
+    ----------
+    layers : mapping
+        Kind of a PyTorch layer (``"rnn"``, ``"gru"``, ``"lstm"``) → the cell that is one step of it.
+
+    Returns
+    -------
+    network, parameters
+        The network of the file's layers if it is in PyTorch's layout, else `network` itself.
+    layers : Layers or None
+        What was recognised.
+    others : dict
+        Arrays of the file that belong to other modules.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or fits neither the network's own names nor PyTorch's layout.
+    """
+    arrays = read_weights(path)
+    found = find_layers(arrays, path)
+    if found is None:
+        return network, match_names(network, arrays, path), None, {}
+    definition = layers[found.kind]
+    asked = [s.cell for s in network.scans if s.states]
+    parameters = {frozenset(c.of_kind("param")) for c in asked}
+    if not asked or parameters != {frozenset(definition.of_kind("param"))}:
+        names = {"rnn": "elman_hidden"}
+        raise UsageError(
+            f"{path} is {found}: examine it as {names.get(found.kind, definition.name)!r}, not as "
+            f"{network.name!r}"
+        )
+    made, values = network_of(found, arrays, asked[0], join, path)
+    return made, values, found, {n: arrays[n] for n in found.others}
+
+
+def model_of(
+    network: Network,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    others: Mapping[str, Array] | None = None,
+    inputs: Path | Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    start: str = "normal",
+    gain: float = 1.0,
+    seed: int = 0,
+) -> Model:
+    """A model of a network with inputs from a file.
+
+    Parameters
+    ----------
+    others : mapping, optional
+        Arrays that came with the weights; an embedding among them feeds a text's characters.
+    inputs : path or mapping, optional
+        A ``.txt`` or ``.csv`` file, or name → source; random when left out.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        Files, sizes and weights do not fit together.
+    """
+    given: Mapping[str, Source] = {}
+    if isinstance(inputs, Path):
+        given = _from_file(network, inputs, parameters or {}, others or {}, sizes or {})
+    elif inputs is not None:
+        given = inputs
+    return build(
+        network,
+        sizes=sizes,
+        parameters=parameters,
+        inputs=given,
+        start=start,
+        gain=gain,
+        seed=seed,
+    )
+
+
+def _from_file(
+    network: Network,
+    path: Path,
+    parameters: Mapping[str, Any],
+    others: Mapping[str, Array],
+    sizes: Mapping[str, int],
+) -> dict[str, Source]:
+    moving = [n for n, r in network.inputs.items() if r.axis is not None]
+    first = "x" if "x" in moving else next((n for n in moving if n != "target"), None)
+    if first is None:
+        raise UsageError(f"{network.name!r} reads no input sequence; leave {path} out")
+    dim = network.inputs[first].shape.rows
+    width = _width(network, dim, parameters, sizes)
+    table = _embedding(others, width)
+    made = dict(from_file(path, None if table is not None else width))
+    x = made["x"]
+    if table is not None and isinstance(x, OneHot):
+        if x.width > len(table):
+            raise UsageError(
+                f"{path} has {x.width} different characters, the embedding has {len(table)} rows"
+            )
+        made["x"] = Rows(x.ids, table)
+    elif width is not None and x.width != width:
+        raise UsageError(f"{path} gives vectors of {x.width}, the model reads {width}")
+    out = {first: made["x"]}
+    if "target" in moving:
+        target = network.inputs["target"].shape.rows
+        wide = _width(network, target, parameters, sizes)
+        if wide is None or wide == made["target"].width:
+            out["target"] = made["target"]
+    return out
+
+
+def _width(
+    network: Network, dim: Any, parameters: Mapping[str, Any], sizes: Mapping[str, int]
+) -> int | None:
+    """The size of an input's dim as far as weights or the caller settle it."""
+    if not dim.names:
+        return int(dim.const)
+    if dim.lone in sizes:
+        return sizes[dim.lone]
+    for name, array in parameters.items():
+        ref = network.parameters.get(name)
+        if ref is None:
+            continue
+        shape = np.shape(array)
+        for declared, size in zip((ref.shape.rows, ref.shape.cols), shape, strict=False):
+            if declared == dim:
+                return int(size)
+    return None
+
+
+def _embedding(others: Mapping[str, Array], width: int | None) -> Array | None:
+    """The one table among other modules' weights that makes inputs of this width."""
+    found = [
+        a
+        for n, a in others.items()
+        if a.ndim == 2 and a.shape[1] == width and ("emb" in n.lower() or "encoder" in n.lower())
+    ]
+    return found[0] if len(found) == 1 else None
