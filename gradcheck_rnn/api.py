@@ -380,18 +380,8 @@ def decay(
     target: str | os.PathLike[str] | Cell | Network,
     *,
     weights: str | os.PathLike[str] | None = None,
-    inputs: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    steps: int | None = None,
-    sizes: Mapping[str, int] | None = None,
-    start: str = "normal",
-    gain: float = 1.0,
-    burn_in: int | None = None,
     loss: str | None = None,
-    remedies: bool = True,
-    seed: int = 0,
-    device: Backend = "numpy",
-    name: str = "",
-    progress: Callable[[str, int], None] | None = None,
+    **options: Any,
 ) -> list[Analysis]:
     """See where the gradient of a recurrent network goes.
 
@@ -401,20 +391,10 @@ def decay(
         As in `load`.
     weights : path, optional
         ``.npz``, ``.safetensors`` or ``.pt``: parameters by the network's names, or a PyTorch
-        state_dict of RNN, LSTM or GRU layers. Drawn by `start` and `gain` when left out.
-    inputs : path or mapping, optional
-        A ``.txt`` or ``.csv`` file, or name → source (`gradcheck_rnn.dynamics.inputs`); random
-        when left out.
-    steps : int, optional
-        Length of the trajectory; 500, or as long as the input is.
-    sizes : mapping, optional
-        Dim → size.
-    start : {"normal", "uniform", "orthogonal", "identity", "zero"}
-        How weights are drawn.
-    device : {"numpy", "cupy"}
-        Where products and QR are computed.
-    progress : callable, optional
-        Called with the stage and the steps done in it.
+        state_dict of RNN, LSTM or GRU layers. Drawn when left out.
+    **options
+        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``start``,
+        ``gain``, ``seed``, ``burn_in``, ``remedies``, ``device``, ``name``, ``progress``.
 
     Returns
     -------
@@ -429,36 +409,9 @@ def decay(
     """
     from gradcheck_rnn import cells
     from gradcheck_rnn.cells.bidirectional import join
-    from gradcheck_rnn.dynamics.accumulate import array_module
-    from gradcheck_rnn.dynamics.analysis import analyse
-    from gradcheck_rnn.dynamics.setting import model_of, with_weight_file
+    from gradcheck_rnn.dynamics.setting import follow
 
-    xp = array_module(device)
-    network = load(target, loss=loss)
-    parameters: Mapping[str, Any] = {}
-    others: Mapping[str, Any] = {}
-    if weights is not None:
-        kinds = {"rnn": "elman_hidden", "gru": "gru_reset_after", "lstm": "lstm"}
-        layers = {kind: cells.get(n).scans[0].cell for kind, n in kinds.items()}
-        network, parameters, _, others = with_weight_file(network, Path(weights), layers, join)
-    model = model_of(
-        network,
-        parameters=parameters,
-        others=others,
-        inputs=Path(inputs) if isinstance(inputs, str | os.PathLike) else inputs,
-        sizes=sizes,
-        start=start,
-        gain=gain,
-        seed=seed,
-    )
-    if steps is None:
-        steps = 500 if model.longest is None else min(500, model.longest)
-    names = [s.name for s in model.systems(steps=steps)]
-    title = name or network.name
-    return [
-        analyse(
-            model, steps, index=k, name=title if len(names) == 1 else f"{title}: {one}",
-            burn_in=burn_in, with_remedies=remedies, seed=seed, xp=xp, progress=progress,
-        )
-        for k, one in enumerate(names)
-    ]  # fmt: skip
+    kinds = {"rnn": "elman_hidden", "gru": "gru_reset_after", "lstm": "lstm"}
+    layers = {kind: cells.get(n).scans[0].cell for kind, n in kinds.items()}
+    file = None if weights is None else Path(weights)
+    return follow(load(target, loss=loss), file, layers, join, **options)

@@ -48,13 +48,9 @@ def decay(
     found: list[Analysis] = []
     with _progress() as tell:
         for cell, file, name in pairs:
+            shown = _titled(tell, name or cell)
             found += api.decay(
-                cell,
-                weights=file,
-                sizes=wanted,
-                name=name,
-                progress=lambda stage, done, name=name or cell: tell(f"{name}: {stage}", done),
-                **options,
+                cell, weights=file, sizes=wanted, name=name, progress=shown, **options
             )
     if output is not None:
         _picture(found, output)
@@ -65,6 +61,10 @@ def decay(
     else:
         _print(found)
     return PASS
+
+
+def _titled(tell: Callable[[str, int], None], name: str) -> Callable[[str, int], None]:
+    return lambda stage, done: tell(f"{name}: {stage}", done)
 
 
 def _pairs(cells: list[str], weights: list[Path]) -> list[tuple[str, Path | None, str]]:
@@ -187,12 +187,12 @@ def _lines(a: Analysis) -> Iterator[str]:
             yield f"{c.state}: constant error carousel, nothing is lost on the direct path"
         else:
             yield f"{c.state}: mean factor {c.mean_gate:.3g} a step on the direct path (∏ f_t)"
-    e = a.exponents
-    parts = [f"memory horizon 1/|λ₁| = {e.horizons[0]:.3g} steps"]
-    if e.dimension is not None:
-        parts.append(f"Kaplan–Yorke dimension {e.dimension:.3g}")
-    if e.entropy_rate is not None:
-        parts.append(f"entropy rate at most {e.entropy_rate:.3g} nats a step")
+    whole = a.exponents
+    parts = [f"memory horizon 1/|λ₁| = {whole.horizons[0]:.3g} steps"]
+    if whole.dimension is not None:
+        parts.append(f"Kaplan–Yorke dimension {whole.dimension:.3g}")
+    if whole.entropy_rate is not None:
+        parts.append(f"entropy rate at most {whole.entropy_rate:.3g} nats a step")
     yield "; ".join(parts)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,100 @@ import numpy as np
 from ..errors import UsageError
 from ..language.cell import Cell
 from ..language.network import Network
+from .accumulate import array_module
+from .analysis import Analysis, analyse
 from .inputs import OneHot, Rows, Source, from_file
 from .starts import build
 from .system import Model
 from .torch_layout import Layers, find_layers, network_of
 from .weights import match_names, read_weights
 
-__all__ = ["model_of", "with_weight_file"]
+__all__ = ["follow", "model_of", "with_weight_file"]
 
 Array = np.ndarray[Any, Any]
+
+
+def follow(
+    network: Network,
+    weights: Path | None,
+    layers: Mapping[str, Cell],
+    join: Cell,
+    *,
+    inputs: str | os.PathLike[str] | Mapping[str, Source] | None = None,
+    steps: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    start: str = "normal",
+    gain: float = 1.0,
+    seed: int = 0,
+    burn_in: int | None = None,
+    remedies: bool = True,
+    device: str = "numpy",
+    name: str = "",
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Analysis]:
+    """Analyse every recurrence of a network.
+
+    Parameters
+    ----------
+    weights, layers, join
+        As in `with_weight_file`; None draws the weights.
+    inputs : path or mapping, optional
+        A ``.txt`` or ``.csv`` file, or name → source; random when left out.
+    steps : int, optional
+        Length of the trajectory; 500, or as long as the input is.
+    sizes : mapping, optional
+        Dim → size.
+    start : {"normal", "uniform", "orthogonal", "identity", "zero"}
+        How weights are drawn, times `gain`.
+    burn_in : int, optional
+        Steps before the exponents count; a tenth when left out.
+    remedies : bool
+        Also try the usual remedies.
+    device : {"numpy", "cupy"}
+        Where products and QR are computed.
+    name : str
+        What the model is called.
+    progress : callable, optional
+        Called with the stage and the steps done in it.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        Files, sizes and weights cannot be read or do not fit together.
+    """
+    xp = array_module(device)
+    parameters: Mapping[str, Any] = {}
+    others: Mapping[str, Any] = {}
+    if weights is not None:
+        network, parameters, _, others = with_weight_file(network, weights, layers, join)
+    model = model_of(
+        network,
+        parameters=parameters,
+        others=others,
+        inputs=Path(inputs) if isinstance(inputs, str | os.PathLike) else inputs,
+        sizes=sizes,
+        start=start,
+        gain=gain,
+        seed=seed,
+    )
+    if steps is None:
+        steps = 500 if model.longest is None else min(500, model.longest)
+    titles = [s.name for s in model.systems(steps=steps)]
+    whole = name or network.name
+    return [
+        analyse(
+            model,
+            steps,
+            index=k,
+            name=whole if len(titles) == 1 else f"{whole}: {one}",
+            burn_in=burn_in,
+            with_remedies=remedies,
+            seed=seed,
+            xp=xp,
+            progress=progress,
+        )
+        for k, one in enumerate(titles)
+    ]
 
 
 def with_weight_file(
@@ -30,7 +116,7 @@ def with_weight_file(
     Parameters
     ----------
     layers : mapping
-        Kind of a PyTorch layer (``"rnn"``, ``"gru"``, ``"lstm"``) → the cell that is one step of it.
+        Kind of a PyTorch layer (``"rnn"``, ``"gru"``, ``"lstm"``) → the cell that is one step.
 
     Returns
     -------

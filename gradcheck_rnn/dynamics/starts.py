@@ -171,11 +171,16 @@ def _sizes(
                 f"{network.name!r}: {name!r} has a dim of {n} where {d} is {d.size(found)}"
             )
     hidden = {n for s in network.scans for st in s.states for n in st.shape.rows.names}
-    for n in network.dims:
-        found.setdefault(n, 32 if n in hidden else 16)
-    for n, size in found.items():
+    for dim in asked:
+        if dim not in network.dims:
+            raise UsageError(
+                f"{network.name!r} has no dim {dim!r}; it has {', '.join(network.dims)}"
+            )
+    for dim in network.dims:
+        found.setdefault(dim, 32 if dim in hidden else 16)
+    for dim, size in found.items():
         if size < 1:
-            raise DimensionError(f"{network.name!r}: dim {n} is {size}; sizes start at 1")
+            raise DimensionError(f"{network.name!r}: dim {dim} is {size}; sizes start at 1")
     return found
 
 

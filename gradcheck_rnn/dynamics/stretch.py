@@ -208,8 +208,8 @@ class Stretch:
         total = np.zeros(self.system.n)
         found = False
         for seed in seeds:
-            for name, row in reach.get(seed, {}).items():
-                total[self.system.slot(name, 1).at] += row.sum(axis=0)
+            for name, part in reach.get(seed, {}).items():
+                total[self.system.slot(name, 1).at] += part.sum(axis=0)
                 found = True
         return total if found else None
 

@@ -167,7 +167,7 @@ def network_of(
 
 def _above(network: Network, made: list[Any], join: Cell, layer: int) -> Ref:
     if len(made) == 1:
-        return made[0].h  # type: ignore[no-any-return]
+        return made[0].h
     both = network.scan(join, suffix=f"_l{layer}_both", h_fwd=made[0].h, h_bwd=made[1].h)
     return both.h
 
