@@ -53,7 +53,9 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-torch
+# The version is named because an open range would fetch gigabytes of GPU libraries.
+bench: $(VENV)/.installed-test
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet torch==2.13.0
 	set -e; for module in $(BENCH); do $(BIN)/python -m $$module; done
 
 golden: $(VENV)/.installed-test
