@@ -12,7 +12,7 @@ UFUNCS = {
 
 #: Names that generated code uses for itself.
 RESERVED = (
-    "np", "t", "inputs", "parameters", "saved", "cotangents", "outputs", "gradients", "sizes",
+    "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays", "outputs", "gradients", "sizes",
     "dtype", "forward", "backward", "loss_and_gradients", "Any", "Array", "TypedDict", "SHAPES",
     "Parameters", "Inputs", "Outputs", "Saved", "Cotangents", "Gradients", "work", "out", "x_",
     "range", "len", "dict", "int", "float", "name", "lengths", "batch", "steps", "annotations",

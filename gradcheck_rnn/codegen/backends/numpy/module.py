@@ -82,19 +82,18 @@ class _Module:
             names.append("B=B" if values else "B: int = 1")
         return ", *, " + ", ".join(names) if names and not values else ", ".join(["", *names]) if names else ""
 
-    def _open(self, routine: Routine, given: list[Buffer], extra: list[str]) -> list[str]:
-        """Check and unpack arrays."""
-        sizes = [f'"{a}": {a}' for a in [*self.free_axes, *(["B"] if self.free_batch else [])]]
-        out = [f"    sizes: dict[str, int] = {{{', '.join(sizes)}}}"]
-        out.append("    arrays = _check({**parameters, **inputs}, sizes)")
-        solve = self._solve()
-        out += solve
-        used = self._used_sizes
-        names = [n for n in used if n in self._all_sizes()]
-        if names:
-            out.append(f"    {', '.join(names)} = {', '.join(f'sizes[{n!r}]' for n in names)}".replace("'", '"'))
-        arrays = "*arrays.values()" + "".join(f", *{e}" for e in extra)
-        out.append(f"    dtype = np.result_type(*(a.dtype for a in ({arrays},) if a.dtype.kind in 'fc'))".replace("'", '"'))
+    def _open(self) -> list[str]:
+        """Check arrays and take the sizes that are used."""
+        given = [*self.free_axes, *([BATCH] if self.free_batch else [])]
+        sizes = ", ".join(f'"{a}": {a}' for a in given)
+        out = [
+            f"    sizes: dict[str, int] = {{{sizes}}}",
+            f"    arrays, {'dtype' if self._uses_dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
+            *self._solve(),
+        ]
+        if self._used_sizes:
+            values = ", ".join(f'sizes["{n}"]' for n in self._used_sizes)
+            out.append(f"    {', '.join(self._used_sizes)} = {values}")
         return out
 
     def _all_sizes(self) -> list[str]:
@@ -141,9 +140,7 @@ class _Module:
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
-        data = ref is not None and ref.kind in ("data", "static_data", "fixed")
-        text = f'{source}["{key}"]' + (".astype(dtype, copy=False)" if data else "")
-        return f"    {buffer.name} = {text}{'[..., None]' if scalar else ''}"
+        return f"    {buffer.name} = {source}[\"{key}\"]{'[..., None]' if scalar else ''}"
 
     def _allocate(self, writer: Writer) -> list[str]:
         out = []
@@ -170,8 +167,8 @@ class _Module:
         return out
 
     def _function(
-        self, routine: Routine, made: set[Buffer], extra: list[str], unpack: list[str],
-        after: list[str], optional: frozenset[Buffer] = frozenset(),
+        self, routine: Routine, made: set[Buffer], unpack: list[str], after: list[str],
+        optional: frozenset[Buffer] = frozenset(),
     ) -> list[str]:  # fmt: skip
         writer = Writer(optional, _views(routine.statements))
         writer.made |= made
@@ -182,7 +179,8 @@ class _Module:
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]
-        return [*self._open(routine, [], extra), *unpack, *allocated, "", *writer.lines]
+        self._uses_dtype = "dtype" in everything
+        return [*self._open(), *unpack, *allocated, "", *writer.lines]
 
     def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
         used = read_buffers(statements)
@@ -215,7 +213,7 @@ class _Module:
         after += [f"    saved = {{{saved}}}", "    return outputs, saved"]
         out = ["", "", "def forward(", f"    parameters: Parameters, inputs: Inputs{self._keywords()}", ") -> tuple[Outputs, dict[str, Array]]:"]
         out += ['    """The outputs, and what `backward` needs besides the arguments."""']
-        return [*out, *self._function(plan.forward, made, [], unpack, after), *after]
+        return [*out, *self._function(plan.forward, made, unpack, after), *after]
 
     def _backward(self) -> list[str]:
         plan = self.plan
@@ -235,7 +233,7 @@ class _Module:
         after += ["    }", "    return gradients"]
         out = ["", "", "def backward(", "    parameters: Parameters,", "    inputs: Inputs,", "    saved: dict[str, Array],", f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "), ") -> Gradients:"]
         out += ['    """The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one."""']
-        body = self._function(plan.backward, made, ["map(np.asarray, cotangents.values())"], unpack, after, optional)
+        body = self._function(plan.backward, made, unpack, after, optional)
         return [*out, *body, *after]
 
     def _cotangents(self) -> tuple[frozenset[Buffer], list[str]]:
@@ -249,15 +247,15 @@ class _Module:
             scalar = ref is not None and ref.shape.scalar
             if self._only_added(b, plan.backward.statements) and not scalar:
                 optional.add(b)
-                lines.append(f'    {b.name} = cotangents.get("{label}")')
+                lines.append(f'    {b.name} = upstream.get("{label}")')
                 continue
             if label == "loss":
-                lines.append(f'    {b.name} = cotangents.get("loss", 0)')
+                lines.append(f'    {b.name} = upstream.get("loss", 0)')
                 continue
             shape = ", ".join([*b.lead, *(dim_text(d) for d in b.shape if d != ONE)])
             comma = "," if len(b.lead) + (not scalar) == 1 else ""
             end = "[..., None]" if scalar else ""
-            lines.append(f'    {b.name} = cotangents.get("{label}", np.zeros(({shape}{comma}), dtype)){end}')
+            lines.append(f'    {b.name} = upstream.get("{label}", np.zeros(({shape}{comma}), dtype)){end}')
         return frozenset(optional), lines
 
     def _check_cotangents(self) -> list[str]:
@@ -268,13 +266,7 @@ class _Module:
             shapes.append(f'        "{label}": ({", ".join(axes)}{"," if len(axes) == 1 else ""}),')
         return [
             "    shapes: dict[str, tuple[int, ...]] = {", *shapes, "    }",
-            "    for name, given in cotangents.items():",
-            "        if name not in shapes:",
-            '            raise ValueError(f"there is no output {name!r}; there are {\', \'.join(shapes)}")',
-            "        if np.shape(given) != shapes[name]:",
-            "            raise ValueError(",
-            '                f"the cotangent of {name!r} has shape {np.shape(given)}, expected {shapes[name]}"',
-            "            )",
+            "    upstream = _check_cotangents(cotangents, shapes, dtype)",
         ]  # fmt: skip
 
     def _output_lead(self, ref: Ref) -> tuple[str, ...]:

@@ -19,13 +19,13 @@ __all__ = ["CHECK", "docstring", "helpers", "shape_table", "typed_dict"]
 WIDTH = 100
 
 CHECK = '''
-def _check(arrays: Mapping[str, Any], sizes: dict[str, int]) -> dict[str, Array]:
-    """Arrays by name; fills in the sizes of the dims and raises ValueError on what does not fit."""
-    out = {}
+def _check(given: Mapping[str, Any], sizes: dict[str, int]) -> tuple[dict[str, Array], np.dtype[Any]]:
+    """Arrays of one dtype; fills in sizes and raises ValueError on what does not fit."""
+    arrays = {}
     for name, axes in SHAPES.items():
-        if name not in arrays:
+        if name not in given:
             raise ValueError(f"there is no array for {name!r}, expected ({', '.join(axes)})")
-        out[name] = array = np.asarray(arrays[name])
+        arrays[name] = array = np.asarray(given[name])
         fits = array.ndim == len(axes) and all(
             size == sizes.setdefault(axis, size)
             for axis, size in zip(axes, array.shape, strict=True)
@@ -33,10 +33,24 @@ def _check(arrays: Mapping[str, Any], sizes: dict[str, int]) -> dict[str, Array]
         )
         if not fits:
             known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
-            raise ValueError(
-                f"{name!r} has shape {array.shape}, expected ({', '.join(axes)}) with {known or 'any sizes'}"
-            )
-    return out
+            wanted = f"({', '.join(axes)})" + (f" with {known}" if known else "")
+            raise ValueError(f"{name!r} has shape {array.shape}, expected {wanted}")
+    kinds = {a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {np.dtype(float)}
+    dtype = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
+    return {n: a.astype(dtype, copy=False) for n, a in arrays.items()}, dtype
+
+
+def _check_cotangents(
+    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """Cotangents by output; raises ValueError on what does not fit."""
+    for name, value in given.items():
+        if name not in shapes:
+            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
+        if np.shape(value) != shapes[name]:
+            found, wanted = np.shape(value), shapes[name]
+            raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
+    return {name: np.asarray(value, dtype) for name, value in given.items()}
 '''
 
 
@@ -105,7 +119,10 @@ def _sum(terms: Iterable, reverse: bool) -> str:
 
 def shape_table(entries: Mapping[str, tuple[str, ...]]) -> list[str]:
     """The dict SHAPES."""
-    out = ["#: Axes of every array by name: B sequences, time axes, dims of the definition.", "SHAPES = {"]
+    out = [
+        "#: Axes of every array by name: B sequences, time axes, dims of the definition.",
+        "SHAPES: dict[str, tuple[str, ...]] = {",
+    ]
     out += [f"    {name!r}: ({', '.join(map(repr, axes))}{',' if len(axes) == 1 else ''})," for name, axes in entries.items()]
     return [line.replace("'", '"') for line in [*out, "}"]]
 

@@ -1,0 +1,170 @@
+"""Generated NumPy modules against the definitions, the adjoint program and the complex step."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import cells
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.errors import UsageError
+
+from .support import Case, error
+
+NAMES = tuple(cells.names())
+#: Sums of at most a few hundred products of numbers near one.
+EXACT = 2e-13
+#: These stop gradients on purpose, so their gradient is not the derivative of what runs.
+FROZEN = {"lstm_1997_truncated"}
+
+
+@functools.cache
+def case(name: str) -> Case:
+    return Case(cells.get(name))
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with np.errstate(all="raise", under="ignore"):
+        yield
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_is_the_definition(name: str) -> None:
+    c = case(name)
+    outputs, _ = c.forward()
+    expected = c.expected_outputs()
+    assert set(outputs) == set(expected)
+    for label, value in expected.items():
+        assert error(outputs[label], value) < EXACT, label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_those_of_the_program(name: str) -> None:
+    c = case(name)
+    _, saved = c.forward()
+    cotangents = c.cotangents()
+    expected = c.expected_gradients(cotangents, loss=False)
+    gradients = c.backward(saved, cotangents)
+    assert set(gradients) == set(expected)
+    for n, value in expected.items():
+        assert error(gradients[n], value) < EXACT, n
+    if c.network.loss_terms:
+        loss, gradients = c.module.loss_and_gradients(*c.split(c.arrays), **c.keywords)
+        assert loss == c.forward()[0]["loss"]
+        for n, value in c.expected_gradients({}, loss=True).items():
+            assert error(gradients[n], value) < EXACT, n
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in FROZEN])
+def test_gradients_are_derivatives_by_the_complex_step(name: str) -> None:
+    """Each cotangent alone, so that a lost one is not hidden by the others."""
+    c = case(name)
+    outputs, saved = c.forward()
+    everything = c.cotangents()
+    if c.network.loss_terms:
+        everything["loss"] = np.asarray(1.5)
+    for label, cotangent in everything.items():
+        gradients = c.backward(saved, {label: cotangent})
+        for n, g in gradients.items():
+            direction = {n: c.rng.normal(size=c.arrays[n].shape)}
+            slope = c.slope({label: cotangent}, direction)
+            along = float(np.sum(g * direction[n]))
+            size = float(np.sum(np.abs(g * direction[n])))
+            assert abs(slope - along) <= 1e-11 * max(size, 1e-2), (label, n)
+    assert outputs is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_text_twice_and_nothing_of_ours_is_imported(name: str) -> None:
+    text = generate(derive(cells.get(name)))
+    assert text == generate(derive(cells.get(name)))
+    imports = [line for line in text.split("\n") if line.startswith(("import", "from"))]
+    assert imports == [
+        "from __future__ import annotations",
+        "from collections.abc import Mapping",
+        "from typing import Any, TypedDict",
+        "import numpy as np",
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.longdouble])
+@pytest.mark.parametrize("name", ["lstm", "gru", "char_rnn", "lstm_layer_norm", "bidirectional_lstm"])
+def test_dtype_follows_the_inputs(name: str, dtype: type) -> None:
+    c = Case(cells.get(name), dtype=dtype)
+    before = {n: a.copy() for n, a in c.arrays.items()}
+    outputs, saved = c.forward()
+    cotangents = c.cotangents()
+    gradients = c.backward(saved, cotangents)
+    assert {np.asarray(a).dtype for a in (*outputs.values(), *gradients.values())} == {np.dtype(dtype)}
+    reference = case(name)
+    wide = {n: a.astype(float) for n, a in c.arrays.items()}
+    expected, kept = reference.forward(wide)
+    tolerance = 200 * max(float(np.finfo(dtype).eps), float(np.finfo(float).eps))
+    for label, value in expected.items():
+        assert error(outputs[label], value) < tolerance
+    assert kept is not None
+    assert all(np.array_equal(a, before[n]) for n, a in c.arrays.items()), "an input was changed"
+
+
+def test_a_planted_fault_is_seen() -> None:
+    c = case("lstm")
+    text = generate(c.derivation)
+    assert text.count("d_a_f *= f") == 1
+    from .support import load
+
+    wrong = load(text.replace("d_a_f *= f", "d_a_f *= i"), "wrong")
+    _, saved = c.forward()
+    cotangents = c.cotangents()
+    expected = c.expected_gradients(cotangents, loss=False)
+    gradients = wrong.backward(*c.split(c.arrays), saved, cotangents)
+    assert error(gradients["W_f"], expected["W_f"]) > 1e-3
+
+
+def test_wrong_shapes_are_named() -> None:
+    c = case("lstm")
+    for name, array, message in (
+        ("W_f", np.zeros((3, 4)), r"'W_f' has shape \(3, 4\), expected \(p, p\) with p = 3"),
+        ("x", np.zeros((5, 2)), r"'x' has shape \(5, 2\), expected \(T, B, d\)"),
+        ("h0", np.zeros((9, 3)), r"'h0' has shape \(9, 3\), expected \(B, p\) with B = 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            c.forward({**c.arrays, name: array})
+    with pytest.raises(ValueError, match="there is no array for 'b_o'"):
+        parameters, inputs = c.split(c.arrays)
+        c.module.forward({n: a for n, a in parameters.items() if n != "b_o"}, inputs)
+    _, saved = c.forward()
+    with pytest.raises(ValueError, match="there is no output 'y'"):
+        c.backward(saved, {"y": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"cotangent of 'h' has shape \(3,\), expected \(5, 2, 3\)"):
+        c.backward(saved, {"h": np.zeros(3)})
+
+
+def test_compound_dims_are_checked() -> None:
+    c = case("lstm_packed")
+    bad = {**c.arrays, "b": np.zeros(4 * c.sizes["p"] + 1)} if "b" in c.arrays else None
+    assert bad is not None
+    with pytest.raises(ValueError, match="'b' has shape"):
+        c.forward(bad)
+
+
+def test_sigmoid_is_accurate_in_both_tails() -> None:
+    module = case("lstm").module
+    for dtype in (np.float32, np.float64):
+        info = np.finfo(dtype)
+        edge = -np.log(float(info.tiny)) - 1
+        x = np.linspace(-edge, edge, 20001).astype(dtype)
+        wide = x.astype(np.longdouble)
+        exact = 1 / (1 + np.exp(-wide))
+        relative = np.abs((module.sigmoid(x) - exact) / exact).max()
+        assert relative < 4 * info.eps
+        far = np.array([-1e4, -800, 800, 1e4], dtype)
+        assert np.allclose(module.sigmoid(far), [0, 0, 1, 1], atol=info.tiny, rtol=0)
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(UsageError, match="no backend 'jax'"):
+        generate(derive(cells.get("elman")), "jax")
