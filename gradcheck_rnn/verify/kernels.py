@@ -8,7 +8,6 @@ state is not lost in a sum; then all of them (and the loss) together, and the lo
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import DimensionError, UsageError
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
-from ..language.running import run, to_rows
+from ..language.running import array_shape, run, to_rows
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .oracle.directions import draw_direction
@@ -33,6 +32,8 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 FORWARD, TOGETHER, LOSS = "forward", "all outputs", "loss"
 NEIGHBOURS = 4
+#: Stacked perturbations in one run of the definition: more would only fill the memory.
+MOST_AT_ONCE = 256
 
 
 class Kernel(Protocol):
@@ -81,22 +82,16 @@ def _fetched(value: Any) -> Any:
 
 
 class _Oracle:
-    """The definition as a function of arrays at the doors; what it freezes is held.
-
-    The parts of a check ask for the outputs at the same perturbed points; what an earlier part has
-    asked for is remembered. Within one part every call runs the definition, so that one that does
-    not repeat itself is seen.
-    """
+    """The definition as a function of arrays at the doors; what it freezes is held."""
 
     def __init__(self, point: Point) -> None:
         self.point = point
-        self.known: dict[bytes, dict[str, Array]] = {}
-        self.fresh: dict[bytes, dict[str, Array]] = {}
         with recording_frozen() as tape:
             self.run(point.values)
         self.tape = tape
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Array]:
+        """Outputs and loss of the definition by name."""
         point = self.point
         made = run(point.network, point.columns(values), point.lengths)
         refs = point.network.outputs
@@ -104,30 +99,59 @@ class _Oracle:
 
     def held(self, moved: Mapping[str, Any]) -> dict[str, Array]:
         """Run at other values of what has a gradient; the data stay."""
-        key = _key(moved)
-        if key in self.known:
-            return self.known[key]
         with holding_frozen(self.tape):
-            made = self.run({**self.point.values, **moved})
-        if key:
-            self.fresh[key] = made
-        return made
+            return self.run({**self.point.values, **moved})
 
-    def next_part(self) -> None:
-        """What was asked for so far may be answered from memory from now on."""
-        self.known |= self.fresh
-        self.fresh = {}
+    def stacked(self, moved: Mapping[str, Any], name: str, stack: Array) -> dict[str, Array]:
+        """Run at many values of one array, ``(N, *shape)``; every result gets N in front."""
+        point = self.point
+        columns = point.columns({**point.values, **moved, name: stack})
+        if point.ref(name).axis is not None:
+            # The definition wants time first, then the stack.
+            columns[name] = np.moveaxis(columns[name], 0, 1)
+        with holding_frozen(self.tape):
+            made = run(point.network, columns, point.lengths)
+        found = {}
+        for n, a in made.items():
+            ref = point.network.outputs.get(n)
+            rows = np.asarray(a) if ref is None else to_rows(ref, a)
+            if rows.ndim > len(self.shape(n)):
+                rows = rows if ref is None or ref.axis is None else np.moveaxis(rows, 1, 0)
+            else:  # it does not depend on what is moved
+                rows = np.broadcast_to(rows, (len(stack), *rows.shape))
+            found[n] = rows
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an output or of the loss at the doors."""
+        if name == LOSS:
+            return ()
+        point = self.point
+        ref = point.network.outputs[name]
+        return array_shape(ref, point.sizes, batch=point.batch, lengths=point.lengths)
 
 
-def _key(moved: Mapping[str, Any]) -> bytes:
-    """The values as bytes; none where only a run will do (complex steps watch the operations)."""
-    arrays = [np.asanyarray(a) for a in moved.values()]
-    if any(type(a) is not np.ndarray or a.dtype != np.float64 for a in arrays):
-        return b""
-    digest = hashlib.blake2b(digest_size=20)
-    for a in arrays:
-        digest.update(np.ascontiguousarray(a).tobytes())
-    return digest.digest()
+class _Paired:
+    """The scalar <cotangents, outputs> by the definition; `many` is what `Target` asks for."""
+
+    def __init__(self, oracle: _Oracle, weights: Mapping[str, Array]) -> None:
+        self.oracle, self.weights = oracle, weights
+
+    def __call__(self, moved: Arrays) -> Any:
+        made = self.oracle.held(moved)
+        return sum((np.sum(w * made[n]) for n, w in self.weights.items()), start=np.float64(0))
+
+    def many(self, parameters: Arrays, name: str, stack: Array) -> Array:
+        """The scalars at many values of one array."""
+        totals = []
+        for first in range(0, len(stack), MOST_AT_ONCE):
+            part = stack[first : first + MOST_AT_ONCE]
+            made = self.oracle.stacked(parameters, name, part)
+            total = np.zeros(len(part), stack.dtype)
+            for n, w in self.weights.items():
+                total = total + (w * made[n]).reshape(len(part), -1).sum(axis=1)
+            totals.append(total)
+        return np.concatenate(totals)
 
 
 def parts_of(network: Network) -> list[str]:
@@ -195,7 +219,6 @@ def check_kernel(
         return
     values = point.differentiated
     for k, part in enumerate(parts):
-        oracle.next_part()
         loss, gradient = _pairing(oracle, called, part, seed)
         what = LOSS if part == LOSS else f"cotangent of {part}"
         report = check_gradient(
@@ -217,26 +240,20 @@ def _pairing(
     oracle: _Oracle, called: _Called, part: str, seed: int
 ) -> tuple[Callable[[Arrays], Any], Callable[[Arrays], Any]]:
     """The scalar <cotangent, outputs> by the definition, and its gradient by the kernel."""
-    if part == LOSS:
-        return (
-            lambda moved: oracle.held(moved)[LOSS],
-            lambda moved: called("loss_and_gradients", moved),
-        )
     shapes = {n: a.shape for n, a in oracle.held({}).items()}
+    if part == LOSS:
+        one = {LOSS: np.ones(())}
+        return _Paired(oracle, one), lambda moved: called("loss_and_gradients", moved)
     weights = {n: _cotangent(s, seed, f"cotangent of {n}") for n, s in shapes.items()}
-    probed = list(shapes) if part == TOGETHER else [part]
-
-    def paired(moved: Arrays) -> Any:
-        made = oracle.held(moved)
-        return sum((np.sum(weights[n] * made[n]) for n in probed), start=np.float64(0))
+    probed = {n: w for n, w in weights.items() if part in (n, TOGETHER)}
 
     def pulled(moved: Arrays) -> Any:
         _, saved = called("forward", moved)
         # Copies: a kernel may work in the arrays of its cotangents, the next check needs them.
-        given = {n: weights[n].copy() if n in probed else np.zeros(s) for n, s in shapes.items()}
+        given = {n: probed[n].copy() if n in probed else np.zeros(s) for n, s in shapes.items()}
         return called("backward", moved, saved, given)
 
-    return paired, pulled
+    return _Paired(oracle, probed), pulled
 
 
 def _cotangent(shape: tuple[int, ...], seed: int, label: str) -> Array:

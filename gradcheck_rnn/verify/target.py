@@ -216,15 +216,20 @@ class Target:
         entrywise = vectors.dtype.kind == "i"
         flat = leaf.ravel()
 
+        def moved(step: Any, i: int) -> Array:
+            if not entrywise:
+                return np.asarray((leaf + step * vectors[i]).astype(leaf.dtype))
+            copy = leaf.copy()
+            copy.reshape(-1)[vectors[i]] = flat[vectors[i]] + leaf.dtype.type(step)
+            return copy
+
         def evaluate(eps: Floats) -> Floats:
+            if hasattr(self.loss, "many") and eps.size:
+                stack = np.stack([moved(eps[at], at[1]) for at in np.ndindex(*eps.shape)])
+                return self.many(block, stack).reshape(eps.shape)
             out = np.empty(eps.shape)
             for k, i in np.ndindex(*eps.shape):
-                if entrywise:
-                    moved = leaf.copy()
-                    moved.reshape(-1)[vectors[i]] = flat[vectors[i]] + leaf.dtype.type(eps[k, i])
-                else:
-                    moved = (leaf + eps[k, i] * vectors[i]).astype(leaf.dtype)
-                leaves[block] = moved
+                leaves[block] = moved(eps[k, i], i)
                 out[k, i] = self.value(leaves)
             return out
 
@@ -235,6 +240,20 @@ class Target:
             return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
 
         return Lines(evaluate, len(vectors), realise)
+
+    def many(self, block: int, stack: Array) -> Floats:
+        """Losses at many values of one leaf at once, ``(N, *shape)`` to (N,).
+
+        For losses with a method ``many(parameters, name, stack)``: a definition runs on stacked
+        perturbations in a fraction of the time that one run each would take.
+        """
+        function: Any = self.loss
+        parameters = self.tree.build([leaf.copy() for leaf in self.tree.leaves])
+        values = function.many(parameters, self.tree.names[block], stack)
+        self.evaluations += len(stack)
+        if np.any(values != self.base):
+            self.responds = True
+        return np.asarray(values, dtype=np.float64)
 
     def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
