@@ -88,6 +88,8 @@ class ComplexEyes:
     def _derivatives(self, leaves: list[NDArray], block: int, entries: Iterable[int]) -> Floats:
         """Complex-step derivatives at any point for some entries of one leaf."""
         size, found = scale_of(leaves[block]), []
+        if hasattr(self.target.loss, "many"):
+            return self._many(leaves, block, np.array(list(entries), dtype=np.intp))
         with np.errstate(all="ignore"):
             for j in entries:
                 h = STEP * max(size, float(abs(leaves[block].flat[j])))
@@ -96,6 +98,18 @@ class ComplexEyes:
                 value = complex(np.asarray(self.target.raw(moved)).reshape(()))
                 found.append(value.imag / h)
         return np.array(found)
+
+    def _many(self, leaves: list[NDArray], block: int, entries: Indices) -> Floats:
+        """The same for a loss that takes stacked perturbations (see `Target.many`)."""
+        leaf, target = leaves[block], self.target
+        if not entries.size:
+            return np.zeros(0)
+        h = STEP * np.maximum(scale_of(leaf), np.abs(leaf.reshape(-1)[entries]).astype(np.float64))
+        whole = self._complex(leaves)
+        stack = np.repeat(whole[block][None], len(entries), axis=0)
+        stack.reshape(len(entries), -1)[np.arange(len(entries)), entries] += 1j * h
+        with np.errstate(all="ignore"):
+            return np.asarray(target.many(block, stack, whole).imag / h)
 
     def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
         """Derivatives and errors of some entries at another point."""

@@ -226,7 +226,7 @@ class Target:
         def evaluate(eps: Floats) -> Floats:
             if hasattr(self.loss, "many") and eps.size:
                 stack = np.stack([moved(eps[at], at[1]) for at in np.ndindex(*eps.shape)])
-                return self.many(block, stack).reshape(eps.shape)
+                return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
             out = np.empty(eps.shape)
             for k, i in np.ndindex(*eps.shape):
                 leaves[block] = moved(eps[k, i], i)
@@ -241,19 +241,19 @@ class Target:
 
         return Lines(evaluate, len(vectors), realise)
 
-    def many(self, block: int, stack: Array) -> Floats:
-        """Losses at many values of one leaf at once, ``(N, *shape)`` to (N,).
+    def many(self, block: int, stack: Array, leaves: Sequence[Array] | None = None) -> Array:
+        """Losses at many values of one leaf at once, ``(N, *shape)`` to (N,); others at `leaves`.
 
         For losses with a method ``many(parameters, name, stack)``: a definition runs on stacked
         perturbations in a fraction of the time that one run each would take.
         """
         function: Any = self.loss
-        parameters = self.tree.build([leaf.copy() for leaf in self.tree.leaves])
-        values = function.many(parameters, self.tree.names[block], stack)
+        copies = [leaf.copy() for leaf in (self.tree.leaves if leaves is None else leaves)]
+        values = np.asarray(function.many(self.tree.build(copies), self.tree.names[block], stack))
         self.evaluations += len(stack)
         if np.any(values != self.base):
             self.responds = True
-        return np.asarray(values, dtype=np.float64)
+        return values
 
     def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
