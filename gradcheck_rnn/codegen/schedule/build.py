@@ -14,6 +14,7 @@ from fractions import Fraction
 from ...derivation.program import DIFFERENTIATED, Derivation
 from ...language.dims import ONE
 from ...language.network import Network, Ref, Scan
+from .carry import write_first
 from .emit import HEAVY, LEAVES, Emitter, shape_of
 from .equations import Equations
 from .hoist import rewrite
@@ -120,6 +121,7 @@ class _Builder:
         outputs = self._outputs()
         backward, gradients = self._backward(roots, saved)
         self._merge(forward, backward)
+        write_first(backward.statements, backward.allocations)
         used = {b.base or b for b in read_buffers(backward.statements)}
         made = {a.buffer.base or a.buffer for s in forward.statements for a in writes(s)}
         return Schedule(
@@ -304,7 +306,7 @@ class _Builder:
         return () if self._available(n) else n.args
 
     def _available(self, n: Node) -> bool:
-        return n in self.forward_nodes and bool(n.lead) and not self._recomputed(n)
+        return n in self.forward_nodes and not self._recomputed(n)
 
     def _recomputed(self, n: Node) -> bool:
         """Cheap values of the forward pass that nobody stored are computed again."""
@@ -319,7 +321,7 @@ class _Builder:
             self.labels, (),
         )  # fmt: skip
         tentative.place()
-        self.stored = {n for n in tentative.homes if n.lead}
+        self.stored = set(tentative.homes)
         self.stored |= {
             n for n in self.forward_nodes if n.lead and (n.op in HEAVY or n.op == "apply")
         }
@@ -409,9 +411,16 @@ class _Builder:
         for routine in (forward, backward):
             routine.statements = merge(routine.statements, packs)
             wanted = [b for b in read_buffers(routine.statements) if b.role == "pack"]
-            new = sorted((b for b in wanted if b not in made), key=lambda b: b.name)
-            routine.statements[:0] = [packs.statement(b) for b in new]
-            made |= set(new)
+            for b in sorted((b for b in wanted if b not in made), key=lambda b: b.name):
+                made.add(b)
+                pack = packs.statement(b)
+                at = 0
+                if any(p.buffer.role != "parameter" for p in pack.parts):
+                    # Of matrices that are computed: just before it is used.
+                    at = next(
+                        i for i, s in enumerate(routine.statements) if b in read_buffers([s])
+                    )
+                routine.statements.insert(at, pack)
 
     # -- neighbours --------------------------------------------------------------------------
 
@@ -517,7 +526,7 @@ class _Builder:
             buffer = self._adjoint_buffer(name)
             scan = self.eq.states[name][1]
             dest = Access(buffer, slot=_last(scan)) if lag == "final" else Access(buffer, lag)
-            yield from emitter.store(dest, n.args[0], accumulate=True)
+            yield from emitter.store(dest, n.args[0], True, f"d_{name}")
         elif n in emitter.homes and n not in emitter.given:
             yield from emitter.store(emitter.homes[n], n)
 

@@ -42,6 +42,9 @@ HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "
 _SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
 LEAVES = frozenset({"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"})
 
+#: Starts the note of a value that will be multiplied, or added to, in the loop.
+FACTOR = "factor of "
+
 #: Groups of values that are to be neighbours, each with a way to name what they share.
 Packing: TypeAlias = Callable[
     ["Emitter"], Iterable[tuple[Sequence[Node], Callable[[Sequence[str]], str]]]
@@ -172,7 +175,7 @@ class Emitter:
                 self.allocations.append(Allocate(base))
             at = Dim()
             for n in free:
-                own = self.namer.value(n, self.labels, self.homes)
+                own = self.namer.value(n, self.labels, self.homes, self._purpose(n))
                 shape = shape_of(n.rows, n.cols, n.lead)
                 self.homes[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
                 at = at + n.rows
@@ -235,12 +238,22 @@ class Emitter:
         )
 
     def _new_buffer(self, n: Node) -> Buffer:
-        name = self.namer.value(n, self.labels, self.homes)
+        name = self.namer.value(n, self.labels, self.homes, self._purpose(n))
         lead, role = self._role(n)
         buffer = Buffer(name, lead, shape_of(n.rows, n.cols, n.lead), role)
         if n.lead:
             self.allocations.append(Allocate(buffer))
         return buffer
+
+    def _purpose(self, n: Node) -> str:
+        """The name of the only value this one is made for."""
+        while len(self.readers.get(n, [])) == 1:
+            n = self.readers[n][0]
+            if n in self.labels:
+                return self.labels[n]
+            if n.op == "accumulate":
+                return f"d_{n.data[0]}"
+        return ""
 
     def _kept(self, n: Node) -> bool:
         """Whether values of all steps are read after the loop."""
@@ -302,11 +315,15 @@ class Emitter:
 
     # -- statements -----------------------------------------------------------------------------
 
-    def store(self, dest: Access, n: Node, accumulate: bool = False) -> Iterable[Statement]:
-        """Statements that put a value into a place."""
-        note = self.labels.get(n, "")
+    def store(
+        self, dest: Access, n: Node, accumulate: bool = False, note: str = ""
+    ) -> Iterable[Statement]:
+        """Statements that put a value into a place; ``note`` names what they work towards."""
+        note = note or self.labels.get(n, "")
+        if n in self.shares:
+            note = f"{FACTOR}{self.labels.get(self.shares[n], '')}"
         if n in self.homes and self.homes[n] != dest and n not in self.shares:
-            yield Pointwise((Assign(dest, self.homes[n], accumulate),))
+            yield Pointwise((Assign(dest, self.homes[n], accumulate, note),))
         elif n.op == "gemm":
             x, w = n.args
             yield Gemm(dest, self.access(x), self.access(w), n.data, accumulate, note)
@@ -322,12 +339,12 @@ class Emitter:
         elif n.op == "concat" and n.lead:
             start = dest.start or Dim()
             for a in n.args:
-                yield from self.store(_rows(dest, start, start + a.rows), a, accumulate)
+                yield from self.store(_rows(dest, start, start + a.rows), a, accumulate, note)
                 start = start + a.rows
         elif n.op == "pad" and n.lead:
-            yield from self._store_sum(dest, (n,), accumulate)
+            yield from self._store_sum(dest, (n,), accumulate, note)
         elif n.op == "add" and self._split_sum(n):
-            yield from self._store_sum(dest, n.args, accumulate)
+            yield from self._store_sum(dest, n.args, accumulate, note)
         elif n.lead or dest.buffer.lead:
             yield Pointwise((Assign(dest, self._value(n), accumulate, note),))
         else:
@@ -340,7 +357,7 @@ class Emitter:
         return any(a.op in _SELF_WRITING and a not in self.homes for a in n.args)
 
     def _store_sum(
-        self, dest: Access, args: Iterable[Node], accumulate: bool
+        self, dest: Access, args: Iterable[Node], accumulate: bool, note: str
     ) -> Iterable[Statement]:
         """Terms that write for themselves first, then the rest, then rows among zeros."""
         own, rest, pads = [], [], []
@@ -354,22 +371,22 @@ class Emitter:
             else:
                 rest.append(a)
         for a in own:
-            yield from self.store(dest, a, accumulate)
+            yield from self.store(dest, a, accumulate, note)
             accumulate = True
         if rest:
             if dest.buffer.lead:
-                yield Pointwise((Assign(dest, self._plus(rest), accumulate),))
+                yield Pointwise((Assign(dest, self._plus(rest), accumulate, note),))
             else:
-                yield Matrix(dest.buffer, self._plus(rest), accumulate)
+                yield Matrix(dest.buffer, self._plus(rest), accumulate, note)
             accumulate = True
         base = dest.start or Dim()
         if pads and not accumulate and not _covers(pads):
-            yield Pointwise((Assign(dest, Number(Fraction(0))),))
+            yield Pointwise((Assign(dest, Number(Fraction(0)), False, note),))
             accumulate = True
         for p in pads:
             start, _ = p.data
             place = _rows(dest, base + start, base + start + p.args[0].rows)
-            yield from self.store(place, p.args[0], accumulate)
+            yield from self.store(place, p.args[0], accumulate, note)
 
     def _plus(self, nodes: list[Node]) -> Expr:
         if len(nodes) == 1:

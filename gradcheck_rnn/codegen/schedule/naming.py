@@ -27,12 +27,15 @@ class Namer:
         return name
 
     def value(
-        self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access]
+        self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access], purpose: str = ""
     ) -> str:
         """A name for the buffer of a node."""
         if n in labels:
             return self.fresh(labels[n])
-        return self.fresh(self._guess(n, labels, homes))
+        guess = self._guess(n, labels, homes)
+        if guess in _VAGUE and purpose:
+            guess = f"{purpose}_{guess}"
+        return self.fresh(guess)
 
     def _guess(self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access]) -> str:
         def name(a: Node) -> str:
@@ -52,7 +55,11 @@ class Namer:
             return f"{name(n.args[1])}_{name(n.args[0])}"
         if n.op in ("softmax", "log_softmax") and name(n.args[0]):
             return f"{n.op}_{name(n.args[0])}"
-        return {
-            "mul": "product", "add": "total", "div": "ratio", "sum": "unit_sum", "total": "entry_sum",
-            "reduce": "over_time", "outer": "d_weight", "transpose": "transposed",
-        }.get(n.op, "value")  # fmt: skip
+        return _KINDS.get(n.op, "value")
+
+
+_KINDS = {
+    "mul": "factor", "add": "part", "div": "ratio", "sum": "unit_sum", "total": "entry_sum",
+    "reduce": "over_time", "outer": "d_weight", "transpose": "transposed", "neg": "minus",
+}  # fmt: skip
+_VAGUE = {*_KINDS.values(), "value"}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["HELPERS", "RESERVED", "UFUNCS"]
+__all__ = ["HELPERS", "OVERFLOWING", "RESERVED", "UFUNCS"]
 
 #: Functions of the language that are a NumPy ufunc.
 UFUNCS = {
     "tanh": "np.tanh", "exp": "np.exp", "log": "np.log", "sqrt": "np.sqrt",
     "sin": "np.sin", "cos": "np.cos",
 }  # fmt: skip
+
+#: Helpers in which exp may overflow without harm.
+OVERFLOWING = frozenset({"sigmoid"})
 
 #: Names that generated code uses for itself.
 RESERVED = (
@@ -23,17 +26,12 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
     "sigmoid": (
         (),
         '''
-#: −x is cut here: exp overflows beyond, and 1 / (1 + exp(LIMIT)) is the smallest normal number.
-_LIMIT = {
-    np.dtype(kind).char: -np.log(np.finfo(kind).tiny)
-    for kind in (np.float32, np.float64, np.longdouble, np.complex64, np.complex128)
-}
-
-
 def sigmoid(x: Array, out: Array | None = None) -> Array:
-    """1 / (1 + exp(−x)), accurate in both tails."""
+    """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
     y = np.negative(x, out=out)
-    np.minimum(y, _LIMIT[y.dtype.char], out=y)
+    if y.dtype.kind == "c":
+        # An infinite complex number has no reciprocal.
+        np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
     np.exp(y, out=y)
     y += 1
     return np.reciprocal(y, out=y)

@@ -26,6 +26,7 @@ class Call:
     op: str
     args: tuple[Access | str, ...]
     out: Access
+    notes: tuple[str, ...] = ()
 
     def render(self, access: Callable[[Access], str]) -> list[str]:
         """The line."""
@@ -54,6 +55,7 @@ class Line:
     text: Callable[[Callable[[Access], str]], list[str]]
     reads: Sequence[Access]
     writes: Sequence[Access]
+    notes: tuple[str, ...] = ()
 
     def render(self, access: Callable[[Access], str]) -> list[str]:
         """The lines."""
@@ -115,4 +117,5 @@ def _wide(run: list[Call]) -> list[Call | Line]:
         if any(ranges[i][1] != ranges[i + 1][0] for i in range(len(ranges) - 1)):
             return list(run)
         args.append(wide(places))
-    return [replace(run[0], args=tuple(args), out=wide([c.out for c in run]))]
+    notes = tuple(dict.fromkeys(n for c in run for n in c.notes))
+    return [replace(run[0], args=tuple(args), out=wide([c.out for c in run]), notes=notes)]

@@ -13,7 +13,7 @@ from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from . import template
-from .config import HELPERS, RESERVED
+from .config import HELPERS, OVERFLOWING, RESERVED
 from .expressions import dim_text
 from .writer import Writer
 
@@ -35,6 +35,7 @@ class _Module:
         self.plan = plan
         self.network = plan.network
         self.uses: set[str] = set()
+        self.equations = template.equation_texts(plan.derivation)
         inputs = self.network.inputs.values()
         self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
         self.free_batch = not inputs
@@ -173,8 +174,11 @@ class _Module:
         writer = Writer(optional, _views(routine.statements))
         writer.made |= made
         writer.names = {b.name for b in _buffers(routine.statements)} | set(RESERVED)
+        writer.equations = self.equations
+        writer.zero = {a.buffer for a in routine.allocations if a.zero}
         writer.write(routine.statements)
         self.uses |= writer.uses
+        self.quiet = bool(OVERFLOWING & writer.uses)
         out = [a.buffer for a in self.plan.outputs.values()] if routine is self.plan.forward else []
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
@@ -211,9 +215,15 @@ class _Module:
         after = ["    outputs: Outputs = {", *(self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()), "    }"]
         saved = ", ".join(f'"{b.name}": {b.name}' for b in plan.saved)
         after += [f"    saved = {{{saved}}}", "    return outputs, saved"]
-        out = ["", "", "def forward(", f"    parameters: Parameters, inputs: Inputs{self._keywords()}", ") -> tuple[Outputs, dict[str, Array]]:"]
+        body = self._function(plan.forward, made, unpack, after)
+        out = ["", "", *self._decorators(), "def forward(", f"    parameters: Parameters, inputs: Inputs{self._keywords()}", ") -> tuple[Outputs, dict[str, Array]]:"]
         out += ['    """The outputs, and what `backward` needs besides the arguments."""']
-        return [*out, *self._function(plan.forward, made, unpack, after), *after]
+        return [*out, *body, *after]
+
+    def _decorators(self) -> list[str]:
+        if not self.quiet:
+            return []
+        return ["# In sigmoid exp(−x) may become infinite, rightly.", '@np.errstate(over="ignore")']
 
     def _backward(self) -> list[str]:
         plan = self.plan
@@ -231,9 +241,9 @@ class _Module:
             else:
                 after.append(self._out(name, a, ref))
         after += ["    }", "    return gradients"]
-        out = ["", "", "def backward(", "    parameters: Parameters,", "    inputs: Inputs,", "    saved: dict[str, Array],", f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "), ") -> Gradients:"]
-        out += ['    """The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one."""']
         body = self._function(plan.backward, made, unpack, after, optional)
+        out = ["", "", *self._decorators(), "def backward(", "    parameters: Parameters,", "    inputs: Inputs,", "    saved: dict[str, Array],", f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "), ") -> Gradients:"]
+        out += ['    """The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one."""']
         return [*out, *body, *after]
 
     def _cotangents(self) -> tuple[frozenset[Buffer], list[str]]:

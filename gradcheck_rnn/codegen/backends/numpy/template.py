@@ -14,7 +14,7 @@ from ....language.network import Ref
 from .config import HELPERS
 from .expressions import dim_text
 
-__all__ = ["CHECK", "docstring", "helpers", "shape_table", "typed_dict"]
+__all__ = ["CHECK", "docstring", "equation_texts", "helpers", "shape_table", "typed_dict"]
 
 WIDTH = 100
 
@@ -87,6 +87,19 @@ def docstring(derivation: Derivation, reads: str) -> list[str]:
         '"""',
     ]
     return [line.rstrip() for line in out]
+
+
+def equation_texts(derivation: Derivation) -> dict[str, str]:
+    """Name of a value or of an adjoint (``d_…``) → its equation, for comments."""
+    out: dict[str, str] = {}
+    for program in derivation.scans:
+        for e in program.equations:
+            out[e.name] = f"{to_text(e.symbol)} = {to_text(e.rhs)}"
+            terms = derivation.adjoint_terms(e.name)
+            if terms:
+                adjoint = to_text(e.symbol.with_(mark="bar"))
+                out[f"d_{e.name}"] = f"{adjoint} = {_sum(terms, program.scan.reverse)}"
+    return out
 
 
 def _scan_title(several: bool, name: str, axis: str | None, reverse: bool) -> list[str]:

@@ -8,8 +8,11 @@ are joined.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from textwrap import fill
 
 from ....language.dims import ONE, Dim
+from ...schedule.emit import FACTOR
 from ...schedule.merge import overlap, span
 from ...schedule.ops import (
     BATCH,
@@ -38,6 +41,7 @@ from .instructions import Line, join
 
 __all__ = ["Writer", "extent"]
 
+WIDTH = 100
 _WITH_OUT = {"sigmoid", "softplus", "relu"}
 
 
@@ -78,11 +82,16 @@ class Writer:
         self.uses: set[str] = set()
         self.optional = optional
         self.made: set[Buffer] = set()
+        self.zero: set[Buffer] = set()
         self.seen: dict[Buffer, None] = {}
         self._indent = 1
         self._loop: Loop | None = None
         self._bound: dict[Access, str] = {}
         self._calls: list[Ufunc | Line] = []
+        self._note = ""
+        self._turned: dict[Access, str] = {}
+        #: Name of a value → its equation, for comments.
+        self.equations: Mapping[str, str] = {}
 
     # -- pieces ---------------------------------------------------------------------------------
 
@@ -110,8 +119,14 @@ class Writer:
             start = b.before - a.lag
             text += f"[{start or ''}:{start - pad or ''}]"
         if a.start is not None and a.stop is not None:
-            span = f"{'' if a.start == Dim() else self.size(a.start)}:{self.size(a.stop)}"
-            text += f"[{span}]" if not b.lead else f"[..., {span}]"
+            stop = "" if a.stop == b.shape[0] else self.size(a.stop)
+            rows = f"{'' if a.start == Dim() else self.size(a.start)}:{stop}"
+            if not b.lead:
+                text += f"[{rows}]"
+            elif text.endswith("]") and self._loop is not None:
+                text = f"{text[:-1]}, :, {rows}]"
+            else:
+                text += f"[..., {rows}]"
         return text
 
     def text(self, e: Expr) -> Text:
@@ -138,7 +153,7 @@ class Writer:
         if b.base is not None:
             self.seen.setdefault(b)
         if root not in self.made and root.role in ("value", "work", "state", "adjoint"):
-            self.buffers.setdefault(root, root.role == "adjoint")
+            self.buffers.setdefault(root, root in self.zero)
 
     def put(self, dest: Access, e: Expr | str, reads: Iterable[Access], accumulate: bool = False) -> None:
         """One line that stores a value; outside loops it makes the array."""
@@ -159,9 +174,9 @@ class Writer:
 
     def add(self, call: Ufunc | Line) -> None:
         """Take a call; it is printed with its neighbours when the straight run ends."""
+        if self._note and not call.notes:
+            call = replace(call, notes=(self._note,))
         self._calls.append(call)
-        for a in (*call.reads, *call.writes):
-            self.need(a.buffer)
 
     def flush(self) -> None:
         """Join and print what was taken."""
@@ -169,19 +184,38 @@ class Writer:
         self._calls = []
         if self._loop is not None:
             self._bind(calls)
+        told: set[str] = set()
         for c in calls:
+            self._tell([n for n in c.notes if n not in told])
+            told.update(c.notes)
+            for a in (*c.reads, *c.writes):
+                self.need(a.buffer)
             for text in c.render(self.access):
                 self.line(text)
+
+    def _tell(self, notes: list[str]) -> None:
+        """A comment with the equations that the next lines are about."""
+        texts = [self.equations[n] for n in notes if n in self.equations]
+        if notes and not texts and notes[0].startswith(FACTOR):
+            made = [n.removeprefix(FACTOR) for n in notes]
+            names = ", ".join(n for n in made if n)
+            texts = [f"for all steps at once, before the loop: towards {names}"] if names else []
+        indent = "    " * self._indent + "# "
+        text = "; ".join(texts)
+        if text:
+            self.lines += fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "    ").split("\n")
 
     # -- statements -----------------------------------------------------------------------------
 
     def write(self, statements: Iterable[Statement]) -> None:
         """Print statements in order."""
         for s in statements:
+            self._note = "" if isinstance(s, Loop | Pointwise | Pack) else s.note
             if isinstance(s, Loop):
                 self._write_loop(s)
             elif isinstance(s, Pointwise):
                 for a in s.assigns:
+                    self._note = a.note
                     self._assign(a)
             elif isinstance(s, Gemm):
                 self._gemm(s)
@@ -225,7 +259,8 @@ class Writer:
             dest = self.work(s.dest) if s.accumulate else s.dest
 
             def product(access: Callable[[Access], str]) -> list[str]:
-                return [f"np.matmul({access(s.x)}, {access(s.weight)}{t}, out={access(dest)})"]
+                weight = self._turned.get(s.weight, access(s.weight)) if t else access(s.weight)
+                return [f"np.matmul({access(s.x)}, {weight}, out={access(dest)})"]
 
             self.add(Line(product, (s.x, s.weight), (dest,)))
             if s.accumulate:
@@ -294,12 +329,31 @@ class Writer:
 
     def _write_loop(self, s: Loop) -> None:
         self.flush()
+        self._turn(s)
         count = s.axis
         self.line(f"for t in reversed(range({count})):" if s.reverse else f"for t in range({count}):")
         self._loop, self._indent = s, self._indent + 1
         self.write(s.body)
         self._loop, self._indent = None, self._indent - 1
+        self.names -= set(self._bound.values())
         self._bound.clear()
+
+    def _turn(self, loop: Loop) -> None:
+        """Transposes that every step multiplies by are made contiguous once."""
+        for s in loop.body:
+            if isinstance(s, Gemm) and s.transposed and s.weight not in self._turned:
+                name = self.fresh(f"{s.weight.buffer.name}_T")
+                self._turned[s.weight] = name
+                self.line(f"{name} = np.ascontiguousarray({self.access(s.weight)}.T)")
+
+    def fresh(self, wanted: str) -> str:
+        """A local name that no buffer has."""
+        name, count = wanted, 1
+        while name in self.names or name in self._bound.values():
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name
 
     def _bind(self, calls: Iterable[Ufunc | Line]) -> None:
         """Name the steps of arrays that the body mentions more than once."""
@@ -326,11 +380,7 @@ class Writer:
         if not a.whole:
             inside = [v.name for v in self.views_of(a)]
             name = "_".join(inside) if inside and len("_".join(inside)) < 20 else f"{name}_part"
-        wanted, count = f"{name}_{suffix}", 1
-        while wanted in self.names or wanted in self._bound.values():
-            count += 1
-            wanted = f"{name}_{suffix}_{count}"
-        return wanted
+        return self.fresh(f"{name}_{suffix}")
 
     def views_of(self, a: Access) -> list[Buffer]:
         """The views that a range of a base is made of."""
