@@ -76,9 +76,9 @@ class _Building:
         out = {}
         for name, shape in cell.declared["params"].items():
             wanted = dims_text(shape.rename(renamed))
-            # A parameter that is bound fixes the cell's dims, so all of them have to be known.
-            names = {*shape.rows.names, *shape.cols.names}
-            if not names <= set(renamed) or name in cell.text.split("at_least")[-1]:
+            # A sum of dims is compared with all of them renamed, or none.
+            sums = [set(d.names) for d in (shape.rows, shape.cols) if d.lone is None]
+            if "tau" in name or any(n & set(renamed) and not n <= set(renamed) for n in sums):
                 continue
             fitting = [text for text, dims in self.parameters if dims == wanted]
             if fitting and self.choices.chance(40):
