@@ -1,16 +1,21 @@
 """Proof that a derivation is right: an independent scalar oracle and exact comparison.
 
-The oracle (`field`, `scalars`, `certificates`, `setting`, `oracle`) stands on the language alone;
-only `prove` sees what it judges.
+The oracle (`field`, `scalars`, `slopes`, `setting`, `oracle`) stands on the language alone;
+only `prove` sees what it judges. Equality is decided at a random point of a prime field (`prove`),
+or without any error (`certificate`, on `graph`, `identities`, `real`).
 """
 
+from .certificate import certify
+from .certified import Certificate, CertifiedGroup
 from .field import FieldElement, Point, Redraw
 from .oracle import OracleResult, differentiate, unrolled_gradients
-from .prove import check, compare, prove
+from .prove import certify_exactly, check, compare, prove
 from .result import Group, ProofResult
 from .setting import Setting, default_lengths, default_sizes, draw
 
 __all__ = [
+    "Certificate",
+    "CertifiedGroup",
     "FieldElement",
     "Group",
     "OracleResult",
@@ -18,6 +23,8 @@ __all__ = [
     "ProofResult",
     "Redraw",
     "Setting",
+    "certify",
+    "certify_exactly",
     "check",
     "compare",
     "default_lengths",

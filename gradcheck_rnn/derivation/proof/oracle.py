@@ -7,9 +7,9 @@ simplifier, no shortcut for softmax: nothing of what it judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,9 +19,18 @@ from ...language.network import Network
 from ...language.running import run
 from .field import PRIME, FieldElement, Point, larger, summed
 from .scalars import Scalar, Tape
-from .setting import Setting, draw
+from .setting import Numbers, Setting, draw
 
-__all__ = ["OracleResult", "differentiate", "tangent", "unrolled_gradients"]
+__all__ = [
+    "OracleResult",
+    "differentiate",
+    "mapped",
+    "record",
+    "tangent",
+    "unrolled_gradients",
+    "uses_of",
+    "values_of",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,9 +63,14 @@ class OracleResult:
     frozen: bool
 
     @property
+    def point(self) -> Point:
+        """The random point at which everything was computed."""
+        return cast(Point, self.setting.point)
+
+    @property
     def degree(self) -> int:
         """The highest degree among the gradient's entries."""
-        point = self.setting.point
+        point = self.point
         return max([0, *(point.degree_of(x) for g in self.gradients.values() for x in g.flat)])
 
 
@@ -89,8 +103,9 @@ def unrolled_gradients(
 
 def differentiate(setting: Setting) -> OracleResult:
     """The oracle on given values; see `unrolled_gradients`."""
-    tape, leaves, made, frozen = _record(setting)
-    everything = {n: _values(v, setting.point) for n, v in made.pop("everything").items()}
+    point = cast(Point, setting.point)
+    tape, leaves, made, frozen = record(setting)
+    everything = {n: values_of(v, setting.point) for n, v in made.pop("everything").items()}
     total = made.pop("loss", setting.point.zero)
     for label, given in setting.cotangents.items():
         if label not in made:
@@ -105,26 +120,29 @@ def differentiate(setting: Setting) -> OracleResult:
     slopes, degree, inverses = tangent(tape, total) if isinstance(total, Scalar) else ({}, 0, {})
 
     def entry(leaf: Scalar) -> FieldElement:
-        return FieldElement(setting.point, slopes.get(leaf.index, 0), degree, inverses)
+        return FieldElement(point, slopes.get(leaf.index, 0), degree, inverses)
 
     return OracleResult(
         setting,
-        {n: _values(v, setting.point) for n, v in made.items()},
+        {n: values_of(v, setting.point) for n, v in made.items()},
         everything,
-        _value(total, setting.point),
-        {n: _map(entry, array) for n, array in leaves.items()},
+        _value(total, point),
+        {n: mapped(entry, array) for n, array in leaves.items()},
         len(tape.operations),
         frozen,
     )
 
 
-def _record(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any], bool]:
-    """Run the definition on recorded scalars; frozen values are constants to the derivative."""
+def record(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any], bool]:
+    """The tape, its leaves by name, what `run` makes, and whether something is frozen.
+
+    Runs the definition on recorded scalars; frozen values are constants to the derivative.
+    """
     with numeric.recording_frozen() as seen:
         tape, leaves, made = _run(setting)
     if not seen.values:
         return tape, leaves, made, False
-    seen.values[:] = [_values(v, setting.point) for v in seen.values]
+    seen.values[:] = [values_of(v, setting.point) for v in seen.values]
     with numeric.holding_frozen(seen):
         tape, leaves, made = _run(setting)
     return tape, leaves, made, True
@@ -132,24 +150,26 @@ def _record(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any], b
 
 def _run(setting: Setting) -> tuple[Tape, dict[str, Array], dict[str, Any]]:
     tape = Tape(setting.point)
-    leaves = {n: _map(tape.leaf, setting.values[n]) for n in setting.differentiated}
+    leaves = {n: mapped(tape.leaf, setting.values[n]) for n in setting.differentiated}
     made = run(setting.network, {**setting.values, **leaves}, setting.lengths, everything=True)
     return tape, leaves, made
 
 
-def _map(function: Any, array: Array) -> Array:
+def mapped(function: Any, array: Array) -> Array:
+    """The function of every entry."""
     out = np.empty(array.shape, dtype=object)
     for index in np.ndindex(array.shape):
         out[index] = function(array[index])
     return out
 
 
-def _value(x: Any, point: Point) -> FieldElement:
+def _value(x: Any, point: Numbers) -> Any:
     return x.value if isinstance(x, Scalar) else point.coerce(x)
 
 
-def _values(array: Any, point: Point) -> Array:
-    return _map(lambda x: _value(x, point), np.asarray(array))
+def values_of(array: Any, point: Numbers) -> Array:
+    """The values of scalars, and constants as numbers."""
+    return mapped(lambda x: _value(x, point), np.asarray(array))
 
 
 def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[int, int]]:
@@ -166,13 +186,7 @@ def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[in
         A bound for the degree of every slope (see `FieldElement`).
     """
     operations = tape.operations[: target.index + 1]
-    uses = [0] * len(operations)
-    uses[target.index] = 1
-    # Symbols that the target does not depend on get no row.
-    for number in range(target.index, -1, -1):
-        if uses[number]:
-            for operand, _ in operations[number]:
-                uses[operand] += 1
+    uses = uses_of(operations)
     rows: dict[int, dict[int, int]] = {}
     degrees: dict[int, tuple[int, Mapping[int, int]]] = {}
     for number, operands in enumerate(operations):
@@ -194,6 +208,17 @@ def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[in
                 del rows[operand], degrees[operand]
         rows[number], degrees[number] = row or {}, (degree, inverses)
     return rows[target.index], *degrees[target.index]
+
+
+def uses_of(operations: Sequence[tuple[tuple[int, Any], ...]]) -> list[int]:
+    """How often each symbol is read on the way to the last one; 0 for those it does not need."""
+    uses = [0] * len(operations)
+    uses[-1] = 1
+    for number in range(len(operations) - 1, -1, -1):
+        if uses[number]:
+            for operand, _ in operations[number]:
+                uses[operand] += 1
+    return uses
 
 
 def _add_multiple(row: dict[int, int] | None, factor: int, other: dict[int, int]) -> dict[int, int]:

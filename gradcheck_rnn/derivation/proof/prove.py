@@ -8,7 +8,8 @@ every entry of every parameter, input and initial state has to be equal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +17,27 @@ import numpy as np
 from ...errors import UsageError
 from ...language.cell import Cell
 from ...language.network import Network
+from .certificate import certify
+from .certified import Certificate
 from .field import Point, Redraw
 from .oracle import OracleResult, differentiate
-from .result import Group, ProofResult
+from .result import Claims, Group, ProofResult, place
 from .setting import Setting, draw
 
 if TYPE_CHECKING:
     from ..program import Derivation
 
-__all__ = ["Claims", "check", "compare", "prove"]
+__all__ = [
+    "Claims",
+    "adjoint_claims",
+    "as_derivation",
+    "certify_exactly",
+    "check",
+    "compare",
+    "prove",
+    "tangent_claims",
+]
 
-#: What is to be proved about a setting: (form, kind, claims by name), kind "value" or "gradient".
-Claims = Iterable[tuple[str, str, Mapping[str, Any]]]
 _ATTEMPTS = 8
 
 
@@ -37,6 +47,8 @@ def prove(
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
+    exact: bool = False,
+    seconds: float = 20.0,
 ) -> ProofResult:
     """Prove that the programs of a derivation are the derivative of the unrolled network.
 
@@ -49,6 +61,10 @@ def prove(
     sizes, lengths : mapping, optional
         Dim → size, time axis → steps. By default d, p, q = 2, 3, 4 and T = 3; smaller settings
         miss faults.
+    exact : bool
+        Also certify all that can be decided without any error (see `certify_exactly`).
+    seconds : float
+        Time limit of the exact certificate.
 
     Returns
     -------
@@ -60,24 +76,92 @@ def prove(
     UsageError
         A denominator of the definition is zero at every point.
     """
-    from ..program import Derivation
+    derivation = as_derivation(target)
 
-    if not isinstance(target, Derivation):
-        from ..derive import derive
+    def claims(setting: Setting) -> Claims:
+        yield from adjoint_claims(derivation, setting)
+        yield from tangent_claims(derivation, setting)
 
-        target = derive(target)
-    derivation: Derivation = target
-    return check(
-        derivation.network,
-        lambda setting: _claims(derivation, setting),
-        seed=seed,
+    result = check(derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths)
+    if not exact:
+        return result
+    certificate = certify_exactly(
+        derivation, rtrl=True, sizes=sizes, lengths=lengths, seconds=seconds
+    )
+    return replace(result, certificate=certificate)
+
+
+def certify_exactly(
+    target: Derivation | Cell | Network,
+    *,
+    rtrl: bool = False,
+    sizes: Mapping[str, int] | None = None,
+    lengths: Mapping[str, int] | None = None,
+    seconds: float = 60.0,
+) -> Certificate:
+    """Certify the programs of a derivation against the scalar oracle without any error.
+
+    Forward values, BPTT in matrix form and in Kronecker form, and, if asked for, RTRL.
+
+    Parameters
+    ----------
+    target : Derivation, Cell or Network
+        A cell or a network is derived first.
+    rtrl : bool
+        Also the tangent program, which takes longer, as there is a tangent for every parameter.
+    sizes, lengths : mapping, optional
+        Dim → size, time axis → steps; by default those of `prove`: d, p, q = 2, 3, 4 and T = 3.
+    seconds : float
+        What is not decided by then is reported as undecided.
+
+    Returns
+    -------
+    Certificate
+        For every entry: certified, different (which is proved too) or undecided, and why.
+
+    Raises
+    ------
+    UsageError
+        A denominator of the definition is zero at every point.
+    """
+    began = time.perf_counter()
+    derivation = as_derivation(target)
+    network = derivation.network
+
+    def left() -> float:
+        return max(0.0, seconds - (time.perf_counter() - began))
+
+    out = certify(
+        network,
+        lambda setting: adjoint_claims(derivation, setting),
         sizes=sizes,
         lengths=lengths,
+        seconds=left(),
     )
+    if rtrl:
+        tangents = certify(
+            network,
+            lambda setting: tangent_claims(derivation, setting),
+            mode="tangent",
+            sizes=sizes,
+            lengths=lengths,
+            seconds=left(),
+        )
+        out = out.with_groups_of(tangents)
+    return out
 
 
-def _claims(derivation: Derivation, setting: Setting) -> Claims:
-    from ..evaluate import bptt, forward, rtrl
+def as_derivation(target: Derivation | Cell | Network) -> Derivation:
+    """A cell or a network is derived; a derivation is left as it is."""
+    from ..derive import derive
+    from ..program import Derivation
+
+    return target if isinstance(target, Derivation) else derive(target)
+
+
+def adjoint_claims(derivation: Derivation, setting: Setting) -> Claims:
+    """Forward values and the adjoint program in both forms."""
+    from ..evaluate import bptt, forward
 
     run = forward(derivation, setting.values, setting.sizes, setting.lengths)
     made = {label: run.output(label) for label in derivation.network.outputs}
@@ -91,6 +175,13 @@ def _claims(derivation: Derivation, setting: Setting) -> Claims:
     yield "forward values", "value", made
     yield "BPTT, matrix form", "gradient", bptt(run, setting.cotangents)
     yield "BPTT, Kronecker form", "gradient", bptt(run, setting.cotangents, form="kronecker")
+
+
+def tangent_claims(derivation: Derivation, setting: Setting) -> Claims:
+    """The tangent program."""
+    from ..evaluate import forward, rtrl
+
+    run = forward(derivation, setting.values, setting.sizes, setting.lengths)
     yield "RTRL", "gradient", rtrl(run, setting.cotangents)
 
 
@@ -168,9 +259,7 @@ def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, An
         )
     names = expected if gradient else [n for n in expected if n in claimed]
     prefix = "d" if gradient else ""
-    return [
-        _compare(oracle.setting.point, form, prefix + n, expected[n], claimed.get(n)) for n in names
-    ]
+    return [_compare(oracle.point, form, prefix + n, expected[n], claimed.get(n)) for n in names]
 
 
 def _compare(point: Point, form: str, what: str, expected: Any, given: Any) -> Group:
@@ -185,14 +274,5 @@ def _compare(point: Point, form: str, what: str, expected: Any, given: Any) -> G
         difference = expected[index] - point.coerce(given[index])
         degree = max(degree, point.degree_of(difference))
         if difference.value:
-            wrong.append(what + _place(index, expected.shape))
+            wrong.append(what + place(index, expected.shape))
     return Group(form, what, expected.size, degree, tuple(wrong))
-
-
-def _place(index: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """``[t=0][2]`` or ``[1,2]``, counted from 0; axes of one entry at the end are left out."""
-    lead, unit = index[:-2], index[-2:]
-    text = f"[t={lead[0]}]" if lead else ""
-    if shape[-1] == 1:
-        return text if shape[-2] == 1 else f"{text}[{unit[0]}]"
-    return f"{text}[{unit[0]},{unit[1]}]"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Group", "ProofResult"]
+from .certified import Certificate
 
+__all__ = ["Claims", "Group", "ProofResult", "place"]
+
+#: What is to be proved about a setting: (form, kind, claims by name), kind "value" or "gradient".
+Claims = Iterable[tuple[str, str, Mapping[str, Any]]]
 _PRIME_BITS = 127
 _SHOWN = 8
 
@@ -47,6 +53,8 @@ class ProofResult:
     frozen : bool
         The network holds something frozen: what is proved is by intent not the derivative of the
         loss as run.
+    certificate : Certificate, optional
+        Which of the entries are proved without any probability of error, where that was asked for.
     """
 
     name: str
@@ -59,11 +67,13 @@ class ProofResult:
     operations: int
     frozen: bool
     seconds: float
+    certificate: Certificate | None = None
 
     @property
     def proved(self) -> bool:
         """Whether there is something to compare and all of it is equal."""
-        return bool(self.groups) and not self.mismatches
+        refused = self.certificate is not None and self.certificate.different
+        return bool(self.groups) and not self.mismatches and not refused
 
     @property
     def mismatches(self) -> tuple[str, ...]:
@@ -117,6 +127,7 @@ class ProofResult:
                     }
                     for g in self.groups
                 ],
+                **({"certificate": self.certificate.document()} if self.certificate else {}),
             },
             indent=2,
         )
@@ -143,7 +154,7 @@ class ProofResult:
             f"  error probability below 2^-{self.bits} an entry (degree {self.degree} over the "
             f"prime 2^127 - 1), below 2^-{self.total_bits} for all together"
         )
-        if not self.proved:
+        if self.mismatches:
             lines.append(
                 "  an entry also differs if its equality needs a relation between function values, "
                 "such as tanh z = 2σ(2z) − 1"
@@ -152,9 +163,20 @@ class ProofResult:
             lines.append(
                 "  frozen values are held: this is by intent not the derivative of the loss as run"
             )
+        if self.certificate is not None:
+            lines.append(str(self.certificate))
         return "\n".join(lines)
 
 
 def _bits(degree: int) -> int:
     """The largest k with degree ÷ prime < 2^−k."""
     return max(0, math.floor(_PRIME_BITS - math.log2(max(1, degree)) - 1e-9))
+
+
+def place(index: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """``[t=0][2]`` or ``[1,2]``, counted from 0; axes of one entry at the end are left out."""
+    lead, unit = index[:-2], index[-2:]
+    text = f"[t={lead[0]}]" if lead else ""
+    if shape[-1] == 1:
+        return text if shape[-2] == 1 else f"{text}[{unit[0]}]"
+    return f"{text}[{unit[0]},{unit[1]}]"

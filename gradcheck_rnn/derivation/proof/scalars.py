@@ -15,8 +15,9 @@ from functools import cache
 from typing import Any
 
 from ...errors import MissingRule
-from .certificates import SLOPES
-from .field import FieldElement, Point, exact
+from .field import exact
+from .setting import Numbers
+from .slopes import SLOPES
 
 __all__ = ["LocalRule", "Scalar", "Tape", "local_rule"]
 
@@ -97,16 +98,16 @@ class Tape:
         For each symbol the pairs (number of an operand, local partial); a leaf has none.
     """
 
-    point: Point
+    point: Numbers
 
     def __post_init__(self) -> None:
-        self.operations: list[tuple[tuple[int, FieldElement], ...]] = []
+        self.operations: list[tuple[tuple[int, Any], ...]] = []
 
-    def leaf(self, value: FieldElement) -> Scalar:
+    def leaf(self, value: Any) -> Scalar:
         """A new independent variable."""
         return self.append(value, ())
 
-    def append(self, value: FieldElement, operands: tuple[tuple[int, FieldElement], ...]) -> Scalar:
+    def append(self, value: Any, operands: tuple[tuple[int, Any], ...]) -> Scalar:
         self.operations.append(operands)
         return Scalar(self, len(self.operations) - 1, value)
 
@@ -132,7 +133,7 @@ class Scalar:
 
     __slots__ = ("index", "tape", "value")
 
-    def __init__(self, tape: Tape, index: int, value: FieldElement) -> None:
+    def __init__(self, tape: Tape, index: int, value: Any) -> None:
         self.tape, self.index, self.value = tape, index, value
 
     def __add__(self, other: Any) -> Any:
@@ -175,7 +176,7 @@ class Scalar:
     def __repr__(self) -> str:
         return f"<scalar {self.index}: {self.value!r}>"
 
-    def positive_bit(self) -> FieldElement:
+    def positive_bit(self) -> Any:
         """The branch the value takes: a constant to the derivative."""
         return self.value.positive_bit()
 

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...language.dims import Dim
 from ...language.network import Network, Ref
-from .field import Point
 
-__all__ = ["Setting", "default_lengths", "default_sizes", "draw"]
+__all__ = ["Numbers", "Setting", "default_lengths", "default_sizes", "draw"]
 
 Array = np.ndarray[Any, Any]
 _PREFERRED = {"d": 2, "p": 3, "q": 4}
 _DIFFERENTIATED = ("param", "input", "static")
 
 
+class Numbers(Protocol):
+    """What exact numbers are drawn from: a `Point` or a `Graph`."""
+
+    @property
+    def zero(self) -> Any: ...
+
+    def random(self) -> Any: ...
+
+    def coerce(self, number: Any) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A network with a random field element for every number that goes in.
+    """A network with an exact number for every number that goes in.
 
     Attributes
     ----------
@@ -38,7 +48,7 @@ class Setting:
     network: Network
     sizes: Mapping[str, int]
     lengths: Mapping[str, int]
-    point: Point
+    point: Numbers
     values: Mapping[str, Array]
     cotangents: Mapping[str, Array]
 
@@ -87,7 +97,7 @@ def default_lengths(network: Network) -> dict[str, int]:
 
 def draw(
     network: Network,
-    point: Point,
+    point: Numbers,
     *,
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
