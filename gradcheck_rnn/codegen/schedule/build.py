@@ -7,7 +7,7 @@ both:      give values places; write statements in order
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -498,10 +498,12 @@ class _Builder:
                 if op == "outer":
                     for x in made:
                         by = {n.args[0]: n for n in made[x]}
-                        yield [by[m] for m in group if m in by], _gradient_name
+                        for run in _packed_runs(emitter, group, by):
+                            yield [by[m] for m in run], _gradient_name
                 else:
                     sums = {n.args[0]: n for n in made}
-                    yield [sums[m] for m in group if m in sums], _gradient_name
+                    for run in _packed_runs(emitter, group, sums):
+                        yield [sums[m] for m in run], _gradient_name
 
     # -- order -------------------------------------------------------------------------------
 
@@ -556,6 +558,22 @@ class _Builder:
             for n in _postorder(root, deps, seen):
                 loop.body += self._emit(emitter, n)
         return loop
+
+
+def _packed_runs(
+    emitter: Emitter, group: Sequence[Node], wanted: Collection[Node]
+) -> Iterator[list[Node]]:
+    """Neighbours of one packed buffer, as far as they are wanted."""
+    inside = [m for m in group if m in emitter.homes and emitter.homes[m].buffer.base]
+    run: list[Node] = []
+    for m in inside:
+        if m in wanted:
+            run.append(m)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _constant(name: str) -> Callable[[Sequence[str]], str]:

@@ -215,7 +215,7 @@ class Emitter:
         if n.op not in _SELF_WRITING or len(readers) != 1:
             return False
         r = readers[0]
-        if r.op == "neg":
+        if r.op == "neg" or r.lead != n.lead:
             return False
         same = self.stages.loop.get(r) == self.stages.loop.get(n)
         if r.op == "accumulate":
@@ -226,7 +226,7 @@ class Emitter:
     @staticmethod
     def _sum_of(r: Node) -> bool:
         """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in _SELF_WRITING for a in r.args)
+        return r.op == "add" and all(a.op in _SELF_WRITING and a.lead == r.lead for a in r.args)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -304,6 +304,8 @@ class Emitter:
             data = shape_of(n.rows, n.cols, n.lead)
         if n.op == "eye":
             data = n.rows
+        if n.op == "concat":
+            data = tuple(i for i, a in enumerate(n.args) if a.scalar)
         if n.op == "transpose":
             a = n.args[0]
             data = "column" if a.cols == ONE else "row" if a.rows == ONE else "matrix"

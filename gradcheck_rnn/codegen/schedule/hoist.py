@@ -82,7 +82,11 @@ def _flatten(
             sign, inner = not minus, inner.args[0]
         same_loop = stages.loop.get(inner) == stages.loop.get(n)
         if inner.op == op and uses[inner] == 1 and inner not in keep and same_loop and not stop(a):
-            out += _flatten(inner, op, uses, keep, stages, stop, sign)
+            # A sign belongs to every term of a sum, but to a product only once.
+            opened = _flatten(inner, op, uses, keep, stages, stop, sign if op == "add" else False)
+            if op == "mul" and sign:
+                opened[0] = (opened[0][0], not opened[0][1])
+            out += opened
         else:
             out.append((inner, sign))
     return out

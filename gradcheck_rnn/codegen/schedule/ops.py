@@ -127,7 +127,7 @@ class Call:
     (``data``: the function's name), abs, sign, maximum, greater (0 or 1), where (condition ≠ 0),
     sqrt. Parameters (``lead`` ()) broadcast over leading axes, scalars over units.
     In `Matrix` statements also: matmul, transpose, eye (``data``: Dim), outer, dot, total (sum of
-    all entries), concat, slice and pad (``data``: start and stop, start and total), softmax,
+    all entries), concat (``data``: which operands are scalars), slice and pad (``data``: start and stop, start and total), softmax,
     log_softmax, broadcast (``data``: shape).
     """
 

@@ -275,7 +275,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -505,6 +505,12 @@ def backward(
     d_h_fwd = np.zeros((T + 1, B, p_fwd), dtype)
     d_a = np.empty((T, B, 4 * p_fwd), dtype)
     work_p_fwd = np.empty((B, p_fwd), dtype)
+    d_W = np.empty((4 * p_fwd, p_fwd), dtype)
+    d_U = np.empty((4 * p_fwd, d), dtype)
+    d_b = np.empty((4 * p_fwd,), dtype)
+    d_W_2 = np.empty((4 * p_bwd, p_bwd), dtype)
+    d_U_2 = np.empty((4 * p_bwd, d), dtype)
+    d_b_2 = np.empty((4 * p_bwd,), dtype)
     o_fwd = gates[..., :p_fwd]
     o_bwd = gates[..., p_fwd:p_bwd + p_fwd]
     i_fwd = gates[..., p_bwd + p_fwd:p_bwd + 2 * p_fwd]
@@ -618,12 +624,12 @@ def backward(
         np.multiply(d_c_fwd_t, f_fwd[t], out=d_c_fwd[t])
     d_x = (d_a_2.reshape(T * B, 4 * p_bwd) @ U).reshape(T, B, d)
     d_x += (d_a.reshape(T * B, 4 * p_fwd) @ U_2).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p_fwd).T @ h_fwd[:-1].reshape(T * B, p_fwd)
-    d_U = d_a.reshape(T * B, 4 * p_fwd).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
-    d_W_2 = d_a_2.reshape(T * B, 4 * p_bwd).T @ h_bwd[1:].reshape(T * B, p_bwd)
-    d_U_2 = d_a_2.reshape(T * B, 4 * p_bwd).T @ x.reshape(T * B, d)
-    d_b_2 = d_a_2.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p_fwd).T @ h_fwd[:-1].reshape(T * B, p_fwd)
+    d_U[...] = d_a.reshape(T * B, 4 * p_fwd).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
+    d_W_2[...] = d_a_2.reshape(T * B, 4 * p_bwd).T @ h_bwd[1:].reshape(T * B, p_bwd)
+    d_U_2[...] = d_a_2.reshape(T * B, 4 * p_bwd).T @ x.reshape(T * B, d)
+    d_b_2[...] = d_a_2.sum(axis=(0, 1))
     d_V_fwd = g_y.reshape(T * B, q).T @ h_fwd[1:].reshape(T * B, p_fwd)
     d_V_bwd = g_y.reshape(T * B, q).T @ h_bwd[:-1].reshape(T * B, p_bwd)
     d_b_y = g_y.sum(axis=(0, 1))

@@ -197,7 +197,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -335,6 +335,9 @@ def backward(
     d_c = np.empty((T + 1, B, p), dtype)
     d_a = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, p), dtype)
+    d_U = np.empty((4 * p, v), dtype)
+    d_b = np.empty((4 * p,), dtype)
     o = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
@@ -388,9 +391,9 @@ def backward(
         np.matmul(d_a[t], W, out=work_p)
         d_h[t] += work_p
         np.multiply(d_c_t, f[t], out=d_c[t])
-    d_W = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, v)
-    d_b = d_a.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, v)
+    d_b[...] = d_a.sum(axis=(0, 1))
     d_V = d_y.reshape(T * B, v).T @ h[1:].reshape(T * B, p)
     d_b_y = d_y.sum(axis=(0, 1))
     gradients: Gradients = {

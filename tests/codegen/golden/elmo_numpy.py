@@ -445,7 +445,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -906,6 +906,18 @@ def backward(
     d_a_2 = np.empty((T, B, 4 * p_bwd), dtype)
     d_h_fwd_1 = np.zeros((T + 1, B, p_fwd), dtype)
     d_a = np.empty((T, B, 4 * p_fwd), dtype)
+    d_W = np.empty((4 * p_fwd, p_fwd), dtype)
+    d_U = np.empty((4 * p_fwd, d), dtype)
+    d_b = np.empty((4 * p_fwd,), dtype)
+    d_W_2 = np.empty((4 * p_bwd, p_bwd), dtype)
+    d_U_2 = np.empty((4 * p_bwd, d), dtype)
+    d_b_2 = np.empty((4 * p_bwd,), dtype)
+    d_W_3 = np.empty((4 * p_fwd, p_fwd), dtype)
+    d_U_3 = np.empty((4 * p_fwd, p_bwd + p_fwd), dtype)
+    d_b_3 = np.empty((4 * p_fwd,), dtype)
+    d_W_4 = np.empty((4 * p_bwd, p_bwd), dtype)
+    d_U_4 = np.empty((4 * p_bwd, p_bwd + p_fwd), dtype)
+    d_b_4 = np.empty((4 * p_bwd,), dtype)
     o_fwd_1 = gates[..., :p_fwd]
     o_bwd_1 = gates[..., p_fwd:p_bwd + p_fwd]
     i_fwd_1 = gates[..., p_bwd + p_fwd:p_bwd + 2 * p_fwd]
@@ -1148,18 +1160,18 @@ def backward(
         np.multiply(d_c_fwd_1_t, f_fwd_1[t], out=d_c_fwd_1[t])
     d_x = (d_a_2.reshape(T * B, 4 * p_bwd) @ U_3).reshape(T, B, d)
     d_x += (d_a.reshape(T * B, 4 * p_fwd) @ U_4).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p_fwd).T @ h_fwd_1[:-1].reshape(T * B, p_fwd)
-    d_U = d_a.reshape(T * B, 4 * p_fwd).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
-    d_W_2 = d_a_2.reshape(T * B, 4 * p_bwd).T @ h_bwd_1[1:].reshape(T * B, p_bwd)
-    d_U_2 = d_a_2.reshape(T * B, 4 * p_bwd).T @ x.reshape(T * B, d)
-    d_b_2 = d_a_2.sum(axis=(0, 1))
-    d_W_3 = d_a_3.reshape(T * B, 4 * p_fwd).T @ h_fwd_2[:-1].reshape(T * B, p_fwd)
-    d_U_3 = d_a_3.reshape(T * B, 4 * p_fwd).T @ h_1.reshape(T * B, p_bwd + p_fwd)
-    d_b_3 = d_a_3.sum(axis=(0, 1))
-    d_W_4 = d_a_4.reshape(T * B, 4 * p_bwd).T @ h_bwd_2[1:].reshape(T * B, p_bwd)
-    d_U_4 = d_a_4.reshape(T * B, 4 * p_bwd).T @ h_1.reshape(T * B, p_bwd + p_fwd)
-    d_b_4 = d_a_4.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p_fwd).T @ h_fwd_1[:-1].reshape(T * B, p_fwd)
+    d_U[...] = d_a.reshape(T * B, 4 * p_fwd).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
+    d_W_2[...] = d_a_2.reshape(T * B, 4 * p_bwd).T @ h_bwd_1[1:].reshape(T * B, p_bwd)
+    d_U_2[...] = d_a_2.reshape(T * B, 4 * p_bwd).T @ x.reshape(T * B, d)
+    d_b_2[...] = d_a_2.sum(axis=(0, 1))
+    d_W_3[...] = d_a_3.reshape(T * B, 4 * p_fwd).T @ h_fwd_2[:-1].reshape(T * B, p_fwd)
+    d_U_3[...] = d_a_3.reshape(T * B, 4 * p_fwd).T @ h_1.reshape(T * B, p_bwd + p_fwd)
+    d_b_3[...] = d_a_3.sum(axis=(0, 1))
+    d_W_4[...] = d_a_4.reshape(T * B, 4 * p_bwd).T @ h_bwd_2[1:].reshape(T * B, p_bwd)
+    d_U_4[...] = d_a_4.reshape(T * B, 4 * p_bwd).T @ h_1.reshape(T * B, p_bwd + p_fwd)
+    d_b_4[...] = d_a_4.sum(axis=(0, 1))
     d_gamma_unit_sum = ((s_1 * h_1 + s_2 * h_2) * g_y).sum(axis=-1, keepdims=True)
     d_gamma = d_gamma_unit_sum.sum()
     d_s_1_unit_sum = (h_1 * d_total).sum(axis=-1, keepdims=True)

@@ -215,9 +215,9 @@ def forward(
         # h_{src,t} = tanh(i_{src,t})
         np.add(W_src_h_src, i_src_part[t], out=h_src_t)
         np.tanh(h_src_t, out=h_src_t)
+    C_h_src = h_src[-1] @ C.T
     i_part = (x.reshape(T * B, d) @ U.T).reshape(T, B, p)
-    i_part += h_src[-1] @ C.T
-    i_part += b_i
+    i_part += C_h_src + b_i
     h[0] = h_src[-1]
     W_T = np.ascontiguousarray(W.T)
     for t in range(T):

@@ -211,7 +211,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -383,6 +383,10 @@ def backward(
     d_h_hat = np.empty((T, B, p), dtype)
     d_x_last = np.zeros((T + 1, B, d), dtype)
     work_d = np.empty((B, d), dtype)
+    d_W = np.empty((2 * p, p), dtype)
+    d_U = np.empty((3 * p, d), dtype)
+    d_V = np.empty((3 * p, d), dtype)
+    d_b = np.empty((3 * p,), dtype)
     d_a_r = d_a[..., :p]
     d_a_z = d_a[..., p:2 * p]
     d_a_h = d_a[..., 2 * p:]
@@ -453,12 +457,12 @@ def backward(
     d_W_g = -d_W_g_d_weight
     d_b_g_over_time = factor_3.sum(axis=(0, 1))
     d_b_g = -d_b_g_over_time
-    d_W = d_a[..., :2 * p].reshape(T * B, 2 * p).T @ h_hat.reshape(T * B, p)
+    d_W[...] = d_a[..., :2 * p].reshape(T * B, 2 * p).T @ h_hat.reshape(T * B, p)
     d_W_c_factor = r * h_hat
     d_W_c = d_a_h.reshape(T * B, p).T @ d_W_c_factor.reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 3 * p).T @ x_hat.reshape(T * B, d)
-    d_V = d_a.reshape(T * B, 3 * p).T @ seen.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_U[...] = d_a.reshape(T * B, 3 * p).T @ x_hat.reshape(T * B, d)
+    d_V[...] = d_a.reshape(T * B, 3 * p).T @ seen.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

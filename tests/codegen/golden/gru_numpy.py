@@ -154,7 +154,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -258,6 +258,9 @@ def backward(
     d_a = np.empty((T, B, 3 * p), dtype)
     work_p = np.empty((B, p), dtype)
     W_c_d_a_h = np.empty((B, p), dtype)
+    d_W = np.empty((2 * p, p), dtype)
+    d_U = np.empty((3 * p, d), dtype)
+    d_b = np.empty((3 * p,), dtype)
     d_a_r = d_a[..., :p]
     d_a_z = d_a[..., p:2 * p]
     d_a_h = d_a[..., 2 * p:]
@@ -303,10 +306,10 @@ def backward(
         np.multiply(W_c_d_a_h, r[t], out=work_p)
         d_h_before += work_p
     d_x = (d_a.reshape(T * B, 3 * p) @ U).reshape(T, B, d)
-    d_W = d_a[..., :2 * p].reshape(T * B, 2 * p).T @ h[:-1].reshape(T * B, p)
+    d_W[...] = d_a[..., :2 * p].reshape(T * B, 2 * p).T @ h[:-1].reshape(T * B, p)
     d_W_c = d_a_h.reshape(T * B, p).T @ a_h_factor.reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_U[...] = d_a.reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -160,7 +160,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -261,6 +261,9 @@ def backward(
     d_h = np.zeros((T + 1, B, p), dtype)
     d_gates = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((3 * p, p), dtype)
+    d_U = np.empty((3 * p, d), dtype)
+    d_weights = np.empty((4 * p,), dtype)
     W_c_h = W_h[..., :p]
     d_s = d_gates[..., :p]
     d_a_r = d_gates[..., p:2 * p]
@@ -307,9 +310,9 @@ def backward(
         np.multiply(d_h_t, part[t], out=work_p)
         d_h_before += work_p
     d_x = (d_gates[..., p:].reshape(T * B, 3 * p) @ U).reshape(T, B, d)
-    d_W = d_gates[..., :3 * p].reshape(T * B, 3 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_gates[..., p:].reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
-    d_weights = d_gates.sum(axis=(0, 1))
+    d_W[...] = d_gates[..., :3 * p].reshape(T * B, 3 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_gates[..., p:].reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
+    d_weights[...] = d_gates.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -163,7 +163,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -261,6 +261,9 @@ def backward(
     g_c_final = upstream.get("c_final")
     d_c = np.zeros((T + 1, B, p), dtype)
     d_h = np.zeros((T + 1, B, p), dtype)
+    d_W = np.empty((3 * p, p), dtype)
+    d_U = np.empty((3 * p, d), dtype)
+    d_b = np.empty((3 * p,), dtype)
     d_a = np.empty((T, B, 3 * p), dtype)
     i = gates[..., :p]
     o = gates[..., p:2 * p]
@@ -293,9 +296,9 @@ def backward(
     d_a_i *= i
     d_a_i *= (1 - i)
     d_x = (d_a.reshape(T * B, 3 * p) @ U).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 3 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 3 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -183,7 +183,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -298,6 +298,9 @@ def backward(
     d_h = np.zeros((T + 1, B, p), dtype)
     d_a = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, p), dtype)
+    d_U = np.empty((4 * p, d), dtype)
+    d_b = np.empty((4 * p,), dtype)
     o = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
@@ -353,9 +356,9 @@ def backward(
     # δu_t = U_iᵀ δa_{i,t} + U_fᵀ δa_{f,t} + U_oᵀ δa_{o,t} + U_cᵀ δa_{c,t}
     d_u = (d_a.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
     d_x = d_u * r_x
-    d_W = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 4 * p).T @ u.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 4 * p).T @ u.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

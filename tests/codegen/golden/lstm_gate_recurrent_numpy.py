@@ -240,7 +240,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -441,6 +441,12 @@ def backward(
     d_h = np.zeros((T + 1, B, p), dtype)
     d_a = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, p), dtype)
+    d_U = np.empty((4 * p, d), dtype)
+    d_b = np.empty((4 * p,), dtype)
+    d_R = np.empty((3 * p, p), dtype)
+    d_R_2 = np.empty((3 * p, p), dtype)
+    d_R_3 = np.empty((3 * p, p), dtype)
     c_tilde = gates[..., :p]
     d_a_c = d_a[..., :p]
     d_a_i = d_a[..., p:2 * p]
@@ -536,15 +542,15 @@ def backward(
         d_c_before += work_p
         np.matmul(d_a_i_d_a_f_d_a_o_t, R_3, out=d_o[t])
     d_x = (d_a.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     d_p_i = (d_a_i * c[:-1]).sum(axis=(0, 1))
     d_p_f = (d_a_f * c[:-1]).sum(axis=(0, 1))
     d_p_o = (d_a_o * c[1:]).sum(axis=(0, 1))
-    d_R = d_a[..., p:].reshape(T * B, 3 * p).T @ i[:-1].reshape(T * B, p)
-    d_R_2 = d_a[..., p:].reshape(T * B, 3 * p).T @ f[:-1].reshape(T * B, p)
-    d_R_3 = d_a[..., p:].reshape(T * B, 3 * p).T @ o[:-1].reshape(T * B, p)
+    d_R[...] = d_a[..., p:].reshape(T * B, 3 * p).T @ i[:-1].reshape(T * B, p)
+    d_R_2[...] = d_a[..., p:].reshape(T * B, 3 * p).T @ f[:-1].reshape(T * B, p)
+    d_R_3[...] = d_a[..., p:].reshape(T * B, 3 * p).T @ o[:-1].reshape(T * B, p)
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

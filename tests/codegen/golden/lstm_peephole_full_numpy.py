@@ -190,7 +190,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -315,6 +315,10 @@ def backward(
     d_h = np.zeros((T + 1, B, p), dtype)
     d_a = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, p), dtype)
+    d_U = np.empty((4 * p, d), dtype)
+    d_b = np.empty((4 * p,), dtype)
+    d_p = np.empty((2 * p, p), dtype)
     c_tilde = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
@@ -374,10 +378,10 @@ def backward(
         np.multiply(d_c_t, f[t], out=work_p)
         d_c_before += work_p
     d_x = (d_a.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
-    d_p = d_a[..., p:3 * p].reshape(T * B, 2 * p).T @ c[:-1].reshape(T * B, p)
+    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
+    d_p[...] = d_a[..., p:3 * p].reshape(T * B, 2 * p).T @ c[:-1].reshape(T * B, p)
     d_p_o = d_a_o.reshape(T * B, p).T @ c[1:].reshape(T * B, p)
     gradients: Gradients = {
         "x": d_x,

@@ -189,7 +189,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -314,6 +314,9 @@ def backward(
     d_h = np.zeros((T + 1, B, p), dtype)
     d_a = np.empty((T, B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, p), dtype)
+    d_U = np.empty((4 * p, d), dtype)
+    d_b = np.empty((4 * p,), dtype)
     c_tilde = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
@@ -377,9 +380,9 @@ def backward(
         np.multiply(d_a_i_t, p_i, out=work_p)
         d_c_before += work_p
     d_x = (d_a.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_U[...] = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     d_p_i = (d_a_i * c[:-1]).sum(axis=(0, 1))
     d_p_f = (d_a_f * c[:-1]).sum(axis=(0, 1))
     d_p_o = (d_a_o * c[1:]).sum(axis=(0, 1))

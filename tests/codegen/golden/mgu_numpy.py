@@ -138,7 +138,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -237,6 +237,8 @@ def backward(
     work_p = np.empty((B, p), dtype)
     work_p_2 = np.empty((B, p), dtype)
     W_c_d_a_h = np.empty((B, p), dtype)
+    d_U = np.empty((2 * p, d), dtype)
+    d_b = np.empty((2 * p,), dtype)
     d_a_f = d_a[..., :p]
     d_a_h = d_a[..., p:]
     f = gates[..., :p]
@@ -280,8 +282,8 @@ def backward(
     d_x = (d_a.reshape(T * B, 2 * p) @ U).reshape(T, B, d)
     d_W_f = d_a_f.reshape(T * B, p).T @ h[:-1].reshape(T * B, p)
     d_W_c = d_a_h.reshape(T * B, p).T @ a_h_factor.reshape(T * B, p)
-    d_U = d_a.reshape(T * B, 2 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
+    d_U[...] = d_a.reshape(T * B, 2 * p).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

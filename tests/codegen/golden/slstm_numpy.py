@@ -197,7 +197,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -356,6 +356,9 @@ def backward(
     work_p = np.empty((B, p), dtype)
     d_a_f = np.empty((B, p), dtype)
     d_a_i = np.empty((B, p), dtype)
+    d_W = np.empty((4 * p, d), dtype)
+    d_R = np.empty((4 * p, p), dtype)
+    d_b = np.empty((4 * p,), dtype)
     z = gates[..., :p]
     log_i = gates[..., p:2 * p]
     carried = gates[..., 2 * p:3 * p]
@@ -440,9 +443,9 @@ def backward(
         np.multiply(d_c_t, f_t, out=d_c[t])
         d_m[t] = d_carried_t
     d_x = (d_gates.reshape(T * B, 4 * p) @ W).reshape(T, B, d)
-    d_W = d_gates.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_R = d_gates.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_b = d_gates.sum(axis=(0, 1))
+    d_W[...] = d_gates.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
+    d_R[...] = d_gates.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
+    d_b[...] = d_gates.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -271,7 +271,7 @@ def _check_cotangents(
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -452,6 +452,12 @@ def backward(
     d_h_1 = np.zeros((T + 1, B, p_1), dtype)
     d_a = np.empty((T, B, 4 * p_1), dtype)
     work_p_1 = np.empty((B, p_1), dtype)
+    d_W = np.empty((4 * p_1, p_1), dtype)
+    d_U = np.empty((4 * p_1, d), dtype)
+    d_b = np.empty((4 * p_1,), dtype)
+    d_W_2 = np.empty((4 * p_2, p_2), dtype)
+    d_U_2 = np.empty((4 * p_2, p_1), dtype)
+    d_b_2 = np.empty((4 * p_2,), dtype)
     o_1 = gates[..., :p_1]
     i_1 = gates[..., p_1:2 * p_1]
     f_1 = gates[..., 2 * p_1:3 * p_1]
@@ -556,12 +562,12 @@ def backward(
         d_h_1[t] += work_p_1
         np.multiply(d_c_1_t, f_1[t], out=d_c_1[t])
     d_x = (d_a.reshape(T * B, 4 * p_1) @ U).reshape(T, B, d)
-    d_W = d_a.reshape(T * B, 4 * p_1).T @ h_1[:-1].reshape(T * B, p_1)
-    d_U = d_a.reshape(T * B, 4 * p_1).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
-    d_W_2 = d_a_2.reshape(T * B, 4 * p_2).T @ h_2[:-1].reshape(T * B, p_2)
-    d_U_2 = d_a_2.reshape(T * B, 4 * p_2).T @ h_1[1:].reshape(T * B, p_1)
-    d_b_2 = d_a_2.sum(axis=(0, 1))
+    d_W[...] = d_a.reshape(T * B, 4 * p_1).T @ h_1[:-1].reshape(T * B, p_1)
+    d_U[...] = d_a.reshape(T * B, 4 * p_1).T @ x.reshape(T * B, d)
+    d_b[...] = d_a.sum(axis=(0, 1))
+    d_W_2[...] = d_a_2.reshape(T * B, 4 * p_2).T @ h_2[:-1].reshape(T * B, p_2)
+    d_U_2[...] = d_a_2.reshape(T * B, 4 * p_2).T @ h_1[1:].reshape(T * B, p_1)
+    d_b_2[...] = d_a_2.sum(axis=(0, 1))
     d_V = g_y.reshape(T * B, q).T @ h_2[1:].reshape(T * B, p_2)
     d_b_y = g_y.sum(axis=(0, 1))
     gradients: Gradients = {

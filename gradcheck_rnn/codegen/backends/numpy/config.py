@@ -28,7 +28,7 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
         '''
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.negative(x, out=out)
+    y = np.asarray(np.negative(x, out=out))
     if y.dtype.kind == "c":
         # An infinite complex number has no reciprocal.
         np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
@@ -116,6 +116,7 @@ def log_softmax(x: Array, out: Array | None = None) -> Array:
         '''
 def pad(x: Array, start: int, rows: int) -> Array:
     """The rows of x from row ``start`` on among zeros."""
+    x = np.atleast_1d(x)
     y = np.zeros((rows, *x.shape[1:]), dtype=x.dtype)
     y[start : start + len(x)] = x
     return y

@@ -129,7 +129,11 @@ def _call(
     if e.op == "parameter_outer":
         return f"np.outer({inner})"
     if e.op == "concat":
-        return f"np.concatenate(({inner}))"
+        parts = [go(a).text for a in e.args]
+        if isinstance(e.data, tuple):
+            # Scalars have no axis to be joined along.
+            parts = [f"np.atleast_1d({x})" if i in e.data else x for i, x in enumerate(parts)]
+        return f"np.concatenate(({', '.join(parts)}))"
     if e.op == "eye" and isinstance(e.data, Dim):
         return f"np.eye({size(e.data)}, dtype=dtype)"
     if e.op == "broadcast" and isinstance(e.data, tuple):

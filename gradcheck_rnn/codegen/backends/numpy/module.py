@@ -171,7 +171,10 @@ class _Module:
         self, routine: Routine, made: set[Buffer], unpack: list[str], after: list[str],
         optional: frozenset[Buffer] = frozenset(),
     ) -> list[str]:  # fmt: skip
-        writer = Writer(optional, _views(routine.statements))
+        forward = routine is self.plan.forward
+        handed = self.plan.outputs.values() if forward else self.plan.gradients.values()
+        out = [a.buffer for a in handed if a is not None]
+        writer = Writer(optional, _views({*_buffers(routine.statements), *out}))
         writer.made |= made
         writer.names = {b.name for b in _buffers(routine.statements)} | set(RESERVED)
         writer.equations = self.equations
@@ -179,7 +182,6 @@ class _Module:
         writer.write(routine.statements)
         self.uses |= writer.uses
         self.quiet = bool(OVERFLOWING & writer.uses)
-        out = [a.buffer for a in self.plan.outputs.values()] if routine is self.plan.forward else []
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]
@@ -197,10 +199,6 @@ class _Module:
         return lines, made
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
-        base = a.buffer.base
-        if base is not None and not base.lead:
-            # Weight gradients side by side: the rows of this one.
-            a = Access(base, start=a.buffer.offset, stop=a.buffer.offset + a.buffer.shape[0])
         text = Writer().access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
@@ -314,10 +312,10 @@ def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
     return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
 
 
-def _views(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
+def _views(buffers: Iterable[Buffer]) -> dict[Buffer, list[Buffer]]:
     """Views by base, in the order of their rows."""
     out: dict[Buffer, list[Buffer]] = {}
-    for b in sorted(_buffers(statements), key=lambda b: b.name):
+    for b in sorted(buffers, key=lambda b: b.name):
         if b.base is not None:
             out.setdefault(b.base, []).append(b)
     return {base: _in_order(views) for base, views in out.items()}

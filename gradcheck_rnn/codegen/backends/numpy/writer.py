@@ -107,6 +107,10 @@ class Writer:
         """A place as text, at the step of the loop if there is one."""
         if a in self._bound:
             return self._bound[a]
+        if a.buffer.base is not None and not a.buffer.lead:
+            # Of parameters' views only the base has a name.
+            base, start, stop = span(a)
+            a = Access(base, start=start, stop=stop)
         b = a.buffer
         text, pad = b.name, b.before + b.after
         if b.timed and a.slot is not None:

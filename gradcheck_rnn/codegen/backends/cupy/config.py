@@ -1,0 +1,107 @@
+"""What CUDA and CuPy call things, and the device functions a module may need."""
+
+from __future__ import annotations
+
+__all__ = ["DEVICE", "FUNCTIONS", "RESERVED", "c_name", "device_functions"]
+
+#: Functions of the language that CUDA has, overloaded for float and double.
+FUNCTIONS = frozenset({"tanh", "exp", "log", "sqrt", "sin", "cos"})
+
+#: Names that the printed text uses for itself, in Python or in CUDA.
+RESERVED = tuple(
+    """
+    cp np t inputs parameters saved cotangents upstream shapes arrays outputs gradients sizes dtype
+    forward backward loss_and_gradients functools Any Array Callable Mapping TypedDict SHAPES CUDA
+    Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
+    annotations row entry unit sequence real peak total scratch warp lane REAL block_sum block_max
+    lowest square sigmoid relu softplus tanh exp log sqrt sin cos pow fabs log1p
+    threadIdx blockIdx blockDim gridDim
+    """.split()
+)
+
+#: Words of C++ that are no words of Python, so that a name may be one of them.
+_CXX = frozenset(
+    """
+    alignas alignof asm auto bool case catch char const constexpr const_cast decltype default delete
+    do double enum explicit export extern friend goto inline long mutable namespace new noexcept
+    nullptr operator private protected public register short signed sizeof static static_assert
+    static_cast struct switch template this throw typedef typeid typename union unsigned using
+    virtual void volatile wchar_t float int
+    """.split()
+)
+
+#: Device functions by name: (what it needs, text).
+DEVICE: dict[str, tuple[tuple[str, ...], str]] = {
+    "square": ((), "__device__ __forceinline__ real square(const real x) { return x * x; }"),
+    "sigmoid": (
+        (),
+        """
+// Accurate in both tails; where exp(-x) overflows it is 0.
+__device__ __forceinline__ real sigmoid(const real x) { return real(1) / (real(1) + exp(-x)); }
+""",
+    ),
+    "relu": (
+        (),
+        "__device__ __forceinline__ real relu(const real x) { return x > real(0) ? x : real(0); }",
+    ),
+    "softplus": (
+        (),
+        """
+// log(1 + exp(x)) without overflow.
+__device__ __forceinline__ real softplus(const real x)
+{
+    return (x > real(0) ? x : real(0)) + log1p(exp(-fabs(x)));
+}
+""",
+    ),
+    "block_sum": (
+        (),
+        """
+// The sum of x over the threads of a block, for all of them.
+__device__ real block_sum(real x)
+{
+    __shared__ real scratch[32];
+    for (int by = 16; by > 0; by /= 2) x += __shfl_xor_sync(0xffffffffu, x, by);
+    __syncthreads();  // an earlier call may still be reading
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = scratch[0];
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) x += scratch[warp];
+    return x;
+}
+""",
+    ),
+    "block_max": (
+        (),
+        """
+// The largest x among the threads of a block, for all of them.
+__device__ real block_max(real x)
+{
+    __shared__ real scratch[32];
+    for (int by = 16; by > 0; by /= 2) {
+        const real other = __shfl_xor_sync(0xffffffffu, x, by);
+        x = other > x ? other : x;
+    }
+    __syncthreads();  // an earlier call may still be reading
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = scratch[0];
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) x = scratch[warp] > x ? scratch[warp] : x;
+    return x;
+}
+""",
+    ),
+}
+
+
+def device_functions(names: set[str]) -> list[str]:
+    """Lines of device functions, in the order of the table."""
+    return [
+        line for name, (_, text) in DEVICE.items() if name in names
+        for line in ("", *text.strip("\n").split("\n"))
+    ]  # fmt: skip
+
+
+def c_name(name: str) -> str:
+    """A name as C++ may call it."""
+    return f"{name}_" if name in _CXX else name

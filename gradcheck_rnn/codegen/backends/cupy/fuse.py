@@ -1,0 +1,151 @@
+"""Which pointwise work and which sums over units share a kernel.
+
+Two kinds of kernels. An *entry* kernel has one thread an entry of equally long rows; statements
+can share one if each thread needs only what it wrote itself. A *row* kernel has one block a row
+(a step and sequence); it can also sum over units, take a softmax and work on rows of different
+lengths, because the threads of a block can wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ....language.dims import ONE, Dim
+from ...schedule.merge import conflict, overlap, span
+from ...schedule.ops import (
+    Access,
+    Assign,
+    Lead,
+    Loop,
+    Number,
+    Pointwise,
+    Statement,
+    Units,
+    accesses,
+)
+from .prepare import lead_of
+
+__all__ = ["Item", "Kernel", "fuse", "reads_of", "same_place"]
+
+Item: TypeAlias = Assign | Units
+
+
+@dataclass
+class Kernel:
+    """Statements of one kernel, in order; ``rows`` of an entry kernel."""
+
+    lead: Lead
+    rows: Dim
+    in_loop: bool
+    items: list[Item] = field(default_factory=list)
+
+    @property
+    def by_row(self) -> bool:
+        return any(isinstance(i, Units) for i in self.items)
+
+    @property
+    def timed(self) -> bool:
+        return len(self.lead) == 2
+
+
+def reads_of(item: Item) -> list[Access]:
+    """What a statement reads, the place it adds to included."""
+    adds = isinstance(item, Assign) and item.accumulate
+    return [*accesses(item.value), *([item.dest] if adds else [])]
+
+
+def same_place(a: Access, b: Access) -> bool:
+    """Whether two places are the same rows at the same time."""
+    return span(a) == span(b) and a.lag == b.lag and a.slot == b.slot
+
+
+def fuse(statements: Iterable[Statement], in_loop: bool) -> list[Kernel | Statement]:
+    """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
+    out: list[Kernel | Statement] = []
+    for s in statements:
+        if isinstance(s, Loop):
+            out.append(s)
+        elif isinstance(s, Pointwise):
+            for a in s.assigns:
+                _place(out, a, in_loop)
+        elif isinstance(s, Units):
+            _place(out, s, in_loop)
+        else:
+            out.append(s)
+    return out
+
+
+def _place(out: list[Kernel | Statement], item: Item, in_loop: bool) -> None:
+    """Put a statement into the kernel that has made its operands, or else the last that may."""
+    best: Kernel | None = None
+    own = _statement(item)
+    for group in reversed(out):
+        if isinstance(group, Loop):
+            break
+        ordered = any(conflict(s, own, in_loop) for s in _statements(group))
+        if isinstance(group, Kernel) and _takes(group, item):
+            if best is None or ordered:
+                best = group
+        if ordered:
+            break
+    if best is None:
+        best = Kernel(lead_of(item.dest, in_loop), item.dest.rows, in_loop)
+        out.append(best)
+    best.items.append(item)
+
+
+def _statement(item: Item) -> Statement:
+    return Pointwise((item,)) if isinstance(item, Assign) else item
+
+
+def _statements(group: Kernel | Statement) -> Iterator[Statement]:
+    if isinstance(group, Kernel):
+        yield from map(_statement, group.items)
+    else:
+        yield group
+
+
+def _takes(kernel: Kernel, item: Item) -> bool:
+    """Whether a statement can join a kernel."""
+    if lead_of(item.dest, kernel.in_loop) != kernel.lead:
+        return False
+    if not kernel.in_loop and not _related(kernel, item):
+        return False
+    if kernel.in_loop is False and _plain(item) != all(map(_plain, kernel.items)):
+        return False
+    by_row = kernel.by_row or isinstance(item, Units)
+    if not by_row and item.dest.rows != kernel.rows:
+        return False
+    return not any(_apart(one, item, kernel, by_row) for one in kernel.items)
+
+
+def _plain(item: Item) -> bool:
+    """A copy or a number into one step: Python says that better than a kernel."""
+    if not isinstance(item, Assign) or item.accumulate or item.dest.slot is None:
+        return False
+    value = item.value
+    return isinstance(value, Number) or isinstance(value, Access) and value.rows != ONE
+
+
+def _related(kernel: Kernel, item: Item) -> bool:
+    """Whether two share an array: a kernel for all steps saves nothing else."""
+    mine = {span(a)[0] for i in kernel.items for a in (*reads_of(i), i.dest)}
+    return any(span(a)[0] in mine for a in (*reads_of(item), item.dest) if a.lead)
+
+
+def _apart(one: Item, two: Item, kernel: Kernel, by_row: bool) -> bool:
+    """Whether one statement needs what another row, or another thread, has of the other."""
+    for first, second in ((one, two), (two, one)):
+        for other in (*reads_of(second), second.dest):
+            if not overlap(first.dest, other, kernel.in_loop):
+                continue
+            if by_row:
+                local = first.dest.lag == other.lag and first.dest.slot == other.slot
+                local = local and lead_of(other, kernel.in_loop) == kernel.lead
+            else:
+                local = same_place(first.dest, other)
+            if not local:
+                return True
+    return False

@@ -1,0 +1,144 @@
+"""Statements as a GPU wants them: products into whole arrays, everything else unit by unit.
+
+cuBLAS (through ``cupy.dot``) reads and writes contiguous matrices and does not add. A product that
+is to be added, or to go into some columns of an array, gets an array of its own, and the kernel
+that comes next takes it from there; an operand that is some columns of an array is written a
+second time by the kernel that makes it. So the hot loop has products and kernels and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from ....language.dims import ONE, Dim
+from ...schedule.merge import span
+from ...schedule.ops import (
+    BATCH,
+    Access,
+    Assign,
+    Buffer,
+    Expr,
+    Gemm,
+    Lead,
+    Loop,
+    Number,
+    Pointwise,
+    Reduce,
+    Size,
+    Statement,
+)
+
+__all__ = ["Preparer", "contiguous", "lead_of", "rows_of"]
+
+
+def lead_of(a: Access, in_loop: bool) -> Lead:
+    """The leading axes of a place as a kernel sees it: inside a loop a step has the batch only."""
+    return a.lead[1:] if in_loop and len(a.lead) == 2 else a.lead
+
+
+def rows_of(e: Expr) -> Dim:
+    """How many units an expression has; ONE for a scalar."""
+    if isinstance(e, Access):
+        return e.rows
+    if isinstance(e, Number | Size):
+        return ONE
+    return next((r for r in map(rows_of, e.args) if r != ONE), ONE)
+
+
+def contiguous(a: Access) -> bool:
+    """Whether a place is one block of memory."""
+    root, _, _ = span(a)
+    return not a.buffer.lead or a.rows == root.shape[0]
+
+
+class Preparer:
+    """Rewrites statements; collects the arrays it adds.
+
+    Parameters
+    ----------
+    fresh : callable
+        Wanted name → a name that is free.
+    views : mapping
+        Packed array → its views, by which work on all of it is split.
+    """
+
+    def __init__(
+        self, fresh: Callable[[str], str], views: Mapping[Buffer, Iterable[Buffer]]
+    ) -> None:
+        self.fresh, self.views = fresh, views
+        self.added: list[Buffer] = []
+
+    def __call__(self, statements: Iterable[Statement], in_loop: bool = False) -> list[Statement]:
+        """The statements rewritten."""
+        out: list[Statement] = []
+        for s in statements:
+            if isinstance(s, Loop):
+                out.append(replace(s, body=self(s.body, True)))
+            elif isinstance(s, Gemm):
+                out += self._gemm(s, in_loop)
+            elif isinstance(s, Reduce) and not isinstance(s.value, Access):
+                lead = (*s.over, *lead_of(s.dest, in_loop))
+                work = self._work("summand", lead, rows_of(s.value))
+                out += [Pointwise((Assign(work, s.value),)), replace(s, value=work)]
+            elif isinstance(s, Pointwise):
+                parts = [p for a in s.assigns for p in (self._split(a) if in_loop else [a])]
+                out += [Pointwise((a,)) for a in parts]
+            else:
+                out.append(s)
+        return out
+
+    def _work(self, name: str, lead: Lead, rows: Dim) -> Access:
+        b = Buffer(self.fresh(name), lead, (rows,), "work")
+        self.added.append(b)
+        return Access(b)
+
+    def _gemm(self, s: Gemm, in_loop: bool) -> Iterator[Statement]:
+        if in_loop and not contiguous(s.x):
+            # Outside loops a copy by CuPy costs less than it would to read.
+            work = self._work(f"{_called(s.x)}_only", (BATCH,), s.x.rows)
+            yield Pointwise((Assign(work, s.x),))
+            s = replace(s, x=work)
+        if not s.accumulate and contiguous(s.dest):
+            yield s
+            return
+        name = f"{s.weight.buffer.name}_{_called(s.x)}"
+        work = self._work(name, lead_of(s.dest, in_loop), s.dest.rows)
+        yield replace(s, dest=work, accumulate=False)
+        add = Assign(s.dest, work, s.accumulate)
+        yield from (Pointwise((a,)) for a in (self._split(add) if in_loop else [add]))
+
+    def _split(self, a: Assign) -> list[Assign]:
+        """Work on a packed array as work on its views, which fits what else is done with them."""
+        root, start, stop = span(a.dest)
+        inside, at = [], start
+        known = {v.offset: v for v in self.views.get(root, ())}
+        while at != stop:
+            if at not in known:
+                return [a]
+            inside.append(known[at])
+            at = at + known[at].shape[0]
+        if len(inside) < 2:
+            return [a]
+        return [
+            Assign(_part(a.dest, v.offset - start, v.shape[0]), _rows(a.value, a.dest.rows, v.offset - start, v.shape[0]), a.accumulate, a.note)
+            for v in inside
+        ]  # fmt: skip
+
+
+def _called(a: Access) -> str:
+    return a.buffer.name
+
+
+def _part(a: Access, offset: Dim, rows: Dim) -> Access:
+    first = (a.start or Dim()) + offset
+    return Access(a.buffer, a.lag, first, first + rows, a.slot)
+
+
+def _rows(e: Expr, whole: Dim, offset: Dim, rows: Dim) -> Expr:
+    """Some rows of an expression; its scalars stay."""
+    if isinstance(e, Access):
+        return _part(e, offset, rows) if e.rows == whole and whole != ONE else e
+    if isinstance(e, Number | Size):
+        return e
+    return replace(e, args=tuple(_rows(x, whole, offset, rows) for x in e.args))
