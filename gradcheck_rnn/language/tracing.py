@@ -65,7 +65,12 @@ def _call_with_locals(
     try:
         return function(**arguments), captured
     finally:
-        sys.setprofile(before)
+        # cProfile installs itself in C: what getprofile() gives then is switched on, not set.
+        if before is not None and not callable(before):
+            sys.setprofile(None)
+            before.enable()
+        else:
+            sys.setprofile(before)
 
 
 def _place(cell: Cell, problem: BaseException) -> str:

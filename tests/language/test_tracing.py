@@ -186,3 +186,22 @@ def test_calling_a_definition_traces_nothing() -> None:
     first = text(mine)
     mine(x=np.ones((2, 1)), h=np.ones((3, 1)), W=np.ones((3, 3)), U=np.ones((3, 2)))
     assert text(mine) == first
+
+
+def test_a_running_profiler_survives_a_trace() -> None:
+    import cProfile
+
+    from gradcheck_rnn.language import cell, tanh, trace
+
+    @cell(inputs="x: d", states="h: d")
+    def small(x, h):  # type: ignore[no-untyped-def]
+        h = tanh(x + h)
+        return h
+
+    profile = cProfile.Profile()
+    profile.enable()
+    assert [e.name for e in trace(small).equations] == ["a_h", "h"]
+    len("counted after the trace")
+    profile.disable()
+    counted = {entry.code for entry in profile.getstats() if isinstance(entry.code, str)}
+    assert "<built-in method builtins.len>" in counted
