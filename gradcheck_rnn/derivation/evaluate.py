@@ -282,11 +282,14 @@ def _wrongly(
 
 
 def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
-    """Whether reading ``where`` from ``t`` goes back over the border between two blocks."""
+    """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
+
+    The start belongs to the first block: it keeps its gradient, as in a window run by itself.
+    """
     times = run.times(program)
     position = abs(t - times[0])
-    source = position - abs(t - where)
-    return source < 0 or position // block != source // block
+    source = max(position - abs(t - where), 0)
+    return position // block != source // block
 
 
 def _fit(value: Array, like: Array) -> Array:
