@@ -60,7 +60,7 @@ def _call_with_locals(
             captured.clear()
             captured.update(frame.f_locals)
 
-    before = sys.getprofile()
+    before: Any = sys.getprofile()
     sys.setprofile(watch)
     try:
         return function(**arguments), captured

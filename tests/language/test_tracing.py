@@ -195,8 +195,7 @@ def test_a_running_profiler_survives_a_trace() -> None:
 
     @cell(inputs="x: d", states="h: d")
     def small(x, h):  # type: ignore[no-untyped-def]
-        h = tanh(x + h)
-        return h
+        return tanh(x + h)
 
     profile = cProfile.Profile()
     profile.enable()
