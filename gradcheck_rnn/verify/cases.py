@@ -61,6 +61,11 @@ class GradientCase:
         """The line of its definition."""
         return int(inspect.unwrap(self.function).__code__.co_firstlineno)
 
+    @property
+    def path(self) -> str:
+        """The file of its definition."""
+        return str(inspect.unwrap(self.function).__code__.co_filename)
+
     def __call__(self) -> Any:
         return self.function()
 

@@ -1,0 +1,364 @@
+"""The pytest door: gradient cases as tests, a fixture, a marker, and a report that CI can keep.
+
+A run that does not use it pays for this file only: everything else is imported when a check runs.
+Cases marked with ``@gradient_case`` are collected from every test module and from files that match
+the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
+
+    def test_lstm(gradcheck):
+        gradcheck(loss, gradient, {"W": W, "b": b})
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Generator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.outcome import Report
+
+REGISTER = "__gradient_cases__"
+#: What the marker may set; the fixture's calls take these and those of their own function.
+MARKER = ("budget", "mode", "resolve", "seed", "select", "undecided")
+CHECKS = pytest.StashKey[list[dict[str, Any]]]()
+TAKEN = pytest.StashKey[bool]()
+
+
+class GradcheckWarning(UserWarning):
+    """An undecided check under ``--gradcheck-undecided warn``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the group gradcheck."""
+    group = parser.getgroup("gradcheck", "gradient checks of recurrent networks")
+    add = group.addoption
+    add("--gradcheck-seed", metavar="N|fresh", help="Seed of directions, for all checks.")
+    add("--gradcheck-budget", metavar="10s|N", help="Seconds or loss evaluations, a check.")
+    add("--gradcheck-select", metavar="NAME", action="append", default=[],
+        help="Check only this parameter of gradient cases; may be repeated.")  # fmt: skip
+    add("--gradcheck-undecided", choices=("fail", "warn"),
+        help="Whether what cannot be decided fails (the default) or warns.")  # fmt: skip
+    add("--gradcheck-report", metavar="FILE", help="Write all verdicts to this JSON file.")
+    add("--gradcheck-github", action="store_true", default=None,
+        help="Write annotations for GitHub; by default inside a workflow.")  # fmt: skip
+    parser.addini(
+        "gradcheck_files", "files, beside test modules, to collect gradient cases from",
+        type="args", default=["gradcheck_*.py"],
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker and keep the verdicts of this run."""
+    config.addinivalue_line(
+        "markers",
+        "gradcheck(seed, budget, select, undecided, mode, resolve): gradient checks; the options "
+        "hold for the fixture of the same name",
+    )
+    config.pluginmanager.register(_Verdicts(config), "gradcheck-verdicts")
+
+
+# -- collection -----------------------------------------------------------------------------------
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
+    """Files of gradient cases that are no test modules are collected like test modules."""
+    if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
+        return None  # named on the command line: pytest takes it anyway
+    ini = parent.config.getini
+    if not any(_matches(file_path, p) for p in ini("gradcheck_files")):
+        return None
+    if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
+        return None
+    return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    return fnmatch(path.as_posix() if "/" in pattern else path.name, pattern)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> Any:
+    """All cases of a module at once, where the first of them is met."""
+    module = sys.modules.get("gradcheck_rnn.verify.cases")
+    if module is None or not isinstance(collector, pytest.Module):
+        return None
+    if name != REGISTER and not isinstance(obj, module.GradientCase):
+        return None
+    if collector.stash.get(TAKEN, False):
+        return []
+    collector.stash[TAKEN] = True
+    from gradcheck_rnn.errors import GradcheckError
+
+    try:
+        cases = module.collect_cases(collector.obj, str(collector.path))
+    except GradcheckError as error:
+        raise collector.CollectError(str(error)) from error
+    return [GradientItem.from_parent(collector, name=case.name, case=case) for case in cases]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """``-m gradcheck`` selects whatever checks a gradient."""
+    if "gradcheck" in getattr(item, "fixturenames", ()):
+        item.add_marker("gradcheck")
+
+
+class GradientItem(pytest.Item):
+    """One gradient case as a test."""
+
+    def __init__(self, *, case: GradientCase, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.case = case
+        self.add_marker("gradcheck")
+
+    def runtest(self) -> None:
+        option = self.config.getoption
+        select = option("--gradcheck-select") or None
+        if select is not None:
+            select = [n for n in self.case.parameter_names() if n in select]
+            if not select:
+                pytest.skip("has none of the parameters selected")
+        report = self.case.check(
+            seed=option("--gradcheck-seed"), budget=_budget(option("--gradcheck-budget")),
+            select=select,
+        )  # fmt: skip
+        _settle(self, report, option("--gradcheck-undecided") or "fail", _where(self.case))
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        from gradcheck_rnn.errors import GradcheckError
+        from gradcheck_rnn.verify.outcome import GradientMismatch
+
+        error = excinfo.value
+        if isinstance(error, GradientMismatch):
+            return f"{error}\nrepeat: {_replay(self, error.report)}"
+        if isinstance(error, GradcheckError):
+            return f"error: {error}"
+        ours = Path(__file__).parent
+        theirs = excinfo.traceback.filter(lambda entry: ours not in Path(entry.path).parents)
+        excinfo.traceback = theirs or excinfo.traceback
+        return super().repr_failure(excinfo, style or "short")
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        file, line = _where(self.case)
+        return file, line - 1, f"gradient case {self.name}"
+
+
+def _where(case: GradientCase) -> tuple[str, int]:
+    return case.path, case.line
+
+
+# -- the fixture ----------------------------------------------------------------------------------
+
+
+class Gradcheck:
+    """The fixture: each call checks, notes the verdict, and fails the test unless it passed.
+
+    Options come from the call, or else from the marker; ``--gradcheck-seed``,
+    ``--gradcheck-budget`` and ``--gradcheck-undecided`` win over both.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.item = item
+        self.defaults: dict[str, Any] = {}
+        for mark in reversed(list(item.iter_markers("gradcheck"))):
+            unknown = [k for k in mark.kwargs if k not in MARKER]
+            if unknown or mark.args:
+                raise _misuse(
+                    f"{item.nodeid}: the marker gradcheck takes {', '.join(MARKER)} by name, not "
+                    f"{', '.join(unknown) or 'positional arguments'}"
+                )
+            self.defaults.update(mark.kwargs)
+
+    def __call__(self, loss: Any, gradient: Any, parameters: Any, **options: Any) -> Report:
+        """As `check_gradient`, plus ``undecided``."""
+        from gradcheck_rnn.verify import check_gradient
+
+        __tracebackhide__ = True
+        return self._run(check_gradient, (loss, gradient, parameters), options, MARKER)
+
+    def vjp(self, forward: Any, backward: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_vjp`, plus ``undecided``."""
+        from gradcheck_rnn.verify import check_vjp
+
+        __tracebackhide__ = True
+        return self._run(check_vjp, (forward, backward, inputs), options, VJP)
+
+    def model(self, target: Any, **options: Any) -> Report:
+        """As `check_model`, plus ``undecided``."""
+        from gradcheck_rnn.verify.diagnosis.check import check_model
+
+        __tracebackhide__ = True
+        return self._run(check_model, (target,), options, ("seed", "select"))
+
+    def torch(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_torch`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_torch
+
+        __tracebackhide__ = True
+        return self._run(check_torch, (function, inputs), options, VJP)
+
+    def jax(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_jax`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_jax
+
+        __tracebackhide__ = True
+        return self._run(check_jax, (function, inputs), options, VJP)
+
+    def _run(self, check: Any, args: Any, options: dict[str, Any], taken: tuple[str, ...]) -> Any:
+        __tracebackhide__ = True
+        option = self.item.config.getoption
+        forced = {
+            "seed": option("--gradcheck-seed"),
+            "budget": _budget(option("--gradcheck-budget")),
+            "undecided": option("--gradcheck-undecided"),
+        }
+        merged = {k: v for k, v in self.defaults.items() if k in (*taken, "undecided")}
+        merged.update(options)
+        known = (*taken, "undecided")
+        merged.update((k, v) for k, v in forced.items() if v is not None and k in known)
+        undecided = merged.pop("undecided", "fail")
+        merged.setdefault("title", self.item.name)
+        report = check(*args, **merged)
+        file, line, _ = self.item.location
+        _settle(self.item, report, undecided, (file, (line or 0) + 1))
+        return report
+
+
+VJP = ("budget", "mode", "seed", "select")
+
+
+@pytest.fixture
+def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
+    """Check gradients in a test: ``gradcheck(loss, gradient, parameters)``; see `Gradcheck`."""
+    return Gradcheck(request.node)
+
+
+def _misuse(message: str) -> Exception:
+    from gradcheck_rnn.errors import UsageError
+
+    return UsageError(message)
+
+
+def _budget(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.strip().isdigit() else text
+
+
+def _settle(item: pytest.Item, report: Report, undecided: str, place: tuple[str, int]) -> None:
+    """Note a verdict for the report of the run, then raise if it fails."""
+    __tracebackhide__ = True
+    if undecided not in ("fail", "warn"):
+        raise _misuse(f"undecided={undecided!r} is unknown; use 'fail' or 'warn'")
+    replay = _replay(item, report)
+    plain = {
+        **report.to_json(), "replay": replay, "test": item.nodeid,
+        "file": place[0], "line": place[1], "undecided_is": undecided,
+    }  # fmt: skip
+    item.stash.setdefault(CHECKS, []).append(plain)
+    item.user_properties.append((f"gradcheck {report.title}", str(report.verdict)))
+    if not report.passed and not isinstance(item, GradientItem):
+        item.add_report_section("call", "gradcheck", f"repeat: {replay}")
+    if str(report.verdict) == "undecided" and undecided == "warn":
+        reasons = "; ".join(f"{r.name}: {r.reason}" for r in report.rows if r.reason)
+        warnings.warn(f"{report.title}: undecided ({reasons})", GradcheckWarning, stacklevel=2)
+        return
+    report.raise_for_failure()
+
+
+def _replay(item: pytest.Item, report: Report) -> str:
+    words = ["pytest", item.nodeid, "--gradcheck-seed", str(report.seed)]
+    bad = [r.name for r in report.rows if str(r.verdict) != "pass"]
+    if isinstance(item, GradientItem) and len(bad) < min(len(report.rows), 5):
+        for name in bad:
+            words += ["--gradcheck-select", name]
+    return shlex.join(words)
+
+
+# -- the verdicts of a run ------------------------------------------------------------------------
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, Any, None]:
+    """Hang the verdicts on the test's report: it is what xdist carries to the controller."""
+    outcome = yield
+    if call.when == "call" and CHECKS in item.stash:
+        outcome.get_result().gradcheck = item.stash[CHECKS]
+        del item.stash[CHECKS]  # a test that is run again starts anew
+
+
+class _Verdicts:
+    """All verdicts of a run by test; in an xdist run, those of all workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        self.by_test: dict[str, list[dict[str, Any]]] = {}
+        self.broken: list[str] = []
+        path = config.getoption("--gradcheck-report")
+        self.path = None if path is None else Path(path).absolute()
+        if self.path is not None and not self.path.parent.is_dir():
+            raise pytest.UsageError(
+                f"--gradcheck-report {path}: there is no folder {self.path.parent}; make it first"
+            )
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if hasattr(report, "gradcheck"):
+            self.by_test[report.nodeid] = report.gradcheck  # the last run of a repeated test counts
+        elif report.failed and "gradcheck" in report.keywords:
+            self.broken.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        if self.path is None or self.is_worker:
+            return
+        from gradcheck_rnn.files import write_text
+
+        write_text(self.path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
+
+    def plain(self) -> dict[str, Any]:
+        """The verdicts by the schema of ``verify --json``."""
+        reports = [r for rows in self.by_test.values() for r in rows]
+        found = [r["verdict"] for r in reports]
+        verdict = next((v for v in ("fail", "undecided") if v in found), "pass")
+        if not reports or (self.broken and verdict == "pass"):
+            verdict = "undecided"
+        harmless = [r["verdict"] == "pass" or _is_warning(r) for r in reports]
+        return {
+            "target": "pytest",
+            "kind": "pytest",
+            "verdict": verdict,
+            "passed": bool(reports) and all(harmless) and not self.broken,
+            "reports": [{k: v for k, v in r.items() if k != "undecided_is"} for r in reports],
+            "broken": self.broken,
+        }
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        reports = [r for rows in self.by_test.values() for r in rows]
+        if self.is_worker or not reports:
+            return
+        counts = {v: sum(r["verdict"] == v for r in reports) for v in ("pass", "fail", "undecided")}
+        told = ", ".join(f"{n} {v}" for v, n in counts.items() if n)
+        terminalreporter.write_line(f"gradcheck: {told}")
+        from gradcheck_rnn.verify.annotations import annotation, on_github
+
+        if not on_github(self.config.getoption("--gradcheck-github")):
+            return
+        for r in reports:
+            file = str(self.config.rootpath / r["file"])
+            said = annotation(
+                r, file=file, line=r["line"], warn=_is_warning(r), replay=r["replay"]
+            )  # fmt: skip
+            if said is not None:
+                terminalreporter.write_line(said)
+
+
+def _is_warning(report: Mapping[str, Any]) -> bool:
+    return bool(report["verdict"] == "undecided" and report["undecided_is"] == "warn")

@@ -1,0 +1,82 @@
+"""Verdicts as workflow commands of GitHub Actions, so that a failure shows beside its line.
+
+Source: "Workflow commands for GitHub Actions", setting an error or warning message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["annotation", "on_github"]
+
+#: An annotation is read in a narrow box; the whole report is in the log.
+MOST_ROWS = 6
+
+
+def on_github(asked: bool | None = None) -> bool:
+    """Whether to write annotations: as asked, or else inside a workflow run."""
+    return os.environ.get("GITHUB_ACTIONS") == "true" if asked is None else asked
+
+
+def annotation(
+    report: Mapping[str, Any], *, file: str | None = None, line: int | None = None,
+    warn: bool = False, replay: str = "",
+) -> str | None:  # fmt: skip
+    """The workflow command for a report that did not pass.
+
+    Parameters
+    ----------
+    report : mapping
+        `Report.to_json()`; plain data, because reports come from other processes too.
+    file, line : str, int, optional
+        Where the annotation is shown; relative to the workspace where it lies inside.
+    warn : bool
+        Whether an undecided report is a warning only.
+    replay : str, optional
+        The command that repeats the check.
+
+    Returns
+    -------
+    str or None
+        One line, ``::error file=…,line=…,title=…::message``; None for a report that passed.
+    """
+    verdict = report["verdict"]
+    if verdict == "pass":
+        return None
+    bad = [row for row in report["rows"] if row["verdict"] != "pass"]
+    told = [f"{row['name']}: {_said(row)}" for row in bad[:MOST_ROWS]]
+    if len(bad) > MOST_ROWS:
+        told.append(f"… and {len(bad) - MOST_ROWS} more")
+    told += [f["message"] for f in report["findings"] if f["fatal"]]
+    told += [f"repeat: {replay}"] * bool(replay)
+    place = {"file": None if file is None else _relative(file), "line": line}
+    place["title"] = f"{report['title']}: gradient {verdict}"
+    level = "warning" if verdict == "undecided" and warn else "error"
+    properties = ",".join(f"{k}={_property(str(v))}" for k, v in place.items() if v is not None)
+    return f"::{level} {properties}::{_message(chr(10).join(told))}"
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    if row["reason"]:
+        return str(row["reason"])
+    ratio = "" if row["ratio"] is None else f", error ÷ bound {row['ratio']:.2g}"
+    return f"{row['verdict']} at {row['worst']}{ratio}"
+
+
+def _relative(file: str) -> str:
+    root = os.environ.get("GITHUB_WORKSPACE", "")
+    path = Path(file).resolve()
+    if root and path.is_relative_to(Path(root).resolve()):
+        return path.relative_to(Path(root).resolve()).as_posix()
+    return file
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

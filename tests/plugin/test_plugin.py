@@ -1,0 +1,191 @@
+"""The pytest plugin: cases as tests, the fixture, what a failure looks like, the report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from .conftest import CASES
+
+TWO_CASES = CASES + (
+    "\n@gradient_case\ndef good():\n    return loss, right, point\n"
+    "\n@gradient_case\ndef bad():\n    return loss, wrong, point\n"
+)
+IN_A_LOOP = CASES + (
+    "\nfor n in (2, 3):\n    @gradient_case(name=f'size {n}')\n    def one(n=n):\n"
+    "        return loss, right, {'W': np.full((n, n), 0.3), 'b': np.ones(n)}\n"
+)
+
+
+def test_cases_are_collected_and_a_wrong_gradient_fails_the_run(project, run_pytest) -> None:
+    project(gradcheck_mine=TWO_CASES, test_more=IN_A_LOOP, other=TWO_CASES)
+    ran = run_pytest("-v")
+    assert ran.code == 1
+    for name in ("mine.py::good PASSED", "mine.py::bad FAILED", "size 2 PASSED", "size 3 PASSED"):
+        assert name in ran.out
+    assert "other.py" not in ran.out, "only named files and those of gradcheck_files"
+    assert "3 passed" in ran.last
+    assert "gradcheck: 3 pass, 1 fail" in ran.out
+    assert "bad: fail (entrywise, seed" in ran.out
+    assert "W          (2, 3)  fail" in ran.out
+    assert "Traceback" not in ran.out
+    assert "verify/cases.py" not in ran.out, "the frames of the checker are nobody's business"
+
+
+def test_the_command_shown_repeats_the_failure(project, run_pytest) -> None:
+    project(gradcheck_mine=TWO_CASES)
+    ran = run_pytest()
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("repeat: ")]
+    words = shlex.split(line.removeprefix("repeat: "))
+    assert words[:2] == ["pytest", "gradcheck_mine.py::bad"]
+    assert words[-2:] == ["--gradcheck-select", "W"]
+    again = run_pytest(*words[1:])
+    assert again.code == 1
+    assert "1 failed" in again.last
+    # Entry, gradient, difference and bound; noise is measured along what is selected.
+    numbers, repeated = (
+        [x.split()[:9] for x in r.out.splitlines() if x.startswith("  W ")] for r in (ran, again)
+    )
+    assert numbers == repeated != []
+
+
+def test_a_file_named_on_the_command_line_is_enough(project, run_pytest) -> None:
+    project(other=TWO_CASES)
+    assert run_pytest("other.py::good").code == 0
+    assert run_pytest("other.py", "-m", "gradcheck").code == 1
+    ran = run_pytest("-o", "gradcheck_files=oth*.py", "-k", "good")
+    assert "1 passed, 1 deselected" in ran.last
+
+
+def test_the_fixture_fails_the_test_at_the_users_line(project, run_pytest) -> None:
+    project(
+        test_it="from gradients import *\nimport pytest\n\n"
+        "def test_right(gradcheck):\n    assert gradcheck(loss, right, point).passed\n\n"
+        "def test_wrong(gradcheck):\n    gradcheck(loss, wrong, point)\n\n"
+        "def test_step(gradcheck):\n"
+        "    gradcheck.vjp(lambda W: (np.tanh(W), W),\n"
+        "                  lambda g, W: (g * (1 - np.tanh(W) ** 2),), (np.ones(3),))\n\n"
+        "def test_nothing():\n    pass\n"
+    )
+    ran = run_pytest("-m", "gradcheck")
+    assert "1 failed, 2 passed, 1 deselected" in ran.last
+    assert ">       gradcheck(loss, wrong, point)" in ran.out
+    assert "GradientMismatch: test_wrong: fail" in ran.out
+    assert "pytest_plugin.py" not in ran.out
+    assert "repeat: pytest test_it.py::test_wrong --gradcheck-seed" in ran.out
+
+
+def test_options_of_the_marker_the_call_and_the_command_line(project, run_pytest) -> None:
+    project(
+        test_it="from gradients import *\nimport pytest\n\n"
+        "@pytest.mark.gradcheck(seed=3, select='b')\n"
+        "def test_one(gradcheck):\n"
+        "    print('seeds', gradcheck(loss, wrong, point).seed,\n"
+        "          gradcheck(loss, wrong, point, seed=4).seed)\n\n"
+        "@pytest.mark.gradcheck(sed=3)\n"
+        "def test_two(gradcheck):\n    pass\n"
+    )
+    ran = run_pytest("-s")
+    assert "seeds 3 4" in ran.out
+    assert "the marker gradcheck takes budget, mode" in ran.out
+    assert "not sed" in ran.out
+    assert "1 passed, 1 error" in ran.last
+    assert "seeds 5 5" in run_pytest("-s", "--gradcheck-seed", "5").out
+
+
+def test_undecided_fails_unless_it_only_warns(project, run_pytest) -> None:
+    text = CASES + "\n@gradient_case\ndef dim():\n    return noisy, right, point\n"
+    project(gradcheck_mine=text)
+    ran = run_pytest()
+    assert ran.code == 1
+    assert "dim: undecided" in ran.out
+    ran = run_pytest("--gradcheck-undecided", "warn", "--gradcheck-report", "r.json")
+    assert ran.code == 0
+    assert "GradcheckWarning: dim: undecided" in ran.out
+
+
+def test_the_users_exception_with_the_users_frames(project, run_pytest) -> None:
+    text = CASES + "\n@gradient_case\ndef one():\n    return loss, lambda p: nothing, point\n"
+    project(gradcheck_mine=text)
+    ran = run_pytest()
+    assert "NameError: name 'nothing' is not defined" in ran.out
+    assert "gradcheck_mine.py:23: in <lambda>" in ran.out
+    assert "target.py" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "@gradient_case\ndef one():\n    return loss, right\n",
+            "error: case 'one' returned a tup",
+        ),
+        (
+            (
+                "@gradient_case\ndef one():\n    return loss, right, point\n"
+                "@gradient_case\ndef one():\n    return loss, wrong, point\n"
+            ),
+            "a second case is named 'one'",
+        ),
+    ],
+)
+def test_misuse_is_one_line(project, run_pytest, text: str, said: str) -> None:
+    project(gradcheck_mine=f"{CASES}\n{text}")
+    ran = run_pytest()
+    assert ran.code != 0
+    assert said in ran.out
+    assert "Traceback" not in ran.out
+
+
+def test_the_report_is_the_same_with_and_without_xdist(project, run_pytest, pytester) -> None:
+    project(
+        gradcheck_mine=TWO_CASES,
+        test_it="from gradients import *\n\ndef test_two(gradcheck):\n"
+        "    gradcheck(loss, right, point, title='first')\n"
+        "    gradcheck(loss, right, point, title='second')\n",
+    )
+    one = run_pytest("--gradcheck-report", "one.json")
+    two = run_pytest("--gradcheck-report", "two.json", "-n", "2")
+    assert (one.code, two.code) == (1, 1)
+    first, second = (json.loads((pytester.path / f).read_text()) for f in ("one.json", "two.json"))
+    for plain in (first, second):
+        plain["reports"].sort(key=lambda r: (r["test"], r["title"]))
+    assert first == second
+    assert [(r["title"], r["verdict"]) for r in first["reports"]] == [
+        ("bad", "fail"), ("good", "pass"), ("first", "pass"), ("second", "pass"),
+    ]  # fmt: skip
+    assert (first["verdict"], first["passed"]) == ("fail", False)
+    assert "gradcheck: 3 pass, 1 fail" in two.out
+
+
+def test_a_test_that_broke_before_its_check_is_no_pass(project, run_pytest, pytester) -> None:
+    project(
+        test_it="from gradients import *\n\ndef test_one(gradcheck):\n"
+        "    gradcheck(loss, right, point)\n\n"
+        "def test_two(gradcheck):\n    undefined\n"
+    )
+    assert run_pytest("--gradcheck-report", "r.json").code == 1
+    plain = json.loads((pytester.path / "r.json").read_text())
+    assert (plain["verdict"], plain["passed"]) == ("undecided", False)
+    assert plain["broken"] == ["test_it.py::test_two"]
+
+
+def test_a_report_that_cannot_be_written_is_said_at_once(project, run_pytest) -> None:
+    project(gradcheck_mine=TWO_CASES)
+    ran = run_pytest("--gradcheck-report", "nowhere/r.json")
+    assert ran.code == 4
+    assert "there is no folder" in ran.err
+    assert "passed" not in ran.out
+
+
+def test_annotations_in_a_workflow(project, run_pytest, pytester, monkeypatch) -> None:
+    project(gradcheck_mine=TWO_CASES)
+    assert "::error" not in run_pytest().out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
+    ran = run_pytest()
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("::error ")]
+    assert "file=gradcheck_mine.py,line=" in line
+    assert "title=bad%3A gradient fail::W: " in line
