@@ -54,6 +54,10 @@ __device__ __forceinline__ real softplus(const real x)
 }
 """,
     ),
+    "lowest": (
+        (),
+        "__device__ __forceinline__ real lowest() { return log(real(0)); }  // minus infinity",
+    ),
     "block_sum": (
         (),
         """

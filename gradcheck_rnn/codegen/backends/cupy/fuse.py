@@ -27,7 +27,7 @@ from ...schedule.ops import (
 )
 from .prepare import lead_of
 
-__all__ = ["Item", "Kernel", "fuse", "reads_of", "same_place"]
+__all__ = ["Item", "Kernel", "fuse", "plain", "reads_of", "same_place"]
 
 Item: TypeAlias = Assign | Units
 
@@ -113,7 +113,7 @@ def _takes(kernel: Kernel, item: Item) -> bool:
         return False
     if not kernel.in_loop and not _related(kernel, item):
         return False
-    if kernel.in_loop is False and _plain(item) != all(map(_plain, kernel.items)):
+    if not kernel.in_loop and plain(item) != plain(kernel.items[0]):
         return False
     by_row = kernel.by_row or isinstance(item, Units)
     if not by_row and item.dest.rows != kernel.rows:
@@ -121,12 +121,11 @@ def _takes(kernel: Kernel, item: Item) -> bool:
     return not any(_apart(one, item, kernel, by_row) for one in kernel.items)
 
 
-def _plain(item: Item) -> bool:
+def plain(item: Item) -> bool:
     """A copy or a number into one step: Python says that better than a kernel."""
-    if not isinstance(item, Assign) or item.accumulate or item.dest.slot is None:
+    if not isinstance(item, Assign) or item.dest.slot is None:
         return False
-    value = item.value
-    return isinstance(value, Number) or isinstance(value, Access) and value.rows != ONE
+    return isinstance(item.value, Number | Access)
 
 
 def _related(kernel: Kernel, item: Item) -> bool:
@@ -144,6 +143,8 @@ def _apart(one: Item, two: Item, kernel: Kernel, by_row: bool) -> bool:
             if by_row:
                 local = first.dest.lag == other.lag and first.dest.slot == other.slot
                 local = local and lead_of(other, kernel.in_loop) == kernel.lead
+                # Scalars are stored at the end of the kernel.
+                local = local and (first.dest.rows == ONE) <= (other.rows == ONE)
             else:
                 local = same_place(first.dest, other)
             if not local:

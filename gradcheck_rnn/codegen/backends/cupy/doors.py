@@ -1,0 +1,208 @@
+"""What is around the statements of a module: shapes, checks, signatures, launches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ....errors import UnsupportedOperation
+from ....language.dims import Dim
+from ....language.network import Network, Ref
+from ...schedule.build import Schedule
+from ...schedule.ops import BATCH, Buffer, Lead
+from ..numpy.expressions import dim_text
+from ..numpy.template import axes_of, typed_dict
+
+__all__ = ["CHECK", "LAUNCH", "Doors"]
+
+CHECK = '''
+def _check(given: Mapping[str, Any], sizes: dict[str, int]) -> tuple[dict[str, Array], np.dtype[Any]]:
+    """Arrays on the device, contiguous and of one dtype; raises ValueError on what does not fit."""
+    arrays = {}
+    for name, axes in SHAPES.items():
+        if name not in given:
+            raise ValueError(f"there is no array for {name!r}, expected ({', '.join(axes)})")
+        arrays[name] = array = cp.asarray(given[name])
+        fits = array.ndim == len(axes) and all(
+            size == sizes.setdefault(axis, size)
+            for axis, size in zip(axes, array.shape, strict=True)
+            if axis.isidentifier()
+        )
+        if not fits:
+            known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
+            wanted = f"({', '.join(axes)})" + (f" with {known}" if known else "")
+            raise ValueError(f"{name!r} has shape {array.shape}, expected {wanted}")
+    dtype = np.result_type(*({a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {float}))
+    if dtype.name not in REAL:
+        raise TypeError(f"arrays must be float32 or float64, not {dtype}")
+    return {n: cp.asarray(a, dtype, order="C") for n, a in arrays.items()}, dtype
+
+
+def _check_cotangents(
+    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """A cotangent for every output, zeros where none is given; raises ValueError on misfits."""
+    for name in given:
+        if name not in shapes:
+            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
+    out = {}
+    for name, shape in shapes.items():
+        value = given.get(name)
+        out[name] = array = (
+            cp.zeros(shape, dtype) if value is None else cp.asarray(value, dtype, order="C")
+        )
+        if array.shape != shape:
+            raise ValueError(f"the cotangent of {name!r} has shape {array.shape}, expected {shape}")
+    return out
+'''
+
+LAUNCH = '''
+@functools.cache
+def _function(name: str, dtype: str, device: int) -> Callable[..., None]:
+    """A kernel, compiled on first use."""
+    return _module(dtype, device).get_function(name)
+
+
+@functools.cache
+def _module(dtype: str, device: int) -> cp.RawModule:
+    return cp.RawModule(code=CUDA, options=("-std=c++17", f"-DREAL={REAL[dtype]}"))
+
+
+def _kernel(
+    name: str, dtype: np.dtype[Any], count: int, *sizes: int, by_row: bool = False
+) -> Callable[..., None]:
+    """A kernel as a function of arrays: a thread for each of ``count`` entries, or a block a row."""
+    function = _function(name, dtype.name, cp.cuda.Device().id)
+    grid = (count if by_row else -(-count // THREADS),)
+    rest = tuple(map(np.int32, sizes))
+
+    def launch(*arrays: Array) -> None:
+        if count:
+            function(grid, (THREADS,), (*arrays, *rest))
+
+    return launch
+'''
+
+
+class Doors:
+    """Texts of the module's doors."""
+
+    def __init__(self, plan: Schedule) -> None:
+        self.plan, self.network = plan, plan.network
+        inputs = self.network.inputs.values()
+        self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
+        self.free_batch = not inputs
+
+    @property
+    def refs(self) -> dict[str, Ref]:
+        return {**self.network.inputs, **self.network.parameters}
+
+    @property
+    def all_sizes(self) -> list[str]:
+        return [BATCH, *self.network.axes, *self.network.dims]
+
+    def lead(self, ref: Ref) -> Lead:
+        """Leading axes of an array at the doors."""
+        if ref.kind in ("param", "fixed"):
+            return ()
+        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+
+    def shapes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every array, inputs first, so that plain dims are known before sums of them."""
+        return {n: axes_of(r, self.lead(r)) for n, r in self.refs.items()}
+
+    def types(self) -> list[str]:
+        """The TypedDicts."""
+        network: Network = self.network
+        outputs = self.plan.outputs
+        differentiated = [r.name for r in self.plan.derivation.differentiated()]
+        late = "∂L/∂output of each output; one that is left out is zero."
+        return [
+            *typed_dict("Parameters", "Parameters, trained and fixed.", network.parameters),
+            *typed_dict("Inputs", "Sequences, data and initial states.", network.inputs),
+            *typed_dict("Outputs", "What forward gives.", outputs),
+            *typed_dict("Cotangents", late, outputs, total=False),
+            *typed_dict("Gradients", "∂L/∂ of what it is called after.", differentiated),
+        ]
+
+    def keywords(self) -> list[str]:
+        """Keyword parameters for sizes that no array tells."""
+        return [f"{a}: int" for a in self.free_axes] + (["B: int = 1"] if self.free_batch else [])
+
+    def passed(self) -> str:
+        """The same as arguments."""
+        names = [*self.free_axes, *([BATCH] if self.free_batch else [])]
+        return "".join(f", {n}={n}" for n in names)
+
+    def opening(self, used: Iterable[str], dtype: bool) -> list[str]:
+        """Check arrays and take the sizes that are used."""
+        given = ", ".join(f'"{n}": {n}' for n in [*self.free_axes, *([BATCH] if self.free_batch else [])])
+        out = [
+            f"    sizes: dict[str, int] = {{{given}}}",
+            f"    arrays, {'dtype' if dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
+            *self._compounds(),
+        ]
+        names = list(used)
+        if names:
+            out.append(f"    {', '.join(names)} = {', '.join(f'sizes[{chr(34)}{n}{chr(34)}]' for n in names)}")
+        return out
+
+    def _compounds(self) -> list[str]:
+        """Checks of axes that are sums or multiples of dims."""
+        shapes = self.shapes()
+        known = {a for axes in shapes.values() for a in axes if a.isidentifier()}
+        out: list[str] = []
+        for name, ref in self.refs.items():
+            first = len(self.lead(ref))
+            dims = (ref.shape.rows, ref.shape.cols)[: len(shapes[name]) - first]
+            for axis, d in enumerate(dims, first):
+                if not dim_text(d).isidentifier():
+                    out += self._compound(name, axis, d, known)
+        return out
+
+    def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
+        size, out = f'arrays["{name}"].shape[{axis}]', []
+        new = [n for n in d.names if n not in known]
+        if len(new) > 1:
+            raise UnsupportedOperation(f"the sizes of {' and '.join(new)} do not follow from {name!r}")
+        if new:
+            known.add(new[0])
+            factor = dict(d.terms)[new[0]]
+            rest = d - Dim.of({new[0]: factor})
+            whole = size if rest == Dim() else f"({size} - ({_of_sizes(rest)}))"
+            out.append(f'    sizes["{new[0]}"] = {whole} // {factor}')
+        wanted = f"expected {dim_text(d)} on axis {axis}"
+        return [
+            *out,
+            f"    if {size} != {_of_sizes(d)}:",
+            f'        shape = arrays["{name}"].shape',
+            f"        raise ValueError(f\"'{name}' has shape {{shape}}, {wanted}\")",
+        ]
+
+    def given(self, buffer: Buffer, key: str) -> str:
+        """A line that names an argument."""
+        ref = self.refs[key]
+        return f'    {buffer.name} = arrays["{key}"]{_unit(ref, buffer.lead)}'
+
+    def cotangents(self) -> list[str]:
+        """Lines that check and name the cotangents."""
+        out = ["    shapes: dict[str, tuple[int, ...]] = {"]
+        for label in self.plan.outputs:
+            ref = self.network.outputs.get(label)
+            axes = () if ref is None else axes_of(ref, self.lead(ref))
+            out.append(f'        "{label}": ({", ".join(axes)}{"," if len(axes) == 1 else ""}),')
+        out += ["    }", "    upstream = _check_cotangents(cotangents, shapes, dtype)"]
+        for label, b in self.plan.cotangents.items():
+            ref = self.network.outputs.get(label)
+            end = "" if ref is None else _unit(ref, b.lead)
+            out.append(f'    {b.name} = upstream["{label}"]{end}')
+        return out
+
+
+def _unit(ref: Ref, lead: Lead) -> str:
+    """Scalars of a sequence have one unit inside."""
+    return "[..., None]" if ref.shape.scalar and lead else ""
+
+
+def _of_sizes(d: Dim) -> str:
+    return re.sub(r"[A-Za-z_]\w*", lambda m: f'sizes["{m[0]}"]', dim_text(d))

@@ -1,0 +1,191 @@
+"""A CuPy module from a schedule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from ....derivation.program import Derivation
+from ....language.dims import Dim
+from ....language.network import Ref
+from ...schedule.build import Routine, Schedule, schedule
+from ...schedule.inspect import read_buffers, reads, writes
+from ...schedule.naming import Namer
+from ...schedule.ops import BATCH, Access, Buffer, Statement
+from ..numpy import template
+from ..numpy.expressions import dim_text
+from .config import RESERVED, device_functions
+from .doors import CHECK, LAUNCH, Doors
+from .host import HELPERS
+from .kernels import Printed
+from .prepare import Preparer
+from .writer import Writer, place_text
+
+__all__ = ["print_module"]
+
+
+def print_module(derivation: Derivation) -> str:
+    """The text of a standalone CuPy module; the same derivation gives the same text."""
+    network = derivation.network
+    reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
+    return _Module(schedule(derivation, reserved), reserved).text()
+
+
+class _Module:
+    def __init__(self, plan: Schedule, reserved: Iterable[str]) -> None:
+        self.plan, self.network, self.doors = plan, plan.network, Doors(plan)
+        given = {*plan.parameters.values(), *plan.inputs.values(), *plan.cotangents.values()}
+        known = given | _buffers(plan.forward.statements) | _buffers(plan.backward.statements)
+        self.namer = Namer({*reserved, *(b.name for b in known)})
+        self.equations = template.equation_texts(plan.derivation)
+        self.kernels: list[Printed] = []
+        self.uses: set[str] = set()
+
+    def text(self) -> str:
+        forward, backward = self._forward(), self._backward()
+        tail = self._loss() if self.network.loss_terms else []
+        head = template.docstring(self.plan.derivation, "it needs nothing but CuPy and NumPy.")
+        head += ["", "from __future__ import annotations", "", "import functools"]
+        head += ["from collections.abc import Callable, Mapping", "from typing import Any, TypedDict"]
+        head += ["", "import cupy as cp", "import numpy as np", "", "Array = cp.ndarray", ""]
+        head += ["#: Threads a block.", "THREADS = 256", ""]
+        head += ['#: What a dtype is called in CUDA.', 'REAL = {"float32": "float", "float64": "double"}', ""]
+        head += template.shape_table(self.doors.shapes())
+        helpers = [HELPERS[n] for n in HELPERS if n in self.uses]
+        lines = [*head, "", *self._cuda(), *self.doors.types()]
+        for text in (CHECK, LAUNCH, *helpers):
+            lines += ["", "", *text.strip("\n").split("\n")]
+        return "\n".join([*lines, *forward, *backward, *tail]) + "\n"
+
+    def _cuda(self) -> list[str]:
+        uses = {n for k in self.kernels for n in k.uses}
+        out = ['#: The kernels; all arrays are contiguous.', 'CUDA = r"""']
+        out += ["typedef REAL real;  // set by the option -DREAL", *device_functions(uses)]
+        for k in self.kernels:
+            out += ["", *k.text]
+        return [*out, '"""']
+
+    # -- functions ------------------------------------------------------------------------------
+
+    def _body(
+        self, routine: Routine, name: str, unpack: list[str], made: set[Buffer], after: list[str]
+    ) -> list[str]:
+        views = _views(routine.statements)
+        prepare = Preparer(self.namer.fresh, views)
+        writer = Writer(name, self.namer.fresh, views, made, self.equations)
+        writer.write(prepare(routine.statements))
+        self.kernels += writer.kernels
+        self.uses |= writer.uses
+        zero = {a.buffer.base or a.buffer for a in routine.allocations if a.zero}
+        allocated = [self._allocate(b, b in zero) for b in writer.buffers]
+        bound = [self._bind(k) for k in writer.kernels]
+        body = [*unpack, *allocated, *bound, "", *writer.lines]
+        text = "\n".join([*body, *after])
+        used = [n for n in self.doors.all_sizes if re.search(rf"\b{n}\b", text)]
+        opening = self.doors.opening(used, re.search(r"\bdtype\b", text) is not None)
+        return [*opening, *body, *after]
+
+    def _allocate(self, b: Buffer, zero: bool) -> str:
+        lead = [*b.lead]
+        if b.timed and b.before + b.after:
+            lead[0] = f"{lead[0]} + {b.before + b.after}"
+        axes = [*lead, *map(dim_text, b.shape)]
+        shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+        return f"    {b.name} = cp.{'zeros' if zero else 'empty'}({shape}, dtype)"
+
+    def _bind(self, k: Printed) -> str:
+        sizes = "".join(f", {s}" for s in k.sizes)
+        rows = ", by_row=True" if k.by_row else ""
+        return f'    {k.name} = _kernel("{k.name}", dtype, {k.count}{sizes}{rows})'
+
+    def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
+        used = read_buffers(statements)
+        given = {**self.plan.inputs, **self.plan.parameters}
+        return [self.doors.given(b, n) for n, b in given.items() if b in used], set(given.values())
+
+    def _out(self, key: str, a: Access, ref: Ref | None) -> str:
+        text = place_text(a)
+        if a.lead and ref is not None and ref.shape.scalar:
+            text += "[..., 0]"
+        return f'        "{key}": {text},'
+
+    def _signature(self, name: str, arguments: list[str], result: str, doc: str) -> list[str]:
+        keywords = self.doors.keywords()
+        every = [*arguments, *(["*", *keywords] if keywords else [])]
+        lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
+        return [*lines, f'    """{doc}"""']
+
+    def _forward(self) -> list[str]:
+        plan = self.plan
+        unpack, made = self._given(plan.forward.statements)
+        refs: dict[str, Ref | None] = dict(plan.network.outputs)
+        after = ["    outputs: Outputs = {"]
+        after += [self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()]
+        saved = ", ".join(f'"{b.name}": {b.name}' for b in plan.saved)
+        after += ["    }", f"    return outputs, {{{saved}}}"]
+        head = self._signature(
+            "forward", ["parameters: Parameters", "inputs: Inputs"],
+            "tuple[Outputs, dict[str, Array]]",
+            "The outputs, and what `backward` needs besides the arguments.",
+        )  # fmt: skip
+        return [*head, *self._body(plan.forward, "forward", unpack, made, after)]
+
+    def _backward(self) -> list[str]:
+        plan = self.plan
+        unpack, made = self._given(plan.backward.statements)
+        made |= {*plan.saved, *plan.cotangents.values()}
+        unpack += [f'    {b.name} = saved["{b.name}"]' for b in plan.saved]
+        unpack += self.doors.cotangents()
+        after = ["    gradients: Gradients = {"]
+        for name, a in plan.gradients.items():
+            if a is None:
+                after.append(f'        "{name}": cp.zeros(arrays["{name}"].shape, dtype),')
+            else:
+                after.append(self._out(name, a, self.doors.refs[name]))
+        after += ["    }", "    return gradients"]
+        head = self._signature(
+            "backward",
+            ["parameters: Parameters", "inputs: Inputs", "saved: dict[str, Array]", "cotangents: Cotangents"],
+            "Gradients",
+            "The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one.",
+        )  # fmt: skip
+        return [*head, *self._body(plan.backward, "backward", unpack, made, after)]
+
+    def _loss(self) -> list[str]:
+        passed = self.doors.passed()
+        head = self._signature(
+            "loss_and_gradients", ["parameters: Parameters", "inputs: Inputs"],
+            "tuple[Array, Gradients]",
+            "The loss, summed over time and batch, and its gradients.",
+        )  # fmt: skip
+        return [
+            *head,
+            f"    outputs, saved = forward(parameters, inputs{passed})",
+            '    upstream: Cotangents = {"loss": cp.ones_like(outputs["loss"])}',
+            f"    gradients = backward(parameters, inputs, saved, upstream{passed})",
+            '    return outputs["loss"], gradients',
+        ]
+
+
+def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
+    places = [a for s in statements for a in (*reads(s), *writes(s))]
+    return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
+
+
+def _views(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
+    """Views by base, in the order of their rows."""
+    out: dict[Buffer, list[Buffer]] = {}
+    for b in sorted(_buffers(statements), key=lambda b: b.name):
+        if b.base is not None:
+            out.setdefault(b.base, []).append(b)
+    return {base: list(_in_order(views)) for base, views in out.items()}
+
+
+def _in_order(views: list[Buffer]) -> Iterator[Buffer]:
+    by, at = {v.offset: v for v in views}, Dim()
+    first = []
+    while at in by:
+        first.append(by[at])
+        at = at + by[at].shape[0]
+    yield from first
+    yield from (v for v in views if v not in first)

@@ -1,0 +1,203 @@
+"""CUDA text of kernels with one block a row: sums over units, softmax, and what is fused with them.
+
+The threads of a block share the units of a row. What a thread writes it may read again in a later
+loop over equally many units; before any other access to what was written, or overwriting of what
+another thread may still read, all threads wait. A scalar of the row is computed by every thread
+alike and written by the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ....language.dims import ONE, Dim
+from ...schedule.merge import overlap
+from ...schedule.ops import BATCH, Access, Assign, Buffer, Units
+from ..numpy.expressions import dim_text
+from .fuse import Item, Kernel, reads_of, same_place
+from .kernels import Entries, Frame, Key, Printed
+from .prepare import rows_of
+
+__all__ = ["print_rows"]
+
+
+def print_rows(
+    name: str, kernel: Kernel, views: Mapping[Buffer, Sequence[Buffer]], comment: Iterable[str]
+) -> Printed:
+    """A kernel with one block a row."""
+    frame = Frame(kernel, views)
+    body = _Rows(frame, kernel).text()
+    kind = "long long" if kernel.timed else "int"
+    start = [f"const {kind} row = blockIdx.x;"]
+    if any("[sequence" in line for line in body):
+        start.append(f"const int sequence = row % {frame.size(BATCH)};")
+    text = [*frame.head(name, comment), *(f"    {line}".rstrip() for line in (*start, *body)), "}"]
+    count, uses = " * ".join(kernel.lead), set(frame.cuda.uses)
+    return Printed(name, text, frame.arrays(), list(frame.sizes), count, True, uses)
+
+
+class _Rows:
+    def __init__(self, frame: Frame, kernel: Kernel) -> None:
+        self.frame, self.kernel = frame, kernel
+        self.lines: list[str] = []
+        self.scalars: dict[Key, str] = {}
+        self.written: dict[Key, Access] = {}
+        #: Accesses since the threads last waited, each with whether it is a write.
+        self.open: list[tuple[Access, bool]] = []
+        counts: dict[Key, int] = {}
+        for i in kernel.items:
+            for a in (*reads_of(i), i.dest):
+                if a.rows == ONE and (a is i.dest or frame.key(a) not in counts):
+                    counts[frame.key(a)] = counts.get(frame.key(a), 0) + 1
+        self.changing = {k for k, n in counts.items() if n > 1}
+
+    def text(self) -> list[str]:
+        for phase in self._phases():
+            first = phase[0]
+            if isinstance(first, Units):
+                self._units(first)
+            elif first.dest.rows == ONE:
+                self._scalar(first)
+            else:
+                self._loop([i for i in phase if isinstance(i, Assign)])
+        if self.written:
+            self._wait(self.written.values(), write=True)
+            stores = [f"    {self.frame.entry(a)} = {self.scalars[k]};" for k, a in self.written.items()]
+            self.lines += ["if (threadIdx.x == 0) {", *stores, "}"]
+        return self.lines
+
+    def _phases(self) -> list[list[Item]]:
+        """Statements that share a loop over the units."""
+        out: list[list[Item]] = []
+        for item in self.kernel.items:
+            last = out[-1] if out else []
+            if isinstance(item, Assign) and item.dest.rows != ONE and last and self._joins(last, item):
+                last.append(item)
+            else:
+                out.append([item])
+        return out
+
+    def _joins(self, phase: list[Item], item: Assign) -> bool:
+        """Whether a statement needs nothing of other threads that the phase makes."""
+        if isinstance(phase[0], Units) or phase[0].dest.rows != item.dest.rows:
+            return False
+        for one in phase:
+            for first, second in ((one, item), (item, one)):
+                for other in (*reads_of(second), second.dest):
+                    touch = overlap(first.dest, other, self.kernel.in_loop)
+                    if touch and not same_place(first.dest, other):
+                        return False
+        return True
+
+    # -- order between threads ------------------------------------------------------------------
+
+    def _wait(self, places: Iterable[Access], write: bool) -> None:
+        """A barrier if another thread has to be done with one of the places; remembers them."""
+        places = list(places)
+        for a in places:
+            for b, wrote in self.open:
+                clash = (write or wrote) and overlap(a, b, self.kernel.in_loop)
+                # The same rows of equally many units belong to the same thread.
+                if clash and (a.rows == ONE or not same_place(a, b)):
+                    self.lines.append("__syncthreads();")
+                    self.open.clear()
+                    break
+        self.open += [(a, write) for a in places]
+
+    def _touch(self, items: Sequence[Item]) -> None:
+        reads = [a for i in items for a in reads_of(i)]
+        for a in reads:
+            if a.rows == ONE and self.frame.key(a) not in self.scalars:
+                self._wait([a], False)
+                const = "" if self.frame.key(a) in self.changing else "const "
+                self.scalars[self.frame.key(a)] = name = self.frame.local(a)
+                self.lines.append(f"{const}real {name} = {self.frame.entry(a)};")
+        self._wait([a for a in reads if a.rows != ONE], False)
+        self._wait([i.dest for i in items if i.dest.rows != ONE], True)
+
+    # -- phases ---------------------------------------------------------------------------------
+
+    def _each_unit(self, rows: Dim, body: Iterable[str]) -> list[str]:
+        limit = self.frame.cuda.dim(rows)
+        head = f"for (int unit = threadIdx.x; unit < {limit}; unit += blockDim.x) {{"
+        return [head, *(f"    {line}".rstrip() for line in body), "}"]
+
+    def _loop(self, assigns: list[Assign]) -> None:
+        self._touch(assigns)
+        body = Entries(self.frame, self.scalars).run(assigns)
+        self.lines += self._each_unit(assigns[0].dest.rows, body)
+        self._forget(assigns)
+
+    def _scalar(self, a: Assign) -> None:
+        self._touch([a])
+        value = Entries(self.frame, self.scalars).value(a.value)
+        self._set(a.dest, value, "+=" if a.accumulate else "=")
+
+    def _set(self, dest: Access, value: str, sign: str = "=") -> str:
+        key = self.frame.key(dest)
+        if key in self.scalars:
+            self.lines.append(f"{self.scalars[key]} {sign} {value};")
+        else:
+            self.scalars[key] = name = self.frame.local(dest)
+            const = "" if key in self.changing else "const "
+            self.lines.append(f"{const}real {name} = {value};")
+        self.written[key] = dest
+        return self.scalars[key]
+
+    def _forget(self, items: Sequence[Item]) -> None:
+        """Scalars that are entries of what was just written are to be read again."""
+        for key in [k for k in self.scalars if k not in self.written]:
+            place = Access(key[0], key[1], key[3], key[4], key[2])
+            if any(overlap(place, i.dest, self.kernel.in_loop) for i in items):
+                del self.scalars[key]
+
+    def _units(self, s: Units) -> None:
+        self._touch([s])
+        if s.op == "sum":
+            self._sum(s)
+        else:
+            self._softmax(s)
+            self._forget([s])
+
+    def _sum(self, s: Units) -> None:
+        entries = Entries(self.frame, self.scalars)
+        value = entries.value(s.value)
+        self.frame.cuda.uses.add("block_sum")
+        key = self.frame.key(s.dest)
+        self.changing.add(key)
+        total = self._set(s.dest, "real(0)")
+        body = [*entries.loads, f"{total} += {value};"]
+        self.lines += self._each_unit(rows_of(s.value), body)
+        self.lines.append(f"{total} = block_sum({total});")
+
+    def _softmax(self, s: Units) -> None:
+        frame = self.frame
+        frame.cuda.uses |= {"block_sum", "block_max", "lowest"}
+        entries = Entries(frame, self.scalars)
+        value = entries.value(s.value)
+        x = frame.entry(s.dest)
+        name = frame.fresh("value")
+        first = [
+            *entries.loads,
+            f"const real {name} = {value};",
+            f"{x} = {name};",
+            f"peak = {name} > peak ? {name} : peak;",
+        ]
+        rows = s.dest.rows
+        if s.op == "softmax":
+            second = [f"const real {name} = exp({x} - peak);", f"{x} = {name};", f"total += {name};"]
+            third = [f"{x} /= total;"]
+        else:
+            second = [f"total += exp({x} - peak);"]
+            third = [f"{x} = {x} - peak - log(total);"]
+        body = [
+            "real peak = lowest();",
+            *self._each_unit(rows, first),
+            "peak = block_max(peak);",
+            "real total = real(0);",
+            *self._each_unit(rows, second),
+            "total = block_sum(total);",
+            *self._each_unit(rows, third),
+        ]
+        self.lines += ["{", f"    // {s.op} of {dim_text(rows)} units", *(f"    {b}" for b in body), "}"]
+
