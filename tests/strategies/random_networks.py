@@ -48,6 +48,7 @@ class _Building:
         """Bindings of the cell's inputs, and what they say about the cell's dims."""
         found: dict[str, str] = {}
         renamed: dict[str, Dim] = {}
+        kept: set[str] = set()  # names that a sum of dims holds to what they are
         for name, shape in cell.declared["inputs"].items():
             known = [s for s in (*self.sequences, *self.finals) if s.axis in (axis, None)]
             if self.choices.chance(25):
@@ -56,7 +57,7 @@ class _Building:
             for s in known:
                 names = set(shape.rows.names)
                 if shape.rows.lone is not None and not names & set(renamed):
-                    fits = s.rows.lone is not None
+                    fits = s.rows == shape.rows if names <= kept else s.rows.lone is not None
                 else:  # a sum of dims is compared with all of them renamed, or none
                     fits = shape.rows.rename(renamed) == s.rows
                     fits = fits and (names <= set(renamed) or not names & set(renamed))
@@ -68,7 +69,7 @@ class _Building:
             if shape.rows.lone is not None:
                 renamed[shape.rows.lone] = chosen.rows
             else:
-                renamed.update({n: Dim.of({n: 1}) for n in shape.rows.names if n not in renamed})
+                kept |= set(shape.rows.names) - set(renamed)
             found[name] = chosen.text
         return found, renamed
 
