@@ -151,8 +151,9 @@ def run(
         [_columns(values[n]) for n, r in network.inputs.items() if r.shape.batch], default=1
     )
     sizes: dict[str, int] = {}
-    for ref in (*network.parameters.values(), *network.inputs.values()):
-        sizes.update(_told_sizes(ref, _one_step(ref, values[ref.name])))
+    for _ in range(2):  # p + q tells q once p is known
+        for ref in (*network.parameters.values(), *network.inputs.values()):
+            sizes.update(_told_sizes(ref, _one_step(ref, values[ref.name]), sizes))
     for scan in network.scans:
         made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch, sizes))
     out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
@@ -242,7 +243,7 @@ def _start(
     for operand in scan.operands.values():
         array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
-        sizes.update(_told_sizes(operand.ref, array))
+        sizes.update(_told_sizes(operand.ref, array, sizes))
     shape = (state.shape.rows.size(sizes), batch)
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
     if dtype.kind != "O":
@@ -259,13 +260,15 @@ def _one_step(ref: Ref, array: Any) -> Any:
     return array[0] if len(array) else np.zeros(np.shape(array)[1:])
 
 
-def _told_sizes(ref: Ref, array: Any) -> dict[str, int]:
-    """Sizes of the dims that one step of a value tells: of p by an axis of p or 2*p units."""
+def _told_sizes(ref: Ref, array: Any, known: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the dims that one step of a value tells: of q by an axis of 2*q or p + q units."""
     dims = [(-2, ref.shape.rows)]
     if not (ref.shape.batch or ref.scan):
         dims.append((-1, ref.shape.cols))
-    return {
-        dim.names[0]: (int(np.shape(array)[axis]) - dim.const) // dim.terms[0][1]
-        for axis, dim in dims
-        if len(dim.names) == 1
-    }
+    told: dict[str, int] = {}
+    for axis, dim in dims:
+        unknown = [n for n in dim.names if n not in known]
+        if len(unknown) == 1:
+            rest = int(np.shape(array)[axis]) - dim.size({**known, unknown[0]: 0})
+            told[unknown[0]] = rest // dict(dim.terms)[unknown[0]]
+    return told
