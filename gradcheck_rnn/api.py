@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,7 +186,9 @@ def render(
     return text if text.endswith("\n") else text + "\n"
 
 
-def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> ProofResult:
+def prove(
+    target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0, exact: bool = False
+) -> ProofResult:
     """Prove a derivation against the independent scalar oracle, entry by entry.
 
     The loss is the network's own, or else softmax cross-entropy on its readout (one is added where
@@ -198,6 +200,9 @@ def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> 
         As in `load`.
     seed : int
         Seed of the random points of the prime field.
+    exact : bool
+        Also certify, without any probability of error, every entry for which that can be decided
+        in a minute.
 
     Returns
     -------
@@ -207,7 +212,7 @@ def prove(target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0) -> 
     from gradcheck_rnn.cells.losses import with_loss
     from gradcheck_rnn.derivation.proof import prove as prove_derivation
 
-    return prove_derivation(derive(with_loss(load(target))), seed=seed)
+    return prove_derivation(derive(with_loss(load(target))), seed=seed, exact=exact)
 
 
 def generate(

@@ -99,12 +99,15 @@ def prove(
     cell: Annotated[str | None, CELL] = None,
     every: Annotated[bool, typer.Option("--all", help="Prove the whole zoo.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random points.")] = 0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Also certify without any probability of error.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Prove a derivation against an independent scalar oracle, entry by entry."""
     from gradcheck_rnn.cli import proving
 
-    return proving.prove(cell, every=every, seed=seed, as_json=as_json)
+    return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
 @app.command()

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["prove"]
 
 
-def prove(cell: str | None, *, every: bool, seed: int, as_json: bool) -> int:
+def prove(cell: str | None, *, every: bool, seed: int, exact: bool, as_json: bool) -> int:
     """Prove `cell`, or every system of the zoo, and print what was proved.
+
+    With `exact`, also what is certified without any probability of error; that something could
+    not be decided is no failure, that it is different is one.
 
     Returns
     -------
@@ -34,21 +37,21 @@ def prove(cell: str | None, *, every: bool, seed: int, as_json: bool) -> int:
     if cell is not None:
         from gradcheck_rnn import api
 
-        result = api.prove(cell, seed=seed)
+        result = api.prove(cell, seed=seed, exact=exact)
         if as_json:
             emit_json(json.loads(result.to_json()))
         else:
             console().print(str(result), markup=False, soft_wrap=True)
         return PASS if result.proved else FAIL
-    results = _prove_zoo(seed)
+    results = _prove_zoo(seed, exact)
     if as_json:
         emit_json([json.loads(result.to_json()) for _, result, _ in results])
     else:
-        _table(results)
+        _table(results, exact)
     return PASS if all(result.proved for _, result, _ in results) else FAIL
 
 
-def _prove_zoo(seed: int) -> list[tuple[str, ProofResult, float]]:
+def _prove_zoo(seed: int, exact: bool) -> list[tuple[str, ProofResult, float]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from gradcheck_rnn import api
@@ -66,22 +69,26 @@ def _prove_zoo(seed: int) -> list[tuple[str, ProofResult, float]]:
         for name in names:
             progress.update(task, description=f"proving {name}")
             start = time.perf_counter()
-            results.append((name, api.prove(name, seed=seed), time.perf_counter() - start))
+            result = api.prove(name, seed=seed, exact=exact)
+            results.append((name, result, time.perf_counter() - start))
             progress.advance(task)
     return results
 
 
-def _table(results: list[tuple[str, ProofResult, float]]) -> None:
+def _table(results: list[tuple[str, ProofResult, float]], exact: bool) -> None:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("system", no_wrap=True)
     table.add_column("proof")
+    if exact:
+        table.add_column("without error")
     table.add_column("seconds", justify="right")
     for name, result, seconds in results:
         verdict = "[green]proved[/]" if result.proved else "[bold red]not proved[/]"
-        table.add_row(name, verdict, f"{seconds:.2f}")
+        certified = [_certified(result)] if exact else []
+        table.add_row(name, verdict, *certified, f"{seconds:.2f}")
     out = console()
     out.print(table)
     failed = [name for name, result, _ in results if not result.proved]
@@ -89,3 +96,15 @@ def _table(results: list[tuple[str, ProofResult, float]]) -> None:
         if not result.proved:
             out.print(f"{name}\n{result}", markup=False, soft_wrap=True)
     out.print(f"{len(results) - len(failed)} of {len(results)} systems proved", markup=False)
+    if exact:
+        whole = sum(r.certificate is not None and r.certificate.exact for _, r, _ in results)
+        out.print(f"{whole} of {len(results)} certified without any probability of error")
+
+
+def _certified(result: ProofResult) -> str:
+    certificate = result.certificate
+    if certificate is None or certificate.exact:
+        return "not tried" if certificate is None else "[green]certified[/]"
+    colour = "bold red" if certificate.different else "yellow"
+    share = f"{certificate.certified} of {certificate.entries} entries"
+    return f"[{colour}]{certificate.verdict}[/], {share} certified"

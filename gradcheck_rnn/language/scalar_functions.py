@@ -56,7 +56,7 @@ def _rational(e: Any) -> Any:
     """``e`` with every irrational constant, taken as large as it goes, by a decimal."""
     import sympy
 
-    if e.is_Rational or not e.args and not e.is_number:
+    if e.is_Rational or (not e.args and not e.is_number):
         return e
     if e.is_number and e.is_real:
         decimal = e.evalf(_DIGITS)

@@ -1,4 +1,4 @@
-"""Elementwise functions from SymPy text: powers and irrational constants are exact where runs are."""
+"""Elementwise functions from SymPy text: powers and constants are exact where runs are."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ def _certify(
     mode: Mode,
 ) -> tuple[list[CertifiedGroup], bool]:
     tape, leaves, made, frozen = record(setting)
+    total = made.pop("loss", graph.zero)
     everything = {**made.pop("everything"), **made}
     values = {n: values_of(array, graph) for n, array in everything.items()}
-    total = made.pop("loss", graph.zero)
     for label, given in setting.cotangents.items():
         for g, x in zip(np.ravel(given), np.ravel(made[label]), strict=True):
             total = total + g * x

@@ -81,14 +81,14 @@ class Identities:
             return expanded
         bound = _term_bound(a, b, expanded)
         if bound > self._FEW:
-            expanded = _thinned(a, b, expanded)
+            expanded = _thinned(a, b, expanded, self._FEW)
             bound = _term_bound(a, b, expanded)
         if bound > self._terms:
             return f"blow-up: up to {bound:.0e} terms, more than the limit of {self._terms}"
         return self._normal_form(a, b, expanded)
 
     #: Beyond this many terms it pays to look for nodes that need not be expanded.
-    _FEW = 1_000
+    _FEW = 3_000
 
     def _suggestion(self, a: Node, b: Node) -> list[Node] | str:
         """The nearest nodes below a and b, as few as make a = b likely with the others free."""
@@ -201,11 +201,11 @@ def _alike(a: Node, b: Node, expanded: Sequence[Node]) -> bool:
     return values.get(a.index, a.free) == values.get(b.index, b.free)
 
 
-def _thinned(a: Node, b: Node, expanded: Sequence[Node]) -> list[Node]:
-    """Leave out nodes that need not be expanded: large groups first, then smaller ones."""
+def _thinned(a: Node, b: Node, expanded: Sequence[Node], few: int) -> list[Node]:
+    """Leave out nodes that need not be expanded, large groups first, until few terms are left."""
     kept = list(expanded)
     size = len(kept) // 2
-    while size:
+    while size and _term_bound(a, b, kept) > few:
         end = len(kept)
         while end > 0:
             without = _reachable(a, b, kept[: max(0, end - size)] + kept[end:])
@@ -254,13 +254,13 @@ def _cleared(context: Any, p: Any, number: int, below: Any, limit: int) -> Any:
 
     None where that has too many terms.
     """
-    degree = p.degrees()[number]
+    degree = int(p.degrees()[number])
     if not degree:
         return p
     parts: dict[int, dict[tuple[int, ...], Any]] = {}
     for exponents, coefficient in p.to_dict().items():
         rest = (*exponents[:number], 0, *exponents[number + 1 :])
-        parts.setdefault(exponents[number], {})[rest] = coefficient
+        parts.setdefault(int(exponents[number]), {})[rest] = coefficient
     if sum(len(t) * float(len(below)) ** (degree - e) for e, t in parts.items()) > limit:
         return None
     total = context.constant(0)

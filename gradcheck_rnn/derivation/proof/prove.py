@@ -48,7 +48,7 @@ def prove(
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
     exact: bool = False,
-    seconds: float = 20.0,
+    seconds: float = 60.0,
 ) -> ProofResult:
     """Prove that the programs of a derivation are the derivative of the unrolled network.
 
