@@ -175,9 +175,11 @@ class _Builder:
 
     def _loss_node(self) -> None:
         eq, g = self.eq, self.g
-        terms = [
-            g.reduce(eq.forward[r.name], eq.leads[r.name], ()) for r in self.network.loss_terms
-        ]
+        terms = []
+        for r in self.network.loss_terms:
+            term = eq.forward[r.name]
+            value = term.args[0] if term.op == "copy" else term
+            terms.append(g.reduce(value, eq.leads[r.name], ()))
         total = g.add(terms)
         self.loss = (total if total.args else g.make("copy", (total,), total.rows, total.cols, (), "loss"),)
         self.labels[self.loss[0]] = "loss" if "loss" not in eq.forward else "total_loss"

@@ -199,6 +199,8 @@ class Emitter:
             return any(r.op in ("gemm", "outer", "softmax", "log_softmax") for r in readers)
         if n.op == "slice":
             return False
+        if n.op == "copy" and n.lead != n.args[0].lead:
+            return True
         if self._sum_of(n):
             return not self._only_added(n)
         if not n.lead and any(r.lead for r in readers):
@@ -215,7 +217,7 @@ class Emitter:
         if n.op not in _SELF_WRITING or len(readers) != 1:
             return False
         r = readers[0]
-        if r.op == "neg" or r.lead != n.lead:
+        if r.op == "neg" or not _same_shape(r, n):
             return False
         same = self.stages.loop.get(r) == self.stages.loop.get(n)
         if r.op == "accumulate":
@@ -226,7 +228,9 @@ class Emitter:
     @staticmethod
     def _sum_of(r: Node) -> bool:
         """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in _SELF_WRITING and a.lead == r.lead for a in r.args)
+        return r.op == "add" and all(
+            a.op in _SELF_WRITING and _same_shape(a, r) for a in r.args
+        )
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -394,6 +398,10 @@ class Emitter:
         if len(nodes) == 1:
             return self.expr(nodes[0])
         return Call("add", tuple(self.expr(n) for n in nodes))
+
+
+def _same_shape(a: Node, b: Node) -> bool:
+    return (a.lead, a.rows, a.cols) == (b.lead, b.rows, b.cols)
 
 
 def _rows(dest: Access, start: Dim, stop: Dim) -> Access:

@@ -118,6 +118,7 @@ class Equations:
     def differentiate(self) -> None:
         """Fill ``gradients`` and ``sums`` from the edges of the derivation."""
         self._parts: dict[str, list[Node]] = {}
+        self._alive = self._reaching()
         for name, (_, scan) in self.states.items():
             self.sums[name] = Accumulation(name, scan)
         for label, ref in self.network.outputs.items():
@@ -131,6 +132,31 @@ class Equations:
             if ref.kind in DIFFERENTIATED:
                 parts = self._parts.get(ref.name)
                 self.gradients[ref.name] = self.g.add(parts) if parts else None
+
+    def _reaching(self) -> set[str]:
+        """Equations that an output or the loss depends on; only these have an adjoint."""
+        outputs = (*self.network.outputs.values(), *self.network.loss_terms)
+        todo = [r.name.removesuffix("_final") if r.kind == "final" else r.name for r in outputs]
+        edges: dict[str, list[str]] = {}
+        for program in self.derivation.scans:
+            for e in program.edges:
+                edges.setdefault(e.equation.name, []).append(self._source(e.operand.name))
+        for name, (state, _) in self.states.items():
+            for start in state.initial:
+                if start.ref is not None:
+                    edges.setdefault(name, []).append(self._source(start.ref.name))
+        alive: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name not in alive:
+                alive.add(name)
+                todo += edges.get(name, [])
+        return alive
+
+    def _source(self, name: str) -> str:
+        """The equation behind a name: a last state is the state."""
+        known = name in self.forward or name in self.refs
+        return name if known else name.removesuffix("_final")
 
     def _cotangent(self, label: str, ref: Ref) -> None:
         given = self.g.leaf(
@@ -150,6 +176,8 @@ class Equations:
 
     def adjoint(self, name: str) -> Node | None:
         """The node of an equation's adjoint, complete when all its readers are done."""
+        if name not in self._alive:
+            return None
         if name in self.sums:
             _, scan = self.states[name]
             like = self.forward[name]
@@ -210,7 +238,7 @@ class Equations:
 
     def _start(self, state: str, lag: int, ref: Ref) -> None:
         """The gradient of an initial value is what arrives before the first step."""
-        if not self.sums[state].parts and not self.sums[state].finals:
+        if state not in self._alive:
             return
         like = self.forward[state]
         slot = self.g.leaf("start", like.rows, like.cols, (BATCH,), (state, lag))

@@ -9,7 +9,7 @@ from ....errors import UnsupportedOperation
 from ....language.dims import Dim
 from ...schedule.ops import Access, Call, Expr, Number, Size
 from ..numpy.expressions import Text, dim_text, split_sign
-from .config import DEVICE, FUNCTIONS, c_name
+from .config import DEVICE, FUNCTIONS
 
 __all__ = ["Cuda", "number"]
 

@@ -25,9 +25,9 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
-from .prepare import lead_of
+from .places import lead_of, same_place
 
-__all__ = ["Item", "Kernel", "fuse", "plain", "reads_of", "same_place"]
+__all__ = ["Item", "Kernel", "fuse", "plain", "reads_of"]
 
 Item: TypeAlias = Assign | Units
 
@@ -54,11 +54,6 @@ def reads_of(item: Item) -> list[Access]:
     """What a statement reads, the place it adds to included."""
     adds = isinstance(item, Assign) and item.accumulate
     return [*accesses(item.value), *([item.dest] if adds else [])]
-
-
-def same_place(a: Access, b: Access) -> bool:
-    """Whether two places are the same rows at the same time."""
-    return span(a) == span(b) and a.lag == b.lag and a.slot == b.slot
 
 
 def fuse(statements: Iterable[Statement], in_loop: bool) -> list[Kernel | Statement]:

@@ -13,7 +13,7 @@ from ..numpy.expressions import dim_text
 from .config import c_name
 from .expressions import Cuda
 from .fuse import Kernel, reads_of
-from .prepare import lead_of
+from .places import lead_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
 

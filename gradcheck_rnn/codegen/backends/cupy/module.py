@@ -18,8 +18,9 @@ from .config import RESERVED, device_functions
 from .doors import CHECK, LAUNCH, Doors
 from .host import HELPERS
 from .kernels import Printed
+from .places import place_text
 from .prepare import Preparer
-from .writer import Writer, place_text
+from .writer import Writer
 
 __all__ = ["print_module"]
 
@@ -76,7 +77,7 @@ class _Module:
         writer.write(prepare(routine.statements))
         self.kernels += writer.kernels
         self.uses |= writer.uses
-        zero = {a.buffer.base or a.buffer for a in routine.allocations if a.zero}
+        zero = {a.buffer.base or a.buffer for a in routine.allocations if a.zero} | prepare.zero
         allocated = [self._allocate(b, b in zero) for b in writer.buffers]
         bound = [self._bind(k) for k in writer.kernels]
         body = [*unpack, *allocated, *bound, "", *writer.lines]

@@ -28,32 +28,14 @@ from ...schedule.ops import (
     Size,
     Statement,
 )
+from .defer import defer
+from .places import contiguous, lead_of, rows_of
 
-__all__ = ["Preparer", "contiguous", "lead_of", "rows_of"]
-
-
-def lead_of(a: Access, in_loop: bool) -> Lead:
-    """The leading axes of a place as a kernel sees it: inside a loop a step has the batch only."""
-    return a.lead[1:] if in_loop and len(a.lead) == 2 else a.lead
-
-
-def rows_of(e: Expr) -> Dim:
-    """How many units an expression has; ONE for a scalar."""
-    if isinstance(e, Access):
-        return e.rows
-    if isinstance(e, Number | Size):
-        return ONE
-    return next((r for r in map(rows_of, e.args) if r != ONE), ONE)
-
-
-def contiguous(a: Access) -> bool:
-    """Whether a place is one block of memory."""
-    root, _, _ = span(a)
-    return not a.buffer.lead or a.rows == root.shape[0]
+__all__ = ["Preparer"]
 
 
 class Preparer:
-    """Rewrites statements; collects the arrays it adds.
+    """Rewrites statements.
 
     Parameters
     ----------
@@ -67,14 +49,18 @@ class Preparer:
         self, fresh: Callable[[str], str], views: Mapping[Buffer, Iterable[Buffer]]
     ) -> None:
         self.fresh, self.views = fresh, views
-        self.added: list[Buffer] = []
+        #: Arrays that hold a product until it is added, and those of them that start at zero.
+        self.products: set[Buffer] = set()
+        self.zero: set[Buffer] = set()
 
     def __call__(self, statements: Iterable[Statement], in_loop: bool = False) -> list[Statement]:
         """The statements rewritten."""
         out: list[Statement] = []
         for s in statements:
             if isinstance(s, Loop):
-                out.append(replace(s, body=self(s.body, True)))
+                loop, zero = defer(replace(s, body=self(s.body, True)), self.products)
+                out += loop
+                self.zero |= zero
             elif isinstance(s, Gemm):
                 out += self._gemm(s, in_loop)
             elif isinstance(s, Reduce) and not isinstance(s.value, Access):
@@ -90,29 +76,30 @@ class Preparer:
 
     def _work(self, name: str, lead: Lead, rows: Dim) -> Access:
         b = Buffer(self.fresh(name), lead, (rows,), "work")
-        self.added.append(b)
         return Access(b)
 
     def _gemm(self, s: Gemm, in_loop: bool) -> Iterator[Statement]:
         if in_loop and not contiguous(s.x):
             # Outside loops a copy by CuPy costs less than it would to read.
             work = self._work(f"{_called(s.x)}_only", (BATCH,), s.x.rows)
-            yield Pointwise((Assign(work, s.x),))
+            yield from (Pointwise((a,)) for a in self._split(Assign(work, s.x), s.x))
             s = replace(s, x=work)
         if not s.accumulate and contiguous(s.dest):
             yield s
             return
         name = f"{s.weight.buffer.name}_{_called(s.x)}"
         work = self._work(name, lead_of(s.dest, in_loop), s.dest.rows)
+        if s.accumulate:
+            self.products.add(work.buffer)
         yield replace(s, dest=work, accumulate=False)
         add = Assign(s.dest, work, s.accumulate)
         yield from (Pointwise((a,)) for a in (self._split(add) if in_loop else [add]))
 
-    def _split(self, a: Assign) -> list[Assign]:
+    def _split(self, a: Assign, by: Access | None = None) -> list[Assign]:
         """Work on a packed array as work on its views, which fits what else is done with them."""
-        root, start, stop = span(a.dest)
-        inside, at = [], start
+        root, start, stop = span(by or a.dest)
         known = {v.offset: v for v in self.views.get(root, ())}
+        inside, at = [], start
         while at != stop:
             if at not in known:
                 return [a]
@@ -120,10 +107,13 @@ class Preparer:
             at = at + known[at].shape[0]
         if len(inside) < 2:
             return [a]
-        return [
-            Assign(_part(a.dest, v.offset - start, v.shape[0]), _rows(a.value, a.dest.rows, v.offset - start, v.shape[0]), a.accumulate, a.note)
-            for v in inside
-        ]  # fmt: skip
+        return [_some(a, v.offset - start, v.shape[0]) for v in inside]
+
+
+def _some(a: Assign, offset: Dim, rows: Dim) -> Assign:
+    """A statement for some of its rows."""
+    value = _rows(a.value, a.dest.rows, offset, rows)
+    return replace(a, dest=_part(a.dest, offset, rows), value=value)
 
 
 def _called(a: Access) -> str:

@@ -14,9 +14,9 @@ from ....language.dims import ONE, Dim
 from ...schedule.merge import overlap
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Units
 from ..numpy.expressions import dim_text
-from .fuse import Item, Kernel, reads_of, same_place
+from .fuse import Item, Kernel, reads_of
 from .kernels import Entries, Frame, Key, Printed
-from .prepare import rows_of
+from .places import rows_of, same_place
 
 __all__ = ["print_rows"]
 

@@ -23,38 +23,10 @@ from ..numpy.expressions import dim_text, number_text
 from .fuse import Kernel, fuse, plain
 from .host import Host
 from .kernels import Printed, print_entries
-from .prepare import contiguous, lead_of
+from .places import contiguous, lead_of, place_text
 from .rows import print_rows
 
-__all__ = ["Writer", "place_text"]
-
-
-def place_text(a: Access, in_loop: bool = False) -> str:
-    """A place as Python text, at the step ``t`` inside a loop."""
-    b = a.buffer
-    text, pad = b.name, b.before + b.after
-    if b.timed and a.slot is not None:
-        end, k = a.slot
-        text += f"[{b.before + k if end == 'start' else k - b.after}]"
-    elif b.timed and in_loop:
-        offset = b.before - a.lag
-        text += "[t]" if offset == 0 else f"[t + {offset}]" if offset > 0 else f"[t - {-offset}]"
-    elif b.timed and pad:
-        start = b.before - a.lag
-        text += f"[{start or ''}:{start - pad or ''}]"
-    if b.base is not None or a.start is not None:
-        first = b.offset if a.start is None else b.offset + a.start
-        rows = a.rows
-        root = b.base or b
-        if b.base is not None:
-            text = root.name + text[len(b.name) :]
-        last = first + rows
-        if not (first == Dim() and last == root.shape[0]):
-            start_text = "" if first == Dim() else dim_text(first)
-            stop_text = "" if last == root.shape[0] else dim_text(last)
-            span = f"{start_text}:{stop_text}"
-            text += f"[{span}]" if not b.lead else f"[..., {span}]"
-    return text
+__all__ = ["Writer"]
 
 
 class Writer:

@@ -450,7 +450,7 @@ class Writer:
             minus, inner = split_sign(e)
             if isinstance(inner, Call) and inner.op == "add" and not minus:
                 for part in inner.args:
-                    self._into(part, dest, True, avoid)
+                    self._into(part, dest, True, held)
                 return
             self._emit("-=" if minus else "+=", [(inner, self._place(inner, dest, held))], dest)
         elif not isinstance(e, Call):
@@ -486,14 +486,14 @@ class Writer:
         if op in ("add", "mul"):
             self._chain(e, out, held)
         elif op == "neg":
-            self._unary("np.negative", args[0], out)
+            self._unary("np.negative", args[0], out, held)
         elif op == "pow" and e.data == 2:
-            self._unary("np.square", args[0], out)
+            self._unary("np.square", args[0], out, held)
         elif op == "apply" and str(e.data) in UFUNCS:
-            self._unary(UFUNCS[str(e.data)], args[0], out)
+            self._unary(UFUNCS[str(e.data)], args[0], out, held)
         elif op == "apply" and str(e.data) in _WITH_OUT:
             self.uses.add(str(e.data))
-            self._unary(str(e.data), args[0], out)
+            self._unary(str(e.data), args[0], out, held)
         elif op == "div":
             self._binary("np.divide", "/=", args[0], args[1], out, held)
         else:
@@ -514,18 +514,18 @@ class Writer:
         lead, rows = extent(e)
         return lead > 0 and rows == dest.rows and (self._loop is not None or lead == len(dest.lead))
 
-    def _unary(self, name: str, a: Expr, dest: Access) -> None:
+    def _unary(self, name: str, a: Expr, dest: Access, held: list[Access]) -> None:
         if isinstance(a, Call) and self._fits(a, dest):
-            self._into(a, dest)
+            self._into(a, dest, avoid=held)
             self.add(Ufunc(name, (dest,), dest))
         else:
-            self._emit(name, [(a, self._place(a, dest, [dest]))], dest)
+            self._emit(name, [(a, self._place(a, dest, held))], dest)
 
     def _binary(
         self, name: str, sign: str, a: Expr, b: Expr, dest: Access, held: list[Access]
     ) -> None:
         if isinstance(a, Call) and self._fits(a, dest) and not self._touches(b, dest):
-            self._into(a, dest)
+            self._into(a, dest, avoid=held)
             self._emit(sign, [(b, self._place(b, dest, held))], dest)
             return
         left = self._place(a, dest, held)
@@ -545,11 +545,11 @@ class Writer:
         if first is not None:
             rest = items[:first] + items[first + 1 :]
             if items[first][1] != dest:
-                self._into(items[first][1], dest)
+                self._into(items[first][1], dest, avoid=held)
         else:
             positive = next((i for i, (m, _) in enumerate(items) if not m), None)
             if positive is None:
-                self._unary("np.negative", items[0][1], dest)
+                self._unary("np.negative", items[0][1], dest, held)
                 rest = [(True, b) for _, b in items[1:]]
             else:
                 (_, a), rest = items[positive], items[:positive] + items[positive + 1 :]

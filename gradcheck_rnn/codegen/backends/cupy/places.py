@@ -1,0 +1,63 @@
+"""Places: where they are, how long, and what they are called in Python."""
+
+from __future__ import annotations
+
+from ....language.dims import ONE, Dim
+from ...schedule.merge import span
+from ...schedule.ops import Access, Expr, Lead, Number, Size
+from ..numpy.expressions import dim_text
+
+__all__ = ["contiguous", "lead_of", "place_text", "rows_of", "same_place"]
+
+
+def lead_of(a: Access, in_loop: bool) -> Lead:
+    """The leading axes of a place as a kernel sees it: inside a loop a step has the batch only."""
+    return a.lead[1:] if in_loop and len(a.lead) == 2 else a.lead
+
+
+def rows_of(e: Expr) -> Dim:
+    """How many units an expression has; ONE for a scalar."""
+    if isinstance(e, Access):
+        return e.rows
+    if isinstance(e, Number | Size):
+        return ONE
+    return next((r for r in map(rows_of, e.args) if r != ONE), ONE)
+
+
+def contiguous(a: Access) -> bool:
+    """Whether a place is one block of memory."""
+    root, _, _ = span(a)
+    return not a.buffer.lead or a.rows == root.shape[0]
+
+
+def same_place(a: Access, b: Access) -> bool:
+    """Whether two places are the same rows at the same time."""
+    return span(a) == span(b) and a.lag == b.lag and a.slot == b.slot
+
+
+def place_text(a: Access, in_loop: bool = False) -> str:
+    """A place as Python text, at the step ``t`` inside a loop."""
+    b = a.buffer
+    text, pad = b.name, b.before + b.after
+    if b.timed and a.slot is not None:
+        end, k = a.slot
+        text += f"[{b.before + k if end == 'start' else k - b.after}]"
+    elif b.timed and in_loop:
+        offset = b.before - a.lag
+        text += "[t]" if offset == 0 else f"[t + {offset}]" if offset > 0 else f"[t - {-offset}]"
+    elif b.timed and pad:
+        start = b.before - a.lag
+        text += f"[{start or ''}:{start - pad or ''}]"
+    if b.base is not None or a.start is not None:
+        first = b.offset if a.start is None else b.offset + a.start
+        rows = a.rows
+        root = b.base or b
+        if b.base is not None:
+            text = root.name + text[len(b.name) :]
+        last = first + rows
+        if not (first == Dim() and last == root.shape[0]):
+            start_text = "" if first == Dim() else dim_text(first)
+            stop_text = "" if last == root.shape[0] else dim_text(last)
+            span = f"{start_text}:{stop_text}"
+            text += f"[{span}]" if not b.lead else f"[..., {span}]"
+    return text
