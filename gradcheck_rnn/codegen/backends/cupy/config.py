@@ -8,27 +8,25 @@ __all__ = ["DEVICE", "FUNCTIONS", "RESERVED", "c_name", "device_functions"]
 FUNCTIONS = frozenset({"tanh", "exp", "log", "sqrt", "sin", "cos"})
 
 #: Names that the printed text uses for itself, in Python or in CUDA.
-RESERVED = tuple(
-    """
+_TAKEN = """
     cp np t inputs parameters saved cotangents upstream shapes arrays outputs gradients sizes dtype
     forward backward loss_and_gradients functools Any Array Callable Mapping TypedDict SHAPES CUDA
     Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
     annotations row entry unit sequence real peak total scratch warp lane REAL block_sum block_max
     lowest square sigmoid relu softplus tanh exp log sqrt sin cos pow fabs log1p
     threadIdx blockIdx blockDim gridDim
-    """.split()
-)
+"""
+RESERVED = tuple(_TAKEN.split())
 
 #: Words of C++ that are no words of Python, so that a name may be one of them.
-_CXX = frozenset(
-    """
+_CXX_TEXT = """
     alignas alignof asm auto bool case catch char const constexpr const_cast decltype default delete
     do double enum explicit export extern friend goto inline long mutable namespace new noexcept
     nullptr operator private protected public register short signed sizeof static static_assert
     static_cast struct switch template this throw typedef typeid typename union unsigned using
     virtual void volatile wchar_t float int
-    """.split()
-)
+"""
+_CXX = frozenset(_CXX_TEXT.split())
 
 #: Device functions by name: (what it needs, text).
 DEVICE: dict[str, tuple[tuple[str, ...], str]] = {

@@ -16,8 +16,10 @@ from ..numpy.template import axes_of, typed_dict
 __all__ = ["CHECK", "LAUNCH", "Doors"]
 
 CHECK = '''
-def _check(given: Mapping[str, Any], sizes: dict[str, int]) -> tuple[dict[str, Array], np.dtype[Any]]:
-    """Arrays on the device, contiguous and of one dtype; raises ValueError on what does not fit."""
+def _check(
+    given: Mapping[str, Any], sizes: dict[str, int]
+) -> tuple[dict[str, Array], np.dtype[Any]]:
+    """Arrays on the device, contiguous, of one dtype; raises ValueError on what does not fit."""
     arrays = {}
     for name, axes in SHAPES.items():
         if name not in given:
@@ -71,7 +73,7 @@ def _module(dtype: str, device: int) -> cp.RawModule:
 def _kernel(
     name: str, dtype: np.dtype[Any], count: int, *sizes: int, by_row: bool = False
 ) -> Callable[..., None]:
-    """A kernel as a function of arrays: a thread for each of ``count`` entries, or a block a row."""
+    """A kernel as a function of arrays: a thread an entry or a block a row, ``count`` of them."""
     function = _function(name, dtype.name, cp.cuda.Device().id)
     grid = (count if by_row else -(-count // THREADS),)
     rest = tuple(map(np.int32, sizes))
@@ -131,12 +133,14 @@ class Doors:
 
     def passed(self) -> str:
         """The same as arguments."""
-        names = [*self.free_axes, *([BATCH] if self.free_batch else [])]
-        return "".join(f", {n}={n}" for n in names)
+        return "".join(f", {n}={n}" for n in self._free())
+
+    def _free(self) -> list[str]:
+        return [*self.free_axes, *([BATCH] if self.free_batch else [])]
 
     def opening(self, used: Iterable[str], dtype: bool) -> list[str]:
         """Check arrays and take the sizes that are used."""
-        given = ", ".join(f'"{n}": {n}' for n in [*self.free_axes, *([BATCH] if self.free_batch else [])])
+        given = ", ".join(f'"{n}": {n}' for n in self._free())
         out = [
             f"    sizes: dict[str, int] = {{{given}}}",
             f"    arrays, {'dtype' if dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
@@ -144,7 +148,8 @@ class Doors:
         ]
         names = list(used)
         if names:
-            out.append(f"    {', '.join(names)} = {', '.join(f'sizes[{chr(34)}{n}{chr(34)}]' for n in names)}")
+            values = ", ".join(f'sizes["{n}"]' for n in names)
+            out.append(f"    {', '.join(names)} = {values}")
         return out
 
     def _compounds(self) -> list[str]:
@@ -164,7 +169,8 @@ class Doors:
         size, out = f'arrays["{name}"].shape[{axis}]', []
         new = [n for n in d.names if n not in known]
         if len(new) > 1:
-            raise UnsupportedOperation(f"the sizes of {' and '.join(new)} do not follow from {name!r}")
+            both = " and ".join(new)
+            raise UnsupportedOperation(f"the sizes of {both} do not follow from {name!r}")
         if new:
             known.add(new[0])
             factor = dict(d.terms)[new[0]]

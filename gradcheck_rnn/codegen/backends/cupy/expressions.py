@@ -74,7 +74,8 @@ class Cuda:
         if op == "neg":
             return Text("-" + self.text(args[0]).at(_UNARY), _UNARY)
         if op == "div":
-            return Text(f"{self.text(args[0]).at(_PRODUCT)} / {self.text(args[1]).at(_ATOM)}", _PRODUCT)
+            above, below = self.text(args[0]).at(_PRODUCT), self.text(args[1]).at(_ATOM)
+            return Text(f"{above} / {below}", _PRODUCT)
         if op == "pow":
             return self._power(self.text(args[0]), e.data)
         if op == "apply":

@@ -8,15 +8,17 @@ lengths, because the threads of a block can wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ....language.dims import ONE, Dim
+from ...schedule.inspect import reads, writes
 from ...schedule.merge import conflict, overlap, span
 from ...schedule.ops import (
     Access,
     Assign,
+    Buffer,
     Lead,
     Loop,
     Number,
@@ -27,7 +29,7 @@ from ...schedule.ops import (
 )
 from .places import lead_of, same_place
 
-__all__ = ["Item", "Kernel", "fuse", "plain", "reads_of"]
+__all__ = ["FusedLoop", "Item", "Kernel", "fuse", "inner", "plain", "reads_of"]
 
 Item: TypeAlias = Assign | Units
 
@@ -50,39 +52,83 @@ class Kernel:
         return len(self.lead) == 2
 
 
+@dataclass
+class FusedLoop:
+    """A loop with its kernels made."""
+
+    loop: Loop
+    body: list[Fused]
+
+
+#: What a prepared routine consists of.
+Fused: TypeAlias = Kernel | FusedLoop | Statement
+
+
 def reads_of(item: Item) -> list[Access]:
     """What a statement reads, the place it adds to included."""
     adds = isinstance(item, Assign) and item.accumulate
     return [*accesses(item.value), *([item.dest] if adds else [])]
 
 
-def fuse(statements: Iterable[Statement], in_loop: bool) -> list[Kernel | Statement]:
+def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
     """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
-    out: list[Kernel | Statement] = []
+    out: list[Fused] = []
     for s in statements:
         if isinstance(s, Loop):
-            out.append(s)
-        elif isinstance(s, Pointwise):
-            for a in s.assigns:
-                _place(out, a, in_loop)
-        elif isinstance(s, Units):
-            _place(out, s, in_loop)
+            out.append(FusedLoop(s, fuse(s.body, True)))
+        elif isinstance(s, Pointwise | Units):
+            for item in s.assigns if isinstance(s, Pointwise) else (s,):
+                _place(out, item, in_loop)
         else:
             out.append(s)
     return out
 
 
-def _place(out: list[Kernel | Statement], item: Item, in_loop: bool) -> None:
+def inner(fused: Iterable[Fused], handed: Collection[Buffer]) -> set[Buffer]:
+    """Arrays that one kernel makes and nobody else reads, so that they need not be stored.
+
+    Parameters
+    ----------
+    handed : collection of Buffer
+        Arrays that are given out.
+    """
+    kept, maker = set(handed), dict[Buffer, Kernel]()
+    for g in _flat(fused):
+        if not isinstance(g, Kernel):
+            kept |= {span(a)[0] for a in (*reads(g), *writes(g))}
+            continue
+        written: list[Access] = []
+        for i in g.items:
+            for a in (*reads_of(i), i.dest):
+                root = span(a)[0]
+                # A thread has its own entries only, and in a row kernel the scalars only.
+                part = a.buffer.base is not None or not a.whole or g.by_row and a.rows != ONE
+                late = a is not i.dest and not any(same_place(a, w) for w in written)
+                if part or late or maker.setdefault(root, g) is not g:
+                    kept.add(root)
+            written.append(i.dest)
+    return set(maker) - kept
+
+
+def _flat(fused: Iterable[Fused]) -> Iterator[Kernel | Statement]:
+    """Kernels and statements, those of loops included."""
+    for g in fused:
+        if isinstance(g, FusedLoop):
+            yield from _flat(g.body)
+        else:
+            yield g
+
+
+def _place(out: list[Fused], item: Item, in_loop: bool) -> None:
     """Put a statement into the kernel that has made its operands, or else the last that may."""
     best: Kernel | None = None
     own = _statement(item)
     for group in reversed(out):
-        if isinstance(group, Loop):
+        if isinstance(group, FusedLoop):
             break
         ordered = any(conflict(s, own, in_loop) for s in _statements(group))
-        if isinstance(group, Kernel) and _takes(group, item):
-            if best is None or ordered:
-                best = group
+        if isinstance(group, Kernel) and _takes(group, item) and (best is None or ordered):
+            best = group
         if ordered:
             break
     if best is None:

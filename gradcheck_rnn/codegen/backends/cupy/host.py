@@ -138,5 +138,3 @@ class Host:
             self.uses.add("pad")
             return f"pad({inner}, {start}, {stop})"
         raise UnsupportedOperation(f"CuPy has no text for the operation {name!r}")
-
-

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 from ....language.dims import ONE, Dim
 from ...schedule.merge import span
@@ -16,6 +17,8 @@ from .fuse import Kernel, reads_of
 from .places import lead_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
+
+WIDTH = 100
 
 #: A place in a kernel: the array, its time, and the rows of it.
 Key = tuple[Buffer, int, tuple[str, int] | None, Dim, Dim]
@@ -45,10 +48,23 @@ class Printed:
 
 
 class Frame:
-    """Pointers, sizes and local names of one kernel."""
+    """Pointers, sizes and local names of one kernel.
 
-    def __init__(self, kernel: Kernel, views: Mapping[Buffer, Sequence[Buffer]]) -> None:
-        self.kernel, self.views = kernel, views
+    Parameters
+    ----------
+    views : mapping
+        Packed array → its views.
+    inner : collection of Buffer
+        Arrays that are only names in this kernel: not stored, no pointer.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        views: Mapping[Buffer, Sequence[Buffer]],
+        inner: Collection[Buffer] = (),
+    ) -> None:
+        self.kernel, self.views, self.inner = kernel, views, inner
         self.pointers: dict[tuple[Buffer, int, tuple[str, int] | None], str] = {}
         self.taken: set[str] = set()
         self.names: dict[Key, str] = {}
@@ -56,10 +72,8 @@ class Frame:
         self.cuda = Cuda(self.no_access, self.size)
         everything = [a for i in kernel.items for a in (*reads_of(i), i.dest)]
         self.written = {self.array(i.dest) for i in kernel.items}
-        for a in everything:
-            if a.buffer.lead:
-                self.pointer(a)
-        for a in everything:
+        stored = [a for a in everything if span(a)[0] not in inner]
+        for a in (*(a for a in stored if a.buffer.lead), *stored):
             self.pointer(a)
 
     def no_access(self, a: Access) -> str:
@@ -105,10 +119,10 @@ class Frame:
         return back + (str(abs(a.lag)) if abs(a.lag) > 1 else "")
 
     def local(self, a: Access) -> str:
-        """The name of the thread's entry of a place: ``c_j`` of unit j, ``mask_b`` of a sequence."""
+        """The name of the thread's entry of a place: ``c_j`` of a unit, ``mask_b`` of a row."""
         key = self.key(a)
         if key not in self.names:
-            root, start, stop = span(a)
+            root, start, _ = span(a)
             view = next(
                 (v for v in self.views.get(root, ()) if (v.offset, v.shape[0]) == (start, a.rows)),
                 None,
@@ -145,14 +159,15 @@ class Frame:
 
     def head(self, name: str, comment: Iterable[str]) -> list[str]:
         """Comment and signature."""
-        shapes = []
-        rows = []
+        shapes: list[str] = []
+        rows: list[str] = []
         for array, pointer in self.pointers.items():
             const = "" if array in self.written else "const "
             rows.append(f"{const}real* __restrict__ {pointer},")
-            shapes.append(f"({', '.join(self._shape(array))})")
+            axes = self._shape(array)
+            shapes.append(f"({', '.join(axes)}{',' if len(axes) == 1 else ''})")
         width = max(map(len, rows))
-        out = [f"// {line}" for line in comment]
+        out = [x for line in comment for x in _comment(line)]
         out.append(f'extern "C" __global__ void {name}(')
         out += [f"    {r:{width}}  // {s}" for r, s in zip(rows, shapes, strict=True)]
         if self.sizes:
@@ -223,7 +238,8 @@ class Entries:
         if a.accumulate:
             self._load(a.dest)
         text = self.value(a.value)
-        self.stores.setdefault(key, a.dest)
+        if key[0] not in self.frame.inner:
+            self.stores.setdefault(key, a.dest)
         if key in self.known:
             self.lines.append(f"{self.known[key]} {'+=' if a.accumulate else '='} {text};")
             return
@@ -232,14 +248,12 @@ class Entries:
         self.lines.append(f"{const}real {name} = {text};")
 
 
-def print_entries(
-    name: str, kernel: Kernel, views: Mapping[Buffer, Sequence[Buffer]], comment: Iterable[str]
-) -> Printed:
+def print_entries(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
     """A kernel with one thread an entry."""
-    frame = Frame(kernel, views)
+    kernel = frame.kernel
     body = Entries(frame).run([i for i in kernel.items if isinstance(i, Assign)])
     rows = frame.cuda.dim(kernel.rows)
-    whole = " * ".join([*(frame.size(a) for a in kernel.lead), _factor(rows)] if rows != "1" else map(frame.size, kernel.lead))
+    whole = " * ".join([*map(frame.size, kernel.lead), *([_factor(rows)] if rows != "1" else [])])
     kind = "long long" if kernel.timed else "int"
     # A step has fewer than 2^31 entries, a whole sequence may have more.
     thread = "blockIdx.x * blockDim.x + threadIdx.x"
@@ -263,13 +277,19 @@ def print_entries(
     return Printed(name, text, frame.arrays(), list(frame.sizes), count, False, uses)
 
 
+def _comment(line: str) -> list[str]:
+    """A comment in lines that are not too long."""
+    text = line.lstrip()
+    start = "// " + " " * (len(line) - len(text))
+    later = start + "    "
+    return wrap(text, WIDTH, initial_indent=start, subsequent_indent=later, break_long_words=False)
+
+
 def _factor(text: str) -> str:
     return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
-def _used(
-    body: list[str], lines: list[tuple[str, str]], also: tuple[str, ...] = ()
-) -> list[str]:
+def _used(body: list[str], lines: list[tuple[str, str]], also: tuple[str, ...] = ()) -> list[str]:
     """Definitions of the indices that the body uses; ``also``: names that need the first."""
     text = "\n".join(body)
     out = []

@@ -20,7 +20,7 @@ from .host import HELPERS
 from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
-from .writer import Writer
+from .writer import Writer, wrapped
 
 __all__ = ["print_module"]
 
@@ -47,10 +47,12 @@ class _Module:
         tail = self._loss() if self.network.loss_terms else []
         head = template.docstring(self.plan.derivation, "it needs nothing but CuPy and NumPy.")
         head += ["", "from __future__ import annotations", "", "import functools"]
-        head += ["from collections.abc import Callable, Mapping", "from typing import Any, TypedDict"]
+        head += ["from collections.abc import Callable, Mapping"]
+        head += ["from typing import Any, TypedDict"]
         head += ["", "import cupy as cp", "import numpy as np", "", "Array = cp.ndarray", ""]
         head += ["#: Threads a block.", "THREADS = 256", ""]
-        head += ['#: What a dtype is called in CUDA.', 'REAL = {"float32": "float", "float64": "double"}', ""]
+        head += ["#: What a dtype is called in CUDA."]
+        head += ['REAL = {"float32": "float", "float64": "double"}', ""]
         head += template.shape_table(self.doors.shapes())
         helpers = [HELPERS[n] for n in HELPERS if n in self.uses]
         lines = [*head, "", *self._cuda(), *self.doors.types()]
@@ -60,7 +62,7 @@ class _Module:
 
     def _cuda(self) -> list[str]:
         uses = {n for k in self.kernels for n in k.uses}
-        out = ['#: The kernels; all arrays are contiguous.', 'CUDA = r"""']
+        out = ["#: The kernels; all arrays are contiguous.", 'CUDA = r"""']
         out += ["typedef REAL real;  // set by the option -DREAL", *device_functions(uses)]
         for k in self.kernels:
             out += ["", *k.text]
@@ -74,17 +76,23 @@ class _Module:
         views = _views(routine.statements)
         prepare = Preparer(self.namer.fresh, views)
         writer = Writer(name, self.namer.fresh, views, made, self.equations)
-        writer.write(prepare(routine.statements))
+        given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
+        writer.write(prepare(routine.statements), {b.base or b for b in given_out})
         self.kernels += writer.kernels
         self.uses |= writer.uses
         zero = {a.buffer.base or a.buffer for a in routine.allocations if a.zero} | prepare.zero
         allocated = [self._allocate(b, b in zero) for b in writer.buffers]
-        bound = [self._bind(k) for k in writer.kernels]
+        bound = [line for k in writer.kernels for line in self._bind(k)]
         body = [*unpack, *allocated, *bound, "", *writer.lines]
         text = "\n".join([*body, *after])
         used = [n for n in self.doors.all_sizes if re.search(rf"\b{n}\b", text)]
         opening = self.doors.opening(used, re.search(r"\bdtype\b", text) is not None)
         return [*opening, *body, *after]
+
+    def _handed(self, routine: Routine) -> list[Access]:
+        forward = routine is self.plan.forward
+        handed = self.plan.outputs if forward else self.plan.gradients
+        return [a for a in handed.values() if a is not None]
 
     def _allocate(self, b: Buffer, zero: bool) -> str:
         lead = [*b.lead]
@@ -94,10 +102,10 @@ class _Module:
         shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
         return f"    {b.name} = cp.{'zeros' if zero else 'empty'}({shape}, dtype)"
 
-    def _bind(self, k: Printed) -> str:
+    def _bind(self, k: Printed) -> list[str]:
         sizes = "".join(f", {s}" for s in k.sizes)
         rows = ", by_row=True" if k.by_row else ""
-        return f'    {k.name} = _kernel("{k.name}", dtype, {k.count}{sizes}{rows})'
+        return wrapped(f'    {k.name} = _kernel("{k.name}", dtype, {k.count}{sizes}{rows})')
 
     def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
         used = read_buffers(statements)
@@ -122,8 +130,8 @@ class _Module:
         refs: dict[str, Ref | None] = dict(plan.network.outputs)
         after = ["    outputs: Outputs = {"]
         after += [self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()]
-        saved = ", ".join(f'"{b.name}": {b.name}' for b in plan.saved)
-        after += ["    }", f"    return outputs, {{{saved}}}"]
+        saved = ", ".join(f"{b.name}={b.name}" for b in plan.saved)
+        after += ["    }", *wrapped(f"    saved = dict({saved})"), "    return outputs, saved"]
         head = self._signature(
             "forward", ["parameters: Parameters", "inputs: Inputs"],
             "tuple[Outputs, dict[str, Array]]",
@@ -146,7 +154,12 @@ class _Module:
         after += ["    }", "    return gradients"]
         head = self._signature(
             "backward",
-            ["parameters: Parameters", "inputs: Inputs", "saved: dict[str, Array]", "cotangents: Cotangents"],
+            [
+                "parameters: Parameters",
+                "inputs: Inputs",
+                "saved: dict[str, Array]",
+                "cotangents: Cotangents",
+            ],
             "Gradients",
             "The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one.",
         )  # fmt: skip

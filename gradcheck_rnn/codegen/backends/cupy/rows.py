@@ -8,11 +8,11 @@ alike and written by the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from ....language.dims import ONE, Dim
 from ...schedule.merge import overlap
-from ...schedule.ops import BATCH, Access, Assign, Buffer, Units
+from ...schedule.ops import BATCH, Access, Assign, Units
 from ..numpy.expressions import dim_text
 from .fuse import Item, Kernel, reads_of
 from .kernels import Entries, Frame, Key, Printed
@@ -21,11 +21,9 @@ from .places import rows_of, same_place
 __all__ = ["print_rows"]
 
 
-def print_rows(
-    name: str, kernel: Kernel, views: Mapping[Buffer, Sequence[Buffer]], comment: Iterable[str]
-) -> Printed:
+def print_rows(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
     """A kernel with one block a row."""
-    frame = Frame(kernel, views)
+    kernel = frame.kernel
     body = _Rows(frame, kernel).text()
     kind = "long long" if kernel.timed else "int"
     start = [f"const {kind} row = blockIdx.x;"]
@@ -60,9 +58,10 @@ class _Rows:
                 self._scalar(first)
             else:
                 self._loop([i for i in phase if isinstance(i, Assign)])
-        if self.written:
-            self._wait(self.written.values(), write=True)
-            stores = [f"    {self.frame.entry(a)} = {self.scalars[k]};" for k, a in self.written.items()]
+        stored = {k: a for k, a in self.written.items() if k[0] not in self.frame.inner}
+        if stored:
+            self._wait(stored.values(), write=True)
+            stores = [f"    {self.frame.entry(a)} = {self.scalars[k]};" for k, a in stored.items()]
             self.lines += ["if (threadIdx.x == 0) {", *stores, "}"]
         return self.lines
 
@@ -70,16 +69,16 @@ class _Rows:
         """Statements that share a loop over the units."""
         out: list[list[Item]] = []
         for item in self.kernel.items:
-            last = out[-1] if out else []
-            if isinstance(item, Assign) and item.dest.rows != ONE and last and self._joins(last, item):
-                last.append(item)
+            if isinstance(item, Assign) and out and self._joins(out[-1], item):
+                out[-1].append(item)
             else:
                 out.append([item])
         return out
 
     def _joins(self, phase: list[Item], item: Assign) -> bool:
         """Whether a statement needs nothing of other threads that the phase makes."""
-        if isinstance(phase[0], Units) or phase[0].dest.rows != item.dest.rows:
+        rows = item.dest.rows
+        if isinstance(phase[0], Units) or rows == ONE or phase[0].dest.rows != rows:
             return False
         for one in phase:
             for first, second in ((one, item), (item, one)):
@@ -185,7 +184,8 @@ class _Rows:
         ]
         rows = s.dest.rows
         if s.op == "softmax":
-            second = [f"const real {name} = exp({x} - peak);", f"{x} = {name};", f"total += {name};"]
+            second = [f"const real {name} = exp({x} - peak);"]
+            second += [f"{x} = {name};", f"total += {name};"]
             third = [f"{x} /= total;"]
         else:
             second = [f"total += exp({x} - peak);"]
@@ -199,5 +199,5 @@ class _Rows:
             "total = block_sum(total);",
             *self._each_unit(rows, third),
         ]
-        self.lines += ["{", f"    // {s.op} of {dim_text(rows)} units", *(f"    {b}" for b in body), "}"]
-
+        title = f"    // {s.op} of {dim_text(rows)} units"
+        self.lines += ["{", title, *(f"    {line}" for line in body), "}"]

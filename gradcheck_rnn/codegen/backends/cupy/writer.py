@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from textwrap import wrap
 
 from ....language.dims import Dim
 from ...schedule.ops import (
@@ -20,13 +21,23 @@ from ...schedule.ops import (
     accesses,
 )
 from ..numpy.expressions import dim_text, number_text
-from .fuse import Kernel, fuse, plain
+from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
 from .host import Host
-from .kernels import Printed, print_entries
+from .kernels import WIDTH, Frame, Printed, print_entries
 from .places import contiguous, lead_of, place_text
 from .rows import print_rows
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "wrapped"]
+
+
+def wrapped(line: str) -> list[str]:
+    """A call in lines that are not too long: its arguments in a block of their own."""
+    if len(line) <= WIDTH or not line.endswith(")"):
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    head, arguments = line[:-1].split("(", 1)
+    body = wrap(arguments, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return [f"{head}(", *body, f"{indent[:-4]})"]
 
 
 class Writer:
@@ -73,6 +84,7 @@ class Writer:
         self.buffers: dict[Buffer, None] = {}
         self._loop: Loop | None = None
         self._indent = 1
+        self._inner: set[Buffer] = set()
         self._host = Host(self.access)
 
     @property
@@ -81,7 +93,7 @@ class Writer:
 
     def line(self, text: str) -> None:
         """Add a line at the current depth."""
-        self.lines.append("    " * self._indent + text)
+        self.lines += wrapped("    " * self._indent + text)
 
     def access(self, a: Access) -> str:
         """A place as text."""
@@ -121,12 +133,17 @@ class Writer:
 
     # -- statements -----------------------------------------------------------------------------
 
-    def write(self, statements: Iterable[Statement]) -> None:
-        """Print prepared statements in order."""
-        for s in fuse(statements, self._loop is not None):
+    def write(self, statements: Iterable[Statement], handed: Collection[Buffer]) -> None:
+        """Print prepared statements in order; ``handed`` are arrays that are given out."""
+        fused = fuse(statements)
+        self._inner = inner(fused, handed)
+        self._write(fused)
+
+    def _write(self, fused: Iterable[Fused]) -> None:
+        for s in fused:
             if isinstance(s, Kernel):
                 self._kernel(s)
-            elif isinstance(s, Loop):
+            elif isinstance(s, FusedLoop):
                 self._write_loop(s)
             elif isinstance(s, Gemm):
                 self._gemm(s)
@@ -143,17 +160,18 @@ class Writer:
     def _turned(self, a: Access) -> str:
         return f"{self.flat(a)}.T"
 
-    def _write_loop(self, s: Loop) -> None:
-        count = f"range({s.axis})"
-        self.line(f"for t in {f'reversed({count})' if s.reverse else count}:")
-        self._loop, self._indent = s, self._indent + 1
-        self.write(s.body)
+    def _write_loop(self, s: FusedLoop) -> None:
+        count = f"range({s.loop.axis})"
+        self.line(f"for t in {f'reversed({count})' if s.loop.reverse else count}:")
+        self._loop, self._indent = s.loop, self._indent + 1
+        self._write(s.body)
         self._loop, self._indent = None, self._indent - 1
 
     def _gemm(self, s: Gemm) -> None:
         product = f"{self.flat(s.x)}, {self.access(s.weight)}{'.T' if s.transposed else ''}"
         if self._loop is None and self._makes(s.dest):
-            end = f".reshape({', '.join(s.x.lead)}, {dim_text(s.dest.rows)})" if len(s.x.lead) == 2 else ""
+            shape = f"{', '.join(s.x.lead)}, {dim_text(s.dest.rows)}"
+            end = f".reshape({shape})" if len(s.x.lead) == 2 else ""
             self.put(s.dest, f"cp.dot({product}){end}")
         elif contiguous(s.dest):
             self.line(f"cp.dot({product}, out={self.flat(s.dest)})")
@@ -186,7 +204,8 @@ class Writer:
         made = [v.name for i in k.items for v in self._named(i.dest)]
         name = f"{self.routine}_{'step' if k.in_loop else made[0]}"
         printer = print_rows if k.by_row else print_entries
-        printed = printer(self.fresh(name), k, self.views, self._comment(k, made))
+        frame = Frame(k, self.views, self._inner)
+        printed = printer(self.fresh(name), frame, self._comment(k, made))
         self.kernels.append(printed)
         self.line(f"{printed.name}({', '.join(map(self.access, printed.arrays))})")
 
