@@ -7,6 +7,7 @@ import subprocess
 from unicodedata import normalize
 
 import pytest
+import sympy
 
 from gradcheck_rnn.calculus.printing import from_json, to_json, to_latex, to_text, to_typst
 from gradcheck_rnn.calculus.terms import (
@@ -280,3 +281,9 @@ def test_multi_letter_dims():
     assert to_text(eye) == "I_{4hidden−1}"
     assert to_latex(eye) == r"\mathbf{I}_{4\mathrm{hidden}-1}"
     assert to_typst(eye) == 'bold(I)_(4"hidden"-1)'
+
+
+def test_a_long_constant_shows_its_first_digits() -> None:
+    constant = sympy.Rational(str(sympy.sqrt(2 / sympy.pi).evalf(40)))
+    assert to_text(Num(constant)) == "0.797885"
+    assert to_text(Num(sympy.Rational(1, 3))) != "0.333333"

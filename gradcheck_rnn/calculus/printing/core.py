@@ -180,7 +180,10 @@ class Printer(ABC):
         """Write an exact number."""
         if value < 0:
             return Piece(self.minus + self.number(-value).text, Level.NEGATIVE)
-        return Piece(str(value)) if value.is_Integer else self.fraction(value)
+        if value.is_Integer:
+            return Piece(str(value))
+        # A constant such as √(2/π) is a long exact rational; a reader wants its first digits.
+        return Piece(f"{float(value):.6g}") if value.q > 10**9 else self.fraction(value)
 
     def print_Num(self, term: Num) -> Piece:
         return self.number(term.value)
