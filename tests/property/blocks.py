@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from gradcheck_rnn.calculus.rules import RULES
+from gradcheck_rnn.derivation import Derivation
 from tests.strategies.choices import Choices, Replayed, Seeded
 from tests.strategies.random_networks import random_file
 
 from .generated import numpy_stage
 from .minimise import minimise
+from .on_device import OnDevice, run_together
 from .pipeline import Examined, Stage, examine, load_text
-from .reference import REGIMES
+from .reference import REGIMES, Arrays, Case
 
 __all__ = ["STAGES", "Failure", "Report", "run_block", "shrink"]
 
@@ -108,36 +110,78 @@ def make(choices: Choices, size: int, networks: int) -> tuple[str, str]:
 
 
 def run_block(
-    seeds: Iterable[int], *, size: int = 5, networks: int = 25, stages: Sequence[Stage] = STAGES
+    seeds: Iterable[int],
+    *,
+    size: int = 5,
+    networks: int = 25,
+    stages: Sequence[Stage] = STAGES,
+    device: bool = True,
 ) -> Report:
-    """Examine the definitions of the given seeds; failures are collected, not raised."""
+    """Examine the definitions of the given seeds; failures are collected, not raised.
+
+    ``device`` says whether CuPy modules are generated and run too (on the bench without a GPU).
+    """
     report = Report()
+    waiting: list[OnDevice] = []
+    is_network: dict[int, bool] = {}
     for seed in seeds:
         text, name = make(Seeded(seed), size, networks)
+        is_network[seed] = name == "network"
+
+        def keep(
+            derivation: Derivation,
+            case: Case,
+            truth: Arrays,
+            seen: Examined,
+            seed: int = seed,
+            text: str = text,
+        ) -> None:
+            waiting.append(OnDevice(seed, text, derivation, case, truth, seen.roundoff, seen))
+
         try:
             # Mostly ordinary values; the regime is told by the seed, so that it is replayed too.
             regime = REGIMES[0] if seed % 4 else REGIMES[seed // 4 % len(REGIMES)]
             load = partial(load_text, text, name)
-            seen = examine(load, seed=seed, regime=regime, stages=stages)
+            examine(load, seed=seed, regime=regime, stages=(*stages, keep))
         except Exception as problem:  # any exception is a finding
             report.failures.append(Failure(seed, f"{type(problem).__name__}: {problem}", text))
-        else:
-            report.add(seen, name == "network")
+    bad: set[int] = set()
+
+    def failed(one: OnDevice, problem: Exception) -> None:
+        bad.add(one.seed)
+        what = f"{type(problem).__name__}: {problem}"
+        report.failures.append(Failure(one.seed, f"on the device: {what}", one.source))
+
+    if device:
+        run_together(waiting, failed)
+    for one in waiting:
+        if one.seed not in bad:
+            report.add(one.seen, is_network[one.seed])
     return report
 
 
 def shrink(failure: Failure, *, size: int = 5, networks: int = 25, budget: int = 300) -> str:
     """The source of a small definition that fails in the same way."""
     lean = not any(word in failure.kind for word in ("prove", "central"))
+    device = failure.what.startswith("on the device")
 
     def found(choices: Choices) -> str:
         text, name = make(choices, size, networks)
+        waiting: list[OnDevice] = []
+        problems: list[str] = []
+
+        def keep(derivation: Derivation, case: Case, truth: Arrays, seen: Examined) -> None:
+            waiting.append(OnDevice(0, text, derivation, case, truth, seen.roundoff, seen))
+
         try:
             load = partial(load_text, text, name)
-            examine(load, seed=failure.seed, stages=STAGES, lean=lean)
+            examine(load, seed=failure.seed, stages=(*STAGES, keep), lean=lean)
         except Exception as problem:
-            return Failure(0, f"{type(problem).__name__}: {problem}", "").kind[:40]
-        return ""
+            problems.append(f"{type(problem).__name__}: {problem}")
+        if device and not problems:
+            prefix = "on the device: "
+            run_together(waiting, lambda _, p: problems.append(f"{prefix}{type(p).__name__}: {p}"))
+        return Failure(0, problems[0], "").kind[:40] if problems else ""
 
     first = Seeded(failure.seed)
     wanted = found(first)

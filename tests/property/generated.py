@@ -30,7 +30,8 @@ def numpy_stage(derivation: Derivation, case: Case, truth: Arrays, seen: Examine
         module = load_module(generate(derivation, "numpy"), derivation.network.name)
     with seen.stage("run numpy"):
         wide, narrow = (_both(module, case.astype(t)) for t in (np.longdouble, np.float64))
-        compare("generated gradient", wide, truth, measured_roundoff(narrow, wide), case.cotangents)
+        seen.roundoff = measured_roundoff(narrow, wide)
+        compare("generated gradient", wide, truth, seen.roundoff, case.cotangents)
 
 
 def keywords(case: Case) -> dict[str, int]:

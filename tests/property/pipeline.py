@@ -38,12 +38,16 @@ class Disagreement(AssertionError):
 
 @dataclass
 class Examined:
-    """What was found on the way: seconds a stage, rules and vec identities met."""
+    """What was found on the way: seconds a stage, rules and vec identities met.
+
+    ``roundoff`` is what the generated NumPy module loses in double precision.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
     identities: frozenset[str] = frozenset()
     equations: int = 0
+    roundoff: Arrays = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
