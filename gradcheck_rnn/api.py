@@ -249,6 +249,7 @@ def verify(
     undecided: Undecided = "fail",
     definition: str | os.PathLike[str] | Cell | Network | None = None,
     loss: str | None = None,
+    shape: int = 0,
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
     """Verify gradients against finite differences that know their own error.
@@ -274,6 +275,8 @@ def verify(
         verified with this.
     loss : str, optional
         Put this loss of the zoo on top of the cell or definition.
+    shape : int
+        Sizes at which a kernel is checked: 0 the smallest that tell dims apart, others drawn.
     on_report : callable, optional
         Called with each report as it is there, and the number of those still to come.
 
@@ -293,27 +296,34 @@ def verify(
     from gradcheck_rnn.verify.session import verify_cases, verify_kernel
 
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
-    subject = _subject(target, definition, loss)
+    subject = subject_of(target, definition, loss)
+    if isinstance(subject, list) and shape:
+        raise UsageError("shape is for kernels; a gradient case has the shapes it returns")
     if isinstance(subject, list):
         return verify_cases(
             subject, target=name, seed=seed, select=select, budget=budget, undecided=undecided,
             on_report=on_report,
         )  # fmt: skip
     network, kernel, text = subject
+    if kernel is None:
+        kernel, text = kernel_of(network)
     said = {"--definition": definition, "--loss": loss}
     options = [w for k, v in said.items() if isinstance(v, str | os.PathLike) for w in (k, str(v))]
     return verify_kernel(
         network, kernel, text, target=name, seed=seed, select=select, budget=budget,
-        undecided=undecided, options=options, on_report=on_report,
+        undecided=undecided, shape=shape, options=options, on_report=on_report,
     )  # fmt: skip
 
 
-def _subject(
+def subject_of(
     target: str | os.PathLike[str] | Cell | Network,
     definition: str | os.PathLike[str] | Cell | Network | None,
     loss: str | None,
 ) -> list[GradientCase] | tuple[Network, Any, str]:
-    """What is under test: gradient cases, or (definition, kernel, the kernel's text)."""
+    """What is under test: gradient cases, or (definition, kernel, the kernel's text).
+
+    The kernel is None where it is to be generated (see `kernel_of`).
+    """
     from gradcheck_rnn import loading
     from gradcheck_rnn.language.cell import Cell
     from gradcheck_rnn.language.network import Network
@@ -325,7 +335,7 @@ def _subject(
     if definition is not None and (path is None or name is not None):
         raise UsageError("a definition goes with a file that has forward and backward")
     if path is None:
-        return _generated(load(target, loss=loss))
+        return load(target, loss=loss), None, ""
     module = loading.run_file(path)
     if definition is not None:
         return load(definition, loss=loss), module, Path(path).read_text(encoding="utf-8")
@@ -340,7 +350,7 @@ def _subject(
         network = _origin(module, path, loss)
         return network, module, Path(path).read_text(encoding="utf-8")
     found = loading.pick(module, path, name, types, "gradient case or cell")
-    return _generated(load(found, loss=loss))
+    return load(found, loss=loss), None, ""
 
 
 #: The line by which a generated module says what it was made from.
@@ -373,12 +383,12 @@ def _origin(module: ModuleType, path: str, loss: str | None) -> Network:
     return network
 
 
-def _generated(network: Network) -> tuple[Network, Any, str]:
-    """A network with its NumPy kernel, generated and run."""
+def kernel_of(network: Network) -> tuple[Any, str]:
+    """The NumPy kernel of a network, generated and run, and its text."""
     text = generate(network)
     kernel = ModuleType(f"{network.name}_kernel")
     exec(compile(text, f"<kernel generated for {network.name}>", "exec"), vars(kernel))
-    return network, kernel, text
+    return kernel, text
 
 
 def decay(

@@ -168,6 +168,7 @@ def check_kernel(
     seed: int,
     budget: Callable[[int], int | str | None] = lambda _: None,
     select: str | Iterable[str] | None = None,
+    shape: int = 0,
     title: str = "",
 ) -> Iterator[Report]:
     """Check a kernel's forward pass and every gradient it gives against the definition.
@@ -185,6 +186,8 @@ def check_kernel(
         Given the number of checks that are left, the budget of the next (see `check_gradient`).
     select : str or iterable of str, optional
         Only the gradients of these parameters, inputs and initial states.
+    shape : int, optional
+        Which sizes; see `draw_point`.
 
     Yields
     ------
@@ -202,7 +205,7 @@ def check_kernel(
     for name in ("forward", "backward", *([f"{LOSS}_and_gradients"] * bool(network.loss_terms))):
         if not callable(getattr(kernel, name, None)):
             raise UsageError(f"{title}: the kernel has no function {name!r}; generate it anew")
-    point = draw_point(network, seed)
+    point = draw_point(network, seed, shape)
     oracle, called = _Oracle(point), _Called(kernel, point)
     report = _forward(point, oracle, called, seed, f"{title}: {FORWARD}")
     parts = parts_of(network)[1:]

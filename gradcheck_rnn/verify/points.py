@@ -22,6 +22,8 @@ __all__ = ["Point", "draw_point"]
 Array = NDArray[Any]
 DIFFERENTIATED = ("param", "input", "static")
 FEWEST = {"d": 2, "p": 3, "q": 4}
+#: Below these are the sizes of further shapes, before they are told apart.
+LARGEST = {"p": 9, "d": 7, "q": 6, "T": 12, "t": 12, "B": 5}
 STEPS = 4
 #: Share of the entries of data that are zero: data may be masks.
 ZEROS = 0.25
@@ -67,7 +69,7 @@ class Point:
         return {n: to_columns(self.ref(n), a) for n, a in values.items()}
 
 
-def draw_point(network: Network, seed: int) -> Point:
+def draw_point(network: Network, seed: int, shape: int = 0) -> Point:
     """Draw a point in the ordinary regime: nothing saturated, nothing vanishing.
 
     Parameters
@@ -76,6 +78,9 @@ def draw_point(network: Network, seed: int) -> Point:
         What is to be checked.
     seed : int
         It repeats the point.
+    shape : int
+        0 takes the smallest sizes that tell the dims apart; every other number draws sizes of its
+        own, single steps, sequences and units among them.
 
     Returns
     -------
@@ -83,11 +88,14 @@ def draw_point(network: Network, seed: int) -> Point:
         Values in float64, inside the domains that the cells declare.
     """
     rng = np.random.default_rng([seed, 7])
-    sizes, taken = _sizes(network)
-    lengths, batch = {}, _unused(taken, 2)
+    least = _least(network, shape)
+    sizes, taken = _sizes(network, least)
+    lengths, batch = {}, _unused(taken, least.get("B", 2))
     for axis in network.axes:
         lags = [max(s.lags) for scan in network.scans if scan.axis == axis for s in scan.states]
-        lengths[axis] = _unused(taken, max([STEPS, *(k + 2 for k in lags)]))
+        lengths[axis] = _unused(
+            taken, max([least.get(axis, STEPS), *(k + 2 for k in lags if not shape)])
+        )
     values = {
         ref.name: _draw(
             ref,
@@ -114,14 +122,25 @@ def _draw(
     return array
 
 
-def _sizes(network: Network) -> tuple[dict[str, int], set[int]]:
+def _least(network: Network, shape: int) -> dict[str, int]:
+    """Sizes to start from: dims by name, time axes by name, ``"B"``."""
+    if not shape:
+        return FEWEST
+    rng = np.random.default_rng([shape, 17])
+    # Of all networks the same stream, so that one shape of two cells can be compared.
+    drawn = {n: int(rng.integers(1, most)) for n, most in LARGEST.items()}
+    others = sorted(n for n in (*network.dims, *network.axes) if n not in drawn)
+    return {**drawn, **{n: int(rng.integers(1, 6)) for n in others}}
+
+
+def _sizes(network: Network, least: Mapping[str, int]) -> tuple[dict[str, int], set[int]]:
     """Dim → size, and all sizes in use, those of sums and multiples (``4*p``) among them."""
     refs = (*network.parameters.values(), *network.inputs.values())
     shapes = [r.shape for r in refs] + [e.shape for s in network.scans for e in s.equations]
     dims = {dim for shape in shapes for dim in (shape.rows, shape.cols)}
     sizes: dict[str, int] = {}
     for name in sorted(network.dims, key=lambda n: (n not in FEWEST, network.dims.index(n))):
-        candidate = FEWEST.get(name, 2)
+        candidate = least.get(name, 2)
         while _clash(dims, {**sizes, name: candidate}):
             candidate += 1
         sizes[name] = candidate

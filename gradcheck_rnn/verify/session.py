@@ -75,6 +75,8 @@ class Verification(list[Report]):
         A kernel against its definition, or gradient cases.
     undecided : {"fail", "warn"}
         Whether an undecided report keeps the verification from passing.
+    places : dict
+        Title of a report → the file and line to show it at, where they are known.
     options : tuple of str
         Further words of the command that repeats it (``--definition``, …).
     """
@@ -93,6 +95,7 @@ class Verification(list[Report]):
         super().__init__(reports)
         self.target, self.kind, self.undecided = target, kind, undecided
         self.options = tuple(options)
+        self.places: dict[str, tuple[str, int]] = {}
 
     @property
     def verdict(self) -> Verdict:
@@ -141,6 +144,7 @@ def verify_cases(
 ) -> Verification:
     """Verify gradient cases; see `api.verify`."""
     done = Verification(target=target, kind="cases", undecided=undecided)
+    done.places = {case.name: (case.path, case.line) for case in cases}
     found = check_cases(cases, seed=_settled(seed), budget=Allowance(budget), select=select)
     return done.collect(found, len(cases), on_report)
 
@@ -155,6 +159,7 @@ def verify_kernel(
     select: str | Iterable[str] | None = None,
     budget: int | str | None = None,
     undecided: Undecided = "fail",
+    shape: int = 0,
     options: Sequence[str] = (),
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
@@ -165,14 +170,19 @@ def verify_kernel(
     text : str
         The kernel's source: the default seed is made from it, so that a changed kernel is checked
         at another point.
+    shape : int
+        Which sizes; see `points.draw_point`.
     options : sequence of str
         Words of the command line that a replay needs.
     """
-    done = Verification(target=target, kind="kernel", undecided=undecided, options=options)
+    words = [*options, *(["--shape", str(shape)] if shape else [])]
+    done = Verification(target=target, kind="kernel", undecided=undecided, options=words)
     settled = _settled(seed)
     if settled is None:
         settled = content_seed([np.frombuffer(text.encode(), dtype=np.uint8)])
-    found = check_kernel(network, kernel, seed=settled, budget=Allowance(budget), select=select)
+    found = check_kernel(
+        network, kernel, seed=settled, budget=Allowance(budget), select=select, shape=shape
+    )
     return done.collect(found, len(parts_of(network)), on_report)
 
 
