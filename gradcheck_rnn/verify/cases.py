@@ -150,12 +150,14 @@ class GradientCase:
         problem = self.build()
         options = {**problem.options, **{k: v for k, v in asked.items() if v is not None}}
         try:
-            return check_gradient(
+            report = check_gradient(
                 problem.loss, problem.gradient, problem.parameters, title=self.name, **options
             )
         except GradcheckError as error:
             # A file has many cases; check_gradient knows the parameter but not whose it is.
             raise type(error)(f"case {self.name!r}: {error}") from error
+        report.place = (self.path, self.line)
+        return report
 
 
 @overload

@@ -31,7 +31,8 @@ class Report:
 
     `rows` are verdicts per parameter; `findings` what was seen beside the numbers; `seed` repeats
     the directions; `evaluations` counts calls of the loss, `gradients` of the gradient; `noise` is
-    the measured standard deviation of the loss, and `deterministic` whether it repeats.
+    the measured standard deviation of the loss, and `deterministic` whether it repeats; `place` is
+    the file and line of what was checked, where they are known.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Report:
     loss: float = float("nan")
     noise: float = float("nan")
     deterministic: bool = True
+    place: tuple[str, int] | None = None
 
     @property
     def verdict(self) -> Verdict:

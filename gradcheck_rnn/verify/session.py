@@ -75,8 +75,6 @@ class Verification(list[Report]):
         A kernel against its definition, or gradient cases.
     undecided : {"fail", "warn"}
         Whether an undecided report keeps the verification from passing.
-    places : dict
-        Title of a report → the file and line to show it at, where they are known.
     options : tuple of str
         Further words of the command that repeats it (``--definition``, …).
     """
@@ -95,7 +93,6 @@ class Verification(list[Report]):
         super().__init__(reports)
         self.target, self.kind, self.undecided = target, kind, undecided
         self.options = tuple(options)
-        self.places: dict[str, tuple[str, int]] = {}
 
     @property
     def verdict(self) -> Verdict:
@@ -144,7 +141,6 @@ def verify_cases(
 ) -> Verification:
     """Verify gradient cases; see `api.verify`."""
     done = Verification(target=target, kind="cases", undecided=undecided)
-    done.places = {case.name: (case.path, case.line) for case in cases}
     found = check_cases(cases, seed=_settled(seed), budget=Allowance(budget), select=select)
     return done.collect(found, len(cases), on_report)
 
