@@ -211,3 +211,23 @@ def decay(
         sizes=size or [], burn_in=burn_in, seed=seed, loss=loss, remedies=remedies,
         device=device, as_json=as_json, output=output,
     )  # fmt: skip
+
+
+@app.command()
+def report(
+    cell: Annotated[str, CELL],
+    output: Annotated[
+        list[Path],
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="out.html, out.pdf or out.typ; may be repeated."
+        ),
+    ],
+    notation: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Your own names for the symbols.")
+    ] = None,
+    loss: Annotated[str | None, LOSS] = None,
+) -> int:
+    """Write how the gradient of a cell is derived, proved and verified, as HTML or PDF."""
+    from gradcheck_rnn.cli import reporting
+
+    return reporting.report(cell, output, notation=notation, loss=loss)

@@ -1,0 +1,229 @@
+"""Why there is a sum over time, and every step from differentials to gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...calculus.terms import Plus, Vec
+from ...derivation import Derivation
+from ...derivation.pages import Document, Line, Section
+from ...derivation.pages.grouping import grouped
+from ...derivation.program import Edge, EquationProgram
+from ...derivation.tidy import tidy
+from ..manuscript import Manuscript
+from ..mathematics import plain, sentence_list
+
+__all__ = ["backward", "forward_mode", "local", "sum_over_time"]
+
+
+def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
+    """Untie the weights, differentiate, tie them again."""
+    chosen = _shared(derivation)
+    if chosen is None:
+        return
+    edge, axis = chosen
+    W = m.maths.term(edge.operand)
+    m.heading("Why gradients sum over time")
+    kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
+    m.say(
+        f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy of "
+        f"its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
+        f"independent {kind}, and its differential has a term for each of them:"
+    )
+    vec = 'op("vec")'
+    first = m.display(
+        [
+            (
+                "dif L",
+                [
+                    f"$display(= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
+                    f"{vec} dif {W}^((t)).)$"
+                ],
+                "",
+            )
+        ]
+    )
+    m.say(
+        f"Now tie the copies: ${W}^((t)) = {W}$ for all $t$, hence $dif {W}^((t)) = dif {W}$. Each "
+        f"copy's derivative by ${W}$ is the identity, and {m.ref(first[0])} becomes"
+    )
+    tied = m.display(
+        [
+            (
+                f"frac(partial L, partial ({vec} {W})^top)",
+                [
+                    f"$display(= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
+                    f'thin thin "at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}.)$'
+                ],
+                "",
+            )
+        ]
+    )
+    m.say(
+        f"Nothing else is behind the sums over $t$ in the gradients below. Every summand of "
+        f"{m.ref(tied[0])} is an ordinary derivative through one step: what that step's copy does to "
+        "that step's equation, times what the equation's value does to the loss. The second factor "
+        "is the adjoint, and it is the adjoint that has to be carried through time."
+    )
+
+
+def _shared(derivation: Derivation) -> tuple[Edge, str] | None:
+    """A parameter to talk about: a recurrent matrix if there is one."""
+    best: tuple[int, Edge, str] | None = None
+    for program in derivation.scans:
+        axis = program.scan.axis
+        if axis is None:
+            continue
+        for edge in program.edges:
+            if edge.kind == "param" and edge.lag is None:
+                square = edge.operand.shape[0] == edge.operand.shape[1]
+                rank = 2 * (edge.operand.shape[1] != 1) + square
+                if best is None or rank > best[0]:
+                    best = (rank, edge, axis)
+    return None if best is None else (best[1], best[2])
+
+
+def local(
+    m: Manuscript, derivation: Derivation, pages: Document, numbers: dict[str, range]
+) -> None:
+    """Differentials with their rules, Jacobians by vec, and what each equation passes back."""
+    m.heading("One step, differentiated")
+    m.heading("Differentials", 2)
+    whole = range(min(r[0] for r in numbers.values()), max(r[-1] for r in numbers.values()) + 1)
+    m.say(
+        f"Take the differential of every right-hand side of {m.refs(whole)}. The rules used are in "
+        "the table; the remark beside an equation names those it takes, from the outside in."
+    )
+    rows = {}
+    for edge in derivation.edges:
+        for step in edge.steps:
+            says, source = m.rule(step.citation)
+            rows[step.rule] = [step.rule, plain(says), source]
+    m.table(("Rule", "What it says", "Source"), rows.values(), "(auto, 1fr, auto)")
+    lines = [
+        line
+        for p in derivation.scans
+        for e in p.equations
+        if (line := _differential(e)) is not None
+    ]
+    differentials = m.lines(grouped(lines))
+    m.heading("Local Jacobians", 2)
+    m.say(
+        'To read off a Jacobian, bring $dif F$ to the form $op("vec") dif F = J thin op("vec") dif X$ '
+        'with the identity $op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor $a ⊙$ '
+        f'becomes $op("diag")(a)$. From {m.refs(differentials)}:'
+    )
+    jacobians = m.lines(_section(pages, "jacobians").lines)
+    m.heading("What each equation passes back", 2)
+    m.say(
+        "If an equation's adjoint is $delta$, its operand receives $J^top delta$. For a matrix "
+        "operand this is the vec of a matrix, and undoing the vec gives the matrix form: "
+        '$(u ⊗ I) delta = op("vec")(delta u^top)$. So each Jacobian of '
+        f"{m.refs(jacobians)} sends one contribution to the adjoint or gradient on the left, written "
+        "in the values that the forward pass has kept:"
+    )
+    m.lines(grouped(list(_contributions(derivation))), "arrow.l")
+
+
+def _differential(e: EquationProgram) -> Line | None:
+    if not e.edges:
+        return None
+    rules = dict.fromkeys(s.rule for edge in e.edges for s in edge.steps)
+    note = (sentence_list(rules),) if rules else ()
+    left = e.symbol.with_(mark="d")
+    return Line(left, Plus(*(tidy(edge.differential) for edge in e.edges)), note)
+
+
+def _contributions(derivation: Derivation) -> Iterable[Line]:
+    for edge in derivation.edges:
+        if edge.kind in ("data", "fixed", "static_data"):
+            continue
+        yield Line(edge.operand.with_(mark="bar"), tidy(edge.pullback))
+
+
+def _section(pages: Document, key: str) -> Section:
+    return next((s for s in pages.sections if s.key == key), Section(key, ""))
+
+
+def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Document) -> None:
+    """The adjoint recursion and the gradients, matrix beside Kronecker form."""
+    m.heading("Backpropagation through time")
+    m.heading("The adjoint recursion", 2)
+    network = derivation.network
+    if network.loss_terms:
+        outside = "The loss is part of the network; its own adjoint is 1."
+    else:
+        outside = (
+            "From outside come the cotangents $bold(g)$: the derivatives of the loss by the "
+            "outputs, those of the last state included."
+        )
+    m.say(
+        "An adjoint is the sum of what all readers of the value pass back. A reader at $t + 1$ has "
+        f"to be finished first, so the recursion runs against the forward pass. {outside} "
+        f"{m.cite('Werbos 1990')}"
+    )
+    for section in pages.sections:
+        if section.key.startswith("adjoint:"):
+            if len(derivation.scans) > 1:
+                scan = section.key.partition(":")[2]
+                m.say(f"Scan {plain(scan)}:")
+            m.lines(section.lines)
+    m.say("Adjoints beyond the last step are zero.")
+    m.heading("Gradients", 2)
+    matrix, by_vec = _section(pages, "gradients").lines, _section(kron, "gradients").lines
+    m.say(
+        "Collecting the contributions to each parameter and summing over the steps gives its "
+        "gradient, here in matrix form and, where the parameter is a matrix, below it in Kronecker "
+        "form."
+    )
+    lines: list[Line] = []
+    if len(matrix) == len(by_vec):
+        for a, b in zip(matrix, by_vec, strict=True):
+            lines += [a] if (a.left, a.right) == (b.left, b.right) else [a, b]
+        lines = [x for x in lines if not _repeats(x, lines)]
+        m.lines(lines)
+    else:
+        m.lines(matrix)
+        m.lines(by_vec)
+
+
+def _repeats(line: Line, lines: list[Line]) -> bool:
+    """A Kronecker line that says no more than the matrix line before it."""
+    k = next(i for i, x in enumerate(lines) if x is line)
+    return k > 0 and lines[k - 1].left == line.left and not isinstance(line.left, Vec)
+
+
+def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent: Document) -> None:
+    """Transition Jacobian, RTRL, and what the two ways cost."""
+    blocks = [s for s in kron.sections if s.key.startswith("transition:")]
+    if not blocks:
+        return
+    m.heading("How a step carries the gradient")
+    m.say(
+        "Substituting the intermediate equations gives the Jacobian of the state by the state one "
+        "step before. Products of these matrices along the sequence decide whether a gradient "
+        "survives."
+    )
+    for s in blocks:
+        m.lines(s.lines)
+    m.heading("Forwards instead: real-time recurrent learning")
+    m.say(
+        "The same derivatives can be carried along with the forward pass "
+        f"{m.cite('Williams & Zipser 1989')}. Let $bold(S)_t^((v, theta))$ be the _total_ derivative "
+        'of a value $v_t$ by $op("vec") theta$ for some parameter $theta$. It consists of the '
+        "immediate derivative and of what earlier totals contribute:"
+    )
+    for s in tangent.sections:
+        if s.key.startswith("tangent:"):
+            m.lines(s.lines)
+    immediate = _section(tangent, "immediate")
+    if immediate.lines:
+        m.say("with the immediate derivatives")
+        m.lines(immediate.lines)
+    m.say(
+        "Totals before the first step are zero. BPTT keeps the values of all $T$ steps and costs "
+        "about as much as the forward pass again; RTRL keeps nothing of the past, but a matrix with "
+        "a column for every parameter, so that a step costs the number of parameters times the "
+        "square of the number of states. Both are exact, and the proof below compares them entry by "
+        "entry."
+    )

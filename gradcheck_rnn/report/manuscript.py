@@ -1,0 +1,182 @@
+"""A document in the making: typst markup, its pictures, numbers of equations, sources cited."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..calculus.terms import Term
+from ..derivation.pages import Line, Partial
+from .mathematics import Mathematics, plain
+
+__all__ = ["Manuscript"]
+
+_SOURCED = re.compile(r"(?P<source>[^:]*\b(?:19|20)\d\d\b[^:]*): (?P<rule>.*)\Z", re.S)
+
+#: What short citations stand for.
+SOURCES = {
+    "Magnus & Neudecker 2019": "J. R. Magnus and H. Neudecker, Matrix Differential Calculus with "
+    "Applications in Statistics and Econometrics, 3rd edition, Wiley, 2019",
+    "Petersen & Pedersen 2012": "K. B. Petersen and M. S. Pedersen, The Matrix Cookbook, Technical "
+    "University of Denmark, 2012",
+    "Bridle 1990": "J. S. Bridle, Probabilistic interpretation of feedforward classification "
+    "network outputs, with relationships to statistical pattern recognition, in Neurocomputing, "
+    "Springer, 1990",
+    "Werbos 1990": "P. J. Werbos, Backpropagation through time: what it does and how to do it, "
+    "Proceedings of the IEEE 78(10), 1990",
+    "Williams & Zipser 1989": "R. J. Williams and D. Zipser, A learning algorithm for continually "
+    "running fully recurrent neural networks, Neural Computation 1(2), 1989",
+}
+
+
+@dataclass
+class Manuscript:
+    """What `typesetting.compiled` turns into HTML or PDF.
+
+    Attributes
+    ----------
+    title, subtitle, description : str
+        Plain text; the description goes into the document's metadata.
+    files : dict
+        Name → content of the pictures.
+    """
+
+    title: str
+    subtitle: str = ""
+    description: str = ""
+    maths: Mathematics = field(default_factory=Mathematics)
+    parts: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    cited: list[str] = field(default_factory=list)
+    equations: int = 0
+
+    def heading(self, title: str, level: int = 1) -> None:
+        """A heading of the given level, in plain text."""
+        self.parts.append(f"\n{'=' * level} {plain(title)}\n")
+
+    def say(self, *paragraphs: str) -> None:
+        """Paragraphs of typst markup."""
+        self.parts += [p + "\n" for p in paragraphs]
+
+    def display(self, rows: Iterable[tuple[str, Sequence[str], str]]) -> range:
+        """Numbered formulas.
+
+        Parameters
+        ----------
+        rows : iterable of (left, pieces, note)
+            Left-hand side without dollars, pieces of the right-hand side with them, markup.
+
+        Returns
+        -------
+        range
+            Their numbers, for `ref`.
+        """
+        first = self.equations + 1
+        out = []
+        for left, pieces, note in rows:
+            self.equations += 1
+            shown = ", ".join(f"[{p}]" for p in pieces)
+            lhs = f"[$display({left})$]" if left else "[]"
+            remark = f"[{note}]" if note else "none"
+            out.append(f'  ({lhs}, ({shown},), {remark}, {self.equations}, "eq-{self.equations}"),')
+        if out:
+            self.parts.append("#formulas(\n" + "\n".join(out) + "\n)\n")
+        return range(first, self.equations + 1)
+
+    def lines(self, lines: Iterable[Line], relation: str = "=", note: str = "") -> range:
+        """Lines of a derivation, numbered; ``note`` is added to every one."""
+        m = self.maths
+        rows = []
+        for line in lines:
+            remark = " ".join(x for x in (m.words(line.note), note) if x)
+            rows.append((m.left(line.left), m.pieces(line.right, relation), remark))
+        return self.display(rows)
+
+    def ref(self, number: int) -> str:
+        """The number of an equation, linked to it."""
+        return f"#link(<eq-{number}>)[({number})]"
+
+    def refs(self, numbers: range) -> str:
+        """``(3)`` or ``(3)–(7)``."""
+        if len(numbers) == 1:
+            return self.ref(numbers[0])
+        return f"{self.ref(numbers[0])}–{self.ref(numbers[-1])}"
+
+    def cite(self, source: str) -> str:
+        """The number of a source, linked to the list at the end."""
+        if source not in self.cited:
+            self.cited.append(source)
+        number = self.cited.index(source) + 1
+        return f"#link(<source-{number}>)[\\[{number}\\]]"
+
+    def rule(self, citation: str) -> tuple[str, str]:
+        """A rule's citation as (what it says, markup of where it is from)."""
+        found = _SOURCED.match(citation)
+        if found is None:
+            return citation, ""
+        source, _, place = found["source"].partition(", ")
+        return found["rule"], self.cite(source) + (plain(f", {place}") if place else "")
+
+    def sources(self) -> None:
+        """The list of what was cited."""
+        if not self.cited:
+            return
+        self.heading("Sources")
+        rows = [
+            f'  [\\[{k}\\]#label("source-{k}")], [{plain(SOURCES.get(s, s) + ".")}],'
+            for k, s in enumerate(self.cited, 1)
+        ]
+        self.parts.append(
+            "#tabular(columns: (auto, 1fr), header: ([], [Source]),\n" + "\n".join(rows) + "\n)\n"
+        )
+
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        columns: str = "",
+        align: str = "",
+    ) -> None:
+        """A table of markup; ``columns`` and ``align`` are typst arrays."""
+        sizes = columns or "(" + "auto, " * len(header) + ")"
+        head = ", ".join(f"[{h}]" for h in header)
+        body = "\n".join("  " + ", ".join(f"[{c}]" for c in row) + "," for row in rows)
+        placed = f", align: {align}" if align else ""
+        self.parts.append(f"#tabular(columns: {sizes}{placed}, header: ({head},),\n{body}\n)\n")
+
+    def picture(self, svg: str, alt: str, caption: str, width: str = "80%") -> str:
+        """A picture with a caption in markup; returns the markup of a reference to it."""
+        number = len(self.files) + 1
+        key = f"fig-{number}"
+        self.files[f"{key}.svg"] = svg.encode()
+        quoted = alt.replace("\\", "\\\\").replace('"', '\\"')
+        self.parts.append(
+            f'#picture("{key}.svg", alt: "{quoted}", width: {width}, caption: [{caption}], "{key}")\n'
+        )
+        return f"@{key}"
+
+    def code(self, text: str, lang: str = "python", summary: str = "") -> None:
+        """A listing, folded away on screens where a summary is given."""
+        fence = "`" * (max([2, *(len(x) for x in re.findall(r"`+", text))]) + 1)
+        block = f"{fence}{lang}\n{text.rstrip()}\n{fence}\n"
+        self.parts.append(f"#folded[{plain(summary)}][\n{block}]\n" if summary else block)
+
+    def source(self) -> str:
+        """The typst source of the whole."""
+        head = f"title: {_quoted(self.title)}, description: {_quoted(self.description)}"
+        if self.subtitle:
+            head += f", subtitle: [{plain(self.subtitle)}]"
+        return (
+            '#import "house.typ": *\n'
+            f"#show: house.with({head})\n\n" + "\n".join(self.parts).rstrip() + "\n"
+        )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+
+
+def line(left: Term | Partial, right: Term, *note: str | Term) -> Line:
+    """A line with a remark."""
+    return Line(left, right, note)

@@ -1,0 +1,94 @@
+"""Terms, left-hand sides and prose of a derivation as typst markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..calculus.printing.notation import Notation
+from ..calculus.printing.typst import to_typst
+from ..calculus.terms import Neg, Plus, Term
+from ..derivation.pages import Partial, Prose
+
+__all__ = ["Mathematics", "plain", "sentence_list"]
+
+
+def plain(text: str) -> str:
+    """Words as typst markup in which no character means anything."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'#"{escaped}";'
+
+
+def sentence_list(items: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *first, last = list(items)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+class Mathematics:
+    """Prints with one notation.
+
+    Parameters
+    ----------
+    notation : Notation, optional
+        The reader's own names; those of the definition when left out.
+    """
+
+    def __init__(self, notation: Notation | None = None) -> None:
+        self.notation = notation
+
+    def term(self, t: Term) -> str:
+        """A term, without dollars."""
+        return to_typst(t, self.notation)
+
+    def inline(self, t: Term) -> str:
+        """A term within a sentence."""
+        return f"${self.term(t)}$"
+
+    def words(self, prose: Prose) -> str:
+        """Words with mathematics between them."""
+        return "".join(plain(p) if isinstance(p, str) else self.inline(p) for p in prose)
+
+    def left(self, left: Term | Partial) -> str:
+        """A left-hand side, without dollars."""
+        return self.partial(left) if isinstance(left, Partial) else self.term(left)
+
+    def partial(self, p: Partial) -> str:
+        """``∂of/∂wrtᵀ``, the vec written where the operand is a matrix."""
+        by, of = self.term(p.wrt), self.term(p.of)
+        mark = "^+" if p.immediate else ""
+        matrix = p.wrt.shape[1] != 1
+        if p.denominator:
+            below = f'op("vec") {by}' if matrix else by
+            return f"frac(partial{mark} ({of})^top, partial {below})"
+        below = f'(op("vec") {by})^top' if matrix else f"{by}^top"
+        if not matrix and "^" in by:
+            below = f"({by})^top"
+        return f"frac(partial{mark} {of}, partial {below})"
+
+    def pieces(self, right: Term, relation: str = "=") -> list[str]:
+        """A right-hand side as formulas between which a line may end."""
+        terms = right.operands if isinstance(right, Plus) else (right,)
+        out = []
+        for k, t in enumerate(terms):
+            negative = isinstance(t, Neg)
+            sign = relation if k == 0 else '"" -' if negative else '"" +'
+            body = t.operands[0] if negative and k else t
+            text = self.term(body)
+            if negative and k and isinstance(body, Plus):
+                text = f"({text})"
+            out.append(f"$display({_guarded(sign + ' ' + text)})$")
+        return out
+
+
+def _guarded(text: str) -> str:
+    """A comma or semicolon at the top of ``display(…)`` would end its argument."""
+    depth, quoted, out = 0, False, []
+    for c in text:
+        if c == '"':
+            quoted = not quoted
+        if not quoted:
+            depth += (c in "([{") - (c in ")]}")
+            if depth == 0 and c in ",;":
+                out.append("\\")
+        out.append(c)
+    return "".join(out)
