@@ -102,7 +102,7 @@ def inner(fused: Iterable[Fused], handed: Collection[Buffer]) -> set[Buffer]:
             for a in (*reads_of(i), i.dest):
                 root = span(a)[0]
                 # A thread has its own entries only, and in a row kernel the scalars only.
-                part = a.buffer.base is not None or not a.whole or g.by_row and a.rows != ONE
+                part = a.buffer.base is not None or not a.whole or (g.by_row and a.rows != ONE)
                 late = a is not i.dest and not any(same_place(a, w) for w in written)
                 if part or late or maker.setdefault(root, g) is not g:
                     kept.add(root)
