@@ -41,11 +41,12 @@ class Run:
         values: Mapping[str, Array],
         sizes: Mapping[str, int],
         lengths: Mapping[str, int] | None = None,
+        evaluator: type[TermEvaluator] = TermEvaluator,
     ) -> None:
         self.derivation = derivation
         first = np.asarray(next(iter(values.values())))
         self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
-        self.terms = TermEvaluator(sizes, self.dtype if first.dtype != object else object)
+        self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network

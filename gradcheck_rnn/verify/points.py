@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UsageError
 from ..language.dims import Dim
 from ..language.network import Network, Ref
 from ..language.running import array_shape, to_columns
@@ -69,7 +70,9 @@ class Point:
         return {n: to_columns(self.ref(n), a) for n, a in values.items()}
 
 
-def draw_point(network: Network, seed: int, shape: int = 0) -> Point:
+def draw_point(
+    network: Network, seed: int, shape: int = 0, sizes: Mapping[str, int] | None = None
+) -> Point:
     """Draw a point in the ordinary regime: nothing saturated, nothing vanishing.
 
     Parameters
@@ -81,14 +84,28 @@ def draw_point(network: Network, seed: int, shape: int = 0) -> Point:
     shape : int
         0 takes the smallest sizes that tell the dims apart; every other number draws sizes of its
         own, single steps, sequences and units among them.
+    sizes : mapping, optional
+        Sizes that are wanted exactly: of dims, of time axes, of the batch as ``"B"``.
 
     Returns
     -------
     Point
         Values in float64, inside the domains that the cells declare.
+
+    Raises
+    ------
+    UsageError
+        `sizes` names something else.
     """
     rng = np.random.default_rng([seed, 7])
     least = _least(network, shape)
+    wanted = dict(sizes or {})
+    known = (*network.dims, *network.axes, "B")
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"network {network.name!r} has no size {name!r}; there are {', '.join(known)}"
+            )
     sizes, taken = _sizes(network, least)
     lengths, batch = {}, _unused(taken, least.get("B", 2))
     for axis in network.axes:
@@ -96,6 +113,9 @@ def draw_point(network: Network, seed: int, shape: int = 0) -> Point:
         lengths[axis] = _unused(
             taken, max([least.get(axis, STEPS), *(k + 2 for k in lags if not shape)])
         )
+    sizes = {n: wanted.get(n, size) for n, size in sizes.items()}
+    lengths = {n: wanted.get(n, steps) for n, steps in lengths.items()}
+    batch = wanted.get("B", batch)
     values = {
         ref.name: _draw(
             ref,
