@@ -10,17 +10,31 @@ import argparse
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+
+from tests.cuda_shim import compiler
 
 from .blocks import Failure, Report, run_block, shrink
 
 BLOCK = 25
 
 
-def _block(start: int, count: int, size: int, networks: int) -> Report:
-    return run_block(range(start, start + count), size=size, networks=networks)
+def _own_folder(parent: str) -> None:
+    """Compiled kernels go to a folder of the worker's own, so that they can be thrown away."""
+    tempfile.tempdir = tempfile.mkdtemp(dir=parent)
+
+
+def _block(start: int, count: int, size: int, networks: int, device: bool) -> Report:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        report = run_block(range(start, start + count), size=size, networks=networks, device=device)
+    for used in compiler.cache_folder().glob("*"):
+        if used.stem != "runtime":  # the library that all kernels refer to stays loaded
+            used.unlink(missing_ok=True)
+    return report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=6, help="most intermediate values of a cell")
     parser.add_argument("--networks", type=int, default=25, help="networks in a hundred")
     parser.add_argument("--shrink", type=int, default=1, help="failures of a kind to make small")
+    parser.add_argument("--no-device", action="store_true", help="leave out the CuPy modules")
     parser.add_argument(
         "--failures", type=Path, default=Path(tempfile.gettempdir()) / "gradcheck-thorough",
         help="folder for sources that failed",
@@ -56,10 +71,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace, began: float) -> Report:
     total = Report()
     starts = range(given.seed, given.seed + given.cells, BLOCK)
-    with ProcessPoolExecutor(given.jobs, max_tasks_per_child=20) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(
+            given.jobs, initializer=_own_folder, initargs=(folder,), max_tasks_per_child=20
+        ) as pool,
+    ):
         pending = [
             pool.submit(
-                _block, s, min(BLOCK, given.seed + given.cells - s), given.size, given.networks
+                _block,
+                s,
+                min(BLOCK, given.seed + given.cells - s),
+                given.size,
+                given.networks,
+                not given.no_device,
             )
             for s in starts
         ]
