@@ -31,16 +31,19 @@ from .ops import (
     Size,
     Statement,
     Units,
+    shape_of,
 )
 from .stages import Stages
 
-__all__ = ["Emitter", "numeric", "shape_of"]
+__all__ = ["HEAVY", "LEAVES", "Emitter", "numeric"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
-LEAVES = frozenset({"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"})
+LEAVES = frozenset(
+    {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
+)
 
 #: Starts the note of a value that will be multiplied, or added to, in the loop.
 FACTOR = "factor of "
@@ -49,15 +52,6 @@ FACTOR = "factor of "
 Packing: TypeAlias = Callable[
     ["Emitter"], Iterable[tuple[Sequence[Node], Callable[[Sequence[str]], str]]]
 ]
-
-
-def shape_of(rows: Dim, cols: Dim, lead: tuple[str, ...]) -> tuple[Dim, ...]:
-    """Trailing shape in a buffer."""
-    if lead:
-        return (rows,)
-    if rows == ONE and cols == ONE:
-        return ()
-    return (rows,) if cols == ONE else (rows, cols)
 
 
 def numeric(node: Node) -> bool:
@@ -228,9 +222,7 @@ class Emitter:
     @staticmethod
     def _sum_of(r: Node) -> bool:
         """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(
-            a.op in _SELF_WRITING and _same_shape(a, r) for a in r.args
-        )
+        return r.op == "add" and all(a.op in _SELF_WRITING and _same_shape(a, r) for a in r.args)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -291,7 +283,7 @@ class Emitter:
             return sizes[0] if len(sizes) == 1 else Call("mul", tuple(sizes))
         if n.op == "length":
             return Size(n.data)
-        if n in self.homes or n.op in LEAVES or n.op == "slice" and self._sliceable(n):
+        if n in self.homes or n.op in LEAVES or (n.op == "slice" and self._sliceable(n)):
             return self.access(n)
         return self._build(n)
 
@@ -317,7 +309,7 @@ class Emitter:
 
     def _sliceable(self, n: Node) -> bool:
         a = n.args[0]
-        return a in self.homes or a.op in LEAVES or a.op == "slice" and self._sliceable(a)
+        return a in self.homes or a.op in LEAVES or (a.op == "slice" and self._sliceable(a))
 
     # -- statements -----------------------------------------------------------------------------
 

@@ -159,9 +159,7 @@ class Equations:
         return name if known else name.removesuffix("_final")
 
     def _cotangent(self, label: str, ref: Ref) -> None:
-        given = self.g.leaf(
-            "cotangent", ref.shape.rows, ref.shape.cols, self.ref_lead(ref), label
-        )
+        given = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, self.ref_lead(ref), label)
         if ref.kind == "final":
             self.sums[ref.name.removesuffix("_final")].finals.append(given)
         else:

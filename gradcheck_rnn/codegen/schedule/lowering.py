@@ -156,8 +156,6 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Greater: lambda low, t: low.g.pointwise("greater", low._all(t)),
     T.Where: Lowering.where,
     T.Concat: lambda low, t: low.g.concat(low._all(t)),
-    T.Slice: lambda low, t: low.g.slice(
-        low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])
-    ),
+    T.Slice: lambda low, t: low.g.slice(low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])),
     T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])),
 }

@@ -44,7 +44,9 @@ class Namer:
             if a in homes:
                 return homes[a].buffer.name
             if a.op in ("state", "adjoint", "start"):
-                return ("d_" if a.op != "state" else "") + str(a.data[0] if a.op != "adjoint" else a.data)
+                return ("d_" if a.op != "state" else "") + str(
+                    a.data[0] if a.op != "adjoint" else a.data
+                )
             if a.op in ("given", "final", "cotangent"):
                 return str(a.data)
             return ""

@@ -115,7 +115,9 @@ class Graph:
         lead = join(bare)
         core = next((a for a in bare if not a.scalar), bare[0])
         node = self.make(op, bare, core.rows, core.cols, lead, data)
-        return node if not core.scalar or full.scalar else self.broadcast(node, full.rows, full.cols)
+        return (
+            node if not core.scalar or full.scalar else self.broadcast(node, full.rows, full.cols)
+        )
 
     def broadcast(self, s: Node, rows: Dim, cols: Dim) -> Node:
         """A scalar repeated over units."""
@@ -239,7 +241,9 @@ class Graph:
         if a.op == "gemm":
             inner = self.reduce(a.args[0], a.lead, target)
             weight = a.args[1] if a.data else self.transpose(a.args[1])
-            return self.gemm(inner, weight) if inner.lead else self.parameter_product([weight, inner])
+            return (
+                self.gemm(inner, weight) if inner.lead else self.parameter_product([weight, inner])
+            )
         if a.op == "broadcast":
             inner = self.reduce(a.args[0], a.lead, target)
             return self.broadcast(inner, a.rows, a.cols)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeAlias
 
-from ...language.dims import Dim
+from ...language.dims import ONE, Dim
 
 __all__ = [
     "BATCH",
@@ -42,6 +42,7 @@ __all__ = [
     "Statement",
     "Units",
     "accesses",
+    "shape_of",
     "walk",
 ]
 
@@ -237,9 +238,16 @@ class Loop:
     note: str = ""
 
 
-Statement: TypeAlias = (
-    Allocate | Pack | Gemm | Pointwise | Units | Outer | Reduce | Matrix | Loop
-)
+Statement: TypeAlias = Allocate | Pack | Gemm | Pointwise | Units | Outer | Reduce | Matrix | Loop
+
+
+def shape_of(rows: Dim, cols: Dim, lead: tuple[str, ...]) -> tuple[Dim, ...]:
+    """Trailing shape in a buffer."""
+    if lead:
+        return (rows,)
+    if rows == ONE and cols == ONE:
+        return ()
+    return (rows,) if cols == ONE else (rows, cols)
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

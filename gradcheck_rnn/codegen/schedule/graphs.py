@@ -1,0 +1,195 @@
+"""The forward and the backward graph of a derivation, with what need not stay in loops moved out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .emit import HEAVY, LEAVES, Emitter
+from .equations import Equations
+from .hoist import rewrite
+from .naming import Namer
+from .nodes import Node
+from .ops import Access
+from .places import Places
+from .stages import Stages
+
+__all__ = ["Graphs"]
+
+#: A factor taken out of a sum in the first pass can meet another product in the second.
+_PASSES = 2
+
+
+class Graphs:
+    """Nodes of both routines.
+
+    Attributes
+    ----------
+    forward, backward : Stages
+        The values of each routine in order, with their recurrences.
+    roots : dict
+        Parameter, input, initial state → the node of its gradient.
+    adjoints : dict
+        Equation → the node of its adjoint, as far as it is still there after rewriting.
+    saved : set of Node
+        Values of the forward pass that the backward pass reads.
+    labels : dict
+        Node → the name a reader knows it by.
+    """
+
+    loss: tuple[Node, ...] = ()
+
+    def __init__(self, eq: Equations, places: Places) -> None:
+        self.eq, self.g, self.places = eq, eq.g, places
+        self.labels: dict[Node, str] = {}
+        self._hoist_forward()
+        places.make_states()
+        eq.differentiate()
+        self.roots = self._hoist_backward()
+        self.backward = Stages.of(self.roots.values(), self._backward_deps)
+        self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
+        for name, n in self.roots.items():
+            self.labels.setdefault(n, f"d_{name}")
+
+    @property
+    def homes_of_states(self) -> dict[Node, Access]:
+        return {self.eq.forward[name]: Access(b) for name, b in self.places.states.items()}
+
+    def outputs(self) -> Iterator[Node]:
+        """The nodes of outputs that are not last states."""
+        for r in self.eq.network.outputs.values():
+            if r.kind != "final":
+                yield self.eq.forward[r.name]
+
+    # -- forward -----------------------------------------------------------------------------
+
+    def _forward_deps(self, n: Node) -> Sequence[Node]:
+        if n.op == "state":
+            return (self.eq.forward[n.data[0]], *self._start_nodes(n.data[0]))
+        if n.op == "final":
+            return (self.eq.forward[n.data],)
+        return n.args
+
+    def _start_nodes(self, state: str) -> Iterator[Node]:
+        """What other scans compute of a state's initial values."""
+        for start in self.eq.states[state][0].initial:
+            if start.ref is not None:
+                name = start.ref.name.removesuffix("_final") if start.ref.kind == "final" else ""
+                node = self.eq.forward.get(name or start.ref.name)
+                if node is not None:
+                    yield node
+
+    def _hoist_forward(self) -> None:
+        eq = self.eq
+        for _ in range(_PASSES):
+            nodes = list(eq.forward.values())
+            stages = Stages.of(nodes, self._forward_deps)
+            new = rewrite(self.g, nodes, stages, lambda n: False, nodes)
+            eq.forward = {name: new[n] for name, n in eq.forward.items()}
+            self.g.named.update(eq.forward.values())
+        for name in (*eq.states, *eq.forward):
+            self.labels.setdefault(eq.forward[name], name)
+        if self.eq.network.loss_terms:
+            self._loss_node()
+        roots = [*eq.forward.values(), *self.loss]
+        self.forward = Stages.of(roots, self._forward_deps)
+        self.forward_nodes = set(self.forward.nodes)
+
+    def _loss_node(self) -> None:
+        eq, g = self.eq, self.g
+        terms = []
+        for r in self.eq.network.loss_terms:
+            term = eq.forward[r.name]
+            value = term.args[0] if term.op == "copy" else term
+            terms.append(g.reduce(value, eq.leads[r.name], ()))
+        total = g.add(terms)
+        if not total.args:
+            total = g.make("copy", (total,), total.rows, total.cols, (), "loss")
+        self.loss = (total,)
+        self.labels[self.loss[0]] = "loss" if "loss" not in eq.forward else "total_loss"
+
+    # -- backward ----------------------------------------------------------------------------
+
+    def sinks_of(self, name: str) -> list[Node]:
+        """The additions to a state's adjoint."""
+        return self.sinks.get(name, [])
+
+    def _backward_deps(self, n: Node) -> Sequence[Node]:
+        if n.op == "adjoint":
+            return self.sinks_of(n.data)
+        if n.op == "start":
+            return self.sinks_of(n.data[0])
+        return () if self._available(n) else n.args
+
+    def _available(self, n: Node) -> bool:
+        return n in self.forward_nodes and not self._recomputed(n)
+
+    def _recomputed(self, n: Node) -> bool:
+        """Cheap values of the forward pass that nobody stored are computed again."""
+        return n.op not in LEAVES and n not in self.stored
+
+    def _hoist_backward(self) -> dict[str, Node]:
+        eq, g = self.eq, self.g
+        handed = dict.fromkeys(self.outputs(), "")
+        tentative = Emitter(
+            g,
+            self.forward,
+            Namer(),
+            self.places.leaf,
+            self.homes_of_states,
+            handed,
+            self.labels,
+            (),
+        )
+        tentative.place()
+        self.stored = set(tentative.homes)
+        self.stored |= {
+            n for n in self.forward_nodes if n.lead and (n.op in HEAVY or n.op == "apply")
+        }
+        self.sinks: dict[str, list[Node]] = {}
+        for name, total in eq.sums.items():
+            self.sinks[name] = [self._sink(name, lag, part) for lag, part in total.parts] + [
+                self._sink(name, "final", part) for part in total.finals
+            ]
+        roots = {name: n for name, n in eq.gradients.items() if n is not None}
+        stages = Stages.of(roots.values(), self._backward_deps)
+        self._group_sinks(stages)
+        adjoints = dict(eq.adjoints)
+        for _ in range(_PASSES):
+            stages = Stages.of(roots.values(), self._backward_deps)
+            every = [n for n in stages.nodes if n.op == "accumulate"] + list(roots.values())
+            new = rewrite(g, every, stages, self._available, list(roots.values()))
+            for name, sinks in self.sinks.items():
+                self.sinks[name] = [new[n] for n in sinks if n in new]
+            roots = {name: new[n] for name, n in roots.items()}
+            adjoints = {name: new[n] for name, n in adjoints.items() if n in new}
+        for name, node in adjoints.items():
+            self.labels.setdefault(node, f"d_{name}")
+        self.adjoints = adjoints
+        return self._own_gradients(roots)
+
+    def _sink(self, name: str, lag: int | str, part: Node) -> Node:
+        lead = self.eq.scan_lead(self.eq.states[name][1])
+        lead = lead[1:] if lag == "final" else lead
+        return self.g.make("accumulate", (part,), part.rows, part.cols, lead, (name, lag))
+
+    def _group_sinks(self, stages: Stages) -> None:
+        """One sum for all that arrives at one lag inside the loop, and one for the rest."""
+        for name, sinks in self.sinks.items():
+            groups: dict[tuple[int | str, int | None], list[Node]] = {}
+            for s in sinks:
+                groups.setdefault((s.data[1], stages.loop.get(s)), []).append(s.args[0])
+            self.sinks[name] = [
+                self._sink(name, lag, self.g.add(parts)) for (lag, _), parts in groups.items()
+            ]
+
+    def _own_gradients(self, roots: dict[str, Node]) -> dict[str, Node]:
+        """No two gradients share memory with each other or with what the caller gave."""
+        out: dict[str, Node] = {}
+        for name, n in roots.items():
+            ref = self.eq.refs[name]
+            lead = self.eq.ref_lead(ref)
+            foreign = n.op in ("cotangent", "given", "state", "broadcast", "slice", "const")
+            if foreign or self._available(n) or n in out.values() or n.lead != lead:
+                n = self.g.make("copy", (n,), n.rows, n.cols, lead, f"gradient {name}")
+            out[name] = n
+        return out

@@ -1,0 +1,129 @@
+"""Which values become neighbours: adjoints by the operands they share, products after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from ...language.dims import ONE
+from .emit import Emitter
+from .graphs import Graphs
+from .layout import common_name, consecutive, gradient_families, product_families
+from .nodes import Node
+
+__all__ = ["Neighbours"]
+
+
+class Neighbours:
+    """Groups for the two routines, see `layout`."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.graphs = graphs
+        self.groups: list[list[Node]] = []
+        self._order_adjoints()
+        self._rank_weights()
+
+    def _order_adjoints(self) -> None:
+        stages = self.graphs.backward
+        families = gradient_families(stages.nodes)
+        blocks: dict[Node, set[Node]] = {}
+        for members in families.values():
+            for loop in {stages.loop.get(m) for m in members}:
+                block = {m for m in members if stages.loop.get(m) == loop and m.rows != ONE}
+                for m in list(block):
+                    block |= blocks.get(m, set())
+                blocks.update(dict.fromkeys(block, block))
+        alike = self._alike()
+        order = {n: i for i, n in enumerate(self.graphs.adjoints.values())}
+        for block in {id(b): b for b in blocks.values()}.values():
+            elements = sorted(block, key=lambda n: (-order.get(n, -1), n.serial))
+            inside = [[m for m in f if m in block] for f in (*families.values(), *alike)]
+            rank = {n: i for i, n in enumerate(elements)}
+            self.groups.append(consecutive(elements, [f for f in inside if len(f) > 1], rank))
+
+    def _rank_weights(self) -> None:
+        """Weights in the order of the adjoints that make their gradients."""
+        place = {n: i for group in self.groups for i, n in enumerate(group)}
+        self._rank: dict[str, int] = {}
+        for name, root in self.graphs.roots.items():
+            for part in root.args if root.op == "add" else (root,):
+                if part.op == "outer" and part.args[0] in place:
+                    self._rank.setdefault(name, place[part.args[0]])
+
+    def _alike(self) -> list[list[Node]]:
+        """Adjoints of values under one function, and adjoints that are multiples of one adjoint."""
+        applied: dict[Node, str] = {}
+        for n in self.graphs.forward.nodes:
+            if n.op == "apply":
+                applied[n.args[0]] = str(n.data)
+        out: dict[object, list[Node]] = {}
+        for name, node in self.graphs.adjoints.items():
+            function = applied.get(self.graphs.eq.forward[name])
+            if function is not None:
+                out.setdefault(function, []).append(node)
+            if node.op == "mul":
+                out.setdefault(node.args[0], []).append(node)
+        return list(out.values())
+
+    def forward(
+        self, emitter: Emitter
+    ) -> Iterator[tuple[list[Node], Callable[[Sequence[str]], str]]]:
+        """Products with one operand, side by side."""
+        for family in product_families(emitter.stages.nodes, emitter.stages.loop):
+            ranked = sorted(
+                family, key=lambda n: (self._rank.get(str(n.args[1].data), 0), n.serial)
+            )
+            carriers = [c for n in ranked if (c := emitter.carrier(n)) is not None]
+            weights = [str(n.args[1].data) for n in ranked]
+            timed = carriers and carriers[0] in emitter.labels
+            name = "gates" if timed else f"{common_name(weights, 'weights')}_{_source(ranked[0])}"
+            yield carriers, _constant(name)
+
+    def backward(
+        self, emitter: Emitter
+    ) -> Iterator[tuple[list[Node], Callable[[Sequence[str]], str]]]:
+        """Adjoints that share operands; then the gradients that they make."""
+        for group in self.groups:
+            yield group, _adjoint_name
+        outers: dict[Node, dict[Node, Node]] = {}
+        sums: dict[Node, Node] = {}
+        for n in emitter.stages.nodes:
+            if n in emitter.handed and not n.lead and n.op in ("outer", "reduce"):
+                made = outers.setdefault(n.args[1], {}) if n.op == "outer" else sums
+                made[n.args[0]] = n
+        for group in self.groups:
+            for made in (*outers.values(), sums):
+                for run in _packed_runs(emitter, group, made):
+                    yield [made[m] for m in run], _gradient_name
+
+
+def _packed_runs(
+    emitter: Emitter, group: Sequence[Node], wanted: Collection[Node]
+) -> Iterator[list[Node]]:
+    """Neighbours of one packed buffer, as far as they are wanted."""
+    inside = [m for m in group if m in emitter.homes and emitter.homes[m].buffer.base]
+    run: list[Node] = []
+    for m in inside:
+        if m in wanted:
+            run.append(m)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _constant(name: str) -> Callable[[Sequence[str]], str]:
+    return lambda _: name
+
+
+def _adjoint_name(names: Sequence[str]) -> str:
+    return common_name(names, "d_gates") if all(names) else "d_gates"
+
+
+def _gradient_name(names: Sequence[str]) -> str:
+    return common_name(names, "d_weights")
+
+
+def _source(gemm: Node) -> str:
+    x = gemm.args[0]
+    return str(x.data[0] if x.op == "state" else x.data if x.op == "given" else "x")
