@@ -33,7 +33,9 @@ def _on_objects(name: str) -> Callable[[Array], Array]:
         if name == "sigmoid":
             return 1 / (1 + mpmath.exp(-value))
         if name == "softplus":
-            return mpmath.log1p(mpmath.exp(-abs(value))) + (value if value > 0 else 0 * value)
+            above = mpmath.re(value) > 0
+            decay = mpmath.exp(-value if above else value)
+            return mpmath.log1p(decay) + (value if above else 0 * value)
         if name == "relu":
             return value if mpmath.re(value) > 0 else 0 * value
         return getattr(mpmath, name)(value)
@@ -43,10 +45,16 @@ def _on_objects(name: str) -> Callable[[Array], Array]:
 
 
 def constant(value: Any, like: Array) -> Any:
-    """A fraction in the type of a run on objects: mpmath numbers do not divide fractions."""
+    """A constant in the type of a run on objects: mpmath numbers do not divide fractions.
+
+    A float becomes the decimal that it prints as, as in a derivation (0.1 is 1/10).
+    """
     sample = like.flat[0] if like.size else 0
-    if isinstance(value, Fraction) and (hasattr(sample, "_mpf_") or hasattr(sample, "_mpc_")):
-        return type(sample)(value.numerator) / value.denominator
+    if hasattr(sample, "_mpf_") or hasattr(sample, "_mpc_"):
+        if isinstance(value, float) and np.isfinite(value):
+            value = Fraction(repr(float(value)))
+        if isinstance(value, Fraction):
+            return type(sample)(value.numerator) / value.denominator
     return value
 
 
@@ -133,7 +141,9 @@ def maximum(a: Array, b: Array) -> Array:
 
 def absolute(x: Array) -> Array:
     """|x|, branching on the real part; its derivative at 0 is taken as 0."""
-    return where(greater(x, np.zeros_like(x)), x, -x)
+    if x.dtype == object:
+        return where(greater(x, np.zeros_like(x)), x, -x)
+    return np.sign(x.real) * x
 
 
 def unit_sum(x: Array) -> Array:
