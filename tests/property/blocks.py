@@ -47,6 +47,7 @@ class Report:
 
     cells: int = 0
     networks: int = 0
+    fragile: int = 0
     equations: list[int] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
@@ -57,6 +58,7 @@ class Report:
     def add(self, seen: Examined, network: bool) -> None:
         self.cells += 1
         self.networks += network
+        self.fragile += seen.fragile
         self.equations.append(seen.equations)
         for stage, spent in seen.seconds.items():
             self.seconds.setdefault(stage, []).append(spent)
@@ -67,6 +69,7 @@ class Report:
     def merge(self, other: Report) -> None:
         self.cells += other.cells
         self.networks += other.networks
+        self.fragile += other.fragile
         self.equations += other.equations
         for stage, spent in other.seconds.items():
             self.seconds.setdefault(stage, []).extend(spent)
@@ -142,7 +145,9 @@ def run_block(
             # Mostly ordinary values; the regime is told by the seed, so that it is replayed too.
             regime = REGIMES[0] if seed % 4 else REGIMES[seed // 4 % len(REGIMES)]
             load = partial(load_text, text, name)
-            examine(load, seed=seed, regime=regime, stages=(*stages, keep))
+            seen = examine(load, seed=seed, regime=regime, stages=(*stages, keep))
+            if seen.fragile:
+                report.add(seen, is_network[seed])
         except Exception as problem:  # any exception is a finding
             report.failures.append(Failure(seed, f"{type(problem).__name__}: {problem}", text))
     bad: set[int] = set()

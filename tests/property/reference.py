@@ -170,30 +170,38 @@ def complex_gradients(case: Case) -> Arrays:
     return out
 
 
-def kink_distance(case: Case) -> float:
-    """The smallest gap that any comparison, maximum, |·| or relu of a run decides on.
+def kink_distances(case: Case) -> tuple[float, float]:
+    """The smallest gaps that any comparison, maximum, |·| or relu of a run decides on.
 
-    At a tie the gradient is a convention and not the slope along a direction, and kinks of
-    opposite sign at one point can cancel in what differences see.
+    The first leaves out ties of exact zeros. Where it is within rounding, a definition compares a
+    number with itself computed in another way, and every order of operations decides for itself.
+    The second has all: at a tie the gradient is a convention and not the slope along a direction,
+    and kinks of opposite sign at one point can cancel in what differences see.
     """
-    gaps = [np.inf]
+    gaps = [(np.inf, np.inf)]
 
     def watching(decide: Any, two: bool) -> Any:
         def watched(a: Any, b: Any = 0.0) -> Any:
-            gaps.append(float(np.min(np.abs(np.subtract(a, b)), initial=np.inf)))
+            a_values, b_values = np.broadcast_arrays(a, b)
+            gap = np.abs(a_values - b_values)
+            told = gap[(a_values != 0) | (b_values != 0)]
+            smallest = float(np.min(told, initial=np.inf)), float(np.min(gap, initial=np.inf))
+            gaps.append(smallest)
             return decide(a, b) if two else decide(a)
 
         return watched
 
     greater = watching(numeric.greater, True)
     relu = watching(numeric.ELEMENTWISE["relu"], False)
+    absolute = watching(numeric.absolute, False)
     with (
         patch.object(numeric, "greater", greater),
-        patch.dict(values_module._RUN, {"greater": greater}),
+        patch.object(numeric, "absolute", absolute),
+        patch.dict(values_module._RUN, {"greater": greater, "abs": absolute}),
         patch.dict(numeric.ELEMENTWISE, {"relu": relu}),
     ):
         loss_of(case, case.values)
-    return min(gaps)
+    return min(g for g, _ in gaps), min(g for _, g in gaps)
 
 
 def central_differences(

@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     total = _run(given, began)
     print(f"\n{total.cells} definitions passed, {total.networks} of them networks", end="")
     print(f", {sum(total.equations)} equations, in {time.perf_counter() - began:.0f} s")
+    if total.fragile:
+        print(f"{total.fragile} of them proved only: they compare a number with itself, rounded")
     print("\n".join(total.stage_lines()))
     print("\nrules, in how many definitions, and together with which other:")
     print("\n".join(total.pair_table()))
