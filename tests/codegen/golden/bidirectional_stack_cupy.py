@@ -895,8 +895,8 @@ def backward(
         cp.dot(d_i_fwd_2[t], W_fwd_2, out=W_fwd_2_d_i_fwd_2)
     d_h_fwd_2[0] += W_fwd_2_d_i_fwd_2
     d_h_1 = cp.dot(d_i_bwd_2.reshape(T * B, p_bwd), U_bwd_2).reshape(T, B, p_bwd + p_fwd)
-    U_fwd_2_d_i_fwd_2 = cp.dot(
-        d_i_fwd_2.reshape(T * B, p_fwd), U_fwd_2).reshape(T, B, p_bwd + p_fwd
+    U_fwd_2_d_i_fwd_2 = (
+        cp.dot(d_i_fwd_2.reshape(T * B, p_fwd), U_fwd_2).reshape(T, B, p_bwd + p_fwd)
     )
     backward_d_h_1(U_fwd_2_d_i_fwd_2, d_h_1)
     backward_d_h_bwd_1(d_h_1, d_h_bwd_1[:-1])

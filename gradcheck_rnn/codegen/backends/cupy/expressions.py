@@ -72,7 +72,10 @@ class Cuda:
             parts = [self.text(a).at(_PRODUCT if i == 0 else _UNARY) for i, a in enumerate(args)]
             return Text(" * ".join(parts), _PRODUCT)
         if op == "neg":
-            return Text("-" + self.text(args[0]).at(_UNARY), _UNARY)
+            # Never "--", which is an operator of C.
+            return Text("-" + self.text(args[0]).at(_ATOM), _UNARY)
+        if op == "broadcast":
+            return self.text(args[0])
         if op == "div":
             above, below = self.text(args[0]).at(_PRODUCT), self.text(args[1]).at(_ATOM)
             return Text(f"{above} / {below}", _PRODUCT)
@@ -102,7 +105,7 @@ class Cuda:
         out = ""
         for minus, x in (items[first], *items[:first], *items[first + 1 :]):
             if not out:
-                out = f"-{self.text(x).at(_UNARY)}" if minus else self.text(x).at(_PRODUCT)
+                out = f"-{self.text(x).at(_ATOM)}" if minus else self.text(x).at(_PRODUCT)
             else:
                 out += f" {'-' if minus else '+'} {self.text(x).at(_PRODUCT)}"
         return out

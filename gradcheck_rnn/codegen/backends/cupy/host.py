@@ -53,6 +53,7 @@ def log_softmax(x: Array) -> Array:
     "pad": '''
 def pad(x: Array, start: int, rows: int) -> Array:
     """The rows of x from row ``start`` on among zeros."""
+    x = x if x.ndim else x.reshape(1)
     y = cp.zeros((rows, *x.shape[1:]), dtype=x.dtype)
     y[start : start + len(x)] = x
     return y

@@ -21,6 +21,8 @@ def rows_of(e: Expr) -> Dim:
         return e.rows
     if isinstance(e, Number | Size):
         return ONE
+    if e.op == "broadcast" and isinstance(e.data, tuple):
+        return e.data[0] if e.data else ONE
     return next((r for r in map(rows_of, e.args) if r != ONE), ONE)
 
 

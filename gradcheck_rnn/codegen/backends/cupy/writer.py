@@ -31,13 +31,33 @@ __all__ = ["Writer", "wrapped"]
 
 
 def wrapped(line: str) -> list[str]:
-    """A call in lines that are not too long: its arguments in a block of their own."""
-    if len(line) <= WIDTH or not line.endswith(")"):
+    """An assignment or a call in lines that are not too long."""
+    if len(line) <= WIDTH:
         return [line]
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    head, arguments = line[:-1].split("(", 1)
-    body = wrap(arguments, WIDTH, initial_indent=indent, subsequent_indent=indent)
-    return [f"{head}(", *body, f"{indent[:-4]})"]
+    indent = " " * (len(line) - len(line.lstrip()))
+    head, inside = line.split("(", 1)
+    if not line.endswith(")") or _closes(inside) != len(inside) - 1:
+        place, sign, value = line.partition(" = ")
+        if not sign:
+            place, sign, value = line.partition(" += ")
+        if not sign:
+            return [line]
+        head, inside = f"{place}{sign}", f"{value})"
+    text = wrap(
+        inside[:-1], WIDTH, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [f"{head}(", *text, f"{indent})"]
+
+
+def _closes(text: str) -> int:
+    """Where the parenthesis closes that was open before the text."""
+    depth = 1
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if not depth:
+            return i
+    return -1
 
 
 class Writer:
