@@ -2,8 +2,8 @@
 
 Both run in this process with the same number of threads, in turn, so that a busy machine slows
 both. A pair of runs gives a ratio; the median of the ratios is printed: how many times as fast as
-PyTorch the generated kernel is (above 1: faster). Run it with ``python -m benchmarks.bench_kernels``;
-``--quick`` keeps to small sizes.
+PyTorch the generated kernel is (above 1: faster). ``python -m benchmarks.bench_kernels``;
+``--quick`` keeps to small sizes, BENCH_THREADS sets the number of threads.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import numpy as np  # noqa: E402
 
 SIZES = [(50, 1, 16), (50, 32, 64), (50, 64, 256), (50, 128, 512), (50, 128, 1024)]
 QUICK = [(50, 1, 16), (50, 8, 32), (50, 32, 64), (50, 32, 128)]
-CELLS = ("elman", "gru_reset_after", "gru", "lstm")
 #: Zoo cell → (PyTorch module, gates in PyTorch's order, by the suffix of their weights).
-TORCH = {"elman": ("RNN", ("",)), "gru_reset_after": ("GRU", ("_r", "_z", "_c")),
-         "gru": ("GRU", ("_r", "_z", "_c")), "lstm": ("LSTM", ("_i", "_f", "_c", "_o"))}  # fmt: skip
+TORCH = {
+    "elman": ("RNN", ("",)),
+    "gru_reset_after": ("GRU", ("_r", "_z", "_c")),
+    "lstm": ("LSTM", ("_i", "_f", "_c", "_o")),
+}
 
 
 def kernel(name: str) -> types.ModuleType:
@@ -108,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each line")
-    parser.add_argument("--cells", nargs="*", default=["elman", "gru_reset_after", "lstm"])
+    parser.add_argument("--cells", nargs="*", default=list(TORCH))
     options = parser.parse_args()
     print(f"{THREADS} threads; ratio = PyTorch's time / ours")
     print(f"{'cell':16} {'T, B, p':>15} {'dtype':>8} {'ours':>10} {'ratio':>7}")

@@ -43,9 +43,7 @@ class Case:
             self.arrays[name] = np.asarray(drawn, dtype)
         inputs = network.inputs.values()
         # Axes that no input runs along, and a batch that no input shows, are said.
-        self.keywords = {
-            a: n for a, n in self.lengths.items() if all(r.axis != a for r in inputs)
-        }
+        self.keywords = {a: n for a, n in self.lengths.items() if all(r.axis != a for r in inputs)}
         self.batch = BATCH if network.inputs else 1
         if not network.inputs:
             self.keywords["B"] = 1
@@ -102,7 +100,9 @@ class Case:
 
     def slope(self, cotangents: Arrays, direction: Arrays, step: float = 1e-30) -> float:
         """The derivative of Σ ⟨cotangent, output⟩ along a direction, by the complex step."""
-        moved = {n: a + 1j * step * direction[n] if n in direction else a for n, a in self.arrays.items()}
+        moved: dict[str, Any] = dict(self.arrays)
+        for n, along in direction.items():
+            moved[n] = self.arrays[n] + 1j * step * along
         outputs, _ = self.forward(moved)
         return float(sum(np.sum(g * np.imag(outputs[n])) for n, g in cotangents.items()) / step)
 

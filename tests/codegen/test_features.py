@@ -1,4 +1,4 @@
-"""What the zoo does not have: user-made functions, branches, masks, lags both ways, several axes."""
+"""What the zoo does not have: user-made functions, branches, masks, lags both ways, axes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from gradcheck_rnn.language import (
     softplus,
     split,
     sqrt,
-    sum,
     tanh,
     where,
 )
+from gradcheck_rnn.language import sum as unit_sum
 from gradcheck_rnn.language.network import Network
 
 from .support import Case, error
@@ -52,7 +52,7 @@ def branches(x, h, W, U_x, U, b, s):
     k = s * softsign(a) + abs(a)
     m = maximum(k, a * h)
     h = where(a > 0, tanh(m), 0.5 * sigmoid(m) - s)
-    y = dot(h, U_x @ h) / (1 + sum(h**2)) + mean(exp(-abs(a)))
+    y = dot(h, U_x @ h) / (1 + unit_sum(h**2)) + mean(exp(-abs(a)))
     return h, y
 
 
@@ -69,8 +69,7 @@ def arranged(x, h, g, W, U, V, w, z):
 
 @cell(inputs="x: d", states="h: p", params="W_1 W_3: p p; U: p d; b: p", lags={"h": (1, 3)})
 def delayed(x, h, W_1, W_3, U, b):
-    h = tanh(W_1 @ h[1] + W_3 @ h[3] + U @ x + b)
-    return h
+    return tanh(W_1 @ h[1] + W_3 @ h[3] + U @ x + b)
 
 
 @cell(inputs="x: d", states="a b: d", params="u: d", lags={"a": (2,), "b": (1, 2)}, outputs="y")
@@ -91,14 +90,12 @@ def normed(x, h, c, W, U, g, k):
 
 @cell(inputs="h: p; target: q", params="V: q p", outputs="loss")
 def head(h, target, V):
-    loss = cross_entropy(V @ h, target) + 0.1 * sum(V @ h)
-    return loss
+    return cross_entropy(V @ h, target) + 0.1 * unit_sum(V @ h)
 
 
 @cell(inputs="u: p; v: p", params="A: p p", outputs="s")
 def bridge(u, v, A):
-    s = tanh(A @ (u + v))
-    return s
+    return tanh(A @ (u + v))
 
 
 @feature

@@ -93,14 +93,15 @@ def test_same_text_twice_and_nothing_of_ours_is_imported(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.longdouble])
-@pytest.mark.parametrize("name", ["lstm", "gru", "char_rnn", "lstm_layer_norm", "bidirectional_lstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "char_rnn", "lstm_layer_norm", "elmo"])
 def test_dtype_follows_the_inputs(name: str, dtype: type) -> None:
     c = Case(cells.get(name), dtype=dtype)
     before = {n: a.copy() for n, a in c.arrays.items()}
     outputs, saved = c.forward()
     cotangents = c.cotangents()
     gradients = c.backward(saved, cotangents)
-    assert {np.asarray(a).dtype for a in (*outputs.values(), *gradients.values())} == {np.dtype(dtype)}
+    results = (*outputs.values(), *gradients.values())
+    assert {np.asarray(a).dtype for a in results} == {np.dtype(dtype)}
     reference = case(name)
     wide = {n: a.astype(float) for n, a in c.arrays.items()}
     expected, kept = reference.forward(wide)
@@ -134,13 +135,14 @@ def test_wrong_shapes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             c.forward({**c.arrays, name: array})
+    parameters, inputs = c.split(c.arrays)
+    del parameters["b_o"]
     with pytest.raises(ValueError, match="there is no array for 'b_o'"):
-        parameters, inputs = c.split(c.arrays)
-        c.module.forward({n: a for n, a in parameters.items() if n != "b_o"}, inputs)
+        c.module.forward(parameters, inputs)
     _, saved = c.forward()
     with pytest.raises(ValueError, match="there is no output 'y'"):
         c.backward(saved, {"y": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"cotangent of 'h' has shape \(3,\), expected \(5, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"of 'h' has shape \(3,\), expected \(5, 2, 3\)"):
         c.backward(saved, {"h": np.zeros(3)})
 
 

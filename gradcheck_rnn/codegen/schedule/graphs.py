@@ -1,4 +1,4 @@
-"""The forward and the backward graph of a derivation, with what need not stay in loops moved out."""
+"""The forward and the backward graph of a derivation, with as little as possible in loops."""
 
 from __future__ import annotations
 

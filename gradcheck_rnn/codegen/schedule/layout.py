@@ -9,7 +9,6 @@ is applied are neighbours, so that it is called once.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -72,6 +71,10 @@ def gradient_families(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
 
 def common_name(names: Sequence[str], otherwise: str) -> str:
     """What names have in common up to an underscore: d_a for d_a_i, d_a_f."""
-    prefix = os.path.commonprefix([f"{n}_" for n in names])
-    prefix = prefix[: prefix.rfind("_")] if "_" in prefix else ""
-    return prefix if prefix and prefix not in ("d",) else otherwise
+    common: list[str] = []
+    for words in zip(*(n.split("_") for n in names), strict=False):
+        if len(set(words)) > 1:
+            break
+        common.append(words[0])
+    prefix = "_".join(common)
+    return prefix if prefix not in ("", "d") else otherwise

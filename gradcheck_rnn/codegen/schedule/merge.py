@@ -184,9 +184,10 @@ def _key(s: Statement) -> Hashable | None:
         return ("sum", s.dest, s.x.buffer.base, _time(s.x))
     if isinstance(s, Outer) and s.dest.buffer.base and s.delta.buffer.base:
         return ("outer", s.x, s.delta.buffer.base, s.dest.buffer.base, s.accumulate)
-    if isinstance(s, Reduce) and isinstance(s.value, Access) and s.value.buffer.base:
-        if s.dest.buffer.base:
-            return ("reduce", s.value.buffer.base, s.dest.buffer.base, s.over, s.accumulate)
+    if isinstance(s, Reduce) and isinstance(s.value, Access) and s.dest.buffer.base:
+        if s.value.buffer.base is None:
+            return None
+        return ("reduce", s.value.buffer.base, s.dest.buffer.base, s.over, s.accumulate)
     if isinstance(s, Pointwise) and len(s.assigns) == 1:
         a = s.assigns[0]
         bias = isinstance(a.value, Access) and not a.value.lead and a.value.buffer.shape
@@ -209,38 +210,42 @@ def _ranges(accesses: Sequence[Access]) -> list[tuple[Dim, Dim]]:
 
 
 def _join(group: list[Statement], packs: Packs) -> list[Statement]:
+    gemms = [s for s in group if isinstance(s, Gemm)]
+    outers = [s for s in group if isinstance(s, Outer)]
+    sums = [s for s in group if isinstance(s, Reduce)]
+    biases = [s for s in group if isinstance(s, Pointwise)]
     out: list[Statement] = []
-    first = group[0]
-    if isinstance(first, Gemm) and first.transposed:
-        for run in chain(_ranges([s.dest for s in group])):  # type: ignore[union-attr]
-            out.append(_join_gemm([group[i] for i in run], packs))
-    elif isinstance(first, Gemm):
-        for run in chain(_ranges([s.x for s in group])):  # type: ignore[union-attr]
-            out.append(_join_gemm_sum([group[i] for i in run], packs))
+    if gemms and gemms[0].transposed:
+        for run in chain(_ranges([s.dest for s in gemms])):
+            out.append(_join_gemm([gemms[i] for i in run], packs))
+    elif gemms:
+        joined = [
+            _join_gemm_sum([gemms[i] for i in run], packs)
+            for run in chain(_ranges([s.x for s in gemms]))
+        ]
         # The one that does not add comes first.
-        out.sort(key=lambda s: isinstance(s, Gemm) and s.accumulate)
-    elif isinstance(first, Outer):
-        for run in chain(_ranges([s.dest for s in group])):  # type: ignore[union-attr]
-            out += _join_outer([group[i] for i in run])
-    elif isinstance(first, Reduce):
-        for run in chain(_ranges([s.dest for s in group])):  # type: ignore[union-attr]
-            out += _join_reduce([group[i] for i in run])
-    elif isinstance(first, Pointwise):
-        for run in chain(_ranges([s.assigns[0].dest for s in group])):  # type: ignore[union-attr]
-            out.append(_join_bias([group[i] for i in run], packs))
+        out += sorted(joined, key=_adds)
+    for run in chain(_ranges([s.dest for s in outers])):
+        out += _join_outer([outers[i] for i in run])
+    for run in chain(_ranges([s.dest for s in sums])):
+        out += _join_reduce([sums[i] for i in run])
+    for run in chain(_ranges([s.assigns[0].dest for s in biases])):
+        out.append(_join_bias([biases[i] for i in run], packs))
     return out
 
 
-def _join_gemm(run: Sequence[Statement], packs: Packs) -> Statement:
-    gemms = [s for s in run if isinstance(s, Gemm)]
+def _adds(s: Gemm) -> bool:
+    return s.accumulate
+
+
+def _join_gemm(gemms: Sequence[Gemm], packs: Packs) -> Gemm:
     if len(gemms) == 1:
         return gemms[0]
     weight = packs.of([s.weight for s in gemms])
     return replace(gemms[0], dest=wide([s.dest for s in gemms]), weight=weight, note="")
 
 
-def _join_gemm_sum(run: Sequence[Statement], packs: Packs) -> Statement:
-    gemms = [s for s in run if isinstance(s, Gemm)]
+def _join_gemm_sum(gemms: Sequence[Gemm], packs: Packs) -> Gemm:
     if len(gemms) == 1:
         return gemms[0]
     weight = packs.of([s.weight for s in gemms])
@@ -248,8 +253,7 @@ def _join_gemm_sum(run: Sequence[Statement], packs: Packs) -> Statement:
     return replace(gemms[0], x=wide([s.x for s in gemms]), weight=weight, accumulate=adds)
 
 
-def _join_outer(run: Sequence[Statement]) -> list[Statement]:
-    outers = [s for s in run if isinstance(s, Outer)]
+def _join_outer(outers: Sequence[Outer]) -> list[Statement]:
     made: list[Statement] = []
     for part in chain(_ranges([s.delta for s in outers])):
         inner = [outers[i] for i in part]
@@ -261,16 +265,15 @@ def _join_outer(run: Sequence[Statement]) -> list[Statement]:
     return made
 
 
-def _join_reduce(run: Sequence[Statement]) -> list[Statement]:
-    sums = [s for s in run if isinstance(s, Reduce)]
+def _join_reduce(sums: Sequence[Reduce]) -> list[Statement]:
     values = [s.value for s in sums if isinstance(s.value, Access)]
     if len(sums) > 1 and chain(_ranges(values)) == [list(range(len(sums)))]:
         return [replace(sums[0], dest=wide([s.dest for s in sums]), value=wide(values), note="")]
     return list(sums)
 
 
-def _join_bias(run: Sequence[Statement], packs: Packs) -> Statement:
-    assigns = [s.assigns[0] for s in run if isinstance(s, Pointwise)]
+def _join_bias(run: Sequence[Pointwise], packs: Packs) -> Statement:
+    assigns = [s.assigns[0] for s in run]
     if len(assigns) == 1:
         return Pointwise((assigns[0],))
     value = packs.of([a.value for a in assigns if isinstance(a.value, Access)])

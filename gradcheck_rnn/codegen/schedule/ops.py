@@ -49,6 +49,9 @@ __all__ = [
 #: The name of the batch axis in a `Lead`.
 BATCH = "B"
 
+#: The first row.
+FIRST_ROW = Dim()
+
 Lead: TypeAlias = tuple[str, ...]
 
 
@@ -69,7 +72,7 @@ class Buffer:
     before: int = 0
     after: int = 0
     base: Buffer | None = None
-    offset: Dim = Dim()
+    offset: Dim = FIRST_ROW
 
     @property
     def timed(self) -> bool:
@@ -128,7 +131,8 @@ class Call:
     (``data``: the function's name), abs, sign, maximum, greater (0 or 1), where (condition ≠ 0),
     sqrt. Parameters (``lead`` ()) broadcast over leading axes, scalars over units.
     In `Matrix` statements also: matmul, transpose, eye (``data``: Dim), outer, dot, total (sum of
-    all entries), concat (``data``: which operands are scalars), slice and pad (``data``: start and stop, start and total), softmax,
+    all entries), concat (``data``: which operands are scalars),
+    slice and pad (``data``: start and stop, start and total), softmax,
     log_softmax, broadcast (``data``: shape).
     """
 

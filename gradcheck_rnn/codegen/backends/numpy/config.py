@@ -15,7 +15,8 @@ OVERFLOWING = frozenset({"sigmoid"})
 
 #: Names that generated code uses for itself.
 RESERVED = (
-    "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays", "outputs", "gradients", "sizes",
+    "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays",
+    "outputs",    "gradients", "sizes",
     "dtype", "forward", "backward", "loss_and_gradients", "Any", "Array", "TypedDict", "SHAPES",
     "Parameters", "Inputs", "Outputs", "Saved", "Cotangents", "Gradients", "work", "out", "x_",
     "range", "len", "dict", "int", "float", "name", "lengths", "batch", "steps", "annotations",

@@ -73,7 +73,10 @@ def expression(
     if e.op == "add":
         return Text(_sum([split_sign(a) for a in args], go), _SUM)
     if e.op == "mul":
-        return Text(" * ".join(go(a).at(_PRODUCT if i == 0 else _UNARY) for i, a in enumerate(args)), _PRODUCT)
+        return Text(
+            " * ".join(go(a).at(_PRODUCT if i == 0 else _UNARY) for i, a in enumerate(args)),
+            _PRODUCT,
+        )
     if e.op == "neg":
         return Text("-" + go(args[0]).at(_UNARY), _UNARY)
     if e.op == "div":
@@ -89,7 +92,10 @@ def expression(
         return Text(f"{go(args[0]).at(_PRODUCT)} @ {go(args[1]).at(_UNARY)}", _PRODUCT)
     if e.op == "transpose":
         base = go(args[0]).at(_ATOM)
-        return Text({"column": f"{base}[None]", "row": f"{base}[0]", "matrix": f"{base}.T"}[str(e.data)], _ATOM)
+        return Text(
+            {"column": f"{base}[None]", "row": f"{base}[0]", "matrix": f"{base}.T"}[str(e.data)],
+            _ATOM,
+        )
     return Text(_call(e, go, size, uses), _ATOM)
 
 

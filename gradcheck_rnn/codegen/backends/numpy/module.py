@@ -15,6 +15,7 @@ from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Stat
 from . import template
 from .config import HELPERS, OVERFLOWING, RESERVED
 from .expressions import dim_text
+from .wrapping import wrap
 from .writer import Writer
 
 __all__ = ["print_module"]
@@ -44,13 +45,19 @@ class _Module:
         forward, backward = self._forward(), self._backward()
         tail = self._loss() if self.network.loss_terms else []
         head = template.docstring(self.plan.derivation, "it needs nothing but NumPy.")
-        head += ["", "from __future__ import annotations", "", "from collections.abc import Mapping"]
+        head += [
+            "",
+            "from __future__ import annotations",
+            "",
+            "from collections.abc import Mapping",
+        ]
         head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
         head += template.shape_table(self._shapes())
         head += self._types()
         body = [*head, "", *template.CHECK.rstrip("\n").split("\n"), *template.helpers(self.uses)]
-        return "\n".join([*body, *forward, *backward, *tail]) + "\n"
+        code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        return "\n".join([*body, *code]) + "\n"
 
     # -- doors ----------------------------------------------------------------------------------
 
@@ -81,15 +88,22 @@ class _Module:
         names = [f"{a}={a}" if values else f"{a}: int" for a in self.free_axes]
         if self.free_batch:
             names.append("B=B" if values else "B: int = 1")
-        return ", *, " + ", ".join(names) if names and not values else ", ".join(["", *names]) if names else ""
+        return (
+            ", *, " + ", ".join(names)
+            if names and not values
+            else ", ".join(["", *names])
+            if names
+            else ""
+        )
 
     def _open(self) -> list[str]:
         """Check arrays and take the sizes that are used."""
         given = [*self.free_axes, *([BATCH] if self.free_batch else [])]
         sizes = ", ".join(f'"{a}": {a}' for a in given)
+        dtype = "dtype" if self._uses_dtype else "_"
         out = [
             f"    sizes: dict[str, int] = {{{sizes}}}",
-            f"    arrays, {'dtype' if self._uses_dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
+            f"    arrays, {dtype} = _check({{**parameters, **inputs}}, sizes)",
             *self._solve(),
         ]
         if self._used_sizes:
@@ -121,18 +135,24 @@ class _Module:
         out: list[str] = []
         size = f'arrays["{name}"].shape[{axis}]'
         if len(new) > 1:
-            raise UnsupportedOperation(f"the sizes of {' and '.join(new)} do not follow from {name!r}")
+            raise UnsupportedOperation(
+                f"the sizes of {' and '.join(new)} do not follow from {name!r}"
+            )
         if new:
             known.add(new[0])
             factor = dict(d.terms)[new[0]]
             rest = d - Dim.of({new[0]: factor})
-            text = f"({size} - ({self._of_sizes(rest)})) // {factor}" if rest != Dim() else f"{size} // {factor}"
+            text = (
+                f"({size} - ({self._of_sizes(rest)})) // {factor}"
+                if rest != Dim()
+                else f"{size} // {factor}"
+            )
             out.append(f'    sizes["{new[0]}"] = {text}')
         wanted = f"expected {dim_text(d)} on axis {axis}"
         out += [
             f"    if {size} != {self._of_sizes(d)}:",
             f"        shape = arrays[{name!r}].shape".replace("'", '"'),
-            f"        raise ValueError(f\"{name!r} has shape {{shape}}, {wanted}\")",
+            f'        raise ValueError(f"{name!r} has shape {{shape}}, {wanted}")',
         ]
         return out
 
@@ -141,7 +161,7 @@ class _Module:
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
-        return f"    {buffer.name} = {source}[\"{key}\"]{'[..., None]' if scalar else ''}"
+        return f'    {buffer.name} = {source}["{key}"]{"[..., None]" if scalar else ""}'
 
     def _allocate(self, writer: Writer) -> list[str]:
         out = []
@@ -210,11 +230,22 @@ class _Module:
         plan = self.plan
         unpack, made = self._given(plan.forward.statements)
         refs: dict[str, Ref | None] = dict(plan.network.outputs)
-        after = ["    outputs: Outputs = {", *(self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()), "    }"]
+        after = [
+            "    outputs: Outputs = {",
+            *(self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()),
+            "    }",
+        ]
         saved = ", ".join(f'"{b.name}": {b.name}' for b in plan.saved)
         after += [f"    saved = {{{saved}}}", "    return outputs, saved"]
         body = self._function(plan.forward, made, unpack, after)
-        out = ["", "", *self._decorators(), "def forward(", f"    parameters: Parameters, inputs: Inputs{self._keywords()}", ") -> tuple[Outputs, dict[str, Array]]:"]
+        out = [
+            "",
+            "",
+            *self._decorators(),
+            "def forward(",
+            f"    parameters: Parameters, inputs: Inputs{self._keywords()}",
+            ") -> tuple[Outputs, dict[str, Array]]:",
+        ]
         out += ['    """The outputs, and what `backward` needs besides the arguments."""']
         return [*out, *body, *after]
 
@@ -240,8 +271,18 @@ class _Module:
                 after.append(self._out(name, a, ref))
         after += ["    }", "    return gradients"]
         body = self._function(plan.backward, made, unpack, after, optional)
-        out = ["", "", *self._decorators(), "def backward(", "    parameters: Parameters,", "    inputs: Inputs,", "    saved: dict[str, Array],", f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "), ") -> Gradients:"]
-        out += ['    """The gradient of Σ ⟨cotangent, output⟩ with respect to everything that has one."""']
+        out = [
+            "",
+            "",
+            *self._decorators(),
+            "def backward(",
+            "    parameters: Parameters,",
+            "    inputs: Inputs,",
+            "    saved: dict[str, Array],",
+            f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "),
+            ") -> Gradients:",
+        ]
+        out += ['    """The gradients of Σ ⟨cotangent, output⟩."""']
         return [*out, *body, *after]
 
     def _cotangents(self) -> tuple[frozenset[Buffer], list[str]]:
@@ -263,7 +304,9 @@ class _Module:
             shape = ", ".join([*b.lead, *(dim_text(d) for d in b.shape if d != ONE)])
             comma = "," if len(b.lead) + (not scalar) == 1 else ""
             end = "[..., None]" if scalar else ""
-            lines.append(f'    {b.name} = upstream.get("{label}", np.zeros(({shape}{comma}), dtype)){end}')
+            lines.append(
+                f'    {b.name} = upstream.get("{label}", np.zeros(({shape}{comma}), dtype)){end}'
+            )
         return frozenset(optional), lines
 
     def _check_cotangents(self) -> list[str]:
@@ -302,7 +345,8 @@ class _Module:
             ") -> tuple[Any, Gradients]:",
             '    """The loss, summed over time and batch, and its gradients."""',
             f"    outputs, saved = forward(parameters, inputs{keywords})",
-            f'    gradients = backward(parameters, inputs, saved, {{"loss": np.ones_like(outputs["loss"])}}{keywords})',
+            '    one = {"loss": np.ones_like(outputs["loss"])}',
+            f"    gradients = backward(parameters, inputs, saved, one{keywords})",
             '    return outputs["loss"], gradients',
         ]  # fmt: skip
 

@@ -1,0 +1,255 @@
+"""Lines of a routine: names of places, comments, and calls gathered until they can be joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from textwrap import fill
+
+from ....language.dims import ONE, Dim
+from ...schedule.emit import FACTOR
+from ...schedule.merge import span
+from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
+from .expressions import Text, dim_text, expression
+from .instructions import Call as Ufunc
+from .instructions import Line, join
+from .wrapping import WIDTH, wrap
+
+__all__ = ["Lines", "extent"]
+
+
+def extent(e: Expr) -> tuple[int, Dim]:
+    """Number of leading axes and rows of an expression's value (rows ONE: a scalar)."""
+    if isinstance(e, Access):
+        return len(e.lead), e.rows
+    if isinstance(e, Number | Size):
+        return 0, ONE
+    lead, rows = 0, ONE
+    for a in e.args:
+        n, r = extent(a)
+        lead, rows = max(lead, n), r if r != ONE else rows
+    return lead, rows
+
+
+class Lines:
+    """Collects lines, and the buffers and the helpers they need.
+
+    Attributes
+    ----------
+    lines : list of str
+        What was printed.
+    buffers : dict
+        Buffers that must be allocated before, in order; the value tells whether they start at 0.
+    uses : set of str
+        Names of helper functions.
+    """
+
+    def __init__(
+        self, optional: frozenset[Buffer] = frozenset(), views: Mapping[Buffer, list[Buffer]] = {}
+    ) -> None:
+        self.views = views
+        self.bases = set(views)
+        self.names: set[str] = set()
+        self.lines: list[str] = []
+        self.buffers: dict[Buffer, bool] = {}
+        self.uses: set[str] = set()
+        self.optional = optional
+        self.made: set[Buffer] = set()
+        self.zero: set[Buffer] = set()
+        self.seen: dict[Buffer, None] = {}
+        self._indent = 1
+        self._loop: Loop | None = None
+        self._bound: dict[Access, str] = {}
+        self._calls: list[Ufunc | Line] = []
+        self._note = ""
+        self._turned: dict[Access, str] = {}
+        #: Name of a value → its equation, for comments.
+        self.equations: Mapping[str, str] = {}
+
+    # -- pieces ---------------------------------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth."""
+        self.lines += wrap("    " * self._indent + text if text else "")
+
+    def size(self, d: Dim | str) -> str:
+        """A dim or an axis length as text."""
+        return d if isinstance(d, str) else dim_text(d)
+
+    def access(self, a: Access) -> str:
+        """A place as text, at the step of the loop if there is one."""
+        if a in self._bound:
+            return self._bound[a]
+        if a.buffer.base is not None and not a.buffer.lead:
+            # Of parameters' views only the base has a name.
+            base, start, stop = span(a)
+            a = Access(base, start=start, stop=stop)
+        b = a.buffer
+        text, pad = b.name, b.before + b.after
+        if b.timed and a.slot is not None:
+            side, k = a.slot
+            text += f"[{b.before + k if side == 'start' else k - b.after}]"
+        elif b.timed and self._loop is not None:
+            offset = b.before - a.lag
+            text += (
+                "[t]" if offset == 0 else f"[t + {offset}]" if offset > 0 else f"[t - {-offset}]"
+            )
+        elif b.timed and pad:
+            first = b.before - a.lag
+            text += f"[{first or ''}:{first - pad or ''}]"
+        if a.start is not None and a.stop is not None:
+            end = "" if a.stop == b.shape[0] else self.size(a.stop)
+            rows = f"{'' if a.start == Dim() else self.size(a.start)}:{end}"
+            if not b.lead:
+                text += f"[{rows}]"
+            elif text.endswith("]") and self._loop is not None:
+                text = f"{text[:-1]}, :, {rows}]"
+            else:
+                text += f"[..., {rows}]"
+        return text
+
+    def text(self, e: Expr) -> Text:
+        """An expression as text."""
+        return expression(e, self.access, self.size, self.uses)
+
+    def flat(self, a: Access) -> str:
+        """All steps and sequences as the rows of one matrix."""
+        if len(a.lead) == 2:
+            lead = " * ".join(a.lead)
+            return f"{self.access(a)}.reshape({lead}, {self.size(a.rows)})"
+        return self.access(a)
+
+    def new(self, dest: Access) -> bool:
+        """Whether this line makes the array; remembers that it did."""
+        fresh = self._makes(dest)
+        if fresh:
+            self.made.add(dest.buffer)
+        return fresh
+
+    def need(self, b: Buffer) -> None:
+        """Have a buffer allocated before the first statement."""
+        root = b.base or b
+        if b.base is not None:
+            self.seen.setdefault(b)
+        if root not in self.made and root.role in ("value", "work", "state", "adjoint"):
+            self.buffers.setdefault(root, root in self.zero)
+
+    def put(
+        self, dest: Access, e: Expr | str, reads: Iterable[Access], accumulate: bool = False
+    ) -> None:
+        """One line that stores a value; outside loops it makes the array."""
+        places = tuple(reads)
+        fresh = not accumulate and self.new(dest)
+        self.need(dest.buffer)
+
+        def lines(access: Callable[[Access], str]) -> list[str]:
+            value = e if isinstance(e, str) else self.text(e).text
+            if fresh:
+                return [f"{dest.buffer.name} = {value}"]
+            place = access(dest)
+            if accumulate:
+                return [f"{place} += {value}"]
+            return [f"{place if place.endswith(']') else place + '[...]'} = {value}"]
+
+        self.add(Line(lines, (*places, dest) if accumulate else places, (dest,)))
+
+    def add(self, call: Ufunc | Line) -> None:
+        """Take a call; it is printed with its neighbours when the straight run ends."""
+        if self._note and not call.notes:
+            call = replace(call, notes=(self._note,))
+        self._calls.append(call)
+
+    def flush(self) -> None:
+        """Join and print what was taken."""
+        calls = join(self._calls, self._loop is not None)
+        self._calls = []
+        if self._loop is not None:
+            self._bind(calls)
+        told: set[str] = set()
+        for c in calls:
+            self._tell([n for n in c.notes if n not in told])
+            told.update(c.notes)
+            for a in (*c.reads, *c.writes):
+                self.need(a.buffer)
+            for text in c.render(self.access):
+                self.line(text)
+
+    def _tell(self, notes: list[str]) -> None:
+        """A comment with the equations that the next lines are about."""
+        texts = [self.equations[n] for n in notes if n in self.equations]
+        if notes and not texts and notes[0].startswith(FACTOR):
+            made = [n.removeprefix(FACTOR) for n in notes]
+            names = ", ".join(n for n in made if n)
+            texts = [f"for all steps at once, before the loop: towards {names}"] if names else []
+        indent = "    " * self._indent + "# "
+        text = "; ".join(texts)
+        if text:
+            self.lines += fill(
+                text, WIDTH, initial_indent=indent, subsequent_indent=indent + "    "
+            ).split("\n")
+
+    def _makes(self, dest: Access) -> bool:
+        """Whether a line may make the whole array: then it need not be allocated."""
+        b = dest.buffer
+        return (
+            self._loop is None
+            and dest.whole
+            and dest.slot is None
+            and b.base is None
+            and b not in self.made
+            and b not in self.buffers
+            and b not in self.bases
+            and b.role in ("value", "gradient", "pack")
+            and not b.before + b.after
+        )
+
+    # -- names of steps ---------------------------------------------------------------------
+
+    def fresh(self, wanted: str) -> str:
+        """A local name that no buffer has."""
+        name, count = wanted, 1
+        while name in self.names or name in self._bound.values():
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name
+
+    def _bind(self, calls: Iterable[Ufunc | Line]) -> None:
+        """Name the steps of arrays that the body mentions more than once."""
+        counts: dict[Access, int] = {}
+        for c in calls:
+            text = [*c.reads, *c.writes]
+            if isinstance(c, Ufunc) and c.op.endswith("="):
+                text = [a for a in c.args if isinstance(a, Access)] + [c.out]
+            for a in text:
+                if a.buffer.timed and a.slot is None:
+                    counts[a] = counts.get(a, 0) + 1
+        for a, n in counts.items():
+            if n > 1:
+                name = self._step_name(a)
+                self.line(f"{name} = {self.access(a)}")
+                self._bound[a] = name
+
+    def _step_name(self, a: Access) -> str:
+        back = abs(a.lag)
+        suffix = "t" if not back else "prev" if back == 1 else f"prev{back}"
+        if a.buffer.role == "adjoint" and back == 1:
+            suffix = "before"
+        name = a.buffer.name
+        if not a.whole:
+            inside = [v.name for v in self.views_of(a)]
+            name = "_".join(inside) if inside and len("_".join(inside)) < 20 else f"{name}_part"
+        return self.fresh(f"{name}_{suffix}")
+
+    def views_of(self, a: Access) -> list[Buffer]:
+        """The views that a range of a base is made of."""
+        _, start, stop = span(a)
+        inside: list[Buffer] = []
+        at = start
+        while at != stop:
+            v = next((v for v in self.views.get(a.buffer, ()) if v.offset == at), None)
+            if v is None:
+                return []
+            inside.append(v)
+            at = at + v.shape[0]
+        return inside
