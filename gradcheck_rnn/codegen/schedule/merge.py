@@ -224,7 +224,8 @@ def _join(group: list[Statement], packs: Packs) -> list[Statement]:
             for run in chain(_ranges([s.x for s in gemms]))
         ]
         # The one that does not add comes first.
-        out += sorted(joined, key=_adds)
+        joined.sort(key=_adds)
+        out += joined
     for run in chain(_ranges([s.dest for s in outers])):
         out += _join_outer([outers[i] for i in run])
     for run in chain(_ranges([s.dest for s in sums])):
