@@ -1,0 +1,40 @@
+"""The one place where rooms are wired; every door (shell, pytest, notebook) goes through it.
+
+Rooms are imported inside the functions: what a caller does not use is not paid for.
+"""
+
+from .analysis import decay, report
+from .definitions import (
+    Backend,
+    Form,
+    Format,
+    Layout,
+    catalogue,
+    derive,
+    generate,
+    load,
+    names,
+    prove,
+    render,
+)
+from .verification import Undecided, kernel_of, subject_of, verify
+
+__all__ = [
+    "Backend",
+    "Form",
+    "Format",
+    "Layout",
+    "Undecided",
+    "catalogue",
+    "decay",
+    "derive",
+    "generate",
+    "kernel_of",
+    "load",
+    "names",
+    "prove",
+    "render",
+    "report",
+    "subject_of",
+    "verify",
+]

@@ -1,0 +1,142 @@
+"""Gradient decay, and reports of everything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_rnn.errors import UsageError
+
+from .definitions import derive, generate, load, prove
+from .verification import verify
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.dynamics.analysis import Analysis
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.report.manuscript import Manuscript
+    from gradcheck_rnn.verify.outcome import Report
+
+__all__ = ["decay", "report"]
+
+
+def decay(
+    target: str | os.PathLike[str] | Cell | Network,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    loss: str | None = None,
+    **options: Any,
+) -> list[Analysis]:
+    """See where the gradient of a recurrent network goes.
+
+    Parameters
+    ----------
+    target, loss
+        As in `load`.
+    weights : path, optional
+        ``.npz``, ``.safetensors`` or ``.pt``: parameters by the network's names, or a PyTorch
+        state_dict of RNN, LSTM or GRU layers. Drawn when left out.
+    **options
+        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``start``,
+        ``gain``, ``seed``, ``burn_in``, ``remedies``, ``device``, ``name``, ``progress``.
+
+    Returns
+    -------
+    list of Analysis
+        One for each recurrence (time axis and direction) of the network.
+
+    Raises
+    ------
+    UsageError
+        Files that cannot be read or do not fit, inputs that are too short, a trajectory that
+        diverges.
+    """
+    from gradcheck_rnn import cells
+    from gradcheck_rnn.cells.bidirectional import join
+    from gradcheck_rnn.dynamics.setting import follow
+
+    kinds = {"rnn": "elman_hidden", "gru": "gru_reset_after", "lstm": "lstm"}
+    layers = {kind: cells.get(n).scans[0].cell for kind, n in kinds.items()}
+    file = None if weights is None else Path(weights)
+    return follow(load(target, loss=loss), file, layers, join, **options)
+
+
+def report(
+    subject: str | os.PathLike[str] | Cell | Network | Sequence[Report] | Sequence[Analysis],
+    *paths: str | os.PathLike[str],
+    notation: str | os.PathLike[str] | None = None,
+    loss: str | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> list[Path]:
+    """Write a report as HTML or PDF, one self-contained file each.
+
+    Parameters
+    ----------
+    subject : str, os.PathLike, Cell, Network, sequence of Report or of Analysis
+        A cell as in `load`: its derivation, proof, verification and kernel. The result of `verify`
+        or of `decay`: what was found.
+    *paths : str or os.PathLike
+        ``.html``, ``.pdf`` or ``.typ`` (the typst source without its pictures); several are made
+        from one computation.
+    notation : path, optional
+        As in `render`.
+    loss : str, optional
+        As in `load`.
+    progress : callable, optional
+        Called with the name of each stage as it begins.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        Another suffix, a path that cannot be written, missing packages; before any work.
+    GradcheckError
+        As `derive`.
+    """
+    from gradcheck_rnn.report.typesetting import check_output, need_extra, write
+
+    if not paths:
+        raise UsageError("a report needs a file to be written to")
+    need_extra()
+    for path in paths:
+        check_output(path)
+    manuscript = _manuscript(subject, notation, loss, progress)
+    progress("typesetting")
+    return [write(manuscript, path) for path in paths]
+
+
+def _manuscript(
+    subject: Any,
+    notation: str | os.PathLike[str] | None,
+    loss: str | None,
+    progress: Callable[[str], None],
+) -> Manuscript:
+    """The manuscript of a report, not yet typeset."""
+    from gradcheck_rnn.verify.outcome import Report
+
+    if isinstance(subject, list | tuple):
+        if all(isinstance(r, Report) for r in subject):
+            from gradcheck_rnn.report.verification import verification_report
+
+            return verification_report(subject)
+        from gradcheck_rnn.report.decay import decay_report
+
+        return decay_report(subject)
+    from gradcheck_rnn.report.derivation import derivation_report, notation_of
+
+    progress("derivation")
+    network = load(subject, loss=loss)
+    derivation = derive(network)
+    chosen = notation_of(derivation, notation)
+    progress("proof")
+    proof = prove(network)
+    progress("verification")
+    found, kernel = verify(network), generate(network)
+    progress("writing")
+    return derivation_report(derivation, notation=chosen, proof=proof, reports=found, kernel=kernel)

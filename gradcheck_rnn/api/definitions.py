@@ -1,0 +1,242 @@
+"""What a user names, brought to a network, derived, proved, printed and generated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gradcheck_rnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.derivation import Derivation
+    from gradcheck_rnn.derivation.proof import ProofResult
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+
+__all__ = [
+    "Backend",
+    "Form",
+    "Format",
+    "Layout",
+    "catalogue",
+    "derive",
+    "generate",
+    "load",
+    "names",
+    "prove",
+    "render",
+]
+
+Format = Literal["text", "latex", "typst", "markdown", "json"]
+Form = Literal["matrix", "kronecker"]
+Layout = Literal["numerator", "denominator"]
+Backend = Literal["numpy", "cupy"]
+
+
+def names() -> tuple[str, ...]:
+    """Names of the zoo, in the order of its catalogue."""
+    from gradcheck_rnn import cells
+
+    return tuple(cells.names())
+
+
+def catalogue() -> list[dict[str, str]]:
+    """The zoo as rows with the keys name, kind, what and source (equation numbers)."""
+    from gradcheck_rnn import cells
+
+    keys = ("name", "kind", "what", "source")
+    return [dict(zip(keys, row, strict=True)) for row in cells.describe()]
+
+
+def load(target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = None) -> Network:
+    """Bring what a user names to a network.
+
+    Parameters
+    ----------
+    target : str, os.PathLike, Cell or Network
+        A name of the zoo (``"lstm"``), ``"path/to/file.py:name"`` (the name may be left out when
+        the file defines one only), or the object itself. A bare cell becomes a network of one scan.
+    loss : str, optional
+        Put this loss of the zoo on top (``"softmax_cross_entropy"``), with a readout if there is
+        no output ``y``.
+
+    Returns
+    -------
+    Network
+        The network.
+
+    Raises
+    ------
+    UsageError
+        An unknown name (the nearest are suggested), or a file that does not run.
+    """
+    network = _find(target)
+    if loss is None:
+        return network
+    from gradcheck_rnn.cells.losses import with_loss
+
+    return with_loss(network, loss)
+
+
+def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
+    from gradcheck_rnn import cells, loading
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network, as_network
+
+    if isinstance(target, Cell | Network):
+        return as_network(target)
+    if not isinstance(target, str | os.PathLike):
+        raise UsageError(
+            f"a {type(target).__name__} is not a cell: give a name of the zoo, 'file.py:name', a "
+            "Cell or a Network"
+        )
+    text = os.fspath(target)
+    if loading.is_file_target(text):
+        return as_network(loading.find(text, (Cell, Network), "cell or network"))
+    if text not in cells.names():
+        raise loading.suggest(text, cells.names(), "cell")
+    return cells.get(text)
+
+
+def derive(
+    target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = None
+) -> Derivation:
+    """Derive BPTT and RTRL of a cell or network; nothing is proved here.
+
+    Parameters
+    ----------
+    target, loss
+        As in `load`.
+
+    Returns
+    -------
+    Derivation
+        The adjoint and tangent programs over the named equations.
+
+    Raises
+    ------
+    GradcheckError
+        The target is unknown, its definition malformed, or an operation has no rule.
+    """
+    from gradcheck_rnn.derivation import derive as derive_network
+
+    return derive_network(load(target, loss=loss))
+
+
+def render(
+    derivation: Derivation,
+    fmt: Format = "text",
+    *,
+    form: Form = "matrix",
+    layout: Layout = "numerator",
+    wrt: Sequence[str] = (),
+    notation: str | os.PathLike[str] | None = None,
+    steps: bool = False,
+    rtrl: bool = False,
+    truncate: int | None = None,
+) -> str:
+    """Print a derivation.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        From `derive`.
+    fmt : {"text", "latex", "typst", "markdown", "json"}
+        The format.
+    form : {"matrix", "kronecker"}
+        Gradients as matrices of the parameter's shape, or as rows of vec/Kronecker Jacobians.
+    layout : {"numerator", "denominator"}
+        Layout of the Jacobians (`form="kronecker"`).
+    wrt : sequence of str
+        Only the gradients of these parameters, inputs and initial states; all when empty.
+    notation : path, optional
+        A TOML file with the reader's own names.
+    steps : bool
+        Show every rule applied, with its citation.
+    rtrl : bool
+        Show the tangent recursion too.
+    truncate : int, optional
+        Print BPTT truncated to the last `truncate` steps.
+
+    Returns
+    -------
+    str
+        The text, ending with a line end.
+
+    Raises
+    ------
+    UsageError
+        `wrt` names something the derivation has no gradient for.
+    NotationError
+        The notation file cannot be read or names an unknown symbol.
+    """
+    from gradcheck_rnn.derivation import render as render_derivation
+
+    text: str = render_derivation(
+        derivation,
+        fmt,
+        form=form,
+        layout=layout,
+        wrt=tuple(wrt),
+        notation=None if notation is None else Path(notation),
+        steps=steps,
+        rtrl=rtrl,
+        truncate=truncate,
+    )
+    return text if text.endswith("\n") else text + "\n"
+
+
+def prove(
+    target: str | os.PathLike[str] | Cell | Network, *, seed: int = 0, exact: bool = False
+) -> ProofResult:
+    """Prove a derivation against the independent scalar oracle, entry by entry.
+
+    The loss is the network's own, or else softmax cross-entropy on its readout (one is added where
+    there is none); to it comes a random cotangent on every output, final states included.
+
+    Parameters
+    ----------
+    target : str, os.PathLike, Cell or Network
+        As in `load`.
+    seed : int
+        Seed of the random points of the prime field.
+    exact : bool
+        Also certify, without any probability of error, every entry for which that can be decided
+        in a minute.
+
+    Returns
+    -------
+    ProofResult
+        What was proved, with the bound on the error probability.
+    """
+    from gradcheck_rnn.cells.losses import with_loss
+    from gradcheck_rnn.derivation.proof import prove as prove_derivation
+
+    return prove_derivation(derive(with_loss(load(target))), seed=seed, exact=exact)
+
+
+def generate(
+    target: str | os.PathLike[str] | Cell | Network,
+    backend: Backend = "numpy",
+    *,
+    loss: str | None = None,
+) -> str:
+    """Generate a standalone module with the forward and backward pass.
+
+    Parameters
+    ----------
+    target, loss
+        As in `load`.
+    backend : {"numpy", "cupy"}
+        What the module computes with.
+
+    Returns
+    -------
+    str
+        The source text of the module; it imports nothing of this package.
+    """
+    from gradcheck_rnn.codegen import generate as generate_module
+
+    return generate_module(derive(target, loss=loss), backend)

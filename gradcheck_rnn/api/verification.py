@@ -1,0 +1,176 @@
+"""Kernels and gradient cases brought to the checks that judge them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from gradcheck_rnn.errors import UsageError
+
+from .definitions import generate, load
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.outcome import Report
+    from gradcheck_rnn.verify.session import Verification
+
+__all__ = ["Undecided", "kernel_of", "subject_of", "verify"]
+
+Undecided = Literal["fail", "warn"]
+
+
+def verify(
+    target: str | os.PathLike[str] | Cell | Network,
+    *,
+    seed: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    budget: int | str | None = None,
+    undecided: Undecided = "fail",
+    definition: str | os.PathLike[str] | Cell | Network | None = None,
+    loss: str | None = None,
+    shape: int = 0,
+    on_report: Callable[[Report, int], None] = lambda report, left: None,
+) -> Verification:
+    """Verify gradients against finite differences that know their own error.
+
+    Parameters
+    ----------
+    target : str, os.PathLike, Cell or Network
+        A cell as in `load`: its NumPy kernel is generated and compared with the definition. A
+        generated file: that kernel is compared with the definition it was made from. A Python
+        file with gradient cases, or ``"file.py:case"`` for one of them.
+    seed : int or str, optional
+        Of points, cotangents and directions; by default made from what is under test, so that a
+        rerun repeats. ``"fresh"`` draws one.
+    select : str or iterable of str, optional
+        Only the gradients of these.
+    budget : int or str, optional
+        Loss evaluations, or seconds as ``"10s"``, for all checks together.
+    undecided : {"fail", "warn"}
+        Whether an undecided check keeps `Verification.passed` from being true.
+    definition : str, os.PathLike, Cell or Network, optional
+        What a file's ``forward`` and ``backward`` are to compute, as in `load`. A generated file
+        says so itself if it was made from the zoo; any module with the same functions can be
+        verified with this.
+    loss : str, optional
+        Put this loss of the zoo on top of the cell or definition.
+    shape : int
+        Sizes at which a kernel is checked: 0 the smallest that tell dims apart, others drawn.
+    on_report : callable, optional
+        Called with each report as it is there, and the number of those still to come.
+
+    Returns
+    -------
+    Verification
+        The list of reports, with `.verdict`, `.passed` and `.replay(report)`.
+
+    Raises
+    ------
+    UsageError
+        Nothing there to verify, or an option that makes no sense.
+    GradcheckError
+        The definition or the gradient case is malformed. Exceptions of the user's own functions
+        propagate unchanged.
+    """
+    from gradcheck_rnn.verify.session import verify_cases, verify_kernel
+
+    name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+    subject = subject_of(target, definition, loss)
+    if isinstance(subject, list) and shape:
+        raise UsageError("shape is for kernels; a gradient case has the shapes it returns")
+    if isinstance(subject, list):
+        return verify_cases(
+            subject, target=name, seed=seed, select=select, budget=budget, undecided=undecided,
+            on_report=on_report,
+        )  # fmt: skip
+    network, kernel, text = subject
+    if kernel is None:
+        kernel, text = kernel_of(network)
+    said = {"--definition": definition, "--loss": loss}
+    options = [w for k, v in said.items() if isinstance(v, str | os.PathLike) for w in (k, str(v))]
+    return verify_kernel(
+        network, kernel, text, target=name, seed=seed, select=select, budget=budget,
+        undecided=undecided, shape=shape, options=options, on_report=on_report,
+    )  # fmt: skip
+
+
+def subject_of(
+    target: str | os.PathLike[str] | Cell | Network,
+    definition: str | os.PathLike[str] | Cell | Network | None,
+    loss: str | None,
+) -> list[GradientCase] | tuple[Network, Any, str]:
+    """What is under test: gradient cases, or (definition, kernel, the kernel's text).
+
+    The kernel is None where it is to be generated (see `kernel_of`).
+    """
+    from gradcheck_rnn import loading
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify.cases import GradientCase, collect_cases
+
+    path, name = None, None
+    if isinstance(target, str | os.PathLike):
+        path, name = loading.split_target(os.fspath(target))
+    if definition is not None and (path is None or name is not None):
+        raise UsageError("a definition goes with a file that has forward and backward")
+    if path is None:
+        return load(target, loss=loss), None, ""
+    module = loading.run_file(path)
+    if definition is not None:
+        return load(definition, loss=loss), module, Path(path).read_text(encoding="utf-8")
+    cases = collect_cases(module, path)
+    if name is None and cases:
+        return cases
+    for case in cases:
+        if case.name == name:
+            return [case]
+    types = (Cell, Network, GradientCase)
+    if name is None and not any(isinstance(v, types) for v in vars(module).values()):
+        network = _origin(module, path, loss)
+        return network, module, Path(path).read_text(encoding="utf-8")
+    found = loading.pick(module, path, name, types, "gradient case or cell")
+    return load(found, loss=loss), None, ""
+
+
+#: The line by which a generated module says what it was made from.
+_MADE_FROM = re.compile(r"^Generated by gradcheck_rnn \S+ from the definition of '(.+?)'", re.M)
+
+
+def _origin(module: ModuleType, path: str, loss: str | None) -> Network:
+    """The definition of a generated module, which names it in its docstring."""
+    from gradcheck_rnn import cells
+
+    said = _MADE_FROM.search(module.__doc__ or "")
+    if said is None:
+        if hasattr(module, "backward"):
+            raise UsageError(f"{path} does not say what it computes; give its definition")
+        raise UsageError(
+            f"{path} has no gradient case, no cell and was not generated: write a function that "
+            "returns (loss, gradient, parameters) and put @gradient_case above it"
+        )
+    name = said.group(1)
+    if name not in cells.names():
+        raise UsageError(
+            f"{path} was generated from {name!r}, which is not in the zoo; give its definition "
+            f"(file.py:{name})"
+        )
+    network = load(name, loss=loss)
+    # The loss put on top is listed among the scans, and not part of the cell of that name.
+    listed = [n for n in cells.LOSSES if f"\n  {n} (" in (module.__doc__ or "")]
+    if loss is None and not network.loss_terms and listed:
+        return load(network, loss=listed[0])
+    return network
+
+
+def kernel_of(network: Network) -> tuple[Any, str]:
+    """The NumPy kernel of a network, generated and run, and its text."""
+    text = generate(network)
+    kernel = ModuleType(f"{network.name}_kernel")
+    exec(compile(text, f"<kernel generated for {network.name}>", "exec"), vars(kernel))
+    return kernel, text
