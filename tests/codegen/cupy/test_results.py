@@ -183,6 +183,7 @@ def test_loops_hold_products_and_kernels_and_nothing_else(name: str) -> None:
         assert calls
         assert set(calls) <= kernels | {"cp.dot"}
         assert "+=" not in body
+        assert " @ " not in body
     cuda = re.sub(r"//.*", "", modules()[name].CUDA)
     assert re.search("double|float", cuda) is None
 

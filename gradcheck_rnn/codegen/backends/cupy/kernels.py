@@ -11,14 +11,13 @@ from ....language.dims import ONE, Dim
 from ...schedule.merge import span
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Expr, accesses
 from ..numpy.expressions import dim_text
+from ..numpy.wrapping import WIDTH
 from .config import c_name
 from .expressions import Cuda
 from .fuse import Kernel, reads_of
 from .places import lead_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
-
-WIDTH = 100
 
 #: A place in a kernel: the array, its time, and the rows of it.
 Key = tuple[Buffer, int, tuple[str, int] | None, Dim, Dim]

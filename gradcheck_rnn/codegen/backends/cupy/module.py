@@ -14,13 +14,14 @@ from ...schedule.naming import Namer
 from ...schedule.ops import BATCH, Access, Buffer, Statement
 from ..numpy import template
 from ..numpy.expressions import dim_text
+from ..numpy.wrapping import wrap
 from .config import RESERVED, device_functions
 from .doors import CHECK, LAUNCH, Doors
 from .host import HELPERS
 from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
-from .writer import Writer, wrapped
+from .writer import Writer
 
 __all__ = ["print_module"]
 
@@ -58,7 +59,8 @@ class _Module:
         lines = [*head, "", *self._cuda(), *self.doors.types()]
         for text in (CHECK, LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]
-        return "\n".join([*lines, *forward, *backward, *tail]) + "\n"
+        code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        return "\n".join([*lines, *code]) + "\n"
 
     def _cuda(self) -> list[str]:
         uses = {n for k in self.kernels for n in k.uses}
@@ -82,7 +84,7 @@ class _Module:
         self.uses |= writer.uses
         zero = {a.buffer.base or a.buffer for a in routine.allocations if a.zero} | prepare.zero
         allocated = [self._allocate(b, b in zero) for b in writer.buffers]
-        bound = [line for k in writer.kernels for line in self._bind(k)]
+        bound = [self._bind(k) for k in writer.kernels]
         body = [*unpack, *allocated, *bound, "", *writer.lines]
         text = "\n".join([*body, *after])
         used = [n for n in self.doors.all_sizes if re.search(rf"\b{n}\b", text)]
@@ -102,10 +104,10 @@ class _Module:
         shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
         return f"    {b.name} = cp.{'zeros' if zero else 'empty'}({shape}, dtype)"
 
-    def _bind(self, k: Printed) -> list[str]:
+    def _bind(self, k: Printed) -> str:
         sizes = "".join(f", {s}" for s in k.sizes)
         rows = ", by_row=True" if k.by_row else ""
-        return wrapped(f'    {k.name} = _kernel("{k.name}", dtype, {k.count}{sizes}{rows})')
+        return f'    {k.name} = _kernel("{k.name}", dtype, {k.count}{sizes}{rows})'
 
     def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
         used = read_buffers(statements)
@@ -131,7 +133,7 @@ class _Module:
         after = ["    outputs: Outputs = {"]
         after += [self._out(k, a, refs.get(k)) for k, a in plan.outputs.items()]
         saved = ", ".join(f"{b.name}={b.name}" for b in plan.saved)
-        after += ["    }", *wrapped(f"    saved = dict({saved})"), "    return outputs, saved"]
+        after += ["    }", f"    saved = dict({saved})", "    return outputs, saved"]
         head = self._signature(
             "forward", ["parameters: Parameters", "inputs: Inputs"],
             "tuple[Outputs, dict[str, Array]]",

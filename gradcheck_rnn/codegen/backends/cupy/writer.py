@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from textwrap import wrap
 
 from ....language.dims import Dim
 from ...schedule.ops import (
@@ -23,41 +22,11 @@ from ...schedule.ops import (
 from ..numpy.expressions import dim_text, number_text
 from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
 from .host import Host
-from .kernels import WIDTH, Frame, Printed, print_entries
+from .kernels import Frame, Printed, print_entries
 from .places import contiguous, lead_of, place_text
 from .rows import print_rows
 
-__all__ = ["Writer", "wrapped"]
-
-
-def wrapped(line: str) -> list[str]:
-    """An assignment or a call in lines that are not too long."""
-    if len(line) <= WIDTH:
-        return [line]
-    indent = " " * (len(line) - len(line.lstrip()))
-    head, inside = line.split("(", 1)
-    if not line.endswith(")") or _closes(inside) != len(inside) - 1:
-        place, sign, value = line.partition(" = ")
-        if not sign:
-            place, sign, value = line.partition(" += ")
-        if not sign:
-            return [line]
-        head, inside = f"{place}{sign}", f"{value})"
-    text = wrap(
-        inside[:-1], WIDTH, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    ",
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return [f"{head}(", *text, f"{indent})"]
-
-
-def _closes(text: str) -> int:
-    """Where the parenthesis closes that was open before the text."""
-    depth = 1
-    for i, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if not depth:
-            return i
-    return -1
+__all__ = ["Writer"]
 
 
 class Writer:
@@ -113,7 +82,7 @@ class Writer:
 
     def line(self, text: str) -> None:
         """Add a line at the current depth."""
-        self.lines += wrapped("    " * self._indent + text)
+        self.lines.append("    " * self._indent + text)
 
     def access(self, a: Access) -> str:
         """A place as text."""
