@@ -65,6 +65,22 @@ def test_the_order_of_threads_does_not_matter(name: str) -> None:
         assert np.array_equal(a, results[1][n]), n
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_and_saved_arrays_are_left_alone(name: str) -> None:
+    c, module = case(name), modules()[name]
+    with fake_cupy.installed() as cupy:
+        moved = {n: cupy.array(a) for n, a in c.arrays.items()}
+        given = {n: cupy.array(a) for n, a in upstream(c).items()}
+        parameters, inputs = c.split(moved)
+        _, saved = module.forward(parameters, inputs, **c.keywords)
+        one, two = (
+            module.backward(parameters, inputs, saved, given, **c.keywords) for _ in range(2)
+        )
+        assert all(np.array_equal(g.get(), two[n].get()) for n, g in one.items())
+        assert all(np.array_equal(a, moved[n].get()) for n, a in c.arrays.items())
+        assert all(np.array_equal(a, given[n].get()) for n, a in upstream(c).items())
+
+
 def at_sizes(name: str, sizes: dict[str, int]) -> Case:
     """A system with other sizes; its weights are small enough that nothing saturates."""
     c = copy.copy(case(name))
