@@ -13,18 +13,23 @@ from pathlib import Path
 
 from gradcheck_rnn.errors import UsageError
 
-__all__ = ["write_text"]
+__all__ = ["write_bytes", "write_text"]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` to `path` in one step; an existing file is replaced or left as it was.
+    """Write `text`, as UTF-8 with its line ends unchanged; see `write_bytes`."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write `content` to `path` in one step; an existing file is replaced or left as it was.
 
     Parameters
     ----------
     path : str or os.PathLike
         Where to write. The folder must exist; a symbolic link is followed.
-    text : str
-        The whole text, written as UTF-8 with its line ends unchanged.
+    content : bytes
+        All of it.
 
     Returns
     -------
@@ -44,7 +49,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
         raise UsageError(f"cannot write {asked}: there is no folder {target.parent}; make it first")
     if target.exists() and not target.is_file():
         # A device or a pipe (/dev/stdout) has no content to protect and must not be renamed over.
-        return _write_through(asked, text)
+        return _write_through(asked, content)
     if target.exists() and not os.access(target, os.W_OK):
         raise UsageError(f"cannot write {asked}: the file is write-protected")
     temporary = None
@@ -52,8 +57,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
         handle, temporary = tempfile.mkstemp(
             dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
         )
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
     except OSError as error:
@@ -66,10 +71,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     return asked
 
 
-def _write_through(path: Path, text: str) -> Path:
+def _write_through(path: Path, content: bytes) -> Path:
     try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with path.open("wb") as stream:
+            stream.write(content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -17,6 +17,8 @@ from .definitions import (
     prove,
     render,
 )
+from .exchange import judge_results, vectors, write_vectors
+from .plans import verify_many
 from .verification import Undecided, kernel_of, subject_of, verify
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "decay",
     "derive",
     "generate",
+    "judge_results",
     "kernel_of",
     "load",
     "names",
@@ -36,5 +39,8 @@ __all__ = [
     "render",
     "report",
     "subject_of",
+    "vectors",
     "verify",
+    "verify_many",
+    "write_vectors",
 ]

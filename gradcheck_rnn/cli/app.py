@@ -127,13 +127,14 @@ def generate(
 @app.command()
 def verify(
     target: Annotated[
-        str,
+        list[str] | None,
         typer.Argument(
-            metavar="TARGET",
+            metavar="TARGET...",
             help="A cell of the zoo or file.py:name (its kernel is generated and checked), "
             "a generated file, or a Python file with gradient cases.",
         ),
-    ],
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Verify the whole zoo.")] = False,
     select: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this gradient; may be repeated."),
@@ -154,15 +155,66 @@ def verify(
         typer.Option(metavar="CELL", help="What the file's forward and backward are to compute."),
     ] = None,
     loss: Annotated[str | None, LOSS] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Vectors that TARGET, a file of results, is for."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The results' number format.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="Worker processes; 0 for one a core.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster: tcp://host:8786.")
+    ] = None,
+    shapes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Check kernels at this many shapes.")
+    ] = 1,
+    shape: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Repeat the check at shape K only.")
+    ] = 0,
+    github: Annotated[
+        bool | None,
+        typer.Option("--github/--no-github", help="Annotations; by default in a workflow."),
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
 
+    if against is not None:
+        return verifying.judge(
+            target or [], against, dtype=dtype, select=select, undecided=undecided,
+            github=github, as_json=as_json,
+        )  # fmt: skip
     return verifying.verify(
-        target, select=select, seed=seed, budget=budget, undecided=undecided,
-        definition=definition, loss=loss, as_json=as_json,
+        target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
+        definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
+        github=github, as_json=as_json,
     )  # fmt: skip
+
+
+@app.command()
+def vectors(
+    cell: Annotated[str, CELL],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npz or .json.")
+    ],
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the values.")] = 0,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="p=8", help="Size of a dim, of T or of B; may be repeated."),
+    ] = None,
+    loss: Annotated[str | None, LOSS] = None,
+) -> int:
+    """Write inputs, cotangents and gradients to 30 digits, for code that is not Python."""
+    from gradcheck_rnn import api
+    from gradcheck_rnn.cli import printing
+
+    sizes = printing.read_sizes(size or [])
+    api.write_vectors(cell, output, seed=seed, sizes=sizes, loss=loss)
+    return 0
 
 
 @app.command()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_rnn.cli.printing import console, emit_json
+from gradcheck_rnn.cli.printing import console, emit_json, read_sizes
 from gradcheck_rnn.cli.running import PASS
 from gradcheck_rnn.errors import UsageError
 
@@ -40,7 +40,7 @@ def decay(
         before anything is computed.
     """
     pairs = _pairs(cells, weights)
-    wanted = dict(_size(s) for s in sizes)
+    wanted = read_sizes(sizes)
     if output is not None:
         _check_output(output)
     from gradcheck_rnn import api
@@ -80,13 +80,6 @@ def _pairs(cells: list[str], weights: list[Path]) -> list[tuple[str, Path | None
             "cell with several files"
         )
     return [(c, w, f"{c}, {w.name}") for c, w in zip(cells, weights, strict=True)]
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, equals, number = text.partition("=")
-    if not equals or not name.isidentifier() or not number.isdigit() or int(number) < 1:
-        raise UsageError(f"--size {text!r} is not of the form p=64")
-    return name, int(number)
 
 
 def _check_output(path: Path) -> None:

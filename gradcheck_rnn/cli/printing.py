@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
 
-__all__ = ["console", "emit", "emit_json", "show_zoo"]
+__all__ = ["console", "emit", "emit_json", "read_sizes", "show_zoo"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -36,6 +39,23 @@ def emit(text: str, path: Path | None) -> int:
 
     write_text(path, text)
     return 0
+
+
+def read_sizes(texts: Sequence[str]) -> dict[str, int]:
+    """``p=64`` of the command line, each as name and number.
+
+    Raises
+    ------
+    UsageError
+        One is not of this form.
+    """
+    sizes: dict[str, int] = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        if not equals or not name.isidentifier() or not number.isdigit() or int(number) < 1:
+            raise UsageError(f"--size {text!r} is not of the form p=64")
+        sizes[name] = int(number)
+    return sizes
 
 
 def emit_json(value: Any) -> None:

@@ -6,11 +6,13 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn.cli.printing import console, emit_json
 from gradcheck_rnn.cli.running import FAIL, MISUSE, PASS, UNDECIDED
-from gradcheck_rnn.errors import GradcheckError
+from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.loading import split_target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify import Report, Row
     from gradcheck_rnn.verify.session import Verification
 
-__all__ = ["verify"]
+__all__ = ["annotate", "code", "judge", "plain", "show", "verify", "waiting", "wide_console"]
 
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 #: Pairs of parameter and cotangent shown in full when a kernel fails; the rest is counted.
@@ -27,17 +29,27 @@ MOST_FAILURES = 8
 
 
 def verify(
-    target: str,
+    targets: Sequence[str],
     *,
-    select: Sequence[str] | None,
+    every: bool,
     seed: str | None,
     budget: str | None,
-    undecided: Literal["fail", "warn"],
-    definition: str | None,
-    loss: str | None,
+    shape: int,
+    shapes: int,
+    jobs: int | None,
+    dask: str | None,
+    github: bool | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
-    """Verify `target` and print what was found.
+    """Verify what is named and print what was found.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        One is verified here; several, or one with `jobs`, `dask` or `shapes`, are a plan.
+    **options
+        Of `api.verify`: select, undecided, definition, loss.
 
     Returns
     -------
@@ -49,20 +61,34 @@ def verify(
     GradcheckError
         Misuse; one line for the caller to print.
     """
+    if every == bool(targets):
+        raise UsageError("give TARGETs to verify, or --all for the whole zoo")
+    options.update(seed=seed, budget=_budget(budget), select=options["select"] or None)
+    if every or len(targets) > 1 or jobs is not None or dask is not None or shapes > 1:
+        if shape:
+            raise UsageError("--shape repeats one check: give it one TARGET and no --jobs")
+        from gradcheck_rnn.cli import planning
+
+        return planning.verify(
+            targets, jobs=jobs, dask=dask, shapes=shapes, github=github, as_json=as_json, **options
+        )
+    return _verify_one(targets[0], shape, github, as_json, options)
+
+
+def _verify_one(
+    target: str, shape: int, github: bool | None, as_json: bool, options: dict[str, Any]
+) -> int:
     from gradcheck_rnn import api, loading
 
     reports: list[Report] = []
-    with _waiting(target) as note, contextlib.redirect_stdout(sys.stderr):
+    with waiting(f"verifying {target}") as note, contextlib.redirect_stdout(sys.stderr):
 
         def on_report(report: Report, left: int) -> None:
             reports.append(report)
             note(f"{target}: {report.title.rpartition(': ')[2]} done, {left} to come")
 
         try:
-            done = api.verify(
-                target, seed=seed, select=select or None, budget=_budget(budget),
-                undecided=undecided, definition=definition, loss=loss, on_report=on_report,
-            )  # fmt: skip
+            done = api.verify(target, shape=shape, on_report=on_report, **options)
         except GradcheckError:
             raise
         except Exception as error:
@@ -75,20 +101,63 @@ def verify(
     if failure:
         sys.stderr.write(failure)
         return MISUSE
+    return _tell(done, github, as_json)
+
+
+def judge(
+    results: Sequence[str],
+    against: Path,
+    *,
+    github: bool | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Judge a file of results by the vectors they are for; see `verify`."""
+    from gradcheck_rnn import api
+
+    if len(results) != 1:
+        raise UsageError("--against wants one TARGET: the file of results to be judged")
+    return _tell(api.judge_results(results[0], against, **options), github, as_json)
+
+
+def _tell(done: Verification, github: bool | None, as_json: bool) -> int:
     if as_json:
-        emit_json(_plain(done))
+        emit_json(plain(done))
     else:
-        out = console()
-        # A number cut short by a narrow terminal would be another number: the terminal wraps.
-        out.width = max(out.width, 200)
-        _show(out, done)
-    return _code(done)
+        show(wide_console(), done)
+    annotate([done], github, stderr=as_json)
+    return code([done])
 
 
-def _code(done: Verification) -> int:
-    if done.passed:
-        return PASS
-    return FAIL if str(done.verdict) == "fail" else UNDECIDED
+def wide_console() -> Console:
+    """A number cut short by a narrow terminal would be another number: the terminal wraps."""
+    out = console()
+    out.width = max(out.width, 200)
+    return out
+
+
+def code(done: Sequence[Verification]) -> int:
+    """The exit code of one or several verifications."""
+    bad = [str(v.verdict) for v in done if not v.passed]
+    return FAIL if "fail" in bad else UNDECIDED if bad else PASS
+
+
+def annotate(done: Sequence[Verification], asked: bool | None, *, stderr: bool) -> None:
+    """Workflow commands for what did not pass; beside JSON they go to the other stream."""
+    from gradcheck_rnn.verify.annotations import annotation, on_github
+
+    if not on_github(asked):
+        return
+    for verification in done:
+        path, _ = split_target(verification.target)
+        for report in verification:
+            file, line = report.place or (path, None)
+            said = annotation(
+                report.to_json(), file=file, line=line, warn=verification.undecided == "warn",
+                replay=verification.replay(report),
+            )  # fmt: skip
+            if said is not None:
+                print(said, file=sys.stderr if stderr else sys.stdout)
 
 
 def _budget(text: str | None) -> int | str | None:
@@ -97,49 +166,56 @@ def _budget(text: str | None) -> int | str | None:
 
 
 @contextlib.contextmanager
-def _waiting(target: str) -> Iterator[Any]:
+def waiting(what: str) -> Iterator[Any]:
     """A spinner on stderr with what was done last; silent where nobody watches."""
     err = console(stderr=True)
     if not err.is_terminal:
         yield lambda text: None
         return
-    with err.status(f"verifying {target}") as status:
+    with err.status(what) as status:
         yield lambda text: status.update(text)
 
 
-def _plain(done: Verification) -> dict[str, Any]:
+def plain(done: Verification) -> dict[str, Any]:
+    """As docs/json-schema/verify.json has it."""
     return {
         "target": done.target,
         "kind": done.kind,
         "verdict": str(done.verdict),
         "passed": done.passed,
-        "reports": [
-            {**report.to_json(), "replay": done.replay(report)} for report in done
-        ],
-    }  # fmt: skip
+        "reports": [_plain_report(done, report) for report in done],
+    }
 
 
-def _show(out: Console, done: Verification) -> None:
-    if done.kind == "kernel":
+def _plain_report(done: Verification, report: Report) -> dict[str, Any]:
+    file, line = report.place or (None, None)
+    return {**report.to_json(), "replay": done.replay(report), "file": file, "line": line}
+
+
+def show(out: Console, done: Verification) -> None:
+    """For people: tables, then what does not pass, then how to repeat it."""
+    crashed = any(report.mode == "crash" for report in done)
+    if done.kind == "kernel" and not crashed:
         _show_kernel(out, done)
     else:
         for report in done:
             _show_case(out, report)
     bad = [r for r in done if not r.passed]
-    # Checks of one kernel share everything that a command can name.
-    for report in bad[:1] if done.kind == "kernel" else bad:
+    # Checks of one kernel share everything that a command can name; results are judged as a whole.
+    for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
         _line(out, f"repeat: {done.replay(report)}")
     blind = [r.resolution for p in done for r in p.rows if p.mode != "forward"]
     if blind and done.passed and all(map(math.isfinite, blind)):
         _line(out, f"not seen: faults below {_number(max(blind))} of the gradient they are in")
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
-    what = "check" if done.kind == "kernel" else "case"
+    what = {"kernel": "check", "cases": "case", "vectors": "probe"}[done.kind]
     plural = "" if len(done) == 1 else "s"
+    spent = sum(r.evaluations for r in done)
+    cost = f" ({spent} loss evaluations)" if done.kind != "vectors" else ""
     _line(
         out,
-        f"{verdict}: {len(done) - len(bad)} of {len(done)} {what}{plural} passed{note} "
-        f"({sum(r.evaluations for r in done)} loss evaluations)",
+        f"{verdict}: {len(done) - len(bad)} of {len(done)} {what}{plural} passed{note}{cost}",
         STYLES[verdict],
     )
 
@@ -170,7 +246,8 @@ def _number(x: float, digits: int = 2) -> str:
 
 
 def _show_case(out: Console, report: Report) -> None:
-    _line(out, f"{report.title}: {report.verdict} (seed {report.seed})")
+    how = report.mode if report.mode.startswith("against") else f"seed {report.seed}"
+    _line(out, f"{report.title}: {report.verdict} ({how})")
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)

@@ -16,7 +16,7 @@ from .evaluate import Run, bptt
 from .numeric_terms import TermEvaluator
 from .program import Derivation
 
-__all__ = ["pull_precise", "pull_rounded"]
+__all__ = ["pull_precise", "run_rounded"]
 
 Arrays = dict[str, Any]
 
@@ -52,15 +52,14 @@ def pull_precise(
     return bptt(Run(derivation, values, sizes, lengths, _Precise), cotangents)
 
 
-def pull_rounded(
+def run_rounded(
     derivation: Derivation,
     values: Mapping[str, Any],
-    cotangents: Mapping[str, Any],
     sizes: Mapping[str, int],
     lengths: Mapping[str, int],
     quantise: Callable[[Any], Any],
-) -> tuple[Arrays, Arrays]:
-    """Outputs and gradients with the result of every operation rounded.
+) -> tuple[Arrays, Callable[[Mapping[str, Any]], Arrays]]:
+    """Outputs, and the pullback of cotangents, with the result of every operation rounded.
 
     A matrix product is rounded once, as by hardware that accumulates in a wider format.
 
@@ -76,5 +75,9 @@ def pull_rounded(
 
     with np.errstate(all="ignore"):
         run = Run(derivation, values, sizes, lengths, Rounded)
-        outputs = {n: run.output(n) for n in derivation.network.outputs}
-        return outputs, {n: quantise(g) for n, g in bptt(run, cotangents).items()}
+
+    def pull(cotangents: Mapping[str, Any]) -> Arrays:
+        with np.errstate(all="ignore"):
+            return {n: quantise(g) for n, g in bptt(run, cotangents).items()}
+
+    return {n: run.output(n) for n in derivation.network.outputs}, pull

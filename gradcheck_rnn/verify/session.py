@@ -71,8 +71,8 @@ class Verification(list[Report]):
     ----------
     target : str
         What was verified, as the user names it; empty for objects.
-    kind : {"kernel", "cases"}
-        A kernel against its definition, or gradient cases.
+    kind : {"kernel", "cases", "vectors"}
+        A kernel against its definition, gradient cases, or results against test vectors.
     undecided : {"fail", "warn"}
         Whether an undecided report keeps the verification from passing.
     options : tuple of str
@@ -84,7 +84,7 @@ class Verification(list[Report]):
         reports: Iterable[Report] = (),
         *,
         target: str = "",
-        kind: Literal["kernel", "cases"] = "cases",
+        kind: Literal["kernel", "cases", "vectors"] = "cases",
         undecided: Undecided = "fail",
         options: Sequence[str] = (),
     ) -> None:
@@ -126,7 +126,7 @@ class Verification(list[Report]):
         if report.mode != "forward" and len(bad) < min(len(report.rows), MOST_SELECTED + 1):
             for name in bad:
                 words += ["--select", name]
-        return shlex.join([*words, "--seed", str(report.seed)])
+        return shlex.join(words if self.kind == "vectors" else [*words, "--seed", str(report.seed)])
 
 
 def verify_cases(

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_rnn import api, loading
+from gradcheck_rnn import loading
 from gradcheck_rnn.errors import UsageError
+
+from .verification import Undecided, kernel_of, subject_of
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.executors import Crash
@@ -99,7 +101,7 @@ def make_plan(
         where = target if path is None else str(Path(path).resolve()) + target[len(path) :]
         stamp = _stamp(path)
         chunk = Chunk(number, target, where, definition=definition, loss=loss, stamp=stamp)
-        subject = api.subject_of(target, definition, loss)
+        subject = subject_of(target, definition, loss)
         if isinstance(subject, list):
             parts = [(replace(chunk, case=c.name), _entries(c)) for c in subject]
         else:
@@ -174,7 +176,7 @@ def verify_many(
     seed: int | str | None = None,
     select: Iterable[str] | None = None,
     budget: int | str | None = None,
-    undecided: api.Undecided = "fail",
+    undecided: Undecided = "fail",
     definition: str | None = None,
     loss: str | None = None,
     shapes: int = 1,
@@ -278,14 +280,14 @@ def _ready(where: str, definition: str | None, loss: str | None, stamp: str) -> 
             )
         if _stamp(path) != stamp:
             raise UsageError(f"{path} on the worker {here} is another file than here, or changed")
-    subject = api.subject_of(where, definition, loss)
+    subject = subject_of(where, definition, loss)
     if isinstance(subject, list) or subject[1] is not None:
         return subject
-    return (subject[0], *api.kernel_of(subject[0]))
+    return (subject[0], *kernel_of(subject[0]))
 
 
 def _merged(
-    plan: Sequence[Chunk], results: Sequence[list[Report] | Crash], undecided: api.Undecided
+    plan: Sequence[Chunk], results: Sequence[list[Report] | Crash], undecided: Undecided
 ) -> Iterator[Verification]:
     """Chunks of one target and shape put together: rows side by side, costs added."""
     from gradcheck_rnn.verify.executors import Crash

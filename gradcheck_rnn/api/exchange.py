@@ -1,0 +1,129 @@
+"""Test vectors out, results in: verification of code that is not Python.
+
+Here derivation and verification meet: gradients to 30 digits are those of the derivation, and the
+definition certifies them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_rnn.errors import UsageError
+
+from .definitions import derive, load
+from .verification import Undecided
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.language.network import Network
+    from gradcheck_rnn.verify.points import Point
+    from gradcheck_rnn.verify.session import Verification
+    from gradcheck_rnn.verify.vectors import Pull, Vectors
+
+__all__ = ["judge_results", "vectors", "write_vectors"]
+
+
+def vectors(
+    target: Any,
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    loss: str | None = None,
+) -> Vectors:
+    """Test vectors of a cell: inputs, cotangents, gradients to 30 digits, bounds by format.
+
+    Parameters
+    ----------
+    target, loss
+        As in `api.load`.
+    seed : int
+        Of the values.
+    sizes : mapping, optional
+        Sizes of dims and time axes, and of the batch as ``"B"``.
+
+    Raises
+    ------
+    UsageError
+        An unknown cell or size.
+    """
+    from gradcheck_rnn.verify.vectors import make_vectors
+
+    network = load(target, loss=loss)
+    return make_vectors(network, _puller(network), seed=seed, sizes=sizes)
+
+
+def _puller(network: Network) -> Any:
+    from gradcheck_rnn.derivation.precise import pull_precise, run_rounded
+    from gradcheck_rnn.verify.vectors import Pull
+
+    derivation = derive(network)
+
+    def at(point: Point) -> Pull:
+        shape = point.sizes, point.lengths
+        return Pull(
+            lambda values, given: pull_precise(derivation, values, given, *shape),
+            lambda values, quantise: run_rounded(derivation, values, *shape, quantise),
+        )
+
+    return at
+
+
+def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> Path:
+    """Write the vectors of a cell to a ``.npz`` or ``.json`` file; see `vectors`.
+
+    Raises
+    ------
+    UsageError
+        Another suffix, or the file cannot be written; nothing is half-written.
+    """
+    from gradcheck_rnn.files import write_bytes
+    from gradcheck_rnn.verify.vectorfiles import SUFFIXES, dump
+
+    file = Path(path)
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"cannot write {file}: give a name that ends in {' or '.join(SUFFIXES)}")
+    return write_bytes(file, dump(vectors(target, **options), suffix))
+
+
+def judge_results(
+    results: str | os.PathLike[str],
+    against: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    select: Iterable[str] | None = None,
+    undecided: Undecided = "fail",
+) -> Verification:
+    """Judge a file of results of foreign code by the vectors it is for.
+
+    Parameters
+    ----------
+    results, against : path
+        ``.npz`` or ``.json``: what was computed, and what `write_vectors` wrote.
+    dtype : {"float64", "float32", "tf32", "float16", "bfloat16"}, optional
+        The number format; by default that of the results.
+    select, undecided
+        As in `api.verify`.
+
+    Returns
+    -------
+    Verification
+        A report for the outputs and for each probe.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        Files that cannot be read or do not fit together.
+    """
+    from gradcheck_rnn.verify.against import judge_vectors
+    from gradcheck_rnn.verify.session import Verification
+    from gradcheck_rnn.verify.vectorfiles import read_results, read_vectors
+
+    known, found = read_vectors(Path(against)), read_results(Path(results))
+    words = ["--against", os.fspath(against), *(["--dtype", dtype] if dtype else [])]
+    reports = judge_vectors(known, found, dtype=dtype, select=select)
+    return Verification(
+        reports, target=os.fspath(results), kind="vectors", undecided=undecided, options=words
+    )

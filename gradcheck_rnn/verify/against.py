@@ -1,0 +1,174 @@
+"""Results of foreign code judged by test vectors: error ÷ bound, entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DimensionError, UsageError
+from .harness.arrays import PRECISIONS
+from .hints import explain
+from .outcome import Report
+from .vectorfiles import OUTPUTS, Known, Results
+from .verdict import EntryState, Finding, Row, Verdict, judge, relative_resolution
+
+__all__ = ["judge_vectors"]
+
+Array = NDArray[Any]
+#: As in `check_gradient`: a block in which a fault of this relative size could hide is undecided.
+RESOLVE = 0.1
+
+
+def judge_vectors(
+    known: Known,
+    results: Results,
+    *,
+    dtype: str | None = None,
+    select: Iterable[str] | None = None,
+) -> list[Report]:
+    """Judge results, probe by probe, outputs first.
+
+    Parameters
+    ----------
+    known : Known
+        The vectors, from `read_vectors`.
+    results : Results
+        What the code under test computed, from `read_results`.
+    dtype : str, optional
+        The number format it computed in; by default what the results say.
+    select : iterable of str, optional
+        Only the gradients of these.
+
+    Returns
+    -------
+    list of Report
+        One for the outputs and one for each probe of the vectors. What the results leave out is
+        undecided, except outputs, which are not asked for.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        An unknown format, probe or name, or another shape.
+    """
+    form = dtype or results.dtype
+    if form is None:
+        raise UsageError(
+            "the results do not say in which number format they were computed; give --dtype "
+            f"{'|'.join(PRECISIONS)}"
+        )
+    if form not in known.bounds:
+        raise UsageError(f"there are no bounds for {form!r}; there are {', '.join(known.bounds)}")
+    wanted = None if select is None else list(select)
+    _check_names(known, results, wanted)
+    reports = []
+    for group in sorted(known.high, key=lambda g: g != OUTPUTS):
+        found = results.arrays.get(group, {})
+        if group == OUTPUTS and not found:
+            continue
+        report = Report(f"{known.cell}: {group}", [], mode=f"against vectors, {form}")
+        for name, high in known.high[group].items():
+            if group != OUTPUTS and wanted is not None and name not in wanted:
+                continue
+            bound = known.bounds[form][group].get(name)
+            if bound is None:
+                continue  # the loss: it is exported for information
+            if name in found:
+                low = known.low[group][name]
+                report.rows.append(_row(name, found[name], high, low, bound, form))
+            elif group != OUTPUTS:
+                report.rows.append(_left_out(name, high))
+        reports.append(report)
+    if reports[0].title.endswith(f": {OUTPUTS}") and reports[0].verdict is Verdict.FAIL:
+        reports[0].findings.append(
+            Finding(
+                "other-function",
+                "the code computes another function than the definition; mend that first, its "
+                "gradients cannot be right",
+            )
+        )
+    return reports
+
+
+def _check_names(known: Known, results: Results, wanted: list[str] | None) -> None:
+    names = dict.fromkeys(n for g, arrays in known.high.items() if g != OUTPUTS for n in arrays)
+    for name in wanted or ():
+        if name not in names:
+            raise UsageError(f"select names {name!r}; the vectors have {', '.join(names)}")
+    for group, arrays in results.arrays.items():
+        if group not in known.high:
+            probes = [g for g in known.high if g != OUTPUTS]
+            raise UsageError(f"the results have the probe {group!r}; there are {', '.join(probes)}")
+        for name, array in arrays.items():
+            if name not in known.high[group]:
+                raise UsageError(
+                    f"the results have {group}/{name}; the vectors have there "
+                    f"{', '.join(known.high[group])}"
+                )
+            shape = known.high[group][name].shape
+            if array.shape != shape:
+                turned = "; it looks transposed" if array.shape == shape[::-1] else ""
+                raise DimensionError(
+                    f"the results' {group}/{name} has shape {array.shape}, the vectors' "
+                    f"{shape}{turned}"
+                )
+
+
+def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: str) -> Row:
+    got = np.asarray(found, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        error = np.abs((got - high) - low)
+    ratio = judge(error, np.zeros_like(error), bound)
+    ratio = np.where(~np.isfinite(got) & np.isfinite(bound), np.inf, ratio)
+    states = np.where(ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
+    unknown = ~np.isfinite(bound)
+    states[unknown] = EntryState.UNPROBED
+    failing, blind = int(np.sum(states == EntryState.FAIL)), int(np.sum(unknown))
+    worst = int(np.argmax(np.nan_to_num(ratio, nan=-1.0, posinf=1e308)))
+    at = np.unravel_index(worst, got.shape)
+    resolution = relative_resolution(got, high, bound)
+    verdict, reason = Verdict.PASS, ""
+    if failing:
+        verdict = Verdict.FAIL
+        reason = f"{failing} of {got.size} entries differ by more than {form} explains"
+        hint = explain(got, high, bound) if np.isfinite(got).all() and not blind else ""
+        reason += f"; {hint}".replace("difference quotients", "true values") if hint else ""
+    elif blind:
+        verdict = Verdict.UNDECIDED
+        reason = f"{form} overflows in {blind} of {got.size} entries"
+    elif resolution > RESOLVE and np.any(high):
+        verdict = Verdict.UNDECIDED
+        reason = (
+            f"in {form} careful arithmetic may be off by {resolution:.2g} of this gradient; "
+            "a fault could hide in that"
+        )
+    return Row(
+        name=name,
+        shape=got.shape,
+        verdict=verdict,
+        ratio=float(ratio[at]),
+        worst=str([int(i) for i in at]),
+        analytic=float(got[at]),
+        numeric=float(high[at]),
+        bound=float(bound[at]),
+        resolution=resolution,
+        failing=failing,
+        undecided=blind,
+        entries=got.size,
+        method="against vectors",
+        reason=reason,
+        missed=f"faults below {resolution:.2g} of the gradient" if verdict is Verdict.PASS else "",
+        ratios=ratio,
+        states=states,
+    )
+
+
+def _left_out(name: str, high: Array) -> Row:
+    nan = float("nan")
+    return Row(
+        name, high.shape, Verdict.UNDECIDED, nan, "", nan, nan, nan, float("inf"),
+        undecided=high.size, entries=high.size, reason="the results leave it out",
+        missed="any fault",
+    )  # fmt: skip

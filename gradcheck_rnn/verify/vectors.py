@@ -1,0 +1,275 @@
+"""Test vectors for code that is not Python: inputs, cotangents, gradients to 30 digits, bounds.
+
+All inputs and cotangents are numbers that bfloat16, float16, float32 and float64 hold exactly, so
+that one set of vectors serves every format and no code starts from rounded inputs. The gradients
+come from the derivation in 60 digits and are certified by the definition: along a random direction
+through everything at once, the complex step of the definition must give the same 30 digits. A
+bound says, entry by entry, how far careful arithmetic in a format may end from the true value; it
+is measured, with every operation rounded, at the point and at its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GradcheckError
+from ..language.network import Network
+from ..language.numeric import holding_frozen, recording_frozen
+from ..language.running import run, to_columns, to_rows
+from .harness.arrays import PRECISIONS, Precision
+from .oracle.directions import draw_direction
+from .points import Point, draw_point
+
+__all__ = ["DIGITS", "Probe", "Pull", "Vectors", "make_vectors", "split"]
+
+Array = NDArray[Any]
+DIGITS = 30
+#: Working precision, twice what is promised.
+WORKING = 60
+#: The complex step: its square is far below the promised digits.
+STEP_EXPONENT = -24
+NEIGHBOURS = 4
+SPREADS = 4.0
+UNITS = 4.0
+#: The smallest normal number of float16; smaller inputs would lose digits there.
+SMALLEST = 2.0**-14
+#: Up to here every time step of an output has a probe of its own; beyond, the first and the last.
+MOST_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How gradients are computed; arrays are columns, cotangents by output (empty: the loss).
+
+    ``precise(values, cotangents)`` on mpmath numbers; ``rounded(values, quantise)`` gives outputs
+    in a number format and a function from cotangents to gradients.
+    """
+
+    precise: Callable[..., dict[str, Any]]
+    rounded: Callable[..., tuple[dict[str, Any], Callable[..., dict[str, Any]]]]
+
+
+@dataclass
+class Probe:
+    """Cotangents (none: the loss) and the gradients that belong to them, at the doors.
+
+    ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name.
+    """
+
+    name: str
+    cotangents: dict[str, Array]
+    gradients: dict[str, Array] = field(default_factory=dict)
+    bounds: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+
+@dataclass
+class Vectors:
+    """Everything that is exported; arrays in the layout of the doors, ``(T, B, n)``."""
+
+    cell: str
+    seed: int
+    sizes: dict[str, int]
+    roles: dict[str, str]
+    arrays: dict[str, Array]
+    outputs: dict[str, Array]
+    output_bounds: dict[str, dict[str, Array]]
+    probes: list[Probe]
+
+
+def make_vectors(
+    network: Network,
+    pull: Callable[[Point], Pull],
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+) -> Vectors:
+    """Make test vectors of a cell or network.
+
+    Parameters
+    ----------
+    network : Network
+        The definition. One with a loss has the probe ``loss`` only; without, there is a probe for
+        all outputs, each output, and each time step of an output.
+    pull : callable
+        From a point to the ways of computing gradients there.
+    seed, sizes
+        As in `draw_point`.
+
+    Returns
+    -------
+    Vectors
+        With gradients to `DIGITS` digits.
+
+    Raises
+    ------
+    GradcheckError
+        The derivation and the definition do not agree to so many digits.
+    """
+    import mpmath
+
+    point = draw_point(network, seed, sizes=sizes)
+    point = Point(
+        network,
+        {n: _short(a, network.at_least.get(n)) for n, a in point.values.items()},
+        point.sizes, point.lengths, point.batch,
+    )  # fmt: skip
+    with mpmath.workdps(WORKING):
+        columns = {n: _wide(a) for n, a in point.columns(point.values).items()}
+        with recording_frozen() as tape:
+            made = run(network, columns, point.lengths)
+        ways = pull(point)
+        probes = _probes(point, made, seed)
+        for probe in probes:
+            given = {
+                n: _wide(to_columns(network.outputs[n], c)) for n, c in probe.cotangents.items()
+            }
+            found = ways.precise(columns, given)
+            probe.gradients = {
+                n: np.asarray(to_rows(point.ref(n), g), dtype=object) for n, g in found.items()
+            }
+        _certify(point, columns, tape, probes, seed)
+        vectors = Vectors(
+            network.name, seed,
+            {**point.sizes, **point.lengths, "B": point.batch},
+            {n: point.ref(n).kind for n in point.values},
+            dict(point.values),
+            {n: _rows(network, n, a) for n, a in made.items()},
+            {}, probes,
+        )  # fmt: skip
+        for name, form in PRECISIONS.items():
+            _bound(vectors, point, ways, name, form)
+    return vectors
+
+
+def _rows(network: Network, name: str, columns: Any) -> Array:
+    ref = network.outputs.get(name)
+    return np.asarray(columns, dtype=object) if ref is None else to_rows(ref, columns)
+
+
+def _wide(array: Array) -> Array:
+    """As mpmath numbers."""
+    import mpmath
+
+    return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(array)), dtype=object)
+
+
+def _short(array: Array, lowest: float | None = None) -> Array:
+    """The nearest numbers that every format holds, inside the domain."""
+    form = PRECISIONS["bfloat16"]
+    short = form.quantise(array)
+    small = (np.abs(short) < SMALLEST) & (array != 0)
+    short = np.where(small, np.copysign(SMALLEST, array), short)
+    if lowest is None:
+        return short
+    up = form.quantise(short + 2 * form.eps * np.maximum(np.abs(short), SMALLEST))
+    return np.where(short < lowest, up, short)
+
+
+def _probes(point: Point, made: Mapping[str, Any], seed: int) -> list[Probe]:
+    network = point.network
+    if network.loss_terms:
+        return [Probe("loss", {})]
+    whole = {}
+    for name, ref in network.outputs.items():
+        shape = to_rows(ref, made[name]).shape
+        direction = draw_direction(shape, seed, f"vectors: cotangent of {name}")
+        whole[name] = _short(direction * np.sqrt(direction.size))
+    probes = [Probe("all", whole)] if len(whole) > 1 else []
+    for name, cotangent in whole.items():
+        probes.append(Probe(name, {name: cotangent}))
+        if network.outputs[name].axis is None:
+            continue
+        count = len(cotangent)
+        for t in range(count) if count <= MOST_STEPS else (0, count - 1):
+            alone = np.zeros_like(cotangent)
+            alone[t] = cotangent[t]
+            probes.append(Probe(f"{name}[{t}]", {name: alone}))
+    return probes
+
+
+def _certify(
+    point: Point, columns: Mapping[str, Array], tape: Any, probes: list[Probe], seed: int
+) -> None:
+    """<gradient, v> against the complex step of the definition along v, for every probe."""
+    import mpmath
+
+    network = point.network
+    step = mpmath.mpf(10) ** STEP_EXPONENT
+    rng = np.random.default_rng([seed, 21])
+    directions = {n: _wide(rng.standard_normal(a.shape)) for n, a in point.differentiated.items()}
+    moved = dict(columns)
+    for n, v in directions.items():
+        turned = to_columns(point.ref(n), v)
+        moved[n] = columns[n] + np.frompyfunc(lambda x: mpmath.mpc(0, step * x), 1, 1)(turned)
+    with holding_frozen(tape):
+        made = run(network, moved, point.lengths)
+    slope = np.frompyfunc(lambda x: mpmath.im(x) / step, 1, 1)
+    for probe in probes:
+        if probe.cotangents:
+            truth = sum(
+                np.sum(_wide(c) * slope(to_rows(network.outputs[n], made[n])))
+                for n, c in probe.cotangents.items()
+            )
+        else:
+            truth = np.sum(slope(np.asarray(made["loss"], dtype=object)))
+        products = [probe.gradients[n] * v for n, v in directions.items()]
+        size = sum(np.sum(np.abs(p)) for p in products)
+        if abs(sum(np.sum(p) for p in products) - truth) > mpmath.mpf(10) ** -DIGITS * size:
+            raise GradcheckError(
+                f"{network.name!r}: the gradients for {probe.name!r} and the definition do not "
+                f"agree to {DIGITS} digits; a point at a kink? Try another seed"
+            )
+
+
+def split(truth: Array) -> tuple[Array, Array]:
+    """The nearest doubles, and the doubles nearest to what is left: 32 digits together."""
+    high = np.asarray(truth, dtype=np.float64)
+    return high, np.asarray(np.asarray(truth, dtype=object) - high, dtype=np.float64)
+
+
+def _bound(vectors: Vectors, point: Point, ways: Pull, name: str, form: Precision) -> None:
+    """Measure what the format can do: the point itself, and neighbours one unit away."""
+    network = point.network
+    rng = np.random.default_rng([vectors.seed, 22])
+    places = [point.values] + [
+        {
+            n: form.quantise(a * (1 + rng.choice([-1.0, 1.0], size=a.shape) * form.eps))
+            for n, a in point.values.items()
+        }
+        for _ in range(NEIGHBOURS)
+    ]
+    runs = [ways.rounded(point.columns(p), form.quantise) for p in places]
+    for probe in vectors.probes:
+        given = {n: to_columns(network.outputs[n], c) for n, c in probe.cotangents.items()}
+        found = [pull(given) for _, pull in runs]
+        probe.bounds[name] = {
+            n: _allowed(truth, [to_rows(point.ref(n), g[n]) for g in found], form)
+            for n, truth in probe.gradients.items()
+        }
+    vectors.output_bounds[name] = {
+        n: _allowed(vectors.outputs[n], [to_rows(network.outputs[n], o[n]) for o, _ in runs], form)
+        for n in network.outputs
+    }  # fmt: skip
+
+
+def _allowed(truth: Array, samples: list[Array], form: Precision) -> Array:
+    """Bound of every entry; infinite where the format overflows."""
+    high, low = split(truth)
+    with np.errstate(all="ignore"):
+        errors = np.stack([(np.asarray(s, dtype=np.float64) - high) - low for s in samples])
+        largest = np.max(np.abs(errors), axis=0)
+        squares = np.mean(errors**2, axis=0)
+        if largest.ndim:
+            # Five draws of one entry may all be small by chance; its row and column know better.
+            typical = np.min(
+                [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
+                 for k in range(largest.ndim)], axis=0,
+            )  # fmt: skip
+            largest = np.maximum(largest, typical)
+        bound = SPREADS * largest + UNITS * form.eps * np.abs(high)
+    return np.nan_to_num(bound, nan=np.inf, posinf=np.inf)
