@@ -22,10 +22,11 @@ from gradcheck_rnn.language.network import Network
 from .reference import (
     Arrays,
     Case,
+    at_a_kink,
     central_differences,
     complex_gradients,
+    decisions,
     draw_case,
-    kink_distances,
     loss_of,
 )
 
@@ -61,9 +62,6 @@ class Examined:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
-
-#: Decisions on smaller gaps are left to rounding.
-NEAR = 1e-9
 
 #: A further stage: derivation, batch of values, gradients of the batch, record.
 Stage = Callable[[Derivation, Case, Arrays, Examined], None]
@@ -152,8 +150,7 @@ def examine(
         if not proof.proved:
             raise Disagreement(f"prove: {', '.join(proof.mismatches[:4]) or 'nothing compared'}")
     batched = draw_case(network, seed, batch=3, regime=regime)
-    fragile, tied = kink_distances(batched)
-    if fragile < NEAR:
+    if decisions(batched).rounded:
         seen.fragile = True
         return seen
     with seen.stage("complex step"):
@@ -165,7 +162,7 @@ def examine(
     with seen.stage("batch"):
         ours, roundoff = _matrix(derivation, batched)
         compare("batch gradient", ours, together, roundoff, batched.cotangents)
-    if not lean and tied >= NEAR:
+    if not lean and not at_a_kink(single, seed):
         with seen.stage("central differences"):
             _differences(single, truth, seed)
     for stage in stages:

@@ -7,7 +7,9 @@ of the definitions. `frozen` values are recorded in the base run and held.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -22,8 +24,10 @@ from gradcheck_rnn.verify.oracle import Estimate, Lines, differentiate, draw_dir
 
 __all__ = [
     "Case",
+    "at_a_kink",
     "central_differences",
     "complex_gradients",
+    "decisions",
     "differentiated",
     "draw_case",
     "loss_of",
@@ -33,6 +37,8 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 SIZES = {"d": 2, "p": 3, "q": 4}
 LENGTHS = {"T": 4, "S": 3}
+#: Decisions on smaller relative gaps are left to rounding.
+NEAR = 1e-9
 REGIMES = ("ordinary", "tiny", "corner")
 
 
@@ -146,7 +152,8 @@ def complex_gradients(case: Case) -> Arrays:
     case = case.astype(np.longdouble)
     refs = differentiated(case.network)
     total = sum(case.values[r.name].size for r in refs)
-    step = np.longdouble(2.0) ** -200
+    # So small that its square is 0: a decision at a tie must not see second-order terms.
+    step = np.longdouble(2.0) ** -9000
     by: Arrays = {}
     start = 0
     for ref in refs:
@@ -170,38 +177,70 @@ def complex_gradients(case: Case) -> Arrays:
     return out
 
 
-def kink_distances(case: Case) -> tuple[float, float]:
-    """The smallest gaps that any comparison, maximum, |·| or relu of a run decides on.
+@dataclass
+class Decisions:
+    """What the comparisons, maxima, absolute values and relus of a run decide on.
 
-    The first leaves out ties of exact zeros. Where it is within rounding, a definition compares a
-    number with itself computed in another way, and every order of operations decides for itself.
-    The second has all: at a tie the gradient is a convention and not the slope along a direction,
-    and kinks of opposite sign at one point can cancel in what differences see.
+    ``rounded`` says that some decision lies within rounding: a definition compares a number with
+    itself computed in another way, and every order of operations decides for itself. ``ties``
+    counts exact ties.
     """
-    gaps = [(np.inf, np.inf)]
 
-    def watching(decide: Any, two: bool) -> Any:
-        def watched(a: Any, b: Any = 0.0) -> Any:
-            a_values, b_values = np.broadcast_arrays(a, b)
-            gap = np.abs(a_values - b_values)
-            told = gap[(a_values != 0) | (b_values != 0)]
-            smallest = float(np.min(told, initial=np.inf)), float(np.min(gap, initial=np.inf))
-            gaps.append(smallest)
-            return decide(a, b) if two else decide(a)
+    rounded: bool = False
+    ties: int = 0
 
-        return watched
+    def see(self, a: Any, b: Any) -> None:
+        first, second = np.broadcast_arrays(a, b)
+        largest = np.maximum(np.abs(first), np.abs(second))
+        gap = np.abs(first - second)
+        self.ties += int(np.sum(gap == 0))
+        # A value compared with its very self is a tie in every order of operations, and so are
+        # two exact zeros.
+        if np.any(gap):
+            self.rounded |= bool(np.any((gap <= NEAR * largest) & (largest > 0)))
 
-    greater = watching(numeric.greater, True)
-    relu = watching(numeric.ELEMENTWISE["relu"], False)
-    absolute = watching(numeric.absolute, False)
+
+def decisions(case: Case, frozen: Any = None) -> Decisions:
+    """Watch the decisions of one run; ``frozen`` is a tape of values to hold."""
+    seen = Decisions()
+
+    def two(a: Any, b: Any, decide: Any = numeric.greater) -> Any:
+        seen.see(a, b)
+        return decide(a, b)
+
+    def one(a: Any, decide: Any) -> Any:
+        seen.see(a, 0.0)
+        return decide(a)
+
+    relu = partial(one, decide=numeric.ELEMENTWISE["relu"])
+    absolute = partial(one, decide=numeric.absolute)
     with (
-        patch.object(numeric, "greater", greater),
+        patch.object(numeric, "greater", two),
         patch.object(numeric, "absolute", absolute),
-        patch.dict(values_module._RUN, {"greater": greater, "abs": absolute}),
+        patch.dict(values_module._RUN, {"greater": two, "abs": absolute}),
         patch.dict(numeric.ELEMENTWISE, {"relu": relu}),
+        holding_frozen(frozen) if frozen is not None else nullcontext(),
     ):
         loss_of(case, case.values)
-    return min(g for g, _ in gaps), min(g for _, g in gaps)
+    return seen
+
+
+def at_a_kink(case: Case, seed: int) -> bool:
+    """Whether there is a tie that does not last when everything moves a little.
+
+    There the gradient is a convention and not the slope along a direction, and kinks of opposite
+    sign at one point can cancel in what differences see.
+    """
+    ties = decisions(case).ties
+    if not ties:
+        return False
+    with recording_frozen() as tape:
+        loss_of(case, case.values)
+    values = dict(case.values)
+    for ref in differentiated(case.network):
+        step = 1e-3 * draw_direction(values[ref.name].shape, seed, ref.name)
+        values[ref.name] = values[ref.name] + step
+    return decisions(replace(case, values=values), tape).ties != ties
 
 
 def central_differences(
