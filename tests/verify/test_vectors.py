@@ -1,0 +1,307 @@
+"""Test vectors: 30 digits that the definition certifies, files that foreign code can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.api.exchange import _puller
+from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.verify.harness.arrays import PRECISIONS
+from gradcheck_rnn.verify.vectorfiles import read_vectors
+from gradcheck_rnn.verify.vectors import Pull, Vectors, make_vectors
+
+FORMATS = ("float64", "float32", "float16")
+
+
+@pytest.fixture(scope="module")
+def gru() -> Vectors:
+    return api.vectors("gru")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vectors")
+    for suffix in ("npz", "json"):
+        api.write_vectors("gru", folder / f"v.{suffix}")
+    return folder
+
+
+def foreign(folder: Path, form: str, spoil: Mapping[str, Any] | None = None) -> Path:
+    """What a user's program does: read the npz, compute in its own format, write results."""
+    v = np.load(folder / "v.npz")
+    about = json.loads(str(v["about"]))
+    held = {n: v[f"arrays/{n}"].astype(form) for n in about["roles"]}
+    parameters = {n: a for n, a in held.items() if about["roles"][n] == "param"}
+    inputs = {n: a for n, a in held.items() if n not in parameters}
+    kernel, _ = api.kernel_of(api.load(about["cell"]))
+    outputs, _ = kernel.forward(parameters, inputs)
+    out = {f"outputs/{n}": a for n, a in outputs.items()}
+    for probe in about["probes"]:
+        given = {
+            n: v[key].astype(form) if (key := f"cotangents/{probe}/{n}") in v else np.zeros_like(a)
+            for n, a in outputs.items()
+        }
+        _, saved = kernel.forward(parameters, inputs)
+        grads = kernel.backward(parameters, inputs, saved, given)
+        out |= {f"gradients/{probe}/{n}": g for n, g in grads.items()}
+    for key, change in (spoil or {}).items():
+        out[key] = change(out[key])
+    path = folder / f"results_{form}.npz"
+    np.savez(path, **out)
+    return path
+
+
+# -- the numbers ----------------------------------------------------------------------------------
+
+
+def test_every_format_holds_every_input_exactly(gru: Vectors) -> None:
+    for array in (*gru.arrays.values(), *(c for p in gru.probes for c in p.cotangents.values())):
+        for form in PRECISIONS.values():
+            assert np.array_equal(form.quantise(array), array)
+    assert any(a.size and np.ptp(a) > 1 for a in gru.arrays.values())
+
+
+def test_probes_are_each_output_and_each_step_alone(gru: Vectors) -> None:
+    names = [p.name for p in gru.probes]
+    steps = gru.sizes["T"]
+    assert names == ["all", "h", *(f"h[{t}]" for t in range(steps)), "h_final"]
+    alone = next(p for p in gru.probes if p.name == "h[1]").cotangents["h"]
+    assert np.flatnonzero(np.any(alone != 0, axis=(1, 2))).tolist() == [1]
+
+
+def test_the_digits_are_those_of_another_route(gru: Vectors) -> None:
+    """Central differences of the definition in 80 digits, entry by entry, for one weight."""
+    import mpmath
+
+    from gradcheck_rnn.language.running import run, to_columns, to_rows
+
+    network = api.load("gru")
+    refs = {**network.parameters, **network.inputs}
+    probe = gru.probes[0]
+    with mpmath.workdps(80):
+        wide = np.frompyfunc(mpmath.mpf, 1, 1)
+        h = mpmath.mpf(10) ** -24
+
+        def pairing(b: np.ndarray) -> Any:
+            values = {n: to_columns(refs[n], wide(a)) for n, a in gru.arrays.items()}
+            values["b_z"] = to_columns(refs["b_z"], b)
+            made = run(network, values)
+            return sum(
+                np.sum(wide(c) * to_rows(network.outputs[n], made[n]))
+                for n, c in probe.cotangents.items()
+            )
+
+        base = wide(gru.arrays["b_z"])
+        for k in range(base.size):
+            up, down = base.copy(), base.copy()
+            up[k] += h
+            down[k] -= h
+            slope = (pairing(up) - pairing(down)) / (2 * h)
+            assert abs(probe.gradients["b_z"][k] - slope) < mpmath.mpf(10) ** -40
+
+
+def test_a_wrong_derivation_is_not_exported() -> None:
+    """The planted fault: one entry off in the 25th digit."""
+    import mpmath
+
+    network = api.load("elman_hidden")
+    right = _puller(network)
+
+    def wrong(point: Any) -> Pull:
+        ways = right(point)
+
+        def precise(values: Any, given: Any) -> Any:
+            found = dict(ways.precise(values, given))
+            found["W"] = found["W"].copy()
+            found["W"][0, 1] *= 1 + mpmath.mpf(10) ** -25
+            return found
+
+        return Pull(precise, ways.rounded)
+
+    make_vectors(network, right)
+    with pytest.raises(GradcheckError, match="do not agree to 30 digits"):
+        make_vectors(network, wrong)
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm_layer_norm", "logistic_cross_entropy", "echo_state", "lstm_1997_truncated"]
+)
+def test_cells_with_constants_logarithms_data_and_frozen_parts(name: str) -> None:
+    assert api.vectors(name).probes
+
+
+def test_bounds_grow_with_the_unit_of_the_format(gru: Vectors) -> None:
+    probe = gru.probes[0]
+    sizes = [
+        np.median([np.max(b) for b in probe.bounds[form].values()])
+        for form in ("float64", "float32", "float16", "bfloat16")
+    ]
+    for narrow, wide in zip(sizes[1:], sizes[:-1], strict=True):
+        assert narrow > 4 * wide
+
+
+def test_sizes_can_be_asked_for() -> None:
+    made = api.vectors("linear", sizes={"p": 1, "T": 10, "B": 1})
+    assert made.outputs["h"].shape == (10, 1, 1)
+    assert [p.name for p in made.probes] == ["all", "h", "h[0]", "h[9]", "h_final"]
+    with pytest.raises(UsageError, match="has no size 'z'; there are"):
+        api.vectors("linear", sizes={"z": 3})
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_both_files_say_the_same_to_30_digits(files: Path, gru: Vectors) -> None:
+    one, two = read_vectors(files / "v.npz"), read_vectors(files / "v.json")
+    assert one.high.keys() == two.high.keys()
+    for group, arrays in one.high.items():
+        for name, high in arrays.items():
+            total, other = (
+                [Fraction(float(h)) + Fraction(float(w)) for h, w in zip(
+                    np.ravel(k.high[group][name]), np.ravel(k.low[group][name]), strict=True)]
+                for k in (one, two)
+            )  # fmt: skip
+            scale = max(map(abs, total), default=0)
+            assert all(abs(a - b) <= scale / 10**29 for a, b in zip(total, other, strict=True))
+            assert np.array_equal(high, two.high[group][name])
+            for form in FORMATS:
+                assert np.array_equal(one.bounds[form][group][name], two.bounds[form][group][name])
+
+
+def test_json_is_json_with_30_digits(files: Path) -> None:
+    text = (files / "v.json").read_text()
+    content = json.loads(text)
+    assert content["format"] == "gradcheck-rnn vectors 1"
+    assert content["sizes"]["p"] == 3
+    digits = json.loads(text, parse_float=str)["probes"]["all"]["gradients"]["W_z"][0][0]
+    assert len(digits.replace("-", "").replace(".", "").lstrip("0")) == 30
+    assert float(digits) == np.load(files / "v.npz")["gradients/all/W_z"][0, 0]
+
+
+# -- judging --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_right_results_pass(files: Path, form: str, suffix: str) -> None:
+    done = api.judge_results(foreign(files, form), files / f"v.{suffix}")
+    assert done.passed, str(done)
+    assert done[0].title == "gru: outputs"
+    assert len(done) == 1 + len(read_vectors(files / "v.npz").high) - 1
+
+
+@pytest.mark.parametrize(
+    ("form", "factor"), [("float64", 1e-12), ("float32", 1e-4), ("float16", 0.15)]
+)
+def test_a_fault_that_the_format_does_not_explain_fails(
+    files: Path, form: str, factor: float
+) -> None:
+    spoil = {"gradients/h_final/W_z": lambda g: g * (1 + g.dtype.type(factor))}
+    done = api.judge_results(foreign(files, form, spoil), files / "v.npz")
+    assert [r.title for r in done if not r.passed] == ["gru: h_final"]
+    (row,) = [w for r in done for w in r.rows if str(w.verdict) == "fail"]
+    assert row.name == "W_z"
+    assert f"more than {form} explains" in row.reason
+
+
+def test_wrong_outputs_are_said_first(files: Path) -> None:
+    spoil = {"outputs/h": lambda h: h * np.float32(1.001)}
+    done = api.judge_results(foreign(files, "float32", spoil), files / "v.npz")
+    assert str(done[0].verdict) == "fail"
+    assert done[0].findings[0].kind == "other-function"
+
+
+def test_what_is_left_out_is_not_passed(files: Path) -> None:
+    path = foreign(files, "float32")
+    held = dict(np.load(path))
+    del held["gradients/h_final/h0"]
+    np.savez(path, **held)
+    done = api.judge_results(path, files / "v.npz")
+    assert str(done.verdict) == "undecided"
+    assert not done.passed
+    assert api.judge_results(path, files / "v.npz", select=["W_z"]).passed
+    assert api.judge_results(path, files / "v.npz", undecided="warn").passed
+
+
+def test_results_as_json(files: Path, tmp_path: Path) -> None:
+    held = np.load(foreign(files, "float32"))
+    content: dict[str, Any] = {"dtype": "float32", "gradients": {}, "outputs": {}}
+    for key in held:
+        kind, _, rest = key.partition("/")
+        if kind == "outputs":
+            content["outputs"][rest] = held[key].tolist()
+        else:
+            probe, _, name = rest.rpartition("/")
+            content["gradients"].setdefault(probe, {})[name] = held[key].tolist()
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(content))
+    assert api.judge_results(path, files / "v.json").passed
+    assert not api.judge_results(path, files / "v.json", dtype="float64").passed
+    content["gradients"]["all"]["b_z"][0] = None
+    path.write_text(json.dumps(content))
+    assert str(api.judge_results(path, files / "v.json").verdict) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({}, "holds no results: give gradients/PROBE/NAME"),
+        ({"gradients/nope/W_z": np.ones((3, 3))}, "the results have the probe 'nope'; there are"),
+        ({"gradients/h/nope": np.ones(3)}, "the results have h/nope; the vectors have there W_r"),
+        ({"gradients/h/W_z": np.ones((3, 4))}, r"h/W_z has shape \(3, 4\), the vectors' \(3, 3\)"),
+        (
+            {"gradients/h/U_z": np.ones((2, 3))},
+            r"h/U_z has shape \(2, 3\).*\(3, 2\); it looks trans",
+        ),
+        ({"gradients/h/b_z": np.ones(3, dtype=int)}, "there are no bounds for 'int64'"),
+    ],
+)
+def test_results_that_do_not_fit(
+    files: Path, tmp_path: Path, results: dict[str, np.ndarray], message: str
+) -> None:
+    np.savez(tmp_path / "r.npz", **results)
+    with pytest.raises(GradcheckError, match=message):
+        api.judge_results(tmp_path / "r.npz", files / "v.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.npz", b"not a zip", "cannot read .*r.npz"),
+        ("r.json", b"{", "cannot read .*r.json"),
+        ("r.json", b"[1]", "must hold an object"),
+        ("r.json", b'{"gradients": [1]}', "must be an object, probe by probe"),
+        ("r.json", b'{"gradients": {"h": {"b_z": ["x"]}}}', "h/b_z is no array of numbers"),
+        (
+            "r.json",
+            b'{"gradients": {"h": {"b_z": [1, 2, 3]}}}',
+            "do not say in which number format",
+        ),
+        ("r.txt", b"", "the suffix is '.txt'; give .npz or .json"),
+        ("none.npz", None, "there is no file"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    files: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        api.judge_results(tmp_path / name, files / "v.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_vectors_that_are_none(files: Path, tmp_path: Path) -> None:
+    path = foreign(files, "float32")
+    with pytest.raises(UsageError, match="is no file of vectors; make one with"):
+        api.judge_results(path, path)
+    with pytest.raises(UsageError, match=r"give a name that ends in \.npz or \.json"):
+        api.write_vectors("gru", tmp_path / "v.csv")
