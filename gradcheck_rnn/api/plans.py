@@ -226,6 +226,7 @@ def verify_many(
 
     results: list[Any] = []
     if pool is None:
+        _ready.cache_clear()  # a process lives longer than a plan: files move and change
         for index, chunk in enumerate(plan):
             results.append(run_chunk(replace(chunk, where=chunk.target)))
             tell(index, results[-1])
