@@ -5,6 +5,7 @@ A fault planted in any family of any rule is found by a few dozen definitions.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,13 +84,23 @@ def _found_by(prepared: _Prepared, wrong: Rule, family: str) -> bool:
     return False
 
 
-def test_the_pool_is_sound_and_meets_every_rule(pool: list[_Prepared]) -> None:
+def test_the_pool_is_sound_and_meets_every_rule(
+    pool: list[_Prepared], gradcheck_summary: Any
+) -> None:
     met: Counter[str] = Counter()
+    pairs: set[tuple[str, str]] = set()
     for prepared in pool:
         met.update(prepared.rules)
+        pairs |= set(itertools.combinations(sorted(prepared.rules), 2))
         rule = next(iter(RULES))
         assert not any(_found_by(prepared, rule, family) for family in FAMILIES)
-    assert {r.name for r in RULES} <= set(met), "rules that no definition of the pool meets"
+    names = {r.name for r in RULES}
+    assert names <= set(met), "rules that no definition of the pool meets"
+    possible = len(names) * (len(names) - 1) // 2
+    gradcheck_summary.append(
+        f"random cells: {POOL} definitions meet all {len(names)} rules, and {len(pairs)} of "
+        f"{possible} pairs of rules together; rarest {met.most_common()[-1]}"
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

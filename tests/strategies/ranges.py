@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["APPLIED", "Range"]
+__all__ = ["APPLIED", "USER_FUNCTIONS", "Range"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,17 @@ APPLIED = {
     "sin": lambda r: Range(-1.0, 1.0),
     "cos": lambda r: Range(-1.0, 1.0),
 }
+
+#: Users' own elementwise functions: name → (SymPy text, bounds from the argument's bounds).
+USER_FUNCTIONS: dict[str, tuple[str, Callable[[Range], Range]]] = {
+    "soft_sign": ("x / (1 + abs(x))", lambda r: Range(-1, 1)),
+    "bell": ("exp(-x**2)", lambda r: Range(0, 1)),
+    "swish": ("x * sigmoid(x)", lambda r: Range(-0.3, max(r.hi, 0.0))),
+    "squared_relu": ("Max(x, 0)**2", lambda r: Range(0, max(r.hi, 0.0) ** 2)),
+    "log_cosh_like": ("log(1 + x**2) / 2", lambda r: Range(0, math.log1p(r.size**2) / 2)),
+    "hill": ("1 / (1 + x**2)", lambda r: Range(0, 1)),
+    "bent": ("(sqrt(x**2 + 1) - 1) / 2 + x", lambda r: Range(-1.5 * r.size, 1.5 * r.size)),
+    "wave": ("sin(2*x) * cos(x) / 3", lambda r: Range(-0.34, 0.34)),
+    "hard_step": ("Max(x, -1) - Max(x - 1, 0)", lambda r: Range(-1, 1)),
+    "shifted_tanh": ("tanh(x)**3 - softplus(x)/4", lambda r: Range(-1 - r.size, 1)),
+}  # fmt: skip
