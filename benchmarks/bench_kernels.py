@@ -26,7 +26,7 @@ SIZES = [(50, 1, 16), (50, 32, 64), (50, 64, 256), (50, 128, 512), (50, 128, 102
 QUICK = [(50, 1, 16), (50, 8, 32), (50, 32, 64), (50, 32, 128)]
 #: Zoo cell → (PyTorch module, gates in PyTorch's order, by the suffix of their weights).
 TORCH = {
-    "elman": ("RNN", ("",)),
+    "elman_hidden": ("RNN", ("",)),
     "gru_reset_after": ("GRU", ("_r", "_z", "_c")),
     "lstm": ("LSTM", ("_i", "_f", "_c", "_o")),
 }
