@@ -64,7 +64,7 @@ def _puller(network: Network) -> Any:
         shape = point.sizes, point.lengths
         return Pull(
             lambda values, given: pull_precise(derivation, values, given, *shape),
-            lambda values, quantise: run_rounded(derivation, values, *shape, quantise),
+            lambda values, slip: run_rounded(derivation, values, *shape, slip),
         )
 
     return at

@@ -1,7 +1,7 @@
-"""A derivation run in many digits, or in a narrow number format with every operation rounded.
+"""A derivation run in many digits, or with an error put on every operation.
 
 For test vectors: the first gives gradients to 30 digits, the second shows how far a careful
-implementation in that format may stray from them.
+implementation in a number format may stray from them.
 """
 
 from __future__ import annotations
@@ -57,27 +57,28 @@ def run_rounded(
     values: Mapping[str, Any],
     sizes: Mapping[str, int],
     lengths: Mapping[str, int],
-    quantise: Callable[[Any], Any],
+    slip: Callable[[Any], Any],
 ) -> tuple[Arrays, Callable[[Mapping[str, Any]], Arrays]]:
-    """Outputs, and the pullback of cotangents, with the result of every operation rounded.
+    """Outputs, and the pullback of cotangents, with an error put on every operation.
 
-    A matrix product is rounded once, as by hardware that accumulates in a wider format.
+    A matrix product gets one error, as on hardware that accumulates in a wider format.
 
     Parameters
     ----------
-    quantise : callable
-        The nearest numbers of the format, as float64.
+    slip : callable
+        From the exact result of an operation, float64, to what a number format makes of it.
     """
 
-    class Rounded(TermEvaluator):
+    class Slipping(TermEvaluator):
         def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Any]) -> Any:
-            return quantise(super().__call__(term, lookup))
+            found = super().__call__(term, lookup)
+            return found if isinstance(term, T.Sym) else slip(found)
 
     with np.errstate(all="ignore"):
-        run = Run(derivation, values, sizes, lengths, Rounded)
+        run = Run(derivation, values, sizes, lengths, Slipping)
 
     def pull(cotangents: Mapping[str, Any]) -> Arrays:
         with np.errstate(all="ignore"):
-            return {n: quantise(g) for n, g in bptt(run, cotangents).items()}
+            return {n: slip(g) for n, g in bptt(run, cotangents).items()}
 
     return {n: run.output(n) for n in derivation.network.outputs}, pull
