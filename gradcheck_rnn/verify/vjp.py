@@ -8,7 +8,7 @@ so that each output has its own rows in the report.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,7 @@ def check_vjp(
     *,
     cache: bool = True,
     outputs: Iterable[str] | None = None,
+    time_axis: int | Mapping[str, int] | None = None,
     mode: str = "auto",
     seed: int | str | None = None,
     budget: int | str | None = None,
@@ -135,13 +136,18 @@ def check_vjp(
         False: forward returns outputs only, and backward is called with the inputs instead.
     outputs
         Names of the outputs to probe, as they appear in the report; all by default.
+    time_axis
+        The axis along which outputs are stacked over time (those with the most axes: a last state
+        has one less than its sequence), or a dict by output name: besides the whole, every step
+        then gets a cotangent of its own, so that a fault at one step or beyond one lag is neither
+        lost in a sum nor left to be searched for.
     mode, seed, budget, select
         As in `check_gradient`; the budget is shared out over the outputs.
 
     Returns
     -------
     Report
-        Rows are named ``output -> input``.
+        Rows are named ``output -> input``, and ``output at step 3 -> input`` (from 1 on).
 
     Raises
     ------
@@ -157,19 +163,16 @@ def check_vjp(
     else:
         used = fresh_seed() if seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
-    probed = _probed(outs, outputs)
+    probes = list(_cotangents(outs, _probed(outs, outputs), time_axis, used))
     seen: set[str] = set()
-    for k in probed:
-        name = outs.names[k]
-        weight = draw_direction(outs.leaves[k].shape, used, f"cotangent of {name}")
-        weight = (weight * np.sqrt(weight.size)).astype(outs.leaves[k].dtype)
+    for name, k, weight in probes:
         part = check_gradient(
             step.paired(outs, k, weight),
             step.pulled(outs, k, weight),
             dict(zip(tree.names, tree.leaves, strict=True)),
             mode=mode,
             seed=used,
-            budget=_share(budget, len(probed)),
+            budget=_share(budget, len(probes)),
             select=select,
         )
         report.rows += [replace(row, name=f"{name} -> {row.name}") for row in part.rows]
@@ -196,6 +199,36 @@ def _probed(outs: Tree, wanted: Iterable[str] | None) -> list[int]:
         if name not in known:
             raise UsageError(f"there is no output '{name}'; outputs are {', '.join(known)}")
     return [known[name] for name in names]
+
+
+def _cotangents(
+    outs: Tree, probed: list[int], time_axis: int | Mapping[str, int] | None, seed: int
+) -> Iterator[tuple[str, int, Array]]:
+    """Each probe's name, output and cotangent: the whole output, then its steps one by one."""
+    if isinstance(time_axis, Mapping):
+        for name in time_axis:
+            if name not in outs.names:
+                raise UsageError(f"time_axis names '{name}'; outputs are {', '.join(outs.names)}")
+    most = max((outs.leaves[k].ndim for k in probed), default=0)
+    for k in probed:
+        name, leaf = outs.names[k], outs.leaves[k]
+        weight = draw_direction(leaf.shape, seed, f"cotangent of {name}")
+        weight = (weight * np.sqrt(weight.size)).astype(leaf.dtype)
+        yield name, k, weight
+        if isinstance(time_axis, Mapping):
+            axis = time_axis.get(name)
+        else:
+            axis = time_axis if leaf.ndim == most else None
+        if axis is None:
+            continue
+        if not -leaf.ndim <= axis < leaf.ndim:
+            raise UsageError(f"time_axis {axis}: the output '{name}' has {leaf.ndim} axes")
+        steps = leaf.shape[axis]
+        for t in range(steps) if steps > 1 else ():
+            alone = np.zeros_like(weight)
+            at = (slice(None),) * (axis % leaf.ndim) + (t,)
+            alone[at] = weight[at]
+            yield f"{name} at step {t + 1}", k, alone
 
 
 def _share(budget: int | str | None, parts: int) -> int | str | None:

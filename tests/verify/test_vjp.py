@@ -105,3 +105,84 @@ def test_misuse(inputs):
         check_vjp(lstm_step, lstm_back, inputs, outputs=["q"])
     with pytest.raises(UsageError, match="floating"):
         check_vjp(lambda x: (np.argmax(x), x), lambda ct, cache: ct, inputs[0])
+
+
+# -- outputs stacked over time --------------------------------------------------------------------
+
+RHO = 0.4
+
+
+def leaky(x, h0):
+    """h_t = ρ h_{t−1} + x_t: the whole sequence, and the last state."""
+    h, hs = h0, []
+    for step in x:
+        h = RHO * h + np.tanh(step)
+        hs.append(h)
+    return (np.stack(hs), h), (x, h0)
+
+
+def leaky_back(cotangents, cache, deaf=None):
+    dhs, dlast = cotangents
+    x, _ = cache
+    dx, carry = np.zeros_like(x), dlast
+    for t in reversed(range(len(x))):
+        carry = carry + (0 if t == deaf else dhs[t])
+        dx[t] = carry * (1 - np.tanh(x[t]) ** 2)
+        carry = RHO * carry
+    return dx, carry
+
+
+@pytest.fixture
+def sequence():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(4, 2, 3)), rng.normal(size=(2, 3))
+
+
+def test_every_step_of_a_stacked_output_has_a_cotangent_of_its_own(sequence):
+    report = check_vjp(leaky, leaky_back, sequence, time_axis=0)
+    assert report.passed, str(report)
+    outputs = list(dict.fromkeys(r.name.split(" -> ")[0] for r in report.rows))
+    assert outputs == [
+        "[0]", *(f"[0] at step {t}" for t in (1, 2, 3, 4)), "[1]",
+    ]  # fmt: skip
+    by_name = check_vjp(leaky, leaky_back, sequence, time_axis={"[0]": 0})
+    assert [r.name for r in by_name.rows] == [r.name for r in report.rows]
+    plain = check_vjp(leaky, leaky_back, sequence)
+    assert len({r.name.split(" -> ")[0] for r in plain.rows}) == 2
+
+
+def test_the_step_whose_cotangent_is_lost_is_named(sequence):
+    def back(cotangents, cache):
+        return leaky_back(cotangents, cache, deaf=2)
+
+    report = check_vjp(leaky, back, sequence, time_axis=0)
+    bad = {r.name.split(" -> ")[0] for r in report.rows if r.verdict is Verdict.FAIL}
+    assert bad == {"[0]", "[0] at step 3"}
+
+
+def test_a_carry_cut_beyond_what_a_sum_can_show(monkeypatch):
+    """ρ²⁴ ≈ 4e-17 of the gradient: below the roundoff of the whole, alone in its own step."""
+    monkeypatch.setattr(f"{__name__}.RHO", 0.2)
+    rng = np.random.default_rng(2)
+    inputs = (rng.normal(size=(26, 1, 2)), rng.normal(size=(1, 2)))
+
+    def back(cotangents, cache):
+        (dhs, _), (x, _) = cotangents, cache
+        reached = [sum(RHO ** (s - t) * dhs[s] for s in range(t, min(t + 24, 26)))
+                   for t in range(26)]  # fmt: skip
+        start = sum(RHO ** (s + 1) * dhs[s] for s in range(23))
+        return np.stack(reached) * (1 - np.tanh(x) ** 2), start
+
+    whole = check_vjp(leaky, back, inputs, outputs="[0]")
+    assert str(whole.verdict) != "fail", "the sum does not show it"
+    steps = check_vjp(leaky, back, inputs, outputs="[0]", time_axis=0)
+    bad = [r.name.split(" -> ")[0] for r in steps.rows if r.verdict is Verdict.FAIL]
+    assert bad
+    assert set(bad) <= {f"[0] at step {t}" for t in (24, 25, 26)}
+
+
+def test_time_axes_that_are_not_there(sequence):
+    with pytest.raises(UsageError, match="time_axis names 'y'; outputs are"):
+        check_vjp(leaky, leaky_back, sequence, time_axis={"y": 0})
+    with pytest.raises(UsageError, match="time_axis 3: the output"):
+        check_vjp(leaky, leaky_back, sequence, time_axis=3)
