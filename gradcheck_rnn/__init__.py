@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell, cell
     from gradcheck_rnn.language.network import Network
     from gradcheck_rnn.verify import check_gradient, check_vjp
+    from gradcheck_rnn.verify.adapters import check_jax, check_torch
     from gradcheck_rnn.verify.cases import gradient_case
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "__version__",
     "cell",
     "check_gradient",
+    "check_jax",
+    "check_torch",
     "check_vjp",
     "derive",
     "generate",
@@ -45,6 +48,8 @@ _HOME = {
     "Network": "language.network",
     "cell": "language.cell",
     "check_gradient": "verify",
+    "check_jax": "verify.adapters",
+    "check_torch": "verify.adapters",
     "check_vjp": "verify",
     "derive": "api",
     "generate": "api",
