@@ -256,7 +256,7 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 def _clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """Clipping of the finished gradients, or of what is carried from step to step."""
-    tops = {}
+    tops: dict[str, list[float]] = {}
     for r in comparison.wrong:
         top = float(np.max(np.abs(np.where(r.ratio > 1, r.got, 0.0))))
         if np.isfinite(top) and top > 0:

@@ -133,7 +133,7 @@ class Bench:
 
 
 def derived_candidates(derivation: Derivation) -> list[Candidate]:
-    """All single mistakes of the mutant grammar, and truncations that it has at a few depths only."""
+    """All single mistakes of the mutant grammar, and truncations at more depths than it has."""
     reach = _Reach(derivation)
     found = [
         Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits))
@@ -168,7 +168,7 @@ class _Reach:
         self._known: dict[str, frozenset[str]] = {}
 
     def of(self, edits: Edits) -> frozenset[str] | None:
-        """Names downstream (in the backward pass) of the edited edges; None if it is not an edge."""
+        """Names that the backward pass reaches from the edited edges; None if there are none."""
         if edits.carry or edits.lost_finals or edits.zero_starts or edits.lost_outputs:
             return None
         names: set[str] = set()

@@ -32,13 +32,15 @@ NEIGHBOURS = 4
 SPREADS = 4.0
 UNITS = 4.0
 ORACLE_UNITS = 16.0
-#: Errors beyond this many bounds are not worth a second look in extended precision.
-PLAIN = 1e6
+#: Standard deviations of noise in a bound: four differences estimate one, which can be low by half.
+NOISES = 12.0
+#: Errors larger than this share of their array are plain: no second look could change them.
+PLAIN = 1e-3
 
 
 @dataclass
 class Station:
-    """A place in the user's layout: what the code is given, and the definition at just that point."""
+    """A place in the user's layout: what the code is given, and the definition at that point."""
 
     place: Place
     fitted: Fitted
@@ -122,7 +124,7 @@ class Station:
 
 @dataclass
 class Record:
-    """One array of the user in one case: what is under test, what it should be, how sure that is."""
+    """One array of the user in one case: what it is, what it should be, how sure that is."""
 
     user: str
     case: Case
@@ -242,10 +244,18 @@ def _ratio(got: Array, want: Array, bound: Array) -> Array:
     return np.where(np.isfinite(want) & ~np.isfinite(got), np.inf, ratio)
 
 
+def _plain(record: Record) -> bool:
+    """Whether an error is large beside the array it is in."""
+    if not np.isfinite(record.got).all():
+        return True
+    error = float(np.max(np.abs(record.got - record.want)[record.ratio > 1]))
+    return error > PLAIN * float(np.max(np.abs(record.want)))
+
+
 def _settle(out: Comparison, subject: Subject, seed: int) -> None:
     """Look again at what fails by little: extended precision, then the gradient's own noise."""
     station = out.station
-    close = [r for r in out.wrong if not np.any(r.ratio > PLAIN)]
+    close = [r for r in out.wrong if not _plain(r)]
     if not close:
         return
     cases = list({id(r.case): r.case for r in close}.values())
@@ -256,12 +266,16 @@ def _settle(out: Comparison, subject: Subject, seed: int) -> None:
         sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
         record.want = np.asarray(sharp, dtype=np.float64)
         record.ratio = _ratio(record.got, record.want, record.bound)
+    noise: dict[int, Arrays] = {}
     for record in [r for r in close if np.any(r.ratio > 1)]:
-        record.bound = record.bound + line_noise(station, subject, record, seed)
+        key = id(record.case)
+        if key not in noise:
+            noise[key] = line_noise(station, subject, record.case, seed)
+        record.bound = record.bound + noise[key][record.user]
         record.ratio = _ratio(record.got, record.want, record.bound)
 
 
-def line_noise(station: Station, subject: Subject, record: Record, seed: int) -> Array:
+def line_noise(station: Station, subject: Subject, case: Case, seed: int) -> Arrays:
     """Noise of every entry along a random line, by high differences (Moré and Wild).
 
     Finds what one unit in the last place cannot: a saturated 1 − h·h keeps its rounding error for
@@ -270,21 +284,24 @@ def line_noise(station: Station, subject: Subject, record: Record, seed: int) ->
     """
     rng = np.random.default_rng([seed, 15])
     signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in station.arrays.items()}
-    given = station.users(record.case) if subject.with_cotangents else None
-    worst = np.zeros(record.got.shape)
+    given = station.users(case) if subject.with_cotangents else None
+    worst: Arrays = {}
     distance = 8.0 * subject.form.eps
     while distance < 2e-3:
-        values = []
+        values: list[Arrays] = []
         for k in range(-5, 5):
             arrays = {
                 n: subject.form.quantise(a * (1 + k * distance * signs[n]))
                 for n, a in station.arrays.items()
             }
-            values.append(subject.gradients(station.fitted, arrays, given)[record.user])
-        fifth, sixth = (_level(np.stack(values), order) for order in (5, 6))
-        worst = np.maximum(worst, np.where(fifth <= 4 * sixth, sixth, 0.0))
+            values.append(subject.gradients(station.fitted, arrays, given))
+        for user in values[0]:
+            series = np.stack([v[user] for v in values])
+            fifth, sixth = (_level(series, order) for order in (5, 6))
+            level = np.where(fifth <= 4 * sixth, sixth, 0.0)
+            worst[user] = np.maximum(worst.get(user, 0.0), level)
         distance *= 100
-    return 6.0 * _spread(worst[None])
+    return {user: NOISES * _spread(level[None]) for user, level in worst.items()}
 
 
 def _level(values: Array, order: int) -> Array:

@@ -1,9 +1,9 @@
 """Ready layouts of libraries and lectures for the zoo's cells.
 
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
-own. The definitions that the libraries' cells are: ``lstm`` for every LSTM, ``gru_reset_after`` for
-PyTorch, cuDNN and Keras with ``reset_after``, ``gru`` for Keras without, ``elman_hidden`` for plain
-RNNs. The update gate of the libraries' GRUs is 1 − z of ours, so its weights come with a minus sign.
+own. The libraries' cells by definition: ``lstm`` for every LSTM, ``gru_reset_after`` for PyTorch,
+cuDNN and Keras with ``reset_after``, ``gru`` for Keras without, ``elman_hidden`` for plain RNNs.
+The update gate of the libraries' GRUs is 1 − z of ours: its weights come with a minus sign.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def lecture(kind: str, *, suffix: str = "", order: str = "") -> Layout:
 
 
 def stacked_rows(kind: str, *, suffix: str = "", order: str = "") -> Layout:
-    """Lectures that stack state and input: ``[W U] [h; x]`` with gates as rows, columns of batch."""
+    """Lectures that stack state and input: ``[W U] [h; x]``, gates as rows, batch as columns."""
     gates = (order or {"lstm": "f i o c", "gru": "r z c"}.get(kind, "")).split()
     lines = "; ".join(f"W_{g}{suffix} U_{g}{suffix}" for g in gates) or f"W{suffix} U{suffix}"
     bias = _stack(" ".join(gates), suffix, "b_") if gates else "b_i"

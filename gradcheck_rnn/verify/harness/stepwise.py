@@ -3,7 +3,7 @@
 The definition is called; nothing is differentiated. What is perturbed, on a stacked leading axis:
 every unit of what a step reads (states at each lag, inputs) and, for weights, every unit of the
 product that they enter by (`W @ v`). A perturbation of the product's unit k by ε changes what
-follows as a perturbation of row k of W would per unit of v, so p perturbations stand for p² weights.
+follows as a perturbation of row k of W would per unit of v: p perturbations stand for p² weights.
 A weight that enters in any other way is perturbed entry by entry.
 
 The sequences of a batch do not mix (the language forbids it), so all columns are perturbed at once.
@@ -39,7 +39,7 @@ CHUNK = 2_000_000
 class Block:
     """Derivatives of what a step hands out by one thing it reads, per sequence.
 
-    ``source``: ("value", name, lag), ("param", name, 0), or ("product", name, number of the product).
+    ``source``: ("value", name, lag), ("param", name, 0), or ("product", name, which product).
     ``of`` has by output an array (T, B, out, in), or (T, B, n) if only the diagonal is not zero.
     ``operand`` is v of a product ``W @ v``: (T, B, m).
     """
@@ -130,7 +130,7 @@ def by_products_only(scan: Scan) -> set[str]:
 class _Steps:
     """The steps of one scan, evaluated all at once on a leading axis."""
 
-    def __init__(self, scan: Scan, made: Mapping[str, Any], steps: int, sizes: Mapping[str, int]):
+    def __init__(self, scan: Scan, made: Mapping[Any, Any], steps: int, sizes: Mapping[str, int]):
         self.scan, self.steps = scan, steps
         self.order = list(range(steps - 1, -1, -1) if scan.reverse else range(steps))
         self.values: dict[tuple[str, int], Array] = {}
@@ -162,7 +162,7 @@ class _Steps:
         self.products = {own: list(tap.operands) for own, tap in self.taps.items()}
         self.rows = {own: tap.rows for own, tap in self.taps.items()}
 
-    def _line(self, own: str, lag: int, made: Mapping[str, Any]) -> Array:
+    def _line(self, own: str, lag: int, made: Mapping[Any, Any]) -> Array:
         """The state as read at a lag: (T, 1, n, B), positions in running order."""
         state = next(s for s in self.scan.states if s.name == self.scan.arguments[own])
         series = made[state.name]

@@ -128,7 +128,8 @@ class ModelOracle:
             Changes the adjoint of a state after each step (name, position, array (B, K, n)):
             the faults that live in the recursion itself, such as clipping.
         """
-        count = len(next(iter(cotangents.values()))) if cotangents else len(np.atleast_1d(loss))
+        given_first = next(iter(cotangents.values()), loss)
+        count = 1 if given_first is None else len(given_first)
         bars: dict[str, Array] = {}
         for label, given in cotangents.items():
             _add(bars, self.network.outputs[label].name, _inside(np.asarray(given)))

@@ -1,0 +1,141 @@
+"""Every mutant of a cell put in the place of its right gradient: is it seen, and is it named?
+
+The numbers of a mutant are shaken in the last place, so that it is not recognised by being the
+same computation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck_rnn import api
+from gradcheck_rnn.derivation import Derivation, evaluate
+from gradcheck_rnn.language.network import Network
+from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
+from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
+from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
+from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search, wrong_names
+from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
+from gradcheck_rnn.verify.harness.compare import (
+    ORACLE_UNITS,
+    UNITS,
+    Comparison,
+    Station,
+    compare_gradients,
+)
+from gradcheck_rnn.verify.harness.layout import Layout
+from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.subject import Subject
+
+
+class DerivedCode:
+    """The derivation as code under test: forward with a cache, backward with any edits."""
+
+    def __init__(self, network: Network, derivation: Derivation | None = None) -> None:
+        self.network = network
+        self.derivation = derivation or api.derive(network)
+        self.refs = {**network.parameters, **network.inputs}
+
+    def forward(self, **values: Any) -> tuple[dict[str, Any], Any]:
+        columns = {n: to_columns(self.refs[n], a) for n, a in values.items()}
+        run = evaluate.forward(self.derivation, columns, sizes_of(self.network, values))
+        return {n: to_rows(r, run.output(n)) for n, r in self.network.outputs.items()}, run
+
+    def backward(self, cotangents: dict[str, Any], run: Any) -> dict[str, Any]:
+        given = {n: to_columns(self.network.outputs[n], g) for n, g in cotangents.items()}
+        return {n: to_rows(self.refs[n], g) for n, g in evaluate.bptt(run, given).items()}
+
+
+@dataclass
+class Study:
+    """Counts of one cell."""
+
+    cell: str
+    mutants: int = 0
+    equal: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    named: int = 0
+    alone: int = 0
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Laboratory:
+    """The stations of one cell, with the bounds of its right gradient."""
+
+    def __init__(self, cell: str, seed: int = 0) -> None:
+        self.network = api.load(cell)
+        self.derivation = api.derive(self.network)
+        code = DerivedCode(self.network, self.derivation)
+        form = precision("float64")
+        subject = Subject(code.forward, code.backward, None, None, make_arrays("numpy", form), form)
+        layout = Layout.of(self.network)
+        self.right = [
+            compare_gradients(Station.build(p, layout, form, subject, seed), subject, seed)
+            for p in plan_places(self.network, seed)
+        ]
+        self.bench = Bench(self.derivation)
+        self.candidates = derived_candidates(self.derivation)
+        self.rng = np.random.default_rng(seed)
+
+    def faulty(self, candidate: Candidate) -> list[Comparison]:
+        """The comparisons that code with this mistake would give."""
+        out = []
+        for c in self.right:
+            records = []
+            for r in c.records:
+                got = self.bench.gradients(candidate, c, r.case)[r.user]
+                got = got * (1 + 2.0**-52 * self.rng.choice([-1, 0, 1], size=got.shape))
+                units = 2.0**-52 * (UNITS + ORACLE_UNITS)
+                bound = r.bound + units * np.abs(got)
+                with np.errstate(all="ignore"):
+                    gap = np.abs(got - r.want)
+                    ratio = np.where(gap == 0, 0.0, gap / bound)
+                records.append(replace(r, got=got, bound=bound, ratio=ratio))
+            out.append(replace(c, records=records))
+        return out
+
+    def diagnose(self, comparisons: list[Comparison], *, pairs: bool = True) -> Diagnosis:
+        ill = [c for c in comparisons if c.wrong]
+        after = afterwards(ill[0], wrong_names(ill[0]))
+        return search(self.bench, self.candidates, after, comparisons, pairs=pairs)
+
+
+def study(cell: str, every: int = 1, seed: int = 0) -> Study:
+    """Run all (or every n-th of the) mutants of a cell."""
+    import time
+
+    lab = Laboratory(cell, seed)
+    out = Study(cell)
+    started = time.perf_counter()
+    for c in lab.candidates[::every]:
+        out.mutants += 1
+        comparisons = lab.faulty(c)
+        if not any(x.wrong for x in comparisons):
+            out.missed.append(c.id)
+            continue
+        found = lab.diagnose(comparisons, pairs=False)
+        ids = [m.candidate.id for m in found.matches]
+        if c.id in ids:
+            out.named += 1
+            out.alone += len(ids) == 1
+        else:
+            out.wrong.append((c.id, "; ".join(ids) or "none"))
+    out.seconds = time.perf_counter() - started
+    return out
+
+
+if __name__ == "__main__":
+    import sys
+
+    for name in sys.argv[2:]:
+        s = study(name, int(sys.argv[1]))
+        print(f"{s.cell}: {s.mutants} mutants, {s.named} named ({s.alone} alone), "
+              f"{len(s.missed)} not seen, {len(s.wrong)} named otherwise, {s.seconds:.1f} s")  # fmt: skip
+        for m in s.missed:
+            print("   not seen:", m)
+        for a, b in s.wrong:
+            print("   ", a, "->", b)
