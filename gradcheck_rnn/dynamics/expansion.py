@@ -42,7 +42,7 @@ class Expansion:
     log_norm : float
         log ‖∂s_T/∂W‖_F.
     rest : float
-        Size of the last term kept ÷ ‖∂s_T/∂W‖_F where earlier ones were left out; else 0.
+        Size of the last terms kept ÷ ‖∂s_T/∂W‖_F where earlier ones were left out; else 0.
     """
 
     parameter: str
@@ -83,7 +83,7 @@ def expansion(
     most : int
         Largest number of terms.
     floor : float
-        Stop when a term is this small beside the largest; `rest` then says how small.
+        Stop when terms are this small beside the largest; `rest` then says how small.
 
     Raises
     ------
@@ -106,11 +106,13 @@ def expansion(
             )
             sizes.append(product.shift + (math.log(size) if size else -math.inf))
             product = LogMatrix(product.matrix @ jacobians[j], product.shift).normalised()
-            tiny = sizes[-1] < max(sizes) + math.log(floor) and len(sizes) > 2
+            # With delays single terms can be small, or zero before the start: all must be.
+            latest = sizes[-(2 * system.depth + 1) :]
+            tiny = len(sizes) > len(latest) and max(latest) < max(sizes) + math.log(floor)
             lost = not math.isfinite(product.shift)
             if tiny or lost or len(made) == most:
                 cut = len(made) < steps and not lost
-                rest = math.exp(sizes[-1] - max(sizes)) if cut else 0.0
+                rest = math.exp(max(latest) - max(sizes)) if cut else 0.0
                 return _sum(parameter, made, np.array(sizes), rest)
     return _sum(parameter, made, np.array(sizes), 0.0)
 

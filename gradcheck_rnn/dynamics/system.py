@@ -307,6 +307,21 @@ class System:
         moving = self._moving(start, start + steps, total)
         made = {n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()}
         stretch = Stretch(self, start, steps, made, moving)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, with the step
+            self._step_through(made, moving, steps)
+        for name, a in made.items():
+            if not np.isfinite(a).all():
+                bad = int(np.argwhere(~np.isfinite(a[:, self.depth :]).all(axis=0))[0, 0])
+                raise UsageError(
+                    f"{self.model.network.name!r}: state {name!r} is not finite from step "
+                    f"{start + bad + 1} on; the forward pass itself diverges, use fewer steps or "
+                    "smaller weights"
+                )
+        return stretch
+
+    def _step_through(
+        self, made: dict[str, Array], moving: Mapping[str, Array], steps: int
+    ) -> None:
         plans = [self._plan(p) for p in self.running]
         leak = self.variant.leak
         for j in range(steps):
@@ -325,15 +340,6 @@ class System:
                 if leak is not None:
                     value = (1.0 - leak) * a[:, self.depth + j - 1] + leak * value
                 a[:, self.depth + j] = value
-        for name, a in made.items():
-            if not np.isfinite(a).all():
-                bad = int(np.argwhere(~np.isfinite(a[:, self.depth :]).all(axis=0))[0, 0])
-                raise UsageError(
-                    f"{self.model.network.name!r}: state {name!r} is not finite from step "
-                    f"{start + bad + 1} on; the forward pass itself diverges, use fewer steps or "
-                    "smaller weights"
-                )
-        return stretch
 
     def _read(self, a: Array, j: int, lags: tuple[int, ...]) -> Any:
         at = self.depth + j
