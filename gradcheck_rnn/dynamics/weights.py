@@ -5,6 +5,7 @@ A weight file may come from anybody: nothing here unpickles objects or runs what
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,9 +60,10 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 def _npz(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UsageError(f"{path} is a single array; a weight file names its arrays")
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise UsageError(f"{path} is a single array; a weight file names its arrays")
+        with file:
             return {n: file[n] for n in file.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = (
@@ -95,7 +97,9 @@ def _torch(path: Path) -> dict[str, Array]:
             "state_dict as .safetensors"
         ) from error
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is said below, in one line
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).strip().split("\n")[0]
         raise UsageError(

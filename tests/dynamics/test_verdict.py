@@ -109,9 +109,7 @@ def test_vanishing_by_saturation_and_by_spectral_radius() -> None:
 
 def test_exploding() -> None:
     system = linear(1.2 * np.eye(3))
-    found = judge(
-        lyapunov(system, 200), decay(system, 200), causes(system, 200, math.log(1.2))
-    )
+    found = judge(lyapunov(system, 200), decay(system, 200), causes(system, 200, math.log(1.2)))
     assert found.kind == "exploding"
     assert found.lag == math.ceil(math.log(1e3) / math.log(1.2))
     assert found.causes[0].name == "spectral radius"
@@ -135,9 +133,7 @@ def test_growth_before_decay_is_said() -> None:
 
 
 def test_remedies_are_computed() -> None:
-    model = build(
-        zoo("linear").network, sizes={"p": 4, "d": 2}, parameters={"W": 0.3 * np.eye(4)}
-    )
+    model = build(zoo("linear").network, sizes={"p": 4, "d": 2}, parameters={"W": 0.3 * np.eye(4)})
     found = {r.name: r for r in remedies(model, 0, 600, 20)}
     base = math.log(0.3)
     assert found["orthogonal start"].rate == pytest.approx(0.0, abs=1e-12)
@@ -155,9 +151,7 @@ def test_remedies_are_computed() -> None:
 
 
 def test_clipping_caps_an_explosion() -> None:
-    model = build(
-        zoo("linear").network, sizes={"p": 4, "d": 2}, parameters={"W": 1.1 * np.eye(4)}
-    )
+    model = build(zoo("linear").network, sizes={"p": 4, "d": 2}, parameters={"W": 1.1 * np.eye(4)})
     found = {r.name: r for r in remedies(model, 0, 120, 20)}
     assert found["clipping"].log_norm == pytest.approx(0.0)
     assert "clipped at 20 of 20" in found["clipping"].note
