@@ -20,6 +20,8 @@ __all__ = ["judge_vectors"]
 Array = NDArray[Any]
 #: As in `check_gradient`: a block in which a fault of this relative size could hide is undecided.
 RESOLVE = 0.1
+#: bfloat16 cannot meet that; there the demand is half of the gradient.
+RESOLVED_UNITS = 64
 
 
 def judge_vectors(
@@ -138,7 +140,7 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
     elif blind:
         verdict = Verdict.UNDECIDED
         reason = f"{form} overflows in {blind} of {got.size} entries"
-    elif resolution > RESOLVE and np.any(high):
+    elif resolution > max(RESOLVE, RESOLVED_UNITS * PRECISIONS[form].eps) and np.any(high):
         verdict = Verdict.UNDECIDED
         reason = (
             f"in {form} careful arithmetic may be off by {resolution:.2g} of this gradient; "

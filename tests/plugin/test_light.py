@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import statistics
 
 PLAIN = """\
 import sys
@@ -30,8 +29,8 @@ def test_a_check_loads_no_symbolic_algebra(project, run_pytest) -> None:
 
 
 def test_it_costs_less_than_50_ms(project, run_pytest) -> None:
-    """Processor time, in pairs: wall-clock time would measure the other tests."""
-    project(test_it="def test_one():\n    pass\n" * 100)
+    """Processor time, the least of several runs: wall-clock time would measure the other tests."""
+    project(test_it="def test_one():\n    pass\n" * 20)
 
     def seconds(*argv: str) -> float:
         start = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -40,5 +39,7 @@ def test_it_costs_less_than_50_ms(project, run_pytest) -> None:
         return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 
     seconds()
-    extra = [seconds() - seconds("-p", "no:gradcheck_rnn") for _ in range(3)]
-    assert statistics.median(extra) < 0.05, extra
+    # The least of several: whatever else the machine does can only add.
+    times = [(seconds(), seconds("-p", "no:gradcheck_rnn")) for _ in range(5)]
+    ours, without = (min(t) for t in zip(*times, strict=True))
+    assert ours - without < 0.05, times

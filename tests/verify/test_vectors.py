@@ -212,6 +212,25 @@ def test_a_fault_that_the_format_does_not_explain_fails(
     assert f"more than {form} explains" in row.reason
 
 
+def test_bfloat16_is_judged_as_such(files: Path) -> None:
+    form = PRECISIONS["bfloat16"]
+    round_off = {
+        f"gradients/h_final/{n}": lambda g: form.quantise(g).astype(np.float32)
+        for n in ("W_z", "U_z", "b_c")
+    }
+    done = api.judge_results(foreign(files, "float32", round_off), files / "v.npz")
+    assert str(done.verdict) == "fail", "as float32 it is wrong"
+    done = api.judge_results(
+        foreign(files, "float32", round_off), files / "v.npz", dtype="bfloat16"
+    )
+    (row,) = [w for r in done for w in r.rows if r.title == "gru: h_final" and w.name == "W_z"]
+    assert str(row.verdict) == "pass"
+    assert str(done.verdict) != "fail"
+    spoil = {"gradients/h_final/W_z": lambda g: 2 * g}
+    done = api.judge_results(foreign(files, "float32", spoil), files / "v.npz", dtype="bfloat16")
+    assert str(done.verdict) == "fail"
+
+
 def test_wrong_outputs_are_said_first(files: Path) -> None:
     spoil = {"outputs/h": lambda h: h * np.float32(1.001)}
     done = api.judge_results(foreign(files, "float32", spoil), files / "v.npz")
