@@ -75,9 +75,7 @@ def _run(given: argparse.Namespace, began: float) -> Report:
     starts = range(given.seed, given.seed + given.cells, BLOCK)
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(
-            given.jobs, initializer=_own_folder, initargs=(folder,), max_tasks_per_child=20
-        ) as pool,
+        ProcessPoolExecutor(given.jobs, initializer=_own_folder, initargs=(folder,)) as pool,
     ):
         pending = [
             pool.submit(
