@@ -32,7 +32,7 @@ def linear(w: np.ndarray[Any, Any]) -> System:
 
 
 @cell(states="h: p", params="J: p p")
-def tanh_map(h: Any, J: Any) -> Any:  # noqa: N803
+def tanh_map(h: Any, J: Any) -> Any:
     """Random neural network h = J tanh(h₋)."""
     h = J @ tanh(h)
     return h  # noqa: RET504

@@ -10,7 +10,7 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.dynamics.factors import Factor
 from gradcheck_rnn.dynamics.system import Model, System, Variant
-from tests.dynamics.models import SIZES, zoo
+from tests.dynamics.models import zoo
 
 STEPS = 9
 RECURRENT = [
