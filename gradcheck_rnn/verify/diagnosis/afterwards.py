@@ -78,11 +78,11 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
     yield "every gradient", frozenset(names)
     if parameters:
         yield "the gradient of every parameter", parameters
-    yield _called(sorted(wrong)), frozenset(wrong)
     for user in fitted.arguments:
         held = frozenset(p.name for p in fitted.pieces[user])
         if held <= wrong:
             yield f"d{user}", held
+    yield _called(sorted(wrong)), frozenset(wrong)
     for name in sorted(wrong):
         yield f"d{name}", frozenset({name})
 

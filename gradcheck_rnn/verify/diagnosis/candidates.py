@@ -59,6 +59,7 @@ class Candidate:
     after: tuple[After, ...] = ()
     touches: frozenset[str] | None = None
     parts: int = 1
+    where: str = ""
 
     def __and__(self, other: Candidate) -> Candidate:
         """Both mistakes at once."""
@@ -136,7 +137,7 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
     """All single mistakes of the mutant grammar, and truncations at more depths than it has."""
     reach = _Reach(derivation)
     found = [
-        Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits))
+        Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits), where=m.where)
         for m in mutants(derivation)
     ]
     for program in derivation.scans:

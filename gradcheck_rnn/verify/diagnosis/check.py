@@ -229,6 +229,7 @@ def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     from ...derivation import derive
     from .afterwards import afterwards
     from .candidates import Bench, derived_candidates
+    from .groups import grouped
     from .localise import localise
     from .search import search, wrong_names
 
@@ -238,7 +239,9 @@ def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
         after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-    found = search(Bench(derivation), derived_candidates(derivation), after, comparisons)
+    single = derived_candidates(derivation)
+    single += grouped(single, ill[0].station.fitted)
+    found = search(Bench(derivation), single, after, comparisons)
     found.where = localise(ill[0])
     return found
 

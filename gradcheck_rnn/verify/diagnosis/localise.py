@@ -36,7 +36,7 @@ def localise(comparison: Comparison) -> list[str]:
     wrong = wrong_names(comparison)
     fine = station.fitted.names - wrong - {n for n in station.fitted.names if _data(comparison, n)}
     if wrong and fine:
-        lines.append(f"right throughout: {', '.join(f'd{n}' for n in sorted(fine))}")
+        lines.append(f"right in the same probes: {', '.join(f'd{n}' for n in sorted(fine))}")
     worst: dict[str, Record] = {}
     for r in comparison.wrong:
         if r.user not in worst or _top(r) > _top(worst[r.user]):

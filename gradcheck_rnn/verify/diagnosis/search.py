@@ -22,7 +22,7 @@ __all__ = ["Diagnosis", "Match", "search", "wrong_names"]
 #: Pairs that are tried at most, single mistakes that a pair is built on, and seconds for pairs.
 MOST_PAIRS = 4000
 MOST_BASES = 6
-PAIR_SECONDS = 8.0
+PAIR_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Diagnosis:
         return bool(self.matches)
 
     def __str__(self) -> str:
-        subject = _listed([f"d{n}" for n in self.wrong], 8)
+        subject = _listed([f"d{n}" for n in self.wrong], 12)
         verb = "is" if len(self.wrong) == 1 else "are"
         if not self.matches:
             text = (
@@ -147,27 +147,43 @@ def search(
     ill = [c for c in comparisons if c.wrong]
     if not ill:
         return out
-    names: dict[str, None] = {}
-    for c in ill:
-        order = [p.name for u in c.station.fitted.arguments for p in c.station.fitted.pieces[u]]
-        wrong = wrong_names(c)
-        names.update(dict.fromkeys(n for n in order if n in wrong))
-    out.wrong = list(names)
+    names = [wrong_names(c) for c in ill]
+    fitted = ill[0].station.fitted
+    order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
+    out.wrong = [n for n in order if n in names[0]]
     main, rest = ill[0], [c for c in comparisons if c is not ill[0]]
     cases = _telling(main)
     everything = [*afterwards, *derived]
-    first = plausible(everything, set(out.wrong))
+    first = plausible(everything, set().union(*names))
     out.tried = len(everything)
     alive = [c for c in first if fits(bench, c, main, cases[:1])]
     alive = [c for c in alive if fits(bench, c, main, cases[1:])]
     for other in sorted(rest, key=lambda c: not c.wrong):
         alive = [c for c in alive if fits(bench, c, other, _telling(other))]
     if not alive and pairs:
-        alive = _pairs(bench, everything, main, rest, cases, started)
-    out.matches = [Match(c, residual(bench, c, comparisons)) for c in alive]
+        # Where little is wrong the first mistake is sharpest; a second one may sleep there, and
+        # shows in the probe in which most is wrong.
+        loudest = max(ill, key=lambda c: len(wrong_names(c)))
+        for main in dict.fromkeys(ill.index(c) for c in (ill[0], loudest)):
+            base = ill[main]
+            others = [c for c in comparisons if c is not base]
+            alive = _pairs(bench, everything, base, others, _telling(base))
+            if alive:
+                break
+    out.matches = [Match(c, residual(bench, c, comparisons)) for c in _distinct(alive)]
     out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
     out.seconds = time.perf_counter() - started
     return out
+
+
+#: Kinds of mutants that a plain factor on one gradient says again in other words.
+_SAID = {"sign", "scale", "dropped"}
+
+
+def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
+    """Without candidates that say in other words what another one says."""
+    said = {c.touches for c in found if c.kind in _SAID and c.touches}
+    return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
 
 
 def _telling(comparison: Comparison) -> list[Case]:
@@ -200,9 +216,9 @@ def _pairs(
     main: Comparison,
     rest: Sequence[Comparison],
     cases: Sequence[Case],
-    started: float,
 ) -> list[Candidate]:
     """Two mistakes at once, built on single ones that explain part of what is wrong."""
+    started = time.perf_counter()
     case = cases[0]
     wrong = wrong_names(main, case)
     scores: list[tuple[int, int, Candidate]] = []
