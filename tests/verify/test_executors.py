@@ -46,6 +46,9 @@ def die_always(number):
     time.sleep(0.02)
     return number
 
+def sleep_long(seconds):
+    time.sleep(seconds)
+
 def threads(_):
     import numpy, threadpoolctl
     numpy.ones((8, 8)) @ numpy.ones((8, 8))
@@ -178,11 +181,9 @@ def test_a_negative_number_of_jobs() -> None:
 # -- a cluster ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cluster(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextlib.contextmanager
+def started(folder: Path, where: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler and two workers as a user would start them, each a process of its own."""
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'gradcheck-rnn[dask]'")
-    where = tmp_path_factory.mktemp("cluster")
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     env = {**os.environ, "PYTHONPATH": str(folder)}
@@ -197,15 +198,30 @@ def cluster(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         log = stack.enter_context((where / "log").open("w"))
         running = [
             stack.enter_context(
-                subprocess.Popen(c, env=env, stdout=log, stderr=log, cwd=where,
-                                 start_new_session=True)
+                subprocess.Popen(
+                    c, env=env, stdout=log, stderr=log, cwd=where, start_new_session=True
+                )
             )
             for c in commands
-        ]  # fmt: skip
+        ]
+        try:
+            yield address, running
+        finally:
+            kill(running)
+
+
+def kill(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes with those they started (a nanny's worker), by their group."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'gradcheck-rnn[dask]'")
+    with started(folder, tmp_path_factory.mktemp("cluster")) as (address, _):
         yield address
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -229,6 +245,22 @@ def test_a_cluster_runs_chunks_and_survives_a_dead_worker(
     assert sorted(seen) == list(range(16))
 
 
+def test_a_plan_on_a_cluster_is_the_plan_here(cluster: str, tmp_path: Path) -> None:
+    from gradcheck_rnn import api
+
+    here = api.verify_many(["linear", "readout"])
+    there = api.verify_many(["linear", "readout"], pool=Cluster(cluster, 30))
+    assert [[r.title for r in v] for v in there] == [[r.title for r in v] for v in here]
+    assert all(v.passed for v in there)
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from gradcheck_rnn import gradient_case\n\n@gradient_case\ndef mine():\n"
+        "    return lambda x: (x**2).sum(), lambda x: x, 1.5\n"
+    )
+    (done,) = api.verify_many([str(mine)], pool=Cluster(cluster, 30))
+    assert str(done.verdict) == "fail"
+
+
 def test_a_cluster_passes_misuse_on(cluster: str, folder: Path) -> None:
     import chunkwork
 
@@ -250,3 +282,19 @@ def test_without_dask_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r"pip install 'gradcheck-rnn\[dask\]'"):
         Cluster("tcp://127.0.0.1:1")
+
+
+def test_a_cluster_whose_workers_are_all_gone_is_one_line(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'gradcheck-rnn[dask]'")
+    import threading
+
+    import chunkwork
+
+    with started(folder, tmp_path) as (address, (_, *workers)):
+        pool = Cluster(address, 30)
+        pool.patience = 1.0
+        timer = threading.Timer(0.5, kill, [workers])
+        timer.start()
+        with pytest.raises(UsageError, match="has no worker left, or is gone"):
+            run_chunks(chunkwork.sleep_long, [120], pool)
+        timer.join()
