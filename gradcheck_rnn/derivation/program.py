@@ -241,10 +241,13 @@ class Derivation:
         for other in self.scans:
             for state in other.scan.states:
                 for start in state.initial:
-                    if start.ref is not None and start.ref.name == f"{equation}_final":
+                    # A start is another scan's last state, or the value of a scan without steps.
+                    whens = {f"{equation}_final": "last", equation: ""}
+                    if start.ref is not None and start.ref.name in whens:
                         symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
-                        term = symbol0.with_(mark="bar", lag=None, name=f"{state.name}0")
-                        out.append(Contribution("start of " + state.name, term, "last"))
+                        term = symbol0.with_(mark="bar", lag=None, name=f"{state.name}_0")
+                        when = whens[start.ref.name]
+                        out.append(Contribution("start of " + state.name, term, when))
         return tuple(out)
 
     def gradient_terms(self, name: str) -> tuple[Contribution, ...]:

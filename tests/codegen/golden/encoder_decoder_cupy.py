@@ -27,7 +27,7 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
     δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     δi_t = δh_t ⊙ (1 − h_t²)
   elman_hidden_src (from the last step of S to the first)
-    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh0 at t = T
+    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
     δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
 
 Gradients, summed over time and over the batch:

@@ -27,7 +27,7 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
     δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     δi_t = δh_t ⊙ (1 − h_t²)
   elman_hidden_src (from the last step of S to the first)
-    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh0 at t = T
+    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
     δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
 
 Gradients, summed over time and over the batch:
@@ -303,7 +303,7 @@ def backward(
         np.matmul(d_i_t, W, out=work_p)
         d_h[t] += work_p
     over_time = d_i.sum(axis=0)
-    # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh0 at t = T
+    # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
     d_h_src[-1] += over_time @ C
     d_h_src[-1] += d_h[0]
     # for all steps at once, before the loop: towards d_i_src
@@ -312,7 +312,7 @@ def backward(
         d_i_src_t = d_i_src[t]
         # δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
         d_i_src_t *= d_h_src[t + 1]
-        # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh0 at t = T
+        # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
         np.matmul(d_i_src_t, W_src, out=d_h_src[t])
     d_x_src = (d_i_src.reshape(S * B, p) @ U_src).reshape(S, B, e)
     d_x = (d_i.reshape(T * B, p) @ U).reshape(T, B, d)

@@ -27,6 +27,7 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
     δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     δi_t = δh_t ⊙ (1 − h_t²)
   embed (once)
+    δa = δh_0
     δa_a = δa ⊙ (1 − a²)
 
 Gradients, summed over time and over the batch:

@@ -133,8 +133,10 @@ if __name__ == "__main__":
 
     for name in sys.argv[2:]:
         s = study(name, int(sys.argv[1]))
-        print(f"{s.cell}: {s.mutants} mutants, {s.named} named ({s.alone} alone), "
-              f"{len(s.missed)} not seen, {len(s.wrong)} named otherwise, {s.seconds:.1f} s")  # fmt: skip
+        print(
+            f"{s.cell}: {s.mutants} mutants, {s.named} named ({s.alone} alone), "
+            f"{len(s.missed)} not seen, {len(s.wrong)} named otherwise, {s.seconds:.1f} s"
+        )
         for m in s.missed:
             print("   not seen:", m)
         for a, b in s.wrong:
