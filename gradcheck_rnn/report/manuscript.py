@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..calculus.terms import Term
-from ..derivation.pages import Line, Partial
+from ..derivation.pages import Line
 from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
@@ -137,13 +136,18 @@ class Manuscript:
         rows: Iterable[Sequence[str]],
         columns: str = "",
         align: str = "",
+        *,
+        small: bool = False,
     ) -> None:
-        """A table of markup; ``columns`` and ``align`` are typst arrays."""
+        """A table of markup; ``columns`` and ``align`` are typst arrays, ``small`` is for many."""
         sizes = columns or "(" + "auto, " * len(header) + ")"
         head = ", ".join(f"[{h}]" for h in header)
         body = "\n".join("  " + ", ".join(f"[{c}]" for c in row) + "," for row in rows)
         placed = f", align: {align}" if align else ""
-        self.parts.append(f"#tabular(columns: {sizes}{placed}, header: ({head},),\n{body}\n)\n")
+        size = ", size: 0.8em" if small else ""
+        self.parts.append(
+            f"#tabular(columns: {sizes}{placed}{size}, header: ({head},),\n{body}\n)\n"
+        )
 
     def picture(self, svg: str, alt: str, caption: str, width: str = "80%") -> str:
         """A picture with a caption in markup; returns the markup of a reference to it."""
@@ -152,7 +156,8 @@ class Manuscript:
         self.files[f"{key}.svg"] = svg.encode()
         quoted = alt.replace("\\", "\\\\").replace('"', '\\"')
         self.parts.append(
-            f'#picture("{key}.svg", alt: "{quoted}", width: {width}, caption: [{caption}], "{key}")\n'
+            f'#picture("{key}.svg", alt: "{quoted}", width: {width}, '
+            f'caption: [{caption}], "{key}")\n'
         )
         return f"@{key}"
 
@@ -175,8 +180,3 @@ class Manuscript:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
-
-
-def line(left: Term | Partial, right: Term, *note: str | Term) -> Line:
-    """A line with a remark."""
-    return Line(left, right, note)

@@ -145,6 +145,10 @@ class _Draw:
         ref = Sym(name, 1, 1, "equation", lag)
         return to_text(ref, self.notation)
 
+    def plainly(self, names: list[str]) -> str:
+        """Several names without their time, which the column tells."""
+        return ", ".join(self.label(n, None) for n in names)
+
     def columns(self, scan: Scan) -> list[tuple[float, int]]:
         """x and lag of the boxes of a scan."""
         step = BOX_W + GAP_X
@@ -174,7 +178,9 @@ class _Draw:
                 c.text(x, y + 6, words.replace("_", " "), size=size)
                 c.box(x, y, "")
             else:
-                c.box(x, y, ", ".join(self.label(n, lag) for n in names[:1]) or scan.name)
+                c.box(x, y, "")
+                label = self.label(names[0], lag) if len(names) == 1 else self.plainly(names)
+                c.text(x, y + 6, label or scan.name, size=SIZE if len(label) < 12 else 12)
         if scan.axis is None or not lags:
             self.outputs(scan)
             return
@@ -186,14 +192,8 @@ class _Draw:
             c.arrow(f"M{forward[0]:g} {y - 8:g}H{forward[1]:g}")
             c.arrow(f"M{forward[1]:g} {y + 8:g}H{forward[0]:g}", back=True)
             sent = lag if scan.reverse else lag + 1
-            label = ", ".join(self.label(n, sent) for n in names)
-            if len(label) < 14 and (k or not scan.reverse):
-                c.text(
-                    x - half - gap / 2,
-                    y - 15,
-                    label if len(names) == 1 else ", ".join(self.label(n, None) for n in names),
-                    size=13,
-                )
+            label = self.label(names[0], sent) if len(names) == 1 else self.plainly(names)
+            c.text(x - half - gap / 2, y - 15, label, size=13)
             c.reach(left, y)
         end = boxes[-1][0] + half
         a, b = end + 4, end + gap * 0.8

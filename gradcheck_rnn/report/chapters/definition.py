@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 
 from ...calculus.terms import Sym
@@ -57,19 +58,28 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
 
 
 def _states(m: Manuscript, derivation: Derivation) -> str:
-    words = []
+    words, given, zero = [], 0, 0
     for program in derivation.scans:
         for state in program.scan.states:
             symbol = next(e.symbol for e in program.equations if e.name == state.name)
             far = max(state.lags)
-            started = [s.ref for s in state.initial if s.ref is not None]
-            start = "is given" if started else "is zero"
-            reach = "" if far == 1 else f", read up to {far} steps back"
-            words.append(f"{m.maths.inline(symbol)}{reach}, whose start {start}")
+            if any(s.ref is not None for s in state.initial):
+                given += 1
+            else:
+                zero += 1
+            reach = "" if far == 1 else f" (read up to {far} steps back)"
+            words.append(f"{m.maths.inline(symbol)}{reach}")
     if not words:
         return "Nothing is carried from one step to the next."
-    what = "The state is" if len(words) == 1 else "The states are"
-    return f"{what} {sentence_list(words)}."
+    one = len(words) == 1
+    what = f"The state {words[0]}" if one else f"The states {sentence_list(words)}"
+    verb = "is" if one else "are"
+    if given and zero:
+        how = "some starting from values that are given and some from zero"
+    else:
+        start = "a value" if one else "values"
+        how = f"starting from {start} that {verb} given" if given else "starting from zero"
+    return f"{what} {verb} carried from step to step, {how}."
 
 
 def _caption(derivation: Derivation) -> str:
@@ -111,14 +121,18 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     for words in section.text:
         *symbols, tail = words
         shape, _, role = str(tail).strip(": ").partition(" (")
-        rows.append(
-            [m.maths.words(tuple(symbols)), plain(shape.replace("·", "")), plain(_role(role))]
-        )
+        rows.append([m.maths.words(tuple(symbols)), _shape(shape), plain(_role(role))])
     for program in derivation.scans:
         for e in program.equations:
             if e.name in network.outputs or any(s.name == e.name for s in program.scan.states):
                 kind = "state" if any(s.name == e.name for s in program.scan.states) else "output"
-                rows.append([m.maths.inline(e.symbol), plain(str(e.symbol.shape[0])), kind])
+                rows.append(
+                    [
+                        m.maths.inline(e.symbol),
+                        _shape(str(e.symbol.shape[0]).replace("*", "·")),
+                        kind,
+                    ]
+                )
     m.table(("Symbol", "Shape", "What it is"), rows, "(auto, auto, 1fr)")
     meaning = {"d": "input", "p": "hidden units", "q": "output", "T": "steps"}
     known = [f"${d}$ {meaning[d]}" for d in (*network.dims, *network.axes) if d in meaning]
@@ -149,3 +163,9 @@ def _example_symbol(derivation: Derivation) -> Sym:
         for state in program.scan.states:
             return next(e.symbol for e in program.equations if e.name == state.name)
     return derivation.scans[0].equations[-1].symbol
+
+
+def _shape(text: str) -> str:
+    """``p × 2·d`` as mathematics; names of several letters stay words."""
+    quoted = re.sub(r"[A-Za-z_]{2,}", lambda found: f'"{found[0]}"', text)
+    return f"${quoted.replace('×', 'times').replace('·', ' ')}$"

@@ -14,13 +14,23 @@ from ...derivation.evaluate import Run, bptt
 from ...derivation.proof import ProofResult
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run
+from ...verify.kernels import parts_of
 from ...verify.outcome import Report
 from ...verify.points import draw_point
 from ..manuscript import Manuscript
 from ..mathematics import plain
 from ..plots import BLUE, GREEN, INK, ORANGE, drawing, new_figure, svg_of
 
-__all__ = ["Ladder", "differences", "kernel", "ladder", "proof"]
+__all__ = [
+    "Ladder",
+    "differences",
+    "kernel",
+    "ladder",
+    "plain_ticks",
+    "power",
+    "proof",
+    "verdicts",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -161,7 +171,7 @@ def differences(m: Manuscript, derivation: Derivation, reports: Sequence[Report]
         "Differences know nothing of derivations. At a random point we move all parameters, inputs "
         "and starts along one random direction and compare the difference quotient of the "
         f"definition, run in double precision, with the derived directional derivative, "
-        f"${_power(found.slope)}$."
+        f"${power(found.slope)}$."
     )
     best = int(np.argmin(found.central))
     caption = (
@@ -169,13 +179,13 @@ def differences(m: Manuscript, derivation: Derivation, reports: Sequence[Report]
         "straight stretches: the truncation error falls with $h$ for forward and with $h^2$ for "
         "central differences, until the roundoff of the loss, divided by $h$, takes over. A wrong "
         f"gradient would show a floor instead. The best central difference, at "
-        f"$h = {_power(float(found.steps[best]))}$, is off by "
-        f"${_power(float(found.central[best]))}$."
+        f"$h = {power(float(found.steps[best]))}$, is off by "
+        f"${power(float(found.central[best]))}$."
     )
     if found.complex_step is not None:
         size = found.complex_step
         caption += " The complex step, which has no cancellation, agrees " + (
-            "exactly." if size == 0 else f"to ${_power(size)}$."
+            "exactly." if size == 0 else f"to ${power(size)}$."
         )
     m.picture(_plot(found), _alt(found), caption, "78%")
     if reports:
@@ -186,6 +196,12 @@ def differences(m: Manuscript, derivation: Derivation, reports: Sequence[Report]
             "the loss. An error ÷ bound below 1 passes."
         )
         verdicts(m, reports)
+        missing = len(parts_of(derivation.network)) - len(reports)
+        if missing > 0:
+            m.say(
+                f"#aside[{missing} further checks of this large network are left to "
+                f"`gradcheck-rnn verify {derivation.network.name}`.]"
+            )
 
 
 def verdicts(m: Manuscript, reports: Sequence[Report]) -> None:
@@ -207,13 +223,14 @@ def verdicts(m: Manuscript, reports: Sequence[Report]) -> None:
     )
 
 
-def _power(x: float) -> str:
+def power(x: float, digits: int = 2) -> str:
+    """A number as typst mathematics, as a power of ten where that is shorter."""
     if x == 0:
         return "0"
     if 1e-2 <= abs(x) < 1e4:
-        return f"{x:.3g}"
-    digits, _, exponent = f"{x:.1e}".partition("e")
-    return f"{digits} dot.c 10^({int(exponent)})"
+        return f"{x:.{max(digits, 3)}g}"
+    head, _, exponent = f"{x:.{digits - 1}e}".partition("e")
+    return f"{head} dot.c 10^({int(exponent)})"
 
 
 def _plot(found: Ladder) -> str:
@@ -242,12 +259,12 @@ def _plot(found: Ladder) -> str:
         ax.set_ylabel("relative error")
         ax.grid(alpha=0.5, lw=0.6)
         ax.set_ylim(bottom=1e-17, top=max(10.0, float(np.nanmax(found.forward))))
-        _plain_ticks(ax)
+        plain_ticks(ax)
         ax.legend(fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.16))
         return svg_of(figure)
 
 
-def _plain_ticks(ax: Any) -> None:
+def plain_ticks(ax: Any, y: bool = True) -> None:
     """Powers of ten in Unicode: mathematics in SVG text would not survive a change of type."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -256,7 +273,7 @@ def _plain_ticks(ax: Any) -> None:
     def label(x: float, _: int) -> str:
         return "10" + str(round(float(np.log10(x)))).translate(raised)
 
-    for axis in (ax.xaxis, ax.yaxis):
+    for axis in (ax.xaxis, ax.yaxis) if y else (ax.xaxis,):
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(label))
