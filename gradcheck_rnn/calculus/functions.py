@@ -9,7 +9,7 @@ import sympy
 
 from ..errors import MissingRule
 from ..language.primitives import USER_FUNCTIONS
-from ..language.scalar_functions import parse_scalar
+from ..language.scalar_functions import max_operands, parse_scalar
 from .terms import (
     Abs,
     Apply,
@@ -61,9 +61,22 @@ def derivative(function: str, x: Term, y: Term) -> tuple[Term, ...]:
         return known(x, y)
     if function in USER_FUNCTIONS:
         expression = parse_scalar(function, USER_FUNCTIONS[function])
-        slope = sympy.diff(expression, sympy.Symbol("x", real=True))
+        slope = sympy.diff(_one_sided(expression), sympy.Symbol("x", real=True))
         return (lift(slope, x),)
     raise MissingRule(f"no derivative is known for the elementwise function {function!r}")
+
+
+def _one_sided(e: Any) -> Any:
+    """Max(a, b) as b + Max(a − b, 0), whose derivative at a tie is b's, as that of the arrays."""
+
+    def split(*operands: Any) -> Any:
+        whole = sympy.Max(*operands)
+        if not isinstance(whole, sympy.Max) or len(whole.args) != 2:
+            return whole
+        a, b = max_operands(whole)
+        return b + sympy.Max(a - b, 0)
+
+    return e.replace(sympy.Max, split)
 
 
 def user_definition(function: str, x: Term) -> Term | None:
@@ -109,7 +122,8 @@ def lift(e: Any, x: Term) -> Term:
     if head == "sign":
         return Sign(lift(e.args[0], x))
     if head == "Max" and len(e.args) == 2:
-        return Maximum(lift(e.args[0], x), lift(e.args[1], x))
+        a, b = max_operands(e)
+        return Maximum(lift(a, x), lift(b, x))
     if head == "Heaviside":
         return Greater(lift(e.args[0], x), Broadcast(Num(0), *x.shape))
     if head in _DERIVATIVES:

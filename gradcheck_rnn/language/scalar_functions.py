@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UnsupportedOperation
 from . import numeric
 
-__all__ = ["array_function", "parse_scalar"]
+__all__ = ["array_function", "max_operands", "parse_scalar"]
 
 
 #: More than a long double has, so that no run but one of mpmath sees that constants are cut.
@@ -65,6 +65,16 @@ def _rational(e: Any) -> Any:
     others = [_rational(a) for a in e.args if a not in constants]
     # √2 · x · 1/√π: the constants of a sum or a product are one constant.
     return e.func(_rational(e.func(*constants)), *others) if constants else e.func(*others)
+
+
+def max_operands(e: Any) -> tuple[Any, Any]:
+    """The operands of a SymPy ``Max`` of two, the one with the derivative at a tie last.
+
+    SymPy orders them as it likes; a number comes last here, so that ``Max(x, 0)`` has slope 0 at
+    0 as relu has.
+    """
+    a, b = e.args
+    return (b, a) if a.is_number and not b.is_number else (a, b)
 
 
 def array_function(name: str, expression: str) -> Callable[[Any], Any]:
@@ -126,6 +136,7 @@ def _walk(name: str, e: Any, x: Any) -> Any:
     if head == "Abs":
         return numeric.absolute(parts[0])
     if head == "Max" and len(parts) == 2:
+        parts = [parts[e.args.index(a)] for a in max_operands(e)]
         return numeric.maximum(*(np.broadcast_to(p, x.shape) for p in parts))
     if head == "Heaviside":
         return numeric.greater(parts[0], np.zeros_like(parts[0]))
