@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["decay"]
 
 SUFFIXES = (".png", ".svg")
+#: Called with the stage, the steps done in it, and how many there are.
+Tell = Callable[[str, int, int], None]
 
 
 def decay(
@@ -63,8 +65,8 @@ def decay(
     return PASS
 
 
-def _titled(tell: Callable[[str, int], None], name: str) -> Callable[[str, int], None]:
-    return lambda stage, done: tell(f"{name}: {stage}", done)
+def _titled(tell: Tell, name: str) -> Tell:
+    return lambda stage, done, total: tell(f"{name}: {stage}", done, total)
 
 
 def _pairs(cells: list[str], weights: list[Path]) -> list[tuple[str, Path | None, str]]:
@@ -121,16 +123,16 @@ def _picture(found: list[Analysis], path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def _progress() -> Iterator[Tell]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     err = console(stderr=True)
-    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(stage: str, done: int) -> None:
-            bar.update(task, description=f"{stage}, step {done}" if done else stage)
+        def tell(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total or None)
 
         yield tell
 

@@ -26,6 +26,7 @@ from .spectrum import (
     recurrent_spectra,
 )
 from .system import Model
+from .threads import few_threads
 from .verdict import Verdict, judge
 
 __all__ = ["Analysis", "analyse", "as_plain"]
@@ -84,7 +85,7 @@ def analyse(
     with_remedies: bool = True,
     seed: int = 0,
     xp: Any = np,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Analysis:
     """Follow the gradient of one recurrence of a model.
 
@@ -99,7 +100,8 @@ def analyse(
     xp : module
         NumPy or CuPy, for the products and the QR.
     progress : callable, optional
-        Called with the name of the stage and the number of steps done in it.
+        Called with the name of the stage, the steps done in it, and how many there are (0 where
+        it is not known).
 
     Raises
     ------
@@ -115,36 +117,37 @@ def analyse(
         )
 
     def tell(stage: str) -> Callable[[int], None] | None:
-        return None if progress is None else lambda done: progress(stage, done)
+        return None if progress is None else lambda done: progress(stage, done, steps)
 
     system = model.systems(steps=steps)[index]
-    exponents = lyapunov(system, steps, burn_in=burn_in, xp=xp, progress=tell("exponents"))
-    falling = decay(system, steps, seed=seed, xp=xp, progress=tell("products"))
-    probe = min(steps, PROBE)
-    if progress is not None:
-        progress("causes", 0)
-    short = system if probe == steps else model.systems(steps=probe)[index]
-    rate = exponents.leading if probe == steps else lyapunov(short, probe, leading=1).leading
-    suspects = causes(short, probe, rate)
-    if progress is not None:
-        progress("remedies", 0)
-    at = min(steps // 2, 50) if lag is None else lag
-    return Analysis(
-        name or model.network.name,
-        system.name,
-        system.n,
-        steps,
-        recurrent_spectra(model, system),
-        jacobian_spectra(short, probe),
-        _epsilon(model, system, probe),
-        falling,
-        bounds(system, steps, falling.lags),
-        exponents,
-        _expansions(system, steps),
-        carousel(system, steps, falling.lags),
-        judge(exponents, falling, suspects),
-        remedies(model, index, probe, min(at, probe), seed=seed) if with_remedies else [],
-    )
+    with few_threads(system.n):
+        exponents = lyapunov(system, steps, burn_in=burn_in, xp=xp, progress=tell("exponents"))
+        falling = decay(system, steps, seed=seed, xp=xp, progress=tell("products"))
+        probe = min(steps, PROBE)
+        if progress is not None:
+            progress("causes", 0, 0)
+        short = system if probe == steps else model.systems(steps=probe)[index]
+        rate = exponents.leading if probe == steps else lyapunov(short, probe, leading=1).leading
+        suspects = causes(short, probe, rate)
+        if progress is not None:
+            progress("remedies", 0, 0)
+        at = min(steps // 2, 50) if lag is None else lag
+        return Analysis(
+            name or model.network.name,
+            system.name,
+            system.n,
+            steps,
+            recurrent_spectra(model, system),
+            jacobian_spectra(short, probe),
+            _epsilon(model, system, probe),
+            falling,
+            bounds(system, steps, falling.lags),
+            exponents,
+            _expansions(system, steps),
+            carousel(system, steps, falling.lags),
+            judge(exponents, falling, suspects),
+            remedies(model, index, probe, min(at, probe), seed=seed) if with_remedies else [],
+        )
 
 
 def _epsilon(model: Model, system: Any, steps: int) -> dict[str, Array] | None:

@@ -65,7 +65,7 @@ def draw_decay(ax: Axes, a: Analysis) -> None:
     _line(ax, 0, d.lags, d.norm, "‖∂s_T/∂s_t‖₂", linewidth=2)
     _line(ax, 1, d.lags, d.adjoint, "‖∂L_T/∂s_t‖₂")
     _line(ax, 2, d.lags, d.smallest, "σ_min(∂s_T/∂s_t)")
-    _line(ax, 4, d.lags, a.bounds.per_step, "bound ∏ ‖J_t‖₂")
+    _line(ax, 4, a.bounds.lags, a.bounds.per_step, "bound ∏ ‖J_t‖₂")
     _line(ax, 6, d.lags, a.exponents.leading * d.lags, "slope λ₁", linewidth=1)
     floor = float(np.nanmin(np.where(np.isfinite(d.norm), d.norm, np.nan)) / LN10)
     ax.set_ylim(bottom=min(2.2 * floor, -4.0), top=max(2.0, float(d.norm.max() / LN10) + 4.0))

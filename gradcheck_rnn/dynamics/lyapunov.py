@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import UsageError
 from .accumulate import QRProduct
 from .system import System
+from .threads import few_threads
 
 __all__ = ["Lyapunov", "kaplan_yorke", "lyapunov", "spectrum_of"]
 
@@ -190,13 +191,14 @@ def lyapunov(
         Too few steps, or the inputs end early.
     """
     skip = steps // 10 if burn_in is None else burn_in
-    return spectrum_of(
-        (stretch.jacobian() for stretch in system.forward(steps)),
-        system.n,
-        steps=steps - skip,
-        burn_in=skip,
-        leading=leading,
-        determinant=determinant,
-        xp=xp,
-        progress=progress,
-    )
+    with few_threads(system.n):
+        return spectrum_of(
+            (stretch.jacobian() for stretch in system.forward(steps)),
+            system.n,
+            steps=steps - skip,
+            burn_in=skip,
+            leading=leading,
+            determinant=determinant,
+            xp=xp,
+            progress=progress,
+        )

@@ -18,6 +18,7 @@ from ..errors import UsageError
 from .accumulate import LogMatrix, QRProduct
 from .stretch import Stretch
 from .system import System
+from .threads import few_threads
 
 __all__ = ["Decay", "decay", "lags_to_show", "path_names", "singular_values_of"]
 
@@ -161,12 +162,15 @@ class _Path:
             return None
         return np.broadcast_to(found.dense(), (stretch.steps, found.rows, found.cols))
 
-    def multiply(self, lag: int, jacobian: Array | None) -> float:
-        """Take in the step that lies `lag` − 1 steps before T; the log norm at this lag."""
+    def multiply(self, lag: int, jacobian: Array | None) -> None:
+        """Take in the step that lies `lag` − 1 steps before T."""
         if jacobian is None:
             self.value = LogMatrix(self.value.matrix, -math.inf)
         elif (lag - 1) % self.lag == 0 and math.isfinite(self.value.shift):
             self.value = LogMatrix(self.value.matrix @ jacobian, self.value.shift).normalised()
+
+    def log_norm(self, lag: int) -> float:
+        """The log norm at a lag; −∞ where hops of this length do not land."""
         return self.value.log_norm() if lag % self.lag == 0 else -math.inf
 
 
@@ -177,6 +181,7 @@ def decay(
     lags: Array | None = None,
     paths: bool = True,
     gates: bool = True,
+    detail: int = 1000,
     cotangent: Array | None = None,
     seed: int = 0,
     xp: Any = np,
@@ -192,6 +197,8 @@ def decay(
         Lags to report; some 160 from 0 to T when left out.
     paths, gates : bool
         Also each path alone, and without each gate.
+    detail : int
+        Paths and gates are followed over this many steps; NaN at longer lags.
     cotangent : array ``(n,)``, optional
         ∂L_T/∂s_T. When left out it is that of the network's loss at step T, or, for a network
         without loss, a random direction in the states that are handed out.
@@ -204,7 +211,7 @@ def decay(
     shown = lags_to_show(steps) if lags is None else np.unique(np.asarray(lags, dtype=int))
     if shown[0] < 0 or shown[-1] > steps:
         raise UsageError(f"lags must lie between 0 and {steps}; {int(shown[-1])} was asked for")
-    follow = _Follower(system, shown, paths, gates, cotangent, seed)
+    follow = _Follower(system, shown, paths, gates, cotangent, seed, detail)
 
     def stretches() -> Iterator[Array]:
         for stretch in system.backward(steps):
@@ -214,7 +221,8 @@ def decay(
             if progress is not None:
                 progress(follow.lag)
 
-    norm, smallest = singular_values_of(stretches(), system.n, shown, xp=xp)
+    with few_threads(system.n):
+        norm, smallest = singular_values_of(stretches(), system.n, shown, xp=xp)
     return follow.result(norm, smallest, steps)
 
 
@@ -229,7 +237,9 @@ class _Follower:
         gates: bool,
         cotangent: Array | None,
         seed: int,
+        detail: int,
     ) -> None:
+        self.detail = detail
         self.system, self.lags, self.seed, self.lag = system, lags, seed, 0
         self._wanted = set(lags.tolist())
         self.loss = "a given direction"
@@ -246,6 +256,8 @@ class _Follower:
     def take(self, stretch: Stretch, jacobians: Array) -> None:
         if self.lag == 0:
             self._begin(stretch)
+        if self.lag >= self.detail:
+            return self._along(jacobians)
         factors = {t: p.factor(stretch) for t, p in self.paths.items()}
         parts = {
             g: stretch.jacobian(lambda e, g=g: self.system.port(e) == g)[::-1]  # type: ignore[misc]
@@ -253,33 +265,43 @@ class _Follower:
         }
         for g, part in parts.items():
             self.strength[g].extend(np.linalg.norm(part, axis=(1, 2)).tolist())
-        last = int(self.lags[-1])
         for j, jacobian in enumerate(jacobians):
-            if self.lag >= last:
-                return
-            self.lag += 1
-            self.rows.multiply(jacobian)
-            if self.delta is not None:
-                self.delta = LogMatrix(self.delta.matrix @ jacobian, self.delta.shift).normalised()
+            if self.lag >= min(self.detail, int(self.lags[-1])):
+                return self._along(jacobians[j:])
+            self._step(jacobian)
             for g, part in parts.items():
                 held = self.without[g]
                 if math.isfinite(held.shift):
                     made = held.matrix @ (jacobian - part[j])
                     self.without[g] = LogMatrix(made, held.shift).normalised()
-            now = {}
             for title, path in self.paths.items():
                 factor = factors[title]
-                at = None if factor is None else factor[len(factor) - 1 - j]
-                now[title] = path.multiply(self.lag, at)
+                path.multiply(self.lag, None if factor is None else factor[-1 - j])
             if self.lag in self._wanted:
-                self._note(now)
+                self._note()
+        return None
+
+    def _along(self, jacobians: Array) -> None:
+        """The whole alone, beyond the steps over which paths and gates are followed."""
+        for jacobian in jacobians:
+            if self.lag >= int(self.lags[-1]):
+                return
+            self._step(jacobian)
+            if self.lag in self._wanted:
+                self._note()
+
+    def _step(self, jacobian: Array) -> None:
+        self.lag += 1
+        self.rows.multiply(jacobian)
+        if self.delta is not None:
+            self.delta = LogMatrix(self.delta.matrix @ jacobian, self.delta.shift).normalised()
 
     def _begin(self, stretch: Stretch) -> None:
         if self.delta is None:
             self.delta = self._from_loss(stretch)
         self.delta = self.delta.normalised()
         if 0 in self._wanted:
-            self._note(dict.fromkeys(self.paths, 0.0))
+            self._note()
 
     def _from_loss(self, stretch: Stretch) -> LogMatrix:
         network = self.system.model.network
@@ -299,7 +321,7 @@ class _Follower:
         self.loss = f"a random unit direction in {', '.join(sorted(chosen))} at the last step"
         return LogMatrix((direction / np.linalg.norm(direction))[None])
 
-    def _note(self, paths: dict[str, float]) -> None:
+    def _note(self) -> None:
         def put(key: Any, value: float) -> None:
             self.curves.setdefault(key, []).append(value)
 
@@ -312,10 +334,11 @@ class _Follower:
             for source in self.system.states:
                 part = delta.matrix[:, self.system.slot(source, 1).at]
                 put(("adjoint", source), LogMatrix(part, delta.shift).normalised().log_frobenius())
-        for title, value in paths.items():
-            put(("path", title), value)
+        known = self.lag <= self.detail
+        for title, path in self.paths.items():
+            put(("path", title), path.log_norm(self.lag) if known else math.nan)
         for g, held in self.without.items():
-            put(("without", g), held.log_norm())
+            put(("without", g), held.log_norm() if known else math.nan)
 
     def result(self, norm: Array, smallest: Array, steps: int) -> Decay:
         def curves(kind: str) -> dict[Any, Array]:

@@ -41,7 +41,7 @@ def follow(
     remedies: bool = True,
     device: str = "numpy",
     name: str = "",
-    progress: Callable[[str, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Analysis]:
     """Analyse every recurrence of a network.
 
@@ -66,7 +66,7 @@ def follow(
     name : str
         What the model is called.
     progress : callable, optional
-        Called with the stage and the steps done in it.
+        Called with the stage, the steps done in it, and how many there are (0: not known).
 
     Raises
     ------

@@ -198,3 +198,15 @@ def test_products_run_on_the_array_module_that_is_asked_for() -> None:
     assert array_module("numpy") is np
     with pytest.raises(UsageError, match="torch"):
         array_module("torch")
+
+
+def test_paths_and_gates_end_where_detail_ends() -> None:
+    (system,) = zoo("lstm", seed=1).systems()
+    whole = decay(system, 60, lags=np.arange(61))
+    part = decay(system, 60, lags=np.arange(61), detail=25)
+    np.testing.assert_array_equal(part.norm, whole.norm)
+    np.testing.assert_array_equal(part.adjoint, whole.adjoint)
+    for name, curve in part.without.items():
+        np.testing.assert_array_equal(curve[:26], whole.without[name][:26])
+        assert np.isnan(curve[26:]).all()
+    assert np.isnan(part.paths["c"][26:]).all()

@@ -21,6 +21,7 @@ from gradcheck_rnn.dynamics.spectrum import (
     recurrent_spectra,
 )
 from gradcheck_rnn.dynamics.starts import build, orthogonal
+from gradcheck_rnn.dynamics.system import System
 from gradcheck_rnn.dynamics.verdict import judge, power_of_ten
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
@@ -44,6 +45,17 @@ def test_measured_decay_lies_between_its_bounds(name: str) -> None:
     for rate in limits.rates:
         if "radius" not in rate.name:
             assert (limits.per_step <= found.lags * rate.rate + rounding).all(), rate.name
+
+
+def test_bounds_beyond_the_exact_steps_still_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcheck_rnn.dynamics.bounds.EXACT", 10)
+    monkeypatch.setattr(System, "stretch_length", property(lambda self: 10))
+    (system,) = zoo("lstm", seed=1).systems()
+    found = decay(system, 60)
+    limits = bounds(system, 60, found.lags)
+    assert (found.norm <= limits.per_step + 1e-9).all()
+    assert np.isfinite(limits.floor[:11]).all()
+    assert (limits.floor[11:] == -np.inf).all()
 
 
 def test_closed_form_bounds() -> None:
