@@ -17,7 +17,14 @@ from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..harness.arrays import make_arrays, precision
-from ..harness.compare import Comparison, Record, Station, compare_forward, compare_gradients
+from ..harness.compare import (
+    Comparison,
+    Record,
+    Station,
+    compare_forward,
+    compare_gradients,
+    compare_loss,
+)
 from ..harness.layout import Layout
 from ..harness.plan import Place, Shapes, plan_places
 from ..harness.ready import ready
@@ -167,7 +174,10 @@ def _same_forward(
                 if np.any(record.ratio > 1):
                     bad.append((station.place, record))
     elif subject.loss is not None:
-        bad = _losses(stations, subject)
+        for station in stations[:3]:
+            record = compare_loss(station, subject, seed)
+            if np.any(record.ratio > 1):
+                bad.append((station.place, record))
     if not bad:
         return True
     seen: set[str] = set()
@@ -188,25 +198,6 @@ def _same_forward(
         )
     )
     return False
-
-
-def _losses(stations: Sequence[Station], subject: Subject) -> list[tuple[Place, Record]]:
-    from ..harness.arrays import to_numpy
-    from ..harness.plan import Case
-
-    bad = []
-    for station in stations[:3]:
-        given = {n: subject.make(a.copy()) for n, a in station.arrays.items()}
-        got = to_numpy(subject.loss(given)).astype(np.float64).reshape(())  # type: ignore[misc]
-        want = np.asarray(station.wide().loss, dtype=np.float64).reshape(())
-        steps = max(station.place.lengths.values(), default=1)
-        # A sum of T B terms, each of a few operations, in the format of the code.
-        bound = 64 * subject.form.eps * steps * station.place.batch * max(abs(float(want)), 1.0)
-        ratio = np.abs(got - want) / bound
-        record = Record("loss", Case("forward", {}), got, want, np.asarray(bound), ratio)
-        if not float(ratio) <= 1:
-            bad.append((station.place, record))
-    return bad
 
 
 def _check_present(

@@ -56,9 +56,8 @@ def confirm(station: Station, seed: int) -> list[Finding]:
         lines = Lines(lambda eps, along=along: along(eps[:, 0])[:, None])  # type: ignore[misc]
         ladder = Ladder(lines, centre, noise, start_exponent(1.0))
         slack = 64 * 2.0**-52 * size
-        found = ladder.settle(1e-3 * abs(expected))[0]
+        found = ladder.settle(0.0)[0]
         if not abs(found.value - expected) <= found.error + slack:
-            ladder.settle(0.0)
             ladder.exhaust()
             found = ladder.contest(expected, slack)
         if found.trusted and not abs(found.value - expected) <= found.error + slack:

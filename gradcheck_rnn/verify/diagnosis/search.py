@@ -164,8 +164,8 @@ def search(
         # Where little is wrong the first mistake is sharpest; a second one may sleep there, and
         # shows in the probe in which most is wrong.
         loudest = max(ill, key=lambda c: len(wrong_names(c)))
-        for main in dict.fromkeys(ill.index(c) for c in (ill[0], loudest)):
-            base = ill[main]
+        for number in dict.fromkeys((0, ill.index(loudest))):
+            base = ill[number]
             others = [c for c in comparisons if c is not base]
             alive = _pairs(bench, everything, base, others, _telling(base))
             if alive:

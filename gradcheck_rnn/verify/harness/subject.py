@@ -120,6 +120,24 @@ class Subject:
             )
         return a.astype(np.float64)
 
+    def value(self, arrays: Mapping[str, Array]) -> float:
+        """The loss.
+
+        Raises
+        ------
+        UsageError
+            It is not a real scalar.
+        """
+        if self.loss is None:
+            raise UsageError("there is no loss function to run")
+        given = self._given(arrays)
+        self.calls += 1
+        found = to_numpy(self.loss(given))
+        self._unchanged(given, arrays, "the loss")
+        if found.size != 1 or found.dtype.kind not in "fiu":
+            raise UsageError(f"the loss has shape {found.shape}, dtype {found.dtype}; return a sum")
+        return float(found.reshape(()))
+
     def gradients(
         self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
     ) -> Arrays:
