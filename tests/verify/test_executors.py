@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -184,15 +185,15 @@ def test_a_negative_number_of_jobs() -> None:
 @contextlib.contextmanager
 def started(folder: Path, where: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler and two workers as a user would start them, each a process of its own."""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
+    # The scheduler picks its port: one that is free now may be another test's a moment later.
+    file = where / "scheduler.json"
     env = {**os.environ, "PYTHONPATH": str(folder)}
     dask = [sys.executable, "-m", "dask"]
     commands = [
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard",
-         "--dashboard-address", ":0"],
-        *[[*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "30",
-           "--local-directory", str(where)] for _ in range(2)],
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+         "--dashboard-address", ":0", "--scheduler-file", str(file)],
+        *[[*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard",
+           "--death-timeout", "60", "--local-directory", str(where)] for _ in range(2)],
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((where / "log").open("w"))
@@ -205,9 +206,18 @@ def started(folder: Path, where: Path) -> Iterator[tuple[str, list[subprocess.Po
             for c in commands
         ]
         try:
-            yield address, running
+            yield address_in(file), running
         finally:
             kill(running)
+
+
+def address_in(file: Path) -> str:
+    """What the scheduler writes once it listens."""
+    for _ in range(600):
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads(file.read_text())["address"])
+        time.sleep(0.1)
+    pytest.fail("the scheduler did not start within a minute")
 
 
 def kill(processes: list[subprocess.Popen[bytes]]) -> None:
