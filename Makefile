@@ -12,7 +12,7 @@ HYPOTHESIS_PROFILE ?= ci
 GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
 BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 
-.PHONY: help demo test lint format bench golden clean
+.PHONY: help demo test lint format bench golden gallery clean
 .DEFAULT_GOAL := help
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -22,6 +22,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff, mypy and the floors of the house"
 	@echo "make bench   the measured speeds"
+	@echo "make gallery rebuild the derivation reports in reports/"
 	@echo "make golden  rewrite the generated files that are committed"
 
 $(BIN)/python:
@@ -60,6 +61,9 @@ bench: $(VENV)/.installed-test
 
 golden: $(VENV)/.installed-test
 	set -e; for module in $(GOLDEN); do $(BIN)/python -m $$module; done
+
+gallery: $(VENV)/.installed-report
+	$(BIN)/python -m reports.build
 
 clean:
 	rm -rf $(VENV) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -46,7 +46,8 @@ def decay_report(analyses: Sequence[Analysis], title: str = "") -> Manuscript:
     m = Manuscript(title, description="Where the gradient of a recurrent network goes.")
     m.say(
         "How much of the loss's gradient reaches a state $k$ steps back is decided by the product "
-        "of $k$ transition Jacobians, $partial s_T \\/ partial s_(T-k)$. Its norm grows or falls, in "
+        "of $k$ transition Jacobians, $partial s_T \\/ partial s_(T-k)$. Its norm grows or "
+        "falls, in "
         "the long run, like $e^(lambda_1 k)$ with the largest Lyapunov exponent $lambda_1$. All "
         "products here are those of the derived Jacobians along one trajectory, accumulated in log "
         "scale."
@@ -90,8 +91,10 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
     last = [float(a.decay.norm[-1]) for a in analyses]
     best, worst = analyses[int(np.argmax(last))], analyses[int(np.argmin(last))]
     caption = (
-        f"Norm of $partial s_T \\/ partial s_t$ against the lag. Most is left in {plain(best.name)}, "
-        f"{_power(max(last))} after {int(best.decay.lags[-1])} steps, least in {plain(worst.name)}, "
+        f"Norm of $partial s_T \\/ partial s_t$ against the lag. Most is left in "
+        f"{plain(best.name)}, "
+        f"{_power(max(last))} after {int(best.decay.lags[-1])} steps, least in "
+        f"{plain(worst.name)}, "
         f"{_power(min(last))}."
     )
     m.picture(svg, "Curves of the log norm against the lag, one for each model.", caption, "84%")
@@ -130,8 +133,10 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             figures.decay_figure,
             "Log norms against the lag, with their bounds.",
             f"Gradient against lag in {plain(a.name)}. The norm falls or grows by "
-            f"${d.slope():+.4f}$ a step over the second half, beside $lambda_1 = {e.leading:+.4f}$; "
-            f"at lag {int(d.lags[-1])} it is {_power(float(d.norm[-1]))}, and the product of norms of "
+            f"${d.slope():+.4f}$ a step over the second half, beside $lambda_1 = "
+            f"{e.leading:+.4f}$; "
+            f"at lag {int(d.lags[-1])} it is {_power(float(d.norm[-1]))}, and the product of "
+            "norms of "
             f"single steps would allow {_power(float(a.bounds.per_step[-1]))}.",
         )
     ]
@@ -144,7 +149,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
                 figures.spectrum_figure,
                 "Eigenvalues in the complex plane with the unit circle.",
                 f"Eigenvalues of the recurrent matrices, and in grey those of the transition "
-                f"Jacobian along the trajectory. The largest spectral radius is ${s.radius:.3f}$, of "
+                f"Jacobian along the trajectory. The largest spectral radius is "
+                f"${s.radius:.3f}$, of "
                 f"{plain(s.name)}, whose largest singular value is ${s.norm:.3f}$.",
             )
         )
@@ -152,7 +158,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
         (
             figures.exponents_figure,
             "The Lyapunov spectrum with error bars.",
-            f"Lyapunov spectrum: {int(np.sum(e.exponents > 0))} of {len(e.exponents)} exponents are "
+            f"Lyapunov spectrum: {int(np.sum(e.exponents > 0))} of {len(e.exponents)} exponents "
+            "are "
             f"positive; $lambda_1 = {e.leading:+.4f}$, a memory of ${e.horizons[0]:.3g}$ steps.",
         )
     )
@@ -162,7 +169,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             (
                 figures.expansion_figure,
                 "Error of partial sums of the parameter's total derivative.",
-                f"What is missing when only the most recent terms of the total derivative are kept: "
+                f"What is missing when only the most recent terms of the total derivative are "
+                "kept: "
                 f"for {plain(x.parameter)}, {x.carrying()} terms carry 99 %; two terms are off by "
                 f"{100 * x.two_term_error:.2g} %.",
             )

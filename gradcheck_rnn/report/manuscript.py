@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..derivation.pages import Line
+from ..calculus.terms import Term
+from ..derivation.pages import Line, Prose
 from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
@@ -75,8 +76,8 @@ class Manuscript:
         out = []
         for left, pieces, note in rows:
             self.equations += 1
-            shown = ", ".join(f"[{p}]" for p in pieces)
-            lhs = f"[$display({left})$]" if left else "[]"
+            shown = ", ".join(pieces)
+            lhs = f"${left}$"
             remark = f"[{note}]" if note else "none"
             out.append(f'  ({lhs}, ({shown},), {remark}, {self.equations}, "eq-{self.equations}"),')
         if out:
@@ -88,7 +89,7 @@ class Manuscript:
         m = self.maths
         rows = []
         for line in lines:
-            remark = " ".join(x for x in (m.words(line.note), note) if x)
+            remark = " ".join(x for x in (m.words(_apart(line.note)), note) if x)
             rows.append((m.left(line.left), m.pieces(line.right, relation), remark))
         return self.display(rows)
 
@@ -180,3 +181,14 @@ class Manuscript:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+
+
+def _apart(note: Prose) -> Prose:
+    """Remarks that were put one after the other, with a semicolon between them."""
+    out: list[str | Term] = []
+    for part in note:
+        if out and isinstance(part, str) and isinstance(out[-1], str):
+            out.append(f"; {part}")
+        else:
+            out.append(part)
+    return tuple(out)

@@ -76,19 +76,5 @@ class Mathematics:
             text = self.term(body)
             if negative and k and isinstance(body, Plus):
                 text = f"({text})"
-            out.append(f"$display({_guarded(sign + ' ' + text)})$")
+            out.append(f"${sign} {text}$")
         return out
-
-
-def _guarded(text: str) -> str:
-    """A comma or semicolon at the top of ``display(…)`` would end its argument."""
-    depth, quoted, out = 0, False, []
-    for c in text:
-        if c == '"':
-            quoted = not quoted
-        if not quoted:
-            depth += (c in "([{") - (c in ")]}")
-            if depth == 0 and c in ",;":
-                out.append("\\")
-        out.append(c)
-    return "".join(out)

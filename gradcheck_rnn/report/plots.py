@@ -87,6 +87,8 @@ def svg_of(figure: Figure) -> str:
 def in_both_modes(svg: str) -> str:
     """Text in the document's type, and colours that follow the reader's mode."""
     svg = svg[svg.index("<svg") :]
+    # A hundredth of a point is finer than any screen; longer numbers are most of a curve's size.
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     svg = re.sub(r"'DejaVu Serif'[^\";]*(?=[\";])", f"'{FAMILY}', Georgia, serif", svg)
     rules = []

@@ -74,8 +74,15 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
     return made if kind == "pdf" else _dressed(made.decode()).encode()
 
 
+#: Combining accents as typst writes them, and the spacing ones that browsers centre.
+_ACCENTS = {"\u0303": "~", "\u0302": "^", "\u0304": "\u00af", "\u0307": "\u02d9"}
+
+
 def _dressed(html: str) -> str:
-    """Our style sheet in the head; typst has no place for one."""
+    """Accents that stand above their letter, and our style sheet in the head."""
+    for combining, spacing in _ACCENTS.items():
+        html = html.replace(f"<mo>{combining}</mo>", f'<mo stretchy="false">{spacing}</mo>')
+    html = html.replace("0.2222222222222222em", "0.22em").replace("0.2777777777777778em", "0.28em")
     return html.replace("</head>", f"<style>{_asset('house.css')}</style></head>", 1)
 
 

@@ -19,7 +19,9 @@ from .plots import BLUE, INK, in_both_modes
 
 __all__ = ["unrolled"]
 
-BOX_W, BOX_H, GAP_X, GAP_Y, SIZE = 78, 46, 74, 58, 17
+BOX_W, BOX_H, GAP_X, GAP_Y, SIZE = 72, 46, 56, 58, 17
+#: From the first column of one time axis to that of the next, in columns.
+SPAN = 4.2
 _NAME = re.compile(r"(?P<head>[^_]+)(?:_\{(?P<braced>.*)\}|_(?P<one>.+))?\Z")
 
 
@@ -35,17 +37,16 @@ class _Canvas:
         self.left, self.right = min(self.left, x), max(self.right, x)
         self.top, self.bottom = min(self.top, y), max(self.bottom, y)
 
-    def box(self, x: float, y: float, label: str) -> None:
+    def box(self, x: float, y: float) -> None:
         self.items.append(
             f'<rect x="{x - BOX_W / 2:g}" y="{y - BOX_H / 2:g}" width="{BOX_W}" height="{BOX_H}" '
             f'rx="7" fill="none" stroke="{INK}" stroke-width="1.5"/>'
         )
-        self.text(x, y + 6, label)
         self.reach(x - BOX_W / 2, y - BOX_H / 2)
         self.reach(x + BOX_W / 2, y + BOX_H / 2)
 
     def text(
-        self, x: float, y: float, label: str, anchor: str = "middle", size: int = SIZE
+        self, x: float, y: float, label: str, anchor: str = "middle", size: float = SIZE
     ) -> None:
         found = _NAME.match(label)
         head, sub = (found["head"], found["braced"] or found["one"]) if found else (label, None)
@@ -53,7 +54,7 @@ class _Canvas:
         if sub:
             body += f'<tspan dy="4" font-size="{size * 0.72:.3g}">{escape(sub)}</tspan>'
         self.items.append(
-            f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" '
+            f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size:.3g}" '
             f'fill="{INK}">{body}</text>'
         )
         wide = 0.5 * size * len(head) + 0.36 * size * len(sub or "")
@@ -153,8 +154,8 @@ class _Draw:
         """x and lag of the boxes of a scan."""
         step = BOX_W + GAP_X
         if scan.axis is None:
-            return [(len(self.axes) * 4 * step - step, 0)] if self.axes else [(0.0, 0)]
-        first = self.axes.index(scan.axis) * 4 * step
+            return [(len(self.axes) * SPAN * step, 0)] if self.axes else [(0.0, 0)]
+        first = self.axes.index(scan.axis) * SPAN * step
         return [(first + k * step, 1 - k) for k in range(3)]
 
     def y(self, scan: Scan) -> float:
@@ -166,6 +167,16 @@ class _Draw:
         states = [self.label(s.name, None) for s in scan.states]
         return ", ".join(states) or scan.name
 
+    def name(self, x: float, y: float, words: str) -> None:
+        """The name of a scan inside its box, on two lines where it is long."""
+        parts = words.split()
+        cuts = range(1, len(parts)) if len(words) > 9 else ()
+        cut = min(cuts, key=lambda k: abs(len(" ".join(parts[:k])) - len(words) / 2), default=0)
+        lines = [" ".join(parts[:cut]), " ".join(parts[cut:])] if cut else [words]
+        size = min(15.0, 1.9 * BOX_W / max(len(line) for line in lines))
+        for k, line in enumerate(lines):
+            self.canvas.text(x, y + 5 + 17 * (k - (len(lines) - 1) / 2), line, size=size)
+
     def scan(self, scan: Scan) -> None:
         c, y = self.canvas, self.y(scan)
         boxes = self.columns(scan)
@@ -173,27 +184,26 @@ class _Draw:
         names = [s.name for s in scan.states]
         for x, lag in boxes:
             if self.several:
-                words = self.title(scan)
-                size = SIZE if len(words) < 9 else max(10, int(SIZE * 9.5 / len(words)))
-                c.text(x, y + 6, words.replace("_", " "), size=size)
-                c.box(x, y, "")
+                c.box(x, y)
+                self.name(x, y, self.title(scan))
             else:
-                c.box(x, y, "")
+                c.box(x, y)
                 label = self.label(names[0], lag) if len(names) == 1 else self.plainly(names)
                 c.text(x, y + 6, label or scan.name, size=SIZE if len(label) < 12 else 12)
         if scan.axis is None or not lags:
             self.outputs(scan)
             return
         half, gap = BOX_W / 2, GAP_X
-        for k, (x, lag) in enumerate(boxes):
+        for x, lag in boxes:
             left = x - half - gap
             a, b = (left + 4, x - half - 2)
             forward = (b, a) if scan.reverse else (a, b)
             c.arrow(f"M{forward[0]:g} {y - 8:g}H{forward[1]:g}")
             c.arrow(f"M{forward[1]:g} {y + 8:g}H{forward[0]:g}", back=True)
             sent = lag if scan.reverse else lag + 1
-            label = self.label(names[0], sent) if len(names) == 1 else self.plainly(names)
-            c.text(x - half - gap / 2, y - 15, label, size=13)
+            if not self.several:
+                label = self.label(names[0], sent) if len(names) == 1 else self.plainly(names)
+                c.text(x - half - gap / 2, y - 15, label, size=13)
             c.reach(left, y)
         end = boxes[-1][0] + half
         a, b = end + 4, end + gap * 0.8
@@ -206,15 +216,17 @@ class _Draw:
             if lag == 2:
                 a, b = boxes[0][0] + 14, boxes[2][0] - 14
                 c.arrow(
-                    f"M{a:g} {y - BOX_H / 2:g}C{a + 20:g} {y - 66:g} {b - 20:g} {y - 66:g} {b:g} {y - BOX_H / 2 - 2:g}"
+                    f"M{a:g} {y - BOX_H / 2:g}C{a + 20:g} {y - 84:g} {b - 20:g} {y - 84:g} {b:g} "
+                    f"{y - BOX_H / 2 - 2:g}"
                 )
             elif lag > 2:
                 x = boxes[-1][0] - 20
                 a = boxes[0][0] - half - gap
                 c.arrow(
-                    f"M{a:g} {y - 62:g}C{a + 120:g} {y - 62:g} {x - 30:g} {y - 70:g} {x:g} {y - BOX_H / 2 - 2:g}"
+                    f"M{a:g} {y - 86:g}C{a + 120:g} {y - 86:g} {x - 30:g} {y - 92:g} {x:g} "
+                    f"{y - BOX_H / 2 - 2:g}"
                 )
-                c.text(a + 30, y - 68, f"lag {lag}", size=13)
+                c.text(a + 30, y - 92, f"lag {lag}", size=13)
         self.outputs(scan)
 
     def outputs(self, scan: Scan) -> None:
@@ -243,12 +255,18 @@ class _Draw:
         """Arrows from inputs below, and from the scans that are read."""
         c, y = self.canvas, self.y(scan)
         makers = {e.name: p.scan for p in self.derivation.scans for e in p.equations}
+        for state in scan.states:
+            for start in state.initial:
+                if start.ref is not None and start.ref.name.removesuffix("_final") in makers:
+                    self.hand_over(scan, makers[start.ref.name.removesuffix("_final")])
+                    break
         inputs: list[Ref] = []
         sources: dict[str, Scan] = {}
         for operand in scan.operands.values():
             ref = operand.ref
-            if ref.name in makers:
-                sources[makers[ref.name].name] = makers[ref.name]
+            made = makers.get(ref.name.removesuffix("_final"))
+            if made is not None:
+                sources[made.name] = made
             elif ref.kind in ("input", "data") and ref.axis is not None:
                 inputs.append(ref)
         for x, lag in self.columns(scan):
@@ -265,11 +283,7 @@ class _Draw:
     def link(self, scan: Scan, source: Scan, x: float) -> None:
         c, y, below = self.canvas, self.y(scan), self.y(source)
         if source.axis != scan.axis:
-            a = self.columns(source)[-1][0] + BOX_W / 2
-            b = x - BOX_W / 2
-            c.arrow(
-                f"M{a:g} {below - 14:g}C{a + 30:g} {below - 14:g} {b - 40:g} {y:g} {b - 2:g} {y:g}"
-            )
+            self.hand_over(scan, source)
             return
         gap = abs(self.rows[scan.name] - self.rows[source.name])
         top, bottom = below - BOX_H / 2, y + BOX_H / 2 + 3
@@ -278,8 +292,28 @@ class _Draw:
         else:
             side = x - BOX_W / 2 - 8 - 4 * gap
             c.arrow(
-                f"M{x - 20:g} {top:g}C{side:g} {top - 26:g} {side:g} {bottom + 26:g} {x - 20:g} {bottom:g}"
+                f"M{x - 20:g} {top:g}C{side:g} {top - 26:g} {side:g} {bottom + 26:g} {x - 20:g} "
+                f"{bottom:g}"
             )
+
+    def hand_over(self, scan: Scan, source: Scan) -> None:
+        """What the last step of one scan gives to the first of another on a later axis."""
+        y, below = self.y(scan), self.y(source)
+        a = self.columns(source)[-1][0] + BOX_W / 2 + GAP_X * 0.8 + 26
+        b = self.columns(scan)[0][0] - BOX_W / 2
+        if scan.axis is not None and scan.states:
+            b -= GAP_X + 20
+        if b <= a or scan.axis == source.axis:
+            return
+        middle = (a + b) / 2
+        self.canvas.arrow(
+            f"M{a:g} {below - 8:g}C{middle:g} {below - 8:g} {middle:g} {y - 8:g} {b - 2:g} "
+            f"{y - 8:g}"
+        )
+        self.canvas.arrow(
+            f"M{b:g} {y + 8:g}C{middle:g} {y + 8:g} {middle:g} {below + 8:g} {a:g} {below + 8:g}",
+            back=True,
+        )
 
     def alt(self) -> str:
         parts = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..verify.outcome import Report
 from ..verify.session import Verification
-from ..verify.verdict import Row, Verdict, combine
+from ..verify.verdict import Finding, Row, Verdict, combine
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
 from .mathematics import plain, sentence_list
@@ -18,7 +18,7 @@ from .plots import BLUE, GRID, INK, ORANGE, drawing, new_figure, svg_of
 if TYPE_CHECKING:
     from ..verify.diagnosis.check import ModelReport
 
-__all__ = ["verification_report"]
+__all__ = ["reports_of", "verification_report"]
 
 Array = np.ndarray[Any, Any]
 #: Beyond these a picture is no longer legible.
@@ -70,6 +70,51 @@ def verification_report(reports: Sequence[Report], title: str = "") -> Manuscrip
     return m
 
 
+def reports_of(plain: Sequence[Mapping[str, Any]]) -> list[Report]:
+    """Reports from the plain data of `Report.to_json`, as pytest and ``verify --json`` keep them.
+
+    Of arrays with ratios only the failing entries are known; the others count as passed.
+    """
+    return [_report_of(p) for p in plain]
+
+
+def _report_of(plain: Mapping[str, Any]) -> Report:
+    findings = [Finding(f["kind"], f["message"], f["fatal"]) for f in plain["findings"]]
+    return Report(
+        plain["title"],
+        [_row_of(r) for r in plain["rows"]],
+        findings,
+        mode=plain["mode"],
+        seed=plain["seed"],
+        evaluations=plain["evaluations"],
+        gradients=plain["gradients"],
+        loss=_number(plain["loss"]),
+        noise=_number(plain["noise"]),
+        deterministic=plain["deterministic"],
+    )
+
+
+def _row_of(plain: Mapping[str, Any]) -> Row:
+    ratios = None
+    if plain.get("failing_entries"):
+        ratios = np.zeros(plain["shape"])
+        for entry in plain["failing_entries"]:
+            ratios[tuple(entry["index"])] = _number(entry["ratio"])
+    numbers: dict[str, Any] = {
+        k: _number(plain[k]) for k in ("ratio", "analytic", "numeric", "bound", "resolution")
+    }
+    words: dict[str, Any] = {k: plain[k] for k in ("worst", "method", "reason", "missed")}
+    counts: dict[str, Any] = {k: int(plain[k]) for k in ("failing", "undecided", "entries")}
+    verdict = Verdict(plain["verdict"])
+    return Row(
+        plain["name"], tuple(plain["shape"]), verdict, **numbers, **words, **counts, ratios=ratios
+    )
+
+
+def _number(x: float | None) -> float:
+    return float("nan") if x is None else float(x)
+
+
 def _common(reports: Sequence[Report]) -> str:
     names = dict.fromkeys(r.title.partition(": ")[0] for r in reports)
     return sentence_list(list(names)[:3]) if names else "nothing"
@@ -87,7 +132,8 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
         Verdict.UNDECIDED: "Nothing was found wrong, but not everything could be decided.",
     }[verdict]
     text = (
-        f"{words} {len(reports)} checks compared {entries} numbers, with {calls} evaluations of the "
+        f"{words} {len(reports)} checks compared {entries} numbers, with {calls} evaluations of "
+        "the "
         "loss. The bound of each is the truncation, roundoff and measured noise of its difference "
         "plus the roundoff of the gradient itself; no tolerance was chosen."
     )
@@ -212,7 +258,7 @@ def _entries_map(m: Manuscript, row: Row) -> None:
     names = {1: ("", "entry"), 2: ("row", "column")}.get(
         ratios.ndim, ("step and sequence", "entry")
     )
-    bad = int(np.sum(ratios > 1))
+    bad = max(row.failing, int(np.sum(ratios > 1)))
     caption = (
         f"Error ÷ bound of the entries of `{row.name}`, {plain(str(tuple(row.shape)))}: {bad} of "
         f"{ratios.size} are wrong{_pattern(ratios > 1)}."
@@ -236,7 +282,7 @@ def _pattern(bad: Array) -> str:
 
 
 def _lag_maps(m: Manuscript, report: Report) -> None:
-    """Error of input gradients against (step of the cotangent, lag), where cotangents were apart."""
+    """Errors of input gradients by step of the cotangent and lag, where cotangents were apart."""
     for name, grid in _lag_grids(report):
         wrong = np.argwhere(grid > 1)
         lags = sorted({int(k) for _, k in wrong})

@@ -93,7 +93,8 @@ def _caption(derivation: Derivation) -> str:
 
 def _source(m: Manuscript, derivation: Derivation) -> None:
     m.say(
-        "The definition is a Python function. It is the only thing that was written by hand: run on "
+        "The definition is a Python function. It is the only thing that was written by hand: run "
+        "on "
         "arrays it is the forward pass that finite differences perturb, traced it gives the "
         "equations from which everything below is derived."
     )
@@ -143,10 +144,14 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     m.say(
         "Vectors are columns. We use the _numerator layout_ of Magnus and Neudecker "
         f"{m.cite('Magnus & Neudecker 2019')}: the Jacobian of a matrix function $F(X)$ is "
-        '$partial op("vec") F \\/ partial (op("vec") X)^top$, with a row for every entry of $F$ and '
-        'a column for every entry of $X$, and $op("vec")$ stacks the columns of a matrix. A gradient '
-        '$nabla_X L$ has the shape of $X$, so that $op("vec") nabla_X L$ is the transposed Jacobian '
-        f"of $L$. The _adjoint_ {delta} is $partial L \\/ partial$ {m.maths.inline(h)}, a column: the "
+        '$partial op("vec") F \\/ partial (op("vec") X)^top$, with a row for every entry of $F$ '
+        "and "
+        'a column for every entry of $X$, and $op("vec")$ stacks the columns of a matrix. A '
+        "gradient "
+        '$nabla_X L$ has the shape of $X$, so that $op("vec") nabla_X L$ is the transposed '
+        "Jacobian "
+        f"of $L$. The _adjoint_ {delta} is $partial L \\/ partial$ {m.maths.inline(h)}, a "
+        "column: the "
         "effect on the loss $L$ of changing the value, with everything that is computed from it "
         "changing along. A derivative marked $partial^+$ is _immediate_: it sees only the equation "
         "at hand, with the other values on the right-hand side held."

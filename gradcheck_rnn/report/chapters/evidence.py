@@ -63,7 +63,8 @@ def proof(m: Manuscript, result: ProofResult) -> None:
     )
     m.say(
         "Equality is decided by evaluating both sides at a random point of the prime field with "
-        "$2^127 - 1$ elements, every value of an elementary function being an independent generator. "
+        "$2^127 - 1$ elements, every value of an elementary function being an independent "
+        "generator. "
         f"By the bound of Schwartz and Zippel two different entries agree there with a probability "
         f"below $2^(-{result.bits})$, and all {count} comparisons together are wrong with a "
         f"probability below $2^(-{result.total_bits})$."
@@ -89,13 +90,13 @@ class Ladder:
     Attributes
     ----------
     steps : array (n,)
-        Step sizes.
+        Step sizes, falling.
     forward, central : array (n,)
         Absolute errors against the derived directional derivative, relative to its size.
     roundoff : float
         Relative roundoff of the loss: ε |L| ÷ |derivative|.
     complex_step : float or None
-        Relative error of the complex step at h = 10⁻³⁰, where the definition takes complex numbers.
+        Relative error of the complex step at h = 10⁻³⁰, where definitions take complex numbers.
     """
 
     steps: Array
@@ -242,8 +243,9 @@ def _plot(found: Ladder) -> str:
         def shown(y: Array) -> Array:
             return np.where(y > tiny, y, np.nan)
 
-        ax.loglog(found.steps, shown(found.forward), "s--", color=ORANGE, ms=3.5, label="forward")
-        ax.loglog(found.steps, shown(found.central), "o-", color=BLUE, ms=3.5, label="central")
+        some: Any = {"ms": 4, "markevery": 4}
+        ax.loglog(found.steps, shown(found.forward), "s--", color=ORANGE, label="forward", **some)
+        ax.loglog(found.steps, shown(found.central), "o-", color=BLUE, label="central", **some)
         ax.loglog(
             found.steps,
             found.roundoff / found.steps,

@@ -163,10 +163,12 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         if not e.cotangents
         else "Take as loss the sum of all entries of "
         + " and ".join(m.maths.inline(_symbol(derivation, n)) for n in e.cotangents)
-        + ", so that every cotangent $bold(g)$ is a column of ones and there is nothing to carry in."
+        + ", so that every cotangent $bold(g)$ is a column of ones and there is nothing to carry "
+        "in."
     )
     m.say(
-        f"To follow the recursion by hand, take {dims}{', ' if dims and steps else ''}{steps} and one "
+        f"To follow the recursion by hand, take {dims}{', ' if dims and steps else ''}{steps} "
+        "and one "
         f"sequence. {what} Values are rounded to four digits for display only."
     )
     given = [
@@ -193,7 +195,8 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
             ]
             _over_time(m, run, run.times(program), symbols, run.series)
         m.say(
-            f"The loss is $L = {_number(e.loss)}$. The backward pass fills its table from the last step to the first:"
+            f"The loss is $L = {_number(e.loss)}$. The backward pass fills its table from the "
+            "last step to the first:"
         )
         for program in reversed(derivation.scans):
             symbols = [q.symbol.with_(mark="bar") for q in reversed(program.equations)]
@@ -235,8 +238,10 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
         place = ", ".join(str(int(i) + 1) for i in (at if gradient.shape[1] > 1 else at[:1]))
         name = m.maths.term(_of_ref(ref))
         m.say(
-            f"A reader with a calculator can test any entry. Changing entry ({place}) of ${name}$ by "
-            f"$plus.minus 0.001$ changes the loss to ${values[1]:.7f}$ and ${values[-1]:.7f}$; their "
+            f"A reader with a calculator can test any entry. Changing entry ({place}) of "
+            f"${name}$ by "
+            f"$plus.minus 0.001$ changes the loss to ${values[1]:.7f}$ and ${values[-1]:.7f}$; "
+            "their "
             f"difference divided by $0.002$ is ${quotient:.5f}$, and the gradient says "
             f"${float(gradient[at]):.5f}$."
         )

@@ -26,7 +26,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     m.heading("Why gradients sum over time")
     kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
     m.say(
-        f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy of "
+        f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy "
+        "of "
         f"its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
         f"independent {kind}, and its differential has a term for each of them:"
     )
@@ -36,8 +37,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 "dif L",
                 [
-                    f"$display(= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f"{vec} dif {W}^((t)).)$"
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
+                    f"{vec} dif {W}^((t)).$"
                 ],
                 "",
             )
@@ -52,8 +53,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 f"frac(partial L, partial ({vec} {W})^top)",
                 [
-                    f"$display(= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f'thin thin "at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}.)$'
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
+                    f'thin thin "at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}.$'
                 ],
                 "",
             )
@@ -61,7 +62,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     )
     m.say(
         f"Nothing else is behind the sums over $t$ in the gradients below. Every summand of "
-        f"{m.ref(tied[0])} is an ordinary derivative through one step: what that step's copy does to "
+        f"{m.ref(tied[0])} is an ordinary derivative through one step: what that step's copy "
+        "does to "
         "that step's equation, times what the equation's value does to the loss. The second factor "
         "is the adjoint, and it is the adjoint that has to be carried through time."
     )
@@ -109,8 +111,10 @@ def local(
     differentials = m.lines(grouped(lines))
     m.heading("Local Jacobians", 2)
     m.say(
-        'To read off a Jacobian, bring $dif F$ to the form $op("vec") dif F = J thin op("vec") dif X$ '
-        'with the identity $op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor $a ⊙$ '
+        'To read off a Jacobian, bring $dif F$ to the form $op("vec") dif F = J thin op("vec") '
+        "dif X$ "
+        'with the identity $op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor '
+        "$a ⊙$ "
         f'becomes $op("diag")(a)$. From {m.refs(differentials)}:'
     )
     jacobians = m.lines(_section(pages, "jacobians").lines)
@@ -119,7 +123,8 @@ def local(
         "If an equation's adjoint is $delta$, its operand receives $J^top delta$. For a matrix "
         "operand this is the vec of a matrix, and undoing the vec gives the matrix form: "
         '$(u ⊗ I) delta = op("vec")(delta u^top)$. So each Jacobian of '
-        f"{m.refs(jacobians)} sends one contribution to the adjoint or gradient on the left, written "
+        f"{m.refs(jacobians)} sends one contribution to the adjoint or gradient on the left, "
+        "written "
         "in the values that the forward pass has kept:"
     )
     m.lines(grouped(list(_contributions(derivation))), "arrow.l")
@@ -209,7 +214,8 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
     m.heading("Forwards instead: real-time recurrent learning")
     m.say(
         "The same derivatives can be carried along with the forward pass "
-        f"{m.cite('Williams & Zipser 1989')}. Let $bold(S)_t^((v, theta))$ be the _total_ derivative "
+        f"{m.cite('Williams & Zipser 1989')}. Let $bold(S)_t^((v, theta))$ be the _total_ "
+        "derivative "
         'of a value $v_t$ by $op("vec") theta$ for some parameter $theta$. It consists of the '
         "immediate derivative and of what earlier totals contribute:"
     )
@@ -222,8 +228,10 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         m.lines(immediate.lines)
     m.say(
         "Totals before the first step are zero. BPTT keeps the values of all $T$ steps and costs "
-        "about as much as the forward pass again; RTRL keeps nothing of the past, but a matrix with "
+        "about as much as the forward pass again; RTRL keeps nothing of the past, but a matrix "
+        "with "
         "a column for every parameter, so that a step costs the number of parameters times the "
-        "square of the number of states. Both are exact, and the proof below compares them entry by "
+        "square of the number of states. Both are exact, and the proof below compares them entry "
+        "by "
         "entry."
     )

@@ -1,0 +1,149 @@
+"""Rebuild the gallery: ``python -m reports.build`` (``make gallery``).
+
+One HTML file a system of the zoo, two comparisons of gradient decay, and an index. Every number in
+them is computed anew, from fixed seeds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradcheck_rnn import api
+
+HERE = Path(__file__).parent
+STEPS = 300
+#: Decay comparisons: file → (what is compared, cells with the start of their weights).
+COMPARISONS = {
+    "decay_cells": (
+        "Gradient decay of five cells from the same kind of start",
+        [(name, "normal") for name in ("elman", "elman_leaky", "lstm", "gru", "mgu")],
+    ),
+    "decay_starts": (
+        "Gradient decay of the Elman network from four starts",
+        [("elman", start) for start in ("normal", "uniform", "orthogonal", "identity")],
+    ),
+}
+
+
+def derivation(name: str, folder: str) -> str:
+    """Write the derivation report of a system of the zoo."""
+    api.report(name, Path(folder) / f"{name}.html")
+    return name
+
+
+def comparison(name: str, folder: str) -> str:
+    """Write one comparison of gradient decay."""
+    from gradcheck_rnn.report.decay import decay_report
+    from gradcheck_rnn.report.typesetting import write
+
+    title, models = COMPARISONS[name]
+    starts = len({start for _, start in models}) > 1
+    found = []
+    for cell, start in models:
+        label = f"{cell}, {start} start" if starts else cell
+        # Remedies of each model are for its own report: here models are compared.
+        found += api.decay(cell, steps=STEPS, start=start, name=label, remedies=False)
+    write(decay_report(found, title), Path(folder) / f"{name}.html")
+    return name
+
+
+def index(folder: str) -> str:
+    """Write the page that leads to all others."""
+    from gradcheck_rnn.report.manuscript import Manuscript
+    from gradcheck_rnn.report.mathematics import plain
+    from gradcheck_rnn.report.typesetting import write
+
+    m = Manuscript(
+        "Gradients of recurrent networks",
+        "Derived, proved and verified, one chapter a system",
+        "Gallery of derivation reports and comparisons of gradient decay.",
+    )
+    m.say(
+        "Each chapter leads from the definition of a cell or network to the gradients of all its "
+        "parameters: matrix calculus with every rule named, backpropagation through time and "
+        "real-time recurrent learning, an example in numbers, an exact proof, and finite "
+        "differences beside the generated code."
+    )
+    rows: dict[str, list[list[str]]] = {}
+    for row in api.catalogue():
+        link = f'#link("{row["name"]}.html")[{plain(row["name"])}]'
+        source = f"#aside[{plain(row['source'] + '.')}]" if row["source"] else ""
+        rows.setdefault(row["kind"], []).append([link, plain(row["what"]) + source])
+    for kind, found in rows.items():
+        m.heading({"cell": "Cells", "network": "Networks"}.get(kind, kind.capitalize()))
+        m.table(("Name", "What it is, and where it is from"), found, "(auto, 1fr)")
+    m.heading("Gradient decay")
+    for name, (title, _) in COMPARISONS.items():
+        m.say(f'#link("{name}.html")[{plain(title)}]')
+    write(m, Path(folder) / "index.html")
+    return "index"
+
+
+def build(
+    folder: Path = HERE, workers: int = 0, tell: Callable[[str, int, int], None] = lambda *_: None
+) -> int:
+    """Write everything and return the number of files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; files of systems that no longer exist are removed.
+    workers : int
+        Processes; one a core when 0.
+    tell : callable
+        Called with the name of each file as it is done, how many are, and how many there will be.
+    """
+    names = api.names()
+    wanted = {f"{n}.html" for n in (*names, *COMPARISONS, "index")}
+    for old in folder.glob("*.html"):
+        if old.name not in wanted:
+            old.unlink()
+    where = str(folder)
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        # The long ones first, so that no worker is left with one of them at the end.
+        jobs: list[Future[str]] = [pool.submit(comparison, n, where) for n in COMPARISONS]
+        jobs += [pool.submit(derivation, n, where) for n in reversed(names)]
+        jobs.append(pool.submit(index, where))
+        for done, job in enumerate(as_completed(jobs), 1):
+            tell(job.result(), done, len(jobs))
+    return len(jobs)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on the terminal; nothing in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("gallery", total=None)
+        yield lambda name, done, total: bar.update(
+            task, description=name, completed=done, total=total
+        )
+
+
+def main() -> int:
+    """Rebuild the gallery in place and say how long it took."""
+    begun = time.perf_counter()
+    with progress() as tell:
+        count = build(tell=tell)
+    size = sum(p.stat().st_size for p in HERE.glob("*.html")) / 1e6
+    sys.stdout.write(
+        f"{count} reports, {size:.1f} MB, in {time.perf_counter() - begun:.0f} s: "
+        f"{HERE.name}/index.html\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Reports of verifications and of gradient decay, and the doors that write reports."""
+
+import json
+import re
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("typst")
+pytest.importorskip("matplotlib")
+
+from gradcheck_rnn import api
+from gradcheck_rnn.cli import main
+from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.report import typesetting
+from gradcheck_rnn.report.decay import decay_report
+from gradcheck_rnn.report.typesetting import compiled
+from gradcheck_rnn.report.verification import reports_of, verification_report
+from gradcheck_rnn.verify.session import verify_kernel
+
+
+@pytest.fixture(scope="module")
+def wrong():
+    """A kernel whose gradient of W is wrong in its first row only."""
+    text = api.generate("elman")
+    faulty = text.replace(
+        '        "W": d_W,', '        "W": d_W * (1 + (np.arange(p) == 0)[:, None]),'
+    )
+    assert faulty != text
+    kernel = ModuleType("faulty")
+    exec(compile(faulty, "faulty", "exec"), vars(kernel))
+    return verify_kernel(api.load("elman"), kernel, faulty, target="mine.py")
+
+
+def test_a_failure_is_shown_where_it_is(wrong):
+    manuscript = verification_report(wrong)
+    source = manuscript.source()
+    assert manuscript.title == "Verification of mine.py"
+    assert manuscript.subtitle == "Verdict: fail"
+    assert "Wrong: `W`." in source
+    assert "3 of 9 are wrong, in row 0" in source
+    assert "gradcheck-rnn verify mine.py" in source
+    page = compiled(manuscript, "html").decode()
+    assert "Heat map of 3 by 3 cells" in page
+
+
+def test_a_pass_says_what_was_resolved():
+    manuscript = verification_report(api.verify("elman_hidden"))
+    assert manuscript.subtitle == "Verdict: pass"
+    assert "Heat map" not in manuscript.source()
+    assert "Resolution" in manuscript.source()
+
+
+def test_reports_come_back_from_json(wrong):
+    plain = json.loads(json.dumps([r.to_json() for r in wrong]))
+    again = verification_report(reports_of(plain), "mine.py")
+    assert again.subtitle == "Verdict: fail"
+    assert "3 of 9 are wrong, in row 0" in again.source()
+
+
+def test_nothing_checked_is_not_a_pass():
+    manuscript = verification_report([])
+    assert manuscript.subtitle == "Verdict: undecided"
+    assert compiled(manuscript, "html")
+
+
+def test_decay_of_two_models():
+    found = api.decay("elman", steps=80, sizes={"p": 8, "d": 3, "q": 2})
+    found += api.decay("elman", steps=80, sizes={"p": 8, "d": 3, "q": 2}, gain=3.0, name="large")
+    manuscript = decay_report(found)
+    source = manuscript.source()
+    assert 'Most is left in #"large";' in source
+    page = compiled(manuscript, "html").decode()
+    assert page.count("<img") == len(manuscript.files)
+    assert len(manuscript.files) >= 13
+    with pytest.raises(UsageError, match="no recurrence"):
+        decay_report([])
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("out.doc", "the suffix is '.doc', give .html, .pdf or .typ"),
+        ("out", "it has no suffix"),
+        ("missing/out.html", "there is no folder"),
+    ],
+)
+def test_bad_paths_are_one_line(tmp_path, capsys, path, says):
+    assert main(["report", "elman", "-o", str(tmp_path / path)]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(typesetting.os, "access", lambda *_: False)
+    assert main(["report", "elman", "-o", str(tmp_path / "a.pdf")]) == 2
+    assert "permission denied" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["report", "elman", "-o", str(tmp_path / "a.pdf")]) == 2
+    assert "pip install 'gradcheck-rnn[report]'" in capsys.readouterr().err
+
+
+def test_an_unknown_cell(tmp_path, capsys):
+    assert main(["report", "elmann", "-o", str(tmp_path / "a.pdf")]) == 2
+    assert "elmann" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_all_formats(tmp_path):
+    outs = [tmp_path / f"out.{s}" for s in ("html", "pdf", "typ")]
+    assert main(["report", "elman", *(x for o in outs for x in ("-o", str(o)))]) == 0
+    assert re.search(r"<title>.*elman", outs[0].read_text())
+    assert outs[1].read_bytes().startswith(b"%PDF")
+    assert "#show: house.with" in outs[2].read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.pdf", "out.typ"]
