@@ -89,7 +89,11 @@ def _run(given: argparse.Namespace, began: float) -> Report:
             for s in starts
         ]
         for done, future in enumerate(as_completed(pending), 1):
-            total.merge(future.result())
+            report = future.result()
+            total.merge(report)
+            for failure in report.failures:
+                first = failure.what.splitlines()[0][:120]
+                print(f"  seed {failure.seed}: {first}", file=sys.stderr, flush=True)
             if done % max(1, len(pending) // 40) == 0 or done == len(pending):
                 spent = time.perf_counter() - began
                 made = total.cells + len(total.failures)
