@@ -7,14 +7,14 @@ are not edges of the program (`afterwards`) change its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...derivation import Derivation
+from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, bptt, forward
 from ...derivation.mutants import mutants
@@ -152,6 +152,7 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
                     Edits(carry={scan.name: k}),
                 )
             )  # fmt: skip
+        found += _ignored(derivation, program)
     found += [
         Candidate(
             f"truncated:{k}", "truncated", f"truncated BPTT in blocks of {k} steps", truncate=k
@@ -159,6 +160,28 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
         for k in (1, 2, 3, 4, 5, 8, 10, 16, 20)
     ]  # fmt: skip
     return found
+
+
+def _ignored(derivation: Derivation, program: ScanProgram) -> Iterator[Candidate]:
+    """A step function that ignores the adjoint it is handed for a state."""
+    for state in program.scan.states:
+        reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
+        first: dict[str, tuple[int, ...]] = dict.fromkeys(reads, (1,))
+        if not reads:
+            continue
+        yield Candidate(
+            f"not-carried:{state.name}", "ignored",
+            f"nothing is carried through the state {state.name} from step to step (only its start "
+            "receives a gradient)", Edits(only_steps=first),
+        )  # fmt: skip
+        if f"{state.name}_final" in derivation.network.outputs:
+            yield Candidate(
+                f"ignored:{state.name}", "ignored",
+                f"the adjoint δ{state.name} that a step receives, from the next step or as the "
+                f"cotangent of the final state, is ignored: nothing is carried through the state "
+                f"{state.name}",
+                Edits(only_steps=first, lost_finals=frozenset({state.name})),
+            )  # fmt: skip
 
 
 class _Reach:

@@ -6,7 +6,7 @@ report.raise_for_failure()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from ..harness.compare import (
     compare_loss,
 )
 from ..harness.layout import Layout
-from ..harness.plan import Place, Shapes, plan_places
+from ..harness.plan import Case, Place, Shapes, plan_places
 from ..harness.ready import ready
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
@@ -36,6 +36,7 @@ from .confirm import confirm
 from .missed import could_have_missed
 
 if TYPE_CHECKING:
+    from .rounding import SavedRounding
     from .search import Diagnosis
 
 __all__ = ["ModelReport", "check_model"]
@@ -130,8 +131,9 @@ def check_model(
     stations = [Station.build(p, fitted, form, subject, used) for p in places]
     if not _same_forward(report, stations, subject, used):
         return _finish(report, stations, subject)
+    rounding = _Rounding(network, form.eps, used)
     for station in stations:
-        found = compare_gradients(station, subject, used)
+        found = compare_gradients(station, subject, used, rounding)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
@@ -150,6 +152,21 @@ def check_model(
         report.diagnosis = _diagnose(network, report.comparisons)
         report.findings.append(Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
+
+
+class _Rounding:
+    """`SavedRounding`, imported when it is first needed: it brings SymPy."""
+
+    def __init__(self, network: Network, eps: float, seed: int) -> None:
+        self._arguments = (network, eps, seed)
+        self._made: SavedRounding | None = None
+
+    def __call__(self, station: Station, case: Case) -> Mapping[str, Any]:
+        if self._made is None:
+            from .rounding import SavedRounding
+
+            self._made = SavedRounding(*self._arguments)
+        return self._made(station, case)
 
 
 def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | None:

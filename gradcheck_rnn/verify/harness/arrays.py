@@ -19,10 +19,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Precision:
-    """A number format: its unit in the last place, and the NumPy dtype that holds its numbers."""
+    """A number format.
+
+    ``eps`` is its unit in the last place, ``least`` its smallest positive number, ``holder`` the
+    NumPy dtype that holds its numbers, ``bits`` those of its mantissa.
+    """
 
     name: str
     eps: float
+    least: float
     holder: type[np.floating]
     bits: int
 
@@ -44,11 +49,11 @@ class Precision:
 PRECISIONS = {
     p.name: p
     for p in (
-        Precision("float64", 2.0**-52, np.float64, 52),
-        Precision("float32", 2.0**-23, np.float32, 23),
-        Precision("tf32", 2.0**-10, np.float32, 10),
-        Precision("float16", 2.0**-10, np.float16, 10),
-        Precision("bfloat16", 2.0**-7, np.float32, 7),
+        Precision("float64", 2.0**-52, 2.0**-1074, np.float64, 52),
+        Precision("float32", 2.0**-23, 2.0**-149, np.float32, 23),
+        Precision("tf32", 2.0**-10, 2.0**-149, np.float32, 10),
+        Precision("float16", 2.0**-10, 2.0**-24, np.float16, 10),
+        Precision("bfloat16", 2.0**-7, 2.0**-133, np.float32, 7),
     )
 }
 

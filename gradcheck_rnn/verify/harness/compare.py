@@ -9,7 +9,7 @@ extended precision, and then against the noise that the gradient shows along a l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = ["Comparison", "Record", "Station", "compare_forward", "compare_gradie
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+Rounding = Callable[["Station", Case], Mapping[str, Array]]
 NEIGHBOURS = 4
 SPREADS = 4.0
 UNITS = 4.0
@@ -216,10 +217,20 @@ def compare_loss(station: Station, subject: Subject, seed: int) -> Record:
     return Record("loss", Case("forward", {}), value, want, bound, _ratio(value, want, bound))
 
 
-def compare_gradients(station: Station, subject: Subject, seed: int) -> Comparison:
-    """Every gradient entry of every case."""
+def compare_gradients(
+    station: Station, subject: Subject, seed: int, rounding: Rounding | None = None
+) -> Comparison:
+    """Every gradient entry of every case.
+
+    ``rounding(station, case)`` gives, by array, deviations under the rounding of saved values; it
+    is asked only for what would fail.
+    """
     form, fitted = subject.form, station.fitted
     out = Comparison(station)
+    # What underflows is lost: at most the least number in every product of every step.
+    units = sum(station.place.sizes.values())
+    steps = max(station.place.lengths.values(), default=1)
+    sunk = form.least * units * steps * station.place.batch
     out.truth = truth = station.truth(station.oracle, station.cases)
     for k, case in enumerate(station.cases):
         given = station.users(case) if subject.with_cotangents else None
@@ -243,11 +254,11 @@ def compare_gradients(station: Station, subject: Subject, seed: int) -> Comparis
                 samples = np.stack([m[user] - got[user] for m in (*moved, again)])
                 spread = _spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
                 bound = SPREADS * spread + UNITS * form.eps * np.abs(got[user])
-                bound = bound + (UNITS * form.eps + ORACLE_UNITS * 2.0**-52) * size
+                bound = bound + (UNITS * form.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
             bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
             record = Record(user, case, got[user], want, bound, _ratio(got[user], want, bound))
             out.records.append(record)
-    _settle(out, subject, seed)
+    _settle(out, subject, seed, rounding)
     return out
 
 
@@ -267,6 +278,13 @@ def _worst(record: Record) -> float:
     return float(np.max(np.nan_to_num(record.ratio, nan=np.inf)))
 
 
+def _some_plain(record: Record) -> bool:
+    """Whether some error is large beside the array it is in."""
+    with np.errstate(all="ignore"):
+        error = np.abs(record.got - record.want)[record.ratio > 1]
+        return bool(np.any(~(error <= PLAIN * np.max(np.abs(record.want)))))
+
+
 def _some_close(record: Record) -> bool:
     """Whether some error is small beside the array it is in."""
     with np.errstate(all="ignore"):
@@ -274,8 +292,12 @@ def _some_close(record: Record) -> bool:
         return bool(np.any(error <= PLAIN * np.max(np.abs(record.want))))
 
 
-def _settle(out: Comparison, subject: Subject, seed: int) -> None:
-    """Look again at what fails by little: extended precision, then the gradient's own noise."""
+def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | None) -> None:
+    """Look again at what fails by little.
+
+    Extended precision for the oracle, the rounding of saved values, and for what then has small
+    errors only the noise that the gradient itself shows.
+    """
     station = out.station
     close = [r for r in out.wrong if _some_close(r)]
     if not close:
@@ -288,9 +310,21 @@ def _settle(out: Comparison, subject: Subject, seed: int) -> None:
         sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
         record.want = np.asarray(sharp, dtype=np.float64)
         record.ratio = _ratio(record.got, record.want, record.bound)
+    if rounding is not None:
+        samples: dict[int, Mapping[str, Array]] = {}
+        for record in close:
+            key = id(record.case)
+            if not np.any(record.ratio > 1):
+                continue
+            if key not in samples:
+                samples[key] = rounding(station, record.case)
+            record.bound = record.bound + SPREADS * _spread(samples[key][record.user])
+            record.ratio = _ratio(record.got, record.want, record.bound)
     noise: dict[int, Arrays] = {}
     stubborn = 0
-    for record in sorted((r for r in close if np.any(r.ratio > 1)), key=_worst):
+    for record in sorted(
+        (r for r in close if np.any(r.ratio > 1) and not _some_plain(r)), key=_worst
+    ):
         key = id(record.case)
         if key not in noise:
             if stubborn >= STUBBORN:
@@ -313,8 +347,9 @@ def line_noise(station: Station, subject: Subject, case: Case, seed: int) -> Arr
     signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in station.arrays.items()}
     given = station.users(case) if subject.with_cotangents else None
     worst: Arrays = {}
-    distance = 8.0 * subject.form.eps
-    while distance < 2e-3:
+    # From ten units to a thousandth, a hundredfold each; coarse formats have one distance only.
+    count = 1 + max(0, int(np.log(2e-3 / (8.0 * subject.form.eps)) / np.log(100.0)))
+    for distance in 8.0 * subject.form.eps * 100.0 ** np.arange(count):
         values: list[Arrays] = []
         for k in range(-5, 5):
             arrays = {
@@ -327,7 +362,6 @@ def line_noise(station: Station, subject: Subject, case: Case, seed: int) -> Arr
             fifth, sixth = (_level(series, order) for order in (5, 6))
             level = np.where(fifth <= 4 * sixth, sixth, 0.0)
             worst[user] = np.maximum(worst.get(user, 0.0), level)
-        distance *= 100
     return {user: NOISES * _spread(level[None]) for user, level in worst.items()}
 
 

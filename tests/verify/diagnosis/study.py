@@ -17,6 +17,7 @@ from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
 from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
+from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search, wrong_names
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import (
@@ -73,8 +74,11 @@ class Laboratory:
         form = precision("float64")
         subject = Subject(code.forward, code.backward, None, None, make_arrays("numpy", form), form)
         layout = Layout.of(self.network)
+        rounding = SavedRounding(self.network, form.eps, seed)
         self.right = [
-            compare_gradients(Station.build(p, layout, form, subject, seed), subject, seed)
+            compare_gradients(
+                Station.build(p, layout, form, subject, seed), subject, seed, rounding
+            )
             for p in plan_places(self.network, seed)
         ]
         self.bench = Bench(self.derivation)
