@@ -196,9 +196,22 @@ class QRProduct:
             if diagonal.min() == 0.0:
                 self._inverse = LogMatrix(self._inverse.matrix, math.inf)
             elif math.isfinite(self._inverse.shift):
-                # R⁻¹ by substitution, not by inverting: the transpose of Rᵀ X = Sᵀ.
-                back = xp.linalg.solve(r.T, self._inverse.matrix.T).T
-                self._inverse = LogMatrix(back, self._inverse.shift).normalised()
+                self._invert(r)
+
+    def _invert(self, r: Array) -> None:
+        """Take R⁻¹ into the inverse by substitution: the transpose of Rᵀ X = Sᵀ."""
+        held = self._inverse
+        if held is None:
+            return
+        try:
+            back = self.xp.linalg.solve(r.T, held.matrix.T).T
+        except np.linalg.LinAlgError:
+            back = None
+        if back is None or not bool(self.xp.isfinite(back).all()):
+            # A pivot so small that 1/pivot overflows: the direction is lost.
+            self._inverse = LogMatrix(held.matrix, math.inf)
+        else:
+            self._inverse = LogMatrix(back, held.shift).normalised()
 
     def _vanish(self) -> None:
         if self._upper is not None and self._inverse is not None:
@@ -206,7 +219,11 @@ class QRProduct:
             self._inverse = LogMatrix(self._inverse.matrix, math.inf)
 
     def log_extremes(self) -> tuple[float, float]:
-        """log σ_max and log σ_min of the whole product."""
+        """log σ_max and log σ_min of the whole product.
+
+        σ_min is −∞ where a direction is lost. Where a single step has singular values more than
+        36 nats apart (1e-16), the smallest of them is what rounding makes of it.
+        """
         if self._upper is None or self._inverse is None:
             raise UsageError("extreme singular values were not asked for: pass extremes=True")
         return self._upper.log_norm(), -self._inverse.log_norm()

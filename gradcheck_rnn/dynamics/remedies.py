@@ -172,9 +172,10 @@ def _forget_bias(
         made = model.with_values(**changed).systems(steps=steps)[index]
         rate = lyapunov(made, steps, leading=1).leading
         at = decay(made, steps, lags=np.array([lag]), paths=False, gates=False).norm[0]
+        names = ", ".join(dict.fromkeys(map(str, gates.values())))
         found = Remedy(
             "forget-gate bias",
-            f"{', '.join(map(str, gates.values()))} {'+' if sign > 0 else '−'} {BIAS:g}",
+            f"{names} {'+' if sign > 0 else '−'} {BIAS:g}",
             rate,
             float(at),
         )

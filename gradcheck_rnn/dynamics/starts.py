@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..calculus.terms import Diag, subterms
+from ..derivation import Derivation, derive
 from ..errors import DimensionError, UsageError
 from ..language.network import Network, Ref
 from .inputs import RandomInputs, Source
@@ -83,7 +85,9 @@ def build(
     inputs : mapping, optional
         Name → source; what is left out is random.
     start, gain, scale, seed
-        How weights are drawn, and the standard deviation of random inputs.
+        How weights are drawn (`draw`; vectors that multiply, such as peepholes, the diagonal of an
+        IndRNN or the gain of a layer normalisation, are one), and the standard deviation of random
+        inputs.
 
     Raises
     ------
@@ -97,9 +101,13 @@ def build(
     _known(network, given, feeds)
     settled = _sizes(network, given, feeds, dict(sizes or {}))
     rng = np.random.default_rng(seed)
+    derivation = derive(network)
+    factors = _factors(derivation)
     values: dict[str, Array] = {}
     for name, ref in network.parameters.items():
         made = draw(ref, settled, start, rng, gain)
+        if name in factors and start != "zero":
+            made = np.ones_like(made)
         if name in network.at_least and name not in given:
             made = network.at_least[name] + np.abs(rng.standard_normal(made.shape))
         if name in given:
@@ -124,7 +132,20 @@ def build(
             sources[name] = RandomInputs(
                 width, kind, scale=scale, seed=seed + 7919 * k, lower=lower
             )
-    return Model(network, settled, values, sources)
+    model = Model(network, settled, values, sources)
+    model.__dict__["derivation"] = derivation
+    return model
+
+
+def _factors(derivation: Derivation) -> set[str]:
+    """Vectors of parameters that multiply something: zero would cut it, one is neutral."""
+    return {
+        e.operand.name
+        for e in derivation.edges
+        if e.kind in ("param", "fixed")
+        and e.operand.shape[1] == 1
+        and any(isinstance(x, Diag) for x in subterms(e.jacobian))
+    }
 
 
 def _known(network: Network, given: Mapping[str, Any], feeds: Mapping[str, Source]) -> None:

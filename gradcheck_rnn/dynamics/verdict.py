@@ -55,7 +55,7 @@ def power_of_ten(log: float) -> str:
         return "0" if log < 0 else "∞"
     ten = log / math.log(10)
     if -3 <= ten <= 3:
-        return f"{10**ten:.2g}"
+        return f"{10**ten:.2g}" if ten < 2 else f"{10**ten:.0f}"
     return f"10^{ten:.0f}"
 
 
@@ -79,7 +79,9 @@ def judge(
     relevant = _relevant(causes, rate, kind)
     sentences = [_first(kind, rate, error, exponents), *_second(kind, lag, threshold, decay)]
     hump = int(np.argmax(decay.norm))
-    if kind in ("vanishing", "near critical") and decay.norm[hump] > math.log(10):
+    ten = math.log(10)
+    risen = decay.norm[hump] > ten and decay.norm[hump] - decay.norm[-1] > ten
+    if kind != "exploding" and risen:
         sentences.append(
             f"Before it decays it grows, up to a factor {power_of_ten(float(decay.norm[hump]))} at "
             f"lag {int(decay.lags[hump])}: the Jacobians are far from normal."

@@ -210,3 +210,11 @@ def test_paths_and_gates_end_where_detail_ends() -> None:
         np.testing.assert_array_equal(curve[:26], whole.without[name][:26])
         assert np.isnan(curve[26:]).all()
     assert np.isnan(part.paths["c"][26:]).all()
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-320])
+def test_a_step_that_cannot_be_inverted(tiny: float) -> None:
+    block = np.array([[1.0, 0.5], [0.0, tiny]])
+    largest, smallest = singular_values_of([np.stack([block] * 6)], 2, np.array([6]))
+    assert np.isfinite(largest[0])
+    assert smallest[0] == -np.inf

@@ -196,3 +196,9 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert power_of_ten(0.0) == "1"
     assert power_of_ten(-math.inf) == "0"
     assert power_of_ten(-100.0) == "10^-43"
+
+
+def test_vectors_that_multiply_start_at_one() -> None:
+    assert (zoo("indrnn").values["w"] == 1.0).all()
+    assert (zoo("lstm_peephole").values["p_f"] == 1.0).all()
+    assert not zoo("lstm").values["b_f"].any()
