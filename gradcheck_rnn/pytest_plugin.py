@@ -47,7 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Check only this parameter of gradient cases; may be repeated.")  # fmt: skip
     add("--gradcheck-undecided", choices=("fail", "warn"),
         help="Whether what cannot be decided fails (the default) or warns.")  # fmt: skip
-    add("--gradcheck-report", metavar="FILE", help="Write all verdicts to this JSON file.")
+    add("--gradcheck-report", metavar="FILE",
+        help="Write all verdicts to this file: .html, .pdf, or else JSON.")  # fmt: skip
     add("--gradcheck-github", action="store_true", default=None,
         help="Write annotations for GitHub; by default inside a workflow.")  # fmt: skip
     parser.addini(
@@ -321,6 +322,11 @@ class _Verdicts:
             return
         from gradcheck_rnn.files import write_text
 
+        if self.path.suffix.lower() in (".html", ".pdf"):
+            from gradcheck_rnn import api
+
+            api.report_plain(self.plain()["reports"], self.path)
+            return
         write_text(self.path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
 
     def plain(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Rooms are imported inside the functions: what a caller does not use is not paid for.
 """
 
-from .analysis import decay, report
+from .analysis import decay, report, report_plain
 from .definitions import (
     Backend,
     Form,
@@ -38,6 +38,7 @@ __all__ = [
     "prove",
     "render",
     "report",
+    "report_plain",
     "subject_of",
     "vectors",
     "verify",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.report.manuscript import Manuscript
     from gradcheck_rnn.verify.outcome import Report
 
-__all__ = ["decay", "report"]
+__all__ = ["decay", "report", "report_plain"]
 
 
 def decay(
@@ -109,6 +109,23 @@ def report(
     manuscript = _manuscript(subject, notation, loss, progress)
     progress("typesetting")
     return [write(manuscript, path) for path in paths]
+
+
+def report_plain(
+    reports: Sequence[Mapping[str, Any]], *paths: str | os.PathLike[str]
+) -> list[Path]:
+    """Write the report of verifications kept as plain data.
+
+    Parameters
+    ----------
+    reports : sequence of mapping
+        The key ``reports`` of ``verify --json`` or of pytest's ``--gradcheck-report``.
+    *paths : str or os.PathLike
+        As in `report`.
+    """
+    from gradcheck_rnn.report.verification import reports_of
+
+    return report(reports_of(reports), *paths)
 
 
 def _manuscript(

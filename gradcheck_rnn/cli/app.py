@@ -178,6 +178,10 @@ def verify(
         bool | None,
         typer.Option("--github/--no-github", help="Annotations; by default in a workflow."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="PATH", help="Write what was found as .html or .pdf."),
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
@@ -191,7 +195,7 @@ def verify(
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
         definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
-        github=github, as_json=as_json,
+        github=github, as_json=as_json, report=report,
     )  # fmt: skip
 
 
@@ -252,7 +256,10 @@ def decay(
     device: Annotated[Backend, typer.Option(help="Where products are computed.")] = "numpy",
     as_json: Annotated[bool, JSON] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="A .png or .svg picture.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="A report (.html, .pdf) or picture (.png, .svg)."
+        ),
     ] = None,
 ) -> int:
     """See where the gradient goes: decay against lag, Lyapunov exponents, causes, remedies."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decay"]
 
-SUFFIXES = (".png", ".svg")
+PICTURES, SUFFIXES = (".png", ".svg"), (".html", ".pdf", ".png", ".svg")
 #: Called with the stage, the steps done in it, and how many there are.
 Tell = Callable[[str, int, int], None]
 
@@ -55,7 +55,10 @@ def decay(
                 cell, weights=file, sizes=wanted, name=name, progress=shown, **options
             )
     if output is not None:
-        _picture(found, output)
+        if output.suffix.lower() in PICTURES:
+            _picture(found, output)
+        else:
+            api.report(found, output)
     if as_json:
         from gradcheck_rnn.dynamics.analysis import as_plain
 
@@ -87,10 +90,14 @@ def _pairs(cells: list[str], weights: list[Path]) -> list[tuple[str, Path | None
 def _check_output(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"cannot draw {path}: the suffix is {path.suffix!r}, give {' or '.join(SUFFIXES)}"
+            f"cannot write {path}: the suffix is {path.suffix!r}, give {', '.join(SUFFIXES)}"
         )
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; give a file name")
+    if path.suffix.lower() not in PICTURES:
+        from gradcheck_rnn.report.typesetting import need_extra
+
+        need_extra()
     folder = path.resolve().parent
     if not folder.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {folder}; make it first")

@@ -14,6 +14,7 @@ from gradcheck_rnn.cli.verifying import (
     STYLES,
     annotate,
     code,
+    keep,
     plain,
     show,
     waiting,
@@ -21,6 +22,8 @@ from gradcheck_rnn.cli.verifying import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradcheck_rnn.verify.pools import Pool
     from gradcheck_rnn.verify.session import Verification
 
@@ -37,6 +40,7 @@ def verify(
     dask: str | None,
     github: bool | None,
     as_json: bool,
+    report: Path | None = None,
     **options: Any,
 ) -> int:
     """Verify targets, all of the zoo if none is named, and print what was found.
@@ -45,6 +49,8 @@ def verify(
     ----------
     jobs, dask : int, str, optional
         Processes, or the address of a Dask cluster; in this process when both are left out.
+    report : Path, optional
+        Write what was found as HTML or PDF, too.
     **options
         Of `api.verify_many`.
 
@@ -89,6 +95,7 @@ def verify(
     if failure:
         sys.stderr.write(failure)
         return MISUSE
+    keep(found, report)
     if as_json:
         emit_json(_plain(found))
     else:

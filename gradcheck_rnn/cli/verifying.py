@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify import Report, Row
     from gradcheck_rnn.verify.session import Verification
 
-__all__ = ["annotate", "code", "judge", "plain", "show", "verify", "waiting", "wide_console"]
+__all__ = [
+    "annotate",
+    "code",
+    "judge",
+    "keep",
+    "plain",
+    "show",
+    "verify",
+    "waiting",
+    "wide_console",
+]
 
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 #: Pairs of parameter and cotangent shown in full when a kernel fails; the rest is counted.
@@ -40,6 +50,7 @@ def verify(
     dask: str | None,
     github: bool | None,
     as_json: bool,
+    report: Path | None = None,
     **options: Any,
 ) -> int:
     """Verify what is named and print what was found.
@@ -48,6 +59,8 @@ def verify(
     ----------
     targets : sequence of str
         One is verified here; several, or one with `jobs`, `dask` or `shapes`, are a plan.
+    report : Path, optional
+        Write what was found as HTML or PDF, too.
     **options
         Of `api.verify`: select, undecided, definition, loss.
 
@@ -63,6 +76,11 @@ def verify(
     """
     if every == bool(targets):
         raise UsageError("give TARGETs to verify, or --all for the whole zoo")
+    if report is not None:
+        from gradcheck_rnn.report.typesetting import check_output, need_extra
+
+        need_extra()
+        check_output(report)
     options.update(seed=seed, budget=_budget(budget), select=options["select"] or None)
     if every or len(targets) > 1 or jobs is not None or dask is not None or shapes > 1:
         if shape:
@@ -70,13 +88,19 @@ def verify(
         from gradcheck_rnn.cli import planning
 
         return planning.verify(
-            targets, jobs=jobs, dask=dask, shapes=shapes, github=github, as_json=as_json, **options
-        )
-    return _verify_one(targets[0], shape, github, as_json, options)
+            targets, jobs=jobs, dask=dask, shapes=shapes, github=github, as_json=as_json,
+            report=report, **options,
+        )  # fmt: skip
+    return _verify_one(targets[0], shape, github, as_json, report, options)
 
 
 def _verify_one(
-    target: str, shape: int, github: bool | None, as_json: bool, options: dict[str, Any]
+    target: str,
+    shape: int,
+    github: bool | None,
+    as_json: bool,
+    report: Path | None,
+    options: dict[str, Any],
 ) -> int:
     from gradcheck_rnn import api, loading
 
@@ -101,6 +125,7 @@ def _verify_one(
     if failure:
         sys.stderr.write(failure)
         return MISUSE
+    keep([done], report)
     return _tell(done, github, as_json)
 
 
@@ -118,6 +143,15 @@ def judge(
     if len(results) != 1:
         raise UsageError("--against wants one TARGET: the file of results to be judged")
     return _tell(api.judge_results(results[0], against, **options), github, as_json)
+
+
+def keep(found: Sequence[Verification], path: Path | None) -> None:
+    """Write what was found as HTML or PDF, where a path is given."""
+    if path is None:
+        return
+    from gradcheck_rnn import api
+
+    api.report(found[0] if len(found) == 1 else [r for v in found for r in v], path)
 
 
 def _tell(done: Verification, github: bool | None, as_json: bool) -> int:

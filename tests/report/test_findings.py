@@ -118,3 +118,37 @@ def test_the_command_writes_all_formats(tmp_path):
     assert outs[1].read_bytes().startswith(b"%PDF")
     assert "#show: house.with" in outs[2].read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.pdf", "out.typ"]
+
+
+def test_verify_and_decay_write_reports(tmp_path, capsys):
+    out = tmp_path / "v.html"
+    assert main(["verify", "elman_hidden", "--report", str(out)]) == 0
+    assert "Verdict: pass" in out.read_text()
+    several = tmp_path / "several.pdf"
+    assert main(["verify", "elman_hidden", "linear", "--report", str(several)]) == 0
+    assert several.read_bytes().startswith(b"%PDF")
+    assert main(["verify", "elman", "--report", str(tmp_path / "v.txt")]) == 2
+    decay = tmp_path / "d.html"
+    small = ["--size", "p=6", "--size", "d=2", "--size", "q=2", "--steps", "80", "--no-remedies"]
+    assert main(["decay", "elman", *small, "-o", str(decay)]) == 0
+    assert "Gradient decay: elman" in decay.read_text()
+    assert "wrote" not in capsys.readouterr().out
+
+
+def test_pytest_writes_a_report(pytester):
+    pytester.makepyfile(
+        gradcheck_mine="""
+        import numpy as np
+        from gradcheck_rnn import gradient_case
+
+        @gradient_case
+        def square():
+            x = np.array([1.0, 2.0])
+            return (lambda p: float(np.sum(p["x"] ** 2))), (lambda p: {"x": 2 * p["x"]}), {"x": x}
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "--gradcheck-report", "out.html", "gradcheck_mine.py"
+    )
+    assert result.ret == 0
+    assert "Verdict: pass" in (pytester.path / "out.html").read_text()
