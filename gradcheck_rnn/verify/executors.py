@@ -138,7 +138,7 @@ class _Work:
         if not done:
             self.pool.check()
         broken: BaseException | None = None
-        for future in done:
+        for future in sorted(done, key=self.in_hand.__getitem__):
             error = CancelledError() if future.cancelled() else future.exception()
             if error is None:
                 self._keep(self.in_hand.pop(future), future.result())

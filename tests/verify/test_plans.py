@@ -123,7 +123,10 @@ def test_misuse(mine: str) -> None:
 
 
 def test_the_users_exception_in_a_worker(mine: str) -> None:
-    Path(mine).write_text(CASES.replace("h = np.tanh", "h = nothing + np.tanh"), encoding="utf-8")
+    text = CASES.replace("h = np.tanh", "h = nothing + np.tanh").partition(
+        "@gradient_case\ndef bad"
+    )
+    Path(mine).write_text(text[0], encoding="utf-8")
     with pytest.raises(RemoteError, match="NameError") as caught:
         api.verify_many([mine], pool=Processes(1))
     assert caught.value.traceback.count('File "') == 1
