@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ....errors import UnsupportedOperation
 from ....language.dims import Dim
 from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
+from ...schedule.sizes import in_solving_order
 from ..numpy.expressions import dim_text
 from ..numpy.template import axes_of, typed_dict
 
@@ -156,21 +156,23 @@ class Doors:
         """Checks of axes that are sums or multiples of dims."""
         shapes = self.shapes()
         known = {a for axes in shapes.values() for a in axes if a.isidentifier()}
-        out: list[str] = []
+        compounds = []
         for name, ref in self.refs.items():
             first = len(self.lead(ref))
             dims = (ref.shape.rows, ref.shape.cols)[: len(shapes[name]) - first]
-            for axis, d in enumerate(dims, first):
-                if not dim_text(d).isidentifier():
-                    out += self._compound(name, axis, d, known)
+            compounds += [
+                (name, axis, d)
+                for axis, d in enumerate(dims, first)
+                if not dim_text(d).isidentifier()
+            ]
+        out: list[str] = []
+        for name, axis, d in in_solving_order(compounds, known):
+            out += self._compound(name, axis, d, known)
         return out
 
     def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
         size, out = f'arrays["{name}"].shape[{axis}]', []
         new = [n for n in d.names if n not in known]
-        if len(new) > 1:
-            both = " and ".join(new)
-            raise UnsupportedOperation(f"the sizes of {both} do not follow from {name!r}")
         if new:
             known.add(new[0])
             factor = dict(d.terms)[new[0]]

@@ -12,6 +12,7 @@ from ....language.network import Ref
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
+from ...schedule.sizes import in_solving_order
 from . import template
 from .config import HELPERS, OVERFLOWING, RESERVED
 from .expressions import dim_text
@@ -121,23 +122,23 @@ class _Module:
         shapes = self._shapes()
         for axes in shapes.values():
             known |= {a for a in axes if a.isidentifier()}
+        compounds = []
         for ref in (*self.network.inputs.values(), *self.network.parameters.values()):
-            axes = shapes[ref.name]
-            dims = [ref.shape.rows, ref.shape.cols][: len(axes) - len(self._lead(ref))]
-            for offset, d in enumerate(dims):
-                if dim_text(d).isidentifier():
-                    continue
-                out += self._compound(ref.name, len(self._lead(ref)) + offset, d, known)
+            first = len(self._lead(ref))
+            dims = [ref.shape.rows, ref.shape.cols][: len(shapes[ref.name]) - first]
+            compounds += [
+                (ref.name, axis, d)
+                for axis, d in enumerate(dims, first)
+                if not dim_text(d).isidentifier()
+            ]
+        for name, axis, d in in_solving_order(compounds, known):
+            out += self._compound(name, axis, d, known)
         return out
 
     def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
         new = [n for n in d.names if n not in known]
         out: list[str] = []
         size = f'arrays["{name}"].shape[{axis}]'
-        if len(new) > 1:
-            raise UnsupportedOperation(
-                f"the sizes of {' and '.join(new)} do not follow from {name!r}"
-            )
         if new:
             known.add(new[0])
             factor = dict(d.terms)[new[0]]
