@@ -70,14 +70,15 @@ def index(folder: str) -> str:
         "real-time recurrent learning, an example in numbers, an exact proof, and finite "
         "differences beside the generated code."
     )
-    rows: dict[str, list[list[str]]] = {}
+    kinds: dict[str, list[str]] = {}
     for row in api.catalogue():
-        link = f'#link("{row["name"]}.html")[{plain(row["name"])}]'
-        source = f"#aside[{plain(row['source'] + '.')}]" if row["source"] else ""
-        rows.setdefault(row["kind"], []).append([link, plain(row["what"]) + source])
-    for kind, found in rows.items():
-        m.heading({"cell": "Cells", "network": "Networks"}.get(kind, kind.capitalize()))
-        m.table(("Name", "What it is, and where it is from"), found, "(auto, 1fr)")
+        link = f'*#link("{row["name"]}.html")[{plain(row["name"])}]* {plain(row["what"])}'
+        source = f" #aside[{plain(row['source'] + '.')}]" if row["source"] else ""
+        kinds.setdefault(row["kind"], []).append(link + source)
+    titles = {"cell": "Cells", "network": "Networks", "loss": "Losses"}
+    for kind, found in kinds.items():
+        m.heading(titles.get(kind, kind.capitalize()))
+        m.say(*found)
     m.heading("Gradient decay")
     for name, (title, _) in COMPARISONS.items():
         m.say(f'#link("{name}.html")[{plain(title)}]')

@@ -46,11 +46,10 @@ def decay_report(analyses: Sequence[Analysis], title: str = "") -> Manuscript:
     m = Manuscript(title, description="Where the gradient of a recurrent network goes.")
     m.say(
         "How much of the loss's gradient reaches a state $k$ steps back is decided by the product "
-        "of $k$ transition Jacobians, $partial s_T \\/ partial s_(T-k)$. Its norm grows or "
-        "falls, in "
-        "the long run, like $e^(lambda_1 k)$ with the largest Lyapunov exponent $lambda_1$. All "
-        "products here are those of the derived Jacobians along one trajectory, accumulated in log "
-        "scale."
+        "of $k$ transition Jacobians, $partial s_T \\/ partial s_(T-k)$. Its norm grows or falls, "
+        "in the long run, like $e^(lambda_1 k)$ with the largest Lyapunov exponent $lambda_1$. "
+        "All products here are those of the derived Jacobians along one trajectory, accumulated "
+        "in log scale."
     )
     if len(analyses) > 1:
         _comparison(m, analyses)
@@ -134,10 +133,9 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             "Log norms against the lag, with their bounds.",
             f"Gradient against lag in {plain(a.name)}. The norm falls or grows by "
             f"${d.slope():+.4f}$ a step over the second half, beside $lambda_1 = "
-            f"{e.leading:+.4f}$; "
-            f"at lag {int(d.lags[-1])} it is {_power(float(d.norm[-1]))}, and the product of "
-            "norms of "
-            f"single steps would allow {_power(float(a.bounds.per_step[-1]))}.",
+            f"{e.leading:+.4f}$; at lag {int(d.lags[-1])} it is {_power(float(d.norm[-1]))}, and "
+            "the product of norms of single steps would allow "
+            f"{_power(float(a.bounds.per_step[-1]))}.",
         )
     ]
     if d.paths or d.without:
@@ -159,8 +157,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             figures.exponents_figure,
             "The Lyapunov spectrum with error bars.",
             f"Lyapunov spectrum: {int(np.sum(e.exponents > 0))} of {len(e.exponents)} exponents "
-            "are "
-            f"positive; $lambda_1 = {e.leading:+.4f}$, a memory of ${e.horizons[0]:.3g}$ steps.",
+            f"are positive; $lambda_1 = {e.leading:+.4f}$, a memory of ${e.horizons[0]:.3g}$ "
+            "steps.",
         )
     )
     if a.expansions:
@@ -169,10 +167,9 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             (
                 figures.expansion_figure,
                 "Error of partial sums of the parameter's total derivative.",
-                f"What is missing when only the most recent terms of the total derivative are "
-                "kept: "
-                f"for {plain(x.parameter)}, {x.carrying()} terms carry 99 %; two terms are off by "
-                f"{100 * x.two_term_error:.2g} %.",
+                "What is missing when only the most recent terms of the total derivative are "
+                f"kept: for {plain(x.parameter)}, {x.carrying()} terms carry 99 %; two terms are "
+                f"off by {100 * x.two_term_error:.2g} %.",
             )
         )
     if a.perturbation is not None:

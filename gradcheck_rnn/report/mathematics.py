@@ -36,6 +36,11 @@ class Mathematics:
     def __init__(self, notation: Notation | None = None) -> None:
         self.notation = notation
 
+    @property
+    def rows(self) -> bool:
+        """Whether vectors are rows: every equation is printed transposed."""
+        return self.notation is not None and self.notation.vectors == "row"
+
     def term(self, t: Term) -> str:
         """A term, without dollars."""
         return to_typst(t, self.notation)
@@ -56,6 +61,9 @@ class Mathematics:
         """``∂of/∂wrtᵀ``, the vec written where the operand is a matrix."""
         by, of = self.term(p.wrt), self.term(p.of)
         mark = "^+" if p.immediate else ""
+        if self.rows:
+            # The right-hand side is printed transposed: a row for each entry of the operand.
+            return f"frac(partial{mark} {of}, partial {by})"
         matrix = p.wrt.shape[1] != 1
         if p.denominator:
             below = f'op("vec") {by}' if matrix else by

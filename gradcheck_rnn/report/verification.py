@@ -133,9 +133,8 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
     }[verdict]
     text = (
         f"{words} {len(reports)} checks compared {entries} numbers, with {calls} evaluations of "
-        "the "
-        "loss. The bound of each is the truncation, roundoff and measured noise of its difference "
-        "plus the roundoff of the gradient itself; no tolerance was chosen."
+        "the loss. The bound of each is the truncation, roundoff and measured noise of its "
+        "difference plus the roundoff of the gradient itself; no tolerance was chosen."
     )
     if failing:
         names = sentence_list(dict.fromkeys(f"`{r.name}`" for r in failing))

@@ -15,7 +15,7 @@ from gradcheck_rnn.derivation import Derivation
 from gradcheck_rnn.derivation.evaluate import bptt
 from gradcheck_rnn.errors import NotationError
 from gradcheck_rnn.report.chapters.evidence import ladder
-from gradcheck_rnn.report.chapters.example import small_example
+from gradcheck_rnn.report.chapters.example import small_example as example_of
 from gradcheck_rnn.report.derivation import derivation_report, notation_of
 from gradcheck_rnn.report.typesetting import compiled
 from gradcheck_rnn.report.unrolled import unrolled
@@ -128,7 +128,16 @@ def test_row_vectors(tmp_path):
     file = tmp_path / "n.toml"
     file.write_text('vectors = "row"\n')
     manuscript = derivation_report(derivation, notation=notation_of(derivation, file))
-    assert "bold(h)_(t - 1) bold(W)" in manuscript.source()
+    source = manuscript.source()
+    assert "bold(h)_(t - 1) bold(W)" in source
+    assert "Vectors are columns" not in source
+    # U is printed with a row for each of the d inputs, so its numbers must be, too.
+    assert "$d times p$" in source
+    u = example_of(derivation).run.series["U"][0]
+    assert (
+        f'[$display(bold(U) = mat(delim: "[", {", ".join(f"{x:g}" for x in u.ravel())}))$]'
+        in source
+    )
     assert compiled(manuscript, "html")
 
 
@@ -137,7 +146,7 @@ def test_row_vectors(tmp_path):
 )
 def test_the_worked_example_is_the_gradient(name):
     derivation = api.derive(name)
-    example = small_example(derivation)
+    example = example_of(derivation)
     expected = bptt(example.run, example.cotangents)
     assert expected
     for ref in derivation.differentiated():

@@ -94,8 +94,7 @@ def _caption(derivation: Derivation) -> str:
 def _source(m: Manuscript, derivation: Derivation) -> None:
     m.say(
         "The definition is a Python function. It is the only thing that was written by hand: run "
-        "on "
-        "arrays it is the forward pass that finite differences perturb, traced it gives the "
+        "on arrays it is the forward pass that finite differences perturb, traced it gives the "
         "equations from which everything below is derived."
     )
     seen: set[str] = set()
@@ -122,7 +121,9 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     for words in section.text:
         *symbols, tail = words
         shape, _, role = str(tail).strip(": ").partition(" (")
-        rows.append([m.maths.words(tuple(symbols)), _shape(shape), plain(_role(role))])
+        rows.append(
+            [m.maths.words(tuple(symbols)), _shape(shape, m.maths.rows), plain(_role(role))]
+        )
     for program in derivation.scans:
         for e in program.equations:
             if e.name in network.outputs or any(s.name == e.name for s in program.scan.states):
@@ -141,20 +142,24 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
         m.say(f"Sizes: {sentence_list(known)}.")
     h = _example_symbol(derivation)
     delta = m.maths.inline(h.with_(mark="bar"))
+    if m.maths.rows:
+        m.say(
+            "#remark[In this notation vectors are rows. Every equation is the transpose of the one "
+            "for columns, and a matrix stands for the transpose of the definition's: $W h$ reads "
+            "$h W$. Jacobians are transposed with their equations, with a row for every entry of "
+            "the operand. The rules quoted below are those for columns, as their sources have them.]"
+        )
     m.say(
-        "Vectors are columns. We use the _numerator layout_ of Magnus and Neudecker "
-        f"{m.cite('Magnus & Neudecker 2019')}: the Jacobian of a matrix function $F(X)$ is "
-        '$partial op("vec") F \\/ partial (op("vec") X)^top$, with a row for every entry of $F$ '
-        "and "
-        'a column for every entry of $X$, and $op("vec")$ stacks the columns of a matrix. A '
-        "gradient "
-        '$nabla_X L$ has the shape of $X$, so that $op("vec") nabla_X L$ is the transposed '
-        "Jacobian "
-        f"of $L$. The _adjoint_ {delta} is $partial L \\/ partial$ {m.maths.inline(h)}, a "
-        "column: the "
-        "effect on the loss $L$ of changing the value, with everything that is computed from it "
-        "changing along. A derivative marked $partial^+$ is _immediate_: it sees only the equation "
-        "at hand, with the other values on the right-hand side held."
+        f"{'' if m.maths.rows else 'Vectors are columns. '}We use the _numerator layout_ of "
+        f"Magnus and Neudecker {m.cite('Magnus & Neudecker 2019')}: the Jacobian of a matrix "
+        'function $F(X)$ is $partial op("vec") F \\/ partial (op("vec") X)^top$, with a row for '
+        'every entry of $F$ and a column for every entry of $X$, and $op("vec")$ stacks the columns '
+        "of a matrix. A gradient $nabla_X L$ has the shape of $X$, so that "
+        '$op("vec") nabla_X L$ is the transposed Jacobian of $L$. '
+        f"The _adjoint_ {delta} is $partial L \\/ partial$ {m.maths.inline(h)}, in the shape of "
+        f"{m.maths.inline(h)}: the effect on the loss $L$ of changing the value, with everything "
+        "that is computed from it changing along. A derivative marked $partial^+$ is _immediate_: "
+        "it sees only the equation at hand, with the other values on the right-hand side held."
     )
 
 
@@ -170,7 +175,9 @@ def _example_symbol(derivation: Derivation) -> Sym:
     return derivation.scans[0].equations[-1].symbol
 
 
-def _shape(text: str) -> str:
+def _shape(text: str, transposed: bool = False) -> str:
     """``p × 2·d`` as mathematics; names of several letters stay words."""
+    if transposed:
+        text = " × ".join(reversed(text.split(" × ")))
     quoted = re.sub(r"[A-Za-z_]{2,}", lambda found: f'"{found[0]}"', text)
     return f"${quoted.replace('×', 'times').replace('·', ' ')}$"

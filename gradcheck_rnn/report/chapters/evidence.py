@@ -64,10 +64,9 @@ def proof(m: Manuscript, result: ProofResult) -> None:
     m.say(
         "Equality is decided by evaluating both sides at a random point of the prime field with "
         "$2^127 - 1$ elements, every value of an elementary function being an independent "
-        "generator. "
-        f"By the bound of Schwartz and Zippel two different entries agree there with a probability "
-        f"below $2^(-{result.bits})$, and all {count} comparisons together are wrong with a "
-        f"probability below $2^(-{result.total_bits})$."
+        "generator. By the bound of Schwartz and Zippel two different entries agree there with a "
+        f"probability below $2^(-{result.bits})$, and all {count} comparisons together are wrong "
+        f"with a probability below $2^(-{result.total_bits})$."
     )
     if result.mismatches:
         shown = "; ".join(result.mismatches[:6])

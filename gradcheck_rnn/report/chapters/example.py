@@ -167,12 +167,11 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         "in."
     )
     m.say(
-        f"To follow the recursion by hand, take {dims}{', ' if dims and steps else ''}{steps} "
-        "and one "
-        f"sequence. {what} Values are rounded to four digits for display only."
+        f"To follow the recursion by hand, take {dims}{', ' if dims and steps else ''}{steps} and "
+        f"one sequence. {what} Values are rounded to four digits for display only."
     )
     given = [
-        (m.maths.term(_of_ref(ref)), _matrix(run.series[ref.name][0]))
+        (m.maths.term(_of_ref(ref)), _matrix(run.series[ref.name][0], m))
         for ref in (*network.parameters.values(), *network.inputs.values())
         if ref.axis is None
     ]
@@ -210,7 +209,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
     _given(
         m,
         [
-            (m.maths.term(_of_ref(ref).with_(mark="bar")), _matrix(e.adjoints[ref.name][0]))
+            (m.maths.term(_of_ref(ref).with_(mark="bar")), _matrix(e.adjoints[ref.name][0], m))
             for ref in derivation.differentiated()
             if ref.axis is None and ref.name in e.adjoints
         ],
@@ -235,14 +234,13 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
             other = Run(derivation, moved, e.sizes, run.steps)
             values[sign] = _loss(other, e.cotangents)
         quotient = (values[1] - values[-1]) / (2 * step)
-        place = ", ".join(str(int(i) + 1) for i in (at if gradient.shape[1] > 1 else at[:1]))
+        index = [int(i) + 1 for i in (at if gradient.shape[1] > 1 else at[:1])]
+        place = ", ".join(map(str, reversed(index) if m.maths.rows else index))
         name = m.maths.term(_of_ref(ref))
         m.say(
-            f"A reader with a calculator can test any entry. Changing entry ({place}) of "
-            f"${name}$ by "
-            f"$plus.minus 0.001$ changes the loss to ${values[1]:.7f}$ and ${values[-1]:.7f}$; "
-            "their "
-            f"difference divided by $0.002$ is ${quotient:.5f}$, and the gradient says "
+            f"A reader with a calculator can test any entry. Changing entry ({place}) of ${name}$ "
+            f"by $plus.minus 0.001$ changes the loss to ${values[1]:.7f}$ and ${values[-1]:.7f}$; "
+            f"their difference divided by $0.002$ is ${quotient:.5f}$, and the gradient says "
             f"${float(gradient[at]):.5f}$."
         )
         return
@@ -275,7 +273,7 @@ def _over_time(
     rows = []
     for s in symbols:
         line = series.get(s.name, {})
-        cells = [f"${_column(line[t])}$" if t in line else "" for t in times]
+        cells = [f"${_column(line[t], m)}$" if t in line else "" for t in times]
         if any(cells):
             rows.append([m.maths.inline(s), *cells])
     header = ["", *(f"$t = {t}$" if len(times) > 1 or t else "" for t in times)]
@@ -283,13 +281,13 @@ def _over_time(
         m.table(header, rows)
 
 
-def _column(a: Array) -> str:
+def _column(a: Array, m: Manuscript) -> str:
     flat = [_number(float(x)) for x in np.asarray(a).ravel()]
-    return flat[0] if len(flat) == 1 else f"({', '.join(flat)})^top"
+    return flat[0] if len(flat) == 1 else f"({', '.join(flat)}){'' if m.maths.rows else '^top'}"
 
 
-def _matrix(a: Array) -> str:
-    a = np.asarray(a)
+def _matrix(a: Array, m: Manuscript) -> str:
+    a = np.asarray(a).T if m.maths.rows else np.asarray(a)
     if a.size > 36:
         return f'({a.shape[0]} times {a.shape[1]} "entries")'
     if a.size == 1:

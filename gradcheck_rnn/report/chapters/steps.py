@@ -27,8 +27,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
     m.say(
         f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy "
-        "of "
-        f"its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
+        f"of its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
         f"independent {kind}, and its differential has a term for each of them:"
     )
     vec = 'op("vec")'
@@ -61,11 +60,10 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
         ]
     )
     m.say(
-        f"Nothing else is behind the sums over $t$ in the gradients below. Every summand of "
-        f"{m.ref(tied[0])} is an ordinary derivative through one step: what that step's copy "
-        "does to "
-        "that step's equation, times what the equation's value does to the loss. The second factor "
-        "is the adjoint, and it is the adjoint that has to be carried through time."
+        "Nothing else is behind the sums over $t$ in the gradients below. Every summand of "
+        f"{m.ref(tied[0])} is an ordinary derivative through one step: what that step's copy does "
+        "to that step's equation, times what the equation's value does to the loss. The second "
+        "factor is the adjoint, and it is the adjoint that has to be carried through time."
     )
 
 
@@ -111,11 +109,10 @@ def local(
     differentials = m.lines(grouped(lines))
     m.heading("Local Jacobians", 2)
     m.say(
-        'To read off a Jacobian, bring $dif F$ to the form $op("vec") dif F = J thin op("vec") '
-        "dif X$ "
-        'with the identity $op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor '
-        "$a ⊙$ "
-        f'becomes $op("diag")(a)$. From {m.refs(differentials)}:'
+        "To read off a Jacobian, bring $dif F$ to the form "
+        '$op("vec") dif F = J thin op("vec") dif X$ with the identity '
+        '$op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor $a ⊙$ becomes '
+        f'$op("diag")(a)$. From {m.refs(differentials)}:'
     )
     jacobians = m.lines(_section(pages, "jacobians").lines)
     m.heading("What each equation passes back", 2)
@@ -124,8 +121,7 @@ def local(
         "operand this is the vec of a matrix, and undoing the vec gives the matrix form: "
         '$(u ⊗ I) delta = op("vec")(delta u^top)$. So each Jacobian of '
         f"{m.refs(jacobians)} sends one contribution to the adjoint or gradient on the left, "
-        "written "
-        "in the values that the forward pass has kept:"
+        "written in the values that the forward pass has kept:"
     )
     m.lines(grouped(list(_contributions(derivation))), "arrow.l")
 
@@ -229,9 +225,7 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
     m.say(
         "Totals before the first step are zero. BPTT keeps the values of all $T$ steps and costs "
         "about as much as the forward pass again; RTRL keeps nothing of the past, but a matrix "
-        "with "
-        "a column for every parameter, so that a step costs the number of parameters times the "
-        "square of the number of states. Both are exact, and the proof below compares them entry "
-        "by "
-        "entry."
+        "with a column for every parameter, so that a step costs the number of parameters times "
+        "the square of the number of states. Both are exact, and the proof below compares them "
+        "entry by entry."
     )
