@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -272,9 +273,10 @@ def test_files_that_are_not_there_or_not_what_they_say(tmp_path: Path) -> None:
         read_weights(tmp_path / "none.npz")
     with pytest.raises(UsageError, match=r"not '\.h5'"):
         read_weights(tmp_path / "w.h5")
-    for name in ("w.npz", "w.safetensors"):
+    for name, package in (("w.npz", "numpy"), ("w.safetensors", "safetensors")):
         (tmp_path / name).write_text("hello")
-        with pytest.raises(UsageError, match="cannot read"):
+        there = importlib.util.find_spec(package) is not None
+        with pytest.raises(UsageError, match="cannot read" if there else r"weights\]"):
             read_weights(tmp_path / name)
     np.savez(tmp_path / "empty.npz")
     with pytest.raises(UsageError, match="no arrays"):
