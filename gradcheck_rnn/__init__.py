@@ -3,6 +3,7 @@
 Everything below is loaded when it is first used, so that importing the package costs nothing::
 
     from gradcheck_rnn import check_gradient          # any loss and gradient
+    from gradcheck_rnn import check_model             # code that implements a known cell
     from gradcheck_rnn import cell, derive, generate  # from a cell written once
 
 The vocabulary of definitions (``tanh``, ``softmax``, ``concat``, …) is in `gradcheck_rnn.language`.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify import check_gradient, check_vjp
     from gradcheck_rnn.verify.adapters import check_jax, check_torch
     from gradcheck_rnn.verify.cases import gradient_case
+    from gradcheck_rnn.verify.diagnosis import check_model
 
 __all__ = [
     "Cell",
@@ -32,6 +34,7 @@ __all__ = [
     "cell",
     "check_gradient",
     "check_jax",
+    "check_model",
     "check_torch",
     "check_vjp",
     "derive",
@@ -49,6 +52,7 @@ _HOME = {
     "cell": "language.cell",
     "check_gradient": "verify",
     "check_jax": "verify.adapters",
+    "check_model": "verify.diagnosis",
     "check_torch": "verify.adapters",
     "check_vjp": "verify",
     "derive": "api",

@@ -40,6 +40,17 @@ def test_the_gradient_shown_passes_once_it_is_right(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith("gradient check: pass")
 
 
+def test_the_wrong_term_is_named_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = "h[t + 1]                  # should be h[t]"
+    code = next(text for text in PYTHON if wrong in text)
+    shown = next(text for _, text in BLOCKS if text.startswith("elman_hidden"))
+    sentence = next(line for line in shown.splitlines() if "dW is what you get" in line)
+    exec(compile(code, "README.md", "exec"), {})
+    assert sentence.rpartition(":")[0] in capsys.readouterr().out
+    exec(compile(code.replace(wrong, "h[t]"), "README.md", "exec"), {})
+    assert ": pass (" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_run(
     command: str,
@@ -48,7 +59,8 @@ def test_the_commands_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(PYTHON[1], encoding="utf-8")
+    definition = next(text for text in PYTHON if text.startswith("# mine.py"))
+    (tmp_path / "mine.py").write_text(definition, encoding="utf-8")
     assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
 
 

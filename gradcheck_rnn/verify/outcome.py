@@ -67,11 +67,12 @@ class Report:
         return self
 
     def __str__(self) -> str:
+        # Model mode compares with a gradient computed from the definition: no loss is differenced.
+        noise = f", noise of the loss {self.noise:.1e}" if math.isfinite(self.noise) else ""
         head = (
             f"{self.title}: {self.verdict} "
             f"({self.mode}, seed {self.seed}, {self.evaluations} loss and {self.gradients} "
-            f"gradient evaluations, noise of the loss {self.noise:.1e}"
-            f"{'' if self.deterministic else ', not deterministic'})"
+            f"gradient evaluations{noise}{'' if self.deterministic else ', not deterministic'})"
         )
         table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
                   "bound", "resolution")]  # fmt: skip

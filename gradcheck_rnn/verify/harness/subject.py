@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,6 +84,7 @@ class Subject:
         if self.forward is None:
             raise UsageError("there is no forward function to run")
         given = self._given(arrays)
+        _takes(self.forward, given)
         self.calls += 1
         made = self.forward(**given)
         if not isinstance(made, tuple) or len(made) != 2:
@@ -185,3 +187,19 @@ class Subject:
             if g is not None:
                 out[plain] = self._shaped(plain, to_numpy(g), fitted.shapes[plain], "gradient of")
         return out
+
+
+def _takes(forward: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Say it in the layout's names when the function cannot be called with them."""
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):  # some callables of extension modules have none
+        return
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        raise UsageError(
+            f"forward takes ({', '.join(signature.parameters)}), but the layout passes "
+            f"{', '.join(given)} by name ({error}); rename the arguments, or declare a layout with "
+            "yours"
+        ) from None

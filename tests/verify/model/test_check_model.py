@@ -9,6 +9,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation import evaluate
 from gradcheck_rnn.derivation.mutants import mutants
+from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language.running import to_columns, to_rows
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from tests.verify.diagnosis.study import DerivedCode
@@ -61,3 +62,13 @@ def test_a_fault_outside_the_grammar_is_not_guessed_at() -> None:
     report = check_model(code.network, forward=code.forward, backward=backward, seed=1)
     assert not report.passed
     assert "none" in str(report).lower()
+
+
+def test_arguments_by_other_names_are_a_usage_error() -> None:
+    code = DerivedCode(api.load("elman"))
+
+    def forward(x, h_start, W, U, V, b_i, b_y):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+    with pytest.raises(UsageError, match=r"forward takes \(x, h_start.*passes W, U, .*h0 by name"):
+        check_model(code.network, forward=forward, backward=code.backward)
