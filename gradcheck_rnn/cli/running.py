@@ -58,7 +58,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, GradcheckError):
         return _misuse(_placed(loading.shorten(str(error)), loading.place_of(error)))
     if hasattr(error, "format_message"):  # a parser's complaint (unknown option, bad number)
-        return _misuse(_one_line(error.format_message()) + "; see --help")
+        complaint = error.format_message().replace(": Value error, ", ": ")
+        return _misuse(_one_line(complaint) + "; see --help")
     if type(error).__name__ == "Abort":
         return SIGINT
     place = loading.place_of(error)

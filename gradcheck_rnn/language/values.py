@@ -138,6 +138,11 @@ class _Operators:
             "a value of the cell was used as a Python truth value; write where(condition, a, b)"
         )
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise UnsupportedOperation(
+            "values of a cell cannot be changed in place; put the parts together with concat"
+        )
+
     def __iter__(self) -> Any:
         raise UnsupportedOperation("a value of the cell cannot be looped over; use split(x, parts)")
 

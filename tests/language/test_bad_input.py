@@ -46,6 +46,12 @@ MISTAKES = {
         UnsupportedOperation,
         "== between values is not in the language",
     ),
+    "in place": (
+        I + "h[0] = 1\nreturn h",
+        3,
+        UnsupportedOperation,
+        "values of a cell cannot be changed in place",
+    ),
     "and": (I + "return h and h", 3, UnsupportedOperation, "write where(condition, a, b)"),
     "python max": ("return max(h, W @ h + U @ x + b)", 2, UnsupportedOperation, "write where("),
     "transposed product": (
