@@ -4,6 +4,12 @@ A few sample entries find the step of the block. With it each entry is differenc
 which gives a derivative of order 4, its truncation and any kink. An entry that agrees within that
 error is done. One that does not, or whose error is too large to mean anything, climbs a ladder of
 its own; only a disagreement that outlives the whole ladder is a failure.
+
+In a large block 64 entries, drawn at random, show how large truncation and the change of slope are
+at h. The others then need h alone, two evaluations; those that agree with the gradient within the
+largest truncation seen, and whose slope changes no more than was seen, are done, all others are
+differenced at 2h too. What was not seen can only make an entry disagree, or hide a fault equal to
+its own truncation.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracle.differences import Estimate, Ladder, extrapolate, start_exponent
+from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .target import Target
@@ -25,6 +31,8 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
+LARGE = 256
+SAMPLED = 64
 CONFIRMED = 6
 MOST_MOVES = 12
 HOPELESS = 4
@@ -124,9 +132,11 @@ def check_entries(
     order = rng.permutation(n)
     allowed = target.budget.left(target.evaluations) / PAIR
     chosen = np.sort(order[: int(min(n, max(allowed, 1)))])
-    _pairs(target, check, chosen, exponent, noise)
-
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
+    paired = chosen
+    if len(chosen) >= LARGE:
+        paired = _singles(target, check, chosen, exponent, noise, rng, (g, b, 0.1 * typical))
+    _pairs(target, check, paired, exponent, noise)
     ratio = judge(g, value, error + b)[chosen]
     # NaN compares false: unknown errors are climbed as well
     flagged = chosen[~(ratio <= 1)]
@@ -179,14 +189,63 @@ def _calibrate(
     return int(np.log2(ladder.steps[best]))
 
 
-def _pairs(target: Target, check: EntryCheck, chosen: Indices, exponent: int, noise: Noise) -> None:
-    """Differences at h and 2h for all chosen entries."""
-    leaf = target.tree.leaves[check.block]
-    x = leaf.ravel()[chosen]
-    lines = target.lines(check.block, chosen.astype(np.intp))
-    # a step below a thousand units in the last place of its own entry is no step
+def _singles(
+    target: Target,
+    check: EntryCheck,
+    chosen: Indices,
+    exponent: int,
+    noise: Noise,
+    rng: np.random.Generator,
+    claim: tuple[Floats, Floats, float],
+) -> Indices:
+    """Differences at h alone, with the errors that a sample shows; entries that need 2h as well.
+
+    `claim` is (gradient, its roundoff, size below which an entry may be blurred).
+    """
+    g, b, small = claim
+    leaf = target.tree.leaves[check.block].ravel()
+    sample = np.sort(rng.choice(chosen, SAMPLED, replace=False))
+    rest = np.setdiff1d(chosen, sample)
+    table, change = _pairs(target, check, sample, exponent, noise)
+    with np.errstate(all="ignore"):
+        kinked = table.kink[1, 0] > table.truncation[1, 0] + table.roundoff[1, 0]
+        truncation = float(np.max(table.truncation[1, 0]))
+    plain = _steps(leaf[rest], exponent) == 2.0**exponent
+    if kinked.any() or not np.isfinite(truncation) or not plain.any():
+        return rest
+    most = float(np.max(change))
+    single = rest[plain]
+    lines = target.lines(check.block, single.astype(np.intp))
+    h = np.full((1, len(single)), 2.0**exponent)
+    values = lines(np.concatenate([h, -h]))
+    width = lines.realise(h) - lines.realise(-h)
+    table = extrapolate(h, width, values[:1], values[1:], target.base, noise)
+    slope, roundoff = table.value[0, 0], table.roundoff[0, 0]
+    change = _change(values[0], values[1], target.base, h[0])
+    error = truncation + roundoff
+    with np.errstate(all="ignore"):
+        clear = np.abs(slope - g[single]) <= error + b[single]
+        clear &= change <= 2 * most + 4 * roundoff
+        clear &= error <= 0.01 * np.maximum(np.abs(g[single]), small)
+    done = single[clear]
+    check.value[done], check.error[done] = slope[clear], error[clear]
+    check.seen[done] = np.max(np.abs(values[:, clear] - target.base), axis=0)
+    check.methods.add(f"central differences at h, their error from {SAMPLED} entries at h and 2h")
+    return np.setdiff1d(rest, done)
+
+
+def _steps(x: NDArray[np.floating], exponent: int) -> Floats:
+    """Steps of entries: a step below a thousand units in the last place of its own is no step."""
     least = np.ceil(np.log2(np.spacing(np.abs(x)).astype(np.float64))) + 10
-    h = np.ldexp(1.0, np.maximum(exponent, least).astype(np.int64))
+    return np.ldexp(1.0, np.maximum(exponent, least).astype(np.int64))
+
+
+def _pairs(
+    target: Target, check: EntryCheck, chosen: Indices, exponent: int, noise: Noise
+) -> tuple[Table, Floats]:
+    """Differences at h and 2h for all chosen entries; also by how much slopes change within h."""
+    lines = target.lines(check.block, chosen.astype(np.intp))
+    h = _steps(target.tree.leaves[check.block].ravel()[chosen], exponent)
     steps = np.stack([2 * h, h])
     values = lines(np.concatenate([steps, -steps]))
     width = lines.realise(steps) - lines.realise(-steps)
@@ -197,6 +256,13 @@ def _pairs(target: Target, check: EntryCheck, chosen: Indices, exponent: int, no
     check.error[chosen] = table.error[1, column, at]
     check.seen[chosen] = np.max(np.abs(values - target.base), axis=0)
     check.methods.add("central differences at h and 2h")
+    return table, _change(values[1], values[3], target.base, h)
+
+
+def _change(plus: Floats, minus: Floats, centre: float, h: Floats) -> Floats:
+    """The one-sided slopes' difference: of order h where the function is smooth."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.abs((plus - centre) - (centre - minus)) / h)
 
 
 def _climb_all(

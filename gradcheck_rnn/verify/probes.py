@@ -67,11 +67,15 @@ def probe_block(
     size = float(np.sqrt(leaf.size)) * scale_of(leaf)
     found = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
+    cheap = _pair_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
     for number in range(probes):
         v = draw_direction(leaf.shape, seed, name, number)
         ladder = Ladder(target.lines(block, v[None]), target.base, noise, start_exponent(size))
         analytic = float(np.sum(gradient * v))
         own = roundoff.along(block, gradient, v)
+        if cheap is not None:
+            ladder.top, ladder.bottom = cheap, cheap + 1
+            ladder.extend(down=2)
         estimate = ladder.settle(max(own, 1e-6 * norm / np.sqrt(leaf.size)))[0]
         kink = None
         if not abs(estimate.value - analytic) <= estimate.error + own:
@@ -86,6 +90,17 @@ def probe_block(
         if (sharp and found[-1].ratio <= 1) or target.budget.left(target.evaluations) <= 0:
             break
     return found
+
+
+def _pair_exponent(noise: Noise, size: float, slope: float) -> int | None:
+    """Exponent of the larger of two steps that may do: truncation h² against noise / h.
+
+    None where the slope to be expected is lost in the noise, or unknown.
+    """
+    change = slope * size
+    if not (np.isfinite(change) and change > 0 and 0 < noise.sigma < 1e-3 * change):
+        return None
+    return min(start_exponent(size), int(np.round(np.log2(size * np.cbrt(noise.sigma / change)))))
 
 
 def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str:
