@@ -7,6 +7,7 @@ Arrays are columns ``(n, B)``; sequences have time first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -105,7 +106,7 @@ class Run:
         """Values of the variables of an equation at time t."""
 
         def value(s: Sym) -> Array:
-            if also is not None and s in also:
+            if also is not None and s.mark and s in also:
                 return also[s]
             return self.series[s.name][0 if s.lag is None else t - s.lag]
 
@@ -172,7 +173,8 @@ def bptt(
     Parameters
     ----------
     cotangents : mapping
-        Output label → ∂L/∂output, shaped like the output; an output left out has none.
+        Output label → ∂L/∂output, shaped like the output; an output left out has none. Several
+        at once have an axis before the last two, as their gradients then have.
     form : {"matrix", "kronecker"}
         Pull back by the matrix rules, or multiply by the transposed Kronecker Jacobians.
     truncate : int, optional
@@ -210,9 +212,9 @@ def bptt(
             out[ref.name] = line[0] if 0 in line else np.zeros_like(like)
         else:
             steps = range(1, run.steps[ref.axis] + 1)
-            out[ref.name] = np.stack(
-                [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
-            )
+            parts = [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
+            # Cotangents may have axes in front; what they do not reach has none.
+            out[ref.name] = np.stack(np.broadcast_arrays(*parts))
     return out
 
 
@@ -240,7 +242,7 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {e.symbol.with_(mark="bar"): bar})
+            values = run.lookup(t, {_bar(e.symbol): bar})
             if edits is not NO_EDITS:
                 values = _wrongly(run, program, edits.zero_starts, t, values)
             for edge in e.edges:
@@ -261,6 +263,12 @@ def _backward(
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, _fit(got, like))
+
+
+@lru_cache(maxsize=4096)
+def _bar(symbol: Sym) -> Sym:
+    """The adjoint of a variable, made once."""
+    return symbol.with_(mark="bar")
 
 
 def _wrongly(

@@ -80,6 +80,8 @@ class Sym(Term):
         If a dim is not a whole number.
     """
 
+    _plain: tuple[str, int | None, str]
+
     def __new__(
         cls,
         name: str | Str,
@@ -108,12 +110,15 @@ class Sym(Term):
         else:
             raise DefinitionError(f"variable {name}: lag must be None or an integer, not {lag!r}.")
         args = (as_name(name), *shape, as_name(kind), time, as_name(mark))
-        return cls._make(args, shape)
+        made = cls._make(args, shape)
+        # Read at every step of every run: plain values beside SymPy's objects.
+        made._plain = (args[0].name, None if time is _UNTIMED else int(time), args[5].name)
+        return made
 
     @property
     def name(self) -> str:
         """The name as declared, without lag or mark."""
-        return str(self.args[0].name)
+        return self._plain[0]
 
     @property
     def kind(self) -> str:
@@ -123,12 +128,12 @@ class Sym(Term):
     @property
     def lag(self) -> int | None:
         """Lag k of the time index t − k, or None for a variable without time."""
-        return int(self.args[4]) if isinstance(self.args[4], Integer) else None
+        return self._plain[1]
 
     @property
     def mark(self) -> str:
         """One of `MARKS`."""
-        return str(self.args[5].name)
+        return self._plain[2]
 
     def at(self, steps: int) -> Sym:
         """Return the variable `steps` later: ``at(+1)`` of h_{t−1} is h_t; untimed ones stay."""

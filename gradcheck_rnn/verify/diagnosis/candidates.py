@@ -18,6 +18,7 @@ from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, bptt, forward
 from ...derivation.mutants import mutants
+from ...language.network import Ref
 from ...language.running import to_columns, to_rows
 from ..harness.compare import Comparison, Station
 from ..harness.plan import Case
@@ -73,6 +74,11 @@ class Candidate:
         )  # fmt: skip
 
 
+def _behind(ref: Ref, alone: Array, stacked: Array) -> Array:
+    """A gradient without a stack, so shaped that it can be taken from one that has it."""
+    return alone[:, None] if ref.axis is not None and alone.ndim < stacked.ndim else alone
+
+
 class Bench:
     """Runs candidates at stations, and remembers what they gave."""
 
@@ -80,7 +86,6 @@ class Bench:
         self.derivation = derivation
         self._runs: dict[int, Run] = {}
         self._known: dict[tuple[str, int, int], Arrays] = {}
-        self._silent: dict[int, Arrays] = {}
         self.evaluations = 0
 
     def run(self, station: Station) -> Run:
@@ -99,34 +104,68 @@ class Bench:
         key = (candidate.id, id(station), id(case))
         if key not in self._known:
             self.evaluations += 1
-            found = self._core(candidate, comparison, case)
-            for change in candidate.after:
-                found = change(station, case, found)
-            self._known[key] = found
+            for each, found in self._core(candidate, comparison, case):
+                for change in candidate.after:
+                    found = change(station, each, found)
+                self._known[candidate.id, id(station), id(each)] = found
         return self._known[key]
 
-    def _core(self, candidate: Candidate, comparison: Comparison, case: Case) -> Arrays:
-        station = comparison.station
-        if candidate.carry is not None:
-            given = {n: g[None] for n, g in station.columns(case).items()}
-            loss = None if given else np.ones(1)
-            made = station.oracle.gradients(given, loss=loss, carry=candidate.carry)
-            return self._pull(station, {n: a[0] for n, a in made.of.items()})
-        if candidate.edits is NO_EDITS and candidate.truncate is None:
-            return {r.user: r.want for r in comparison.records if r.case is case}
-        return self._pull(station, self._program(candidate, station, case))
+    def forget(self, *stations: Station, also: Iterable[str] = ()) -> None:
+        """Drop what candidates gave at these stations, and what the named candidates gave."""
+        ids, names = {id(s) for s in stations}, set(also)
+        self._known = {
+            k: a for k, a in self._known.items() if k[1] not in ids and k[0] not in names
+        }
 
-    def _program(self, candidate: Candidate, station: Station, case: Case) -> Arrays:
-        run = self.run(station)
-        refs = {**self.derivation.network.parameters, **self.derivation.network.inputs}
+    def _core(
+        self, candidate: Candidate, comparison: Comparison, case: Case
+    ) -> Iterator[tuple[Case, Arrays]]:
+        """Gradients before `after`: of one case, or of all at once where that costs the same."""
+        station = comparison.station
+        if candidate.edits is NO_EDITS and candidate.truncate is None and candidate.carry is None:
+            yield case, {r.user: r.want for r in comparison.records if r.case is case}
+            return
+        cases = [case] if candidate.after else list(station.cases)
+        names = dict.fromkeys(n for c in cases for n in c.cotangents)
+        given = {}
+        for n in names:
+            known = {id(c): c.cotangents[n] for c in cases if n in c.cotangents}
+            like = np.zeros_like(next(iter(known.values())))
+            ref = station.place.network.outputs[n]
+            given[n] = np.stack([to_columns(ref, known.get(id(c), like)) for c in cases])
+        if candidate.carry is not None:
+            loss = None if given else np.ones(1)
+            made = station.oracle.gradients(given, loss=loss, carry=candidate.carry).of
+        else:
+            made = self._program(candidate, station, given, len(cases))
+        for k, each in enumerate(cases):
+            yield each, self._pull(station, {n: a[k] for n, a in made.items()})
+
+    def _program(
+        self, candidate: Candidate, station: Station, given: Arrays, count: int
+    ) -> Arrays:
+        """The adjoint program with a mistake for stacked cotangents, in the doors' layout."""
+        run, network = self.run(station), self.derivation.network
+        refs = {**network.parameters, **network.inputs}
+        # The program takes time first, then the stack.
+        bars = {
+            n: g.swapaxes(0, 1) if network.outputs[n].axis is not None else g
+            for n, g in given.items()
+        }
         with np.errstate(all="ignore"):
-            found = bptt(
-                run, station.columns(case), edits=candidate.edits, truncate=candidate.truncate
-            )
-            if self.derivation.network.loss_terms and case.cotangents:
+            found = bptt(run, bars, edits=candidate.edits, truncate=candidate.truncate)
+            if network.loss_terms and given:
                 silent = bptt(run, {}, edits=candidate.edits, truncate=candidate.truncate)
-                found = {n: g - silent[n] for n, g in found.items()}
-        return {n: to_rows(refs[n], g) for n, g in found.items()}
+                found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
+        out = {}
+        for n, g in found.items():
+            inner = 3 if refs[n].axis is not None else 2
+            if g.ndim == inner:
+                stacked = np.broadcast_to(g, (count, *g.shape))
+            else:
+                stacked = g.swapaxes(0, 1) if inner == 3 else g
+            out[n] = to_rows(refs[n], stacked)
+        return out
 
     @staticmethod
     def _pull(station: Station, gradients: Mapping[str, Array]) -> Arrays:
