@@ -186,9 +186,13 @@ class Cell:
     def _sizes(self, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, int]:
         """Sizes of the dims from arrays; raises where they disagree."""
         sizes: dict[str, tuple[int, str]] = {}
-        for sums in (False, True):  # p + q tells q, but only if no array tells it alone
+        sums, before = False, -1
+        # p + q tells q, but only if no array tells it alone; and then d + p + q may tell d.
+        while not sums or len(sizes) > before:
+            before = len(sizes) if sums else -1
             for name, actual in shapes:
                 self._measure(name, self.shapes[name], actual, sizes, sums)
+            sums = True
         return {n: size for n, (size, _) in sizes.items()}
 
     def _measure(

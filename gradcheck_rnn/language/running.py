@@ -151,7 +151,9 @@ def run(
         [_columns(values[n]) for n, r in network.inputs.items() if r.shape.batch], default=1
     )
     sizes: dict[str, int] = {}
-    for _ in range(2):  # p + q tells q once p is known
+    before = -1
+    while len(sizes) > before:  # p + q tells q once p is known, and then d + q may tell d
+        before = len(sizes)
         for ref in (*network.parameters.values(), *network.inputs.values()):
             sizes.update(_told_sizes(ref, _one_step(ref, values[ref.name]), sizes))
     for scan in network.scans:

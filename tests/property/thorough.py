@@ -2,17 +2,20 @@
 
 Prints progress, the time of every stage, which pairs of rules occurred together, and every
 failure with its seed; the sources of failures and small versions of them are written to a folder.
+With ``--record FOLDER`` every block that passed is kept, and the same command started again takes
+up only the rest: after a fault is mended, the blocks that met it and those not yet begun.
 """
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.cuda_shim import compiler
@@ -48,6 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shrink", type=int, default=1, help="failures of a kind to make small")
     parser.add_argument("--no-device", action="store_true", help="leave out the CuPy modules")
     parser.add_argument(
+        "--device-every", type=int, default=1, help="CuPy modules in every Nth block only"
+    )
+    parser.add_argument("--record", type=Path, help="folder of blocks done, to go on from")
+    parser.add_argument(
         "--failures", type=Path, default=Path(tempfile.gettempdir()) / "gradcheck-thorough",
         help="folder for sources that failed",
     )  # fmt: skip
@@ -70,26 +77,36 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if total.failures else 0
 
 
+def _kept(path: Path | None) -> Report | None:
+    """What a block gave in an earlier run, if it passed."""
+    if path is None or not path.is_file():
+        return None
+    report: Report = pickle.loads(path.read_bytes())  # our own file
+    return None if report.failures else report
+
+
 def _run(given: argparse.Namespace, began: float) -> Report:
     total = Report()
-    starts = range(given.seed, given.seed + given.cells, BLOCK)
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(given.jobs, initializer=_own_folder, initargs=(folder,)) as pool,
     ):
-        pending = [
-            pool.submit(
-                _block,
-                s,
-                min(BLOCK, given.seed + given.cells - s),
-                given.size,
-                given.networks,
-                not given.no_device,
-            )
-            for s in starts
-        ]
+        pending: dict[Future[Report], Path | None] = {}
+        for number, start in enumerate(range(given.seed, given.seed + given.cells, BLOCK)):
+            count = min(BLOCK, given.seed + given.cells - start)
+            device = not given.no_device and number % given.device_every == 0
+            name = f"{start}_{count}_{given.size}_{given.networks}_{int(device)}.pickle"
+            path = given.record / name if given.record else None
+            if (kept := _kept(path)) is not None:
+                total.merge(kept)
+                continue
+            job = pool.submit(_block, start, count, given.size, given.networks, device)
+            pending[job] = path
         for done, future in enumerate(as_completed(pending), 1):
             report = future.result()
+            if (path := pending[future]) is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(pickle.dumps(report))
             total.merge(report)
             for failure in report.failures:
                 first = failure.what.splitlines()[0][:120]

@@ -253,9 +253,13 @@ class Emitter:
 
     def _kept(self, n: Node) -> bool:
         """Whether values of all steps are read after the loop."""
-        here = self.stages.loop.get(n)
-        return n in self.handed or any(
-            self.stages.loop.get(r) != here for r in self.readers.get(n, [])
+        return n in self.handed or self._read_outside(n, self.stages.loop.get(n))
+
+    def _read_outside(self, n: Node, loop: int | None) -> bool:
+        """Whether something outside a loop reads a value, or rows of it."""
+        return any(
+            self.stages.loop.get(r) != loop or (r.op == "slice" and self._read_outside(r, loop))
+            for r in self.readers.get(n, [])
         )
 
     # -- expressions ----------------------------------------------------------------------------

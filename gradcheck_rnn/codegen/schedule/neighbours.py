@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ...language.dims import ONE
-from .emit import Emitter
+from .emit import LEAVES, Emitter
 from .graphs import Graphs
 from .layout import common_name, consecutive, gradient_families, product_families
 from .nodes import Node
@@ -69,11 +69,9 @@ class Neighbours:
     ) -> Iterator[tuple[list[Node], Callable[[Sequence[str]], str]]]:
         """Products with one operand, side by side."""
         for family in product_families(emitter.stages.nodes, emitter.stages.loop):
-            ranked = sorted(
-                family, key=lambda n: (self._rank.get(str(n.args[1].data), 0), n.serial)
-            )
+            ranked = sorted(family, key=lambda n: (self._rank.get(_weight(n), 0), n.serial))
             carriers = [c for n in ranked if (c := emitter.carrier(n)) is not None]
-            weights = [str(n.args[1].data) for n in ranked]
+            weights = [_weight(n) for n in ranked]
             timed = carriers and carriers[0] in emitter.labels
             name = "gates" if timed else f"{common_name(weights, 'weights')}_{_source(ranked[0])}"
             yield carriers, _constant(name)
@@ -122,6 +120,12 @@ def _adjoint_name(names: Sequence[str]) -> str:
 
 def _gradient_name(names: Sequence[str]) -> str:
     return common_name(names, "d_weights")
+
+
+def _weight(gemm: Node) -> str:
+    """The name of the weight; a weight that is computed has none."""
+    w = gemm.args[1]
+    return str(w.data) if w.op in LEAVES else ""
 
 
 def _source(gemm: Node) -> str:

@@ -206,9 +206,10 @@ class Entries:
         """Lines for statements in order."""
         counts: dict[Key, int] = {}
         for a in assigns:
+            for key in {self.frame.key(r) for r in reads_of(a)}:
+                counts.setdefault(key, 1)  # it is loaded
             key = self.frame.key(a.dest)
-            loaded = any(self.frame.key(r) == key for r in reads_of(a)) and key not in counts
-            counts[key] = counts.get(key, 0) + 1 + loaded
+            counts[key] = counts.get(key, 0) + 1
         self.changed |= {k for k, n in counts.items() if n > 1}
         for a in assigns:
             self._assign(a)

@@ -89,12 +89,17 @@ class Assigner(Lines):
     def _reads_late(self, e: Call, dest: Access) -> bool:
         """Whether writing ``dest`` early would destroy an operand that is read later."""
         if e.op in ("add", "mul"):
-            direct = [split_sign(a)[1] for a in e.args]
-            inside = [a for a in direct if isinstance(a, Call)]
-            if any(self._touches(a, dest) for a in inside):
+            items = _signed(e)
+            readers = [i for i, (_, a) in enumerate(items) if self._touches(a, dest)]
+            if len(readers) != 1:
+                return bool(readers)
+            first, a = self._first(items, dest), items[readers[0]][1]
+            if first is not None:
                 # Only the operand that is computed first, in place, may read it.
-                return len(inside) != 1 or dest in direct or self._late_inside(inside[0], dest)
-            return direct.count(dest) > 1
+                others = any(isinstance(x, Call) and x is not a for _, x in items)
+                inside = isinstance(a, Call) and (others or self._late_inside(a, dest))
+                return first != readers[0] or inside
+            return readers[0] not in _opening(items) or self._late_inside(a, dest)
         if len(e.args) == 1:
             return self._late_inside(e.args[0], dest)
         return any(isinstance(a, Call) and self._touches(a, dest) for a in e.args)
@@ -156,16 +161,19 @@ class Assigner(Lines):
         taken = [*held, left] if isinstance(left, Access) else held
         self._emit(name, [(a, left), (b, self._place(b, dest, taken))], dest)
 
+    def _first(self, items: list[tuple[bool, Expr]], dest: Access) -> int | None:
+        """Which term or factor is computed in place, before the others are added to it."""
+        stands = (i for i, (minus, a) in enumerate(items) if a == dest and not minus)
+        made = (
+            i for i, (minus, a) in enumerate(items)
+            if isinstance(a, Call) and not minus and self._fits(a, dest)
+        )  # fmt: skip
+        return next(stands, next(made, None))
+
     def _chain(self, e: Call, dest: Access, held: list[Access]) -> None:
         """a + b − c or a * b * c, starting with what can be computed in place."""
-        adding = e.op == "add"
-        items = [split_sign(a) if adding else (False, a) for a in e.args]
-        first = next((i for i, (minus, a) in enumerate(items) if a == dest and not minus), None)
-        if first is None:
-            first = next(
-                (i for i, (m, a) in enumerate(items)
-                 if isinstance(a, Call) and not m and self._fits(a, dest)), None,
-            )  # fmt: skip
+        adding, items = e.op == "add", _signed(e)
+        first = self._first(items, dest)
         if first is not None:
             rest = items[:first] + items[first + 1 :]
             if items[first][1] != dest:
@@ -185,3 +193,14 @@ class Assigner(Lines):
         for minus, b in rest:
             sign = ("-=" if minus else "+=") if adding else "*="
             self._emit(sign, [(b, self._place(b, dest, held))], dest)
+
+
+def _signed(e: Call) -> list[tuple[bool, Expr]]:
+    """Terms with their signs, or factors."""
+    return [split_sign(a) if e.op == "add" else (False, a) for a in e.args]
+
+
+def _opening(items: list[tuple[bool, Expr]]) -> set[int]:
+    """Operands of the first call if none is computed in place: the result may lie on them."""
+    positive = next((i for i, (minus, _) in enumerate(items) if not minus), None)
+    return {0} if positive is None else {positive, 1 if positive == 0 else 0}
