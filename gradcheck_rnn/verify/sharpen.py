@@ -18,7 +18,7 @@ from .oracle.complex_step import complex_step, operations_not_analytic
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
-from .roundoff import measure_gradient_roundoff
+from .roundoff import gradient_noise, measure_gradient_roundoff
 from .target import Target
 from .trees import Tree
 from .verdict import EntryState
@@ -228,7 +228,11 @@ def right_when_unsaturated(
         value, error = eyes.see(moved, block, entries)
         target.gradients += moved.gradients
         g = gradient[block].ravel()[entries]
-        bound = error + roundoff.bounds[block].ravel()[entries]
+        own = roundoff.bounds[block]
+        if not np.all(np.abs(g - value) <= error + own.ravel()[entries]):
+            # still half saturated: h rounds to the same number for all neighbours
+            own = np.maximum(own, gradient_noise(moved, seed, roundoff.eps)[block])
+        bound = error + own.ravel()[entries]
         resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
         if bool(np.all(resolved & (np.abs(g - value) <= bound))):
             return True

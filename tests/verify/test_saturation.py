@@ -1,0 +1,47 @@
+"""Saturated units lose the digits of 1 - h*h: not a wrong formula, and no excuse for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gradcheck_rnn import check_gradient
+from gradcheck_rnn.verify.verdict import Verdict
+
+Floats = NDArray[np.float64]
+X = np.array([-0.87294091, -2.13968546])
+COTANGENT = np.array([-2.30018802, -0.4952845, 1.47700973])
+POINT = {
+    "W": np.array([[-0.97, -1.43, 0.12], [-1.42, 2.69, -2.3], [1.78, -1.48, 0.39]]),
+    "U": np.array(
+        [[14.41211612, 10.17809344], [6.99196617, -14.81036974], [-3.34305125, 14.46687145]]
+    ),
+    "b": np.array([-0.97207071, -0.73507688, 1.79234789]),
+}
+
+
+def loss(p: dict[str, Floats]) -> float:
+    return 1e-8 * (COTANGENT * np.tanh(p["W"] @ np.zeros(3) + p["U"] @ X + p["b"])).sum()
+
+
+def gradient(p: dict[str, Floats]) -> dict[str, Floats]:
+    delta = 1e-8 * COTANGENT * (1 - np.tanh(p["U"] @ X + p["b"]) ** 2)
+    return {"W": np.zeros((3, 3)), "U": np.outer(delta, X), "b": delta}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_zeros_of_deep_saturation_are_no_fault(seed: int) -> None:
+    assert check_gradient(loss, gradient, POINT, seed=seed).verdict is not Verdict.FAIL
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.1])
+def test_a_factor_is_a_fault_wherever_it_can_be_seen(factor: float) -> None:
+    point = {n: factor * v for n, v in POINT.items()}
+
+    def wrong(p: dict[str, Floats]) -> dict[str, Floats]:
+        return {n: 2 * g for n, g in gradient(p).items()}
+
+    verdict = check_gradient(loss, wrong, point).verdict
+    assert verdict is not Verdict.PASS
+    assert factor == 1.0 or verdict is Verdict.FAIL
