@@ -12,8 +12,9 @@ from ..derivation.proof import ProofResult
 from ..derivation.render import names
 from ..verify.outcome import Report
 from .chapters import definition, evidence, example, steps
+from .listing import titled
 from .manuscript import Manuscript
-from .mathematics import Mathematics
+from .mathematics import Mathematics, with_starts
 
 __all__ = ["derivation_report", "notation_of"]
 
@@ -48,10 +49,10 @@ def derivation_report(
     """
     network = derivation.network
     m = Manuscript(
-        title=f"The gradient of {network.name.replace('_', ' ')}",
+        title=f"The gradient of {titled(network.name)}",
         subtitle=network.what,
         description=f"Derivation, proof and verification of the gradient of {network.name}.",
-        maths=Mathematics(notation),
+        maths=Mathematics(with_starts(derivation, notation)),
     )
     pages = document(derivation, form="kronecker")
     matrix = document(derivation)
@@ -78,10 +79,11 @@ def _abstract(
 ) -> str:
     recurrent = any(p.scan.states for p in derivation.scans)
     text = (
-        "This chapter derives the gradient of the loss by every parameter, input and start: first "
-        "one step, by matrix calculus, then the whole sequence, "
+        "This chapter derives the gradient of the loss with respect to every parameter, input and "
+        "initial state: first through one step, by matrix calculus, then through the whole "
+        "sequence, "
         + ("by backpropagation through time and by real-time recurrent learning."
-           if recurrent else "which here is step after step on its own.")
+           if recurrent else "where each step stands on its own.")
     )  # fmt: skip
     more = ["A small example is worked through in numbers"]
     if proof is not None:

@@ -12,6 +12,8 @@ from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
 
+#: Width of a drawing, in its own units, from which on it may scroll.
+WIDE = 620
 _SOURCED = re.compile(r"(?P<source>[^:]*\b(?:19|20)\d\d\b[^:]*): (?P<rule>.*)\Z", re.S)
 
 #: What short citations stand for.
@@ -128,7 +130,9 @@ class Manuscript:
             for k, s in enumerate(self.cited, 1)
         ]
         self.parts.append(
-            "#tabular(columns: (auto, 1fr), header: ([], [Source]),\n" + "\n".join(rows) + "\n)\n"
+            '#tabular(columns: (auto, 1fr), label: "Sources", header: ([No.], [Source]),\n'
+            + "\n".join(rows)
+            + "\n)\n"
         )
 
     def table(
@@ -146,8 +150,9 @@ class Manuscript:
         body = "\n".join("  " + ", ".join(f"[{c}]" for c in row) + "," for row in rows)
         placed = f", align: {align}" if align else ""
         size = ", size: 0.8em" if small else ""
+        label = _quoted("Table: " + ", ".join(_bare(h) for h in header if _bare(h)))
         self.parts.append(
-            f"#tabular(columns: {sizes}{placed}{size}, header: ({head},),\n{body}\n)\n"
+            f"#tabular(columns: {sizes}{placed}{size}, label: {label}, header: ({head},),\n{body}\n)\n"
         )
 
     def picture(self, svg: str, alt: str, caption: str, width: str = "80%") -> str:
@@ -155,10 +160,13 @@ class Manuscript:
         number = len(self.files) + 1
         key = f"fig-{number}"
         self.files[f"{key}.svg"] = svg.encode()
+        found = re.search(r'viewBox="\S+ \S+ (\S+) ', svg)
+        # Beyond this, letters on a phone would be smaller than footnotes.
+        wide = "true" if found is not None and float(found[1]) > WIDE else "false"
         quoted = alt.replace("\\", "\\\\").replace('"', '\\"')
         self.parts.append(
-            f'#picture("{key}.svg", alt: "{quoted}", width: {width}, '
-            f'caption: [{caption}], "{key}")\n'
+            f'#picture("{key}.svg", alt: "{quoted}", width: {"100%" if wide == "true" else width}, '
+            f'wide: {wide}, caption: [{caption}], "{key}")\n'
         )
         return f"@{key}"
 
@@ -177,6 +185,11 @@ class Manuscript:
             '#import "house.typ": *\n'
             f"#show: house.with({head})\n\n" + "\n".join(self.parts).rstrip() + "\n"
         )
+
+
+def _bare(markup: str) -> str:
+    """A table's heading in words, for those who hear it."""
+    return re.sub(r'#"(.*?)";', r"\1", markup).replace("$", "").replace("\\", "").strip()
 
 
 def _quoted(text: str) -> str:

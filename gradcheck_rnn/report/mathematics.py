@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..calculus.printing.notation import Notation
+from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
-from ..calculus.terms import Neg, Plus, Term
+from ..calculus.terms import Neg, Plus, Term, Times
+from ..derivation import Derivation
 from ..derivation.pages import Partial, Prose
 
-__all__ = ["Mathematics", "plain", "sentence_list"]
+__all__ = ["Mathematics", "plain", "sentence_list", "with_starts"]
 
 
 def plain(text: str) -> str:
@@ -22,6 +26,49 @@ def sentence_list(items: Iterable[str]) -> str:
     """``a, b and c``."""
     *first, last = list(items)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def with_starts(derivation: Derivation, notation: Notation | None) -> Notation:
+    """The notation with initial states as the state's symbol and a 0: h_10, of h_1, as h_{1,0}."""
+    names = {}
+    for program in derivation.scans:
+        for state in program.scan.states:
+            for lag, start in enumerate(state.initial, 1):
+                if start.ref is None or "_" not in start.ref.name:
+                    continue
+                if start.ref.name == f"{state.name}0":
+                    head, *below = state.name.split("_")
+                    names[start.ref.name] = f"{head}_{{{','.join((*below, '0'))}}}"
+                elif start.ref.name == f"{state.name}0_{lag}":
+                    names[start.ref.name] = f"{state.name}_{{0,{lag}}}"
+    given = Notation() if notation is None else notation
+    return replace(given, names={**names, **given.names})
+
+
+#: Letters of a product that no longer fits on a line.
+LONG = 60
+#: What remarks say in words though it is mathematics: a set of subscripts, a time.
+_REMARKS = re.compile(r"for (?P<g>\w+) ∈ \{(?P<set>[^}]*)\}|at t = (?P<t>\w+)")
+
+
+def _remark(found: re.Match[str]) -> str:
+    if found["t"] is not None:
+        return f"#[at $t = {_letter(found['t'])}$]"
+    members = ", ".join(_letter(x) for x in found["set"].split(", "))
+    return f"#[for ${_letter(found['g'])} ∈ {{{members}}}$]"
+
+
+def _letter(x: str) -> str:
+    return x if len(x) == 1 or x == "ell" else f'"{x}"'
+
+
+def remark(text: str) -> str:
+    """Words of a remark as markup, its mathematics set as such."""
+    out, at = "", 0
+    for found in _REMARKS.finditer(text):
+        out += plain(text[at : found.start()]) + _remark(found)
+        at = found.end()
+    return out + (plain(text[at:]) if text[at:] else "")
 
 
 class Mathematics:
@@ -51,7 +98,7 @@ class Mathematics:
 
     def words(self, prose: Prose) -> str:
         """Words with mathematics between them."""
-        return "".join(plain(p) if isinstance(p, str) else self.inline(p) for p in prose)
+        return "".join(remark(p) if isinstance(p, str) else self.inline(p) for p in prose)
 
     def left(self, left: Term | Partial) -> str:
         """A left-hand side, without dollars."""
@@ -84,5 +131,21 @@ class Mathematics:
             text = self.term(body)
             if negative and k and isinstance(body, Plus):
                 text = f"({text})"
-            out.append(f"${sign} {text}$")
+            out += self._split(body, sign) or [f"${sign} {text}$"]
         return out
+
+    def _split(self, t: Term, sign: str) -> list[str]:
+        """A long product that ends in a sum, so that a line may end within its parentheses."""
+        if self.rows or not isinstance(t, Times) or not isinstance(t.operands[-1], Plus):
+            return []
+        if len(to_text(t)) < LONG:
+            return []
+        head = " ".join(self._factor(f) for f in t.operands[:-1])
+        inner = self.pieces(t.operands[-1], "")
+        inner[0] = f"${sign} {head} \\({inner[0][1:]}"
+        inner[-1] = f"{inner[-1][:-1]}\\)$"
+        return inner
+
+    def _factor(self, t: Term) -> str:
+        text = self.term(t)
+        return f"({text})" if isinstance(t, Plus | Neg) else text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
+import re
 from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError
+from ..files import write_bytes
 from .manuscript import Manuscript
 
 __all__ = ["SUFFIXES", "check_output", "compiled", "need_extra", "write"]
@@ -78,11 +78,35 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
 _ACCENTS = {"\u0303": "~", "\u0302": "^", "\u0304": "\u00af", "\u0307": "\u02d9"}
 
 
+#: A pair of parentheses around what is no taller than a line; the innermost come first.
+_FLAT = re.compile(
+    r"<mo>\((?:</mo>)((?:(?!<mo>[()]</mo>|<mfrac|<munder|<mtable).)*)<mo>\)</mo>", re.S
+)
+_TRAILED = re.compile(r"(<math>(?:(?!</?math).)*</math>)([,.;:)]+)", re.S)
+
+
 def _dressed(html: str) -> str:
-    """Accents that stand above their letter, and our style sheet in the head."""
+    """What browsers and their readers need beyond typst's export.
+
+    Accents that stand above their letter; parentheses of the text's height unless they hold a
+    fraction or a stack; punctuation that stays with its formula; a link past the contents; our
+    style sheet in the head.
+    """
     for combining, spacing in _ACCENTS.items():
         html = html.replace(f"<mo>{combining}</mo>", f'<mo stretchy="false">{spacing}</mo>')
     html = html.replace("0.2222222222222222em", "0.22em").replace("0.2777777777777778em", "0.28em")
+    for brace in "{}":
+        html = html.replace(f"<mo>{brace}</mo>", f'<mo stretchy="false">{brace}</mo>')
+    was = ""
+    while was != html:
+        was, html = (
+            html,
+            _FLAT.sub(r'<mo stretchy="false">(</mo>\1<mo stretchy="false">)</mo>', html),
+        )
+    html = _TRAILED.sub(r'<span class="nb">\1\2</span>', html)
+    html = html.replace("<body>", '<body><a class="skip" href="#text">Skip the contents</a>', 1)
+    html = html.replace("</nav>", '</nav><main id="text" tabindex="-1">', 1)
+    html = html.replace("</body>", "</main></body>", 1)
     return html.replace("</head>", f"<style>{_asset('house.css')}</style></head>", 1)
 
 
@@ -99,19 +123,4 @@ def write(manuscript: Manuscript, path: str | os.PathLike[str]) -> Path:
         As `check_output`, and where the system refuses to write.
     """
     out = check_output(path)
-    content = compiled(manuscript, out.suffix.lower()[1:])
-    target = Path(os.path.realpath(out))
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-    return out
+    return write_bytes(out, compiled(manuscript, out.suffix.lower()[1:]))

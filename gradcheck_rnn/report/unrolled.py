@@ -7,6 +7,7 @@ what it reads. Only three steps are drawn, with dots for the rest.
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass, field
 from html import escape
 
@@ -84,6 +85,10 @@ class _Canvas:
             f'width="{w:g}" height="{h:g}" font-family="\'Libertinus Serif\', Georgia, serif">'
             f"<defs>{marks}</defs>{''.join(self.items)}</svg>"
         )
+
+
+def _longest(lines: list[str]) -> int:
+    return max(len(line) for line in lines)
 
 
 def unrolled(derivation: Derivation, notation: Notation | None = None) -> tuple[str, str]:
@@ -168,14 +173,13 @@ class _Draw:
         return ", ".join(states) or scan.name
 
     def name(self, x: float, y: float, words: str) -> None:
-        """The name of a scan inside its box, on two lines where it is long."""
-        parts = words.split()
-        cuts = range(1, len(parts)) if len(words) > 9 else ()
-        cut = min(cuts, key=lambda k: abs(len(" ".join(parts[:k])) - len(words) / 2), default=0)
-        lines = [" ".join(parts[:cut]), " ".join(parts[cut:])] if cut else [words]
-        size = min(15.0, 1.9 * BOX_W / max(len(line) for line in lines))
+        """The name of a scan inside its box, on two or three lines where it is long."""
+        cuts = [textwrap.wrap(words, wide, break_long_words=False) for wide in range(5, 11)]
+        lines = min(cuts, key=lambda c: (len(c) > 3, _longest(c) > 9, len(c), _longest(c)))
+        size = min(15.0, BOX_H / len(lines) - 1, 1.9 * BOX_W / _longest(lines))
         for k, line in enumerate(lines):
-            self.canvas.text(x, y + 5 + 17 * (k - (len(lines) - 1) / 2), line, size=size)
+            down = 0.33 * size + 1.05 * size * (k - (len(lines) - 1) / 2)
+            self.canvas.text(x, y + down, line, size=size)
 
     def scan(self, scan: Scan) -> None:
         c, y = self.canvas, self.y(scan)
@@ -229,12 +233,16 @@ class _Draw:
                 c.text(a + 30, y - 92, f"lag {lag}", size=13)
         self.outputs(scan)
 
-    def outputs(self, scan: Scan) -> None:
+    def handed_out(self, scan: Scan) -> list[str]:
+        """Losses of a scan, or else its last output."""
         made = {e.name for e in scan.equations}
         network = self.derivation.network
         wanted = [r.name for r in network.outputs.values() if r.kind != "final" and r.name in made]
-        losses = [r.name for r in network.loss_terms if r.name in made]
-        if not (wanted or losses):
+        return [r.name for r in network.loss_terms if r.name in made] or wanted[-1:]
+
+    def outputs(self, scan: Scan) -> None:
+        names = self.handed_out(scan)
+        if not names:
             return
         c, y = self.canvas, self.y(scan)
         side = BOX_W / 2 - 12 if self.several else 0
@@ -247,7 +255,7 @@ class _Draw:
             c.text(
                 x + side,
                 top - 33,
-                ", ".join(self.label(n, shown) for n in losses or wanted[-1:]),
+                ", ".join(self.label(n, shown) for n in names),
                 size=15,
             )
 
@@ -274,11 +282,25 @@ class _Draw:
                 self.link(scan, source, x)
             if inputs and (scan.axis is not None):
                 under = y + BOX_H / 2
-                shift = -BOX_W / 2 + 14 if sources or (self.several and self.rows[scan.name]) else 0
-                c.arrow(f"M{x + shift:g} {under + 28:g}V{under + 3:g}")
                 names = [r.name for r in inputs]
-                text = ", ".join(self.label(n, lag) for n in names[:1])
-                c.text(x + shift, under + 44, text + (", …" if len(names) > 1 else ""), size=15)
+                text = self.label(names[0], lag) + (", …" if len(names) > 1 else "")
+                if sources or (self.several and self.rows[scan.name]):
+                    self.beside(scan, x, text)
+                else:
+                    c.arrow(f"M{x:g} {under + 28:g}V{under + 3:g}")
+                    c.text(x, under + 44, text, size=15)
+
+    def beside(self, scan: Scan, x: float, text: str) -> None:
+        """An input next to its arrow, on the side that what comes from below leaves free."""
+        c, under = self.canvas, self.y(scan) + BOX_H / 2
+        below = [p.scan for p in self.derivation.scans]
+        taken = any(
+            self.rows[s.name] == self.rows[scan.name] - 1 and self.handed_out(s) for s in below
+        )
+        side = -1 if taken else 1
+        at = x + side * (BOX_W / 2 - 12)
+        c.arrow(f"M{at + side * 8:g} {under + 22:g}Q{at:g} {under + 20:g} {at:g} {under + 3:g}")
+        c.text(at + side * 11, under + 27, text, "end" if taken else "start", size=15)
 
     def link(self, scan: Scan, source: Scan, x: float) -> None:
         c, y, below = self.canvas, self.y(scan), self.y(source)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import textwrap
 
 from ...calculus.terms import Sym
 from ...derivation import Derivation
 from ...derivation.pages import Document
+from ..listing import definition_of
 from ..manuscript import Manuscript
 from ..mathematics import plain, sentence_list
 from ..unrolled import unrolled
@@ -27,7 +26,7 @@ _ROLES = {
 
 def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[str, range]:
     """Add the chapter; returns the equation numbers of each scan."""
-    m.heading("The cell" if len(derivation.scans) == 1 else "The network")
+    m.heading(_subject(derivation))
     if pages.source:
         m.say("#aside[" + plain(f"Source: {pages.source}.") + "]")
     numbers: dict[str, range] = {}
@@ -36,7 +35,7 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
         scan = program.scan
         intro = ""
         if len(derivation.scans) > 1:
-            intro = f"The scan {plain(scan.name)} "
+            intro = f"The scan `{scan.name}` "
             if scan.axis is None:
                 intro += "is computed once."
             else:
@@ -57,6 +56,14 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
     return numbers
 
 
+def _subject(derivation: Derivation) -> str:
+    if len(derivation.scans) > 1:
+        return "The network"
+    if derivation.scans[0].scan.states:
+        return "The cell"
+    return "The loss" if derivation.network.loss_terms else "The layer"
+
+
 def _states(m: Manuscript, derivation: Derivation) -> str:
     words, given, zero = [], 0, 0
     for program in derivation.scans:
@@ -67,7 +74,7 @@ def _states(m: Manuscript, derivation: Derivation) -> str:
                 given += 1
             else:
                 zero += 1
-            reach = "" if far == 1 else f" (read up to {far} steps back)"
+            reach = "" if far == 1 else f" (read up to ${far}$ steps back)"
             words.append(f"{m.maths.inline(symbol)}{reach}")
     if not words:
         return "Nothing is carried from one step to the next."
@@ -93,9 +100,9 @@ def _caption(derivation: Derivation) -> str:
 
 def _source(m: Manuscript, derivation: Derivation) -> None:
     m.say(
-        "The definition is a Python function. It is the only thing that was written by hand: run "
-        "on arrays it is the forward pass that finite differences perturb, traced it gives the "
-        "equations from which everything below is derived."
+        "The definition is a Python function, and the only thing here that was written by hand. "
+        "Run on arrays it is the forward pass, which the finite differences of the last sections "
+        "perturb; traced, it gives the equations from which everything below is derived."
     )
     seen: set[str] = set()
     for program in derivation.scans:
@@ -103,11 +110,10 @@ def _source(m: Manuscript, derivation: Derivation) -> None:
         if cell.name in seen:
             continue
         seen.add(cell.name)
-        try:
-            text = textwrap.dedent(inspect.getsource(inspect.unwrap(cell.function)))
-        except (OSError, TypeError):  # defined in a session, there is no file
-            continue
-        m.code(text, "python", f"Definition of {cell.name}" if len(derivation.scans) > 2 else "")
+        text = definition_of(cell)
+        if text:
+            several = len(derivation.scans) > 2
+            m.code(text, "python", f"Definition of {cell.name}" if several else "")
 
 
 def conventions(m: Manuscript, derivation: Derivation) -> None:
@@ -124,24 +130,23 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
         rows.append(
             [m.maths.words(tuple(symbols)), _shape(shape, m.maths.rows), plain(_role(role))]
         )
-    for program in derivation.scans:
-        for e in program.equations:
-            if e.name in network.outputs or any(s.name == e.name for s in program.scan.states):
-                kind = "state" if any(s.name == e.name for s in program.scan.states) else "output"
-                rows.append(
-                    [
-                        m.maths.inline(e.symbol),
-                        _shape(str(e.symbol.shape[0]).replace("*", "·")),
-                        kind,
-                    ]
-                )
-    m.table(("Symbol", "Shape", "What it is"), rows, "(auto, auto, 1fr)")
-    meaning = {"d": "input", "p": "hidden units", "q": "output", "T": "steps"}
+    rows += _computed(m, derivation)
+    h = _example_symbol(derivation)
+    bar = h.with_(mark="bar")
+    rows.append(
+        [m.maths.inline(bar), f"that of {m.maths.inline(h)}", "adjoint; so for every value"]
+    )
+    rows.append(["$nabla_X L$", "that of $X$", "gradient of the loss $L$, for every parameter $X$"])
+    if not network.loss_terms:
+        rows.append(["$bold(g)$", "that of the output", "cotangent of an output, given"])
+    long = max(cells[0].count("$") for cells in rows) > 12
+    sizes = "(1fr, auto, 9em)" if long else "(auto, auto, 1fr)"
+    m.table(("Symbol", "Shape", "What it is"), rows, sizes)
+    meaning = {"d": "inputs", "p": "hidden units", "q": "outputs", "T": "steps"}
     known = [f"${d}$ {meaning[d]}" for d in (*network.dims, *network.axes) if d in meaning]
     if known:
         m.say(f"Sizes: {sentence_list(known)}.")
-    h = _example_symbol(derivation)
-    delta = m.maths.inline(h.with_(mark="bar"))
+    delta = m.maths.inline(bar)
     if m.maths.rows:
         m.say(
             "#remark[In this notation vectors are rows. Every equation is the transpose of the one "
@@ -163,6 +168,29 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     )
 
 
+def _computed(m: Manuscript, derivation: Derivation) -> list[list[str]]:
+    """Values that a step computes, those alike in one row."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for program in derivation.scans:
+        states = {s.name for s in program.scan.states}
+        for e in program.equations:
+            kind = "computed in the step"
+            if e.name in states:
+                kind = "state"
+            elif e.name in {r.name for r in derivation.network.loss_terms}:
+                kind = "loss of the step" if program.scan.axis else "loss"
+            elif e.name in {r.name for r in derivation.network.outputs.values()}:
+                kind = "output"
+            rows, cols = (str(n).replace("*", " · ") for n in e.symbol.shape)
+            shape = rows if cols == "1" else f"{rows} × {cols}"
+            found.setdefault((kind, shape), []).append(m.maths.inline(e.symbol))
+    order = ["state", "output", "loss of the step", "loss", "computed in the step"]
+    return [
+        [", ".join(symbols), _shape(shape, m.maths.rows), kind]
+        for (kind, shape), symbols in sorted(found.items(), key=lambda x: order.index(x[0][0]))
+    ]
+
+
 def _role(role: str) -> str:
     role = role.rstrip(")")
     return {"one vector per sequence": "start, given once a sequence"}.get(role, role)
@@ -177,7 +205,19 @@ def _example_symbol(derivation: Derivation) -> Sym:
 
 def _shape(text: str, transposed: bool = False) -> str:
     """``p × 2·d`` as mathematics; names of several letters stay words."""
+    factors = text.split(" × ")
     if transposed:
-        text = " × ".join(reversed(text.split(" × ")))
-    quoted = re.sub(r"[A-Za-z_]{2,}", lambda found: f'"{found[0]}"', text)
-    return f"${quoted.replace('×', 'times').replace('·', ' ')}$"
+        factors.reverse()
+    if len(factors) > 1:
+        factors = [f"({f})" if "+" in f else f for f in factors]
+    return f"${' times '.join(_SIZE.sub(_size, f).replace('·', ' ') for f in factors)}$"
+
+
+_SIZE = re.compile(r"[A-Za-z]\w+")
+
+
+def _size(found: re.Match[str]) -> str:
+    """``p_fwd`` with its subscript, other long names as words."""
+    head, _, below = found[0].partition("_")
+    quoted = head if len(head) == 1 else f'"{head}"'
+    return f'{quoted}_"{below}"' if below else quoted

@@ -276,7 +276,7 @@ def _over_time(
         cells = [f"${_column(line[t], m)}$" if t in line else "" for t in times]
         if any(cells):
             rows.append([m.maths.inline(s), *cells])
-    header = ["", *(f"$t = {t}$" if len(times) > 1 or t else "" for t in times)]
+    header = ["Value", *(f"$t = {t}$" if len(times) > 1 or t else "" for t in times)]
     if rows:
         m.table(header, rows)
 
@@ -297,11 +297,13 @@ def _matrix(a: Array, m: Manuscript) -> str:
 
 
 def _number(x: float) -> str:
-    """Four digits behind the point at most, no trailing zeros, a real minus sign."""
+    """Four digits behind the point; fewer where two or less are exact."""
     if x != 0 and (abs(x) < 5e-5 or abs(x) >= 1e5):
         digits, _, power = f"{x:.3e}".partition("e")
         return f"{digits} dot.c 10^({int(power)})"
-    text = f"{x:.4f}".rstrip("0").rstrip(".")
+    text = f"{x:.4f}"
+    if abs(x - round(x, 2)) < 1e-12:  # exact, as what is given is
+        text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
 
 

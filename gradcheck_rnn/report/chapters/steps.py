@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...calculus.terms import Plus, Vec
+from ...calculus.printing.text import to_text
+from ...calculus.terms import Plus, Sym, Term, Vec
 from ...derivation import Derivation
 from ...derivation.pages import Document, Line, Section
 from ...derivation.pages.grouping import grouped
@@ -37,7 +38,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
                 "dif L",
                 [
                     f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f"{vec} dif {W}^((t)).$"
+                    f"{vec} dif {W}^((t))$"
                 ],
                 "",
             )
@@ -45,15 +46,15 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     )
     m.say(
         f"Now tie the copies: ${W}^((t)) = {W}$ for all $t$, hence $dif {W}^((t)) = dif {W}$. Each "
-        f"copy's derivative by ${W}$ is the identity, and {m.ref(first[0])} becomes"
+        f"copy's derivative with respect to ${W}$ is the identity, and {m.ref(first[0])} becomes"
     )
     tied = m.display(
         [
             (
                 f"frac(partial L, partial ({vec} {W})^top)",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f'thin thin "at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}.$'
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top)$",
+                    f'$"at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}$',
                 ],
                 "",
             )
@@ -155,19 +156,19 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
         outside = "The loss is part of the network; its own adjoint is 1."
     else:
         outside = (
-            "From outside come the cotangents $bold(g)$: the derivatives of the loss by the "
-            "outputs, those of the last state included."
+            "From outside come the cotangents $bold(g)$: the derivatives of the loss with respect "
+            "to the outputs, those of the last state included."
         )
     m.say(
         "An adjoint is the sum of what all readers of the value pass back. A reader at $t + 1$ has "
-        f"to be finished first, so the recursion runs against the forward pass. {outside} "
-        f"{m.cite('Werbos 1990')}"
+        "to be finished first, so the recursion runs against the forward pass "
+        f"{m.cite('Werbos 1990')}. {outside}"
     )
     for section in pages.sections:
         if section.key.startswith("adjoint:"):
             if len(derivation.scans) > 1:
                 scan = section.key.partition(":")[2]
-                m.say(f"Scan {plain(scan)}:")
+                m.say(f"The scan `{scan}`:")
             m.lines(section.lines)
     m.say("Adjoints beyond the last step are zero.")
     m.heading("Gradients", 2)
@@ -194,6 +195,40 @@ def _repeats(line: Line, lines: list[Line]) -> bool:
     return k > 0 and lines[k - 1].left == line.left and not isinstance(line.left, Vec)
 
 
+#: Letters up to which a block of the transition Jacobian is read rather than scrolled past, and
+#: from which on it is worth being named where another contains it.
+UNREAD, NAMED = 190, 40
+
+
+def _transition(m: Manuscript, section: Section) -> None:
+    """Blocks of a transition Jacobian; one that contains another names it instead."""
+    by_size = sorted(section.lines, key=lambda line: len(to_text(line.right)))
+    known: dict[Term, tuple[Term, str]] = {}
+    rows, skipped = [], []
+    for line in by_size:
+        right = line.right.xreplace({whole: mark for whole, (mark, _) in known.items()})
+        left = m.maths.left(line.left)
+        if len(to_text(right)) > UNREAD:
+            skipped.append(f"${left}$")
+        else:
+            pieces = m.maths.pieces(right)
+            for mark, name in known.values():
+                pieces = [p.replace(m.maths.term(mark), name) for p in pieces]
+            rows.append((left, pieces, ""))
+        if len(to_text(line.right)) >= NAMED:
+            mark = Sym(f"block{chr(97 + len(known))}", *line.right.shape, "equation", None)
+            known[line.right] = mark, left
+    numbers = m.display(rows)
+    if not skipped:
+        return
+    verb = "is" if len(skipped) == 1 else "are"
+    other = f" than {m.refs(numbers)}" if rows else ""
+    m.say(
+        f"{sentence_list(skipped)} {verb} longer{other} and would fill the page: a sum over the "
+        "paths between the two values, of the products of local Jacobians met along each path."
+    )
+
+
 def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent: Document) -> None:
     """Transition Jacobian, RTRL, and what the two ways cost."""
     blocks = [s for s in kron.sections if s.key.startswith("transition:")]
@@ -201,18 +236,18 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         return
     m.heading("How a step carries the gradient")
     m.say(
-        "Substituting the intermediate equations gives the Jacobian of the state by the state one "
-        "step before. Products of these matrices along the sequence decide whether a gradient "
-        "survives."
+        "Substituting the intermediate equations gives the Jacobian of a step's state with respect "
+        "to the state one step before. Products of these matrices along the sequence decide "
+        "whether a gradient survives."
     )
     for s in blocks:
-        m.lines(s.lines)
+        _transition(m, s)
     m.heading("Forwards instead: real-time recurrent learning")
     m.say(
         "The same derivatives can be carried along with the forward pass "
         f"{m.cite('Williams & Zipser 1989')}. Let $bold(S)_t^((v, theta))$ be the _total_ "
         "derivative "
-        'of a value $v_t$ by $op("vec") theta$ for some parameter $theta$. It consists of the '
+        'of a value $v_t$ with respect to $op("vec") theta$ for some parameter $theta$. It consists of the '
         "immediate derivative and of what earlier totals contribute:"
     )
     for s in tangent.sections:
@@ -226,6 +261,6 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         "Totals before the first step are zero. BPTT keeps the values of all $T$ steps and costs "
         "about as much as the forward pass again; RTRL keeps nothing of the past, but a matrix "
         "with a column for every parameter, so that a step costs the number of parameters times "
-        "the square of the number of states. Both are exact, and the proof below compares them "
-        "entry by entry."
+        "the square of the number of state entries. Both are exact, and the proof below compares "
+        "them entry by entry."
     )
