@@ -110,21 +110,33 @@ def check_gradient(
             f"this noise is part of every bound",
         )
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
+    report.mode = _mode(mode, target, finite)
     # neighbours of finite gradients show the roundoff; the others fail anyway
-    roundoff = measure_gradient_roundoff(target, g, used, finite) if finite else None
+    entrywise = report.mode == "entrywise"
+    roundoff = (
+        measure_gradient_roundoff(target, g, used, finite, *(() if entrywise else (0,)))
+        if finite
+        else None
+    )
     if roundoff is not None and not roundoff.deterministic:
         target.find("nondeterministic-gradient", "the gradient differs between calls at one point")
-    report.mode = _mode(mode, target, finite)
+    # what agrees without its roundoff needs none measured
+    measured = entrywise or (roundoff is not None and not roundoff.deterministic)
+    if measured and not entrywise:
+        roundoff = measure_gradient_roundoff(target, g, used, finite)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
-        elif report.mode == "entrywise":
+        elif entrywise:
             report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
         else:
-            probes = probe_block(target, i, g[i], roundoff, noise, used, resolve=resolve)
-            report.rows.append(probe_row(tree, i, g[i], probes, resolve))
+            report.rows.append(_directional(target, i, g[i], roundoff, noise, used, resolve))
+            if report.rows[-1].verdict is not Verdict.PASS and not measured:
+                roundoff = measure_gradient_roundoff(target, g, used, finite)
+                measured = True
+                report.rows[-1] = _directional(target, i, g[i], roundoff, noise, used, resolve)
     if roundoff is not None:
-        if report.mode == "entrywise":
+        if entrywise:
             _look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
     return _finish(report, target)
@@ -213,6 +225,19 @@ def _entrywise(
     bounds = roundoff.bounds[block]
     check = check_entries(target, block, gradient, bounds, noise, rng)
     return entry_row(target.tree, check, gradient, bounds, resolve)
+
+
+def _directional(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    resolve: float,
+) -> Row:
+    probes = probe_block(target, block, gradient, roundoff, noise, seed, resolve=resolve)
+    return probe_row(target.tree, block, gradient, probes, resolve)
 
 
 def _look_again(

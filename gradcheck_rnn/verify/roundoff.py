@@ -64,9 +64,17 @@ def _spread(samples: Floats) -> Floats:
 
 
 def measure_gradient_roundoff(
-    target: Target, gradient: dict[int, Floats], seed: int, blocks: Sequence[int]
+    target: Target,
+    gradient: dict[int, Floats],
+    seed: int,
+    blocks: Sequence[int],
+    neighbours: int = NEIGHBOURS,
 ) -> GradientRoundoff:
-    """Measure the roundoff of the gradient at the target's point, from five more evaluations."""
+    """Measure the roundoff of the gradient at the target's point, from five more evaluations.
+
+    Without neighbours there is one more, and the bound is that of the final operations only: what
+    agrees within it needs no other.
+    """
     rng = np.random.default_rng([seed, 1])
     again = target.gradient_at(target.tree.leaves)
     repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
@@ -74,7 +82,7 @@ def measure_gradient_roundoff(
     # A gradient exact in single precision throughout was computed there, whatever its dtype.
     shown = value_eps(everything) if everything.size >= 8 else 0.0
     deviations = []
-    for _ in range(NEIGHBOURS):
+    for _ in range(neighbours):
         leaves = []
         for leaf in target.tree.leaves:
             if leaf.dtype.kind != "f":
@@ -90,7 +98,7 @@ def measure_gradient_roundoff(
             leaf_eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
             eps[i] = max(leaf_eps, shown, float(np.finfo(np.float64).eps))
             rows = [d[i] - gradient[i] for d in deviations]
-            if not repeats:
+            if not repeats or not rows:
                 rows.append(again[i] - gradient[i])
             samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
             bounds[i] = SPREADS * _spread(samples[i]) + UNITS * eps[i] * np.abs(gradient[i])
