@@ -100,6 +100,8 @@ def draw_spectrum(ax: Axes, a: Analysis) -> None:
         ax.plot(e.real, e.imag, mark, color=colour, markersize=4, label=label, fillstyle="none")
     ax.set_aspect("equal", adjustable="datalim")
     _finish(ax, f"{a.name}: eigenvalues", "real part", "imaginary part")
+    # Beside the plane, where no eigenvalue is.
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), borderaxespad=0.5)
 
 
 def draw_exponents(ax: Axes, a: Analysis) -> None:
@@ -124,7 +126,7 @@ def draw_expansion(ax: Axes, a: Analysis) -> None:
             curve = np.log(e.error)
         label = f"{e.parameter}: 99 % by {e.carrying()} terms"
         _line(ax, k, np.arange(len(curve)), curve, label)
-    ax.axhline(-2.0, color="0.5", linewidth=1)
+    ax.axhline(-2.0, color="0.5", linewidth=1, label="1 %")
     _finish(ax, f"{a.name}: terms of ∂s_T/∂W", "terms kept", "log₁₀ relative error")
 
 

@@ -206,9 +206,11 @@ def _clipping(system: System, steps: int, lag: int) -> Remedy:
                 break
         if at == lag or not math.isfinite(log):
             break
-    note = (
-        f"clipped at {clipped} of {at} steps"
-        if clipped
-        else "never active: clipping only shortens gradients, it does not bring them back"
-    )
-    return Remedy("clipping", "the error signal cut to its norm at T", log / at, log, note)
+    change = "the error signal cut to its norm at T"
+    if clipped:
+        return Remedy("clipping", change, log / at, log, f"clipped at {clipped} of {at} steps")
+    # Nothing was cut, so the numbers are those of the model as it is.
+    rate = lyapunov(system, steps, leading=1).leading
+    norm = decay(system, steps, lags=np.array([lag]), paths=False, gates=False).norm[0]
+    note = "never active: clipping only shortens gradients, it does not bring them back"
+    return Remedy("clipping", change, rate, float(norm), note)

@@ -12,9 +12,11 @@ from ..dynamics import figures
 from ..dynamics.analysis import Analysis
 from ..dynamics.verdict import power_of_ten
 from ..errors import UsageError
+from .listing import titled
 from .manuscript import Manuscript
-from .mathematics import plain
+from .mathematics import plain, sentence_list
 from .plots import drawing, new_figure, svg_of
+from .sentences import sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +44,8 @@ def decay_report(analyses: Sequence[Analysis], title: str = "") -> Manuscript:
     if not analyses:
         raise UsageError("there is no recurrence to report on")
     names = list(dict.fromkeys(a.name for a in analyses))
-    title = title or f"Gradient decay: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
+    shown = ", ".join(map(titled, names[:4])) + (" …" if len(names) > 4 else "")
+    title = title or f"Gradient decay: {shown}"
     m = Manuscript(title, description="Where the gradient of a recurrent network goes.")
     m.say(
         "How much of the loss's gradient reaches a state $k$ steps back is decided by the product "
@@ -65,7 +68,7 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
         v = a.verdict
         rows.append(
             [
-                plain(a.name),
+                plain(titled(a.name)),
                 plain(v.kind),
                 f"${v.rate:+.4f}$",
                 "–" if v.lag is None else str(v.lag),
@@ -81,7 +84,7 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
             y = np.where(np.isfinite(a.decay.norm), a.decay.norm, np.nan) / math.log(10)
             style: Any = figures.STYLES[k % len(figures.STYLES)]
             colour = figures.COLOURS[k % len(figures.COLOURS)]
-            ax.plot(a.decay.lags, y, color=colour, ls=style, label=a.name)
+            ax.plot(a.decay.lags, y, color=colour, ls=style, label=titled(a.name))
         ax.set_xlabel("lag T − t")
         ax.set_ylabel("log₁₀ ‖∂s_T/∂s_t‖₂")
         ax.grid(alpha=0.5, lw=0.6)
@@ -91,18 +94,28 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
     best, worst = analyses[int(np.argmax(last))], analyses[int(np.argmin(last))]
     caption = (
         f"Norm of $partial s_T \\/ partial s_t$ against the lag. Most is left in "
-        f"{plain(best.name)}, "
+        f"{plain(titled(best.name))}, "
         f"{_power(max(last))} after {int(best.decay.lags[-1])} steps, least in "
-        f"{plain(worst.name)}, "
+        f"{plain(titled(worst.name))}, "
         f"{_power(min(last))}."
     )
     m.picture(svg, "Curves of the log norm against the lag, one for each model.", caption, "84%")
 
 
 def _one(m: Manuscript, a: Analysis) -> None:
-    m.heading(a.name)
-    m.say(f"#aside[{plain(f'{a.system}, {a.size} state entries, {a.steps} steps.')}]")
-    m.say(plain(" ".join(a.verdict.sentences)))
+    m.heading(titled(a.name))
+    m.say(f"#aside[{plain(f'Scan {a.system}, {a.size} state entries, {a.steps} steps.')}]")
+    first, *more = a.verdict.sentences
+    causes = [x for x in more if x.startswith("Cause: ")]
+    m.say(" ".join(sentence(x) for x in (first, *(x for x in more if x not in causes))))
+    if causes:
+        m.say("What causes it:")
+        m.items(sentence(x.removeprefix("Cause: ")) for x in causes)
+    tables: dict[Any, Callable[[Manuscript, Analysis], None]] = {
+        figures.paths_figure: _shares,
+        figures.spectrum_figure: _matrices,
+        figures.expansion_figure: _terms,
+    }
     for make, alt, caption in _pictures(a):
         with drawing():
             figure = make(a)
@@ -114,11 +127,13 @@ def _one(m: Manuscript, a: Analysis) -> None:
                     line.set_rasterized(len(line.get_xdata()) > MOST_POINTS)
             svg = svg_of(figure)
         m.picture(svg, alt, caption, "80%")
+        if make in tables:
+            tables[make](m, a)
     if a.bounds.rates:
         m.heading("Bounds", 2)
         m.table(
             ("Bound on $lambda_1$", "a step", "What it says"),
-            [[plain(b.name), f"${b.rate:+.4f}$", plain(b.says)] for b in a.bounds.rates],
+            [[sentence(b.name), f"${b.rate:+.4f}$", plain(b.says)] for b in a.bounds.rates],
             "(auto, auto, 1fr)",
             "(left, right, left)",
         )
@@ -131,10 +146,10 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
         (
             figures.decay_figure,
             "Log norms against the lag, with their bounds.",
-            f"Gradient against lag in {plain(a.name)}. The norm falls or grows by "
-            f"${d.slope():+.4f}$ a step over the second half, beside $lambda_1 = "
-            f"{e.leading:+.4f}$; at lag {int(d.lags[-1])} it is {_power(float(d.norm[-1]))}, and "
-            "the product of norms of single steps would allow "
+            f"Gradient against lag in {plain(titled(a.name))}. Over the second half the logarithm "
+            f"of the norm changes by ${d.slope():+.4f}$ a step, beside $lambda_1 = "
+            f"{e.leading:+.4f}$. At lag {int(d.lags[-1])} the norm is {_power(float(d.norm[-1]))}; "
+            "the product of the norms of single steps would allow "
             f"{_power(float(a.bounds.per_step[-1]))}.",
         )
     ]
@@ -148,8 +163,9 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
                 "Eigenvalues in the complex plane with the unit circle.",
                 f"Eigenvalues of the recurrent matrices, and in grey those of the transition "
                 f"Jacobian along the trajectory. The largest spectral radius is "
-                f"${s.radius:.3f}$, of "
-                f"{plain(s.name)}, whose largest singular value is ${s.norm:.3f}$.",
+                f"${s.radius:.3f}$, of {sentence(s.name)}"
+                f"{', outside' if s.radius > 1 else ', inside'} the unit circle; its largest "
+                f"singular value is ${s.norm:.3f}$.",
             )
         )
     out.append(
@@ -157,8 +173,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
             figures.exponents_figure,
             "The Lyapunov spectrum with error bars.",
             f"Lyapunov spectrum: {int(np.sum(e.exponents > 0))} of {len(e.exponents)} exponents "
-            f"are positive; $lambda_1 = {e.leading:+.4f}$, a memory of ${e.horizons[0]:.3g}$ "
-            "steps.",
+            f"are positive. $lambda_1 = {e.leading:+.4f} plus.minus {e.errors[0]:.4f}$, a memory "
+            f"horizon $1 \\/ abs(lambda_1)$ of ${e.horizons[0]:.3g}$ steps{_dimension(a)}.",
         )
     )
     if a.expansions:
@@ -168,8 +184,8 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
                 figures.expansion_figure,
                 "Error of partial sums of the parameter's total derivative.",
                 "What is missing when only the most recent terms of the total derivative are "
-                f"kept: for {plain(x.parameter)}, {x.carrying()} terms carry 99 %; two terms are "
-                f"off by {100 * x.two_term_error:.2g} %.",
+                f"kept. For {sentence(x.parameter)}, {x.carrying()} terms carry 99 %; the "
+                f"approximation by two terms is off by {100 * x.two_term_error:.2g} %.",
             )
         )
     if a.perturbation is not None:
@@ -178,10 +194,86 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
                 figures.perturbation_figure,
                 "A perturbation along the leading eigenvector, claimed and measured.",
                 "A small change along the leading eigenvector of the recurrent matrix: what "
-                "$lambda^t epsilon$ says, and what the network makes of it.",
+                "$lambda^t epsilon$ says, and what the network makes of it. " + _claim(a),
             )
         )
     return out
+
+
+def _dimension(a: Analysis) -> str:
+    e = a.exponents
+    words = []
+    if e.dimension is not None:
+        words.append(f"Kaplan–Yorke dimension ${e.dimension:.3g}$")
+    if e.entropy_rate is not None:
+        words.append(f"an entropy rate of at most ${e.entropy_rate:.3g}$ nats a step")
+    return f", {sentence_list(words)}" if words else ""
+
+
+def _claim(a: Analysis) -> str:
+    """How far the claim and the measurement are apart at the end."""
+    if a.perturbation is None:
+        return ""
+    said, seen = (np.asarray(a.perturbation[k], dtype=float) for k in ("claimed", "measured"))
+    both = np.flatnonzero(np.isfinite(said) & np.isfinite(seen))
+    if len(both) < 2:
+        return ""
+    k = int(both[-1])
+    return f"After {k} steps the one is {_power(said[k])}, the other {_power(seen[k])}."
+
+
+def _at(a: Analysis, lag: int) -> float:
+    d = a.decay
+    return float(d.norm[int(np.argmin(np.abs(np.asarray(d.lags) - lag)))])
+
+
+def _shares(m: Manuscript, a: Analysis) -> None:
+    """What single paths keep, and what a gate's contribution is: the rate with and without."""
+    d = a.decay
+    whole, rows = d.slope(), []
+    for name, curve in d.paths.items():
+        rows.append([f"only through {plain(name)}", *_rate(d.lags, curve, None)])
+    for name, curve in d.without.items():
+        rows.append([f"without {sentence(name)}", *_rate(d.lags, curve, whole)])
+    rows.append(["all paths", f"${whole:+.4f}$", "", _power(float(d.norm[-1]))])
+    header = ("Path", "rate a step", "its contribution", f"norm at lag {int(d.lags[-1])}")
+    m.table(header, rows, "(1fr, auto, auto, auto)", "(left, right, right, right)")
+
+
+def _rate(lags: Any, curve: Any, whole: float | None) -> tuple[str, str, str]:
+    """Slope over the second half, what leaving the path out takes away, and the last norm."""
+    kept = np.flatnonzero(np.isfinite(curve))
+    last = _power(float(curve[-1]))
+    half = kept[kept >= len(curve) // 2]
+    if len(half) < 2 or half[-1] != len(curve) - 1:
+        return ("–", "", last)
+    a, b = half[0], half[-1]
+    slope = float((curve[b] - curve[a]) / (lags[b] - lags[a]))
+    return (f"${slope:+.4f}$", "" if whole is None else f"${whole - slope:+.4f}$", last)
+
+
+def _matrices(m: Manuscript, a: Analysis) -> None:
+    m.table(
+        ("Matrix", "spectral radius", "$sigma_max$".replace("max", '"max"'), "non-normality"),
+        [
+            [sentence(s.name), f"${s.radius:.4f}$", f"${s.norm:.4f}$", f"${s.departure:.2f}$"]
+            for s in a.spectra
+        ],
+        "(1fr, auto, auto, auto)",
+        "(left, right, right, right)",
+    )
+
+
+def _terms(m: Manuscript, a: Analysis) -> None:
+    m.table(
+        ("Derivative with respect to", "terms for 99 %", "error of two terms"),
+        [
+            [sentence(x.parameter), str(x.carrying()), f"{100 * x.two_term_error:.2g} %"]
+            for x in a.expansions
+        ],
+        "(1fr, auto, auto)",
+        "(left, right, right)",
+    )
 
 
 def _paths(a: Analysis) -> str:
@@ -191,14 +283,17 @@ def _paths(a: Analysis) -> str:
     if finite:
         name = max(finite, key=lambda k: finite[k])
         text += (
-            f" Most arrives through {plain(name)}, {_power(finite[name])} of "
-            f"{_power(float(d.norm[-1]))} at the last lag."
+            f" Most arrives through {plain(name)} alone: {_power(finite[name])} of "
+            f"{_power(float(d.norm[-1]))} at lag {int(d.lags[-1])}."
         )
     for c in a.carousels:
         if c.constant:
             text += f" Through {plain(c.state)} nothing is lost: a constant error carousel."
         else:
-            text += f" The direct path through {plain(c.state)} keeps ${c.mean_gate:.3g}$ a step."
+            text += (
+                f" The direct path through {plain(c.state)} keeps ${c.mean_gate:.3g}$ a step, "
+                "the mean factor in $product f_t$."
+            )
     return text
 
 
@@ -210,10 +305,15 @@ def _remedies(m: Manuscript, a: Analysis) -> None:
     for r in a.remedies:
         if r.applies:
             change = f"{r.change}; {r.note}" if r.note else r.change
-            rows.append([plain(r.name), plain(change), f"${r.rate:+.4f}$", _power(r.log_norm)])
+            rows.append([plain(r.name), sentence(change), f"${r.rate:+.4f}$", _power(r.log_norm)])
         else:
             rows.append([plain(r.name), plain(r.note), "–", "–"])
     header = ("Remedy", "What was changed", "$lambda_1$ then", "norm then")
+    at = min(a.steps // 2, 50)
+    m.say(
+        f"Each was applied to this model and the analysis repeated. The norm is that of the "
+        f"gradient {at} steps back, without a remedy {_power(_at(a, at))}."
+    )
     m.table(header, rows, "(auto, 1fr, auto, auto)", "(left, left, right, right)")
     applied = [r for r in a.remedies if r.applies and math.isfinite(r.rate)]
     if applied:
@@ -225,7 +325,8 @@ def _remedies(m: Manuscript, a: Analysis) -> None:
         best = min(applied, key=lambda r: abs(r.rate))
         caption = (
             f"$lambda_1$ as it is and after each remedy. Nearest to 0 comes {plain(best.name)}, "
-            f"${best.rate:+.4f}$ instead of ${a.exponents.leading:+.4f}$."
+            f"${best.rate:+.4f}$ instead of ${a.exponents.leading:+.4f}$. Blue bars raise it, "
+            "orange ones lower it."
         )
         m.picture(svg, "Bars of the largest exponent for each remedy.", caption, "80%")
 

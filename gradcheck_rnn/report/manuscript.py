@@ -135,6 +135,12 @@ class Manuscript:
             + "\n)\n"
         )
 
+    def items(self, items: Iterable[str]) -> None:
+        """A list of markup."""
+        body = "\n".join(f"- {item}" for item in items)
+        if body:
+            self.parts.append(body + "\n")
+
     def table(
         self,
         header: Sequence[str],

@@ -176,7 +176,7 @@ class _Draw:
         """The name of a scan inside its box, on two or three lines where it is long."""
         cuts = [textwrap.wrap(words, wide, break_long_words=False) for wide in range(5, 11)]
         lines = min(cuts, key=lambda c: (len(c) > 3, _longest(c) > 9, len(c), _longest(c)))
-        size = min(15.0, BOX_H / len(lines) - 1, 1.9 * BOX_W / _longest(lines))
+        size = min(15.0, BOX_H / len(lines) - 2.5, 1.9 * BOX_W / _longest(lines))
         for k, line in enumerate(lines):
             down = 0.33 * size + 1.05 * size * (k - (len(lines) - 1) / 2)
             self.canvas.text(x, y + down, line, size=size)

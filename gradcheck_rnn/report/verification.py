@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..derivation import derive
+from ..derivation.tidy import tidy
 from ..verify.outcome import Report
 from ..verify.session import Verification
 from ..verify.verdict import Finding, Row, Verdict, combine
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
+from .maps import entries_map, lag_maps
 from .mathematics import plain, sentence_list
 from .plots import BLUE, GRID, INK, ORANGE, drawing, new_figure, svg_of
-
-if TYPE_CHECKING:
-    from ..verify.diagnosis.check import ModelReport
 
 __all__ = ["reports_of", "verification_report"]
 
 Array = np.ndarray[Any, Any]
 #: Beyond these a picture is no longer legible.
-MOST_DOTS, MOST_MAPS, MOST_CELLS = 36, 6, 4096
+MOST_DOTS, MOST_MAPS = 28, 6
 _MARKS = {Verdict.PASS: ("o", BLUE), Verdict.FAIL: ("X", ORANGE), Verdict.UNDECIDED: ("D", INK)}
 
 
@@ -132,7 +133,7 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
         Verdict.UNDECIDED: "Nothing was found wrong, but not everything could be decided.",
     }[verdict]
     text = (
-        f"{words} {len(reports)} checks compared {entries} numbers, with {calls} evaluations of "
+        f"{words} {len(reports)} check{'s' * (len(reports) != 1)} compared {entries} numbers, with {calls} evaluations of "
         "the loss. The bound of each is the truncation, roundoff and measured noise of its "
         "difference plus the roundoff of the gradient itself; no tolerance was chosen."
     )
@@ -145,19 +146,32 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
 def _detail(m: Manuscript, report: Report, reports: Sequence[Report]) -> None:
     m.heading(report.title)
     _rows(m, report)
+    diagnosed = getattr(report, "diagnosis", None) is not None
     for f in report.findings:
-        m.say(f"#remark[*{'Fault' if f.fatal else 'Note'}:* {plain(f.message)}]")
-    for r in report.rows:
-        if r.reason:
-            m.say(f"`{r.name}`: {plain(r.reason)}.")
-        if r.missed and r.verdict is not Verdict.FAIL and r.resolution > 0:
-            m.say(f"`{r.name}` could have missed {plain(r.missed)}.")
+        if not (diagnosed and f.kind == "diagnosis"):
+            m.say(f"#remark[*{'Fault' if f.fatal else 'Note'}:* {plain(f.message)}]")
+    _reasons(m, report)
     _diagnosis(m, report)
     # What is wrong in every entry needs no map of where.
     shown = [r for r in report.rows if r.ratios is not None and 0 < r.failing < r.ratios.size]
     for r in shown[:MOST_MAPS]:
-        _entries_map(m, r)
-    _lag_maps(m, report)
+        entries_map(m, r)
+    lag_maps(m, report)
+
+
+#: Reasons that the column of wrong entries gives already.
+_COUNTED = re.compile(r"\d+ of \d+ entries differ by more than their bounds?\.?")
+
+
+def _reasons(m: Manuscript, report: Report) -> None:
+    """Why arrays did not pass, those with one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for r in report.rows:
+        if r.reason and not _COUNTED.fullmatch(r.reason):
+            reasons.setdefault(r.reason, []).append(f"`{r.name}`")
+        if r.missed and r.verdict is not Verdict.FAIL and r.resolution > 0:
+            reasons.setdefault(f"could have missed {r.missed}", []).append(f"`{r.name}`")
+    m.items(f"{sentence_list(names)}: {plain(reason)}" for reason, names in reasons.items())
 
 
 def _diagnosis(m: Manuscript, report: Report) -> None:
@@ -165,10 +179,27 @@ def _diagnosis(m: Manuscript, report: Report) -> None:
     if diagnosis is None:
         return
     m.heading("Diagnosis", 2)
-    for line in str(diagnosis).splitlines():
-        m.say(plain(line.strip()))
-    for where in diagnosis.where:
-        m.say(f"#aside[{plain(where)}]")
+    m.say(plain(str(diagnosis).partition("\n")[0].strip() + "."))
+    _equations(m, report, diagnosis)
+    m.items(plain(where) for where in diagnosis.where)
+
+
+def _equations(m: Manuscript, report: Report, diagnosis: Any) -> None:
+    """The derived contributions that the code computes otherwise, and what it computes."""
+    terms = {k: t for match in diagnosis.matches for k, t in match.candidate.edits.terms.items()}
+    comparisons = getattr(report, "comparisons", [])
+    if not terms or not comparisons:
+        return
+    edges = {e.id: e for e in derive(comparisons[0].station.place.network).edges}
+    rows = []
+    for key, term in list(terms.items())[:MOST_MAPS]:
+        edge = edges[key]
+        left = m.maths.left(edge.operand.with_(mark="bar"))
+        rows.append((left, m.maths.pieces(tidy(edge.pullback), "arrow.l"), "derived"))
+        found = ['$arrow.l "nothing"$'] if term is None else m.maths.pieces(tidy(term), "arrow.l")
+        rows.append((left, found, "in this code"))
+    m.say("What an equation passes back to its operand, as derived and as it was found:")
+    m.display(rows)
 
 
 def _rows(m: Manuscript, report: Report) -> None:
@@ -178,8 +209,9 @@ def _rows(m: Manuscript, report: Report) -> None:
             [
                 f"`{r.name}`",
                 plain(str(r.verdict)),
-                f"{r.ratio:.2g}" if np.isfinite(r.ratio) else "–",
-                f"`{r.worst}`" if r.worst else "",
+                f"{r.failing} of {r.entries or int(np.prod(r.shape))}" if r.failing else "",
+                f"${power(r.ratio)}$" if np.isfinite(r.ratio) else "–",
+                _place(r.worst),
                 *(f"${power(x, 6)}$" if np.isfinite(x) else "–" for x in (r.analytic, r.numeric)),
                 *(f"${power(x)}$" if np.isfinite(x) else "–" for x in (r.bound, r.resolution)),
             ]
@@ -187,6 +219,7 @@ def _rows(m: Manuscript, report: Report) -> None:
     header = (
         "Array",
         "Verdict",
+        "Wrong",
         "Error ÷ bound",
         "at",
         "Gradient",
@@ -194,7 +227,24 @@ def _rows(m: Manuscript, report: Report) -> None:
         "Bound",
         "Resolution",
     )
-    m.table(header, rows, align="(left, left, right, left, right, right, right, right)", small=True)
+    m.table(
+        header,
+        rows,
+        align="(left, left, left, right, left, right, right, right, right)",
+        small=True,
+    )
+
+
+def _from(report: Report) -> str:
+    """The output whose cotangent a check propagated, or what else it was about."""
+    part = report.title.rpartition(": ")[2]
+    return f" ← {part.removeprefix('cotangent of ')}"
+
+
+def _place(worst: str) -> str:
+    """An index, kept on one line, and what is said about it."""
+    index, bracket, about = worst.partition(" (")
+    return (f"`{index}`" if index else "") + plain(bracket + about)
 
 
 def _dots(m: Manuscript, reports: Sequence[Report]) -> None:
@@ -202,7 +252,7 @@ def _dots(m: Manuscript, reports: Sequence[Report]) -> None:
     found = [
         (
             r.ratio,
-            f"{report.title.rpartition(': ')[2]}, {r.name}" if len(reports) > 1 else r.name,
+            f"{r.name}{_from(report)}" if len(reports) > 1 else r.name,
             r.verdict,
         )
         for report in reports
@@ -227,7 +277,7 @@ def _dots(m: Manuscript, reports: Sequence[Report]) -> None:
                 )
         ax.set_xscale("log")
         ax.axvline(1.0, color=INK, lw=1)
-        ax.set_yticks(place, [x[1] for x in found], fontsize=9)
+        ax.set_yticks(place, [x[1] for x in found], fontsize=10)
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xlabel("error ÷ bound")
         ax.grid(axis="x", color=GRID, alpha=0.5, lw=0.6)
@@ -242,103 +292,12 @@ def _dots(m: Manuscript, reports: Sequence[Report]) -> None:
     worst = found[0]
     caption = (
         f"Error ÷ bound of every array. To the right of the line at 1 a gradient is wrong. The "
-        f"largest is {worst[0]:.2g}, in {plain(worst[1])}"
+        f"largest is ${power(worst[0])}$, of {plain(worst[1])}"
     )
     caption += f"; {left_out} smaller ones are left out." if left_out > 0 else "."
+    if len(reports) > 1:
+        caption += " Behind the arrow is the check: the output whose cotangent was propagated."
     m.picture(svg, f"Dot plot of error divided by bound for {len(found)} arrays.", caption)
-
-
-def _entries_map(m: Manuscript, row: Row) -> None:
-    """Where in an array the wrong entries are."""
-    if row.ratios is None or row.ratios.size > MOST_CELLS or row.ratios.size < 2:
-        return
-    ratios = np.asarray(row.ratios, dtype=float)
-    flat = ratios.reshape(-1, ratios.shape[-1]) if ratios.ndim > 1 else ratios[None, :]
-    names = {1: ("", "entry"), 2: ("row", "column")}.get(
-        ratios.ndim, ("step and sequence", "entry")
-    )
-    bad = max(row.failing, int(np.sum(ratios > 1)))
-    caption = (
-        f"Error ÷ bound of the entries of `{row.name}`, {plain(str(tuple(row.shape)))}: {bad} of "
-        f"{ratios.size} are wrong{_pattern(ratios > 1)}."
-    )
-    _heat(m, flat, names, caption)
-
-
-def _pattern(bad: Array) -> str:
-    """What the wrong entries have in common."""
-    if bad.all():
-        return ", all of them"
-    words = []
-    for axis, name in enumerate({1: ("entry",), 2: ("row", "column")}.get(bad.ndim, ())):
-        others = tuple(a for a in range(bad.ndim) if a != axis)
-        lines = np.flatnonzero(bad.any(axis=others))
-        if len(lines) <= max(1, bad.shape[axis] // 2):
-            words.append(
-                f"{name}{'s' * (len(lines) > 1)} {sentence_list(str(int(i)) for i in lines)}"
-            )
-    return f", in {sentence_list(words)} (counted from 0)" if words else ""
-
-
-def _lag_maps(m: Manuscript, report: Report) -> None:
-    """Errors of input gradients by step of the cotangent and lag, where cotangents were apart."""
-    for name, grid in _lag_grids(report):
-        wrong = np.argwhere(grid > 1)
-        lags = sorted({int(k) for _, k in wrong})
-        where = f"lags {lags[0]} to {lags[-1]}" if len(lags) > 1 else f"lag {lags[0]}"
-        caption = (
-            f"Error ÷ bound of the gradient of `{name}` by the step of the cotangent and the lag "
-            f"from it: wrong at {where}. Empty cells lie before the start."
-        )
-        _heat(m, grid, ("step t of the cotangent", "lag"), caption)
-
-
-def _lag_grids(report: Report | ModelReport) -> Iterator[tuple[str, Array]]:
-    for comparison in getattr(report, "comparisons", [])[:2]:
-        station = comparison.station
-        T = max(station.place.lengths.values(), default=0)
-        grids: dict[str, Array] = {}
-        for record in comparison.records:
-            if record.case.step is None:
-                continue
-            piece = station.fitted.pieces[record.user][0]
-            ref = station.place.network.inputs.get(piece.name)
-            if ref is None or ref.axis is None:
-                continue
-            ratio = record.ratio.reshape(-1)[piece.index]
-            grid = grids.setdefault(record.user, np.full((T, T), np.nan))
-            for t in range(min(record.case.step + 1, len(ratio))):
-                lag = record.case.step - t
-                grid[record.case.step, lag] = np.nanmax(ratio[t])
-        yield from ((n, g) for n, g in grids.items() if np.nanmax(g) > 1)
-
-
-def _heat(m: Manuscript, values: Array, names: tuple[str, str], caption: str) -> None:
-    from matplotlib.colors import TwoSlopeNorm
-
-    with drawing(), np.errstate(all="ignore"):
-        rows, cols = values.shape
-        figure, axes = new_figure(5.2, min(4.6, max(1.7, 1.1 + 3.6 * rows / max(rows, cols))))
-        ax = axes[0, 0]
-        shown = np.log10(np.clip(values, 1e-3, 1e6))
-        top = max(1.0, float(np.nanmax(shown)))
-        image = ax.pcolormesh(
-            shown, cmap="PuOr_r", norm=TwoSlopeNorm(0.0, -3.0, top), edgecolors="face"
-        )
-        ax.invert_yaxis()
-        ax.set_xticks(
-            np.arange(cols)[:: max(1, cols // 12)] + 0.5, np.arange(cols)[:: max(1, cols // 12)]
-        )
-        ax.set_yticks(
-            np.arange(rows)[:: max(1, rows // 8)] + 0.5, np.arange(rows)[:: max(1, rows // 8)]
-        )
-        ax.set_ylabel(names[0])
-        ax.set_xlabel(names[1])
-        bar = figure.colorbar(image, ax=ax)
-        bar.set_label("log₁₀ (error ÷ bound)")
-        svg = svg_of(figure)
-    alt = f"Heat map of {rows} by {cols} cells; the largest is 10 to the power {top:.1f}."
-    m.picture(svg, alt, caption, "72%")
 
 
 def _replays(m: Manuscript, reports: Sequence[Report]) -> None:

@@ -131,7 +131,7 @@ def test_verify_and_decay_write_reports(tmp_path, capsys):
     decay = tmp_path / "d.html"
     small = ["--size", "p=6", "--size", "d=2", "--size", "q=2", "--steps", "80", "--no-remedies"]
     assert main(["decay", "elman", *small, "-o", str(decay)]) == 0
-    assert "Gradient decay: elman" in decay.read_text()
+    assert "Gradient decay: Elman" in decay.read_text()
     assert "wrote" not in capsys.readouterr().out
 
 

@@ -209,7 +209,7 @@ def verdicts(m: Manuscript, reports: Sequence[Report]) -> None:
     rows = []
     for report in reports:
         worst = max(report.rows, key=lambda r: r.ratio if np.isfinite(r.ratio) else -1.0)
-        ratio = f"{worst.ratio:.2g}" if np.isfinite(worst.ratio) else "–"
+        ratio = f"${power(worst.ratio)}$" if np.isfinite(worst.ratio) else "–"
         entries = sum(r.entries or int(np.prod(r.shape)) for r in report.rows)
         part = report.title.rpartition(": ")[2]
         rows.append(
