@@ -47,6 +47,8 @@ class Dim:
     def __add__(self, other: Dim | int) -> Dim:
         if isinstance(other, int):
             return Dim(self.terms, self.const + other)
+        if not other.terms:
+            return Dim(self.terms, self.const + other.const)
         total = dict(self.terms)
         for name, coefficient in other.terms:
             total[name] = total.get(name, 0) + coefficient

@@ -48,6 +48,7 @@ class Report:
     cells: int = 0
     networks: int = 0
     fragile: int = 0
+    misled: int = 0
     equations: list[int] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
@@ -59,6 +60,7 @@ class Report:
         self.cells += 1
         self.networks += network
         self.fragile += seen.fragile
+        self.misled += seen.misled
         self.equations.append(seen.equations)
         for stage, spent in seen.seconds.items():
             self.seconds.setdefault(stage, []).append(spent)
@@ -70,6 +72,7 @@ class Report:
         self.cells += other.cells
         self.networks += other.networks
         self.fragile += other.fragile
+        self.misled += other.misled
         self.equations += other.equations
         for stage, spent in other.seconds.items():
             self.seconds.setdefault(stage, []).extend(spent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +30,7 @@ __all__ = [
     "decisions",
     "differentiated",
     "draw_case",
+    "kinks_within",
     "loss_of",
 ]
 
@@ -183,16 +184,18 @@ class Decisions:
 
     ``rounded`` says that some decision lies within rounding: a definition compares a number with
     itself computed in another way, and every order of operations decides for itself. ``ties``
-    counts exact ties.
+    counts exact ties; ``signs`` says how each decision fell.
     """
 
     rounded: bool = False
     ties: int = 0
+    signs: list[np.ndarray[Any, Any]] = field(default_factory=list)
 
     def see(self, a: Any, b: Any) -> None:
         first, second = np.broadcast_arrays(a, b)
         largest = np.maximum(np.abs(first), np.abs(second))
         gap = np.abs(first - second)
+        self.signs.append(np.sign(np.real(first - second)))
         self.ties += int(np.sum(gap == 0))
         # A value compared with its very self is a tie in every order of operations, and so are
         # two exact zeros.
@@ -243,16 +246,30 @@ def at_a_kink(case: Case, seed: int) -> bool:
     return decisions(replace(case, values=values), tape).ties != ties
 
 
-def central_differences(
-    case: Case, seed: int, count: int = 4
-) -> tuple[list[Estimate], dict[str, np.ndarray[Any, Any]]]:
-    """Derivatives along random unit directions, with their errors, and the directions.
+def kinks_within(case: Case, directions: Mapping[str, np.ndarray[Any, Any]], reach: float) -> bool:
+    """Whether a decision falls in another way within ``reach`` along a direction."""
+    with recording_frozen() as tape:
+        loss_of(case, case.values)
+    seen = []
+    for step in (0.0, -reach, reach):
+        values = {n: a + step * directions.get(n, 0.0) for n, a in case.values.items()}
+        seen.append(decisions(replace(case, values=values), tape).signs)
+    here, *there = seen
+    return any(not np.array_equal(a, b) for s in there for a, b in zip(here, s, strict=True))
 
-    A direction perturbs everything at once; all steps and directions run as one stack.
+
+def central_differences(
+    case: Case, seed: int, count: int = 4, length: float = 1.0
+) -> tuple[list[Estimate], dict[str, np.ndarray[Any, Any]]]:
+    """Derivatives along random directions, with their errors, and the directions.
+
+    A direction perturbs everything at once; all steps and directions run as one stack. Another
+    ``length`` takes other steps along the same lines.
     """
     refs = differentiated(case.network)
     directions = {
-        r.name: np.stack(
+        r.name: length
+        * np.stack(
             [draw_direction(case.values[r.name].shape, seed, r.name, k) for k in range(count)]
         )
         for r in refs

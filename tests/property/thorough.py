@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f", {sum(total.equations)} equations, in {time.perf_counter() - began:.0f} s")
     if total.fragile:
         print(f"{total.fragile} of them proved only: they compare a number with itself, rounded")
+    if total.misled:
+        print(f"{total.misled} directions where the differences first stated too small an error")
     print("\n".join(total.stage_lines()))
     print("\nrules, in how many definitions, and together with which other:")
     print("\n".join(total.pair_table()))

@@ -237,7 +237,8 @@ class Expressions:
 
         def comparison() -> Value:
             a, b = sub(), other()
-            return join(f"{a.inner} {pick(('>', '<', '>=', '<='))} {b.inner}", a, b, BIT)
+            # In parentheses: it binds less than the sums it may stand in.
+            return join(f"({a.inner} {pick(('>', '<', '>=', '<='))} {b.inner})", a, b, BIT, True)
 
         def chosen() -> Value:
             condition = (

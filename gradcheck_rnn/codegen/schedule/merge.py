@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from ...language.dims import Dim
+from .gather import gather
 from .inspect import reads, writes
 from .ops import (
     Access,
@@ -23,10 +23,9 @@ from .ops import (
     Reduce,
     Statement,
 )
+from .regions import span
 
-__all__ = ["Packs", "chain", "conflict", "gather", "merge", "overlap", "span", "wide"]
-
-S = TypeVar("S")
+__all__ = ["Packs", "chain", "merge", "wide"]
 
 
 class Packs:
@@ -50,37 +49,6 @@ class Packs:
         return Pack(b, next(k for k, v in self.made.items() if v == b))
 
 
-def span(a: Access) -> tuple[Buffer, Dim, Dim]:
-    """The buffer that owns the memory, and the rows in it."""
-    root = a.buffer.base or a.buffer
-    start = a.buffer.offset + (a.start or Dim())
-    return root, start, start + a.rows
-
-
-def _at_least(a: Dim, b: Dim) -> bool:
-    rest = a - b
-    return rest.const >= 0 and all(c >= 0 for _, c in rest.terms)
-
-
-def overlap(a: Access, b: Access, in_loop: bool) -> bool:
-    """Whether two places may share memory."""
-    (one, start, stop), (two, first, last) = span(a), span(b)
-    if one != two:
-        return False
-    if in_loop and a.slot is None and b.slot is None and a.lag != b.lag:
-        return False
-    return not (_at_least(first, stop) or _at_least(start, last))
-
-
-def conflict(a: Statement, b: Statement, in_loop: bool) -> bool:
-    """Whether the order of two statements matters."""
-    for one, two in ((a, b), (b, a)):
-        touched = [*reads(two), *writes(two)]
-        if any(overlap(w, x, in_loop) for w in writes(one) for x in touched):
-            return True
-    return False
-
-
 def chain(places: Sequence[tuple[Dim, Dim]]) -> list[list[int]]:
     """Indices of (start, stop) ranges in runs where each begins where the last one ends."""
     starts: dict[Dim, int] = {}
@@ -102,55 +70,6 @@ def chain(places: Sequence[tuple[Dim, Dim]]) -> list[list[int]]:
     return out
 
 
-def gather(
-    block: Sequence[S],
-    key: Callable[[S], Hashable | None],
-    ordered: Callable[[S, S], bool],
-) -> list[list[S]]:
-    """The block in an order where items of one key are together as far as possible.
-
-    ``ordered`` tells whether the order of two items matters.
-    """
-    todo = list(block)
-    out: list[list[S]] = []
-    while todo:
-        head = todo.pop(0)
-        k = key(head)
-        group = [head]
-        if k is not None:
-            later = [s for s in todo if key(s) == k]
-            up = _movable(todo, later, ordered)
-            if not up and later and _sinkable(head, todo, later[0], ordered):
-                # The head waits for its partner.
-                todo.insert(_index(todo, later[0]), head)
-                continue
-            for s in up:
-                del todo[_index(todo, s)]
-            group += up
-        out.append(group)
-    return out
-
-
-def _index(items: Sequence[S], item: S) -> int:
-    return next(i for i, x in enumerate(items) if x is item)
-
-
-def _movable(todo: list[S], later: list[S], ordered: Callable[[S, S], bool]) -> list[S]:
-    """Those of ``later`` that may come before all that stands in front of them."""
-    moved: list[S] = []
-    for s in later:
-        between = (b for b in todo[: _index(todo, s)] if not any(b is m for m in moved))
-        if not any(ordered(s, b) for b in between):
-            moved.append(s)
-    return moved
-
-
-def _sinkable(head: S, todo: list[S], partner: S, ordered: Callable[[S, S], bool]) -> bool:
-    """Whether the head may wait until its first partner."""
-    between = todo[: _index(todo, partner)]
-    return bool(between) and not any(ordered(head, b) for b in between)
-
-
 def merge(statements: list[Statement], packs: Packs, in_loop: bool = False) -> list[Statement]:
     """Merge within straight runs; loops are borders and are merged inside."""
     out: list[Statement] = []
@@ -168,7 +87,7 @@ def merge(statements: list[Statement], packs: Packs, in_loop: bool = False) -> l
 
 def _merge_run(run: list[Statement], packs: Packs, in_loop: bool) -> list[Statement]:
     out: list[Statement] = []
-    for group in gather(run, _key, lambda a, b: conflict(a, b, in_loop)):
+    for group in gather(run, _key, lambda s: (reads(s), writes(s)), in_loop):
         out += _join(group, packs) if len(group) > 1 else group
     return out
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from ...schedule.merge import conflict, overlap
 from ...schedule.ops import Access, Assign, Buffer, Loop, Pointwise, Statement, accesses
+from ...schedule.regions import conflict, overlap
 from .places import same_place
 
 __all__ = ["defer"]

@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 from ....language.dims import ONE, Dim
 from ...schedule.inspect import reads, writes
-from ...schedule.merge import conflict, overlap, span
 from ...schedule.ops import (
     Access,
     Assign,
@@ -27,6 +26,7 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
+from ...schedule.regions import conflict, overlap, span
 from .places import lead_of, same_place
 
 __all__ = ["FusedLoop", "Item", "Kernel", "fuse", "inner", "plain", "reads_of"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 
 from ....language.dims import ONE, Dim
-from ...schedule.merge import span
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Expr, accesses
+from ...schedule.regions import span
 from ..numpy.expressions import dim_text
 from ..numpy.wrapping import WIDTH
 from .config import c_name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ....language.dims import ONE, Dim
-from ...schedule.merge import span
 from ...schedule.ops import Access, Expr, Lead, Number, Size
+from ...schedule.regions import span
 from ..numpy.expressions import dim_text
 
 __all__ = ["contiguous", "lead_of", "place_text", "rows_of", "same_place"]
@@ -61,5 +61,8 @@ def place_text(a: Access, in_loop: bool = False) -> str:
             start_text = "" if first == Dim() else dim_text(first)
             stop_text = "" if last == root.shape[0] else dim_text(last)
             span = f"{start_text}:{stop_text}"
+            if not b.lead and rows == ONE and len(root.shape) == 1:
+                # One entry of a vector of parameters is a scalar, as other scalars are.
+                span = dim_text(first)
             text += f"[{span}]" if not b.lead else f"[..., {span}]"
     return text

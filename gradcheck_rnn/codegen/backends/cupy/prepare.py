@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ....language.dims import ONE, Dim
-from ...schedule.merge import span
 from ...schedule.ops import (
     BATCH,
     Access,
@@ -28,6 +27,7 @@ from ...schedule.ops import (
     Size,
     Statement,
 )
+from ...schedule.regions import span
 from .defer import defer
 from .places import contiguous, lead_of, rows_of
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ....language.dims import ONE, Dim
-from ...schedule.merge import overlap
 from ...schedule.ops import BATCH, Access, Assign, Units
+from ...schedule.regions import overlap
 from ..numpy.expressions import dim_text
 from .fuse import Item, Kernel, reads_of
 from .kernels import Entries, Frame, Key, Printed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ....language.dims import Dim
-from ...schedule.merge import overlap
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
+from ...schedule.regions import overlap
 from .config import UFUNCS
 from .expressions import split_sign
 from .instructions import Call as Ufunc

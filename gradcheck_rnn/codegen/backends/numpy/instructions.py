@@ -10,8 +10,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from ....language.dims import ONE
-from ...schedule.merge import chain, gather, overlap, span, wide
+from ...schedule.gather import gather
+from ...schedule.merge import chain, wide
 from ...schedule.ops import Access
+from ...schedule.regions import span
 
 __all__ = ["Call", "Line", "join"]
 
@@ -62,17 +64,6 @@ class Line:
         return self.text(access)
 
 
-def _ordered(in_loop: bool) -> Callable[[Call | Line, Call | Line], bool]:
-    def ordered(a: Call | Line, b: Call | Line) -> bool:
-        for one, two in ((a, b), (b, a)):
-            touched = [*two.reads, *two.writes]
-            if any(overlap(w, x, in_loop) for w in one.writes for x in touched):
-                return True
-        return False
-
-    return ordered
-
-
 def _shape_of(a: Access | str) -> Hashable | None:
     if isinstance(a, str):
         return a
@@ -93,7 +84,7 @@ def _key(c: Call | Line) -> Hashable | None:
 def join(calls: Sequence[Call | Line], in_loop: bool) -> list[Call | Line]:
     """The calls with neighbours joined, in an order that gives the same result."""
     out: list[Call | Line] = []
-    for group in gather(calls, _key, _ordered(in_loop)):
+    for group in gather(calls, _key, lambda c: (c.reads, c.writes), in_loop):
         members = [c for c in group if isinstance(c, Call)]
         if len(group) == 1 or len(members) != len(group):
             out += group

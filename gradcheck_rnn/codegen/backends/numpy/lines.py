@@ -8,8 +8,8 @@ from textwrap import fill
 
 from ....language.dims import ONE, Dim
 from ...schedule.emit import FACTOR
-from ...schedule.merge import span
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
+from ...schedule.regions import span
 from .expressions import Text, dim_text, expression
 from .instructions import Call as Ufunc
 from .instructions import Line, join
@@ -101,7 +101,9 @@ class Lines:
             end = "" if a.stop == b.shape[0] else self.size(a.stop)
             rows = f"{'' if a.start == Dim() else self.size(a.start)}:{end}"
             if not b.lead:
-                text += f"[{rows}]"
+                # One entry of a vector of parameters is a scalar, as other scalars are.
+                single = a.rows == ONE and len(b.shape) == 1
+                text += f"[{self.size(a.start)}]" if single else f"[{rows}]"
             elif text.endswith("]") and self._loop is not None:
                 text = f"{text[:-1]}, :, {rows}]"
             else:
