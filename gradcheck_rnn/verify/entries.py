@@ -36,6 +36,7 @@ SAMPLED = 64
 CONFIRMED = 6
 MOST_MOVES = 12
 HOPELESS = 4
+MOST_KINKS = 64
 
 
 @dataclass
@@ -173,10 +174,13 @@ def _calibrate(
     best = 0
     for _ in range(MOST_MOVES):
         table = ladder.table()
+        # what does not depend on an entry tells nothing about the step for the others
+        alive = np.any(table.value[:, 0] != 0, axis=0)
+        alive = alive if alive.any() else ~alive
         pair, slope = np.min(table.error[:, :2], axis=1), np.abs(table.value[:, 0])
         with np.errstate(all="ignore"):
             relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
-        best = int(np.argmin(np.median(np.log(relative), axis=1)))
+        best = int(np.argmin(np.median(np.log(relative[:, alive]), axis=1)))
         # a minimum counts when it lies inside the ladder, away from both ends
         if best >= len(pair) - 2:
             ladder.extend(down=4)
@@ -301,6 +305,7 @@ def _climb_all(
         helped += estimate.error < 0.25 * check.error[i]
         if kink is not None:
             check.kinks[int(i)] = kink
+            helped += len(check.kinks) < MOST_KINKS
         if certain or estimate.error < check.error[i]:
             check.value[i], check.error[i] = estimate.value, estimate.error
         check.methods.add(estimate.method)

@@ -22,6 +22,10 @@ from .noise import Noise
 __all__ = ["ComplexStep", "WatchedArray", "complex_step", "operations_not_analytic"]
 
 _NOT_ANALYTIC_UFUNCS = {"absolute", "conjugate", "sign", "hypot", "arctan2", "fmod", "floor"}
+#: Analytic on either side of a tie, of which complex numbers take the side of their imaginary part.
+_CHOICES = {
+    "maximum", "minimum", "fmax", "fmin", "greater", "less", "greater_equal", "less_equal",
+}  # fmt: skip
 _NOT_ANALYTIC_FUNCTIONS = {"vdot", "angle", "real", "imag", "real_if_close", "norm", "vecdot"}
 
 
@@ -46,6 +50,8 @@ class WatchedArray(np.ndarray):
         if ufunc.__name__ in _NOT_ANALYTIC_UFUNCS and any(np.iscomplexobj(x) for x in inputs):
             seen.add(ufunc.__name__)
         plain = [_plain(x) for x in inputs]
+        if ufunc.__name__ in _CHOICES and len(plain) == 2 and np.any(plain[0] == plain[1]):
+            seen.add(f"{ufunc.__name__} at a tie")
         out = kwargs.get("out")
         if out is not None:
             kwargs["out"] = tuple(_plain(x) for x in out)
