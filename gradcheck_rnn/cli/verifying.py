@@ -126,7 +126,7 @@ def _verify_one(
         sys.stderr.write(failure)
         return MISUSE
     keep([done], report)
-    return _tell(done, github, as_json)
+    return _tell(done, github, as_json, options["budget"])
 
 
 def judge(
@@ -154,11 +154,13 @@ def keep(found: Sequence[Verification], path: Path | None) -> None:
     api.report(found[0] if len(found) == 1 else [r for v in found for r in v], path)
 
 
-def _tell(done: Verification, github: bool | None, as_json: bool) -> int:
+def _tell(
+    done: Verification, github: bool | None, as_json: bool, budget: int | str | None = None
+) -> int:
     if as_json:
         emit_json(plain(done))
     else:
-        show(wide_console(), done)
+        show(wide_console(), done, budget)
     annotate([done], github, stderr=as_json)
     return code([done])
 
@@ -226,8 +228,8 @@ def _plain_report(done: Verification, report: Report) -> dict[str, Any]:
     return {**report.to_json(), "replay": done.replay(report), "file": file, "line": line}
 
 
-def show(out: Console, done: Verification) -> None:
-    """For people: tables, then what does not pass, then how to repeat it."""
+def show(out: Console, done: Verification, budget: int | str | None = None) -> None:
+    """For people: tables, then what does not pass, what could hide, and how to repeat it."""
     crashed = any(report.mode == "crash" for report in done)
     if done.kind == "kernel" and not crashed:
         _show_kernel(out, done)
@@ -238,20 +240,32 @@ def show(out: Console, done: Verification) -> None:
     # Checks of one kernel share everything that a command can name; results are judged as a whole.
     for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
         _line(out, f"repeat: {done.replay(report)}")
-    blind = [r.resolution for p in done for r in p.rows if p.mode != "forward"]
-    if blind and done.passed and all(map(math.isfinite, blind)):
-        _line(out, f"not seen: faults below {_number(max(blind))} of the gradient they are in")
+    _show_power(out, done)
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
     what = {"kernel": "check", "cases": "case", "vectors": "probe"}[done.kind]
     plural = "" if len(done) == 1 else "s"
     spent = sum(r.evaluations for r in done)
-    cost = f" ({spent} loss evaluations)" if done.kind != "vectors" else ""
+    allowed = f" of a budget of {budget}" if budget is not None else ""
+    cost = f" ({spent} loss evaluations{allowed})" if done.kind != "vectors" else ""
     _line(
         out,
         f"{verdict}: {len(done) - len(bad)} of {len(done)} {what}{plural} passed{note}{cost}",
         STYLES[verdict],
     )
+
+
+def _show_power(out: Console, done: Verification) -> None:
+    """What could have been missed: a size below which entries hide, or the chances of probes."""
+    blind = [r.resolution for p in done for r in p.rows if p.mode not in ("forward", "directional")]
+    if blind and done.passed and all(map(math.isfinite, blind)):
+        _line(out, f"not seen: faults below {_number(max(blind))} of the gradient they are in")
+    for report in done:
+        passed = [r for r in report.rows if str(r.verdict) == "pass" and r.missed]
+        if report.mode == "directional" and passed:
+            # Of several parameters the one in which most could hide.
+            row = max(passed, key=lambda r: r.resolution)
+            _line(out, f"{report.title}: {row.name} could have missed {row.missed}")
 
 
 def _line(out: Console, text: str, style: str = "") -> None:
@@ -280,7 +294,9 @@ def _number(x: float, digits: int = 2) -> str:
 
 
 def _show_case(out: Console, report: Report) -> None:
-    how = report.mode if report.mode.startswith("against") else f"seed {report.seed}"
+    how = report.mode
+    if not how.startswith("against"):
+        how = f"{how}, seed {report.seed}"
     _line(out, f"{report.title}: {report.verdict} ({how})")
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
@@ -309,7 +325,7 @@ def _told(row: Row) -> str:
 
 def _findings(out: Console, report: Report) -> None:
     for finding in report.findings:
-        _line(out, f"{'fault' if finding.fatal else 'note'}: {finding.message}")
+        _line(out, f"{finding.rank}: {finding.message}")
 
 
 def _show_kernel(out: Console, done: Verification) -> None:
@@ -335,9 +351,9 @@ def _show_kernel(out: Console, done: Verification) -> None:
         table.add_row(first.name, *_cells(row), what)
     out.print(table)
     _details(out, [p for p in parts if not p.passed])
-    said = dict.fromkeys(f.message for p in parts for f in p.findings)
-    for message in said:
-        _line(out, f"note: {message}")
+    said = {f.message: f.rank for p in parts for f in p.findings}
+    for message, rank in said.items():
+        _line(out, f"{rank}: {message}")
 
 
 def _severity(pair: tuple[Row, str]) -> tuple[int, float]:

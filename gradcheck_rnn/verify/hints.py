@@ -28,6 +28,12 @@ def common_factor(analytic: Floats, numeric: Floats, bound: Floats) -> float | N
     return None
 
 
+def _simple(c: float) -> bool:
+    """Whether a factor is a small integer or its inverse."""
+    size = max(abs(c), 1 / abs(c))
+    return bool(size < 1000 and abs(size - round(size)) < 1e-6)
+
+
 def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     """A sentence on what would make the block right, or nothing.
 
@@ -37,6 +43,8 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
         Arrays of the block's shape.
     """
     c = common_factor(analytic, numeric, bound)
+    if c is not None and analytic.size == 1 and not _simple(c):
+        c = None  # two numbers always have a quotient
     if c is not None and np.isclose(c, -1.0, rtol=1e-3):
         return "it has the opposite sign of the difference quotients"
     if c is not None:

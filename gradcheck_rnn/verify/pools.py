@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor
@@ -22,6 +23,8 @@ __all__ = ["Borrowed", "Cluster", "Crash", "Pool", "Processes"]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
            "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
 PATIENCE = 10.0
+#: Dask itself retries for long, then fails, on what is no address.
+ADDRESS = r"inproc://.+|(\w+://)?[^/\s]+:\d+(/.*)?"
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class Cluster:
             raise UsageError(
                 "--dask needs Dask: pip install 'gradcheck-rnn[dask]', here and on the workers"
             ) from None
+        if not re.fullmatch(ADDRESS, address):
+            raise UsageError(f"--dask {address!r} is no address; one looks like tcp://host:8786")
         self.address, self.patience = address, patience
         with _silent("distributed"):
             try:

@@ -108,10 +108,8 @@ def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str
     if norm == 0 or not np.isfinite(threshold):
         return "any fault: nothing was resolved"
     parts = []
-    for relative in (1.0, 1e-2, 1e-4, 1e-6):
+    for words, relative in (("as large as the gradient", 1.0), ("of 1e-2 of it", 1e-2),
+                            ("of 1e-4", 1e-4), ("of 1e-6", 1e-6)):  # fmt: skip
         chance = slip_probability(size, threshold, relative * norm, probes)
-        parts.append(f"{relative:.0e}: {chance:.1e}")
-    return (
-        f"a fault by its size relative to the block's gradient, with probability "
-        f"{', '.join(parts)} ({probes} uniform direction{'s' if probes != 1 else ''})"
-    )
+        parts.append(f"{words} with probability {chance:.1e}")
+    return f"a fault {', '.join(parts)} ({probes} random direction{'s' if probes != 1 else ''})"

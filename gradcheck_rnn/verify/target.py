@@ -123,12 +123,7 @@ class Target:
         if watched:
             self._compare(copies, leaves, "the loss")
             if not is_scalar(raw):
-                array = np.asarray(raw)
-                what = f"shape {array.shape}" if array.size != 1 else f"dtype {array.dtype}"
-                raise UsageError(
-                    f"the loss returned a value of {what}, not a real scalar; sum it, or use "
-                    f"check_vjp for a function with several outputs"
-                )
+                raise UsageError(f"the loss returned {_not_scalar(raw)}")
             dtype = np.asarray(raw).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = float(np.finfo(dtype).eps)
@@ -268,3 +263,17 @@ class Target:
             return np.array(values)
 
         return evaluate
+
+
+def _not_scalar(raw: Any) -> str:
+    """What a loss returned instead of a real scalar, and the way out."""
+    if raw is None or isinstance(raw, str | dict):
+        return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
+    array = np.asarray(raw)
+    if array.size != 1:
+        return (
+            f"a value of shape {array.shape}, not a real scalar; sum it, or use check_vjp for a "
+            f"function with several outputs"
+        )
+    way = "; take its real part" if array.dtype.kind == "c" else ""
+    return f"a value of dtype {array.dtype}, not a real scalar{way}"

@@ -154,14 +154,17 @@ def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
     """
     if isinstance(raw, Mapping):
         found = _by_name(dict(_walk(raw, "")), tree)
+    elif raw is None:
+        raise UsageError("the gradient function returns None; return the gradients")
     else:
         values = [v for _, v in _walk(raw, "")] if isinstance(raw, list | tuple) else [raw]
         positions = list(range(len(tree.names)))
         if len(values) != len(positions):
             positions = tree.real
         if len(values) != len(positions):
+            plural = "s" if len(values) != 1 else ""
             raise UsageError(
-                f"the gradient has {len(values)} arrays for {len(positions)} parameters "
+                f"the gradient has {len(values)} array{plural} for {len(positions)} parameters "
                 f"({', '.join(tree.names[i] for i in positions)}); return one for each, in order"
             )
         found = dict(zip(positions, values, strict=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,6 +259,8 @@ def _about_of(path: Path, content: Any) -> dict[str, Any]:
 
 def _npz(path: Path) -> dict[str, Array]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no npz file")
         with np.load(path, allow_pickle=False) as held:
             return {key: held[key] for key in _files(held)}
     except (OSError, ValueError, EOFError, KeyError) as error:

@@ -41,7 +41,7 @@ def test_a_right_gradient_passes(run, write) -> None:
     assert ran.code == 0
     assert ran.err == ""
     assert "\x1b" not in ran.out
-    assert "mine: pass (seed " in ran.out
+    assert "mine: pass (entrywise, seed " in ran.out
     assert "W           pass" in ran.out
     assert "not seen: faults below" in ran.out
     assert ran.out.splitlines()[-1].startswith("pass: 1 of 1 case passed")
@@ -63,6 +63,18 @@ def test_a_wrong_gradient_fails_and_says_where_and_how_to_repeat(run, write) -> 
     assert [x for x in again.out.splitlines() if x.startswith(" W")] == [
         x for x in ran.out.splitlines() if x.startswith(" W")
     ], "the same entry with the same numbers"
+
+
+def test_a_budget_says_what_it_bought(run, write) -> None:
+    ran = run("verify", write(GOOD), "--budget", "30")
+    assert ran.code == 0
+    assert "mine: pass (directional, seed " in ran.out
+    (said,) = [x for x in ran.out.splitlines() if "could have missed" in x]
+    assert "a fault as large as the gradient with probability " in said
+    assert "of 1e-4 with probability " in said
+    assert "1 random direction)" in said
+    assert "loss evaluations of a budget of 30)" in ran.out.splitlines()[-1]
+    assert "not seen: faults below" not in ran.out, "no size is certain along a direction"
 
 
 def test_what_cannot_be_decided_has_its_own_code(run, write) -> None:

@@ -352,7 +352,7 @@ def test_lower_precision_gradient_fails_by_its_dtype():
         (0, lambda p: {"w": p["w"], "b": p["b"], "c": p["b"]}, UsageError, "'c'"),
         (0, lambda p: {"w": p["w"].T, "b": p["b"]}, DimensionError, r"'w' has shape.*transposed"),
         (0, lambda p: {"w": p["w"], "b": np.array([1, 2])}, UsageError, "int"),
-        (0, lambda p: (p["w"],), UsageError, "1 arrays for 2"),
+        (0, lambda p: (p["w"],), UsageError, "1 array for 2"),
     ],
 )
 def test_misuse_is_one_clear_sentence(loss, gradient, error, words):

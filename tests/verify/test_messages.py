@@ -1,0 +1,61 @@
+"""What is said to users who return something else than asked for, and what is left unsaid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import check_gradient
+from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.verify.hints import explain
+from gradcheck_rnn.verify.pools import Cluster
+from gradcheck_rnn.verify.vectorfiles import _npz
+
+POINT = {"W": np.ones((3, 2)), "b": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "the loss returned None, not a real scalar"),
+        ("x", "the loss returned a str, not a real scalar"),
+        ({"loss": 1.0}, "the loss returned a dict, not a real scalar"),
+        (1j, "dtype complex128, not a real scalar; take its real part"),
+        (np.ones(3), "shape (3,), not a real scalar; sum it, or use check_vjp"),
+    ],
+)
+def test_a_loss_that_is_no_scalar(value: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_gradient(lambda p: value, lambda p: p, POINT)
+    assert message in str(caught.value)
+
+
+def test_a_gradient_function_that_forgets_to_return() -> None:
+    with pytest.raises(UsageError, match="returns None; return the gradients"):
+        check_gradient(lambda p: p["W"].sum(), lambda p: None, POINT)
+
+
+def test_one_number_is_no_multiple_of_another_unless_simply_so() -> None:
+    one, bound = np.ones(1), np.full(1, 1e-12)
+    assert explain(1.55 * one, one, bound) == ""
+    assert "0.5 (1/2) times" in explain(0.5 * one, one, bound)
+    assert "opposite sign" in explain(-one, one, bound)
+    two = np.array([1.0, 2.0])
+    assert "1.55 times" in explain(1.55 * two, two, np.full(2, 1e-12))
+
+
+def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
+    path = tmp_path / "results.npz"
+    path.write_text("garbage", encoding="utf-8")
+    with pytest.raises(UsageError, match="it is no npz file"):
+        _npz(path)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://host", "tcp://", ""])
+def test_an_address_that_is_none(address: str) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(UsageError, match="one looks like tcp://host:8786"):
+        Cluster(address, patience=0.1)
