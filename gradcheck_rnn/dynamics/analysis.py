@@ -109,7 +109,8 @@ def analyse(
         The inputs are shorter than `steps`, or the trajectory diverges.
     """
     if steps < 60:
-        raise UsageError(f"{steps} steps are too few to see a decay; give at least 60")
+        where = f"the input has {steps} steps" if model.longest == steps else f"T is {steps}"
+        raise UsageError(f"{where}: too few to see a decay; give at least 60")
     if model.longest is not None and model.longest < steps:
         raise UsageError(
             f"the input has {model.longest} steps, {steps} were asked for; use --steps "

@@ -101,10 +101,11 @@ def _torch(path: Path) -> dict[str, Array]:
             warnings.simplefilter("ignore")  # what matters is said below, in one line
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).strip().split("\n")[0]
+        # PyTorch's own words advise how to load it unsafely, or are empty.
         raise UsageError(
-            f"cannot read {path} safely: {first}; only a state_dict of tensors is loaded, save "
-            "torch.save(model.state_dict(), ...)"
+            f"cannot read {path} safely: it is damaged, or holds more than tensors, which is never "
+            "loaded because it could run code; save it with torch.save(model.state_dict(), ...) or "
+            "as .safetensors"
         ) from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]

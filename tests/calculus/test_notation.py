@@ -127,3 +127,31 @@ def test_notation_does_not_touch_the_term():
     assert hash(ELMAN) == before
     assert Apply("tanh", Sym("b", 3) + Sym("b", 3)).shape == (3, 1)
     assert to_text(b, Notation({"b": "beta"})) == "β"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ('h = "s"\nx = "s"', "print 'h' and 'x' alike"),
+        ('h = "x"', "print 'h' and 'x' alike"),
+        ('h = { typst = "W" }', "alike in typst"),
+    ],
+)
+def test_two_symbols_may_not_look_alike(tmp_path, names, words):
+    path = tmp_path / "n.toml"
+    path.write_text(f"[names]\n{names}\n")
+    with pytest.raises(NotationError, match=words):
+        load_notation(path, KNOWN)
+
+
+def test_names_may_be_exchanged(tmp_path):
+    path = tmp_path / "n.toml"
+    path.write_text('[names]\nh = "x"\nx = "h"\n')
+    assert load_notation(path, KNOWN).names == {"h": "x", "x": "h"}
+
+
+def test_an_initial_state_follows_its_state():
+    h0 = Sym("h_0", "p", 1, "static", None)
+    assert to_text(h0, Notation({"h": "s"})) == "s_0"
+    assert to_text(h0, Notation({"h": "s", "h0": "start"})) == "start"
+    assert to_text(h0, Notation({"x": "s"})) == "h_0"

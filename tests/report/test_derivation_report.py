@@ -17,6 +17,7 @@ from gradcheck_rnn.errors import NotationError
 from gradcheck_rnn.report.chapters.evidence import ladder
 from gradcheck_rnn.report.chapters.example import small_example as example_of
 from gradcheck_rnn.report.derivation import derivation_report, notation_of
+from gradcheck_rnn.report.listing import definition_of
 from gradcheck_rnn.report.typesetting import compiled
 from gradcheck_rnn.report.unrolled import unrolled
 
@@ -121,6 +122,39 @@ def test_the_reader_s_notation(tmp_path):
     file.write_text('[names]\nnothing = "s"\n')
     with pytest.raises(NotationError, match="nothing"):
         notation_of(derivation, file)
+
+
+def test_a_renamed_gate_is_not_hidden_in_its_family(tmp_path):
+    derivation = api.derive("lstm")
+    file = tmp_path / "n.toml"
+    file.write_text('[names]\nW_f = "A_f"\nh = "s"\n')
+    manuscript = derivation_report(derivation, notation=notation_of(derivation, file))
+    source = manuscript.source()
+    assert "bold(A)_f" in source
+    assert "bold(W)_i" in source
+    assert "bold(W)_g" not in source
+    assert "bold(b)_g" in source  # lines without W_f are still for all gates
+    # An initial state follows its state.
+    assert "bold(s)_0" in source
+    assert "bold(h)" not in source
+
+
+def test_long_blocks_name_their_parts(pages):
+    source = pages("lstm")[0].source()
+    named = "frac(partial bold(c)_t, partial bold(h)_(t - 1)^top)"
+    assert source.count(named) == 2
+    assert "block" not in source
+
+
+@pytest.mark.parametrize("name", api.names())
+def test_definitions_are_listed_as_a_reader_can_run_them(name):
+    for scan in api.load(name).scans:
+        text = definition_of(scan.cell)
+        assert text.startswith("@cell(")
+        compile(text, name, "exec")
+        assert "source=" not in text
+        assert '"""' not in text
+        assert max(map(len, text.splitlines())) <= 100
 
 
 def test_row_vectors(tmp_path):

@@ -64,6 +64,18 @@ def test_nothing_checked_is_not_a_pass():
     assert compiled(manuscript, "html")
 
 
+def test_a_diagnosis_shows_its_equation():
+    from tests.verify.diagnosis.test_faults import check
+
+    source = verification_report([check(("df * f * (1 - f)", "df"))]).source()
+    assert "without φ′ of σ" in source
+    assert source.count("are what you get with") == 1
+    assert "$arrow.l bold(delta)_t^(f) ⊙ bold(f)_t ⊙ (1 - bold(f)_t)$" in source
+    assert "$arrow.l bold(delta)_t^(f)$,), [in this code]" in source
+    assert "in columns 3, 4 and 5" in source
+    assert "lag" in source
+
+
 def test_decay_of_two_models():
     found = api.decay("elman", steps=80, sizes={"p": 8, "d": 3, "q": 2})
     found += api.decay("elman", steps=80, sizes={"p": 8, "d": 3, "q": 2}, gain=3.0, name="large")

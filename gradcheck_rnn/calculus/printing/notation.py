@@ -33,6 +33,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9]+(_\{?[A-Za-z0-9_,]+\}?)*\Z")
 _SUBSCRIPTED = re.compile(r"(?P<head>.+?)_(?:\{(?P<braced>.+)\}|\((?P<round>.+)\)|(?P<one>\w))\Z")
 
 
+_START = re.compile(r"(?P<base>.*[A-Za-z])_?0\Z")
+
+
 @dataclass(frozen=True)
 class Notation:
     """How a reader wants equations printed.
@@ -64,7 +67,7 @@ class Notation:
         """Return the name to print for a variable, or None where it keeps its own."""
         value = self.names.get(name)
         if value is None:
-            return None
+            return self._start_for(name, target)
         if isinstance(value, str):
             return parse_name(re.sub(r"[{},]", lambda m: "_" if m.group() == "," else "", value))
         raw = value.get(target)
@@ -76,6 +79,19 @@ class Notation:
             return Name(Letter(raw, raw=True))
         inner = match["braced"] or match["round"] or match["one"]
         return Name(Letter(match["head"], raw=True), (Letter(inner, raw=True),))
+
+    def _start_for(self, name: str, target: str) -> Name | None:
+        """The name of an initial state, ``h0`` or ``h_0``: its own, or the state's with a 0."""
+        match = _START.match(name)
+        if match is None:
+            return None
+        base = match["base"]
+        if name != f"{base}0" and f"{base}0" in self.names:
+            return self.name_for(f"{base}0", target)
+        if base not in self.names:
+            return None
+        state = self.name_for(base, target)
+        return state and Name(state.head, (*state.subscripts, Letter("0")))
 
 
 def _check_entry(name: str, value: Any) -> None:
@@ -138,6 +154,24 @@ def load_notation(path: str | PathLike[str], known_names: Iterable[str]) -> Nota
                 f"the symbols are {', '.join(known)}."
             )
     try:
-        return Notation(names, data.get("bold", True), data.get("vectors", "column"))
+        notation = Notation(names, data.get("bold", True), data.get("vectors", "column"))
     except NotationError as error:
         raise NotationError(f"the notation file {path}: {error}") from None
+    _check_apart(notation, known, path)
+    return notation
+
+
+def _check_apart(notation: Notation, known: Iterable[str], path: str | PathLike[str]) -> None:
+    """Refuse two symbols that would be printed alike: a reader could not tell them apart."""
+    for target in TARGETS:
+        taken: dict[tuple[Any, ...], str] = {}
+        for name in known:
+            printed = notation.name_for(name, target) or parse_name(name)
+            letters = (printed.head, *printed.subscripts)
+            key = tuple((x.base, x.accents) for x in letters)
+            other = taken.setdefault(key, name)
+            if other != name and (name in notation.names or other in notation.names):
+                raise NotationError(
+                    f"the notation file {path} would print {other!r} and {name!r} alike in "
+                    f"{target}; give each symbol a name of its own."
+                )

@@ -152,7 +152,7 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
             "#remark[In this notation vectors are rows. Every equation is the transpose of the one "
             "for columns, and a matrix stands for the transpose of the definition's: $W h$ reads "
             "$h W$. Jacobians are transposed with their equations, with a row for every entry of "
-            "the operand. The rules quoted below are those for columns, as their sources have them.]"
+            "the operand, those of a matrix row by row. The rules quoted below are those for columns, as their sources have them.]"
         )
     m.say(
         f"{'' if m.maths.rows else 'Vectors are columns. '}We use the _numerator layout_ of "

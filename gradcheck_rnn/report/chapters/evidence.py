@@ -189,9 +189,11 @@ def differences(m: Manuscript, derivation: Derivation, reports: Sequence[Report]
         )
     m.picture(_plot(found), _alt(found), caption, "78%")
     if reports:
+        every = all(r.mode != "directional" for r in reports)
         m.say(
-            "One direction is a picture, not a verdict. The verification perturbs every entry, "
-            "compares the generated kernel with extrapolated differences of the definition, and "
+            "One direction is a picture, not a verdict. The verification perturbs "
+            + ("every entry" if every else "each array along many random directions")
+            + ", compares the generated kernel with extrapolated differences of the definition, and "
             "judges each error by a bound made of truncation, roundoff and the measured noise of "
             "the loss. An error ÷ bound below 1 passes."
         )

@@ -109,20 +109,34 @@ def local(
     ]
     differentials = m.lines(grouped(lines))
     m.heading("Local Jacobians", 2)
+    turned = (
+        " In rows, what is printed is $J^top$, with the entries of a matrix taken row by row."
+        if m.maths.rows
+        else ""
+    )
     m.say(
         "To read off a Jacobian, bring $dif F$ to the form "
         '$op("vec") dif F = J thin op("vec") dif X$ with the identity '
         '$op("vec")(A X B) = (B^top ⊗ A) op("vec") X$; an elementwise factor $a ⊙$ becomes '
-        f'$op("diag")(a)$. From {m.refs(differentials)}:'
+        f'$op("diag")(a)$.{turned} From {m.refs(differentials)}:'
     )
     jacobians = m.lines(_section(pages, "jacobians").lines)
     m.heading("What each equation passes back", 2)
+    if m.maths.rows:
+        rule = (
+            "If an equation's adjoint is the row $delta$, its operand receives $delta J$. For a "
+            "matrix operand these are the entries of a matrix row by row, and stacking them gives "
+            "the matrix form: $delta (u ⊗ I)$, with a row $u$, holds the rows of $u^top delta$. "
+        )
+    else:
+        rule = (
+            "If an equation's adjoint is $delta$, its operand receives $J^top delta$. For a matrix "
+            "operand this is the vec of a matrix, and undoing the vec gives the matrix form: "
+            '$(u ⊗ I) delta = op("vec")(delta u^top)$. '
+        )
     m.say(
-        "If an equation's adjoint is $delta$, its operand receives $J^top delta$. For a matrix "
-        "operand this is the vec of a matrix, and undoing the vec gives the matrix form: "
-        '$(u ⊗ I) delta = op("vec")(delta u^top)$. So each Jacobian of '
-        f"{m.refs(jacobians)} sends one contribution to the adjoint or gradient on the left, "
-        "written in the values that the forward pass has kept:"
+        f"{rule}So each Jacobian of {m.refs(jacobians)} sends one contribution to the adjoint or "
+        "gradient on the left, written in the values that the forward pass has kept:"
     )
     m.lines(grouped(list(_contributions(derivation))), "arrow.l")
 
