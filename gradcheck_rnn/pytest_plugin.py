@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,7 +65,25 @@ def pytest_configure(config: pytest.Config) -> None:
         "gradcheck(seed, budget, select, undecided, mode, resolve): gradient checks; the options "
         "hold for the fixture of the same name",
     )
+    _check_options(config)
     config.pluginmanager.register(_Verdicts(config), "gradcheck-verdicts")
+
+
+def _check_options(config: pytest.Config) -> None:
+    """One line before the run, not one failure a test."""
+    seed, budget = config.getoption("--gradcheck-seed"), config.getoption("--gradcheck-budget")
+    if seed is None and budget is None:
+        return
+    from gradcheck_rnn.errors import GradcheckError
+    from gradcheck_rnn.verify.blackbox import parse_seed
+    from gradcheck_rnn.verify.target import Budget
+
+    try:
+        if seed not in (None, "fresh"):
+            parse_seed(seed)
+        Budget(_budget(budget))
+    except GradcheckError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 # -- collection -----------------------------------------------------------------------------------
@@ -227,10 +246,26 @@ class Gradcheck:
         merged.update((k, v) for k, v in forced.items() if v is not None and k in known)
         undecided = merged.pop("undecided", "fail")
         merged.setdefault("title", self.item.name)
-        report = check(*args, **merged)
-        file, line, _ = self.item.location
-        _settle(self.item, report, undecided, (file, (line or 0) + 1))
+        try:
+            report = check(*args, **merged)
+            file, line, _ = self.item.location
+            _settle(self.item, report, undecided, (file, (line or 0) + 1))
+        except Exception as error:
+            raise error.with_traceback(_theirs(error.__traceback__)) from error.__cause__
         return report
+
+
+def _theirs(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without our own frames, as far as others are in it."""
+    ours, frames = Path(__file__).parent, []
+    while trace is not None:
+        if ours not in Path(trace.tb_frame.f_code.co_filename).parents:
+            frames.append(trace)
+        trace = trace.tb_next
+    kept = None
+    for frame in reversed(frames):
+        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return kept
 
 
 VJP = ("budget", "mode", "seed", "select")

@@ -189,3 +189,37 @@ def test_annotations_in_a_workflow(project, run_pytest, pytester, monkeypatch) -
     (line,) = [x for x in ran.out.splitlines() if x.startswith("::error ")]
     assert "file=gradcheck_mine.py,line=" in line
     assert "title=bad%3A gradient fail::W: " in line
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--gradcheck-seed", "abc"), "seed 'abc' is neither a non-negative integer nor 'fresh'"),
+        (("--gradcheck-budget", "10x"), "budget '10x' is neither a count nor seconds like '10s'"),
+        (("--gradcheck-budget", "0"), "budget 0 must be positive"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_before_the_run(
+    project, run_pytest, option: tuple[str, str], message: str
+) -> None:
+    project(gradcheck_mine=TWO_CASES)
+    ran = run_pytest(*option)
+    assert ran.code == 4
+    assert message in ran.err
+    assert "passed" not in ran.out
+
+
+def test_tracebacks_of_the_fixture_show_the_users_code_only(project, run_pytest) -> None:
+    project(
+        test_it="from gradients import *\n\n"
+        "def broken(p):\n    return p['nope']\n\n"
+        "def test_wrong(gradcheck):\n    gradcheck(loss, wrong, point)\n\n"
+        "def test_raises(gradcheck):\n    gradcheck(broken, right, point)\n\n"
+        "def test_misuse(gradcheck):\n    gradcheck(lambda p: p['b'], right, point)\n"
+    )
+    out = run_pytest("--tb=long").out
+    for line in ("test_it.py:7: GradientMismatch", "test_it.py:4: KeyError",
+                 "test_it.py:13: UsageError"):  # fmt: skip
+        assert line in out
+    assert "blackbox.py" not in out
+    assert "raise GradientMismatch" not in out
