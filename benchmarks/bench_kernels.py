@@ -1,9 +1,12 @@
 """Generated NumPy kernels against PyTorch on the CPU: forward and backward, paired.
 
-Both run in this process with the same number of threads, in turn, so that a busy machine slows
-both. A pair of runs gives a ratio; the median of the ratios is printed: how many times as fast as
-PyTorch the generated kernel is (above 1: faster). ``python -m benchmarks.bench_kernels``;
-``--quick`` keeps to small sizes, BENCH_THREADS sets the number of threads.
+All run in this process with the same number of threads, in turn, so that a busy machine slows
+all. A pair of runs gives a ratio; the median of the ratios is printed: how many times as fast as
+PyTorch the generated kernel is (above 1: faster). Beside the LSTM stand one written by hand in
+NumPy and its matrix products alone, which say what NumPy and its BLAS allow.
+
+``python -m benchmarks.bench_kernels``; ``--quick`` keeps to small sizes, BENCH_THREADS sets the
+number of threads.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, THREADS)
 
 import numpy as np  # noqa: E402
+
+from .hand_lstm import hand_written, products  # noqa: E402
 
 SIZES = [(50, 1, 16), (50, 32, 64), (50, 64, 256), (50, 128, 512), (50, 128, 1024)]
 QUICK = [(50, 1, 16), (50, 8, 32), (50, 32, 64), (50, 32, 128)]
@@ -92,28 +97,42 @@ def theirs(name: str, given: dict[str, Any], g_h: Any) -> Callable[[], Any]:
     return run
 
 
-def ratio(one: Callable[[], Any], two: Callable[[], Any], seconds: float) -> tuple[float, float]:
-    """Median over pairs of time(two) / time(one), and the median time of one."""
-    one(), two()
-    pairs: list[tuple[float, float]] = []
+def medians(works: list[Callable[[], Any]], seconds: float, least: int) -> list[list[float]]:
+    """Times of several pieces of work taken in turn, a list for each piece.
+
+    One thread is timed by the processor time it has had, so that waiting for others who use the
+    machine does not count; several threads by the clock on the wall.
+    """
+    clock = time.process_time if THREADS == "1" else time.perf_counter
+    for work in works:
+        work()
+    times: list[list[float]] = [[] for _ in works]
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(pairs) < 3:
-        t0 = time.perf_counter()
-        one()
-        t1 = time.perf_counter()
-        two()
-        pairs.append((t1 - t0, time.perf_counter() - t1))
-    return statistics.median(b / a for a, b in pairs), statistics.median(a for a, _ in pairs)
+    while time.perf_counter() < end or len(times[0]) < least:
+        for work, taken in zip(works, times, strict=True):
+            start = clock()
+            work()
+            taken.append(clock() - start)
+    return times
+
+
+def over(two: list[float], one: list[float]) -> float:
+    """Median of two / one, pair by pair."""
+    return statistics.median(b / a for a, b in zip(one, two, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each line")
+    parser.add_argument("--least", type=int, default=5, help="runs for each line at least")
     parser.add_argument("--cells", nargs="*", default=list(TORCH))
     options = parser.parse_args()
-    print(f"{THREADS} threads; ratio = PyTorch's time / ours")
-    print(f"{'cell':16} {'T, B, p':>15} {'dtype':>8} {'ours':>10} {'ratio':>7}")
+    clock = "processor time" if THREADS == "1" else "wall clock"
+    print(f"{THREADS} threads, {clock}; PyTorch's time / ours, / a hand-written LSTM's, / that of")
+    print("the LSTM's matrix products alone; above 1: faster than PyTorch")
+    head = f"{'cell':16} {'T, B, p':>15} {'dtype':>8} {'ours':>10}"
+    print(f"{head} {'ratio':>7} {'by hand':>8} {'products':>9}")
     for name in options.cells:
         module = kernel(name)
         for steps, batch, p in QUICK if options.quick else SIZES:
@@ -121,12 +140,15 @@ def main() -> None:
                 sizes = {"T": steps, "B": batch, "p": p, "d": p, "q": p}
                 given = arrays(module, sizes, dtype)
                 g_h = np.ones((steps, batch, p), dtype)
-                found, took = ratio(
-                    ours(module, given, g_h), theirs(name, given, g_h), options.seconds
-                )
+                works = [ours(module, given, g_h), theirs(name, given, g_h)]
+                if name == "lstm":
+                    works += [hand_written(given, g_h), products(given)]
+                taken, torch_taken, *others = medians(works, options.seconds, options.least)
+                columns = "".join(f"{over(torch_taken, t):9.2f}" for t in others)
                 print(
                     f"{name:16} {f'{steps}, {batch}, {p}':>15} {np.dtype(dtype).name:>8} "
-                    f"{took * 1e3:8.2f}ms {found:7.2f}",
+                    f"{statistics.median(taken) * 1e3:8.2f}ms {over(torch_taken, taken):7.2f}"
+                    f"{columns}",
                     flush=True,
                 )
 
