@@ -65,13 +65,11 @@ class Equality:
             found = {n: g - alone[n] for n, g in found.items()}
         return found
 
-    def _gap(self, candidate: Candidate, number: int) -> float:
+    def gap(self, candidate: Candidate, number: int = 0) -> float:
         """Largest difference over all gradients, each relative to its largest right entry."""
         run, cotangents, right = self._point(number)
         with np.errstate(all="ignore"):
-            wrong = self._pull(
-                run, cotangents, edits=candidate.edits, truncate=candidate.truncate
-            )
+            wrong = self._pull(run, cotangents, edits=candidate.edits, truncate=candidate.truncate)
         worst = 0.0
         for n, a in right.items():
             gap = float(np.max(np.abs(wrong[n] - a), initial=0.0))
@@ -81,6 +79,6 @@ class Equality:
 
     def equal(self, candidate: Candidate) -> bool:
         """Whether a mutant computes the right gradient."""
-        if self._gap(candidate, 0) > PLAIN:
+        if self.gap(candidate, 0) > PLAIN:
             return False
-        return all(self._gap(candidate, k) <= NOTHING for k in range(1, len(POINTS)))
+        return all(self.gap(candidate, k) <= NOTHING for k in range(1, len(POINTS)))

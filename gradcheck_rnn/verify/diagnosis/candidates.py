@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
-from ...derivation.evaluate import Run, bptt, forward
+from ...derivation.evaluate import Run, forward
 from ...derivation.mutants import mutants
-from ...language.network import Ref
-from ...language.running import to_columns, to_rows
+from ...language.running import to_columns
 from ..harness.compare import Comparison, Station
 from ..harness.plan import Case
 from ..harness.sweep import Carry
+from .stacked import pulled_back, stacked_columns
 
 __all__ = ["Bench", "Candidate", "derived_candidates"]
 
@@ -74,11 +74,6 @@ class Candidate:
         )  # fmt: skip
 
 
-def _behind(ref: Ref, alone: Array, stacked: Array) -> Array:
-    """A gradient without a stack, so shaped that it can be taken from one that has it."""
-    return alone[:, None] if ref.axis is not None and alone.ndim < stacked.ndim else alone
-
-
 class Bench:
     """Runs candidates at stations, and remembers what they gave."""
 
@@ -126,46 +121,17 @@ class Bench:
             yield case, {r.user: r.want for r in comparison.records if r.case is case}
             return
         cases = [case] if candidate.after else list(station.cases)
-        names = dict.fromkeys(n for c in cases for n in c.cotangents)
-        given = {}
-        for n in names:
-            known = {id(c): c.cotangents[n] for c in cases if n in c.cotangents}
-            like = np.zeros_like(next(iter(known.values())))
-            ref = station.place.network.outputs[n]
-            given[n] = np.stack([to_columns(ref, known.get(id(c), like)) for c in cases])
+        given = stacked_columns(station, cases)
         if candidate.carry is not None:
             loss = None if given else np.ones(1)
             made = station.oracle.gradients(given, loss=loss, carry=candidate.carry).of
         else:
-            made = self._program(candidate, station, given, len(cases))
+            made = pulled_back(
+                self.run(station), station, given, len(cases),
+                edits=candidate.edits, truncate=candidate.truncate,
+            )  # fmt: skip
         for k, each in enumerate(cases):
             yield each, self._pull(station, {n: a[k] for n, a in made.items()})
-
-    def _program(
-        self, candidate: Candidate, station: Station, given: Arrays, count: int
-    ) -> Arrays:
-        """The adjoint program with a mistake for stacked cotangents, in the doors' layout."""
-        run, network = self.run(station), self.derivation.network
-        refs = {**network.parameters, **network.inputs}
-        # The program takes time first, then the stack.
-        bars = {
-            n: g.swapaxes(0, 1) if network.outputs[n].axis is not None else g
-            for n, g in given.items()
-        }
-        with np.errstate(all="ignore"):
-            found = bptt(run, bars, edits=candidate.edits, truncate=candidate.truncate)
-            if network.loss_terms and given:
-                silent = bptt(run, {}, edits=candidate.edits, truncate=candidate.truncate)
-                found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
-        out = {}
-        for n, g in found.items():
-            inner = 3 if refs[n].axis is not None else 2
-            if g.ndim == inner:
-                stacked = np.broadcast_to(g, (count, *g.shape))
-            else:
-                stacked = g.swapaxes(0, 1) if inner == 3 else g
-            out[n] = to_rows(refs[n], stacked)
-        return out
 
     @staticmethod
     def _pull(station: Station, gradients: Mapping[str, Array]) -> Arrays:

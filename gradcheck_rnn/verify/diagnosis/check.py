@@ -34,6 +34,7 @@ from ..outcome import Report
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 from .confirm import confirm
 from .missed import could_have_missed
+from .steadiness import unsteady
 
 if TYPE_CHECKING:
     from .rounding import SavedRounding
@@ -138,6 +139,9 @@ def check_model(
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
     report.findings += confirm(stations[-1], used)
+    accepted = not any(c.wrong for c in report.comparisons)
+    second = stations[min(1, len(stations) - 1)]
+    report.findings += unsteady(second, subject, used, accepted=accepted)
     report.rows = _rows(report.comparisons)
     report.findings += could_have_missed(report.comparisons, places, shapes)
     if stations[0].oracle.frozen:

@@ -1,27 +1,29 @@
-"""How far the rounding of saved values carries a gradient that is written in them.
+"""How far the rounding of every operation carries a gradient that is written as it is.
 
 A backward pass reads what the forward pass saved: 1 − h ⊙ h for tanh′. Near saturation the rounding
 of h alone ruins that difference, in any correct code; no movement of the inputs by one unit shows
-it, because h does not move with them. Here the derived program is run with its saved values moved
-by one unit each. Only the spread of the results is used, never their values: it is of the size of
-the rounding whether or not the program is right, so that it cannot hide a fault.
+it, because h does not move with them. Here the derived program is run with the result of every
+operation moved by one unit. Only the spread of the results is used, never their values: it is of
+the size of the rounding whether or not the program is right, so that it cannot hide a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
-from ...derivation.evaluate import Run, bptt, forward
+from ...derivation.evaluate import Run
+from ...derivation.numeric_terms import TermEvaluator
 from ...language.network import Network
-from ...language.running import to_columns, to_rows
+from ...language.running import to_columns
 from ..harness.compare import Station
 from ..harness.plan import Case
+from .stacked import pulled_back, stacked_columns
 
 __all__ = ["SavedRounding"]
 
@@ -30,46 +32,51 @@ DRAWS = 4
 
 
 class SavedRounding:
-    """Spreads of gradients under rounding of saved values; the derivation is made when needed."""
+    """Spreads of gradients under rounding; the derivation is made when it is first needed."""
 
     def __init__(self, network: Network, eps: float, seed: int) -> None:
         self.network, self.eps, self.seed = network, eps, seed
         self._derivation: Derivation | None = None
-        self._moved: dict[int, list[Run]] = {}
+        self._spreads: dict[int, dict[str, Array]] = {}
 
-    def _runs(self, station: Station) -> list[Run]:
-        key = id(station)
-        if key not in self._moved:
-            if self._derivation is None:
-                self._derivation = derive(self.network)
-            refs = {**self.network.parameters, **self.network.inputs}
-            columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
-            place = station.place
-            base = forward(self._derivation, columns, place.sizes, place.lengths)
-            made = {e.name for p in self._derivation.scans for e in p.equations}
-            rng = np.random.default_rng([self.seed, 17])
-            self._moved[key] = [self._shaken(base, made, rng) for _ in range(DRAWS + 1)]
-        return self._moved[key]
+    def _runs(self, station: Station) -> Iterator[Run]:
+        """The program as it is, then with every operation moved by one unit up or down."""
+        if self._derivation is None:
+            self._derivation = derive(self.network)
+        refs = {**self.network.parameters, **self.network.inputs}
+        columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
+        place, rng = station.place, np.random.default_rng([self.seed, 17])
+        units = np.array([1 - self.eps, 1 + self.eps])
 
-    def _shaken(self, base: Run, made: set[str], rng: np.random.Generator) -> Run:
-        run = copy(base)
-        run.series = {
-            n: {t: a * (1 + self.eps * rng.choice([-1.0, 1.0], size=a.shape)) for t, a in s.items()}
-            if n in made else s
-            for n, s in base.series.items()
-        }  # fmt: skip
-        return run
+        class Slipping(TermEvaluator):
+            def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
+                found = super().__call__(term, lookup)
+                if not term.operands:
+                    return found  # variables have slipped when they were made, numbers are exact
+                return found * units[rng.integers(0, 2, size=found.shape)]
+
+        for evaluator in (TermEvaluator, *[Slipping] * DRAWS):
+            with np.errstate(all="ignore"):
+                yield Run(self._derivation, columns, place.sizes, place.lengths, evaluator)
 
     def __call__(self, station: Station, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
-        refs = {**self.network.parameters, **self.network.inputs}
-        fitted, found = station.fitted, []
-        for run in self._runs(station):
+        key = id(station)
+        if key not in self._spreads:
+            given, count = stacked_columns(station, station.cases), len(station.cases)
+            found = [pulled_back(r, station, given, count) for r in self._runs(station)]
             with np.errstate(all="ignore"):
-                gradients = bptt(run, station.columns(case))
-            doors = {n: to_rows(refs[n], g) for n, g in gradients.items()}
-            found.append({u: fitted.pull(u, doors) for u in fitted.arguments})
+                self._spreads[key] = {
+                    n: np.nan_to_num(np.stack([f[n] - a for f in found[1:]]), posinf=0, neginf=0)
+                    for n, a in found[0].items()
+                }
+        k = next(i for i, c in enumerate(station.cases) if c is case)
+        samples = self._spreads[key]
+        fitted = station.fitted
         return {
-            u: np.nan_to_num(np.stack([f[u] - found[0][u] for f in found[1:]]), posinf=0, neginf=0)
+            u: np.stack(
+                [fitted.pull(u, {n: a[draw, k] for n, a in samples.items()})
+                 for draw in range(DRAWS)]
+            )
             for u in fitted.arguments
-        }
+        }  # fmt: skip

@@ -51,7 +51,7 @@ PRECISIONS = {
     for p in (
         Precision("float64", 2.0**-52, 2.0**-1074, np.float64, 52),
         Precision("float32", 2.0**-23, 2.0**-149, np.float32, 23),
-        Precision("tf32", 2.0**-10, 2.0**-149, np.float32, 10),
+        Precision("tf32", 2.0**-10, 2.0**-136, np.float32, 10),
         Precision("float16", 2.0**-10, 2.0**-24, np.float16, 10),
         Precision("bfloat16", 2.0**-7, 2.0**-133, np.float32, 7),
     )

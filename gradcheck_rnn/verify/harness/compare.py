@@ -94,6 +94,10 @@ class Station:
         """The oracle in extended precision."""
         return self._oracle(self.place, self.doors, np.longdouble)
 
+    def at(self, doors: Mapping[str, Array]) -> ModelOracle:
+        """The oracle at other values of the doors."""
+        return self._oracle(self.place, doors, np.float64)
+
     def columns(self, case: Case) -> Arrays:
         """A case's cotangents for the definition, ``(…, n, B)``."""
         outputs = self.place.network.outputs
@@ -300,26 +304,26 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
     """
     station = out.station
     close = [r for r in out.wrong if _some_close(r)]
-    if not close:
-        return
-    cases = list({id(r.case): r.case for r in close}.values())
-    exact = station.truth(station.wide(), cases)
-    out.settled = True
-    for record in close:
-        k = next(i for i, c in enumerate(cases) if c is record.case)
-        sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
-        record.want = np.asarray(sharp, dtype=np.float64)
-        record.ratio = _ratio(record.got, record.want, record.bound)
-    if rounding is not None:
-        samples: dict[int, Mapping[str, Array]] = {}
+    if close:
+        cases = list({id(r.case): r.case for r in close}.values())
+        exact = station.truth(station.wide(), cases)
+        out.settled = True
         for record in close:
+            k = next(i for i, c in enumerate(cases) if c is record.case)
+            sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
+            record.want = np.asarray(sharp, dtype=np.float64)
+            record.ratio = _ratio(record.got, record.want, record.bound)
+    if rounding is not None:
+        # Of all that is wrong: 1 − h ⊙ h of a saturated unit can be rounding and nothing else.
+        samples: dict[int, Mapping[str, Array]] = {}
+        for record in out.wrong:
             key = id(record.case)
-            if not np.any(record.ratio > 1):
-                continue
             if key not in samples:
                 samples[key] = rounding(station, record.case)
             record.bound = record.bound + SPREADS * _spread(samples[key][record.user])
             record.ratio = _ratio(record.got, record.want, record.bound)
+    if not close:
+        return
     noise: dict[int, Arrays] = {}
     stubborn = 0
     for record in sorted(

@@ -287,9 +287,11 @@ def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Pi
             left += width
         top += height
     outer = (C, R) if whole else (R, C)
+    # A matrix of one column is a matrix still: only what the definition has as vectors is flat.
+    vectors = all(part[1].ndim < 2 for row in rows for part in row)
     if 1 in outer and match[3]:
         outer = (1, R * C) if match[3] == "row" else (R * C, 1)
-    elif outer[1] == 1 or (whole and outer[0] == 1):
+    elif vectors and (outer[1] == 1 or (whole and outer[0] == 1)):
         outer = (R * C,)  # type: ignore[assignment]
     return outer, tuple(pieces)
 

@@ -1,0 +1,69 @@
+"""The adjoint program for several cotangents of a station at once: they share its forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...derivation.edits import NO_EDITS, Edits
+from ...derivation.evaluate import Run, bptt
+from ...language.network import Ref
+from ...language.running import to_columns, to_rows
+from ..harness.compare import Station
+from ..harness.plan import Case
+
+__all__ = ["pulled_back", "stacked_columns"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+
+def stacked_columns(station: Station, cases: Sequence[Case]) -> Arrays:
+    """Cotangents of some cases, (K, …, n, B) by output; zeros where a case has none."""
+    given = {}
+    for n in dict.fromkeys(n for c in cases for n in c.cotangents):
+        known = {id(c): c.cotangents[n] for c in cases if n in c.cotangents}
+        like = np.zeros_like(next(iter(known.values())))
+        ref = station.place.network.outputs[n]
+        given[n] = np.stack([to_columns(ref, known.get(id(c), like)) for c in cases])
+    return given
+
+
+def pulled_back(
+    run: Run,
+    station: Station,
+    given: Arrays,
+    count: int,
+    *,
+    edits: Edits = NO_EDITS,
+    truncate: int | None = None,
+) -> Arrays:
+    """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
+    network = station.place.network
+    refs = {**network.parameters, **network.inputs}
+    # The program takes time first, then the stack.
+    bars = {
+        n: g.swapaxes(0, 1) if network.outputs[n].axis is not None else g for n, g in given.items()
+    }
+    with np.errstate(all="ignore"):
+        found = bptt(run, bars, edits=edits, truncate=truncate)
+        if network.loss_terms and given:
+            silent = bptt(run, {}, edits=edits, truncate=truncate)
+            found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
+    out = {}
+    for n, g in found.items():
+        inner = 3 if refs[n].axis is not None else 2
+        if g.ndim == inner:
+            stacked = np.broadcast_to(g, (count, *g.shape))
+        else:
+            stacked = g.swapaxes(0, 1) if inner == 3 else g
+        out[n] = to_rows(refs[n], stacked)
+    return out
+
+
+def _behind(ref: Ref, alone: Array, stacked: Array) -> Array:
+    """A gradient without a stack, so shaped that it can be taken from one that has it."""
+    return alone[:, None] if ref.axis is not None and alone.ndim < stacked.ndim else alone

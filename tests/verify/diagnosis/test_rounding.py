@@ -1,0 +1,63 @@
+"""Right code in the roundest corners passes; code that is noisier than its format does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.fault_study import correct, own
+from gradcheck_rnn import api
+from gradcheck_rnn.verify.diagnosis import check_model
+from gradcheck_rnn.verify.harness.arrays import PRECISIONS
+from gradcheck_rnn.verify.harness.layout import Layout
+
+
+@pytest.mark.parametrize(
+    ("system", "form", "regime"),
+    [
+        # 1 − h ⊙ h is zero in the format, where the definition has 1e-9
+        ("elman", "float32", "very saturated"),
+        # … and where the function's value has no name, so that nothing saved holds it
+        ("elman_leaky", "float32", "very saturated"),
+        ("elman", "float16", "very saturated"),
+        # products below the smallest number of the format
+        ("elman", "tf32", "tiny weights"),
+        ("elman", "bfloat16", "one unit"),
+    ],
+)
+def test_right_code_is_not_accused(system: str, form: str, regime: str) -> None:
+    (row,) = correct._model(system, form, 0, [regime])
+    assert row["checks"] > 50
+    assert row["alarms"] == 0, row
+
+
+def test_smallest_numbers_are_those_of_the_format() -> None:
+    for form in PRECISIONS.values():
+        assert form.quantise(np.array(form.least)) == form.least
+        if form.name != "float64":
+            assert form.quantise(np.array(form.least / 4)) == 0
+
+
+def test_a_matrix_of_one_column_is_a_matrix() -> None:
+    network = api.load("elman")
+    fitted = Layout.of(network).fit(network, {"p": 1, "d": 1, "q": 1}, 2, {"T": 3})
+    assert fitted.shapes["W"] == (1, 1)
+    assert fitted.shapes["b_i"] == (1,)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("da = da.astype(np.float32).astype(float); ", "lost-precision"),
+        ("da = da * (1 + 1e-6 * np.random.randn(*da.shape)); ", "unsteady"),
+    ],
+)
+def test_noise_that_is_no_rounding_fails(line: str, kind: str) -> None:
+    code = own.load("lstm_caches", "dx = da @ Wx.T", line + "dx = da @ Wx.T")
+    case = own.model_case("lstm_caches", code)
+    assert case is not None
+    report = check_model(**case, plan="point", diagnose=False)
+    assert str(report.verdict) == "fail"
+    assert kind in [f.kind for f in report.findings if f.fatal]
+    if kind == "lost-precision":  # of float32 that is the rounding
+        assert check_model(**case, plan="point", dtype="float32").passed
