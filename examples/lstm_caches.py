@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradcheck_rnn import gradient_case
+from gradcheck_rnn import gradient_case, load
 
 
 def sigmoid(z):
@@ -97,3 +97,20 @@ def lstm_with_caches():
         return dict(zip(("x", "h0", "c0", "Wx", "Wh", "b"), grads, strict=True))
 
     return loss, gradient, arguments
+
+
+@gradient_case(model=load("lstm"), layout="lecture lstm")
+def lstm_term_by_term():
+    """The same code beside the equations of the LSTM: when it is wrong, the wrong term is named."""
+
+    def forward(x, h0, c0, Wx, Wh, b):
+        h, c, caches = lstm_forward(x, h0, c0, Wx, Wh, b)
+        return (h, h[:, -1], c), caches
+
+    def backward(cotangents, caches):
+        dh = cotangents["h"].copy()
+        dh[:, -1] += cotangents["h_T"]
+        grads = lstm_backward(dh, cotangents["c_T"], caches)
+        return dict(zip(("x", "h0", "c0", "Wx", "Wh", "b"), grads, strict=True))
+
+    return forward, backward

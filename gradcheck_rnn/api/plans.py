@@ -103,7 +103,7 @@ def make_plan(
         chunk = Chunk(number, target, where, definition=definition, loss=loss, stamp=stamp)
         subject = subject_of(target, definition, loss)
         if isinstance(subject, list):
-            parts = [(replace(chunk, case=c.name), _entries(c)) for c in subject]
+            parts = [(replace(chunk, case=c.name), c.build().chosen()) for c in subject]
         else:
             from gradcheck_rnn.verify.points import draw_point
 
@@ -121,18 +121,6 @@ def make_plan(
         known = ", ".join(dict.fromkeys(seen))
         raise UsageError(f"select names {unknown[0]!r}, which is no parameter; choose from {known}")
     return plan
-
-
-def _entries(case: Any) -> dict[str, int]:
-    """Gradients of a case and their sizes."""
-    from gradcheck_rnn.verify.trees import Tree
-
-    problem = case.build()
-    tree = Tree.of(problem.parameters)
-    own = problem.options.get("select")
-    chosen = [own] if isinstance(own, str) else own
-    found = {tree.names[i]: tree.leaves[i].size for i in tree.real}
-    return {n: s for n, s in found.items() if chosen is None or n in chosen}
 
 
 def _groups(
@@ -264,9 +252,7 @@ def run_chunk(chunk: Chunk) -> list[Report]:
             network, kernel, text, target=chunk.target, seed=chunk.seed, select=chunk.select,
             budget=chunk.budget, shape=chunk.shape,
         )  # fmt: skip
-    for report in done:
-        report.rows = [replace(row, check=None) for row in report.rows]
-    return list(done)
+    return [report.to_send() for report in done]
 
 
 @functools.lru_cache(maxsize=4)

@@ -88,9 +88,9 @@ def _edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
     yield from edited("sign", "", Neg(right), f"{target} with the sign of {whole} reversed")
     for k, term, what in _without_steps(edge):
         yield from edited("step", str(k), term, f"{target} without {what} in {whole}")
-    for k, (term, factor) in enumerate(_without_factors(right)):
+    for k, (term, what, part) in enumerate(_without_factors(right)):
         yield from edited(
-            "factor", str(k), term, f"{target} without the factor {to_text(factor)} in {whole}"
+            "factor", str(k), term, f"{target} without the {what} {to_text(part)} in {whole}"
         )
     for k, (term, wrong, good) in enumerate(_wrong_slopes(edge)):
         yield from edited(
@@ -167,22 +167,23 @@ def _has_bar(term: Term) -> bool:
     return any(s.mark == "bar" for s in symbols_in(term))
 
 
-def _without_factors(term: Term) -> Iterator[tuple[Term, Term]]:
-    """Each factor of an elementwise product, or scalar multiple, left out."""
+def _without_factors(term: Term) -> Iterator[tuple[Term, str, Term]]:
+    """Each factor of an elementwise product, scalar multiple or term of a sum left out."""
     for node, path in _inside(term):
         if isinstance(node, Hadamard):
             for i, factor in enumerate(node.operands):
                 if not _has_bar(factor):
                     rest = (*node.operands[:i], *node.operands[i + 1 :])
-                    yield _put(term, path, Hadamard(*rest)), factor
+                    yield _put(term, path, Hadamard(*rest)), "factor", factor
         elif isinstance(node, Scale) and not _has_bar(node.operands[0]):
-            yield _put(term, path, node.operands[1]), node.operands[0]
+            yield _put(term, path, node.operands[1]), "factor", node.operands[0]
         elif isinstance(node, Plus):
             for i, part in enumerate(node.operands):
                 rest = (*node.operands[:i], *node.operands[i + 1 :])
-                yield _put(term, path, Plus(*rest)), part
+                yield _put(term, path, Plus(*rest)), "term", part
         elif isinstance(node, Power) and node.exponent != 1:
-            yield _put(term, path, node.operands[0]), Power(node.operands[0], node.exponent - 1)
+            less = Power(node.operands[0], node.exponent - 1)
+            yield _put(term, path, node.operands[0]), "factor", less
 
 
 def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..calculus.terms import (
+    Broadcast,
     Diag,
     Eye,
     Hadamard,
     Kron,
+    Neg,
     Num,
     Ones,
     Scale,
@@ -22,7 +24,7 @@ __all__ = ["replaced", "tidy", "transposed"]
 
 
 def tidy(term: Term) -> Term:
-    """1·X → X, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, diag(a)ᵀ → diag(a)."""
+    """1·X → X, (−1) ⊙ x → −x, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, …"""
     args = [tidy(a) if isinstance(a, Term) else a for a in term.args]
     node = term if all(a is b for a, b in zip(args, term.args, strict=True)) else term.func(*args)
     if isinstance(node, Scale) and node.operands[0] == Num(1):
@@ -34,9 +36,21 @@ def tidy(term: Term) -> Term:
     if isinstance(node, Diag) and isinstance(node.operands[0], Ones):
         return Eye(node.shape[0])
     if isinstance(node, Hadamard):
-        kept = [x for x in node.operands if not isinstance(x, Ones)]
-        return Hadamard(*kept) if kept else node
+        kept = [x for x in node.operands if not _is(x, 1) and not _is(x, -1)]
+        if not kept:
+            return node
+        negative = sum(_is(x, -1) for x in node.operands) % 2
+        return Neg(Hadamard(*kept)) if negative else Hadamard(*kept)
     return node
+
+
+def _is(x: Term, number: int) -> bool:
+    """Whether every entry is this number."""
+    if isinstance(x, Neg):
+        return _is(x.operands[0], -number)
+    if isinstance(x, Broadcast):
+        return _is(x.operands[0], number)
+    return x == Num(number) or (number == 1 and isinstance(x, Ones))
 
 
 def _product(node: Times) -> Term:

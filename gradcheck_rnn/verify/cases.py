@@ -6,39 +6,34 @@ from gradcheck_rnn import gradient_case
 def lstm():
     return loss, gradient, {"W": W, "b": b}
 
+@gradient_case(model=load("lstm"), layout="lecture lstm")
+def lstm_term_by_term():
+    return forward, backward
+
 ``gradcheck-rnn verify file.py`` collects and checks them; so can any other door.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from types import ModuleType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import GradcheckError, UsageError
-from .blackbox import check_gradient
 from .outcome import Report
-from .trees import Tree
+from .problems import Implements, ModelProblem, Problem, sort_model, sort_problem
+
+if TYPE_CHECKING:
+    from ..language.cell import Cell
+    from ..language.network import Network
 
 __all__ = ["GradientCase", "check_cases", "collect_cases", "gradient_case"]
 
 #: Where the decorator notes the cases of a file, in file order, so that two functions of one name
 #: are seen both and not only the later one.
 REGISTER = "__gradient_cases__"
-OPTIONS = ("mode", "seed", "budget", "select", "resolve")
-NEEDED = ("loss", "gradient", "parameters")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a case returned: the arguments of `check_gradient`."""
-
-    loss: Callable[..., Any]
-    gradient: Callable[..., Any] | None
-    parameters: Any
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,13 @@ class GradientCase:
         The user's function, without arguments.
     name : str
         Its name in reports and on the command line (``file.py:name``).
+    implements : Implements or None
+        The definition that the code implements, in model mode.
     """
 
     function: Callable[[], Any]
     name: str
+    implements: Implements | None = None
 
     @property
     def line(self) -> int:
@@ -69,58 +67,23 @@ class GradientCase:
     def __call__(self) -> Any:
         return self.function()
 
-    def build(self) -> Problem:
+    def build(self) -> Problem | ModelProblem:
         """Call the function and sort what it returned.
 
         Raises
         ------
         UsageError
-            It returned something else than (loss, gradient, parameters) or a mapping with these
-            and options. Exceptions of the function itself propagate unchanged.
+            It returned something else than a case returns. Exceptions of the function itself
+            propagate unchanged.
         """
         made = self.function()
-        if isinstance(made, Mapping):
-            return self._from_mapping(made)
-        if not isinstance(made, tuple) or len(made) != len(NEEDED):
-            size = f" of {len(made)}" if isinstance(made, tuple) else ""
-            raise UsageError(
-                f"case {self.name!r} returned a {type(made).__name__}{size}; return "
-                "(loss, gradient, parameters), or a dict with these names and options"
-            )
-        loss, gradient, parameters = made
-        return self._problem(loss, gradient, parameters, {})
-
-    def _from_mapping(self, made: Mapping[Any, Any]) -> Problem:
-        for name in NEEDED:
-            if name not in made:
-                raise UsageError(
-                    f"case {self.name!r} returned a dict without {name!r}; it needs "
-                    f"{', '.join(NEEDED)} (gradient None if the loss returns both)"
-                )
-        options = {k: v for k, v in made.items() if k not in NEEDED}
-        for name in options:
-            if name not in OPTIONS:
-                raise UsageError(
-                    f"case {self.name!r} has the option {name!r}, which does not exist; there are "
-                    f"{', '.join(OPTIONS)}"
-                )
-        return self._problem(made["loss"], made["gradient"], made["parameters"], options)
-
-    def _problem(
-        self, loss: Any, gradient: Any, parameters: Any, options: Mapping[str, Any]
-    ) -> Problem:
-        for what, value in (("loss", loss), ("gradient", gradient)):
-            if not callable(value) and not (what == "gradient" and value is None):
-                raise UsageError(
-                    f"case {self.name!r}: its {what} is a {type(value).__name__}, not a function; "
-                    "return the function itself, not its value"
-                )
-        return Problem(loss, gradient, parameters, options)
+        if self.implements is None:
+            return sort_problem(self.name, made)
+        return sort_model(self.name, made, self.implements, self.path)
 
     def parameter_names(self) -> list[str]:
         """Names of the parameters that have a gradient."""
-        tree = Tree.of(self.build().parameters)
-        return [tree.names[i] for i in tree.real]
+        return list(self.build().entries())
 
     def check(
         self,
@@ -134,7 +97,8 @@ class GradientCase:
         Parameters
         ----------
         seed, budget, select
-            As in `check_gradient`; what is given here wins over the case's own options.
+            As in `check_gradient`; what is given here wins over the case's own options. Model
+            mode has a plan of its own: any budget makes it one point.
 
         Returns
         -------
@@ -146,16 +110,13 @@ class GradientCase:
         GradcheckError
             Misuse, with the case's name. Exceptions of the user's functions propagate unchanged.
         """
-        asked = {"seed": seed, "budget": budget, "select": select}
-        problem = self.build()
-        options = {**problem.options, **{k: v for k, v in asked.items() if v is not None}}
         try:
-            report = check_gradient(
-                problem.loss, problem.gradient, problem.parameters, title=self.name, **options
-            )
+            report = self.build().check(self.name, seed, budget, select)
         except GradcheckError as error:
-            # A file has many cases; check_gradient knows the parameter but not whose it is.
-            raise type(error)(f"case {self.name!r}: {error}") from error
+            # A file has many cases; the check knows the parameter but not whose it is.
+            text = str(error)
+            named = text if text.startswith("case ") else f"case {self.name!r}: {text}"
+            raise type(error)(named) from error
         report.place = (self.path, self.line)
         return report
 
@@ -164,10 +125,18 @@ class GradientCase:
 def gradient_case(function: Callable[[], Any], *, name: str = "") -> GradientCase: ...
 @overload
 def gradient_case(
-    function: None = None, *, name: str = ""
+    function: None = None,
+    *,
+    name: str = "",
+    model: Cell | Network | None = None,
+    **implements: Any,
 ) -> Callable[[Callable[[], Any]], GradientCase]: ...
 def gradient_case(
-    function: Callable[[], Any] | None = None, *, name: str = ""
+    function: Callable[[], Any] | None = None,
+    *,
+    name: str = "",
+    model: Cell | Network | None = None,
+    **implements: Any,
 ) -> GradientCase | Callable[[Callable[[], Any]], GradientCase]:
     """Mark a function without arguments as a gradient case.
 
@@ -175,9 +144,15 @@ def gradient_case(
     ----------
     function : callable
         Returns ``(loss, gradient, parameters)`` as `check_gradient` takes them, or a dict with
-        these names and any of the options mode, seed, budget, select, resolve.
+        these names and any of the options mode, seed, budget, select, resolve. With `model` it
+        returns ``(forward, backward)`` as `check_model` takes them, or a dict with any of
+        forward, backward, gradient, loss.
     name : str, optional
         Another name than the function's, for cases made in a loop.
+    model : Cell or Network, optional
+        What the code implements (``load("lstm")``): a wrong term is then named.
+    **implements
+        ``layout``, ``dtype``, ``shapes`` and ``array`` of `check_model`, beside `model`.
 
     Returns
     -------
@@ -187,8 +162,23 @@ def gradient_case(
     Raises
     ------
     UsageError
-        What is decorated is not a function, or takes arguments.
+        What is decorated is not a function, or takes arguments; an option that does not exist or
+        that goes with `model` alone.
     """
+    if isinstance(model, str):
+        raise UsageError(
+            f"gradient_case: model={model!r} is a name; give the definition, load({model!r}) "
+            "(from gradcheck_rnn import load)"
+        )
+    known = [f.name for f in fields(Implements)][1:]
+    for option in implements:
+        if option not in known or model is None:
+            raise UsageError(
+                f"gradient_case has no option {option!r}"
+                + (f"; beside model= there are {', '.join(known)}" if option not in known else "")
+                + (" without model=" if option in known else "")
+            )
+    said = None if model is None else Implements(model, **implements)
 
     def mark(fn: Callable[[], Any]) -> GradientCase:
         if not inspect.isfunction(fn):
@@ -205,7 +195,7 @@ def gradient_case(
                 f"gradient case {fn.__name__!r} takes {', '.join(required)}; a case has no "
                 "arguments, give them defaults"
             )
-        case = GradientCase(fn, name or fn.__name__)
+        case = GradientCase(fn, name or fn.__name__, said)
         fn.__globals__.setdefault(REGISTER, []).append(case)
         return case
 

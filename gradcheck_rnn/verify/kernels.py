@@ -221,6 +221,7 @@ def check_kernel(
     if report.verdict is Verdict.FAIL:
         return
     values = point.differentiated
+    wrong = False
     for k, part in enumerate(parts):
         loss, gradient = _pairing(oracle, called, part, seed)
         what = LOSS if part == LOSS else f"cotangent of {part}"
@@ -236,7 +237,36 @@ def check_kernel(
                     "intent not the derivative of the loss as run",
                 )
             )
+        wrong = wrong or report.verdict is Verdict.FAIL
+        if wrong and part == parts[-1]:
+            report.findings += _named(network, called, seed, select)
         yield report
+
+
+def _named(
+    network: Network, called: _Called, seed: int, select: str | Iterable[str] | None
+) -> list[Finding]:
+    """Which mistake of the derivation makes the kernel's gradients, if any does."""
+    from .diagnosis.check import check_model
+
+    def backward(cotangents: Mapping[str, Any], saved: Any) -> Any:
+        values, inner = saved
+        return called("backward", values, inner, dict(cotangents))
+
+    def forward(**values: Any) -> tuple[Any, Any]:
+        outputs, inner = called("forward", values)
+        return dict(outputs), (values, inner)
+
+    if any(called.lengths.values()):
+        return []  # it asks for the lengths of this point, and a diagnosis runs at others
+    try:
+        report = check_model(
+            network, forward=forward, backward=backward, select=select, seed=seed, plan="point"
+        )
+    except Exception as error:  # the verdict stands, whatever the code does at another point
+        message = f"the mistake was not looked for: {type(error).__name__}: {error}"
+        return [Finding("no-diagnosis", message)]
+    return [f for f in report.findings if f.kind == "diagnosis"]
 
 
 def _pairing(

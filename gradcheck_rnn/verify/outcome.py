@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,9 +91,13 @@ class Report:
             if r.reason:
                 lines.append(f"  {r.name}: {r.reason}")
         for f in self.findings:
-            lines.append(f"  {'fault' if f.fatal else 'note'}: {f.message}")
+            lines.append(f"  {f.rank}: {f.message}")
         lines += [f"  {r.name}: could have missed {r.missed}" for r in self.rows if r.missed]
         return "\n".join(lines)
+
+    def to_send(self) -> Report:
+        """The same without what a worker need not send: the numbers behind each difference."""
+        return replace(self, rows=[replace(row, check=None) for row in self.rows])
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data for `json.dumps`; numbers that are not finite become None."""

@@ -50,6 +50,11 @@ class Finding:
     message: str
     fatal: bool = False
 
+    @property
+    def rank(self) -> str:
+        """How it is announced: a diagnosis, a fault or a note."""
+        return "diagnosis" if self.kind == "diagnosis" else "fault" if self.fatal else "note"
+
 
 @dataclass
 class Row:

@@ -33,8 +33,8 @@ SLIPS = [
 
 @pytest.mark.parametrize("name", ["char_rnn.py", "lstm_caches.py", "batched_gru.py"])
 def test_a_hand_written_gradient_is_right(name: str) -> None:
-    (report,) = api.verify(EXAMPLES / name)
-    assert report.passed, str(report)
+    for report in api.verify(EXAMPLES / name):
+        assert report.passed, str(report)
 
 
 @pytest.mark.parametrize(("name", "right", "wrong"), SLIPS)
@@ -42,5 +42,5 @@ def test_a_slip_is_found(tmp_path: Path, name: str, right: str, wrong: str) -> N
     text = (EXAMPLES / name).read_text(encoding="utf-8")
     assert text.count(right) == 1
     (tmp_path / name).write_text(text.replace(right, wrong), encoding="utf-8")
-    (report,) = api.verify(tmp_path / name)
-    assert str(report.verdict) == "fail"
+    for report in api.verify(tmp_path / name):
+        assert str(report.verdict) == "fail"

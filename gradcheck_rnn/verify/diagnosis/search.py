@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,31 @@ class Diagnosis:
     @property
     def found(self) -> bool:
         return bool(self.matches)
+
+    def in_words(self) -> Diagnosis:
+        """The same with candidates that only say what they are, which can be sent."""
+        said = [
+            replace(m, candidate=Candidate(m.candidate.id, m.candidate.kind, m.candidate.says))
+            for m in self.matches
+        ]
+        return replace(self, matches=said)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json-schema/verify.json has it."""
+        return {
+            "wrong": list(self.wrong),
+            "matches": [
+                {
+                    "mistake": m.candidate.id,
+                    "kind": m.candidate.kind,
+                    "says": m.candidate.says,
+                    "residual": m.residual,
+                }
+                for m in self.matches
+            ],
+            "tried": self.tried,
+            "where": list(self.where),
+        }
 
     def __str__(self) -> str:
         subject = _listed([f"d{n}" for n in self.wrong], 12)
@@ -154,7 +180,7 @@ def search(
     names = [wrong_names(c) for c in ill]
     fitted = ill[0].station.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
-    out.wrong = [n for n in order if n in names[0]]
+    out.wrong = [n for n in order if any(n in wrong for wrong in names)]
     main, rest = ill[0], [c for c in comparisons if c is not ill[0]]
     cases = _telling(main)
     everything = [*afterwards, *derived]
