@@ -7,7 +7,7 @@ report.raise_for_failure()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,17 @@ class ModelReport(Report):
 
     diagnosis: Diagnosis | None = None
     comparisons: list[Comparison] = field(default_factory=list, repr=False)
+
+    def to_send(self) -> ModelReport:
+        """Without comparisons and with the diagnosis in words: the code under test stays here."""
+        said = None if self.diagnosis is None else self.diagnosis.in_words()
+        rows = super().to_send().rows
+        return replace(self, rows=rows, diagnosis=said, comparisons=[])
+
+    def to_json(self) -> dict[str, Any]:
+        """As `Report.to_json`, with the diagnosis, null where nothing was wrong or looked for."""
+        said = None if self.diagnosis is None else self.diagnosis.to_json()
+        return {**super().to_json(), "diagnosis": said}
 
 
 def check_model(
@@ -141,7 +152,7 @@ def check_model(
     report.findings += confirm(stations[-1], used)
     accepted = not any(c.wrong for c in report.comparisons)
     second = stations[min(1, len(stations) - 1)]
-    report.findings += unsteady(second, subject, used, accepted=accepted)
+    report.findings += unsteady(second, subject, used, accepted=accepted, wanted=wanted)
     report.rows = _rows(report.comparisons)
     report.findings += could_have_missed(report.comparisons, places, shapes)
     if stations[0].oracle.frozen:
@@ -154,7 +165,7 @@ def check_model(
         )
     if diagnose and any(c.wrong for c in report.comparisons):
         report.diagnosis = _diagnose(network, report.comparisons)
-        report.findings.append(Finding("diagnosis", str(report.diagnosis)))
+        report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
 
 
@@ -212,7 +223,7 @@ def _same_forward(
     report.findings.append(
         Finding(
             "other-function",
-            f"the forward pass differs from the definition {report.title.split()[0]!r} in "
+            f"the forward pass differs from the definition {stations[0].place.network.name!r} in "
             f"{', '.join(sorted(seen))}: the code computes another function, or the layout does "
             "not describe it (gate order, transposes, signs); gradients were not compared",
             fatal=True,
@@ -254,7 +265,8 @@ def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     single = derived_candidates(derivation)
     single += grouped(single, ill[0].station.fitted)
     found = search(Bench(derivation), single, after, comparisons)
-    found.where = localise(ill[0])
+    # A single step shows a mistake sharpest, a longer run where it spreads to.
+    found.where = localise(max(ill, key=lambda c: len(wrong_names(c))))
     return found
 
 

@@ -8,6 +8,7 @@ of the definition's own gradient under the same movements of the inputs, and the
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,17 @@ DRAWS = 3
 PLAIN = 256.0
 
 
-def unsteady(station: Station, subject: Subject, seed: int, *, accepted: bool) -> list[Finding]:
+def unsteady(
+    station: Station,
+    subject: Subject,
+    seed: int,
+    *,
+    accepted: bool,
+    wanted: Collection[str] | None = None,
+) -> list[Finding]:
     """Findings at one station, empty if the noise of the gradient is that of its format.
 
-    ``accepted``: nothing was found wrong, so that whatever error there is passed for noise.
+    ``wanted`` names the arrays that were checked, by default all; ``accepted``: nothing was found wrong, so that whatever error there is passed for noise.
     """
     form, fitted, case = subject.form, station.fitted, station.cases[0]
     given = station.users(case) if subject.with_cotangents else None
@@ -41,7 +49,7 @@ def unsteady(station: Station, subject: Subject, seed: int, *, accepted: bool) -
     truth = station.truth(station.oracle, [case])
     wants: list[dict[str, Array]] | None = None
     noisy: dict[str, float] = {}
-    for user in got:
+    for user in got if wanted is None else [n for n in got if n in wanted]:
         size = fitted.pull(user, {n: a[0] for n, a in truth.size.items()}, absolute=True)
         base = fitted.pull(user, {n: a[0] for n, a in truth.of.items()})
         noise = _typical([m[user] - got[user] for m in moved])
