@@ -45,8 +45,8 @@ def main() -> None:
         folder = Path(name)
         found = {system: seconds(system, folder) for system in names}
         print(f"Derivation report, HTML and PDF, process start included (aim {AIM:g} s).")
-        print("Load average of the machine meanwhile: %.1f, on %d cores.\n" % (
-            os.getloadavg()[0], os.cpu_count() or 1))  # fmt: skip
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        print(f"Load average of the machine at the end: {load:.1f} on {cores} cores.\n")
         print("| system | wall s | CPU s | HTML kB | PDF kB |\n|---|---:|---:|---:|---:|")
         for system, (took, used, html, pdf) in sorted(found.items(), key=lambda x: -x[1][1]):
             row = (

@@ -40,13 +40,14 @@ def derivation(name: str, folder: str) -> str:
 def comparison(name: str, folder: str) -> str:
     """Write one comparison of gradient decay."""
     from gradcheck_rnn.report.decay import decay_report
+    from gradcheck_rnn.report.listing import titled
     from gradcheck_rnn.report.typesetting import write
 
     title, models = COMPARISONS[name]
     starts = len({start for _, start in models}) > 1
     found = []
     for cell, start in models:
-        label = f"{cell}, {start} start" if starts else cell
+        label = f"{titled(cell)}, {start} start" if starts else cell
         # Remedies of each model are for its own report: here models are compared.
         found += api.decay(cell, steps=STEPS, start=start, name=label, remedies=False)
     write(decay_report(found, title), Path(folder) / f"{name}.html")
@@ -55,6 +56,7 @@ def comparison(name: str, folder: str) -> str:
 
 def index(folder: str) -> str:
     """Write the page that leads to all others."""
+    from gradcheck_rnn.report.listing import titled
     from gradcheck_rnn.report.manuscript import Manuscript
     from gradcheck_rnn.report.mathematics import plain
     from gradcheck_rnn.report.typesetting import write
@@ -70,18 +72,16 @@ def index(folder: str) -> str:
         "real-time recurrent learning, an example in numbers, an exact proof, and finite "
         "differences beside the generated code."
     )
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[str, list[list[str]]] = {}
     for row in api.catalogue():
-        link = f'*#link("{row["name"]}.html")[{plain(row["name"])}]* {plain(row["what"])}'
-        source = f" #aside[{plain(row['source'] + '.')}]" if row["source"] else ""
-        kinds.setdefault(row["kind"], []).append(link + source)
+        link = f'*#link("{row["name"]}.html")[{plain(titled(row["name"]))}]*'
+        kinds.setdefault(row["kind"], []).append([link, plain(row["what"]), f"`{row['name']}`"])
     titles = {"cell": "Cells", "network": "Networks", "loss": "Losses"}
     for kind, found in kinds.items():
         m.heading(titles.get(kind, kind.capitalize()))
-        m.say(*found)
+        m.table(("System", "What it is", "Name in commands"), found, "(auto, 1fr, auto)")
     m.heading("Gradient decay")
-    for name, (title, _) in COMPARISONS.items():
-        m.say(f'#link("{name}.html")[{plain(title)}]')
+    m.items(f'#link("{name}.html")[{plain(title)}]' for name, (title, _) in COMPARISONS.items())
     write(m, Path(folder) / "index.html")
     return "index"
 

@@ -49,9 +49,9 @@ def derivation_report(
     """
     network = derivation.network
     m = Manuscript(
-        title=f"The gradient of {titled(network.name)}",
+        title=f"{titled(network.name)}: derivation of the gradient",
         subtitle=network.what,
-        description=f"Derivation, proof and verification of the gradient of {network.name}.",
+        description=f"Derivation, proof and verification of the gradient of {titled(network.name)}.",
         maths=Mathematics(with_starts(derivation, notation)),
     )
     pages = document(derivation, form="kronecker")

@@ -24,10 +24,20 @@ _TOOLS = re.compile(r"\s*# (?:fmt|noqa|type|ruff|pragma)\b.*$")
 
 
 def titled(name: str) -> str:
-    """``lstm_layer_norm`` as ``LSTM layer norm``: acronyms in capitals, no underscores."""
-    if name == "gru_d":
-        return "GRU-D"
-    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
+    """``lstm_layer_norm`` as ``LSTM layer norm``; names that are not the zoo's stay as they are.
+
+    What follows a comma or a colon (the file of weights, a scan) is left alone.
+    """
+    head = re.split(r"[,:]", name, maxsplit=1)[0]
+    rest = name[len(head) :]
+    if head == "gru_d":
+        return f"GRU-D{rest}"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", head):
+        return name
+    words = [_WORDS.get(word, word) for word in head.split("_")]
+    if words[0] == words[0].lower():
+        words[0] = words[0].capitalize()
+    return " ".join(words) + rest
 
 
 def definition_of(cell: Cell) -> str:

@@ -17,7 +17,7 @@ from gradcheck_rnn.errors import NotationError
 from gradcheck_rnn.report.chapters.evidence import ladder
 from gradcheck_rnn.report.chapters.example import small_example as example_of
 from gradcheck_rnn.report.derivation import derivation_report, notation_of
-from gradcheck_rnn.report.listing import definition_of
+from gradcheck_rnn.report.listing import definition_of, titled
 from gradcheck_rnn.report.typesetting import compiled
 from gradcheck_rnn.report.unrolled import unrolled
 
@@ -218,3 +218,18 @@ def test_the_drawing_keeps_inside_its_frame(name):
         assert x <= float(px) <= x + w
         assert y <= float(py) <= y + h
     assert "unrolled" in alt
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("lstm_layer_norm", "LSTM layer norm"),
+        ("many_to_one", "Many to one"),
+        ("gru_d", "GRU-D"),
+        ("slstm", "sLSTM"),
+        ("lstm, my_model.npz", "LSTM, my_model.npz"),
+        ("My_Cell", "My_Cell"),
+    ],
+)
+def test_names_are_written_as_in_papers(name, shown):
+    assert titled(name) == shown

@@ -126,7 +126,7 @@ def test_an_unknown_cell(tmp_path, capsys):
 def test_the_command_writes_all_formats(tmp_path):
     outs = [tmp_path / f"out.{s}" for s in ("html", "pdf", "typ")]
     assert main(["report", "elman", *(x for o in outs for x in ("-o", str(o)))]) == 0
-    assert re.search(r"<title>.*elman", outs[0].read_text())
+    assert re.search(r"<title>.*Elman", outs[0].read_text())
     assert outs[1].read_bytes().startswith(b"%PDF")
     assert "#show: house.with" in outs[2].read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.pdf", "out.typ"]
