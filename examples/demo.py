@@ -90,7 +90,7 @@ def verify_by_hand(demo: Demo) -> None:
 
 def break_one(demo: Demo) -> str:
     """Write a copy of an example with one wrong line and verify that."""
-    demo.title("One of them broken on purpose")
+    demo.title("One of them broken on purpose, and the wrong term named")
     good = (HERE / "lstm_caches.py").read_text(encoding="utf-8")
     if good.count(RIGHT) != 1:
         raise RuntimeError("examples/lstm_caches.py has changed: the line to break is not there")
