@@ -197,3 +197,17 @@ def test_outputs_and_gradients(name: str) -> None:
             along = float(np.sum(g * direction[n]))
             size = float(np.sum(np.abs(g * direction[n])))
             assert abs(slope - along) <= 1e-11 * max(size, 1e-2), (label, n)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cupy"])
+def test_sizes_no_array_tells(backend: str) -> None:
+    """A state that starts at zero, with a dim of its own, is refused when code is generated."""
+
+    @cell(inputs="x: ", states="h: p")
+    def lone(x, h):  # type: ignore[no-untyped-def]
+        return tanh(0.5 * h + x)
+
+    network = Network("network")
+    network.output(network.scan(lone, x=network.input("x", ""), initial={"h": None}).h)
+    with pytest.raises(UnsupportedOperation, match="no array tells the size of the dim 'p'"):
+        generate(derive(network), backend)

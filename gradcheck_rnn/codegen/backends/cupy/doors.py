@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from ....language.dims import Dim
 from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
-from ...schedule.sizes import in_solving_order
-from ..numpy.expressions import dim_text
 from ..numpy.template import axes_of, typed_dict
+from ..sizes import size_lines
 
 __all__ = ["CHECK", "LAUNCH", "Doors"]
 
@@ -144,48 +141,9 @@ class Doors:
         out = [
             f"    sizes: dict[str, int] = {{{given}}}",
             f"    arrays, {'dtype' if dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
-            *self._compounds(),
         ]
         names = list(used)
-        if names:
-            values = ", ".join(f'sizes["{n}"]' for n in names)
-            out.append(f"    {', '.join(names)} = {values}")
-        return out
-
-    def _compounds(self) -> list[str]:
-        """Checks of axes that are sums or multiples of dims."""
-        shapes = self.shapes()
-        known = {a for axes in shapes.values() for a in axes if a.isidentifier()}
-        compounds = []
-        for name, ref in self.refs.items():
-            first = len(self.lead(ref))
-            dims = (ref.shape.rows, ref.shape.cols)[: len(shapes[name]) - first]
-            compounds += [
-                (name, axis, d)
-                for axis, d in enumerate(dims, first)
-                if not dim_text(d).isidentifier()
-            ]
-        out: list[str] = []
-        for name, axis, d in in_solving_order(compounds, known):
-            out += self._compound(name, axis, d, known)
-        return out
-
-    def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
-        size, out = f'arrays["{name}"].shape[{axis}]', []
-        new = [n for n in d.names if n not in known]
-        if new:
-            known.add(new[0])
-            factor = dict(d.terms)[new[0]]
-            rest = d - Dim.of({new[0]: factor})
-            whole = size if rest == Dim() else f"({size} - ({_of_sizes(rest)}))"
-            out.append(f'    sizes["{new[0]}"] = {whole} // {factor}')
-        wanted = f"expected {dim_text(d)} on axis {axis}"
-        return [
-            *out,
-            f"    if {size} != {_of_sizes(d)}:",
-            f'        shape = arrays["{name}"].shape',
-            f"        raise ValueError(f\"'{name}' has shape {{shape}}, {wanted}\")",
-        ]
+        return out + size_lines(self.shapes(), self.refs.values(), self.lead, self._free(), names)
 
     def given(self, buffer: Buffer, key: str) -> str:
         """A line that names an argument."""
@@ -210,7 +168,3 @@ class Doors:
 def _unit(ref: Ref, lead: Lead) -> str:
     """Scalars of a sequence have one unit inside."""
     return "[..., None]" if ref.shape.scalar and lead else ""
-
-
-def _of_sizes(d: Dim) -> str:
-    return re.sub(r"[A-Za-z_]\w*", lambda m: f'sizes["{m[0]}"]', dim_text(d))

@@ -12,7 +12,7 @@ from ....language.network import Ref
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
-from ...schedule.sizes import in_solving_order
+from ..sizes import size_lines
 from . import template
 from .config import HELPERS, OVERFLOWING, RESERVED
 from .expressions import dim_text
@@ -105,60 +105,12 @@ class _Module:
         out = [
             f"    sizes: dict[str, int] = {{{sizes}}}",
             f"    arrays, {dtype} = _check({{**parameters, **inputs}}, sizes)",
-            *self._solve(),
         ]
-        if self._used_sizes:
-            values = ", ".join(f'sizes["{n}"]' for n in self._used_sizes)
-            out.append(f"    {', '.join(self._used_sizes)} = {values}")
-        return out
+        refs = (*self.network.inputs.values(), *self.network.parameters.values())
+        return out + size_lines(self._shapes(), refs, self._lead, given, self._used_sizes)
 
     def _all_sizes(self) -> list[str]:
         return [BATCH, *self.network.axes, *self.network.dims]
-
-    def _solve(self) -> list[str]:
-        """Checks of axes that are sums or multiples of dims."""
-        out: list[str] = []
-        known: set[str] = set()
-        shapes = self._shapes()
-        for axes in shapes.values():
-            known |= {a for a in axes if a.isidentifier()}
-        compounds = []
-        for ref in (*self.network.inputs.values(), *self.network.parameters.values()):
-            first = len(self._lead(ref))
-            dims = [ref.shape.rows, ref.shape.cols][: len(shapes[ref.name]) - first]
-            compounds += [
-                (ref.name, axis, d)
-                for axis, d in enumerate(dims, first)
-                if not dim_text(d).isidentifier()
-            ]
-        for name, axis, d in in_solving_order(compounds, known):
-            out += self._compound(name, axis, d, known)
-        return out
-
-    def _compound(self, name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
-        new = [n for n in d.names if n not in known]
-        out: list[str] = []
-        size = f'arrays["{name}"].shape[{axis}]'
-        if new:
-            known.add(new[0])
-            factor = dict(d.terms)[new[0]]
-            rest = d - Dim.of({new[0]: factor})
-            text = (
-                f"({size} - ({self._of_sizes(rest)})) // {factor}"
-                if rest != Dim()
-                else f"{size} // {factor}"
-            )
-            out.append(f'    sizes["{new[0]}"] = {text}')
-        wanted = f"expected {dim_text(d)} on axis {axis}"
-        out += [
-            f"    if {size} != {self._of_sizes(d)}:",
-            f"        shape = arrays[{name!r}].shape".replace("'", '"'),
-            f'        raise ValueError(f"{name!r} has shape {{shape}}, {wanted}")',
-        ]
-        return out
-
-    def _of_sizes(self, d: Dim) -> str:
-        return re.sub(r"[A-Za-z_]\w*", lambda m: f'sizes["{m[0]}"]', dim_text(d))
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
