@@ -7,6 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.errors import UnsupportedOperation
 from gradcheck_rnn.language import (
     cell,
     concat,
