@@ -144,7 +144,7 @@ def draw_remedies(ax: Axes, a: Analysis) -> None:
     shown = [r for r in a.remedies if r.applies and math.isfinite(r.rate)]
     names = ["as it is", *(r.name for r in shown)]
     rates = [a.exponents.leading, *(r.rate for r in shown)]
-    colours = [COLOURS[6]] + [COLOURS[0] if r >= rates[0] else COLOURS[1] for r in rates[1:]]
+    colours = ["#7f7f7f"] + [COLOURS[0] if r >= rates[0] else COLOURS[1] for r in rates[1:]]
     place = np.arange(len(names))[::-1]
     ax.barh(place, np.where(np.isfinite(rates), rates, 0.0), color=colours)
     ax.set_yticks(place, names)

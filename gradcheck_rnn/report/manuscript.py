@@ -118,6 +118,7 @@ class Manuscript:
         if found is None:
             return citation, ""
         source, _, place = found["source"].partition(", ")
+        place = place.replace("ch. ", "ch.\u00a0")
         return found["rule"], self.cite(source) + (plain(f", {place}") if place else "")
 
     def sources(self) -> None:
