@@ -237,6 +237,11 @@ def generate(
     str
         The source text of the module; it imports nothing of this package.
     """
+    from gradcheck_rnn import loading
     from gradcheck_rnn.codegen import generate as generate_module
 
-    return generate_module(derive(target, loss=loss), backend)
+    named = isinstance(target, str | os.PathLike) and loading.is_file_target(os.fspath(target))
+    origin = Path(os.fspath(target)).as_posix() if named else ""  # type: ignore[arg-type]
+    if not set(origin).isdisjoint('"\\\n'):
+        origin = ""  # it could not stand in a docstring
+    return generate_module(derive(target, loss=loss), backend, origin)

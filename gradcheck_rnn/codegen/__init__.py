@@ -8,7 +8,7 @@ from ..errors import UsageError
 __all__ = ["generate"]
 
 
-def generate(derivation: Derivation, backend: str = "numpy") -> str:
+def generate(derivation: Derivation, backend: str = "numpy", origin: str = "") -> str:
     """Print a standalone module that computes outputs and gradients.
 
     Parameters
@@ -17,6 +17,9 @@ def generate(derivation: Derivation, backend: str = "numpy") -> str:
         Of a cell or a network.
     backend : {"numpy", "cupy"}
         What the module computes with; it imports nothing else.
+    origin : str
+        The file the definition stands in, ``file.py`` or ``file.py:name``, if it is not in the
+        zoo; the module's docstring keeps it.
 
     Returns
     -------
@@ -33,9 +36,9 @@ def generate(derivation: Derivation, backend: str = "numpy") -> str:
     if backend == "numpy":
         from .backends.numpy import print_module
 
-        return print_module(derivation)
+        return print_module(derivation, origin)
     if backend == "cupy":
         from .backends import cupy
 
-        return cupy.print_module(derivation)
+        return cupy.print_module(derivation, origin)
     raise UsageError(f"there is no backend {backend!r}; there are numpy and cupy")

@@ -84,20 +84,39 @@ def test_a_tampered_forward_pass_fails_first(run, generated) -> None:
     assert "its gradients were not checked" in ran.out
 
 
-def test_a_file_from_a_users_cell_needs_the_definition(run, write, generated) -> None:
+def test_a_file_from_a_users_cell_knows_where_it_is(run, write, generated) -> None:
     cell = f"{write(GOOD)}:mine"
     path = generated(cell)
+    assert run("verify", str(path)).code == 0
+    assert run("verify", str(path), "--definition", cell).code == 0
+    tamper(path, '"b": d_b', '"b": 2 * d_b')
+    ran = run("verify", str(path))
+    assert ran.code == 1
+    assert "it is 2 times the difference quotients" in ran.out
+    assert f"--definition {cell}" in run("verify", str(path), "--definition", cell).out
+
+
+def test_a_file_whose_definition_is_elsewhere(run, write, generated) -> None:
+    source = Path(write(GOOD))
+    path = generated(f"{source}:mine")
+    folder = Path("moved")
+    folder.mkdir()
+    path, beside = path.rename(folder / path.name), source.rename(folder / source.name)
+    assert run("verify", str(path)).code == 0, "the definition stands beside the module"
+    beside.unlink()
+    ran = run("verify", str(path))
+    assert ran.code == 2
+    assert "generated from 'mine' in mine.py:mine, which is not there any more" in one_line(ran.err)
+
+
+def test_a_file_that_names_a_cell_the_zoo_does_not_have(run, generated) -> None:
+    path = generated("elman_hidden")
+    tamper(path, "definition of 'elman_hidden'", "definition of 'mine'")
     ran = run("verify", str(path))
     assert ran.code == 2
     assert "generated from 'mine', which is not in the zoo; give its definition" in one_line(
         ran.err
     )
-    assert run("verify", str(path), "--definition", cell).code == 0
-    tamper(path, '"b": d_b', '"b": 2 * d_b')
-    ran = run("verify", str(path), "--definition", cell)
-    assert ran.code == 1
-    assert "it is 2 times the difference quotients" in ran.out
-    assert f"--definition {cell}" in ran.out
 
 
 def test_a_definition_goes_with_a_file(run) -> None:

@@ -26,15 +26,16 @@ from .writer import Writer
 __all__ = ["print_module"]
 
 
-def print_module(derivation: Derivation) -> str:
+def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
     network = derivation.network
     reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
-    return _Module(schedule(derivation, reserved), reserved).text()
+    return _Module(schedule(derivation, reserved), reserved, origin).text()
 
 
 class _Module:
-    def __init__(self, plan: Schedule, reserved: Iterable[str]) -> None:
+    def __init__(self, plan: Schedule, reserved: Iterable[str], origin: str) -> None:
+        self.origin = origin
         self.plan, self.network, self.doors = plan, plan.network, Doors(plan)
         given = {*plan.parameters.values(), *plan.inputs.values(), *plan.cotangents.values()}
         known = given | _buffers(plan.forward.statements) | _buffers(plan.backward.statements)
@@ -46,7 +47,8 @@ class _Module:
     def text(self) -> str:
         forward, backward = self._forward(), self._backward()
         tail = self._loss() if self.network.loss_terms else []
-        head = template.docstring(self.plan.derivation, "it needs nothing but CuPy and NumPy.")
+        reads = "it needs nothing but CuPy and NumPy."
+        head = template.docstring(self.plan.derivation, reads, self.origin)
         head += ["", "from __future__ import annotations", "", "import functools"]
         head += ["from collections.abc import Callable, Mapping"]
         head += ["from typing import Any, TypedDict"]

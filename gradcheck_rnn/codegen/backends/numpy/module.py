@@ -22,19 +22,19 @@ from .writer import Writer
 __all__ = ["print_module"]
 
 
-def print_module(derivation: Derivation) -> str:
+def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone NumPy module; the same derivation gives the same text."""
     unknown = sorted(set(HELPERS) & set(derivation.network.dims))
     if unknown:
         raise UnsupportedOperation(f"the dim {unknown[0]!r} has the name of a function; rename it")
     network = derivation.network
     reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
-    return _Module(schedule(derivation, reserved)).text()
+    return _Module(schedule(derivation, reserved), origin).text()
 
 
 class _Module:
-    def __init__(self, plan: Schedule) -> None:
-        self.plan = plan
+    def __init__(self, plan: Schedule, origin: str) -> None:
+        self.plan, self.origin = plan, origin
         self.network = plan.network
         self.uses: set[str] = set()
         self.equations = template.equation_texts(plan.derivation)
@@ -45,7 +45,7 @@ class _Module:
     def text(self) -> str:
         forward, backward = self._forward(), self._backward()
         tail = self._loss() if self.network.loss_terms else []
-        head = template.docstring(self.plan.derivation, "it needs nothing but NumPy.")
+        head = template.docstring(self.plan.derivation, "it needs nothing but NumPy.", self.origin)
         head += [
             "",
             "from __future__ import annotations",
