@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +38,13 @@ def prove(cell: str | None, *, every: bool, seed: int, exact: bool, as_json: boo
 
         result = api.prove(cell, seed=seed, exact=exact)
         if as_json:
-            emit_json(json.loads(result.to_json()))
+            emit_json(result.to_json())
         else:
             console().print(str(result), markup=False, soft_wrap=True)
         return PASS if result.proved else FAIL
     results = _prove_zoo(seed, exact)
     if as_json:
-        emit_json([json.loads(result.to_json()) for _, result, _ in results])
+        emit_json([result.to_json() for _, result, _ in results])
     else:
         _table(results, exact)
     return PASS if all(result.proved for _, result, _ in results) else FAIL

@@ -100,37 +100,38 @@ class ProofResult:
         """The same for all entries together, chance collisions of arguments included."""
         return _bits(self.collisions + sum(g.entries * g.degree for g in self.groups))
 
-    def to_json(self) -> str:
-        """The result as a JSON document."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "proved": self.proved,
-                "sizes": self.sizes,
-                "lengths": self.lengths,
-                "seed": self.seed,
-                "redraws": self.redraws,
-                "prime": "2^127-1",
-                "degree": self.degree,
-                "error_bits_per_entry": self.bits,
-                "error_bits_total": self.total_bits,
-                "operations": self.operations,
-                "frozen": self.frozen,
-                "seconds": round(self.seconds, 4),
-                "groups": [
-                    {
-                        "form": g.form,
-                        "what": g.what,
-                        "entries": g.entries,
-                        "degree": g.degree,
-                        "mismatches": list(g.mismatches),
-                    }
-                    for g in self.groups
-                ],
-                **({"certificate": self.certificate.document()} if self.certificate else {}),
-            },
-            indent=2,
-        )
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data for `json.dumps`."""
+        return {
+            "name": self.name,
+            "proved": self.proved,
+            "sizes": self.sizes,
+            "lengths": self.lengths,
+            "seed": self.seed,
+            "redraws": self.redraws,
+            "prime": "2^127-1",
+            "degree": self.degree,
+            "error_bits_per_entry": self.bits,
+            "error_bits_total": self.total_bits,
+            "operations": self.operations,
+            "frozen": self.frozen,
+            "seconds": round(self.seconds, 4),
+            "groups": [
+                {
+                    "form": g.form,
+                    "what": g.what,
+                    "entries": g.entries,
+                    "degree": g.degree,
+                    "mismatches": list(g.mismatches),
+                }
+                for g in self.groups
+            ],
+            **({"certificate": self.certificate.document()} if self.certificate else {}),
+        }
+
+    def dumps(self) -> str:
+        """`to_json` as text."""
+        return json.dumps(self.to_json(), indent=2)
 
     def __str__(self) -> str:
         setting = ", ".join(f"{n} = {s}" for n, s in {**self.sizes, **self.lengths}.items())

@@ -203,7 +203,7 @@ def test_a_proof_carries_its_certificate() -> None:
     assert result.proved
     assert result.certificate is not None
     assert result.certificate.exact
-    document = json.loads(result.to_json())["certificate"]
+    document = json.loads(result.dumps())["certificate"]
     assert document["verdict"] == "certified"
     assert document["entries"] == document["certified"] == result.certificate.entries
     assert "small: certified exactly at p = 3, T = 3" in str(result)

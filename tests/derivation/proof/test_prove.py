@@ -245,7 +245,7 @@ def test_the_report_says_what_was_done() -> None:
     assert "BPTT, Kronecker form  43 entries equal" in text
     assert f"below 2^-{result.bits} an entry" in text
     assert result.total_bits < result.bits
-    document = json.loads(result.to_json())
+    document = json.loads(result.dumps())
     assert document["proved"] is True
     assert document["seed"] == 5
     assert document["error_bits_per_entry"] == result.bits
