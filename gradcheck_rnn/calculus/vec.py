@@ -216,6 +216,12 @@ def vec_of_vec(term: Term, k: int) -> Term:
     return Eye(as_column(term.operands[0]).shape[0])
 
 
+def diagonal(term: Term, k: int) -> Term:
+    """vec diag(x) = diag(vec I) (1 ⊗ I) x, because diag(x) = I ⊙ (x 1ᵀ)."""
+    n = term.shape[0]
+    return times(Diag(Vec(Eye(n))), kron(Ones(n), Eye(n)))
+
+
 def kronecker_right(term: Term, k: int) -> Term:
     """vec(A ⊗ X) and vec(X ⊗ B) through the commutation matrix."""
     a, b = term.operands
@@ -244,6 +250,7 @@ _RULES: dict[type[Term], tuple[str, Callable[[Term, int], Term]]] = {
     Pad: ("pad", pad_rows),
     Vec: ("vec of vec", vec_of_vec),
     Unvec: ("vec of vec", vec_of_vec),
+    Diag: ("diagonal", diagonal),
     Kron: ("kronecker", kronecker_right),
 }
 
@@ -269,6 +276,10 @@ IDENTITIES: dict[str, Identity] = {
     "slice": Identity("vec X[a:b] = (I ⊗ I[a:b]) vec X", _PRODUCT),
     "pad": Identity("vec pad(X; a) = (I ⊗ pad(I; a)) vec X", _PRODUCT),
     "vec of vec": Identity("vec vec X = vec X; vec unvec x = x", "definition"),
+    "diagonal": Identity(
+        "vec diag(x) = diag(vec I) (1 ⊗ I) x, since diag(x) = I ⊙ (x 1ᵀ)",
+        "Magnus & Neudecker (2019), §§2.4, 3.6: product and Hadamard identities",
+    ),
     "kronecker": Identity(
         "vec(A ⊗ B) = (I_n ⊗ K_sm ⊗ I_r)(vec A ⊗ vec B), A of shape m×n, B r×s", _COMMUTATION
     ),

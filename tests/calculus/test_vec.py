@@ -92,6 +92,8 @@ CASES = {
     "pad": (Pad(dX, m, n + m + r), dX),
     "vec of vec": (Vec(dX), dX),
     "unvec": (Unvec(Hadamard(Vec(C), Vec(dX)), r, n), dX),
+    "diagonal": (Diag(dx), dx),
+    "diagonal between": (Times(Transpose(Ones(n)), Diag(Hadamard(a, dx))), dx),
     "kronecker": (Kron(B, dX), dX),
     "kronecker left": (Kron(dX, B), dX),
     "kronecker vectors": (Kron(Transpose(a), dx), dx),
@@ -142,6 +144,7 @@ WRONG = {
     ),
     "pad": lambda t, k: Kron(Eye(t.shape[1]), Pad(Eye(t.args[0].shape[0]), 0, t.args[2])),
     "vec of vec": lambda t, k: Commutation(*t.operands[0].shape),
+    "diagonal": lambda t, k: Kron(Ones(t.shape[0]), Eye(t.shape[0])),
     "kronecker": lambda t, k: (
         Kron(vec_module.as_column(t.operands[0]), Eye(n * r))
         if k
@@ -185,7 +188,6 @@ def test_the_forms_that_people_write():
     [
         (Apply("tanh", dx), dx, ["Apply", "no vec identity"]),
         (Maximum(dx, a), dx, ["Maximum"]),
-        (Diag(dx), dx, ["Diag"]),
         (Hadamard(dx, dx), dx, ["Hadamard", "2 operands"]),
         (Times(dX, dX.T), dX, ["Times"]),
         (Divide(a, dx), dx, ["Divide", "divisor"]),

@@ -16,6 +16,7 @@ from gradcheck_rnn.calculus import vec
 from gradcheck_rnn.calculus.terms import (
     Broadcast,
     Concat,
+    Diag,
     Divide,
     Dot,
     Hadamard,
@@ -71,6 +72,7 @@ EXAMPLES: dict[str, tuple[Term, Sym]] = {
     "slice": (Slice(dX, sympy.Integer(1), P), dX),
     "pad": (Pad(dX, D, P + D), dX),
     "vec of vec": (Times(Transpose(Vec(C)), Vec(dX)), dX),
+    "diagonal": (Diag(Hadamard(a, dx)), dx),
     "kronecker": (Plus(Kron(A, dX), Kron(_variable("E", D, P), dX)), dX),
     "choice": (Where(bits, dX, Hadamard(C, dX)), dX),
 }
