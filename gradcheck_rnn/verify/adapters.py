@@ -93,6 +93,8 @@ def check_torch(function: Any, inputs: Sequence[Any], **options: Any) -> Report:
             for t, g in zip(own, grads, strict=True)
         ]
 
+    if any(x.dtype == torch.bfloat16 for x in like):
+        options.setdefault("unit", 2.0**-7)
     options.setdefault("title", getattr(function, "__name__", "torch function"))
     return check_vjp(forward, backward, tuple(to_numpy(x) for x in like), **options)
 
@@ -143,6 +145,8 @@ def check_jax(function: Callable[..., Any], inputs: Sequence[Any], **options: An
         turned = jax.tree_util.tree_map(lambda c, y: jnp.asarray(c, dtype=y.dtype), cotangents, out)
         return [to_numpy(g) for g in pull(turned)]
 
+    if any(leaves[k].dtype == jnp.bfloat16 for k in moved):
+        options.setdefault("unit", 2.0**-7)
     options.setdefault("title", getattr(function, "__name__", "jax function"))
     return check_vjp(forward, backward, tuple(to_numpy(leaves[k]) for k in moved), **options)
 

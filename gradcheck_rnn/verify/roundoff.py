@@ -80,7 +80,7 @@ def measure_gradient_roundoff(
     repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
     everything = np.concatenate([gradient[i].ravel() for i in blocks])
     # A gradient exact in single precision throughout was computed there, whatever its dtype.
-    shown = value_eps(everything) if everything.size >= 8 else 0.0
+    shown = max(target.unit, value_eps(everything) if everything.size >= 8 else 0.0)
     deviations = []
     for _ in range(neighbours):
         leaves = []

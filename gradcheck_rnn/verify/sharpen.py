@@ -136,6 +136,8 @@ class ComplexEyes:
             )
         found = np.stack([self._derivatives(leaves, i, range(leaf.size)) for leaves in points])
         value, unit = found[0], 2.0**-52
+        if not np.any(value) and np.any(gradient):
+            return "the loss answers no complex step in this parameter"
         error = SPREADS * np.max(np.abs(found[1:] - value), axis=0)
         error += 64 * unit * np.abs(value) + 8 * unit * np.max(np.abs(value))
         known = np.isfinite(check.value) & np.isfinite(check.error)
@@ -177,6 +179,31 @@ class WideEyes:
         self.noise = measure_noise(self.target.across(directions), 1.0, 2.0**-52)
         return self.noise
 
+    def responds(self, seed: int) -> bool:
+        """Whether steps too small for single precision are seen in every parameter that matters.
+
+        A loss that casts its parameters back is constant between the numbers of the narrow format:
+        it has no noise there, and no derivative.
+        """
+        target, rng = self.target, np.random.default_rng([seed, 8])
+        slopes = target.gradient_at(target.tree.leaves)
+        some = False
+        for i in target.select:
+            leaf = target.tree.leaves[i]
+            step = 2.0**-26 * np.where(leaf == 0, scale_of(leaf), leaf)
+            expected = float(np.sum(np.abs(slopes[i] * step)))
+            if not expected > 16 * 2.0**-52 * abs(target.base):
+                continue  # its share of the loss has vanished: that it does not answer says nothing
+            moved = list(target.tree.leaves)
+            seen = False
+            for _ in range(3):
+                moved[i] = leaf + step * rng.choice([-1.0, 1.0], size=leaf.shape)
+                seen = seen or target.value(moved) != target.base
+            if not seen:
+                return False
+            some = True
+        return some
+
     def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
         """Derivatives and errors of some entries at another point."""
         there = WideEyes(moved)
@@ -200,6 +227,8 @@ def widen(target: Target, noise: Noise, seed: int) -> WideEyes | None:
     wide = WideEyes(target)
     try:
         measured = wide.measure(seed)
+        if not wide.responds(seed):
+            return None
     except (GradcheckError, TypeError, ValueError):
         return None
     finally:

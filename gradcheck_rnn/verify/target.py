@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .oracle.lines import Lines
-from .trees import Tree, is_scalar, match_gradient
+from .trees import Tree, is_scalar, match_gradient, plain
 from .verdict import Finding
 
 __all__ = ["Budget", "Target"]
@@ -63,6 +63,8 @@ class Target:
         Positions of the leaves to check.
     budget
         Limit of loss evaluations.
+    unit
+        Of the format computed in, relative, where arrays do not show it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Target:
         tree: Tree,
         select: Sequence[int],
         budget: Budget,
+        unit: float = 0.0,
     ) -> None:
         """Nothing is called yet."""
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
@@ -79,14 +82,14 @@ class Target:
         self.evaluations = self.gradients = 0
         self.findings: list[Finding] = []
         self.returned_value: float | None = None
-        self.value_eps = 0.0
+        self.unit = self.value_eps = unit
         self.responds = False
         self.base = float("nan")
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
-        other = Target(self.loss, self.gradient_function, tree, self.select, self.budget)
+        other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
         other.value_eps = self.value_eps
         return other
 
@@ -124,9 +127,9 @@ class Target:
             self._compare(copies, leaves, "the loss")
             if not is_scalar(raw):
                 raise UsageError(f"the loss returned {_not_scalar(raw)}")
-            dtype = np.asarray(raw).dtype
+            dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
-                self.value_eps = float(np.finfo(dtype).eps)
+                self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
         value = float(np.asarray(raw).reshape(()))
         if value != self.base and not np.isnan(self.base):
             self.responds = True

@@ -22,7 +22,7 @@ def is_scalar(value: Any) -> bool:
     """Whether a value is a real number: a Python or NumPy number, or an array of size one."""
     if isinstance(value, dict | list | tuple | str) or value is None:
         return False
-    array = np.asarray(value)
+    array = np.asarray(plain(value))
     return array.size == 1 and array.dtype.kind in "fiub"
 
 
@@ -35,6 +35,16 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(item, f"{name}[{i}]")
     else:
         yield name, value
+
+
+def _foreign(value: Any) -> bool:
+    """Whether an array is of a format that NumPy knows by extension only, such as bfloat16."""
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.name == "bfloat16"
+
+
+def plain(value: Any) -> Any:
+    """The same numbers in float32 where NumPy's own functions cannot tell what they are."""
+    return value.astype(np.float32) if _foreign(value) else value
 
 
 def flatten(value: Any) -> list[Any]:
@@ -51,6 +61,8 @@ def _rebuild(template: Any, leaves: Iterator[Array]) -> Any:
             return items
         return type(template)(*items) if hasattr(template, "_fields") else tuple(items)
     leaf = next(leaves)
+    if _foreign(template) and leaf.dtype.kind == "f":
+        return leaf.astype(template.dtype)
     # a number stays a number; NumPy scalars behave like one and keep their precision
     return leaf if isinstance(template, np.ndarray) else leaf[()]
 
@@ -80,7 +92,7 @@ class Tree:
         names, leaves = [], []
         for i, (name, value) in enumerate(pairs):
             label = name or (what if len(pairs) == 1 else f"{what}[{i}]")
-            array = np.array(value)
+            array = np.array(plain(value))
             if array.dtype.kind not in "fiub":
                 raise UsageError(
                     f"'{label}' in {what} has dtype {array.dtype}; give real floating-point arrays"
@@ -99,6 +111,11 @@ class Tree:
     def real(self) -> list[int]:
         """Positions of the leaves that have a gradient."""
         return [i for i, x in enumerate(self.leaves) if x.dtype.kind == "f" and x.size]
+
+    @property
+    def unit(self) -> float:
+        """Of the coarsest format that the leaves hide, relative; 0 if they show theirs."""
+        return 2.0**-7 if any(map(_foreign, flatten(self.template))) else 0.0
 
     def build(self, leaves: Sequence[Array]) -> Any:
         """The caller's structure around other leaves."""
@@ -141,7 +158,7 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
             raise DimensionError(
                 f"the gradient of '{name}' has shape {shape}, the parameter {want}{turned}"
             )
-    return {i: found[i] for i in needed}
+    return {i: plain(found[i]) for i in needed}
 
 
 def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:

@@ -118,6 +118,7 @@ def check_vjp(
     seed: int | str | None = None,
     budget: int | str | None = None,
     select: str | Iterable[str] | None = None,
+    unit: float = 0.0,
     title: str = "vjp check",
 ) -> Report:
     """Check a backward function: for each output alone, its cotangent times the Jacobian.
@@ -141,7 +142,7 @@ def check_vjp(
         has one less than its sequence), or a dict by output name: besides the whole, every step
         then gets a cotangent of its own, so that a fault at one step or beyond one lag is neither
         lost in a sum nor left to be searched for.
-    mode, seed, budget, select
+    mode, seed, budget, select, unit
         As in `check_gradient`; the budget is shared out over the outputs.
 
     Returns
@@ -174,6 +175,7 @@ def check_vjp(
             seed=used,
             budget=_share(budget, len(probes)),
             select=select,
+            unit=max(unit, tree.unit),
         )
         report.rows += [replace(row, name=f"{name} -> {row.name}") for row in part.rows]
         report.evaluations += part.evaluations

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ..trees import plain
 
 __all__ = ["PRECISIONS", "Precision", "make_arrays", "precision", "to_numpy"]
 
@@ -90,9 +91,7 @@ def make_arrays(library: str | Callable[[Array], Any], form: Precision) -> Calla
         return lambda x: make(x.astype(form.holder))
     if library == "numpy":
         if form.name == "bfloat16":
-            raise UsageError(
-                "NumPy has no bfloat16; give array='torch', or a function that makes the arrays"
-            )
+            return _numpy_bfloat16()
         return lambda x: x.astype(form.holder)
     modules = {"torch": "torch", "cupy": "cupy", "jax": "jax.numpy"}
     if library not in modules:
@@ -111,10 +110,22 @@ def make_arrays(library: str | Callable[[Array], Any], form: Precision) -> Calla
     return lambda x: module.asarray(x.astype(form.holder))
 
 
+def _numpy_bfloat16() -> Callable[[Array], Any]:
+    """NumPy knows bfloat16 from ml_dtypes, which JAX and TensorFlow bring."""
+    try:
+        held = importlib.import_module("ml_dtypes").bfloat16
+    except ImportError:
+        raise UsageError(
+            "NumPy has no bfloat16; install ml_dtypes, or give array='torch', or a function that "
+            "makes the arrays"
+        ) from None
+    return lambda x: x.astype(np.float32).astype(held)
+
+
 def to_numpy(x: Any) -> Array:
     """A private NumPy copy of an array of any library, float64 where NumPy lacks its dtype."""
     if isinstance(x, np.ndarray | np.generic | float | int):
-        return np.array(x)
+        return np.array(plain(x))
     if hasattr(x, "detach"):  # PyTorch: leave the graph and the device
         x = x.detach().cpu()
         if "bfloat16" in str(x.dtype):

@@ -97,6 +97,25 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
     return None, "no level"
 
 
+def _rough(samples: list[Floats]) -> float:
+    """An upper bound of the noise where no level stands out: what the smoothest samples leave.
+
+    High differences of a smooth function vanish, unless it varies on the scale of the step; the
+    spacing of values about a centre that is small by cancellation says nothing.
+    """
+    left = []
+    for values in samples:
+        if not np.isfinite(values).all() or np.ptp(values) == 0:
+            continue
+        gamma, table, levels = 1.0, values, []
+        for order in range(1, values.size):
+            table = np.diff(table)
+            gamma *= 0.5 * order / (2 * order - 1)
+            levels.append(float(np.sqrt(gamma * np.mean(table**2))))
+        left.append(min(levels[2:]))
+    return min(left, default=0.0)
+
+
 def measure_noise(
     phi: Callable[[Floats], Floats], scale: float, dtype_eps: float, value_dtype_eps: float = 0.0
 ) -> Noise:
@@ -143,6 +162,8 @@ def measure_noise(
     eps = max(value_eps(np.concatenate(seen)), value_dtype_eps)
     # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
     floor = 0.3 * eps * abs(centre)
+    if level is None:
+        floor = max(floor, _rough(seen[1:]))
     # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
     sigma = max(level or 0.0, floor, 1.5 * spread)
     return Noise(sigma, floor, eps, spread, used, how if level is not None else f"floor ({how})")
