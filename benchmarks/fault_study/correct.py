@@ -35,7 +35,7 @@ from gradcheck_rnn.verify.harness.plan import Place, draw_values
 from gradcheck_rnn.verify.harness.subject import Subject
 from gradcheck_rnn.verify.points import draw_point
 
-__all__ = ["REGIMES", "plan", "study"]
+__all__ = ["BOX", "REGIMES", "plan", "scaled_problem", "study"]
 
 Arrays = dict[str, Any]
 #: name: (steps, batch, regime of the weights, factor on cotangents, factor on weights, size of p)
@@ -153,35 +153,42 @@ def _model(system: str, name: str, seed: int, regimes: Sequence[str]) -> Iterato
         }  # fmt: skip
 
 
-def _box(dtype: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Rows of the black box on gradients by hand."""
+def scaled_problem(kind: str, regime: str, dtype: str, seed: int) -> tuple[Any, Any, Arrays]:
+    """Loss, gradient and parameters of a network by hand in a regime of the black box.
+
+    The gradient takes the keyword faults of the network.
+    """
     from tests.verify.handwritten import elman_problem, lstm_problem
 
-    kind = np.float64 if dtype == "float64" else np.float32
+    number = np.float64 if dtype == "float64" else np.float32
+    size: dict[str, Any] = {"d": 2, "p": 3, "T": 5, "B": 2}
+    size |= {
+        "one step": {"T": 1}, "one sequence": {"B": 1}, "one unit": {"p": 1, "d": 1},
+        "long": {"T": 60}, "vanished": {"T": 30, "scale": 0.3}, "saturated": {"scale": 6.0},
+        "exploding": {"T": 12, "scale": 2.5},
+    }.get(regime, {})  # fmt: skip
+    rng = np.random.default_rng([seed, 36, *regime.encode(), len(kind)])
+    if kind == "lstm":
+        loss, gradient, parameters = lstm_problem(rng, dtype=number, **size)
+    else:
+        size |= {"offset": 1e6} if regime == "offset" else {}
+        size |= {"last_only": True} if regime == "vanished" else {}
+        loss, gradient, parameters = elman_problem(rng, dtype=number, **size)
+    c = number({"small": 1e-8, "large": 1e8}.get(regime, 1.0))
+
+    def pulled(P: Arrays, **faults: Any) -> Arrays:
+        return {n: c * g for n, g in gradient(P, **faults).items()}
+
+    return lambda P: c * loss(P), pulled, parameters
+
+
+def _box(dtype: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Rows of the black box on gradients by hand."""
     for regime in BOX:
-        size: dict[str, Any] = {"d": 2, "p": 3, "T": 5, "B": 2}
-        size |= {
-            "one step": {"T": 1}, "one sequence": {"B": 1}, "one unit": {"p": 1, "d": 1},
-            "long": {"T": 60}, "vanished": {"T": 30, "scale": 0.3}, "exploding":
-            {"T": 12, "scale": 2.5}, "saturated": {"scale": 6.0},
-        }.get(regime, {})  # fmt: skip
-        rng = np.random.default_rng([seed, 36, *regime.encode()])
-        problems = [lstm_problem(rng, dtype=kind, **size)]
-        extra = {"offset": 1e6} if regime == "offset" else {}
-        extra |= {"last_only": True} if regime == "vanished" else {}
-        problems.append(elman_problem(rng, dtype=kind, **size, **extra))
         checks = alarms = undecided = 0
         notes: list[str] = []
-        for loss, gradient, parameters in problems:
-            c = kind({"small": 1e-8, "large": 1e8}.get(regime, 1.0))
-
-            def scaled(P: Arrays, loss: Any = loss, c: Any = c) -> Any:
-                return c * loss(P)
-
-            def pulled(P: Arrays, gradient: Any = gradient, c: Any = c) -> Any:
-                return {n: c * g for n, g in gradient(P).items()}
-
-            report = check_gradient(scaled, pulled, parameters, seed=seed)
+        for kind in ("lstm", "elman"):
+            report = check_gradient(*scaled_problem(kind, regime, dtype, seed), seed=seed)
             checks += len(report.rows)
             for row in report.rows:
                 alarms += row.verdict is Verdict.FAIL

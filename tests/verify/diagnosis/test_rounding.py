@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from benchmarks.fault_study import correct, own
 from gradcheck_rnn import api
+from gradcheck_rnn.verify import check_gradient
 from gradcheck_rnn.verify.diagnosis import check_model
 from gradcheck_rnn.verify.harness.arrays import PRECISIONS
 from gradcheck_rnn.verify.harness.layout import Layout
@@ -61,3 +64,16 @@ def test_noise_that_is_no_rounding_fails(line: str, kind: str) -> None:
     assert kind in [f.kind for f in report.findings if f.fatal]
     if kind == "lost-precision":  # of float32 that is the rounding
         assert check_model(**case, plan="point", dtype="float32").passed
+
+
+def test_a_vanished_gradient_in_single_precision_is_decided() -> None:
+    """At 6e-15 it is hidden in the roundoff even of a float64 loss, not from the complex step."""
+    loss, gradient, parameters = correct.scaled_problem("elman", "vanished", "float32", 0)
+    assert float(np.abs(gradient(parameters)["h0"]).max()) < 1e-13
+    assert check_gradient(loss, gradient, parameters, seed=0).passed
+
+    def wrong(P: Any) -> Any:
+        found = gradient(P)
+        return {**found, "h0": found["h0"] * np.float32(1.5)}
+
+    assert str(check_gradient(loss, wrong, parameters, seed=0).verdict) == "fail"
