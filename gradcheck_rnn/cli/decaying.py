@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn.cli.printing import console, emit_json, read_sizes
 from gradcheck_rnn.cli.running import PASS
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.files import write_bytes
 
 if TYPE_CHECKING:
     from gradcheck_rnn.dynamics.analysis import Analysis
@@ -77,7 +77,7 @@ def _pairs(cells: list[str], weights: list[Path]) -> list[tuple[str, Path | None
     if not weights:
         return [(c, None, "") for c in cells]
     if len(cells) == 1:
-        named = [f"{cells[0]}, {w.name}" if len(weights) > 1 else "" for w in weights]
+        named = [f"{cells[0]}, {w.name}" for w in weights]
         return [(cells[0], w, n) for w, n in zip(weights, named, strict=True)]
     if len(cells) != len(weights):
         raise UsageError(
@@ -106,7 +106,7 @@ def _check_output(path: Path) -> None:
 
 
 def _picture(found: list[Analysis], path: Path) -> None:
-    """Draw into memory, write beside the target, rename: never half a picture."""
+    """Draw into memory, then write in one step: never half a picture."""
     from gradcheck_rnn.dynamics.figures import overview
 
     held = io.BytesIO()
@@ -114,19 +114,7 @@ def _picture(found: list[Analysis], path: Path) -> None:
     # A date in the file would make equal pictures differ.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     overview(found).savefig(held, format=kind, dpi=150, metadata=metadata)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.resolve().parent, prefix=".decay")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(held.getvalue())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path.resolve())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    write_bytes(path, held.getvalue())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from ..dynamics import figures
 from ..dynamics.analysis import Analysis
 from ..dynamics.verdict import power_of_ten
 from ..errors import UsageError
-from .listing import titled
+from .listing import labelled
 from .manuscript import Manuscript
 from .mathematics import plain, sentence_list
 from .plots import drawing, new_figure, svg_of
@@ -44,7 +44,8 @@ def decay_report(analyses: Sequence[Analysis], title: str = "") -> Manuscript:
     if not analyses:
         raise UsageError("there is no recurrence to report on")
     names = list(dict.fromkeys(a.name for a in analyses))
-    shown = ", ".join(map(titled, names[:4])) + (" …" if len(names) > 4 else "")
+    between = "; " if any("," in name for name in names) else ", "
+    shown = between.join(map(labelled, names[:4])) + (" …" if len(names) > 4 else "")
     title = title or f"Gradient decay: {shown}"
     m = Manuscript(title, description="Where the gradient of a recurrent network goes.")
     m.say(
@@ -68,7 +69,7 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
         v = a.verdict
         rows.append(
             [
-                plain(titled(a.name)),
+                plain(labelled(a.name)),
                 plain(v.kind),
                 f"${v.rate:+.4f}$",
                 "–" if v.lag is None else str(v.lag),
@@ -84,7 +85,7 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
             y = np.where(np.isfinite(a.decay.norm), a.decay.norm, np.nan) / math.log(10)
             style: Any = figures.STYLES[k % len(figures.STYLES)]
             colour = figures.COLOURS[k % len(figures.COLOURS)]
-            ax.plot(a.decay.lags, y, color=colour, ls=style, label=titled(a.name))
+            ax.plot(a.decay.lags, y, color=colour, ls=style, label=labelled(a.name))
         ax.set_xlabel("lag T − t")
         ax.set_ylabel("log₁₀ ‖∂s_T/∂s_t‖₂")
         ax.grid(alpha=0.5, lw=0.6)
@@ -94,16 +95,16 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
     best, worst = analyses[int(np.argmax(last))], analyses[int(np.argmin(last))]
     caption = (
         f"Norm of $partial s_T \\/ partial s_t$ against the lag. Most is left in "
-        f"{plain(titled(best.name))}, "
+        f"{plain(labelled(best.name))}, "
         f"{_power(max(last))} after {int(best.decay.lags[-1])} steps, least in "
-        f"{plain(titled(worst.name))}, "
+        f"{plain(labelled(worst.name))}, "
         f"{_power(min(last))}."
     )
     m.picture(svg, "Curves of the log norm against the lag, one for each model.", caption, "84%")
 
 
 def _one(m: Manuscript, a: Analysis) -> None:
-    m.heading(titled(a.name))
+    m.heading(labelled(a.name))
     m.say(f"#aside[{plain(f'Scan {a.system}, {a.size} state entries, {a.steps} steps.')}]")
     first, *more = a.verdict.sentences
     causes = [x for x in more if x.startswith("Cause: ")]
@@ -146,7 +147,7 @@ def _pictures(a: Analysis) -> list[tuple[Callable[[Analysis], Figure], str, str]
         (
             figures.decay_figure,
             "Log norms against the lag, with their bounds.",
-            f"Gradient against lag in {plain(titled(a.name))}. Over the second half the logarithm "
+            f"Gradient against lag in {plain(labelled(a.name))}. Over the second half the logarithm "
             f"of the norm changes by ${d.slope():+.4f}$ a step, beside $lambda_1 = "
             f"{e.leading:+.4f}$. At lag {int(d.lags[-1])} the norm is {_power(float(d.norm[-1]))}; "
             "the product of the norms of single steps would allow "

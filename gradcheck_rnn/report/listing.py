@@ -10,7 +10,7 @@ from typing import Any
 
 from ..language.cell import Cell
 
-__all__ = ["definition_of", "titled"]
+__all__ = ["definition_of", "labelled", "titled"]
 
 #: Names of systems are lower case; these words are not.
 _WORDS = {
@@ -38,6 +38,12 @@ def titled(name: str) -> str:
     if words[0] == words[0].lower():
         words[0] = words[0].capitalize()
     return " ".join(words) + rest
+
+
+def labelled(name: str) -> str:
+    """A label of a comparison: `titled` where it is a cell's name, else as its author wrote it."""
+    head = re.split(r"[,:]", name, maxsplit=1)[0]
+    return titled(name) if any(word in _WORDS for word in head.split("_")) else name
 
 
 def definition_of(cell: Cell) -> str:
