@@ -259,17 +259,16 @@ def kinks_within(case: Case, directions: Mapping[str, np.ndarray[Any, Any]], rea
 
 
 def central_differences(
-    case: Case, seed: int, count: int = 4, length: float = 1.0
+    case: Case, seed: int, count: int = 4, dtype: Any = np.float64
 ) -> tuple[list[Estimate], dict[str, np.ndarray[Any, Any]]]:
-    """Derivatives along random directions, with their errors, and the directions.
+    """Derivatives along random unit directions, with their errors, and the directions.
 
-    A direction perturbs everything at once; all steps and directions run as one stack. Another
-    ``length`` takes other steps along the same lines.
+    A direction perturbs everything at once; all steps and directions run as one stack. The loss
+    is computed in ``dtype`` and handed over in double precision.
     """
     refs = differentiated(case.network)
     directions = {
-        r.name: length
-        * np.stack(
+        r.name: np.stack(
             [draw_direction(case.values[r.name].shape, seed, r.name, k) for k in range(count)]
         )
         for r in refs
@@ -282,7 +281,7 @@ def central_differences(
         which = np.tile(np.arange(count), len(eps))
         by = {n: v[which] * flat.reshape(-1, *(1,) * (v.ndim - 1)) for n, v in directions.items()}
         with holding_frozen(tape), np.errstate(all="ignore"):
-            out = loss_of(case, perturbed(case, by, np.float64))
+            out = loss_of(case, perturbed(case.astype(dtype), by, dtype)).astype(np.float64)
         return np.broadcast_to(out, flat.shape).reshape(eps.shape)
 
     found = differentiate(Lines(evaluate, count), scale=1.0)
