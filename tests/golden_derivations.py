@@ -19,8 +19,22 @@ def text(name: str) -> str:
     kronecker = api.render(derivation, "markdown", form="kronecker", rtrl=True)
     # The second rendering repeats symbols, definition and adjoint; keep what it adds.
     vec = kronecker[kronecker.index("## Gradients") :]
-    vec = vec.replace("## Gradients", "## Gradients in Kronecker form", 1)
-    return matrix.rstrip() + "\n\n" + vec
+    gradients, rest = vec.split("\n## ", 1)
+    return f"{matrix.rstrip()}\n\n{_new_in(gradients, matrix)}## {rest}"
+
+
+def _new_in(gradients: str, matrix: str) -> str:
+    """The section of Kronecker forms without the equations that are the same in matrix form."""
+    begin, end = "\\begin{aligned}\n", "\n\\end{aligned}"
+    head, body = gradients.split(begin)
+    body, tail = body.split(end)
+    known = {line.removesuffix(" \\\\") for line in matrix.splitlines()}
+    lines = [x for x in (y.removesuffix(" \\\\") for y in body.splitlines()) if x not in known]
+    if not lines:
+        return ""
+    head = head.replace("## Gradients", "## Gradients in Kronecker form")
+    same = "" if len(lines) == len(body.splitlines()) else "\nThe others are as above.\n"
+    return head + begin + " \\\\\n".join(lines) + end + tail.rstrip("\n") + "\n" + same + "\n"
 
 
 def index() -> str:
