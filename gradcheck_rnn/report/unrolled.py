@@ -23,7 +23,12 @@ __all__ = ["unrolled"]
 BOX_W, BOX_H, GAP_X, GAP_Y, SIZE = 72, 46, 56, 58, 17
 #: From the first column of one time axis to that of the next, in columns.
 SPAN = 4.2
-_NAME = re.compile(r"(?P<head>[^_]+)(?:_\{(?P<braced>.*)\}|_(?P<one>.+))?\Z")
+_SUBSCRIPT = re.compile(r"_(?:\{(?P<braced>[^}]*)\}|(?P<one>[^\s,]+))")
+
+
+def _raised(text: str, after: int) -> str:
+    """Text back on its line where a subscript came before it."""
+    return f'<tspan dy="-4">{escape(text)}</tspan>' if text and after else escape(text)
 
 
 @dataclass
@@ -49,16 +54,19 @@ class _Canvas:
     def text(
         self, x: float, y: float, label: str, anchor: str = "middle", size: float = SIZE
     ) -> None:
-        found = _NAME.match(label)
-        head, sub = (found["head"], found["braced"] or found["one"]) if found else (label, None)
-        body = escape(head)
-        if sub:
+        body, wide, at = "", 0.0, 0
+        for found in _SUBSCRIPT.finditer(label):
+            head, sub = label[at : found.start()], found["braced"] or found["one"]
+            body += _raised(head, at)
             body += f'<tspan dy="4" font-size="{size * 0.72:.3g}">{escape(sub)}</tspan>'
+            wide += 0.5 * size * len(head) + 0.36 * size * len(sub)
+            at = found.end()
+        body += _raised(label[at:], at)
+        wide += 0.5 * size * len(label[at:])
         self.items.append(
             f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size:.3g}" '
             f'fill="{INK}">{body}</text>'
         )
-        wide = 0.5 * size * len(head) + 0.36 * size * len(sub or "")
         lead = {"middle": wide / 2, "start": 0, "end": wide}[anchor]
         self.reach(x - lead, y - size)
         self.reach(x - lead + wide, y + 8)
@@ -167,7 +175,7 @@ class _Draw:
         return -self.rows[scan.name] * (BOX_H + GAP_Y)
 
     def title(self, scan: Scan) -> str:
-        if self.several:
+        if self.several or not scan.states:
             return scan.name.replace("_", " ")
         states = [self.label(s.name, None) for s in scan.states]
         return ", ".join(states) or scan.name
@@ -187,7 +195,7 @@ class _Draw:
         lags = sorted({k for s in scan.states for k in s.lags})
         names = [s.name for s in scan.states]
         for x, lag in boxes:
-            if self.several:
+            if self.several or not names:
                 c.box(x, y)
                 self.name(x, y, self.title(scan))
             else:

@@ -199,8 +199,15 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         )
         for program in reversed(derivation.scans):
             symbols = [q.symbol.with_(mark="bar") for q in reversed(program.equations)]
+            # What the step before, or whoever made the inputs, receives.
+            symbols += [
+                Sym(o.ref.name, 2, 1, "input", 0).with_(mark="bar")
+                for o in program.scan.operands.values()
+                if o.ref.axis and o.ref.name in network.inputs and o.ref.name in e.adjoints
+            ]
             _over_time(m, run, list(reversed(run.times(program))), symbols, e.adjoints)
-        m.say("Summing each step's contribution gives the gradients")
+        if any(r.axis is None for r in derivation.differentiated()):
+            m.say("Summing each step's contribution gives the gradients")
     else:
         m.say(
             f"With {sum(len(p.equations) for p in derivation.scans)} equations a step there is too "

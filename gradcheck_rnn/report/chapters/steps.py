@@ -184,7 +184,8 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
                 scan = section.key.partition(":")[2]
                 m.say(f"The scan `{scan}`:")
             m.lines(section.lines)
-    m.say("Adjoints beyond the last step are zero.")
+    if any(p.scan.states for p in derivation.scans):
+        m.say("Adjoints beyond the last step are zero.")
     m.heading("Gradients", 2)
     matrix, by_vec = _section(pages, "gradients").lines, _section(kron, "gradients").lines
     m.say(
