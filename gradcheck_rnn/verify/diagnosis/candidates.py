@@ -202,7 +202,8 @@ class _Reach:
             return None
         names: set[str] = set()
         for state in edits.lost_starts:
-            names |= self._starts(state)
+            for start in self._starts(state):
+                names |= self.upstream(start)  # it may be the last state of another scan
         for identity in (*edits.terms, *edits.only_steps, *edits.skip_steps):
             names |= self.upstream(self.derivation.edge(identity).operand.name)
         return frozenset(names)

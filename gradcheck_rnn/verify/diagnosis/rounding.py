@@ -37,7 +37,8 @@ class SavedRounding:
     def __init__(self, network: Network, eps: float, seed: int) -> None:
         self.network, self.eps, self.seed = network, eps, seed
         self._derivation: Derivation | None = None
-        self._spreads: dict[int, dict[str, Array]] = {}
+        # The station is kept: another one may be given the identity of one that is gone.
+        self._spreads: dict[int, tuple[Station, dict[str, Array]]] = {}
 
     def _runs(self, station: Station) -> Iterator[Run]:
         """The program as it is, then with every operation moved by one unit up or down."""
@@ -66,12 +67,12 @@ class SavedRounding:
             given, count = stacked_columns(station, station.cases), len(station.cases)
             found = [pulled_back(r, station, given, count) for r in self._runs(station)]
             with np.errstate(all="ignore"):
-                self._spreads[key] = {
+                self._spreads[key] = station, {
                     n: np.nan_to_num(np.stack([f[n] - a for f in found[1:]]), posinf=0, neginf=0)
                     for n, a in found[0].items()
                 }
         k = next(i for i, c in enumerate(station.cases) if c is case)
-        samples = self._spreads[key]
+        samples = self._spreads[key][1]
         fitted = station.fitted
         return {
             u: np.stack(

@@ -37,7 +37,8 @@ def unsteady(
 ) -> list[Finding]:
     """Findings at one station, empty if the noise of the gradient is that of its format.
 
-    ``wanted`` names the arrays that were checked, by default all; ``accepted``: nothing was found wrong, so that whatever error there is passed for noise.
+    ``wanted`` names the arrays that were checked, by default all; ``accepted``: nothing was found
+    wrong, so that whatever error there is passed for noise.
     """
     form, fitted, case = subject.form, station.fitted, station.cases[0]
     given = station.users(case) if subject.with_cotangents else None
