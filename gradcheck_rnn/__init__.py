@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify.adapters import check_jax, check_torch
     from gradcheck_rnn.verify.cases import gradient_case
     from gradcheck_rnn.verify.diagnosis import check_model
+    from gradcheck_rnn.verify.harness.layout import Layout
 
 __all__ = [
     "Cell",
     "GradcheckError",
+    "Layout",
     "Network",
     "__version__",
     "cell",
@@ -48,6 +50,7 @@ __all__ = [
 _HOME = {
     "Cell": "language.cell",
     "GradcheckError": "errors",
+    "Layout": "verify.harness.layout",
     "Network": "language.network",
     "cell": "language.cell",
     "check_gradient": "verify",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import DimensionError, UsageError
 from .blackbox import check_gradient, parse_seed
+from .lags import wrong_lags
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .trees import Tree, flatten, given_gradients
@@ -189,6 +190,8 @@ def check_vjp(
                 seen.add(finding.message)
                 report.findings.append(finding)
     report.findings += step.findings
+    if isinstance(time_axis, int):
+        report.findings += wrong_lags(report.rows, tree, time_axis)
     return report
 
 
