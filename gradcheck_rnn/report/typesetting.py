@@ -96,7 +96,7 @@ def _as_text(found: re.Match[str]) -> str:
     """A picture as text in its address: a quarter smaller, and legible in a diff."""
     svg = base64.b64decode(found[1]).decode()
     # What is kept as it is may stand in an address within double quotes.
-    return "data:image/svg+xml;charset=utf-8," + quote(svg, safe=" '/:;,()[]{}=<>?@!$*+~^|")
+    return "data:image/svg+xml;charset=utf-8," + quote(svg, safe=" '/:;,()[]{}=?@!$*+~^|")
 
 
 def _dressed(html: str) -> str:
