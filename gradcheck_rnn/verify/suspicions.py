@@ -11,7 +11,7 @@ from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .target import Target
-from .verdict import Verdict
+from .verdict import EntryState, Row, Verdict
 
 __all__ = ["suspect"]
 
@@ -39,10 +39,35 @@ def suspect(
             target.find(
                 "common-factor",
                 f"all gradients are {factor:.6g} times the difference quotients; "
-                f"is a sum over steps or sequences taken for a mean, or the loss scaled?",
+                f"is a sum over steps or sequences taken for a mean, the loss scaled, or the "
+                f"gradient clipped by its norm?",
             )
+    _clipped(target, g, failing)
     if not failing:
         _stale(target, g, report.seed)
+
+
+def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:
+    """Wrong entries that all have one size, which no other exceeds, have been clipped to it."""
+    positions = {target.tree.names[i]: i for i in target.select}
+    sizes: list[Floats] = []
+    for row in failing:
+        if row.states is None or row.check is None:
+            return
+        wrong = row.states.ravel() == EntryState.FAIL
+        own, want = g[positions[row.name]].ravel()[wrong], row.check.value[wrong]
+        if np.any(np.abs(want) <= np.abs(own)) or np.any(own * want < 0):
+            return
+        sizes.append(np.abs(own))
+    found = np.concatenate(sizes) if sizes else np.zeros(0)
+    if found.size < 2 or found[0] == 0 or np.any(found != found[0]):
+        return
+    if all(np.max(np.abs(g[i]), initial=0.0) <= found[0] for i in positions.values()):
+        target.find(
+            "clipped",
+            f"the wrong entries are all ±{found[0]:.6g} and should be larger; is the gradient "
+            f"clipped?",
+        )
 
 
 def _stale(target: Target, g: dict[int, Floats], seed: int) -> None:
