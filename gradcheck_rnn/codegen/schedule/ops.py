@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import TypeAlias
 
 from ...language.dims import ONE, Dim
@@ -107,6 +108,12 @@ class Access:
     @property
     def lead(self) -> Lead:
         return self.buffer.lead[1:] if self.slot is not None else self.buffer.lead
+
+    @cached_property
+    def span(self) -> tuple[Buffer, Dim, Dim]:
+        """The buffer that owns the memory, and the rows in it; asked for very often."""
+        start = self.buffer.offset + (self.start or FIRST_ROW)
+        return self.buffer.base or self.buffer, start, start + self.rows
 
 
 @dataclass(frozen=True)

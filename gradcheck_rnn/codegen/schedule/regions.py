@@ -15,12 +15,10 @@ __all__ = ["Barrier", "Regions", "Touched", "conflict", "overlap", "span"]
 
 def span(a: Access) -> tuple[Buffer, Dim, Dim]:
     """The buffer that owns the memory, and the rows in it."""
-    root = a.buffer.base or a.buffer
-    start = a.buffer.offset + (a.start or Dim())
-    return root, start, start + a.rows
+    return a.span
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2**16)
 def _at_least(a: Dim, b: Dim) -> bool:
     rest = a - b
     return rest.const >= 0 and all(c >= 0 for _, c in rest.terms)
@@ -39,7 +37,7 @@ def _same_time(a: Access, b: Access, in_loop: bool) -> bool:
 
 def _meet(a: tuple[Buffer, Dim, Dim], b: tuple[Buffer, Dim, Dim]) -> bool:
     (one, start, stop), (two, first, last) = a, b
-    return one == two and not (_at_least(first, stop) or _at_least(start, last))
+    return (one is two or one == two) and not (_at_least(first, stop) or _at_least(start, last))
 
 
 def conflict(a: Statement, b: Statement, in_loop: bool) -> bool:
