@@ -1,0 +1,53 @@
+"""The blocks of docs/verifying.md are run, and what it says of layouts is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gradcheck_rnn.verify.harness.ready import ready
+from gradcheck_rnn.verify.outcome import Report
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "verifying.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```$", GUIDE, flags=re.M | re.S)
+TABLE = re.findall(r"^\| `(\w+ lstm)` \| (.*?) \| (.*?) \|$", GUIDE, flags=re.M)
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_blocks_run(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    names: dict[str, object] = {}
+    exec(compile(PYTHON[number], "verifying.md", "exec"), names)
+    printed = capsys.readouterr().out
+    if "print(" in PYTHON[number]:
+        assert ": pass (" in printed
+        assert "could have missed" in printed or "contributions up to" in printed
+    if isinstance(names.get("report"), Report):
+        assert names["report"].passed  # type: ignore[attr-defined]
+
+
+def test_there_are_three_ways_in() -> None:
+    text = "".join(PYTHON)
+    for door in ("check_gradient(", "check_vjp(", "check_model(", "Layout("):
+        assert door in text
+
+
+@pytest.mark.parametrize(("name", "arguments", "outputs"), TABLE)
+def test_layouts_take_and_give_what_the_table_says(name: str, arguments: str, outputs: str) -> None:
+    layout = ready(name)
+    assert arguments.split(", ") == [*layout.parameters, *layout.inputs]
+    assert outputs.split(", ") == list(layout.outputs)
+
+
+def test_the_table_has_all_conventions() -> None:
+    assert len(TABLE) == 5
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", GUIDE))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / "docs" / link).exists()
