@@ -203,7 +203,7 @@ def plan(cells: Sequence[str], seed: int, checks: int) -> Iterator[tuple[Any, ..
     """Arguments of `study`; about as many checks as asked for, a seed after another."""
     # A system gives about 1,300 checks a format. The small ones come first.
     rounds = max(1, round(checks / (2000 * len(cells))))
-    for k in range(2 * rounds):
+    for k in range(2):
         yield "box", "by hand", "float64", seed + 100 * k
         yield "box", "by hand", "float32", seed + 100 * k
     order = sorted(cells, key=lambda n: len(api.load(n).parameters))

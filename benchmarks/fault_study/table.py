@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradcheck_rnn.cells import names
+
 __all__ = ["written"]
 
 Lines = Sequence[dict[str, Any]]
@@ -154,10 +156,16 @@ def written(lines: Lines, *, command: str) -> str:
         chosen = [r for r in lines if r["part"] == name]
         if chosen:
             out += part(chosen)
+            out += _not_run(chosen) if name in ("model", "black box", "correct") else []
     bad = [n for r in lines for n in _notes(r)]
     if bad:
         out += ["## What went otherwise", "", *(f"- {n}" for n in bad), ""]
     return "\n".join(out)
+
+
+def _not_run(lines: Lines) -> list[str]:
+    left = [n for n in names() if n not in {r["system"] for r in lines}]
+    return [f"Not run in this part: {', '.join(left)}.", ""] if left else []
 
 
 def _notes(line: dict[str, Any]) -> list[str]:

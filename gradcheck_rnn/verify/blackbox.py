@@ -31,6 +31,8 @@ __all__ = ["check_gradient", "parse_seed"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
+#: Units in the last place that a sum in another order may change a gradient by.
+REORDERED = 2.0**16
 
 
 def check_gradient(
@@ -124,6 +126,8 @@ def check_gradient(
     )
     if roundoff is not None and not roundoff.deterministic:
         target.find("nondeterministic-gradient", "the gradient differs between calls at one point")
+        if noise.deterministic:
+            _random(target, g, finite)
     # what agrees without its roundoff needs none measured
     measured = entrywise or (roundoff is not None and not roundoff.deterministic)
     if measured and not entrywise:
@@ -144,6 +148,21 @@ def check_gradient(
             _look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
     return _finish(report, target)
+
+
+def _random(target: Target, g: dict[int, Floats], blocks: list[int]) -> None:
+    """Fail a gradient that differs between calls by more than sums in another order can."""
+    again = target.gradient_at(target.tree.leaves)
+    for i in blocks:
+        eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
+        if np.linalg.norm(again[i] - g[i]) > REORDERED * eps * np.linalg.norm(g[i]):
+            target.find(
+                "unsteady",
+                f"the gradient of '{target.tree.names[i]}' differs between calls at one point by "
+                "more than rounding can, and the loss does not: random numbers in the backward "
+                "pass? Fix their seed",
+                fatal=True,
+            )
 
 
 def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:

@@ -80,3 +80,11 @@ def test_a_vanished_gradient_in_single_precision_is_decided() -> None:
         return {**found, "h0": found["h0"] * np.float32(1.5)}
 
     assert str(check_gradient(loss, wrong, parameters, seed=0).verdict) == "fail"
+
+
+def test_random_numbers_in_a_backward_pass_fail_in_the_black_box() -> None:
+    line = "da = da * (1 + 1e-6 * np.random.randn(*da.shape)); dx = da @ Wx.T"
+    case = own.black_box_case("lstm_caches", own.load("lstm_caches", "dx = da @ Wx.T", line))
+    report = check_gradient(*case)
+    assert str(report.verdict) == "fail"
+    assert "unsteady" in [f.kind for f in report.findings if f.fatal]
