@@ -67,10 +67,15 @@ class SavedRounding:
             given, count = stacked_columns(station, station.cases), len(station.cases)
             found = [pulled_back(r, station, given, count) for r in self._runs(station)]
             with np.errstate(all="ignore"):
-                self._spreads[key] = station, {
-                    n: np.nan_to_num(np.stack([f[n] - a for f in found[1:]]), posinf=0, neginf=0)
-                    for n, a in found[0].items()
-                }
+                self._spreads[key] = (
+                    station,
+                    {
+                        n: np.nan_to_num(
+                            np.stack([f[n] - a for f in found[1:]]), posinf=0, neginf=0
+                        )
+                        for n, a in found[0].items()
+                    },
+                )
         k = next(i for i, c in enumerate(station.cases) if c is case)
         samples = self._spreads[key][1]
         fitted = station.fitted
