@@ -32,6 +32,8 @@ class Edits:
         States to whose start no gradient is given.
     lost_outputs : mapping
         Output → steps whose cotangent is lost, counted likewise.
+    permuted : mapping
+        Equation → the equation of its scan whose adjoint is taken for its own.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -42,9 +44,11 @@ class Edits:
     zero_starts: frozenset[str] = frozenset()
     lost_starts: frozenset[str] = frozenset()
     lost_outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    permuted: dict[str, str] = field(default_factory=dict)
 
     def __or__(self, other: Edits) -> Edits:
-        """Both mistakes at once; the second wins where they meet."""
+        """Both mistakes at once; where they meet the second wins, permutations are combined."""
+        names = {*self.permuted, *other.permuted}
         return Edits(
             {**self.terms, **other.terms},
             {**self.only_steps, **other.only_steps},
@@ -54,6 +58,7 @@ class Edits:
             self.zero_starts | other.zero_starts,
             self.lost_starts | other.lost_starts,
             {**self.lost_outputs, **other.lost_outputs},
+            {n: self.permuted.get(m := other.permuted.get(n, n), m) for n in names},
         )
 
     def takes_part(self, edge: str, step: int, steps: int) -> bool:

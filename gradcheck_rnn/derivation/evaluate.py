@@ -17,7 +17,7 @@ from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
-from .program import Derivation, Edge, ScanProgram
+from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["Run", "bptt", "forward", "rtrl"]
 
@@ -159,6 +159,15 @@ class _Adjoints:
     def get(self, name: str, t: int) -> Array | None:
         return self.sums.get(name, {}).get(t)
 
+    def permute(self, taken: Mapping[str, str], t: int) -> None:
+        """Give every name the sum of another at one time."""
+        found = {n: self.get(m, t) for n, m in taken.items()}
+        for n, value in found.items():
+            line = self.sums.setdefault(n, {})
+            line.pop(t, None)
+            if value is not None:
+                line[t] = value
+
 
 def bptt(
     run: Run,
@@ -235,8 +244,11 @@ def _backward(
         final = sums.get(f"{state.name}_final", 0)
         if final is not None and state.name not in edits.lost_finals:
             sums.add(state.name, times[-1], final)
+    order, permuted = _order(program, edits.permuted)
     for step, t in reversed(list(enumerate(times, start=1))):
-        for e in reversed(program.equations):
+        for e in order:
+            if permuted and e is permuted[0]:
+                sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
             if e.name in losses:
                 sums.add(e.name, t, np.ones_like(run.series[e.name][t]))
             bar = sums.get(e.name, t)
@@ -263,6 +275,18 @@ def _backward(
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, _fit(got, like))
+
+
+def _order(
+    program: ScanProgram, permuted: Mapping[str, str]
+) -> tuple[list[EquationProgram], list[EquationProgram]]:
+    """The equations as the adjoint meets them; those permuted wait for the last of them."""
+    order = list(reversed(program.equations))
+    group = [e for e in order if e.name in permuted]
+    if group:
+        last = order.index(group[-1])
+        order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
+    return order, group
 
 
 @lru_cache(maxsize=4096)

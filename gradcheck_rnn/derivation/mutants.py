@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import sympy
 
@@ -29,7 +30,7 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
-from .program import Derivation, Edge
+from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .tidy import tidy
 
 __all__ = ["Mutant", "mutants"]
@@ -251,10 +252,32 @@ def _roles(derivation: Derivation, scan: str) -> dict[tuple[object, ...], list[S
     return out
 
 
+def _exchanges(program: ScanProgram) -> Iterator[tuple[EquationProgram, EquationProgram]]:
+    """Pairs of gates, that is of equations with weights, whose adjoints can be exchanged.
+
+    Both adjoints must be there before either is used: no equation between the two may be read by
+    the later one.
+    """
+    gates = [e for e in program.equations if any(edge.kind == "param" for edge in e.edges)]
+    place = {e.name: k for k, e in enumerate(program.equations)}
+    for first, second in combinations(gates, 2):
+        read = [place[edge.operand.name] for edge in second.edges
+                if edge.lag == 0 and edge.operand.name in place]  # fmt: skip
+        if first.symbol.shape == second.symbol.shape and all(k < place[first.name] for k in read):
+            yield first, second
+
+
 def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
     """Mistakes of the loop rather than of an equation."""
     for program in derivation.scans:
         scan = program.scan
+        for a, b in _exchanges(program):
+            yield Mutant(
+                f"exchanged:{scan.name}/{a.name}:{b.name}", "exchanged", f"{scan.name}/{a.name}",
+                f"δ{to_text(a.symbol)} and δ{to_text(b.symbol)} exchanged: gates in another order "
+                "than in the forward pass",
+                Edits(permuted={a.name: b.name, b.name: a.name}),
+            )  # fmt: skip
         if scan.states:
             for k in (0, 1, 2, 5):
                 yield Mutant(

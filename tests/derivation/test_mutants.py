@@ -69,3 +69,19 @@ def test_two_mistakes_are_both_made() -> None:
     lost = bptt(run, cotangents, edits=final.edits)
     assert np.allclose(both["U"], -lost["U"])
     assert not np.allclose(both["W"], right["W"])
+
+
+def test_exchanged_gates_flow_back_through_time() -> None:
+    """The adjoints are exchanged before they are used: for the weights and for what is carried."""
+    derivation, run, cotangents = running("lstm")
+    (mutant,) = (m for m in mutants(derivation) if m.id == "exchanged:lstm/a_i:a_f")
+    # With a cotangent at the first step alone nothing has been carried: db is just exchanged.
+    last = {n: np.zeros_like(g) for n, g in cotangents.items()}
+    last["h"][0] = cotangents["h"][0]
+    right, wrong = bptt(run, last), bptt(run, last, edits=mutant.edits)
+    np.testing.assert_allclose(wrong["b_i"], right["b_f"], rtol=1e-12)
+    np.testing.assert_allclose(wrong["b_f"], right["b_i"], rtol=1e-12)
+    assert np.abs(wrong["h0"] - right["h0"]).max() > 1e-3
+    twice = bptt(run, cotangents, edits=mutant.edits | mutant.edits)
+    for n, g in bptt(run, cotangents).items():
+        np.testing.assert_array_equal(twice[n], g)

@@ -206,6 +206,8 @@ class _Reach:
                 names |= self.upstream(start)  # it may be the last state of another scan
         for identity in (*edits.terms, *edits.only_steps, *edits.skip_steps):
             names |= self.upstream(self.derivation.edge(identity).operand.name)
+        for name in edits.permuted:
+            names |= self.upstream(name)
         return frozenset(names)
 
     def _starts(self, state: str) -> set[str]:

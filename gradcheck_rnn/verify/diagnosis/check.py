@@ -265,8 +265,7 @@ def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     single = derived_candidates(derivation)
     single += grouped(single, ill[0].station.fitted)
     found = search(Bench(derivation), single, after, comparisons)
-    # A single step shows a mistake sharpest, a longer run where it spreads to.
-    found.where = localise(max(ill, key=lambda c: len(wrong_names(c))))
+    found.where = localise(ill)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,18 @@ def gates(comparison: Comparison, record: Record) -> list[str]:
     return out
 
 
-def localise(comparison: Comparison) -> list[str]:
-    """Sentences about one station with errors, most useful first."""
+def localise(wrong: Sequence[Comparison]) -> list[str]:
+    """Sentences about stations with errors: where they spread to, and what is cleared.
+
+    The station at which most is wrong tells where; the first, smallest one tells what is right.
+    """
+    loudest = max(wrong, key=lambda c: len(wrong_names(c)))
+    return [*_cleared(wrong[0]), *_places(loudest)]
+
+
+def _places(comparison: Comparison) -> list[str]:
     station = comparison.station
     lines = []
-    wrong = wrong_names(comparison)
-    fine = station.fitted.names - wrong - {n for n in station.fitted.names if _data(comparison, n)}
-    if wrong and fine:
-        lines.append(f"right in the same probes: {', '.join(f'd{n}' for n in sorted(fine))}")
     worst: dict[str, Record] = {}
     for r in comparison.wrong:
         if r.user not in worst or _top(r) > _top(worst[r.user]):
@@ -49,9 +54,21 @@ def localise(comparison: Comparison) -> list[str]:
         steps = missing_steps(comparison, r)
         if steps:
             lines.append(f"d{user}: {steps}")
+    return lines
+
+
+def _cleared(comparison: Comparison) -> list[str]:
+    """What is right at a station, of the gradients and of the cotangents."""
+    station, where = comparison.station, comparison.station.place.label
+    lines = []
+    names = station.fitted.names
+    wrong = wrong_names(comparison)
+    fine = names - wrong - {n for n in names if _data(comparison, n)}
+    if wrong and fine:
+        lines.append(f"right ({where}): {', '.join(f'd{n}' for n in sorted(fine))}")
     good = [c.label for c in station.cases if not wrong_names(comparison, c)]
     if good and len(good) < len(station.cases):
-        lines.append(f"right for the cotangents: {', '.join(good)}")
+        lines.append(f"right ({where}) for the cotangents: {', '.join(good)}")
     return lines
 
 
