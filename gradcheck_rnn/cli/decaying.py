@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.cli.codes import PASS
 from gradcheck_rnn.cli.printing import console, emit_json, read_sizes
-from gradcheck_rnn.cli.running import PASS
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.files import write_bytes
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.cli.codes import MISUSE
 from gradcheck_rnn.cli.printing import emit_json
-from gradcheck_rnn.cli.running import MISUSE
-from gradcheck_rnn.cli.verifying import (
+from gradcheck_rnn.cli.verdicts import (
     STYLES,
     annotate,
     code,

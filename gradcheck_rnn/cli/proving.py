@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.cli.codes import FAIL, PASS
 from gradcheck_rnn.cli.printing import console, emit_json
-from gradcheck_rnn.cli.running import FAIL, PASS
 from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from gradcheck_rnn.cli.codes import PASS
 from gradcheck_rnn.cli.printing import console
-from gradcheck_rnn.cli.running import PASS
 
 __all__ = ["report", "stages"]
 

@@ -6,14 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE
 from gradcheck_rnn.errors import GradcheckError
 
-__all__ = ["FAIL", "INTERNAL", "MISUSE", "PASS", "UNDECIDED", "main"]
-
-PASS, FAIL, MISUSE, UNDECIDED = 0, 1, 2, 3
-# sysexits' EX_SOFTWARE: a fault of ours must not look like a failed check.
-INTERNAL = 70
-SIGINT, SIGPIPE = 130, 141
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
