@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..calculus.printing.json import to_json
@@ -16,6 +17,7 @@ from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
 from ..errors import UsageError
 from .pages import Document, Line, Partial, Prose, Section, document
+from .pages.grouping import renamed_apart
 from .program import Derivation
 from .texwords import tex
 
@@ -60,6 +62,8 @@ def render(
     )
     if notation is not None and not isinstance(notation, Notation):
         notation = load_notation(notation, names(derivation))
+    sections = [replace(s, lines=tuple(renamed_apart(s.lines, notation))) for s in pages.sections]
+    pages = replace(pages, sections=tuple(sections))
     if fmt == "json":
         return json.dumps(_json(pages, derivation), indent=1, ensure_ascii=False) + "\n"
     writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ..calculus.terms import Term
 from ..derivation.pages import Line, Prose
-from .mathematics import Mathematics, plain, ungrouped
+from ..derivation.pages.grouping import renamed_apart
+from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
 
@@ -90,7 +91,7 @@ class Manuscript:
         """Lines of a derivation, numbered; ``note`` is added to every one."""
         m = self.maths
         rows = []
-        for line in (x for one in lines for x in ungrouped(one, m.notation)):
+        for line in renamed_apart(lines, m.notation):
             remark = " ".join(x for x in (m.words(_apart(line.note)), note) if x)
             rows.append((m.left(line.left), m.pieces(line.right, relation), remark))
         return self.display(rows)

@@ -9,11 +9,11 @@ from dataclasses import replace
 from ..calculus.printing.notation import Notation
 from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
-from ..calculus.terms import Neg, Plus, Term, Times, symbols_in
+from ..calculus.terms import Neg, Plus, Term, Times
 from ..derivation import Derivation
-from ..derivation.pages import Line, Partial, Prose
+from ..derivation.pages import Partial, Prose
 
-__all__ = ["Mathematics", "plain", "sentence_list", "ungrouped", "with_starts"]
+__all__ = ["Mathematics", "plain", "sentence_list", "with_starts"]
 
 
 def plain(text: str) -> str:
@@ -43,45 +43,6 @@ def with_starts(derivation: Derivation, notation: Notation | None) -> Notation:
                     names[start.ref.name] = f"{state.name}_{{0,{lag}}}"
     given = Notation() if notation is None else notation
     return replace(given, names={**names, **given.names})
-
-
-def ungrouped(line: Line, notation: Notation | None) -> list[Line]:
-    """A line for all gates as one for each gate, where the reader renamed a gate's symbols.
-
-    ``W_g, for g ∈ {i, f}`` would otherwise hide that W_f is called A_f.
-    """
-    last = line.note[-1] if line.note else ""
-    found = _REMARKS.fullmatch(last) if isinstance(last, str) else None
-    if notation is None or found is None or found["g"] is None:
-        return [line]
-    letter, out = found["g"], []
-    renamed = False
-    for member in found["set"].split(", "):
-
-        def one(term: Term, member: str = member) -> Term:
-            names = {s: s.with_(name=_instance(s.name, letter, member)) for s in symbols_in(term)}
-            return term.xreplace({a: b for a, b in names.items() if a != b})
-
-        left = line.left
-        left = (
-            replace(left, of=one(left.of), wrt=one(left.wrt))
-            if isinstance(left, Partial)
-            else one(left)
-        )
-        made = Line(left, one(line.right), line.note[:-1], line.citation)
-        heads = (left.of, left.wrt) if isinstance(left, Partial) else (left,)
-        used = {s.name.partition(":")[0] for t in (*heads, made.right) for s in symbols_in(t)}
-        renamed = renamed or not used.isdisjoint(notation.names)
-        out.append(made)
-    return out if renamed else [line]
-
-
-def _instance(name: str, letter: str, member: str) -> str:
-    own, colon, rest = name.partition(":")
-    words = own.split("_")
-    if len(words) > 1 and words[1] == letter:
-        words[1] = member
-    return "_".join(words) + colon + rest
 
 
 #: Letters of a product that no longer fits on a line.

@@ -104,3 +104,14 @@ def test_truncation_is_said_and_checked() -> None:
     assert "blocks of 4 steps" in api.render(api.derive("elman"), "text", truncate=4)
     with pytest.raises(UsageError, match="at least one step"):
         api.render(api.derive("elman"), "text", truncate=0)
+
+
+def test_a_renamed_gate_leaves_the_line_of_its_family(tmp_path: Path) -> None:
+    """``W_g, for g ∈ {…}`` would hide that W_f has another name; other families stay one line."""
+    file = tmp_path / "n.toml"
+    file.write_text('[names]\nW_f = "A_f"\n', encoding="utf-8")
+    text = api.render(api.derive("lstm"), "text", notation=file)
+    assert "∇A_f = Σ" in text
+    assert "∇W_i = Σ" in text
+    assert "∇W_g" not in text
+    assert "∇U_g = Σ" in text

@@ -25,12 +25,16 @@ class Partial:
 
 @dataclass(frozen=True)
 class Line:
-    """An equation ``left = right`` with a remark; ``citation`` names the rule it comes from."""
+    """An equation ``left = right`` with a remark; ``citation`` names the rule it comes from.
+
+    `members` are the lines that this one stands for, where it stands for several.
+    """
 
     left: Term | Partial
     right: Term
     note: Prose = ()
     citation: str = ""
+    members: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ...calculus.printing.names import ACCENTS
+from ...calculus.printing.notation import Notation
 from ...calculus.terms import Term, symbols_in
 from .elements import Line, Partial
 
-__all__ = ["grouped"]
+__all__ = ["grouped", "renamed_apart"]
 
 
 def grouped(lines: Sequence[Line]) -> Iterator[Line]:
@@ -26,7 +27,24 @@ def grouped(lines: Sequence[Line]) -> Iterator[Line]:
             yield first
         else:
             names = ", ".join(index or "" for index, _, _ in members)
-            yield replace(general, note=(*general.note, f"for {letter} ∈ {{{names}}}"))
+            note = (*general.note, f"for {letter} ∈ {{{names}}}")
+            yield replace(general, note=note, members=tuple(line for _, _, line in members))
+
+
+def renamed_apart(lines: Iterable[Line], notation: Notation | None) -> Iterator[Line]:
+    """A line for all gates as one for each, where the reader renames a symbol of one of them.
+
+    ``W_g, for g ∈ {i, f}`` would hide that W_f is called A_f.
+    """
+    names = {} if notation is None else notation.names
+    for line in lines:
+        used = {
+            s.name.partition(":")[0]
+            for member in line.members
+            for term in _terms_of(member)
+            for s in symbols_in(term)
+        }
+        yield from (line,) if used.isdisjoint(names) else line.members
 
 
 def _subscript(name: str) -> str | None:
