@@ -1,0 +1,49 @@
+"""The oracle of model mode is itself checked: a wrong derivative of it is seen, a right one passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.verify.diagnosis.confirm import confirm
+from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
+from gradcheck_rnn.verify.harness.compare import Station
+from gradcheck_rnn.verify.harness.layout import Layout
+from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.subject import Subject
+
+
+def station_of(name: str, seed: int) -> Station:
+    network = api.load(name)
+    form = precision("float64")
+
+    def unused(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    subject = Subject(unused, unused, None, None, make_arrays("numpy", form), form)
+    place = next(iter(plan_places(network, seed, None, batch=None, full=False)))
+    return Station.build(place, Layout.of(network), form, subject, seed)
+
+
+@pytest.mark.parametrize("name", ["elman", "lstm", "gru_d", "encoder_decoder"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_right_oracle_is_confirmed(name: str, seed: int) -> None:
+    assert confirm(station_of(name, seed), seed) == []
+
+
+@pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-8])
+def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
+    station = station_of("lstm", 0)
+    right = Station.truth
+
+    def wrong(self: Station, *given: Any) -> Any:
+        found = right(self, *given)
+        return replace(found, of={n: a * (1 + off) for n, a in found.of.items()})
+
+    monkeypatch.setattr(Station, "truth", wrong)
+    (finding,) = confirm(station, 0)
+    assert finding.fatal
+    assert "not analytic here" in finding.message
