@@ -258,7 +258,14 @@ def _exchanges(program: ScanProgram) -> Iterator[tuple[EquationProgram, Equation
     Both adjoints must be there before either is used: no equation between the two may be read by
     the later one.
     """
-    gates = [e for e in program.equations if any(edge.kind == "param" for edge in e.edges)]
+    moving: set[str] = set()  # what only parameters make is one for all sequences, and no gate
+    for e in program.equations:
+        if any(x.kind in ("state", "input", "static") or x.operand.name in moving for x in e.edges):
+            moving.add(e.name)
+    gates = [
+        e for e in program.equations
+        if e.name in moving and any(edge.kind == "param" for edge in e.edges)
+    ]  # fmt: skip
     place = {e.name: k for k, e in enumerate(program.equations)}
     for first, second in combinations(gates, 2):
         read = [place[edge.operand.name] for edge in second.edges

@@ -85,3 +85,19 @@ def test_exchanged_gates_flow_back_through_time() -> None:
     twice = bptt(run, cotangents, edits=mutant.edits | mutant.edits)
     for n, g in bptt(run, cotangents).items():
         np.testing.assert_array_equal(twice[n], g)
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("elman_leaky", []),  # its leak is one for all sequences: no gate to be taken for another
+        ("gru", ["a_r:a_z", "a_z:a_h"]),  # a_h reads r, so δa_h is needed before δa_r is there
+        ("lstm_peephole", ["a_i:a_f", "a_i:a_c", "a_f:a_c"]),
+    ],
+)
+def test_gates_that_can_be_exchanged(name: str, pairs: list[str]) -> None:
+    derivation, run, cotangents = running(name)
+    found = [m for m in mutants(derivation) if m.kind == "exchanged"]
+    assert [m.id.partition("/")[2] for m in found] == pairs
+    for mutant in found:
+        assert gap(run, cotangents, mutant) > 1e-6
