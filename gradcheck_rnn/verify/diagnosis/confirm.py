@@ -62,9 +62,7 @@ def confirm(station: Station, seed: int) -> list[Finding]:
     # Noise is the function's own: along one direction it is measured for both.
     noise = measure_noise(lambda eps: along(eps[:, None])[:, 0].copy(), 1.0, 2.0**-52)
     ladder = Ladder(lines, centre, noise, start_exponent(1.0))
-    sizes = [
-        sum(float(np.sum(truth.size[n][0] * np.abs(v[n]))) for n in refs) for v in directions
-    ]
+    sizes = [sum(float(np.sum(truth.size[n][0] * np.abs(v[n]))) for n in refs) for v in directions]
     settled = ladder.settle(SHARP * np.array(sizes))
     for k, v in enumerate(directions):
         expected = sum(float(np.sum(truth.of[n][0] * v[n])) for n in refs)
