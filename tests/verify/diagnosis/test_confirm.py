@@ -1,4 +1,4 @@
-"""The oracle of model mode is itself checked: a wrong derivative of it is seen, a right one passes."""
+"""The oracle of model mode is itself checked: wrong derivatives are seen, right ones pass."""
 
 from __future__ import annotations
 
