@@ -125,3 +125,18 @@ def test_a_case_is_still_a_function() -> None:
         return "called"
 
     assert mine() == "called"
+
+
+def test_a_search_that_breaks_costs_nobody_the_verdict(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradcheck_rnn.verify.diagnosis import search
+
+    def broken(*_: object) -> None:
+        raise ValueError("shapes")
+
+    monkeypatch.setattr(search, "search", broken)
+    file.write_text(WRONG, encoding="utf-8")
+    (report,) = api.verify(file)
+    assert str(report.verdict) == "fail"
+    assert "broke off (ValueError: shapes)" in str(report)

@@ -164,8 +164,14 @@ def check_model(
             )
         )
     if diagnose and any(c.wrong for c in report.comparisons):
-        report.diagnosis = _diagnose(network, report.comparisons)
-        report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
+        try:
+            report.diagnosis = _diagnose(network, report.comparisons)
+        except Exception as error:  # a fault of ours must not cost the user the verdict
+            said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
+            said += "this is a fault of gradcheck-rnn itself, please report it"
+            report.findings.insert(0, Finding("no-diagnosis", said))
+        else:
+            report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
 
 
