@@ -292,7 +292,9 @@ def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Pi
     if 1 in outer and match[3]:
         outer = (1, R * C) if match[3] == "row" else (R * C, 1)
     elif vectors and (outer[1] == 1 or (whole and outer[0] == 1)):
-        outer = (R * C,)  # type: ignore[assignment]
+        # A scalar by itself has no axis, stacked with others it is an entry of a vector.
+        alone = lone is not None and rows[0][0][1].ndim == 0
+        outer = () if alone else (R * C,)  # type: ignore[assignment]
     return outer, tuple(pieces)
 
 

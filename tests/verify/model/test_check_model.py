@@ -64,6 +64,21 @@ def test_a_fault_outside_the_grammar_is_not_guessed_at() -> None:
     assert "none" in str(report).lower()
 
 
+def test_a_scalar_parameter_has_no_axis() -> None:
+    code = DerivedCode(api.load("elmo"))  # its gamma is a scalar
+
+    def backward(cotangents: dict[str, Any], run: Any) -> dict[str, Any]:
+        found = code.backward(cotangents, run)
+        assert found["gamma"].shape == ()
+        return found | {"gamma": 2 * found["gamma"]}
+
+    for wrong, function in ((False, code.backward), (True, backward)):
+        report = check_model(
+            code.network, forward=code.forward, backward=function, plan="point", diagnose=False
+        )
+        assert [r.name for r in report.rows if r.verdict.name != "PASS"] == ["gamma"] * wrong
+
+
 def test_arguments_by_other_names_are_a_usage_error() -> None:
     code = DerivedCode(api.load("elman"))
 

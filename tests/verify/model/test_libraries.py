@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,8 @@ def test_numbers_are_quantised_to_the_nearest(name: str, value: float, rounded: 
     assert precision(name).quantise(np.array([value]))[0] == rounded
 
 
-def test_a_library_that_is_not_there_is_named() -> None:
+def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(UsageError, match="NumPy has no bfloat16"):
         make_arrays("numpy", precision("bfloat16"))
     with pytest.raises(UsageError, match="is unknown"):
