@@ -158,7 +158,8 @@ class GradientItem(pytest.Item):
 
         error = excinfo.value
         if isinstance(error, GradientMismatch):
-            return f"{error}\nrepeat: {_replay(self, error.report)}"
+            error.args = (f"{error}\nrepeat: {_replay(self, error.report)}",)
+            return excinfo.getrepr(style="value")
         if isinstance(error, GradcheckError):
             return f"error: {error}"
         ours = Path(__file__).parent
@@ -328,7 +329,19 @@ def pytest_runtest_makereport(
     outcome = yield
     if call.when == "call" and CHECKS in item.stash:
         outcome.get_result().gradcheck = item.stash[CHECKS]
+        _shorten(outcome.get_result(), item, call.excinfo)
         del item.stash[CHECKS]  # a test that is run again starts anew
+
+
+def _shorten(report: Any, item: pytest.Item, excinfo: Any) -> None:
+    """One line in pytest's short summary, which on CI repeats a failure's message in full."""
+    from gradcheck_rnn.verify.outcome import GradientMismatch
+
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and isinstance(excinfo.value, GradientMismatch):
+        crash.message = excinfo.value.report.summary().removeprefix(f"{item.name}: ")
+        if isinstance(item, GradientItem):
+            crash.path, crash.lineno = _where(item.case)
 
 
 class _Verdicts:

@@ -51,6 +51,25 @@ def test_the_command_shown_repeats_the_failure(project, run_pytest) -> None:
     assert numbers == repeated != []
 
 
+@pytest.mark.parametrize("on_ci", [False, True])
+def test_the_short_summary_says_in_a_line_what_is_wrong(
+    project, run_pytest, monkeypatch, on_ci: bool
+) -> None:
+    """On CI pytest repeats a failure's whole message there."""
+    project(gradcheck_mine=TWO_CASES, test_one="from gradients import *\n"
+            "def test_one(gradcheck):\n    gradcheck(loss, wrong, point)\n")  # fmt: skip
+    monkeypatch.setenv("CI", "true" if on_ci else "")
+    for options in ((), ("-n", "2")):
+        ran = run_pytest(*options, alone=bool(options))
+        summary = ran.out.partition("short test summary info")[2].splitlines()[1:-1]
+        assert sorted(summary) == [
+            f"FAILED {test} - fail. W: 6 of 6 entries differ by more than their bounds"
+            for test in ("gradcheck_mine.py::bad", "test_one.py::test_one")
+        ]
+        assert ran.out.count("  W          (2, 3)  fail") == 2
+    assert "gradcheck_mine.py:25: fail. W: 6 of 6" in run_pytest("--tb=line").out
+
+
 def test_a_file_named_on_the_command_line_is_enough(project, run_pytest) -> None:
     project(other=TWO_CASES)
     assert run_pytest("other.py::good").code == 0
