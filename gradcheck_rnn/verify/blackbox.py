@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .entries import EntryCheck, check_entries, scale_of
+from .again import look_again
+from .entries import check_entries, scale_of
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
-from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
+from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
-from .sharpen import ComplexEyes, WideEyes, right_when_unsaturated, widen
 from .suspicions import suspect
 from .target import Budget, Target
 from .trees import Tree
-from .verdict import EntryState, Row, Verdict
+from .verdict import Row, Verdict
 
 __all__ = ["check_gradient", "parse_seed"]
 
@@ -144,8 +144,7 @@ def check_gradient(
                 measured = True
                 report.rows[-1] = _directional(target, i, g[i], roundoff, noise, used, resolve)
     if roundoff is not None:
-        if entrywise:
-            _look_again(report, target, g, roundoff, noise, used, resolve)
+        look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
     return _finish(report, target)
 
@@ -262,80 +261,6 @@ def _directional(
 ) -> Row:
     probes = probe_block(target, block, gradient, roundoff, noise, seed, resolve=resolve)
     return probe_row(target.tree, block, gradient, probes, resolve)
-
-
-def _look_again(
-    report: Report,
-    target: Target,
-    g: dict[int, Floats],
-    roundoff: GradientRoundoff,
-    noise: Noise,
-    seed: int,
-    resolve: float,
-) -> None:
-    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
-    positions = {target.tree.names[i]: i for i in target.select}
-    rows = [
-        k
-        for k, row in enumerate(report.rows)
-        if row.verdict is Verdict.UNDECIDED
-        and row.states is not None
-        and not np.any(row.states == EntryState.UNPROBED)
-    ]
-    if not rows:
-        return
-    wide = widen(target, noise, seed)
-    eyes = None if wide else ComplexEyes(target, noise, seed)
-    further: ComplexEyes | None = None
-    rng = np.random.default_rng([seed, 4])
-    if wide is None and eyes is not None and eyes.refused:
-        for k in rows:
-            report.rows[k].reason += f"; no complex step: {eyes.refused}"
-        return
-    own = gradient_noise(target, seed, roundoff.eps)
-    for i in roundoff.bounds:
-        roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
-    for k in rows:
-        i = positions[report.rows[k].name]
-        check, refused = report.rows[k].check, ""
-        if wide is not None:
-            check = check_entries(wide.target, i, g[i], roundoff.bounds[i], wide.noise, rng)
-            check.methods.add("loss in float64")
-            target.evaluations += wide.target.evaluations
-            wide.target.evaluations = 0
-        elif eyes is not None and check is not None:
-            refused = eyes.look(check, g[i], roundoff.bounds[i])
-        sharper = wide or eyes
-        if check is None or sharper is None:
-            continue
-        row = _seen_again(target, check, g[i], roundoff.bounds[i], sharper, seed, resolve)
-        if wide is not None and row.verdict is Verdict.UNDECIDED:
-            # The wide loss may be analytic too, and what drowns in its roundoff still be seen.
-            further = further or ComplexEyes(wide.target, wide.noise, seed)
-            refused = further.refused or further.look(check, g[i], roundoff.bounds[i])
-            if not refused:
-                row = _seen_again(target, check, g[i], roundoff.bounds[i], further, seed, resolve)
-            target.evaluations += wide.target.evaluations
-            wide.target.evaluations = 0
-        if refused and row.verdict is Verdict.UNDECIDED:
-            row.reason += f"; no complex step: {refused}"
-        report.rows[k] = row
-
-
-def _seen_again(
-    target: Target,
-    check: EntryCheck,
-    gradient: Floats,
-    bounds: Floats,
-    sharper: ComplexEyes | WideEyes,
-    seed: int,
-    resolve: float,
-) -> Row:
-    """The row of a block after a sharper look; what is only rounding of saturated units passes."""
-    failing = np.flatnonzero(check.state == EntryState.FAIL)
-    if failing.size and right_when_unsaturated(target, check.block, failing, seed, sharper):
-        check.state[failing] = EntryState.ROUNDED
-    return entry_row(target.tree, check, gradient, bounds, resolve)
 
 
 def _finish(report: Report, target: Target) -> Report:

@@ -98,14 +98,16 @@ class Report:
     def summary(self) -> str:
         """One line: the title, the verdict, and the diagnosis or else the first rows' reasons."""
         named = [f.message for f in self.findings if f.kind == "diagnosis"]
-        reasons = [f"{r.name}: {r.reason or r.verdict}" for r in self.rows if r.verdict is not Verdict.PASS]
+        reasons = [
+            f"{r.name}: {r.reason or r.verdict}" for r in self.rows if r.verdict is not Verdict.PASS
+        ]
         fatal = [f.message for f in self.findings if f.fatal]
         told = named or (reasons[:2] + ["…"] * (len(reasons) > 2)) or fatal
         return " ".join(f"{self.title}: {self.verdict}. {'; '.join(told)}".split()).rstrip(". ")
 
     def to_send(self) -> Report:
         """The same without what a worker need not send: the numbers behind each difference."""
-        return replace(self, rows=[replace(row, check=None) for row in self.rows])
+        return replace(self, rows=[replace(row, check=None, probes=()) for row in self.rows])
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data for `json.dumps`; numbers that are not finite become None."""

@@ -15,7 +15,7 @@ from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
 from .target import Target
 
-__all__ = ["Probe", "probe_block", "slip_statement"]
+__all__ = ["Probe", "direction", "probe_block", "slip_statement"]
 
 Floats = NDArray[np.float64]
 PROBES = 3
@@ -26,13 +26,17 @@ FINER = 100.0
 
 @dataclass(frozen=True)
 class Probe:
-    """The derivative of the loss along one unit direction, from the gradient and by differences."""
+    """The derivative of the loss along one unit direction, from the gradient and by differences.
+
+    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only.
+    """
 
     number: int
     analytic: float
     estimate: Estimate
     roundoff: float
     kink: Kink | None
+    rounded: bool = False
 
     @property
     def bound(self) -> float:
@@ -46,6 +50,11 @@ class Probe:
             return float("nan")
         error = abs(self.analytic - self.estimate.value)
         return error / self.bound if error else 0.0
+
+
+def direction(target: Target, block: int, seed: int, number: int) -> Floats:
+    """The unit direction of one probe of a leaf."""
+    return draw_direction(target.tree.leaves[block].shape, seed, target.tree.names[block], number)
 
 
 def probe_block(
@@ -63,13 +72,13 @@ def probe_block(
     At most `probes`; fewer when those so far agree and are sharp enough that a fault of relative
     size `resolve` / `FINER` would slip through with probability `CHANCE` at most.
     """
-    name, leaf = target.tree.names[block], target.tree.leaves[block]
+    leaf = target.tree.leaves[block]
     size = float(np.sqrt(leaf.size)) * scale_of(leaf)
     found = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
     cheap = _pair_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
     for number in range(probes):
-        v = draw_direction(leaf.shape, seed, name, number)
+        v = direction(target, block, seed, number)
         ladder = Ladder(target.lines(block, v[None]), target.base, noise, start_exponent(size))
         analytic = float(np.sum(gradient * v))
         own = roundoff.along(block, gradient, v)

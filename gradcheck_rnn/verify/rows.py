@@ -159,8 +159,9 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
     """The row of a block probed along directions."""
     shape, n = gradient.shape, gradient.size
     norm = float(np.linalg.norm(gradient))
-    wrong = [p for p in probes if p.ratio > 1 and p.kink is None]
+    wrong = [p for p in probes if p.ratio > 1 and p.kink is None and not p.rounded]
     smooth = [p for p in probes if p.kink is None and p.estimate.trusted]
+    rounded = sum(p.rounded for p in probes)
     worst = max(probes, key=lambda p: (p.kink is None, np.nan_to_num(p.ratio, nan=-1.0)))
     reasons = []
     threshold = max((p.bound for p in smooth), default=float("inf"))
@@ -179,7 +180,13 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         if len(smooth) < len(probes):
             reasons.append(f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink "
                            f"or a loss that is not finite")  # fmt: skip
-        if slip > SURE:
+        if rounded:
+            reasons.append(
+                f"{rounded} of {len(probes)} directional derivatives, too small for plain "
+                f"differences, differ in a sharper oracle but agree once the parameters are scaled "
+                f"down: their digits are lost in the gradient's own rounding here (saturation)"
+            )
+        elif slip > SURE:
             reasons.append(
                 f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "
                 f"of {resolve:g} of it could slip through with probability {slip:.2g}"
@@ -201,4 +208,5 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         method=worst.estimate.method,
         reason="; ".join(reasons),
         missed=slip_statement(n, threshold, size, len(smooth)),
+        probes=tuple(probes),
     )

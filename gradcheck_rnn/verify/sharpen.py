@@ -7,27 +7,26 @@ more precision needs a loss whose measured noise really falls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
 from .entries import EntryCheck, scale_of
 from .oracle.complex_step import complex_step, operations_not_analytic
-from .oracle.differences import Ladder, start_exponent
+from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
-from .roundoff import gradient_noise, measure_gradient_roundoff
 from .target import Target
 from .trees import Tree
 from .verdict import EntryState
 
-__all__ = ["ComplexEyes", "WideEyes", "right_when_unsaturated", "widen"]
+__all__ = ["ComplexEyes", "WideEyes", "widen"]
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+#: Flat entry numbers (m,), or directions (m, *shape of the leaf), as `Target.lines` takes them.
+Vectors = Floats | NDArray[np.intp]
 STEP = 2.0**-80
+UNIT = 2.0**-52
 SPREADS = 4.0
 
 
@@ -85,65 +84,70 @@ class ComplexEyes:
             return f"the loss uses {', '.join(sorted(seen))}, not analytic"
         return ""
 
-    def _derivatives(self, leaves: list[NDArray], block: int, entries: Iterable[int]) -> Floats:
-        """Complex-step derivatives at any point for some entries of one leaf."""
-        size, found = scale_of(leaves[block]), []
-        if hasattr(self.target.loss, "many"):
-            return self._many(leaves, block, np.array(list(entries), dtype=np.intp))
+    def _derivatives(self, leaves: list[NDArray], block: int, vectors: Vectors) -> Floats:
+        """Complex-step derivatives at any point for entries of one leaf, or along directions."""
+        leaf, target, count = leaves[block], self.target, len(vectors)
+        if not count:
+            return np.zeros(0)
+        size, entrywise = scale_of(leaf), vectors.dtype.kind == "i"
+        h = np.full(count, STEP * size * (1.0 if entrywise else float(np.sqrt(leaf.size))))
+        if entrywise:
+            own = np.abs(leaf.reshape(-1)[vectors]).astype(np.float64)
+            h = STEP * np.maximum(size, own)
+        whole = self._complex(leaves)
+
+        def moved(k: int) -> NDArray:
+            if not entrywise:
+                return np.asarray(whole[block] + 1j * h[k] * vectors[k])
+            copy = whole[block].copy()
+            copy.reshape(-1)[vectors[k]] += 1j * h[k]
+            return copy
+
         with np.errstate(all="ignore"):
-            for j in entries:
-                h = STEP * max(size, float(abs(leaves[block].flat[j])))
-                moved = self._complex(leaves)
-                moved[block].reshape(-1)[j] += 1j * h
-                value = complex(np.asarray(self.target.raw(moved)).reshape(()))
-                found.append(value.imag / h)
+            if hasattr(target.loss, "many"):
+                stack = np.stack([moved(k) for k in range(count)])
+                return np.asarray(target.many(block, stack, whole).imag / h)
+            found = []
+            for k in range(count):
+                there = self._complex(leaves)
+                there[block] = moved(k)
+                found.append(complex(np.asarray(target.raw(there)).reshape(())).imag / h[k])
         return np.array(found)
 
-    def _many(self, leaves: list[NDArray], block: int, entries: Indices) -> Floats:
-        """The same for a loss that takes stacked perturbations (see `Target.many`)."""
-        leaf, target = leaves[block], self.target
-        if not entries.size:
-            return np.zeros(0)
-        h = STEP * np.maximum(scale_of(leaf), np.abs(leaf.reshape(-1)[entries]).astype(np.float64))
-        whole = self._complex(leaves)
-        stack = np.repeat(whole[block][None], len(entries), axis=0)
-        stack.reshape(len(entries), -1)[np.arange(len(entries)), entries] += 1j * h
-        with np.errstate(all="ignore"):
-            return np.asarray(target.many(block, stack, whole).imag / h)
+    def see(self, moved: Target, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
+        """Derivatives and errors of some entries, or along directions, at another point."""
+        value = self._derivatives(list(moved.tree.leaves), block, vectors)
+        return value, 64 * UNIT * np.abs(value)
 
-    def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
-        """Derivatives and errors of some entries at another point."""
-        value = self._derivatives(list(moved.tree.leaves), block, [int(j) for j in entries])
-        return value, 64 * 2.0**-52 * np.abs(value)
+    def _measured(self, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
+        """Derivatives and errors at the point.
 
-    def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
-        """Replace unresolved differences of a block by complex steps; say why if impossible.
-
-        Three steps an entry: at the point, and at two neighbours one unit in the last place away,
-        whose spread is the roundoff of the step itself.
+        Three steps a derivative: at the point, and at two neighbours one unit in the last place
+        away, whose spread is the roundoff of the step itself.
         """
-        target, i = self.target, check.block
-        leaf = target.tree.leaves[i]
-        points = [list(target.tree.leaves)]
+        points = [list(self.target.tree.leaves)]
         for _ in range(2):
             points.append(
                 [
-                    x * (1 + self.rng.choice([-1.0, 1.0], size=x.shape) * 2.0**-52)
+                    x * (1 + self.rng.choice([-1.0, 1.0], size=x.shape) * UNIT)
                     if x.dtype.kind == "f"
                     else x
-                    for x in target.tree.leaves
+                    for x in self.target.tree.leaves
                 ]
             )
-        found = np.stack([self._derivatives(leaves, i, range(leaf.size)) for leaves in points])
-        value, unit = found[0], 2.0**-52
-        if not np.any(value) and np.any(gradient):
-            return "the loss answers no complex step in this parameter"
+        found = np.stack([self._derivatives(leaves, block, vectors) for leaves in points])
+        value = found[0]
         error = SPREADS * np.max(np.abs(found[1:] - value), axis=0)
-        error += 64 * unit * np.abs(value) + 8 * unit * np.max(np.abs(value))
-        known = np.isfinite(check.value) & np.isfinite(check.error)
-        gap = np.abs(value - check.value)[known]
-        if not np.isfinite(found).all() or bool(np.any(gap > (check.error + error)[known])):
-            return "the complex step disagrees with differences"
+        error += 64 * UNIT * np.abs(value) + 8 * UNIT * np.max(np.abs(value))
+        return value, np.where(np.isfinite(found).all(axis=0), error, np.nan)
+
+    def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
+        """Replace unresolved differences of a block by complex steps; say why if impossible."""
+        leaf = self.target.tree.leaves[check.block]
+        value, error = self._measured(check.block, np.arange(leaf.size))
+        refused = _refused(value, error, check.value, check.error, bool(np.any(gradient)))
+        if refused:
+            return refused
         better = (error < check.error) & (check.state != EntryState.KINK)
         check.value[better], check.error[better] = value[better], error[better]
         ratio = check.ratio(gradient, roundoff)
@@ -151,6 +155,35 @@ class ComplexEyes:
         check.state[probed] = np.where(ratio[probed] > 1, EntryState.FAIL, EntryState.PASS)
         check.methods.add("complex step")
         return ""
+
+    def along(
+        self, block: int, directions: Floats, known: list[Estimate]
+    ) -> tuple[list[Estimate], str]:
+        """Complex steps in the place of estimates along directions; say why if impossible."""
+        value, error = self._measured(block, directions)
+        before = np.array([[e.value, e.error] for e in known]).T
+        refused = _refused(value, error, before[0], before[1], bool(np.any(before[0])))
+        if refused:
+            return known, refused
+        seen = [
+            Estimate(float(v), 0.0, float(e), self.noise.sigma, float(e), 3, True, "complex step",
+                     STEP)
+            for v, e in zip(value, error, strict=True)
+        ]  # fmt: skip
+        return [a if a.error < b.error else b for a, b in zip(seen, known, strict=True)], ""
+
+
+def _refused(
+    value: Floats, error: Floats, differences: Floats, bounds: Floats, expected: bool
+) -> str:
+    """Why complex steps are not to be believed, '' if they are; `expected`: some must be there."""
+    if not np.any(value) and expected:
+        return "the loss answers no complex step in this parameter"
+    known = np.isfinite(differences) & np.isfinite(bounds)
+    gap = np.abs(value - differences)[known]
+    if not np.isfinite(error).all() or bool(np.any(gap > (bounds + error)[known])):
+        return "the complex step disagrees with differences"
+    return ""
 
 
 class WideEyes:
@@ -204,12 +237,13 @@ class WideEyes:
             some = True
         return some
 
-    def see(self, moved: Target, block: int, entries: Indices) -> tuple[Floats, Floats]:
-        """Derivatives and errors of some entries at another point."""
+    def see(self, moved: Target, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
+        """Derivatives and errors of some entries, or along directions, at another point."""
         there = WideEyes(moved)
         noise = there.measure(0)
-        lines = there.target.lines(block, entries)
-        scale = scale_of(there.target.tree.leaves[block])
+        lines = there.target.lines(block, vectors)
+        leaf = there.target.tree.leaves[block]
+        scale = scale_of(leaf) * (1.0 if vectors.dtype.kind == "i" else float(np.sqrt(leaf.size)))
         ladder = Ladder(lines, there.target.base, noise, start_exponent(scale), scale)
         found = ladder.settle(0.0)
         return np.array([e.value for e in found]), np.array([e.error for e in found])
@@ -235,34 +269,3 @@ def widen(target: Target, noise: Noise, seed: int) -> WideEyes | None:
         target.evaluations += wide.target.evaluations
     other = abs(wide.target.base - target.base) > 64 * noise.sigma
     return None if other or measured.sigma > 1e-3 * noise.sigma else wide
-
-
-def right_when_unsaturated(
-    target: Target, block: int, entries: Indices, seed: int, eyes: ComplexEyes | WideEyes
-) -> bool:
-    """Whether entries that only the sharper oracle calls wrong are right at smaller parameters.
-
-    A saturated unit makes 1 - h*h lose digits, down to an exact zero, where the derivative is
-    still there; that is rounding, not a wrong formula. With the parameters scaled down the units
-    leave saturation, and a right formula agrees there, while a missing term stays missing.
-    """
-    entries = entries[:4]
-    for factor in (0.5, 0.25, 0.1):
-        leaves = [
-            (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x for x in target.tree.leaves
-        ]
-        moved = target.moved(leaves)
-        gradient = moved.gradient_at(leaves)
-        roundoff = measure_gradient_roundoff(moved, gradient, seed, [block])
-        value, error = eyes.see(moved, block, entries)
-        target.gradients += moved.gradients
-        g = gradient[block].ravel()[entries]
-        own = roundoff.bounds[block]
-        if not np.all(np.abs(g - value) <= error + own.ravel()[entries]):
-            # still half saturated: h rounds to the same number for all neighbours
-            own = np.maximum(own, gradient_noise(moved, seed, roundoff.eps)[block])
-        bound = error + own.ravel()[entries]
-        resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
-        if bool(np.all(resolved & (np.abs(g - value) <= bound))):
-            return True
-    return False

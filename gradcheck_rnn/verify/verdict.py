@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .entries import EntryCheck
+    from .probes import Probe
 
 __all__ = ["EntryState", "Finding", "Row", "Verdict", "combine", "judge", "relative_resolution"]
 
@@ -63,7 +64,8 @@ class Row:
     `ratio` is the largest error ÷ bound and `worst` where it is; `analytic`, `numeric` and `bound`
     are the numbers there (along a probe: the directional derivatives). `resolution` is the bound
     of the whole block relative to the gradient's norm: what a fault must exceed to be seen.
-    `ratios` and `states` are arrays of the block's shape in entrywise mode, else None.
+    `ratios` and `states` are arrays of the block's shape in entrywise mode, else None; `check` and
+    `probes` are the numbers behind the verdict, by entry or by direction.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Row:
     ratios: Floats | None = field(default=None, repr=False)
     states: NDArray[np.int8] | None = field(default=None, repr=False)
     check: EntryCheck | None = field(default=None, repr=False, compare=False)
+    probes: tuple[Probe, ...] = field(default=(), repr=False, compare=False)
 
 
 def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:

@@ -1,0 +1,190 @@
+"""A second look at rows that differences leave undecided, with sharper eyes where there are any.
+
+What only the sharper oracle calls wrong may be rounding of saturated units; it fails only if it is
+wrong where they are not saturated, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entries import EntryCheck, check_entries
+from .oracle.noise import Noise
+from .outcome import Report
+from .probes import Probe, direction, probe_block
+from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
+from .rows import entry_row, probe_row
+from .sharpen import ComplexEyes, WideEyes, widen
+from .target import Target
+from .verdict import EntryState, Row, Verdict
+
+__all__ = ["look_again"]
+
+Floats = NDArray[np.float64]
+Eyes = ComplexEyes | WideEyes
+
+
+def look_again(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    resolve: float,
+) -> None:
+    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
+    positions = {target.tree.names[i]: i for i in target.select}
+    rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row)]
+    if not rows:
+        return
+    wide = widen(target, noise, seed)
+    eyes = None if wide else ComplexEyes(target, noise, seed)
+    if eyes is not None and eyes.refused:
+        for k in rows:
+            report.rows[k].reason += f"; no complex step: {eyes.refused}"
+        return
+    own = gradient_noise(target, seed, roundoff.eps)
+    for i in roundoff.bounds:
+        roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
+    look = _Look(target, roundoff, seed, resolve)
+    further: ComplexEyes | None = None
+    for k in rows:
+        i, row, refused = positions[report.rows[k].name], report.rows[k], ""
+        if wide is not None:
+            row = look.wide(row, i, g[i], wide)
+            if row.verdict is Verdict.UNDECIDED:
+                # The wide loss may be analytic too, and what drowns in its roundoff still be seen.
+                further = further or ComplexEyes(wide.target, wide.noise, seed)
+                row, refused = look.complex(row, i, g[i], further)
+            target.evaluations += wide.target.evaluations
+            wide.target.evaluations = 0
+        elif eyes is not None:
+            row, refused = look.complex(row, i, g[i], eyes)
+        if refused and row.verdict is Verdict.UNDECIDED:
+            row.reason += f"; no complex step: {refused}"
+        report.rows[k] = row
+
+
+def _may_be_sharpened(row: Row) -> bool:
+    if row.verdict is not Verdict.UNDECIDED:
+        return False
+    if row.states is not None:
+        return not np.any(row.states == EntryState.UNPROBED)
+    return bool(row.probes)
+
+
+class _Look:
+    """Rows of blocks that were checked by entries or along directions, seen by sharper eyes."""
+
+    def __init__(
+        self, target: Target, roundoff: GradientRoundoff, seed: int, resolve: float
+    ) -> None:
+        self.target, self.roundoff, self.seed, self.resolve = target, roundoff, seed, resolve
+        self.rng = np.random.default_rng([seed, 4])
+
+    def wide(self, row: Row, block: int, gradient: Floats, eyes: WideEyes) -> Row:
+        """Differences once more, of the loss in more precision."""
+        if row.states is None:
+            probes = probe_block(
+                eyes.target, block, gradient, self.roundoff, eyes.noise, self.seed,
+                resolve=self.resolve,
+            )  # fmt: skip
+            return self._along(block, gradient, probes, eyes)
+        bounds = self.roundoff.bounds[block]
+        check = check_entries(eyes.target, block, gradient, bounds, eyes.noise, self.rng)
+        check.methods.add("loss in float64")
+        return self._entries(check, gradient, eyes)
+
+    def complex(self, row: Row, block: int, gradient: Floats, eyes: ComplexEyes) -> tuple[Row, str]:
+        """Complex steps in the place of differences; also why not, where they are refused."""
+        if eyes.refused:
+            return row, eyes.refused
+        if row.check is not None:
+            refused = eyes.look(row.check, gradient, self.roundoff.bounds[block])
+            return row if refused else self._entries(row.check, gradient, eyes), refused
+        probes, refused = self._steps(list(row.probes), block, gradient, eyes)
+        return row if refused else self._along(block, gradient, probes, eyes), refused
+
+    def _steps(
+        self, probes: list[Probe], block: int, gradient: Floats, eyes: ComplexEyes
+    ) -> tuple[list[Probe], str]:
+        smooth = [p for p in probes if p.kink is None]
+        if not smooth:
+            return probes, "every direction meets a kink"
+        vectors = np.stack([self._direction(block, p) for p in smooth])
+        estimates, refused = eyes.along(block, vectors, [p.estimate for p in smooth])
+        if refused:
+            return probes, refused
+        seen = iter(estimates)
+        found = []
+        for p in probes:
+            if p.kink is None:
+                own = self.roundoff.along(block, gradient, self._direction(block, p))
+                p = replace(p, estimate=next(seen), roundoff=own)
+            found.append(p)
+        return found, ""
+
+    def _entries(self, check: EntryCheck, gradient: Floats, eyes: Eyes) -> Row:
+        failing = np.flatnonzero(check.state == EntryState.FAIL)
+        if failing.size and self._right_when_unsaturated(check.block, failing[:4], eyes):
+            check.state[failing] = EntryState.ROUNDED
+        bounds = self.roundoff.bounds[check.block]
+        return entry_row(self.target.tree, check, gradient, bounds, self.resolve)
+
+    def _along(self, block: int, gradient: Floats, probes: list[Probe], eyes: Eyes) -> Row:
+        wrong = [p for p in probes if p.ratio > 1 and p.kink is None]
+        if wrong:
+            vectors = np.stack([self._direction(block, p) for p in wrong])
+            if self._right_when_unsaturated(block, vectors, eyes):
+                probes = [replace(p, rounded=True) if p in wrong else p for p in probes]
+        return probe_row(self.target.tree, block, gradient, probes, self.resolve)
+
+    def _direction(self, block: int, probe: Probe) -> Floats:
+        return direction(self.target, block, self.seed, probe.number)
+
+    def _right_when_unsaturated(
+        self, block: int, vectors: Floats | NDArray[np.intp], eyes: Eyes
+    ) -> bool:
+        """Whether what only the sharper oracle calls wrong is right at smaller parameters.
+
+        A saturated unit makes 1 - h*h lose digits, down to an exact zero, where the derivative is
+        still there; that is rounding, not a wrong formula. With the parameters scaled down the
+        units leave saturation, and a right formula agrees there, while a missing term stays
+        missing. `vectors` are flat entry numbers or directions, as `Target.lines` takes them.
+        """
+        target = self.target
+        for factor in (0.5, 0.25, 0.1):
+            leaves = [
+                (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x
+                for x in target.tree.leaves
+            ]
+            moved = target.moved(leaves)
+            gradient = moved.gradient_at(leaves)
+            roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
+            value, error = eyes.see(moved, block, vectors)
+            target.gradients += moved.gradients
+            g, own = _claims(gradient[block], roundoff, block, vectors)
+            if not np.all(np.abs(g - value) <= error + own):
+                # still half saturated: h rounds to the same number for all neighbours
+                noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
+                roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
+                g, own = _claims(gradient[block], roundoff, block, vectors)
+            bound = error + own
+            resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
+            if bool(np.all(resolved & (np.abs(g - value) <= bound))):
+                return True
+        return False
+
+
+def _claims(
+    gradient: Floats, roundoff: GradientRoundoff, block: int, vectors: Floats | NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """What a gradient says of entries or along directions, and the bounds on its own roundoff."""
+    if vectors.dtype.kind == "i":
+        return gradient.ravel()[vectors], roundoff.bounds[block].ravel()[vectors]
+    along = [roundoff.along(block, gradient, v) for v in vectors]
+    return np.array([np.sum(gradient * v) for v in vectors]), np.array(along)

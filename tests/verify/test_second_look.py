@@ -1,0 +1,103 @@
+"""What differences cannot resolve is looked at again, by entries and along directions alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import check_gradient
+from gradcheck_rnn.verify.outcome import Report
+from gradcheck_rnn.verify.verdict import Verdict
+
+MODES = ["entrywise", "directional"]
+SMALL = 1e-18
+
+
+def two_parts(
+    size: float, *, gain: float = 1.0, factor: float = 1.0, dtype: type = np.float64
+) -> tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]:
+    """A loss whose second part, `size` times the first, is lost in the roundoff of the sum."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(4).astype(dtype)
+    small, wrong = dtype(size), dtype(factor)
+    point = {n: (gain * rng.standard_normal((5, 4))).astype(dtype) for n in ("W", "u")}
+
+    def loss(p: dict[str, Any]) -> Any:
+        return np.sum(np.tanh(p["W"] @ x)) + small * np.sum(np.tanh(p["u"] @ x))
+
+    def gradient(p: dict[str, Any]) -> dict[str, Any]:
+        d = {n: np.outer(1 - np.tanh(p[n] @ x) ** 2, x) for n in p}
+        return {"W": d["W"], "u": small * wrong * d["u"]}
+
+    return loss, gradient, point
+
+
+def verdicts(report: Report) -> dict[str, Verdict]:
+    return {row.name: row.verdict for row in report.rows}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("factor", [1.0, 1.01, -1.0])
+def test_what_drowns_in_the_roundoff_of_the_loss_is_decided(mode, dtype, factor) -> None:
+    report = check_gradient(*two_parts(SMALL, gain=0.3, factor=factor, dtype=dtype), mode=mode)
+    expected = Verdict.PASS if factor == 1.0 else Verdict.FAIL
+    assert verdicts(report) == {"W": Verdict.PASS, "u": expected}
+    seen = report.rows[1]
+    assert "complex step" in seen.method
+    assert seen.resolution < (1e-12 if dtype is np.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_complex_numbers_it_stays_undecided_and_says_why(mode) -> None:
+    loss, gradient, point = two_parts(SMALL, gain=0.3)
+
+    def real(p: dict[str, Any]) -> float:
+        return float(np.real(loss(p)))
+
+    report = check_gradient(real, gradient, point, mode=mode)
+    assert verdicts(report) == {"W": Verdict.PASS, "u": Verdict.UNDECIDED}
+    assert "no complex step: its value is not complex" in report.rows[1].reason
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_of_saturated_units_is_not_accused_by_sharper_eyes(mode, seed) -> None:
+    """1 - tanh² loses its digits where the complex step keeps them."""
+    right = check_gradient(*two_parts(SMALL, gain=5.0), mode=mode, seed=seed)
+    assert verdicts(right)["u"] is not Verdict.FAIL
+    wrong = check_gradient(*two_parts(SMALL, gain=5.0, factor=2.0), mode=mode, seed=seed)
+    assert verdicts(wrong)["u"] is not Verdict.PASS
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("mode", MODES)
+def test_zeros_of_saturation_are_named_and_excuse_no_fault(mode, factor) -> None:
+    """1 - tanh² is exactly zero, whatever its factor: scaled down, it shows which it is."""
+    loss, gradient, point = two_parts(SMALL, gain=0.3, factor=factor)
+    x = np.random.default_rng(3).standard_normal(4)
+    point["u"] = np.outer(np.linspace(19.5, 21, 5), x) / (x @ x)
+    assert not np.any(gradient(point)["u"])
+    row = check_gradient(loss, gradient, point, mode=mode).rows[1]
+    if factor == 1.0:
+        assert row.verdict is Verdict.UNDECIDED
+        assert "(saturation)" in row.reason
+    else:
+        assert row.verdict is Verdict.FAIL
+
+
+def test_a_complex_step_that_lies_is_not_believed() -> None:
+    """A loss with another derivative for complex numbers is held by the differences."""
+    loss, gradient, point = two_parts(SMALL, gain=0.3)
+
+    def lying(p: dict[str, Any]) -> Any:
+        value = loss(p)
+        return value.real + 2j * value.imag if np.iscomplexobj(value) else value
+
+    for mode in MODES:
+        report = check_gradient(lying, gradient, point, mode=mode)
+        assert verdicts(report)["u"] is Verdict.UNDECIDED
+        assert "no complex step" in report.rows[1].reason
