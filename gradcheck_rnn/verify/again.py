@@ -116,7 +116,7 @@ class _Look:
         if not smooth:
             return probes, "every direction meets a kink"
         vectors = np.stack([self._direction(block, p) for p in smooth])
-        estimates, refused = eyes.along(block, vectors, [p.estimate for p in smooth])
+        estimates, refused = eyes.along(block, vectors, [p.estimate for p in smooth], gradient)
         if refused:
             return probes, refused
         seen = iter(estimates)

@@ -224,7 +224,7 @@ def _noise(target: Target, rng: np.random.Generator) -> Noise:
     }
     eps = max(float(np.finfo(leaves[i].dtype).eps) for i in target.select)
     eps = max(eps, target.unit)
-    return measure_noise(target.across(directions), 1.0, eps, target.value_eps)
+    return measure_noise(target.across(directions), 1.0, eps, target.value_eps, target.base)
 
 
 def _mode(mode: str, target: Target, blocks: list[int]) -> str:

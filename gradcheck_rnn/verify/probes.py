@@ -12,6 +12,7 @@ from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
+from .oracle.three_points import three_points
 from .roundoff import GradientRoundoff
 from .target import Target
 
@@ -76,22 +77,25 @@ def probe_block(
     size = float(np.sqrt(leaf.size)) * scale_of(leaf)
     found = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
-    cheap = _pair_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
+    cheap = _first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
     for number in range(probes):
         v = direction(target, block, seed, number)
-        ladder = Ladder(target.lines(block, v[None]), target.base, noise, start_exponent(size))
         analytic = float(np.sum(gradient * v))
         own = roundoff.along(block, gradient, v)
-        if cheap is not None:
-            ladder.top, ladder.bottom = cheap, cheap + 1
-            ladder.extend(down=2)
-        estimate = ladder.settle(max(own, 1e-6 * norm / np.sqrt(leaf.size)))[0]
-        kink = None
-        if not abs(estimate.value - analytic) <= estimate.error + own:
-            ladder.settle(0.0)
-            ladder.exhaust()
-            estimate = ladder.contest(analytic, own)
-            kink = find_kink(ladder)
+        enough = max(own, 1e-6 * norm / np.sqrt(leaf.size))
+        lines, kink = target.lines(block, v[None]), None
+        estimate = None if cheap is None else three_points(lines, target.base, noise, cheap)
+        if estimate is None or not _settled(estimate, analytic, own, enough):
+            ladder = Ladder(lines, target.base, noise, start_exponent(size))
+            if cheap is not None:
+                ladder.top, ladder.bottom = cheap + 1, cheap + 2
+                ladder.extend(down=2)
+            estimate = ladder.settle(enough)[0]
+            if not abs(estimate.value - analytic) <= estimate.error + own:
+                ladder.settle(0.0)
+                ladder.exhaust()
+                estimate = ladder.contest(analytic, own)
+                kink = find_kink(ladder)
         found.append(Probe(number, analytic, estimate, own, kink))
         blunt = max(p.bound if p.kink is None else np.inf for p in found)
         size_sought = resolve * norm / FINER
@@ -101,19 +105,28 @@ def probe_block(
     return found
 
 
-def _pair_exponent(noise: Noise, size: float, slope: float) -> int | None:
-    """Exponent of the larger of two steps that may do: truncation h² against noise / h.
+def _settled(estimate: Estimate, analytic: float, own: float, enough: float) -> bool:
+    """Whether a first difference agrees, and resolves all that a probe is to resolve."""
+    agrees = abs(estimate.value - analytic) <= estimate.error + own
+    return estimate.trusted and agrees and estimate.error <= enough
+
+
+def _first_exponent(noise: Noise, size: float, slope: float) -> int | None:
+    """Exponent of the smaller of two steps that may do: truncation h² against noise / h.
 
     None where the slope to be expected is lost in the noise, or unknown.
     """
     change = slope * size
     if not (np.isfinite(change) and change > 0 and 0 < noise.sigma < 1e-3 * change):
         return None
-    return min(start_exponent(size), int(np.round(np.log2(size * np.cbrt(noise.sigma / change)))))
+    best = int(np.round(np.log2(size * np.cbrt(noise.sigma / change))))
+    return min(start_exponent(size), best) - 1
 
 
 def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str:
     """What a set of probes may have missed, in one phrase."""
+    if norm == threshold == 0:
+        return f"nothing that answers along {probes} random direction{'s' if probes != 1 else ''}"
     if norm == 0 or not np.isfinite(threshold):
         return "any fault: nothing was resolved"
     parts = []

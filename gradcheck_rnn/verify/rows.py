@@ -166,7 +166,11 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
     reasons = []
     threshold = max((p.bound for p in smooth), default=float("inf"))
     size = max([norm, *(abs(p.estimate.value) for p in smooth)])
-    slip = slip_probability(n, threshold, resolve * size, len(smooth)) if smooth and size else 1.0
+    slip = 1.0
+    if smooth and size:
+        slip = slip_probability(n, threshold, resolve * size, len(smooth))
+    elif smooth and threshold == 0:
+        slip = 0.0  # exact zeros on both sides: a derivative that is there would have answered
     if wrong:
         verdict = Verdict.FAIL
         reasons.append(f"{len(wrong)} of {len(probes)} directional derivatives differ")
@@ -201,7 +205,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         analytic=worst.analytic,
         numeric=worst.estimate.value,
         bound=worst.bound,
-        resolution=threshold * float(np.sqrt(n)) / size if size else float("inf"),
+        resolution=threshold * float(np.sqrt(n)) / size if size else 0.0 if slip == 0 else np.inf,
         failing=len(wrong),
         undecided=len(probes) - len(smooth),
         entries=n,

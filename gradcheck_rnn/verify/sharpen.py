@@ -157,12 +157,12 @@ class ComplexEyes:
         return ""
 
     def along(
-        self, block: int, directions: Floats, known: list[Estimate]
+        self, block: int, directions: Floats, known: list[Estimate], gradient: Floats
     ) -> tuple[list[Estimate], str]:
         """Complex steps in the place of estimates along directions; say why if impossible."""
         value, error = self._measured(block, directions)
         before = np.array([[e.value, e.error] for e in known]).T
-        refused = _refused(value, error, before[0], before[1], bool(np.any(before[0])))
+        refused = _refused(value, error, before[0], before[1], bool(np.any(gradient)))
         if refused:
             return known, refused
         seen = [

@@ -20,6 +20,7 @@ from gradcheck_rnn.verify.oracle import (
     find_kink,
     measure_noise,
     slip_probability,
+    three_points,
 )
 from gradcheck_rnn.verify.oracle.complex_step import operations_not_analytic
 from gradcheck_rnn.verify.oracle.differences import start_exponent
@@ -67,6 +68,46 @@ def test_error_is_honest_on_random_functions():
         ratios.append(abs(estimate.value - c * a * slope) / (estimate.error + own))
     assert max(ratios) < 1
     assert np.median(ratios) > 1e-4  # a bound that covers everything would prove nothing
+
+
+def test_three_points_know_their_error_on_smooth_functions():
+    rng = np.random.default_rng(21)
+    ratios = []
+    for _ in range(400):
+        a, b, c = rng.normal(size=3) * 10.0 ** rng.uniform(-1, 1, size=3)
+        offset, exponent = rng.choice([0.0, 1.0, 1e6]), int(rng.integers(-24, -4))
+
+        def phi(eps, a=a, b=b, c=c, offset=offset):
+            return offset + c * np.tanh(a * eps + b)
+
+        # steps as large as the scale of the function are not what three points are for
+        exponent = min(exponent, int(np.floor(np.log2(0.03 / abs(a)))))
+        noise = measure_noise(phi, min(1.0, 1 / abs(a)), EPS)
+        estimate = three_points(Lines(phi), float(phi(0.0)), noise, exponent)
+        assert estimate.trusted
+        truth = c * a / np.cosh(b) ** 2
+        own = 8 * EPS * abs(c * a) * (1 + abs(b))
+        ratios.append(abs(estimate.value - truth) / (1.25 * estimate.error + own))
+    assert max(ratios) < 1
+    assert np.median(ratios) > 1e-3
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.5, 0.7, 1.2])
+def test_a_kink_between_three_points_makes_a_right_derivative_disagree(at):
+    """The error does not cover it: the probe then climbs the ladder, which tells kinks."""
+    h = 2.0**-10
+    phi = lambda eps: np.maximum(eps - at * h, 0.0)  # noqa: E731
+    noise = measure_noise(phi, 1.0, EPS)
+    estimate = three_points(Lines(phi), float(phi(0.0)), noise, -10)
+    assert abs(estimate.value) > estimate.error or estimate.error > 0.05
+
+
+def test_three_points_that_are_not_finite_are_not_trusted():
+    noise = measure_noise(lambda e: 1.0 + e, 1.0, EPS)
+    phi = lambda eps: np.where(eps > 0.1, np.nan, 1.0 + eps)  # noqa: E731
+    estimate = three_points(Lines(phi), 1.0, noise, -3)
+    assert not estimate.trusted
+    assert not np.isfinite(estimate.error)
 
 
 def test_lines_are_differentiated_together():

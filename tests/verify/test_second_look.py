@@ -101,3 +101,19 @@ def test_a_complex_step_that_lies_is_not_believed() -> None:
         report = check_gradient(lying, gradient, point, mode=mode)
         assert verdicts(report)["u"] is Verdict.UNDECIDED
         assert "no complex step" in report.rows[1].reason
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gradient_that_is_exactly_zero_is_decided(mode) -> None:
+    loss, gradient, point = two_parts(1.0, gain=0.3)
+    none: dict[str, Any] = {**point, "v": np.ones((3, 2))}
+    silent = lambda p: loss({"W": p["W"], "u": p["u"]}) + np.sum(0.0 * p["v"])  # noqa: E731
+
+    def zeros(p: dict[str, Any], fault: float = 0.0) -> dict[str, Any]:
+        return {**gradient({"W": p["W"], "u": p["u"]}), "v": np.full((3, 2), fault)}
+
+    assert check_gradient(silent, zeros, none, mode=mode).passed
+    wrong = check_gradient(silent, lambda p: zeros(p, 1e-30), none, mode=mode)
+    # a loss that drops the imaginary part of v would answer just as little
+    assert verdicts(wrong)["v"] is Verdict.UNDECIDED
+    assert "answers no complex step" in next(r for r in wrong.rows if r.name == "v").reason

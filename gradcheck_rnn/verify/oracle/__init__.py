@@ -12,6 +12,7 @@ from .kinks import Kink, find_kink
 from .lines import Lines
 from .noise import Noise, ecnoise, measure_noise
 from .precise import differentiate_precise
+from .three_points import three_points
 
 __all__ = [
     "ComplexStep",
@@ -28,4 +29,5 @@ __all__ = [
     "find_kink",
     "measure_noise",
     "slip_probability",
+    "three_points",
 ]

@@ -117,7 +117,11 @@ def _rough(samples: list[Floats]) -> float:
 
 
 def measure_noise(
-    phi: Callable[[Floats], Floats], scale: float, dtype_eps: float, value_dtype_eps: float = 0.0
+    phi: Callable[[Floats], Floats],
+    scale: float,
+    dtype_eps: float,
+    value_dtype_eps: float = 0.0,
+    centre: float | None = None,
 ) -> Noise:
     """Measure the noise of phi near 0.
 
@@ -132,10 +136,13 @@ def measure_noise(
         Machine epsilon of the parameters.
     value_dtype_eps
         Machine epsilon of the type that phi returns, if known to be coarser than float64.
+    centre
+        phi(0), where it has been evaluated already; it counts as one of the repeats.
     """
-    repeated = np.asarray(phi(np.zeros(REPEATS)), dtype=np.float64)
-    centre, used = float(repeated[0]), REPEATS
-    spread = 0.0
+    given = [] if centre is None else [centre]
+    used = REPEATS - len(given)
+    repeated = np.append(given, np.asarray(phi(np.zeros(used)), dtype=np.float64))
+    centre, spread = float(repeated[0]), 0.0
     if not np.all(repeated == repeated[0]):
         more = np.asarray(phi(np.zeros(MORE_REPEATS)), dtype=np.float64)
         used += MORE_REPEATS
@@ -150,8 +157,10 @@ def measure_noise(
     for _ in range(5):
         tried.add(power)
         offsets = np.arange(POINTS, dtype=np.float64) - POINTS // 2
-        values = np.asarray(phi(offsets * step * 100.0**power), dtype=np.float64)
-        used += POINTS
+        values = np.full(POINTS, centre)
+        fresh = offsets != 0 if spread == 0 else offsets == offsets
+        values[fresh] = phi(offsets[fresh] * step * 100.0**power)
+        used += int(np.sum(fresh))
         seen.append(values)
         level, how = ecnoise(values)
         if level is not None:
