@@ -51,6 +51,8 @@ def render(
         raise UsageError(f"unknown format {fmt!r}; choose from {', '.join(FORMATS)}")
     if truncate is not None and truncate < 1:
         raise UsageError(f"truncation needs at least one step, not {truncate}")
+    if notation is not None and not isinstance(notation, Notation):
+        notation = load_notation(notation, names(derivation))
     pages = document(
         derivation,
         form=form,  # type: ignore[arg-type]
@@ -59,15 +61,18 @@ def render(
         steps=steps,
         rtrl=rtrl,
         truncate=truncate,
+        rows=_rows(notation),
     )
-    if notation is not None and not isinstance(notation, Notation):
-        notation = load_notation(notation, names(derivation))
     sections = [replace(s, lines=tuple(renamed_apart(s.lines, notation))) for s in pages.sections]
     pages = replace(pages, sections=tuple(sections))
     if fmt == "json":
         return json.dumps(_json(pages, derivation), indent=1, ensure_ascii=False) + "\n"
     writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)
     return writer.write(pages)
+
+
+def _rows(notation: Notation | None) -> bool:
+    return notation is not None and notation.vectors == "row"
 
 
 def names(derivation: Derivation) -> tuple[str, ...]:
@@ -128,6 +133,8 @@ class _Text(_Writer):
         by = self.term(p.wrt)
         mark = "⁺" if p.immediate else ""
         of = self.term(p.of)
+        if _rows(self.notation):
+            return f"∂{mark}{of}/∂{by}"
         if p.denominator:
             return f"∂{mark}{of}ᵀ/∂{f'vec {by}' if _vec_name(p.wrt) else by}"
         return f"∂{mark}{of}/∂({f'vec {by}'})ᵀ" if _vec_name(p.wrt) else f"∂{mark}{of}/∂{by}ᵀ"
@@ -162,6 +169,8 @@ class _Latex(_Writer):
         by = self.term(p.wrt)
         mark = "^{+}" if p.immediate else ""
         of = self.term(p.of)
+        if _rows(self.notation):
+            return rf"\frac{{\partial{mark} {of}}}{{\partial {by}}}"
         if p.denominator:
             below = rf"\operatorname{{vec}} {by}" if _vec_name(p.wrt) else by
             return rf"\frac{{\partial{mark} {of}^{{\top}}}}{{\partial {below}}}"
@@ -249,6 +258,8 @@ class _Typst(_Writer):
         by = self.term(p.wrt)
         mark = "^+" if p.immediate else ""
         of = self.term(p.of)
+        if _rows(self.notation):
+            return f"frac(partial{mark} {of}, partial {by})"
         if p.denominator:
             below = f'op("vec") {by}' if _vec_name(p.wrt) else by
             return f"frac(partial{mark} ({of})^top, partial {below})"

@@ -200,13 +200,18 @@ def sort_model(name: str, made: Any, implements: Implements, path: str) -> Model
 def _kind(made: Any) -> str:
     size = f" of {len(made)}" if isinstance(made, tuple) else ""
     named = f" with {', '.join(map(repr, made))}" if isinstance(made, Mapping) else ""
-    return f"a {type(made).__name__}{size}{named}"
+    return f"{_a(made)}{size}{named}"
+
+
+def _a(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _functions(name: str, functions: Mapping[str, Any]) -> None:
     for what, value in functions.items():
         if not callable(value):
             raise UsageError(
-                f"case {name!r}: its {what} is a {type(value).__name__}, not a function; return "
+                f"case {name!r}: its {what} is {_a(value)}, not a function; return "
                 "the function itself, not its value"
             )

@@ -107,11 +107,62 @@ def test_truncation_is_said_and_checked() -> None:
 
 
 def test_a_renamed_gate_leaves_the_line_of_its_family(tmp_path: Path) -> None:
-    """``W_g, for g ∈ {…}`` would hide that W_f has another name; other families stay one line."""
+    """``W_k, for k ∈ {…}`` would hide that W_f has another name; other families stay one line."""
     file = tmp_path / "n.toml"
     file.write_text('[names]\nW_f = "A_f"\n', encoding="utf-8")
     text = api.render(api.derive("lstm"), "text", notation=file)
     assert "∇A_f = Σ" in text
     assert "∇W_i = Σ" in text
-    assert "∇W_g" not in text
-    assert "∇U_g = Σ" in text
+    assert "∇W_k" not in text
+    assert "∇U_k = Σ" in text
+
+
+def _page(name: str, **options: object) -> str:
+    return api.render(api.derive(name), "text", **options)  # type: ignore[arg-type]
+
+
+def test_starts_are_states_at_their_own_times() -> None:
+    """Adjoints of starts have no running t left in them, in whichever direction a scan runs."""
+    assert "δh_0 = W_iᵀ δa_{i,1}" in _page("lstm")
+    assert "δc_0 = δc_1 ⊙ f_1" in _page("lstm")
+    delayed = _page("elman_delayed")
+    assert re.search(r"δh_0 += W_1ᵀ δi_1 \+ W_3ᵀ δi_3", delayed)
+    assert re.search(r"δh_\{−1\} = W_3ᵀ δi_2", delayed)
+    assert re.search(r"δh_\{−2\} = W_3ᵀ δi_1", delayed)
+    both = _page("bidirectional_elman")
+    assert "h_{bwd,T+1}: p_bwd" in both
+    assert "δh_{bwd,T+1} = W_bwdᵀ δi_{bwd,T}" in both
+    assert "δh_{1,0} = W_1ᵀ δi_{1,1}" in _page("stacked_elman")
+    for name in api.names():
+        starts = re.findall(r"^ +(δ\S*?[_,{](?:0|T\+1|−\d)\}?) += (.*)$", _page(name), re.M)
+        assert all(not re.search(r"[_,{]t\b", right) for _, right in starts), name
+
+
+def test_a_start_of_the_readers_own_name(tmp_path: Path) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('[names]\nh = "z"\n', encoding="utf-8")
+    assert "δz_0 = Wᵀ δi_1" in _page("elman", notation=file)
+    file.write_text('[names]\nh = "z"\nh0 = "s_a"\n', encoding="utf-8")
+    page = _page("elman", notation=file)
+    assert "s_a: p" in page
+    assert "δs_a = Wᵀ δi_1" in page
+
+
+def test_what_a_decoder_reads_at_every_step_gathers_from_all_of_them() -> None:
+    page = _page("encoder_decoder")
+    assert "at t = S add Σ_{t=1}^{T} Cᵀ δi_t + δh_0" in page
+    assert "δh_0 = Wᵀ δi_1" in page, "the start that the encoder hands over is defined"
+
+
+def test_a_scan_without_adjoints_has_no_section_about_them() -> None:
+    assert "Adjoint recursion (BPTT), scan softmax" not in _page("encoder_decoder")
+
+
+def test_words_follow_the_row_convention(tmp_path: Path) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('vectors = "row"\n', encoding="utf-8")
+    page = _page("elman", notation=file, form="kronecker")
+    assert "δv is ∂L/∂v, a row;" in page
+    assert "∂h_t/∂i_t     = diag(1 − h_t²)" in page
+    assert "Numerator" not in page
+    assert "a column for each entry of the equation" in page

@@ -132,8 +132,8 @@ def test_a_renamed_gate_is_not_hidden_in_its_family(tmp_path):
     source = manuscript.source()
     assert "bold(A)_f" in source
     assert "bold(W)_i" in source
-    assert "bold(W)_g" not in source
-    assert "bold(b)_g" in source  # lines without W_f are still for all gates
+    assert "bold(W)_k" not in source
+    assert "bold(b)_k" in source  # lines without W_f are still for all gates
     # An initial state follows its state.
     assert "bold(s)_0" in source
     assert "bold(h)" not in source

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from sympy import Expr, Rational
 
-from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
+from gradcheck_rnn.calculus.printing.names import Letter, Name, Time, parse_name
 from gradcheck_rnn.calculus.terms import (
     Broadcast,
     Neg,
     Num,
     Sym,
     Term,
+    Transpose,
 )
 from gradcheck_rnn.errors import MissingRule
 
@@ -120,12 +121,15 @@ class Printer(ABC):
         if s.mark in {"total", "plus"}:
             of, _, wrt = s.name.partition(":")
             return self.jacobian(self.name(of), self.name(wrt) if wrt else None, s)
-        name = self.name(s.name)
+        name, time = self.name(s.name), s.time or s.lag
+        if s.time and self.notation is not None:
+            started = self.notation.start_at(s.name, s.time, self.target)
+            name, time = (name, time) if started is None else (started, None)
         if s.mark == "bar":
-            if s.lag is None and s.kind in {"param", "fixed"}:
+            if time is None and s.kind in {"param", "fixed"}:
                 return self.gradient(name, bold)
-            return self.adjoint(name, s.lag, bold)
-        plain = self.variable(name, s.lag, bold, dotted=s.mark == "dot")
+            return self.adjoint(name, time, bold)
+        plain = self.variable(name, time, bold, dotted=s.mark == "dot")
         return self.differential(plain) if s.mark == "d" else plain
 
     @abstractmethod
@@ -133,11 +137,11 @@ class Printer(ABC):
         """Write one letter with its accents."""
 
     @abstractmethod
-    def variable(self, name: Name, lag: int | None, bold: bool, dotted: bool = False) -> Piece:
+    def variable(self, name: Name, lag: Time, bold: bool, dotted: bool = False) -> Piece:
         """Write a variable with subscripts and time index."""
 
     @abstractmethod
-    def adjoint(self, name: Name, lag: int | None, bold: bool) -> Piece:
+    def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         """Write the adjoint δ of a variable."""
 
     @abstractmethod
@@ -333,7 +337,10 @@ class Printer(ABC):
         return self._call("frozen", term.operands[0])
 
     def print_Diag(self, term: Term) -> Piece:
-        return self._call("diag", term.operands[0])
+        x = term.operands[0]
+        if self.notation is not None and self.notation.vectors == "row":
+            x = x.operands[0] if isinstance(x, Transpose) else x  # a row has a diagonal matrix too
+        return self._call("diag", x)
 
     def print_Vec(self, term: Term) -> Piece:
         return self._call("vec", term.operands[0])

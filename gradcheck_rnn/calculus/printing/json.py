@@ -21,11 +21,13 @@ def to_json(term: Term) -> dict[str, Any]:
 
     ``op`` is the class, ``shape`` the two dims as text (``"4*p"``), ``args`` the constructor's
     arguments: nested terms, dims as text, numbers as ``"1/2"``, lists for the grid of a block. A
-    variable has ``name``, ``kind``, ``lag`` (None without time) and ``mark`` instead of ``args``.
+    variable has ``name``, ``kind``, ``lag`` (None without time, a text for a time of its own) and
+    ``mark`` instead of ``args``.
     """
     head: dict[str, Any] = {"op": type(term).__name__, "shape": [str(n) for n in term.shape]}
     if isinstance(term, Sym):
-        return head | {"name": term.name, "kind": term.kind, "lag": term.lag, "mark": term.mark}
+        time = term.time or term.lag
+        return head | {"name": term.name, "kind": term.kind, "lag": time, "mark": term.mark}
     return head | {"args": [_argument(a) for a in term.args]}
 
 

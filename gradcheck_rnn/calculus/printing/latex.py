@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sympy import Expr, Rational
 
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
-from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, time_index
+from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time, time_index
 from gradcheck_rnn.calculus.terms import Sym, Term
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class LatexPrinter(Printer):
             text = f"{{{text}'}}" if accent == "prime" else f"{_ACCENTS[accent]}{{{text}}}"
         return text
 
-    def variable(self, name: Name, lag: int | None, bold: bool, dotted: bool = False) -> Piece:
+    def variable(self, name: Name, lag: Time, bold: bool, dotted: bool = False) -> Piece:
         subscripts = [self.letter(s) for s in name.subscripts]
         if lag is not None:
             subscripts.append(time_index(lag, "-"))
         index = f"_{{{','.join(subscripts)}}}" if subscripts else ""
         return Piece(self.letter(name.head, bold, dotted) + index)
 
-    def adjoint(self, name: Name, lag: int | None, bold: bool) -> Piece:
+    def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         delta = r"\boldsymbol{\delta}" if bold else r"\delta"
         of = self.variable(name, None, False).text
         index = "" if lag is None else f"_{{{time_index(lag, '-')}}}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["ACCENTS", "GREEK", "Letter", "Name", "parse_name", "time_index"]
+__all__ = ["ACCENTS", "GREEK", "Letter", "Name", "Time", "parse_name", "time_index"]
+
+#: The lag of a variable, its very time as text, or None for a variable without time.
+Time = int | str | None
 
 ACCENTS = frozenset({"tilde", "hat", "bar", "dot", "prime"})
 
@@ -78,8 +81,10 @@ def parse_name(name: str) -> Name:
     return Name(letters[0], tuple(letters[1:]))
 
 
-def time_index(lag: int, minus: str = "−") -> str:
-    """Write the time index t − lag: ``t``, ``t−1``, ``t+1``."""
+def time_index(lag: int | str, minus: str = "−") -> str:
+    """Write the time index t − lag: ``t``, ``t−1``, ``t+1``; a time of its own as it is."""
+    if isinstance(lag, str):
+        return lag.replace("−", minus)
     if lag == 0:
         return "t"
     return f"t{minus}{lag}" if lag > 0 else f"t+{-lag}"

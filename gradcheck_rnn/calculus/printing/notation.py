@@ -93,6 +93,14 @@ class Notation:
         state = self.name_for(base, target)
         return state and Name(state.head, (*state.subscripts, Letter("0")))
 
+    def start_at(self, state: str, time: str, target: str) -> Name | None:
+        """The name that the reader gave to a state's start, which has one of its own."""
+        lag = 1 - int(time.replace("−", "-")) if time.lstrip("−").isdigit() else 1
+        for own in (f"{state}0", f"{state}_0") if lag == 1 else (f"{state}0_{lag}",):
+            if own in self.names:
+                return self.name_for(own, target)
+        return None
+
 
 def _check_entry(name: str, value: Any) -> None:
     if isinstance(value, str):

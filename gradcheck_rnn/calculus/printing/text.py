@@ -8,7 +8,7 @@ from unicodedata import normalize
 from sympy import Expr, Rational
 
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
-from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, time_index
+from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time, time_index
 from gradcheck_rnn.calculus.terms import Sym, Term
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TextPrinter(Printer):
         # One character where Unicode has it, because combining marks are often drawn badly.
         return normalize("NFC", base + "".join(_COMBINING[a] for a in accents))
 
-    def variable(self, name: Name, lag: int | None, bold: bool, dotted: bool = False) -> Piece:
+    def variable(self, name: Name, lag: Time, bold: bool, dotted: bool = False) -> Piece:
         head = self.letter(name.head, dotted=dotted)
         subscripts = [self.letter(s) for s in name.subscripts]
         if lag is not None:
@@ -62,7 +62,7 @@ class TextPrinter(Printer):
         simple = len(subscripts) == 1 and not set(inner) & set("+−,")
         return Piece(f"{head}_{inner}" if simple else f"{head}_{{{inner}}}")
 
-    def adjoint(self, name: Name, lag: int | None, bold: bool) -> Piece:
+    def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         return Piece("δ" + self.variable(name, lag, bold).text)
 
     def gradient(self, name: Name, bold: bool) -> Piece:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sympy import Expr, Rational
 
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
-from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name
+from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time
 from gradcheck_rnn.calculus.terms import Sym, Term
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class TypstPrinter(Printer):
             text = f"{text}'" if accent == "prime" else f"{_ACCENTS[accent]}({text})"
         return text
 
-    def _time(self, lag: int) -> str:
+    def _time(self, lag: int | str) -> str:
+        if isinstance(lag, str):
+            return lag.replace("−", " - ").replace("+", " + ")
         return "t" if lag == 0 else f"t - {lag}" if lag > 0 else f"t + {-lag}"
 
     def _index(self, subscripts: list[str]) -> str:
@@ -66,13 +68,13 @@ class TypstPrinter(Printer):
         inner = ", ".join(subscripts)
         return f"_{inner}" if len(inner) == 1 else f"_({inner})"
 
-    def variable(self, name: Name, lag: int | None, bold: bool, dotted: bool = False) -> Piece:
+    def variable(self, name: Name, lag: Time, bold: bool, dotted: bool = False) -> Piece:
         subscripts = [self.letter(s) for s in name.subscripts]
         if lag is not None:
             subscripts.append(self._time(lag))
         return Piece(self.letter(name.head, bold, dotted) + self._index(subscripts))
 
-    def adjoint(self, name: Name, lag: int | None, bold: bool) -> Piece:
+    def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         delta = "bold(delta)" if bold else "delta"
         of = self.variable(name, None, False).text
         index = self._index([] if lag is None else [self._time(lag)])

@@ -66,8 +66,9 @@ class Sym(Term):
         Dims.
     kind : str
         One of `KINDS`: what the variable is to the cell.
-    lag : int or None
-        None for a variable without time; k for its value at time t − k (−1 is t + 1).
+    lag : int, str or None
+        None for a variable without time; k for its value at time t − k (−1 is t + 1); a text such
+        as ``"1"`` or ``"T−1"`` for its value at that very time, on a page.
     mark : str
         "" the variable, "bar" its adjoint, "dot" its tangent, "d" its differential, "total" the
         total derivative with respect to a parameter, "plus" the immediate derivative.
@@ -80,7 +81,7 @@ class Sym(Term):
         If a dim is not a whole number.
     """
 
-    _plain: tuple[str, int | None, str]
+    _plain: tuple[str, int | None, str, str]
 
     def __new__(
         cls,
@@ -88,7 +89,7 @@ class Sym(Term):
         rows: Dim,
         cols: Dim = 1,
         kind: str | Str = "param",
-        lag: int | Integer | Str | None = None,
+        lag: int | Integer | str | Str | None = None,
         mark: str | Str = "",
     ) -> Sym:
         """Check the words and wrap them as SymPy objects."""
@@ -107,12 +108,18 @@ class Sym(Term):
             time: Str | Integer = _UNTIMED
         elif isinstance(lag, (int, Integer)) and not isinstance(lag, bool):
             time = Integer(lag)
+        elif isinstance(lag, str | Str) and str(lag):
+            time = Str(str(lag))
         else:
-            raise DefinitionError(f"variable {name}: lag must be None or an integer, not {lag!r}.")
+            raise DefinitionError(
+                f"variable {name}: lag must be None, an integer or a time as text, not {lag!r}."
+            )
         args = (as_name(name), *shape, as_name(kind), time, as_name(mark))
         made = cls._make(args, shape)
         # Read at every step of every run: plain values beside SymPy's objects.
-        made._plain = (args[0].name, None if time is _UNTIMED else int(time), args[5].name)
+        moves = isinstance(time, Integer)
+        at = "" if moves or time == _UNTIMED else str(time)
+        made._plain = (args[0].name, int(time) if moves else None, args[5].name, at)
         return made
 
     @property
@@ -127,8 +134,13 @@ class Sym(Term):
 
     @property
     def lag(self) -> int | None:
-        """Lag k of the time index t − k, or None for a variable without time."""
+        """Lag k of the time index t − k, or None for a variable without one."""
         return self._plain[1]
+
+    @property
+    def time(self) -> str:
+        """The very time it is taken at, or ''."""
+        return self._plain[3]
 
     @property
     def mark(self) -> str:

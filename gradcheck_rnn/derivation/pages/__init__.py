@@ -10,11 +10,15 @@ from typing import Literal
 
 from ...errors import UsageError
 from ..program import Derivation
-from .adjoints import adjoint, dims, forward, gradients
+from .adjoints import adjoint, dims, forward, gathered, gradients
 from .elements import Document, Line, Partial, Prose, Section
 from .jacobians import immediates, jacobians, passage, tangents, transitions
+from .starts import inner_starts, start_terms, symbol_of
 
-__all__ = ["Document", "Line", "Partial", "Prose", "Section", "document"]
+__all__ = [
+    "Document", "Line", "Partial", "Prose", "Section", "document", "gathered", "inner_starts",
+    "start_terms", "symbol_of",
+]  # fmt: skip
 
 
 def document(
@@ -26,8 +30,11 @@ def document(
     steps: bool = False,
     rtrl: bool = False,
     truncate: int | None = None,
+    rows: bool = False,
 ) -> Document:
     """Lay a derivation out; see `gradcheck_rnn.api.render` for the options.
+
+    ``rows``: it will be printed in the row-vector convention, of which the words then speak.
 
     Raises
     ------
@@ -49,10 +56,10 @@ def document(
     if steps:
         sections += [passage(e) for p in derivation.scans for e in p.equations]
     for program in reversed(derivation.scans):
-        sections.append(adjoint(derivation, program, several, truncate))
+        sections.append(adjoint(derivation, program, several, truncate, rows))
     sections.append(gradients(derivation, chosen, form))
     if form == "kronecker":
-        sections.append(jacobians(derivation, chosen if wrt else (), layout))
+        sections.append(jacobians(derivation, chosen if wrt else (), layout, rows))
         sections += transitions(derivation, several, layout)
     if rtrl:
         sections += [tangents(p, several) for p in derivation.scans]
@@ -61,13 +68,3 @@ def document(
     return Document(
         network.name, network.what, network.source, tuple(s for s in sections if s.lines or s.text)
     )
-
-
-_ROLES = {
-    "input": "input",
-    "data": "data, not differentiated",
-    "static": "one vector per sequence",
-    "static_data": "one vector per sequence, not differentiated",
-    "param": "parameter",
-    "fixed": "fixed parameter",
-}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, Times, TimeSum, Vec, shift
-from ..lowering import lower_dim
 from ..program import Contribution, Derivation, Edge, ScanProgram
 from ..tidy import replaced, tidy, transposed
 from .elements import Line, Prose, Section, heading
 from .grouping import grouped
+from .starts import inner_starts, start_terms, symbol_of
 
-__all__ = ["adjoint", "dims", "forward", "gradients"]
+__all__ = ["adjoint", "dims", "forward", "gathered", "gradients"]
 
 _ROLES = {
     "input": "input",
@@ -28,14 +28,7 @@ def dims(derivation: Derivation) -> Section:
     rows: dict[tuple[str, str], list[Term]] = {}
     network = derivation.network
     for ref in (*network.inputs.values(), *network.parameters.values()):
-        lag = 0 if ref.axis else None
-        symbol = Sym(
-            _start_name(ref.name),
-            lower_dim(ref.shape.rows),
-            lower_dim(ref.shape.cols),
-            ref.kind,
-            lag,
-        )
+        symbol = symbol_of(derivation, ref)
         shape = str(ref.shape.rows)
         if not ref.shape.column:
             shape += f" × {ref.shape.cols}"
@@ -47,12 +40,6 @@ def dims(derivation: Derivation) -> Section:
             parts += [", ", s] if parts else [s]
         text.append((*parts, f": {shape} ({role})"))
     return Section("dims", "Symbols", tuple(text))
-
-
-def _start_name(name: str) -> str:
-    """``h0`` as h with the index 0."""
-    head = name.rstrip("0123456789")
-    return f"{head}_{name[len(head) :]}" if head and head != name and "_" not in head else name
 
 
 def _direction(program: ScanProgram) -> Prose:
@@ -85,7 +72,11 @@ def _ones_for_losses(derivation: Derivation) -> dict[Sym, Term]:
 
 
 def adjoint(
-    derivation: Derivation, program: ScanProgram, several: bool, truncate: int | None
+    derivation: Derivation,
+    program: ScanProgram,
+    several: bool,
+    truncate: int | None,
+    rows: bool = False,
 ) -> Section:
     """The adjoint recursion of one scan, last equation first."""
     ones = _ones_for_losses(derivation)
@@ -94,8 +85,9 @@ def adjoint(
         if e.symbol.with_(mark="bar") in ones:
             continue
         terms = derivation.adjoint_terms(e.name)
-        always = _factored([replaced(c.term, ones) for c in terms if not c.when])
-        last = [tidy(c.term) for c in terms if c.when == "last"]
+        always = [replaced(gathered(derivation, c), ones) for c in terms if not c.when]
+        always = _factored(always)
+        last = [gathered(derivation, c) for c in terms if c.when == "last"]
         if not always and not last:
             continue
         end = "1" if program.scan.reverse else str(program.scan.axis)
@@ -103,12 +95,22 @@ def adjoint(
         if last:
             note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
         lines.append(Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note))
+    lines += [Line(left, right) for left, right in inner_starts(derivation, program)]
     return Section(
         "adjoint:" + program.scan.name,
         heading("Adjoint recursion (BPTT)", program, several),
-        (_adjoint_words(program, derivation, truncate),),
+        (_adjoint_words(program, truncate, rows),) if lines else (),
         tuple(grouped(lines)),
     )
+
+
+def gathered(derivation: Derivation, c: Contribution) -> Term:
+    """What does not move with time but is read at every step of a scan gathers from all of them."""
+    edge = c.source
+    if not isinstance(edge, Edge) or edge.lag is not None:
+        return tidy(c.term)
+    axis = derivation.program(c.scan).scan.axis
+    return tidy(c.term) if axis is None else TimeSum(tidy(c.term), 1, axis)
 
 
 def _factored(terms: list[Term]) -> list[Term]:
@@ -131,9 +133,10 @@ def _factored(terms: list[Term]) -> list[Term]:
     return out
 
 
-def _adjoint_words(program: ScanProgram, derivation: Derivation, truncate: int | None) -> Prose:
+def _adjoint_words(program: ScanProgram, truncate: int | None, rows: bool) -> Prose:
     axis = program.scan.axis
-    words = "δv is ∂L/∂v, a column; g is the cotangent handed in for an output."
+    shape = "row" if rows else "column"
+    words = f"δv is ∂L/∂v, a {shape}; g is the cotangent handed in for an output."
     if axis is not None and program.scan.states:
         order, edge = (f"t = {axis}, …, 1", f"beyond t = {axis}")
         if program.scan.reverse:
@@ -155,24 +158,12 @@ def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Secti
         if ref.name not in chosen:
             continue
         parts = _by_axis(derivation, ref.name, form, ones)
-        lag = 0 if ref.axis else None
-        left: Term = Sym(
-            _start_name(ref.name),
-            lower_dim(ref.shape.rows),
-            lower_dim(ref.shape.cols),
-            ref.kind,
-            lag,
-            "bar",
-        )
+        left: Term = symbol_of(derivation, ref).with_(mark="bar")
         if form == "kronecker" and not ref.shape.column:
             left = Vec(left)
-        notes: list[str] = []
-        for terms, when in _starts(derivation, ref.name, form):
-            parts += terms
-            notes += [f"at t = {when}"] if terms else []
+        parts += start_terms(derivation, ref.name, form)
         if parts:
-            note: Prose = ("; ".join(notes),) if notes else ()
-            lines.append(Line(left, Plus(*parts), note))
+            lines.append(Line(left, Plus(*parts)))
     return Section("gradients", "Gradients", (), tuple(grouped(lines)))
 
 
@@ -196,27 +187,3 @@ def _in_form(c: Contribution, form: str) -> Term:
         return c.term
     product = Times(transposed(edge.jacobian), edge.adjoint)
     return shift(tidy(product), edge.lag or 0)
-
-
-def _starts(derivation: Derivation, name: str, form: str) -> Iterator[tuple[list[Term], str]]:
-    """What reaches an initial state, and the time at which the recursion gives it."""
-    for program in derivation.scans:
-        for state in program.scan.states:
-            for start in state.initial:
-                if start.ref is not None and start.ref.name == name:
-                    yield _start_line(derivation, program, state.name, start.lag, form)
-
-
-def _start_line(
-    derivation: Derivation, program: ScanProgram, state: str, lag: int, form: str
-) -> tuple[list[Term], str]:
-    """The recursion of the state's adjoint at the time of its start: only reads that far back."""
-    out: list[Term] = []
-    for edge in derivation.readers(state):
-        if edge.kind == "state" and abs(edge.lag or 0) >= lag:
-            term = edge.pullback
-            if form == "kronecker":
-                term = Times(transposed(edge.jacobian), edge.adjoint)
-            out.append(shift(tidy(term), edge.lag or 0))
-    axis = program.scan.axis
-    return out, f"{axis} + {lag}" if program.scan.reverse else str(1 - lag).replace("-", "−")

@@ -34,7 +34,7 @@ def grouped(lines: Sequence[Line]) -> Iterator[Line]:
 def renamed_apart(lines: Iterable[Line], notation: Notation | None) -> Iterator[Line]:
     """A line for all gates as one for each, where the reader renames a symbol of one of them.
 
-    ``W_g, for g ∈ {i, f}`` would hide that W_f is called A_f.
+    ``W_k, for k ∈ {i, f}`` would hide that W_f is called A_f.
     """
     names = {} if notation is None else notation.names
     for line in lines:
@@ -60,7 +60,8 @@ def _free_letter(lines: Sequence[Line]) -> str:
         for term in _terms_of(line):
             for s in symbols_in(term):
                 used.update(s.name.replace(":", "_").split("_"))
-    return next(x for x in ("g", "k", "j", "s", "ell") if x not in used)
+    # Not g, which is the letter of cotangents.
+    return next(x for x in ("k", "j", "s", "ell") if x not in used)
 
 
 def _terms_of(line: Line) -> Iterator[Term]:

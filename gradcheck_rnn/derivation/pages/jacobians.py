@@ -14,7 +14,30 @@ from .grouping import grouped
 __all__ = ["immediates", "jacobians", "passage", "tangents", "transitions"]
 
 
-def jacobians(derivation: Derivation, wrt: Sequence[str], layout: str) -> Section:
+#: What a Jacobian's rows and columns are, by whether vectors are rows and by the layout asked for.
+_CONVENTIONS = {
+    (False, "numerator"): (
+        "Numerator layout: a row for each entry of the equation, a column for each entry of vec of "
+        "the operand; vec stacks columns."
+    ),
+    (False, "denominator"): (
+        "Denominator layout: transposes of the numerator-layout Jacobians; vec stacks columns."
+    ),
+    (True, "numerator"): (
+        "Vectors are rows and every equation is printed transposed: a row for each entry of the "
+        "operand, a column for each entry of the equation; the entries of a matrix are taken row "
+        "by row."
+    ),
+    (True, "denominator"): (
+        "Vectors are rows, the Jacobians are not transposed: a row for each entry of the equation, "
+        "a column for each entry of the operand; the entries of a matrix are taken row by row."
+    ),
+}
+
+
+def jacobians(
+    derivation: Derivation, wrt: Sequence[str], layout: str, rows: bool = False
+) -> Section:
     """Local Jacobians of the operands (all, or those in ``wrt``), in the layout asked for."""
     lines = []
     for edge in derivation.edges:
@@ -27,13 +50,9 @@ def jacobians(derivation: Derivation, wrt: Sequence[str], layout: str) -> Sectio
         ).to_layout(layout)
         matrix = tidy(jacobian.matrix)
         lines.append(Line(Partial(of, by, denominator=layout == "denominator"), matrix))
-    convention = (
-        "Numerator layout: a row for each entry of the equation, a column for each entry of vec of "
-        "the operand; vec stacks columns."
-        if layout == "numerator"
-        else "Denominator layout: transposes of the numerator-layout Jacobians; vec stacks columns."
+    return Section(
+        "jacobians", "Local Jacobians", ((_CONVENTIONS[rows, layout],),), tuple(grouped(lines))
     )
-    return Section("jacobians", "Local Jacobians", ((convention,),), tuple(grouped(lines)))
 
 
 def transitions(derivation: Derivation, several: bool, layout: str) -> Iterator[Section]:

@@ -11,7 +11,7 @@ import numpy as np
 from ...calculus.terms import Sym
 from ...derivation import Derivation
 from ...derivation.evaluate import Run
-from ...derivation.lowering import lower_dim
+from ...derivation.pages import symbol_of
 from ...language.network import Network, Ref
 from ..manuscript import Manuscript
 from ..mathematics import plain
@@ -171,7 +171,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         f"one sequence. {what} Values are rounded to four digits for display only."
     )
     given = [
-        (m.maths.term(_of_ref(ref)), _matrix(run.series[ref.name][0], m))
+        (m.maths.term(symbol_of(derivation, ref)), _matrix(run.series[ref.name][0], m))
         for ref in (*network.parameters.values(), *network.inputs.values())
         if ref.axis is None
     ]
@@ -216,7 +216,10 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
     _given(
         m,
         [
-            (m.maths.term(_of_ref(ref).with_(mark="bar")), _matrix(e.adjoints[ref.name][0], m))
+            (
+                m.maths.term(symbol_of(derivation, ref).with_(mark="bar")),
+                _matrix(e.adjoints[ref.name][0], m),
+            )
             for ref in derivation.differentiated()
             if ref.axis is None and ref.name in e.adjoints
         ],
@@ -243,7 +246,7 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
         quotient = (values[1] - values[-1]) / (2 * step)
         index = [int(i) + 1 for i in (at if gradient.shape[1] > 1 else at[:1])]
         place = ", ".join(map(str, reversed(index) if m.maths.rows else index))
-        name = m.maths.term(_of_ref(ref))
+        name = m.maths.term(symbol_of(derivation, ref))
         m.say(
             f"A reader with a calculator can test any entry. Changing entry ({place}) of ${name}$ "
             f"by $plus.minus 0.001$ changes the loss to ${values[1]:.7f}$ and ${values[-1]:.7f}$; "
@@ -321,14 +324,6 @@ def _symbol(derivation: Derivation, label: str) -> Sym:
             if q.name == name:
                 return q.symbol
     raise LookupError(label)
-
-
-def _of_ref(ref: Ref) -> Sym:
-    name = ref.name
-    head = name.rstrip("0123456789")
-    if head and head != name and "_" not in head:
-        name = f"{head}_{name[len(head) :]}"
-    return Sym(name, lower_dim(ref.shape.rows), lower_dim(ref.shape.cols), ref.kind, None)
 
 
 def _dim(name: str) -> str:

@@ -23,6 +23,7 @@ Gradients, summed over time and over the batch:
     ∇b_i = δi_t
     ∇V = δy_t h_tᵀ
     ∇b_y = δy_t
+    ∇h0 = Wᵀ δi_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

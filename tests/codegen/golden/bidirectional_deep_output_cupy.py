@@ -45,6 +45,8 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t a_tᵀ
     ∇b_y = δy_t
     ∇x_t = U_fwdᵀ δi_{fwd,t} + U_bwdᵀ δi_{bwd,t}
+    ∇h_fwd0 = W_fwdᵀ δi_{fwd,1}
+    ∇h_bwd0 = W_bwdᵀ δi_{bwd,T}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

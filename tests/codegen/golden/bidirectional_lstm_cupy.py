@@ -89,6 +89,10 @@ Gradients, summed over time and over the batch:
     ∇V_bwd = δy_t h_{bwd,t}ᵀ
     ∇b_y = δy_t
     ∇x_t = U_{i,fwd}ᵀ δa_{i,fwd,t} + U_{f,fwd}ᵀ δa_{f,fwd,t} + U_{o,fwd}ᵀ δa_{o,fwd,t} + U_{c,fwd}ᵀ δa_{c,fwd,t} + U_{i,bwd}ᵀ δa_{i,bwd,t} + U_{f,bwd}ᵀ δa_{f,bwd,t} + U_{o,bwd}ᵀ δa_{o,bwd,t} + U_{c,bwd}ᵀ δa_{c,bwd,t}
+    ∇h_fwd0 = W_{i,fwd}ᵀ δa_{i,fwd,1} + W_{f,fwd}ᵀ δa_{f,fwd,1} + W_{o,fwd}ᵀ δa_{o,fwd,1} + W_{c,fwd}ᵀ δa_{c,fwd,1}
+    ∇c_fwd0 = δc_{fwd,1} ⊙ f_{fwd,1}
+    ∇h_bwd0 = W_{i,bwd}ᵀ δa_{i,bwd,T} + W_{f,bwd}ᵀ δa_{f,bwd,T} + W_{o,bwd}ᵀ δa_{o,bwd,T} + W_{c,bwd}ᵀ δa_{c,bwd,T}
+    ∇c_bwd0 = δc_{bwd,T} ⊙ f_{bwd,T}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

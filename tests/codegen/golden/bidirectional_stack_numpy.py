@@ -61,6 +61,10 @@ Gradients, summed over time and over the batch:
     ∇V_bwd = δy_t h_{bwd,2,t}ᵀ
     ∇b_y = δy_t
     ∇x_t = U_{fwd,1}ᵀ δi_{fwd,1,t} + U_{bwd,1}ᵀ δi_{bwd,1,t}
+    ∇h_{fwd,10} = W_{fwd,1}ᵀ δi_{fwd,1,1}
+    ∇h_{bwd,10} = W_{bwd,1}ᵀ δi_{bwd,1,T}
+    ∇h_{fwd,20} = W_{fwd,2}ᵀ δi_{fwd,2,1}
+    ∇h_{bwd,20} = W_{bwd,2}ᵀ δi_{bwd,2,T}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

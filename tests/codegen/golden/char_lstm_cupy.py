@@ -57,6 +57,8 @@ Gradients, summed over time and over the batch:
     ∇b_c = δa_{c,t}
     ∇V = δy_t h_tᵀ
     ∇b_y = δy_t
+    ∇h0 = W_iᵀ δa_{i,1} + W_fᵀ δa_{f,1} + W_oᵀ δa_{o,1} + W_cᵀ δa_{c,1}
+    ∇c0 = δc_1 ⊙ f_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

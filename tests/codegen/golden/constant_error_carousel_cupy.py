@@ -19,6 +19,7 @@ Gradients, summed over time and over the batch:
     ∇U = δh_t x_tᵀ
     ∇b_h = δh_t
     ∇x_t = Uᵀ δh_t
+    ∇h0 = δh_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

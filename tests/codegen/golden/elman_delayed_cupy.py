@@ -26,6 +26,9 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t h_tᵀ
     ∇b_y = δy_t
     ∇x_t = Uᵀ δi_t
+    ∇h0_1 = W_1ᵀ δi_1 + W_3ᵀ δi_3
+    ∇h0_2 = W_3ᵀ δi_2
+    ∇h0_3 = W_3ᵀ δi_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

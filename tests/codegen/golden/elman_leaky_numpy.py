@@ -28,6 +28,7 @@ Gradients, summed over time and over the batch:
     ∇b_y = δy_t
     ∇τ = −(δleak_t ⊙ leak_t) ⊘ τ
     ∇x_t = Uᵀ δi_t
+    ∇h0 = Wᵀ δi_1 + δh_1 ⊙ (1 − leak_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

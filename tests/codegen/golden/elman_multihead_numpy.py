@@ -24,6 +24,7 @@ Gradients, summed over time and over the batch:
     ∇U = δi_t x_tᵀ
     ∇b_i = δi_t
     ∇x_t = Uᵀ δi_t
+    ∇h0 = pad(W_1ᵀ δmixed_1[0:p], 0, 2p) + pad(W_2ᵀ δmixed_1[p:2p], p, 2p)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

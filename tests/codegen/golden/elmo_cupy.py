@@ -167,6 +167,14 @@ Gradients, summed over time and over the batch:
     ∇s_1 = h_{1,t}ᵀ δtotal_t
     ∇s_2 = h_{2,t}ᵀ δtotal_t
     ∇x_t = U_{i,fwd,1}ᵀ δa_{i,fwd,1,t} + U_{f,fwd,1}ᵀ δa_{f,fwd,1,t} + U_{o,fwd,1}ᵀ δa_{o,fwd,1,t} + U_{c,fwd,1}ᵀ δa_{c,fwd,1,t} + U_{i,bwd,1}ᵀ δa_{i,bwd,1,t} + U_{f,bwd,1}ᵀ δa_{f,bwd,1,t} + U_{o,bwd,1}ᵀ δa_{o,bwd,1,t} + U_{c,bwd,1}ᵀ δa_{c,bwd,1,t}
+    ∇h_{fwd,10} = W_{i,fwd,1}ᵀ δa_{i,fwd,1,1} + W_{f,fwd,1}ᵀ δa_{f,fwd,1,1} + W_{o,fwd,1}ᵀ δa_{o,fwd,1,1} + W_{c,fwd,1}ᵀ δa_{c,fwd,1,1}
+    ∇c_{fwd,10} = δc_{fwd,1,1} ⊙ f_{fwd,1,1}
+    ∇h_{bwd,10} = W_{i,bwd,1}ᵀ δa_{i,bwd,1,T} + W_{f,bwd,1}ᵀ δa_{f,bwd,1,T} + W_{o,bwd,1}ᵀ δa_{o,bwd,1,T} + W_{c,bwd,1}ᵀ δa_{c,bwd,1,T}
+    ∇c_{bwd,10} = δc_{bwd,1,T} ⊙ f_{bwd,1,T}
+    ∇h_{fwd,20} = W_{i,fwd,2}ᵀ δa_{i,fwd,2,1} + W_{f,fwd,2}ᵀ δa_{f,fwd,2,1} + W_{o,fwd,2}ᵀ δa_{o,fwd,2,1} + W_{c,fwd,2}ᵀ δa_{c,fwd,2,1}
+    ∇c_{fwd,20} = δc_{fwd,2,1} ⊙ f_{fwd,2,1}
+    ∇h_{bwd,20} = W_{i,bwd,2}ᵀ δa_{i,bwd,2,T} + W_{f,bwd,2}ᵀ δa_{f,bwd,2,T} + W_{o,bwd,2}ᵀ δa_{o,bwd,2,T} + W_{c,bwd,2}ᵀ δa_{c,bwd,2,T}
+    ∇c_{bwd,20} = δc_{bwd,2,T} ⊙ f_{bwd,2,T}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -26,8 +26,9 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
     δy_t = g_{y,t} + δloss_t · (sum(target_t) · softmax(y_t) − target_t)
     δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     δi_t = δh_t ⊙ (1 − h_t²)
+    δh_0 = Wᵀ δi_1
   elman_hidden_src (from the last step of S to the first)
-    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
+    δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
     δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
 
 Gradients, summed over time and over the batch:
@@ -42,6 +43,7 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t h_tᵀ
     ∇b_y = δy_t
     ∇x_{src,t} = U_srcᵀ δi_{src,t}
+    ∇h_src0 = W_srcᵀ δi_{src,1}
     ∇x_t = Uᵀ δi_t
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
@@ -303,7 +305,7 @@ def backward(
         np.matmul(d_i_t, W, out=work_p)
         d_h[t] += work_p
     over_time = d_i.sum(axis=0)
-    # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
+    # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
     d_h_src[-1] += over_time @ C
     d_h_src[-1] += d_h[0]
     # for all steps at once, before the loop: towards d_i_src
@@ -312,7 +314,7 @@ def backward(
         d_i_src_t = d_i_src[t]
         # δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
         d_i_src_t *= d_h_src[t + 1]
-        # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Cᵀ δi_t at t = T + δh_0 at t = T
+        # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
         np.matmul(d_i_src_t, W_src, out=d_h_src[t])
     d_x_src = (d_i_src.reshape(S * B, p) @ U_src).reshape(S, B, e)
     d_x = (d_i.reshape(T * B, p) @ U).reshape(T, B, d)

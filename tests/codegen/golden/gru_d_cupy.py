@@ -62,6 +62,8 @@ Gradients, summed over time and over the batch:
     ∇b_z = δa_{z,t}
     ∇b_c = δa_{h,t}
     ∇x_t = δx̂_t ⊙ seen_t + δx_{last,t} ⊙ seen_t
+    ∇h0 = δĥ_1 ⊙ γ_{h,1}
+    ∇x_last0 = δx̂_1 ⊙ (1 − seen_1) ⊙ γ_{x,1} + δx_{last,1} ⊙ (1 − seen_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -40,6 +40,7 @@ Gradients, summed over time and over the batch:
     ∇b_c = δa_{h,t}
     ∇d_c = δs_t
     ∇x_t = U_rᵀ δa_{r,t} + U_zᵀ δa_{z,t} + U_cᵀ δa_{h,t}
+    ∇h0 = W_rᵀ δa_{r,1} + W_zᵀ δa_{z,1} + W_cᵀ δs_1 + δh_1 ⊙ (1 − z_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -18,6 +18,7 @@ Gradients, summed over time and over the batch:
     ∇W = δh_t h_{t−1}ᵀ
     ∇U = δh_t x_tᵀ
     ∇x_t = Uᵀ δh_t
+    ∇h0 = Wᵀ δh_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -41,6 +41,7 @@ Gradients, summed over time and over the batch:
     ∇b_o = δa_{o,t}
     ∇b_c = δa_{c,t}
     ∇x_t = U_iᵀ δa_{i,t} + U_oᵀ δa_{o,t} + U_cᵀ δa_{c,t}
+    ∇c0 = δc_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -58,6 +58,11 @@ Gradients, summed over time and over the batch:
     ∇R_of = δa_{o,t} f_{t−1}ᵀ
     ∇R_oo = δa_{o,t} o_{t−1}ᵀ
     ∇x_t = U_cᵀ δa_{c,t} + U_iᵀ δa_{i,t} + U_fᵀ δa_{f,t} + U_oᵀ δa_{o,t}
+    ∇h0 = W_cᵀ δa_{c,1} + W_iᵀ δa_{i,1} + W_fᵀ δa_{f,1} + W_oᵀ δa_{o,1}
+    ∇c0 = δa_{i,1} ⊙ p_i + δa_{f,1} ⊙ p_f + δc_1 ⊙ f_1
+    ∇i0 = R_iiᵀ δa_{i,1} + R_fiᵀ δa_{f,1} + R_oiᵀ δa_{o,1}
+    ∇f0 = R_ifᵀ δa_{i,1} + R_ffᵀ δa_{f,1} + R_ofᵀ δa_{o,1}
+    ∇o0 = R_ioᵀ δa_{i,1} + R_foᵀ δa_{f,1} + R_ooᵀ δa_{o,1}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -69,6 +69,8 @@ Gradients, summed over time and over the batch:
     ∇g_c = δa_{h,t} ⊙ (centred_{2,t} / scale_{2,t})
     ∇d_c = δa_{h,t}
     ∇x_t = Uᵀ δs_{x,t}
+    ∇h0 = Wᵀ δs_{h,1}
+    ∇c0 = δc_1 ⊙ f_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -39,6 +39,8 @@ Gradients, summed over time and over the batch:
     ∇W = δa_t h_{t−1}ᵀ
     ∇U = δa_t x_tᵀ
     ∇x_t = Uᵀ δa_t
+    ∇h0 = Wᵀ δa_1
+    ∇c0 = δc_1 ⊙ f_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -49,6 +49,8 @@ Gradients, summed over time and over the batch:
     ∇b_c = δa_{c,t}
     ∇P = δh_t m_tᵀ
     ∇x_t = U_iᵀ δa_{i,t} + U_fᵀ δa_{f,t} + U_oᵀ δa_{o,t} + U_cᵀ δa_{c,t}
+    ∇h0 = W_iᵀ δa_{i,1} + W_fᵀ δa_{f,1} + W_oᵀ δa_{o,1} + W_cᵀ δa_{c,1}
+    ∇c0 = δc_1 ⊙ f_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -31,6 +31,7 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t h_tᵀ
     ∇b_y = δy_t
     ∇x_t = Uᵀ δi_t
+    ∇h0 = Wᵀ δi_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -30,6 +30,7 @@ Gradients, summed over time and over the batch:
     ∇b_f = δa_{f,t}
     ∇b_c = δa_{h,t}
     ∇x_t = U_fᵀ δa_{f,t} + U_cᵀ δa_{h,t}
+    ∇h0 = W_fᵀ δa_{f,1} + (W_cᵀ δa_{h,1}) ⊙ f_1 + δh_1 ⊙ (1 − f_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

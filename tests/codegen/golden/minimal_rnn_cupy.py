@@ -29,6 +29,7 @@ Gradients, summed over time and over the batch:
     ∇b_z = δa_{z,t}
     ∇b_u = δa_{u,t}
     ∇x_t = W_xᵀ δa_{z,t}
+    ∇h0 = U_hᵀ δa_{u,1} + δh_1 ⊙ u_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

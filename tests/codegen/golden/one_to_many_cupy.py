@@ -26,6 +26,7 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
     δy_t = g_{y,t} + Rᵀ δi_{t+1} + δloss_t · (sum(target_t) · softmax(y_t) − target_t)
     δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     δi_t = δh_t ⊙ (1 − h_t²)
+    δh_0 = Wᵀ δi_1
   embed (once)
     δa = δh_0
     δa_a = δa ⊙ (1 − a²)

@@ -56,6 +56,10 @@ Gradients, summed over time and over the batch:
     ∇b_f = δlog_{f,t}
     ∇b_o = δa_{o,t}
     ∇x_t = W_zᵀ δa_{z,t} + W_iᵀ δlog_{i,t} + W_fᵀ δlog_{f,t} + W_oᵀ δa_{o,t}
+    ∇h0 = R_zᵀ δa_{z,1} + R_iᵀ δlog_{i,1} + R_fᵀ δlog_{f,1} + R_oᵀ δa_{o,1}
+    ∇c0 = δc_1 ⊙ f_1
+    ∇n0 = δn_1 ⊙ f_1
+    ∇m0 = δcarried_1
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -39,6 +39,8 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t h_{2,t}ᵀ
     ∇b_y = δy_t
     ∇x_t = U_1ᵀ δi_{1,t}
+    ∇h_10 = W_1ᵀ δi_{1,1}
+    ∇h_20 = W_2ᵀ δi_{2,1}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

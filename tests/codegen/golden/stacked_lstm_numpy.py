@@ -88,6 +88,10 @@ Gradients, summed over time and over the batch:
     ∇V = δy_t h_{2,t}ᵀ
     ∇b_y = δy_t
     ∇x_t = U_{i,1}ᵀ δa_{i,1,t} + U_{f,1}ᵀ δa_{f,1,t} + U_{o,1}ᵀ δa_{o,1,t} + U_{c,1}ᵀ δa_{c,1,t}
+    ∇h_10 = W_{i,1}ᵀ δa_{i,1,1} + W_{f,1}ᵀ δa_{f,1,1} + W_{o,1}ᵀ δa_{o,1,1} + W_{c,1}ᵀ δa_{c,1,1}
+    ∇c_10 = δc_{1,1} ⊙ f_{1,1}
+    ∇h_20 = W_{i,2}ᵀ δa_{i,2,1} + W_{f,2}ᵀ δa_{f,2,1} + W_{o,2}ᵀ δa_{o,2,1} + W_{c,2}ᵀ δa_{c,2,1}
+    ∇c_20 = δc_{2,1} ⊙ f_{2,1}
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs

@@ -31,6 +31,7 @@ Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that
 Gradients, summed over time and over the batch:
 
     ∇W = δi_{1,t} h_{1,t−1}ᵀ + δi_{2,t} h_{2,t−1}ᵀ
+    ∇h0 = Wᵀ δi_{1,1} + Wᵀ δi_{2,1}
     ∇U_1 = δi_{1,t} x_tᵀ
     ∇b_{i,1} = δi_{1,t}
     ∇U_2 = δi_{2,t} h_{1,t}ᵀ

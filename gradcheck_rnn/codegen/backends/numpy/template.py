@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from ...._version import __version__
 from ....calculus.printing import to_text
-from ....calculus.terms import Neg, Plus, Term
-from ....derivation.program import Derivation
+from ....calculus.terms import Plus
+from ....derivation.pages import gathered, inner_starts, start_terms
+from ....derivation.program import Contribution, Derivation, ScanProgram
 from ....language.dims import Dim
 from ....language.network import Ref
 from .config import HELPERS
@@ -85,14 +86,16 @@ def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]
         for e in reversed(program.equations):
             terms = derivation.adjoint_terms(e.name)
             if terms:
-                out.append(
-                    f"    {to_text(e.symbol.with_(mark='bar'))} = {_sum(terms, scan.reverse)}"
-                )
+                adjoint = to_text(e.symbol.with_(mark="bar"))
+                out.append(f"    {adjoint} = {_sum(derivation, terms, program)}")
+        for left, right in inner_starts(derivation, program):
+            out.append(f"    {to_text(left)} = {to_text(right)}")
     out += ["", "Gradients, summed over time and over the batch:", ""]
     for ref in derivation.differentiated():
-        terms = derivation.gradient_terms(ref.name)
-        if terms:
-            out.append(f"    ∇{_name(ref)} = {_sum(terms, False)}")
+        pieces = [to_text(c.term) for c in derivation.gradient_terms(ref.name)]
+        pieces += [to_text(t) for t in start_terms(derivation, ref.name, "matrix")]
+        if pieces:
+            out.append(f"    ∇{_name(ref)} = {_joined(pieces)}")
     out += [
         "",
         "Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters",
@@ -112,7 +115,7 @@ def equation_texts(derivation: Derivation) -> dict[str, str]:
             terms = derivation.adjoint_terms(e.name)
             if terms:
                 adjoint = to_text(e.symbol.with_(mark="bar"))
-                out[f"d_{e.name}"] = f"{adjoint} = {_sum(terms, program.scan.reverse)}"
+                out[f"d_{e.name}"] = f"{adjoint} = {_sum(derivation, terms, program)}"
     return out
 
 
@@ -135,23 +138,21 @@ def _name(ref: Ref) -> str:
     return to_text(symbol_for(ref.name, ref.shape, ref.kind, 0 if ref.axis else None))
 
 
-def _sum(terms: Iterable, reverse: bool) -> str:
-    text = ""
+def _sum(derivation: Derivation, terms: Iterable[Contribution], program: ScanProgram) -> str:
+    pieces = []
     for c in terms:
-        term: Term = c.term
-        negative = isinstance(term, Neg)
-        inner = term.operands[0] if isinstance(term, Neg) else term
-        piece = to_text(inner)
-        if isinstance(inner, Plus):
-            piece = f"({piece})"
+        term = gathered(derivation, c)
+        piece = f"({to_text(term)})" if isinstance(term, Plus) else to_text(term)
         if c.when == "last":
-            piece += " at t = 1" if reverse else " at t = T"
-        text += (
-            (f" − {piece}" if negative else f" + {piece}")
-            if text
-            else ("−" if negative else "") + piece
-        )
-    return text
+            piece += f" at t = {1 if program.scan.reverse else program.scan.axis}"
+        pieces.append(piece)
+    return _joined(pieces)
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """Terms with their signs: ``a``, ``−b`` as a − b."""
+    signed = [f" − {p[1:]}" if p.startswith("−") else f" + {p}" for p in pieces]
+    return pieces[0] + "".join(signed[1:])
 
 
 def shape_table(entries: Mapping[str, tuple[str, ...]]) -> list[str]:

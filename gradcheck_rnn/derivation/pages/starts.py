@@ -1,0 +1,83 @@
+"""Initial states: their symbols, h_0, and what reaches them, at the times of their reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...calculus.terms import Plus, Sym, Term, Times, shift, symbols_in
+from ...language.network import Ref
+from ..lowering import lower_dim
+from ..program import Derivation, ScanProgram
+from ..tidy import replaced, tidy, transposed
+
+__all__ = ["adjoint_of_start", "inner_starts", "start_terms", "symbol_of"]
+
+
+def symbol_of(derivation: Derivation, ref: Ref) -> Sym:
+    """The symbol of an input or parameter; a start named after its state is the state at its time.
+
+    ``h0`` is h_0, ``h0_2``, the step before it, h_{−1}.
+    """
+    rows, cols = lower_dim(ref.shape.rows), lower_dim(ref.shape.cols)
+    for program in derivation.scans:
+        for state in program.scan.states:
+            for start in state.initial:
+                named = {f"{state.name}0_{start.lag}", f"{state.name}0" * (start.lag == 1)}
+                if start.ref is not None and start.ref.name == ref.name and ref.name in named:
+                    return Sym(state.name, rows, cols, ref.kind, _time(program, start.lag, 0))
+    return Sym(ref.name, rows, cols, ref.kind, 0 if ref.axis else None)
+
+
+def start_terms(derivation: Derivation, name: str, form: str) -> list[Term]:
+    """What reaches an initial state: the recursion of its state's adjoint at the start's time."""
+    out: list[Term] = []
+    for program in derivation.scans:
+        for state in program.scan.states:
+            for start in state.initial:
+                if start.ref is not None and start.ref.name == name:
+                    out += adjoint_of_start(derivation, program, state.name, start.lag, form)
+    return out
+
+
+def adjoint_of_start(
+    derivation: Derivation, program: ScanProgram, state: str, lag: int, form: str = "matrix"
+) -> list[Term]:
+    """The adjoint of a state `lag` steps before the first: only reads that go so far back."""
+    out: list[Term] = []
+    for edge in derivation.readers(state):
+        if edge.kind == "state" and abs(edge.lag or 0) >= lag:
+            term = edge.pullback
+            if form == "kronecker":
+                term = Times(transposed(edge.jacobian), edge.adjoint)
+            out.append(_at_start(program, shift(tidy(term), edge.lag or 0), lag))
+    return out
+
+
+def inner_starts(derivation: Derivation, program: ScanProgram) -> Iterator[tuple[Sym, Term]]:
+    """The adjoints of the starts that other scans hand to this one, which refer to them."""
+    given = {**derivation.network.inputs, **derivation.network.parameters}
+    for state in program.scan.states:
+        for start in state.initial:
+            if start.ref is None or start.ref.name in given:
+                continue
+            terms = adjoint_of_start(derivation, program, state.name, start.lag)
+            symbol = next(e.symbol for e in program.equations if e.name == state.name)
+            if terms:
+                time = _time(program, start.lag, 0)
+                yield symbol.with_(mark="bar", lag=time), Plus(*terms)
+
+
+def _at_start(program: ScanProgram, term: Term, lag: int) -> Term:
+    """The term with every time written out, t being that of the start."""
+    times = {
+        s: s.with_(lag=_time(program, lag, s.lag)) for s in symbols_in(term) if s.lag is not None
+    }
+    return replaced(term, times)
+
+
+def _time(program: ScanProgram, lag: int, back: int) -> str:
+    """``back`` steps before the time of a start that is `lag` steps before the first step."""
+    if not program.scan.reverse:
+        return str(1 - lag - back).replace("-", "−")
+    steps = lag - back
+    return str(program.scan.axis) + (f"+{steps}" if steps > 0 else f"−{-steps}" if steps else "")
