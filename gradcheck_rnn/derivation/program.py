@@ -245,7 +245,9 @@ class Derivation:
                     whens = {f"{equation}_final": "last", equation: ""}
                     if start.ref is not None and start.ref.name in whens:
                         symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
-                        term = symbol0.with_(mark="bar", lag=None, name=f"{state.name}_0")
+                        # Named by the time just before the first step: 0, or T+1 backwards.
+                        first = f"{other.scan.axis}+1" if other.scan.reverse else "0"
+                        term = symbol0.with_(mark="bar", lag=first)
                         when = whens[start.ref.name]
                         out.append(Contribution("start of " + state.name, term, when))
         return tuple(out)

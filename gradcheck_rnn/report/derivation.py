@@ -14,7 +14,7 @@ from ..verify.outcome import Report
 from .chapters import definition, evidence, example, steps
 from .listing import titled
 from .manuscript import Manuscript
-from .mathematics import Mathematics, with_starts
+from .mathematics import Mathematics
 
 __all__ = ["derivation_report", "notation_of"]
 
@@ -52,7 +52,7 @@ def derivation_report(
         title=f"{titled(network.name)}: derivation of the gradient",
         subtitle=network.what,
         description=f"Derivation, proof and verification of the gradient of {titled(network.name)}.",
-        maths=Mathematics(with_starts(derivation, notation)),
+        maths=Mathematics(notation),
     )
     pages = document(derivation, form="kronecker")
     matrix = document(derivation)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ..calculus.printing.notation import Notation
 from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Neg, Plus, Term, Times
-from ..derivation import Derivation
 from ..derivation.pages import Partial, Prose
 
-__all__ = ["Mathematics", "plain", "sentence_list", "with_starts"]
+__all__ = ["Mathematics", "plain", "sentence_list"]
 
 
 def plain(text: str) -> str:
@@ -26,23 +24,6 @@ def sentence_list(items: Iterable[str]) -> str:
     """``a, b and c``."""
     *first, last = list(items)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def with_starts(derivation: Derivation, notation: Notation | None) -> Notation:
-    """The notation with initial states as the state's symbol and a 0: h_10, of h_1, as h_{1,0}."""
-    names = {}
-    for program in derivation.scans:
-        for state in program.scan.states:
-            for lag, start in enumerate(state.initial, 1):
-                if start.ref is None or "_" not in start.ref.name:
-                    continue
-                if start.ref.name == f"{state.name}0":
-                    head, *below = state.name.split("_")
-                    names[start.ref.name] = f"{head}_{{{','.join((*below, '0'))}}}"
-                elif start.ref.name == f"{state.name}0_{lag}":
-                    names[start.ref.name] = f"{state.name}_{{0,{lag}}}"
-    given = Notation() if notation is None else notation
-    return replace(given, names={**names, **given.names})
 
 
 #: Letters of a product that no longer fits on a line.

@@ -87,7 +87,7 @@ def test_select_budget_and_seed(file: Path) -> None:
         ('load("elman_hidden")', '"elman_hidden"', "is a name; give the definition, load('elman_"),
         ('hidden")', 'hidden"), layout="mine"', "no ready layout 'mine'"),
         ("return forward, backward", "return forward", "case 'mine' returned a function; a case"),
-        ("return forward, backward", "return forward, 3", "its backward is a int, not a function"),
+        ("return forward, backward", "return forward, 3", "its backward is an int, not a function"),
         ("da.T @ x[t]", "x[t].T @ da", "case 'mine': the gradient of 'U' has shape"),
         ('model=load("elman_hidden")', 'layout="x"', "without model="),
         ('"elman_hidden")', '"elman_hidden"), form=1', "no option 'form'; beside model= there"),
