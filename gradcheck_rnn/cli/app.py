@@ -179,8 +179,12 @@ def verify(
         typer.Option("--github/--no-github", help="Annotations; by default in a workflow."),
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="PATH", help="Write what was found as .html or .pdf."),
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            metavar="PATH",
+            help="Write what was found as .html or .pdf; may be repeated.",
+        ),
     ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
@@ -188,14 +192,19 @@ def verify(
     from gradcheck_rnn.cli import verifying
 
     if against is not None:
+        verifying.refuse_beside_against(
+            every=every, seed=seed, budget=budget, definition=definition, loss=loss, jobs=jobs,
+            dask=dask, shapes=shapes - 1, shape=shape,
+        )  # fmt: skip
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
-            github=github, as_json=as_json,
+            github=github, as_json=as_json, report=report or [],
         )  # fmt: skip
+    verifying.refuse_without_against(dtype=dtype)
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
         definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
-        github=github, as_json=as_json, report=report,
+        github=github, as_json=as_json, report=report or [],
     )  # fmt: skip
 
 

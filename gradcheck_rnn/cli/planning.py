@@ -40,7 +40,7 @@ def verify(
     dask: str | None,
     github: bool | None,
     as_json: bool,
-    report: Path | None = None,
+    report: Sequence[Path] = (),
     **options: Any,
 ) -> int:
     """Verify targets, all of the zoo if none is named, and print what was found.
@@ -49,7 +49,7 @@ def verify(
     ----------
     jobs, dask : int, str, optional
         Processes, or the address of a Dask cluster; in this process when both are left out.
-    report : Path, optional
+    report : sequence of Path
         Write what was found as HTML or PDF, too.
     **options
         Of `api.verify_many`.

@@ -36,13 +36,13 @@ STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 MOST_FAILURES = 8
 
 
-def keep(found: Sequence[Verification], path: Path | None) -> None:
-    """Write what was found as HTML or PDF, where a path is given."""
-    if path is None:
+def keep(found: Sequence[Verification], paths: Sequence[Path]) -> None:
+    """Write what was found as HTML or PDF, where paths are given."""
+    if not paths:
         return
     from gradcheck_rnn import api
 
-    api.report(found[0] if len(found) == 1 else [r for v in found for r in v], path)
+    api.report(found[0] if len(found) == 1 else [r for v in found for r in v], *paths)
 
 
 def wide_console() -> Console:

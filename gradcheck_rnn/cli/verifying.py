@@ -32,7 +32,7 @@ def verify(
     dask: str | None,
     github: bool | None,
     as_json: bool,
-    report: Path | None = None,
+    report: Sequence[Path] = (),
     **options: Any,
 ) -> int:
     """Verify what is named and print what was found.
@@ -41,7 +41,7 @@ def verify(
     ----------
     targets : sequence of str
         One is verified here; several, or one with `jobs`, `dask` or `shapes`, are a plan.
-    report : Path, optional
+    report : sequence of Path
         Write what was found as HTML or PDF, too.
     **options
         Of `api.verify`: select, undecided, definition, loss.
@@ -58,11 +58,7 @@ def verify(
     """
     if every == bool(targets):
         raise UsageError("give TARGETs to verify, or --all for the whole zoo")
-    if report is not None:
-        from gradcheck_rnn.report.typesetting import check_output, need_extra
-
-        need_extra()
-        check_output(report)
+    check_reports(report)
     options.update(seed=seed, budget=_budget(budget), select=options["select"] or None)
     if every or len(targets) > 1 or jobs is not None or dask is not None or shapes > 1:
         if shape:
@@ -81,7 +77,7 @@ def _verify_one(
     shape: int,
     github: bool | None,
     as_json: bool,
-    report: Path | None,
+    report: Sequence[Path],
     options: dict[str, Any],
 ) -> int:
     from gradcheck_rnn import api, loading
@@ -117,6 +113,7 @@ def judge(
     *,
     github: bool | None,
     as_json: bool,
+    report: Sequence[Path] = (),
     **options: Any,
 ) -> int:
     """Judge a file of results by the vectors they are for; see `verify`."""
@@ -124,7 +121,52 @@ def judge(
 
     if len(results) != 1:
         raise UsageError("--against wants one TARGET: the file of results to be judged")
-    return _tell(api.judge_results(results[0], against, **options), github, as_json)
+    check_reports(report)
+    done = api.judge_results(results[0], against, **options)
+    keep([done], report)
+    return _tell(done, github, as_json)
+
+
+def check_reports(paths: Sequence[Path]) -> None:
+    """Say before the work that a report cannot be written.
+
+    Raises
+    ------
+    UsageError
+        The extra is not installed, a path cannot be written or its format is unknown.
+    """
+    if paths:
+        from gradcheck_rnn.report.typesetting import check_output, need_extra
+
+        need_extra()
+        for path in paths:
+            check_output(path)
+
+
+def refuse_beside_against(**given: Any) -> None:
+    """Options of a check say nothing about results that were computed elsewhere.
+
+    Raises
+    ------
+    UsageError
+        One of them is given.
+    """
+    for name, value in given.items():
+        if value:
+            option = "--all" if name == "every" else f"--{name}"
+            raise UsageError(f"{option} says nothing beside --against, which judges given results")
+
+
+def refuse_without_against(dtype: str | None) -> None:
+    """The format of results belongs to --against; a kernel's is its module's own.
+
+    Raises
+    ------
+    UsageError
+        It is given.
+    """
+    if dtype:
+        raise UsageError("--dtype is the number format of results; give --against with it")
 
 
 def _tell(

@@ -66,6 +66,13 @@ def test_a_users_exception_in_a_process(run, write) -> None:
         (("linear", "gru", "--shape", "1"), "--shape repeats one check"),
         (("linear", "--against", "v.npz"), "there is no file v.npz"),
         (("a", "b", "--against", "v.npz"), "--against wants one TARGET"),
+        (("a", "--against", "v.npz", "--seed", "3"), "--seed says nothing beside --against"),
+        (("a", "--against", "v.npz", "--shapes", "3"), "--shapes says nothing beside --against"),
+        (("--all", "--against", "v.npz"), "--all says nothing beside --against"),
+        (
+            ("linear", "--dtype", "float32"),
+            "--dtype is the number format of results; give --against",
+        ),
     ],
 )
 def test_misuse_is_one_line(run, write, argv: tuple[str, ...], message: str) -> None:
@@ -148,6 +155,8 @@ def test_vectors_and_back(run, write, tmp_path: Path) -> None:
     ran = run("verify", "wrong.npz", "--against", "v.npz", "--json")
     validate(json.loads(ran.out))
     assert run("verify", "right.npz", "--against", "v.npz", "--dtype", "float8").code == 2
+    assert run("verify", "wrong.npz", "--against", "v.npz", "--report", "wrong.typ").code == 1
+    assert "transpose" in Path("wrong.typ").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

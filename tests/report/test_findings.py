@@ -134,8 +134,10 @@ def test_the_command_writes_all_formats(tmp_path):
 
 def test_verify_and_decay_write_reports(tmp_path, capsys):
     out = tmp_path / "v.html"
-    assert main(["verify", "elman_hidden", "--report", str(out)]) == 0
+    pdf = tmp_path / "v.pdf"
+    assert main(["verify", "elman_hidden", "--report", str(out), "--report", str(pdf)]) == 0
     assert "Verdict: pass" in out.read_text()
+    assert pdf.read_bytes().startswith(b"%PDF")
     several = tmp_path / "several.pdf"
     assert main(["verify", "elman_hidden", "linear", "--report", str(several)]) == 0
     assert several.read_bytes().startswith(b"%PDF")
