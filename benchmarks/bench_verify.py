@@ -288,7 +288,7 @@ def write(path: Path, page: Page, picture: Path | None) -> None:
         "slow ran once. Bounds are included, gradcheck has none. Along directions the black box"
     ]
     text += [
-        "spends 4 losses a parameter, for a difference and its error, and 12 to measure noise;"
+        "spends 3 losses a parameter, for a difference and its error, and 10 to measure noise;"
     ]
     text += ["gradcheck fast spends 2 a parameter: it is quicker, and blind to its error."]
     text += [

@@ -81,7 +81,8 @@ def test_colour_only_in_terminals_that_want_it() -> None:
     # Bold is not a colour: rich keeps it under NO_COLOR, as no-color.org says it may.
     assert b"\x1b[" in in_terminal([PROGRAM, "cells"])
     assert b"\x1b[3" not in in_terminal([PROGRAM, "cells"], NO_COLOR="1")
-    piped = subprocess.run([PROGRAM, "cells"], capture_output=True, check=True)
+    unforced = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+    piped = subprocess.run([PROGRAM, "cells"], capture_output=True, check=True, env=unforced)
     assert b"\x1b[" not in piped.stdout
 
 
