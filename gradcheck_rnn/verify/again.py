@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .entries import EntryCheck, check_entries
 from .oracle.noise import Noise
 from .outcome import Report
-from .probes import Probe, direction, probe_block
+from .probes import Probe, direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
 from .rows import entry_row, probe_row
 from .sharpen import ComplexEyes, WideEyes, widen
@@ -126,6 +126,12 @@ class _Look:
                 own = self.roundoff.along(block, gradient, self._direction(block, p))
                 p = replace(p, estimate=next(seen), roundoff=own)
             found.append(p)
+        norm = float(np.linalg.norm(gradient))
+        while len(found) < needed(found, gradient.size, norm, self.resolve):
+            v = direction(self.target, block, self.seed, len(found))
+            own = self.roundoff.along(block, gradient, v)
+            step = eyes.step(block, v)
+            found.append(Probe(len(found), float(np.sum(gradient * v)), step, own, None))
         return found, ""
 
     def _entries(self, check: EntryCheck, gradient: Floats, eyes: Eyes) -> Row:

@@ -16,10 +16,12 @@ from .oracle.three_points import three_points
 from .roundoff import GradientRoundoff
 from .target import Target
 
-__all__ = ["Probe", "direction", "probe_block", "slip_statement"]
+__all__ = ["SURE", "Probe", "direction", "needed", "probe_block", "slip_statement"]
 
 Floats = NDArray[np.float64]
-PROBES = 3
+PROBES, MOST_PROBES = 3, 16
+SURE = 0.05
+"""Largest chance with which a fault of the demanded size may slip through a block's probes."""
 CHANCE = 1e-3
 FINER = 100.0
 """A probe more is idle once a fault FINER times smaller than demanded has chance CHANCE."""
@@ -70,15 +72,17 @@ def probe_block(
 ) -> list[Probe]:
     """Probe one leaf along independent directions; a disagreement climbs the whole ladder.
 
-    At most `probes`; fewer when those so far agree and are sharp enough that a fault of relative
-    size `resolve` / `FINER` would slip through with probability `CHANCE` at most.
+    As a rule `probes`; fewer when those so far agree and are sharp enough that a fault of relative
+    size `resolve` / `FINER` would slip through with probability `CHANCE` at most, more where some
+    more make a fault of size `resolve` visible that these may miss.
     """
     leaf = target.tree.leaves[block]
     size = float(np.sqrt(leaf.size)) * scale_of(leaf)
-    found = []
+    found: list[Probe] = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
     cheap = _first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
-    for number in range(probes):
+    while len(found) < max(probes, needed(found, leaf.size, norm, resolve)):
+        number = len(found)
         v = direction(target, block, seed, number)
         analytic = float(np.sum(gradient * v))
         own = roundoff.along(block, gradient, v)
@@ -103,6 +107,18 @@ def probe_block(
         if (sharp and found[-1].ratio <= 1) or target.budget.left(target.evaluations) <= 0:
             break
     return found
+
+
+def needed(found: list[Probe], size: int, norm: float, resolve: float) -> int:
+    """How many probes like these make a fault of relative size `resolve` visible.
+
+    As many as there are, if no affordable number does or they have found something already.
+    """
+    if not found or any(p.kink is not None or not p.ratio <= 1 for p in found):
+        return len(found)
+    one = slip_probability(size, max(p.bound for p in found), resolve * norm)
+    count = int(np.ceil(np.log(SURE) / np.log(one))) if 0 < one < 1 else 0
+    return max(count, len(found)) if count <= MOST_PROBES else len(found)
 
 
 def _settled(estimate: Estimate, analytic: float, own: float, enough: float) -> bool:

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from .entries import EntryCheck
 from .hints import explain
 from .oracle.directions import slip_probability
-from .probes import Probe, slip_statement
+from .probes import SURE, Probe, slip_statement
 from .trees import Tree
 from .verdict import EntryState, Row, Verdict, relative_resolution
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
-SURE = 0.05
-"""Largest chance with which a fault of the demanded size may slip through a block's probes."""
 
 
 def _index(shape: tuple[int, ...], flat: int) -> str:

@@ -17,7 +17,6 @@ from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
 from .target import Target
-from .trees import Tree
 from .verdict import EntryState
 
 __all__ = ["ComplexEyes", "WideEyes", "widen"]
@@ -165,12 +164,17 @@ class ComplexEyes:
         refused = _refused(value, error, before[0], before[1], bool(np.any(gradient)))
         if refused:
             return known, refused
-        seen = [
-            Estimate(float(v), 0.0, float(e), self.noise.sigma, float(e), 3, True, "complex step",
-                     STEP)
-            for v, e in zip(value, error, strict=True)
-        ]  # fmt: skip
+        seen = [self._estimate(v, e) for v, e in zip(value, error, strict=True)]
         return [a if a.error < b.error else b for a, b in zip(seen, known, strict=True)], ""
+
+    def step(self, block: int, direction: Floats) -> Estimate:
+        """The complex step along one more direction, where others were believed."""
+        value, error = self._measured(block, direction[None])
+        return self._estimate(value[0], error[0])
+
+    def _estimate(self, value: float, error: float) -> Estimate:
+        value, error, sigma = float(value), float(error), self.noise.sigma
+        return Estimate(value, 0.0, error, sigma, error, 3, True, "complex step", STEP)
 
 
 def _refused(
@@ -194,9 +198,7 @@ class WideEyes:
 
     def __init__(self, narrow: Target) -> None:
         """Cast the parameters; nothing is called."""
-        tree = narrow.tree
-        leaves = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in tree.leaves]
-        wide = Tree(tree.template, tree.names, tuple(leaves))
+        wide = narrow.tree.widened()
         self.target = Target(
             narrow.loss, narrow.gradient_function, wide, narrow.select, narrow.budget
         )
@@ -225,16 +227,15 @@ class WideEyes:
             leaf = target.tree.leaves[i]
             step = 2.0**-26 * np.where(leaf == 0, scale_of(leaf), leaf)
             expected = float(np.sum(np.abs(slopes[i] * step)))
-            if not expected > 16 * 2.0**-52 * abs(target.base):
-                continue  # its share of the loss has vanished: that it does not answer says nothing
             moved = list(target.tree.leaves)
             seen = False
             for _ in range(3):
                 moved[i] = leaf + step * rng.choice([-1.0, 1.0], size=leaf.shape)
                 seen = seen or target.value(moved) != target.base
-            if not seen:
+            # Where its share of the loss has vanished, that it does not answer says nothing.
+            if not seen and expected > 16 * UNIT * abs(target.base):
                 return False
-            some = True
+            some = some or seen
         return some
 
     def see(self, moved: Target, block: int, vectors: Vectors) -> tuple[Floats, Floats]:

@@ -54,16 +54,16 @@ def flatten(value: Any) -> list[Any]:
     return [leaf for _, leaf in _walk(value, "")]
 
 
-def _rebuild(template: Any, leaves: Iterator[Array]) -> Any:
+def _rebuild(template: Any, leaves: Iterator[Array], cast: bool = True) -> Any:
     if isinstance(template, Mapping):
-        return {key: _rebuild(item, leaves) for key, item in template.items()}
+        return {key: _rebuild(item, leaves, cast) for key, item in template.items()}
     if isinstance(template, list | tuple):
-        items = [_rebuild(item, leaves) for item in template]
+        items = [_rebuild(item, leaves, cast) for item in template]
         if isinstance(template, list):
             return items
         return type(template)(*items) if hasattr(template, "_fields") else tuple(items)
     leaf = next(leaves)
-    if _foreign(template) and leaf.dtype.kind == "f":
+    if cast and _foreign(template) and leaf.dtype.kind == "f":
         return leaf.astype(template.dtype)
     # a number stays a number; NumPy scalars behave like one and keep their precision
     return leaf if isinstance(template, np.ndarray) else leaf[()]
@@ -122,6 +122,12 @@ class Tree:
     def build(self, leaves: Sequence[Array]) -> Any:
         """The caller's structure around other leaves."""
         return _rebuild(self.template, iter(leaves))
+
+    def widened(self) -> Tree:
+        """The same point in float64, in the structure of the caller's parameters."""
+        leaves = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in self.leaves]
+        template = _rebuild(self.template, iter(leaves), cast=False)
+        return Tree(template, self.names, tuple(leaves))
 
     def arguments(self, leaves: Sequence[Array]) -> tuple[Any, ...]:
         """Positional arguments of a call: a tuple or list of parameters is spread out."""

@@ -117,3 +117,50 @@ def test_a_gradient_that_is_exactly_zero_is_decided(mode) -> None:
     # a loss that drops the imaginary part of v would answer just as little
     assert verdicts(wrong)["v"] is Verdict.UNDECIDED
     assert "answers no complex step" in next(r for r in wrong.rows if r.name == "v").reason
+
+
+def _quarter(factor: float) -> tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]:
+    """An Elman step in bfloat16 throughout."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(4)
+
+    def forward(p: dict[str, Any]) -> Any:
+        return np.tanh(p["W"] @ x.astype(p["W"].dtype) + p["b"])
+
+    def gradient(p: dict[str, Any]) -> dict[str, Any]:
+        h, form = forward(p), p["b"].dtype
+        d = (2 * h * (1 - h * h) * form.type(factor)).astype(form)
+        return {"W": np.outer(d, x.astype(form)).astype(form), "b": d}
+
+    point = {n: rng.standard_normal(s).astype(bfloat16) for n, s in (("W", (3, 4)), ("b", (3,)))}
+    return lambda p: np.sum(forward(p) ** 2), gradient, point
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.3])
+def test_bfloat16_is_judged_by_the_loss_in_float64(factor: float) -> None:
+    """Differences of numbers of eight bits resolve nothing; the code runs in float64, too."""
+    report = check_gradient(*_quarter(factor), mode="entrywise")
+    assert report.verdict is (Verdict.PASS if factor == 1.0 else Verdict.FAIL), str(report)
+    assert all("loss in float64" in row.method for row in report.rows)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("factor", [1.0, 0.9])
+def test_single_precision_behind_a_large_offset_is_decided(mode, factor) -> None:
+    loss, gradient, point = two_parts(1.0, gain=0.3, factor=factor, dtype=np.float32)
+    behind = lambda p: loss(p) + np.float32(1e6)  # noqa: E731
+    report = check_gradient(behind, gradient, point, mode=mode)
+    expected = Verdict.PASS if factor == 1.0 else Verdict.FAIL
+    assert verdicts(report) == {"W": Verdict.PASS, "u": expected}
+
+
+def test_more_directions_are_probed_where_more_make_a_fault_visible() -> None:
+    """Three directions see too little through the noise, half a dozen see enough."""
+    loss, gradient, point = two_parts(1.0, gain=0.3)
+    for noise, more in ((1e-4, False), (1e-3, True)):
+        rng = np.random.default_rng(5)
+        noisy = lambda p, r=rng, s=noise: float(loss(p)) + s * r.standard_normal()  # noqa: E731
+        report = check_gradient(noisy, gradient, point, mode="directional")
+        assert report.passed, str(report)
+        assert all((len(row.probes) > 3) == more for row in report.rows)
