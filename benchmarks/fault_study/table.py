@@ -13,6 +13,8 @@ from gradcheck_rnn.cells import names
 __all__ = ["written"]
 
 Lines = Sequence[dict[str, Any]]
+#: A quick study runs so few systems that the others are counted only.
+MOST_NAMED = 30
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -145,8 +147,8 @@ PARTS = {"model": _model, "ends": _ends, "black box": _black_box, "own": _own,
          "correct": _correct, "others": _others}  # fmt: skip
 
 
-def written(lines: Lines, *, command: str) -> str:
-    """The whole text."""
+def written(lines: Lines, *, command: str, notes: str = "") -> str:
+    """The whole text; `notes` say how to read it."""
     seeds = sorted({int(r["seed"]) for r in lines})
     seconds = sum(float(r["seconds"]) for r in lines)
     out = [
@@ -154,6 +156,7 @@ def written(lines: Lines, *, command: str) -> str:
         (f"Written by `python -m benchmarks.fault_study.table` from `{command}`; seeds "
         f"{', '.join(map(str, seeds))}; {seconds:,.0f} s of one core. All measured."), "",
     ]  # fmt: skip
+    out += [notes.strip(), ""] if notes else []
     for name, part in PARTS.items():
         chosen = [r for r in lines if r["part"] == name]
         if chosen:
@@ -167,7 +170,8 @@ def written(lines: Lines, *, command: str) -> str:
 
 def _not_run(lines: Lines) -> list[str]:
     left = [n for n in names() if n not in {r["system"] for r in lines}]
-    return [f"Not run in this part: {', '.join(left)}.", ""] if left else []
+    said = ", ".join(left) if len(left) <= MOST_NAMED else f"{len(left)} systems"
+    return [f"Not run in this part: {said}.", ""] if left else []
 
 
 def _notes(line: dict[str, Any]) -> list[str]:
@@ -186,9 +190,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--command", default="python -m benchmarks.fault_study -o FILE")
+    parser.add_argument("--notes", type=Path, help="Markdown that says how to read the tables")
     given = parser.parse_args()
     read = [
         json.loads(text)
         for file in given.files for text in file.read_text(encoding="utf-8").splitlines()
     ]  # fmt: skip
-    print(written(read, command=given.command))
+    notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
+    print(written(read, command=given.command, notes=notes))
