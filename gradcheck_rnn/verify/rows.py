@@ -180,8 +180,10 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
                 reasons.append(hint.replace("entry", "direction"))
     else:
         if len(smooth) < len(probes):
-            reasons.append(f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink "
-                           f"or a loss that is not finite")  # fmt: skip
+            reasons.append(
+                f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink or a loss "
+                f"that is not finite; mode='entrywise' tells at which entries"
+            )
         if rounded:
             reasons.append(
                 f"{rounded} of {len(probes)} directional derivatives, too small for plain "

@@ -164,3 +164,14 @@ def test_more_directions_are_probed_where_more_make_a_fault_visible() -> None:
         report = check_gradient(noisy, gradient, point, mode="directional")
         assert report.passed, str(report)
         assert all((len(row.probes) > 3) == more for row in report.rows)
+
+
+def test_a_kink_met_by_every_direction_is_sent_to_the_entries() -> None:
+    loss = lambda w: np.sum(np.maximum(w, 0.0))  # noqa: E731
+    w = np.array([0.5, 0.0, -0.5])
+    right = lambda w: (w > 0).astype(float)  # noqa: E731
+    row = check_gradient(loss, right, w, mode="directional").rows[0]
+    assert row.verdict is Verdict.UNDECIDED
+    assert "3 of 3 directions meet a kink" in row.reason
+    assert "mode='entrywise' tells at which entries" in row.reason
+    assert "[1]" in check_gradient(loss, right, w, mode="entrywise").rows[0].reason
