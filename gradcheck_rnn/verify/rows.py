@@ -17,6 +17,7 @@ from .verdict import EntryState, Row, Verdict, relative_resolution
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
+ENTRIES = "mode='entrywise' tells at which entries"
 
 
 def _index(shape: tuple[int, ...], flat: int) -> str:
@@ -182,7 +183,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         if len(smooth) < len(probes):
             reasons.append(
                 f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink or a loss "
-                f"that is not finite; mode='entrywise' tells at which entries"
+                f"that is not finite; {ENTRIES}"
             )
         if rounded:
             reasons.append(
@@ -195,6 +196,8 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
                 f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "
                 f"of {resolve:g} of it could slip through with probability {slip:.2g}"
             )
+            if any(p.estimate.kink > 0.5 * p.bound for p in smooth):
+                reasons.append(f"the loss has a kink there; {ENTRIES}")
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
     return Row(
         name=tree.names[block],

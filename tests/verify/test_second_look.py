@@ -172,6 +172,6 @@ def test_a_kink_met_by_every_direction_is_sent_to_the_entries() -> None:
     right = lambda w: (w > 0).astype(float)  # noqa: E731
     row = check_gradient(loss, right, w, mode="directional").rows[0]
     assert row.verdict is Verdict.UNDECIDED
-    assert "3 of 3 directions meet a kink" in row.reason
+    assert "the loss has a kink there" in row.reason
     assert "mode='entrywise' tells at which entries" in row.reason
     assert "[1]" in check_gradient(loss, right, w, mode="entrywise").rows[0].reason
