@@ -15,9 +15,10 @@ from functools import cached_property
 
 from ..calculus.rules import RuleTable
 from ..calculus.rules.base import product
-from ..calculus.terms import Eye, Plus, Sym, Term, dim, shift
+from ..calculus.terms import Eye, Plus, Sym, Term, Times, Vec, dim, shift
 from ..errors import UsageError
 from ..language.network import Network, Operand, Ref, Scan, State
+from .tidy import transposed
 
 __all__ = ["Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step"]
 
@@ -95,6 +96,12 @@ class Edge:
     def identities(self) -> tuple[str, ...]:
         """The vec identities that were applied."""
         return self._vec[1]
+
+    @property
+    def vec_pullback(self) -> Term:
+        """The contribution to vec of the operand's adjoint: Jᵀ δ, or Jᵀ vec δ of a matrix."""
+        column = self.equation.shape[1] == 1
+        return Times(transposed(self.jacobian), self.adjoint if column else Vec(self.adjoint))
 
     @cached_property
     def tangent(self) -> Sym:

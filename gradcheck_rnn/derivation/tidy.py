@@ -24,7 +24,10 @@ __all__ = ["replaced", "tidy", "transposed"]
 
 
 def tidy(term: Term) -> Term:
-    """1·X → X, (−1) ⊙ x → −x, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, …"""
+    """1·X → X, (−1) ⊙ x → −x, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, …
+
+    A diagonal matrix of one entry in a product is a factor: x diag(s) → s·x.
+    """
     args = [tidy(a) if isinstance(a, Term) else a for a in term.args]
     node = term if all(a is b for a, b in zip(args, term.args, strict=True)) else term.func(*args)
     if isinstance(node, Scale) and node.operands[0] == Num(1):
@@ -55,14 +58,23 @@ def _is(x: Term, number: int) -> bool:
 
 def _product(node: Times) -> Term:
     factors: list[Term] = []
+    scalars: list[Term] = []
     for f in node.operands:
         if isinstance(f, Eye):
+            continue
+        if isinstance(f, Diag) and f.shape[0] == 1:
+            scalars.append(f.operands[0])
             continue
         if isinstance(f, Diag) and factors and isinstance(factors[-1], Diag):
             factors[-1] = Diag(Hadamard(factors[-1].operands[0], f.operands[0]))
         else:
             factors.append(f)
-    return Times(*factors) if factors else node.operands[0]
+    if not factors:
+        return node.operands[0]
+    out = Times(*factors)
+    for s in reversed(scalars):
+        out = Scale(s, out)
+    return out
 
 
 def transposed(x: Term) -> Term:

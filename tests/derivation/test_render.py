@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck_rnn import api
+from gradcheck_rnn import api, cell
 from gradcheck_rnn.calculus.printing.json import from_json
 from gradcheck_rnn.errors import NotationError, UsageError
+from gradcheck_rnn.language import tanh
+from tests.property.blocks import Seeded, make
+from tests.property.pipeline import load_text
 
 PLAIN = r"""\documentclass{article}
 \usepackage{amsmath,amssymb,bm}
@@ -166,3 +169,49 @@ def test_words_follow_the_row_convention(tmp_path: Path) -> None:
     assert "∂h_t/∂i_t     = diag(1 − h_t²)" in page
     assert "Numerator" not in page
     assert "a column for each entry of the equation" in page
+
+
+@cell(inputs="x: d", states="h: p", params="W: p p; U: p d")
+def squeezed(h, x, W, U):  # type: ignore[no-untyped-def]
+    """A recurrent weight that is computed: an equation with a matrix on its left."""
+    V = W * tanh(W)
+    h = tanh(V @ h + U @ x)
+    return h  # noqa: RET504
+
+
+@pytest.mark.parametrize("fmt", ["text", "latex", "typst", "markdown", "json"])
+def test_an_equation_of_a_matrix_has_its_kronecker_form(fmt: str) -> None:
+    page = api.render(api.derive(squeezed), fmt, form="kronecker", rtrl=True, steps=True)
+    if fmt == "text":
+        assert "vec(∇W) = Σ_{t=1}^{T} (diag(vec(tanh(W))) vec(δV_t) +" in page
+        assert page.count("∂V_t/∂(vec W)ᵀ") == 1, "read twice, it has one derivative"
+        assert "= diag(vec(tanh(W)) + vec(W ⊙ (1 − tanh(W)²)))" in page
+
+
+@pytest.mark.parametrize("name", api.names())
+def test_a_derivative_is_one_equation(name: str) -> None:
+    """z is read twice in h = (1 − z) ⊙ h + z ⊙ c: its Jacobian is the sum of both."""
+    page = json.loads(api.render(api.derive(name), "json", form="kronecker", rtrl=True))
+    for section in page["sections"]:
+        if section["key"] in ("jacobians", "immediate"):
+            lefts = [json.dumps(line["left"]) for line in section["lines"]]
+            assert len(lefts) == len(set(lefts)), section["title"]
+
+
+def test_jacobians_of_what_is_read_twice_are_as_a_person_writes_them() -> None:
+    assert "= diag(h̃_t − h_{t−1})" in _page("gru", form="kronecker")
+    centred = _page("lstm_layer_norm", form="kronecker")
+    assert re.search(r"∂centred_\{2,t\}/∂c_tᵀ += I_p − \(1 / p\) · 1_p 1_pᵀ", centred)
+
+
+@pytest.mark.parametrize("seed", [500002, *range(600000, 600010)])
+def test_any_definition_has_pages(seed: int, tmp_path: Path) -> None:
+    """Random definitions, with matrices computed in them, starts handed over, scans both ways."""
+    text, name = make(Seeded(seed), 5, 60)
+    derivation = api.derive(load_text(text, name))
+    rows = tmp_path / "rows.toml"
+    rows.write_text('vectors = "row"\n', encoding="utf-8")
+    for form in ("matrix", "kronecker"):
+        for notation in (None, rows):
+            page = api.render(derivation, "text", form=form, rtrl=True, notation=notation)
+            assert "Gradients" in page

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, Times, TimeSum, Vec, shift
+from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
 from ..program import Contribution, Derivation, Edge, ScanProgram
-from ..tidy import replaced, tidy, transposed
+from ..tidy import replaced, tidy
 from .elements import Line, Prose, Section, heading
 from .grouping import grouped
 from .starts import inner_starts, start_terms, symbol_of
@@ -185,5 +185,4 @@ def _in_form(c: Contribution, form: str) -> Term:
     edge = c.source
     if form == "matrix" or not isinstance(edge, Edge):
         return c.term
-    product = Times(transposed(edge.jacobian), edge.adjoint)
-    return shift(tidy(product), edge.lag or 0)
+    return shift(tidy(edge.vec_pullback), edge.lag or 0)

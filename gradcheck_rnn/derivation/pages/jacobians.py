@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...calculus.layout import Jacobian
-from ...calculus.terms import Plus, Sym, Term, dim
-from ..program import Derivation, EquationProgram, ScanProgram
+from ...calculus.terms import Diag, Neg, Plus, Sym, Term, dim
+from ..program import Derivation, Edge, EquationProgram, ScanProgram
 from ..tidy import tidy, transposed
 from .elements import Line, Partial, Prose, Section, heading
 from .grouping import grouped
@@ -40,19 +40,37 @@ def jacobians(
 ) -> Section:
     """Local Jacobians of the operands (all, or those in ``wrt``), in the layout asked for."""
     lines = []
-    for edge in derivation.edges:
-        if wrt and edge.operand.name not in wrt:
-            continue
-        of, by = edge.equation, edge.operand
-        shapes = ((of.shape[0], of.shape[1]), (by.shape[0], by.shape[1]))
+    chosen = [e for e in derivation.edges if not wrt or e.operand.name in wrt]
+    for (of, by), edges in _by_operand(chosen).items():
         jacobian = Jacobian(
-            edge.jacobian, str(of), str(by), of_shape=shapes[0], wrt_shape=shapes[1]
-        ).to_layout(layout)
+            _sum([tidy(e.jacobian) for e in edges]), str(of), str(by),
+            of_shape=(of.shape[0], of.shape[1]), wrt_shape=(by.shape[0], by.shape[1]),
+        ).to_layout(layout)  # fmt: skip
         matrix = tidy(jacobian.matrix)
         lines.append(Line(Partial(of, by, denominator=layout == "denominator"), matrix))
     return Section(
         "jacobians", "Local Jacobians", ((_CONVENTIONS[rows, layout],),), tuple(grouped(lines))
     )
+
+
+def _by_operand(edges: Iterable[Edge]) -> dict[tuple[Sym, Sym], list[Edge]]:
+    """Edges by equation and operand: one that is read twice has one derivative, their sum."""
+    out: dict[tuple[Sym, Sym], list[Edge]] = {}
+    for edge in edges:
+        out.setdefault((edge.equation, edge.operand), []).append(edge)
+    return out
+
+
+def _sum(terms: list[Term]) -> Term:
+    """Their sum, what is subtracted last; diagonal matrices as one."""
+    if len(terms) == 1:
+        return terms[0]
+    signed = [(isinstance(t, Neg), t.operands[0] if isinstance(t, Neg) else t) for t in terms]
+    signed.sort(key=lambda pair: pair[0])
+    if all(isinstance(body, Diag) for _, body in signed):
+        inside = [Neg(b.operands[0]) if minus else b.operands[0] for minus, b in signed]
+        return tidy(Diag(Plus(*inside)))
+    return tidy(Plus(*(Neg(body) if minus else body for minus, body in signed)))
 
 
 def transitions(derivation: Derivation, several: bool, layout: str) -> Iterator[Section]:
@@ -123,12 +141,11 @@ def _of_theta(s: Sym, mark: str) -> Sym:
 
 def immediates(derivation: Derivation, chosen: Sequence[str]) -> Section:
     """The immediate derivatives with respect to the chosen parameters."""
-    lines = []
-    for edge in derivation.edges:
-        if edge.kind in ("param", "static") and edge.operand.name in chosen:
-            lines.append(
-                Line(Partial(edge.equation, edge.operand, immediate=True), tidy(edge.immediate))
-            )
+    read = [e for e in derivation.edges if e.kind in ("param", "static")]
+    lines = [
+        Line(Partial(of, by, immediate=True), _sum([tidy(e.immediate) for e in edges]))
+        for (of, by), edges in _by_operand(e for e in read if e.operand.name in chosen).items()
+    ]
     return Section("immediate", "Immediate derivatives", (), tuple(grouped(lines)))
 
 

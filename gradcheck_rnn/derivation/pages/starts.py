@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...calculus.terms import Plus, Sym, Term, Times, shift, symbols_in
+from ...calculus.terms import Plus, Sym, Term, shift, symbols_in
 from ...language.network import Ref
 from ..lowering import lower_dim
 from ..program import Derivation, ScanProgram
-from ..tidy import replaced, tidy, transposed
+from ..tidy import replaced, tidy
 
 __all__ = ["adjoint_of_start", "inner_starts", "start_terms", "symbol_of"]
 
@@ -46,9 +46,7 @@ def adjoint_of_start(
     out: list[Term] = []
     for edge in derivation.readers(state):
         if edge.kind == "state" and abs(edge.lag or 0) >= lag:
-            term = edge.pullback
-            if form == "kronecker":
-                term = Times(transposed(edge.jacobian), edge.adjoint)
+            term = edge.vec_pullback if form == "kronecker" else edge.pullback
             out.append(_at_start(program, shift(tidy(term), edge.lag or 0), lag))
     return out
 
