@@ -154,6 +154,13 @@ class ScanProgram:
     scan: Scan
     equations: tuple[EquationProgram, ...]
 
+    def time_before(self, steps: int, back: int = 0) -> str:
+        """The time `steps` before the first step, and `back` before that: 0, or T+1 backwards."""
+        if not self.scan.reverse:
+            return str(1 - steps - back).replace("-", "−")
+        past = steps - back
+        return str(self.scan.axis) + (f"+{past}" if past > 0 else f"−{-past}" if past else "")
+
     @property
     def edges(self) -> Iterator[Edge]:
         for e in self.equations:
@@ -252,9 +259,7 @@ class Derivation:
                     whens = {f"{equation}_final": "last", equation: ""}
                     if start.ref is not None and start.ref.name in whens:
                         symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
-                        # Named by the time just before the first step: 0, or T+1 backwards.
-                        first = f"{other.scan.axis}+1" if other.scan.reverse else "0"
-                        term = symbol0.with_(mark="bar", lag=first)
+                        term = symbol0.with_(mark="bar", lag=other.time_before(start.lag))
                         when = whens[start.ref.name]
                         out.append(Contribution("start of " + state.name, term, when))
         return tuple(out)

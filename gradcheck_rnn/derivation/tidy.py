@@ -69,8 +69,8 @@ def _product(node: Times) -> Term:
             factors[-1] = Diag(Hadamard(factors[-1].operands[0], f.operands[0]))
         else:
             factors.append(f)
-    if not factors:
-        return node.operands[0]
+    if not factors:  # identities, and diagonal matrices of one entry
+        return Diag(Hadamard(*scalars)) if scalars else node.operands[0]
     out = Times(*factors)
     for s in reversed(scalars):
         out = Scale(s, out)

@@ -174,7 +174,8 @@ class ComplexEyes:
 
     def _estimate(self, value: float, error: float) -> Estimate:
         value, error, sigma = float(value), float(error), self.noise.sigma
-        return Estimate(value, 0.0, error, sigma, error, 3, True, "complex step", STEP)
+        known = bool(np.isfinite(value) and np.isfinite(error))
+        return Estimate(value, 0.0, error, sigma, error, 3, known, "complex step", STEP)
 
 
 def _refused(

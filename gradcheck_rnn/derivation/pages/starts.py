@@ -24,7 +24,7 @@ def symbol_of(derivation: Derivation, ref: Ref) -> Sym:
             for start in state.initial:
                 named = {f"{state.name}0_{start.lag}", f"{state.name}0" * (start.lag == 1)}
                 if start.ref is not None and start.ref.name == ref.name and ref.name in named:
-                    return Sym(state.name, rows, cols, ref.kind, _time(program, start.lag, 0))
+                    return Sym(state.name, rows, cols, ref.kind, program.time_before(start.lag))
     return Sym(ref.name, rows, cols, ref.kind, 0 if ref.axis else None)
 
 
@@ -61,21 +61,15 @@ def inner_starts(derivation: Derivation, program: ScanProgram) -> Iterator[tuple
             terms = adjoint_of_start(derivation, program, state.name, start.lag)
             symbol = next(e.symbol for e in program.equations if e.name == state.name)
             if terms:
-                time = _time(program, start.lag, 0)
+                time = program.time_before(start.lag)
                 yield symbol.with_(mark="bar", lag=time), Plus(*terms)
 
 
 def _at_start(program: ScanProgram, term: Term, lag: int) -> Term:
     """The term with every time written out, t being that of the start."""
     times = {
-        s: s.with_(lag=_time(program, lag, s.lag)) for s in symbols_in(term) if s.lag is not None
+        s: s.with_(lag=program.time_before(lag, s.lag))
+        for s in symbols_in(term)
+        if s.lag is not None
     }
     return replaced(term, times)
-
-
-def _time(program: ScanProgram, lag: int, back: int) -> str:
-    """``back`` steps before the time of a start that is `lag` steps before the first step."""
-    if not program.scan.reverse:
-        return str(1 - lag - back).replace("-", "−")
-    steps = lag - back
-    return str(program.scan.axis) + (f"+{steps}" if steps > 0 else f"−{-steps}" if steps else "")

@@ -158,7 +158,7 @@ def measure_noise(
         tried.add(power)
         offsets = np.arange(POINTS, dtype=np.float64) - POINTS // 2
         values = np.full(POINTS, centre)
-        fresh = offsets != 0 if spread == 0 else offsets == offsets
+        fresh = (offsets != 0) | (spread != 0)
         values[fresh] = phi(offsets[fresh] * step * 100.0**power)
         used += int(np.sum(fresh))
         seen.append(values)

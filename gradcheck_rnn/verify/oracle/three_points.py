@@ -3,7 +3,8 @@
 f(2h) - 3f(h) + 3f(0) - f(-h) = h³f''' + O(h⁴), so that the truncation h²f'''/6 of the central
 difference is known from it. A kink inside the stencil cannot be told from curvature by so few
 points: it makes the difference disagree with a right derivative. Whatever disagrees, and what this
-error leaves in doubt, is for the ladder (see `differences`).
+error leaves in doubt, is for the ladder (see `differences`). Steps are meant to be small, of the
+size at which roundoff is as large as truncation; at larger ones f''' may be cancelled by chance.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ __all__ = ["three_points"]
 
 #: Of the central difference alone, in units of sigma/h.
 AMPLIFICATION = float(np.sqrt(0.5))
+#: The O(h⁴) may take away up to half of h³f''' before the error is too small.
+SAFETY = 2.0
 
 
 def three_points(lines: Lines, centre: float, noise: Noise, exponent: int) -> Estimate:
@@ -28,7 +31,7 @@ def three_points(lines: Lines, centre: float, noise: Noise, exponent: int) -> Es
         plus, minus, far = (float(v) for v in values)
         third = (far - plus) - 2 * (plus - centre) + (centre - minus)
         sigma = float(np.max(noise.at(values, centre)))
-        truncation = abs(third) / (6 * h)
+        truncation = SAFETY * abs(third) / (6 * h)
         roundoff = CONFIDENCE * AMPLIFICATION * sigma / h
         error, value = truncation + roundoff, (plus - minus) / (2 * h)
     trusted = bool(np.isfinite(error) and np.isfinite(value))
