@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import sympy
 
 from ..errors import MissingRule
+from ..language.ops.elementwise import ELEMENTWISE
+from ..language.ops.formula import evaluate, factors, parse
 from ..language.primitives import USER_FUNCTIONS
 from ..language.scalar_functions import max_operands, parse_scalar
 from .terms import (
@@ -34,18 +36,48 @@ def _one(like: Term) -> Term:
     return Broadcast(Num(1), *like.shape)
 
 
-#: φ′ as factors of an elementwise product, from the argument x and the saved output y.
-_DERIVATIVES: dict[str, Callable[[Term, Term], tuple[Term, ...]]] = {
-    "tanh": lambda x, y: (Plus(_one(x), Neg(Power(y, 2))),),
-    "sigmoid": lambda x, y: (y, Plus(_one(x), Neg(y))),
-    "relu": lambda x, y: (Greater(x, Broadcast(Num(0), *x.shape)),),
-    "softplus": lambda x, y: (Apply("sigmoid", x),),
-    "exp": lambda x, y: (y,),
-    "log": lambda x, y: (Divide(_one(x), x),),
-    "sqrt": lambda x, y: (Divide(Broadcast(Num(sympy.Rational(1, 2)), *x.shape), y),),
-    "sin": lambda x, y: (Apply("cos", x),),
-    "cos": lambda x, y: (Neg(Apply("sin", x)),),
-}
+class _Terms:
+    """The algebra of terms with the shape of the argument; see `ops.formula`."""
+
+    def __init__(self, x: Term, y: Term) -> None:
+        self.x, self.y = x, y
+
+    def symbol(self, name: str) -> Term:
+        return self.x if name == "x" else self.y
+
+    def number(self, value: Fraction) -> Term:
+        number = sympy.Rational(value.numerator, value.denominator)
+        return Broadcast(Num(number), *self.x.shape)
+
+    def add(self, a: Term, b: Term) -> Term:
+        return Plus(a, b)
+
+    def multiply(self, a: Term | Fraction, b: Term) -> Term:
+        if isinstance(a, Fraction):
+            return Scale(Num(sympy.Rational(a.numerator, a.denominator)), b)
+        return Hadamard(a, b)
+
+    def divide(self, a: Term, b: Term) -> Term:
+        return Divide(a, b)
+
+    def negate(self, a: Term) -> Term:
+        return Neg(a)
+
+    def power(self, a: Term, n: Fraction) -> Term:
+        return Power(a, sympy.Rational(n.numerator, n.denominator))
+
+    def call(self, name: str, a: Term) -> Term:
+        if name == "abs":
+            return Abs(a)
+        if name == "positive_bit":
+            return Greater(a, Broadcast(Num(0), *self.x.shape))
+        return Apply(name, a)
+
+
+def declared_slope(function: str, x: Term, y: Term) -> tuple[Term, ...]:
+    """The declared φ′ as factors of an elementwise product, in the order written."""
+    algebra = _Terms(x, y)
+    return tuple(evaluate(f, algebra) for f in factors(parse(ELEMENTWISE[function].slope)))
 
 
 def derivative(function: str, x: Term, y: Term) -> tuple[Term, ...]:
@@ -56,9 +88,8 @@ def derivative(function: str, x: Term, y: Term) -> tuple[Term, ...]:
     MissingRule
         No derivative is known for the function.
     """
-    known = _DERIVATIVES.get(function)
-    if known is not None:
-        return known(x, y)
+    if function in ELEMENTWISE:
+        return declared_slope(function, x, y)
     if function in USER_FUNCTIONS:
         expression = parse_scalar(function, USER_FUNCTIONS[function])
         slope = sympy.diff(_one_sided(expression), sympy.Symbol("x", real=True))
@@ -126,7 +157,7 @@ def lift(e: Any, x: Term) -> Term:
         return Maximum(lift(a, x), lift(b, x))
     if head == "Heaviside":
         return Greater(lift(e.args[0], x), Broadcast(Num(0), *x.shape))
-    if head in _DERIVATIVES:
+    if head in ELEMENTWISE:
         return Apply(head, lift(e.args[0], x))
     if head == "Derivative":
         # SymPy cannot differentiate our opaque functions; their slopes are in the table above.

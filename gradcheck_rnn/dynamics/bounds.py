@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 
 from ..calculus import terms as T
+from ..language.ops.elementwise import ELEMENTWISE
 from .factors import Factor
 from .stretch import Stretch
 from .system import System
 
-__all__ = ["GAMMA", "Bound", "Bounds", "bounds"]
+__all__ = ["Bound", "Bounds", "bounds", "steepest"]
 
 Array = np.ndarray[Any, Any]
 
 #: Steps over which singular values of single Jacobians are computed.
 EXACT = 1000
 
-#: sup |φ′| of the elementwise functions whose slope is bounded.
-GAMMA = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "softplus": 1.0, "sin": 1.0, "cos": 1.0}
+
+def steepest(function: str) -> float:
+    """sup |φ′| of an elementwise function; infinite where it is not bounded or not known."""
+    return ELEMENTWISE[function].supremum if function in ELEMENTWISE else np.inf
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,8 @@ def _closed_form(system: System) -> tuple[float, float, float] | None:
     gamma = 1.0
     if edge.equation.name != name:
         rhs = system.equations[name].rhs
-        if not isinstance(rhs, T.Apply) or rhs.x != edge.equation or rhs.fname not in GAMMA:
+        if not isinstance(rhs, T.Apply) or rhs.x != edge.equation or steepest(rhs.fname) == np.inf:
             return None
-        gamma = GAMMA[rhs.fname]
+        gamma = steepest(rhs.fname)
     radius = float(abs(np.linalg.eigvals(matrix)).max())
     return gamma, float(np.linalg.norm(matrix, 2)), radius

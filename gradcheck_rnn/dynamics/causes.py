@@ -14,7 +14,7 @@ import numpy as np
 
 from ..calculus import terms as T
 from ..derivation.program import Edge
-from .bounds import GAMMA
+from .bounds import steepest
 from .factors import Factor
 from .lyapunov import lyapunov
 from .spectrum import recurrent_spectra
@@ -68,10 +68,10 @@ def _slopes(system: System) -> dict[str, tuple[Edge, float]]:
         if name not in system.on_the_way:
             continue
         rhs = e.rhs
-        if isinstance(rhs, T.Apply) and isinstance(rhs.x, T.Sym) and rhs.fname in GAMMA:
+        if isinstance(rhs, T.Apply) and isinstance(rhs.x, T.Sym) and steepest(rhs.fname) < np.inf:
             edges = [x for x in e.edges if x.kind == "equation"]
             if len(edges) == 1:
-                out[name] = (edges[0], GAMMA[rhs.fname])
+                out[name] = (edges[0], steepest(rhs.fname))
     return out
 
 

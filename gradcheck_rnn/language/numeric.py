@@ -23,27 +23,6 @@ __all__ = ["ELEMENTWISE", "frozen", "holding_frozen", "recording_frozen"]
 Array = np.ndarray[Any, Any]
 
 
-def _on_objects(name: str) -> Callable[[Array], Array]:
-    def one(value: Any) -> Any:
-        method = getattr(value, name, None)
-        if callable(method):  # mpf.exp is a number: the exponent of its mantissa
-            return method()
-        import mpmath
-
-        if name == "sigmoid":
-            return 1 / (1 + mpmath.exp(-value))
-        if name == "softplus":
-            above = mpmath.re(value) > 0
-            decay = mpmath.exp(-value if above else value)
-            return mpmath.log1p(decay) + (value if above else 0 * value)
-        if name == "relu":
-            return value if mpmath.re(value) > 0 else 0 * value
-        return getattr(mpmath, name)(value)
-
-    loop = np.frompyfunc(one, 1, 1)
-    return lambda x: np.asarray(loop(x), dtype=object)
-
-
 def constant(value: Any, like: Array) -> Any:
     """A constant in the type of a run on objects: mpmath numbers do not divide fractions.
 
@@ -58,51 +37,9 @@ def constant(value: Any, like: Array) -> Any:
     return value
 
 
-def _elementwise(name: str, fast: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    slow = _on_objects(name)
-
-    def function(x: Any) -> Array:
-        x = np.asarray(x)
-        if x.dtype == object:
-            return slow(x)
-        return fast(x if x.dtype.kind in "fc" else x.astype(float))
-
-    function.__name__ = name
-    return function
-
-
-def _away(x: Array) -> tuple[Array, Array]:
-    """Sign of the real part and exp(−|x|) (with the branch taken on the real part)."""
-    positive = x.real >= 0
-    return positive, np.exp(np.where(positive, -x, x))
-
-
-def _sigmoid(x: Array) -> Array:
-    positive, decay = _away(x)
-    return np.where(positive, 1, decay) / (1 + decay)
-
-
-def _softplus(x: Array) -> Array:
-    positive, decay = _away(x)
-    return np.where(positive, x, 0) + np.log1p(decay)
-
-
-def _relu(x: Array) -> Array:
-    return np.where(x.real > 0, x, 0)
-
-
-#: Elementwise functions of the language by name; each keeps the dtype of its input.
-ELEMENTWISE: dict[str, Callable[[Array], Array]] = {
-    "tanh": _elementwise("tanh", np.tanh),
-    "sigmoid": _elementwise("sigmoid", _sigmoid),
-    "relu": _elementwise("relu", _relu),
-    "softplus": _elementwise("softplus", _softplus),
-    "exp": _elementwise("exp", np.exp),
-    "log": _elementwise("log", np.log),
-    "sqrt": _elementwise("sqrt", np.sqrt),
-    "sin": _elementwise("sin", np.sin),
-    "cos": _elementwise("cos", np.cos),
-}
+#: Elementwise functions by name; each keeps the dtype of its input. Entered by `ops.elementwise`
+#: for those of the language, by `primitives.elementwise` for those of users.
+ELEMENTWISE: dict[str, Callable[[Any], Array]] = {}
 
 
 def _object_binary(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Array]:

@@ -20,30 +20,21 @@ from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [
     "concat",
-    "cos",
     "cross_entropy",
     "dim",
     "dot",
     "elementwise",
-    "exp",
     "eye",
     "frozen",
     "layer_norm",
-    "log",
     "log_softmax",
     "maximum",
     "mean",
     "minimum",
     "name",
-    "relu",
-    "sigmoid",
-    "sin",
     "softmax",
-    "softplus",
     "split",
-    "sqrt",
     "sum",
-    "tanh",
     "where",
 ]
 
@@ -53,51 +44,6 @@ given_names: ContextVar[list[tuple[Expr, str]] | None] = ContextVar("given_names
 
 #: SymPy source text of elementwise functions made by users, by name.
 USER_FUNCTIONS: dict[str, str] = {}
-
-
-def tanh(x: Any) -> Any:
-    """Hyperbolic tangent."""
-    return operate("apply", x, function="tanh")
-
-
-def sigmoid(x: Any) -> Any:
-    """σ(x) = 1 / (1 + exp(−x))."""
-    return operate("apply", x, function="sigmoid")
-
-
-def relu(x: Any) -> Any:
-    """max(x, 0); its derivative at 0 is 0."""
-    return operate("apply", x, function="relu")
-
-
-def softplus(x: Any) -> Any:
-    """log(1 + exp(x))."""
-    return operate("apply", x, function="softplus")
-
-
-def exp(x: Any) -> Any:
-    """Exponential."""
-    return operate("apply", x, function="exp")
-
-
-def log(x: Any) -> Any:
-    """Natural logarithm."""
-    return operate("apply", x, function="log")
-
-
-def sqrt(x: Any) -> Any:
-    """Square root."""
-    return operate("apply", x, function="sqrt")
-
-
-def sin(x: Any) -> Any:
-    """Sine."""
-    return operate("apply", x, function="sin")
-
-
-def cos(x: Any) -> Any:
-    """Cosine."""
-    return operate("apply", x, function="cos")
 
 
 def maximum(a: Any, b: Any) -> Any:
@@ -198,7 +144,7 @@ def eye(text: str) -> Any:
 def layer_norm(x: Any, gain: Any, bias: Any, epsilon: float = 1e-5) -> Any:
     """gain ⊙ (x − mean x) / sqrt(mean (x − mean x)² + ε) + bias over units (Ba et al. 2016)."""
     centred = name(x - mean(x), "centred")
-    scale = name(sqrt(mean(centred**2) + epsilon), "scale")
+    scale = name(operate("apply", mean(centred**2) + epsilon, function="sqrt"), "scale")
     return gain * (centred / scale) + bias
 
 

@@ -11,6 +11,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,8 @@ class _Operators:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         handler = _UFUNCS.get(ufunc.__name__)
+        if handler is None and ufunc.nin == 1 and ufunc.__name__ in numeric.ELEMENTWISE:
+            handler = partial(operate, "apply", function=ufunc.__name__)
         if handler is not None and options:
             raise UnsupportedOperation(
                 f"np.{ufunc.__name__} with {', '.join(options)}= is not in the language"
@@ -187,10 +190,6 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     ),
     "greater": lambda a, b: operate("greater", a, b),
     "less": lambda a, b: operate("greater", b, a),
-    **{
-        name: (lambda a, _name=name: operate("apply", a, function=_name))
-        for name in ("tanh", "exp", "log", "sqrt", "sin", "cos")
-    },
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": lambda c, a, b: operate("where", c, a, b),

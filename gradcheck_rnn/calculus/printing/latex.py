@@ -10,6 +10,7 @@ from sympy import Expr, Rational
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
 from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time, time_index
 from gradcheck_rnn.calculus.terms import Sym, Term
+from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
 
 if TYPE_CHECKING:
     from gradcheck_rnn.calculus.printing.notation import Notation
@@ -19,13 +20,9 @@ __all__ = ["LatexPrinter", "to_latex"]
 _ACCENTS = {"tilde": r"\tilde", "hat": r"\hat", "bar": r"\bar", "dot": r"\dot"}
 _FUNCTIONS = {
     "cross_entropy": r"\operatorname{CE}",
-    "exp": r"\exp",
-    "log": r"\log",
     "log_softmax": r"\log\operatorname{softmax}",
     "max": r"\max",
-    "sigmoid": r"\sigma",
     "sign": r"\operatorname{sgn}",
-    "tanh": r"\tanh",
 }
 _TALL = (r"\frac", r"\begin", r"\sum", r"\left")
 
@@ -136,6 +133,8 @@ class LatexPrinter(Printer):
         if fname == "sqrt":
             return Piece(rf"\sqrt{{{args[0]}}}", Level.CALL)
         known = _FUNCTIONS.get(fname)
+        if fname in ELEMENTWISE:
+            known = ELEMENTWISE[fname].latex or None
         if known is None and fname in GREEK:
             known = rf"\{fname}"
         if known is None:

@@ -10,6 +10,7 @@ from sympy import Expr, Rational
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
 from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time, time_index
 from gradcheck_rnn.calculus.terms import Sym, Term
+from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
 
 if TYPE_CHECKING:
     from gradcheck_rnn.calculus.printing.notation import Notation
@@ -24,7 +25,6 @@ _COMBINING = {
     "prime": "′",
 }
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_FUNCTIONS = {"sigmoid": "σ"}
 
 
 class TextPrinter(Printer):
@@ -110,7 +110,8 @@ class TextPrinter(Printer):
         return Piece(self.raised_base(base) + "ᵀ", Level.POSTFIX)
 
     def call(self, fname: str, *args: str) -> Piece:
-        return Piece(f"{_FUNCTIONS.get(fname, fname)}({', '.join(args)})", Level.CALL)
+        shown = ELEMENTWISE[fname].text if fname in ELEMENTWISE else ""
+        return Piece(f"{shown or fname}({', '.join(args)})", Level.CALL)
 
     def bars(self, text: str) -> Piece:
         return Piece(f"|{text}|")

@@ -9,6 +9,7 @@ from sympy import Expr, Rational
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
 from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time
 from gradcheck_rnn.calculus.terms import Sym, Term
+from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
 
 if TYPE_CHECKING:
     from gradcheck_rnn.calculus.printing.notation import Notation
@@ -18,13 +19,9 @@ __all__ = ["TypstPrinter", "to_typst"]
 _ACCENTS = {"tilde": "tilde", "hat": "hat", "bar": "macron", "dot": "dot"}
 _FUNCTIONS = {
     "cross_entropy": 'op("CE")',
-    "exp": "exp",
-    "log": "log",
     "log_softmax": 'log op("softmax")',
     "max": "max",
-    "sigmoid": "sigma",
     "sign": 'op("sgn")',
-    "tanh": "tanh",
 }
 
 
@@ -140,6 +137,8 @@ class TypstPrinter(Printer):
         if fname == "sqrt":
             return Piece(f"sqrt({args[0]})", Level.CALL)
         known = _FUNCTIONS.get(fname)
+        if fname in ELEMENTWISE:
+            known = ELEMENTWISE[fname].typst or None
         if known is None:
             single = fname in GREEK or len(fname) == 1
             known = fname if single else f'op("{fname}")'

@@ -24,8 +24,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import GradcheckError, UnsupportedOperation
+from ...language.ops.elementwise import ELEMENTWISE, WithElementwise, branches
+from ...language.ops.formula import Arithmetic, evaluate
 
-__all__ = ["PRIME", "Degree", "FieldElement", "Point", "Redraw", "larger", "summed"]
+__all__ = ["PRIME", "Degree", "FieldElement", "Point", "Redraw", "larger", "relations", "summed"]
 
 PRIME = 2**127 - 1
 
@@ -37,8 +39,6 @@ _MULTIPLES = (-1, 2, -2, 3, -3, 4, -4)
 _INVERSES = tuple(pow(k, -1, PRIME) for k in _MULTIPLES)
 #: x^(k/n) is the k-th power of the n-th root up to this n; beyond, xᵏ times a generator.
 _ROOTS = 12
-_HALF = pow(2, -1, PRIME)
-_AT_ZERO = {"tanh": 0, "sin": 0, "cos": 1, "exp": 1, "sigmoid": _HALF}
 
 
 class Redraw(GradcheckError):
@@ -70,7 +70,7 @@ def summed(a: Mapping[int, int], b: Mapping[int, int]) -> Mapping[int, int]:
     return out
 
 
-class FieldElement:
+class FieldElement(WithElementwise):
     """The value of a rational function at a `Point`, with its degree.
 
     ``value`` is a polynomial of degree ``degree`` in the generators and in inverses of elements;
@@ -171,38 +171,20 @@ class FieldElement:
     def __repr__(self) -> str:
         return f"<{self.value} mod 2^127-1, degree {self.point.degree_of(self)}>"
 
-    # The elementwise functions of the language, which look for methods of these names.
-
-    def tanh(self) -> FieldElement:
-        return self.point.function("tanh", self)
-
-    def sigmoid(self) -> FieldElement:
-        return self.point.function("sigmoid", self)
-
-    def softplus(self) -> FieldElement:
-        return self.point.function("softplus", self)
-
-    def exp(self) -> FieldElement:
-        return self.point.function("exp", self)
-
-    def log(self) -> FieldElement:
-        return self.point.function("log", self)
-
-    def sqrt(self) -> FieldElement:
-        return self.point.function("sqrt", self)
-
-    def sin(self) -> FieldElement:
-        return self.point.function("sin", self)
-
-    def cos(self) -> FieldElement:
-        return self.point.function("cos", self)
-
-    def relu(self) -> Any:
-        return self.positive_bit() * self
+    def opaque(self, name: str) -> FieldElement:
+        return self.point.function(name, self)
 
     def positive_bit(self) -> FieldElement:
         """The indicator [x > 0] as a free generator; 0 where x is identically zero."""
         return self.point.bit(self)
+
+
+def relations(name: str) -> tuple[Fraction | None, str]:
+    """φ(0) and φ(−x) in y = φ(x), of an elementwise function, a branch bit, a root or a power."""
+    if name == "bit":
+        return Fraction(0), "1 - y"
+    known = ELEMENTWISE.get(name)
+    return (None, "") if known is None else (known.at_zero, known.mirror)
 
 
 def exact(number: Any) -> Fraction | None:
@@ -303,17 +285,15 @@ class Point:
 
     def function(self, name: str, x: FieldElement) -> FieldElement:
         """The value of an elementwise function: a generator for each function and argument."""
-        if not x.value and name in _AT_ZERO:
-            return FieldElement(self, _AT_ZERO[name])
+        at_zero, mirror = relations(name)
+        if not x.value and at_zero is not None:
+            return self.coerce(at_zero)
         if name == "exp":
             return self._exponential(x)
-        if name not in ("tanh", "sin", "cos", "sigmoid"):
+        if not mirror or x.value <= PRIME // 2:
             return self._lookup(name, x.value, x)
-        mirrored = x.value > PRIME // 2
-        found = self._lookup(name, PRIME - x.value if mirrored else x.value, x)
-        if not mirrored or name == "cos":
-            return found
-        return 1 - found if name == "sigmoid" else -found
+        found = self._lookup(name, PRIME - x.value, x)
+        return evaluate(mirror, Arithmetic({"y": found}, branches))
 
     def _lookup(self, name: str, key: int, x: FieldElement) -> FieldElement:
         table = self._tables.setdefault(name, {})

@@ -21,25 +21,17 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from .field import PRIME, Redraw, exact
+from ...language.ops.elementwise import WithElementwise, branches
+from ...language.ops.formula import Arithmetic, evaluate
+from .field import PRIME, Redraw, exact, relations
 
 __all__ = ["Graph", "Node"]
 
 _MULTIPLES = (-1, 2, -2, 3, -3, 4, -4)
 _ROOTS = 12
-_HALF = Fraction(1, 2)
-_AT_ZERO: dict[str, Any] = {"tanh": 0, "sin": 0, "cos": 1, "exp": 1, "sigmoid": _HALF, "bit": 0}
-#: φ(−x) from φ(x).
-_MIRROR: dict[str, Callable[[Any], Any]] = {
-    "tanh": lambda y: -y,
-    "sin": lambda y: -y,
-    "cos": lambda y: y,
-    "sigmoid": lambda y: 1 - y,
-    "bit": lambda y: 1 - y,
-}
 
 
-class Node:
+class Node(WithElementwise):
     """A number of a `Graph`.
 
     Attributes
@@ -122,34 +114,8 @@ class Node:
     def __repr__(self) -> str:
         return f"<node {self.index}: {self.operation} {self.detail}>"
 
-    # The elementwise functions of the language, which look for methods of these names.
-
-    def tanh(self) -> Node:
-        return self.graph.call("tanh", self)
-
-    def sigmoid(self) -> Node:
-        return self.graph.call("sigmoid", self)
-
-    def softplus(self) -> Node:
-        return self.graph.call("softplus", self)
-
-    def exp(self) -> Node:
-        return self.graph.call("exp", self)
-
-    def log(self) -> Node:
-        return self.graph.call("log", self)
-
-    def sqrt(self) -> Node:
-        return self.graph.call("sqrt", self)
-
-    def sin(self) -> Node:
-        return self.graph.call("sin", self)
-
-    def cos(self) -> Node:
-        return self.graph.call("cos", self)
-
-    def relu(self) -> Any:
-        return self.positive_bit() * self
+    def opaque(self, name: str) -> Node:
+        return self.graph.call(name, self)
 
     def positive_bit(self) -> Node:
         """The indicator [x > 0], an indeterminate; 0 where x is proved to be zero."""
@@ -285,15 +251,16 @@ class Graph:
 
     def _related(self, name: str, x: Node) -> Node | None:
         """The value by what is known about other arguments of the function."""
-        if name in _AT_ZERO and not x.value and self._decide(x, self.zero):
-            return self._constant(Fraction(_AT_ZERO[name]))
+        at_zero, mirror = relations(name)
+        if at_zero is not None and not x.value and self._decide(x, self.zero):
+            return self._constant(at_zero)
         known = self._arguments.get(name, {})
         same = known.get(x.value)
         if same is not None and self._decide(x, same):
             return self.call(name, same)
-        mirrored = known.get(PRIME - x.value) if name in _MIRROR else None
+        mirrored = known.get(PRIME - x.value) if mirror else None
         if mirrored is not None and self._decide(x, -mirrored):
-            return _MIRROR[name](self.call(name, mirrored))
+            return evaluate(mirror, Arithmetic({"y": self.call(name, mirrored)}, branches))
         for k in _MULTIPLES if name == "exp" else ():
             root = known.get(x.value * pow(k, -1, PRIME) % PRIME)
             if root is not None and self._decide(x, k * root):

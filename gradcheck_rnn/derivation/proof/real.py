@@ -7,10 +7,11 @@ wrong gradient is told from a right one whose equality needs a relation between 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from ...language.ops.elementwise import ELEMENTWISE
+from ...language.ops.formula import Arithmetic, evaluate
 from .graph import Node
 
 __all__ = ["DIGITS", "differ"]
@@ -18,17 +19,6 @@ __all__ = ["DIGITS", "differ"]
 #: Working precision; the differences of wrong gradients are of order one.
 DIGITS = 60
 _POINTS = 6
-
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "tanh": lambda x: x.tanh(),
-    "sigmoid": lambda x: 1 / (1 + (-x).exp()),
-    "softplus": lambda x: (1 + x.exp()).log(),
-    "exp": lambda x: x.exp(),
-    "log": lambda x: x.log(),
-    "sqrt": lambda x: x.sqrt(),
-    "sin": lambda x: x.sin(),
-    "cos": lambda x: x.cos(),
-}
 
 
 def differ(a: Node, b: Node) -> bool | None:
@@ -68,7 +58,7 @@ def _difference(a: Node, b: Node, source: random.Random, positive: bool) -> Any:
             number = source.randint(1, 16)
             value = arb(fmpq(number if positive or source.random() < 0.5 else -number, 16))
         elif node.operation == "constant":
-            value = arb(fmpq(node.detail.numerator, node.detail.denominator))
+            value = _number(node.detail)
         elif node.operation == "add":
             value = operands[0] + operands[1]
         elif node.operation == "mul":
@@ -87,15 +77,24 @@ def _difference(a: Node, b: Node, source: random.Random, positive: bool) -> Any:
 
 def _called(name: str, x: Any) -> Any:
     """A function value; None for the bit of a ball that contains zero."""
-    from flint import arb, fmpq
+    from flint import arb
 
     if name == "bit":
         return arb(1) if x > 0 else arb(0) if x < 0 else None
     kind, _, number = name.partition(" ")
     if kind in ("root", "power"):
         power = 1 / Fraction(number) if kind == "root" else Fraction(number)
-        return x ** arb(fmpq(power.numerator, power.denominator))
-    return _FUNCTIONS[name](x)
+        return x ** _number(power)
+    method = getattr(x, name, None)
+    if method is not None:
+        return method()
+    return evaluate(ELEMENTWISE[name].definition, Arithmetic({"x": x}, _called, _number))
+
+
+def _number(value: Fraction) -> Any:
+    from flint import arb, fmpq
+
+    return arb(fmpq(value.numerator, value.denominator))
 
 
 def _below(a: Node, b: Node) -> list[Node]:

@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ...errors import MissingRule
+from ...language.ops.elementwise import ELEMENTWISE, WithElementwise, branches
+from ...language.ops.formula import Arithmetic, evaluate
 from .field import exact
 from .setting import Numbers
-from .slopes import SLOPES
+from .slopes import certify
 
 __all__ = ["LocalRule", "Scalar", "Tape", "local_rule"]
 
@@ -54,6 +56,15 @@ def _compiled(e: Any) -> Local:
     return eval(f"lambda a, b, y: {_source(e)}", {"Fraction": Fraction})
 
 
+def _slope(formula: str, a: Any, b: Any, y: Any) -> Any:
+    """φ′(a) from a and y = φ(a)."""
+
+    def call(name: str, x: Any) -> Any:
+        return branches(name, x) if name in ("abs", "positive_bit") else getattr(x, name)()
+
+    return evaluate(formula, Arithmetic({"x": a, "y": y}, call))
+
+
 @cache
 def local_rule(operation: str, exponent: Fraction | None = None) -> LocalRule:
     """Value and local partials of an operation, by SymPy's ``diff``.
@@ -72,7 +83,7 @@ def local_rule(operation: str, exponent: Fraction | None = None) -> LocalRule:
     """
     import sympy
 
-    a, b, y = sympy.symbols("a b y")
+    a, b = sympy.symbols("a b")
     if operation == "pow" and exponent is not None:
         power = a ** sympy.Rational(exponent.numerator, exponent.denominator)
         return LocalRule(_compiled(power), (_compiled(sympy.diff(power, a)),))
@@ -81,10 +92,16 @@ def local_rule(operation: str, exponent: Fraction | None = None) -> LocalRule:
         used = [s for s in (a, b) if s in expression.free_symbols]
         partials = tuple(_compiled(sympy.diff(expression, s)) for s in used)
         return LocalRule(_compiled(expression), partials)
-    if operation in SLOPES:
-        opaque = {n: sympy.Function(n) for n in ("sigmoid", "positive_bit")}
-        slope = sympy.sympify(SLOPES[operation], locals={"x": a, "y": y, **opaque})
-        return LocalRule(_compiled(sympy.Function(operation)(a)), (_compiled(slope),))
+    if operation in ELEMENTWISE:
+        if not certify(operation):
+            raise MissingRule(
+                f"SymPy does not find the declared slope {ELEMENTWISE[operation].slope!r} of "
+                f"{operation!r} to be the derivative of its definition"
+            )
+        return LocalRule(
+            lambda a, b, y: getattr(a, operation)(),
+            (partial(_slope, ELEMENTWISE[operation].slope),),
+        )
     raise MissingRule(f"the oracle has no expression for the operation {operation!r}")
 
 
@@ -128,7 +145,7 @@ class Tape:
         return self.append(y, partials)
 
 
-class Scalar:
+class Scalar(WithElementwise):
     """A symbol of a tape: its number and its value; arithmetic appends to the tape."""
 
     __slots__ = ("index", "tape", "value")
@@ -180,31 +197,5 @@ class Scalar:
         """The branch the value takes: a constant to the derivative."""
         return self.value.positive_bit()
 
-    # The elementwise functions of the language, which look for methods of these names.
-
-    def tanh(self) -> Any:
-        return self.tape.record("tanh", self)
-
-    def sigmoid(self) -> Any:
-        return self.tape.record("sigmoid", self)
-
-    def softplus(self) -> Any:
-        return self.tape.record("softplus", self)
-
-    def exp(self) -> Any:
-        return self.tape.record("exp", self)
-
-    def log(self) -> Any:
-        return self.tape.record("log", self)
-
-    def sqrt(self) -> Any:
-        return self.tape.record("sqrt", self)
-
-    def sin(self) -> Any:
-        return self.tape.record("sin", self)
-
-    def cos(self) -> Any:
-        return self.tape.record("cos", self)
-
-    def relu(self) -> Any:
-        return self.tape.record("relu", self)
+    def opaque(self, name: str) -> Any:
+        return self.tape.record(name, self)

@@ -1,8 +1,8 @@
-"""Derivatives of the elementwise functions, as the oracle uses them, certified by SymPy.
+"""Slopes of the elementwise functions, certified by SymPy.
 
-Each slope is written in the argument ``x`` and the function's own value ``y``; that it is the
-derivative of the function's definition in elementary terms is checked by `certify`, which shares
-nothing with the calculus.
+The calculus and the oracle read one declaration of φ′, in the argument ``x`` and the function's own
+value ``y``; that it is the derivative of the function's definition in elementary terms is checked
+here by SymPy's ``diff``, which shares nothing with either.
 """
 
 from __future__ import annotations
@@ -10,43 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import MissingRule
+from ...language.ops.elementwise import ELEMENTWISE
+from ...language.ops.formula import Arithmetic, evaluate
 
-__all__ = ["DEFINITIONS", "SLOPES", "certify"]
-
-#: φ in terms that SymPy differentiates by itself.
-DEFINITIONS: dict[str, str] = {
-    "tanh": "(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
-    "sigmoid": "1 / (1 + exp(-x))",
-    "softplus": "log(1 + exp(x))",
-    "exp": "exp(x)",
-    "log": "log(x)",
-    "sqrt": "sqrt(x)",
-    "sin": "sin(x)",
-    "cos": "cos(x)",
-    "relu": "Max(x, 0)",
-}
-
-#: φ′ in terms of x and y = φ(x).
-SLOPES: dict[str, str] = {
-    "tanh": "1 - y**2",
-    "sigmoid": "y*(1 - y)",
-    "softplus": "sigmoid(x)",
-    "exp": "y",
-    "log": "1/x",
-    "sqrt": "1/(2*y)",
-    "sin": "cos(x)",
-    "cos": "-sin(x)",
-    "relu": "positive_bit(x)",
-}
+__all__ = ["certify"]
 
 
 def certify(function: str, slope: str | None = None) -> bool:
     """Whether the slope is the derivative of the definition, for all real x of its domain.
 
+    Kinks are excluded: a function with branches is checked for positive and for negative x.
+
     Parameters
     ----------
     slope : str, optional
-        Another claim to be checked instead of the one in `SLOPES`.
+        Another claim to be checked instead of the declared one.
 
     Returns
     -------
@@ -56,23 +34,31 @@ def certify(function: str, slope: str | None = None) -> bool:
     Raises
     ------
     MissingRule
-        The function has no definition here.
+        The function is not declared.
     """
     import sympy
 
-    if function not in DEFINITIONS:
+    known = ELEMENTWISE.get(function)
+    if known is None:
         raise MissingRule(f"the oracle has no definition of the elementwise function {function!r}")
-    x = (
-        sympy.Symbol("x", positive=True)
-        if function in ("log", "sqrt")
-        else sympy.Symbol("x", real=True)
-    )
-    definition = sympy.sympify(DEFINITIONS[function], locals={"x": x})
-    names: dict[str, Any] = {
-        "x": x,
-        "y": definition,
-        "sigmoid": lambda z: 1 / (1 + sympy.exp(-z)),
-        "positive_bit": sympy.Heaviside,
-    }
-    claimed = sympy.sympify(slope or SLOPES[function], locals=names)
-    return bool(sympy.simplify(sympy.diff(definition, x) - claimed) == 0)
+
+    def call(name: str, z: Any) -> Any:
+        if name == "log1p":
+            return sympy.log(1 + z)
+        if name in ELEMENTWISE and not hasattr(sympy, name):
+            return evaluate(ELEMENTWISE[name].definition, Arithmetic({"x": z}, call, rational))
+        special = {"positive_bit": "Heaviside", "abs": "Abs"}
+        return getattr(sympy, special.get(name, name))(z)
+
+    def rational(q: Any) -> Any:
+        return sympy.Rational(q.numerator, q.denominator)
+
+    x = sympy.Symbol("x", positive=True) if known.positive else sympy.Symbol("x", real=True)
+    half = sympy.Symbol("x", positive=True)
+    for at, sign in [(half, 1), (-half, -1)] if known.algebraic else [(x, 1)]:
+        value = evaluate(known.definition, Arithmetic({"x": at}, call, rational))
+        claimed = evaluate(slope or known.slope, Arithmetic({"x": at, "y": value}, call, rational))
+        by = half if known.algebraic else x
+        if sympy.simplify(sign * sympy.diff(value, by) - claimed) != 0:
+            return False
+    return True

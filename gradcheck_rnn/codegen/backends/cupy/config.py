@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["DEVICE", "FUNCTIONS", "RESERVED", "c_name", "device_functions"]
+from ....language.ops.elementwise import helpers_of
 
-#: Functions of the language that CUDA has, overloaded for float and double.
-FUNCTIONS = frozenset({"tanh", "exp", "log", "sqrt", "sin", "cos"})
+__all__ = ["RESERVED", "c_name", "device_functions"]
 
 #: Names that the printed text uses for itself, in Python or in CUDA.
 _TAKEN = """
@@ -28,37 +27,13 @@ _CXX_TEXT = """
 """
 _CXX = frozenset(_CXX_TEXT.split())
 
-#: Device functions by name: (what it needs, text).
-DEVICE: dict[str, tuple[tuple[str, ...], str]] = {
-    "square": ((), "__device__ __forceinline__ real square(const real x) { return x * x; }"),
-    "sigmoid": (
-        (),
-        """
-// Accurate in both tails; where exp(-x) overflows it is 0.
-__device__ __forceinline__ real sigmoid(const real x) { return real(1) / (real(1) + exp(-x)); }
-""",
-    ),
-    "relu": (
-        (),
-        "__device__ __forceinline__ real relu(const real x) { return x > real(0) ? x : real(0); }",
-    ),
-    "softplus": (
-        (),
-        """
-// log(1 + exp(x)) without overflow.
-__device__ __forceinline__ real softplus(const real x)
-{
-    return (x > real(0) ? x : real(0)) + log1p(exp(-fabs(x)));
-}
-""",
-    ),
+#: Device functions by name, beside those of elementwise functions.
+_DEVICE: dict[str, str] = {
+    "square": "__device__ __forceinline__ real square(const real x) { return x * x; }",
     "lowest": (
-        (),
-        "__device__ __forceinline__ real lowest() { return log(real(0)); }  // minus infinity",
+        "__device__ __forceinline__ real lowest() { return log(real(0)); }  // minus infinity"
     ),
-    "block_sum": (
-        (),
-        """
+    "block_sum": """
 // The sum of x over the threads of a block, for all of them.
 __device__ real block_sum(real x)
 {
@@ -72,10 +47,7 @@ __device__ real block_sum(real x)
     return x;
 }
 """,
-    ),
-    "block_max": (
-        (),
-        """
+    "block_max": """
 // The largest x among the threads of a block, for all of them.
 __device__ real block_max(real x)
 {
@@ -92,14 +64,14 @@ __device__ real block_max(real x)
     return x;
 }
 """,
-    ),
 }
 
 
 def device_functions(names: set[str]) -> list[str]:
     """Lines of device functions, in the order of the table."""
+    square = {"square": _DEVICE["square"]}
     return [
-        line for name, (_, text) in DEVICE.items() if name in names
+        line for name, text in {**square, **helpers_of("cuda"), **_DEVICE}.items() if name in names
         for line in ("", *text.strip("\n").split("\n"))
     ]  # fmt: skip
 

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from ....errors import UnsupportedOperation
 from ....language.dims import Dim
+from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.ops import Access, Call, Expr, Number, Size
 from ..numpy.expressions import Text, dim_text, split_sign
-from .config import DEVICE, FUNCTIONS
 
 __all__ = ["Cuda", "number"]
 
@@ -123,8 +123,7 @@ class Cuda:
         return Text(f"pow({base.text}, {number(exponent)})", _ATOM)
 
     def _function(self, name: str, argument: Expr) -> Text:
-        if name in DEVICE:
-            self.uses.add(name)
-        elif name not in FUNCTIONS:
-            raise UnsupportedOperation(f"CUDA has no text for the function {name!r}")
-        return Text(f"{name}({self.text(argument).text})", _ATOM)
+        called, helper = ELEMENTWISE[name].texts("cuda")
+        if helper:
+            self.uses.add(called)
+        return Text(f"{called}({self.text(argument).text})", _ATOM)

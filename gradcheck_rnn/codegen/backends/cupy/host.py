@@ -7,32 +7,16 @@ from fractions import Fraction
 
 from ....errors import UnsupportedOperation
 from ....language.dims import Dim
+from ....language.ops.elementwise import ELEMENTWISE, helpers_of
 from ...schedule.ops import Access, Call, Expr, Number, Size
 from ..numpy.expressions import Text, dim_text, number_text, split_sign
 
-__all__ = ["HELPERS", "Host"]
+__all__ = ["Host", "helper_texts"]
 
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(5)
 
-_UFUNCS = {n: f"cp.{n}" for n in ("tanh", "exp", "log", "sqrt", "sin", "cos")}
-
-#: Helper functions of the module, for what CuPy has no name for.
-HELPERS: dict[str, str] = {
-    "sigmoid": '''
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(−x))."""
-    return 1 / (1 + cp.exp(-x))
-''',
-    "relu": '''
-def relu(x: Array) -> Array:
-    """max(x, 0)."""
-    return cp.maximum(x, 0)
-''',
-    "softplus": '''
-def softplus(x: Array) -> Array:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(−|x|))."""
-    return cp.maximum(x, 0) + cp.log1p(cp.exp(-cp.abs(x)))
-''',
+#: Helper functions of the module, for what CuPy has no name for, beside elementwise functions.
+_HELPERS: dict[str, str] = {
     "greater": '''
 def greater(a: Array, b: Array) -> Array:
     """1 where a > b, else 0."""
@@ -59,6 +43,11 @@ def pad(x: Array, start: int, rows: int) -> Array:
     return y
 ''',
 }
+
+
+def helper_texts() -> dict[str, str]:
+    """Texts of all helper functions by name, in the order in which a module has them."""
+    return {**helpers_of("cupy"), **_HELPERS}
 
 
 class Host:
@@ -111,10 +100,13 @@ class Host:
         return out
 
     def _named(self, e: Call, inner: str, args: list[Text]) -> str:
-        name = str(e.data) if e.op == "apply" else e.op
-        if name in _UFUNCS:
-            return f"{_UFUNCS[name]}({inner})"
-        if name in HELPERS and name not in ("pad",):
+        if e.op == "apply":
+            called, helper = ELEMENTWISE[str(e.data)].texts("cupy")
+            if helper:
+                self.uses.add(called)
+            return f"{called}({inner})"
+        name = e.op
+        if name in _HELPERS and name != "pad":
             self.uses.add(name)
             return f"{name}({inner})"
         plain = {

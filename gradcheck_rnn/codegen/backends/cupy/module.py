@@ -17,7 +17,7 @@ from ..numpy.expressions import dim_text
 from ..numpy.wrapping import wrap
 from .config import RESERVED, device_functions
 from .doors import CHECK, LAUNCH, Doors
-from .host import HELPERS
+from .host import helper_texts
 from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
@@ -29,7 +29,7 @@ __all__ = ["print_module"]
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
     network = derivation.network
-    reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
+    reserved = (*RESERVED, *helper_texts(), BATCH, *network.dims, *network.axes)
     return _Module(schedule(derivation, reserved), reserved, origin).text()
 
 
@@ -57,7 +57,7 @@ class _Module:
         head += ["#: What a dtype is called in CUDA."]
         head += ['REAL = {"float32": "float", "float64": "double"}', ""]
         head += template.shape_table(self.doors.shapes())
-        helpers = [HELPERS[n] for n in HELPERS if n in self.uses]
+        helpers = [text for n, text in helper_texts().items() if n in self.uses]
         lines = [*head, "", *self._cuda(), *self.doors.types()]
         for text in (CHECK, LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]

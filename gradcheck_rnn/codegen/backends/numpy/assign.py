@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterable
 from ....language.dims import Dim
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
 from ...schedule.regions import overlap
-from .config import UFUNCS
-from .expressions import split_sign
+from .expressions import function_name, split_sign
 from .instructions import Call as Ufunc
 from .instructions import Line
 from .lines import Lines, extent
 
 __all__ = ["Assigner"]
 
-_WITH_OUT = {"sigmoid", "softplus", "relu"}
 #: Operands stand in calls and behind operators: anything tighter than a sum needs no parentheses.
 _TIGHT = 2
 
@@ -118,11 +116,8 @@ class Assigner(Lines):
             self._unary("np.negative", args[0], out, held)
         elif op == "pow" and e.data == 2:
             self._unary("np.square", args[0], out, held)
-        elif op == "apply" and str(e.data) in UFUNCS:
-            self._unary(UFUNCS[str(e.data)], args[0], out, held)
-        elif op == "apply" and str(e.data) in _WITH_OUT:
-            self.uses.add(str(e.data))
-            self._unary(str(e.data), args[0], out, held)
+        elif op == "apply":
+            self._unary(function_name(str(e.data), self.uses), args[0], out, held)
         elif op == "div":
             self._binary("np.divide", "/=", args[0], args[1], out, held)
         else:

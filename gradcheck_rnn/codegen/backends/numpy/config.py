@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["HELPERS", "OVERFLOWING", "RESERVED", "UFUNCS"]
+from ....language.ops.elementwise import helpers_of
 
-#: Functions of the language that are a NumPy ufunc.
-UFUNCS = {
-    "tanh": "np.tanh", "exp": "np.exp", "log": "np.log", "sqrt": "np.sqrt",
-    "sin": "np.sin", "cos": "np.cos",
-}  # fmt: skip
-
-#: Helpers in which exp may overflow without harm.
-OVERFLOWING = frozenset({"sigmoid"})
+__all__ = ["RESERVED", "helper_texts"]
 
 #: Names that generated code uses for itself.
 RESERVED = (
@@ -22,78 +15,30 @@ RESERVED = (
     "range", "len", "dict", "int", "float", "name", "lengths", "batch", "steps", "annotations",
 )  # fmt: skip
 
-#: Helper functions by name: (what it needs, text).
-HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
-    "sigmoid": (
-        (),
-        '''
-def sigmoid(x: Array, out: Array | None = None) -> Array:
-    """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
-    y = np.asarray(np.negative(x, out=out))
-    if y.dtype.kind == "c":
-        # An infinite complex number has no reciprocal.
-        np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
-    np.exp(y, out=y)
-    y += 1
-    return np.reciprocal(y, out=y)
-''',
-    ),
-    "softplus": (
-        (),
-        '''
-def softplus(x: Array, out: Array | None = None) -> Array:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(−|x|))."""
-    positive = np.real(x) > 0
-    y = np.log1p(np.exp(np.where(positive, -x, x)))
-    return np.add(y, np.where(positive, x, 0), out=out)
-''',
-    ),
-    "relu": (
-        (),
-        '''
-def relu(x: Array, out: Array | None = None) -> Array:
-    """max(x, 0); complex numbers branch on the real part."""
-    if np.iscomplexobj(x):
-        return np.multiply(x, np.real(x) > 0, out=out)
-    return np.maximum(x, 0, out=out)
-''',
-    ),
-    "greater": (
-        (),
-        '''
+#: Helper functions by name, beside those of elementwise functions.
+_HELPERS: dict[str, str] = {
+    "greater": '''
 def greater(a: Array, b: Array) -> Array:
     """1 where a > b, else 0; complex numbers compare by the real part."""
     bits = np.real(a) > np.real(b)
     return bits.astype(np.result_type(np.real(a), np.real(b), np.float16))
 ''',
-    ),
-    "maximum": (
-        (),
-        '''
+    "maximum": '''
 def maximum(a: Array, b: Array) -> Array:
     """The larger entry, b on ties; complex numbers compare by the real part."""
     return np.where(np.real(a) > np.real(b), a, b)
 ''',
-    ),
-    "where": (
-        (),
-        '''
+    "where": '''
 def where(condition: Array, a: Array, b: Array) -> Array:
     """a where the condition is not zero, else b."""
     return np.where(np.real(condition) != 0, a, b)
 ''',
-    ),
-    "absolute": (
-        (),
-        '''
+    "absolute": '''
 def absolute(x: Array) -> Array:
     """|x|; complex numbers branch on the real part."""
     return np.where(np.real(x) > 0, x, -x)
 ''',
-    ),
-    "softmax": (
-        (),
-        '''
+    "softmax": '''
 def softmax(x: Array, out: Array | None = None) -> Array:
     """exp(x) / Σ exp(x) over the last axis."""
     y = np.subtract(x, np.real(x).max(axis=-1, keepdims=True), out=out)
@@ -101,20 +46,14 @@ def softmax(x: Array, out: Array | None = None) -> Array:
     y /= y.sum(axis=-1, keepdims=True)
     return y
 ''',
-    ),
-    "log_softmax": (
-        (),
-        '''
+    "log_softmax": '''
 def log_softmax(x: Array, out: Array | None = None) -> Array:
     """x − log Σ exp(x) over the last axis."""
     y = np.subtract(x, np.real(x).max(axis=-1, keepdims=True), out=out)
     y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
     return y
 ''',
-    ),
-    "pad": (
-        (),
-        '''
+    "pad": '''
 def pad(x: Array, start: int, rows: int) -> Array:
     """The rows of x from row ``start`` on among zeros."""
     x = np.atleast_1d(x)
@@ -122,5 +61,9 @@ def pad(x: Array, start: int, rows: int) -> Array:
     y[start : start + len(x)] = x
     return y
 ''',
-    ),
 }
+
+
+def helper_texts() -> dict[str, str]:
+    """Texts of all helper functions by name, in the order in which a module has them."""
+    return {**helpers_of("numpy"), **_HELPERS}

@@ -8,10 +8,10 @@ from fractions import Fraction
 
 from ....errors import UnsupportedOperation
 from ....language.dims import Dim
+from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.ops import Access, Call, Expr, Number, Size
-from .config import UFUNCS
 
-__all__ = ["Text", "dim_text", "expression", "number_text", "split_sign"]
+__all__ = ["Text", "dim_text", "expression", "function_name", "number_text", "split_sign"]
 
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(5)
 
@@ -51,6 +51,14 @@ def split_sign(e: Expr) -> tuple[bool, Expr]:
     if isinstance(e, Call) and e.op == "neg":
         return True, e.args[0]
     return False, e
+
+
+def function_name(function: str, uses: set[str]) -> str:
+    """What NumPy calls an elementwise function; a helper that it needs is added to ``uses``."""
+    called, helper = ELEMENTWISE[function].texts("numpy")
+    if helper:
+        uses.add(called)
+    return called
 
 
 def expression(
@@ -118,11 +126,7 @@ def _call(
 ) -> str:
     inner = ", ".join(go(a).text for a in e.args)
     if e.op == "apply":
-        name = str(e.data)
-        if name in UFUNCS:
-            return f"{UFUNCS[name]}({inner})"
-        uses.add(name)
-        return f"{name}({inner})"
+        return f"{function_name(str(e.data), uses)}({inner})"
     helpers = {"abs": "absolute", "greater": "greater", "where": "where", "maximum": "maximum",
                "softmax": "softmax", "log_softmax": "log_softmax"}  # fmt: skip
     if e.op in helpers:

@@ -9,12 +9,13 @@ from ....derivation.program import Derivation
 from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
 from ....language.network import Ref
+from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from ..sizes import size_lines
 from . import template
-from .config import HELPERS, OVERFLOWING, RESERVED
+from .config import RESERVED, helper_texts
 from .expressions import dim_text
 from .wrapping import wrap
 from .writer import Writer
@@ -24,11 +25,12 @@ __all__ = ["print_module"]
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone NumPy module; the same derivation gives the same text."""
-    unknown = sorted(set(HELPERS) & set(derivation.network.dims))
+    helpers = helper_texts()
+    unknown = sorted(set(helpers) & set(derivation.network.dims))
     if unknown:
         raise UnsupportedOperation(f"the dim {unknown[0]!r} has the name of a function; rename it")
     network = derivation.network
-    reserved = (*RESERVED, *HELPERS, BATCH, *network.dims, *network.axes)
+    reserved = (*RESERVED, *helpers, BATCH, *network.dims, *network.axes)
     return _Module(schedule(derivation, reserved), origin).text()
 
 
@@ -154,7 +156,7 @@ class _Module:
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
         writer.write(routine.statements)
         self.uses |= writer.uses
-        self.quiet = bool(OVERFLOWING & writer.uses)
+        self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]

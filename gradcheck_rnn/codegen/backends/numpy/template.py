@@ -12,7 +12,7 @@ from ....derivation.pages import gathered, inner_starts, start_terms
 from ....derivation.program import Contribution, Derivation, ScanProgram
 from ....language.dims import Dim
 from ....language.network import Ref
-from .config import HELPERS
+from .config import helper_texts
 from .expressions import dim_text
 
 __all__ = ["CHECK", "docstring", "equation_texts", "helpers", "shape_table", "typed_dict"]
@@ -190,6 +190,6 @@ def helpers(names: Iterable[str]) -> list[str]:
     """Texts of helper functions, in the order of the table."""
     wanted = set(names)
     return [
-        line for name, (_, text) in HELPERS.items() if name in wanted
+        line for name, text in helper_texts().items() if name in wanted
         for line in ("", *text.rstrip("\n").split("\n"))
     ]  # fmt: skip
