@@ -1,8 +1,9 @@
 """Generated NumPy modules against the definitions, the adjoint program and the complex step."""
 
-from __future__ import json
+from __future__ import annotations
 
 import functools
+import json
 
 import numpy as np
 import pytest
