@@ -1,0 +1,60 @@
+"""The picture of the rooms in docs/architecture.md is what the imports say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import gradcheck_rnn
+
+PACKAGE = Path(gradcheck_rnn.__file__).parent
+PICTURE = PACKAGE.parent / "docs" / "architecture.md"
+#: For all rooms, so that arrows to them would say nothing.
+COMMON = {"_version", "errors", "files", "loading", "gradcheck_rnn"}
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms whose modules a file imports, at its top or inside a function."""
+    parents = ["gradcheck_rnn", *path.relative_to(PACKAGE).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            start = parents[: len(parents) - node.level + 1] if node.level else []
+            full = [*start, *(node.module or "").split(".")]
+            if full[0] == "gradcheck_rnn":
+                rooms = [full[1]] if len(full) > 1 and full[1] else [a.name for a in node.names]
+                found.update(rooms)
+        elif isinstance(node, ast.Import):
+            found.update(
+                a.name.split(".")[1] for a in node.names if a.name.startswith("gradcheck_rnn.")
+            )
+    return found
+
+
+def arrows() -> set[tuple[str, str]]:
+    """(room, room that it imports) for all rooms of the picture."""
+    out = set()
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room not in COMMON | {"__init__", "__main__"}:
+            out |= {(room, other) for other in imported(path) - COMMON - {room}}
+    return out
+
+
+def test_picture_shows_the_imports() -> None:
+    text = PICTURE.read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", text, re.MULTILINE))
+    assert drawn == arrows()
+
+
+def test_every_room_and_every_file_named_is_there() -> None:
+    rows = re.findall(
+        r"^\| (`.+?) \|.*\| (`.+?) \|$", PICTURE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(rows) > 10
+    for rooms, first in rows:
+        places = [PACKAGE / name for name in re.findall(r"`([^`]+)`", rooms)]
+        assert all(p.exists() for p in places), rooms
+        for file in re.findall(r"`([^`]+)`", first):
+            assert any((p / file).exists() for p in (*places, PACKAGE) if p.is_dir()), file
