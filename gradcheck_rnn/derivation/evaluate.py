@@ -19,7 +19,7 @@ from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
-__all__ = ["Run", "bptt", "forward", "rtrl"]
+__all__ = ["Run", "adjoints", "bptt", "forward", "rtrl"]
 
 Array = Any
 Form = Literal["matrix", "kronecker"]
@@ -197,8 +197,35 @@ def bptt(
         Name → gradient of every parameter, input and initial state, shaped like its array.
         What the loss does not depend on has an explicit zero.
     """
-    derivation = run.derivation
-    network = derivation.network
+    sums = adjoints(run, cotangents, form=form, truncate=truncate, edits=edits)
+    out: dict[str, Array] = {}
+    for ref in run.derivation.differentiated():
+        line = sums.get(ref.name, {})
+        if ref.axis is None:
+            like = run.series[ref.name][0]
+            out[ref.name] = line[0] if 0 in line else np.zeros_like(like)
+        else:
+            steps = range(1, run.steps[ref.axis] + 1)
+            parts = [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
+            # Cotangents may have axes in front; what they do not reach has none.
+            out[ref.name] = np.stack(np.broadcast_arrays(*parts))
+    return out
+
+
+def adjoints(
+    run: Run,
+    cotangents: Mapping[str, Array],
+    *,
+    form: Form = "matrix",
+    truncate: int | None = None,
+    edits: Edits = NO_EDITS,
+) -> dict[str, dict[int, Array]]:
+    """Adjoints of all names at all times by the adjoint program: name → {t: array}.
+
+    Takes what `bptt` takes. What does not move with time has t = 0; where the loss does not
+    depend on something there is no entry.
+    """
+    network = run.derivation.network
     sums = _Adjoints()
     for label, given in cotangents.items():
         if label not in network.outputs:
@@ -211,20 +238,9 @@ def bptt(
             for t, g in enumerate(given):
                 if t + 1 not in lost and t - len(given) not in lost:
                     sums.add(ref.name, t + 1, g)
-    for program in reversed(derivation.scans):
+    for program in reversed(run.derivation.scans):
         _backward(run, program, sums, form, truncate, edits)
-    out: dict[str, Array] = {}
-    for ref in derivation.differentiated():
-        line = sums.sums.get(ref.name, {})
-        if ref.axis is None:
-            like = run.series[ref.name][0]
-            out[ref.name] = line[0] if 0 in line else np.zeros_like(like)
-        else:
-            steps = range(1, run.steps[ref.axis] + 1)
-            parts = [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
-            # Cotangents may have axes in front; what they do not reach has none.
-            out[ref.name] = np.stack(np.broadcast_arrays(*parts))
-    return out
+    return sums.sums
 
 
 def _backward(

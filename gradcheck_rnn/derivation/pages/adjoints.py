@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
-from ..program import Contribution, Derivation, Edge, ScanProgram
+from ...language.network import Ref
+from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
 from ..tidy import replaced, tidy
 from .elements import Line, Prose, Section, heading
 from .grouping import grouped
 from .starts import inner_starts, start_terms, symbol_of
 
-__all__ = ["adjoint", "dims", "forward", "gathered", "gradients"]
+__all__ = ["adjoint", "dims", "forward", "gathered", "gradients", "line_of"]
 
 _ROLES = {
     "input": "input",
@@ -80,21 +81,8 @@ def adjoint(
 ) -> Section:
     """The adjoint recursion of one scan, last equation first."""
     ones = _ones_for_losses(derivation)
-    lines = []
-    for e in reversed(program.equations):
-        if e.symbol.with_(mark="bar") in ones:
-            continue
-        terms = derivation.adjoint_terms(e.name)
-        always = [replaced(gathered(derivation, c), ones) for c in terms if not c.when]
-        always = _factored(always)
-        last = [gathered(derivation, c) for c in terms if c.when == "last"]
-        if not always and not last:
-            continue
-        end = "1" if program.scan.reverse else str(program.scan.axis)
-        note: Prose = ()
-        if last:
-            note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
-        lines.append(Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note))
+    found = (_adjoint_line(derivation, program, e, ones) for e in reversed(program.equations))
+    lines = [line for line in found if line is not None]
     lines += [Line(left, right) for left, right in inner_starts(derivation, program)]
     return Section(
         "adjoint:" + program.scan.name,
@@ -102,6 +90,36 @@ def adjoint(
         (_adjoint_words(program, truncate, rows),) if lines else (),
         tuple(grouped(lines)),
     )
+
+
+def _adjoint_line(
+    derivation: Derivation, program: ScanProgram, e: EquationProgram, ones: dict[Sym, Term]
+) -> Line | None:
+    """The adjoint of one equation; None for a loss, and for what nothing depends on."""
+    if e.symbol.with_(mark="bar") in ones:
+        return None
+    terms = derivation.adjoint_terms(e.name)
+    always = [replaced(gathered(derivation, c), ones) for c in terms if not c.when]
+    always = _factored(always)
+    last = [gathered(derivation, c) for c in terms if c.when == "last"]
+    if not always and not last:
+        return None
+    end = "1" if program.scan.reverse else str(program.scan.axis)
+    note: Prose = ()
+    if last:
+        note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
+    return Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note)
+
+
+def line_of(derivation: Derivation, name: str) -> Line | None:
+    """The derived line for ∂L/∂name, of an equation, a parameter or an input."""
+    ones = _ones_for_losses(derivation)
+    for program in derivation.scans:
+        for e in program.equations:
+            if e.name == name:
+                return _adjoint_line(derivation, program, e, ones)
+    ref = next((r for r in derivation.differentiated() if r.name == name), None)
+    return None if ref is None else _gradient_line(derivation, ref, "matrix", ones)
 
 
 def gathered(derivation: Derivation, c: Contribution) -> Term:
@@ -155,16 +173,21 @@ def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Secti
     ones = _ones_for_losses(derivation)
     lines = []
     for ref in derivation.differentiated():
-        if ref.name not in chosen:
-            continue
-        parts = _by_axis(derivation, ref.name, form, ones)
-        left: Term = symbol_of(derivation, ref).with_(mark="bar")
-        if form == "kronecker" and not ref.shape.column:
-            left = Vec(left)
-        parts += start_terms(derivation, ref.name, form)
-        if parts:
-            lines.append(Line(left, Plus(*parts)))
+        line = _gradient_line(derivation, ref, form, ones) if ref.name in chosen else None
+        if line is not None:
+            lines.append(line)
     return Section("gradients", "Gradients", (), tuple(grouped(lines)))
+
+
+def _gradient_line(
+    derivation: Derivation, ref: Ref, form: str, ones: dict[Sym, Term]
+) -> Line | None:
+    parts = _by_axis(derivation, ref.name, form, ones)
+    left: Term = symbol_of(derivation, ref).with_(mark="bar")
+    if form == "kronecker" and not ref.shape.column:
+        left = Vec(left)
+    parts += start_terms(derivation, ref.name, form)
+    return Line(left, Plus(*parts)) if parts else None
 
 
 def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]) -> list[Term]:

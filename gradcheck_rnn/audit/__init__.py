@@ -1,0 +1,1 @@
+"""Equations that somebody wrote, judged line by line against the derivation."""

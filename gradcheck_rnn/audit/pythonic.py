@@ -1,0 +1,134 @@
+"""Equations as NumPy lines: ``da_f = df * f * (1 - f)``, ``dW_f += da_f @ h[t-1].T``.
+
+``d`` before a name that the definition has makes it an adjoint; an index ``[t-1]`` or the endings
+``_prev`` and ``_next`` are times; a name without one is at t if it moves with time.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from fractions import Fraction
+
+from .mathematics import UnreadableEquation
+from .tree import Call, Equation, Name, Node, Number, Time
+
+__all__ = ["parse_line"]
+
+_BINARY: dict[type[ast.operator], str] = {
+    ast.MatMult: "product", ast.Mult: "times", ast.Div: "divide",
+}  # fmt: skip
+_PRODUCTS = {"dot": "product", "matmul": "product", "multiply": "times", "divide": "divide"}
+
+
+def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Equation:
+    """One assignment; ``known`` tells the definition's names.
+
+    Raises
+    ------
+    UnreadableEquation
+        It is no assignment of one quantity, or has something that is not in the notation.
+    """
+    try:
+        (statement,) = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError):
+        raise UnreadableEquation(f"{text.strip()!r} is no line of Python") from None
+    reader = _Reader(text, known)
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        left = reader.node(statement.targets[0])
+        return Equation(left, reader.node(statement.value), text.strip(), line)
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add | ast.Sub):
+        left, right = reader.node(statement.target), reader.node(statement.value)
+        if isinstance(statement.op, ast.Sub):
+            right = Call("neg", (right,))
+        return Equation(left, right, text.strip(), line, accumulates=True)
+    raise UnreadableEquation(f"{text.strip()!r} assigns nothing")
+
+
+class _Reader:
+    def __init__(self, text: str, known: Callable[[str], bool]) -> None:
+        self.text, self.known = text.strip(), known
+
+    def node(self, e: ast.expr) -> Node:
+        if isinstance(e, ast.Constant) and isinstance(e.value, int | float):
+            return Number(Fraction(repr(e.value)))
+        if isinstance(e, ast.Name):
+            return self._name(e.id)
+        if isinstance(e, ast.Subscript) and isinstance(e.value, ast.Name):
+            found = self._name(e.value.id)
+            return Name(found.name, self._time(e.slice), found.adjoint)
+        if isinstance(e, ast.Attribute) and e.attr == "T":
+            return Call("transpose", (self.node(e.value),))
+        if isinstance(e, ast.UnaryOp) and isinstance(e.op, ast.USub):
+            return Call("neg", (self.node(e.operand),))
+        if isinstance(e, ast.BinOp):
+            return self._binary(e)
+        if isinstance(e, ast.Call):
+            return self._call(e)
+        raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
+
+    def _binary(self, e: ast.BinOp) -> Node:
+        left, right = self.node(e.left), self.node(e.right)
+        if isinstance(e.op, ast.Add):
+            return Call("add", (left, right))
+        if isinstance(e.op, ast.Sub):
+            return Call("add", (left, Call("neg", (right,))))
+        if isinstance(e.op, ast.Pow) and isinstance(right, Number):
+            return Call("power", (left,), right.value)
+        if type(e.op) in _BINARY:
+            return Call(_BINARY[type(e.op)], (left, right))
+        raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
+
+    def _call(self, e: ast.Call) -> Node:
+        function = e.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        method = isinstance(function, ast.Attribute) and not (
+            isinstance(function.value, ast.Name) and function.value.id in ("np", "numpy", "torch")
+        )
+        args = [self.node(a) for a in e.args]
+        if method and isinstance(function, ast.Attribute):
+            args = [self.node(function.value), *args]
+        if name in ("sum", "copy", "astype", "reshape"):
+            return args[0]  # over the batch, of which there is one sequence here
+        if name == "outer" and len(args) == 2:
+            return Call("product", (args[0], Call("transpose", (args[1],))))
+        if name in _PRODUCTS and len(args) == 2:
+            return Call(_PRODUCTS[name], tuple(args))
+        if name == "square":
+            return Call("power", (args[0],), Fraction(2))
+        if name == "transpose":
+            return Call("transpose", (args[0],))
+        if name == "diag":
+            return Call("diag", (args[0],))
+        if len(args) == 1 and name:
+            return Call(name, tuple(args))
+        raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
+
+    def _name(self, text: str) -> Name:
+        time: Time | None = None
+        for end, offset in (("_prev", -1), ("_next", 1)):
+            base = text.removesuffix(end)
+            if base != text and self.known(base):
+                text, time = base, Time("t", offset)
+        if not self.known(text):
+            for prefix in ("grad_", "d_", "d", "delta_", "bar_"):
+                bare = text.removeprefix(prefix)
+                if bare != text and self.known(bare):
+                    return Name(bare, time, adjoint=True)
+        return Name(text, time)
+
+    def _time(self, e: ast.expr) -> Time:
+        if isinstance(e, ast.Name):
+            return Time("t" if e.id in ("t", "i", "step") else e.id)
+        if isinstance(e, ast.Constant) and isinstance(e.value, int):
+            return Time("", e.value) if e.value >= 0 else Time("T", e.value + 1)
+        if (
+            isinstance(e, ast.BinOp)
+            and isinstance(e.op, ast.Add | ast.Sub)
+            and isinstance(e.right, ast.Constant)
+            and isinstance(e.right.value, int)
+        ):
+            base = self._time(e.left)
+            sign = 1 if isinstance(e.op, ast.Add) else -1
+            return Time(base.anchor, base.offset + sign * e.right.value)
+        raise UnreadableEquation(f"{self.text!r}: the index {ast.unparse(e)!r}")

@@ -1,0 +1,145 @@
+"""Equations in a file: plain text, NumPy lines, LaTeX, Markdown with formulas, notebooks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..errors import UsageError
+from .judge import Judged
+from .latex import equations, to_text
+from .mathematics import UnreadableEquation, parse, split_name
+from .pythonic import parse_line
+from .tree import Call, Equation, Name, Node
+
+__all__ = ["read_note"]
+
+_FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
+#: What `derive` and people write behind an equation.
+_REMARK = re.compile(r"\s+\(?at t = .*$")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+#: Words on the left-hand side that make a line prose.
+PROSE = 4
+_PYTHON = re.compile(r"\*\*|@|np\.|\+=|-=|\w\[|\.T\b|_prev\b|_next\b|\*")
+
+
+def read_note(
+    path: str | Path, known: Callable[[str], bool], names: Mapping[str, str] | None = None
+) -> list[Equation | Judged]:
+    """The equations of a file, in order; a line that is not understood comes as `Judged`.
+
+    Parameters
+    ----------
+    path : path
+        ``.tex``, ``.md``, ``.ipynb``, or any other file as plain text: one equation a line, in
+        mathematical text or as NumPy assignments; lines without an equals sign are prose.
+    known : callable
+        Whether the definition has something of this name.
+    names : mapping, optional
+        The author's name → the definition's.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or has no equation.
+    """
+    where = Path(path)
+    try:
+        source = where.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is no UTF-8 text"
+        raise UsageError(f"{where} cannot be read: {reason}") from None
+    if where.suffix == ".ipynb":
+        lines = _notebook(source, where)
+    else:
+        lines = _lines(source, where.suffix)
+    out: list[Equation | Judged] = []
+    for number, text, kind in lines:
+        for member in _family(text):
+            out.append(_read(member, number, kind, known, names or {}))
+    if not out:
+        raise UsageError(f"{where}: no line has an equation (left = right)")
+    return out
+
+
+def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
+    if suffix in (".tex", ".md"):
+        found = [(n, to_text(e), "math") for n, e in equations(source)]
+        if found or suffix == ".tex":
+            return found
+    out = []
+    for number, line in enumerate(source.splitlines(), start=1):
+        bare = line.strip()
+        if not bare or bare.startswith(("#", "//", "%")):
+            continue
+        bare = _REMARK.sub("", bare)
+        left = re.split(r"(?<![=!<>])=(?!=)", bare)[0]
+        if left != bare and len(_WORD.findall(left)) < PROSE:
+            kind = "python" if _PYTHON.search(bare) and "ᵀ" not in bare else "math"
+            latex = "\\" in bare
+            out.append((number, to_text(bare) if latex else bare, "math" if latex else kind))
+    return out
+
+
+def _notebook(source: str, where: Path) -> list[tuple[int, str, str]]:
+    try:
+        cells = json.loads(source)["cells"]
+        out = []
+        for number, c in enumerate(cells, start=1):
+            text = "".join(c["source"])
+            suffix = ".md" if c["cell_type"] == "markdown" else ".py"
+            out += [(number, e, kind) for _, e, kind in _lines(text, suffix)]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{where} is no notebook that can be read") from None
+    return out
+
+
+def _family(text: str) -> list[str]:
+    """``… (for k ∈ {i, f, o})`` as one line a member."""
+    m = _FAMILY.search(text)
+    if m is None:
+        return [text]
+    body, letter = text[: m.start()].strip(), m.group(1)
+    members = [w.strip() for w in m.group(2).split(",") if w.strip()]
+    subscript = rf"(?<=[_{{,]){letter}(?=[\W,}}]|$)"
+    return [re.sub(subscript, member, body) for member in members]
+
+
+def _read(
+    text: str, line: int, kind: str, known: Callable[[str], bool], names: Mapping[str, str]
+) -> Equation | Judged:
+    def mapped(name: str) -> bool:
+        return known(names.get(name, name))
+
+    try:
+        if kind == "python":
+            code = re.sub(r"\s+#.*$", "", text)
+            equation = parse_line(code, line, mapped)
+        else:
+            left, _, right = text.partition("=")
+            right = right.split("=")[-1] if "Σ" not in right else right
+            equation = Equation(parse(left), parse(right.strip(" ,.;")), text.strip(), line)
+    except UnreadableEquation as problem:
+        return Judged(text.strip(), line, "not understood", why=str(problem))
+    return Equation(
+        _renamed(equation.left, names),
+        _renamed(equation.right, names),
+        equation.text,
+        line,
+        equation.accumulates,
+    )
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    if isinstance(node, Name):
+        given = names.get(node.name)
+        if given is None:
+            return node
+        if given.startswith("d:"):  # the author's δ_f is the adjoint of the definition's a_f
+            return Name(split_name(given[2:]), node.time, adjoint=True)
+        return Name(given, node.time, node.adjoint)
+    if isinstance(node, Call):
+        return Call(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
+    return node

@@ -1,0 +1,101 @@
+"""What a written equation is: a small tree, whatever notation it was written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+__all__ = ["Call", "Equation", "Name", "Node", "Number", "Time", "leaves", "rewritten", "terms"]
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time index: ``t + offset``, ``T + offset``, or a fixed one (anchor ``""``)."""
+
+    anchor: str
+    offset: int = 0
+
+    def __str__(self) -> str:
+        if not self.anchor:
+            return str(self.offset)
+        sign = "+" if self.offset > 0 else "−"
+        return self.anchor + (f"{sign}{abs(self.offset)}" if self.offset else "")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A rational constant."""
+
+    value: Fraction
+
+
+@dataclass(frozen=True)
+class Name:
+    """A quantity: a value of the definition, an adjoint ∂L/∂(·), or one of the author's own.
+
+    ``name`` is in the definition's spelling where it is known there.
+    """
+
+    name: str
+    time: Time | None = None
+    adjoint: bool = False
+
+    def __str__(self) -> str:
+        at = f"_{self.time}" if self.time is not None else ""
+        return f"{'δ' if self.adjoint else ''}{self.name}{at}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation: add, neg, product (matrix), times (elementwise), divide, power, transpose,
+    diag, sum (over time, ``data`` = bounds), jacobian, or a function by name with ``'`` for its
+    derivative.
+    """
+
+    op: str
+    args: tuple[Node, ...]
+    data: object = None
+
+
+Node = Number | Name | Call
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One line: what it defines, by what, where it stands, and whether it adds up over time."""
+
+    left: Node
+    right: Node
+    text: str
+    line: int
+    accumulates: bool = False
+
+
+def leaves(node: Node) -> Iterator[Name]:
+    """All names in a tree, as they are written."""
+    if isinstance(node, Name):
+        yield node
+    elif isinstance(node, Call):
+        for a in node.args:
+            yield from leaves(a)
+
+
+def terms(node: Node) -> list[Node]:
+    """The terms of a sum, signs kept; a sum over time of a sum is a sum of sums over time."""
+    if isinstance(node, Call) and node.op == "add":
+        return [t for a in node.args for t in terms(a)]
+    if isinstance(node, Call) and node.op == "neg":
+        return [Call("neg", (t,)) for t in terms(node.args[0])]
+    if isinstance(node, Call) and node.op == "sum":
+        return [replace(node, args=(t,)) for t in terms(node.args[0])]
+    return [node]
+
+
+def rewritten(node: Node, change: Callable[[Node], Iterator[Node]]) -> Iterator[Node]:
+    """All trees in which one node is replaced by one of the nodes that `change` gives for it."""
+    yield from change(node)
+    if isinstance(node, Call):
+        for i, a in enumerate(node.args):
+            for other in rewritten(a, change):
+                yield replace(node, args=(*node.args[:i], other, *node.args[i + 1 :]))
