@@ -17,6 +17,7 @@ from .definitions import (
     prove,
     render,
 )
+from .equations import check_equations
 from .exchange import judge_results, vectors, write_vectors
 from .plans import verify_many
 from .verification import Undecided, kernel_of, subject_of, verify
@@ -28,6 +29,7 @@ __all__ = [
     "Layout",
     "Undecided",
     "catalogue",
+    "check_equations",
     "decay",
     "derive",
     "generate",

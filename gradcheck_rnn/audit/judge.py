@@ -8,75 +8,31 @@ is said to be consistent with them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..calculus.printing import to_text
+from ..calculus.terms import shift
 from ..derivation.program import Derivation
-from .tree import Call, Equation, Name, Node, Number, Time, rewritten, terms
-from .values import CONVENTIONS, Convention, NotEvaluated, Truth, at, evaluate
+from .note import Judged, Note
+from .slips import Slips
+from .tree import Call, Equation, Name, Node, Time, leaves, terms
+from .values import CONVENTIONS, Convention, Evaluation, NotEvaluated, Truth, at
+from .writing import derived_line, written
 
-__all__ = ["Judged", "Note", "judge"]
+__all__ = ["judge"]
 
 Array = Any
-Status = Literal["right", "consistent", "wrong", "own", "not understood"]
 #: Edits tried on a line that is wrong: enough for every single slip in a line of twenty names.
 MOST_EDITS = 4000
 
 
-@dataclass
-class Judged:
-    """One line and what was found.
-
-    Attributes
-    ----------
-    status : str
-        ``"right"``; ``"consistent"``: right with what the author's other lines define, though
-        not with ∂L/∂(·) of those names; ``"wrong"``; ``"own"``: it defines a quantity of the
-        author's; ``"not understood"``.
-    why : str
-        What was not understood, the convention, or what is wrong.
-    derived : str
-        The derived line, for a wrong one.
-    evidence : str
-        Where and by how much it is wrong: an entry, with both numbers modulo the prime.
-    """
-
-    text: str
-    line: int
-    status: Status
-    defines: str = ""
-    why: str = ""
-    derived: str = ""
-    evidence: str = ""
-
-
-@dataclass
-class Note:
-    """All lines of a note, in order, and the convention in which most of them are right."""
-
-    cell: str
-    convention: Convention
-    lines: list[Judged] = field(default_factory=list)
-
-    def count(self, *status: str) -> int:
-        """How many lines have one of these verdicts."""
-        return sum(j.status in status for j in self.lines)
-
-    @property
-    def passed(self) -> bool:
-        """Nothing wrong, nothing not understood, and at least one line judged."""
-        return bool(self.count("right", "consistent")) and not self.count(
-            "wrong", "not understood"
-        )
-
-
-def judge(
-    derivation: Derivation, equations: Sequence[Equation | Judged], seed: int = 0
-) -> Note:
+def judge(derivation: Derivation, equations: Sequence[Equation | Judged], seed: int = 0) -> Note:
     """Judge the lines of a note.
 
     Parameters
@@ -93,11 +49,20 @@ def judge(
     best: Note | None = None
     for convention in CONVENTIONS:
         note = _Judge(derivation, truth, convention, equations).note()
-        key = (note.count("right", "consistent"), -note.count("wrong"))
-        if best is None or key > (best.count("right", "consistent"), -best.count("wrong")):
+        if best is None or _rank(note) > _rank(best):
             best = note
+        if best.passed:
+            break
     assert best is not None
     return best
+
+
+def _rank(note: Note) -> tuple[int, int]:
+    """Most lines right, then fewest not understood; the first of equals stays."""
+    return note.count("right", "consistent"), -note.count("not understood")
+
+
+Look = Callable[[Any, int], Array]
 
 
 class _Judge:
@@ -132,27 +97,33 @@ class _Judge:
             assert isinstance(of, Name)
             assert isinstance(by, Name)
             return self._jacobians(of, by, t)[-1]
+        if node.time is not None and self.truth.knows(f"cotangent {node.name}"):
+            held = self.truth.value(f"cotangent {node.name}", t, False)
+            return self.turned(node.name, held, False)
         if self.truth.knows(node.name):
             held = self.truth.value(node.name, t, node.adjoint)
             return self.turned(node.name, held, node.adjoint)
         return self._own(node, t, self.true)
 
-    def _own(self, node: Name, t: int, look: Callable[[Name | Call, int], Array]) -> Array:
+    def _own(self, node: Name, t: int, look: Look) -> Array:
         equation = self.written.get((node.name, node.adjoint))
         if equation is None:
             raise NotEvaluated(f"{node} is not defined, neither by the cell nor by a line")
-        steps = self.truth.steps
+        last = max(self.truth.steps.values())
         left = equation.left
         assert isinstance(left, Name)
         shift = left.time.offset if left.time is not None and left.time.anchor == "t" else 0
         when = t - shift
-        if not 1 <= when <= steps:
+        if not 1 <= when <= last:
             # What is carried into the last step from beyond is zero.
-            inside = self._own(node, steps + shift if when > steps else 1 + shift, look)
+            inside = self._own(node, last + shift if when > last else 1 + shift, look)
             return 0 * inside
-        return evaluate(equation.right, when, steps, look)
+        return self._value(equation.right, when, look)
 
-    def authors(self) -> Callable[[Name | Call, int], Array]:
+    def _value(self, node: Node, t: int, look: Look) -> Array:
+        return Evaluation(self.truth.steps, self.truth.sizes, look)(node, t)
+
+    def authors(self) -> Look:
         """Values in which what the author defines is as the author defines it."""
         memo: dict[tuple[str, bool, int], Array] = {}
         busy: set[tuple[str, bool, int]] = set()
@@ -169,7 +140,7 @@ class _Judge:
                 if key in busy:
                     raise NotEvaluated(f"{node} is defined by itself")
                 busy.add(key)
-                if self.truth.knows(node.name) and not 1 <= t <= self.truth.steps:
+                if self.truth.knows(node.name) and t not in self.truth.times(node.name):
                     memo[key] = self.true(node, t)
                 else:
                     memo[key] = self._own(node, t, look)
@@ -197,17 +168,34 @@ class _Judge:
         told = Judged(e.text, e.line, "not understood", str(e.left))
         try:
             if isinstance(e.left, Name) and not self.truth.knows(e.left.name):
-                self.true(replace(e.left, time=Time("t")), max(1, self.truth.steps - 1))
+                self.true(
+                    replace(e.left, time=Time("t")), max(1, max(self.truth.steps.values()) - 1)
+                )
                 return replace(told, status="own", why="a quantity of the author's own")
             wanted = list(self._wanted(e.left))
             made = [self._made(e, t, self.true) for t, _ in wanted]
         except NotEvaluated as problem:
-            return replace(told, why=str(problem))
-        except (ZeroDivisionError, TypeError, ValueError, AttributeError) as problem:
+            return self._misfit(e, replace(told, why=str(problem)))
+        except (ArithmeticError, TypeError, ValueError, AttributeError, KeyError) as problem:
             return replace(told, why=f"it cannot be evaluated ({problem})")
         if all(_equal(m, options) for m, (_, options) in zip(made, wanted, strict=True)):
             return replace(told, status="right")
         return self._not_right(e, told, wanted, made)
+
+    def _misfit(self, e: Equation, told: Judged) -> Judged:
+        """A line that cannot be evaluated: wrong if one slip explains that, else not understood."""
+        if isinstance(e.left, Name) and not self.truth.knows(e.left.name):
+            return told
+        try:
+            what = self._slip(e, list(self._wanted(e.left)))
+        except NotEvaluated:
+            return told
+        if not what:
+            return told
+        told.evidence = told.why
+        return replace(
+            told, status="wrong", why=what, derived=derived_line(self.derivation, e.left)
+        )
 
     def _wanted(self, left: Node) -> Iterator[tuple[int, list[Array]]]:
         """The steps at which a line is checked, with what it may be there."""
@@ -219,7 +207,7 @@ class _Judge:
             for name in (of.name, by.name):
                 if not self.truth.knows(name) or not self.truth.moves(name):
                     raise NotEvaluated(f"a Jacobian with respect to or of {name}")
-            for t in range(2, steps + 1):
+            for t in self.truth.times(of.name)[1:]:
                 yield t, self._jacobians(of, by, t)
             return
         if not isinstance(left, Name):
@@ -227,29 +215,42 @@ class _Judge:
         moves = self.truth.moves(left.name)
         time = left.time
         if not moves:
-            times = [steps]
+            times = [max(steps.values())]
         elif time is not None and time.anchor != "t":
             times = [at(time, 1, steps)]
         else:
             shift = time.offset if time is not None else 0
-            times = [t for t in range(1, steps + 1) if 1 <= t + shift <= steps]
-            if shift < 0 and left.adjoint:
-                times = list(range(2, steps + 1))
+            held = self.truth.times(left.name)
+            times = [t for t in held if t + shift in held]
         for t in times:
             index = 0 if not moves else at(time, t, steps) if time is not None else t
             found = self.truth.value(left.name, index, left.adjoint)
             yield t, [self.turned(left.name, found, left.adjoint)]
 
-    def _made(self, e: Equation, t: int, look: Callable[[Name | Call, int], Array]) -> Array:
-        steps = self.truth.steps
+    def _made(self, e: Equation, t: int, look: Look) -> Array:
         moves = not isinstance(e.left, Name) or self.truth.moves(e.left.name)
-        summed = isinstance(e.right, Call) and any(n.op == "sum" for n in _calls(e.right))
+        summed = isinstance(e.right, Call) and any(n.op == "time sum" for n in _calls(e.right))
         if not moves and not summed and (e.accumulates or _timed(e.right)):
-            total = evaluate(e.right, 1, steps, look)
-            for k in range(2, steps + 1):
-                total = total + evaluate(e.right, k, steps, look)
-            return total
-        return evaluate(e.right, t, steps, look)
+            parts = [self._value(e.right, k, look) for k in self._steps_of(e.right)]
+            return functools.reduce(np.add, parts)
+        found = self._value(e.right, t, look)
+        if e.last is not None and t == self._last(e.left):
+            found = found + self._value(e.last, t, look)
+        return found
+
+    def _steps_of(self, right: Node) -> range:
+        """The steps of the first moving name that a line reads."""
+        for leaf in leaves(right):
+            if self.truth.knows(leaf.name) and self.truth.moves(leaf.name):
+                return self.truth.times(leaf.name)
+        return range(1, max(self.truth.steps.values()) + 1)
+
+    def _last(self, left: Node) -> int:
+        """The step that a scan runs last."""
+        if not isinstance(left, Name) or left.name in self.derivation.network.parameters:
+            return max(self.truth.steps.values())
+        last = max(self.truth.times(left.name))
+        return 1 if self.derivation.scan_of(left.name).scan.reverse else last
 
     def _not_right(
         self, e: Equation, told: Judged, wanted: list[tuple[int, list[Array]]], made: list[Array]
@@ -266,33 +267,59 @@ class _Judge:
             except (NotEvaluated, ZeroDivisionError, TypeError, ValueError, RecursionError):
                 pass
         told.status = "wrong"
-        told.evidence = _evidence(told.defines, wanted, made)
+        told.evidence = self._evidence(e)
         told.derived = derived_line(self.derivation, e.left)
         told.why = self._named(e, wanted, made)
         return told
 
+    def _evidence(self, e: Equation) -> str:
+        """Where a line is wrong, in floating-point numbers at a point drawn for that."""
+        other = _Judge(self.derivation, self.real(), self.convention, self.equations)
+        with np.errstate(all="ignore"):
+            for t, options in other._wanted(e.left):
+                made, want = other._made(e, t, other.true), options[-1]
+                name = str(e.left)
+                if made.shape != want.shape:
+                    shapes = f"{name} has the shape of {made.shape[0]} × {made.shape[1]}, "
+                    return shapes + f"by the derivation {want.shape[0]} × {want.shape[1]}"
+                error = np.abs(np.asarray(made - want, dtype=float))
+                if not np.any(
+                    error > 1e-9 * np.max(np.abs(np.asarray(want, dtype=float)), initial=0)
+                ):
+                    continue
+                at_entry = np.unravel_index(int(np.argmax(error)), error.shape)
+                a, b = float(made[at_entry]), float(want[at_entry])
+                where = f"entry {[int(i) + 1 for i in at_entry]}"
+                return f"at t = {t}, {where}: the line gives {a:.6g}, it is {b:.6g}"
+        return ""
+
+    def real(self) -> Truth:
+        """The same names at a point of floating-point numbers."""
+        return Truth.of(self.derivation, real=True)
+
     # -- what is wrong --------------------------------------------------------------------------
 
-    def _named(
-        self, e: Equation, wanted: list[tuple[int, list[Array]]], made: list[Array]
-    ) -> str:
+    def _named(self, e: Equation, wanted: list[tuple[int, list[Array]]], made: list[Array]) -> str:
         ratio = _ratio(wanted, made)
         if ratio is not None:
-            return _factor(ratio, self.truth.steps)
+            return _factor(ratio, max(self.truth.steps.values()))
         if all(m.T.shape == o[0].shape and _equal(m.T, o) for m, (_, o) in
                zip(made, wanted, strict=True)):  # fmt: skip
             return "it is the transpose (denominator layout, or row vectors in this line)"
 
+        return self._slip(e, wanted) or self._missing(e, wanted, made)
+
+    def _slip(self, e: Equation, wanted: list[tuple[int, list[Array]]]) -> str:
+        """The one thing that is written wrongly, empty if there is no such thing."""
+
         def fits(node: Node) -> bool:
             trial = replace(e, right=node)
             try:
-                return all(
-                    _equal(self._made(trial, t, self.true), o) for t, o in wanted
-                )
+                return all(_equal(self._made(trial, t, self.true), o) for t, o in wanted)
             except (NotEvaluated, ZeroDivisionError, TypeError, ValueError):
                 return False
 
-        for count, (node, what) in enumerate(self._edits(e.right)):
+        for count, (node, what) in enumerate(Slips(self.derivation, self.truth).edits(e.right)):
             if count >= MOST_EDITS:
                 break
             if fits(node):
@@ -303,7 +330,7 @@ class _Judge:
             kept = rest[0] if len(rest) == 1 else Call("add", tuple(rest))
             if fits(kept):
                 return f"the term {written(part)} does not belong"
-        return self._missing(e, wanted, made)
+        return ""
 
     def _missing(
         self, e: Equation, wanted: list[tuple[int, list[Array]]], made: list[Array]
@@ -311,6 +338,8 @@ class _Judge:
         """Derived contributions whose sum is what the line lacks."""
         if not isinstance(e.left, Name) or not e.left.adjoint or self.convention != "columns":
             return "no single slip explains it"
+        if any(m.shape != o[0].shape for m, (_, o) in zip(made, wanted, strict=True)):
+            return "it has another shape"
         for name, values in self._contributions(e.left.name):
             lacks = [o[0] - m for m, (_, o) in zip(made, wanted, strict=True)]
             at_times = [values(t) for t, _ in wanted]
@@ -319,15 +348,13 @@ class _Judge:
         return "no single slip explains it"
 
     def _contributions(self, name: str) -> Iterator[tuple[str, Callable[[int], Array]]]:
-        from ..calculus.printing import to_text
-
         for edge in self.derivation.readers(name):
             lag = edge.lag or 0
 
             def value(t: int, edge: Any = edge, lag: int = lag) -> Array:
                 when = t + lag
                 like = self.truth.value(name, t, False)
-                if not 1 <= when <= self.truth.steps:
+                if self.truth.moves(name) and when not in self.truth.times(edge.equation.name):
                     return 0 * like
                 bar = self.truth.value(edge.equation.name, when, True)
                 look = self.truth.run.lookup(when, {edge.adjoint: bar})
@@ -335,89 +362,14 @@ class _Judge:
 
             moves = self.truth.moves(name)
 
-            def total(t: int, value: Callable[[int], Array] = value, moves: bool = moves) -> Array:
+            def total(t: int, value: Any = value, moves: bool = moves, edge: Any = edge) -> Array:
                 if moves:
                     return value(t)
-                return sum(value(k) for k in range(2, self.truth.steps + 1)) + value(1)
-
-            from ..calculus.terms import shift
+                return functools.reduce(
+                    np.add, [value(k) for k in self.truth.times(edge.equation.name)]
+                )
 
             yield to_text(shift(edge.pullback, lag)), total
-
-    def _edits(self, right: Node) -> Iterator[tuple[Node, str]]:
-        """Single slips undone, with what each was."""
-        said = {}
-
-        def change(node: Node) -> Iterator[Node]:
-            for other, what in self._changes(node):
-                said[id(other)] = what
-                held.append(other)
-                yield other
-
-        held: list[Node] = []
-        for tree in rewritten(right, change):
-            yield tree, said[id(held[-1])]
-
-    def _changes(self, node: Node) -> Iterator[tuple[Node, str]]:
-        shown = written(node)
-        if isinstance(node, Name) and self.truth.knows(node.name):
-            if node.time is not None:
-                for by in (-1, 1, -2, 2):
-                    moved = replace(node, time=replace(node.time, offset=node.time.offset + by))
-                    yield moved, f"{shown} where {moved} belongs"
-            shape = next(iter(self.truth.values[node.name].values())).shape
-            for other, held in self.truth.values.items():
-                same = next(iter(held.values())).shape == shape
-                if other != node.name and same and self.truth.moves(other) == self.truth.moves(
-                    node.name
-                ):
-                    swapped = replace(node, name=other)
-                    yield swapped, f"{shown} where {swapped} belongs"
-            yield replace(node, adjoint=not node.adjoint), f"{shown} as a value or an adjoint"
-        if isinstance(node, Call) and node.op == "transpose":
-            yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
-        elif isinstance(node, Name):
-            flipped = Call("transpose", (node,))
-            yield flipped, f"{shown} where {written(flipped)} belongs"
-        if isinstance(node, Call) and node.op == "neg":
-            yield node.args[0], f"the sign of {written(node.args[0])}"
-        if isinstance(node, Call) and node.op in ("times", "product") and len(node.args) == 2:
-            for kept, lost in (node.args, node.args[::-1]):
-                yield kept, f"the factor {written(lost)} does not belong"
-            a, b = node.args
-            yield Call(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
-        if isinstance(node, Call) and node.op == "power":
-            yield node.args[0], f"the square of {written(node.args[0])} does not belong"
-        if isinstance(node, Name | Call):
-            squared = Call("power", (node,), Fraction(2))
-            yield squared, f"{shown} where {written(squared)} belongs"
-            yield Call("neg", (node,)), f"the sign of {shown}"
-            one = Call("add", (Number(Fraction(1)), Call("neg", (node,))))
-            yield one, f"{shown} where {written(one)} belongs"
-        if isinstance(node, Call) and node.op == "add":
-            a, b = node.args[0], node.args[-1]
-            if isinstance(a, Number) and isinstance(b, Call) and b.op == "neg":
-                yield b.args[0], f"{shown} where {written(b.args[0])} belongs"
-        for factor in self._factors(node):
-            yield Call("times", (node, factor)), f"without the factor {written(factor)}"
-
-    def _factors(self, node: Node) -> Iterator[Node]:
-        """Factors that people forget: φ′ of everything that is a function of one equation."""
-        from ..calculus.terms import Apply
-
-        if not isinstance(node, Name | Call) or (isinstance(node, Call) and node.op == "neg"):
-            return
-        one = Number(Fraction(1))
-        for program in self.derivation.scans:
-            for e in program.equations:
-                y = Name(e.name, Time("t"))
-                yield y
-                if isinstance(e.rhs, Apply) and str(e.rhs.fname) == "tanh":
-                    yield Call("add", (one, Call("neg", (Call("power", (y,), Fraction(2)),))))
-                elif isinstance(e.rhs, Apply) and str(e.rhs.fname) == "sigmoid":
-                    slope = Call("add", (one, Call("neg", (y,))))
-                    yield slope
-                    yield Call("times", (y, slope))
 
 
 def _calls(node: Node) -> Iterator[Call]:
@@ -439,7 +391,8 @@ def _at_t(left: Node) -> bool:
 
 def _equal(a: Array, options: Sequence[Array]) -> bool:
     return any(
-        np.shape(a) == b.shape and not any(_value(x - y) for x, y in zip(a.flat, b.flat, strict=True))
+        np.shape(a) == b.shape
+        and not any(_value(x - y) for x, y in zip(a.flat, b.flat, strict=True))
         for b in options
     )
 
@@ -465,60 +418,3 @@ def _factor(ratio: Fraction, steps: int) -> str:
     if ratio == Fraction(1, steps):
         return "a mean over the steps where the sum belongs (right for a loss that is a mean)"
     return f"it is {ratio} times what it should be"
-
-
-def _evidence(name: str, wanted: list[tuple[int, list[Array]]], made: list[Array]) -> str:
-    for m, (t, options) in zip(made, wanted, strict=True):
-        o = options[-1]
-        if m.shape != o.shape:
-            return f"{name} has shape {m.shape}, by the derivation {o.shape}"
-        for index in np.ndindex(*o.shape):
-            if _value(m[index] - o[index]):
-                a, b = _value(m[index]), _value(o[index])
-                return f"at t = {t}, entry {list(index)}: {a} and {b} (mod 2^127 − 1)"
-    return ""
-
-
-def derived_line(derivation: Derivation, left: Node) -> str:
-    """The derived equation of what a line defines, as text."""
-    from ..calculus.printing import to_text
-    from ..derivation.pages.adjoints import line_of
-
-    if not isinstance(left, Name):
-        return ""
-    if not left.adjoint:
-        for program in derivation.scans:
-            for e in program.equations:
-                if e.name == left.name:
-                    return f"{to_text(e.symbol)} = {to_text(e.rhs)}"
-        return ""
-    line = line_of(derivation, left.name)
-    if line is None:
-        return ""
-    note = "".join(p if isinstance(p, str) else to_text(p) for p in line.note)
-    return f"{to_text(line.left)} = {to_text(line.right)}" + (f"    ({note})" if note else "")
-
-
-def written(node: Node) -> str:
-    """A tree as text."""
-    if isinstance(node, Number):
-        return str(node.value)
-    if isinstance(node, Name):
-        return str(node)
-    a = [written(x) for x in node.args]
-    inner = [f"({s})" if isinstance(x, Call) and x.op == "add" else s
-             for s, x in zip(a, node.args, strict=True)]  # fmt: skip
-    if node.op == "add":
-        return " + ".join(a).replace("+ −", "− ")
-    if node.op == "neg":
-        return f"−{inner[0]}"
-    if node.op in ("times", "product", "divide"):
-        return {"times": " ⊙ ", "product": " ", "divide": " ⊘ "}[node.op].join(inner)
-    if node.op == "transpose":
-        return f"{inner[0]}ᵀ"
-    if node.op == "power":
-        return f"{inner[0]}^{node.data}"
-    if node.op == "sum":
-        return f"Σ_t {inner[0]}"
-    return f"{node.op}({', '.join(a)})"
-

@@ -37,10 +37,19 @@ def equations(source: str) -> list[tuple[int, str]]:
         kind = next(i for i in (2, 3, 4, 5) if m.group(i) is not None)
         body, start = m.group(kind), m.start(kind)
         at = 0
+        body = re.sub(
+            r"\\begin\{[bp]matrix\}(.*?)\\end\{[bp]matrix\}",
+            lambda g: "[" + g.group(1).replace(r"\\", ";") + "]", body, flags=re.DOTALL,
+        )  # fmt: skip
         for row in re.split(r"\\\\(?:\[[^\]]*\])?", body):
             first = source.count("\n", 0, start + at + len(row) - len(row.lstrip())) + 1
             at += len(row) + 2
-            row = re.sub(r"\\begin\{aligned\}|\\end\{aligned\}|%.*", "", row)
+            row = re.sub(r"\\begin\{aligned\}|\\end\{aligned\}|(?<!\\)%.*", "", row)
+            row, _, remark = row.partition("&&")
+            if "for" in remark or "add" in remark:
+                row += (
+                    " (" + re.sub(r"\\text\{(.*)\}", r"\1", remark.strip()).replace("$", "") + ")"
+                )
             if "=" in row:
                 out.append((first, row.strip()))
     return out
@@ -86,7 +95,7 @@ def to_text(latex: str) -> str:
             below, at = _group(text, at)
             above, below = to_text(above), to_text(below)
             partial = above.strip().startswith(("∂", "d ")) and below.strip().startswith("∂")
-            out += f"{above.strip()}/{below.strip()} " if partial else f"({above})/({below})"
+            out += f"{above.strip()}/{below.strip()} " if partial else f"(({above})/({below}))"
         elif command in _ACCENTS:
             inner, at = _group(text, at)
             inner = to_text(inner).strip()

@@ -1,35 +1,37 @@
 """Equations in mathematical text, as `derive` prints them: ``δa_{f,t} = δf_t ⊙ f_t ⊙ (1 − f_t)``.
 
 Sums bind loosest, then ⊙, ∘, · and /, then the matrix product (written by standing side by side or
-by @), then signs, superscripts and calls. ``*`` is elementwise. LaTeX is turned into this text first
-(`latex`).
+by @), then signs, superscripts and calls. ``*`` is elementwise. LaTeX becomes this text first.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from ..errors import UsageError
 from ..language.ops.elementwise import ELEMENTWISE
 from .tree import Call, Name, Node, Number, Time
 
-__all__ = ["UnreadableEquation", "parse", "split_name"]
+__all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
 _ACCENTS = {"\u0303": "tilde", "\u0302": "hat", "\u0304": "bar", "\u0307": "dot"}
 _SUPERSCRIPTS = {c: str(i) for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_FUNCTIONS = {"σ": "sigmoid", "sgn": "sign", "log1p": "log1p"}
+_FUNCTIONS = {"σ": "sigmoid", "sgn": "sign"}
 _GREEK = {
     "δ": "delta", "γ": "gamma", "α": "alpha", "β": "beta", "φ": "phi", "θ": "theta", "λ": "lambda",
     "τ": "tau", "μ": "mu", "ε": "epsilon", "η": "eta", "ρ": "rho", "ψ": "psi", "ω": "omega",
+    "κ": "kappa", "ν": "nu", "ξ": "xi", "π": "pi", "χ": "chi", "ζ": "zeta",
 }  # fmt: skip
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[^\W\d_][\u0300-\u036f]*(?:[a-z]+(?![a-z]))?)"
-    r"|(?P<symbol>.))",
-    re.DOTALL,
+_TIME = re.compile(r"^\s*(?:(t|T|S|τ)\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
+#: Functions of the language that are not elementwise, as they are printed.
+FUNCTIONS = frozenset(
+    {"softmax", "log_softmax", "sign", "sum", "max", "cross_entropy", "CE", "frozen", "dot"}
 )
-_TIME = re.compile(r"^\s*(?:(t|T|τ)\s*(?:([+−–-])\s*(\d+))?|(\d+))\s*$")
+_LOSSES = ("L", "ℒ", "E", "J", "loss")
+Known = Callable[[str], bool]
 
 
 class UnreadableEquation(UsageError):
@@ -43,39 +45,79 @@ def split_name(text: str) -> str:
     return "_".join([_GREEK.get(base, base), *accents])
 
 
-def _tokens(text: str) -> list[str]:
+def _group(text: str, at: int) -> int:
+    """Where the braces that open at ``at`` close."""
+    depth = 0
+    for i in range(at, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        if not depth:
+            return i + 1
+    raise UnreadableEquation(f"{text.strip()!r}: a brace is not closed")
+
+
+def _letters(text: str, at: int) -> int:
+    """Where a letter with its accents ends."""
+    at += 1
+    while at < len(text) and unicodedata.combining(text[at]):
+        at += 1
+    return at
+
+
+def _tokens(text: str, words: frozenset[str]) -> list[str]:
+    """Numbers, words, single letters with accents, scripts with their groups, signs."""
     text = unicodedata.normalize("NFD", text)
-    text = text.replace("−", "-").replace("–", "-").replace("∇", " ∇").replace("′", "'")
+    text = text.replace("−", "-").replace("–", "-").replace("′", "'")
     out: list[str] = []
-    for m in re.finditer(
-        r"\d+\.\d+|\d+|[^\W\d_][\u0300-\u036f]*|_\{[^{}]*\}|_[^\W_][\u0300-\u036f]*|\^\{[^{}]*\}|\^\S|\S",
-        text,
-    ):
-        out.append(m.group())
-    return _joined(out, text)
-
-
-def _joined(tokens: list[str], text: str) -> list[str]:
-    """Letters that make a known word (tanh, diag) are one token."""
-    words = {*ELEMENTWISE, *_FUNCTIONS, "diag", "sum", "softmax", "final", "target", "loss", "sgn"}
-    out: list[str] = []
-    i = 0
-    while i < len(tokens):
-        for n in range(min(12, len(tokens) - i), 1, -1):
-            word = "".join(tokens[i : i + n])
-            if word in words and f"{word}" in text:
-                out.append(word)
-                i += n
-                break
-        else:
-            out.append(tokens[i])
-            i += 1
+    at = 0
+    while at < len(text):
+        c = text[at]
+        if c.isspace():
+            at += 1
+            continue
+        end = at + 1
+        if c in "_^" and at + 1 < len(text):
+            if text[at + 1] == "{":
+                end = _group(text, at + 1)
+            elif c == "_" and (number := re.compile(r"\d+").match(text, at + 1)):
+                end = number.end()
+            else:
+                end = max(_letters(text, at + 1), _word(text, at + 1, words))
+        elif c.isdigit() and c not in _SUPERSCRIPTS:
+            number = re.compile(r"\d+(\.\d+)?").match(text, at)
+            end = number.end() if number else end
+        elif c.isalpha():
+            end = max(_letters(text, at), _word(text, at, words))
+        out.append(text[at:end])
+        at = end
     return out
 
 
+def _word(text: str, at: int, words: frozenset[str]) -> int:
+    """Where the longest known word ends that begins here; ``at`` if none does."""
+    run = re.compile(r"[^\W\d_]\w*").match(text, at)
+    for n in range(len(run.group()) if run else 0, 1, -1):
+        if text[at : at + n] in words:
+            return at + n
+    return at
+
+
+def _inner(script: str) -> str:
+    """What a script holds, without its sign and braces."""
+    body = script[1:]
+    return body[1:-1] if body.startswith("{") and body.endswith("}") else body
+
+
+def words_of(names: Iterable[str]) -> frozenset[str]:
+    """Heads and subscripts of more than one letter among names of a definition."""
+    parts = {w for n in names for w in n.split("_") if len(w) > 1}
+    fixed = {*ELEMENTWISE, *FUNCTIONS, "sgn", "diag", "pad", "loss"}
+    return frozenset(parts | fixed)
+
+
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.tokens, self.at, self.text = _tokens(text), 0, text
+    def __init__(self, text: str, known: Known, words: frozenset[str]) -> None:
+        self.text, self.known, self.words = text, known, words
+        self.tokens, self.at = _tokens(text, words), 0
 
     # -- tokens ---------------------------------------------------------------------------------
 
@@ -125,7 +167,7 @@ class _Parser:
 
     def _begins(self) -> bool:
         token = self.peek()
-        return bool(token) and (token[0].isalnum() or token in "(∂∇δΣ∑[|")
+        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑[")
 
     def postfix(self) -> Node:
         if self.peek() == "-":
@@ -146,18 +188,40 @@ class _Parser:
                 if not re.fullmatch(r"-?\d+", body):
                     raise UnreadableEquation(f"{self.text.strip()!r}: the exponent {body!r}")
                 node = Call("power", (node,), Fraction(body))
+            elif token.startswith("_{") and ":" in token:
+                start, _, stop = _inner(self.take()).partition(":")
+                node = Call("slice", (node,), (start, stop))
+            elif token == "[" and self._slice_follows():
+                self.take()
+                start = self._until(":")
+                self.take(":")
+                node = Call("slice", (node,), (start, self._until("]")))
+                self.take("]")
             else:
                 return node
+
+    def _slice_follows(self) -> bool:
+        inside = self.tokens[self.at : self.at + 12]
+        return ":" in inside and "]" in inside and inside.index(":") < inside.index("]")
+
+    def _until(self, ends: str) -> str:
+        """The text of a bound, a sum of multiples of dims."""
+        out = ""
+        while self.peek() and self.peek() not in tuple(ends):
+            out += self.take()
+        return out
 
     # -- atoms ----------------------------------------------------------------------------------
 
     def atom(self) -> Node:
         token = self.peek()
-        if token in ("(", "["):
+        if token in ("(", "{"):
             self.take()
             inner = self.sum()
-            self.take(")" if token == "(" else "]")
+            self.take(")" if token == "(" else "}")
             return inner
+        if token == "[":
+            return self._bracket()
         if token == "|":
             self.take()
             inner = self.sum()
@@ -169,36 +233,38 @@ class _Parser:
             return self._partial()
         if token and token[0].isdigit():
             self.take()
+            if token == "1" and self.peek().startswith("_"):
+                return self._subscripted("ones")
+            if token == "1" and self.peek() == "ᵀ":
+                self.take()
+                return Call("sum", (self.postfix(),))
             return Number(Fraction(token))
-        if token in ("δ", "∇") or (token == "d" and self.peek(1)[:1].isalpha()):
-            self.take()
-            if token == "∇" and self.peek().startswith("_"):
-                # ∇_W L
-                target = _Parser(self.take()[1:].strip("{}")).name()
-                if self.peek() in ("L", "ℒ", "E", "J"):
-                    self.take()
-                return Name(target.name, target.time, adjoint=True)
-            if token == "δ" and not self.peek()[:1].isalpha():
-                return self._subscripted("delta")
-            target = self.name()
-            return Name(target.name, target.time, adjoint=True)
-        if token == "diag":
+        if token in ("δ", "∇", "d") and (found := self._adjoint(token)) is not None:
+            return found
+        if token in ("diag", "pad"):
             self.take()
             self.take("(")
             inner = self.sum()
+            bounds = []
+            while self.peek() == ",":
+                self.take()
+                bounds.append(self._until(",)"))
             self.take(")")
-            return Call("diag", (inner,))
+            return Call(token, (inner,), tuple(bounds))
         word = _FUNCTIONS.get(token, token)
-        if word in ELEMENTWISE or word in ("softmax", "sign"):
+        if (word in ELEMENTWISE or word in FUNCTIONS) and self._called():
             self.take()
             mark = ""
             while self.peek() == "'":
                 mark += self.take()
             power = self.take() if self.peek()[:1] in (*_SUPERSCRIPTS, "^") and self.peek() else ""
             self.take("(")
-            inner = self.sum()
+            arguments = [self.sum()]
+            while self.peek() == ",":
+                self.take()
+                arguments.append(self.sum())
             self.take(")")
-            call = Call(word + mark, (inner,))
+            call = Call(word + mark, tuple(arguments))
             if not power:
                 return call
             digits = _SUPERSCRIPTS.get(power, power[1:].strip("{}"))
@@ -209,26 +275,76 @@ class _Parser:
             f"{self.text.strip()!r}: {token or 'the end'!r} is not understood here"
         )
 
+    def _called(self) -> bool:
+        """Whether what follows a function's name is its argument."""
+        ahead = 1
+        while self.peek(ahead) == "'" or self.peek(ahead)[:1] in (*_SUPERSCRIPTS, "^"):
+            if not self.peek(ahead):
+                return False
+            ahead += 1
+        return self.peek(ahead) == "("
+
+    def _bracket(self) -> Node:
+        """[a > b], [a; b] on top of each other, or brackets like parentheses."""
+        self.take("[")
+        parts = [self.sum()]
+        if self.peek() == ">":
+            self.take()
+            parts.append(self.sum())
+            self.take("]")
+            return Call("greater", tuple(parts))
+        while self.peek() == ";":
+            self.take()
+            parts.append(self.sum())
+        self.take("]")
+        return parts[0] if len(parts) == 1 else Call("concat", tuple(parts))
+
+    def _adjoint(self, token: str) -> Name | None:
+        """δh_t, dh_t, δ^h_t, ∇h, ∇_h L; None where the token is a letter by itself."""
+        after = self.peek(1)
+        if token == "d" and not (after[:1].isalpha() and not self.known("d")):
+            return None
+        if token in ("δ", "∇") and after[:1] in ("^", "_") and after:
+            script = _inner(after)
+            if token == "δ" and after[0] == "_" and _TIME.match(script):
+                return None
+            self.take()
+            self.take()
+            target = _Parser(script, self.known, self.words).name()
+            found = self._subscripted(target.name, target.time)
+            if token == "∇" and self.peek() in _LOSSES:
+                self.take()
+            return Name(found.name, found.time, adjoint=True)
+        if not after[:1].isalpha():
+            return None
+        self.take()
+        found = self.name()
+        return Name(found.name, found.time, adjoint=True)
+
     def name(self) -> Name:
         token = self.take()
-        if not token[0].isalpha():
+        if not token[0].isalpha() and token != "1":
             raise UnreadableEquation(f"{self.text.strip()!r}: a name is missing before {token!r}")
         return self._subscripted(split_name(token))
 
-    def _subscripted(self, name: str) -> Name:
-        time: Time | None = None
-        while self.peek().startswith("_") and len(self.peek()) > 1:
-            body = self.take()[1:].strip("{}")
-            for part in body.split(","):
+    def _subscripted(self, name: str, time: Time | None = None) -> Name:
+        while self.peek().startswith("_") and len(self.peek()) > 1 and ":" not in self.peek():
+            for part in _parts(_inner(self.take())):
                 m = _TIME.match(part)
                 if m and m.group(1):
-                    offset = int(m.group(3) or 0) * (-1 if m.group(2) in ("-", "−", "–") else 1)
-                    time = Time("T" if m.group(1) == "T" else "t", offset)
-                elif m:
-                    time = Time("", int(m.group(4)))
+                    offset = int(m.group(3) or 0) * (1 if m.group(2) == "+" else -1)
+                    time = Time(m.group(1) if m.group(1) in "TS" else "t", offset)
+                elif m and not self.known(f"{name}_{m.group(4)}") and not self._begun(name, part):
+                    time = Time("", int(re.sub("[−–]", "-", m.group(4))))
                 else:
-                    name += "_" + split_name(unicodedata.normalize("NFD", part.strip()))
+                    name += "_" + _flat(part)
         return Name(name, time)
+
+    def _begun(self, name: str, part: str) -> bool:
+        """Whether a number is one of several subscripts of a name (W_{fwd,1}, h_{1,t})."""
+        return self.known(f"{name}_{part.strip()}_") or (
+            not self.known(name) and not self.known(name.partition("_")[0])
+        )
 
     def _time_sum(self) -> Node:
         self.take()
@@ -237,7 +353,7 @@ class _Parser:
             token = self.take()
             bounds[token[0]] = token[1:].strip("{}")
         lower, _, upper = bounds.get("_", "").partition(";")
-        return Call("sum", (self.elementwise(),), (lower, upper or bounds.get("^", "T")))
+        return Call("time sum", (self.elementwise(),), (lower, upper or bounds.get("^", "T")))
 
     def _partial(self) -> Node:
         """∂L/∂x, or ∂a/∂b."""
@@ -249,20 +365,46 @@ class _Parser:
         below = self.name()
         if self.peek() == "ᵀ":
             self.take()
-        if above.name in ("L", "ℒ", "E", "J", "loss") and above.time is None:
+        if above.name in _LOSSES and above.time is None:
             return Name(below.name, below.time, adjoint=True)
         return Call("jacobian", (above, below))
 
 
-def parse(text: str) -> Node:
+def _parts(body: str) -> list[str]:
+    """Subscripts that are separated by commas outside of braces."""
+    out, depth = [""], 0
+    for c in body:
+        depth += {"{": 1, "}": -1}.get(c, 0)
+        if c == "," and not depth:
+            out.append("")
+        else:
+            out[-1] += c
+    return out
+
+
+def _flat(part: str) -> str:
+    """A subscript in the spelling of definitions: ``a_{f}`` is ``a_f``."""
+    return "_".join(split_name(w) for w in re.split(r"[_{}\s,]+", part.strip()) if w)
+
+
+def parse(
+    text: str, known: Known = lambda name: False, words: frozenset[str] = words_of(())
+) -> Node:
     """One side of an equation.
+
+    Parameters
+    ----------
+    known : callable
+        Whether the definition has something of a name: tells ``W_1`` from ``x`` at time 1.
+    words : frozenset of str
+        See `words_of`.
 
     Raises
     ------
     UnreadableEquation
         It is not in this notation.
     """
-    parser = _Parser(text)
+    parser = _Parser(text, known, words)
     node = parser.sum()
     if parser.peek():
         raise UnreadableEquation(f"{text.strip()!r}: {parser.peek()!r} is not understood here")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import UsageError
-from .judge import Judged
 from .latex import equations, to_text
 from .mathematics import UnreadableEquation, parse, split_name
+from .note import Judged
 from .pythonic import parse_line
 from .tree import Call, Equation, Name, Node
 
@@ -18,6 +19,7 @@ __all__ = ["read_note"]
 
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
+_LAST = re.compile(r"^(.*?)\s+\(?at t = (?:T|S|1) add (.*?)\)?$")
 _REMARK = re.compile(r"\s+\(?at t = .*$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 #: Words on the left-hand side that make a line prose.
@@ -26,7 +28,10 @@ _PYTHON = re.compile(r"\*\*|@|np\.|\+=|-=|\w\[|\.T\b|_prev\b|_next\b|\*")
 
 
 def read_note(
-    path: str | Path, known: Callable[[str], bool], names: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str] | None = None,
 ) -> list[Equation | Judged]:
     """The equations of a file, in order; a line that is not understood comes as `Judged`.
 
@@ -37,6 +42,8 @@ def read_note(
         mathematical text or as NumPy assignments; lines without an equals sign are prose.
     known : callable
         Whether the definition has something of this name.
+    words : frozenset of str
+        Words among the names, see `mathematics.words_of`.
     names : mapping, optional
         The author's name → the definition's.
 
@@ -51,14 +58,12 @@ def read_note(
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is no UTF-8 text"
         raise UsageError(f"{where} cannot be read: {reason}") from None
-    if where.suffix == ".ipynb":
-        lines = _notebook(source, where)
-    else:
-        lines = _lines(source, where.suffix)
+    notebook = where.suffix == ".ipynb"
+    lines = _notebook(source, where) if notebook else _lines(source, where.suffix)
     out: list[Equation | Judged] = []
     for number, text, kind in lines:
         for member in _family(text):
-            out.append(_read(member, number, kind, known, names or {}))
+            out.append(_read(member, number, kind, known, words, names or {}))
     if not out:
         raise UsageError(f"{where}: no line has an equation (left = right)")
     return out
@@ -74,10 +79,12 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         bare = line.strip()
         if not bare or bare.startswith(("#", "//", "%")):
             continue
-        bare = _REMARK.sub("", bare)
         left = re.split(r"(?<![=!<>])=(?!=)", bare)[0]
-        if left != bare and len(_WORD.findall(left)) < PROSE:
-            kind = "python" if _PYTHON.search(bare) and "ᵀ" not in bare else "math"
+        prose = len(_WORD.findall(left)) >= PROSE or bare.endswith((":", ".")) or ": " in left
+        if left != bare and not prose:
+            kind = (
+                "math" if re.search(r"_\{|ᵀ|_t\b", bare) or not _PYTHON.search(bare) else "python"
+            )
             latex = "\\" in bare
             out.append((number, to_text(bare) if latex else bare, "math" if latex else kind))
     return out
@@ -108,7 +115,12 @@ def _family(text: str) -> list[str]:
 
 
 def _read(
-    text: str, line: int, kind: str, known: Callable[[str], bool], names: Mapping[str, str]
+    text: str,
+    line: int,
+    kind: str,
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str],
 ) -> Equation | Judged:
     def mapped(name: str) -> bool:
         return known(names.get(name, name))
@@ -118,9 +130,15 @@ def _read(
             code = re.sub(r"\s+#.*$", "", text)
             equation = parse_line(code, line, mapped)
         else:
+            text, _, extra = _LAST.sub(r"\1 \n\2", text).partition("\n")
+            text = _REMARK.sub("", text)
             left, _, right = text.partition("=")
             right = right.split("=")[-1] if "Σ" not in right else right
-            equation = Equation(parse(left), parse(right.strip(" ,.;")), text.strip(), line)
+            equation = Equation(
+                parse(left, mapped, words), parse(right.strip(" ,.;"), mapped, words),
+                text.strip(), line,
+                last=parse(extra, mapped, words) if extra else None,
+            )  # fmt: skip
     except UnreadableEquation as problem:
         return Judged(text.strip(), line, "not understood", why=str(problem))
     return Equation(
@@ -129,6 +147,7 @@ def _read(
         equation.text,
         line,
         equation.accumulates,
+        None if equation.last is None else _renamed(equation.last, names),
     )
 
 

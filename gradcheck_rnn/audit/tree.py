@@ -49,7 +49,7 @@ class Name:
 @dataclass(frozen=True)
 class Call:
     """An operation: add, neg, product (matrix), times (elementwise), divide, power, transpose,
-    diag, sum (over time, ``data`` = bounds), jacobian, or a function by name with ``'`` for its
+    diag, time sum (``data`` = bounds), jacobian, or a function by name with ``'`` for its
     derivative.
     """
 
@@ -63,13 +63,17 @@ Node = Number | Name | Call
 
 @dataclass(frozen=True)
 class Equation:
-    """One line: what it defines, by what, where it stands, and whether it adds up over time."""
+    """One line: what it defines, by what, and where it stands.
+
+    ``accumulates``: it adds up over time. ``last``: what is added at the last step of a scan alone.
+    """
 
     left: Node
     right: Node
     text: str
     line: int
     accumulates: bool = False
+    last: Node | None = None
 
 
 def leaves(node: Node) -> Iterator[Name]:
@@ -87,7 +91,7 @@ def terms(node: Node) -> list[Node]:
         return [t for a in node.args for t in terms(a)]
     if isinstance(node, Call) and node.op == "neg":
         return [Call("neg", (t,)) for t in terms(node.args[0])]
-    if isinstance(node, Call) and node.op == "sum":
+    if isinstance(node, Call) and node.op == "time sum":
         return [replace(node, args=(t,)) for t in terms(node.args[0])]
     return [node]
 

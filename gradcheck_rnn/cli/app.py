@@ -110,6 +110,29 @@ def prove(
     return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
+@app.command("check-equations")
+def check_equations(
+    note: Annotated[
+        Path,
+        typer.Argument(metavar="NOTE", help="A .tex, .md, .ipynb or text file with equations."),
+    ],
+    cell: Annotated[str, CELL],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="THEIRS=OURS", help="The note's name for one of the cell's."),
+    ] = None,
+    loss: Annotated[str | None, LOSS] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random points.")] = 0,
+    as_json: Annotated[bool, JSON] = False,
+) -> int:
+    """Judge the backward equations that somebody wrote, line by line."""
+    from gradcheck_rnn.cli import equations
+
+    return equations.check_equations(
+        note, cell, names=name or (), loss=loss, seed=seed, as_json=as_json
+    )
+
+
 @app.command()
 def generate(
     cell: Annotated[str, CELL],

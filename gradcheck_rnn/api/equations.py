@@ -1,0 +1,68 @@
+"""Backward equations that somebody wrote, against the derivation of the cell they are of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .definitions import derive
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.audit.note import Note
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.network import Network
+
+__all__ = ["check_equations"]
+
+
+def check_equations(
+    note: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Cell | Network,
+    *,
+    names: Mapping[str, str] | None = None,
+    loss: str | None = None,
+    seed: int = 0,
+) -> Note:
+    """Judge every equation of a note given the others, exactly, at random points of a prime field.
+
+    Parameters
+    ----------
+    note : path
+        A ``.tex``, ``.md`` or ``.ipynb`` file with LaTeX formulas, or plain text with one equation
+        a line, as `derive` prints them or as NumPy assignments.
+    target, loss
+        As in `load`.
+    names : mapping, optional
+        The note's name → the definition's (``{"W_hh": "W"}``); ``{"delta": "d:i"}`` says that δ
+        is the adjoint of the definition's i.
+    seed : int
+        Of the random points.
+
+    Returns
+    -------
+    Note
+        `.lines` with a verdict each, `.passed`, `.to_json()`; print it.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read or has no equation; a name that the definition does not have.
+    """
+    from gradcheck_rnn.audit.judge import judge
+    from gradcheck_rnn.audit.mathematics import words_of
+    from gradcheck_rnn.audit.reading import read_note
+    from gradcheck_rnn.audit.values import Truth
+    from gradcheck_rnn.errors import UsageError
+
+    derivation = derive(target, loss=loss)
+    truth = Truth.of(derivation, seed)
+    renamed = dict(names or {})
+    for theirs, ours in renamed.items():
+        if not truth.knows(ours.removeprefix("d:")):
+            raise UsageError(
+                f"names: {theirs!r} is to be {ours!r}, which {derivation.network.name!r} does not "
+                f"have; it has {', '.join(n for n in truth.values if not n.startswith('g_'))}"
+            )
+    words = words_of([*truth.values, *renamed])
+    return judge(derivation, read_note(note, truth.knows, words, renamed), seed)

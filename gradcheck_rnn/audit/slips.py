@@ -1,0 +1,104 @@
+"""Single slips undone: what a wrong line becomes when one thing in it is written differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from ..calculus.terms import Apply
+from ..derivation.program import Derivation
+from ..language.ops.elementwise import ELEMENTWISE
+from .tree import Call, Name, Node, Number, Time, rewritten
+from .values import Truth
+from .writing import written
+
+__all__ = ["Slips"]
+
+
+class Slips:
+    """What may have been meant, of the names of one derivation."""
+
+    def __init__(self, derivation: Derivation, truth: Truth) -> None:
+        self.derivation, self.truth = derivation, truth
+
+    def edits(self, right: Node) -> Iterator[tuple[Node, str]]:
+        """Single slips undone, with what each was."""
+        said = {}
+
+        def change(node: Node) -> Iterator[Node]:
+            for other, what in self._changes(node):
+                said[id(other)] = what
+                held.append(other)
+                yield other
+
+        held: list[Node] = []
+        for tree in rewritten(right, change):
+            yield tree, said[id(held[-1])]
+
+    def _changes(self, node: Node) -> Iterator[tuple[Node, str]]:
+        shown = written(node)
+        if isinstance(node, Name) and self.truth.knows(node.name):
+            if node.time is not None:
+                for by in (-1, 1, -2, 2):
+                    moved = replace(node, time=replace(node.time, offset=node.time.offset + by))
+                    yield moved, f"{shown} where {moved} belongs"
+            shape = next(iter(self.truth.values[node.name].values())).shape
+            for other, held in self.truth.values.items():
+                same = next(iter(held.values())).shape == shape
+                if (
+                    other != node.name
+                    and same
+                    and self.truth.moves(other) == self.truth.moves(node.name)
+                ):
+                    swapped = replace(node, name=other)
+                    yield swapped, f"{shown} where {swapped} belongs"
+            yield replace(node, adjoint=not node.adjoint), f"{shown} as a value or an adjoint"
+        if isinstance(node, Call) and node.op == "transpose":
+            yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
+        elif isinstance(node, Name):
+            flipped = Call("transpose", (node,))
+            yield flipped, f"{shown} where {written(flipped)} belongs"
+        if isinstance(node, Call) and node.op == "neg":
+            yield node.args[0], f"the sign of {written(node.args[0])}"
+        if isinstance(node, Call) and node.op in ("times", "product") and len(node.args) == 2:
+            for kept, lost in (node.args, node.args[::-1]):
+                yield kept, f"the factor {written(lost)} does not belong"
+            a, b = node.args
+            yield Call(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
+        if isinstance(node, Call) and node.op == "power":
+            yield node.args[0], f"the square of {written(node.args[0])} does not belong"
+        if isinstance(node, Name) and not node.adjoint:
+            for function in ("tanh", "sigmoid"):
+                applied = Call(function, (node,))
+                yield applied, f"{shown} where {written(applied)} belongs"
+        if isinstance(node, Call) and node.op in ELEMENTWISE:
+            yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
+        if isinstance(node, Name | Call):
+            squared = Call("power", (node,), Fraction(2))
+            yield squared, f"{shown} where {written(squared)} belongs"
+            yield Call("neg", (node,)), f"the sign of {shown}"
+            one = Call("add", (Number(Fraction(1)), Call("neg", (node,))))
+            yield one, f"{shown} where {written(one)} belongs"
+        if isinstance(node, Call) and node.op == "add":
+            a, b = node.args[0], node.args[-1]
+            if isinstance(a, Number) and isinstance(b, Call) and b.op == "neg":
+                yield b.args[0], f"{shown} where {written(b.args[0])} belongs"
+        for factor in self._factors(node):
+            yield Call("times", (node, factor)), f"without the factor {written(factor)}"
+
+    def _factors(self, node: Node) -> Iterator[Node]:
+        """Factors that people forget: φ′ of everything that is a function of one equation."""
+        if not isinstance(node, Name | Call) or (isinstance(node, Call) and node.op == "neg"):
+            return
+        one = Number(Fraction(1))
+        for program in self.derivation.scans:
+            for e in program.equations:
+                y = Name(e.name, Time("t"))
+                yield y
+                if isinstance(e.rhs, Apply) and str(e.rhs.fname) == "tanh":
+                    yield Call("add", (one, Call("neg", (Call("power", (y,), Fraction(2)),))))
+                elif isinstance(e.rhs, Apply) and str(e.rhs.fname) == "sigmoid":
+                    slope = Call("add", (one, Call("neg", (y,))))
+                    yield slope
+                    yield Call("times", (y, slope))
