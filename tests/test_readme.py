@@ -61,6 +61,13 @@ def test_the_commands_run(
     monkeypatch.chdir(tmp_path)
     definition = next(text for text in PYTHON if text.startswith("# mine.py"))
     (tmp_path / "mine.py").write_text(definition, encoding="utf-8")
+    notes = next(text for _, text in BLOCKS if text.startswith("δc_t"))
+    (tmp_path / "notes.txt").write_text(notes, encoding="utf-8")
+    if "check-equations" in command:  # the notes shown have a mistake, which is found
+        assert main(shlex.split(command)[1:]) == 1
+        shown = next(text for _, text in BLOCKS if text.startswith("lstm, read as"))
+        assert capsys.readouterr().out.strip() == shown.strip()
+        return
     assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
 
 
