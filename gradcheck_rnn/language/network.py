@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import DefinitionError, DimensionError, GradcheckError
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
+from .domains import Domain, check_domain, parse_domain, parse_domains
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
 from .values import Expr, Symbol
@@ -32,6 +33,10 @@ def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[s
         return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
     data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
     return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
+
+
+def _apart(what: str, known: Domain, wanted: Domain) -> str:
+    return f"{what} is declared {known} and {wanted}; no domain holds just what is in both"
 
 
 def _too_few(title: str, state: str, depth: int, given: int) -> str:
@@ -82,12 +87,57 @@ class Network:
     outputs: dict[str, Ref] = field(default_factory=dict)
     loss_terms: list[Ref] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
+    _declared: dict[str, Domain] = field(default_factory=dict)
 
-    def input(self, name: str, shape: str, *, axis: str | None = "T", data: bool = False) -> Ref:
-        """Declare an input: a sequence along ``axis``, or one vector a sequence (``axis=None``)."""
+    def input(
+        self,
+        name: str,
+        shape: str,
+        *,
+        axis: str | None = "T",
+        data: bool = False,
+        domain: str | None = None,
+    ) -> Ref:
+        """Declare an input: a sequence along ``axis``, or one vector a sequence (``axis=None``).
+
+        ``domain`` says where its values lie (``"one-hot"``; see `domains`).
+        """
         kind = ("data" if data else "input") if axis else ("static_data" if data else "static")
         parsed = parse_shape(shape)
-        return self._add_input(name, kind, replace(parsed, batch=True), axis)
+        ref = self._add_input(name, kind, replace(parsed, batch=True), axis)
+        if domain is not None:
+            self._narrow(ref, domain)
+        return ref
+
+    def _narrow(self, ref: Ref, domain: str | Domain) -> None:
+        what = f"network {self.name!r}: {ref.name!r}"
+        wanted = parse_domain(domain, what)
+        check_domain(wanted, ref.shape, ref.kind, what)
+        known = self.domains.get(ref.name, wanted)
+        both = known.meet(wanted)
+        if both is None:
+            raise DefinitionError(_apart(what, known, wanted))
+        self._declared[ref.name] = both
+
+    def narrowed(self, domains: Mapping[str, str | Domain]) -> Network:
+        """A copy whose inputs or parameters lie in smaller domains (targets one-hot, say).
+
+        Raises
+        ------
+        DefinitionError
+            A name that the network is not given, or a domain apart from the declared one.
+        """
+        other = self.copy()
+        for name, domain in domains.items():
+            ref = self.inputs.get(name) or self.parameters.get(name)
+            if ref is None:
+                given = ", ".join((*self.inputs, *self.parameters))
+                raise DefinitionError(
+                    f"network {self.name!r} has no input or parameter {name!r} to give a domain; "
+                    f"it has {given}"
+                )
+            other._narrow(ref, domain)
+        return other
 
     def _add_input(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
         if name in self.inputs:
@@ -102,9 +152,14 @@ class Network:
         self.inputs[name] = ref = Ref(name, kind, shape, axis)
         return ref
 
-    def parameter(self, name: str, shape: str, *, fixed: bool = False) -> Ref:
+    def parameter(
+        self, name: str, shape: str, *, fixed: bool = False, domain: str | None = None
+    ) -> Ref:
         """Declare a parameter, to be bound to arguments of several scans (tied) or to a start."""
-        return self._add_parameter(name, parse_shape(shape), "fixed" if fixed else "param")
+        ref = self._add_parameter(name, parse_shape(shape), "fixed" if fixed else "param")
+        if domain is not None:
+            self._narrow(ref, domain)
+        return ref
 
     def _add_parameter(self, name: str, shape: Shape, kind: str) -> Ref:
         self._claim(name, kind)
@@ -130,6 +185,7 @@ class Network:
         mask: Ref | None = None,
         initial: Mapping[str, Ref | tuple[Ref | None, ...] | None] | None = None,
         dims: Mapping[str, str] | None = None,
+        domains: Mapping[str, str] | None = None,
         **bindings: Ref,
     ) -> ScanHandle:
         """Add a scan of ``cell``.
@@ -149,6 +205,8 @@ class Network:
             tuple with one of these per lag. By default an input ``<state>0`` is added.
         dims : mapping, optional
             The cell's dims by the network's names; otherwise taken from what is bound.
+        domains : mapping, optional
+            Domains of the cell's arguments in this scan, in place of those that it declares.
         **bindings : Ref
             Arguments of the cell bound to values of the network; the others become inputs and
             parameters of the network under their own names plus the suffix.
@@ -161,6 +219,10 @@ class Network:
             A bound value whose dims do not fit.
         """
         before = dict(self.inputs), dict(self.parameters), dict(self._names)
+        if domains:
+            title = f"scan {name or cell.name + suffix!r}"
+            given = parse_domains(title, cell.shapes, cell.kinds, domains)
+            cell = replace(cell, domains={**cell.domains, **given})
         try:
             return self._add_scan(
                 cell,
@@ -256,6 +318,10 @@ class Network:
             title, cell, axis, reverse, equations, operands, states,
             tuple(arguments[o] for o in cell.outputs), arguments, renamed,
         )  # fmt: skip
+        known = self.domains
+        for n, domain in _domains_of(added).items():
+            if n in known and known[n].meet(domain) is None:
+                raise DefinitionError(_apart(f"scan {title!r}: {n!r}", known[n], domain))
         self.scans.append(added)
         return ScanHandle(added)
 
@@ -403,23 +469,22 @@ class Network:
         return set(self._names)
 
     @property
-    def at_least(self) -> dict[str, float]:
-        """Input or parameter → lower end of its domain, as its cells declare it."""
-        bounds: dict[str, float] = {}
-        for scan in self.scans:
-            for own, bound in scan.cell.at_least.items():
-                full = scan.arguments[own]
-                state = next((s for s in scan.states if s.name == full), None)
-                starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
-                bounds.update((n, bound) for n in starts)
+    def domains(self) -> dict[str, Domain]:
+        """Input or parameter → where its values lie, as cells and the network declare it."""
         known = self.inputs | self.parameters
-        return {n: bound for n, bound in bounds.items() if n in known}
+        found = dict(self._declared)
+        for scan in self.scans:
+            for n, domain in _domains_of(scan).items():
+                if n in known:
+                    found[n] = found[n].meet(domain) or found[n] if n in found else domain
+        return found
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""
         return Network(
             self.name, self.what, self.source, dict(self.inputs), dict(self.parameters),
             list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
+            dict(self._declared),
         )  # fmt: skip
 
     def scan_named(self, name: str | None) -> Scan:
@@ -427,6 +492,17 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"
+
+
+def _domains_of(scan: Scan) -> dict[str, Domain]:
+    """Domains that a scan's cell declares, by the network's names; of a state: of its starts."""
+    found: dict[str, Domain] = {}
+    for own, domain in scan.cell.domains.items():
+        full = scan.arguments[own]
+        state = next((s for s in scan.states if s.name == full), None)
+        starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
+        found.update((n, domain) for n in starts)
+    return found
 
 
 def as_network(target: Cell | Network) -> Network:

@@ -133,6 +133,7 @@ def check_model(
     if plan not in ("full", "point"):
         raise UsageError(f"plan {plan!r} is unknown; use 'full' or 'point'")
     fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
+    network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = fresh_seed() if seed == "fresh" else parse_seed(0 if seed is None else seed)
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
