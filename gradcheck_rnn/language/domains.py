@@ -80,6 +80,16 @@ class Domain:
         return f"{first}{self.low:g}, {self.high:g}{last}"
 
     @property
+    def words(self) -> str:
+        """The domain in the words of a page: ``one-hot``, ``in [0, 1]``, ``≥ 1``."""
+        if self.kind == "simplex":
+            return "probabilities"
+        if self.kind == "integers":
+            return str(self) if (self.low, self.high) != (0, 1) else "0 or 1"
+        text = str(self).replace(">=", "≥").replace("<=", "≤")
+        return f"in {text}" if text[0] in "[(" else text
+
+    @property
     def fixed(self) -> bool:
         """Whether a value moved by one unit in the last place is outside."""
         return self.kind != "interval"
