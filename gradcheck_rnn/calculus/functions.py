@@ -8,8 +8,8 @@ from typing import Any
 import sympy
 
 from ..errors import MissingRule
-from ..language.primitives import USER_FUNCTIONS
 from ..language.scalar_functions import max_operands, parse_scalar
+from ..language.user_functions import USER_FUNCTIONS
 from .terms import (
     Abs,
     Apply,

@@ -7,16 +7,19 @@ Both answer to the same operators, so a cell is written once. Every operator goe
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
+import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from ..errors import DimensionError, UnsupportedOperation
-from . import numeric
+from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
+from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
@@ -120,23 +123,34 @@ class _Operators:
         return operate("transpose", self)
 
     def __getattr__(self, attribute: str) -> Any:
-        raise AttributeError(
-            f"values of a cell have no {attribute!r}; write sum(x), mean(x), x.T, split(x, n), … "
-            "with the functions of gradcheck_rnn.language"
+        if attribute.startswith("__"):  # Python and NumPy look for protocols
+            raise AttributeError(f"values of a cell have no {attribute!r}")
+        raise UnsupportedAttribute(
+            f"values of a cell have no {attribute!r}; {advice.of_attribute(attribute)}"
         )
 
     def _number(self, *_: Any) -> Any:
         raise UnsupportedOperation(
-            "a value of the cell was turned into a Python number; use the functions of "
-            "gradcheck_rnn.language in place of math"
+            "a value of the cell was turned into a Python number; write tanh(x), exp(x), … of "
+            "gradcheck_rnn.language in place of math, and x itself for float(x)"
         )
 
     __float__ = __int__ = __complex__ = _number
 
     def __bool__(self) -> bool:
         raise UnsupportedOperation(
-            "a value of the cell was used as a Python truth value; write where(condition, a, b)"
+            "a value of the cell was used as a Python truth value; write where(condition, a, b), "
+            "maximum(a, b) and minimum(a, b)"
         )
+
+    def __len__(self) -> int:
+        raise UnsupportedOperation(
+            'a value of the cell has no len(); write dim("p") for its number of units, mean(x) for '
+            "sum(x) / len(x)"
+        )
+
+    def __contains__(self, item: Any) -> bool:
+        raise UnsupportedOperation("in is not an operation of the language; write where(a > b, …)")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise UnsupportedOperation(
@@ -158,15 +172,19 @@ class _Operators:
                 f"np.{ufunc.__name__} with {', '.join(options)}= is not in the language"
             )
         if handler is None or method != "__call__":
-            raise UnsupportedOperation(f"np.{ufunc.__name__} is not an operation of the language")
+            name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise UnsupportedOperation(
+                f"np.{name} is not an operation of the language; {advice.of_function(name)}"
+            )
         return handler(*inputs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         handler = _FUNCTIONS.get(func.__name__)
         if handler is None or kwargs:
+            what = f"np.{func.__name__}" + f" with {', '.join(kwargs)}=" * bool(kwargs)
             raise UnsupportedOperation(
-                f"np.{func.__name__} is not an operation of the language (units are axis −2 here); "
-                "see gradcheck_rnn.language for sum, mean, dot, concat, where, softmax"
+                f"{what} is not an operation of the language (units are axis −2 here); "
+                + advice.of_function(func.__name__)
             )
         return handler(*args)
 
@@ -197,6 +215,24 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concatenate": lambda parts: operate("concat", *parts),
     "dot": lambda a, b: operate("matmul", a, b),
 }
+
+
+def _refuse(sign: str) -> Callable[..., Any]:
+    def refused(*_: Any) -> Any:
+        raise UnsupportedOperation(
+            f"{sign} is not an operation of the language; {advice.of_operator(sign)}"
+        )
+
+    return refused
+
+
+for _sign, _methods in {
+    "%": "mod rmod imod", "//": "floordiv rfloordiv ifloordiv", "&": "and rand iand",
+    "|": "or ror ior", "^": "xor rxor ixor", "~": "invert", "round": "round",
+    "divmod": "divmod rdivmod", "<<": "lshift rlshift", ">>": "rshift rrshift",
+}.items():  # fmt: skip
+    for _method in _methods.split():
+        setattr(_Operators, f"__{_method}__", _refuse(_sign))
 
 
 class ArrayValue(_Operators):
@@ -250,7 +286,9 @@ class Expr(_Operators):
 
 def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     if not isinstance(key, slice) or key.step is not None:
-        raise UnsupportedOperation("units are taken with a plain slice x[start:stop]")
+        raise UnsupportedOperation(
+            "units are taken with a plain slice x[start:stop]" + _other_index(key)
+        )
     start, stop = key.start or 0, rows if key.stop is None else key.stop
     if isinstance(rows, Dim):
         start = start if isinstance(start, Dim) else Dim((), start)
@@ -261,18 +299,52 @@ def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     return start, stop
 
 
+def _other_index(key: Any) -> str:
+    if isinstance(key, int):
+        stop = "" if key == -1 else key + 1
+        return f"; write x[{key}:{stop}] for unit {key}, e @ W with a fixed e for a row of W"
+    if isinstance(key, _Operators):
+        return "; write where(condition, a, b) for what a condition chooses"
+    return "; write P @ x with a fixed matrix P for other choices of units"
+
+
 def literal(value: Any) -> Expr:
-    """A number as a scalar leaf."""
+    """A number, or the size of a named dim, as a scalar leaf."""
+    if isinstance(value, Dim):
+        return Expr("size", (), Shape(ONE), {"dim": value})
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Fraction | int | float) and not isinstance(value, bool):
-        return Expr("literal", (), Shape(ONE), {"value": value})
+        if not math.isfinite(value):
+            raise UnsupportedOperation(f"the constant {value} is not a finite number")
+        return Expr("literal", (), Shape(ONE), {"value": value, **noted_place()})
     raise UnsupportedOperation(
         f"{type(value).__name__} in a cell definition: constants must be numbers, arrays must be "
-        "declared (params, fixed or data)"
+        "declared (params, fixed or data)" + _other_constant(value)
     )
+
+
+def _other_constant(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"; write {float(value)}"
+    if isinstance(value, np.ndarray):
+        return '; write eye("p") for an identity matrix, 1.0 for ones and 0 * x for zeros'
+    return ""
+
+
+#: File whose lines constants note, while a definition is traced to see where they come from.
+noting: ContextVar[str | None] = ContextVar("noting", default=None)
+
+
+def noted_place() -> dict[str, Any]:
+    """``{"place": "file:line"}`` of the definition's line that is running, where that is noted."""
+    file = noting.get()
+    frame = sys._getframe(1) if file else None
+    while frame is not None and frame.f_code.co_filename != file:
+        frame = frame.f_back
+    return {} if frame is None else {"place": f"{file}:{frame.f_lineno}"}
 
 
 _INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
@@ -330,7 +402,7 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
             dtype = x.array.dtype
         else:
             arrays.append(x)
-            plain, traced = False, traced or kind is Expr
+            plain, traced = False, traced or kind is Expr or kind is Dim
     if traced:
         from .shapes import build
 
