@@ -17,6 +17,7 @@ from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..harness.arrays import make_arrays, precision
+from ..harness.averaged import averaged
 from ..harness.compare import (
     Comparison,
     Record,
@@ -207,16 +208,16 @@ def _same_forward(
 ) -> bool:
     """Compare forward passes; what differs is said, and gradients are not looked at."""
     bad: list[tuple[Place, Record]] = []
+    factor = ""
     if subject.forward is not None and subject.with_cotangents:
         for station in stations[:3]:
             for record in compare_forward(station, subject, seed):
                 if np.any(record.ratio > 1):
                     bad.append((station.place, record))
     elif subject.loss is not None:
-        for station in stations[:3]:
-            record = compare_loss(station, subject, seed)
-            if np.any(record.ratio > 1):
-                bad.append((station.place, record))
+        losses = [(s.place, compare_loss(s, subject, seed)) for s in stations[:3]]
+        bad = [(place, record) for place, record in losses if np.any(record.ratio > 1)]
+        factor = averaged(losses) if bad else ""
     if not bad:
         return True
     seen: set[str] = set()
@@ -231,8 +232,13 @@ def _same_forward(
         Finding(
             "other-function",
             f"the forward pass differs from the definition {stations[0].place.network.name!r} in "
-            f"{', '.join(sorted(seen))}: the code computes another function, or the layout does "
-            "not describe it (gate order, transposes, signs); gradients were not compared",
+            f"{', '.join(sorted(seen))}: "
+            + (
+                f"{factor}; gradients were not compared"
+                if factor
+                else "the code computes another function, or the layout does not describe it "
+                "(gate order, transposes, signs); gradients were not compared"
+            ),
             fatal=True,
         )
     )
