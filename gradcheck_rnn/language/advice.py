@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["of_attribute", "of_function", "of_operator"]
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedOperation
+
+__all__ = ["of_attribute", "of_constant", "of_function", "of_index", "refusing"]
 
 _MODULE = "gradcheck_rnn.language"
 _STAIRS = "where(x > 1, 1.0, 0.0) for a step of the staircase"
@@ -77,6 +84,31 @@ def of_attribute(name: str) -> str:
     return _write(_ATTRIBUTES.get(name) or _FUNCTIONS.get(name, ""))
 
 
-def of_operator(sign: str) -> str:
-    """What to write for a Python operator."""
-    return _write(_OPERATORS.get(sign, ""))
+def of_index(key: Any, condition: bool) -> str:
+    """What to write for an index that is no plain slice; ``condition``: it is a value itself."""
+    if isinstance(key, int):
+        stop = "" if key == -1 else key + 1
+        return f"; write x[{key}:{stop}] for unit {key}, e @ W with a fixed e for a row of W"
+    if condition:
+        return "; write where(condition, a, b) for what a condition chooses"
+    return "; write P @ x with a fixed matrix P for other choices of units"
+
+
+def of_constant(value: Any) -> str:
+    """What to write for a constant that is no number."""
+    if isinstance(value, bool):
+        return f"; write {float(value)}"
+    if isinstance(value, np.ndarray):
+        return '; write eye("p") for an identity matrix, 1.0 for ones and 0 * x for zeros'
+    return ""
+
+
+def refusing(sign: str) -> Callable[..., Any]:
+    """A method for a Python operator that the language does not have."""
+
+    def refused(*_: Any) -> Any:
+        raise UnsupportedOperation(
+            f"{sign} is not an operation of the language; {_write(_OPERATORS[sign])}"
+        )
+
+    return refused

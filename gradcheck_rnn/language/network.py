@@ -13,51 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DefinitionError, DimensionError, GradcheckError
+from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
-from .domains import Domain, check_domain, parse_domain, parse_domains
+from .domains import Domain, parse_domains
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
-from .values import Expr, Symbol
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
-
-
-def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
-    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
-    shape = e.shape.rename(dims)
-    if e.op == "symbol":
-        s = e.symbol
-        name, kind, moving = names[s.name]
-        kind = s.kind if s.kind in ("equation", "state") else kind
-        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
-    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
-    return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
-
-
-def _apart(what: str, known: Domain, wanted: Domain) -> str:
-    return f"{what} is declared {known} and {wanted}; no domain holds just what is in both"
-
-
-def _too_few(title: str, state: str, depth: int, given: int) -> str:
-    return (
-        f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
-        f"values, most recent first; {given} given"
-    )
-
-
-#: How a scan reads each kind of reference: (kind of operand, moves with time).
-_READ = {
-    "input": ("input", True),
-    "data": ("data", True),
-    "sequence": ("sequence", True),
-    "once": ("static", False),
-    "final": ("static", False),
-    "static": ("static", False),
-    "static_data": ("static_data", False),
-    "param": ("param", False),
-    "fixed": ("fixed", False),
-}
 
 
 @dataclass
@@ -111,13 +74,7 @@ class Network:
 
     def _narrow(self, ref: Ref, domain: str | Domain) -> None:
         what = f"network {self.name!r}: {ref.name!r}"
-        wanted = parse_domain(domain, what)
-        check_domain(wanted, ref.shape, ref.kind, what)
-        known = self.domains.get(ref.name, wanted)
-        both = known.meet(wanted)
-        if both is None:
-            raise DefinitionError(_apart(what, known, wanted))
-        self._declared[ref.name] = both
+        self._declared[ref.name] = narrower(what, ref, self.domains.get(ref.name), domain)
 
     def narrowed(self, domains: Mapping[str, str | Domain]) -> Network:
         """A copy whose inputs or parameters lie in smaller domains (targets one-hot, say).
@@ -269,8 +226,8 @@ class Network:
                 f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
             )
         for own, bound in bindings.items():
-            self._fits(title, own, cell.kinds[own], bound, axis)
-        renamed = self._unify(title, cell, bindings, dims)
+            check_binding(title, own, cell.kinds[own], bound, axis)
+        dims_of = unify(title, cell, bindings, dims)
         operands: dict[str, Operand] = {}
         names: dict[str, tuple[str, str, bool]] = {}
         arguments: dict[str, str] = {}
@@ -279,8 +236,8 @@ class Network:
                 continue
             ref = bindings.get(own)
             if ref is None:
-                ref = self._default(own + suffix, kind, cell.shapes[own].rename(renamed), axis)
-            read, moving = _READ[ref.kind]
+                ref = self._default(own + suffix, kind, cell.shapes[own].rename(dims_of), axis)
+            read, moving = READ[ref.kind]
             if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
                 raise DefinitionError(
                     f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} "
@@ -298,8 +255,8 @@ class Network:
         equations = tuple(
             Equation(
                 arguments[e.name],
-                _rename(e.rhs, names, renamed),
-                e.shape.rename(renamed),
+                renamed(e.rhs, names, dims_of),
+                e.shape.rename(dims_of),
                 e.named_by,
             )
             for e in traced.equations
@@ -309,19 +266,19 @@ class Network:
                 f"scan {title!r}: initial names {stranger!r}, which is not a state"
             )
         if cell is not plain:
-            self._spread(title, plain, suffix, renamed, starts)
+            self._spread(title, plain, suffix, dims_of, starts)
         states = tuple(
-            self._state(title, cell, s, arguments[s], renamed, axis, starts.get(s, "input"))
+            self._state(title, cell, s, arguments[s], dims_of, axis, starts.get(s, "input"))
             for s in cell.states
         )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
-            tuple(arguments[o] for o in cell.outputs), arguments, renamed,
+            tuple(arguments[o] for o in cell.outputs), arguments, dims_of,
         )  # fmt: skip
         known = self.domains
-        for n, domain in _domains_of(added).items():
+        for n, domain in domains_of(added).items():
             if n in known and known[n].meet(domain) is None:
-                raise DefinitionError(_apart(f"scan {title!r}: {n!r}", known[n], domain))
+                raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
         self.scans.append(added)
         return ScanHandle(added)
 
@@ -343,7 +300,7 @@ class Network:
             elif not isinstance(start, tuple):
                 start = (start,)
             if len(start) != depth:
-                raise DefinitionError(_too_few(title, s, depth, len(start)))
+                raise DefinitionError(too_few(title, s, depth, len(start)))
             for k, ref in enumerate(start):
                 starts[f"{s}_back{k}" if k else s] = ref
 
@@ -373,7 +330,7 @@ class Network:
         else:
             refs = start if isinstance(start, tuple) else (start,)
             if len(refs) != depth:
-                raise DefinitionError(_too_few(title, own, depth, len(refs)))
+                raise DefinitionError(too_few(title, own, depth, len(refs)))
         for ref in refs:
             if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
                 raise DimensionError(
@@ -388,46 +345,6 @@ class Network:
         if axis is None:
             kind = "static" if kind == "input" else "static_data"
         return self._add_input(name, kind, shape, axis)
-
-    def _fits(self, title: str, own: str, kind: str, ref: Ref, axis: str | None) -> None:
-        if ref.axis is not None and ref.axis != axis:
-            raise DefinitionError(
-                f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a "
-                f"sequence along {ref.axis!r}; bind its final state instead"
-            )
-        if kind in ("param", "fixed") and ref.shape.batch:
-            raise DefinitionError(
-                f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
-                "sequence to sequence"
-            )
-
-    def _unify(
-        self, title: str, cell: Cell, bindings: Mapping[str, Ref], dims: Mapping[str, str]
-    ) -> dict[str, Dim]:
-        """The cell's dims in terms of the network's, from explicit names and bound values."""
-        from .dims import parse_dim
-
-        known: dict[str, Dim] = {n: parse_dim(d) for n, d in dims.items()}
-        for own, ref in bindings.items():
-            declared = cell.shapes[own]
-            for mine, theirs in ((declared.rows, ref.shape.rows), (declared.cols, ref.shape.cols)):
-                lone = mine.lone
-                if lone is not None and lone not in known:
-                    known[lone] = theirs
-                elif not mine.names and mine == theirs:
-                    continue
-                elif mine.names and all(n in known for n in mine.names):
-                    if mine.rename(known) != theirs:
-                        raise DimensionError(
-                            f"scan {title!r}: {own!r} of cell {cell.name!r} needs "
-                            f"{mine.rename(known)} but {ref.name!r} has {theirs}"
-                        )
-                elif mine != theirs:
-                    raise DimensionError(
-                        f"scan {title!r}: {own!r} of cell {cell.name!r} is declared {declared} but "
-                        f"{ref.name!r} is {ref.shape}; name the dims with dims={{...}}"
-                    )
-        return known
 
     def output(self, *refs: Ref, **named: Ref) -> None:
         """Hand out sequences, vectors or final states, under their own or a given name."""
@@ -474,7 +391,7 @@ class Network:
         known = self.inputs | self.parameters
         found = dict(self._declared)
         for scan in self.scans:
-            for n, domain in _domains_of(scan).items():
+            for n, domain in domains_of(scan).items():
                 if n in known:
                     found[n] = found[n].meet(domain) or found[n] if n in found else domain
         return found
@@ -492,17 +409,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"
-
-
-def _domains_of(scan: Scan) -> dict[str, Domain]:
-    """Domains that a scan's cell declares, by the network's names; of a state: of its starts."""
-    found: dict[str, Domain] = {}
-    for own, domain in scan.cell.domains.items():
-        full = scan.arguments[own]
-        state = next((s for s in scan.states if s.name == full), None)
-        starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
-        found.update((n, domain) for n in starts)
-    return found
 
 
 def as_network(target: Cell | Network) -> Network:

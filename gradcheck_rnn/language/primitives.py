@@ -16,7 +16,8 @@ import numpy as np
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape, parse_dim
-from .user_functions import PLACES, USER_FUNCTIONS, calling_place
+from .places import calling_place
+from .user_functions import PLACES, USER_FUNCTIONS
 from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [

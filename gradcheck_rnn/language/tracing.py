@@ -22,8 +22,9 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import Cell, Delays
 from .dims import Shape, declared_dims
+from .places import noting
 from .primitives import given_names
-from .values import Expr, Symbol, noting
+from .values import Expr, Symbol
 
 __all__ = ["Equation", "TracedCell", "trace"]
 

@@ -6,25 +6,15 @@ line on which the function was made. SymPy is loaded only then.
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 
 from ..errors import UnsupportedOperation
 
-__all__ = ["PLACES", "USER_FUNCTIONS", "calling_place", "check_user_function"]
+__all__ = ["PLACES", "USER_FUNCTIONS", "check_user_function"]
 
 #: SymPy source text of elementwise functions made by users, by name, and file and line of each.
 USER_FUNCTIONS: dict[str, str] = {}
 PLACES: dict[str, str] = {}
-
-
-def calling_place() -> str:
-    """File and line of the first frame outside of the package's language."""
-    here = __name__.rpartition(".")[0]
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(here):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def check_user_function(name: str) -> None:

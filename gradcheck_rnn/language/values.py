@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import numbers
-import sys
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
 from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
+from .places import noted_place
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
 
@@ -149,9 +148,6 @@ class _Operators:
             "sum(x) / len(x)"
         )
 
-    def __contains__(self, item: Any) -> bool:
-        raise UnsupportedOperation("in is not an operation of the language; write where(a > b, …)")
-
     def __setitem__(self, key: Any, value: Any) -> None:
         raise UnsupportedOperation(
             "values of a cell cannot be changed in place; put the parts together with concat"
@@ -217,22 +213,13 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _refuse(sign: str) -> Callable[..., Any]:
-    def refused(*_: Any) -> Any:
-        raise UnsupportedOperation(
-            f"{sign} is not an operation of the language; {advice.of_operator(sign)}"
-        )
-
-    return refused
-
-
 for _sign, _methods in {
     "%": "mod rmod imod", "//": "floordiv rfloordiv ifloordiv", "&": "and rand iand",
     "|": "or ror ior", "^": "xor rxor ixor", "~": "invert", "round": "round",
     "divmod": "divmod rdivmod", "<<": "lshift rlshift", ">>": "rshift rrshift",
 }.items():  # fmt: skip
     for _method in _methods.split():
-        setattr(_Operators, f"__{_method}__", _refuse(_sign))
+        setattr(_Operators, f"__{_method}__", advice.refusing(_sign))
 
 
 class ArrayValue(_Operators):
@@ -287,7 +274,8 @@ class Expr(_Operators):
 def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     if not isinstance(key, slice) or key.step is not None:
         raise UnsupportedOperation(
-            "units are taken with a plain slice x[start:stop]" + _other_index(key)
+            "units are taken with a plain slice x[start:stop]"
+            + advice.of_index(key, isinstance(key, _Operators))
         )
     start, stop = key.start or 0, rows if key.stop is None else key.stop
     if isinstance(rows, Dim):
@@ -297,15 +285,6 @@ def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
             if not bound.terms and bound.const < 0:
                 raise UnsupportedOperation("negative slice bounds are not supported; name the dim")
     return start, stop
-
-
-def _other_index(key: Any) -> str:
-    if isinstance(key, int):
-        stop = "" if key == -1 else key + 1
-        return f"; write x[{key}:{stop}] for unit {key}, e @ W with a fixed e for a row of W"
-    if isinstance(key, _Operators):
-        return "; write where(condition, a, b) for what a condition chooses"
-    return "; write P @ x with a fixed matrix P for other choices of units"
 
 
 def literal(value: Any) -> Expr:
@@ -322,29 +301,8 @@ def literal(value: Any) -> Expr:
         return Expr("literal", (), Shape(ONE), {"value": value, **noted_place()})
     raise UnsupportedOperation(
         f"{type(value).__name__} in a cell definition: constants must be numbers, arrays must be "
-        "declared (params, fixed or data)" + _other_constant(value)
+        "declared (params, fixed or data)" + advice.of_constant(value)
     )
-
-
-def _other_constant(value: Any) -> str:
-    if isinstance(value, bool):
-        return f"; write {float(value)}"
-    if isinstance(value, np.ndarray):
-        return '; write eye("p") for an identity matrix, 1.0 for ones and 0 * x for zeros'
-    return ""
-
-
-#: File whose lines constants note, while a definition is traced to see where they come from.
-noting: ContextVar[str | None] = ContextVar("noting", default=None)
-
-
-def noted_place() -> dict[str, Any]:
-    """``{"place": "file:line"}`` of the definition's line that is running, where that is noted."""
-    file = noting.get()
-    frame = sys._getframe(1) if file else None
-    while frame is not None and frame.f_code.co_filename != file:
-        frame = frame.f_back
-    return {} if frame is None else {"place": f"{file}:{frame.f_lineno}"}
 
 
 _INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
