@@ -224,7 +224,8 @@ def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Pi
     if not match:
         raise UsageError(
             f"layout: parameter {user!r}: {text!r} is no matrix of names; write it as "
-            "[U_i; U_f].T, with ; between rows, or flat(U_i, U_f)"
+            "[U_i; U_f].T, with ; between rows, or flat(U_i, U_f); a vector held as (n, 1) is "
+            "'b as column', as (1, n) 'b as row'"
         )
     whole = bool(match[2])
     position = 0
