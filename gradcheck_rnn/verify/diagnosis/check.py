@@ -34,6 +34,7 @@ from ..oracle.directions import fresh_seed
 from ..outcome import Report
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 from .confirm import confirm
+from .domains import undeclared_data
 from .missed import could_have_missed
 from .steadiness import unsteady
 
@@ -351,6 +352,8 @@ def _entry(user: str, at: tuple[Any, ...], comparisons: Sequence[Comparison]) ->
 
 def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:
     report.findings = [*subject.findings, *report.findings]
+    if report.verdict is Verdict.FAIL:
+        report.findings += undeclared_data(stations[0].place.network)
     report.gradients = subject.calls
     report.evaluations = sum(s.oracle.evaluations for s in stations)
     return report

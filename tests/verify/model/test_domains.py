@@ -81,6 +81,8 @@ def check(network: Network, run: Callable[[Arrays], Any], **options: Any) -> Any
 def test_the_textbook_residual_is_right(dtype: str) -> None:
     report = check(api.load("char_rnn"), lambda a: elman(a, a["target"], textbook), dtype=dtype)
     assert str(report.verdict) == "pass", report
+    assert "declared to lie (x one-hot, target one-hot)" in str(report)
+    assert "no declared domain" not in str(report)
 
 
 WRONG: dict[str, Residual] = {
@@ -142,7 +144,9 @@ def test_probabilities_as_targets() -> None:
         return {"loss": log(total(exp(y))) * total(target) - dot(target, y)}
 
     general = with_loss(api.load("elman_hidden"), weighted)
-    assert str(check(general, run).verdict) == "fail"
+    report = check(general, run)
+    assert str(report.verdict) == "fail"
+    assert "target has no declared domain, so any real numbers were drawn" in str(report)
 
 
 def test_a_mean_over_the_batch_is_another_function() -> None:
