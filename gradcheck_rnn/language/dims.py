@@ -60,6 +60,11 @@ class Dim:
     __radd__ = __add__
 
     def __mul__(self, factor: int) -> Dim:
+        if isinstance(factor, float):
+            raise UnsupportedOperation(
+                f'a number times a size: write ({factor} * x) * dim("{self}") in place of '
+                f'{factor} * dim("{self}") * x'
+            )
         if not isinstance(factor, int):
             return NotImplemented
         return Dim.of({n: c * factor for n, c in self.terms}, self.const * factor)

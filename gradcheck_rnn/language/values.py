@@ -7,7 +7,6 @@ Both answer to the same operators, so a cell is written once. Every operator goe
 from __future__ import annotations
 
 import itertools
-import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
 from . import advice, numeric
+from .describing import describe
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
 from .places import noted_place
 
@@ -287,6 +287,11 @@ def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     return start, stop
 
 
+_LARGEST = float(np.finfo(float).max)
+#: What can be done with the size of a named dim.
+_OF_SIZES = ("add", "mul", "div", "neg")
+
+
 def literal(value: Any) -> Expr:
     """A number, or the size of a named dim, as a scalar leaf."""
     if isinstance(value, Dim):
@@ -296,47 +301,15 @@ def literal(value: Any) -> Expr:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Fraction | int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise UnsupportedOperation(f"the constant {value} is not a finite number")
+        if not -_LARGEST <= value <= _LARGEST:  # false for NaN too
+            raise UnsupportedOperation(
+                f"the constant {str(value)[:12]} is no finite number of 64 bits"
+            )
         return Expr("literal", (), Shape(ONE), {"value": value, **noted_place()})
     raise UnsupportedOperation(
         f"{type(value).__name__} in a cell definition: constants must be numbers, arrays must be "
         "declared (params, fixed or data)" + advice.of_constant(value)
     )
-
-
-_INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
-
-
-def describe(e: Expr) -> str:
-    """The expression as the user wrote it, for messages."""
-    inner = [describe(a) for a in e.args]
-    if e.op == "symbol":
-        s = e.symbol
-        return f"{s.name}[t-{s.lag}]" if s.lag else s.name
-    if e.op == "literal":
-        return str(e.data["value"])
-    if e.op == "add":
-        text = inner[0]
-        for a, t in zip(e.args[1:], inner[1:], strict=True):
-            text += f" - {t[1:]}" if a.op == "neg" else f" + {t}"
-        return f"({text})"
-    if e.op in _INFIX:
-        return "(" + _INFIX[e.op].join(inner) + ")"
-    if e.op == "neg":
-        return f"-{inner[0]}"
-    if e.op == "pow":
-        return f"{inner[0]}**{e.data['exponent']}"
-    if e.op == "transpose":
-        return f"{inner[0]}.T"
-    if e.op == "broadcast":
-        return inner[0]
-    if e.op == "slice":
-        return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
-    if e.op in ("size", "eye"):
-        return f"{e.op}({e.data['dim']})"
-    head = e.data["function"] if e.op == "apply" else e.op
-    return f"{head}({', '.join(inner)})"
 
 
 def operate(op: str, *operands: Any, **data: Any) -> Any:
@@ -364,6 +337,11 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
     if traced:
         from .shapes import build
 
+        if op not in _OF_SIZES and any(type(x) is Dim for x in operands):
+            raise UnsupportedOperation(
+                f"{data.get('function', op)} of a size is not in the language: a size can be "
+                "added, multiply and divide; declare other functions of it as a fixed scalar"
+            )
         return build(op, tuple(x if isinstance(x, Expr) else literal(x) for x in operands), data)
     if dtype is None:
         if not operands:

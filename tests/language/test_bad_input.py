@@ -214,7 +214,30 @@ MISTAKES = {
     "clip": (I + "return h.clip(-1, 1)", 3, UnsupportedOperation, "write minimum(maximum(x, low)"),
     "einsum": (I + "return np.einsum('ij,jk', W, h)", 3, UnsupportedOperation, "write W @ x, dot"),
     "identity": (I + "return (W + np.eye(3)) @ h", 3, UnsupportedOperation, 'write eye("p")'),
-    "infinite": (I + "return h * np.inf", 3, UnsupportedOperation, "inf is not a finite number"),
+    "infinite": (
+        I + "return h * np.inf",
+        3,
+        UnsupportedOperation,
+        "inf is no finite number",
+    ),
+    "too large": (
+        I + "return 10**400 * h",
+        3,
+        UnsupportedOperation,
+        "is no finite number of 64 bits",
+    ),
+    "function of a size": (
+        I + "return h / sqrt(dim('p'))",
+        3,
+        UnsupportedOperation,
+        "sqrt of a size is not in the language",
+    ),
+    "number of a size": (
+        I + "return h * (2.0 * dim('p'))",
+        3,
+        UnsupportedOperation,
+        'write (2.0 * x) * dim("p")',
+    ),
     "zero": (I + "return h / 0", 3, UnsupportedOperation, " / 0 is a division by zero"),
     "random": (
         I + "r = np.random.rand()\nreturn r * h",
