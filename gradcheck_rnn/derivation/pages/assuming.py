@@ -11,7 +11,7 @@ from ...language.network import Network
 from ..assumptions import simplified, summing_to_one
 from .elements import Line, Prose, Section
 
-__all__ = ["assuming"]
+__all__ = ["assuming", "assuming_line"]
 
 #: Sections that show what is general: the definition, and how a rule is applied.
 _GENERAL = ("dims", "forward:", "steps:")
@@ -22,10 +22,11 @@ def assuming(section: Section, network: Network) -> Section:
     names = summing_to_one(network)
     if not names or section.key.startswith(_GENERAL):
         return section
-    return replace(section, lines=tuple(_line(line, names) for line in section.lines))
+    return replace(section, lines=tuple(assuming_line(x, names) for x in section.lines))
 
 
-def _line(line: Line, names: Mapping[str, Domain]) -> Line:
+def assuming_line(line: Line, names: Mapping[str, Domain]) -> Line:
+    """The line with one for sums over the units of these names, and a note where that was used."""
     right, used = simplified(line.right, names)
     if not used:
         return line
@@ -33,7 +34,7 @@ def _line(line: Line, names: Mapping[str, Domain]) -> Line:
     for k, symbol in enumerate(used):
         note += (", " if k else "as ", UnitSum(symbol), " = 1: ", symbol)
         note += (f" {_words(names[symbol.name])}",)
-    members = tuple(_line(m, names) for m in line.members)
+    members = tuple(assuming_line(m, names) for m in line.members)
     return replace(line, right=right, note=note, members=members)
 
 
