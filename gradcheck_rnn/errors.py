@@ -32,6 +32,10 @@ class UnsupportedOperation(DefinitionError):
     """The definition uses an operation the language does not have."""
 
 
+class UnsupportedAttribute(UnsupportedOperation, AttributeError):
+    """The definition asks a value for an attribute or method that it does not have."""
+
+
 class MissingRule(GradcheckError):
     """A node of an expression has no rule in the family asked for; never answered with zero."""
 

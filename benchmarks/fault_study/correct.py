@@ -110,7 +110,7 @@ def _place(network: Network, regime: str, seed: int) -> Place:
     lengths = {a: max(steps, 1 if steps == 1 else deepest + 1) for a in network.axes}
     rng = np.random.default_rng([seed, 35, *regime.encode()])
     values = draw_values(network, sizes, batch, lengths, kind, rng)
-    weights = {n for n, r in network.parameters.items() if n not in network.at_least}
+    weights = {n for n, r in network.parameters.items() if n not in network.domains}
     values = {n: a * factor if n in weights else a for n, a in values.items()}
     return Place(regime, network, sizes, lengths, batch, values, single_steps=steps <= 6)
 

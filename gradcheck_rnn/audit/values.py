@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..derivation.assumptions import summing_to_one
 from ..derivation.evaluate import adjoints, forward
 from ..derivation.program import Derivation
 from ..derivation.proof import Point, draw
@@ -56,14 +57,15 @@ class Truth:
         ``real`` the values are floating-point numbers: they show a difference, they prove nothing.
         """
         network = derivation.network
-        setting = draw(network, Point(seed))
+        setting = draw(network, Point(seed), assumed=tuple(summing_to_one(network)))
         if real:
             rng = np.random.default_rng([seed, 41])
-            low = network.at_least
             drawn: dict[str, Array] = {
                 n: rng.standard_normal(a.shape) for n, a in setting.values.items()
             }
-            drawn = {n: low[n] + np.abs(a) if n in low else a for n, a in drawn.items()}
+            for n, domain in network.domains.items():
+                shape = drawn[n].shape
+                drawn[n] = domain.draw(rng, shape[:-2] + shape[:-3:-1], data=False).swapaxes(-1, -2)
             others: dict[str, Array] = {
                 n: rng.standard_normal(a.shape) for n, a in setting.cotangents.items()
             }

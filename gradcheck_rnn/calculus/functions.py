@@ -10,8 +10,8 @@ import sympy
 from ..errors import MissingRule
 from ..language.ops.elementwise import ELEMENTWISE
 from ..language.ops.formula import evaluate, factors, parse
-from ..language.primitives import USER_FUNCTIONS
 from ..language.scalar_functions import max_operands, parse_scalar
+from ..language.user_functions import USER_FUNCTIONS
 from .terms import (
     Abs,
     Apply,

@@ -146,7 +146,7 @@ elman_delayed = delayed((1, 3))
     states="h: p",
     params=f"{_PARAMS}; tau: p",
     outputs="h y",
-    at_least={"tau": 1.0},
+    domains={"tau": ">= 1"},
     source=f"{SURVEY}, eq. (27)",
 )
 def elman_leaky(x, h, W, U, b_i, V, b_y, tau):
@@ -165,6 +165,7 @@ def elman_leaky(x, h, W, U, b_i, V, b_y, tau):
 
 @cell(
     data="x: v",
+    domains={"x": "one-hot"},
     states="h: p",
     params="W: p p; U: p v; b_i: p; b_y: v",
     outputs="h y",

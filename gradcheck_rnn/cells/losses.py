@@ -10,6 +10,8 @@ twice and stay accurate when they saturate. L = Σ_t L_t is the survey's eq. (7)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import DefinitionError, UsageError
 from ..language import cell, cross_entropy, dot, softplus, sum  # noqa: A004
 from ..language.cell import Cell
@@ -32,12 +34,13 @@ __all__ = [
     inputs="y: q",
     data="target: q",
     outputs="loss",
+    domains={"target": "simplex"},
     source=f"{SURVEY}, eqs. (6), (7), (9)",
 )
 def softmax_cross_entropy(y, target):
     """Cross-entropy of softmax(y): L_t = −Σ target ⊙ log softmax(y).
 
-    With a target that sums to one, eq. (9)'s product ∂L/∂ŷ · ∂ŷ/∂y is softmax(y) − target.
+    As a target sums to one, eq. (9)'s product ∂L/∂ŷ · ∂ŷ/∂y is softmax(y) − target.
     """
     loss = cross_entropy(y, target)
     return loss
@@ -60,6 +63,7 @@ def squared_error(y, target):
     inputs="y: q",
     data="target: q",
     outputs="loss",
+    domains={"target": "[0, 1]"},
     source=f"{HONG}, RNN output layer: logistic regression for binary classification",
 )
 def logistic_cross_entropy(y, target):
@@ -86,7 +90,12 @@ LOSSES: dict[str, Cell] = {
 }
 
 
-def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy") -> Network:
+def with_loss(
+    network: Network | Cell,
+    loss: str | Cell = "softmax_cross_entropy",
+    *,
+    domains: Mapping[str, str] | None = None,
+) -> Network:
     """The network with a loss on its output ``y``.
 
     Parameters
@@ -96,6 +105,9 @@ def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy
         ``y``, a linear readout of dim q with parameters V, b_y is added to its first output.
     loss : str or Cell
         One of `LOSSES`, or a cell with inputs ``y``, ``target`` and the scalar output ``loss``.
+    domains : mapping, optional
+        Where the loss's data lie, in place of what it declares: ``{"target": "one-hot"}`` for
+        classes, ``{"target": "0/1"}`` for bits.
 
     Returns
     -------
@@ -119,7 +131,7 @@ def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy
     y = whole.outputs.get("y")
     if y is None:
         y = _read(whole)
-    whole.loss(whole.scan(definition, axis=y.axis, y=y).loss)
+    whole.loss(whole.scan(definition, axis=y.axis, domains=domains, y=y).loss)
     return whole
 
 

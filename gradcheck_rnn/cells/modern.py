@@ -78,7 +78,7 @@ def lstm_layer_norm(x, h, c, W, U, b, g_h, d_h, g_x, d_x, g_c, d_c):
     states="h c n m: p",
     params="W_z W_i W_f W_o: p d; R_z R_i R_f R_o: p p; b_z b_i b_f b_o: p",
     outputs="h",
-    at_least={"n": 1.0},
+    domains={"n": ">= 1"},
     source="Beck et al. 2024, xLSTM, eqs. (8)–(17), with exponential input and forget gates",
 )
 def slstm(x, h, c, n, m, W_z, W_i, W_f, W_o, R_z, R_i, R_f, R_o, b_z, b_i, b_f, b_o):
@@ -121,6 +121,7 @@ def minimal_rnn(x, h, W_x, U_h, U_z, b_z, b_u):
     ),
     fixed="x_mean: d",
     outputs="h",
+    domains={"seen": "0/1", "elapsed": ">= 0"},
     source="Che et al. 2018, RNNs for Multivariate Time Series with Missing Values, GRU-D",
 )
 def gru_d(

@@ -18,6 +18,7 @@ __all__ = ["ZOO", "elman_zoneout", "lstm_dropout"]
     params=_GATES,
     data="r_x: d; r_c: p",
     outputs="h",
+    domains={"r_x": ">= 0", "r_c": ">= 0"},
     source="Semeniuta et al. 2016 (on c̃), Zaremba et al. 2014 (on x); not in the source documents",
 )
 def lstm_dropout(
@@ -39,6 +40,7 @@ def lstm_dropout(
     states="h: p",
     params="W: p p; U: p d; b_i: p",
     data="z: p",
+    domains={"z": "0/1"},
     source="Krueger et al. 2017; not in the source documents",
 )
 def elman_zoneout(x, h, W, U, b_i, z):

@@ -17,6 +17,9 @@ from .readout import readout
 
 __all__ = ["ZOO", "decoder", "embed", "generator"]
 
+#: Targets are classes: words, characters, labels.
+CLASSES = {"target": "one-hot"}
+
 
 @cell(
     inputs="x: d",
@@ -66,7 +69,7 @@ def one_to_many(network: Network) -> None:
     start = network.scan(embed, axis=None, x=x).a
     made = network.scan(generator, initial={"h": start, "y": None})
     network.output(made.y, made.final("h"))
-    network.loss(network.scan(softmax_cross_entropy, y=made.y).loss)
+    network.loss(network.scan(softmax_cross_entropy, domains=CLASSES, y=made.y).loss)
 
 
 @system("many_to_one", f"{HONG}, many-to-one; {CS231N}, Figure 1")
@@ -76,7 +79,7 @@ def many_to_one(network: Network) -> None:
     made = network.scan(elman_hidden, x=x)
     y = network.scan(readout, axis=None, h=made.final("h")).y
     network.output(y, made.final("h"))
-    network.loss(network.scan(softmax_cross_entropy, axis=None, y=y).loss)
+    network.loss(network.scan(softmax_cross_entropy, axis=None, domains=CLASSES, y=y).loss)
 
 
 @system("many_to_many", f"{CS231N}, Figure 1, the aligned variation of many-to-many")
@@ -85,7 +88,7 @@ def many_to_many(network: Network) -> None:
     x = network.input("x", "d")
     made = network.scan(elman, x=x)
     network.output(made.h, made.y, made.final("h"))
-    network.loss(network.scan(softmax_cross_entropy, y=made.y).loss)
+    network.loss(network.scan(softmax_cross_entropy, domains=CLASSES, y=made.y).loss)
 
 
 @system("encoder_decoder", f"{CS231N}, Figure 1, many-to-many as in machine translation")
@@ -100,17 +103,17 @@ def encoder_decoder(network: Network) -> None:
     summary = encoder.final("h")
     made = network.scan(decoder, s=summary, initial={"h": summary}, dims={"p": "p"})
     network.output(made.y, made.final("h"))
-    network.loss(network.scan(softmax_cross_entropy, y=made.y).loss)
+    network.loss(network.scan(softmax_cross_entropy, domains=CLASSES, y=made.y).loss)
 
 
 def _language_model(network: Network, definition: Cell) -> None:
     """One-hot characters of a vocabulary of v in, scores for the next character out."""
-    x = network.input("x", "v", data=True)
+    x = network.input("x", "v", data=True, domain="one-hot")
     made = network.scan(definition, x=x)
     y = network.scan(readout, h=made.h, dims={"q": "v"}).y
     network.output(y)
     network.output(*(made.final(s) for s in definition.states))
-    network.loss(network.scan(softmax_cross_entropy, y=y).loss)
+    network.loss(network.scan(softmax_cross_entropy, domains=CLASSES, y=y).loss)
 
 
 @system("char_rnn", f"{CS231N}, RNN example as character-level language model")

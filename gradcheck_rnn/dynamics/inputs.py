@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import DimensionError, UsageError
+from ..language.domains import Domain
 
 __all__ = [
     "Given",
@@ -111,8 +112,8 @@ class RandomInputs:
         ``coin`` draws 0 or 1, for masks.
     scale : float
         Standard deviation of ``normal``.
-    lower : float, optional
-        Lower end of the domain; values are then ``lower + |draw|``.
+    domain : Domain, optional
+        Where the values lie; they are then drawn from it, whatever the kind and scale.
     """
 
     def __init__(
@@ -122,25 +123,27 @@ class RandomInputs:
         *,
         scale: float = 1.0,
         seed: int = 0,
-        lower: float | None = None,
+        domain: Domain | None = None,
     ) -> None:
         if kind not in ("normal", "onehot", "coin", "zeros"):
             raise UsageError(
                 f"unknown random input {kind!r}; there are normal, onehot, coin, zeros"
             )
-        self.width, self.kind, self.scale, self.seed, self.lower = width, kind, scale, seed, lower
+        self.width, self.kind, self.scale, self.seed = width, kind, scale, seed
+        self.domain = domain
         self.steps: int | None = None
 
     def _whole(self, number: int) -> Array:
         rng = np.random.default_rng([self.seed, number])
+        if self.domain is not None:
+            return self.domain.draw(rng, (BLOCK, self.width), data=True)
         if self.kind == "onehot":
             out = np.zeros((BLOCK, self.width))
             out[np.arange(BLOCK), rng.integers(self.width, size=BLOCK)] = 1.0
             return out
         if self.kind == "coin":
             return rng.integers(2, size=(BLOCK, self.width)).astype(float)
-        out = self.scale * rng.standard_normal((BLOCK, self.width))
-        return out if self.lower is None else self.lower + np.abs(out)
+        return np.asarray(self.scale * rng.standard_normal((BLOCK, self.width)))
 
     def block(self, start: int, stop: int) -> Array:
         if self.kind == "zeros":

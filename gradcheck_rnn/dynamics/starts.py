@@ -104,21 +104,26 @@ def build(
     derivation = derive(network)
     factors = _factors(derivation)
     values: dict[str, Array] = {}
+    domains = network.domains
     for name, ref in network.parameters.items():
         made = draw(ref, settled, start, rng, gain)
         if name in factors and start != "zero":
             made = np.ones_like(made)
-        if name in network.at_least and name not in given:
-            made = network.at_least[name] + np.abs(rng.standard_normal(made.shape))
+        if name in domains and name not in given:
+            made = domains[name].draw(rng, made.shape[::-1], data=False).T
         if name in given:
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
     sources: dict[str, Source] = {}
     for k, (name, ref) in enumerate(network.inputs.items()):
         width = ref.shape.rows.size(settled)
-        lower = network.at_least.get(name)
+        domain = domains.get(name)
         if ref.axis is None:
-            start_value = np.zeros((width, 1)) if lower is None else np.full((width, 1), lower)
+            start_value = np.zeros((width, 1))
+            if domain is not None and domain.kind == "interval":
+                start_value = domain.clip(start_value)
+            elif domain is not None:
+                start_value = domain.draw(rng, (1, width), data=False).T
             values[name] = (
                 np.asarray(given[name], dtype=float).reshape(width, 1)
                 if (name in given)
@@ -130,7 +135,7 @@ def build(
             symbols = name.startswith(("x", "target"))
             kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
             sources[name] = RandomInputs(
-                width, kind, scale=scale, seed=seed + 7919 * k, lower=lower
+                width, kind, scale=scale, seed=seed + 7919 * k, domain=domain
             )
     model = Model(network, settled, values, sources)
     model.__dict__["derivation"] = derivation

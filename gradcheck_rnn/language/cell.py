@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import DefinitionError, DimensionError
 from .dims import Dim, Shape, current_dims, parse_group
+from .domains import Domain, parse_domains
 from .values import ArrayValue
 
 __all__ = ["Cell", "Delays", "cell"]
@@ -59,8 +60,8 @@ class Cell:
         State → the lags at which it is read.
     outputs : tuple of str
         What a step hands out, in order; states unless declared otherwise.
-    at_least : mapping
-        Name → the lower end of its domain, for whoever draws values (τ ≥ 1 in a leaky unit).
+    domains : mapping
+        Name → the set that its values lie in, where one is declared (τ ≥ 1 in a leaky unit).
     """
 
     name: str
@@ -71,7 +72,7 @@ class Cell:
     outputs: tuple[str, ...]
     what: str = ""
     source: str = ""
-    at_least: Mapping[str, float] = field(default_factory=dict)
+    domains: Mapping[str, Domain] = field(default_factory=dict)
     # Array shapes seen → sizes of dims: a scan checks the same shapes at every step.
     _seen: dict[tuple[Any, ...], dict[str, int]] = field(
         default_factory=dict, compare=False, repr=False
@@ -268,6 +269,7 @@ def cell(
     name: str = "",
     what: str = "",
     source: str = "",
+    domains: Mapping[str, str] | None = None,
     at_least: Mapping[str, float] | None = None,
 ) -> Any:
     """Declare a cell.
@@ -286,8 +288,12 @@ def cell(
         ``{"h": (1, 3)}``: the definition gets ``h[1]`` and ``h[3]``.
     what, source : str
         One line for the catalogue, and where the equations are from.
+    domains : mapping, optional
+        Where values lie, ``{"target": "one-hot", "mask": "0/1", "tau": ">= 1"}``; see
+        `gradcheck_rnn.language.domains` for the texts. Values drawn for checks are inside; of a
+        state it is the domain of its start.
     at_least : mapping, optional
-        Lower ends of domains, ``{"tau": 1.0}``: values drawn for checks stay above them.
+        Short for lower ends alone: ``{"tau": 1.0}`` is the domain ``">= 1"``.
 
     A last argument ``**rest`` of the function receives the declared names it does not list.
 
@@ -344,8 +350,7 @@ def cell(
                     f"cell {title!r}: lags of {state!r} must be positive integers"
                 )
             read[state] = tuple(sorted(set(wanted)))
-        for stranger in (n for n in at_least or {} if n not in shapes):
-            raise DefinitionError(f"cell {title!r}: at_least names {stranger!r}, not declared")
+        where = parse_domains(f"cell {title!r}", shapes, kinds, domains, at_least)
         if not state_names and not outputs:
             raise DefinitionError(f"cell {title!r} has neither a state nor an output")
         return Cell(
@@ -357,7 +362,7 @@ def cell(
             tuple(outputs.split()) or tuple(state_names),
             what or (inspect.getdoc(fn) or "").split("\n")[0],
             source,
-            dict(at_least or {}),
+            where,
         )
 
     return declare(function) if function is not None else declare

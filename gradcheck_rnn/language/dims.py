@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
-from ..errors import DimensionError
+from ..errors import DimensionError, UnsupportedOperation
 
 __all__ = [
     "ONE",
@@ -47,6 +48,8 @@ class Dim:
     def __add__(self, other: Dim | int) -> Dim:
         if isinstance(other, int):
             return Dim(self.terms, self.const + other)
+        if not isinstance(other, Dim):
+            return NotImplemented
         if not other.terms:
             return Dim(self.terms, self.const + other.const)
         total = dict(self.terms)
@@ -57,6 +60,13 @@ class Dim:
     __radd__ = __add__
 
     def __mul__(self, factor: int) -> Dim:
+        if isinstance(factor, float):
+            raise UnsupportedOperation(
+                f'a number times a size: write ({factor} * x) * dim("{self}") in place of '
+                f'{factor} * dim("{self}") * x'
+            )
+        if not isinstance(factor, int):
+            return NotImplemented
         return Dim.of({n: c * factor for n, c in self.terms}, self.const * factor)
 
     __rmul__ = __mul__
@@ -118,6 +128,15 @@ class Shape:
     @property
     def column(self) -> bool:
         return self.cols == ONE
+
+    def __getitem__(self, axis: object) -> Any:
+        raise UnsupportedOperation(
+            "a cell is written for all sizes and sees no numbers of them; write "
+            f'dim("{self.rows}") for shape[0], and mean(x) for sum(x) / x.shape[0]'
+        )
+
+    def __iter__(self) -> Any:
+        return self[0]
 
     def rename(self, names: Mapping[str, Dim]) -> Shape:
         return Shape(self.rows.rename(names), self.cols.rename(names), self.batch)

@@ -13,46 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DefinitionError, DimensionError, GradcheckError
+from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
+from .domains import Domain, parse_domains
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
-from .values import Expr, Symbol
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
-
-
-def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
-    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
-    shape = e.shape.rename(dims)
-    if e.op == "symbol":
-        s = e.symbol
-        name, kind, moving = names[s.name]
-        kind = s.kind if s.kind in ("equation", "state") else kind
-        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
-    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
-    return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
-
-
-def _too_few(title: str, state: str, depth: int, given: int) -> str:
-    return (
-        f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
-        f"values, most recent first; {given} given"
-    )
-
-
-#: How a scan reads each kind of reference: (kind of operand, moves with time).
-_READ = {
-    "input": ("input", True),
-    "data": ("data", True),
-    "sequence": ("sequence", True),
-    "once": ("static", False),
-    "final": ("static", False),
-    "static": ("static", False),
-    "static_data": ("static_data", False),
-    "param": ("param", False),
-    "fixed": ("fixed", False),
-}
 
 
 @dataclass
@@ -82,12 +50,51 @@ class Network:
     outputs: dict[str, Ref] = field(default_factory=dict)
     loss_terms: list[Ref] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
+    _declared: dict[str, Domain] = field(default_factory=dict)
 
-    def input(self, name: str, shape: str, *, axis: str | None = "T", data: bool = False) -> Ref:
-        """Declare an input: a sequence along ``axis``, or one vector a sequence (``axis=None``)."""
+    def input(
+        self,
+        name: str,
+        shape: str,
+        *,
+        axis: str | None = "T",
+        data: bool = False,
+        domain: str | None = None,
+    ) -> Ref:
+        """Declare an input: a sequence along ``axis``, or one vector a sequence (``axis=None``).
+
+        ``domain`` says where its values lie (``"one-hot"``; see `domains`).
+        """
         kind = ("data" if data else "input") if axis else ("static_data" if data else "static")
         parsed = parse_shape(shape)
-        return self._add_input(name, kind, replace(parsed, batch=True), axis)
+        ref = self._add_input(name, kind, replace(parsed, batch=True), axis)
+        if domain is not None:
+            self._narrow(ref, domain)
+        return ref
+
+    def _narrow(self, ref: Ref, domain: str | Domain) -> None:
+        what = f"network {self.name!r}: {ref.name!r}"
+        self._declared[ref.name] = narrower(what, ref, self.domains.get(ref.name), domain)
+
+    def narrowed(self, domains: Mapping[str, str | Domain]) -> Network:
+        """A copy whose inputs or parameters lie in smaller domains (targets one-hot, say).
+
+        Raises
+        ------
+        DefinitionError
+            A name that the network is not given, or a domain apart from the declared one.
+        """
+        other = self.copy()
+        for name, domain in domains.items():
+            ref = self.inputs.get(name) or self.parameters.get(name)
+            if ref is None:
+                given = ", ".join((*self.inputs, *self.parameters))
+                raise DefinitionError(
+                    f"network {self.name!r} has no input or parameter {name!r} to give a domain; "
+                    f"it has {given}"
+                )
+            other._narrow(ref, domain)
+        return other
 
     def _add_input(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
         if name in self.inputs:
@@ -102,9 +109,14 @@ class Network:
         self.inputs[name] = ref = Ref(name, kind, shape, axis)
         return ref
 
-    def parameter(self, name: str, shape: str, *, fixed: bool = False) -> Ref:
+    def parameter(
+        self, name: str, shape: str, *, fixed: bool = False, domain: str | None = None
+    ) -> Ref:
         """Declare a parameter, to be bound to arguments of several scans (tied) or to a start."""
-        return self._add_parameter(name, parse_shape(shape), "fixed" if fixed else "param")
+        ref = self._add_parameter(name, parse_shape(shape), "fixed" if fixed else "param")
+        if domain is not None:
+            self._narrow(ref, domain)
+        return ref
 
     def _add_parameter(self, name: str, shape: Shape, kind: str) -> Ref:
         self._claim(name, kind)
@@ -130,6 +142,7 @@ class Network:
         mask: Ref | None = None,
         initial: Mapping[str, Ref | tuple[Ref | None, ...] | None] | None = None,
         dims: Mapping[str, str] | None = None,
+        domains: Mapping[str, str] | None = None,
         **bindings: Ref,
     ) -> ScanHandle:
         """Add a scan of ``cell``.
@@ -149,6 +162,8 @@ class Network:
             tuple with one of these per lag. By default an input ``<state>0`` is added.
         dims : mapping, optional
             The cell's dims by the network's names; otherwise taken from what is bound.
+        domains : mapping, optional
+            Domains of the cell's arguments in this scan, in place of those that it declares.
         **bindings : Ref
             Arguments of the cell bound to values of the network; the others become inputs and
             parameters of the network under their own names plus the suffix.
@@ -161,6 +176,10 @@ class Network:
             A bound value whose dims do not fit.
         """
         before = dict(self.inputs), dict(self.parameters), dict(self._names)
+        if domains:
+            title = f"scan {name or cell.name + suffix!r}"
+            given = parse_domains(title, cell.shapes, cell.kinds, domains)
+            cell = replace(cell, domains={**cell.domains, **given})
         try:
             return self._add_scan(
                 cell,
@@ -207,8 +226,8 @@ class Network:
                 f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
             )
         for own, bound in bindings.items():
-            self._fits(title, own, cell.kinds[own], bound, axis)
-        renamed = self._unify(title, cell, bindings, dims)
+            check_binding(title, own, cell.kinds[own], bound, axis)
+        dims_of = unify(title, cell, bindings, dims)
         operands: dict[str, Operand] = {}
         names: dict[str, tuple[str, str, bool]] = {}
         arguments: dict[str, str] = {}
@@ -217,8 +236,8 @@ class Network:
                 continue
             ref = bindings.get(own)
             if ref is None:
-                ref = self._default(own + suffix, kind, cell.shapes[own].rename(renamed), axis)
-            read, moving = _READ[ref.kind]
+                ref = self._default(own + suffix, kind, cell.shapes[own].rename(dims_of), axis)
+            read, moving = READ[ref.kind]
             if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
                 raise DefinitionError(
                     f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} "
@@ -236,8 +255,8 @@ class Network:
         equations = tuple(
             Equation(
                 arguments[e.name],
-                _rename(e.rhs, names, renamed),
-                e.shape.rename(renamed),
+                renamed(e.rhs, names, dims_of),
+                e.shape.rename(dims_of),
                 e.named_by,
             )
             for e in traced.equations
@@ -247,15 +266,19 @@ class Network:
                 f"scan {title!r}: initial names {stranger!r}, which is not a state"
             )
         if cell is not plain:
-            self._spread(title, plain, suffix, renamed, starts)
+            self._spread(title, plain, suffix, dims_of, starts)
         states = tuple(
-            self._state(title, cell, s, arguments[s], renamed, axis, starts.get(s, "input"))
+            self._state(title, cell, s, arguments[s], dims_of, axis, starts.get(s, "input"))
             for s in cell.states
         )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
-            tuple(arguments[o] for o in cell.outputs), arguments, renamed,
+            tuple(arguments[o] for o in cell.outputs), arguments, dims_of,
         )  # fmt: skip
+        known = self.domains
+        for n, domain in domains_of(added).items():
+            if n in known and known[n].meet(domain) is None:
+                raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
         self.scans.append(added)
         return ScanHandle(added)
 
@@ -277,7 +300,7 @@ class Network:
             elif not isinstance(start, tuple):
                 start = (start,)
             if len(start) != depth:
-                raise DefinitionError(_too_few(title, s, depth, len(start)))
+                raise DefinitionError(too_few(title, s, depth, len(start)))
             for k, ref in enumerate(start):
                 starts[f"{s}_back{k}" if k else s] = ref
 
@@ -307,7 +330,7 @@ class Network:
         else:
             refs = start if isinstance(start, tuple) else (start,)
             if len(refs) != depth:
-                raise DefinitionError(_too_few(title, own, depth, len(refs)))
+                raise DefinitionError(too_few(title, own, depth, len(refs)))
         for ref in refs:
             if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
                 raise DimensionError(
@@ -322,46 +345,6 @@ class Network:
         if axis is None:
             kind = "static" if kind == "input" else "static_data"
         return self._add_input(name, kind, shape, axis)
-
-    def _fits(self, title: str, own: str, kind: str, ref: Ref, axis: str | None) -> None:
-        if ref.axis is not None and ref.axis != axis:
-            raise DefinitionError(
-                f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a "
-                f"sequence along {ref.axis!r}; bind its final state instead"
-            )
-        if kind in ("param", "fixed") and ref.shape.batch:
-            raise DefinitionError(
-                f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
-                "sequence to sequence"
-            )
-
-    def _unify(
-        self, title: str, cell: Cell, bindings: Mapping[str, Ref], dims: Mapping[str, str]
-    ) -> dict[str, Dim]:
-        """The cell's dims in terms of the network's, from explicit names and bound values."""
-        from .dims import parse_dim
-
-        known: dict[str, Dim] = {n: parse_dim(d) for n, d in dims.items()}
-        for own, ref in bindings.items():
-            declared = cell.shapes[own]
-            for mine, theirs in ((declared.rows, ref.shape.rows), (declared.cols, ref.shape.cols)):
-                lone = mine.lone
-                if lone is not None and lone not in known:
-                    known[lone] = theirs
-                elif not mine.names and mine == theirs:
-                    continue
-                elif mine.names and all(n in known for n in mine.names):
-                    if mine.rename(known) != theirs:
-                        raise DimensionError(
-                            f"scan {title!r}: {own!r} of cell {cell.name!r} needs "
-                            f"{mine.rename(known)} but {ref.name!r} has {theirs}"
-                        )
-                elif mine != theirs:
-                    raise DimensionError(
-                        f"scan {title!r}: {own!r} of cell {cell.name!r} is declared {declared} but "
-                        f"{ref.name!r} is {ref.shape}; name the dims with dims={{...}}"
-                    )
-        return known
 
     def output(self, *refs: Ref, **named: Ref) -> None:
         """Hand out sequences, vectors or final states, under their own or a given name."""
@@ -403,23 +386,22 @@ class Network:
         return set(self._names)
 
     @property
-    def at_least(self) -> dict[str, float]:
-        """Input or parameter → lower end of its domain, as its cells declare it."""
-        bounds: dict[str, float] = {}
-        for scan in self.scans:
-            for own, bound in scan.cell.at_least.items():
-                full = scan.arguments[own]
-                state = next((s for s in scan.states if s.name == full), None)
-                starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
-                bounds.update((n, bound) for n in starts)
+    def domains(self) -> dict[str, Domain]:
+        """Input or parameter → where its values lie, as cells and the network declare it."""
         known = self.inputs | self.parameters
-        return {n: bound for n, bound in bounds.items() if n in known}
+        found = dict(self._declared)
+        for scan in self.scans:
+            for n, domain in domains_of(scan).items():
+                if n in known:
+                    found[n] = found[n].meet(domain) or found[n] if n in found else domain
+        return found
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""
         return Network(
             self.name, self.what, self.source, dict(self.inputs), dict(self.parameters),
             list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
+            dict(self._declared),
         )  # fmt: skip
 
     def scan_named(self, name: str | None) -> Scan:

@@ -16,6 +16,8 @@ import numpy as np
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape, parse_dim
+from .places import calling_place
+from .user_functions import PLACES, USER_FUNCTIONS
 from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [
@@ -41,9 +43,6 @@ __all__ = [
 #: Values named with `name` during the current trace; they are held, so that no other value can
 #: come to have the identity of one that the definition has dropped.
 given_names: ContextVar[list[tuple[Expr, str]] | None] = ContextVar("given_names", default=None)
-
-#: SymPy source text of elementwise functions made by users, by name.
-USER_FUNCTIONS: dict[str, str] = {}
 
 
 def maximum(a: Any, b: Any) -> Any:
@@ -176,10 +175,16 @@ def elementwise(function_name: str, expression: str) -> Any:
     Raises
     ------
     UnsupportedOperation
-        The name is taken by another expression.
+        The name is taken by another expression. What cannot be differentiated is refused when a
+        definition that uses it is traced.
     """
-    if not function_name.isidentifier():
+    if not isinstance(function_name, str) or not function_name.isidentifier():
         raise UnsupportedOperation(f"{function_name!r} is not a valid function name")
+    if not isinstance(expression, str):
+        raise UnsupportedOperation(
+            f"elementwise {function_name!r}: give the expression as text in x, not a "
+            f"{type(expression).__name__}"
+        )
     taken = numeric.ELEMENTWISE.get(function_name)
     if taken is not None and USER_FUNCTIONS.get(function_name) != expression:
         raise UnsupportedOperation(f"an elementwise function {function_name!r} exists already")
@@ -188,6 +193,7 @@ def elementwise(function_name: str, expression: str) -> Any:
 
         numeric.ELEMENTWISE[function_name] = array_function(function_name, expression)
         USER_FUNCTIONS[function_name] = expression
+        PLACES[function_name] = calling_place()
 
     def function(x: Any) -> Any:
         return operate("apply", x, function=function_name)

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UnsupportedOperation
 from . import numeric
 
-__all__ = ["array_function", "max_operands", "parse_scalar"]
+__all__ = ["array_function", "max_operands", "parse_scalar", "refused"]
 
 
 #: More than a long double has, so that no run but one of mpmath sees that constants are cut.
@@ -39,10 +39,16 @@ def parse_scalar(name: str, expression: str) -> Any:
     known["abs"] = sympy.Abs
     try:
         parsed = sympy.sympify(expression, locals=known, rational=True)
-    except (sympy.SympifyError, TypeError, AttributeError) as problem:
+    except Exception as problem:  # the text is evaluated, so anything may come of it
+        said = str(problem).split("\n")[0] or type(problem).__name__
         raise UnsupportedOperation(
-            f"elementwise {name!r}: cannot read {expression!r}: {problem}"
+            f"elementwise {name!r}: cannot read {expression!r}: {said}"
         ) from None
+    if not isinstance(parsed, sympy.Expr):
+        hint = "; write where(a > b, u, v) in the cell" if isinstance(parsed, sympy.Basic) else ""
+        raise UnsupportedOperation(
+            f"elementwise {name!r}: {expression!r} is no number for each x{hint}"
+        )
     strangers = sorted(str(s) for s in parsed.free_symbols - {x})
     if strangers:
         raise UnsupportedOperation(
@@ -75,6 +81,50 @@ def max_operands(e: Any) -> tuple[Any, Any]:
     """
     a, b = e.args
     return (b, a) if a.is_number and not b.is_number else (a, b)
+
+
+#: What to write in place of a SymPy function that has no derivative or no code here.
+_INSTEAD = {
+    "floor": "a staircase has no slope; write where(x > 1, 1.0, 0.0) for a step in the cell",
+    "ceiling": "a staircase has no slope; write where(x > 1, 1.0, 0.0) for a step in the cell",
+    "Mod": "a saw has jumps; write sin(x) and cos(x) for a phase",
+    "sign": "a step has no slope; write where(x > 0, 1.0, -1.0) in the cell",
+    "Heaviside": "a step has no slope; write where(x > 0, 1.0, 0.0) in the cell",
+    "Piecewise": "write where(x > 0, a, b) in the cell",
+    "Min": "write -Max(-a, -b)",
+    "Max": "Max has two operands here; write Max(a, b) of two, or maximum in the cell",
+    "tan": "write sin(x) / cos(x)",
+    "sinh": "write (exp(x) - exp(-x)) / 2",
+    "cosh": "write (exp(x) + exp(-x)) / 2",
+    "Pow": "a power needs a rational exponent; write exp(b * log(a)) in the cell",
+    "Derivative": "write the derivative out",
+    "Integral": "write the integral out",
+}
+
+
+def refused(e: Any) -> str:
+    """Why a parsed expression has no derivative or no code, and what to write; else empty."""
+    import sympy
+
+    if e.is_Symbol or e.is_Rational:
+        return ""
+    if e.is_number:
+        if e.is_real and e.is_finite:
+            return ""
+        return f"the constant {e} is not a finite real number"
+    head = e.func.__name__
+    fine = e.is_Add or e.is_Mul or head == "Abs" or head in _OWN
+    if e.is_Pow:
+        fine = e.args[0] == sympy.E or e.args[1].is_Rational
+    if head == "Max":
+        fine = len(e.args) == 2
+    if not fine:
+        known = "abs, Max, " + ", ".join(sorted(_OWN))
+        return f"{head} is no function of the language; {_INSTEAD.get(head, f'there are {known}')}"
+    return next((said for a in e.args if (said := refused(a))), "")
+
+
+_OWN = ("tanh", "sigmoid", "relu", "softplus", "exp", "log", "sqrt", "sin", "cos")
 
 
 def array_function(name: str, expression: str) -> Callable[[Any], Any]:

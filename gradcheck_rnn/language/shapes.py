@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape
+from .user_functions import check_user_function
 from .values import Expr, describe, literal
 
 __all__ = ["build"]
@@ -90,19 +91,38 @@ def _mul(a: Expr, b: Expr) -> Expr:
 
 
 def _div(a: Expr, b: Expr) -> Expr:
+    if b.op == "literal" and b.data["value"] == 0:
+        raise UnsupportedOperation(f"{describe(a)} / 0 is a division by zero")
     args, shape = _aligned("/", a, b)
     return Expr("div", args, shape)
 
 
 def _matmul(a: Expr, b: Expr) -> Expr:
     if a.shape.cols != b.shape.rows:
-        raise _misfit("@", a, b)
+        raise DimensionError(f"{_misfit('@', a, b)}{_other_product(a, b)}")
     if a.shape.batch:
         raise UnsupportedOperation(
             f"{describe(a)} @ {describe(b)} mixes sequences of the batch: the left factor must be "
             "a parameter; write dot(a, b) for an inner product over units"
         )
     return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, b.shape.batch))
+
+
+def _other_product(a: Expr, b: Expr) -> str:
+    """The product that would fit: vectors are columns, and weights stand on the left."""
+    if a.shape.column and not b.shape.column:
+        for rows, cols, text in (
+            (b.shape.rows, b.shape.cols, f"{describe(b)}.T @ {describe(a)}"),
+            (b.shape.cols, b.shape.rows, f"{describe(b)} @ {describe(a)}"),
+        ):
+            if a.shape.rows == rows and (not b.shape.batch or cols == rows):
+                return f"; vectors are columns and weights stand on the left: write {text}"
+        return "; vectors are columns and weights stand on the left, as in W @ h"
+    if a.shape.column and b.shape.column and a.shape.rows == b.shape.rows:
+        return f"; write dot({describe(a)}, {describe(b)}) for an inner product, * elementwise"
+    if not a.shape.batch and a.shape.rows == b.shape.rows:
+        return f"; write {describe(a)}.T @ {describe(b)} if that is meant"
+    return ""
 
 
 def _pow(a: Expr, exponent: Any) -> Expr:
@@ -118,7 +138,8 @@ def _same(op: str) -> Callable[..., Expr]:
 def _transpose(a: Expr) -> Expr:
     if a.shape.batch:
         raise UnsupportedOperation(
-            f"{describe(a)}.T would mix sequences of the batch; write dot(a, b) for aᵀb"
+            f"{describe(a)}.T would mix sequences of the batch; write dot(a, b) for aᵀb, and "
+            "v * dot(k, q) for (v @ k.T) @ q"
         )
     return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows))
 
@@ -129,6 +150,7 @@ def _apply(a: Expr, function: str) -> Expr:
             f"unknown elementwise function {function!r}; make one with "
             "elementwise(name, expression)"
         )
+    check_user_function(function)
     return Expr("apply", (a,), a.shape, {"function": function})
 
 

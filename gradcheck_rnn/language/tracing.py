@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import Cell, Delays
 from .dims import Shape, declared_dims
+from .places import noting
 from .primitives import given_names
 from .values import Expr, Symbol
 
@@ -83,12 +84,31 @@ def _place(cell: Cell, problem: BaseException) -> str:
 def trace(cell: Cell) -> TracedCell:
     """The equations of a cell.
 
+    The definition is called twice: what it gives must not depend on random numbers or a clock.
+
     Raises
     ------
     DefinitionError
-        A state is never assigned, a parameter or an input is never used, or an operation of the
-        definition is not in the language; the message names the place.
+        A state is never assigned, a parameter or an input is never used, an operation of the
+        definition is not in the language, or a constant is another one in the second call; the
+        message names the place.
     """
+    results, table, local = _called(cell)
+    for n, value in results.items():
+        if not isinstance(value, Expr):
+            raise DefinitionError(
+                f"cell {cell.name!r} ({cell.place}): {n!r} is {type(value).__name__}, not a value "
+                "computed from the cell's arguments"
+            )
+        _check_result(cell, n, value)
+    _check_steady(cell, results)
+    return _Cutter(cell, results, table, local).cut()
+
+
+def _called(
+    cell: Cell,
+) -> tuple[dict[str, Any], list[tuple[Expr, str]], dict[str, Any]]:
+    """What the definition returns on symbols, the names it gives, and its locals."""
     arguments: dict[str, Any] = {}
     for n, kind in cell.kinds.items():
         shape = cell.shapes[n]
@@ -121,14 +141,45 @@ def trace(cell: Cell) -> TracedCell:
     finally:
         given_names.reset(token)
         declared_dims.reset(dims)
-    for n, value in results.items():
-        if not isinstance(value, Expr):
-            raise DefinitionError(
-                f"cell {cell.name!r} ({cell.place}): {n!r} is {type(value).__name__}, not a value "
-                "computed from the cell's arguments"
-            )
-        _check_result(cell, n, value)
-    return _Cutter(cell, results, table, local).cut()
+    return results, table, local
+
+
+def _check_steady(cell: Cell, results: Mapping[str, Expr]) -> None:
+    """Raise where a second call gives other constants or other equations."""
+    token = noting.set(cell.place.rsplit(":", 1)[0])
+    try:
+        again, _, _ = _called(cell)
+    finally:
+        noting.reset(token)
+    draws = "it must not draw random numbers or read a clock; draw outside, and declare the value "
+    draws += "under data (per step) or fixed"
+    for n, first in results.items():
+        second = again[n]
+        if not isinstance(second, Expr):
+            raise DefinitionError(_other_equations(cell, draws))
+        nodes, others = list(_walk(first)), list(_walk(second))
+        where = {id(e): k for k, e in enumerate(nodes)}
+        elsewhere = {id(e): k for k, e in enumerate(others)}
+        for one, two in zip(nodes, others, strict=False):
+            if one.op == two.op == "literal" and one.data["value"] != two.data["value"]:
+                raise DefinitionError(
+                    f"{two.data.get('place', cell.place)}: in cell {cell.name!r}: a constant is "
+                    f"{one.data['value']:.12g} when the definition is called and "
+                    f"{two.data['value']:.12g} when it is called again: {draws}"
+                )
+            links = [where[id(a)] for a in one.args], [elsewhere[id(a)] for a in two.args]
+            data = [{k: v for k, v in e.data.items() if k != "place"} for e in (one, two)]
+            if one.op != two.op or links[0] != links[1] or data[0] != data[1]:
+                raise DefinitionError(_other_equations(cell, draws))
+        if len(nodes) != len(others):
+            raise DefinitionError(_other_equations(cell, draws))
+
+
+def _other_equations(cell: Cell, draws: str) -> str:
+    return (
+        f"{cell.place}: in cell {cell.name!r}: the definition gives other equations when it is "
+        f"called again: {draws}"
+    )
 
 
 def _check_result(cell: Cell, n: str, value: Expr) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import DefinitionError
 from .cell import Cell, Delays
 from .dims import ONE, Shape
+from .domains import Domain
 from .primitives import name
 
 __all__ = ["masked"]
@@ -69,14 +70,14 @@ def masked(cell: Cell) -> Cell:
         cell.outputs,
         f"{cell.what} Masked: states held where mask is 0.",
         cell.source,
-        {**cell.at_least, **_line_bounds(cell, depth)},
+        {**cell.domains, **_line_domains(cell, depth), "mask": Domain("integers", 0, 1)},
     )
 
 
-def _line_bounds(cell: Cell, depth: Mapping[str, int]) -> dict[str, float]:
+def _line_domains(cell: Cell, depth: Mapping[str, int]) -> dict[str, Domain]:
     return {
-        f"{s}_back{k}": cell.at_least[s]
+        f"{s}_back{k}": cell.domains[s]
         for s in cell.states
-        if s in cell.at_least
+        if s in cell.domains
         for k in range(1, depth[s])
     }

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DimensionError, UnsupportedOperation
-from . import numeric
+from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
+from . import advice, numeric
+from .describing import describe
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
+from .places import noted_place
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
 
@@ -121,22 +123,30 @@ class _Operators:
         return operate("transpose", self)
 
     def __getattr__(self, attribute: str) -> Any:
-        raise AttributeError(
-            f"values of a cell have no {attribute!r}; write sum(x), mean(x), x.T, split(x, n), … "
-            "with the functions of gradcheck_rnn.language"
+        if attribute.startswith("__"):  # Python and NumPy look for protocols
+            raise AttributeError(f"values of a cell have no {attribute!r}")
+        raise UnsupportedAttribute(
+            f"values of a cell have no {attribute!r}; {advice.of_attribute(attribute)}"
         )
 
     def _number(self, *_: Any) -> Any:
         raise UnsupportedOperation(
-            "a value of the cell was turned into a Python number; use the functions of "
-            "gradcheck_rnn.language in place of math"
+            "a value of the cell was turned into a Python number; write tanh(x), exp(x), … of "
+            "gradcheck_rnn.language in place of math, and x itself for float(x)"
         )
 
     __float__ = __int__ = __complex__ = _number
 
     def __bool__(self) -> bool:
         raise UnsupportedOperation(
-            "a value of the cell was used as a Python truth value; write where(condition, a, b)"
+            "a value of the cell was used as a Python truth value; write where(condition, a, b), "
+            "maximum(a, b) and minimum(a, b)"
+        )
+
+    def __len__(self) -> int:
+        raise UnsupportedOperation(
+            'a value of the cell has no len(); write dim("p") for its number of units, mean(x) for '
+            "sum(x) / len(x)"
         )
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -161,15 +171,19 @@ class _Operators:
                 f"np.{ufunc.__name__} with {', '.join(options)}= is not in the language"
             )
         if handler is None or method != "__call__":
-            raise UnsupportedOperation(f"np.{ufunc.__name__} is not an operation of the language")
+            name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise UnsupportedOperation(
+                f"np.{name} is not an operation of the language; {advice.of_function(name)}"
+            )
         return handler(*inputs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         handler = _FUNCTIONS.get(func.__name__)
         if handler is None or kwargs:
+            what = f"np.{func.__name__}" + f" with {', '.join(kwargs)}=" * bool(kwargs)
             raise UnsupportedOperation(
-                f"np.{func.__name__} is not an operation of the language (units are axis −2 here); "
-                "see gradcheck_rnn.language for sum, mean, dot, concat, where, softmax"
+                f"{what} is not an operation of the language (units are axis −2 here); "
+                + advice.of_function(func.__name__)
             )
         return handler(*args)
 
@@ -196,6 +210,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concatenate": lambda parts: operate("concat", *parts),
     "dot": lambda a, b: operate("matmul", a, b),
 }
+
+
+for _sign, _methods in {
+    "%": "mod rmod imod", "//": "floordiv rfloordiv ifloordiv", "&": "and rand iand",
+    "|": "or ror ior", "^": "xor rxor ixor", "~": "invert", "round": "round",
+    "divmod": "divmod rdivmod", "<<": "lshift rlshift", ">>": "rshift rrshift",
+}.items():  # fmt: skip
+    for _method in _methods.split():
+        setattr(_Operators, f"__{_method}__", advice.refusing(_sign))
 
 
 class ArrayValue(_Operators):
@@ -249,7 +272,10 @@ class Expr(_Operators):
 
 def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     if not isinstance(key, slice) or key.step is not None:
-        raise UnsupportedOperation("units are taken with a plain slice x[start:stop]")
+        raise UnsupportedOperation(
+            "units are taken with a plain slice x[start:stop]"
+            + advice.of_index(key, isinstance(key, _Operators))
+        )
     start, stop = key.start or 0, rows if key.stop is None else key.stop
     if isinstance(rows, Dim):
         start = start if isinstance(start, Dim) else Dim((), start)
@@ -260,52 +286,29 @@ def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     return start, stop
 
 
+_LARGEST = float(np.finfo(float).max)
+#: What can be done with the size of a named dim.
+_OF_SIZES = ("add", "mul", "div", "neg")
+
+
 def literal(value: Any) -> Expr:
-    """A number as a scalar leaf."""
+    """A number, or the size of a named dim, as a scalar leaf."""
+    if isinstance(value, Dim):
+        return Expr("size", (), Shape(ONE), {"dim": value})
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Fraction | int | float) and not isinstance(value, bool):
-        return Expr("literal", (), Shape(ONE), {"value": value})
+        if not -_LARGEST <= value <= _LARGEST:  # false for NaN too
+            raise UnsupportedOperation(
+                f"the constant {str(value)[:12]} is no finite number of 64 bits"
+            )
+        return Expr("literal", (), Shape(ONE), {"value": value, **noted_place()})
     raise UnsupportedOperation(
         f"{type(value).__name__} in a cell definition: constants must be numbers, arrays must be "
-        "declared (params, fixed or data)"
+        "declared (params, fixed or data)" + advice.of_constant(value)
     )
-
-
-_INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
-
-
-def describe(e: Expr) -> str:
-    """The expression as the user wrote it, for messages."""
-    inner = [describe(a) for a in e.args]
-    if e.op == "symbol":
-        s = e.symbol
-        return f"{s.name}[t-{s.lag}]" if s.lag else s.name
-    if e.op == "literal":
-        return str(e.data["value"])
-    if e.op == "add":
-        text = inner[0]
-        for a, t in zip(e.args[1:], inner[1:], strict=True):
-            text += f" - {t[1:]}" if a.op == "neg" else f" + {t}"
-        return f"({text})"
-    if e.op in _INFIX:
-        return "(" + _INFIX[e.op].join(inner) + ")"
-    if e.op == "neg":
-        return f"-{inner[0]}"
-    if e.op == "pow":
-        return f"{inner[0]}**{e.data['exponent']}"
-    if e.op == "transpose":
-        return f"{inner[0]}.T"
-    if e.op == "broadcast":
-        return inner[0]
-    if e.op == "slice":
-        return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
-    if e.op in ("size", "eye"):
-        return f"{e.op}({e.data['dim']})"
-    head = e.data["function"] if e.op == "apply" else e.op
-    return f"{head}({', '.join(inner)})"
 
 
 def operate(op: str, *operands: Any, **data: Any) -> Any:
@@ -329,10 +332,15 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
             dtype = x.array.dtype
         else:
             arrays.append(x)
-            plain, traced = False, traced or kind is Expr
+            plain, traced = False, traced or kind is Expr or kind is Dim
     if traced:
         from .shapes import build
 
+        if op not in _OF_SIZES and any(type(x) is Dim for x in operands):
+            raise UnsupportedOperation(
+                f"{data.get('function', op)} of a size is not in the language: a size can be "
+                "added, multiply and divide; declare other functions of it as a fixed scalar"
+            )
         return build(op, tuple(x if isinstance(x, Expr) else literal(x) for x in operands), data)
     if dtype is None:
         if not operands:

@@ -60,7 +60,7 @@ def agreement_row(name: str, found: Array, expected: Array, neighbours: Array, s
     elif undecided:
         reason = (
             f"the definition gives {undecided} of {value.size} entries that are not finite; "
-            "declare the domain with at_least"
+            "declare where the values lie with domains"
         )
     verdict = Verdict.FAIL if failing else Verdict.UNDECIDED if undecided else Verdict.PASS
     return Row(

@@ -303,11 +303,13 @@ def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: s
     rng = np.random.default_rng([seed, 8])
     ours = _outputs(called, point.values, double)
     eps = float(np.finfo(np.float64).eps)
-    neighbours = []
+    neighbours, domains = [], point.network.domains
     for _ in range(NEIGHBOURS):
         moved = {
             n: a * (1 + rng.choice([-eps, eps], size=a.shape)) for n, a in point.values.items()
         }
+        for n, domain in domains.items():
+            moved[n] = point.values[n] if domain.fixed else domain.clip(moved[n])
         neighbours.append(_outputs(called, moved, double))
     report = Report(title, [], mode=FORWARD, seed=seed, evaluations=2)
     for n, expected in truth.items():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..language.dims import Dim
+from ..language.domains import Domain
 from ..language.network import Network, Ref
 from ..language.running import array_shape, to_columns
 
@@ -22,11 +23,12 @@ __all__ = ["Point", "draw_point"]
 
 Array = NDArray[Any]
 DIFFERENTIATED = ("param", "input", "static")
+DATA = ("data", "static_data")
 FEWEST = {"d": 2, "p": 3, "q": 4}
 #: Below these are the sizes of further shapes, before they are told apart.
 LARGEST = {"p": 9, "d": 7, "q": 6, "T": 12, "t": 12, "B": 5}
 STEPS = 4
-#: Share of the entries of data that are zero: data may be masks.
+#: Share of the entries of data of no declared domain that are zero.
 ZEROS = 0.25
 
 
@@ -116,11 +118,12 @@ def draw_point(
     sizes = {n: wanted.get(n, size) for n, size in sizes.items()}
     lengths = {n: wanted.get(n, steps) for n, steps in lengths.items()}
     batch = wanted.get("B", batch)
+    domains = network.domains
     values = {
         ref.name: _draw(
             ref,
             array_shape(ref, sizes, batch=batch, lengths=lengths),
-            network.at_least.get(ref.name),
+            domains.get(ref.name),
             rng,
         )
         for ref in (*network.parameters.values(), *network.inputs.values())
@@ -129,15 +132,15 @@ def draw_point(
 
 
 def _draw(
-    ref: Ref, shape: tuple[int, ...], lowest: float | None, rng: np.random.Generator
+    ref: Ref, shape: tuple[int, ...], domain: Domain | None, rng: np.random.Generator
 ) -> Array:
+    if domain is not None:
+        return domain.draw(rng, shape, data=ref.kind in DATA)
     array = np.asarray(rng.standard_normal(shape))
-    if lowest is not None:
-        return lowest + np.abs(array)
     if ref.kind in ("param", "fixed"):
         # Products of many weights neither saturate the units that they feed nor leave them linear.
         return array / np.sqrt(shape[-1]) if len(shape) > 1 else 0.5 * array
-    if ref.kind in ("data", "static_data"):
+    if ref.kind in DATA:
         return array * (rng.random(shape) >= ZEROS)
     return array
 

@@ -68,6 +68,7 @@ def dump(vectors: Vectors, suffix: str) -> bytes:
     if suffix == ".json":
         return _json(vectors)
     entries: dict[str, Array] = {f"arrays/{n}": a for n, a in vectors.arrays.items()}
+    entries |= {f"labels/{n}": a for n, a in vectors.labels.items()}
     for probe in vectors.probes:
         for n, c in probe.cotangents.items():
             entries[f"cotangents/{probe.name}/{n}"] = c
@@ -96,6 +97,7 @@ def _about(vectors: Vectors) -> dict[str, Any]:
         "digits": DIGITS,
         "sizes": vectors.sizes,
         "roles": vectors.roles,
+        "domains": vectors.domains,
         "probes": [p.name for p in vectors.probes],
         "layout": "row-major; sequences are (T, B, n), states (B, n), weights (n, m), biases (n,)",
     }
@@ -114,6 +116,7 @@ def _json(vectors: Vectors) -> bytes:
     content = {
         **_about(vectors),
         "arrays": plain(vectors.arrays),
+        "labels": {n: a.tolist() for n, a in vectors.labels.items()},
         "outputs": {n: exact(a) for n, a in vectors.outputs.items()},
         "output_bounds": {form: plain(b) for form, b in vectors.output_bounds.items()},
         "probes": {

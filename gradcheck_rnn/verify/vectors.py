@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
+from ..language.domains import Domain
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import run, to_columns, to_rows
@@ -82,6 +83,15 @@ class Vectors:
     outputs: dict[str, Array]
     output_bounds: dict[str, dict[str, Array]]
     probes: list[Probe]
+    domains: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, Array]:
+        """The classes of what is one-hot, for code that takes whole numbers: ``(T, B)``."""
+        return {
+            n: np.argmax(self.arrays[n], axis=-1).astype(np.int64)
+            for n, domain in self.domains.items() if domain == "one-hot"
+        }  # fmt: skip
 
 
 def make_vectors(
@@ -118,7 +128,7 @@ def make_vectors(
     point = draw_point(network, seed, sizes=sizes)
     point = Point(
         network,
-        {n: _short(a, network.at_least.get(n)) for n, a in point.values.items()},
+        {n: _short(a, network.domains.get(n)) for n, a in point.values.items()},
         point.sizes, point.lengths, point.batch,
     )  # fmt: skip
     with mpmath.workdps(WORKING):
@@ -143,6 +153,7 @@ def make_vectors(
             dict(point.values),
             {n: _rows(network, n, a) for n, a in made.items()},
             {}, probes,
+            {n: str(d) for n, d in network.domains.items()},
         )  # fmt: skip
         for name, form in PRECISIONS.items():
             _bound(vectors, point, ways, name, form)
@@ -161,16 +172,19 @@ def _wide(array: Array) -> Array:
     return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(array)), dtype=object)
 
 
-def _short(array: Array, lowest: float | None = None) -> Array:
+def _short(array: Array, domain: Domain | None = None) -> Array:
     """The nearest numbers that every format holds, inside the domain."""
+    if domain is not None and domain.sums_to_one:
+        return array  # zeros, ones and multiples of a power of two
     form = PRECISIONS["bfloat16"]
     short = form.quantise(array)
     small = (np.abs(short) < SMALLEST) & (array != 0)
     short = np.where(small, np.copysign(SMALLEST, array), short)
-    if lowest is None:
+    if domain is None:
         return short
-    up = form.quantise(short + 2 * form.eps * np.maximum(np.abs(short), SMALLEST))
-    return np.where(short < lowest, up, short)
+    unit = 2 * form.eps * np.maximum(np.abs(short), SMALLEST)
+    outside = short - domain.clip(short)
+    return np.where(outside == 0, short, form.quantise(short - np.sign(outside) * unit))
 
 
 def _probes(point: Point, made: Mapping[str, Any], seed: int) -> list[Probe]:

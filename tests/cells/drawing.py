@@ -21,9 +21,10 @@ def draw(network: Network, seed: int = 0, batch: int = BATCH) -> dict[str, Any]:
     values = {}
     for ref in (*network.parameters.values(), *network.inputs.values()):
         sizes = {n: SIZES[n] for n in network.dims}
-        array = rng.normal(size=array_shape(ref, sizes, batch=batch, lengths=LENGTHS))
-        if ref.name in network.at_least:
-            array = network.at_least[ref.name] + np.abs(array)
+        shape = array_shape(ref, sizes, batch=batch, lengths=LENGTHS)
+        array = rng.normal(size=shape)
+        if ref.name in network.domains:
+            array = network.domains[ref.name].draw(rng, shape, data=False)
         values[ref.name] = array
     return values
 

@@ -31,13 +31,13 @@ class Case:
         self.lengths = {axis: 5 + i for i, axis in enumerate(network.axes)}
         rng = np.random.default_rng([seed, zlib.crc32(network.name.encode())])
         refs = {**network.parameters, **network.inputs}
-        low = network.at_least
+        domains = network.domains
         self.arrays: Arrays = {}
         for name, ref in refs.items():
             shape = array_shape(ref, self.sizes, batch=BATCH, lengths=self.lengths)
             drawn = rng.normal(size=shape)
-            if name in low:
-                drawn = low[name] + 0.2 + np.abs(drawn)
+            if name in domains:
+                drawn = domains[name].draw(rng, shape, data=False)
             elif ref.shape.scalar and ref.kind in ("data", "static_data"):
                 drawn = (drawn > -0.5).astype(float)
             self.arrays[name] = np.asarray(drawn, dtype)

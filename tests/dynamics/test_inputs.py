@@ -11,6 +11,7 @@ from gradcheck_rnn import cells
 from gradcheck_rnn.dynamics.inputs import Given, OneHot, RandomInputs, from_file
 from gradcheck_rnn.dynamics.setting import model_of
 from gradcheck_rnn.errors import DimensionError, UsageError
+from gradcheck_rnn.language.domains import parse_domain
 
 
 def test_a_text_is_one_hot_with_the_next_character_as_target(tmp_path: Path) -> None:
@@ -71,7 +72,8 @@ def test_random_inputs_do_not_depend_on_how_they_are_asked_for() -> None:
         source = RandomInputs(3, kind, seed=4)
         whole = source.block(0, 700)
         np.testing.assert_array_equal(whole[250:530], source.block(250, 530))
-    assert (RandomInputs(2, lower=1.0).block(0, 50) >= 1.0).all()
+    above = parse_domain(">= 1", "x")
+    assert (RandomInputs(2, domain=above).block(0, 50) >= 1.0).all()
     with pytest.raises(UsageError, match="unknown random input"):
         RandomInputs(2, "cauchy")
 

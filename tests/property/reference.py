@@ -17,6 +17,7 @@ import numpy as np
 
 from gradcheck_rnn.language import numeric
 from gradcheck_rnn.language import values as values_module
+from gradcheck_rnn.language.domains import Domain
 from gradcheck_rnn.language.network import Network, Ref
 from gradcheck_rnn.language.numeric import holding_frozen, recording_frozen
 from gradcheck_rnn.language.running import array_shape, run, to_columns
@@ -85,12 +86,14 @@ def differentiated(network: Network) -> list[Ref]:
 
 
 def _draw(
-    ref: Ref, shape: tuple[int, ...], least: float | None, regime: str, rng: np.random.Generator
+    ref: Ref, shape: tuple[int, ...], domain: Domain | None, regime: str, rng: np.random.Generator
 ) -> np.ndarray[Any, Any]:
     if ref.kind in ("data", "static_data") and ref.name.startswith("m"):
         return (rng.random(shape) < 0.6).astype(float)
-    if least is not None:
-        return rng.uniform(least, least + 1.0, shape)
+    if domain is not None and domain.kind == "interval" and np.isinf(domain.high):
+        return rng.uniform(domain.low, domain.low + 1.0, shape)
+    if domain is not None:
+        return domain.draw(rng, shape, data=False)
     reach = 2.0 if ref.shape.batch else 1.0
     if regime == "corner":
         return reach * rng.choice([-1.0, 1.0], shape) * rng.uniform(0.9, 1.0, shape)
@@ -113,7 +116,7 @@ def draw_case(
     values: Arrays = {}
     for ref in (*network.parameters.values(), *network.inputs.values()):
         shape = array_shape(ref, sizes, batch=batch, lengths=lengths)
-        array = _draw(ref, shape, network.at_least.get(ref.name), regime, rng)
+        array = _draw(ref, shape, network.domains.get(ref.name), regime, rng)
         values[ref.name] = to_columns(ref, array)
     out = run(network, values, lengths)
     cotangents = {n: rng.normal(size=a.shape) for n, a in out.items() if n != "loss"}

@@ -64,8 +64,9 @@ def _case(data: st.DataObject, network: Network) -> Case:
     for ref in (*network.parameters.values(), *network.inputs.values()):
         shape = array_shape(ref, found, batch=batch, lengths=steps)
         array = data.draw(arrays(shape, regimes))
-        if ref.name in network.at_least:
-            array = network.at_least[ref.name] + np.abs(array)
+        if ref.name in network.domains:
+            rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+            array = network.domains[ref.name].draw(rng, shape, data=False)
         values[ref.name] = to_columns(ref, array)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     cotangents = {}

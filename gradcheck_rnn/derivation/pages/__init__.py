@@ -11,6 +11,7 @@ from typing import Literal
 from ...errors import UsageError
 from ..program import Derivation
 from .adjoints import adjoint, dims, forward, gathered, gradients
+from .assuming import assuming
 from .elements import Document, Line, Partial, Prose, Section
 from .jacobians import immediates, jacobians, passage, tangents, transitions
 from .starts import inner_starts, start_terms, symbol_of
@@ -65,6 +66,7 @@ def document(
         sections += [tangents(p, several) for p in derivation.scans]
         sections.append(immediates(derivation, chosen))
     network = derivation.network
+    sections = [assuming(s, network) for s in sections]
     return Document(
         network.name, network.what, network.source, tuple(s for s in sections if s.lines or s.text)
     )

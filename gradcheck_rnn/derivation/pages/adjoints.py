@@ -28,12 +28,16 @@ def dims(derivation: Derivation) -> Section:
     """The symbols with their dims and roles, one line a shape and role."""
     rows: dict[tuple[str, str], list[Term]] = {}
     network = derivation.network
+    domains = network.domains
     for ref in (*network.inputs.values(), *network.parameters.values()):
         symbol = symbol_of(derivation, ref)
         shape = str(ref.shape.rows)
         if not ref.shape.column:
             shape += f" × {ref.shape.cols}"
-        rows.setdefault((shape.replace("*", "·"), _ROLES[ref.kind]), []).append(symbol)
+        role = _ROLES[ref.kind]
+        if ref.name in domains:
+            role += f"; {domains[ref.name].words}"
+        rows.setdefault((shape.replace("*", "·"), role), []).append(symbol)
     text = []
     for (shape, role), symbols in rows.items():
         parts: list[str | Term] = []

@@ -8,7 +8,7 @@ every entry of every parameter, input and initial state has to be equal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +83,50 @@ def prove(
         yield from tangent_claims(derivation, setting)
 
     result = check(derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths)
+    result = _with_assumptions(result, derivation, seed=seed, sizes=sizes, lengths=lengths)
     if not exact:
         return result
     certificate = certify_exactly(
         derivation, rtrl=True, sizes=sizes, lengths=lengths, seconds=seconds
     )
     return replace(result, certificate=certificate)
+
+
+def _with_assumptions(
+    result: ProofResult,
+    derivation: Derivation,
+    *,
+    seed: int,
+    sizes: Mapping[str, int] | None,
+    lengths: Mapping[str, int] | None,
+) -> ProofResult:
+    """The result with the adjoint program as pages show it, where data are assumed to sum to one.
+
+    It is compared at another random point, one that satisfies what is assumed.
+    """
+    from ..assumptions import assumed_terms
+    from ..edits import Edits
+    from ..evaluate import bptt, forward
+
+    terms, names = assumed_terms(derivation)
+    if not terms:
+        return result
+    form = f"BPTT as shown, units of {' and of '.join(names)} summing to one"
+
+    def claims(setting: Setting) -> Claims:
+        run = forward(derivation, setting.values, setting.sizes, setting.lengths)
+        yield form, "gradient", bptt(run, setting.cotangents, edits=Edits(terms={**terms}))
+
+    shown = check(
+        derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths, assumed=names
+    )
+    return replace(
+        result,
+        groups=result.groups + shown.groups,
+        redraws=result.redraws + shown.redraws,
+        collisions=result.collisions + shown.collisions,
+        seconds=result.seconds + shown.seconds,
+    )
 
 
 def certify_exactly(
@@ -192,6 +230,7 @@ def check(
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
+    assumed: Collection[str] = (),
 ) -> ProofResult:
     """Compare any claims about a network with the oracle.
 
@@ -201,6 +240,8 @@ def check(
         Called with the `Setting`; gives (form, kind, name → object array) where kind is
         ``"gradient"`` (all parameters, inputs and initial states) or ``"value"`` (outputs and
         states).
+    assumed : collection of str
+        Names whose units sum to one at the point.
 
     Raises
     ------
@@ -211,7 +252,7 @@ def check(
     for redraws in range(_ATTEMPTS):
         point = Point(seed + redraws * 2**32)
         try:
-            setting = draw(network, point, sizes=sizes, lengths=lengths)
+            setting = draw(network, point, sizes=sizes, lengths=lengths, assumed=assumed)
             oracle = differentiate(setting)
             groups = [g for c in claims(setting) for g in compare(oracle, *c)]
         except Redraw:

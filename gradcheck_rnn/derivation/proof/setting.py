@@ -6,7 +6,7 @@ delays reach further (design decision 8 counts what smaller settings miss).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,11 +102,12 @@ def draw(
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
     cotangents: Mapping[str, Any] | None = None,
+    assumed: Collection[str] = (),
 ) -> Setting:
     """Draw every parameter, input, initial state, datum and cotangent at random.
 
     Data (softmax targets, masks, elapsed times) are generic numbers too: what is proved does not
-    use that a target is one-hot or a mask 0 or 1.
+    use that a target is one-hot or a mask 0 or 1, but of those in ``assumed``.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ def draw(
         Dim name → size and time axis → steps; defaults where left out.
     cotangents : mapping, optional
         Output → array; an output left out has none. All are drawn at random by default.
+    assumed : collection of str
+        Names whose units sum to one: the last unit is one minus the others.
 
     Raises
     ------
@@ -130,6 +133,8 @@ def draw(
         out = np.empty(shape, dtype=object)
         for index in np.ndindex(shape):
             out[index] = point.random()
+        if ref.name in assumed:
+            out[..., -1, :] = point.coerce(1) - out[..., :-1, :].sum(axis=-2)
         return out
 
     refs = (*network.parameters.values(), *network.inputs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ...calculus.terms import Sym
 from ...derivation import Derivation
 from ...derivation.evaluate import Run
 from ...derivation.pages import symbol_of
+from ...language.domains import Domain
 from ...language.network import Network, Ref
 from ..manuscript import Manuscript
 from ..mathematics import plain
@@ -84,7 +86,15 @@ def _rounded(
     shape: tuple[int, ...] = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
     if ref.axis is not None:
         shape = (lengths[ref.axis], *shape)
-    if ref.kind in ("data", "static_data"):
+    domain = network.domains.get(ref.name)
+    if domain is not None and not Domain("one-hot").within(domain):
+        if domain.fixed or math.isfinite(domain.high):
+            # Units are rows here.
+            flipped = (*shape[:-2], shape[-1], shape[-2])
+            drawn = domain.draw(rng, flipped, data=False).swapaxes(-1, -2)
+            return drawn if domain.fixed else domain.clip(np.round(drawn, 1))
+        return domain.low + np.round(rng.uniform(0.1, 0.9, shape), 1)
+    if domain is not None or ref.kind in ("data", "static_data"):
         # Targets become one-hot, masks zeros and ones.
         out = np.zeros(shape)
         flat = out.reshape(-1, shape[-2]) if shape[-2] > 1 else None
@@ -92,9 +102,7 @@ def _rounded(
             return np.ones(shape)
         flat[np.arange(len(flat)), np.arange(len(flat)) % shape[-2]] = 1.0
         return out
-    drawn = np.round(rng.uniform(0.1, 0.9, shape), 1) * rng.choice([-1.0, 1.0], shape)
-    lowest = network.at_least.get(ref.name)
-    return drawn if lowest is None else lowest + np.abs(drawn)
+    return np.round(rng.uniform(0.1, 0.9, shape), 1) * rng.choice([-1.0, 1.0], shape)
 
 
 def _ones(run: Run, network: Network) -> dict[str, Array]:

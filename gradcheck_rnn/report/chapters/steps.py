@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from ...calculus.printing.text import to_text
 from ...calculus.terms import Plus, Sym, Term, Vec
 from ...derivation import Derivation
+from ...derivation.assumptions import summing_to_one
 from ...derivation.pages import Document, Line, Section
+from ...derivation.pages.assuming import assuming_line
 from ...derivation.pages.grouping import grouped
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.tidy import tidy
@@ -151,10 +153,12 @@ def _differential(e: EquationProgram) -> Line | None:
 
 
 def _contributions(derivation: Derivation) -> Iterable[Line]:
+    names = summing_to_one(derivation.network)
     for edge in derivation.edges:
         if edge.kind in ("data", "fixed", "static_data"):
             continue
-        yield Line(edge.operand.with_(mark="bar"), tidy(edge.pullback))
+        line = Line(edge.operand.with_(mark="bar"), tidy(edge.pullback))
+        yield assuming_line(line, names)
 
 
 def _section(pages: Document, key: str) -> Section:

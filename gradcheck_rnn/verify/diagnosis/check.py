@@ -17,6 +17,7 @@ from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..harness.arrays import make_arrays, precision
+from ..harness.averaged import averaged
 from ..harness.compare import (
     Comparison,
     Record,
@@ -33,6 +34,7 @@ from ..oracle.directions import fresh_seed
 from ..outcome import Report
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 from .confirm import confirm
+from .domains import undeclared_data
 from .missed import could_have_missed
 from .steadiness import unsteady
 
@@ -133,6 +135,7 @@ def check_model(
     if plan not in ("full", "point"):
         raise UsageError(f"plan {plan!r} is unknown; use 'full' or 'point'")
     fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
+    network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = fresh_seed() if seed == "fresh" else parse_seed(0 if seed is None else seed)
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
@@ -206,16 +209,16 @@ def _same_forward(
 ) -> bool:
     """Compare forward passes; what differs is said, and gradients are not looked at."""
     bad: list[tuple[Place, Record]] = []
+    factor = ""
     if subject.forward is not None and subject.with_cotangents:
         for station in stations[:3]:
             for record in compare_forward(station, subject, seed):
                 if np.any(record.ratio > 1):
                     bad.append((station.place, record))
     elif subject.loss is not None:
-        for station in stations[:3]:
-            record = compare_loss(station, subject, seed)
-            if np.any(record.ratio > 1):
-                bad.append((station.place, record))
+        losses = [(s.place, compare_loss(s, subject, seed)) for s in stations[:3]]
+        bad = [(place, record) for place, record in losses if np.any(record.ratio > 1)]
+        factor = averaged(losses) if bad else ""
     if not bad:
         return True
     seen: set[str] = set()
@@ -230,8 +233,13 @@ def _same_forward(
         Finding(
             "other-function",
             f"the forward pass differs from the definition {stations[0].place.network.name!r} in "
-            f"{', '.join(sorted(seen))}: the code computes another function, or the layout does "
-            "not describe it (gate order, transposes, signs); gradients were not compared",
+            f"{', '.join(sorted(seen))}: "
+            + (
+                f"{factor}; gradients were not compared"
+                if factor
+                else "the code computes another function, or the layout does not describe it "
+                "(gate order, transposes, signs); gradients were not compared"
+            ),
             fatal=True,
         )
     )
@@ -344,6 +352,8 @@ def _entry(user: str, at: tuple[Any, ...], comparisons: Sequence[Comparison]) ->
 
 def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:
     report.findings = [*subject.findings, *report.findings]
+    if report.verdict is Verdict.FAIL:
+        report.findings += undeclared_data(stations[0].place.network)
     report.gradients = subject.calls
     report.evaluations = sum(s.oracle.evaluations for s in stations)
     return report

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison
 from ..harness.plan import Place, Shapes
 from ..verdict import Finding
+from .domains import assumed_domains
 
 __all__ = ["could_have_missed", "seen_lag"]
 
@@ -73,4 +74,4 @@ def could_have_missed(
             "other shapes (blocks, tails, alignment) was not looked for",
         )
     )
-    return out
+    return out + assumed_domains(places[0].network)

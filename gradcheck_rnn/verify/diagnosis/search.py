@@ -123,6 +123,10 @@ def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: R
     with np.errstate(all="ignore"):
         gap = np.abs(record.got - found)
         bound = record.bound + BOTH_UNITS * np.abs(found)
+        # Where a mask makes the right gradient vanish its bound does too, though what the mistake
+        # lets through is rounded as anything else in the array.
+        other = np.abs(found - record.want) > bound
+        bound = np.where(other, np.maximum(bound, np.max(record.bound, initial=0.0)), bound)
         if bool((gap <= bound).all()):
             return float(np.max(np.where(gap == 0, 0.0, gap / bound), initial=0.0))
         ratio = np.where(gap == 0, 0.0, gap / bound)

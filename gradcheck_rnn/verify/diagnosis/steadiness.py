@@ -45,7 +45,7 @@ def unsteady(
     got = subject.gradients(fitted, station.arrays, given)
     again = subject.gradients(fitted, station.arrays, given)
     rng = np.random.default_rng([seed, 18])
-    near = [neighbour(station.arrays, form, rng) for _ in range(DRAWS)]
+    near = [neighbour(station.arrays, form, rng, fitted) for _ in range(DRAWS)]
     moved = [subject.gradients(fitted, a, given) for a in near]
     truth = station.truth(station.oracle, [case])
     wants: list[dict[str, Array]] | None = None

@@ -76,6 +76,8 @@ def precision(name: Any) -> Precision:
 def make_arrays(library: str | Callable[[Array], Any], form: Precision) -> Callable[[Array], Any]:
     """A function from NumPy arrays to the arrays that the user's code takes.
 
+    Whole numbers and bits (labels, masks) keep their dtype.
+
     Parameters
     ----------
     library : {"numpy", "torch", "cupy", "jax"} or callable
@@ -86,6 +88,18 @@ def make_arrays(library: str | Callable[[Array], Any], form: Precision) -> Calla
     UsageError
         A library that is not there, or a format it does not have.
     """
+    floats = _make_floats(library, form)
+    if callable(library):
+        whole = library
+    elif library == "numpy":
+        return lambda x: x if x.dtype.kind in "biu" else floats(x)
+    else:
+        module = importlib.import_module("jax.numpy" if library == "jax" else library)
+        whole = module.from_numpy if library == "torch" else module.asarray
+    return lambda x: whole(x) if x.dtype.kind in "biu" else floats(x)
+
+
+def _make_floats(library: str | Callable[[Array], Any], form: Precision) -> Callable[[Array], Any]:
     if callable(library):
         make = library
         return lambda x: make(x.astype(form.holder))

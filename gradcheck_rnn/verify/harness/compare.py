@@ -65,7 +65,7 @@ class Station:
             if name not in fitted.names:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
-        arrays = {n: form.quantise(a) for n, a in packed.items()}
+        arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
         doors = {**values, **fitted.unpack(arrays)}
         oracle = cls._oracle(place, doors, np.float64)
         station = cls(place, fitted, arrays, oracle, [], doors)
@@ -156,12 +156,18 @@ class Comparison:
         return [r for r in self.records if np.any(r.ratio > 1)]
 
 
-def neighbour(arrays: Mapping[str, Array], form: Precision, rng: np.random.Generator) -> Arrays:
-    """The arrays with every entry moved by one unit in the last place."""
-    return {
+def neighbour(
+    arrays: Mapping[str, Array],
+    form: Precision,
+    rng: np.random.Generator,
+    fitted: Fitted | None = None,
+) -> Arrays:
+    """The arrays with every entry moved by one unit in the last place, inside its domain."""
+    moved = {
         n: form.quantise(a * (1 + rng.choice([-1.0, 1.0], size=a.shape) * form.eps))
         for n, a in arrays.items()
     }
+    return moved if fitted is None else fitted.inside(moved, arrays)
 
 
 def _spread(samples: Array) -> Array:
@@ -184,7 +190,8 @@ def compare_forward(station: Station, subject: Subject, seed: int) -> list[Recor
     wide = station.wide()
     rng = np.random.default_rng([seed, 13])
     moved = [
-        subject.run(fitted, neighbour(station.arrays, form, rng))[0] for _ in range(NEIGHBOURS)
+        subject.run(fitted, neighbour(station.arrays, form, rng, fitted))[0]
+        for _ in range(NEIGHBOURS)
     ]
     outputs = station.place.network.outputs
     records = []
@@ -209,7 +216,10 @@ def compare_loss(station: Station, subject: Subject, seed: int) -> Record:
     form = subject.form
     got = subject.value(station.arrays)
     rng = np.random.default_rng([seed, 13])
-    moved = [subject.value(neighbour(station.arrays, form, rng)) for _ in range(NEIGHBOURS)]
+    moved = [
+        subject.value(neighbour(station.arrays, form, rng, station.fitted))
+        for _ in range(NEIGHBOURS)
+    ]
     exact = np.asarray(station.wide().loss)
     want = exact.astype(np.float64).reshape(())
     slip = np.abs(np.asarray(station.oracle.loss) - exact).astype(np.float64).reshape(())
@@ -244,7 +254,7 @@ def compare_gradients(
         moved = [
             subject.gradients(
                 fitted,
-                neighbour(station.arrays, form, rng),
+                neighbour(station.arrays, form, rng, fitted),
                 None if given is None else neighbour(given, form, rng),
             )
             for _ in range(NEIGHBOURS)
@@ -365,6 +375,7 @@ def line_noise(station: Station, subject: Subject, case: Case, seed: int) -> Arr
                 n: subject.form.quantise(a * (1 + k * distance * signs[n]))
                 for n, a in station.arrays.items()
             }
+            arrays = station.fitted.inside(arrays, station.arrays)
             values.append(subject.gradients(station.fitted, arrays, given))
         for user in values[0]:
             series = np.stack([v[user] for v in values])

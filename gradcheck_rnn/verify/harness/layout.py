@@ -14,6 +14,16 @@ as they would be written on paper::
         outputs={"hs": "h: B T n", "h_last": "h_final"},
     )
 
+Inputs can also come in other numbers::
+
+    inputs={
+        "y": "labels of target: T B",        # the class instead of the one-hot vector
+        "m": "mask: T B as bool",            # a 0/1 value as booleans; also int, int32, uint8
+    }
+
+which says of the definition's value that it is one-hot, or 0/1: points are drawn so. A vector that
+the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
+
 Commas or spaces separate columns, semicolons rows. Everything comes down to index arrays: which
 entry of the user's array is which entry of the definition's, with a sign. Values go one way by
 them, gradients the other.
@@ -29,9 +39,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DimensionError, UsageError
+from ...errors import DefinitionError, DimensionError, UsageError
 from ...language.network import Network, Ref
 from ...language.running import array_shape
+from .fitted import Fitted, Piece
 
 __all__ = ["Fitted", "Layout", "Piece"]
 
@@ -40,6 +51,10 @@ Indices = NDArray[np.intp]
 _ITEM = re.compile(r"^(-?)([A-Za-z_]\w*)((?:\.T)?)$")
 _MATRIX = re.compile(r"^\[(.*)\]((?:\.T)?)(?:\s+as\s+(row|column))?$", re.S)
 _FLAT = re.compile(r"^flat\((.*)\)$", re.S)
+_LABELS = re.compile(r"^labels\s+of\s+([A-Za-z_]\w*)$")
+_AS = re.compile(r"^(.*?)\s*\bas\s+(\w+)$")
+#: Formats of whole numbers and bits that an input can be declared in.
+FORMATS = ("bool", "int", "int32", "uint8")
 _LONE = re.compile(r"^(-?[A-Za-z_]\w*(?:\.T)?)(?:\s+as\s+(row|column))?$")
 
 
@@ -77,6 +92,36 @@ class Layout:
             name="the definition's own names",
         )
 
+    def narrowed(self, network: Network) -> Network:
+        """The network with its inputs in the domains that labels and whole numbers tell of.
+
+        Raises
+        ------
+        UsageError
+            A declared domain that is no such thing.
+        """
+        told: dict[str, str] = {}
+        for user, text in self.inputs.items():
+            name, labels, _, form = _input(user, text)
+            known = network.domains.get(name)
+            if labels:
+                told[name] = "one-hot"
+            elif form == "bool":
+                told[name] = "0/1"
+            elif form and (known is None or known.kind not in ("integers", "one-hot")):
+                said = f"is declared {known}" if known else "has no declared domain"
+                raise UsageError(
+                    f"layout: {user!r} holds {name!r} as {form}, but {name!r} {said}; declare it "
+                    f'in the definition, as domains={{{name!r}: "0/1"}} or "integers 0..9"'
+                )
+        told = {n: d for n, d in told.items() if n in network.inputs}
+        if not told:
+            return network
+        try:
+            return network.narrowed(told)
+        except DefinitionError as problem:
+            raise UsageError(f"layout: {problem}") from None
+
     def fit(
         self, network: Network, sizes: Mapping[str, int], batch: int, lengths: Mapping[str, int]
     ) -> Fitted:
@@ -89,93 +134,6 @@ class Layout:
             that do not fit together; the message names the array.
         """
         return _fit(self, network, sizes, batch, lengths)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One value of the definition inside one array of the user.
-
-    ``index`` has the definition's shape and holds flat positions in the user's array.
-    """
-
-    name: str
-    index: Indices
-    sign: float = 1.0
-    transposed: bool = False
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A layout for given sizes: shapes of the user's arrays and the pieces they hold."""
-
-    network: Network
-    layout: Layout
-    shapes: Mapping[str, tuple[int, ...]]
-    pieces: Mapping[str, tuple[Piece, ...]]
-    of_definition: Mapping[str, tuple[int, ...]]
-    arguments: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    def unpack(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The definition's values (or outputs) from the user's arrays, in their widest dtype."""
-        out: dict[str, Array] = {}
-        for user, array in arrays.items():
-            flat = np.asarray(array).reshape(-1)
-            for piece in self.pieces[user]:
-                part = flat[piece.index]
-                part = part if piece.sign > 0 else -part
-                out[piece.name] = out[piece.name] + part if piece.name in out else part
-        return out
-
-    def pack(self, values: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
-        """The user's arguments from the definition's values.
-
-        A value that several arrays hold a part of is shared out at random, so that each part is
-        looked at by itself.
-        """
-        holders: dict[str, int] = {}
-        for user in self.arguments:
-            for piece in self.pieces[user]:
-                holders[piece.name] = holders.get(piece.name, 0) + 1
-        left = {n: np.array(values[n], dtype=np.float64) for n in holders}
-        out = {}
-        for user in self.arguments:
-            flat = np.zeros(int(np.prod(self.shapes[user])))
-            for piece in self.pieces[user]:
-                holders[piece.name] -= 1
-                part = left[piece.name]
-                if holders[piece.name]:
-                    part = part * rng.uniform(0.2, 0.8, size=part.shape)
-                    left[piece.name] = left[piece.name] - part
-                flat[piece.index] = piece.sign * part
-            out[user] = flat.reshape(self.shapes[user])
-        return out
-
-    def pull(self, user: str, gradients: Mapping[str, Array], *, absolute: bool = False) -> Array:
-        """The gradient of one of the user's arrays from those of the definition's values.
-
-        ``absolute`` leaves the signs out: for magnitudes.
-        """
-        dtype = np.result_type(np.float64, *gradients.values())
-        flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
-        for piece in self.pieces[user]:
-            if piece.name in gradients:
-                sign = 1.0 if absolute else piece.sign
-                flat[piece.index] += sign * gradients[piece.name]
-        return flat.reshape(self.shapes[user])
-
-    def place(self, name: str, value: Array, user: str) -> Array:
-        """An output of the definition as the user hands it out."""
-        flat = np.zeros(int(np.prod(self.shapes[user])), dtype=value.dtype)
-        for piece in self.pieces[user]:
-            if piece.name == name:
-                flat[piece.index] = piece.sign * value
-        return flat.reshape(self.shapes[user])
-
-    @property
-    def names(self) -> set[str]:
-        """The definition's values that the arguments hold."""
-        return {p.name for user in self.arguments for p in self.pieces[user]}
 
 
 def _fit(
@@ -198,6 +156,8 @@ def _fit(
 
     shapes: dict[str, tuple[int, ...]] = {}
     pieces: dict[str, tuple[Piece, ...]] = {}
+    held_labels: dict[str, Piece] = {}
+    formats: dict[str, str] = {}
     for user, text in layout.parameters.items():
 
         def of_parameter(name: str, user: str = user) -> tuple[int, ...]:
@@ -210,13 +170,34 @@ def _fit(
         for user, text in given.items():
             if user in shapes:
                 raise UsageError(f"layout: {user!r} is declared twice; give its arrays other names")
-            name, _, axes = (s.strip() for s in text.partition(":"))
+            name, labels, axes, form = _input(user, text)
+            if what == "output" and (labels or form):
+                raise UsageError(f"layout: output {user!r}: {text!r} is a form of inputs only")
             own = shape(name, table, user, what)
-            shapes[user], index = _axes(user, axes, own)
+            ref = table[name]
+            have = _letters(ref)
+            if labels:
+                if "n" not in have or ref.kind not in ("data", "static_data"):
+                    raise UsageError(
+                        f"layout: {user!r} holds labels of {name!r}, which is "
+                        + ("a scalar" if "n" not in have else "differentiated: declare it as data")
+                    )
+                shapes[user], index = _axes(user, axes, own[:-1], have[:-1], ref)
+                held_labels[user], pieces[user] = Piece(name, index), ()
+                formats[user] = form or "int64"
+                continue
+            if form and ref.kind not in ("data", "static_data"):
+                raise UsageError(
+                    f"layout: {user!r} holds {name!r} as {form}, but {name!r} is differentiated; "
+                    "declare it as data in the definition"
+                )
+            shapes[user], index = _axes(user, axes, own, have, ref)
             pieces[user] = (Piece(name, index),)
+            if form:
+                formats[user] = form
     fitted = Fitted(
         network, layout, shapes, pieces, inner,
-        (*layout.parameters, *layout.inputs), tuple(layout.outputs),
+        (*layout.parameters, *layout.inputs), tuple(layout.outputs), held_labels, formats,
     )  # fmt: skip
     starts = {
         i.ref.name for s in network.scans for st in s.states for i in st.initial
@@ -243,7 +224,8 @@ def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Pi
     if not match:
         raise UsageError(
             f"layout: parameter {user!r}: {text!r} is no matrix of names; write it as "
-            "[U_i; U_f].T, with ; between rows, or flat(U_i, U_f)"
+            "[U_i; U_f].T, with ; between rows, or flat(U_i, U_f); a vector held as (n, 1) is "
+            "'b as column', as (1, n) 'b as row'"
         )
     whole = bool(match[2])
     position = 0
@@ -319,27 +301,64 @@ def _flat(user: str, words: Sequence[str], shape: Any) -> tuple[tuple[int, ...],
     return (start,), tuple(pieces)
 
 
-def _axes(user: str, axes: str, own: tuple[int, ...]) -> tuple[tuple[int, ...], Indices]:
+def _input(user: str, text: str) -> tuple[str, bool, str, str]:
+    """Parts of ``"labels of target: T B as int32"``: name, whether labels, axes, format."""
+    if not isinstance(text, str):
+        raise UsageError(
+            f"layout: {user!r} is {type(text).__name__}; write text such as 'x: T B n'"
+        )
+    body, form = text.strip(), ""
+    if match := _AS.match(body):
+        body, form = match[1].strip(), match[2]
+        if form not in FORMATS:
+            raise UsageError(
+                f"layout: {user!r} is declared as {form!r}; inputs can be as {', '.join(FORMATS)}"
+                + (", and parameters as row or column" if form in ("row", "column") else "")
+            )
+    name, _, axes = (s.strip() for s in body.partition(":"))
+    labels = _LABELS.match(name)
+    if labels and form == "bool":
+        raise UsageError(f"layout: {user!r}: labels are whole numbers, not bool")
+    return (labels[1] if labels else name), labels is not None, axes, form
+
+
+def _letters(ref: Ref) -> str:
+    """The axes of a sequence, state or output: of ``T B n``, those it has."""
+    return ("T" if ref.axis else "") + "B" + ("" if ref.shape.scalar else "n")
+
+
+def _axes(
+    user: str, axes: str, own: tuple[int, ...], have: str, ref: Ref
+) -> tuple[tuple[int, ...], Indices]:
     """Shape of the user's array and the index, from an order such as ``B T n``."""
-    letters = {3: "TBn", 2: "Bn", 1: "B" if not axes or "n" not in axes.split() else "n"}
-    have = letters.get(len(own), "")
     order = axes.split() if axes else list(have)
+    order = ["T" if ref.axis and a == ref.axis else a for a in order]
     known = dict(zip(have, own, strict=True))
     missing = [a for a in have if a not in order]
-    if any(a not in known and a != "1" for a in order) or len(set(order) - {"1"}) != len(
-        [a for a in order if a != "1"]
-    ):
+    named = [a for a in order if a != "1"]
+    if any(a not in known for a in named) or len(set(named)) != len(named):
         raise UsageError(
             f"layout: {user!r} has axes {axes!r}; write an order of {' '.join(have)}, with 1 for "
-            "an axis of length one"
+            "an axis of length one" + _hint(ref, have, named)
         )
     if any(a != "B" or known[a] != 1 for a in missing):
         raise DimensionError(
             f"layout: {user!r} leaves out the axes {' '.join(missing)}; only B can be left out, "
-            "with batch=1"
+            "with batch=1" + _hint(ref, have, named)
         )
     full = tuple(1 if a == "1" else known[a] for a in order)
-    kept = [a for a in order if a != "1"]
-    index = np.arange(int(np.prod(full))).reshape([known[a] for a in kept])
-    index = index.transpose([kept.index(a) for a in have if a in kept])
+    index = np.arange(int(np.prod(full))).reshape([known[a] for a in named])
+    index = index.transpose([named.index(a) for a in have if a in named])
     return full, np.ascontiguousarray(index.reshape(own))
+
+
+def _hint(ref: Ref, have: str, named: Sequence[str]) -> str:
+    """What to write for a scalar a step, and for a class in place of a vector."""
+    if "n" in named and "n" not in have:
+        return (
+            f"; {ref.name!r} is one number a step, so an array of one unit is "
+            f"'{ref.name}: {' '.join(have)} 1'"
+        )
+    if "n" in have and "n" not in named and ref.kind in ("data", "static_data"):
+        return f"; for classes in place of vectors write 'labels of {ref.name}: {' '.join(named)}'"
+    return ""

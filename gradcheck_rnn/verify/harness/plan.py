@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ...language.domains import Domain
 from ...language.network import Network, Ref
 from ...language.running import array_shape
 from ..oracle.directions import draw_direction
@@ -163,19 +164,19 @@ def draw_values(
     rng: np.random.Generator,
 ) -> dict[str, Array]:
     """Values of everything a network is given, in one of the regimes."""
-    out = {}
+    out, domains = {}, network.domains
     for ref in (*network.parameters.values(), *network.inputs.values()):
         shape = array_shape(ref, sizes, batch=batch, lengths=lengths)
-        out[ref.name] = _draw(ref, shape, network.at_least.get(ref.name), regime, rng)
+        out[ref.name] = _draw(ref, shape, domains.get(ref.name), regime, rng)
     return out
 
 
 def _draw(
-    ref: Ref, shape: tuple[int, ...], lowest: float | None, regime: str, rng: np.random.Generator
+    ref: Ref, shape: tuple[int, ...], domain: Domain | None, regime: str, rng: np.random.Generator
 ) -> Array:
+    if domain is not None:
+        return domain.draw(rng, shape, data=ref.kind in ("data", "static_data"))
     array = np.asarray(rng.standard_normal(shape))
-    if lowest is not None:
-        return lowest + np.abs(array)
     if ref.kind in ("param", "fixed"):
         factor = LARGE if regime == "saturated" else 1.0
         if len(shape) < 2:

@@ -13,6 +13,7 @@ from ...errors import DimensionError, UsageError
 from ..verdict import Finding
 from .arrays import Precision, to_numpy
 from .layout import Fitted
+from .notation import notation_for
 
 __all__ = ["Subject"]
 
@@ -106,19 +107,20 @@ class Subject:
         for n in fitted.outputs:
             if n not in raw:
                 raise UsageError(f"forward gives no output {n!r}; it gives {', '.join(raw)}")
-            out[n] = self._shaped(n, to_numpy(raw[n]), fitted.shapes[n], "output")
+            out[n] = self._shaped(n, to_numpy(raw[n]), fitted, "output")
         return out, cache, raw
 
-    def _shaped(self, name: str, a: Array, want: tuple[int, ...], what: str) -> Array:
+    def _shaped(self, name: str, a: Array, fitted: Fitted, what: str) -> Array:
+        want = fitted.shapes[name]
         if a.dtype.kind not in "fiu":
             raise UsageError(f"the {what} {name!r} has dtype {a.dtype}; return floating point")
         if a.shape != want:
             squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in want if n != 1)
             if squeezed and a.size == int(np.prod(want)) and a.size:
                 return a.reshape(want).astype(np.float64)
-            turned = "; it looks transposed" if a.shape == want[::-1] else ""
             raise DimensionError(
-                f"the {what} {name!r} has shape {a.shape}, by the layout {want}{turned}"
+                f"the {what} {name!r} has shape {a.shape}, by the layout {want}"
+                + notation_for(fitted, name, a.shape)
             )
         return a.astype(np.float64)
 
@@ -185,7 +187,7 @@ class Subject:
                     f"{', '.join(names)}"
                 )
             if g is not None:
-                out[plain] = self._shaped(plain, to_numpy(g), fitted.shapes[plain], "gradient of")
+                out[plain] = self._shaped(plain, to_numpy(g), fitted, "gradient of")
         return out
 
 

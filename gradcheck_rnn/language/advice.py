@@ -1,0 +1,114 @@
+"""What to write in place of what the language does not have: the nearest thing that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedOperation
+
+__all__ = ["of_attribute", "of_constant", "of_function", "of_index", "refusing"]
+
+_MODULE = "gradcheck_rnn.language"
+_STAIRS = "where(x > 1, 1.0, 0.0) for a step of the staircase"
+_PHASE = "sin(x) and cos(x) for a phase"
+_OUTER = "v * dot(k, q) for (v @ k.T) @ q"
+#: Functions and ufuncs of NumPy by name.
+_FUNCTIONS = {
+    "sum": "sum(x)", "add.reduce": "sum(x)", "mean": "mean(x)", "average": "mean(x)",
+    "var": "mean((x - mean(x)) ** 2)", "std": "sqrt(mean((x - mean(x)) ** 2))",
+    "clip": "minimum(maximum(x, low), high)", "zeros_like": "0 * x", "ones_like": "0 * x + 1",
+    "full_like": "0 * x + value", "empty_like": "0 * x", "stack": "concat(a, b)",
+    "hstack": "concat(a, b)", "vstack": "concat(a, b)", "append": "concat(a, b)",
+    "split": "split(x, parts)", "array_split": "split(x, parts)", "roll": "concat(x[1:], x[:1])",
+    "outer": _OUTER, "inner": "dot(a, b)", "vdot": "dot(a, b)",
+    "einsum": "W @ x, dot(a, b) or a * b", "tensordot": "W @ x or dot(a, b)",
+    "norm": "sqrt(dot(x, x))", "eye": 'eye("p")', "identity": 'eye("p")', "transpose": "W.T",
+    "copy": "x", "asarray": "x", "array": "x", "nan_to_num": "x", "real": "x",
+    "expand_dims": "x; a scalar is broadcast by itself", "squeeze": "x",
+    "reshape": "split(x, parts) or concat(a, b)", "ravel": "x", "flip": "a fixed matrix P @ x",
+    "cumsum": "a fixed matrix L @ x", "diag": "w * x for diag(w) @ x", "diagonal": "",
+    "heaviside": "where(x > 0, 1.0, 0.0)", "sign": "where(x > 0, 1.0, -1.0)",
+    "floor": _STAIRS, "ceil": _STAIRS,
+    "rint": _STAIRS,
+    "round": _STAIRS,
+    "trunc": _STAIRS,
+    "remainder": _PHASE, "fmod": _PHASE,
+    "mod": _PHASE, "divmod": _PHASE,
+    "floor_divide": _STAIRS,
+    "log1p": "log(1 + x), or softplus(x) for log1p(exp(x))", "expm1": "exp(x) - 1",
+    "sinh": "0.5 * (exp(x) - exp(-x))", "cosh": "0.5 * (exp(x) + exp(-x))",
+    "tan": "sin(x) / cos(x)", "exp2": "exp(x * log(2))", "log2": "log(x) / log(2)",
+    "log10": "log(x) / log(10)", "reciprocal": "1 / x", "positive": "x", "cbrt": "x ** (1 / 3)",
+    "hypot": "sqrt(a**2 + b**2)", "logaddexp": "b + softplus(a - b)", "fabs": "abs(x)",
+    "fmax": "maximum(a, b)", "fmin": "minimum(a, b)", "float_power": "x ** 3",
+    "greater_equal": "a >= b", "less_equal": "a <= b", "equal": "where(a > b, u, v)",
+    "not_equal": "where(a > b, u, v)", "logical_and": "c1 * c2", "bitwise_and": "c1 * c2",
+    "logical_or": "maximum(c1, c2)", "bitwise_or": "maximum(c1, c2)", "logical_not": "1 - c",
+    "invert": "1 - c", "logical_xor": "c1 + c2 - 2 * c1 * c2",
+    "bitwise_xor": "c1 + c2 - 2 * c1 * c2", "select": "where(c, a, b)",
+    "piecewise": "where(c, a, b)",
+    "softmax": "softmax(x)", "isnan": "", "isfinite": "",
+}  # fmt: skip
+_ATTRIBUTES = {
+    "dot": "W @ x, or dot(a, b) for two vectors", "astype": "x", "item": "x", "flatten": "x",
+    "view": "x", "tolist": "x", "numpy": "x", "detach": "frozen(x)", "data": "x",
+    "conj": "x", "ndim": "the dims that are declared", "size": 'dim("p")', "device": "x",
+    "unsqueeze": "x; a scalar is broadcast by itself", "tanh": "tanh(x)", "exp": "exp(x)",
+    "sigmoid": "sigmoid(x)", "relu": "relu(x)", "abs": "abs(x)", "pow": "x ** 2", "mm": "W @ x",
+    "matmul": "W @ x", "chunk": "split(x, parts)", "t": "W.T", "fill": "0 * x + value",
+}  # fmt: skip
+_OPERATORS = {
+    "%": _PHASE, "//": _STAIRS,
+    "&": "c1 * c2", "|": "maximum(c1, c2)", "^": "c1 + c2 - 2 * c1 * c2", "~": "1 - c",
+    "round": _STAIRS, "<<": "", ">>": "",
+    "divmod": _PHASE,
+}  # fmt: skip
+
+
+def _write(advice: str) -> str:
+    if advice:
+        return f"write {advice} ({_MODULE})"
+    return f"there is nothing like it; see {_MODULE} for what there is"
+
+
+def of_function(name: str) -> str:
+    """What to write for a NumPy function."""
+    return _write(_FUNCTIONS.get(name, ""))
+
+
+def of_attribute(name: str) -> str:
+    """What to write for an attribute or a method of an array."""
+    return _write(_ATTRIBUTES.get(name) or _FUNCTIONS.get(name, ""))
+
+
+def of_index(key: Any, condition: bool) -> str:
+    """What to write for an index that is no plain slice; ``condition``: it is a value itself."""
+    if isinstance(key, int):
+        stop = "" if key == -1 else key + 1
+        return f"; write x[{key}:{stop}] for unit {key}, e @ W with a fixed e for a row of W"
+    if condition:
+        return "; write where(condition, a, b) for what a condition chooses"
+    return "; write P @ x with a fixed matrix P for other choices of units"
+
+
+def of_constant(value: Any) -> str:
+    """What to write for a constant that is no number."""
+    if isinstance(value, bool):
+        return f"; write {float(value)}"
+    if isinstance(value, np.ndarray):
+        return '; write eye("p") for an identity matrix, 1.0 for ones and 0 * x for zeros'
+    return ""
+
+
+def refusing(sign: str) -> Callable[..., Any]:
+    """A method for a Python operator that the language does not have."""
+
+    def refused(*_: Any) -> Any:
+        raise UnsupportedOperation(
+            f"{sign} is not an operation of the language; {_write(_OPERATORS[sign])}"
+        )
+
+    return refused

@@ -1,0 +1,116 @@
+"""What ties a cell's names, dims and domains to those of the network that it is scanned in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import DefinitionError, DimensionError
+from .cell import Cell
+from .dims import Dim, parse_dim
+from .domains import Domain, check_domain, parse_domain
+from .scans import Ref, Scan
+from .values import Expr, Symbol
+
+__all__ = [
+    "READ", "apart", "check_binding", "domains_of", "narrower", "renamed", "too_few", "unify",
+]  # fmt: skip
+
+#: How a scan reads each kind of reference: (kind of operand, moves with time).
+READ = {
+    "input": ("input", True),
+    "data": ("data", True),
+    "sequence": ("sequence", True),
+    "once": ("static", False),
+    "final": ("static", False),
+    "static": ("static", False),
+    "static_data": ("static_data", False),
+    "param": ("param", False),
+    "fixed": ("fixed", False),
+}
+
+
+def renamed(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
+    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
+    shape = e.shape.rename(dims)
+    if e.op == "symbol":
+        s = e.symbol
+        name, kind, moving = names[s.name]
+        kind = s.kind if s.kind in ("equation", "state") else kind
+        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
+    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
+    return Expr(e.op, tuple(renamed(a, names, dims) for a in e.args), shape, data)
+
+
+def too_few(title: str, state: str, depth: int, given: int) -> str:
+    """What to say where a delay line has too few initial values."""
+    return (
+        f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
+        f"values, most recent first; {given} given"
+    )
+
+
+def apart(what: str, known: Domain, wanted: Domain) -> str:
+    """What to say where two domains have nothing in common."""
+    return f"{what} is declared {known} and {wanted}; no domain holds just what is in both"
+
+
+def domains_of(scan: Scan) -> dict[str, Domain]:
+    """Domains that a scan's cell declares, by the network's names; of a state: of its starts."""
+    found: dict[str, Domain] = {}
+    for own, domain in scan.cell.domains.items():
+        full = scan.arguments[own]
+        state = next((s for s in scan.states if s.name == full), None)
+        starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
+        found.update((n, domain) for n in starts)
+    return found
+
+
+def unify(
+    title: str, cell: Cell, bindings: Mapping[str, Ref], dims: Mapping[str, str]
+) -> dict[str, Dim]:
+    """The cell's dims in terms of the network's, from explicit names and bound values."""
+    known: dict[str, Dim] = {n: parse_dim(d) for n, d in dims.items()}
+    for own, ref in bindings.items():
+        declared = cell.shapes[own]
+        for mine, theirs in ((declared.rows, ref.shape.rows), (declared.cols, ref.shape.cols)):
+            lone = mine.lone
+            if lone is not None and lone not in known:
+                known[lone] = theirs
+            elif not mine.names and mine == theirs:
+                continue
+            elif mine.names and all(n in known for n in mine.names):
+                if mine.rename(known) != theirs:
+                    raise DimensionError(
+                        f"scan {title!r}: {own!r} of cell {cell.name!r} needs "
+                        f"{mine.rename(known)} but {ref.name!r} has {theirs}"
+                    )
+            elif mine != theirs:
+                raise DimensionError(
+                    f"scan {title!r}: {own!r} of cell {cell.name!r} is declared {declared} but "
+                    f"{ref.name!r} is {ref.shape}; name the dims with dims={{...}}"
+                )
+    return known
+
+
+def check_binding(title: str, own: str, kind: str, ref: Ref, axis: str | None) -> None:
+    """Raise where a value cannot be bound: on another time axis, or a parameter of sequences."""
+    if ref.axis is not None and ref.axis != axis:
+        raise DefinitionError(
+            f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a "
+            f"sequence along {ref.axis!r}; bind its final state instead"
+        )
+    if kind in ("param", "fixed") and ref.shape.batch:
+        raise DefinitionError(
+            f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
+            "sequence to sequence"
+        )
+
+
+def narrower(what: str, ref: Ref, known: Domain | None, domain: str | Domain) -> Domain:
+    """What of a declared domain lies in another one too; raises if that is nothing."""
+    wanted = parse_domain(domain, what)
+    check_domain(wanted, ref.shape, ref.kind, what)
+    both = wanted if known is None else known.meet(wanted)
+    if both is None:
+        raise DefinitionError(apart(what, known or wanted, wanted))
+    return both
