@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .again import look_again
 from .entries import check_entries, scale_of
+from .guard import fails_on_misbehaviour
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -35,6 +36,7 @@ RESOLVE = 0.1
 REORDERED = 2.0**16
 
 
+@fails_on_misbehaviour(lambda title: Report(title, []))
 def check_gradient(
     loss: Callable[..., Any],
     gradient: Callable[..., Any] | None,
@@ -264,6 +266,7 @@ def _directional(
 
 
 def _finish(report: Report, target: Target) -> Report:
+    target.finish(report.noise, report.deterministic)
     report.findings = list(target.findings)
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report
