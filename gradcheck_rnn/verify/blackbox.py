@@ -27,7 +27,7 @@ from .target import Budget, Target
 from .trees import Tree
 from .verdict import Row, Verdict
 
-__all__ = ["check_gradient", "parse_seed"]
+__all__ = ["check_gradient", "parse_seed", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
@@ -96,7 +96,7 @@ def check_gradient(
     if mode not in ("auto", "entrywise", "directional"):
         raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
     tree = Tree.of(parameters)
-    blocks = _selected(tree, select)
+    blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
     target.base = target.value(tree.leaves)
     g = target.gradient_at(tree.leaves)
@@ -166,7 +166,14 @@ def _random(target: Target, g: dict[int, Floats], blocks: list[int]) -> None:
             )
 
 
-def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+    """Positions of the leaves to check.
+
+    Raises
+    ------
+    UsageError
+        A name that is no parameter, or none at all.
+    """
     if select is None:
         return tree.real
     wanted = [select] if isinstance(select, str) else list(select)

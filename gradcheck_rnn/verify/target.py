@@ -274,6 +274,9 @@ class Target:
                 f"point at the end: it, or the gradient function, {STATE}",
                 fatal=True,
             )
+        known = {"unsteady", "not-finite", "nondeterministic-gradient"}
+        if known & {f.kind for f in self.findings}:
+            return
         if not self._steady(self._gradient(self.tree.leaves)):
             self.find(
                 "unsteady",
