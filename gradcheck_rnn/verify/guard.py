@@ -51,9 +51,21 @@ WATCHED_CALLS = 4
 REORDERED = 2.0**16
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
 MOST_OBJECTS, DEEPEST, MOST_ITEMS = 2000, 8, 256
+#: Whose functions and classes hold no data of the user (a user's own module may be called `test`).
 _LIBRARIES = frozenset(
-    "gradcheck_rnn numpy scipy torch jax jaxlib sympy mpmath cupy numba pytest".split()
-) | frozenset(sys.stdlib_module_names) - {"__main__"}
+    {
+        "gradcheck_rnn",
+        "numpy",
+        "scipy",
+        "torch",
+        "jax",
+        "jaxlib",
+        "sympy",
+        "cupy",
+        "numba",
+        "pytest",
+    }
+) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
 
 #: Whose instances are not looked into: ours, and arrays that cannot change.
 _CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}

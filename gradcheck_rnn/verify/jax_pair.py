@@ -48,12 +48,13 @@ class JaxPair(Pair):
         surrogate: Callable[..., Any] | None = None,
     ) -> None:
         self.jax, self.jnp, self.jit = jax, jnp, jit
-        self.keyed = jax.tree_util.keystr
         named = _named(function, inputs)
         self.by_name = isinstance(inputs, Mapping)
-        pairs, self.structure = jax.tree_util.tree_flatten_with_path(named)
+        # a list of arguments, since JAX sorts the keys of a dict
+        pairs, self.structure = jax.tree_util.tree_flatten_with_path(list(named.values()))
+        self.arguments = list(named)
         self.leaves = [self._leaf(x) for _, x in pairs]
-        names = [_name(path) for path, _ in pairs]
+        names = [_name(path[1:], self.arguments[path[0].idx]) for path, _ in pairs]
         self.moved = [k for k, x in enumerate(self.leaves) if self._moves(x)]
         if not self.moved:
             raise UsageError(f"{WHO}: no input is a floating-point array; nothing to check")
@@ -87,8 +88,10 @@ class JaxPair(Pair):
             leaves = list(self.leaves)
             for k, a in zip(self.moved, arrays, strict=True):
                 leaves[k] = a
-            named = self.jax.tree_util.tree_unflatten(self.structure, leaves)
-            return function(**named) if self.by_name else function(*named.values())
+            args = self.jax.tree_util.tree_unflatten(self.structure, leaves)
+            if self.by_name:
+                return function(**dict(zip(self.arguments, args, strict=True)))
+            return function(*args)
 
         return of_moved
 
@@ -97,7 +100,10 @@ class JaxPair(Pair):
         plain = self._of_moved(self.function)
 
         def pulled(arrays: Any, cotangents: Any) -> Any:
-            return jax.vjp(plain, *arrays)[1](cotangents)
+            out, pull = jax.vjp(plain, *arrays)
+            flat, shape = jax.tree_util.tree_flatten(out)
+            given = [self._weight(y, w) for y, w in zip(flat, cotangents, strict=True)]
+            return pull(jax.tree_util.tree_unflatten(shape, given))
 
         compiled = jax.jit if self.jit else (lambda f: f)
         self.forward, self.backward = compiled(plain), compiled(pulled)
@@ -129,15 +135,13 @@ class JaxPair(Pair):
         return super().begin()
 
     def _flat(self, result: Any) -> dict[str, Array]:
-        pairs, self.shape = self.jax.tree_util.tree_flatten_with_path(result)
+        pairs, _ = self.jax.tree_util.tree_flatten_with_path(result)
         if not pairs:
             raise UsageError(f"{WHO}: forward returns no array")
-        self.made = [x for _, x in pairs]
         for path, x in pairs:
             if self.jnp.issubdtype(self.jnp.asarray(x).dtype, self.jnp.complexfloating):
-                raise UsageError(
-                    f"{WHO}: the output '{_name(path)}' is complex; return real parts"
-                )
+                name = _name(path) or "outputs"
+                raise UsageError(f"{WHO}: the output '{name}' is complex; return real parts")
         return {_name(path) or "outputs": to_numpy(x) for path, x in pairs}
 
     def _run(self, leaves: Sequence[Array]) -> Any:
@@ -151,20 +155,16 @@ class JaxPair(Pair):
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
     ) -> dict[int, Any]:
-        jnp, arrays = self.jnp, self._arrays(leaves)
-        self._run(leaves)
-        weights = []
-        for k, y in enumerate(self.made):
-            y = jnp.asarray(y)
-            if not jnp.issubdtype(y.dtype, jnp.floating):
-                weights.append(np.zeros(y.shape, dtype=self.jax.dtypes.float0))
-            elif k in cotangents:
-                weights.append(jnp.asarray(cotangents[k], dtype=y.dtype))
-            else:
-                weights.append(jnp.zeros_like(y))
-        given = self.jax.tree_util.tree_unflatten(self.shape, weights)
-        grads = call("backward", self.backward, tuple(arrays), given)
+        weights = [cotangents.get(k, np.zeros_like(x)) for k, x in enumerate(self.outs.leaves)]
+        grads = call("backward", self.backward, tuple(self._arrays(leaves)), weights)
         return {i: to_numpy(g) for i, g in enumerate(grads)}
+
+    def _weight(self, y: Any, weight: Any) -> Any:
+        """A cotangent in the format of its output; those of integers have none."""
+        y = self.jnp.asarray(y)
+        if not self.jnp.issubdtype(y.dtype, self.jnp.floating):
+            return np.zeros(y.shape, dtype=self.jax.dtypes.float0)
+        return self.jnp.asarray(weight, dtype=y.dtype)
 
 
 def _named(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
@@ -183,9 +183,8 @@ def _named(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
     return dict(zip(names, inputs, strict=True))
 
 
-def _name(path: Sequence[Any]) -> str:
+def _name(path: Sequence[Any], name: str = "") -> str:
     """Of a leaf: ``params.W``, ``[1][0]``."""
-    name = ""
     for step in path:
         at = getattr(step, "key", getattr(step, "name", None))
         if isinstance(at, str):

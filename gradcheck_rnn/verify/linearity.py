@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class _Look:
             if i in self.inputs and g is not None
         }
 
-    def _near(self, x: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _near(self, x: NDArray[Any]) -> NDArray[Any]:
         """The array with each entry moved by a unit in the last place."""
         if x.dtype.kind != "f":
             return x
@@ -197,8 +198,8 @@ class _Look:
                     factor = float(np.sum(found[i] * g) / np.sum(g * g))
                 times = f" ({factor:.4g} times along it)" if np.isfinite(factor) else ""
                 text = (
-                    f"backward is not linear in the cotangent of '{self.outputs[k]}': {s:.0f} times "
-                    f"as much does not give {s:.0f} times the gradient of "
+                    f"backward is not linear in the cotangent of '{self.outputs[k]}': "
+                    f"{s:.0f} times as much does not give {s:.0f} times the gradient of "
                     f"'{self.pair.tree.names[i]}'{times}"
                 )
                 self._say("not-linear", i, text)
