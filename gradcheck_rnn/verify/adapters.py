@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UsageError
+from .factories import Shapes
 from .guard import fails_on_misbehaviour
 from .jax_pair import JaxPair
 from .outcome import Report
 from .torch_pair import TorchPair
-from .vjp import check_pair
+from .vjp import check_pairs
 
 __all__ = ["check_jax", "check_torch"]
 
@@ -26,6 +27,7 @@ def check_torch(
     inputs: Any,
     *,
     surrogate: Callable[..., Any] | None = None,
+    shapes: Shapes | None = None,
     **options: Any,
 ) -> Report:
     """Check the backward pass of a `torch.autograd.Function`, a module, or a function of tensors.
@@ -45,6 +47,8 @@ def check_torch(
         is passed on as it is. Float64 tensors give the sharpest check.
     surrogate : callable, optional
         The function whose derivative a backward is by intent, if not that of forward.
+    shapes : dict, optional
+        For inputs that are a function of sizes, as in `check_vjp`.
     **options
         Of `check_vjp`: outputs, time_axis, mode, seed, budget, select, title.
 
@@ -61,11 +65,12 @@ def check_torch(
         tensor, or complex or sparse ones. A gradient of None counts as zeros, as in PyTorch.
     """
     torch = _library("torch", "check_torch")
-    pair = TorchPair(torch, function, inputs, surrogate)
-    options["unit"] = max(options.get("unit", 0.0), pair.unit)
     named = getattr(function, "__name__", type(function).__name__)
     options.setdefault("title", named)
-    return check_pair(pair, **options)
+    return check_pairs(
+        lambda made: TorchPair(torch, function, made, surrogate),
+        inputs, shapes, "check_torch", **options,
+    )  # fmt: skip
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -75,6 +80,7 @@ def check_jax(
     *,
     jit: bool = True,
     surrogate: Callable[..., Any] | None = None,
+    shapes: Shapes | None = None,
     **options: Any,
 ) -> Report:
     """Check the reverse-mode derivative of a JAX function, one with ``custom_vjp`` above all.
@@ -90,6 +96,8 @@ def check_jax(
         Compile; a function that cannot be compiled is run as it is.
     surrogate : callable, optional
         The function whose derivative a backward is by intent, if not that of `function`.
+    shapes : dict, optional
+        For inputs that are a function of sizes, as in `check_vjp`.
     **options
         Of `check_vjp`: outputs, time_axis, mode, seed, budget, select, title.
 
@@ -106,10 +114,11 @@ def check_jax(
     """
     jax = _library("jax", "check_jax")
     jnp = importlib.import_module("jax.numpy")
-    pair = JaxPair(jax, jnp, function, inputs, jit=jit, surrogate=surrogate)
-    options["unit"] = max(options.get("unit", 0.0), pair.unit)
     options.setdefault("title", getattr(function, "__name__", "jax function"))
-    return check_pair(pair, **options)
+    return check_pairs(
+        lambda made: JaxPair(jax, jnp, function, made, jit=jit, surrogate=surrogate),
+        inputs, shapes, "check_jax", **options,
+    )  # fmt: skip
 
 
 def _library(name: str, door: str) -> Any:

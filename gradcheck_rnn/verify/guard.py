@@ -45,7 +45,7 @@ R = TypeVar("R", bound=Report)
 
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
-#: Calls of a function whose arguments are compared afterwards; later ones are compared now and then.
+#: Calls of a function whose arguments are compared afterwards; of later ones, some are.
 WATCHED_CALLS = 4
 #: Units in the last place that a sum in another order may change a value by.
 REORDERED = 2.0**16

@@ -63,6 +63,11 @@ class Pair:
         self.none: set[tuple[int, int]] = set()
         self.outs: Tree
 
+    @property
+    def unit(self) -> float:
+        """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
+        return self.tree.unit
+
     def note(self, finding: Finding) -> None:
         """Note a finding once."""
         if finding not in self.findings:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
+from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .lags import wrong_lags
 from .linearity import look_at_linearity
@@ -46,6 +47,7 @@ def check_vjp(
     select: str | Iterable[str] | None = None,
     unit: float = 0.0,
     surrogate: Callable[..., Any] | None = None,
+    shapes: Shapes | None = None,
     title: str = "vjp check",
 ) -> Report:
     """Check a backward function: for each output alone, its cotangent times the Jacobian.
@@ -61,7 +63,8 @@ def check_vjp(
         ``backward(cotangents, cache)`` returns the gradients of the inputs, in their structure;
         cotangents come in the structure of the outputs, zeros where not probed.
     inputs
-        Arrays; integer arrays are passed on as data and need no gradient.
+        Arrays; integer arrays are passed on as data and need no gradient. Or a function of sizes
+        that makes them, with `shapes`.
     cache
         False: forward returns outputs only, and backward is called with the inputs instead.
     outputs
@@ -77,6 +80,9 @@ def check_vjp(
         For a backward that is by intent not the derivative of forward (straight-through, a smooth
         slope for a step): the function whose derivative it is, called like forward; returns outputs
         only.
+    shapes
+        For inputs that are a function, ``lambda T, B: …``: name → size, sizes, or a `range` (its
+        ends, powers of two and their neighbours); all of them are run.
 
     Returns
     -------
@@ -88,12 +94,37 @@ def check_vjp(
     UsageError, DimensionError
         As `check_gradient`, and for outputs that are not floating-point arrays.
     """
-    tree = Tree.of(inputs, "inputs")
-    pair = ArrayPair(tree, forward, backward, cached=cache, surrogate=surrogate)
-    return check_pair(
-        pair, outputs=outputs, time_axis=time_axis, mode=mode, seed=seed, budget=budget,
-        select=select, unit=unit, title=title,
+
+    def pair(made: Any) -> Pair:
+        tree = Tree.of(made, "inputs")
+        return ArrayPair(tree, forward, backward, cached=cache, surrogate=surrogate)
+
+    return check_pairs(
+        pair, inputs, shapes, "check_vjp", outputs=outputs, time_axis=time_axis, mode=mode,
+        seed=seed, budget=budget, select=select, unit=unit, title=title,
     )  # fmt: skip
+
+
+def check_pairs(
+    pair: Callable[[Any], Pair],
+    inputs: Any,
+    shapes: Shapes | None,
+    who: str,
+    *,
+    budget: int | str | None = None,
+    **options: Any,
+) -> Report:
+    """`check_pair` at the inputs, or at those that a factory makes for all shapes."""
+    if not is_factory(inputs, shapes, who):
+        made = pair(inputs)
+        report = check_pair(made, budget=budget, **options)
+        report.findings.append(one_shape(x.shape for x in made.tree.leaves))
+        return report
+    return at_shapes(
+        inputs,
+        shapes,
+        lambda given, n: check_pair(pair(given), budget=share_budget(budget, n), **options),
+    )
 
 
 def check_pair(
@@ -108,9 +139,9 @@ def check_pair(
     unit: float = 0.0,
     title: str = "vjp check",
 ) -> Report:
-    """`check_vjp` for a pair of any library."""
+    """`check_vjp` at one point, for a pair of any library."""
+    unit = max(unit, pair.unit)
     tree, outs = pair.tree, pair.begin()
-    unit = max(unit, tree.unit)
     if seed is None:
         used = content_seed([*tree.leaves, *outs.leaves])
     else:
@@ -129,7 +160,7 @@ def check_pair(
             dict(zip(tree.names, tree.leaves, strict=True)),
             mode=mode,
             seed=used,
-            budget=_share(budget, len(probes)),
+            budget=share_budget(budget, len(probes)),
             select=select,
             unit=unit,
         )
@@ -183,6 +214,8 @@ def _take(report: Report, name: str, part: Report) -> None:
     report.mode, report.deterministic = part.mode, report.deterministic and part.deterministic
     report.noise = part.noise if np.isnan(report.noise) else max(report.noise, part.noise)
     for finding in part.findings:
+        if finding.kind == MISSED:
+            continue
         text = finding.message.replace("the gradient function", "backward")
         text = text.replace("the loss", "forward")
         if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state"):
@@ -244,14 +277,3 @@ def _cotangents(
             at = (slice(None),) * (axis % leaf.ndim) + (t,)
             alone[at] = weight[at]
             yield f"{name} at step {t + 1}", k, alone
-
-
-def _share(budget: int | str | None, parts: int) -> int | str | None:
-    if budget is None:
-        return None
-    if isinstance(budget, str):
-        try:
-            return f"{float(budget.strip().removesuffix('s')) / parts}s"
-        except ValueError:
-            return budget  # refused, with its name, by check_gradient
-    return max(budget // parts, 1) if budget > 0 else budget
