@@ -40,6 +40,7 @@ def look_at_linearity(
     pair: Pair,
     weights: Mapping[int, NDArray[np.floating]],
     inputs: Collection[int],
+    reached: Collection[tuple[int, int]],
     seed: int,
     unit: float = 0.0,
 ) -> Linearity:
@@ -51,11 +52,13 @@ def look_at_linearity(
         A cotangent by output.
     inputs
         Positions of the inputs whose gradients count.
+    reached
+        Pairs of an output and an input that it depends on.
     unit
         Of the format computed in, relative, where arrays do not show it.
     """
     look = _Look(pair, weights, inputs, seed, unit)
-    return look.judge()
+    return look.judge(reached)
 
 
 class _Look:
@@ -97,7 +100,7 @@ class _Look:
         unit = max(self.unit, float(np.finfo(x.dtype).eps))
         return (x * (1 + unit * self.rng.choice([-1.0, 1.0], size=x.shape))).astype(x.dtype)
 
-    def judge(self) -> Linearity:
+    def judge(self, reached: Collection[tuple[int, int]]) -> Linearity:
         """All comparisons; of one input only the simplest that fails is said."""
         alone = {k: self._at({k: w}) for k, w in self.weights.items()}
         whole = self._at(self.weights)
@@ -109,7 +112,8 @@ class _Look:
             for s in self._factors(w, alone[k])
         }
         for i in sorted(bounds):
-            if not self._ignores(i, alone, scaled) and not self._offset(i, nothing):
+            asked = [k for k in self.weights if (k, i) in reached]
+            if not self._ignores(i, asked, alone, scaled) and not self._offset(i, nothing):
                 self._multiples(i, alone, scaled, bounds[i])
                 self._sums(i, alone, whole, bounds[i])
         return Linearity(list(self.said.values()), self.ignored)
@@ -152,11 +156,16 @@ class _Look:
         self.said.setdefault((kind, i), Finding(kind, text, fatal=True))
 
     def _ignores(
-        self, i: int, alone: Mapping[int, Gradients], scaled: Mapping[tuple[int, float], Gradients]
+        self,
+        i: int,
+        asked: Collection[int],
+        alone: Mapping[int, Gradients],
+        scaled: Mapping[tuple[int, float], Gradients],
     ) -> bool:
         """Gradients that are the same for every size of a cotangent do not depend on it."""
         any_ignored = False
-        for k, output in self.outputs.items():
+        for k in asked:
+            output = self.outputs[k]
             others = [g for (j, _), g in scaled.items() if j == k and i in g]
             g = alone[k].get(i)
             if g is None or not np.any(g) or not others:

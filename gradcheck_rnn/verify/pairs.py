@@ -155,7 +155,7 @@ class Pair:
     ) -> None:
         """Forward and backward changed data that they can reach: does anything depend on it?"""
         now, again = (self._outputs(self._run(self.tree.leaves)) for _ in range(2))
-        eps = self.tree.unit
+        eps = self.unit
         if close(now, again, eps) and not close(now, list(self.outs.leaves), eps):
             raise changed_data("backward", names, "forward")
         second = self._pull(leaves, cotangents, False)

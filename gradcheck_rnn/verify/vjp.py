@@ -25,11 +25,16 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import EntryState, Finding, Row, Verdict
+from .verdict import Finding, Row, Verdict
 
 __all__ = ["check_pair", "check_vjp"]
 
 Array = NDArray[Any]
+#: What a step function needs: its forward pass has no slope, and backward claims one.
+FLAT = (
+    "forward does not change with it around the point; if backward is a surrogate's "
+    "(straight-through), give the function it is the derivative of as surrogate="
+)
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -165,16 +170,18 @@ def check_pair(
             unit=unit,
         )
         parts.append((name, k, part))
-    linear = look_at_linearity(pair, whole, inputs, used, unit)
     positions = {tree.names[i]: i for i in inputs}
-    for name, k, part in parts:
-        for row in part.rows:
-            at = k, positions[row.name]
-            reason = linear.ignored.get(at, row.reason)
-            if at in pair.none and row.verdict is Verdict.FAIL:
-                reason = "backward returns None for it, which counts as zeros"
-            row = replace(row, name=f"{name} -> {row.name}", reason=reason)
-            report.rows.append(_with_hint(row, pair))
+    found = [(name, k, positions[row.name], row) for name, k, part in parts for row in part.rows]
+    reached = {(k, i) for _, k, i, row in found if _depends(row)}
+    linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
+    for name, k, i, row in found:
+        reason = linear.ignored.get((k, i), row.reason)
+        if row.verdict is Verdict.FAIL and (k, i) in pair.none:
+            reason = "backward returns None for it, which counts as zeros"
+        elif row.verdict is Verdict.FAIL and i not in {j for _, j in reached}:
+            reason = f"{reason}; {FLAT}"
+        report.rows.append(replace(row, name=f"{name} -> {row.name}", reason=reason))
+    for name, _, part in parts:
         _take(report, name, part)
     if outputs is None:
         report.rows += [undecided_row(outs, k, reason) for k, reason in pair.unprobed.items()]
@@ -225,15 +232,12 @@ def _take(report: Report, name: str, part: Report) -> None:
             report.findings.append(finding)
 
 
-def _with_hint(row: Row, pair: Pair) -> Row:
-    """Say what a step function needs: its forward pass has no slope, and backward claims one."""
-    if row.verdict is not Verdict.FAIL or row.check is None or pair.surrogate is not None:
-        return row
-    if np.any(row.check.value[row.check.state == EntryState.FAIL]) or row.analytic == 0:
-        return row
-    hint = "forward is constant around the point; if backward is a surrogate's (straight-through), "
-    hint += "give the function it is the derivative of as surrogate="
-    return replace(row, reason=f"{row.reason}; {hint}" if row.reason else hint)
+def _depends(row: Row) -> bool:
+    """Whether differences saw the output change with the input."""
+    if row.check is None:
+        return bool(row.numeric != 0)
+    known = np.isfinite(row.check.value) & (np.abs(row.check.value) > row.check.error)
+    return bool(np.any(known))
 
 
 def _probed(outs: Tree, wanted: Iterable[str] | None, default: list[int]) -> list[int]:
