@@ -161,7 +161,9 @@ def share_budget(budget: int | str | None, parts: int) -> int | str | None:
             return f"{float(budget.strip().removesuffix('s')) / parts}s"
         except ValueError:
             return budget  # refused, with its name, by check_gradient
-    return max(budget // parts, 1) if budget > 0 else budget
+    if not isinstance(budget, int | float) or not budget > 0:
+        return budget
+    return max(budget // parts, 1)
 
 
 def one_shape(shapes: Iterable[tuple[int, ...]]) -> Finding:

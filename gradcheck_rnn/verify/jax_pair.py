@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .guard import call
+from .guard import call, check_callable
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .trees import Tree
@@ -47,6 +47,7 @@ class JaxPair(Pair):
         jit: bool = True,
         surrogate: Callable[..., Any] | None = None,
     ) -> None:
+        check_callable(**{f"{WHO}: what to check": function})
         self.jax, self.jnp, self.jit = jax, jnp, jit
         named = _named(function, inputs)
         self.by_name = isinstance(inputs, Mapping)

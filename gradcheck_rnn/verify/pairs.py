@@ -21,6 +21,7 @@ from .guard import (
     changed_cache,
     changed_cotangents,
     changed_data,
+    check_callable,
     checksum,
     close,
     keeps_state,
@@ -179,6 +180,7 @@ class ArrayPair(Pair):
         cached: bool = True,
         surrogate: Callable[..., Any] | None = None,
     ) -> None:
+        check_callable(forward=forward, backward=backward)
         super().__init__(tree, surrogate, forward, backward)
         self.forward, self.backward, self.cached = forward, backward, cached
 

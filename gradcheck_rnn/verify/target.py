@@ -17,6 +17,7 @@ from .guard import (
     call,
     changed_argument,
     changed_data,
+    check_callable,
     close,
     keeps_state,
 )
@@ -48,11 +49,11 @@ class Budget:
                 self.seconds = float(limit.strip().removesuffix("s"))
             elif limit is not None:
                 self.evaluations = float(limit)
-        except ValueError:
+        except (TypeError, ValueError):
             raise UsageError(
                 f"budget {limit!r} is neither a count nor seconds like '10s'"
             ) from None
-        if min(self.evaluations, self.seconds) <= 0:
+        if not (self.evaluations > 0 and self.seconds > 0):  # NaN is neither
             raise UsageError(f"budget {limit!r} must be positive")
         self.started = time.perf_counter()
 
@@ -92,6 +93,7 @@ class Target:
         unit: float = 0.0,
     ) -> None:
         """Nothing is called yet."""
+        check_callable(**{LOSS: loss, **({} if gradient is None else {GRADIENT: gradient})})
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
         self.select, self.budget = list(select), budget
         self.evaluations = self.gradients = 0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .guard import call, changed_argument, changed_cache, changed_cotangents, close
+from .guard import call, changed_argument, changed_cache, changed_cotangents, check_callable, close
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .trees import Tree
@@ -72,6 +72,7 @@ class TorchPair(Pair):
     def __init__(
         self, torch: Any, function: Any, inputs: Any, surrogate: Callable[..., Any] | None = None
     ) -> None:
+        check_callable(**{f"{WHO}: what to check": function})
         self.torch, self.function = torch, function
         self.is_function = isinstance(function, type) and issubclass(
             function, torch.autograd.Function

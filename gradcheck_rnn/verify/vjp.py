@@ -190,6 +190,7 @@ def check_pair(
         who = getattr(pair.surrogate, "__name__", "surrogate")
         text = f"compared with the derivative of the surrogate {who!r}, not of forward as it runs"
         report.findings.append(Finding("surrogate", text))
+    report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
     return report
@@ -217,7 +218,6 @@ def _pulled(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
 def _take(report: Report, name: str, part: Report) -> None:
     """Counts and findings of the check of one output."""
     report.evaluations += part.evaluations
-    report.gradients += part.gradients
     report.mode, report.deterministic = part.mode, report.deterministic and part.deterministic
     report.noise = part.noise if np.isnan(report.noise) else max(report.noise, part.noise)
     for finding in part.findings:

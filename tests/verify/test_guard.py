@@ -114,7 +114,9 @@ def test_gradients_that_are_added_up_are_state() -> None:
         np.add(total, gradient(p), out=total)
         return total.copy()
 
-    assert f"the gradient function {STATE} ('total')" in kinds(check_gradient(loss, added, X))["state"]
+    assert (
+        f"the gradient function {STATE} ('total')" in kinds(check_gradient(loss, added, X))["state"]
+    )
 
     def pulled(dy: np.ndarray, cache: Any) -> tuple[np.ndarray]:
         np.add(total, backward(dy, cache)[0], out=total)
@@ -240,3 +242,20 @@ def test_what_a_function_reaches() -> None:
     np.random.rand()  # noqa: NPY002
     held["layers"][0][0] = 6
     assert watch.changed(before) == [], "random numbers were drawn: noise"
+
+
+@pytest.mark.parametrize("budget", [float("nan"), "nan", "nan s", [3], 0, -1, "soon"])
+def test_budgets_that_are_none(budget: Any) -> None:
+    with pytest.raises(UsageError, match="budget"):
+        check_gradient(loss, gradient, X, budget=budget)
+    with pytest.raises(UsageError, match="budget"):
+        check_vjp(forward, backward, (X,), budget=budget)
+
+
+def test_what_is_no_function() -> None:
+    with pytest.raises(UsageError, match="the loss is a NoneType, not a function"):
+        check_gradient(None, gradient, X)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the gradient function is a ndarray"):
+        check_gradient(loss, X, X)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="backward is a str"):
+        check_vjp(forward, "backward", (X,))  # type: ignore[arg-type]
