@@ -13,9 +13,10 @@ from .outcome import Report
 from .sizes import listed_sizes, size_combinations
 from .verdict import Finding, Row, Verdict
 
-__all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "one_shape", "share_budget"]
+__all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "largest", "one_shape", "share_budget"]
 
 MISSED = "could-have-missed"
+MAKER = "the function that makes the inputs"
 _ORDER = {Verdict.FAIL: 2, Verdict.UNDECIDED: 1, Verdict.PASS: 0}
 Shapes = Mapping[str, int | Iterable[int]]
 
@@ -64,9 +65,17 @@ def at_shapes(
     reports = []
     for at in combinations:
         label = ", ".join(f"{n} = {size}" for n, size in at.items())
-        inputs = call("the function that makes inputs", factory, **at)
+        inputs = call(MAKER, factory, **at)
         reports.append((label, check(inputs, len(combinations))))
     return _together(reports, sizes)
+
+
+def largest(inputs: Any, shapes: Shapes | None) -> Any:
+    """Inputs at the largest listed sizes, or the given ones if there is no factory."""
+    if not is_factory(inputs, shapes, "parameters"):
+        return inputs
+    sizes = _sizes(inputs, dict(shapes or {}))
+    return call(MAKER, inputs, **{name: options[-1] for name, options in sizes.items()})
 
 
 def _sizes(factory: Callable[..., Any], shapes: dict[str, Any]) -> dict[str, list[int]]:
@@ -77,13 +86,13 @@ def _sizes(factory: Callable[..., Any], shapes: dict[str, Any]) -> dict[str, lis
     for name in shapes:
         if name not in known and not takes_any:
             raise UsageError(
-                f"shapes name '{name}', which the function that makes the inputs does not take; "
+                f"shapes name '{name}', which {MAKER} does not take; "
                 f"it takes {', '.join(known) or 'nothing'}"
             )
     for p in named:
         if p.name not in shapes and p.default is p.empty:
             raise UsageError(
-                f"the function that makes the inputs takes '{p.name}'; say in shapes which sizes "
+                f"{MAKER} takes '{p.name}'; say in shapes which sizes "
                 f'it has: shapes={{"{p.name}": [1, 2, 5]}}'
             )
     found = {}

@@ -9,6 +9,7 @@ import pytest
 
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
+from gradcheck_rnn.verify.problems import sort_problem
 from gradcheck_rnn.verify.sizes import listed_sizes, size_combinations
 
 
@@ -130,3 +131,14 @@ def test_one_shape_is_said_to_be_one() -> None:
 def test_misuse(inputs: Any, shapes: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         check_vjp(leaky, chunked, inputs, shapes=shapes)
+
+
+def test_cases_have_shapes() -> None:
+    problem = sort_problem("case", {
+        "loss": lambda p: float(np.sum(p**2)), "gradient": lambda p: 2 * p,
+        "parameters": lambda n: np.arange(1.0, n + 1), "shapes": {"n": [2, 5]},
+    })  # fmt: skip
+    assert problem.entries() == {"parameters": 5}
+    report = problem.check("case", None, None, None)
+    assert report.passed, str(report)
+    assert "n in [2, 5]" in report.findings[-1].message
