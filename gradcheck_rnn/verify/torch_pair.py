@@ -26,6 +26,8 @@ __all__ = ["TorchPair", "tensor_leaves"]
 Array = NDArray[Any]
 WHO = "check_torch"
 SEED = 0
+#: Deviations of a neighbour that another layout of cotangents may change a gradient by.
+NOISES = 16.0
 
 
 def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:
@@ -80,13 +82,14 @@ class TorchPair(Pair):
         self.is_module = isinstance(function, torch.nn.Module)
         self.arguments = _named(torch, function, inputs, self.is_function)
         self.by_name = isinstance(inputs, Mapping) and not self.is_function
-        leaves = dict(
-            leaf
-            for name, value in self.arguments.items()
-            for leaf in tensor_leaves(value, name, torch)
-        )
+        inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
+        leaves = {name: x for found in inside.values() for name, x in found.items()}
         notes = [note for name, x in leaves.items() if (note := self._refuse(name, x))]
         self.moved = {name: x for name, x in leaves.items() if self._moves(x)}
+        #: The moving tensors of each argument; of most it is the argument itself.
+        self.inside = {
+            n: [name for name in found if name in self.moved] for n, found in inside.items()
+        }
         self.buffers: dict[str, Any] = {}
         self.parameters: dict[str, str] = {}
         if self.is_module:
@@ -101,6 +104,8 @@ class TorchPair(Pair):
         tree = Tree.of({n: to_numpy(x) for n, x in self.moved.items()}, "inputs")
         super().__init__(tree, surrogate, function)
         self.findings += [Finding("no-gradient", note) for note in notes]
+        self.random: bool | None = None
+        self.rounding: list[float] = []
         devices = {x.device.index or 0 for x in self.moved.values() if x.device.type == "cuda"}
         self.devices = sorted(devices)
 
@@ -153,27 +158,28 @@ class TorchPair(Pair):
         with self.torch.no_grad():
             for a, x in zip(leaves, self.moved.values(), strict=True):
                 t = self.torch.empty_like(x, requires_grad=False)
-                made.append(t.copy_(self.torch.from_numpy(np.array(a))))
+                plain = a.flags.c_contiguous and a.flags.writeable
+                made.append(t.copy_(self.torch.from_numpy(a if plain else np.array(a))))
         return [t.requires_grad_() for t in made]
 
     def _apply(self, function: Any, who: str, given: Sequence[Any]) -> dict[str, Any]:
         """Output tensors by name."""
         torch = self.torch
         tensors = dict(zip(self.moved, given, strict=True))
-        inputs = iter([t for n, t in tensors.items() if n not in self.parameters])
-        named = {n: _with_tensors(v, inputs, self._moves) for n, v in self.arguments.items()}
+        named = {
+            n: tensors[n]
+            if self.inside[n] == [n]
+            else _with_tensors(v, (tensors[name] for name in self.inside[n]), self._moves)
+            for n, v in self.arguments.items()
+        }
         args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})
-        with torch.random.fork_rng(devices=self.devices):
-            torch.manual_seed(SEED)
-            if function is self.function and self.is_module:
-                held = {n: tensors[own] for own, n in self.parameters.items()}
-                held |= {n: b.clone() for n, b in self.buffers.items()}
-                result = call(who, torch.func.functional_call, function, held, args, kwargs)
-            else:
-                called = function.apply if function is self.function and self.is_function else (
-                    function
-                )  # fmt: skip
-                result = call(who, called, *args, **kwargs)
+        if function is self.function and self.is_module:
+            held = {n: tensors[own] for own, n in self.parameters.items()}
+            held |= {n: b.clone() for n, b in self.buffers.items()}
+            result = self._drawn(who, torch.func.functional_call, (function, held, args, kwargs))
+        else:
+            whole = function is self.function and self.is_function
+            result = self._drawn(who, function.apply if whole else function, args, kwargs)
         outs = (result,) if isinstance(result, torch.Tensor) else result
         found = dict(tensor_leaves(outs, "", torch))
         if not found:
@@ -185,6 +191,28 @@ class TorchPair(Pair):
                 raise UsageError(f"{WHO}: the output '{name}' is sparse; return to_dense()")
         return found
 
+    def _drawn(
+        self, who: str, function: Any, args: Any, kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call with random numbers from the same seed, if the first call has drawn some."""
+        kwargs = kwargs or {}
+        if self.random is False:
+            return call(who, function, *args, **kwargs)
+        with self.torch.random.fork_rng(devices=self.devices):
+            self.torch.default_generator.manual_seed(SEED)
+            for device in self.devices:
+                self.torch.cuda.default_generators[device].manual_seed(SEED)
+            before = self._states()
+            result = call(who, function, *args, **kwargs)
+            if self.random is None:
+                pairs = zip(before, self._states(), strict=True)
+                self.random = not all(self.torch.equal(a, b) for a, b in pairs)
+            return result
+
+    def _states(self) -> list[Any]:
+        cuda = [self.torch.cuda.get_rng_state(d) for d in self.devices]
+        return [self.torch.get_rng_state(), *cuda]
+
     def _forward(self, leaves: Sequence[Array]) -> tuple[list[Any], dict[str, Any]]:
         """Leaves of the graph, and outputs. Arguments are clones, so that they may be written to.
 
@@ -192,9 +220,9 @@ class TorchPair(Pair):
         """
         own = self._tensors(leaves)
         given = [t.clone() for t in own]
-        nodes = [t.grad_fn for t in given]
+        nodes = [t.grad_fn for t in given] if self.runs < 2 else []
         outs = self._apply(self.function, "forward", given)
-        if self.runs < 2:
+        if nodes:
             for name, t, x, node in zip(self.moved, given, own, nodes, strict=True):
                 if t.grad_fn is node and not self.torch.equal(t, x):
                     self.note(changed_argument("forward", name))
@@ -269,6 +297,7 @@ class TorchPair(Pair):
 
     def protocol(self, weights: Cotangents) -> None:
         """Undefined gradients, a second pass through one graph, and strided gradients."""
+        self._measure(weights)
         for k in weights:
             self._undefined(k, weights[k])
         self._twice(weights)
@@ -277,11 +306,28 @@ class TorchPair(Pair):
     def _names(self, differing: Sequence[int]) -> str:
         return ", ".join(f"'{self.tree.names[i]}'" for i in differing[:3])
 
+    def _measure(self, weights: Cotangents) -> None:
+        """Rounding of each gradient, from a neighbour one unit in the last place away.
+
+        Where terms cancel, another layout of the same numbers may change all digits that are left.
+        """
+        rng = np.random.default_rng(SEED)
+        near = []
+        for leaf in self.tree.leaves:
+            unit = max(self.unit, float(np.finfo(leaf.dtype).eps))
+            moved = leaf * (1 + unit * rng.choice([-1.0, 1.0], size=leaf.shape))
+            near.append(moved.astype(leaf.dtype))
+        here, there = self._fresh(weights), self._fresh(weights, leaves=near)
+        self.rounding = []
+        for a, b, leaf in zip(here, there, self.tree.leaves, strict=True):
+            gap = _plain(a, leaf).astype(np.float64) - _plain(b, leaf)
+            self.rounding.append(NOISES * float(np.linalg.norm(gap.ravel())))
+
     def _differing(self, first: Sequence[Any], second: Sequence[Any]) -> list[int]:
         found = []
         for i, (a, b) in enumerate(zip(first, second, strict=True)):
             leaf = self.tree.leaves[i]
-            if not close(_plain(a, leaf), _plain(b, leaf), self.unit):
+            if not close(_plain(a, leaf), _plain(b, leaf), self.unit, self.rounding[i]):
                 found.append(i)
         return found
 
@@ -351,10 +397,13 @@ class TorchPair(Pair):
                 return
 
     def _fresh(
-        self, given: Cotangents, shaped: Callable[[Any], Any] | None = None
+        self,
+        given: Cotangents,
+        shaped: Callable[[Any], Any] | None = None,
+        leaves: Sequence[Array] | None = None,
     ) -> Sequence[Any]:
-        """Gradients from a graph of their own, with cotangents for all outputs."""
-        own, outs = self._forward(self.tree.leaves)
+        """Gradients from a graph of their own, zeros for outputs without a cotangent."""
+        own, outs = self._forward(self.tree.leaves if leaves is None else leaves)
         return self._grad(own, list(outs.values()), given, False, shaped)
 
 

@@ -146,6 +146,16 @@ def test_gradients_that_are_not_contiguous(x: Any) -> None:
     )["strided-cotangent"]  # fmt: skip
 
 
+def test_gradients_that_are_all_rounding_are_no_fault() -> None:
+    """A bias before a normalisation has no gradient but what rounding leaves."""
+    for dtype in (torch.float32, torch.float64):
+        layers = [torch.nn.Linear(3, 4), torch.nn.LayerNorm(4, elementwise_affine=False)]
+        module = torch.nn.Sequential(layers[0], torch.nn.BatchNorm1d(4), layers[1]).to(dtype)
+        data = torch.randn(6, 3, generator=torch.Generator().manual_seed(5)).to(dtype)
+        report = check_torch(module, (data,), select=["input"], mode="directional")
+        assert not faults(report), str(report)
+
+
 def test_a_gradient_of_none_is_said(x: Any, W: Any) -> None:
     def forward(ctx: Any, x: Any, W: Any) -> Any:
         ctx.save_for_backward(x)
