@@ -229,7 +229,7 @@ def _generators() -> dict[str, Any]:
 
 
 def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[str, Any]:
-    """Checksums of the arrays and floating-point numbers that can be reached from an object.
+    """Checksums of the arrays and numbers that can be reached from an object.
 
     Objects that cannot be looked into (locks, generators, handles of other languages) are passed
     over; nothing is called and nothing is copied.
@@ -239,10 +239,10 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
     todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
     while todo and len(seen) < MOST_OBJECTS:
         path, item, depth = todo.popleft()
-        if isinstance(item, float | complex | np.inexact):
+        if isinstance(item, int | float | complex | np.number):
             found[path] = repr(item)
             continue
-        if item is None or isinstance(item, str | bytes | int | np.generic) or id(item) in seen:
+        if item is None or isinstance(item, str | bytes | np.generic) or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, np.ndarray):

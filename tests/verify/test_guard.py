@@ -107,6 +107,18 @@ def test_state_kept_between_calls_is_named() -> None:
     assert kinds(report) == {"state": f"forward {STATE} ('self.h')"}
 
 
+def test_a_count_of_calls_that_matters_is_state() -> None:
+    count = [0]
+
+    def annealed(p: np.ndarray) -> float:
+        count[0] += 1
+        return loss(p) * 0.9 ** count[0]
+
+    assert kinds(check_gradient(annealed, gradient, X)) == {
+        "state": f"the loss {STATE} ('count[0]')"
+    }
+
+
 def test_gradients_that_are_added_up_are_state() -> None:
     total = np.zeros(5)
 
