@@ -7,8 +7,7 @@ used, a second pass through one graph, gradients that are not contiguous.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,42 +17,16 @@ from ..errors import UsageError
 from .guard import call, changed_argument, changed_cache, changed_cotangents, check_callable, close
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
+from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
 from .trees import Tree
 from .verdict import Finding
 
-__all__ = ["TorchPair", "tensor_leaves"]
+__all__ = ["TorchPair"]
 
 Array = NDArray[Any]
-WHO = "check_torch"
 SEED = 0
 #: Deviations of a neighbour that another layout of cotangents may change a gradient by.
 NOISES = 16.0
-
-
-def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors in nested dicts, lists and tuples, with their names: ``[1][0]``, ``state.h``."""
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from tensor_leaves(item, f"{name}.{key}" if name else str(key), torch)
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from tensor_leaves(item, f"{name}[{i}]", torch)
-
-
-def _with_tensors(value: Any, given: Iterator[Any], moves: Callable[[Any], bool]) -> Any:
-    """The same nesting with other tensors in the place of those that move."""
-    if moves(value):
-        return next(given)
-    if isinstance(value, Mapping):
-        return {key: _with_tensors(item, given, moves) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_with_tensors(item, given, moves) for item in value]
-        if isinstance(value, list):
-            return items
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value
 
 
 class TorchPair(Pair):
@@ -80,7 +53,7 @@ class TorchPair(Pair):
             function, torch.autograd.Function
         )
         self.is_module = isinstance(function, torch.nn.Module)
-        self.arguments = _named(torch, function, inputs, self.is_function)
+        self.arguments = named_arguments(torch, function, inputs, self.is_function)
         self.by_name = isinstance(inputs, Mapping) and not self.is_function
         inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
         leaves = {name: x for found in inside.values() for name, x in found.items()}
@@ -169,7 +142,7 @@ class TorchPair(Pair):
         named = {
             n: tensors[n]
             if self.inside[n] == [n]
-            else _with_tensors(v, (tensors[name] for name in self.inside[n]), self._moves)
+            else with_tensors(v, (tensors[name] for name in self.inside[n]), self._moves)
             for n, v in self.arguments.items()
         }
         args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})
@@ -420,37 +393,3 @@ def _reversed_strides(weight: Any) -> Any:
 
 def _plain(gradient: Any, like: Array) -> Array:
     return np.zeros(like.shape, like.dtype) if gradient is None else to_numpy(gradient)
-
-
-def _named(torch: Any, function: Any, inputs: Any, is_function: bool) -> dict[str, Any]:
-    """Arguments by name, in order, as the signature names them."""
-    if isinstance(inputs, torch.Tensor):
-        inputs = (inputs,)
-    names, rest = _signature(torch, function, is_function)
-    if isinstance(inputs, Mapping):
-        unknown = [n for n in inputs if n not in names]
-        if is_function and unknown:
-            raise UsageError(
-                f"{WHO}: {function.__name__}.forward has no argument '{unknown[0]}'; it has "
-                f"{', '.join(names)}"
-            )
-        return {n: inputs[n] for n in names if n in inputs} if is_function else dict(inputs)
-    if not isinstance(inputs, list | tuple):
-        raise UsageError(f"{WHO}: inputs are a {type(inputs).__name__}; give tensors in a tuple")
-    names = names[: len(inputs)]
-    names += [f"{rest}[{k}]" for k in range(len(inputs) - len(names))]
-    return dict(zip(names, inputs, strict=True))
-
-
-def _signature(torch: Any, function: Any, is_function: bool) -> tuple[list[str], str]:
-    """Names of the positional arguments, and of what takes all further ones."""
-    called = function.forward if is_function or hasattr(function, "forward") else function
-    try:
-        parameters = list(inspect.signature(called).parameters.values())
-    except (TypeError, ValueError):
-        return [], ""
-    if is_function and function.setup_context is torch.autograd.Function.setup_context:
-        parameters = parameters[1:]  # the context
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    rest = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
-    return [p.name for p in parameters if p.kind in kinds], rest[0] if rest else ""
