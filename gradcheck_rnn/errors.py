@@ -13,6 +13,7 @@ __all__ = [
     "NotationError",
     "UnsupportedOperation",
     "UsageError",
+    "UserCodeError",
 ]
 
 
@@ -46,3 +47,14 @@ class NotationError(GradcheckError):
 
 class UsageError(GradcheckError):
     """A request that cannot be met as asked: unknown cell, unwritable path, unknown option."""
+
+
+class UserCodeError(GradcheckError):
+    """Code under test misbehaves in a way that no number shows: it exits, or keeps state.
+
+    ``kind`` is that of the finding that a report makes of it.
+    """
+
+    def __init__(self, message: str, kind: str = "misbehaves") -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .again import look_again
 from .entries import check_entries, scale_of
+from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
+from .guard import fails_on_misbehaviour
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -26,7 +28,7 @@ from .target import Budget, Target
 from .trees import Tree
 from .verdict import Row, Verdict
 
-__all__ = ["check_gradient", "parse_seed"]
+__all__ = ["check_gradient", "parse_seed", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
@@ -35,6 +37,7 @@ RESOLVE = 0.1
 REORDERED = 2.0**16
 
 
+@fails_on_misbehaviour(lambda title: Report(title, []))
 def check_gradient(
     loss: Callable[..., Any],
     gradient: Callable[..., Any] | None,
@@ -46,6 +49,7 @@ def check_gradient(
     select: str | Iterable[str] | None = None,
     resolve: float = RESOLVE,
     unit: float = 0.0,
+    shapes: Shapes | None = None,
     title: str = "gradient check",
 ) -> Report:
     """Check a gradient against finite differences of its loss, with a bound for every entry.
@@ -59,7 +63,8 @@ def check_gradient(
         Called like the loss; returns gradients in the structure of the parameters, or a dict by
         name (``W`` or ``dW``), or (value, gradients). None: the loss itself returns that pair.
     parameters
-        Floating-point arrays; integer arrays among them are passed on as data. Never modified.
+        Floating-point arrays; integer arrays among them are passed on as data. Never modified. Or
+        a function of sizes that makes them, with `shapes`.
     mode
         ``"entrywise"``, ``"directional"`` or ``"auto"``: entrywise up to 10,000 entries, or as
         far as the budget allows four evaluations an entry.
@@ -77,6 +82,9 @@ def check_gradient(
     unit
         Unit in the last place of the format that the functions compute in, relative, where their
         arrays do not show it: ``2**-7`` for bfloat16 behind float32 arrays.
+    shapes
+        For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
+        (its ends, powers of two and their neighbours); all of them are run.
     title
         First words of the report.
 
@@ -93,8 +101,17 @@ def check_gradient(
     """
     if mode not in ("auto", "entrywise", "directional"):
         raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
+    if is_factory(parameters, shapes, "check_gradient"):
+        return at_shapes(
+            parameters,
+            shapes,
+            lambda made, n: check_gradient(
+                loss, gradient, made, mode=mode, seed=seed, budget=share_budget(budget, n),
+                select=select, resolve=resolve, unit=unit, title=title,
+            ),
+        )  # fmt: skip
     tree = Tree.of(parameters)
-    blocks = _selected(tree, select)
+    blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
     target.base = target.value(tree.leaves)
     g = target.gradient_at(tree.leaves)
@@ -164,7 +181,14 @@ def _random(target: Target, g: dict[int, Floats], blocks: list[int]) -> None:
             )
 
 
-def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+    """Positions of the leaves to check.
+
+    Raises
+    ------
+    UsageError
+        A name that is no parameter, or none at all.
+    """
     if select is None:
         return tree.real
     wanted = [select] if isinstance(select, str) else list(select)
@@ -264,6 +288,7 @@ def _directional(
 
 
 def _finish(report: Report, target: Target) -> Report:
-    report.findings = list(target.findings)
+    target.finish(report.noise, report.deterministic)
+    report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report

@@ -1,4 +1,4 @@
-"""The user's loss and gradient behind glass: every call gets copies, every answer is inspected."""
+"""The loss and gradient under test at a point: calls get copies, every answer is inspected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from .guard import (
+    STATE,
+    WATCHED_CALLS,
+    Watch,
+    call,
+    changed_argument,
+    changed_data,
+    check_callable,
+    close,
+    keeps_state,
+)
 from .oracle.lines import Lines
 from .trees import Tree, is_scalar, match_gradient, plain
 from .verdict import Finding
@@ -18,7 +29,12 @@ __all__ = ["Budget", "Target"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-WATCHED_CALLS = 4
+#: Names of the functions in what is said of them.
+LOSS, GRADIENT = "the loss", "the gradient function"
+#: Calls of the loss after which the arguments that did not move are compared with the originals.
+COMPARED_EVERY = 64
+#: Standard deviations of its noise that a loss may have moved by between its first and last call.
+NOISES = 64.0
 
 
 class Budget:
@@ -33,11 +49,11 @@ class Budget:
                 self.seconds = float(limit.strip().removesuffix("s"))
             elif limit is not None:
                 self.evaluations = float(limit)
-        except ValueError:
+        except (TypeError, ValueError):
             raise UsageError(
                 f"budget {limit!r} is neither a count nor seconds like '10s'"
             ) from None
-        if min(self.evaluations, self.seconds) <= 0:
+        if not (self.evaluations > 0 and self.seconds > 0):  # NaN is neither
             raise UsageError(f"budget {limit!r} must be positive")
         self.started = time.perf_counter()
 
@@ -77,6 +93,7 @@ class Target:
         unit: float = 0.0,
     ) -> None:
         """Nothing is called yet."""
+        check_callable(**{LOSS: loss, **({} if gradient is None else {GRADIENT: gradient})})
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
         self.select, self.budget = list(select), budget
         self.evaluations = self.gradients = 0
@@ -85,23 +102,29 @@ class Target:
         self.unit = self.value_eps = unit
         self.responds = False
         self.base = float("nan")
+        self.watch = Watch(loss, gradient)
+        self._kept = [leaf.copy() for leaf in tree.leaves]
+        self._first: dict[int, Floats] | None = None
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
         other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
-        other.value_eps = self.value_eps
+        other.value_eps, other.findings = self.value_eps, self.findings
         return other
 
     def find(self, kind: str, message: str, *, fatal: bool = False) -> None:
         """Note something once."""
-        finding = Finding(kind, message, fatal)
+        self.note(Finding(kind, message, fatal))
+
+    def note(self, finding: Finding) -> None:
+        """Note a finding once."""
         if finding not in self.findings:
             self.findings.append(finding)
 
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
-        value = self.loss(*self.tree.arguments(leaves))
+        value = call(LOSS, self.loss, *self.tree.arguments(leaves))
         self.evaluations += 1
         if self.gradient_function is None:
             if not isinstance(value, tuple) or len(value) != 2:
@@ -113,24 +136,36 @@ class Target:
         return value
 
     def value(self, leaves: Sequence[Array]) -> float:
-        """Loss at `leaves`, copied before the call.
+        """Loss at `leaves`. What has moved is copied, what has not is given again and compared.
 
         Raises
         ------
         UsageError
             The loss is not a real scalar.
+        UserCodeError
+            It exits, or its value at one point depends on earlier calls.
         """
-        copies = [leaf.copy() for leaf in leaves]
-        watched = self.evaluations < WATCHED_CALLS
-        raw = self.raw(copies)
-        if watched:
-            self._compare(copies, leaves, "the loss")
-            if not is_scalar(raw):
-                raise UsageError(f"the loss returned {_not_scalar(raw)}")
+        if self.evaluations == 0:
+            before = self.watch.look()
+            first = self._evaluate(leaves)
+            names = self.watch.changed(before)
+            if names and not close(first, self._evaluate(leaves), self.value_eps):
+                raise keeps_state(LOSS, names)
+            return first
+        return self._evaluate(leaves)
+
+    def _evaluate(self, leaves: Sequence[Array]) -> float:
+        own, kept, calls = self.tree.leaves, self._kept, self.evaluations
+        given = [k if a is b else a.copy() for a, b, k in zip(leaves, own, kept, strict=True)]
+        raw = self.raw(given)
+        if type(raw) is not float and not is_scalar(raw):
+            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
+        if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+            self._compare(given, leaves, LOSS)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
-        value = float(np.asarray(raw).reshape(()))
+        value = raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
         if value != self.base and not np.isnan(self.base):
             self.responds = True
         return value
@@ -138,11 +173,8 @@ class Target:
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         for name, a, b in zip(self.tree.names, now, before, strict=True):
             if not np.array_equal(a, b):
-                self.find(
-                    "mutated-input",
-                    f"{who} changes its argument '{name}' in place; it should work on a copy",
-                    fatal=True,
-                )
+                self.note(changed_argument(who, name))
+                self._kept = [leaf.copy() for leaf in self.tree.leaves]
 
     def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
@@ -151,20 +183,107 @@ class Target:
         ------
         UsageError, DimensionError
             Missing, extra, misshapen or not floating-point gradients.
+        UserCodeError
+            The function exits, or what it gives at one point depends on earlier calls.
         """
+        here = leaves is self.tree.leaves
+        before = self.watch.look() if self.gradients < 2 else None
+        found = self._gradient(leaves)
+        if not here:
+            self._finite(found, leaves)
+        elif self._first is None:
+            self._first = found
+            if before is not None:
+                self._data_of_the_loss(self.watch.changed(before))
+        elif before is not None and not self._steady(found):
+            names = self.watch.changed(before)
+            if names:
+                raise keeps_state(GRADIENT, names)
+        return found
+
+    def _gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         copies = [leaf.copy() for leaf in leaves]
         self.gradients += 1
         arguments = self.tree.arguments(copies)
         function = self.gradient_function
-        raw = self.loss(*arguments)[1] if function is None else function(*arguments)
+        raw = call(LOSS, self.loss, *arguments)[1] if function is None else call(
+            GRADIENT, function, *arguments
+        )  # fmt: skip
         if function is not None and self._pairs(raw):
-            self.returned_value = float(np.asarray(raw[0]).reshape(()))
+            self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
             raw = raw[1]
-        found = match_gradient(raw, self.tree, self.select)
-        if self.gradients <= 2:
-            self._compare(copies, leaves, "the gradient function")
+        found = {i: np.asarray(g) for i, g in match_gradient(raw, self.tree, self.select).items()}
+        for i, array in found.items():
+            if array.dtype.kind != "f":
+                raise UsageError(
+                    f"the gradient of '{self.tree.names[i]}' has dtype {array.dtype}; "
+                    f"return floating point{_late(self.gradients - 1)}"
+                )
+        if self.gradients <= WATCHED_CALLS:
+            self._compare(copies, leaves, GRADIENT)
             self._inspect(found, copies)
         return {i: np.array(g, dtype=np.float64) for i, g in found.items()}
+
+    def _steady(self, gradient: dict[int, Floats]) -> bool:
+        """Whether the gradient at the point agrees with that of the first call there."""
+        first = self._first or {}
+        return all(
+            bool(np.isfinite(g).all()) == bool(np.isfinite(first[i]).all())
+            and close(g, first[i], self._eps(i))
+            for i, g in gradient.items()
+        )
+
+    def _eps(self, i: int) -> float:
+        return max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
+
+    def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
+        """Fail a gradient that ceases to be finite where the loss is finite."""
+        for i, g in gradient.items():
+            if np.isfinite(g).all() or self._first is None:
+                continue
+            known = any(f.kind == "not-finite" for f in self.findings)
+            if known or not np.isfinite(self._first[i]).all():
+                continue
+            if np.isfinite(self._evaluate(leaves)):
+                self.find(
+                    "not-finite",
+                    f"the gradient of '{self.tree.names[i]}' is not finite in call "
+                    f"{self.gradients}, at a point where the loss is",
+                    fatal=True,
+                )
+
+    def _data_of_the_loss(self, names: list[str]) -> None:
+        """Fail a gradient function that changes what the loss reads besides its arguments."""
+        if not names or np.isnan(self.base):
+            return
+        now = self._evaluate(self.tree.leaves)
+        again = self._evaluate(self.tree.leaves)
+        if close(now, again, self.value_eps) and not close(now, self.base, self.value_eps):
+            raise changed_data(GRADIENT, names, LOSS)
+
+    def finish(self, noise: float, deterministic: bool) -> None:
+        """Call both functions a last time at the point: they must give what they gave at first."""
+        self._compare(self._kept, self.tree.leaves, LOSS)
+        if not deterministic or self._first is None or not np.isfinite(self.base):
+            return
+        now = self._evaluate(self.tree.leaves)
+        if not close(now, self.base, self.value_eps, NOISES * noise):
+            self.find(
+                "state",
+                f"the loss gave {self.base:.9g} in its first call and gives {now:.9g} at the same "
+                f"point at the end: it, or the gradient function, {STATE}",
+                fatal=True,
+            )
+        known = {"unsteady", "not-finite", "nondeterministic-gradient"}
+        if known & {f.kind for f in self.findings}:
+            return
+        if not self._steady(self._gradient(self.tree.leaves)):
+            self.find(
+                "unsteady",
+                "the gradient at the given point is another one at the end than at the start, and "
+                f"the loss is not: the gradient function {STATE}, or fix its seed",
+                fatal=True,
+            )
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
@@ -176,14 +295,9 @@ class Target:
         leaves = [self.tree.leaves[i] for i in self.tree.real]
         return not (len(leaves) == 2 and leaves[0].shape == np.shape(raw[0]))
 
-    def _inspect(self, found: dict[int, Any], copies: Sequence[Array]) -> None:
-        arrays = {i: np.asarray(g) for i, g in found.items()}
+    def _inspect(self, arrays: dict[int, Any], copies: Sequence[Array]) -> None:
         for i, array in arrays.items():
             name, want = self.tree.names[i], self.tree.leaves[i].dtype
-            if array.dtype.kind != "f":
-                raise UsageError(
-                    f"the gradient of '{name}' has dtype {array.dtype}; return floating point"
-                )
             if np.finfo(array.dtype).eps > np.finfo(want).eps:
                 self.find(
                     "dtype",
@@ -247,7 +361,8 @@ class Target:
         """
         function: Any = self.loss
         copies = [leaf.copy() for leaf in (self.tree.leaves if leaves is None else leaves)]
-        values = np.asarray(function.many(self.tree.build(copies), self.tree.names[block], stack))
+        stacked = self.tree.build(copies), self.tree.names[block], stack
+        values = np.asarray(call(LOSS, function.many, *stacked))
         self.evaluations += len(stack)
         if np.any(values != self.base):
             self.responds = True
@@ -266,6 +381,11 @@ class Target:
             return np.array(values)
 
         return evaluate
+
+
+def _late(calls: int) -> str:
+    """Words for what happens in a later call only."""
+    return f" (in call {calls + 1}, not before)" if calls else ""
 
 
 def _not_scalar(raw: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,13 @@ def _foreign(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The same numbers in float32 where NumPy's own functions cannot tell what they are."""
+    """The same numbers where NumPy's own functions can tell what they are.
+
+    In float32 for formats it knows by extension only, off the graph and the device for PyTorch.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        return value.float() if "bfloat16" in str(value.dtype) else value
     return value.astype(np.float32) if _foreign(value) else value
 
 
@@ -119,8 +126,18 @@ class Tree:
         """Of the coarsest format that the leaves hide, relative; 0 if they show theirs."""
         return 2.0**-7 if any(map(_foreign, flatten(self.template))) else 0.0
 
+    @cached_property
+    def _keys(self) -> tuple[Any, ...] | None:
+        """Of a flat dict of plain arrays, which is built without a walk."""
+        if type(self.template) is not dict:
+            return None
+        arrays = all(type(x) is np.ndarray and not _foreign(x) for x in self.template.values())
+        return tuple(self.template) if arrays else None
+
     def build(self, leaves: Sequence[Array]) -> Any:
         """The caller's structure around other leaves."""
+        if self._keys is not None:
+            return dict(zip(self._keys, leaves, strict=True))
         return _rebuild(self.template, iter(leaves))
 
     def widened(self) -> Tree:
