@@ -49,9 +49,10 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if any row or finding fails, undecided if any row is, else pass."""
-        fatal = [Verdict.FAIL for f in self.findings if f.fatal]
-        return combine([row.verdict for row in self.rows] + fatal)
+        """Fail if any row or finding fails, undecided if any row or finding is, else pass."""
+        found = [Verdict.FAIL for f in self.findings if f.fatal]
+        found += [Verdict.UNDECIDED for f in self.findings if f.undecided]
+        return combine([row.verdict for row in self.rows] + found)
 
     @property
     def passed(self) -> bool:
