@@ -50,8 +50,11 @@ def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
         more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
         reason = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
     states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
-    # Of a gradient that is zero by rights every bound is infinitely coarse, and none is missed.
-    fine = [relative_resolution(r.got, r.want, r.bound) for _, r in found if np.any(r.want)]
+    # A gradient that is zero, or below the numbers of the format, is resolved by no bound.
+    fine = [
+        relative_resolution(r.got, r.want, r.bound)
+        for s, r in found if np.any(np.abs(r.want) > s.sunk)
+    ]  # fmt: skip
     return Row(
         name=user,
         shape=worst.got.shape,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COARSE", "Along", "Whole", "along", "combine_along", "whole"]
+__all__ = ["COARSE", "Along", "Whole", "along", "combine_along", "over_pieces", "whole"]
 
 Array = NDArray[Any]
 #: Formats whose unit is above this resolve no fault of a tenth of a percent entry by entry.
@@ -30,6 +30,14 @@ class Along:
     value: float
     moves: Array
 
+    def in_doubt(self, last: float) -> bool:
+        """Whether the error is more than this rounding explains."""
+        return abs(self.value) > SPREADS * float(np.sqrt(np.mean(self.moves**2))) + last
+
+    def with_moves(self, others: Array) -> Along:
+        """With further rounding, as many samples, that is independent of this."""
+        return Along(self.value, self.moves + others)
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -38,30 +46,42 @@ class Whole:
     error: float
     bound: float
 
+    def with_moves(self, want: Array, others: Array) -> Whole:
+        """With further rounding."""
+        typical = float(np.sqrt(np.mean(others**2) / np.mean(want**2)))
+        return Whole(self.error, self.bound + SPREADS * typical)
 
-def along(got: Array, want: Array, moves: Array) -> Along | None:
-    """None for a gradient that is zero throughout, or an error that is not finite.
+
+def along(got: Array, want: Array, moves: Array, sunk: float = 0.0) -> Along | None:
+    """None for a gradient that is zero, or small beside what underflows, or not finite.
 
     Parameters
     ----------
     moves : array (draws, \\*shape)
         Deviations at neighbouring points.
+    sunk : float
+        What may have been lost to underflow in every entry.
     """
     size = float(np.sum(want * want))
-    if not size > 0:
+    if not size > SPREADS * sunk / COARSE * float(np.sum(np.abs(want))):
         return None
     axes = tuple(range(1, moves.ndim))
     found = Along(float(np.sum((got - want) * want)) / size, np.sum(moves * want, axis=axes) / size)
     return found if np.isfinite(found.value) and np.isfinite(found.moves).all() else None
 
 
-def whole(got: Array, want: Array, moves: Array, last: float) -> Whole | None:
-    """The error of all entries together; ``last`` is the unit of the format of the result."""
+def whole(got: Array, want: Array, moves: Array, unit: Array, last: float) -> Whole | None:
+    """The error of all entries together.
+
+    ``unit`` is the rounding of the last sum, by entry, and ``last`` the unit of the result.
+    """
     size = float(np.sqrt(np.mean(want * want)))
     if not size > 0 or not np.isfinite(got).all():
         return None
-    typical = float(np.sqrt(np.mean(moves * moves)))
-    return Whole(float(np.sqrt(np.mean((got - want) ** 2))) / size, SPREADS * typical / size + last)
+    error, typical, sums = (
+        float(np.sqrt(np.mean(a * a))) / size for a in (got - want, moves, unit)
+    )
+    return Whole(error, SPREADS * typical + sums + last)
 
 
 def combine_along(stations: Sequence[Sequence[Along]], last: float) -> tuple[float, float] | None:
@@ -84,13 +104,13 @@ def combine_along(stations: Sequence[Sequence[Along]], last: float) -> tuple[flo
 
 
 def over_pieces(
-    pieces: Mapping[str, Array], got: Array, want: Array, moves: Array
+    pieces: Mapping[str, Array], got: Array, want: Array, moves: Array, sunk: float
 ) -> dict[str, Along]:
     """`along` of every value (name → flat positions) that an array holds."""
     out = {}
     for name, index in pieces.items():
-        flat = moves.reshape(len(moves), -1)[:, index.ravel()]
-        found = along(got.reshape(-1)[index.ravel()], want.reshape(-1)[index.ravel()], flat)
+        flat = moves.reshape(len(moves), -1)[:, index]
+        found = along(got.reshape(-1)[index], want.reshape(-1)[index], flat, sunk)
         if found is not None:
             out[name] = found
     return out

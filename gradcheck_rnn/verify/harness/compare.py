@@ -147,10 +147,6 @@ def compare_gradients(
     """
     form, fitted = subject.form, station.fitted
     out = Comparison(station)
-    # What underflows is lost: at most the least number in every product of every step.
-    units = sum(station.place.sizes.values())
-    steps = max(station.place.lengths.values(), default=1)
-    sunk = form.least * units * steps * station.place.batch
     out.truth = truth = station.truth(station.oracle, station.cases)
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
     rng = np.random.default_rng([seed, 14])
@@ -180,25 +176,28 @@ def compare_gradients(
             want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
             size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
             record = _record(
-                station, Record(user, case, got[user], want, want, want), size, sunk,
+                station, Record(user, case, got[user], want, want, want), size,
                 np.stack([m[user] - got[user] for m in moved]),
                 np.stack([a[user] - got[user] for a in again]),
             )  # fmt: skip
             out.records.append(record)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
     _settle(out, subject, seed, rounding)
+    if rounding is not None:
+        _settle_wholes(out, rounding)
     return out
 
 
-def _record(
-    station: Station, record: Record, size: Array, sunk: float, moves: Array, repeats: Array
-) -> Record:
+def _record(station: Station, record: Record, size: Array, moves: Array, repeats: Array) -> Record:
     """A record with its bound, from the terms of its sums and its deviations."""
     form, inner, got, want = station.form, station.inner, record.got, record.want
+    sunk, parts = station.sunk, station.parts(record.user)
     with np.errstate(all="ignore"):
         record.unit = form.eps * spread(size[None]) + sunk
         suspect = Suspect(moves[:0] if station.claims else moves, repeats, record.unit)
-        record.suspect = suspect if suspicious(suspect) else None
+        # What is not finite fails by itself.
+        finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
+        record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None
         bound = (UNITS * inner.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
         if station.claims:
             moves = station.explained.gradients(record.case)[record.user]
@@ -210,10 +209,10 @@ def _record(
         bound = bound + SPREADS * record.noise
         record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
         record.ratio = _ratio(got, want, record.bound)
-        record.whole = whole(got, want, moves, form.eps)
+        terms = inner.eps * spread(size[None]) + sunk
+        record.whole = whole(got, want, moves, terms, form.eps)
         if form.eps > COARSE:
-            pieces = {p.name: p.index for p in station.fitted.pieces[record.user]}
-            record.along = over_pieces(pieces, got, want, moves)
+            record.along = over_pieces(parts, got, want, moves, sunk)
     return record
 
 
@@ -254,8 +253,9 @@ def _find_excess(
         nothing = np.zeros((1, *record.got.shape))
         return np.asarray(rounding(station, case)[user]) if rounding else nothing
 
-    explained = station.explained.gradients(case)[user]
-    found = judge_noise(suspect, record.want, explained, saved, again)
+    own, loose = (e.gradients(case)[user] for e in (station.own, station.explained))
+    parts = list(station.parts(user).values())
+    found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
     if found is not None:
         out.excess.append(Excess(user, station.place.label, case.label, *found))
 
@@ -340,6 +340,20 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         error = (record.got - record.want)[None]
         suspect = Suspect(error, error[:0], np.asarray(record.unit))
         _find_excess(out, record, suspect, rounding, None)
+
+
+def _settle_wholes(out: Comparison, rounding: Rounding) -> None:
+    """The rounding of saved values, for whole arrays that are in doubt."""
+    station, last = out.station, out.station.form.eps
+    for r in out.records:
+        loud = r.whole is not None and r.whole.error > r.whole.bound
+        if not r.along or not (loud or any(a.in_doubt(last) for a in r.along.values())):
+            continue
+        others = np.asarray(rounding(station, r.case)[r.user])
+        if r.whole is not None:
+            r.whole = r.whole.with_moves(r.want, others)
+        saved = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
+        r.along = {n: a.with_moves(saved[n].moves) for n, a in r.along.items() if n in saved}
 
 
 def _widen(record: Record, by: Array) -> None:

@@ -8,7 +8,7 @@ unit times the terms of a sum, it is compared with what the definition's own for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,13 @@ from .deviations import spread
 __all__ = ["Excess", "Suspect", "judge_noise", "suspicious"]
 
 Array = NDArray[Any]
-#: Noise this many times what the format explains is no rounding of that format. Formulas that are
-#: written in another way lose a few times as much; float32 has 13 bits more than TF32.
-MOST = 64.0
+Indices = NDArray[np.intp]
+#: Noise this many times what the definition's own formulas lose is no rounding of that format.
+#: Formulas that are written in another way lose a few times as much; float32 has 13 bits more than
+#: TF32.
+MOST = 32.0
+#: The same for steps that are taken in another order, of which more is known.
+REORDERED = 4.0
 #: Further calls at one point, to tell chance from rounding.
 CALLS = 8
 
@@ -34,7 +38,7 @@ class Excess:
     Attributes
     ----------
     times : float
-        Noise ÷ what rounding explains, at the worst entry.
+        Noise ÷ what rounding explains, by root mean squares of the worst value of the array.
     noise, kept : float
         The code's noise and that of the definition's own formulas, relative to the array.
     chance : bool
@@ -63,10 +67,13 @@ class Suspect:
     unit: Array
 
 
-def suspicious(suspect: Suspect) -> bool:
-    """Whether the rounding of sums alone does not explain the deviations."""
-    with np.errstate(all="ignore"):
-        return bool(np.any(_noise(suspect.moves, suspect.repeats) > MOST * suspect.unit))
+def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
+    """Whether the rounding of sums alone does not explain the deviations.
+
+    ``parts`` are flat positions of the values that the array holds; each is judged by itself.
+    """
+    noise = _noise(suspect.moves, suspect.repeats)
+    return any(_rms(noise, at) > MOST * _rms(suspect.unit, at) for at in parts)
 
 
 def _noise(*samples: Array) -> Array:
@@ -74,10 +81,17 @@ def _noise(*samples: Array) -> Array:
     return spread(np.nan_to_num(found, nan=np.inf, posinf=np.inf, neginf=-np.inf))
 
 
+def _rms(a: Array, at: Indices) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.mean(a.reshape(-1)[at] ** 2)))
+
+
 def judge_noise(
     suspect: Suspect,
+    parts: Sequence[Indices],
     want: Array,
-    explained: Array,
+    own: Array,
+    reordered: Array,
     saved: Callable[[], Array],
     again: Callable[[int], Array] | None,
 ) -> tuple[float, float, float, bool] | None:
@@ -85,28 +99,35 @@ def judge_noise(
 
     Parameters
     ----------
-    explained : array (draws, \\*shape)
-        Deviations of the definition's own gradient under rounding.
+    parts : sequence of int arrays
+        As in `suspicious`.
+    own, reordered : array (draws, \\*shape)
+        Deviations of the definition's own gradient under rounding, step by step and in any order.
     saved : callable
         Further such deviations, under the rounding of saved values; asked only if need be.
     again : callable
         Deviation of a further call at neighbour j from the first call there; None: no need to ask.
     """
-    with np.errstate(all="ignore"):
-        noise = _noise(suspect.moves, suspect.repeats)
-        kept = spread(explained) + suspect.unit
-        if not np.any(noise > MOST * kept):
-            return None
-        kept = kept + spread(saved())
-        ratio = np.where(noise > 0, noise / kept, 0.0)
-        ratio = np.nan_to_num(ratio, nan=0.0, posinf=1e300)
-        if not np.any(ratio > MOST):
-            return None
-        chance = bool(len(suspect.repeats) and np.any(_noise(suspect.repeats) > MOST * kept))
-        if not chance and again is not None and len(suspect.moves):
-            loudest = int(np.argmax([np.max(np.abs(m)) for m in suspect.moves]))
-            calls = (np.abs(np.nan_to_num(again(loudest), nan=np.inf)) for _ in range(CALLS))
-            chance = any(bool(np.any(off > MOST * kept)) for off in calls)
-        size = float(np.sqrt(np.mean(want**2))) or 1.0
-        rms = [float(np.sqrt(np.mean(a**2))) / size for a in (noise, kept)]
-    return float(np.max(ratio)), rms[0], rms[1], chance
+    noise = _noise(suspect.moves, suspect.repeats)
+    kept, loose = spread(own) + suspect.unit, spread(reordered)
+
+    def limit(at: Indices) -> float:
+        return max(MOST * _rms(kept, at), REORDERED * _rms(loose, at))
+
+    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    if not loud:
+        return None
+    kept = kept + spread(np.nan_to_num(saved()))
+    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    if not loud:
+        return None
+    at = max(loud, key=lambda at: _rms(noise, at) / max(_rms(kept, at), 1e-300))
+    chance = bool(len(suspect.repeats)) and _rms(_noise(suspect.repeats), at) > limit(at)
+    if not chance and again is not None and len(suspect.moves):
+        loudest = int(np.argmax([_rms(m, at) for m in suspect.moves]))
+        chance = any(
+            _rms(np.nan_to_num(again(loudest), nan=np.inf), at) > limit(at) for _ in range(CALLS)
+        )
+    size = _rms(want, at) or 1.0
+    times = _rms(noise, at) / max(_rms(kept, at), 1e-300)
+    return times, _rms(noise, at) / size, _rms(kept, at) / size, chance

@@ -76,11 +76,13 @@ class Explained:
         The format in which everything is held.
     seed : int
         Of the moves.
+    units : float
+        So many units everything is moved by.
     """
 
-    def __init__(self, station: Station, form: Precision, seed: int) -> None:
+    def __init__(self, station: Station, form: Precision, seed: int, units: float) -> None:
         self.station, self.form, self.seed = station, form, seed
-        self.units = reordered_units(station.oracle)
+        self.units = units
         self._oracles: list[ModelOracle] | None = None
         self._gradients: dict[int, list[Arrays]] = {}
 

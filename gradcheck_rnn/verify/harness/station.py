@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...language.running import to_columns, to_rows
 from .arrays import Precision
-from .explained import Explained
+from .explained import Explained, reordered_units
 from .layout import Fitted, Layout
 from .plan import Case, Place, cases_of
 from .subject import Subject
@@ -86,9 +86,25 @@ class Station:
         return ModelOracle(network, columns, place.sizes, place.lengths)
 
     @cached_property
+    def own(self) -> Explained:
+        """What rounding in the format of the computation does to the definition, step by step."""
+        return Explained(self, self.inner, self.seed, 1.0)
+
+    @cached_property
     def explained(self) -> Explained:
-        """What rounding in the format of the computation does to the definition itself."""
-        return Explained(self, self.inner, self.seed)
+        """The same for steps that are taken in any order, where the definition allows another."""
+        units = reordered_units(self.oracle)
+        return self.own if units == 1 else Explained(self, self.inner, self.seed, units)
+
+    @property
+    def sunk(self) -> float:
+        """What underflow may lose: the least number in every product of every step."""
+        units, steps = sum(self.place.sizes.values()), max(self.place.lengths.values(), default=1)
+        return self.form.least * units * steps * self.place.batch
+
+    def parts(self, user: str) -> dict[str, Array]:
+        """Flat positions of the definition's values in one of the user's arrays."""
+        return {p.name: p.index.ravel() for p in self.fitted.pieces[user]}
 
     @property
     def claims(self) -> bool:
