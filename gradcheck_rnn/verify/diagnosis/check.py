@@ -30,6 +30,7 @@ from .forward import same_forward
 from .missed import could_have_missed
 from .steadiness import noisy_arrays, unsteady
 from .tables import rows_of
+from .where import pattern
 
 if TYPE_CHECKING:
     from .rounding import SavedRounding
@@ -47,6 +48,19 @@ class ModelReport(Report):
 
     diagnosis: Diagnosis | None = None
     comparisons: list[Comparison] = field(default_factory=list, repr=False)
+    where: str = ""
+
+    def sentence(self) -> str:
+        """What is wrong, and at which shapes."""
+        text = super().sentence()
+        if self.verdict is not Verdict.FAIL or not text:
+            return text
+        if self.diagnosis is None or self.diagnosis.found:
+            return f"{text}; wrong {self.where}" if self.where else text
+        names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
+        text = f"{names} {'is' if len(self.diagnosis.wrong) == 1 else 'are'} wrong {self.where}"
+        lags = (line for line in self.diagnosis.where if "steps back from the cotangent" in line)
+        return "; ".join([text.rstrip(), *list(lags)[:1]])
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""
@@ -175,6 +189,7 @@ def check_model(
         if row.name in noisy:
             row.verdict = Verdict.FAIL
             row.reason = row.reason or f"{'unsteady' if noisy[row.name].chance else 'unstable'}"
+    report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
     report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)
     if stations[0].oracle.frozen:

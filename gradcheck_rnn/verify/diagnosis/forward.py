@@ -63,7 +63,10 @@ def same_forward(
     for user, (station, record) in worst_of.items():
         row = row_of(user, [(station, record)])
         row.verdict = Verdict.FAIL
-        row.reason = f"the forward pass gives another {user} ({station.place.label})"
+        what = (
+            f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
+        )
+        row.reason = f"the forward pass gives {what} ({station.place.label})"
         report.rows.append(row)
     if again:
         report.findings.append(

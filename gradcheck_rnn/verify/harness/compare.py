@@ -336,6 +336,8 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         before = int(np.sum(record.ratio > 1))
         _widen(record, noise[key][record.user])
         stubborn += int(np.sum(record.ratio > 1)) == before
+        if np.any(record.ratio > 1):
+            continue
         # What passes for noise now is an error none the less: does rounding explain it?
         error = (record.got - record.want)[None]
         suspect = Suspect(error, error[:0], np.asarray(record.unit))
