@@ -185,6 +185,7 @@ def compare_gradients(
     _settle(out, subject, seed, rounding)
     if rounding is not None:
         _settle_wholes(out, rounding)
+    station.release()
     return out
 
 

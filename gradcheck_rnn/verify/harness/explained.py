@@ -13,7 +13,7 @@ error of exp(G). There the moves are as many units as that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,22 +83,20 @@ class Explained:
     def __init__(self, station: Station, form: Precision, seed: int, units: float) -> None:
         self.station, self.form, self.seed = station, form, seed
         self.units = units
-        self._oracles: list[ModelOracle] | None = None
-        self._gradients: dict[int, list[Arrays]] = {}
+        self._outputs: dict[str, Array] | None = None
+        self._gradients: list[Arrays] | None = None
 
-    def _moved(self) -> list[ModelOracle]:
-        if self._oracles is None:
-            rng = np.random.default_rng([self.seed, 21])
-            self._oracles = []
-            for _ in range(DRAWS):
-                doors = {n: self._noisy(a, rng) for n, a in self.station.doors.items()}
-                oracle = self.station.at(doors)
-                for scan in oracle.network.scans:
-                    for state in scan.states:
-                        held = np.asarray(oracle.made[state.name])
-                        oracle.made[state.name] = self._noisy(held, rng)
-                self._oracles.append(oracle)
-        return self._oracles
+    def _moved(self) -> Iterator[ModelOracle]:
+        """Oracles at moved points, one at a time: each holds the Jacobians of all steps."""
+        rng = np.random.default_rng([self.seed, 21])
+        for _ in range(DRAWS):
+            doors = {n: self._noisy(a, rng) for n, a in self.station.doors.items()}
+            oracle = self.station.at(doors)
+            for scan in oracle.network.scans:
+                for state in scan.states:
+                    held = np.asarray(oracle.made[state.name])
+                    oracle.made[state.name] = self._noisy(held, rng)
+            yield oracle
 
     def _noisy(self, a: Array, rng: np.random.Generator) -> Array:
         signs = rng.choice([-1.0, 1.0], size=np.shape(a))
@@ -106,37 +104,36 @@ class Explained:
 
     def outputs(self) -> Mapping[str, Array]:
         """Deviations (draws, \\*shape at the doors) of the definition's outputs."""
-        oracle, refs = self.station.oracle, self.station.place.network.outputs
-        return {
-            n: np.stack([to_rows(refs[n], m.outputs[n] - oracle.outputs[n]) for m in self._moved()])
-            for n in refs
-        }  # fmt: skip
+        if self._outputs is None:
+            base, refs = self.station.oracle.outputs, self.station.place.network.outputs
+            moved = [m.outputs for m in self._moved()]
+            self._outputs = {
+                n: np.stack([to_rows(refs[n], m[n] - base[n]) for m in moved]) for n in refs
+            }
+        return self._outputs
 
     def gradients(self, case: Case) -> Arrays:
         """Deviations (draws, \\*shape) of a case's gradients by the user's array."""
-        cases: Sequence[Case] = self.station.cases
-        k = next(i for i, c in enumerate(cases) if c is case)
-        if k not in self._gradients:
-            self._gradients[k] = self._pull(case)
-        samples = self._gradients[k]
-        return {u: np.stack([s[u] for s in samples]) for u in self.station.fitted.arguments}
+        if self._gradients is None:
+            self._gradients = self._pull()
+        fitted = self.station.fitted
+        k = next(i for i, c in enumerate(self.station.cases) if c is case)
+        return {
+            u: np.stack([fitted.pull(u, {n: a[k] for n, a in s.items()}) for s in self._gradients])
+            for u in fitted.arguments
+        }
 
-    def _pull(self, case: Case) -> list[Arrays]:
-        station, fitted = self.station, self.station.fitted
+    def _pull(self) -> list[Arrays]:
+        """By draw, the deviations of the definition's gradients of all cases."""
+        station, cases = self.station, self.station.cases
         rng = np.random.default_rng([self.seed, 22])
-        base = station.truth(station.oracle, [case]).of
+        base = station.truth(station.oracle, cases).of
         found = []
         for oracle in self._moved():
-            near = {n: self._noisy(g, rng) for n, g in case.cotangents.items()}
-            made = station.truth(
-                oracle,
-                [Case(case.label, near, case.step)],
-                carry=lambda name, at, bar: self._noisy(bar, rng),
-            ).of
-            found.append(
-                {
-                    u: fitted.pull(u, {n: made[n][0] - base[n][0] for n in made})
-                    for u in fitted.arguments
-                }
-            )
+            near = [
+                Case(c.label, {n: self._noisy(g, rng) for n, g in c.cotangents.items()}, c.step)
+                for c in cases
+            ]
+            made = station.truth(oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng)).of
+            found.append({n: made[n] - base[n] for n in made})
         return found

@@ -34,6 +34,8 @@ Shapes = Mapping[str, int | Sequence[int]]
 Hint = int | Mapping[str, int]
 #: Steps of the places whose point is a long lag.
 LONG = 24
+#: Steps up to which each has a cotangent of its own: a case costs as much as a step is long.
+FEW = 12
 #: Further draws of their point, if the end of the sequence answers its beginning by less, or not.
 DRAWS, DEAD_DRAWS, LEAST = 12, 60, 1e-12
 #: Factor on weights that saturates gates without leaving the domain of any function.
@@ -174,6 +176,7 @@ def plan_places(
         values = draw_values(network, sizes, B, lengths, regime, rng)
         if label == "long":
             values = _alive(network, sizes, B, lengths, rng, values)
+        single = single and max(lengths.values(), default=1) <= FEW
         yield Place(label, network, dict(sizes), lengths, B, values, single)
     if not full:
         return

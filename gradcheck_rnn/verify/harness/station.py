@@ -96,6 +96,11 @@ class Station:
         units = reordered_units(self.oracle)
         return self.own if units == 1 else Explained(self, self.inner, self.seed, units)
 
+    def release(self) -> None:
+        """Forget what rounding does here; it is made again when asked for."""
+        for name in ("own", "explained"):
+            self.__dict__.pop(name, None)
+
     @property
     def sunk(self) -> float:
         """What underflow may lose: the least number in every product of every step."""
