@@ -55,12 +55,16 @@ class ModelReport(Report):
         text = super().sentence()
         if self.verdict is not Verdict.FAIL or not text:
             return text
-        if self.diagnosis is None or self.diagnosis.found:
+        if self.diagnosis is None:
             return f"{text}; wrong {self.where}" if self.where else text
-        names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
-        text = f"{names} {'is' if len(self.diagnosis.wrong) == 1 else 'are'} wrong {self.where}"
+        if self.diagnosis.found:
+            text = f"{text}; wrong {self.where}" if self.where else text
+        else:
+            names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
+            verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
+            text = f"{names} {verb} wrong {self.where}".rstrip()
         lags = (line for line in self.diagnosis.where if "steps back from the cotangent" in line)
-        return "; ".join([text.rstrip(), *list(lags)[:1]])
+        return "; ".join([text, *list(lags)[:1]])
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""

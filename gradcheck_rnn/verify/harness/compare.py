@@ -255,6 +255,8 @@ def _find_excess(
         return np.asarray(rounding(station, case)[user]) if rounding else nothing
 
     own, loose = (e.gradients(case)[user] for e in (station.own, station.explained))
+    if np.any(record.ratio > 1) and _some_plain(record):
+        loose = np.zeros_like(loose)  # wrong in any order: no order need be allowed for
     parts = list(station.parts(user).values())
     found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
     if found is not None:
