@@ -63,8 +63,9 @@ class ModelReport(Report):
             names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
             verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
             text = f"{names} {verb} wrong {self.where}".rstrip()
-        lags = (line for line in self.diagnosis.where if "steps back from the cotangent" in line)
-        return "; ".join([text, *list(lags)[:1]])
+        lags = [line for line in self.diagnosis.where if ", at step" in line]
+        lags.sort(key=lambda line: "steps back from the cotangent" not in line)
+        return "; ".join([text, *lags[:1]])
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""

@@ -24,7 +24,7 @@ from ...language.running import to_rows
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
 from .deviations import line_noise, neighbour, spread
-from .excess import Excess, Suspect, judge_noise, suspicious
+from .excess import MOST, MOST_COARSE, Excess, Suspect, judge_noise, suspicious
 from .plan import Case
 from .station import Station
 from .subject import Subject
@@ -194,8 +194,9 @@ def _record(station: Station, record: Record, size: Array, moves: Array, repeats
     form, inner, got, want = station.form, station.inner, record.got, record.want
     sunk, parts = station.sunk, station.parts(record.user)
     with np.errstate(all="ignore"):
+        most = MOST_COARSE if form.eps > COARSE else MOST
         record.unit = form.eps * spread(size[None]) + sunk
-        suspect = Suspect(moves[:0] if station.claims else moves, repeats, record.unit)
+        suspect = Suspect(moves[:0] if station.claims else moves, repeats, record.unit, most)
         # What is not finite fails by itself.
         finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
         record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None

@@ -25,6 +25,8 @@ Indices = NDArray[np.intp]
 #: Formulas that are written in another way lose a few times as much; float32 has 13 bits more than
 #: TF32.
 MOST = 32.0
+#: In formats of a few digits so many units are no longer digits but numbers.
+MOST_COARSE = 8.0
 #: The same for steps that are taken in another order, of which more is known.
 REORDERED = 4.0
 #: Further calls at one point, to tell chance from rounding.
@@ -59,12 +61,14 @@ class Suspect:
     """What is kept of an array in a case until its noise is judged.
 
     ``moves`` are deviations at neighbouring points, ``repeats`` those of further calls at the
-    point itself, ``unit`` the rounding of the last sum, by entry.
+    point itself, ``unit`` the rounding of the last sum, by entry; ``most`` is so many times the
+    rounding that explains them.
     """
 
     moves: Array
     repeats: Array
     unit: Array
+    most: float = MOST
 
 
 def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
@@ -73,7 +77,7 @@ def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
     ``parts`` are flat positions of the values that the array holds; each is judged by itself.
     """
     noise = _noise(suspect.moves, suspect.repeats)
-    return any(_rms(noise, at) > MOST * _rms(suspect.unit, at) for at in parts)
+    return any(_rms(noise, at) > suspect.most * _rms(suspect.unit, at) for at in parts)
 
 
 def _noise(*samples: Array) -> Array:
@@ -112,7 +116,7 @@ def judge_noise(
     kept, loose = spread(own) + suspect.unit, spread(reordered)
 
     def limit(at: Indices) -> float:
-        return max(MOST * _rms(kept, at), REORDERED * _rms(loose, at))
+        return max(suspect.most * _rms(kept, at), REORDERED * _rms(loose, at))
 
     loud = [at for at in parts if _rms(noise, at) > limit(at)]
     if not loud:

@@ -22,6 +22,8 @@ __all__ = ["Station"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+#: Relative rounding beyond which a result means nothing.
+MEANINGLESS = 2.0**-4
 
 
 @dataclass
@@ -93,7 +95,8 @@ class Station:
     @cached_property
     def explained(self) -> Explained:
         """The same for steps that are taken in any order, where the definition allows another."""
-        units = reordered_units(self.oracle)
+        # An order that costs a sixteenth of a number is none to compute in this format.
+        units = min(reordered_units(self.oracle), max(1.0, MEANINGLESS / self.inner.eps))
         return self.own if units == 1 else Explained(self, self.inner, self.seed, units)
 
     def release(self) -> None:

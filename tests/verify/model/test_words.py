@@ -44,7 +44,7 @@ def test_the_lag_of_a_fault_is_in_the_first_line() -> None:
     )  # fmt: skip
     first = str(report).splitlines()[0]
     assert "from T = 8 on (right up to T = 3)" in first
-    assert "steps back from the cotangent" in first
+    assert "at steps 1–5 of 8" in first, first
 
 
 def test_what_is_not_returned_is_not_called_right() -> None:
