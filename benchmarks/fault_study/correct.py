@@ -28,6 +28,7 @@ from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
 from gradcheck_rnn.verify import Verdict, check_gradient
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.diagnosis.steadiness import unsteady
+from gradcheck_rnn.verify.diagnosis.tables import rows_of
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import Station, compare_gradients
 from gradcheck_rnn.verify.harness.layout import Layout
@@ -143,12 +144,11 @@ def _model(system: str, name: str, seed: int, regimes: Sequence[str]) -> Iterato
         if form.name != "float64":  # beyond the range of the format there is no right answer
             usable = [r for r in usable if np.isfinite(r.got).all()]
         bad = [r for r in usable if np.any(r.ratio > 1)]
-        noise = []
-        if regime == "ordinary":  # where `check_model` looks for noise that is no rounding
-            noise = unsteady(station, subject, seed, accepted=not bad)
+        noise = unsteady([found], form)
+        whole = [r for r in rows_of([found]) if r.verdict is Verdict.FAIL and r.ratio <= 1]
         yield {
-            "regime": regime, "checks": len(usable), "alarms": len(bad) + len(noise),
-            "notes": [f.message for f in noise]
+            "regime": regime, "checks": len(usable), "alarms": len(bad) + len(noise) + len(whole),
+            "notes": [f.message for f in noise] + [f"{r.name}: {r.reason}" for r in whole]
             + [f"{r.user} ({r.case.label}): {np.nanmax(r.ratio):.2g}" for r in bad[:4]],
         }  # fmt: skip
 

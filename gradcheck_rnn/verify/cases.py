@@ -152,7 +152,8 @@ def gradient_case(
     model : Cell or Network, optional
         What the code implements (``load("lstm")``): a wrong term is then named.
     **implements
-        ``layout``, ``dtype``, ``shapes`` and ``array`` of `check_model`, beside `model`.
+        ``layout``, ``dtype``, ``accumulate``, ``shapes``, ``chunk``, ``tile``, ``array`` and
+        ``repeats`` of `check_model`, beside `model`.
 
     Returns
     -------

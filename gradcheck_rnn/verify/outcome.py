@@ -15,6 +15,8 @@ from .verdict import EntryState, Finding, Row, Verdict, combine
 __all__ = ["GradientMismatch", "Report"]
 
 MOST_ENTRIES = 20
+#: Longer tables are folded: what is not pass first, then the rows with the largest errors.
+MOST_ROWS, SHOWN_ROWS = 24, 12
 
 
 class GradientMismatch(GradcheckError):
@@ -49,9 +51,10 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if any row or finding fails, undecided if any row is, else pass."""
-        fatal = [Verdict.FAIL for f in self.findings if f.fatal]
-        return combine([row.verdict for row in self.rows] + fatal)
+        """Fail if any row or finding fails, undecided if any row or finding is, else pass."""
+        found = [Verdict.FAIL for f in self.findings if f.fatal]
+        found += [Verdict.UNDECIDED for f in self.findings if f.undecided]
+        return combine([row.verdict for row in self.rows] + found)
 
     @property
     def passed(self) -> bool:
@@ -66,6 +69,34 @@ class Report:
             raise GradientMismatch(self)
         return self
 
+    def sentence(self) -> str:
+        """What is wrong and where, in one sentence; empty where nothing is."""
+        named = [f.message for f in self.findings if f.kind == "diagnosis"]
+        fatal = [f.message for f in self.findings if f.fatal]
+        open_ = [f.message for f in self.findings if f.undecided]
+        bad = [r for r in self.rows if r.verdict is not Verdict.PASS]
+        failing = [r for r in bad if r.verdict is Verdict.FAIL]
+        if named:
+            return _first_line(named[0])
+        if fatal and not any(r.failing for r in failing):
+            return _first_line(fatal[0])
+        if failing:
+            worst = max(failing, key=lambda r: r.ratio if math.isfinite(r.ratio) else math.inf)
+            others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+            text = f"the gradient of {worst.name}{others} is wrong"
+            if worst.failing:
+                text += (
+                    f": {worst.analytic:.6g} for {worst.numeric:.6g} at {worst.worst}, "
+                    f"{worst.failing} of {worst.entries} entries"
+                )
+            return f"{text}: {worst.reason}" if worst.reason and not worst.failing else text
+        if open_:
+            return _first_line(open_[0])
+        if bad:
+            others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
+        return ""
+
     def __str__(self) -> str:
         # Model mode compares with a gradient computed from the definition: no loss is differenced.
         noise = f", noise of the loss {self.noise:.1e}" if math.isfinite(self.noise) else ""
@@ -74,26 +105,37 @@ class Report:
             f"({self.mode}, seed {self.seed}, {self.evaluations} loss and {self.gradients} "
             f"gradient evaluations{noise}{'' if self.deterministic else ', not deterministic'})"
         )
-        table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
-                  "bound", "resolution")]  # fmt: skip
-        for r in self.rows:
-            table.append(
-                (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
-                 f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound), _number(r.resolution))
-            )  # fmt: skip
-        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-        lines = [head]
-        lines += [
-            "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-            for line in table
-        ]
-        for r in self.rows:
-            if r.reason:
-                lines.append(f"  {r.name}: {r.reason}")
-        for f in self.findings:
-            lines.append(f"  {f.rank}: {f.message}")
-        lines += [f"  {r.name}: could have missed {r.missed}" for r in self.rows if r.missed]
+        sentence = self.sentence()
+        lines = [f"{self.title}: {sentence}", head] if sentence else [head]
+        shown, folded = self._folded()
+        lines += _table(shown)
+        if folded:
+            worst = max((r.ratio for r in folded if math.isfinite(r.ratio)), default=0.0)
+            kinds = ", ".join(
+                f"{sum(r.verdict is v for r in folded)} {v}"
+                for v in dict.fromkeys(r.verdict for r in folded)
+            )
+            lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
+        lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
+        lines += [f"  {f.rank}: {f.message}" for f in self.findings]
+        lines += [f"  {r.name}: could have missed {r.missed}" for r in shown if r.missed]
         return "\n".join(lines)
+
+    def _folded(self) -> tuple[list[Row], list[Row]]:
+        """Rows to show, in their order, and those that a line stands for."""
+        if len(self.rows) <= MOST_ROWS:
+            return self.rows, []
+        rank = {Verdict.FAIL: 0, Verdict.UNDECIDED: 1, Verdict.PASS: 2}
+
+        def order(k: int) -> tuple[int, float]:
+            r = self.rows[k]
+            return rank[r.verdict], -(r.ratio if math.isfinite(r.ratio) else math.inf)
+
+        first = set(sorted(range(len(self.rows)), key=order)[:SHOWN_ROWS])
+        return (
+            [r for k, r in enumerate(self.rows) if k in first],
+            [r for k, r in enumerate(self.rows) if k not in first],
+        )
 
     def summary(self) -> str:
         """One line: the title, the verdict, and the diagnosis or else the first rows' reasons."""
@@ -123,13 +165,41 @@ class Report:
             "deterministic": self.deterministic,
             "rows": [_row(r) for r in self.rows],
             "findings": [
-                {"kind": f.kind, "message": f.message, "fatal": f.fatal} for f in self.findings
+                {
+                    "kind": f.kind,
+                    "message": f.message,
+                    "fatal": f.fatal,
+                    "undecided": f.undecided,
+                }
+                for f in self.findings
             ],
         }
 
     def dumps(self) -> str:
         """`to_json` as text."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Rows in columns; the column of mean errors only where there are any."""
+    means = any(math.isfinite(r.rms) for r in rows)
+    table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
+              "bound", *(["rms error"] if means else []), "resolution")]  # fmt: skip
+    for r in rows:
+        table.append(
+            (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
+             f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound),
+             *([_number(r.rms)] if means else []), _number(r.resolution))
+        )  # fmt: skip
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
 
 
 def _row(r: Row) -> dict[str, Any]:
@@ -149,6 +219,7 @@ def _row(r: Row) -> dict[str, Any]:
         "method": r.method,
         "reason": r.reason,
         "missed": r.missed,
+        "rms_error": _finite(r.rms),
     }
     if r.states is not None and r.ratios is not None:
         bad = np.argwhere(r.states == EntryState.FAIL)[:MOST_ENTRIES]

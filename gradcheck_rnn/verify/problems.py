@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..language.cell import Cell
     from ..language.network import Network
     from .harness.layout import Layout
-    from .harness.plan import Shapes
+    from .harness.plan import Hint, Shapes
 
 __all__ = ["Implements", "ModelProblem", "Problem", "sort_model", "sort_problem"]
 
@@ -71,7 +71,7 @@ class Implements:
     ----------
     model : Cell or Network
         The definition.
-    layout, dtype, shapes, array
+    layout, dtype, accumulate, shapes, chunk, tile, array, repeats
         As in `check_model`.
     """
 
@@ -80,6 +80,10 @@ class Implements:
     dtype: Any = "float64"
     shapes: Shapes | None = None
     array: str | Callable[[Any], Any] = "numpy"
+    accumulate: Any = None
+    chunk: Hint | None = None
+    tile: Hint | None = None
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ class ModelProblem:
         functions: dict[str, Any] = dict(self.functions)
         report = check_model(
             self.definition(), **functions, layout=said.layout, dtype=said.dtype,
-            shapes=said.shapes, array=said.array, plan="full" if budget is None else "point",
+            accumulate=said.accumulate, shapes=said.shapes, chunk=said.chunk, tile=said.tile,
+            array=said.array, repeats=said.repeats, plan="full" if budget is None else "point",
             seed=self._seed() if seed is None else seed, select=select, title=title,
         )  # fmt: skip
         if budget is not None:

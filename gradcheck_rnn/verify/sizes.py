@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["listed_sizes", "size_combinations"]
+__all__ = ["around", "listed_sizes", "size_combinations"]
 
 #: Ranges up to this many sizes are run whole.
 SHORT = 8
@@ -85,3 +85,16 @@ def size_combinations(sizes: dict[str, list[int]]) -> list[dict[str, int]]:
               for k in range(longest)]  # fmt: skip
     chosen += [tuple(o[0] for o in sizes.values()), tuple(o[-1] for o in sizes.values())]
     return [dict(zip(names, at, strict=True)) for at in dict.fromkeys(chosen)]
+
+
+def around(block: int) -> list[int]:
+    """Sizes at which a block of that size can go wrong: 1, C − 1, C, C + 1, 2C + 1.
+
+    Raises
+    ------
+    UsageError
+        A block below 1.
+    """
+    if isinstance(block, bool) or not isinstance(block, int) or block < 1:
+        raise UsageError(f"{block!r} is no size of a chunk or tile; give an integer from 1 on")
+    return sorted({1, max(1, block - 1), block, block + 1, 2 * block + 1})

@@ -44,17 +44,21 @@ class EntryState:
 class Finding:
     """Something seen beside the numbers: a mutated input, an alias, a suspicion of the cause.
 
-    `kind` is a stable identifier, `fatal` whether it fails the check by itself.
+    `kind` is a stable identifier, `fatal` whether it fails the check by itself, `undecided` whether
+    it leaves the check undecided: something that was declared has not been looked at.
     """
 
     kind: str
     message: str
     fatal: bool = False
+    undecided: bool = False
 
     @property
     def rank(self) -> str:
-        """How it is announced: a diagnosis, a fault or a note."""
-        return "diagnosis" if self.kind == "diagnosis" else "fault" if self.fatal else "note"
+        """How it is announced: a diagnosis, a fault, undecided, or a note."""
+        if self.kind == "diagnosis":
+            return "diagnosis"
+        return "fault" if self.fatal else "undecided" if self.undecided else "note"
 
 
 @dataclass
@@ -63,7 +67,9 @@ class Row:
 
     `ratio` is the largest error ÷ bound and `worst` where it is; `analytic`, `numeric` and `bound`
     are the numbers there (along a probe: the directional derivatives). `resolution` is the bound
-    of the whole block relative to the gradient's norm: what a fault must exceed to be seen.
+    of the whole block relative to the gradient's norm: what a fault must exceed to be seen. `rms`
+    is the root mean square of the error relative to that of the gradient (model mode: against the
+    definition in float64, the worst of all probes).
     `ratios` and `states` are arrays of the block's shape in entrywise mode, else None; `check` and
     `probes` are the numbers behind the verdict, by entry or by direction.
     """
@@ -83,6 +89,7 @@ class Row:
     method: str = ""
     reason: str = ""
     missed: str = ""
+    rms: float = float("nan")
     ratios: Floats | None = field(default=None, repr=False)
     states: NDArray[np.int8] | None = field(default=None, repr=False)
     check: EntryCheck | None = field(default=None, repr=False, compare=False)

@@ -10,7 +10,7 @@ import pytest
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
 from gradcheck_rnn.verify.problems import sort_problem
-from gradcheck_rnn.verify.sizes import listed_sizes, size_combinations
+from gradcheck_rnn.verify.sizes import around, listed_sizes, size_combinations
 
 
 def test_everything_listed_is_run() -> None:
@@ -142,3 +142,14 @@ def test_cases_have_shapes() -> None:
     report = problem.check("case", None, None, None)
     assert report.passed, str(report)
     assert "n in [2, 5]" in report.findings[-1].message
+
+
+def test_sizes_around_a_block() -> None:
+    assert around(64) == [1, 63, 64, 65, 129]
+    assert around(1) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [0, -3, 1.5, True])
+def test_what_is_no_block_is_misuse(bad: Any) -> None:
+    with pytest.raises(UsageError):
+        around(bad)

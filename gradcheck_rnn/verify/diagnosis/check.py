@@ -10,40 +10,38 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...errors import UsageError
 from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..guard import fails_on_misbehaviour
 from ..harness.arrays import make_arrays, precision
-from ..harness.averaged import averaged
-from ..harness.compare import (
-    Comparison,
-    Record,
-    Station,
-    compare_forward,
-    compare_gradients,
-    compare_loss,
-)
+from ..harness.compare import Comparison, compare_gradients
 from ..harness.layout import Layout
-from ..harness.plan import Case, Place, Shapes, plan_places
+from ..harness.plan import Case, Hint, Shapes, plan_places
 from ..harness.ready import ready
+from ..harness.station import Station
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
-from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
+from ..verdict import Finding, Verdict
 from .confirm import confirm
+from .coverage import coverage
 from .domains import undeclared_data
+from .forward import same_forward
 from .missed import could_have_missed
-from .steadiness import unsteady
+from .steadiness import noisy_arrays, unsteady
+from .tables import rows_of
+from .where import pattern
 
 if TYPE_CHECKING:
     from .rounding import SavedRounding
     from .search import Diagnosis
 
 __all__ = ["ModelReport", "check_model"]
+
+#: The place at which the oracle is confirmed by differences: the last of the regimes.
+CONFIRMED = 5
 
 
 @dataclass
@@ -52,6 +50,24 @@ class ModelReport(Report):
 
     diagnosis: Diagnosis | None = None
     comparisons: list[Comparison] = field(default_factory=list, repr=False)
+    where: str = ""
+
+    def sentence(self) -> str:
+        """What is wrong, and at which shapes."""
+        text = super().sentence()
+        if self.verdict is not Verdict.FAIL or not text:
+            return text
+        if self.diagnosis is None:
+            return f"{text}; wrong {self.where}" if self.where else text
+        if self.diagnosis.found:
+            text = f"{text}; wrong {self.where}" if self.where else text
+        else:
+            names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
+            verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
+            text = f"{names} {verb} wrong {self.where}".rstrip()
+        lags = [line for line in self.diagnosis.where if ", at step" in line]
+        lags.sort(key=lambda line: "steps back from the cotangent" not in line)
+        return "; ".join([text, *lags[:1]])
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""
@@ -75,9 +91,13 @@ def check_model(
     loss: Callable[..., Any] | None = None,
     layout: Layout | str | None = None,
     shapes: Shapes | None = None,
+    chunk: Hint | None = None,
+    tile: Hint | None = None,
     dtype: Any = "float64",
+    accumulate: Any = None,
     array: str | Callable[[Any], Any] = "numpy",
     plan: str = "full",
+    repeats: int = 0,
     seed: int | str | None = None,
     select: str | Iterable[str] | None = None,
     diagnose: bool = True,
@@ -101,15 +121,25 @@ def check_model(
         ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``. By default the definition's names.
     shapes : mapping, optional
         What the code takes: dim, time axis or ``"B"`` → a size, or the sizes allowed
-        (``{"p": range(8, 65, 8), "B": 1}``).
+        (``{"p": range(8, 65, 8), "B": 1}``). Every size of a list is run, one axis at a time; of a
+        range its ends, the powers of two and their neighbours. By default T goes up to 25.
+    chunk, tile : int or mapping, optional
+        The code works in blocks of so many steps, or of so many entries of a dim (all, or by
+        name): 1, C − 1, C, C + 1 and 2C + 1 are run, as far as `shapes` allows.
     dtype : str
         ``"float64"``, ``"float32"``, ``"tf32"``, ``"float16"`` or ``"bfloat16"``. Inputs are
         quantised once; the definition runs in float64 at just these numbers.
+    accumulate : str, optional
+        The format in which everything between the arrays is computed and carried, where that is
+        finer than `dtype` (``dtype="bfloat16", accumulate="float32"``). Bounds are then those of
+        this format and one unit of `dtype` for the result.
     array : str or callable
         The arrays that the code takes: ``"numpy"``, ``"torch"``, ``"cupy"``, ``"jax"``, or a
         function of a NumPy array.
     plan : {"full", "point"}
         All places of the plan, or one ordinary point.
+    repeats : int
+        Further calls of the gradient at every point, to catch what fails now and then.
     seed : int or "fresh", optional
         Of points and cotangents; logged in the report.
     select : str or iterable of str, optional
@@ -136,29 +166,40 @@ def check_model(
         )
     if plan not in ("full", "point"):
         raise UsageError(f"plan {plan!r} is unknown; use 'full' or 'point'")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:
+        raise UsageError(f"repeats is {repeats!r}; give a number of calls, 0 or more")
+    inner = form if accumulate is None else precision(accumulate)
+    if inner.eps > form.eps:
+        raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
     fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
     network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = fresh_seed() if seed == "fresh" else parse_seed(0 if seed is None else seed)
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
+    full = plan == "full"
     places = list(
-        plan_places(network, used, shapes, batch=fitted.batch, full=plan == "full")
-    )  # fmt: skip
-    stations = [Station.build(p, fitted, form, subject, used) for p in places]
-    if not _same_forward(report, stations, subject, used):
+        plan_places(network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile)
+    )
+    stations = [Station.build(p, fitted, form, subject, used, inner) for p in places]
+    if not same_forward(report, stations, subject, used):
         return _finish(report, stations, subject)
-    rounding = _Rounding(network, form.eps, used)
+    rounding = _Rounding(network, inner.eps, used)
     for station in stations:
-        found = compare_gradients(station, subject, used, rounding)
+        found = compare_gradients(station, subject, used, rounding, repeats)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
-    report.findings += confirm(stations[-1], used)
-    accepted = not any(c.wrong for c in report.comparisons)
-    second = stations[min(1, len(stations) - 1)]
-    report.findings += unsteady(second, subject, used, accepted=accepted, wanted=wanted)
-    report.rows = _rows(report.comparisons)
+    report.findings += confirm(stations[min(CONFIRMED, len(stations) - 1)], used)
+    report.findings += unsteady(report.comparisons, inner, wanted)
+    report.rows = rows_of(report.comparisons)
+    noisy = noisy_arrays(report.comparisons, wanted)
+    for row in report.rows:
+        if row.name in noisy:
+            row.verdict = Verdict.FAIL
+            row.reason = row.reason or f"{'unsteady' if noisy[row.name].chance else 'unstable'}"
+    report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
+    report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)
     if stations[0].oracle.frozen:
         report.findings.append(
@@ -168,7 +209,8 @@ def check_model(
                 "not the derivative of the loss as run",
             )
         )
-    if diagnose and any(c.wrong for c in report.comparisons):
+    steady = not any(e.chance for e in noisy.values())
+    if diagnose and steady and any(c.wrong for c in report.comparisons):
         try:
             report.diagnosis = _diagnose(network, report.comparisons)
         except Exception as error:  # a fault of ours must not cost the user the verdict
@@ -206,48 +248,6 @@ def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | No
     return set(names)
 
 
-def _same_forward(
-    report: ModelReport, stations: Sequence[Station], subject: Subject, seed: int
-) -> bool:
-    """Compare forward passes; what differs is said, and gradients are not looked at."""
-    bad: list[tuple[Place, Record]] = []
-    factor = ""
-    if subject.forward is not None and subject.with_cotangents:
-        for station in stations[:3]:
-            for record in compare_forward(station, subject, seed):
-                if np.any(record.ratio > 1):
-                    bad.append((station.place, record))
-    elif subject.loss is not None:
-        losses = [(s.place, compare_loss(s, subject, seed)) for s in stations[:3]]
-        bad = [(place, record) for place, record in losses if np.any(record.ratio > 1)]
-        factor = averaged(losses) if bad else ""
-    if not bad:
-        return True
-    seen: set[str] = set()
-    for place, r in bad:
-        if r.user in seen:
-            continue
-        seen.add(r.user)
-        row = _row(r.user, [(place.label, r, r.case.label)])
-        row.reason = f"the forward pass gives another {r.user} ({place.label})"
-        report.rows.append(row)
-    report.findings.append(
-        Finding(
-            "other-function",
-            f"the forward pass differs from the definition {stations[0].place.network.name!r} in "
-            f"{', '.join(sorted(seen))}: "
-            + (
-                f"{factor}; gradients were not compared"
-                if factor
-                else "the code computes another function, or the layout does not describe it "
-                "(gate order, transposes, signs); gradients were not compared"
-            ),
-            fatal=True,
-        )
-    )
-    return False
-
-
 def _check_present(
     report: ModelReport, network: Network, layout: Layout, wanted: set[str] | None
 ) -> None:
@@ -283,73 +283,6 @@ def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     found = search(Bench(derivation), single, after, comparisons)
     found.where = localise(ill)
     return found
-
-
-def _rows(comparisons: Sequence[Comparison]) -> list[Row]:
-    table: dict[str, list[tuple[str, Record, str]]] = {}
-    for c in comparisons:
-        for r in c.records:
-            table.setdefault(r.user, []).append((c.station.place.label, r, r.case.label))
-    return [_row(user, found, comparisons) for user, found in table.items()]
-
-
-def _row(
-    user: str,
-    found: Sequence[tuple[str, Record, str]],
-    comparisons: Sequence[Comparison] = (),
-) -> Row:
-    """The worst of all probes of one array."""
-
-    def top(r: Record) -> float:
-        return float(np.max(np.nan_to_num(r.ratio, nan=0.0, posinf=1e300), initial=0.0))
-
-    where, worst, case = max(found, key=lambda f: top(f[1]))
-    at = np.unravel_index(
-        int(np.argmax(np.nan_to_num(worst.ratio, nan=-1.0, posinf=1e300))), worst.ratio.shape
-    )
-    failing = [f for f in found if np.any(f[1].ratio > 1)]
-    verdict = Verdict.FAIL if failing else Verdict.PASS
-    reason = ""
-    if failing:
-        labels = dict.fromkeys(f"{place}: {label}" for place, _, label in failing)
-        shown = list(labels)[:4]
-        more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
-        reason = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
-    states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
-    entry = _entry(user, at, comparisons)
-    return Row(
-        name=user,
-        shape=worst.got.shape,
-        verdict=verdict,
-        ratio=float(worst.ratio[at]),
-        worst=f"{entry} ({where}, {case})",
-        analytic=float(worst.got[at]),
-        numeric=float(worst.want[at]),
-        bound=float(worst.bound[at]),
-        resolution=min(relative_resolution(r.got, r.want, r.bound) for _, r, _ in found),
-        failing=int(np.sum(worst.ratio > 1)),
-        entries=worst.got.size,
-        method="complex step of the definition, step by step",
-        reason=reason,
-        ratios=worst.ratio,
-        states=states,
-    )
-
-
-def _entry(user: str, at: tuple[Any, ...], comparisons: Sequence[Comparison]) -> str:
-    """An entry by the user's index and the definition's name: ``[3, 1] = W_f[0, 1]``."""
-    index = [int(i) for i in at]
-    if not comparisons:
-        return str(index)
-    fitted = comparisons[0].station.fitted
-    pieces = fitted.pieces[user]
-    if user in fitted.layout.parameters and len(fitted.shapes[user]) == len(index):
-        flat = int(np.ravel_multi_index(at, fitted.shapes[user]))
-        for piece in pieces:
-            inner = np.argwhere(piece.index == flat)
-            if len(inner):
-                return f"{index} = {piece.name}{[int(i) for i in inner[0]]}"
-    return str(index)
 
 
 def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:

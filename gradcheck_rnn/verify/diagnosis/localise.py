@@ -65,7 +65,9 @@ def _cleared(comparison: Comparison) -> list[str]:
     returned = {r.user for r in comparison.records}
     names = {p.name for user in returned for p in station.fitted.pieces[user]}
     wrong = wrong_names(comparison)
-    fine = names - wrong - {n for n in names if _data(comparison, n)}
+    # What was not returned, or not selected, was not looked at: neither wrong nor right.
+    seen = {p.name for r in comparison.records for p in station.fitted.pieces[r.user]}
+    fine = (names & seen) - wrong - {n for n in names if _data(comparison, n)}
     if wrong and fine:
         lines.append(f"right ({where}): {', '.join(f'd{n}' for n in sorted(fine))}")
     good = [c.label for c in station.cases if not wrong_names(comparison, c)]

@@ -63,15 +63,18 @@ def could_have_missed(
         else:
             text += "; beyond that nothing was run"
         out.append(Finding("could-have-missed", text))
-    sizes = ", ".join(f"{n} = {s}" for n, s in places[0].sizes.items())
+    names = {n: sorted({p.sizes[n] for p in places}) for n in places[0].sizes}
+    sizes = ", ".join(f"{n} = {s[0]}" if len(s) == 1 else f"{n} in {s}" for n, s in names.items())
     batches = sorted({p.batch for p in places})
     steps = sorted({max(p.lengths.values(), default=1) for p in places})
     told = f" (declared: {', '.join(f'{n}={s}' for n, s in shapes.items())})" if shapes else ""
-    out.append(
-        Finding(
-            "could-have-missed",
-            f"shapes tried: {sizes}; T in {steps}, B in {batches}{told}; a fault that needs "
-            "other shapes (blocks, tails, alignment) was not looked for",
+    text = f"shapes tried: {sizes}; T in {steps}, B in {batches}{told}"
+    undeclared = [n for p in places[:1] for n in p.lengths if n not in (shapes or {})]
+    if undeclared:
+        text += (
+            f"; nothing longer than {steps[-1]} steps was run: give chunk= where the code works in "
+            f"blocks of steps, or the lengths it takes, shapes={{{undeclared[0]!r}: [...]}}"
         )
-    )
+    text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
+    out.append(Finding("could-have-missed", text))
     return out + assumed_domains(places[0].network)

@@ -4,7 +4,11 @@ The bound of an entry has three parts, all measured or computed for this entry: 
 gradient under test moves when its inputs move by one unit in the last place of its own number
 format; the rounding of a sum, relative to the sum of the absolute values of its terms; and the
 same for the oracle in double precision. Entries that fail by little are settled by the oracle in
-extended precision, and then against the noise that the gradient shows along a line.
+extended precision, by what rounding does to the definition itself, and then against the noise that
+the gradient shows along a line. Noise that the format does not explain is found out (`excess`).
+
+Code that claims to accumulate in a finer format than that of its arrays gets the bound of that
+format, computed from the definition alone, and one unit of the result's.
 """
 
 from __future__ import annotations
@@ -16,13 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.running import to_columns, to_rows
+from ...language.running import to_rows
 from ..verdict import judge
-from .arrays import Precision
-from .layout import Fitted, Layout
-from .plan import Case, Place, cases_of
+from .aggregates import COARSE, Along, Whole, over_pieces, whole
+from .deviations import line_noise, neighbour, spread
+from .excess import MOST, MOST_COARSE, Excess, Suspect, judge_noise, suspicious
+from .plan import Case
+from .station import Station
 from .subject import Subject
-from .sweep import Gradients, ModelOracle
+from .sweep import Gradients
 
 __all__ = ["Comparison", "Record", "Station", "compare_forward", "compare_gradients"]
 
@@ -35,98 +41,12 @@ UNITS = 4.0
 ORACLE_UNITS = 16.0
 #: Records that noise does not explain before the others are left as they are: the station fails.
 STUBBORN = 2
-#: Standard deviations of noise in a bound: four differences estimate one, which can be low by half.
-NOISES = 12.0
+#: Oracles of double precision are sharper than the bounds of all formats with a larger unit.
+FINE = 2.0**-40
+#: Most entries of a single step's Jacobian, times the steps, that are repeated in long double.
+AFFORDABLE = 20_000_000
 #: Errors larger than this share of their array are plain: no second look could change them.
 PLAIN = 1e-3
-
-
-@dataclass
-class Station:
-    """A place in the user's layout: what the code is given, and the definition at that point."""
-
-    place: Place
-    fitted: Fitted
-    arrays: Arrays
-    oracle: ModelOracle
-    cases: list[Case]
-    doors: Arrays
-
-    @classmethod
-    def build(
-        cls, place: Place, layout: Layout, form: Precision, subject: Subject, seed: int
-    ) -> Station:
-        """Pack the place's values, quantise them once, and run the definition on the result."""
-        network = place.network
-        fitted = layout.fit(network, place.sizes, place.batch, place.lengths)
-        rng = np.random.default_rng([seed, 12])
-        values = dict(place.values)
-        for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
-                values[name] = np.zeros_like(values[name])
-        packed = fitted.pack(values, rng)
-        arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
-        doors = {**values, **fitted.unpack(arrays)}
-        oracle = cls._oracle(place, doors, np.float64)
-        station = cls(place, fitted, arrays, oracle, [], doors)
-        if subject.with_cotangents:
-            handed = {p.name for u in fitted.outputs for p in fitted.pieces[u]}
-            outputs = {
-                n: to_rows(network.outputs[n], a)
-                for n, a in oracle.outputs.items() if n in handed
-            }  # fmt: skip
-            station.cases = [
-                Case(c.label, {n: form.quantise(g) for n, g in c.cotangents.items()}, c.step)
-                for c in cases_of(place, outputs, seed)
-            ]
-        else:
-            station.cases = [Case("the loss", {})]
-        return station
-
-    @staticmethod
-    def _oracle(place: Place, doors: Mapping[str, Array], dtype: Any) -> ModelOracle:
-        network = place.network
-        refs = {**network.parameters, **network.inputs}
-        columns = {n: to_columns(refs[n], a).astype(dtype) for n, a in doors.items()}
-        return ModelOracle(network, columns, place.sizes, place.lengths)
-
-    def wide(self) -> ModelOracle:
-        """The oracle in extended precision."""
-        return self._oracle(self.place, self.doors, np.longdouble)
-
-    def at(self, doors: Mapping[str, Array]) -> ModelOracle:
-        """The oracle at other values of the doors."""
-        return self._oracle(self.place, doors, np.float64)
-
-    def columns(self, case: Case) -> Arrays:
-        """A case's cotangents for the definition, ``(…, n, B)``."""
-        outputs = self.place.network.outputs
-        return {n: to_columns(outputs[n], g) for n, g in case.cotangents.items()}
-
-    def truth(self, oracle: ModelOracle, cases: list[Case]) -> Gradients:
-        """Gradients of the definition for some cases, at the doors."""
-        if not any(c.cotangents for c in cases):
-            return oracle.gradients({}, loss=np.ones(len(cases)))
-        names = dict.fromkeys(n for c in cases for n in c.cotangents)
-        outputs = self.place.network.outputs
-        given = {}
-        for n in names:
-            shape = next(c.cotangents[n] for c in cases if n in c.cotangents).shape
-            rows = [to_columns(outputs[n], c.cotangents.get(n, np.zeros(shape))) for c in cases]
-            given[n] = np.stack(rows)
-        return oracle.gradients(given)
-
-    def users(self, case: Case) -> Arrays:
-        """A case's cotangents as the code takes them, zeros where there are none."""
-        out = {}
-        for user in self.fitted.outputs:
-            name = self.fitted.pieces[user][0].name
-            given = case.cotangents.get(name)
-            if given is None:
-                out[user] = np.zeros(self.fitted.shapes[user])
-            else:
-                out[user] = self.fitted.place(name, given, user)
-        return out
 
 
 @dataclass
@@ -139,6 +59,11 @@ class Record:
     want: Array
     bound: Array
     ratio: Array
+    noise: Array | None = None
+    whole: Whole | None = None
+    along: dict[str, Along] = field(default_factory=dict)
+    unit: Array | None = None
+    suspect: Suspect | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -150,48 +75,22 @@ class Comparison:
     missing: list[str] = field(default_factory=list)
     settled: bool = False
     truth: Gradients | None = None
+    excess: list[Excess] = field(default_factory=list)
 
     @property
     def wrong(self) -> list[Record]:
         return [r for r in self.records if np.any(r.ratio > 1)]
 
 
-def neighbour(
-    arrays: Mapping[str, Array],
-    form: Precision,
-    rng: np.random.Generator,
-    fitted: Fitted | None = None,
-) -> Arrays:
-    """The arrays with every entry moved by one unit in the last place, inside its domain."""
-    moved = {
-        n: form.quantise(a * (1 + rng.choice([-1.0, 1.0], size=a.shape) * form.eps))
-        for n, a in arrays.items()
-    }
-    return moved if fitted is None else fitted.inside(moved, arrays)
-
-
-def _spread(samples: Array) -> Array:
-    """Largest deviation of each entry, but not below the typical one of its row or column."""
-    largest = np.max(np.abs(samples), axis=0)
-    if largest.ndim == 0:
-        return np.asarray(largest)
-    squares = np.mean(samples**2, axis=0)
-    typical = np.min(
-        [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
-         for k in range(largest.ndim)], axis=0,
-    )  # fmt: skip
-    return np.asarray(np.maximum(largest, typical))
-
-
 def compare_forward(station: Station, subject: Subject, seed: int) -> list[Record]:
     """Outputs of the code and of the definition."""
-    fitted, form = station.fitted, subject.form
+    fitted, form, inner = station.fitted, station.form, station.inner
     found, _, _ = subject.run(fitted, station.arrays)
     wide = station.wide()
     rng = np.random.default_rng([seed, 13])
     moved = [
         subject.run(fitted, neighbour(station.arrays, form, rng, fitted))[0]
-        for _ in range(NEIGHBOURS)
+        for _ in range(0 if station.claims else NEIGHBOURS)
     ]
     outputs = station.place.network.outputs
     records = []
@@ -201,13 +100,19 @@ def compare_forward(station: Station, subject: Subject, seed: int) -> list[Recor
         plain = fitted.place(name, to_rows(outputs[name], station.oracle.outputs[name]), user)
         want, got = exact.astype(np.float64), found[user]
         with np.errstate(all="ignore"):
-            spread = _spread(np.stack([m[user] - got for m in moved]))
             slip = np.abs((plain - exact).astype(np.float64))
-            bound = SPREADS * spread + UNITS * form.eps * np.abs(want) + 4 * slip
-            floor = UNITS * form.eps * float(np.sqrt(np.mean(want**2)))
-        ratio = judge(got, want, bound + floor)
-        ratio = np.where(np.isfinite(want) & ~np.isfinite(got), np.inf, ratio)
-        records.append(Record(user, Case("forward", {}), got, want, bound + floor, ratio))
+            bound = UNITS * inner.eps * np.abs(want) + 4 * slip
+            bound = bound + UNITS * inner.eps * float(np.sqrt(np.mean(want**2)))
+            if station.claims:
+                bound = bound + form.eps * np.abs(want)
+            else:
+                bound = bound + SPREADS * spread(np.stack([m[user] - got for m in moved]))
+            ratio = _ratio(got, want, bound)
+            if np.any(ratio > 1) or station.claims:
+                own = [fitted.place(name, a, user) for a in station.explained.outputs()[name]]
+                bound = bound + SPREADS * spread(np.stack(own))
+                ratio = _ratio(got, want, bound)
+        records.append(Record(user, Case("forward", {}), got, want, bound, ratio))
     return records
 
 
@@ -232,34 +137,38 @@ def compare_loss(station: Station, subject: Subject, seed: int) -> Record:
 
 
 def compare_gradients(
-    station: Station, subject: Subject, seed: int, rounding: Rounding | None = None
+    station: Station,
+    subject: Subject,
+    seed: int,
+    rounding: Rounding | None = None,
+    repeats: int = 0,
 ) -> Comparison:
-    """Every gradient entry of every case.
+    """Every gradient entry of every case; the first one is repeated so many times more.
 
     ``rounding(station, case)`` gives, by array, deviations under the rounding of saved values; it
     is asked only for what would fail.
     """
     form, fitted = subject.form, station.fitted
     out = Comparison(station)
-    # What underflows is lost: at most the least number in every product of every step.
-    units = sum(station.place.sizes.values())
-    steps = max(station.place.lengths.values(), default=1)
-    sunk = form.least * units * steps * station.place.batch
     out.truth = truth = station.truth(station.oracle, station.cases)
+    # One set of neighbours for all cases: what they share in rounding is seen to be shared.
+    rng = np.random.default_rng([seed, 14])
+    near = [neighbour(station.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
     for k, case in enumerate(station.cases):
         given = station.users(case) if subject.with_cotangents else None
         got = subject.gradients(fitted, station.arrays, given)
-        rng = np.random.default_rng([seed, 14, k])
         # Cotangents move too: where many of them cancel in a sum, only that shows its rounding.
-        moved = [
-            subject.gradients(
-                fitted,
-                neighbour(station.arrays, form, rng, fitted),
-                None if given is None else neighbour(given, form, rng),
-            )
-            for _ in range(NEIGHBOURS)
+        bars = [
+            None
+            if given is None
+            else neighbour(given, form, np.random.default_rng([seed, 14, k, j]))
+            for j in range(NEIGHBOURS)
         ]
-        again = subject.gradients(fitted, station.arrays, given)
+        moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
+        again = [
+            subject.gradients(fitted, station.arrays, given)
+            for _ in range(1 + (repeats if not k else 0))
+        ]
         for user in fitted.arguments:
             if not _has_gradient(station, user):
                 continue
@@ -269,16 +178,93 @@ def compare_gradients(
                 continue
             want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
             size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
-            with np.errstate(all="ignore"):
-                samples = np.stack([m[user] - got[user] for m in (*moved, again)])
-                spread = _spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
-                bound = SPREADS * spread + UNITS * form.eps * np.abs(got[user])
-                bound = bound + (UNITS * form.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
-            bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
-            record = Record(user, case, got[user], want, bound, _ratio(got[user], want, bound))
+            record = _record(
+                station, Record(user, case, got[user], want, want, want), size,
+                np.stack([m[user] - got[user] for m in moved]),
+                np.stack([a[user] - got[user] for a in again]),
+            )  # fmt: skip
             out.records.append(record)
+        _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
     _settle(out, subject, seed, rounding)
+    if rounding is not None:
+        _settle_wholes(out, rounding)
+    station.release()
     return out
+
+
+def _record(station: Station, record: Record, size: Array, moves: Array, repeats: Array) -> Record:
+    """A record with its bound, from the terms of its sums and its deviations."""
+    form, inner, got, want = station.form, station.inner, record.got, record.want
+    sunk, parts = station.sunk, station.parts(record.user)
+    with np.errstate(all="ignore"):
+        most = MOST_COARSE if form.eps > COARSE else MOST
+        record.unit = form.eps * spread(size[None]) + sunk
+        suspect = Suspect(moves[:0] if station.claims else moves, repeats, record.unit, most)
+        # What is not finite fails by itself.
+        finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
+        record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None
+        bound = (UNITS * inner.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
+        if station.claims:
+            moves = station.explained.gradients(record.case)[record.user]
+            bound = bound + form.eps * np.abs(want)
+        else:
+            bound = bound + UNITS * form.eps * np.abs(got)
+        samples = moves if station.claims else np.concatenate([moves, repeats])
+        record.noise = spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
+        bound = bound + SPREADS * record.noise
+        record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
+        record.ratio = _ratio(got, want, record.bound)
+        terms = inner.eps * spread(size[None]) + sunk
+        record.whole = whole(got, want, moves, terms, form.eps)
+        if form.eps > COARSE:
+            record.along = over_pieces(parts, got, want, moves, sunk)
+    return record
+
+
+def _judge(
+    out: Comparison,
+    subject: Subject,
+    case: Case,
+    points: list[tuple[Arrays, Arrays | None]],
+    moved: list[Arrays],
+    rounding: Rounding | None,
+) -> None:
+    """Compare the noise of what is suspect in a case with what rounding explains."""
+    station = out.station
+    for record in out.records:
+        if record.case is not case or record.suspect is None:
+            continue
+        user, suspect = record.user, record.suspect
+        record.suspect = None
+
+        def again(j: int, user: str = user) -> Array:
+            arrays, given = points[j]
+            found = subject.gradients(station.fitted, arrays, given)
+            return np.asarray(found[user] - moved[j][user])
+
+        _find_excess(out, record, suspect, rounding, again)
+
+
+def _find_excess(
+    out: Comparison,
+    record: Record,
+    suspect: Suspect,
+    rounding: Rounding | None,
+    again: Callable[[int], Array] | None,
+) -> None:
+    station, user, case = out.station, record.user, record.case
+
+    def saved() -> Array:
+        nothing = np.zeros((1, *record.got.shape))
+        return np.asarray(rounding(station, case)[user]) if rounding else nothing
+
+    own, loose = (e.gradients(case)[user] for e in (station.own, station.explained))
+    if np.any(record.ratio > 1) and _some_plain(record):
+        loose = np.zeros_like(loose)  # wrong in any order: no order need be allowed for
+    parts = list(station.parts(user).values())
+    found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
+    if found is not None:
+        out.excess.append(Excess(user, station.place.label, case.label, *found))
 
 
 def _has_gradient(station: Station, user: str) -> bool:
@@ -314,12 +300,13 @@ def _some_close(record: Record) -> bool:
 def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | None) -> None:
     """Look again at what fails by little.
 
-    Extended precision for the oracle, the rounding of saved values, and for what then has small
-    errors only the noise that the gradient itself shows.
+    Extended precision for the oracle where its error counts, what rounding does to the definition,
+    the rounding of saved values, and for what then has small errors only the noise that the
+    gradient itself shows.
     """
     station = out.station
     close = [r for r in out.wrong if _some_close(r)]
-    if close:
+    if close and station.inner.eps < FINE and _affordable(station):
         cases = list({id(r.case): r.case for r in close}.values())
         exact = station.truth(station.wide(), cases)
         out.settled = True
@@ -328,6 +315,10 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
             sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
             record.want = np.asarray(sharp, dtype=np.float64)
             record.ratio = _ratio(record.got, record.want, record.bound)
+    if not station.claims:
+        for record in (r for r in close if np.any(r.ratio > 1)):
+            own = spread(station.explained.gradients(record.case)[record.user])
+            _widen(record, SPREADS * np.maximum(own - np.asarray(record.noise), 0.0))
     if rounding is not None:
         # Of all that is wrong: 1 − h ⊙ h of a saturated unit can be rounding and nothing else.
         samples: dict[int, Mapping[str, Array]] = {}
@@ -335,9 +326,8 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
             key = id(record.case)
             if key not in samples:
                 samples[key] = rounding(station, record.case)
-            record.bound = record.bound + SPREADS * _spread(samples[key][record.user])
-            record.ratio = _ratio(record.got, record.want, record.bound)
-    if not close:
+            _widen(record, SPREADS * spread(samples[key][record.user]))
+    if not close or station.claims:
         return
     noise: dict[int, Arrays] = {}
     stubborn = 0
@@ -348,46 +338,41 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         if key not in noise:
             if stubborn >= STUBBORN:
                 return
-            noise[key] = line_noise(station, subject, record.case, seed)
+            given = station.users(record.case) if subject.with_cotangents else None
+            noise[key] = line_noise(subject, station.fitted, station.arrays, given, seed)
         before = int(np.sum(record.ratio > 1))
-        record.bound = record.bound + noise[key][record.user]
-        record.ratio = _ratio(record.got, record.want, record.bound)
+        _widen(record, noise[key][record.user])
         stubborn += int(np.sum(record.ratio > 1)) == before
+        if np.any(record.ratio > 1):
+            continue
+        # What passes for noise now is an error none the less: does rounding explain it?
+        error = (record.got - record.want)[None]
+        suspect = Suspect(error, error[:0], np.asarray(record.unit))
+        _find_excess(out, record, suspect, rounding, None)
 
 
-def line_noise(station: Station, subject: Subject, case: Case, seed: int) -> Arrays:
-    """Noise of every entry along a random line, by high differences (Moré and Wild).
-
-    Finds what one unit in the last place cannot: a saturated 1 − h·h keeps its rounding error for
-    all neighbours that leave h itself unchanged. A level counts as noise if the fifth and the
-    sixth differences agree on it; a wrong but smooth gradient has none.
-    """
-    rng = np.random.default_rng([seed, 15])
-    signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in station.arrays.items()}
-    given = station.users(case) if subject.with_cotangents else None
-    worst: Arrays = {}
-    # From ten units to a thousandth, a hundredfold each; coarse formats have one distance only.
-    count = 1 + max(0, int(np.log(2e-3 / (8.0 * subject.form.eps)) / np.log(100.0)))
-    for distance in 8.0 * subject.form.eps * 100.0 ** np.arange(count):
-        values: list[Arrays] = []
-        for k in range(-5, 5):
-            arrays = {
-                n: subject.form.quantise(a * (1 + k * distance * signs[n]))
-                for n, a in station.arrays.items()
-            }
-            arrays = station.fitted.inside(arrays, station.arrays)
-            values.append(subject.gradients(station.fitted, arrays, given))
-        for user in values[0]:
-            series = np.stack([v[user] for v in values])
-            fifth, sixth = (_level(series, order) for order in (5, 6))
-            level = np.where(fifth <= 4 * sixth, sixth, 0.0)
-            worst[user] = np.maximum(worst.get(user, 0.0), level)
-    return {user: NOISES * _spread(level[None]) for user, level in worst.items()}
+def _settle_wholes(out: Comparison, rounding: Rounding) -> None:
+    """The rounding of saved values, for whole arrays that are in doubt."""
+    station, last = out.station, out.station.form.eps
+    for r in out.records:
+        loud = r.whole is not None and r.whole.error > r.whole.bound
+        if not r.along or not (loud or any(a.in_doubt(last) for a in r.along.values())):
+            continue
+        others = np.asarray(rounding(station, r.case)[r.user])
+        if r.whole is not None:
+            r.whole = r.whole.with_moves(r.want, others)
+        saved = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
+        r.along = {n: a.with_moves(saved[n].moves) for n, a in r.along.items() if n in saved}
 
 
-def _level(values: Array, order: int) -> Array:
-    gamma = float(np.prod([0.5 * k / (2 * k - 1) for k in range(1, order + 1)]))
-    with np.errstate(all="ignore"):
-        differences = np.diff(values, n=order, axis=0)
-        level = np.sqrt(gamma * np.mean(differences**2, axis=0))
-    return np.asarray(np.nan_to_num(level, nan=0.0, posinf=0.0, neginf=0.0))
+def _widen(record: Record, by: Array) -> None:
+    record.bound = record.bound + by
+    record.ratio = _ratio(record.got, record.want, record.bound)
+
+
+def _affordable(station: Station) -> bool:
+    """Whether step Jacobians may be repeated in long double, which no BLAS multiplies."""
+    widest = max([e.shape.rows.size(station.place.sizes)
+                  for s in station.place.network.scans for e in s.equations] or [1])  # fmt: skip
+    steps = max(station.place.lengths.values(), default=1)
+    return steps * station.place.batch * widest**3 <= AFFORDABLE

@@ -4,14 +4,15 @@ A fault shows only where its effect survives. Hence: a single step (the pattern 
 sharpest there), every output's cotangent alone (the path through a last state is not lost in a
 sum), single time steps, recurrent weights of spectral radius one over many steps (nothing
 vanishes, long lags count; drawn anew where nothing comes through all the same), saturated units,
-other batch sizes, and dims that tell rows from columns. Shapes that the code does not take are
+other batch sizes, and dims that tell rows from columns. Then every size that is declared, one axis
+at a time, and the sizes around a declared chunk or tile. Shapes that the code does not take are
 declared and then left out, which the report says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,19 @@ from ...language.network import Network, Ref
 from ...language.running import array_shape
 from ..oracle.directions import draw_direction
 from ..points import draw_point
+from ..sizes import around, listed_sizes
 from .reach import answer
 
-__all__ = ["Case", "Place", "Shapes", "plan_places"]
+__all__ = ["Case", "Hint", "Place", "Shapes", "plan_places", "wanted_sizes"]
 
 Array = NDArray[Any]
 Shapes = Mapping[str, int | Sequence[int]]
+#: One block size for all axes (or dims), or one for each.
+Hint = int | Mapping[str, int]
 #: Steps of the places whose point is a long lag.
 LONG = 24
+#: Steps up to which each has a cotangent of its own: a case costs as much as a step is long.
+FEW = 12
 #: Further draws of their point, if the end of the sequence answers its beginning by less, or not.
 DRAWS, DEAD_DRAWS, LEAST = 12, 60, 1e-12
 #: Factor on weights that saturates gates without leaving the domain of any function.
@@ -62,7 +68,6 @@ class Place:
     batch: int
     values: dict[str, Array]
     single_steps: bool = False
-    cases: list[Case] = field(default_factory=list)
 
 
 def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
@@ -70,12 +75,37 @@ def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
     given = shapes.get(name)
     if given is None:
         return wanted
-    if isinstance(given, int):
-        return given
-    options = sorted(int(n) for n in given)
-    if not options:
-        raise UsageError(f"shapes: {name!r} allows no size at all")
-    return min(options, key=lambda n: (abs(n - wanted), n))
+    if isinstance(given, range) and len(given):  # of a range every size is allowed
+        return min(given, key=lambda n: (abs(n - wanted), n))
+    return min(listed_sizes(given), key=lambda n: (abs(n - wanted), n))
+
+
+def wanted_sizes(
+    network: Network, shapes: Shapes, chunk: Hint | None, tile: Hint | None
+) -> dict[str, list[int]]:
+    """Sizes to run by dim, time axis and ``"B"``: all that is declared, and those around blocks.
+
+    Around a block only what the declaration allows.
+    """
+    out = {n: listed_sizes(given) for n, given in shapes.items()}
+    for what, hint, names in (
+        ("chunk", chunk, network.axes),
+        ("tile", tile, tuple(network.dims)),
+    ):
+        if hint is None:
+            continue
+        if isinstance(hint, Mapping):
+            for stranger in (n for n in hint if n not in names):
+                raise UsageError(
+                    f"{what} names {stranger!r}; {network.name!r} has {', '.join(names)}"
+                )
+        blocks = dict(hint) if isinstance(hint, Mapping) else dict.fromkeys(names, hint)
+        for name, block in blocks.items():
+            given = shapes.get(name)
+            allowed = None if given is None else ([given] if isinstance(given, int) else given)
+            more = [n for n in around(block) if allowed is None or n in allowed]
+            out[name] = sorted({*out.get(name, []), *more})
+    return out
 
 
 def plan_places(
@@ -85,17 +115,28 @@ def plan_places(
     *,
     batch: int | None = None,
     full: bool = True,
+    chunk: Hint | None = None,
+    tile: Hint | None = None,
 ) -> Iterator[Place]:
-    """The places of a plan, the smallest first.
+    """The places of a plan: the regimes, the smallest first, then all sizes that are asked for.
 
     Parameters
     ----------
     shapes : mapping, optional
-        What the code takes: dim, time axis or ``"B"`` → one size, or the sizes allowed.
+        What the code takes: dim, time axis or ``"B"`` → one size, or the sizes allowed. Every
+        size of a list is run; of a range its ends, the powers of two and their neighbours.
     batch : int, optional
         The only batch size of the layout.
     full : bool
         False: only one ordinary place, of the declared shapes.
+    chunk, tile : int or mapping, optional
+        Sizes of the blocks that the code works in, along time and along dims: 1, C − 1, C, C + 1
+        and 2C + 1 are run.
+
+    Raises
+    ------
+    UsageError
+        A name that the network does not have, or no size.
     """
     shapes = dict(shapes or {})
     if batch is not None:
@@ -104,6 +145,7 @@ def plan_places(
     known = {*network.dims, *network.axes, "B"}
     for stranger in (n for n in shapes if n not in known):
         raise UsageError(f"shapes name {stranger!r}; {network.name!r} has {', '.join(known)}")
+    wanted = wanted_sizes(network, shapes, chunk, tile)
     sizes = {n: _allowed(shapes, n, s) for n, s in base.sizes.items()}
     deepest = max(
         [max(s.lags) for scan in network.scans for s in scan.states] or [1]
@@ -119,6 +161,7 @@ def plan_places(
     if not full:
         recipes = [("ordinary", max(6, deepest + 3), 2, "ordinary", False)]
     seen: set[tuple[Any, ...]] = set()
+    reached: set[tuple[str, int]] = set()
     for number, (label, steps, columns, regime, single) in enumerate(recipes):
         lengths = {
             a: _allowed(shapes, a, steps + (k if steps > 1 else 0))
@@ -129,11 +172,31 @@ def plan_places(
         if key in seen:
             continue
         seen.add(key)
+        reached |= {*sizes.items(), *lengths.items(), ("B", B)}
         rng = np.random.default_rng([seed, 11, number])
         values = draw_values(network, sizes, B, lengths, regime, rng)
         if label == "long":
             values = _alive(network, sizes, B, lengths, rng, values)
+        single = single and max(lengths.values(), default=1) <= FEW
         yield Place(label, network, dict(sizes), lengths, B, values, single)
+    if not full:
+        return
+    for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):
+        if (name, size) in reached:
+            continue
+        lengths = {
+            a: _allowed(shapes, a, max(3, deepest + 1) + k) for k, a in enumerate(network.axes)
+        }
+        own, B = dict(sizes), _allowed(shapes, "B", 2)
+        if name == "B":
+            B = size
+        elif name in lengths:
+            lengths[name] = size
+        else:
+            own[name] = size
+        rng = np.random.default_rng([seed, 19, number])
+        values = draw_values(network, own, B, lengths, "lasting", rng)
+        yield Place(f"{name} = {size}", network, own, lengths, B, values)
 
 
 def _alive(
@@ -210,9 +273,12 @@ def cases_of(place: Place, outputs: Mapping[str, Array], seed: int) -> list[Case
         cases.append(Case(f"{n} alone", {n: g}))
         sequence = place.network.outputs[n].axis is not None
         if sequence and len(g) > 1:
-            steps = range(len(g)) if place.single_steps else [len(g) - 1]
+            # The first step's cotangent alone reaches the start only, the last one's everything.
+            steps = range(len(g)) if place.single_steps else sorted({0, len(g) - 1})
             for t in steps:
                 only = np.zeros_like(g)
                 only[t] = g[t]
                 cases.append(Case(f"{n} at step {t + 1} alone", {n: only}, t))
+    if place.label == "ordinary":
+        cases.append(Case("no cotangent", {n: np.zeros_like(g) for n, g in whole.items()}))
     return cases

@@ -164,14 +164,19 @@ class ModelOracle:
             local[name] = bar
         starts: dict[tuple[str, int], Array] = {}
         carried = [b for b in jac.blocks if b.source[0] == "value" and b.source[1] in states]
+        # Whether a Jacobian is zero throughout is asked once: it is as large as all steps.
+        felt = [
+            (b.source[1], b.source[2], [(n, j) for n, j in b.of.items() if j.size and j.any()])
+            for b in carried
+        ]
         for at in range(T - 1, -1, -1):
-            for block in carried:
-                _, name, lag = block.source
-                got = sum(
-                    _step(local[n][at], j[at]) for n, j in block.of.items() if j.size and j.any()
-                )
-                if isinstance(got, int):
+            for name, lag, parts in felt:
+                if not parts:
                     continue
+                got = sum(
+                    (_step(local[n][at], j[at]) for n, j in parts[1:]),
+                    start=_step(local[parts[0][0]][at], parts[0][1][at]),
+                )
                 if carry is not None:
                     got = carry(name, at, got)
                 if at >= lag:

@@ -1,0 +1,115 @@
+"""Rows of a report: the worst of all probes of each array, entries first, then whole arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..harness.aggregates import Along, combine_along
+from ..harness.compare import Comparison, Record
+from ..harness.station import Station
+from ..verdict import EntryState, Row, Verdict, relative_resolution
+
+__all__ = ["row_of", "rows_of"]
+
+
+def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
+    """A row for each array that has a gradient, in the order of the layout."""
+    table: dict[str, list[tuple[Station, Record]]] = {}
+    for c in comparisons:
+        for r in c.records:
+            table.setdefault(r.user, []).append((c.station, r))
+    rows = []
+    for user, found in table.items():
+        row = row_of(user, found)
+        told = _aggregates(user, found)
+        if told and row.verdict is not Verdict.FAIL:
+            row.verdict, row.reason = Verdict.FAIL, told
+        rows.append(row)
+    return rows
+
+
+def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
+    """The worst of all probes of one array."""
+
+    def top(r: Record) -> float:
+        return float(np.max(np.nan_to_num(r.ratio, nan=0.0, posinf=1e300), initial=0.0))
+
+    station, worst = max(found, key=lambda f: top(f[1]))
+    at = np.unravel_index(
+        int(np.argmax(np.nan_to_num(worst.ratio, nan=-1.0, posinf=1e300))), worst.ratio.shape
+    )
+    failing = [f for f in found if np.any(f[1].ratio > 1)]
+    verdict = Verdict.FAIL if failing else Verdict.PASS
+    reason = ""
+    if failing:
+        labels = dict.fromkeys(f"{s.place.label}: {r.case.label}" for s, r in failing)
+        shown = list(labels)[:4]
+        more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
+        reason = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
+    states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
+    # A gradient that is zero, or below the numbers of the format, is resolved by no bound.
+    fine = [
+        relative_resolution(r.got, r.want, r.bound)
+        for s, r in found if np.any(np.abs(r.want) > s.sunk)
+    ]  # fmt: skip
+    return Row(
+        name=user,
+        shape=worst.got.shape,
+        verdict=verdict,
+        ratio=float(worst.ratio[at]),
+        worst=f"{_entry(user, at, station)} ({station.place.label}, {worst.case.label})",
+        analytic=float(worst.got[at]),
+        numeric=float(worst.want[at]),
+        bound=float(worst.bound[at]),
+        resolution=max(fine, default=float("inf")),
+        failing=int(np.sum(worst.ratio > 1)),
+        entries=worst.got.size,
+        method="complex step of the definition, step by step",
+        reason=reason,
+        rms=max((r.whole.error for _, r in found if r.whole), default=float("nan")),
+        ratios=worst.ratio,
+        states=states,
+    )
+
+
+def _aggregates(user: str, found: Sequence[tuple[Station, Record]]) -> str:
+    """What is wrong with a whole array in a coarse format, empty if nothing."""
+    told = []
+    names = dict.fromkeys(n for _, r in found for n in r.along)
+    last = found[0][0].form.eps
+    for name in names:
+        stations: dict[int, list[Along]] = {}
+        for s, r in found:
+            if name in r.along:
+                stations.setdefault(id(s), []).append(r.along[name])
+        seen = combine_along(list(stations.values()), last)
+        if seen is not None and abs(seen[0]) > seen[1]:
+            whose = f"d{name}" if name == user else f"d{name} in d{user}"
+            told.append(
+                f"{whose} is {1 + seen[0]:.4g} times that of the definition along itself, "
+                f"{abs(seen[0]):.1%} off where rounding explains {seen[1]:.1%}"
+            )
+    for s, r in found:
+        if r.along and r.whole is not None and r.whole.error > r.whole.bound:
+            told.append(
+                f"the root mean square of its error is {r.whole.error:.1%} of the array, rounding "
+                f"explains {r.whole.bound:.1%} ({s.place.label}, {r.case.label})"
+            )
+            break
+    return "; ".join(told)
+
+
+def _entry(user: str, at: tuple[Any, ...], station: Station) -> str:
+    """An entry by the user's index and the definition's name: ``[3, 1] = W_f[0, 1]``."""
+    index = [int(i) for i in at]
+    fitted = station.fitted
+    if user in fitted.layout.parameters and len(fitted.shapes[user]) == len(index):
+        flat = int(np.ravel_multi_index(at, fitted.shapes[user]))
+        for piece in fitted.pieces[user]:
+            inner = np.argwhere(piece.index == flat)
+            if len(inner):
+                return f"{index} = {piece.name}{[int(i) for i in inner[0]]}"
+    return str(index)

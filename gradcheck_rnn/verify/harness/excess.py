@@ -1,0 +1,138 @@
+"""Noise of a gradient under test that the rounding of its format does not explain.
+
+The bound of an entry contains the noise that the code shows itself. That is right for rounding, but
+code that draws random numbers, loses an update now and then, rounds to a coarser format inside or
+cancels catastrophically would earn itself a wide bound. So wherever noise is more than the format's
+unit times the terms of a sum, it is compared with what the definition's own formulas lose there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .deviations import spread
+
+__all__ = ["Excess", "Suspect", "judge_noise", "suspicious"]
+
+Array = NDArray[Any]
+Indices = NDArray[np.intp]
+#: Noise this many times what the definition's own formulas lose is no rounding of that format.
+#: Formulas that are written in another way lose a few times as much; float32 has 13 bits more than
+#: TF32.
+MOST = 32.0
+#: In formats of a few digits so many units are no longer digits but numbers.
+MOST_COARSE = 8.0
+#: The same for steps that are taken in another order: what is allowed for is four times what
+#: chunks by prefix sums were seen to lose, backward and forward.
+REORDERED = 1.0
+#: Further calls at one point, to tell chance from rounding.
+CALLS = 8
+
+
+@dataclass(frozen=True)
+class Excess:
+    """Noise of one array in one case, beyond its format.
+
+    Attributes
+    ----------
+    times : float
+        Noise ÷ what rounding explains, by root mean squares of the worst value of the array.
+    noise, kept : float
+        The code's noise and that of the definition's own formulas, relative to the array.
+    chance : bool
+        Whether calls at one and the same point differ.
+    """
+
+    user: str
+    place: str
+    case: str
+    times: float
+    noise: float
+    kept: float
+    chance: bool
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What is kept of an array in a case until its noise is judged.
+
+    ``moves`` are deviations at neighbouring points, ``repeats`` those of further calls at the
+    point itself, ``unit`` the rounding of the last sum, by entry; ``most`` is so many times the
+    rounding that explains them.
+    """
+
+    moves: Array
+    repeats: Array
+    unit: Array
+    most: float = MOST
+
+
+def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
+    """Whether the rounding of sums alone does not explain the deviations.
+
+    ``parts`` are flat positions of the values that the array holds; each is judged by itself.
+    """
+    noise = _noise(suspect.moves, suspect.repeats)
+    return any(_rms(noise, at) > suspect.most * _rms(suspect.unit, at) for at in parts)
+
+
+def _noise(*samples: Array) -> Array:
+    found = np.concatenate([s for s in samples if len(s)])
+    return spread(np.nan_to_num(found, nan=np.inf, posinf=np.inf, neginf=-np.inf))
+
+
+def _rms(a: Array, at: Indices) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.mean(a.reshape(-1)[at] ** 2)))
+
+
+def judge_noise(
+    suspect: Suspect,
+    parts: Sequence[Indices],
+    want: Array,
+    own: Array,
+    reordered: Array,
+    saved: Callable[[], Array],
+    again: Callable[[int], Array] | None,
+) -> tuple[float, float, float, bool] | None:
+    """(times, noise, kept, chance) of `Excess`, None if rounding explains the deviations.
+
+    Parameters
+    ----------
+    parts : sequence of int arrays
+        As in `suspicious`.
+    own, reordered : array (draws, \\*shape)
+        Deviations of the definition's own gradient under rounding, step by step and in any order.
+    saved : callable
+        Further such deviations, under the rounding of saved values; asked only if need be.
+    again : callable
+        Deviation of a further call at neighbour j from the first call there; None: no need to ask.
+    """
+    noise = _noise(suspect.moves, suspect.repeats)
+    kept, loose = spread(own) + suspect.unit, spread(reordered)
+
+    def limit(at: Indices) -> float:
+        return max(suspect.most * _rms(kept, at), REORDERED * _rms(loose, at))
+
+    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    if not loud:
+        return None
+    kept = kept + spread(np.nan_to_num(saved()))
+    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    if not loud:
+        return None
+    at = max(loud, key=lambda at: _rms(noise, at) / max(_rms(kept, at), 1e-300))
+    chance = bool(len(suspect.repeats)) and _rms(_noise(suspect.repeats), at) > limit(at)
+    if not chance and again is not None and len(suspect.moves):
+        loudest = int(np.argmax([_rms(m, at) for m in suspect.moves]))
+        chance = any(
+            _rms(np.nan_to_num(again(loudest), nan=np.inf), at) > limit(at) for _ in range(CALLS)
+        )
+    size = _rms(want, at) or 1.0
+    times = _rms(noise, at) / max(_rms(kept, at), 1e-300)
+    return times, _rms(noise, at) / size, _rms(kept, at) / size, chance

@@ -1,0 +1,123 @@
+"""Every declared size is run, and what is not run leaves the verdict undecided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import check_model, gradient_case, load
+from gradcheck_rnn.errors import UsageError
+from tests.verify.model.elman_by_hand import backward, forward
+
+
+def check(cut: int | None = None, backward: Any = backward, **options: Any) -> Any:
+    return check_model(
+        load("elman_hidden"),
+        forward=forward,
+        backward=(lambda c, s: backward(c, s, cut)) if cut else backward,
+        diagnose=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cut", "options"),
+    [
+        (1, {"shapes": {"T": [1, 50]}}),
+        (1, {"shapes": {"T": {1, 100}}}),
+        (64, {"shapes": {"T": [1, 65, 130]}}),
+        (64, {"shapes": {"T": range(1, 131)}}),
+        (64, {"chunk": 64}),
+        (64, {"chunk": {"T": 64}, "shapes": {"T": range(1, 400)}}),
+    ],
+)
+def test_a_carry_that_is_cut_is_found_at_the_declared_lengths(cut: int, options: Any) -> None:
+    report = check(cut, **options)
+    assert str(report.verdict) == "fail"
+    assert "from T = " in str(report).splitlines()[0]
+    assert str(check(**options).verdict) == "pass"
+
+
+def test_a_fault_in_a_wide_hidden_layer_or_batch_is_found() -> None:
+    def narrow(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        g["W"][16:] = 0
+        return g
+
+    def few(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        return {**g, "b_i": g["b_i"] * (1.0 if s[0].shape[1] < 5 else 0.9)}
+
+    assert str(check(backward=narrow).verdict) == "pass", "nothing so wide was declared"
+    assert str(check(backward=narrow, tile=16).verdict) == "fail"
+    assert str(check(backward=narrow, shapes={"p": [3, 17]}).verdict) == "fail"
+    report = check(backward=few, shapes={"B": [2, 5]})
+    assert str(report.verdict) == "fail"
+    assert "from B = 5 on" in report.sentence()
+
+
+def test_a_fault_of_the_tail_is_called_so() -> None:
+    def tail(c: Any, s: Any) -> Any:
+        g, T = backward(c, s), len(s[0])
+        return g if T % 4 == 0 else {**g, "x": g["x"] * 0.5}
+
+    report = check(backward=tail, chunk=4, shapes={"T": [4, 7, 8, 9]})
+    assert "the last chunk of 4 steps is not full" in report.sentence()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shapes": {"T": 1}}, "no recurrent step"),
+        ({"shapes": {"T": [1, 50]}, "plan": "point"}, "declared and not run"),
+        ({"shapes": {"T": [1, 8]}, "chunk": 8}, "no T above the chunk of 8"),
+        ({"chunk": 8, "plan": "point"}, "declared and not run"),
+    ],
+)
+def test_what_was_not_run_is_undecided(options: Any, words: str) -> None:
+    report = check(**options)
+    assert str(report.verdict) == "undecided"
+    assert words in str(report).splitlines()[0]
+    assert any(f.undecided and words in f.message for f in report.findings)
+    assert any(f["undecided"] for f in report.to_json()["findings"])
+
+
+def test_one_sequence_by_declaration_passes_and_is_said() -> None:
+    report = check(shapes={"B": 1, "T": [2, 5]})
+    assert report.passed
+    assert "only B = 1 was run" in str(report)
+
+
+def test_the_default_plan_says_how_long_it_was() -> None:
+    assert "nothing longer than 24 steps was run" in str(check())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"chunk": 0}, {"chunk": {"p": 4}}, {"tile": {"T": 4}}, {"repeats": -1}, {"shapes": {"T": []}}],
+)
+def test_hints_that_make_no_sense_are_misuse(options: Any) -> None:
+    with pytest.raises(UsageError):
+        check(**options)
+
+
+def test_a_case_may_give_the_hints() -> None:
+    @gradient_case(model=load("elman_hidden"), chunk=4, tile=2, repeats=1)
+    def cut() -> Any:
+        return forward, lambda c, s: backward(c, s, 4)
+
+    assert str(cut.check(seed=0).verdict) == "fail"
+    assert str(cut.check(seed=0, budget=1).verdict) == "fail"
+
+
+def test_zero_cotangents_must_give_zeros() -> None:
+    def offset(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        silent = not any(np.any(a) for a in c.values())
+        return {**g, "W": g["W"] + 1e-3} if silent else g
+
+    report = check(backward=offset)
+    assert str(report.verdict) == "fail"
+    assert "no cotangent" in str(report)

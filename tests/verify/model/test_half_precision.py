@@ -1,0 +1,109 @@
+"""Coarse formats: whole arrays are judged finer than entries, and instability is no excuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import cell, check_model
+from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.language import exp, softplus
+from gradcheck_rnn.verify.harness.arrays import precision
+
+
+@cell(inputs="x: p; k: p; a: p", states="h: p")
+def gated(x: Any, k: Any, a: Any, h: Any) -> Any:
+    h = exp(-softplus(a)) * h + k * x
+    return h  # noqa: RET504 - the name is the state
+
+
+@cell(inputs="x: p; k: p; a: p", states="h: p")
+def fast(x: Any, k: Any, a: Any, h: Any) -> Any:
+    h = exp(-8 * softplus(a)) * h + k * x
+    return h  # noqa: RET504 - the name is the state
+
+
+def code(inner: str, outer: str, power: float = 1.0, factor: float = 1.0, trick: bool = False):
+    """Forward and backward; every result rounded to ``inner``, those handed out to ``outer``.
+
+    ``trick`` takes the gradient of the decay as a sum of differences that cancel.
+    """
+    q, out = precision(inner).quantise, precision(outer).quantise
+
+    def forward(x: Any, k: Any, a: Any, h0: Any) -> Any:
+        x, k, a, h0 = (np.asarray(v, float) for v in (x, k, a, h0))
+        decays, hs = q(np.exp(-q(power * np.logaddexp(0, a)))), [h0]
+        for t in range(len(x)):
+            hs.append(q(q(decays[t] * hs[-1]) + q(k[t] * x[t])))
+        return {"h": out(np.stack(hs[1:])), "h_final": out(hs[-1])}, (x, k, a, decays, np.stack(hs))
+
+    def backward(c: Any, saved: Any) -> Any:
+        x, k, a, decays, h = saved
+        g = {n: np.zeros_like(v) for n, v in (("x", x), ("k", k), ("a", a))}
+        last = dh = np.asarray(c["h_final"], float)
+        total = q(last * h[-1])
+        for t in reversed(range(len(x))):
+            now = np.asarray(c["h"][t], float)
+            dh = q(dh + now)
+            g["x"][t], g["k"][t] = q(dh * k[t]), q(dh * x[t])
+            total = q(total + q(q(now * h[t + 1]) - q(g["x"][t] * x[t])))
+            shared = total if trick else q(q(dh * decays[t]) * h[t])
+            g["a"][t] = q(-shared * q(power / (1 + np.exp(-a[t]))))
+            dh = q(dh * decays[t])
+        g["k"] = g["k"] * factor
+        return {n: out(v) for n, v in {**g, "h0": dh}.items()}
+
+    return {"forward": forward, "backward": backward, "array": np.asarray, "diagnose": False}
+
+
+BF16: Any = {"dtype": "bfloat16"}
+CLAIM: Any = {"dtype": "bfloat16", "accumulate": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("inner", "factor", "options", "verdict"),
+    [
+        ("bfloat16", 1.0, BF16, "pass"),
+        ("float32", 1.0, BF16, "pass"),
+        ("float32", 1.0, CLAIM, "pass"),
+        ("bfloat16", 1.0, CLAIM, "fail"),
+        ("bfloat16", 1.02, BF16, "fail"),
+        ("float32", 1.02, CLAIM, "fail"),
+    ],
+)
+def test_a_claim_and_a_factor_are_told(
+    inner: str, factor: float, options: Any, verdict: str
+) -> None:
+    report = check_model(gated, **code(inner, "bfloat16", factor=factor), **options, seed=1)
+    assert str(report.verdict) == verdict, str(report)
+    if factor > 1:
+        row = next(r for r in report.rows if r.name == "k")
+        assert str(row.verdict) == "fail"
+        assert options is CLAIM or "times that of the definition along itself" in row.reason
+
+
+def test_the_error_against_float64_is_printed() -> None:
+    report = check_model(gated, **code("float32", "float32"), dtype="float32", plan="point")
+    assert "rms error" in str(report)
+    assert all(0 < r.rms < 1e-5 for r in report.rows)
+    assert all(0 < row["rms_error"] < 1e-5 for row in report.to_json()["rows"])
+
+
+@pytest.mark.parametrize("inner", ["bfloat16", "float32"])
+def test_cancellation_is_no_excuse(inner: str) -> None:
+    options = BF16 if inner == "bfloat16" else CLAIM
+    assert check_model(fast, **code(inner, "bfloat16", 8.0), **options).passed
+    report = check_model(fast, **code(inner, "bfloat16", 8.0, trick=True), **options)
+    assert str(report.verdict) == "fail"
+    if inner == "bfloat16":
+        assert "unstable" in str(report)
+        assert "the definition's own formula keeps" in str(report)
+    # Where nothing cancels the same formula is as good as any.
+    assert check_model(gated, **code("float32", "float32", trick=True), dtype="float32").passed
+
+
+def test_what_is_accumulated_is_no_coarser() -> None:
+    with pytest.raises(UsageError, match="coarser"):
+        check_model(gated, **code("float32", "float32"), dtype="float32", accumulate="bfloat16")

@@ -1,0 +1,59 @@
+"""The first line says what is wrong and where; long tables are folded; unseen is not right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradcheck_rnn import check_model, load
+from gradcheck_rnn.verify.outcome import MOST_ROWS, SHOWN_ROWS, Report
+from gradcheck_rnn.verify.verdict import Finding, Row, Verdict
+from tests.verify.model.elman_by_hand import backward, forward
+
+
+def row(name: str, verdict: Verdict, ratio: float) -> Row:
+    return Row(name, (2,), verdict, ratio, "[0]", 1.0, 2.0, 0.1, 0.05, failing=1, entries=2)
+
+
+def test_a_long_table_shows_what_is_wrong_and_the_worst() -> None:
+    rows = [row(f"w{k}", Verdict.PASS, k / 1000) for k in range(120)]
+    rows[57] = row("w57", Verdict.FAIL, 30.0)
+    text = str(Report("mine", rows))
+    lines = text.splitlines()
+    assert lines[0].startswith("mine: the gradient of w57 is wrong: 1 for 2 at [0]")
+    assert any(line.lstrip().startswith("w57 ") for line in lines)
+    assert any(line.lstrip().startswith("w119 ") for line in lines)
+    assert not any(line.lstrip().startswith("w3 ") for line in lines)
+    assert f"and {120 - SHOWN_ROWS} more: {120 - SHOWN_ROWS} pass" in text
+    assert len(lines) < 20
+    assert "more:" not in str(Report("mine", rows[:MOST_ROWS]))
+
+
+def test_an_undecided_finding_is_a_verdict_and_comes_first() -> None:
+    report = Report("mine", [row("w", Verdict.PASS, 0.1)], [Finding("x", "why", undecided=True)])
+    assert report.verdict is Verdict.UNDECIDED
+    assert str(report).splitlines()[0] == "mine: why"
+    assert "undecided: why" in str(report)
+
+
+def test_the_lag_of_a_fault_is_in_the_first_line() -> None:
+    report = check_model(
+        load("elman_hidden"), forward=forward, backward=lambda c, s: backward(c, s, 5),
+        shapes={"T": [3, 8]},
+    )  # fmt: skip
+    first = str(report).splitlines()[0]
+    assert "from T = 8 on (right up to T = 3)" in first
+    assert "at steps 1–5 of 8" in first, first
+
+
+def test_what_is_not_returned_is_not_called_right() -> None:
+    def silent(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        return {"W": g["W"] * 1.5, "U": g["U"], "b_i": np.zeros(3)}
+
+    report = check_model(load("elman_hidden"), forward=forward, backward=silent, plan="point")
+    right = [line for line in str(report).splitlines() if line.strip().startswith("right (")]
+    assert right
+    assert all("dx" not in line and "dh0" not in line for line in right)
+    assert "no gradient of 'x' is returned" in str(report)
