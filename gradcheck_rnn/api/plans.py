@@ -73,8 +73,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 def asking(child: Child | None, keep_going: bool) -> Ask:
     """How to run functions in a child, or here.
 
-    With `keep_going` an exception is a result, unless it is a fault of ours, or the loading of a
-    file that concerns more than one case.
+    With `keep_going` what they raise is a result, unless it is a fault of ours.
     """
 
     from gradcheck_rnn.verify.executors import Raised, attempt
@@ -84,10 +83,8 @@ def asking(child: Child | None, keep_going: bool) -> Ask:
             return function(*arguments)
         run = call if child is None else child.call
         result = run(attempt, function, *arguments)
-        if isinstance(result, Raised):
-            stops = not keep_going or (function is _outline and result.kind in ("misuse", "user"))
-            if stops or result.kind == "ours":
-                raise result.again()
+        if isinstance(result, Raised) and (result.kind == "ours" or not keep_going):
+            raise result.again()
         return result
 
     return ask
@@ -150,6 +147,8 @@ def make_plan(
         )  # fmt: skip
         parts = ask(_outline, chunk, numbers)
         if isinstance(parts, Crash | Raised):
+            if isinstance(parts, Raised) and (len(targets) == 1 or not chunk.stamp):
+                raise parts.again()  # nothing else to do, or no such target
             plan.add(chunk, parts)
             continue
         for part in parts:

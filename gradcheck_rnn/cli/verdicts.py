@@ -78,7 +78,7 @@ def say_lost(done: Sequence[Verification]) -> None:
             if lost.kind == "error":
                 text = lost.traceback or f"error: {one_line(lost.message)}\n"
             else:
-                text = f"error: {_case(verification, lost.title)} {one_line(lost.message)}\n"
+                text = f"error: {_case(verification, lost.title)}: {one_line(lost.message)}\n"
             if text not in said:  # what is wrong with a file is wrong with all of its cases
                 sys.stderr.write(text)
             said.add(text)

@@ -17,7 +17,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -41,6 +40,8 @@ ALONE = 2
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
            "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
 PR_SET_PDEATHSIG = 1
+#: Above the number of any file that is open.
+MOST_FILES = 1 << 16
 #: Exit code of a child that cannot answer.
 CLOSED = 107
 #: What a signal usually means.
@@ -218,7 +219,7 @@ class _Process:
 def _fork(limits: Limits, work: Callable[[Connection], None]) -> _Process:
     """A fork of this process that does its work and ends."""
     ours, theirs = Pipe()
-    life, watched = os.pipe()
+    watched, life = os.pipe()
     parent = os.getpid()
     # In a terminal it stays in our group, or it could not read what is typed (a debugger).
     group = not _is_terminal(0)
@@ -258,7 +259,7 @@ def _start_fresh(limits: Limits) -> _Process:
         It ends before it can work.
     """
     ours, theirs = Pipe()
-    life, watched = os.pipe()
+    watched, life = os.pipe()
     numbers = (theirs.fileno(), watched)
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; "
@@ -318,7 +319,7 @@ def _work(
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        _end_with(parent, watched)
+        _end_with(parent, watched, group)
         _no_stdout()
         limits.apply()
         work(connection)
@@ -351,22 +352,35 @@ def _pickled(value: Any) -> bytes:
     return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _end_with(parent: int, watched: int) -> None:
-    """End when the parent does: at once on Linux, elsewhere when a thread sees its pipe closed."""
-    told = False
+def _end_with(parent: int, watched: int, group: bool) -> None:
+    """End when the parent does, with all that the user's code started.
+
+    The kernel of Linux tells this process at once. A second one, which holds nothing but the end of
+    a pipe from the parent, does what is left: other systems, and the rest of the group.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
-            told = ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-    if not told:
-        threading.Thread(target=_watch, args=(watched, os._exit), daemon=True).start()
+    me = os.getpid()
+    between = os.fork()
+    if between == 0:
+        if os.fork() == 0:  # a grandchild, so that the user's code never waits for it
+            _watch(watched, me, group)
+        os._exit(0)
+    os.waitpid(between, 0)
+    os.close(watched)
 
 
-def _watch(watched: int, leave: Callable[[int], NoReturn]) -> None:
+def _watch(watched: int, child: int, group: bool) -> NoReturn:
+    os.closerange(0, watched)
+    os.closerange(watched + 1, MOST_FILES)
     with contextlib.suppress(OSError):
-        os.read(watched, 1)
-    leave(1)
+        os.read(watched, 1)  # until the parent closes it, or ends
+    with contextlib.suppress(OSError):
+        (os.killpg if group else os.kill)(child, signal.SIGKILL)
+    os._exit(0)
 
 
 def _no_stdout() -> None:
