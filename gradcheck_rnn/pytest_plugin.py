@@ -6,16 +6,23 @@ the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
 
     def test_lstm(gradcheck):
         gradcheck(loss, gradient, {"W": W, "b": b})
+
+A case runs in a fork of this process where that can be done (see `_Isolation`): a crash, an exit or
+a loop without end costs this case alone. Calls of the fixture run here, within the time limit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +32,7 @@ import pytest
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.limits import Limits
     from gradcheck_rnn.verify.outcome import Report
 
 REGISTER = "__gradient_cases__"
@@ -32,6 +40,8 @@ REGISTER = "__gradient_cases__"
 MARKER = ("budget", "mode", "resolve", "seed", "select", "undecided")
 CHECKS = pytest.StashKey[list[dict[str, Any]]]()
 TAKEN = pytest.StashKey[bool]()
+ISOLATION = pytest.StashKey["_Isolation"]()
+LOST = pytest.StashKey[str]()
 
 
 class GradcheckWarning(UserWarning):
@@ -52,6 +62,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Write all verdicts to this file: .html, .pdf, or else JSON.")  # fmt: skip
     add("--gradcheck-github", action="store_true", default=None,
         help="Write annotations for GitHub; by default inside a workflow.")  # fmt: skip
+    add("--gradcheck-timeout", metavar="SECONDS",
+        help="A case or call of the fixture that takes longer fails; 0: no limit.")  # fmt: skip
+    add("--gradcheck-memory", metavar="4GB", help="Private memory of each case in a process of its "
+        "own.")  # fmt: skip
+    add("--gradcheck-isolation", choices=("auto", "always", "never"), default="auto",
+        help="Whether cases run in processes of their own; auto: unless a debugger, coverage, or a "
+        "library whose threads do not survive a fork is loaded.")  # fmt: skip
+    parser.addini("gradcheck_timeout", "seconds a gradient check may take", default="300")
+    parser.addini("gradcheck_memory", "memory a gradient case may take, like 4GB", default="")
     parser.addini(
         "gradcheck_files", "files, beside test modules, to collect gradient cases from",
         type="args", default=["gradcheck_*.py"],
@@ -66,13 +85,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "hold for the fixture of the same name",
     )
     _check_options(config)
+    config.stash[ISOLATION] = _Isolation(config)
     config.pluginmanager.register(_Verdicts(config), "gradcheck-verdicts")
 
 
 def _check_options(config: pytest.Config) -> None:
     """One line before the run, not one failure a test."""
     seed, budget = config.getoption("--gradcheck-seed"), config.getoption("--gradcheck-budget")
-    if seed is None and budget is None:
+    isolation = _Isolation(config)
+    usual = isolation.timeout == "300" and not isolation.memory
+    if seed is None and budget is None and usual:
         return
     from gradcheck_rnn.errors import GradcheckError
     from gradcheck_rnn.verify.blackbox import parse_seed
@@ -82,6 +104,7 @@ def _check_options(config: pytest.Config) -> None:
         if seed not in (None, "fresh"):
             parse_seed(seed)
         Budget(_budget(budget))
+        _ = isolation.limits
     except GradcheckError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -99,6 +122,31 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
     if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
         return None
     return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
+    """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
+    path = getattr(collector, "path", None)
+    if not isinstance(collector, pytest.Module) or not _has_cases(path, collector.config):
+        yield
+        return
+    from gradcheck_rnn.loading import describe_exit, no_exit
+
+    with no_exit():
+        outcome = yield
+    if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
+        message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
+        outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
+
+
+def _has_cases(path: Any, config: pytest.Config) -> bool:
+    if any(_matches(path, p) for p in config.getini("gradcheck_files")):
+        return True
+    try:
+        return b"gradient_case" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _matches(path: Path, pattern: str) -> bool:
@@ -131,6 +179,81 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("gradcheck")
 
 
+#: What tests say by raising.
+OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception, pytest.xfail.Exception)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What came of a case: a report, an outcome of pytest, or how it was lost."""
+
+    kind: str
+    value: Any
+
+
+class _Lost(Exception):
+    """A case gave no report; ``shown`` is what is printed."""
+
+    def __init__(self, shown: Any) -> None:
+        super().__init__(str(shown))
+        self.shown = shown
+
+
+class _Isolation:
+    """Whether cases run in processes of their own, and their limits.
+
+    A fork has the locks of other threads without the threads: where libraries with threads of their
+    own are loaded, a case runs in this process, as it does under a debugger or with coverage.
+    """
+
+    THREADED = ("torch", "jax", "tensorflow", "cupy")
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.asked = config.getoption("--gradcheck-isolation")
+        self.debugger = config.getoption("usepdb", False) or config.getoption("trace", False)
+        self.timeout = config.getoption("--gradcheck-timeout") or config.getini("gradcheck_timeout")
+        self.memory = config.getoption("--gradcheck-memory") or config.getini("gradcheck_memory")
+
+    @property
+    def limits(self) -> Limits:
+        """Of a case."""
+        from gradcheck_rnn.verify.limits import Limits
+
+        timeout = None if str(self.timeout).strip() in ("0", "") else self.timeout
+        return Limits.parse(timeout, self.memory or None)
+
+    def possible(self) -> bool:
+        """Whether the next case can be forked."""
+        from gradcheck_rnn.verify.children import can_fork
+
+        if self.asked != "auto":
+            return self.asked == "always"
+        coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
+        watched = sys.gettrace() or sys.getprofile() or (coverage and coverage.current())
+        threaded = any(name in sys.modules for name in self.THREADED)
+        return can_fork() and not (self.debugger or watched or threaded)
+
+    @contextlib.contextmanager
+    def in_time(self, what: str) -> Iterator[None]:
+        """Fail what takes too long in this process; compiled code is not interrupted."""
+        seconds = self.limits.timeout
+        free = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
+        if seconds is None or not free or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            pytest.fail(f"{what}: did not end within {seconds:g} s", pytrace=False)
+
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
 class GradientItem(pytest.Item):
     """One gradient case as a test."""
 
@@ -140,32 +263,75 @@ class GradientItem(pytest.Item):
         self.add_marker("gradcheck")
 
     def runtest(self) -> None:
+        isolation = self.config.stash[ISOLATION]
+        if isolation.possible():
+            from gradcheck_rnn.verify.children import Crash, forked
+
+            told = forked(self._tell, isolation.limits)
+            if isinstance(told, Crash):
+                told = _Told(told.kind, f"error: case {self.name!r}: {told.how}")
+        else:
+            with isolation.in_time(f"error: case {self.name!r}"):
+                told = self._tell()
+        if told.kind == "report":
+            _settle(
+                self, told.value, self.config.getoption("--gradcheck-undecided") or "fail",
+                _where(self.case),
+            )  # fmt: skip
+        elif told.kind == "outcome":
+            kind, message = told.value
+            raise OUTCOMES[kind](message)
+        else:
+            self.stash[LOST] = told.kind
+            raise _Lost(told.value)
+
+    def _tell(self) -> _Told:
+        """Run the case, and tell what came of it in a form that can be sent."""
+        from gradcheck_rnn.errors import GradcheckError
+        from gradcheck_rnn.loading import describe_exit, no_exit
+
         option = self.config.getoption
-        select = option("--gradcheck-select") or None
-        if select is not None:
-            select = [n for n in self.case.parameter_names() if n in select]
-            if not select:
-                pytest.skip("has none of the parameters selected")
-        report = self.case.check(
-            seed=option("--gradcheck-seed"), budget=_budget(option("--gradcheck-budget")),
-            select=select,
-        )  # fmt: skip
-        _settle(self, report, option("--gradcheck-undecided") or "fail", _where(self.case))
+        try:
+            with no_exit():
+                select = option("--gradcheck-select") or None
+                if select is not None:
+                    select = [n for n in self.case.parameter_names() if n in select]
+                    if not select:
+                        pytest.skip("has none of the parameters selected")
+                report = self.case.check(
+                    seed=option("--gradcheck-seed"), budget=_budget(option("--gradcheck-budget")),
+                    select=select,
+                )  # fmt: skip
+            return _Told("report", report.to_send())
+        except OUTCOMES as outcome:
+            # Not the exception itself: pytest gives its class another module, it does not pickle.
+            return _Told(
+                "outcome", ([isinstance(outcome, k) for k in OUTCOMES].index(True), outcome.msg)
+            )
+        except GradcheckError as error:
+            return _Told("error", f"error: {error}")
+        except SystemExit as error:
+            return _Told("exit", f"error: case {self.name!r}: {describe_exit(error)}")
+        except MemoryError as error:
+            return _Told("memory", self._shown(pytest.ExceptionInfo.from_exception(error)))
+        except BaseException as error:
+            return _Told("error", self._shown(pytest.ExceptionInfo.from_exception(error)))
+
+    def _shown(self, excinfo: Any) -> Any:
+        """The user's frames of an exception."""
+        ours = Path(__file__).parent
+        theirs = excinfo.traceback.filter(lambda entry: ours not in Path(entry.path).parents)
+        excinfo.traceback = theirs or excinfo.traceback
+        return super().repr_failure(excinfo, "short")
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        from gradcheck_rnn.errors import GradcheckError
         from gradcheck_rnn.verify.outcome import GradientMismatch
 
         error = excinfo.value
         if isinstance(error, GradientMismatch):
             error.args = (f"{error}\nrepeat: {_replay(self, error.report)}",)
             return excinfo.getrepr(style="value")
-        if isinstance(error, GradcheckError):
-            return f"error: {error}"
-        ours = Path(__file__).parent
-        theirs = excinfo.traceback.filter(lambda entry: ours not in Path(entry.path).parents)
-        excinfo.traceback = theirs or excinfo.traceback
-        return super().repr_failure(excinfo, style or "short")
+        return error.shown if isinstance(error, _Lost) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         file, line = _where(self.case)
@@ -247,10 +413,17 @@ class Gradcheck:
         merged.update((k, v) for k, v in forced.items() if v is not None and k in known)
         undecided = merged.pop("undecided", "fail")
         merged.setdefault("title", self.item.name)
+        from gradcheck_rnn.loading import describe_exit, no_exit
+
+        isolation = self.item.config.stash[ISOLATION]
         try:
-            report = check(*args, **merged)
+            with no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
+                report = check(*args, **merged)
             file, line, _ = self.item.location
             _settle(self.item, report, undecided, (file, (line or 0) + 1))
+        except SystemExit as error:
+            said = f"gradcheck: the code under test {describe_exit(error)}"
+            raise _misuse(said).with_traceback(_theirs(error.__traceback__)) from None
         except Exception as error:
             raise error.with_traceback(_theirs(error.__traceback__)) from error.__cause__
         return report
@@ -327,6 +500,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, Any, None]:
     """Hang the verdicts on the test's report: it is what xdist carries to the controller."""
     outcome = yield
+    if LOST in item.stash and call.when == "call":
+        outcome.get_result().gradcheck_lost = item.stash[LOST]
     if call.when == "call" and CHECKS in item.stash:
         outcome.get_result().gradcheck = item.stash[CHECKS]
         _shorten(outcome.get_result(), item, call.excinfo)
@@ -352,6 +527,8 @@ class _Verdicts:
         self.is_worker = hasattr(config, "workerinput")
         self.by_test: dict[str, list[dict[str, Any]]] = {}
         self.broken: list[str] = []
+        self.planned: dict[str, None] = {}
+        self.lost: dict[str, str] = {}
         path = config.getoption("--gradcheck-report")
         self.path = None if path is None else Path(path).absolute()
         if self.path is not None and not self.path.parent.is_dir():
@@ -359,7 +536,20 @@ class _Verdicts:
                 f"--gradcheck-report {path}: there is no folder {self.path.parent}; make it first"
             )
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What is to be checked; in an xdist run it is known as it is begun."""
+        for item in session.items:
+            if item.get_closest_marker("gradcheck"):
+                self.planned[item.nodeid] = None
+
     def pytest_runtest_logreport(self, report: Any) -> None:
+        if "gradcheck" in report.keywords and report.when == "setup":
+            self.planned[report.nodeid] = None
+            self.lost.pop(report.nodeid, None)
+        if report.skipped:
+            self.planned.pop(report.nodeid, None)
+        if hasattr(report, "gradcheck_lost"):
+            self.lost[report.nodeid] = report.gradcheck_lost
         if hasattr(report, "gradcheck"):
             self.by_test[report.nodeid] = report.gradcheck  # the last run of a repeated test counts
         elif report.failed and "gradcheck" in report.keywords:
@@ -384,15 +574,28 @@ class _Verdicts:
         verdict = next((v for v in ("fail", "undecided") if v in found), "pass")
         if not reports or (self.broken and verdict == "pass"):
             verdict = "undecided"
+        if self.lost:
+            verdict = "fail"
         harmless = [r["verdict"] == "pass" or _is_warning(r) for r in reports]
         return {
             "target": "pytest",
             "kind": "pytest",
             "verdict": verdict,
-            "passed": bool(reports) and all(harmless) and not self.broken,
+            "passed": bool(reports) and all(harmless) and not self.broken and not self.lost,
             "reports": [{k: v for k, v in r.items() if k != "undecided_is"} for r in reports],
             "broken": self.broken,
+            "accounting": self.account(),
         }
+
+    def account(self) -> dict[str, Any]:
+        """What was planned and what became of it, by test; what is not known otherwise raised."""
+        kinds = {"crashed": ("crash", "exit"), "timed_out": ("timeout",),
+                 "out_of_memory": ("memory",)}  # fmt: skip
+        lost = {k: [t for t, kind in self.lost.items() if kind in v] for k, v in kinds.items()}
+        told = [t for tests in lost.values() for t in tests] + list(self.by_test)
+        raised = [t for t in self.planned if t not in told]
+        reported = sum(t in self.by_test for t in self.planned)
+        return {"planned": len(self.planned), "reported": reported, **lost, "raised": raised}
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         reports = [r for rows in self.by_test.values() for r in rows]

@@ -1,6 +1,16 @@
 """Exit codes: what the shell and CI are told."""
 
-__all__ = ["FAIL", "INTERNAL", "MISUSE", "PASS", "SIGINT", "SIGPIPE", "SIGTERM", "UNDECIDED", "UNWRITTEN"]
+__all__ = [
+    "FAIL",
+    "INTERNAL",
+    "MISUSE",
+    "PASS",
+    "SIGINT",
+    "SIGPIPE",
+    "SIGTERM",
+    "UNDECIDED",
+    "UNWRITTEN",
+]
 
 PASS, FAIL, MISUSE, UNDECIDED = 0, 1, 2, 3
 # sysexits' EX_SOFTWARE: a fault of ours must not look like a failed check.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
 
-__all__ = ["console", "emit", "emit_json", "one_line", "read_sizes", "show_zoo"]
+__all__ = ["console", "emit", "emit_json", "flat", "one_line", "read_sizes", "show_zoo"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -27,7 +27,7 @@ def console(*, stderr: bool = False) -> Console:
 
     class Strict(Console):
         def on_broken_pipe(self) -> None:
-            raise  # noqa: PLE0704 (Rich leaves the process here; `cli.main` has the word)
+            raise  # Rich would leave the process; what becomes of the error is `main`'s to say
 
     made = Strict(file=sys.stderr if stderr else output.stream(), highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
@@ -66,6 +66,14 @@ def read_sizes(texts: Sequence[str]) -> dict[str, int]:
 def one_line(message: str) -> str:
     """A message without line breaks and without a full stop at its end."""
     return " ".join(part.strip() for part in message.strip().splitlines()).rstrip(".")
+
+
+def flat(name: str) -> str:
+    """A name that somebody chose, with line breaks and other control characters escaped.
+
+    A line of a log that begins with ``::`` is a command to GitHub.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 def emit_json(value: Any) -> None:

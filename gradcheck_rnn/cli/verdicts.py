@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn.cli import output
 from gradcheck_rnn.cli.codes import FAIL, MISUSE, PASS, UNDECIDED
-from gradcheck_rnn.cli.printing import console, one_line
+from gradcheck_rnn.cli.printing import console, flat, one_line
 from gradcheck_rnn.loading import split_target
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def wide_console() -> Console:
 def code(done: Sequence[Verification]) -> int:
     """The exit code of one or several verifications; a wrong gradient counts before misuse."""
     failed = [r for v in done for r in v if str(r.verdict) == "fail"]
-    if any(r.mode != "error" for r in failed) or any(v.planned > v.reported + len(v.lost) for v in done):
+    if any(r.mode != "error" for r in failed) or any(
+        v.planned > v.reported + len(v.lost) for v in done
+    ):
         return FAIL
     if failed:
         return MISUSE
@@ -78,7 +80,7 @@ def say_lost(done: Sequence[Verification]) -> None:
             if lost.kind == "error":
                 text = lost.traceback or f"error: {one_line(lost.message)}\n"
             else:
-                text = f"error: {_case(verification, lost.title)}: {one_line(lost.message)}\n"
+                text = f"error: {flat(_case(verification, lost.title))}: {one_line(lost.message)}\n"
             if text not in said:  # what is wrong with a file is wrong with all of its cases
                 sys.stderr.write(text)
             said.add(text)
@@ -153,13 +155,13 @@ def show(out: Console, done: Verification, budget: int | str | None = None) -> N
     else:
         for report in done:
             if report.mode in kinds:
-                _line(out, f"{report.title}: {report.verdict} ({report.findings[0].message})")
+                _line(out, f"{flat(report.title)}: {report.verdict} ({report.findings[0].message})")
             else:
                 _show_case(out, report)
     bad = [r for r in done if not r.passed]
     # Checks of one kernel share everything that a command can name; results are judged as a whole.
     for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
-        _line(out, f"repeat: {done.replay(report)}")
+        _line(out, f"repeat: {flat(done.replay(report))}")
     _show_power(out, done)
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
@@ -187,7 +189,7 @@ def _show_power(out: Console, done: Verification) -> None:
         if report.mode == "directional" and passed:
             # Of several parameters the one in which most could hide.
             row = max(passed, key=lambda r: r.resolution)
-            _line(out, f"{report.title}: {row.name} could have missed {row.missed}")
+            _line(out, f"{flat(report.title)}: {flat(row.name)} could have missed {row.missed}")
 
 
 def _line(out: Console, text: str, style: str = "") -> None:
@@ -219,19 +221,19 @@ def _show_case(out: Console, report: Report) -> None:
     how = report.mode
     if not how.startswith("against"):
         how = f"{how}, seed {report.seed}"
-    _line(out, f"{report.title}: {report.verdict} ({how})")
+    _line(out, f"{flat(report.title)}: {report.verdict} ({how})")
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)
     for row in report.rows:
         table.add_row(
-            row.name.replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
+            flat(row.name).replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
             _number(row.numeric, 9), _number(row.bound), *([_share(row)] if wrong else []),
         )  # fmt: skip
     out.print(table)
     for row in report.rows:
         if _told(row):
-            _line(out, f"{row.name}: {_told(row)}")
+            _line(out, f"{flat(row.name)}: {_told(row)}")
     _findings(out, report)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import faulthandler
 import os
 import pickle
 import signal
@@ -101,7 +102,9 @@ class Child:
             No process can be started.
         """
         request = pickle.dumps((function, arguments))
-        for times in range(1, ALONE + 1):
+        times = 0
+        while True:
+            times += 1
             process = self._started()
             with contextlib.suppress(OSError):  # it died since: there will be no answer
                 process.connection.send_bytes(request)
@@ -109,9 +112,9 @@ class Child:
             if not isinstance(found, Crash):
                 return pickle.loads(found)
             self._end()
-            if process.code != -signal.SIGKILL or found.kind != "crash" or self._closed:
-                break
-        return Crash(times, found.kind, found.how)
+            killed = found.kind == "crash" and process.code == -signal.SIGKILL
+            if not killed or times == ALONE or self._closed:
+                return Crash(times, found.kind, found.how)
 
     def close(self) -> None:
         """End the process, and what it started."""
@@ -392,3 +395,5 @@ def _no_stdout() -> None:
     except OSError:  # stderr is closed
         stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stderr = stream
+    if faulthandler.is_enabled():
+        faulthandler.enable(file=stream)

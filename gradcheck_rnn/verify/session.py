@@ -93,7 +93,9 @@ class Lost:
 
     def report(self) -> Report:
         """In place of the missing one: a failure without rows."""
-        return Report(self.title, [], [Finding(self.kind, self.message, fatal=True)], mode=self.kind)
+        return Report(
+            self.title, [], [Finding(self.kind, self.message, fatal=True)], mode=self.kind
+        )
 
 
 class Verification(list[Report]):
