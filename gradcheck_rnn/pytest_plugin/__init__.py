@@ -1,0 +1,299 @@
+"""The pytest door: gradient cases as tests, a fixture, a marker, and a report that CI can keep.
+
+A run that does not use it pays for this folder only: everything else is imported when a check runs.
+Cases marked with ``@gradient_case`` are collected from every test module and from files that match
+the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
+
+    def test_lstm(gradcheck):
+        gradcheck(loss, gradient, {"W": W, "b": b})
+
+A case runs in a fork of this process where that can be done (see `Isolation`): a crash, an exit or
+a loop without end costs this case alone. Calls of the fixture run here, within the time limit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .items import ISOLATION, LOST, GradientItem, Isolation
+from .settling import (
+    CHECKS,
+    GradcheckWarning,
+    budget_of,
+    misuse,
+    place_of,
+    settle,
+    theirs_of,
+)
+from .verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.verify.outcome import Report
+
+__all__ = ["Gradcheck", "GradcheckWarning", "gradcheck"]
+
+REGISTER = "__gradient_cases__"
+#: What the marker may set; the fixture's calls take these and those of their own function.
+MARKER = ("budget", "mode", "resolve", "seed", "select", "undecided")
+TAKEN = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the group gradcheck."""
+    group = parser.getgroup("gradcheck", "gradient checks of recurrent networks")
+    add = group.addoption
+    add("--gradcheck-seed", metavar="N|fresh", help="Seed of directions, for all checks.")
+    add("--gradcheck-budget", metavar="10s|N", help="Seconds or loss evaluations, a check.")
+    add("--gradcheck-select", metavar="NAME", action="append", default=[],
+        help="Check only this parameter of gradient cases; may be repeated.")  # fmt: skip
+    add("--gradcheck-undecided", choices=("fail", "warn"),
+        help="Whether what cannot be decided fails (the default) or warns.")  # fmt: skip
+    add("--gradcheck-report", metavar="FILE",
+        help="Write all verdicts to this file: .html, .pdf, or else JSON.")  # fmt: skip
+    add("--gradcheck-github", action="store_true", default=None,
+        help="Write annotations for GitHub; by default inside a workflow.")  # fmt: skip
+    add("--gradcheck-timeout", metavar="SECONDS",
+        help="A case or call of the fixture that takes longer fails; 0: no limit.")  # fmt: skip
+    add("--gradcheck-memory", metavar="4GB", help="Private memory of each case in a process of its "
+        "own.")  # fmt: skip
+    add("--gradcheck-isolation", choices=("auto", "always", "never"), default="auto",
+        help="Whether cases run in processes of their own; auto: unless a debugger, coverage, or a "
+        "library whose threads do not survive a fork is loaded.")  # fmt: skip
+    parser.addini("gradcheck_timeout", "seconds a gradient check may take", default="300")
+    parser.addini("gradcheck_memory", "memory a gradient case may take, like 4GB", default="")
+    parser.addini(
+        "gradcheck_files", "files, beside test modules, to collect gradient cases from",
+        type="args", default=["gradcheck_*.py"],
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker and keep the verdicts of this run."""
+    config.addinivalue_line(
+        "markers",
+        "gradcheck(seed, budget, select, undecided, mode, resolve): gradient checks; the options "
+        "hold for the fixture of the same name",
+    )
+    _check_options(config)
+    config.stash[ISOLATION] = Isolation(config)
+    config.pluginmanager.register(Verdicts(config), "gradcheck-verdicts")
+
+
+def _check_options(config: pytest.Config) -> None:
+    """One line before the run, not one failure a test."""
+    seed, budget = config.getoption("--gradcheck-seed"), config.getoption("--gradcheck-budget")
+    isolation = Isolation(config)
+    usual = isolation.timeout == "300" and not isolation.memory
+    if seed is None and budget is None and usual:
+        return
+    from gradcheck_rnn.errors import GradcheckError
+    from gradcheck_rnn.verify.blackbox import parse_seed
+    from gradcheck_rnn.verify.target import Budget
+
+    try:
+        if seed not in (None, "fresh"):
+            parse_seed(seed)
+        Budget(budget_of(budget))
+        _ = isolation.limits
+    except GradcheckError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+# -- collection -----------------------------------------------------------------------------------
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
+    """Files of gradient cases that are no test modules are collected like test modules."""
+    if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
+        return None  # named on the command line: pytest takes it anyway
+    ini = parent.config.getini
+    if not any(_matches(file_path, p) for p in ini("gradcheck_files")):
+        return None
+    if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
+        return None
+    return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
+    """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
+    path = getattr(collector, "path", None)
+    if not isinstance(collector, pytest.Module) or not _has_cases(path, collector.config):
+        yield
+        return
+    from gradcheck_rnn.loading import describe_exit, no_exit
+
+    with no_exit():
+        outcome = yield
+    if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
+        message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
+        outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
+
+
+def _has_cases(path: Any, config: pytest.Config) -> bool:
+    if any(_matches(path, p) for p in config.getini("gradcheck_files")):
+        return True
+    try:
+        return b"gradient_case" in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    return fnmatch(path.as_posix() if "/" in pattern else path.name, pattern)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> Any:
+    """All cases of a module at once, where the first of them is met."""
+    module = sys.modules.get("gradcheck_rnn.verify.cases")
+    if module is None or not isinstance(collector, pytest.Module):
+        return None
+    if name != REGISTER and not isinstance(obj, module.GradientCase):
+        return None
+    if collector.stash.get(TAKEN, False):
+        return []
+    collector.stash[TAKEN] = True
+    from gradcheck_rnn.errors import GradcheckError
+
+    try:
+        cases = module.collect_cases(collector.obj, str(collector.path))
+    except GradcheckError as error:
+        raise collector.CollectError(str(error)) from error
+    return [GradientItem.from_parent(collector, name=case.name, case=case) for case in cases]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """``-m gradcheck`` selects whatever checks a gradient."""
+    if "gradcheck" in getattr(item, "fixturenames", ()):
+        item.add_marker("gradcheck")
+
+
+# -- the fixture ----------------------------------------------------------------------------------
+
+
+class Gradcheck:
+    """The fixture: each call checks, notes the verdict, and fails the test unless it passed.
+
+    Options come from the call, or else from the marker; ``--gradcheck-seed``,
+    ``--gradcheck-budget`` and ``--gradcheck-undecided`` win over both.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.item = item
+        self.defaults: dict[str, Any] = {}
+        for mark in reversed(list(item.iter_markers("gradcheck"))):
+            unknown = [k for k in mark.kwargs if k not in MARKER]
+            if unknown or mark.args:
+                raise misuse(
+                    f"{item.nodeid}: the marker gradcheck takes {', '.join(MARKER)} by name, not "
+                    f"{', '.join(unknown) or 'positional arguments'}"
+                )
+            self.defaults.update(mark.kwargs)
+
+    def __call__(self, loss: Any, gradient: Any, parameters: Any, **options: Any) -> Report:
+        """As `check_gradient`, plus ``undecided``."""
+        from gradcheck_rnn.verify import check_gradient
+
+        __tracebackhide__ = True
+        return self._run(check_gradient, (loss, gradient, parameters), options, MARKER)
+
+    def vjp(self, forward: Any, backward: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_vjp`, plus ``undecided``."""
+        from gradcheck_rnn.verify import check_vjp
+
+        __tracebackhide__ = True
+        return self._run(check_vjp, (forward, backward, inputs), options, VJP)
+
+    def model(self, target: Any, **options: Any) -> Report:
+        """As `check_model`, plus ``undecided``."""
+        from gradcheck_rnn.verify.diagnosis.check import check_model
+
+        __tracebackhide__ = True
+        return self._run(check_model, (target,), options, ("seed", "select"))
+
+    def torch(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_torch`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_torch
+
+        __tracebackhide__ = True
+        return self._run(check_torch, (function, inputs), options, VJP)
+
+    def jax(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_jax`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_jax
+
+        __tracebackhide__ = True
+        return self._run(check_jax, (function, inputs), options, VJP)
+
+    def _run(self, check: Any, args: Any, options: dict[str, Any], taken: tuple[str, ...]) -> Any:
+        __tracebackhide__ = True
+        option = self.item.config.getoption
+        forced = {
+            "seed": option("--gradcheck-seed"),
+            "budget": budget_of(option("--gradcheck-budget")),
+            "undecided": option("--gradcheck-undecided"),
+        }
+        merged = {k: v for k, v in self.defaults.items() if k in (*taken, "undecided")}
+        merged.update(options)
+        known = (*taken, "undecided")
+        merged.update((k, v) for k, v in forced.items() if v is not None and k in known)
+        undecided = merged.pop("undecided", "fail")
+        merged.setdefault("title", self.item.name)
+        from gradcheck_rnn.loading import describe_exit, no_exit
+
+        isolation = self.item.config.stash[ISOLATION]
+        try:
+            with no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
+                report = check(*args, **merged)
+            file, line, _ = self.item.location
+            settle(self.item, report, undecided, (file, (line or 0) + 1))
+        except SystemExit as error:
+            said = f"gradcheck: the code under test {describe_exit(error)}"
+            raise misuse(said).with_traceback(theirs_of(error.__traceback__)) from None
+        except Exception as error:
+            raise error.with_traceback(theirs_of(error.__traceback__)) from error.__cause__
+        return report
+
+
+VJP = ("budget", "mode", "seed", "select")
+
+
+@pytest.fixture
+def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
+    """Check gradients in a test: ``gradcheck(loss, gradient, parameters)``; see `Gradcheck`."""
+    return Gradcheck(request.node)
+
+
+# -- the verdicts of a run ------------------------------------------------------------------------
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, Any, None]:
+    """Hang the verdicts on the test's report: it is what xdist carries to the controller."""
+    outcome = yield
+    if LOST in item.stash and call.when == "call":
+        outcome.get_result().gradcheck_lost = item.stash[LOST]
+    if call.when == "call" and CHECKS in item.stash:
+        outcome.get_result().gradcheck = item.stash[CHECKS]
+        _shorten(outcome.get_result(), item, call.excinfo)
+        del item.stash[CHECKS]  # a test that is run again starts anew
+
+
+def _shorten(report: Any, item: pytest.Item, excinfo: Any) -> None:
+    """One line in pytest's short summary, which on CI repeats a failure's message in full."""
+    from gradcheck_rnn.verify.outcome import GradientMismatch
+
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and isinstance(excinfo.value, GradientMismatch):
+        crash.message = excinfo.value.report.summary().removeprefix(f"{item.name}: ")
+        if isinstance(item, GradientItem):
+            crash.path, crash.lineno = place_of(item.case)
