@@ -100,6 +100,8 @@ def verify(
             grain=GRAIN if several else None, keep_going=True, on_done=_progress(note, several),
             **options,
         )  # fmt: skip
+    if not found:
+        raise UsageError("there is nothing to verify: no target has what --select names")
     keep(found, report)
     say_lost(found)
     if as_json:
