@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
 
-__all__ = ["console", "emit", "emit_json", "flat", "one_line", "read_sizes", "show_zoo"]
+__all__ = ["console", "emit", "emit_json", "flat", "read_sizes", "show_zoo"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -61,11 +61,6 @@ def read_sizes(texts: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"--size {text!r} is not of the form p=64")
         sizes[name] = int(number)
     return sizes
-
-
-def one_line(message: str) -> str:
-    """A message without line breaks and without a full stop at its end."""
-    return " ".join(part.strip() for part in message.strip().splitlines()).rstrip(".")
 
 
 def flat(name: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from gradcheck_rnn.cli import output
 from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE, SIGTERM, UNWRITTEN
-from gradcheck_rnn.cli.printing import one_line
 from gradcheck_rnn.errors import GradcheckError
 
 __all__ = ["main"]
@@ -172,13 +171,13 @@ def _report(error: BaseException) -> int:
             error = cause
     if isinstance(error, GradcheckError):
         return _misuse(_placed(loading.shorten(str(error)), loading.place_of(error)))
-    if hasattr(error, "format_message"):  # a parser's complaint (unknown option, bad number)
-        complaint = error.format_message().replace(": Value error, ", ": ")
-        return _misuse(one_line(complaint) + "; see --help")
-    if type(error).__name__ == "Abort":
-        return SIGINT
     if isinstance(error, SystemExit):
         return _misuse(f"the user's code {loading.describe_exit(error)}")
+    if hasattr(error, "format_message"):  # a parser's complaint (unknown option, bad number)
+        complaint = error.format_message().replace(": Value error, ", ": ")
+        return _misuse(_one_line(complaint) + "; see --help")
+    if type(error).__name__ == "Abort":
+        return SIGINT
     place = loading.place_of(error)
     if place is not None:
         return _misuse(f"{place}: {loading.describe(error)}")
@@ -192,7 +191,7 @@ def _report(error: BaseException) -> int:
 
 
 def _misuse(message: str) -> int:
-    return _say(one_line(message), MISUSE)
+    return _say(_one_line(message), MISUSE)
 
 
 def _say(message: str, code: int) -> int:
@@ -208,3 +207,7 @@ def _placed(message: str, place: str | None) -> str:
     if place is None or place.rpartition(":")[0] in message:
         return message
     return f"{place}: {message}"
+
+
+def _one_line(message: str) -> str:
+    return " ".join(part.strip() for part in message.strip().splitlines()).rstrip(".")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn.cli import output
 from gradcheck_rnn.cli.codes import FAIL, MISUSE, PASS, UNDECIDED
-from gradcheck_rnn.cli.printing import console, flat, one_line
+from gradcheck_rnn.cli.printing import console, flat
 from gradcheck_rnn.loading import split_target
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def say_lost(done: Sequence[Verification]) -> None:
     for verification in done:
         for lost in verification.lost:
             if lost.kind == "error":
-                text = lost.traceback or f"error: {one_line(lost.message)}\n"
+                text = lost.traceback or f"error: {flat(' '.join(lost.message.split()))}\n"
             else:
-                text = f"error: {flat(_case(verification, lost.title))}: {one_line(lost.message)}\n"
+                text = f"error: {flat(_case(verification, lost.title))}: {flat(' '.join(lost.message.split()))}\n"
             if text not in said:  # what is wrong with a file is wrong with all of its cases
                 sys.stderr.write(text)
             said.add(text)
