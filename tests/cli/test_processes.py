@@ -54,8 +54,8 @@ def body():
     sys.exit(0)
 
 @gradient_case
-def in_loss():
-    return (lambda p: os._exit(0)), right, point
+def hard():
+    os._exit(0)
 
 @gradient_case
 def in_c():
@@ -87,7 +87,7 @@ def wrong():
 """
 ACCOUNT = {
     "planned": 10, "reported": 3,
-    "crashed": ["mine.py:body", "mine.py:in_loss", "mine.py:in_c", "mine.py:fault"],
+    "crashed": ["mine.py:body", "mine.py:hard", "mine.py:in_c", "mine.py:fault"],
     "timed_out": ["mine.py:hanging"], "out_of_memory": ["mine.py:eating"],
     "raised": ["mine.py:raises"],
 }  # fmt: skip
@@ -105,7 +105,7 @@ def test_every_planned_case_is_accounted_for(run, write, jobs: tuple[str, ...]) 
     assert (plain["verdict"], plain["passed"]) == ("fail", False)
     (reports,) = [v["reports"] for v in plain.get("verifications", [plain])]
     assert [(r["title"], r["verdict"], r["mode"]) for r in reports] == [
-        ("good", "pass", "entrywise"), ("body", "fail", "exit"), ("in_loss", "fail", "exit"),
+        ("good", "pass", "entrywise"), ("body", "fail", "exit"), ("hard", "fail", "exit"),
         ("in_c", "fail", "crash"), ("fault", "fail", "crash"), ("raises", "fail", "error"),
         ("forking", "pass", "entrywise"), ("eating", "fail", "memory"),
         ("hanging", "fail", "timeout"), ("wrong", "fail", "entrywise"),
@@ -121,6 +121,17 @@ def test_every_planned_case_is_accounted_for(run, write, jobs: tuple[str, ...]) 
     ):  # fmt: skip
         assert said in f"\n{ran.err}"
     assert "wrong" in Path("r.typ").read_text(encoding="utf-8")
+
+
+def test_a_loss_that_leaves_is_no_pass(run, write) -> None:
+    text = CASES.partition("@gradient_case\ndef body")[0]
+    write(text.replace("    return (p[", "    os._exit(0); return (p["), "hard.py")
+    write(text.replace("    return (p[", "    sys.exit(0); return (p["), "soft.py")
+    write(text, "good.py")
+    ran = run("verify", "hard.py", "soft.py", "good.py", "--json")
+    assert ran.code == 1
+    found = json.loads(ran.out)["verifications"]
+    assert [v["verdict"] for v in found] == ["fail", "fail", "pass"]
 
 
 def test_a_file_that_ends_its_process_costs_no_other(run, write) -> None:
