@@ -21,8 +21,13 @@ from typing import Any
 from gradcheck_rnn.errors import GradcheckError, UsageError
 
 __all__ = [
+    "at",
+    "check_modules",
+    "describe",
+    "describe_exit",
     "find",
     "is_file_target",
+    "no_exit",
     "pick",
     "place_of",
     "run_file",
@@ -164,8 +169,9 @@ def run_file(path: str) -> ModuleType:
         raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[alias] = module  # dataclasses and inspect look modules up by name
+    _remember_modules()
     try:
-        with _importable(file.resolve().parent):
+        with _importable(file.resolve().parent), no_exit():
             spec.loader.exec_module(module)
     except GradcheckError:
         raise
@@ -180,9 +186,12 @@ def run_file(path: str) -> ModuleType:
             f"{place_of(error) or path}: exits while it is loaded; put the script part under "
             "if __name__ == '__main__'"
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # a real one, for all that is known here
+    except BaseException as error:
         where = place_of(error) or path
         raise UsageError(f"{where}: {describe(error)}") from error
+    check_modules()
     return module
 
 
@@ -190,6 +199,82 @@ def describe(error: BaseException) -> str:
     """An exception on one line: its type and the first line of its message."""
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Left(SystemExit):
+    """`os._exit` was called where `no_exit` does not let it end the process."""
+
+
+def describe_exit(error: SystemExit) -> str:
+    """How and where the user's code left, as the end of a sentence."""
+    name = "os._exit" if isinstance(error, Left) else "sys.exit"
+    code = "" if error.code is None else repr(error.code)
+    return f"exits ({name}({code}){at(error)}) before there is a result"
+
+
+@contextlib.contextmanager
+def no_exit() -> Iterator[None]:
+    """Let `os._exit` raise `Left`, which has a place, where the user's code runs.
+
+    Processes that the user's code forks still end by it. Compiled code is not held by this: only a
+    process of its own is.
+    """
+    leave, owner = os._exit, os.getpid()
+
+    def held(status: int) -> Any:
+        if os.getpid() != owner:
+            leave(status)
+        raise Left(status)
+
+    os._exit = held
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+#: Modules that our own arithmetic rests on -> their functions before a user's file was run.
+_functions: dict[str, dict[str, Any]] = {}
+
+
+def _remember_modules() -> None:
+    for name in ("math", "numpy", "numpy.linalg", "numpy.random"):
+        if name in sys.modules and name not in _functions:
+            # Types are left out: np.bool = bool is an old habit, and does no harm.
+            _functions[name] = {
+                k: v
+                for k, v in vars(sys.modules[name]).items()
+                if callable(v) and not isinstance(v, type) and not k.startswith("_")
+            }
+
+
+def check_modules() -> None:
+    """Put back what a user's file replaced in NumPy, and refuse it.
+
+    Raises
+    ------
+    UsageError
+        A function of `math` or `numpy` is another one than before the first user's file was run.
+    """
+    for name, before in _functions.items():
+        namespace = vars(sys.modules[name])
+        replaced = [k for k, v in before.items() if namespace.get(k) is not v]
+        if not replaced:
+            continue
+        theirs = getattr(namespace.get(replaced[0]), "__code__", None)
+        where = "" if theirs is None else _user_files.get(theirs.co_filename, "")
+        namespace.update((k, before[k]) for k in replaced)
+        place = f"{where}:{theirs.co_firstlineno}: " if where and theirs is not None else ""
+        raise UsageError(
+            f"{place}{name}.{replaced[0]} is replaced by the file that is checked, and the check "
+            "itself computes with it; give the file a function of its own"
+        )
+
+
+def at(error: BaseException) -> str:
+    """`` at file.py:line``, where the user's file and line are known, or nothing."""
+    place = place_of(error)
+    return "" if place is None else f" at {place}"
 
 
 def shorten(message: str) -> str:

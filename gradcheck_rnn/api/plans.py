@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,19 @@ from gradcheck_rnn.errors import UsageError
 from .verification import Undecided, kernel_of, subject_of
 
 if TYPE_CHECKING:
-    from gradcheck_rnn.verify.executors import Crash
+    from gradcheck_rnn.verify.children import Child, Crash
+    from gradcheck_rnn.verify.executors import Raised
     from gradcheck_rnn.verify.outcome import Report
     from gradcheck_rnn.verify.pools import Pool
     from gradcheck_rnn.verify.session import Verification
 
-__all__ = ["Chunk", "Progress", "make_plan", "verify_many"]
+__all__ = ["Chunk", "Plan", "Progress", "make_plan", "verify_many"]
 
 #: Entries of the gradients of one chunk: enough to be worth a message, few enough to be shared out.
 GRAIN = 2000
 
+#: Runs a function of chunks somewhere, and returns its value, or what became of it.
+Ask = Callable[..., Any]
 #: Called with the chunks done, all chunks, and the target of the last one.
 Progress = Callable[[int, int, str], None]
 
@@ -39,7 +42,8 @@ class Chunk:
     """What a worker needs to know; everything pickles.
 
     ``number`` is the target's in the plan, ``case`` a gradient case of its file, ``select`` the
-    gradients of this chunk (all if None), ``stamp`` the hash of the target's file.
+    gradients of this chunk (all if None), ``stamp`` the hash of the target's file, ``line``
+    where the case stands in it.
     """
 
     number: int
@@ -53,6 +57,7 @@ class Chunk:
     definition: str | None = None
     loss: str | None = None
     stamp: str = ""
+    line: int | None = None
 
     @property
     def label(self) -> str:
@@ -60,16 +65,43 @@ class Chunk:
         return self.target if self.case is None else f"{self.target}:{self.case}"
 
 
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function here; what it raises is raised."""
+    return function(*arguments)
+
+
+def asking(child: Child | None, keep_going: bool) -> Ask:
+    """How to run functions in a child, or here.
+
+    With `keep_going` what they raise is a result, unless it is a fault of ours.
+    """
+
+    from gradcheck_rnn.verify.executors import Raised, attempt
+
+    def ask(function: Callable[..., Any], *arguments: Any) -> Any:
+        if child is None and not keep_going:
+            return function(*arguments)
+        run = call if child is None else child.call
+        result = run(attempt, function, *arguments)
+        if isinstance(result, Raised) and (result.kind == "ours" or not keep_going):
+            raise result.again()
+        return result
+
+    return ask
+
+
 def make_plan(
     targets: Sequence[str],
     *,
     seed: int | str | None = None,
     select: Iterable[str] | None = None,
-    shapes: int = 1,
+    shapes: int | Sequence[int] = 1,
     definition: str | None = None,
     loss: str | None = None,
-    grain: int = GRAIN,
-) -> list[Chunk]:
+    grain: int | None = GRAIN,
+    local: bool = False,
+    ask: Ask = call,
+) -> Plan:
     """Split the verification of many targets into chunks.
 
     Parameters
@@ -78,56 +110,107 @@ def make_plan(
         As `api.verify` takes them, by name.
     seed, select, definition, loss
         As in `api.verify`; a gradient that `select` names must be one of some target.
-    shapes : int
-        Check kernels at this many different shapes.
-    grain : int
-        Entries of the gradients of one chunk, as far as whole parameters allow.
+    shapes : int or sequence of int
+        Check kernels at this many different shapes, or at these.
+    grain : int or None
+        Entries of the gradients of one chunk, as far as whole parameters allow; None is one chunk
+        a case or kernel.
+    local : bool
+        Whether the chunks run where files have the names they have here.
+    ask : callable
+        Runs what touches the user's files; a `Crash` or `Raised` that it returns is the result of
+        the chunk for which it asked.
 
     Raises
     ------
     UsageError
         A target is unknown or twice in the plan, or `select` names what no target has.
     """
-    if shapes < 1:
+    from gradcheck_rnn.verify.children import Crash
+    from gradcheck_rnn.verify.executors import Raised
+
+    numbers = list(range(shapes)) if isinstance(shapes, int) else list(shapes)
+    if not numbers:
         raise UsageError(f"shapes {shapes} must be at least 1")
     for name in targets:
         if list(targets).count(name) > 1:
             raise UsageError(f"{name} is in the plan twice")
     wanted = None if select is None else list(select)
     seen: list[str] = []
-    plan: list[Chunk] = []
+    plan = Plan()
     for number, target in enumerate(targets):
         path, _ = loading.split_target(target)
         where = target if path is None else str(Path(path).resolve()) + target[len(path) :]
-        stamp = _stamp(path)
-        chunk = Chunk(number, target, where, definition=definition, loss=loss, stamp=stamp)
-        subject = subject_of(target, definition, loss)
-        if isinstance(subject, list):
-            parts = [(replace(chunk, case=c.name), c.build().chosen()) for c in subject]
-        else:
-            from gradcheck_rnn.verify.points import draw_point
-
-            sizes = {
-                s: {n: a.size for n, a in draw_point(subject[0], 0, s).differentiated.items()}
-                for s in range(shapes)
-            }
-            parts = [(replace(chunk, shape=s), sizes[s]) for s in range(shapes)]
-        for part, entries in parts:
-            seen += entries
-            groups = _groups(entries, wanted, grain)
-            plan += [replace(part, select=g, seed=_seed(part, seed, groups)) for g in groups]
+        chunk = Chunk(
+            number, target, target if local else where, definition=definition, loss=loss,
+            stamp=_stamp(path), seed=seed,
+        )  # fmt: skip
+        parts = ask(_outline, chunk, numbers)
+        if isinstance(parts, Crash | Raised):
+            if isinstance(parts, Raised) and (len(targets) == 1 or not chunk.stamp):
+                raise parts.again()  # nothing else to do, or no such target
+            plan.add(chunk, parts)
+            continue
+        for part in parts:
+            groups: Sequence[tuple[str, ...] | None] = [None]
+            if wanted is not None or grain is not None:
+                entries = ask(_entries, part)
+                if isinstance(entries, Crash | Raised):
+                    plan.add(part, entries)
+                    continue
+                seen += entries
+                groups = _groups(entries, wanted, grain)
+            for group in groups:
+                plan.add(replace(part, select=group, seed=_seed(part, seed, groups)))
     unknown = [n for n in wanted or () if n not in seen]
-    if unknown:
+    if unknown and not plan.early:
         known = ", ".join(dict.fromkeys(seen))
         raise UsageError(f"select names {unknown[0]!r}, which is no parameter; choose from {known}")
     return plan
 
 
+class Plan(list[Chunk]):
+    """Chunks in order; ``early`` holds the results of those that were lost while planning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early: dict[int, Crash | Raised] = {}
+
+    def add(self, chunk: Chunk, result: Crash | Raised | None = None) -> None:
+        """A chunk, and its result if it is there already."""
+        if result is not None:
+            self.early[len(self)] = result
+        self.append(chunk)
+
+
+def _outline(chunk: Chunk, shapes: Sequence[int]) -> list[Chunk]:
+    """The cases of a target, or its kernel at each shape."""
+    subject = _subject(chunk.where, chunk.definition, chunk.loss, chunk.stamp)
+    if isinstance(subject, list):
+        if len(shapes) == 1 and shapes[0]:
+            raise UsageError("shape is for kernels; a gradient case has the shapes it returns")
+        return [replace(chunk, case=c.name, line=c.line) for c in subject]
+    return [replace(chunk, shape=s) for s in shapes]
+
+
+def _entries(chunk: Chunk) -> dict[str, int]:
+    """Names of the gradients of a case or kernel, and how many entries each has."""
+    from gradcheck_rnn.verify.points import draw_point
+
+    subject = _subject(chunk.where, chunk.definition, chunk.loss, chunk.stamp)
+    if isinstance(subject, list):
+        (case,) = (c for c in subject if c.name == chunk.case)
+        return case.build().chosen()
+    return {n: a.size for n, a in draw_point(subject[0], 0, chunk.shape).differentiated.items()}
+
+
 def _groups(
-    entries: Mapping[str, int], wanted: Sequence[str] | None, grain: int
+    entries: Mapping[str, int], wanted: Sequence[str] | None, grain: int | None
 ) -> list[tuple[str, ...] | None]:
     """Gradients in groups of about `grain` entries; None alone stands for all of them."""
     names = [n for n in entries if wanted is None or n in wanted]
+    if grain is None:
+        return [tuple(names)] if names else []
     if wanted is None and sum(entries.values()) <= grain:
         return [None]
     groups: list[list[str]] = []
@@ -161,14 +244,16 @@ def verify_many(
     targets: Sequence[str],
     *,
     pool: Pool | None = None,
+    child: Child | None = None,
     seed: int | str | None = None,
     select: Iterable[str] | None = None,
     budget: int | str | None = None,
     undecided: Undecided = "fail",
     definition: str | None = None,
     loss: str | None = None,
-    shapes: int = 1,
-    grain: int = GRAIN,
+    shapes: int | Sequence[int] = 1,
+    grain: int | None = GRAIN,
+    keep_going: bool = False,
     on_done: Progress = lambda done, total, target: None,
 ) -> list[Verification]:
     """Verify many targets; what one worker does not know, another finds.
@@ -178,11 +263,15 @@ def verify_many(
     targets, seed, select, definition, loss, shapes, grain
         As in `make_plan`.
     pool : Pool, optional
-        `verify.pools.Processes`, `Cluster` or `Borrowed`; in this process when left out.
+        `verify.pools.Processes`, `Cluster` or `Borrowed`, which share the chunks out.
+    child : Child, optional
+        Without a pool: the process that runs one chunk after the other; this one when left out.
     budget : int or str, optional
         Loss evaluations, or seconds as ``"10s"``, for all chunks together.
     undecided : {"fail", "warn"}
         As in `api.verify`.
+    keep_going : bool
+        Whether a case that raises is accounted for in `Verification.lost`, and the others go on.
     on_done : callable, optional
         Progress.
 
@@ -194,43 +283,57 @@ def verify_many(
     Raises
     ------
     UsageError
-        As `make_plan`, and what a chunk raises; `RemoteError` for a user's exception in a worker.
+        As `make_plan`, and, unless `keep_going`, what a chunk raises; `RemoteError` for a user's
+        exception in a worker.
     """
     if seed == "fresh":
         from gradcheck_rnn.verify.oracle.directions import fresh_seed
 
         seed = fresh_seed()
-    plan = make_plan(
-        targets, seed=seed, select=select, shapes=shapes, definition=definition, loss=loss,
-        grain=grain,
-    )  # fmt: skip
-    share = _shares(budget, len(plan), getattr(pool, "jobs", 1))
-    plan = [replace(chunk, budget=share) for chunk in plan]
-    done: set[int] = set()
+    elif seed is not None:
+        from gradcheck_rnn.verify.blackbox import parse_seed
 
-    def tell(index: int, result: Any) -> None:
-        done.add(index)
-        on_done(len(done), len(plan), plan[index].label)
+        seed = parse_seed(seed)
+    from gradcheck_rnn.verify.executors import run_chunks
+    from gradcheck_rnn.verify.session import Allowance
 
-    results: list[Any] = []
-    if pool is None:
-        _ready.cache_clear()  # a process lives longer than a plan: files move and change
-        for index, chunk in enumerate(plan):
-            results.append(run_chunk(replace(chunk, where=chunk.target)))
-            tell(index, results[-1])
-    else:
-        from gradcheck_rnn.verify.executors import run_chunks
+    from .merging import merged
 
-        results = run_chunks(run_chunk, plan, pool, tell)
-    return list(_merged(plan, results, undecided))
+    allow = Allowance(budget)
+    _subject.cache_clear()  # a process lives longer than a plan: files move and change
+    _ready.cache_clear()
+    planner = child if pool is None else pool.planner()
+    try:
+        plan = make_plan(
+            targets, seed=seed, select=select, shapes=shapes, definition=definition, loss=loss,
+            grain=grain, local=pool is None or pool.local, ask=asking(planner, keep_going),
+        )  # fmt: skip
+        results: dict[int, Any] = dict(plan.early)
+
+        def tell(index: int, result: Any) -> None:
+            results[index] = result
+            on_done(len(results), len(plan), plan[index].label)
+
+        rest = [i for i in range(len(plan)) if i not in plan.early]
+        if pool is None:
+            ask = asking(child, keep_going)
+            for k, i in enumerate(rest):
+                tell(i, ask(run_chunk, replace(plan[i], budget=allow(len(rest) - k))))
+        else:
+            share = _shares(budget, len(rest), getattr(pool, "jobs", 1))
+            run_chunks(
+                run_chunk, [replace(plan[i], budget=share) for i in rest], pool,
+                lambda k, result: tell(rest[k], result), keep_going=keep_going,
+            )  # fmt: skip
+    finally:
+        if pool is not None:
+            pool.close()
+    return list(merged(plan, [results.get(i) for i in range(len(plan))], undecided))
 
 
 def _shares(budget: int | str | None, chunks: int, workers: int) -> int | str | None:
     if budget is None or not chunks:
         return budget
-    from gradcheck_rnn.verify.target import Budget
-
-    Budget(budget)  # raises for what is no budget
     if isinstance(budget, str):
         return f"{float(budget.strip().removesuffix('s')) * min(workers, chunks) / chunks:.6f}s"
     return max(budget // chunks, 1)
@@ -255,8 +358,8 @@ def run_chunk(chunk: Chunk) -> list[Report]:
     return [report.to_send() for report in done]
 
 
-@functools.lru_cache(maxsize=4)
-def _ready(where: str, definition: str | None, loss: str | None, stamp: str) -> Any:
+@functools.lru_cache(maxsize=64)
+def _subject(where: str, definition: str | None, loss: str | None, stamp: str) -> Any:
     """What is under test, made once a worker; a file must be the one that was planned."""
     path, _ = loading.split_target(where)
     if stamp and path is not None:
@@ -267,66 +370,13 @@ def _ready(where: str, definition: str | None, loss: str | None, stamp: str) -> 
             )
         if _stamp(path) != stamp:
             raise UsageError(f"{path} on the worker {here} is another file than here, or changed")
-    subject = subject_of(where, definition, loss)
+    return subject_of(where, definition, loss)
+
+
+@functools.lru_cache(maxsize=4)
+def _ready(where: str, definition: str | None, loss: str | None, stamp: str) -> Any:
+    """What is under test, with a kernel generated where there is none."""
+    subject = _subject(where, definition, loss, stamp)
     if isinstance(subject, list) or subject[1] is not None:
         return subject
     return (subject[0], *kernel_of(subject[0]))
-
-
-def _merged(
-    plan: Sequence[Chunk], results: Sequence[list[Report] | Crash], undecided: Undecided
-) -> Iterator[Verification]:
-    """Chunks of one target and shape put together: rows side by side, costs added."""
-    from gradcheck_rnn.verify.executors import Crash
-    from gradcheck_rnn.verify.session import Verification
-
-    together: dict[tuple[int, int], list[tuple[Chunk, Any]]] = {}
-    for chunk, result in zip(plan, results, strict=True):
-        together.setdefault((chunk.number, chunk.shape), []).append((chunk, result))
-    for parts in together.values():
-        first = parts[0][0]
-        said = {"--definition": first.definition, "--loss": first.loss}
-        options = [w for k, v in said.items() if v is not None for w in (k, v)]
-        options += ["--shape", str(first.shape)] if first.shape else []
-        merged = Verification(
-            target=first.target, kind="kernel" if first.case is None else "cases",
-            undecided=undecided, options=options,
-        )  # fmt: skip
-        reports: dict[str, Report] = {}
-        for chunk, result in parts:
-            if isinstance(result, Crash):
-                crashed = _crashed(chunk, result)
-                reports.setdefault(f"{crashed.title} {chunk.select}", crashed)
-                continue
-            for report in result:
-                if report.title in reports:
-                    _join(reports[report.title], report)
-                else:
-                    reports[report.title] = report
-        merged.extend(reports.values())
-        yield merged
-
-
-def _join(report: Report, more: Report) -> None:
-    if report.mode == "forward":
-        return  # every chunk of a kernel begins with the same comparison
-    report.rows += more.rows
-    report.evaluations += more.evaluations
-    report.gradients += more.gradients
-    report.deterministic = report.deterministic and more.deterministic
-    report.noise = max(report.noise, more.noise)
-    known = [f.message for f in report.findings]
-    report.findings += [f for f in more.findings if f.message not in known]
-
-
-def _crashed(chunk: Chunk, crash: Crash) -> Report:
-    from gradcheck_rnn.verify.outcome import Report
-    from gradcheck_rnn.verify.verdict import Finding
-
-    what = "" if chunk.select is None else f" with {', '.join(chunk.select)}"
-    message = (
-        f"the worker died each of the {crash.times} times it ran this{what}: a crash in compiled "
-        "code, or not enough memory"
-    )
-    title = chunk.case or f"{chunk.target}: crash"
-    return Report(title, [], [Finding("crash", message, fatal=True)], mode="crash")

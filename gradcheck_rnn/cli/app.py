@@ -197,6 +197,13 @@ def verify(
     shape: Annotated[
         int, typer.Option(metavar="K", min=0, help="Repeat the check at shape K only.")
     ] = 0,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="SECONDS", help="A case, kernel or file that takes longer fails."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="4GB", help="Private memory of each process at work.")
+    ] = None,
     github: Annotated[
         bool | None,
         typer.Option("--github/--no-github", help="Annotations; by default in a workflow."),
@@ -217,7 +224,7 @@ def verify(
     if against is not None:
         verifying.refuse_beside_against(
             every=every, seed=seed, budget=budget, definition=definition, loss=loss, jobs=jobs,
-            dask=dask, shapes=shapes - 1, shape=shape,
+            dask=dask, shapes=shapes - 1, shape=shape, timeout=timeout, memory=memory,
         )  # fmt: skip
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
@@ -227,7 +234,7 @@ def verify(
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
         definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
-        github=github, as_json=as_json, report=report or [],
+        timeout=timeout, memory=memory, github=github, as_json=as_json, report=report or [],
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.cli import output
 from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
 
-__all__ = ["console", "emit", "emit_json", "read_sizes", "show_zoo"]
+__all__ = ["console", "emit", "emit_json", "flat", "read_sizes", "show_zoo"]
 
 
 def console(*, stderr: bool = False) -> Console:
     """A rich console; rich itself drops colour for NO_COLOR, pipes and dumb terminals."""
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False)
+    class Strict(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # Rich would leave the process; what becomes of the error is `main`'s to say
+
+    made = Strict(file=sys.stderr if stderr else output.stream(), highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPE_WIDTH
     return made
@@ -33,7 +38,7 @@ def console(*, stderr: bool = False) -> Console:
 def emit(text: str, path: Path | None) -> int:
     """Write a text to `path` whole, or to the terminal as it is (no wrapping, no colour)."""
     if path is None:
-        sys.stdout.write(text)
+        output.stream().write(text)
         return 0
     from gradcheck_rnn.files import write_text
 
@@ -58,9 +63,17 @@ def read_sizes(texts: Sequence[str]) -> dict[str, int]:
     return sizes
 
 
+def flat(name: str) -> str:
+    """A name that somebody chose, with line breaks and other control characters escaped.
+
+    A line of a log that begins with ``::`` is a command to GitHub.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
 def emit_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    output.stream().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def show_zoo(as_json: bool) -> int:

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn
 
-from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE
+from gradcheck_rnn.cli import output
+from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE, SIGTERM, UNWRITTEN
 from gradcheck_rnn.errors import GradcheckError
 
 __all__ = ["main"]
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C; a `KeyboardInterrupt` is one that a user's file raised."""
+
+
+class _Through(Exception):
+    """Carries what the parser of the command line would take for its own: it leaves the process."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Ended(BaseException):
+    """SIGTERM or SIGHUP; what was started is ended on the way out."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,36 +46,133 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 pass, 1 fail, 2 misuse, 3 undecided; 70 for a fault of the tool itself.
+        0 pass, 1 fail, 2 misuse, 3 undecided; 70 for a fault of the tool itself, 74 when stdout
+        cannot be written, 130, 141 and 143 after Ctrl-C, a closed pipe and SIGTERM.
     """
-    from gradcheck_rnn.cli.app import app
-
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show σ shows a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code = app(arguments, prog_name="gradcheck-rnn", standalone_mode=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return SIGINT
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nobody to tell, but keep the interpreter from trying.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGPIPE
+        with _signals():
+            code = _command()(args=arguments, prog_name="gradcheck-rnn", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except _Interrupted:
+        return _say("interrupted", SIGINT)
+    except _Ended:
+        return _say("ended by a signal", SIGTERM)
+    except _Through as through:
+        error = through.error
+        return _unwritten(error) if isinstance(error, OSError) else _report(error)
+    except OSError as error:
+        return _unwritten(error)
+    except SystemExit as error:  # the parser's own, when its help cannot be written
+        _drop_stdout()
+        return _say("the output is not complete", SIGPIPE if error.code else PASS)
     except Exception as error:
         return _report(error)
     return code if isinstance(code, int) else PASS
 
 
-def _report(error: Exception) -> int:
+def _command() -> Any:
+    """The commands, each with stdout for its result alone and with `os._exit` held back."""
+    import typer.main
+
+    from gradcheck_rnn import loading
+    from gradcheck_rnn.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+
+    def quiet(callback: Any) -> Any:
+        @functools.wraps(callback)
+        def run(*args: Any, **options: Any) -> Any:
+            try:
+                with output.claimed(), loading.no_exit():
+                    return callback(*args, **options)
+            except (OSError, EOFError, KeyboardInterrupt, SystemExit) as error:
+                raise _Through(error) from error
+
+        return run
+
+    for command in group.commands.values():
+        command.callback = quiet(command.callback)
+    return group
+
+
+def _open_streams() -> None:
+    """Where stdin, stdout or stderr is closed, keep its number from the next file opened."""
+    with contextlib.suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn signals that end this process into exceptions, so that it ends its workers first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Interrupted
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Ended
+
+    ours = {signal.SIGINT: interrupt, signal.SIGTERM: end}
+    if hasattr(signal, "SIGHUP"):
+        ours[signal.SIGHUP] = end
+    # What is ignored (nohup) stays ignored; another handler than Python's own is somebody's.
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {n: signal.signal(n, h) for n, h in ours.items() if signal.getsignal(n) in usual}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _unwritten(error: OSError) -> int:
+    """Stdout took nothing, or not all: no pass, and no fault of ours."""
+    from gradcheck_rnn import loading
+
+    if loading.place_of(error) is not None:
+        return _report(error)
+    _drop_stdout()
+    if isinstance(error, BrokenPipeError):
+        return _say("nobody reads the output any more; it is not complete", SIGPIPE)
+    if error.filename is not None:
+        return _say(f"{error.filename}: {error.strerror or error}", MISUSE)
+    return _say(f"the output cannot be written: {error.strerror or error}", UNWRITTEN)
+
+
+def _drop_stdout() -> None:
+    """Keep the interpreter from trying again when it ends."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(error: BaseException) -> int:
     from gradcheck_rnn import loading
 
     if os.environ.get("GRADCHECK_TRACEBACK"):
         raise error
+    if not isinstance(error, GradcheckError):
+        try:
+            loading.check_modules()
+        except GradcheckError as cause:
+            error = cause
     if isinstance(error, GradcheckError):
         return _misuse(_placed(loading.shorten(str(error)), loading.place_of(error)))
+    if isinstance(error, SystemExit):
+        return _misuse(f"the user's code {loading.describe_exit(error)}")
     if hasattr(error, "format_message"):  # a parser's complaint (unknown option, bad number)
         complaint = error.format_message().replace(": Value error, ", ": ")
         return _misuse(_one_line(complaint) + "; see --help")
@@ -61,16 +181,25 @@ def _report(error: Exception) -> int:
     place = loading.place_of(error)
     if place is not None:
         return _misuse(f"{place}: {loading.describe(error)}")
+    if isinstance(error, KeyboardInterrupt):
+        return _say("interrupted", SIGINT)
     import traceback
 
-    traceback.print_exception(error)
-    sys.stderr.write("error: this is a fault of gradcheck-rnn itself; please report the above\n")
-    return INTERNAL
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
+    return _say("this is a fault of gradcheck-rnn itself; please report the above", INTERNAL)
 
 
 def _misuse(message: str) -> int:
-    sys.stderr.write(f"error: {_one_line(message)}\n")
-    return MISUSE
+    return _say(_one_line(message), MISUSE)
+
+
+def _say(message: str, code: int) -> int:
+    """One line on stderr, if anybody listens there."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.flush()
+    return code
 
 
 def _placed(message: str, place: str | None) -> str:

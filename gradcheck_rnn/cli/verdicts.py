@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_rnn.cli.codes import FAIL, PASS, UNDECIDED
-from gradcheck_rnn.cli.printing import console
+from gradcheck_rnn.cli import output
+from gradcheck_rnn.cli.codes import FAIL, MISUSE, PASS, UNDECIDED
+from gradcheck_rnn.cli.printing import console, flat
 from gradcheck_rnn.loading import split_target
 
 if TYPE_CHECKING:
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STYLES",
+    "account",
     "annotate",
     "code",
     "keep",
     "plain",
+    "say_lost",
     "show",
     "waiting",
     "wide_console",
 ]
 
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
+#: Names in the account -> kinds of `Lost`.
+LOST = {
+    "crashed": ("crash", "exit"), "timed_out": ("timeout",), "out_of_memory": ("memory",),
+    "raised": ("error",),
+}  # fmt: skip
 #: Pairs of parameter and cotangent shown in full when a kernel fails; the rest is counted.
 MOST_FAILURES = 8
 
@@ -53,9 +61,42 @@ def wide_console() -> Console:
 
 
 def code(done: Sequence[Verification]) -> int:
-    """The exit code of one or several verifications."""
-    bad = [str(v.verdict) for v in done if not v.passed]
-    return FAIL if "fail" in bad else UNDECIDED if bad else PASS
+    """The exit code of one or several verifications; a wrong gradient counts before misuse."""
+    failed = [r for v in done for r in v if str(r.verdict) == "fail"]
+    if any(r.mode != "error" for r in failed):
+        return FAIL
+    if failed:
+        return MISUSE
+    return PASS if done and all(v.passed for v in done) else UNDECIDED
+
+
+def say_lost(done: Sequence[Verification]) -> None:
+    """On stderr, what gave no report: a line each, or the traceback of a user's exception."""
+    said = set()
+    for verification in done:
+        for lost in verification.lost:
+            what = " ".join(lost.message.split())
+            if lost.kind != "error":
+                what = f"{_case(verification, lost.title)}: {what}"
+            text = lost.traceback or f"error: {flat(what)}\n"
+            if text not in said:  # what is wrong with a file is wrong with all of its cases
+                sys.stderr.write(text)
+            said.add(text)
+
+
+def _case(done: Verification, title: str) -> str:
+    path, name = split_target(done.target)
+    return done.target if path is None or name or title == done.target else f"{path}:{title}"
+
+
+def account(done: Sequence[Verification]) -> dict[str, Any]:
+    """What was planned, and what became of it."""
+    lost = {
+        name: [_case(v, gone.title) for v in done for gone in v.lost if gone.kind in kinds]
+        for name, kinds in LOST.items()
+    }
+    counts = {"planned": sum(v.planned for v in done), "reported": sum(v.reported for v in done)}
+    return {**counts, **lost}
 
 
 def annotate(done: Sequence[Verification], asked: bool | None, *, stderr: bool) -> None:
@@ -73,7 +114,7 @@ def annotate(done: Sequence[Verification], asked: bool | None, *, stderr: bool) 
                 replay=verification.replay(report),
             )  # fmt: skip
             if said is not None:
-                print(said, file=sys.stderr if stderr else sys.stdout)
+                print(said, file=sys.stderr if stderr else output.stream())
 
 
 @contextlib.contextmanager
@@ -94,6 +135,7 @@ def plain(done: Verification) -> dict[str, Any]:
         "kind": done.kind,
         "verdict": str(done.verdict),
         "passed": done.passed,
+        **({} if done.kind == "vectors" else {"accounting": account([done])}),
         "reports": [_plain_report(done, report) for report in done],
     }
 
@@ -105,21 +147,26 @@ def _plain_report(done: Verification, report: Report) -> dict[str, Any]:
 
 def show(out: Console, done: Verification, budget: int | str | None = None) -> None:
     """For people: tables, then what does not pass, what could hide, and how to repeat it."""
-    crashed = any(report.mode == "crash" for report in done)
-    if done.kind == "kernel" and not crashed:
+    kinds = {lost.kind for lost in done.lost}
+    if done.kind == "kernel" and not kinds:
         _show_kernel(out, done)
     else:
         for report in done:
-            _show_case(out, report)
+            if report.mode in kinds:
+                _line(out, f"{flat(report.title)}: {report.verdict} ({report.findings[0].message})")
+            else:
+                _show_case(out, report)
     bad = [r for r in done if not r.passed]
     # Checks of one kernel share everything that a command can name; results are judged as a whole.
     for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
-        _line(out, f"repeat: {done.replay(report)}")
+        _line(out, f"repeat: {flat(done.replay(report))}")
     _show_power(out, done)
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
     what = {"kernel": "check", "cases": "case", "vectors": "probe"}[done.kind]
     plural = "" if len(done) == 1 else "s"
+    if done.lost:
+        _line(out, f"planned {done.planned}, reported {done.reported}")
     spent = sum(r.evaluations for r in done)
     allowed = f" of a budget of {budget}" if budget is not None else ""
     cost = f" ({spent} loss evaluations{allowed})" if done.kind != "vectors" else ""
@@ -140,7 +187,7 @@ def _show_power(out: Console, done: Verification) -> None:
         if report.mode == "directional" and passed:
             # Of several parameters the one in which most could hide.
             row = max(passed, key=lambda r: r.resolution)
-            _line(out, f"{report.title}: {row.name} could have missed {row.missed}")
+            _line(out, f"{flat(report.title)}: {flat(row.name)} could have missed {row.missed}")
 
 
 def _line(out: Console, text: str, style: str = "") -> None:
@@ -172,19 +219,19 @@ def _show_case(out: Console, report: Report) -> None:
     how = report.mode
     if not how.startswith("against"):
         how = f"{how}, seed {report.seed}"
-    _line(out, f"{report.title}: {report.verdict} ({how})")
+    _line(out, f"{flat(report.title)}: {report.verdict} ({how})")
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)
     for row in report.rows:
         table.add_row(
-            row.name.replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
+            flat(row.name).replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
             _number(row.numeric, 9), _number(row.bound), *([_share(row)] if wrong else []),
         )  # fmt: skip
     out.print(table)
     for row in report.rows:
         if _told(row):
-            _line(out, f"{row.name}: {_told(row)}")
+            _line(out, f"{flat(row.name)}: {_told(row)}")
     _findings(out, report)
 
 

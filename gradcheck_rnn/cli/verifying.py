@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_rnn.cli.codes import MISUSE
+from gradcheck_rnn.cli.planning import plain_plan, show_plan
 from gradcheck_rnn.cli.printing import emit_json
-from gradcheck_rnn.cli.verdicts import annotate, code, keep, plain, show, waiting, wide_console
-from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.cli.verdicts import (
+    annotate,
+    code,
+    keep,
+    plain,
+    say_lost,
+    show,
+    waiting,
+    wide_console,
+)
+from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from gradcheck_rnn.verify import Report
+    from gradcheck_rnn.verify.limits import Limits
+    from gradcheck_rnn.verify.pools import Pool
     from gradcheck_rnn.verify.session import Verification
 
 __all__ = ["judge", "verify"]
+
+#: A log of a machine that nobody watches gets a line after each of these shares of a plan.
+LINES = 10
 
 
 def verify(
@@ -30,6 +43,8 @@ def verify(
     shapes: int,
     jobs: int | None,
     dask: str | None,
+    timeout: str | None,
+    memory: str | None,
     github: bool | None,
     as_json: bool,
     report: Sequence[Path] = (),
@@ -40,11 +55,15 @@ def verify(
     Parameters
     ----------
     targets : sequence of str
-        One is verified here; several, or one with `jobs`, `dask` or `shapes`, are a plan.
+        All of the zoo with `every`; one by itself is told in full, several as a table.
+    jobs, dask : int, str, optional
+        Processes, or the address of a Dask cluster; one process when both are left out.
+    timeout, memory : str, optional
+        Limits of a case or kernel; see `verify.limits`.
     report : sequence of Path
         Write what was found as HTML or PDF, too.
     **options
-        Of `api.verify`: select, undecided, definition, loss.
+        Of `api.verify_many`: select, undecided, definition, loss.
 
     Returns
     -------
@@ -54,57 +73,70 @@ def verify(
     Raises
     ------
     GradcheckError
-        Misuse; one line for the caller to print.
+        Misuse, or a cluster that does not answer; one line for the caller to print.
     """
+    from gradcheck_rnn import api
+    from gradcheck_rnn.api.plans import GRAIN
+    from gradcheck_rnn.verify.children import Child
+    from gradcheck_rnn.verify.limits import Limits
+
     if every == bool(targets):
         raise UsageError("give TARGETs to verify, or --all for the whole zoo")
     check_reports(report)
+    limits = Limits.parse(timeout, memory)
+    several = every or len(targets) > 1 or jobs is not None or dask is not None or shapes > 1
+    if several and shape:
+        raise UsageError("--shape repeats one check: give it one TARGET and no --jobs")
+    pool = _pool(jobs, dask, limits)
+    names = list(targets) or list(api.names())
     options.update(seed=seed, budget=_budget(budget), select=options["select"] or None)
-    if every or len(targets) > 1 or jobs is not None or dask is not None or shapes > 1:
-        if shape:
-            raise UsageError("--shape repeats one check: give it one TARGET and no --jobs")
-        from gradcheck_rnn.cli import planning
-
-        return planning.verify(
-            targets, jobs=jobs, dask=dask, shapes=shapes, github=github, as_json=as_json,
-            report=report, **options,
+    # The user's code runs in a fork of this process, which keeps the account of it.
+    with (
+        waiting(f"verifying {names[0] if len(names) == 1 else f'{len(names)} targets'}") as note,
+        contextlib.closing(Child(limits, fresh=False)) as child,
+    ):
+        found = api.verify_many(
+            names, pool=pool, child=child, shapes=shapes if several else [shape],
+            grain=GRAIN if several else None, keep_going=True, on_done=_progress(note, several),
+            **options,
         )  # fmt: skip
-    return _verify_one(targets[0], shape, github, as_json, report, options)
-
-
-def _verify_one(
-    target: str,
-    shape: int,
-    github: bool | None,
-    as_json: bool,
-    report: Sequence[Path],
-    options: dict[str, Any],
-) -> int:
-    from gradcheck_rnn import api, loading
-
-    reports: list[Report] = []
-    with waiting(f"verifying {target}") as note, contextlib.redirect_stdout(sys.stderr):
-
-        def on_report(report: Report, left: int) -> None:
-            reports.append(report)
-            note(f"{target}: {report.title.rpartition(': ')[2]} done, {left} to come")
-
-        try:
-            done = api.verify(target, shape=shape, on_report=on_report, **options)
-        except GradcheckError:
-            raise
-        except Exception as error:
-            frames = loading.user_frames(error)
-            if not frames:
-                raise
-            failure = loading.shorten("".join(frames))
+    if not found:
+        raise UsageError("there is nothing to verify: no target has what --select names")
+    keep(found, report)
+    say_lost(found)
+    if as_json:
+        emit_json(plain_plan(found) if several else plain(found[0]))
+    elif any(v.reported for v in found) or any(r.mode != "error" for v in found for r in v):
+        if several:
+            show_plan(found)
         else:
-            failure = ""
-    if failure:
-        sys.stderr.write(failure)
-        return MISUSE
-    keep([done], report)
-    return _tell(done, github, as_json, options["budget"])
+            show(wide_console(), found[0], options["budget"])
+    annotate(found, github, stderr=as_json)
+    return code(found)
+
+
+def _progress(note: Callable[[str], None], several: bool) -> Callable[[int, int, str], None]:
+    """Tell how far it is: on a terminal always, in a log that nobody watches now and then."""
+    watched = sys.stderr.isatty()
+
+    def tell(done: int, total: int, target: str) -> None:
+        note(f"{done} of {total} chunks done, {target} last")
+        if several and not watched and done * LINES // total > (done - 1) * LINES // total:
+            sys.stderr.write(f"{done} of {total} chunks done\n")
+
+    return tell
+
+
+def _pool(jobs: int | None, dask: str | None, limits: Limits) -> Pool | None:
+    from gradcheck_rnn.verify.pools import Cluster, Processes
+
+    if dask is None:
+        return None if jobs is None else Processes(jobs, limits)
+    if jobs is not None:
+        raise UsageError("--jobs and --dask exclude each other: the cluster has its own workers")
+    if limits.timeout is not None or limits.memory is not None:
+        raise UsageError("--timeout and --memory are for processes here, not for those of --dask")
+    return Cluster(dask)
 
 
 def judge(
@@ -169,13 +201,11 @@ def refuse_without_against(dtype: str | None) -> None:
         raise UsageError("--dtype is the number format of results; give --against with it")
 
 
-def _tell(
-    done: Verification, github: bool | None, as_json: bool, budget: int | str | None = None
-) -> int:
+def _tell(done: Verification, github: bool | None, as_json: bool) -> int:
     if as_json:
         emit_json(plain(done))
     else:
-        show(wide_console(), done, budget)
+        show(wide_console(), done)
     annotate([done], github, stderr=as_json)
     return code([done])
 

@@ -132,6 +132,9 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
         Verdict.FAIL: "At least one gradient is wrong by more than the finite differences can be.",
         Verdict.UNDECIDED: "Nothing was found wrong, but not everything could be decided.",
     }[verdict]
+    lost = [report for report in reports if not report.rows]
+    if lost and not failing:
+        words = "Nothing is wrong as far as it was checked, but not everything was."
     text = (
         f"{words} {len(reports)} check{'s' * (len(reports) != 1)} compared {entries} numbers, with {calls} evaluations of "
         "the loss. The bound of each is the truncation, roundoff and measured noise of its "
@@ -140,12 +143,15 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
     if failing:
         names = sentence_list(dict.fromkeys(f"`{r.name}`" for r in failing))
         text += f" Wrong: {names}."
+    if lost:
+        text += f" Without a result: {sentence_list(f'`{r.title}`' for r in lost)}."
     return text
 
 
 def _detail(m: Manuscript, report: Report, reports: Sequence[Report]) -> None:
     m.heading(report.title)
-    _rows(m, report)
+    if report.rows:
+        _rows(m, report)
     diagnosed = getattr(report, "diagnosis", None) is not None
     for f in report.findings:
         if not (diagnosed and f.kind == "diagnosis"):

@@ -1,7 +1,7 @@
 """Independent chunks of work over any `concurrent.futures.Executor`, each counted exactly once.
 
-When a worker dies, what was in hand is run again, each chunk alone, so that one that kills its
-worker is told from its neighbours. Users' exceptions cross the border as text: a traceback cannot.
+A worker's death is the result of the chunk that it had in hand (see `children`). Users' exceptions
+cross the border as text: a traceback cannot.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from typing import Any, Literal, TypeVar
 
 from .. import loading
 from ..errors import GradcheckError, UsageError
-from .pools import Crash, Pool
+from .children import Crash
+from .pools import Pool
 
-__all__ = ["Crash", "RemoteError", "run_chunks"]
+__all__ = ["Crash", "Raised", "RemoteError", "attempt", "run_chunks"]
 
 #: Seconds without a result after which a pool is asked whether it still lives.
 PULSE = 2.0
-#: Deaths, all alone in its pool, that convict a chunk: one may be the operator's, or memory's.
-ALONE = 2
 C = TypeVar("C")
 R = TypeVar("R")
 
@@ -45,27 +44,34 @@ class RemoteError(GradcheckError):
 
 
 @dataclass(frozen=True)
-class _Raised:
-    """An exception as text; ``frames`` are those of the user's files, or all if there are none."""
+class Raised:
+    """An exception as text; ``frames`` are those of the user's files, or all if there are none.
 
-    kind: Literal["misuse", "user", "ours"]
+    ``kind`` tells misuse, an exception of the user's code, its leaving of the process
+    (`SystemExit`), too little memory, and a fault of ours.
+    """
+
+    kind: Literal["misuse", "user", "exit", "memory", "ours"]
     message: str
     frames: str = ""
 
     def again(self) -> Exception:
-        if self.kind == "misuse":
-            return UsageError(self.message)
-        if self.kind == "user":
+        """The exception to be raised here."""
+        if self.kind == "ours":
+            return RuntimeError(f"in a worker: {self.message}\n{self.frames}")
+        if self.frames:
             return RemoteError(self.message, self.frames)
-        return RuntimeError(f"in a worker: {self.message}\n{self.frames}")
+        return UsageError(self.message)
 
 
 def run_chunks(
     function: Callable[[C], R],
     chunks: Sequence[C],
     pool: Pool,
-    on_done: Callable[[int, R | Crash], None] = lambda index, result: None,
-) -> list[R | Crash]:
+    on_done: Callable[[int, R | Crash | Raised], None] = lambda index, result: None,
+    *,
+    keep_going: bool = False,
+) -> list[R | Crash | Raised]:
     """Run a function on every chunk, in any order; each result is taken exactly once.
 
     Parameters
@@ -78,21 +84,22 @@ def run_chunks(
         `Processes`, `Cluster`, or any executor as `Borrowed`.
     on_done : callable, optional
         Called here, with the number of a chunk and its result, as soon as it is there.
+    keep_going : bool
+        Whether what the function raises is a result, too, and the other chunks go on.
 
     Returns
     -------
     list
-        Results in the order of the chunks; `Crash` for a chunk that kills its worker.
+        Results in the order of the chunks; `Crash` for a chunk that ends its worker.
 
     Raises
     ------
     GradcheckError
         What the function raised first: misuse as it was, a user's exception as `RemoteError`.
     """
-    work = _Work(function, chunks, pool, on_done)
+    work = _Work(function, chunks, pool, on_done, keep_going)
     try:
-        while work.waiting or work.suspects:
-            work.drain(pool.start())
+        work.drain(pool.start())
     finally:
         pool.close()
     return [work.results[i] for i in range(len(chunks))]
@@ -102,100 +109,81 @@ class _Work:
     """What is to be done, what is in hand, what is done."""
 
     def __init__(
-        self, function: Any, chunks: Sequence[Any], pool: Pool, on_done: Callable[..., None]
-    ) -> None:
+        self, function: Any, chunks: Sequence[Any], pool: Pool, on_done: Callable[..., None],
+        keep_going: bool,
+    ) -> None:  # fmt: skip
         self.function, self.chunks, self.pool, self.on_done = function, chunks, pool, on_done
+        self.keep_going = keep_going
         self.waiting = deque(range(len(chunks)))
-        self.suspects: deque[int] = deque()
         self.results: dict[int, Any] = {}
         self.in_hand: dict[Future[Any], int] = {}
-        self.deaths: dict[int, int] = {}
-        self.solitary = False
 
     def drain(self, executor: Executor) -> None:
-        """Work until all is done or the executor breaks."""
-        while self.waiting or self.suspects or self.in_hand:
-            if not self._hand_over(executor) or not self._take():
-                return
-
-    def _hand_over(self, executor: Executor) -> bool:
-        if not self.in_hand:
-            self.solitary = bool(self.suspects)
-        queue = self.suspects if self.solitary else self.waiting
-        window = 1 if self.solitary else self.pool.window or len(self.chunks)
-        while queue and len(self.in_hand) < window:
-            index = queue.popleft()
+        """Work until all is done."""
+        while self.waiting or self.in_hand:
             try:
-                future = executor.submit(_call, self.function, self.chunks[index])
+                self._hand_over(executor)
             except BrokenExecutor as error:
-                queue.appendleft(index)  # it was never begun
-                return self._broken(error)
-            self.in_hand[future] = index
-        return True
+                raise self._meaning(error) from None
+            self._take()
 
-    def _take(self) -> bool:
+    def _hand_over(self, executor: Executor) -> None:
+        window = self.pool.window or len(self.chunks)
+        while self.waiting and len(self.in_hand) < window:
+            index = self.waiting[0]
+            self.in_hand[executor.submit(_attempt_alone, self.function, self.chunks[index])] = index
+            self.waiting.popleft()
+
+    def _take(self) -> None:
         done, _ = wait(self.in_hand, timeout=PULSE, return_when=FIRST_COMPLETED)
         if not done:
             self.pool.check()
-        broken: BaseException | None = None
         for future in sorted(done, key=self.in_hand.__getitem__):
+            index = self.in_hand.pop(future)
             error = CancelledError() if future.cancelled() else future.exception()
-            if error is None:
-                self._keep(self.in_hand.pop(future), future.result())
-                continue
-            meaning = self.pool.explain(error)
-            if isinstance(meaning, Crash):
-                self._keep(self.in_hand.pop(future), meaning)
-            elif meaning is not None:
-                raise meaning from None
-            elif isinstance(error, BrokenExecutor) and self.pool.renews:
-                broken = error
-            else:
-                raise error
-        return broken is None or self._broken(broken)
+            result = future.result() if error is None else self._meaning(error)
+            if isinstance(result, BaseException):
+                raise result from None
+            if isinstance(result, Raised) and (result.kind == "ours" or not self.keep_going):
+                raise result.again()
+            self.results[index] = result
+            self.on_done(index, result)
 
-    def _broken(self, error: BaseException) -> bool:
-        """Sort what was in hand: done after all, guilty, or to be run again."""
-        alone = self.solitary
-        if not self.pool.renews:
-            meaning = self.pool.explain(error)
-            raise meaning if isinstance(meaning, GradcheckError) else error
-        lost = []
-        for future, index in self.in_hand.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._keep(index, future.result())
-            else:
-                lost.append(index)
-        self.in_hand.clear()
-        for index in sorted(lost):
-            self.deaths[index] = self.deaths.get(index, 0) + alone
-            if self.deaths[index] >= ALONE:
-                self._keep(index, Crash(self.deaths[index] + 1))
-            else:
-                self.suspects.append(index)
-        return False
-
-    def _keep(self, index: int, result: Any) -> None:
-        if isinstance(result, _Raised):
-            raise result.again()
-        self.results[index] = result
-        self.on_done(index, result)
+    def _meaning(self, error: BaseException) -> Any:
+        """What an error of the executor itself means: a `Crash` of the chunk, or the end."""
+        return self.pool.explain(error) or error
 
 
-def _call(function: Callable[[C], R], chunk: C) -> R | _Raised:
-    """In the worker: one BLAS thread, and exceptions turned into text."""
-    with _one_thread():
+def attempt(function: Callable[..., R], *arguments: Any) -> R | Raised:
+    """What a function returns where the user's code runs, or what it raises as text."""
+    try:
+        with loading.no_exit():
+            result = function(*arguments)
+        loading.check_modules()
+        return result
+    except GradcheckError as error:
+        place, text = loading.place_of(error), loading.shorten(str(error))
+        named = place is None or place.rpartition(":")[0] in text
+        return Raised("misuse", text if named else f"{place}: {text}")
+    except MemoryError as error:
+        return Raised("memory", f"needs more memory than there is{loading.at(error)}")
+    except SystemExit as error:
+        return Raised("exit", loading.describe_exit(error))
+    except BaseException as error:
         try:
-            return function(chunk)
-        except GradcheckError as error:
-            place, text = loading.place_of(error), loading.shorten(str(error))
-            named = place is None or place.rpartition(":")[0] in text
-            return _Raised("misuse", text if named else f"{place}: {text}")
-        except Exception as error:
-            frames = loading.user_frames(error)
-            if frames:
-                return _Raised("user", loading.describe(error), loading.shorten("".join(frames)))
-            return _Raised("ours", loading.describe(error), traceback.format_exc())
+            loading.check_modules()
+        except GradcheckError as cause:
+            return Raised("misuse", str(cause))
+        frames = loading.user_frames(error)
+        if frames:
+            return Raised("user", loading.describe(error), loading.shorten("".join(frames)))
+        return Raised("ours", loading.describe(error), traceback.format_exc())
+
+
+def _attempt_alone(function: Callable[..., R], chunk: Any) -> R | Raised:
+    """In one of many workers: with one BLAS thread."""
+    with _one_thread():
+        return attempt(function, chunk)
 
 
 def _one_thread() -> contextlib.AbstractContextManager[Any]:

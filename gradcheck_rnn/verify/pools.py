@@ -6,46 +6,45 @@ import contextlib
 import importlib
 import logging
 import os
+import queue
 import re
-import signal
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
 from typing import Any, Protocol
 
 from .. import loading
 from ..errors import GradcheckError, UsageError
+from .children import Child, Crash
+from .limits import Limits
 
 __all__ = ["Borrowed", "Cluster", "Crash", "Pool", "Processes"]
 
-#: Read by BLAS and OpenMP when NumPy is loaded: two workers of two threads each on two cores are
-#: slower than two workers of one.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
-           "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
 PATIENCE = 10.0
 #: Dask itself retries for long, then fails, on what is no address.
 ADDRESS = r"inproc://.+|(\w+://)?[^/\s]+:\d+(/.*)?"
 
 
-@dataclass(frozen=True)
-class Crash:
-    """In place of a result: the worker died each time it ran this chunk."""
-
-    times: int
-
-
 class Pool(Protocol):
     """Where chunks run.
 
-    ``window`` is how many are handed over at once (None: all), ``renews`` whether `start` gives
-    a new executor after one broke.
+    ``window`` is how many are handed over at once (None: all), ``local`` whether files have the
+    names there that they have here.
     """
 
     window: int | None
-    renews: bool
+    local: bool
 
     def start(self) -> Executor:
         """An executor that works."""
+
+    def planner(self) -> Child | None:
+        """Where a plan is made; in this process if None."""
 
     def explain(self, error: BaseException) -> Crash | GradcheckError | None:
         """What an error of the executor itself means: the chunk's fault, the end, or neither."""
@@ -64,6 +63,8 @@ class Processes:
     ----------
     jobs : int
         How many; 0 for one a core.
+    limits : Limits, optional
+        Of each chunk.
 
     Raises
     ------
@@ -71,55 +72,63 @@ class Processes:
         A negative number.
     """
 
-    renews = True
+    local = True
 
-    def __init__(self, jobs: int = 0) -> None:
+    def __init__(self, jobs: int = 0, limits: Limits | None = None) -> None:
         if jobs < 0:
             raise UsageError(f"--jobs {jobs} must not be negative; 0 is one a core")
         self.jobs = jobs or _cores()
+        self.limits = limits or Limits()
         self.window: int | None = 2 * self.jobs
-        self._executor: ProcessPoolExecutor | None = None
-        self._before: dict[str, str | None] | None = None
+        self._executor: _Children | None = None
 
     def start(self) -> Executor:
-        import multiprocessing
-
-        again = self._executor is not None
-        self.close()
-        # Children read these when they load NumPy, and they are started as work comes in.
-        self._before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        # Spawned, not forked: a fork copies locks of BLAS threads that do not exist in the child.
-        self._executor = ProcessPoolExecutor(
-            self.jobs, multiprocessing.get_context("spawn"), initializer=_leave_interrupts
-        )
-        if again:
-            # What broke before may break every time, before any work is begun.
-            try:
-                self._executor.submit(os.getpid).result()
-            except BrokenExecutor:
-                raise UsageError(
-                    "worker processes die when they start; a script that uses them must keep what "
-                    "it runs under if __name__ == '__main__'"
-                ) from None
+        if self._executor is None:
+            self._executor = _Children(self.jobs, self.limits)
         return self._executor
 
+    def planner(self) -> Child | None:
+        self.start()
+        assert self._executor is not None
+        return self._executor.children[0]
+
     def explain(self, error: BaseException) -> Crash | GradcheckError | None:
-        return None
+        return error if isinstance(error, GradcheckError) else None
 
     def check(self) -> None:
-        pass  # a process that dies breaks the executor, which says so at once
+        pass  # each thread notices the death of its process
 
     def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
-        for name, value in (self._before or {}).items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._before = None
+
+
+class _Children(Executor):
+    """Processes that each run one call at a time; a thread here waits for each."""
+
+    def __init__(self, jobs: int, limits: Limits) -> None:
+        self.children = [Child(limits) for _ in range(jobs)]
+        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        for child in reversed(self.children):
+            self._free.put(child)
+        self._threads = ThreadPoolExecutor(jobs)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._threads.submit(self._run, fn, args)
+
+    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        child = self._free.get()
+        try:
+            return child.call(function, *arguments)
+        finally:
+            self._free.put(child)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=cancel_futures)
+        for child in self.children:
+            child.close()
+        self._threads.shutdown(wait=wait)
 
 
 def _cores() -> int:
@@ -129,21 +138,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is the parent's to handle; otherwise every worker prints a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class Borrowed:
     """An executor of the caller's, which stays open."""
 
-    renews = False
+    local = False
 
     def __init__(self, executor: Executor, window: int | None = None) -> None:
         self.executor, self.window = executor, window
 
     def start(self) -> Executor:
         return self.executor
+
+    def planner(self) -> Child | None:
+        return None
 
     def explain(self, error: BaseException) -> Crash | GradcheckError | None:
         if isinstance(error, BrokenExecutor):
@@ -173,8 +180,8 @@ class Cluster:
         Dask is not installed, nothing answers there, or the cluster has no worker.
     """
 
-    renews = False
     window: int | None = None
+    local = False
 
     def __init__(self, address: str, patience: float = PATIENCE) -> None:
         try:
@@ -186,6 +193,7 @@ class Cluster:
         if not re.fullmatch(ADDRESS, address):
             raise UsageError(f"--dask {address!r} is no address; one looks like tcp://host:8786")
         self.address, self.patience = address, patience
+        self._planner = Child()
         with _silent("distributed"):
             try:
                 self.client = distributed.Client(address, timeout=patience, set_as_default=False)
@@ -205,6 +213,9 @@ class Cluster:
     def start(self) -> Executor:
         executor: Executor = self.client.get_executor()
         return executor
+
+    def planner(self) -> Child | None:
+        return self._planner
 
     def explain(self, error: BaseException) -> Crash | GradcheckError | None:
         distributed = _distributed()
@@ -232,6 +243,7 @@ class Cluster:
                     ) from None
 
     def close(self) -> None:
+        self._planner.close()
         with _silent("distributed"), contextlib.suppress(Exception):
             self.client.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,12 +17,12 @@ from .kernels import check_kernel, parts_of
 from .oracle.directions import content_seed, fresh_seed
 from .outcome import Report
 from .target import Budget
-from .verdict import Verdict, combine
+from .verdict import Finding, Verdict, combine
 
 if TYPE_CHECKING:
     from ..language.network import Network
 
-__all__ = ["Allowance", "Undecided", "Verification", "verify_cases", "verify_kernel"]
+__all__ = ["Allowance", "Lost", "Undecided", "Verification", "verify_cases", "verify_kernel"]
 
 Undecided = Literal["fail", "warn"]
 #: A command that names more parameters than this is no help.
@@ -64,8 +65,41 @@ class Allowance:
         return part
 
 
+#: Why a planned case has no report of a check.
+LostKind = Literal["crash", "timeout", "memory", "exit", "error"]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A planned case that gave no report.
+
+    Attributes
+    ----------
+    title : str
+        The case; the target, for a kernel.
+    kind : {"crash", "timeout", "memory", "exit", "error"}
+        Its process ended, it ran too long, it needed too much memory, it left by `SystemExit`, or
+        it raised.
+    message : str
+        What happened, in one line.
+    traceback : str
+        Of the user's frames, where it raised.
+    """
+
+    title: str
+    kind: LostKind
+    message: str
+    traceback: str = ""
+
+    def report(self) -> Report:
+        """In place of the missing one: a failure without rows."""
+        return Report(
+            self.title, [], [Finding(self.kind, self.message, fatal=True)], mode=self.kind
+        )
+
+
 class Verification(list[Report]):
-    """The reports of one target, in order.
+    """The reports of one target, in order; what gave none is in `lost` and has a failing report.
 
     Attributes
     ----------
@@ -77,6 +111,10 @@ class Verification(list[Report]):
         Whether an undecided report keeps the verification from passing.
     options : tuple of str
         Further words of the command that repeats it (``--definition``, …).
+    planned : int
+        Cases that were to be checked; a kernel is one.
+    lost : list of Lost
+        Those that gave no report.
     """
 
     def __init__(
@@ -93,6 +131,18 @@ class Verification(list[Report]):
         super().__init__(reports)
         self.target, self.kind, self.undecided = target, kind, undecided
         self.options = tuple(options)
+        self.planned = 0
+        self.lost: list[Lost] = []
+
+    @property
+    def reported(self) -> int:
+        """Planned cases that were checked to the end."""
+        return self.planned - len(self.lost)
+
+    def add_lost(self, lost: Lost) -> None:
+        """Take a planned case that gave no report: it fails."""
+        self.lost.append(lost)
+        self.append(lost.report())
 
     @property
     def verdict(self) -> Verdict:
@@ -114,6 +164,7 @@ class Verification(list[Report]):
         for report in reports:
             self.append(report)
             tell(report, max(expected - len(self), 0))
+        self.planned = len(self) if self.kind == "cases" else 1
         return self
 
     def replay(self, report: Report) -> str:
@@ -126,7 +177,9 @@ class Verification(list[Report]):
         if report.mode != "forward" and len(bad) < min(len(report.rows), MOST_SELECTED + 1):
             for name in bad:
                 words += ["--select", name]
-        return shlex.join(words if self.kind == "vectors" else [*words, "--seed", str(report.seed)])
+        if self.kind != "vectors" and not any(lost.title == report.title for lost in self.lost):
+            words += ["--seed", str(report.seed)]
+        return shlex.join(words)
 
 
 def verify_cases(

@@ -21,13 +21,13 @@ class Ran:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], plain_environment: None) -> Callable[..., Ran]:
-    """`run("derive", "lstm")` → exit code, stdout, stderr."""
+def run(capfd: pytest.CaptureFixture[str], plain_environment: None) -> Callable[..., Ran]:
+    """`run("derive", "lstm")` → exit code, stdout, stderr, those of its processes included."""
 
     def run(*argv: str) -> Ran:
-        capsys.readouterr()
+        capfd.readouterr()
         code = main(argv)
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return Ran(code, captured.out, captured.err)
 
     return run

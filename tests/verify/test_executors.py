@@ -159,8 +159,7 @@ def test_errors_cross_the_border(folder: Path, tmp_path: Path) -> None:
     assert "mine.py" in user.value.traceback
 
 
-def test_workers_that_cannot_start_say_why(tmp_path: Path) -> None:
-    """A script without the usual guard is run again by every process it starts."""
+def test_a_script_without_the_main_guard_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
     (tmp_path / "careless.py").write_text(
         "from gradcheck_rnn.verify.executors import run_chunks\n"
         "from gradcheck_rnn.verify.pools import Processes\n"
@@ -170,8 +169,13 @@ def test_workers_that_cannot_start_say_why(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "careless.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert "if __name__ == '__main__'" in done.stderr.strip().splitlines()[-1]
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
+
+
+def test_workers_that_cannot_start_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(UsageError, match="worker processes end when they start"):
+        run_chunks(abs, [-1, -2], Processes(1))
 
 
 def test_a_negative_number_of_jobs() -> None:

@@ -105,7 +105,9 @@ def test_a_kernel_that_kills_its_process_fails_and_the_others_are_done(mine: str
     done = api.verify_many(plan, pool=Processes(2))
     assert [str(v.verdict) for v in done] == ["fail", "fail"]
     assert [r.mode for r in done[0]] == ["crash", "crash"]
-    assert "the worker died each of the" in done[0][0].findings[0].message
+    assert "died of SIGKILL" in done[0][0].findings[0].message
+    assert "each of the 2 times it was run" in done[0][0].findings[0].message
+    assert [(v.planned, v.reported) for v in done] == [(2, 0), (2, 2)]
     assert [str(r.verdict) for r in done[1]] == ["pass", "fail"]
 
 

@@ -210,6 +210,9 @@ def verdicts(m: Manuscript, reports: Sequence[Report]) -> None:
     """A table with a line for every check and the worst of its arrays."""
     rows = []
     for report in reports:
+        if not report.rows:  # the case crashed, or took too long; the finding says which
+            rows.append([plain(report.title), "0", "–", "–", plain(str(report.verdict))])
+            continue
         worst = max(report.rows, key=lambda r: r.ratio if np.isfinite(r.ratio) else -1.0)
         ratio = f"${power(worst.ratio)}$" if np.isfinite(worst.ratio) else "–"
         entries = sum(r.entries or int(np.prod(r.shape)) for r in report.rows)

@@ -1,41 +1,47 @@
 """The pytest door: gradient cases as tests, a fixture, a marker, and a report that CI can keep.
 
-A run that does not use it pays for this file only: everything else is imported when a check runs.
+A run that does not use it pays for this folder only: everything else is imported when a check runs.
 Cases marked with ``@gradient_case`` are collected from every test module and from files that match
 the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
 
     def test_lstm(gradcheck):
         gradcheck(loss, gradient, {"W": W, "b": b})
+
+A case runs in a fork of this process where that can be done (see `Isolation`): a crash, an exit or
+a loop without end costs this case alone. Calls of the fixture run here, within the time limit.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 import sys
-import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from fnmatch import fnmatch
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .items import ISOLATION, LOST, GradientItem, Isolation
+from .settling import (
+    CHECKS,
+    GradcheckWarning,
+    budget_of,
+    misuse,
+    place_of,
+    settle,
+    theirs_of,
+)
+from .verdicts import Verdicts
+
 if TYPE_CHECKING:
-    from gradcheck_rnn.verify.cases import GradientCase
     from gradcheck_rnn.verify.outcome import Report
+
+__all__ = ["Gradcheck", "GradcheckWarning", "gradcheck"]
 
 REGISTER = "__gradient_cases__"
 #: What the marker may set; the fixture's calls take these and those of their own function.
 MARKER = ("budget", "mode", "resolve", "seed", "select", "undecided")
-CHECKS = pytest.StashKey[list[dict[str, Any]]]()
 TAKEN = pytest.StashKey[bool]()
-
-
-class GradcheckWarning(UserWarning):
-    """An undecided check under ``--gradcheck-undecided warn``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +58,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Write all verdicts to this file: .html, .pdf, or else JSON.")  # fmt: skip
     add("--gradcheck-github", action="store_true", default=None,
         help="Write annotations for GitHub; by default inside a workflow.")  # fmt: skip
+    add("--gradcheck-timeout", metavar="SECONDS",
+        help="A case or call of the fixture that takes longer fails; 0: no limit.")  # fmt: skip
+    add("--gradcheck-memory", metavar="4GB", help="Private memory of each case in a process of its "
+        "own.")  # fmt: skip
+    add("--gradcheck-isolation", choices=("auto", "always", "never"), default="auto",
+        help="Whether cases run in processes of their own; auto: unless a debugger, coverage, or a "
+        "library whose threads do not survive a fork is loaded.")  # fmt: skip
+    parser.addini("gradcheck_timeout", "seconds a gradient check may take", default="300")
+    parser.addini("gradcheck_memory", "memory a gradient case may take, like 4GB", default="")
     parser.addini(
         "gradcheck_files", "files, beside test modules, to collect gradient cases from",
         type="args", default=["gradcheck_*.py"],
@@ -66,13 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "hold for the fixture of the same name",
     )
     _check_options(config)
-    config.pluginmanager.register(_Verdicts(config), "gradcheck-verdicts")
+    config.stash[ISOLATION] = Isolation(config)
+    config.pluginmanager.register(Verdicts(config), "gradcheck-verdicts")
 
 
 def _check_options(config: pytest.Config) -> None:
     """One line before the run, not one failure a test."""
     seed, budget = config.getoption("--gradcheck-seed"), config.getoption("--gradcheck-budget")
-    if seed is None and budget is None:
+    isolation = Isolation(config)
+    usual = isolation.timeout == "300" and not isolation.memory
+    if seed is None and budget is None and usual:
         return
     from gradcheck_rnn.errors import GradcheckError
     from gradcheck_rnn.verify.blackbox import parse_seed
@@ -81,7 +99,8 @@ def _check_options(config: pytest.Config) -> None:
     try:
         if seed not in (None, "fresh"):
             parse_seed(seed)
-        Budget(_budget(budget))
+        Budget(budget_of(budget))
+        _ = isolation.limits
     except GradcheckError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -99,6 +118,31 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
     if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
         return None
     return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
+    """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
+    path = getattr(collector, "path", None)
+    if not isinstance(collector, pytest.Module) or not _has_cases(path, collector.config):
+        yield
+        return
+    from gradcheck_rnn.loading import describe_exit, no_exit
+
+    with no_exit():
+        outcome = yield
+    if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
+        message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
+        outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
+
+
+def _has_cases(path: Any, config: pytest.Config) -> bool:
+    if any(_matches(path, p) for p in config.getini("gradcheck_files")):
+        return True
+    try:
+        return b"gradient_case" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _matches(path: Path, pattern: str) -> bool:
@@ -131,51 +175,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("gradcheck")
 
 
-class GradientItem(pytest.Item):
-    """One gradient case as a test."""
-
-    def __init__(self, *, case: GradientCase, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.case = case
-        self.add_marker("gradcheck")
-
-    def runtest(self) -> None:
-        option = self.config.getoption
-        select = option("--gradcheck-select") or None
-        if select is not None:
-            select = [n for n in self.case.parameter_names() if n in select]
-            if not select:
-                pytest.skip("has none of the parameters selected")
-        report = self.case.check(
-            seed=option("--gradcheck-seed"), budget=_budget(option("--gradcheck-budget")),
-            select=select,
-        )  # fmt: skip
-        _settle(self, report, option("--gradcheck-undecided") or "fail", _where(self.case))
-
-    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        from gradcheck_rnn.errors import GradcheckError
-        from gradcheck_rnn.verify.outcome import GradientMismatch
-
-        error = excinfo.value
-        if isinstance(error, GradientMismatch):
-            error.args = (f"{error}\nrepeat: {_replay(self, error.report)}",)
-            return excinfo.getrepr(style="value")
-        if isinstance(error, GradcheckError):
-            return f"error: {error}"
-        ours = Path(__file__).parent
-        theirs = excinfo.traceback.filter(lambda entry: ours not in Path(entry.path).parents)
-        excinfo.traceback = theirs or excinfo.traceback
-        return super().repr_failure(excinfo, style or "short")
-
-    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        file, line = _where(self.case)
-        return file, line - 1, f"gradient case {self.name}"
-
-
-def _where(case: GradientCase) -> tuple[str, int]:
-    return case.path, case.line
-
-
 # -- the fixture ----------------------------------------------------------------------------------
 
 
@@ -192,7 +191,7 @@ class Gradcheck:
         for mark in reversed(list(item.iter_markers("gradcheck"))):
             unknown = [k for k in mark.kwargs if k not in MARKER]
             if unknown or mark.args:
-                raise _misuse(
+                raise misuse(
                     f"{item.nodeid}: the marker gradcheck takes {', '.join(MARKER)} by name, not "
                     f"{', '.join(unknown) or 'positional arguments'}"
                 )
@@ -238,7 +237,7 @@ class Gradcheck:
         option = self.item.config.getoption
         forced = {
             "seed": option("--gradcheck-seed"),
-            "budget": _budget(option("--gradcheck-budget")),
+            "budget": budget_of(option("--gradcheck-budget")),
             "undecided": option("--gradcheck-undecided"),
         }
         merged = {k: v for k, v in self.defaults.items() if k in (*taken, "undecided")}
@@ -247,26 +246,20 @@ class Gradcheck:
         merged.update((k, v) for k, v in forced.items() if v is not None and k in known)
         undecided = merged.pop("undecided", "fail")
         merged.setdefault("title", self.item.name)
+        from gradcheck_rnn.loading import describe_exit, no_exit
+
+        isolation = self.item.config.stash[ISOLATION]
         try:
-            report = check(*args, **merged)
+            with no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
+                report = check(*args, **merged)
             file, line, _ = self.item.location
-            _settle(self.item, report, undecided, (file, (line or 0) + 1))
+            settle(self.item, report, undecided, (file, (line or 0) + 1))
+        except SystemExit as error:
+            said = f"gradcheck: the code under test {describe_exit(error)}"
+            raise misuse(said).with_traceback(theirs_of(error.__traceback__)) from None
         except Exception as error:
-            raise error.with_traceback(_theirs(error.__traceback__)) from error.__cause__
+            raise error.with_traceback(theirs_of(error.__traceback__)) from error.__cause__
         return report
-
-
-def _theirs(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without our own frames, as far as others are in it."""
-    ours, frames = Path(__file__).parent, []
-    while trace is not None:
-        if ours not in Path(trace.tb_frame.f_code.co_filename).parents:
-            frames.append(trace)
-        trace = trace.tb_next
-    kept = None
-    for frame in reversed(frames):
-        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    return kept
 
 
 VJP = ("budget", "mode", "seed", "select")
@@ -278,46 +271,6 @@ def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
     return Gradcheck(request.node)
 
 
-def _misuse(message: str) -> Exception:
-    from gradcheck_rnn.errors import UsageError
-
-    return UsageError(message)
-
-
-def _budget(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.strip().isdigit() else text
-
-
-def _settle(item: pytest.Item, report: Report, undecided: str, place: tuple[str, int]) -> None:
-    """Note a verdict for the report of the run, then raise if it fails."""
-    __tracebackhide__ = True
-    if undecided not in ("fail", "warn"):
-        raise _misuse(f"undecided={undecided!r} is unknown; use 'fail' or 'warn'")
-    replay = _replay(item, report)
-    plain = {
-        **report.to_json(), "replay": replay, "test": item.nodeid,
-        "file": place[0], "line": place[1], "undecided_is": undecided,
-    }  # fmt: skip
-    item.stash.setdefault(CHECKS, []).append(plain)
-    item.user_properties.append((f"gradcheck {report.title}", str(report.verdict)))
-    if not report.passed and not isinstance(item, GradientItem):
-        item.add_report_section("call", "gradcheck", f"repeat: {replay}")
-    if str(report.verdict) == "undecided" and undecided == "warn":
-        reasons = "; ".join(f"{r.name}: {r.reason}" for r in report.rows if r.reason)
-        warnings.warn(f"{report.title}: undecided ({reasons})", GradcheckWarning, stacklevel=2)
-        return
-    report.raise_for_failure()
-
-
-def _replay(item: pytest.Item, report: Report) -> str:
-    words = ["pytest", item.nodeid, "--gradcheck-seed", str(report.seed)]
-    bad = [r.name for r in report.rows if str(r.verdict) != "pass"]
-    if isinstance(item, GradientItem) and len(bad) < min(len(report.rows), 5):
-        for name in bad:
-            words += ["--gradcheck-select", name]
-    return shlex.join(words)
-
-
 # -- the verdicts of a run ------------------------------------------------------------------------
 
 
@@ -327,6 +280,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, Any, None]:
     """Hang the verdicts on the test's report: it is what xdist carries to the controller."""
     outcome = yield
+    if LOST in item.stash and call.when == "call":
+        outcome.get_result().gradcheck_lost = item.stash[LOST]
     if call.when == "call" and CHECKS in item.stash:
         outcome.get_result().gradcheck = item.stash[CHECKS]
         _shorten(outcome.get_result(), item, call.excinfo)
@@ -341,78 +296,4 @@ def _shorten(report: Any, item: pytest.Item, excinfo: Any) -> None:
     if crash is not None and isinstance(excinfo.value, GradientMismatch):
         crash.message = excinfo.value.report.summary().removeprefix(f"{item.name}: ")
         if isinstance(item, GradientItem):
-            crash.path, crash.lineno = _where(item.case)
-
-
-class _Verdicts:
-    """All verdicts of a run by test; in an xdist run, those of all workers."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.is_worker = hasattr(config, "workerinput")
-        self.by_test: dict[str, list[dict[str, Any]]] = {}
-        self.broken: list[str] = []
-        path = config.getoption("--gradcheck-report")
-        self.path = None if path is None else Path(path).absolute()
-        if self.path is not None and not self.path.parent.is_dir():
-            raise pytest.UsageError(
-                f"--gradcheck-report {path}: there is no folder {self.path.parent}; make it first"
-            )
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if hasattr(report, "gradcheck"):
-            self.by_test[report.nodeid] = report.gradcheck  # the last run of a repeated test counts
-        elif report.failed and "gradcheck" in report.keywords:
-            self.broken.append(report.nodeid)
-
-    def pytest_sessionfinish(self) -> None:
-        if self.path is None or self.is_worker:
-            return
-        from gradcheck_rnn.files import write_text
-
-        if self.path.suffix.lower() in (".html", ".pdf"):
-            from gradcheck_rnn import api
-
-            api.report_plain(self.plain()["reports"], self.path)
-            return
-        write_text(self.path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
-
-    def plain(self) -> dict[str, Any]:
-        """The verdicts by the schema of ``verify --json``."""
-        reports = [r for rows in self.by_test.values() for r in rows]
-        found = [r["verdict"] for r in reports]
-        verdict = next((v for v in ("fail", "undecided") if v in found), "pass")
-        if not reports or (self.broken and verdict == "pass"):
-            verdict = "undecided"
-        harmless = [r["verdict"] == "pass" or _is_warning(r) for r in reports]
-        return {
-            "target": "pytest",
-            "kind": "pytest",
-            "verdict": verdict,
-            "passed": bool(reports) and all(harmless) and not self.broken,
-            "reports": [{k: v for k, v in r.items() if k != "undecided_is"} for r in reports],
-            "broken": self.broken,
-        }
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        reports = [r for rows in self.by_test.values() for r in rows]
-        if self.is_worker or not reports:
-            return
-        counts = {v: sum(r["verdict"] == v for r in reports) for v in ("pass", "fail", "undecided")}
-        told = ", ".join(f"{n} {v}" for v, n in counts.items() if n)
-        terminalreporter.write_line(f"gradcheck: {told}")
-        from gradcheck_rnn.verify.annotations import annotation, on_github
-
-        if not on_github(self.config.getoption("--gradcheck-github")):
-            return
-        for r in reports:
-            file = str(self.config.rootpath / r["file"])
-            said = annotation(
-                r, file=file, line=r["line"], warn=_is_warning(r), replay=r["replay"]
-            )  # fmt: skip
-            if said is not None:
-                terminalreporter.write_line(said)
-
-
-def _is_warning(report: Mapping[str, Any]) -> bool:
-    return bool(report["verdict"] == "undecided" and report["undecided_is"] == "warn")
+            crash.path, crash.lineno = place_of(item.case)

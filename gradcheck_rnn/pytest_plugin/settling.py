@@ -1,0 +1,96 @@
+"""What a check leaves behind: its verdict for the report of the run, and how to repeat it."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.outcome import Report
+
+__all__ = [
+    "CHECKS",
+    "OURS",
+    "GradcheckWarning",
+    "budget_of",
+    "misuse",
+    "place_of",
+    "replay",
+    "settle",
+    "theirs_of",
+]
+
+CHECKS = pytest.StashKey[list[dict[str, Any]]]()
+#: The package: its frames are nobody's business.
+OURS = Path(__file__).parents[1]
+
+
+class GradcheckWarning(UserWarning):
+    """An undecided check under ``--gradcheck-undecided warn``."""
+
+
+def place_of(case: GradientCase) -> tuple[str, int]:
+    """File and line of a case."""
+    return case.path, case.line
+
+
+def theirs_of(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without our own frames, as far as others are in it."""
+    frames = []
+    while trace is not None:
+        if OURS not in Path(trace.tb_frame.f_code.co_filename).parents:
+            frames.append(trace)
+        trace = trace.tb_next
+    kept = None
+    for frame in reversed(frames):
+        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return kept
+
+
+def misuse(message: str) -> Exception:
+    """A user's mistake, to be raised."""
+    from gradcheck_rnn.errors import UsageError
+
+    return UsageError(message)
+
+
+def budget_of(text: str | None) -> int | str | None:
+    """A plain number counts evaluations, ``10s`` is seconds."""
+    return int(text) if text is not None and text.strip().isdigit() else text
+
+
+def settle(item: pytest.Item, report: Report, undecided: str, place: tuple[str, int]) -> None:
+    """Note a verdict for the report of the run, then raise if it fails."""
+    __tracebackhide__ = True
+    if undecided not in ("fail", "warn"):
+        raise misuse(f"undecided={undecided!r} is unknown; use 'fail' or 'warn'")
+    again = replay(item, report)
+    plain = {
+        **report.to_json(), "replay": again, "test": item.nodeid,
+        "file": place[0], "line": place[1], "undecided_is": undecided,
+    }  # fmt: skip
+    item.stash.setdefault(CHECKS, []).append(plain)
+    item.user_properties.append((f"gradcheck {report.title}", str(report.verdict)))
+    if not report.passed and not hasattr(item, "case"):
+        item.add_report_section("call", "gradcheck", f"repeat: {again}")
+    if str(report.verdict) == "undecided" and undecided == "warn":
+        reasons = "; ".join(f"{r.name}: {r.reason}" for r in report.rows if r.reason)
+        warnings.warn(f"{report.title}: undecided ({reasons})", GradcheckWarning, stacklevel=2)
+        return
+    report.raise_for_failure()
+
+
+def replay(item: pytest.Item, report: Report) -> str:
+    """The command that repeats a check."""
+    words = ["pytest", item.nodeid, "--gradcheck-seed", str(report.seed)]
+    bad = [r.name for r in report.rows if str(r.verdict) != "pass"]
+    if hasattr(item, "case") and len(bad) < min(len(report.rows), 5):
+        for name in bad:
+            words += ["--gradcheck-select", name]
+    return shlex.join(words)

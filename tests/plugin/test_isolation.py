@@ -1,0 +1,114 @@
+"""Cases run in processes of their own: what leaves, crashes or hangs fails alone, and counts."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import CASES
+
+LOST = (
+    CASES
+    + """
+import ctypes, os, sys
+
+@gradient_case
+def good():
+    return loss, right, point
+
+@gradient_case
+def hard():
+    os._exit(0)
+
+@gradient_case
+def body():
+    sys.exit(0)
+
+@gradient_case
+def in_c():
+    return loss, (lambda p: ctypes.CDLL(None)._exit(0)), point
+
+@gradient_case
+def fault():
+    return loss, (lambda p: ctypes.string_at(0)), point
+
+@gradient_case
+def hangs():
+    while True:
+        pass
+
+@gradient_case
+def skipped():
+    import pytest
+    pytest.skip("not here")
+
+@gradient_case
+def bad():
+    return loss, wrong, point
+"""
+)
+FIXTURE = """
+import os
+from gradients import *
+
+def test_leaves(gradcheck):
+    gradcheck(lambda p: os._exit(0), right, point)
+
+def test_hangs(gradcheck):
+    def loss(p):
+        while True:
+            pass
+    gradcheck(loss, right, point)
+
+def test_good(gradcheck):
+    calls = []
+    gradcheck(lambda p: calls.append(1) or loss(p), right, point)
+    assert calls, "a check of the fixture runs in this process"
+"""
+
+
+def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester) -> None:
+    project(
+        gradcheck_lost=LOST, test_fixture=FIXTURE, gradcheck_exit="import os\nos._exit(0)\n",
+        gradcheck_leave="import sys\nsys.exit(0)\n",
+    )  # fmt: skip
+    options = ("--gradcheck-timeout", "4", "--gradcheck-report", "r.json")
+    ran = run_pytest(*options, "--continue-on-collection-errors", alone=True)
+    assert ran.code == 1
+    assert "8 failed, 2 passed, 1 skipped, 2 errors" in ran.last
+    for said in (
+        "error: case 'hard': exits (os._exit(0)) before there is a result",
+        "error: case 'body': exits (sys.exit(0)) before there is a result",
+        "error: case 'in_c': its process ended with exit code 0 before there was a result",
+        "error: case 'fault': its process died of SIGSEGV",
+        "error: case 'hangs': did not end within 4 s",
+        "FAILED test_fixture.py::test_leaves",
+        "gradcheck in test_hangs: did not end within 4 s",
+        "gradcheck_exit.py exits (os._exit(0)) before there is a result",
+        "gradcheck_leave.py exits (sys.exit(0)) before there is a result",
+        "bad: fail (entrywise, seed",
+    ):
+        assert said in ran.out
+    plain = json.loads((pytester.path / "r.json").read_text())
+    mine = "gradcheck_lost.py::{}".format
+    account = plain["accounting"]
+    assert account["planned"] == 10
+    assert account["crashed"] == [*map(mine, ("hard", "body", "in_c", "fault"))]
+    assert account["timed_out"] == [mine("hangs")]
+    assert "test_fixture.py::test_hangs" in account["raised"]
+    assert account["reported"] + sum(len(v) for k, v in account.items() if k not in (
+        "planned", "reported")) == account["planned"]  # fmt: skip
+    assert (plain["verdict"], plain["passed"]) == ("fail", False)
+
+
+def test_where_a_fork_does_no_good_the_limits_hold_as_far_as_they_can(project, run_pytest) -> None:
+    project(gradcheck_lost=LOST)
+    ran = run_pytest(
+        "--gradcheck-isolation", "never", "-o", "gradcheck_timeout=4",
+        "-k", "good or hard or body or hangs", alone=True,
+    )  # fmt: skip
+    assert "3 failed, 1 passed, 4 deselected" in ran.last
+    assert "error: case 'hard': exits (os._exit(0)) before there is a result" in ran.out
+    assert "error: case 'hangs': did not end within 4 s" in ran.out
+    ran = run_pytest("--gradcheck-timeout", "soon")
+    assert ran.code == 4
+    assert "timeout 'soon' is no positive number of seconds" in ran.err
