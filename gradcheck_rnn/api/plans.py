@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn import loading
+from gradcheck_rnn.checks import check_names, check_whole
 from gradcheck_rnn.errors import UsageError
 
 from .verification import Undecided, kernel_of, subject_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Progress", "make_plan", "verify_many"]
 
+#: Every shape is drawn and planned before the first is checked.
+MOST_SHAPES = 10_000
 #: Entries of the gradients of one chunk: enough to be worth a message, few enough to be shared out.
 GRAIN = 2000
 
@@ -88,12 +91,12 @@ def make_plan(
     UsageError
         A target is unknown or twice in the plan, or `select` names what no target has.
     """
-    if shapes < 1:
-        raise UsageError(f"shapes {shapes} must be at least 1")
+    check_whole(shapes, "shapes", 1, MOST_SHAPES)
+    targets = check_names(targets, "targets")
     for name in targets:
         if list(targets).count(name) > 1:
             raise UsageError(f"{name} is in the plan twice")
-    wanted = None if select is None else list(select)
+    wanted = None if select is None else check_names(select, "select")
     seen: list[str] = []
     plan: list[Chunk] = []
     for number, target in enumerate(targets):

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from gradcheck_rnn._version import __version__
 from gradcheck_rnn.api import Backend, Form, Format, Layout, Undecided
+from gradcheck_rnn.errors import UsageError
 
 __all__ = ["app"]
+
+
+class _Once(typer.core.TyperCommand):
+    """A command that refuses an option that is given twice: the last would win silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual, after a look at how often each option comes."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        seen = set()
+        for parameter in order:
+            if parameter.param_type_name == "option" and not (
+                parameter.multiple or parameter.is_eager
+            ):
+                if parameter.name in seen:
+                    names = "/".join((*parameter.opts, *parameter.secondary_opts))
+                    raise UsageError(f"{names} is given twice; give it once")
+                seen.add(parameter.name)
+        return list(super().parse_args(ctx, args))
+
 
 app = typer.Typer(
     name="gradcheck-rnn",
@@ -45,7 +66,7 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(cls=_Once)
 def cells(as_json: Annotated[bool, JSON] = False) -> int:
     """List the cells and networks of the zoo, with the equations they are."""
     from gradcheck_rnn.cli import printing
@@ -53,7 +74,7 @@ def cells(as_json: Annotated[bool, JSON] = False) -> int:
     return printing.show_zoo(as_json)
 
 
-@app.command()
+@app.command(cls=_Once)
 def derive(
     cell: Annotated[str, CELL],
     wrt: Annotated[
@@ -94,11 +115,11 @@ def derive(
     return printing.emit(text, output)
 
 
-@app.command()
+@app.command(cls=_Once)
 def prove(
     cell: Annotated[str | None, CELL] = None,
     every: Annotated[bool, typer.Option("--all", help="Prove the whole zoo.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random points.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random points.")] = 0,
     exact: Annotated[
         bool, typer.Option("--exact", help="Also certify without any probability of error.")
     ] = False,
@@ -110,7 +131,7 @@ def prove(
     return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
-@app.command()
+@app.command(cls=_Once)
 def generate(
     cell: Annotated[str, CELL],
     backend: Annotated[Backend, typer.Option(help="What it computes with.")] = "numpy",
@@ -124,7 +145,7 @@ def generate(
     return printing.emit(api.generate(cell, backend, loss=loss), output)
 
 
-@app.command()
+@app.command(cls=_Once)
 def verify(
     target: Annotated[
         list[str] | None,
@@ -169,7 +190,7 @@ def verify(
         str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster: tcp://host:8786.")
     ] = None,
     shapes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Check kernels at this many shapes.")
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Check kernels at this many shapes.")
     ] = 1,
     shape: Annotated[
         int, typer.Option(metavar="K", min=0, help="Repeat the check at shape K only.")
@@ -208,13 +229,13 @@ def verify(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(cls=_Once)
 def vectors(
     cell: Annotated[str, CELL],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npz or .json.")
     ],
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the values.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the values.")] = 0,
     size: Annotated[
         list[str] | None,
         typer.Option(metavar="p=8", help="Size of a dim, of T or of B; may be repeated."),
@@ -230,7 +251,7 @@ def vectors(
     return 0
 
 
-@app.command()
+@app.command(cls=_Once)
 def decay(
     cell: Annotated[
         list[str],
@@ -257,7 +278,7 @@ def decay(
     burn_in: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Steps before exponents count.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of drawn weights and inputs.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of drawn weights and inputs.")] = 0,
     loss: Annotated[str | None, LOSS] = None,
     remedies: Annotated[
         bool, typer.Option("--remedies/--no-remedies", help="Try what usually helps.")
@@ -281,7 +302,7 @@ def decay(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(cls=_Once)
 def report(
     cell: Annotated[str, CELL],
     output: Annotated[

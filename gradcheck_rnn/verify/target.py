@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_whole, shown
 from ..errors import UsageError
 from .oracle.lines import Lines
 from .trees import Tree, is_scalar, match_gradient, plain
@@ -19,6 +22,8 @@ __all__ = ["Budget", "Target"]
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 WATCHED_CALLS = 4
+#: A decimal number of seconds; neither a sign nor the words that Python takes for numbers.
+_SECONDS = re.compile(r"[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+")
 
 
 class Budget:
@@ -28,18 +33,19 @@ class Budget:
         """Parse the limit; None is no limit."""
         self.evaluations = np.inf
         self.seconds = np.inf
-        try:
-            if isinstance(limit, str):
-                self.seconds = float(limit.strip().removesuffix("s"))
-            elif limit is not None:
-                self.evaluations = float(limit)
-        except ValueError:
-            raise UsageError(
-                f"budget {limit!r} is neither a count nor seconds like '10s'"
-            ) from None
-        if min(self.evaluations, self.seconds) <= 0:
-            raise UsageError(f"budget {limit!r} must be positive")
+        if isinstance(limit, str):
+            self.seconds = self._seconds(limit)
+        elif limit is not None:
+            self.evaluations = check_whole(limit, "budget", 1)
         self.started = time.perf_counter()
+
+    @staticmethod
+    def _seconds(text: str) -> float:
+        number = text.strip().removesuffix("s")
+        seconds = float(number) if _SECONDS.fullmatch(number) else math.nan
+        if not text.strip().endswith("s") or not 0 < seconds < math.inf:
+            raise UsageError(f"budget {shown(text)} is neither a count nor seconds like '10s'")
+        return seconds
 
     def left(self, used: int) -> float:
         """Loss evaluations that may still be spent after `used`, possibly infinite."""

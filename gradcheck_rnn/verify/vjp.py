@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function
 from ..errors import DimensionError, UsageError
 from .blackbox import check_gradient, parse_seed
 from .lags import wrong_lags
@@ -156,6 +157,8 @@ def check_vjp(
     UsageError, DimensionError
         As `check_gradient`, and for outputs that are not floating-point arrays.
     """
+    check_function(forward, "forward")
+    check_function(backward, "backward")
     tree = Tree.of(inputs, "inputs")
     step = _Step(forward, backward, tree, cache)
     first, _ = step.run([x.copy() for x in tree.leaves])

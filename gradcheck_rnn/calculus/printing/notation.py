@@ -23,11 +23,14 @@ from typing import Any
 
 from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
 from gradcheck_rnn.calculus.printing.rows import transpose_equation
-from gradcheck_rnn.errors import NotationError
+from gradcheck_rnn.errors import NotationError, UsageError
+from gradcheck_rnn.reading import read_text
 
 __all__ = ["TARGETS", "Notation", "load_notation", "transpose_equation"]
 
 TARGETS = ("text", "latex", "typst")
+#: A notation file has some lines of names.
+MOST_BYTES = 1 << 20
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(_\{?[A-Za-z0-9_,]+\}?)*\Z")
 _SUBSCRIPTED = re.compile(r"(?P<head>.+?)_(?:\{(?P<braced>.+)\}|\((?P<round>.+)\)|(?P<one>\w))\Z")
@@ -137,12 +140,13 @@ def load_notation(path: str | PathLike[str], known_names: Iterable[str]) -> Nota
         If the file cannot be read, or names an unknown variable, option or format.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise NotationError(f"cannot read the notation file {path}: {reason}.") from error
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(read_text(Path(path), "notation file", MOST_BYTES))
+    except UsageError as error:
+        raise NotationError(str(error)) from None
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
         raise NotationError(f"the notation file {path} is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise NotationError(f"the notation file {path} is nested too deeply.") from None
     unknown = sorted(set(data) - {"names", "bold", "vectors"})
     if unknown:
         raise NotationError(
