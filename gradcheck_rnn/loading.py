@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, UsageError
-from gradcheck_rnn.reading import check_file
+from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
     "find",
@@ -156,7 +156,7 @@ def run_file(path: str) -> ModuleType:
         The file is missing, is not Python, or raises while it runs; the message gives the line.
     """
     file = Path(path)
-    check_file(file, "file", MOST_SOURCE)
+    read_bytes(file, "file", MOST_SOURCE)
     resolved = str(file.resolve())
     # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.
     alias = f"_gradcheck_user_{len(_user_files)}_{file.stem}"

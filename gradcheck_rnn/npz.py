@@ -8,6 +8,7 @@ fit into memory.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ Header = tuple[tuple[int, ...], np.dtype[Any]]
 _DAMAGED = (
     ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError,
     NotImplementedError, TypeError, SyntaxError, OverflowError, IndexError, MemoryError,
+    tokenize.TokenError,
 )  # fmt: skip
 _MOST_DIMS = 32
 

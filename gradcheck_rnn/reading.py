@@ -12,7 +12,7 @@ from gradcheck_rnn.memory import check_memory, readable
 __all__ = ["check_file", "read_bytes", "read_text"]
 
 
-def check_file(path: Path, what: str, most: int | None = None) -> int:
+def check_file(path: Path, what: str, most: int | None = None, *, empty: bool = False) -> int:
     """The size of a file in bytes, before anything of it is read.
 
     A device or a pipe has no end, or nobody who writes to it; it is refused like a folder.
@@ -25,11 +25,13 @@ def check_file(path: Path, what: str, most: int | None = None) -> int:
         What it is to be: ``"notation file"``.
     most : int, optional
         Bytes that such a file may have.
+    empty : bool
+        Whether it may have none.
 
     Raises
     ------
     UsageError
-        There is no such file, it is no plain file, or it is larger than `most`.
+        There is no such file, it is no plain file, it is empty, or larger than `most`.
     """
     try:
         found = os.stat(path)
@@ -41,6 +43,8 @@ def check_file(path: Path, what: str, most: int | None = None) -> int:
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
         raise UsageError(f"cannot read the {what} {path}: it is {kind}, not a plain file")
+    if not found.st_size and not empty:
+        raise UsageError(f"cannot read the {what} {path}: it is empty")
     if most is not None and found.st_size > most:
         raise UsageError(
             f"cannot read the {what} {path}: it has {readable(found.st_size)}, at most "
@@ -57,16 +61,17 @@ def read_bytes(path: Path, what: str, most: int | None = None, factor: int = 2) 
     factor : int
         Bytes of memory that a byte of the file needs once it is understood.
     """
-    size = check_file(path, what, most)
+    size = check_file(path, what, most, empty=True)
     check_memory(factor * size, f"the {what} {path}", "give a smaller file")
     try:
-        with path.open("rb") as stream:
-            # A file may say that it is empty and have no end (/proc): one byte more than allowed.
-            content = stream.read() if most is None else stream.read(most + 1)
+        # What the system makes as it is read (/proc) may have no end, or wait for it.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags), "rb") as stream:
+            content = stream.read(size + 1) or b""  # None: there is nothing now
     except OSError as error:
         raise UsageError(f"cannot read the {what} {path}: {error.strerror or error}") from None
-    if most is not None and len(content) > most:
-        raise UsageError(f"cannot read the {what} {path}: it has more than {readable(most)}")
+    if len(content) > size:
+        raise UsageError(f"cannot read the {what} {path}: it grows while it is read")
     return content
 
 

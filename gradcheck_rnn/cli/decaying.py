@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn.cli.codes import PASS
 from gradcheck_rnn.cli.printing import console, emit_json, read_sizes
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.files import write_bytes
+from gradcheck_rnn.files import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from gradcheck_rnn.dynamics.analysis import Analysis
@@ -92,17 +91,11 @@ def _check_output(path: Path) -> None:
         raise UsageError(
             f"cannot write {path}: the suffix is {path.suffix!r}, give {', '.join(SUFFIXES)}"
         )
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; give a file name")
     if path.suffix.lower() not in PICTURES:
         from gradcheck_rnn.report.typesetting import need_extra
 
         need_extra()
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {folder}; make it first")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"cannot write {path}: permission denied")
+    check_writable(path)
 
 
 def _picture(found: list[Analysis], path: Path) -> None:

@@ -196,7 +196,9 @@ def read_csv(path: Path) -> Array:
             raise UsageError(f"{path}:{number}: {len(row)} columns, the rows before have {width}")
         for j, c in enumerate(row):
             if not _is_number(c) or not math.isfinite(float(c)):
-                raise UsageError(f"{path}:{number}: column {j + 1} is {shown(c)}, not a finite number")
+                raise UsageError(
+                    f"{path}:{number}: column {j + 1} is {shown(c)}, not a finite number"
+                )
             out[k, j] = float(c)
     return out
 

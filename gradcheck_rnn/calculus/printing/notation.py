@@ -21,8 +21,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from gradcheck_rnn.calculus.printing.markup import check_markup, is_markup
 from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
 from gradcheck_rnn.calculus.printing.rows import transpose_equation
+from gradcheck_rnn.checks import shown
 from gradcheck_rnn.errors import NotationError, UsageError
 from gradcheck_rnn.reading import read_text
 
@@ -78,9 +80,10 @@ class Notation:
             return None
         # A subscript in the reader's string is joined with the time index.
         match = _SUBSCRIPTED.match(raw)
-        if match is None:
+        inner = "" if match is None else match["braced"] or match["round"] or match["one"]
+        # The last bracket may belong to an accent around the whole, as in macron(c_(t)).
+        if match is None or not (is_markup(match["head"], target) and is_markup(inner, target)):
             return Name(Letter(raw, raw=True))
-        inner = match["braced"] or match["round"] or match["one"]
         return Name(Letter(match["head"], raw=True), (Letter(inner, raw=True),))
 
     def _start_for(self, name: str, target: str) -> Name | None:
@@ -119,6 +122,10 @@ def _check_entry(name: str, value: Any) -> None:
                 raise NotationError(f"{name}: unknown format {key!r}; use {', '.join(TARGETS)}.")
             if not isinstance(text, str) or not text.strip():
                 raise NotationError(f"{name}: the {key} name must be a string that is not empty.")
+            try:
+                check_markup(text, key)
+            except NotationError as error:
+                raise NotationError(f"{name} = {shown(text)} {error}.") from None
         return
     hint = " Options go above [names]." if name in ("bold", "vectors") else ""
     raise NotationError(f"{name} must be renamed to a string or a table, not {value!r}.{hint}")
