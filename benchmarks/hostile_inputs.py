@@ -13,10 +13,10 @@ import collections
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "hostile"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import grammar  # noqa: E402
-from running import FAULTS, Ending, Hostile, run  # noqa: E402
+from tests.hostile import grammar  # noqa: E402
+from tests.hostile.running import FAULTS, Ending, Hostile, run  # noqa: E402
 
 
 def main() -> int:

@@ -40,8 +40,9 @@ def decay(
         ``.npz``, ``.safetensors`` or ``.pt``: parameters by the network's names, or a PyTorch
         state_dict of RNN, LSTM or GRU layers. Drawn when left out.
     **options
-        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``start``,
-        ``gain``, ``seed``, ``burn_in``, ``remedies``, ``device``, ``name``, ``progress``.
+        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``init``,
+        ``gain``, ``seed``, ``start``, ``draws``, ``burn_in``, ``remedies``, ``device``, ``name``,
+        ``progress``, ``announce``.
 
     Returns
     -------

@@ -268,9 +268,20 @@ def decay(
     steps: Annotated[
         int | None, typer.Option(metavar="T", help="Steps; 500, or as long as the input is.")
     ] = None,
-    start: Annotated[
-        str, typer.Option("--init", help="normal, uniform, orthogonal, identity or zero.")
+    init: Annotated[
+        str,
+        typer.Option(help="How weights are drawn: normal, uniform, orthogonal, identity, zero."),
     ] = "normal",
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="zeros|drawn|FILE",
+            help="Where the trajectory starts; FILE has arrays by state.",
+        ),
+    ] = "zeros",
+    draws: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Also λ₁ over so many draws of weights.")
+    ] = 1,
     gain: Annotated[float, typer.Option(help="Factor on drawn weights.")] = 1.0,
     size: Annotated[
         list[str] | None, typer.Option(metavar="p=64", help="Size of a dim; may be repeated.")
@@ -296,7 +307,8 @@ def decay(
     from gradcheck_rnn.cli import decaying
 
     return decaying.decay(
-        cell, weights=weights or [], inputs=inputs, steps=steps, start=start, gain=gain,
+        cell, weights=weights or [], inputs=inputs, steps=steps, init=init, gain=gain,
+        start=start, draws=draws,
         sizes=size or [], burn_in=burn_in, seed=seed, loss=loss, remedies=remedies,
         device=device, as_json=as_json, output=output,
     )  # fmt: skip

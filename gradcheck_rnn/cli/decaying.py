@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,9 @@ def decay(
         for cell, file, name in pairs:
             shown = _titled(tell, name or cell)
             found += api.decay(
-                cell, weights=file, sizes=wanted, name=name, progress=shown, **options
-            )
+                cell, weights=file, sizes=wanted, name=name, progress=shown,
+                announce=_announcer(name or cell), **options,
+            )  # fmt: skip
     if output is not None:
         if output.suffix.lower() in PICTURES:
             _picture(found, output)
@@ -65,6 +67,23 @@ def decay(
     else:
         _print(found)
     return PASS
+
+
+#: Seconds from which on an estimate is worth a line, and beyond which nobody waits.
+WORTH_SAYING, LONGEST = 60.0, 86_400.0
+
+
+def _announcer(name: str) -> Callable[[float], None]:
+    def announce(seconds: float) -> None:
+        advice = "fewer --steps, a smaller --size and --no-remedies take less"
+        if seconds > LONGEST:
+            raise UsageError(
+                f"decay of {name} would take about {seconds / 86_400:.3g} days; {advice}"
+            )
+        if seconds > WORTH_SAYING:
+            sys.stderr.write(f"decay of {name} takes about {seconds / 60:.0f} minutes; {advice}\n")
+
+    return announce
 
 
 def _titled(tell: Tell, name: str) -> Tell:

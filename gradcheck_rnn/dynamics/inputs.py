@@ -233,6 +233,9 @@ def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
         table = read_csv(path)
         if width is not None and table.shape[1] != width:
             raise UsageError(f"{path} has {table.shape[1]} columns, the model's input has {width}")
+        # Columns are brought to size 1 first: their squares must not overflow.
+        largest = np.abs(table).max(axis=0)
+        table = table / np.where(largest > 0, largest, 1.0)
         spread = table.std(axis=0)
         rows = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         if len(rows) < 2:

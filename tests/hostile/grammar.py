@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from running import CANARY, Hostile
+from tests.hostile.running import CANARY, Hostile
 
 Files = Mapping[str, "bytes | Callable[[Path], None]"]
 
@@ -585,7 +585,7 @@ def notation() -> Iterator[Hostile]:
             text = f"[names]\nW = {{ {target} = {raw} }}\n"
             yield Hostile(
                 f"raw {target}", (*command, "--notation", "n.toml"), {"n.toml": text.encode(), "secret.txt": SECRET.encode()},
-                refused=False, absent=(SECRET, "<script>alert", "\\input{", "\\write18", "\\csname", "\\catcode", "\\def\\x"),
+                refused=False, absent=(SECRET, *(() if target == "text" else ("<script>alert", "\\input{", "\\write18", "\\csname", "\\catcode", "\\def\\x"))),
             )  # fmt: skip
 
 

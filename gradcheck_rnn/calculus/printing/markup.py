@@ -19,8 +19,8 @@ __all__ = ["check_markup", "is_markup"]
 _LATEX_SYMBOLS = {
     *GREEK, "varepsilon", "vartheta", "varpi", "varrho", "varsigma", "varphi", "ell", "hbar",
     "imath", "jmath", "partial", "nabla", "infty", "prime", "star", "ast", "dagger", "ddagger",
-    "top", "bot", "perp", "circ", "bullet", "cdot", "times", "odot", "otimes", "oplus", "pm", "mp", "to",
-    "rightarrow", "leftarrow", "Re", "Im", "wp", "aleph", "emptyset", "sharp", "flat", "dots",
+    "top", "bot", "perp", "circ", "bullet", "cdot", "times", "odot", "otimes", "oplus", "pm", "mp",
+    "to", "rightarrow", "leftarrow", "Re", "Im", "wp", "aleph", "emptyset", "sharp", "flat", "dots",
     "ldots", "cdots", ",", ";", ":", "!", " ", "quad",
 }  # fmt: skip
 _LATEX_FUNCTIONS = {
