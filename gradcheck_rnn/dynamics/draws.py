@@ -86,7 +86,7 @@ def spread(
         for k, a in enumerate(found):
             try:
                 system = drawn(number).systems(steps=a.steps)[k]
-                one = lyapunov(system, a.steps, burn_in=burn_in, leading=1, xp=xp)
+                one = lyapunov(system, a.steps, burn_in=burn_in, xp=xp)
                 rates[k, number] = one.leading
             except UsageError:
                 continue  # its forward pass diverges; the others are still told

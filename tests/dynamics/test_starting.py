@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api, cells
-from gradcheck_rnn.dynamics.starting import started
+from gradcheck_rnn.dynamics.starting import read_start, started
 from gradcheck_rnn.dynamics.starts import build
 from gradcheck_rnn.dynamics.system import Model
 from gradcheck_rnn.errors import DimensionError, UsageError
@@ -58,10 +58,14 @@ def test_the_fixed_point_is_said_and_a_drawn_start_gives_the_chaotic_exponent() 
 def test_a_given_start_is_where_the_trajectory_starts(tmp_path: Path) -> None:
     h = np.random.default_rng(5).standard_normal(N)
     np.savez(tmp_path / "start.npz", h=h)
-    given = analysed(start=str(tmp_path / "start.npz"))
-    j = build(as_network(tanh_map), sizes={"p": N}, gain=G, seed=3).values["J"]
-    assert given.exponents.leading == pytest.approx(sompolinsky(j, h), rel=1e-4)
-    assert analysed(start={"h": h}).exponents.leading == given.exponents.leading
+    model = build(as_network(tanh_map), sizes={"p": N}, gain=G, seed=3)
+    for start in (str(tmp_path / "start.npz"), {"h": h}):
+        (stretch,) = started(model, read_start(start), 0).systems()[0].forward(20)
+        state = h
+        for t in range(20):
+            state = model.values["J"] @ np.tanh(state)
+            assert stretch.line["h"][:, t + 1] == pytest.approx(state, rel=1e-9)
+    assert analysed(start=str(tmp_path / "start.npz")).resting == ()
 
 
 def test_an_initial_state_is_named_by_itself_or_by_its_state() -> None:
