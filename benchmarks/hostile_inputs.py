@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.hostile import grammar  # noqa: E402
-from tests.hostile.running import FAULTS, Ending, Hostile, run  # noqa: E402
+from tests.hostile import grammar
+from tests.hostile.running import FAULTS, Ending, Hostile, run
 
 
 def main() -> int:
@@ -28,8 +28,8 @@ def main() -> int:
     parser.add_argument("--bombs", action="store_true", help="also a zip bomb of 2 GB")
     options = parser.parse_args()
     grammar.BOMBS = options.bombs
-    import gradcheck_rnn.api  # noqa: F401
-    import gradcheck_rnn.calculus.terms  # noqa: F401
+    import gradcheck_rnn.api
+    import gradcheck_rnn.calculus.terms
     import gradcheck_rnn.cli.app  # noqa: F401
 
     items = [(g, h) for g in options.groups for h in grammar.ALL[g]()][:: options.every]

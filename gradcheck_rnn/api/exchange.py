@@ -67,7 +67,7 @@ def vectors(
     return make_vectors(network, _puller(network), seed=seed, sizes=wanted)
 
 
-#: Numbers in 60 digits that one set of vectors may take to compute: about an hour.
+#: Numbers in 60 digits that one set of vectors may take to compute: some hours.
 MOST_OPERATIONS = 10**9
 
 

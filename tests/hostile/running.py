@@ -191,9 +191,7 @@ def run(item: Hostile, *, limit: float = 60.0, spawn: bool = False) -> Ending:
         return Ending(_class(item, code, err, made, texts), code, out, err, seconds)
 
 
-def _class(
-    item: Hostile, code: int | None, err: str, made: set[Path], texts: list[str]
-) -> str:
+def _class(item: Hostile, code: int | None, err: str, made: set[Path], texts: list[str]) -> str:
     if any(p.name == CANARY for p in made):
         return EXECUTED
     if code is None:
