@@ -199,7 +199,7 @@ def verify_many(
     UsageError
         As `make_plan`, and what a chunk raises; `RemoteError` for a user's exception in a worker.
     """
-    if seed == "fresh":
+    if isinstance(seed, str) and seed == "fresh":
         from gradcheck_rnn.verify.oracle.directions import fresh_seed
 
         seed = fresh_seed()

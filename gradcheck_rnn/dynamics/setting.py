@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice, check_flag, check_real, check_sizes, check_whole
+from ..checks import check_choice, check_flag, check_real, check_sizes, check_whole, shown
 from ..errors import UsageError
 from ..language.cell import Cell
 from ..language.network import Network
@@ -96,6 +96,7 @@ def follow(
     check_whole(seed, "seed")
     check_whole(draws, "draws", 1, MOST_DRAWS)
     check_flag(remedies, "remedies")
+    _check_inputs(inputs)
     if steps is not None:
         check_whole(steps, "steps", 1, MOST_STEPS)
     if burn_in is not None:
@@ -146,6 +147,25 @@ def follow(
     ]
     spreads = spread(found, drawn, draws, burn_in, xp, progress)
     return [a.explained(s, weights is None) for a, s in zip(found, spreads, strict=True)]
+
+
+def _check_inputs(inputs: Any) -> None:
+    """Inputs are a file, or sources by name.
+
+    Raises
+    ------
+    UsageError
+        They are something else.
+    """
+    if inputs is None or isinstance(inputs, str | os.PathLike):
+        return
+    if not isinstance(inputs, Mapping):
+        raise UsageError(f"inputs is {shown(inputs)}; give a file, or sources by name")
+    for name, source in inputs.items():
+        if not all(hasattr(source, key) for key in ("block", "width", "steps")):
+            raise UsageError(
+                f"inputs[{shown(name)}] is {shown(source)}; give a source, such as Given(array)"
+            )
 
 
 def with_weight_file(

@@ -187,7 +187,7 @@ def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
 def _seed(seed: int | str | None, content: list[NDArray[Any]]) -> int:
     if seed is None:
         return content_seed(content)
-    return fresh_seed() if seed == "fresh" else parse_seed(seed)
+    return fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
 
 
 def parse_seed(seed: int | str) -> int:

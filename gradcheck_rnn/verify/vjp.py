@@ -166,7 +166,7 @@ def check_vjp(
     if seed is None:
         used = content_seed([*tree.leaves, *outs.leaves])
     else:
-        used = fresh_seed() if seed == "fresh" else parse_seed(seed)
+        used = fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
     probes = list(_cotangents(outs, _probed(outs, outputs), time_axis, used))
     seen: set[str] = set()

@@ -174,7 +174,7 @@ def options() -> Iterator[Hostile]:
         ("verify", "elman", "--dask", "tcp://no.such.host:1"), ("verify", "elman", "--dask", ""),
         ("decay", "elman", "--init", "chaos"), ("decay", "elman", "--start", "nowhere"),
         ("decay", "elman", "--steps", "5"), ("decay", "elman", "--steps", "100", "--burn-in", "90"),
-        ("decay", "elman", "--steps", "100", "--burn-in", "100"), 
+        ("decay", "elman", "--steps", "100", "--burn-in", "100"),
         ("decay", "elman", "--device", "cupy"), ("decay", "softmax_readout"),
         ("verify", "elman", "--against", "no.npz", "--seed", "1"), ("verify", "elman", "--dtype", "float32"),
     ):  # fmt: skip
@@ -797,7 +797,7 @@ def api_calls() -> Iterator[Hostile]:
         object(),
         1.5,
         b"x",
-        ("x",),
+        ("zz",),
         np.eye(2),
         float("nan"),
         lambda: 0,
@@ -834,7 +834,11 @@ def api_calls() -> Iterator[Hostile]:
             yield one("decay(sizes)", api.decay, "elman", sizes=v)
             yield one("decay(inputs)", api.decay, "elman", inputs=v)
             yield one("decay(weights)", api.decay, "elman", weights=v)
-            yield one("decay(burn_in)", api.decay, "elman", burn_in=v if v is not True else "x")
+            yield (
+                one("decay(burn_in)", api.decay, "elman", burn_in="x" if v in (3, True) else v)
+                if not isinstance(v, np.ndarray)
+                else one("decay(burn_in)", api.decay, "elman", burn_in="x")
+            )
             if v not in (3,) if isinstance(v, int | float) else True:
                 yield one("verify(seed)", api.verify, "elman", seed=v)
                 yield one("verify(budget)", api.verify, "elman", budget=v)
@@ -873,7 +877,11 @@ def api_calls() -> Iterator[Hostile]:
             if v is not None:
                 yield one("check_gradient(gradient)", check_gradient, _square, v, np.ones(3))
             yield one("check_vjp", check_vjp, v, lambda *a: a, np.ones(3))
-            yield one("check_model(model)", check_model, v, "elman")
+            for key in ("layout", "dtype", "select", "loss", "forward"):
+                if v is not None:
+                    given = {"forward": _square, "backward": _twice, key: v}
+                    yield one(f"check_model({key})", check_model, api.load("elman"), **given)
+            yield one("check_model(model)", check_model, v, forward=_square, backward=_twice)
         yield (
             one("check_gradient(parameters)", check_gradient, _square, _twice, v)
             if not isinstance(v, np.ndarray | float)
