@@ -15,6 +15,7 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_function",
+    "check_kind",
     "check_names",
     "check_path",
     "check_real",
@@ -173,6 +174,18 @@ def check_function(value: Any, name: str) -> Any:
     if not callable(value):
         raise UsageError(f"{name} is {shown(value)}; give a function")
     return value
+
+
+def check_kind(value: Any, kind: type, what: str) -> None:
+    """An instance of a class; `what` says what is to be given.
+
+    Raises
+    ------
+    UsageError
+        It is something else.
+    """
+    if not isinstance(value, kind):
+        raise UsageError(f"{shown(value)} is something else than {what}")
 
 
 def check_sizes(value: Any, name: str = "sizes") -> dict[str, int]:

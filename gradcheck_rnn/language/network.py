@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..checks import shown
-from ..errors import DefinitionError, DimensionError, GradcheckError, UsageError
+from ..checks import check_kind
+from ..errors import DefinitionError, DimensionError, GradcheckError
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
@@ -434,8 +434,7 @@ def as_network(target: Cell | Network) -> Network:
     """A cell as a network of one scan that hands out its outputs and its final states."""
     if isinstance(target, Network):
         return target
-    if not isinstance(target, Cell):
-        raise UsageError(f"{shown(target)} is no cell or network; `load` finds them by name")
+    check_kind(target, Cell, "a cell or a network; `load` finds them by name")
     network = Network(target.name, target.what, target.source)
     axis = "T" if target.states or target.of_kind("input", "data") else None
     handle = network.scan(target, axis=axis)

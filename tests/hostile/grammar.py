@@ -680,9 +680,9 @@ def inputs() -> Iterator[Hostile]:
         b'"1,2\n3,4', b"1;2\n3;4\n", b"1,2\n" * 3, b"\0,\0\n1,2\n", b'"' + b"x" * 200_000 + b'"\n1\n', b"1" * 200_000 + b"\n2\n",
         b"1,2\r3,4\r", b"1e308,0\n-1e308,0\n" * 50,
     ):  # fmt: skip
-        yield Hostile(
-            "input csv", ("decay", "elman", "--size", "d=2", "--input", "i.csv"), {"i.csv": content}
-        )
+        argv = ("decay", "elman", "--size", "d=2", "--input", "i.csv")
+        # Columns are standardised, however large their numbers are.
+        yield Hostile("input csv", argv, {"i.csv": content}, refused=b"1e308" not in content)
     for content in (b"", b"a", b"\xff\xfe", b"ab" * 10, bytes(range(128)) * 3):
         yield Hostile(
             "input txt", ("decay", "elman", "--size", "d=2", "--input", "i.txt"), {"i.txt": content}
