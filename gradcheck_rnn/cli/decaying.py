@@ -125,7 +125,11 @@ def _picture(found: list[Analysis], path: Path) -> None:
     kind = path.suffix.lower()[1:]
     # A date in the file would make equal pictures differ.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-    overview(found).savefig(held, format=kind, dpi=150, metadata=metadata)
+    import matplotlib
+
+    # Titles hold names of files, in which a dollar is a dollar.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        overview(found).savefig(held, format=kind, dpi=150, metadata=metadata)
     write_bytes(path, held.getvalue())
 
 
