@@ -216,8 +216,11 @@ def _check_whole(path: Path, known: Known) -> None:
     """
     if not any(g != OUTPUTS for g in known.high) or not known.bounds:
         raise _damaged(path, "it holds no gradients with bounds")
-    if {g for held in known.bounds.values() for g in held} - set(known.high):
-        raise _damaged(path, "it has bounds of values that are not there")
+    names = _names(known.high)
+    for other in (known.low, *known.bounds.values()):
+        lost = _names(other) - names
+        if lost:
+            raise _damaged(path, f"{min(lost)} is missing")
     for group, arrays in known.high.items():
         for name, high in arrays.items():
             what = f"{group}/{name}"
@@ -234,6 +237,10 @@ def _check_whole(path: Path, known: Known) -> None:
                 if bound is None:
                     raise _damaged(path, f"bounds of {what} are missing")
                 _check_bound(path, what, bound, high.shape)
+
+
+def _names(arrays: Mapping[str, Mapping[str, Array]]) -> set[str]:
+    return {f"{group}/{name}" for group, held in arrays.items() for name in held}
 
 
 def _check_numbers(

@@ -439,7 +439,7 @@ def edited_npz() -> Iterator[tuple[str, bytes, bool]]:
             yield (
                 f"about.{key}",
                 zipped({**held, "about": np.array(json.dumps(made))}),
-                key in ("format",) or (key == "cell" and not isinstance(value, str)),
+                key == "format" or (key == "cell" and not isinstance(value, str | int)),
             )
         made = {k: v for k, v in about.items() if k != key}
         yield (
@@ -555,7 +555,10 @@ def exchange() -> Iterator[Hostile]:
         "format",
     )
     for what, made in edited_json(vectors("json"), spots):
-        fine = what == "cell = 'x'" or what == "probes.all.bounds.float64.W = [None]"
+        fine = (
+            what.startswith(("cell = 'x'", "cell = 3", "cell = 10"))
+            or what == "probes.all.bounds.float64.W = [None]"
+        )
         yield judged("edited vectors", "r.json", "x.json", made, not fine)
     for what, made in edited_json(results("json"), ("gradients.all.W", "outputs.h", "dtype")):
         # What results leave out is undecided, which is an answer.
@@ -769,7 +772,7 @@ def definitions() -> Iterator[Hostile]:
                 absent=(SECRET, "<script>alert"),
             )
     for text in (
-        "", "1/0", "raise SystemExit", "raise KeyboardInterrupt", "import sys; sys.exit(0)", "raise BaseException('x')",
+        "", "1/0", "raise SystemExit", "import sys; sys.exit(0)", "raise BaseException('x')",
         "def f(): f()\nf()", "x = [", "\0", "import no_such_module", "raise ValueError('a\\nb')", "mine = 3", "from gradcheck_rnn import cell\nmine = cell",
         "from gradcheck_rnn import cell\n@cell\ndef mine(h): return h", "from gradcheck_rnn import cell\n@cell()\ndef mine(): return {}",
         "# -*- coding: nonsense -*-", "async def mine(): await", "raise MemoryError", "raise RecursionError", "class mine: pass", "(" * 300,

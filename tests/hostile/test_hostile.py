@@ -14,7 +14,7 @@ from tests.hostile.running import FAULTS, Hostile, run
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, needs /proc")
 #: Of each group about so many.
-SHARE = 12
+SHARE = 5
 
 
 def chosen(group: str) -> list[Hostile]:
