@@ -13,12 +13,52 @@ from pathlib import Path
 
 from gradcheck_rnn.errors import UsageError
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = ["check_writable", "write_bytes", "write_text"]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text`, as UTF-8 with its line ends unchanged; see `write_bytes`."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Say before any work that a file cannot be written there.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where a file is to be written; a symbolic link is followed.
+
+    Returns
+    -------
+    pathlib.Path
+        The file that will be made or replaced.
+
+    Raises
+    ------
+    UsageError
+        It is a folder, its folder is missing or write-protected, its name cannot be one.
+    """
+    asked = Path(path)
+    if "\0" in str(asked):
+        raise UsageError("cannot write there: a path has no null character")
+    target = Path(os.path.realpath(asked))
+    try:
+        if target.is_symlink():  # what is left of a link that was followed to its end
+            raise UsageError(f"cannot write {asked}: it is a link that leads to itself")
+        if target.is_dir():
+            raise UsageError(f"cannot write {asked}: it is a folder; give a file name")
+        if not target.parent.is_dir():
+            raise UsageError(
+                f"cannot write {asked}: there is no folder {target.parent}; make it first"
+            )
+        if target.exists() and not os.access(target, os.W_OK):
+            raise UsageError(f"cannot write {asked}: the file is write-protected")
+        if not target.exists() and not os.access(target.parent, os.W_OK):
+            raise UsageError(f"cannot write {asked}: the folder is write-protected")
+    except OSError as error:
+        raise UsageError(f"cannot write {asked}: {error.strerror or error}") from None
+    return target
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -39,19 +79,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     Raises
     ------
     UsageError
-        When the path is a folder, its folder is missing, or the system refuses to write.
+        As `check_writable`, and when the system refuses to write.
     """
-    asked = Path(path)
-    target = Path(os.path.realpath(asked))
-    if target.is_dir():
-        raise UsageError(f"cannot write {asked}: it is a folder; give a file name")
-    if not target.parent.is_dir():
-        raise UsageError(f"cannot write {asked}: there is no folder {target.parent}; make it first")
+    asked, target = Path(path), check_writable(path)
     if target.exists() and not target.is_file():
         # A device or a pipe (/dev/stdout) has no content to protect and must not be renamed over.
         return _write_through(asked, content)
-    if target.exists() and not os.access(target, os.W_OK):
-        raise UsageError(f"cannot write {asked}: the file is write-protected")
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(

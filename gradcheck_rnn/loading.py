@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
     "at",
@@ -37,6 +38,8 @@ __all__ = [
     "user_frames",
 ]
 
+#: Bytes of a Python file; generated modules have some ten thousand.
+MOST_SOURCE = 50 << 20
 # Resolved path of every user file run in this process -> the path as the user wrote it.
 _user_files: dict[str, str] = {}
 
@@ -158,8 +161,7 @@ def run_file(path: str) -> ModuleType:
         The file is missing, is not Python, or raises while it runs; the message gives the line.
     """
     file = Path(path)
-    if not file.is_file():
-        raise UsageError(f"there is no file {path}")
+    read_bytes(file, "file", MOST_SOURCE)
     resolved = str(file.resolve())
     # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.
     alias = f"_gradcheck_user_{len(_user_files)}_{file.stem}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.checks import check_path, shown
 from gradcheck_rnn.errors import UsageError
 
 from .definitions import derive, load, prove
@@ -39,8 +40,9 @@ def decay(
         ``.npz``, ``.safetensors`` or ``.pt``: parameters by the network's names, or a PyTorch
         state_dict of RNN, LSTM or GRU layers. Drawn when left out.
     **options
-        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``start``,
-        ``gain``, ``seed``, ``burn_in``, ``remedies``, ``device``, ``name``, ``progress``.
+        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``init``,
+        ``gain``, ``seed``, ``start``, ``draws``, ``burn_in``, ``remedies``, ``device``, ``name``,
+        ``progress``, ``announce``.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def decay(
 
     kinds = {"rnn": "elman_hidden", "gru": "gru_reset_after", "lstm": "lstm"}
     layers = {kind: cells.get(n).scans[0].cell for kind, n in kinds.items()}
-    file = None if weights is None else Path(weights)
+    file = None if weights is None else check_path(weights, "weights")
     return follow(load(target, loss=loss), file, layers, join, **options)
 
 
@@ -105,7 +107,7 @@ def report(
         raise UsageError("a report needs a file to be written to")
     need_extra()
     for path in paths:
-        check_output(path)
+        check_output(check_path(path, "the path of a report"))
     manuscript = _manuscript(subject, notation, loss, progress)
     progress("typesetting")
     return [write(manuscript, path) for path in paths]
@@ -142,8 +144,15 @@ def _manuscript(
             from gradcheck_rnn.report.verification import verification_report
 
             return verification_report(subject)
+        from gradcheck_rnn.dynamics.analysis import Analysis
         from gradcheck_rnn.report.decay import decay_report
 
+        wrong = [x for x in subject if not isinstance(x, Analysis)]
+        if wrong:
+            raise UsageError(
+                f"{shown(wrong[0])} is no result: a report is of a cell, or of what verify or "
+                "decay returned"
+            )
         return decay_report(subject)
     from gradcheck_rnn.report.derivation import derivation_report, notation_of
 

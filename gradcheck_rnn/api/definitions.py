@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from gradcheck_rnn.checks import (
+    check_choice,
+    check_flag,
+    check_names,
+    check_path,
+    check_text,
+    check_whole,
+    shown,
+)
 from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +84,7 @@ def load(target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = 
     network = _find(target)
     if loss is None:
         return network
+    check_text(loss, "loss", "the name of a loss of the zoo")
     from gradcheck_rnn.cells.losses import with_loss
 
     return with_loss(network, loss)
@@ -89,7 +99,7 @@ def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
         return as_network(target)
     if not isinstance(target, str | os.PathLike):
         raise UsageError(
-            f"a {type(target).__name__} is not a cell: give a name of the zoo, 'file.py:name', a "
+            f"{shown(target)} is not a cell: give a name of the zoo, 'file.py:name', a "
             "Cell or a Network"
         )
     text = os.fspath(target)
@@ -172,18 +182,24 @@ def render(
     NotationError
         The notation file cannot be read or names an unknown symbol.
     """
+    from gradcheck_rnn.derivation import Derivation
     from gradcheck_rnn.derivation import render as render_derivation
 
+    if not isinstance(derivation, Derivation):
+        raise UsageError(f"{shown(derivation)} is no derivation: give what derive(cell) returns")
+    check_choice(fmt, "fmt", get_args(Format))
+    check_choice(form, "form", get_args(Form))
+    check_choice(layout, "layout", get_args(Layout))
     text: str = render_derivation(
         derivation,
         fmt,
         form=form,
         layout=layout,
-        wrt=tuple(wrt),
-        notation=None if notation is None else Path(notation),
-        steps=steps,
-        rtrl=rtrl,
-        truncate=truncate,
+        wrt=tuple(check_names(wrt, "wrt")),
+        notation=None if notation is None else check_path(notation, "notation"),
+        steps=check_flag(steps, "steps"),
+        rtrl=check_flag(rtrl, "rtrl"),
+        truncate=None if truncate is None else check_whole(truncate, "truncate", 1),
     )
     return text if text.endswith("\n") else text + "\n"
 
@@ -214,6 +230,8 @@ def prove(
     from gradcheck_rnn.cells.losses import with_loss
     from gradcheck_rnn.derivation.proof import prove as prove_derivation
 
+    check_whole(seed, "seed")
+    check_flag(exact, "exact")
     return prove_derivation(derive(with_loss(load(target))), seed=seed, exact=exact)
 
 
@@ -240,6 +258,7 @@ def generate(
     from gradcheck_rnn import loading
     from gradcheck_rnn.codegen import generate as generate_module
 
+    check_choice(backend, "backend", get_args(Backend))
     named = isinstance(target, str | os.PathLike) and loading.is_file_target(os.fspath(target))
     origin = Path(os.fspath(target)).as_posix() if named else ""  # type: ignore[arg-type]
     if not set(origin).isdisjoint('"\\\n'):

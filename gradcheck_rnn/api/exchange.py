@@ -6,12 +6,22 @@ definition certifies them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from gradcheck_rnn.checks import (
+    check_choice,
+    check_names,
+    check_path,
+    check_sizes,
+    check_text,
+    check_whole,
+)
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.memory import check_memory
 
 from .definitions import derive, load
 from .verification import Undecided
@@ -50,8 +60,49 @@ def vectors(
     """
     from gradcheck_rnn.verify.vectors import make_vectors
 
+    check_whole(seed, "seed")
+    wanted = check_sizes(sizes)
     network = load(target, loss=loss)
-    return make_vectors(network, _puller(network), seed=seed, sizes=sizes)
+    _check_cost(network, wanted)
+    return make_vectors(network, _puller(network), seed=seed, sizes=wanted)
+
+
+#: Numbers in 60 digits that one set of vectors may take to compute: some hours.
+MOST_OPERATIONS = 10**9
+
+
+def _check_cost(network: Network, sizes: Mapping[str, int]) -> None:
+    """Refuse sizes at which numbers of 60 digits would take hours, or more memory than there is."""
+    from gradcheck_rnn.language.running import array_shape
+    from gradcheck_rnn.verify.points import draw_point
+
+    point = draw_point(network, 0)
+    dims = {n: sizes.get(n, size) for n, size in point.sizes.items()}
+    lengths = {n: sizes.get(n, steps) for n, steps in point.lengths.items()}
+    batch = sizes.get("B", point.batch)
+    entries = {
+        n: math.prod(array_shape(point.ref(n), dims, batch=batch, lengths=lengths))
+        for n in point.values
+    }
+    weights = sum(entries[n] for n in network.parameters)
+    steps = max(lengths.values(), default=1)
+    # A probe is a pass back; outputs have one each, and one for (up to nine of) their steps.
+    probes = 1 if network.loss_terms else sum(1 + min(steps, 9) for _ in network.outputs)
+    operations = (weights * batch * steps + sum(entries.values())) * (1 + 2 * probes)
+    check_memory(
+        NUMBER * sum(entries.values()) * (1 + probes),
+        f"vectors of {network.name!r} at these sizes",
+        "give smaller sizes",
+    )
+    if operations > MOST_OPERATIONS:
+        raise UsageError(
+            f"vectors of {network.name!r} at these sizes take about {operations:.1e} operations on "
+            f"numbers of 60 digits, at most {MOST_OPERATIONS:.0e} make sense; give smaller sizes"
+        )
+
+
+#: Bytes of a number of 60 digits, with its bounds in every format.
+NUMBER = 300
 
 
 def _puller(network: Network) -> Any:
@@ -81,7 +132,7 @@ def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> 
     from gradcheck_rnn.files import write_bytes
     from gradcheck_rnn.verify.vectorfiles import SUFFIXES, dump
 
-    file = Path(path)
+    file = check_path(path, "the file")
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"cannot write {file}: give a name that ends in {' or '.join(SUFFIXES)}")
@@ -121,7 +172,12 @@ def judge_results(
     from gradcheck_rnn.verify.session import Verification
     from gradcheck_rnn.verify.vectorfiles import read_results, read_vectors
 
-    known, found = read_vectors(Path(against)), read_results(Path(results))
+    check_choice(undecided, "undecided", get_args(Undecided))
+    if dtype is not None:
+        check_text(dtype, "dtype", "the name of a number format")
+    select = None if select is None else check_names(select, "select")
+    known = read_vectors(check_path(against, "against"))
+    found = read_results(check_path(results, "results"), known)
     words = ["--against", os.fspath(against), *(["--dtype", dtype] if dtype else [])]
     reports = judge_vectors(known, found, dtype=dtype, select=select)
     return Verification(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn import loading
+from gradcheck_rnn.checks import check_names, check_whole
 from gradcheck_rnn.errors import UsageError
 
 from .verification import Undecided, kernel_of, subject_of
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Plan", "Progress", "make_plan", "verify_many"]
 
+#: Every shape is drawn and planned before the first is checked.
+MOST_SHAPES = 10_000
 #: Entries of the gradients of one chunk: enough to be worth a message, few enough to be shared out.
 GRAIN = 2000
 
@@ -129,13 +132,16 @@ def make_plan(
     from gradcheck_rnn.verify.children import Crash
     from gradcheck_rnn.verify.executors import Raised
 
+    if isinstance(shapes, int):
+        check_whole(shapes, "shapes", 1, MOST_SHAPES)
+    targets = check_names(targets, "targets")
     numbers = list(range(shapes)) if isinstance(shapes, int) else list(shapes)
     if not numbers:
         raise UsageError(f"shapes {shapes} must be at least 1")
     for name in targets:
         if list(targets).count(name) > 1:
             raise UsageError(f"{name} is in the plan twice")
-    wanted = None if select is None else list(select)
+    wanted = None if select is None else check_names(select, "select")
     seen: list[str] = []
     plan = Plan()
     for number, target in enumerate(targets):
@@ -286,7 +292,7 @@ def verify_many(
         As `make_plan`, and, unless `keep_going`, what a chunk raises; `RemoteError` for a user's
         exception in a worker.
     """
-    if seed == "fresh":
+    if isinstance(seed, str) and seed == "fresh":
         from gradcheck_rnn.verify.oracle.directions import fresh_seed
 
         seed = fresh_seed()

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from gradcheck_rnn.checks import check_choice, check_names, check_path, check_whole
 from gradcheck_rnn.errors import UsageError
 
 from .definitions import generate, load
@@ -80,6 +81,9 @@ def verify(
     """
     from gradcheck_rnn.verify.session import verify_cases, verify_kernel
 
+    check_choice(undecided, "undecided", get_args(Undecided))
+    check_whole(shape, "shape")
+    select = None if select is None else check_names(select, "select")
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
     subject = subject_of(target, definition, loss)
     if isinstance(subject, list) and shape:
@@ -116,7 +120,7 @@ def subject_of(
 
     path, name = None, None
     if isinstance(target, str | os.PathLike):
-        path, name = loading.split_target(os.fspath(target))
+        path, name = loading.split_target(str(check_path(target, "the target")))
     if definition is not None and (path is None or name is not None):
         raise UsageError("a definition goes with a file that has forward and backward")
     if path is None:

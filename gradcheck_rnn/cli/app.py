@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from gradcheck_rnn._version import __version__
 from gradcheck_rnn.api import Backend, Form, Format, Layout, Undecided
+from gradcheck_rnn.errors import UsageError
 
 __all__ = ["app"]
+
+
+class _Once(typer.core.TyperCommand):
+    """A command that refuses an option that is given twice: the last would win silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual, after a look at how often each option comes."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        seen = set()
+        for parameter in order:
+            if parameter.param_type_name == "option" and not (
+                parameter.multiple or parameter.is_eager
+            ):
+                if parameter.name in seen:
+                    names = "/".join((*parameter.opts, *parameter.secondary_opts))
+                    raise UsageError(f"{names} is given twice; give it once")
+                seen.add(parameter.name)
+        return list(super().parse_args(ctx, args))
+
 
 app = typer.Typer(
     name="gradcheck-rnn",
@@ -45,7 +66,7 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(cls=_Once)
 def cells(as_json: Annotated[bool, JSON] = False) -> int:
     """List the cells and networks of the zoo, with the equations they are."""
     from gradcheck_rnn.cli import printing
@@ -53,7 +74,7 @@ def cells(as_json: Annotated[bool, JSON] = False) -> int:
     return printing.show_zoo(as_json)
 
 
-@app.command()
+@app.command(cls=_Once)
 def derive(
     cell: Annotated[str, CELL],
     wrt: Annotated[
@@ -94,11 +115,11 @@ def derive(
     return printing.emit(text, output)
 
 
-@app.command()
+@app.command(cls=_Once)
 def prove(
     cell: Annotated[str | None, CELL] = None,
     every: Annotated[bool, typer.Option("--all", help="Prove the whole zoo.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random points.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random points.")] = 0,
     exact: Annotated[
         bool, typer.Option("--exact", help="Also certify without any probability of error.")
     ] = False,
@@ -110,7 +131,7 @@ def prove(
     return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
-@app.command("check-equations")
+@app.command("check-equations", cls=_Once)
 def check_equations(
     note: Annotated[
         Path,
@@ -133,7 +154,7 @@ def check_equations(
     )
 
 
-@app.command()
+@app.command(cls=_Once)
 def generate(
     cell: Annotated[str, CELL],
     backend: Annotated[Backend, typer.Option(help="What it computes with.")] = "numpy",
@@ -147,7 +168,7 @@ def generate(
     return printing.emit(api.generate(cell, backend, loss=loss), output)
 
 
-@app.command()
+@app.command(cls=_Once)
 def verify(
     target: Annotated[
         list[str] | None,
@@ -192,7 +213,7 @@ def verify(
         str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster: tcp://host:8786.")
     ] = None,
     shapes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Check kernels at this many shapes.")
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Check kernels at this many shapes.")
     ] = 1,
     shape: Annotated[
         int, typer.Option(metavar="K", min=0, help="Repeat the check at shape K only.")
@@ -238,13 +259,13 @@ def verify(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(cls=_Once)
 def vectors(
     cell: Annotated[str, CELL],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npz or .json.")
     ],
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the values.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the values.")] = 0,
     size: Annotated[
         list[str] | None,
         typer.Option(metavar="p=8", help="Size of a dim, of T or of B; may be repeated."),
@@ -260,7 +281,7 @@ def vectors(
     return 0
 
 
-@app.command()
+@app.command(cls=_Once)
 def decay(
     cell: Annotated[
         list[str],
@@ -277,9 +298,20 @@ def decay(
     steps: Annotated[
         int | None, typer.Option(metavar="T", help="Steps; 500, or as long as the input is.")
     ] = None,
-    start: Annotated[
-        str, typer.Option("--init", help="normal, uniform, orthogonal, identity or zero.")
+    init: Annotated[
+        str,
+        typer.Option(help="How weights are drawn: normal, uniform, orthogonal, identity, zero."),
     ] = "normal",
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="zeros|drawn|FILE",
+            help="Where the trajectory starts; FILE has arrays by state.",
+        ),
+    ] = "zeros",
+    draws: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Also λ₁ over so many draws of weights.")
+    ] = 1,
     gain: Annotated[float, typer.Option(help="Factor on drawn weights.")] = 1.0,
     size: Annotated[
         list[str] | None, typer.Option(metavar="p=64", help="Size of a dim; may be repeated.")
@@ -287,7 +319,7 @@ def decay(
     burn_in: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Steps before exponents count.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of drawn weights and inputs.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of drawn weights and inputs.")] = 0,
     loss: Annotated[str | None, LOSS] = None,
     remedies: Annotated[
         bool, typer.Option("--remedies/--no-remedies", help="Try what usually helps.")
@@ -305,13 +337,14 @@ def decay(
     from gradcheck_rnn.cli import decaying
 
     return decaying.decay(
-        cell, weights=weights or [], inputs=inputs, steps=steps, start=start, gain=gain,
+        cell, weights=weights or [], inputs=inputs, steps=steps, init=init, gain=gain,
+        start=start, draws=draws,
         sizes=size or [], burn_in=burn_in, seed=seed, loss=loss, remedies=remedies,
         device=device, as_json=as_json, output=output,
     )  # fmt: skip
 
 
-@app.command()
+@app.command(cls=_Once)
 def report(
     cell: Annotated[str, CELL],
     output: Annotated[

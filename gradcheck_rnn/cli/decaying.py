@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn.cli.codes import PASS
 from gradcheck_rnn.cli.printing import console, emit_json, read_sizes
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.files import write_bytes
+from gradcheck_rnn.files import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from gradcheck_rnn.dynamics.analysis import Analysis
@@ -52,8 +52,9 @@ def decay(
         for cell, file, name in pairs:
             shown = _titled(tell, name or cell)
             found += api.decay(
-                cell, weights=file, sizes=wanted, name=name, progress=shown, **options
-            )
+                cell, weights=file, sizes=wanted, name=name, progress=shown,
+                announce=_announcer(name or cell), **options,
+            )  # fmt: skip
     if output is not None:
         if output.suffix.lower() in PICTURES:
             _picture(found, output)
@@ -66,6 +67,23 @@ def decay(
     else:
         _print(found)
     return PASS
+
+
+#: Seconds from which on an estimate is worth a line, and beyond which nobody waits.
+WORTH_SAYING, LONGEST = 60.0, 86_400.0
+
+
+def _announcer(name: str) -> Callable[[float], None]:
+    def announce(seconds: float) -> None:
+        advice = "fewer --steps, a smaller --size and --no-remedies take less"
+        if seconds > LONGEST:
+            raise UsageError(
+                f"decay of {name} would take about {seconds / 86_400:.3g} days; {advice}"
+            )
+        if seconds > WORTH_SAYING:
+            sys.stderr.write(f"decay of {name} takes about {seconds / 60:.0f} minutes; {advice}\n")
+
+    return announce
 
 
 def _titled(tell: Tell, name: str) -> Tell:
@@ -92,17 +110,11 @@ def _check_output(path: Path) -> None:
         raise UsageError(
             f"cannot write {path}: the suffix is {path.suffix!r}, give {', '.join(SUFFIXES)}"
         )
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; give a file name")
     if path.suffix.lower() not in PICTURES:
         from gradcheck_rnn.report.typesetting import need_extra
 
         need_extra()
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {folder}; make it first")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"cannot write {path}: permission denied")
+    check_writable(path)
 
 
 def _picture(found: list[Analysis], path: Path) -> None:
@@ -113,7 +125,11 @@ def _picture(found: list[Analysis], path: Path) -> None:
     kind = path.suffix.lower()[1:]
     # A date in the file would make equal pictures differ.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-    overview(found).savefig(held, format=kind, dpi=150, metadata=metadata)
+    import matplotlib
+
+    # Titles hold names of files, in which a dollar is a dollar.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        overview(found).savefig(held, format=kind, dpi=150, metadata=metadata)
     write_bytes(path, held.getvalue())
 
 

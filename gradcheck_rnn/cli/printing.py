@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_rnn.checks import shown
 from gradcheck_rnn.cli import output
 from gradcheck_rnn.errors import UsageError
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
+#: A size from 1 on, in ASCII digits.
+_WHOLE = re.compile(r"0*[1-9][0-9]{0,29}")
 
 __all__ = ["console", "emit", "emit_json", "flat", "read_sizes", "show_zoo"]
 
@@ -57,8 +61,10 @@ def read_sizes(texts: Sequence[str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for text in texts:
         name, equals, number = text.partition("=")
-        if not equals or not name.isidentifier() or not number.isdigit() or int(number) < 1:
-            raise UsageError(f"--size {text!r} is not of the form p=64")
+        if not equals or not name.isidentifier() or not _WHOLE.fullmatch(number):
+            raise UsageError(f"--size {shown(text)} is not of the form p=64")
+        if name in sizes:
+            raise UsageError(f"--size gives {name} twice")
         sizes[name] = int(number)
     return sizes
 

@@ -178,6 +178,8 @@ def _report(error: BaseException) -> int:
         return _misuse(_one_line(complaint) + "; see --help")
     if type(error).__name__ == "Abort":
         return SIGINT
+    if isinstance(error, MemoryError):
+        return _misuse(f"out of memory: {error or 'an array'} did not fit; give smaller sizes")
     place = loading.place_of(error)
     if place is not None:
         return _misuse(f"{place}: {loading.describe(error)}")
@@ -209,5 +211,14 @@ def _placed(message: str, place: str | None) -> str:
     return f"{place}: {message}"
 
 
+#: A word beyond this, or a message, is cut: what a user named may be as long as a file.
+MOST_WORD, MOST_MESSAGE = 200, 1200
+
+
 def _one_line(message: str) -> str:
-    return " ".join(part.strip() for part in message.strip().splitlines()).rstrip(".")
+    """The message on one line, without control characters and without endless words."""
+    joined = " ".join(part.strip() for part in message.strip().splitlines()).rstrip(".")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+    words = [w if len(w) <= MOST_WORD else f"{w[:MOST_WORD]}…" for w in shown.split(" ")]
+    text = " ".join(words)
+    return text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"

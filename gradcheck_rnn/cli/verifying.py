@@ -197,7 +197,7 @@ def refuse_without_against(dtype: str | None) -> None:
     UsageError
         It is given.
     """
-    if dtype:
+    if dtype is not None:
         raise UsageError("--dtype is the number format of results; give --against with it")
 
 

@@ -208,10 +208,11 @@ class _Markdown(_Latex):
     """Markdown with LaTeX mathematics, as code hosts and notebooks show it."""
 
     def escape(self, text: str) -> str:
-        return text.replace("_", r"\_").replace("*", r"\*")
+        return re.sub(r"([_*`$\\])", r"\\\1", text).replace("<", "&lt;")
 
     def heading(self, document: Document) -> str:
-        out = [f"# {document.name}"]
+        # An underscore within a name is no markup.
+        out = ["# " + self.escape(document.name).replace(r"\_", "_")]
         out += [self.escape(x) for x in (document.what, document.source) if x]
         return "\n\n".join(out) + "\n"
 
@@ -252,7 +253,8 @@ class _Typst(_Writer):
         return f"${self.term(t)}$"
 
     def escape(self, text: str) -> str:
-        return re.sub(r"([#$*_\[\]<>@\\])", r"\\\1", text)
+        # Two slashes begin a comment.
+        return re.sub(r"([#$*_\[\]<>@`~\\]|/(?=[/*]))", r"\\\1", text)
 
     def partial(self, p: Partial) -> str:
         by = self.term(p.wrt)

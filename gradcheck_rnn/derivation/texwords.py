@@ -44,5 +44,9 @@ def tex(text: str) -> str:
         elif c in _MATH:
             out.append(f"${_MATH[c]}$")
         else:
-            out.append(_TEXT.get(c, c) if c.isascii() or c in _TEXT else f"[{unicodedata.name(c)}]")
+            out.append(
+                _TEXT.get(c, c)
+                if c.isascii() or c in _TEXT
+                else f"[{unicodedata.name(c, f'U+{ord(c):04X}')}]"
+            )
     return "".join(out)

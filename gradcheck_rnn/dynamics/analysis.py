@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from ..errors import GradcheckError, UsageError
 from .bounds import Bounds, bounds
 from .causes import causes
+from .draws import Spread
 from .expansion import Carousel, Expansion, carousel, expansion
-from .lyapunov import Lyapunov, lyapunov
+from .lyapunov import BATCHES, Lyapunov, lyapunov
 from .products import Decay, decay
 from .remedies import Remedy, remedies
 from .spectrum import (
@@ -27,9 +28,9 @@ from .spectrum import (
 )
 from .system import Model
 from .threads import few_threads
-from .verdict import Verdict, judge
+from .verdict import Verdict, error_of, judge
 
-__all__ = ["Analysis", "analyse", "as_plain"]
+__all__ = ["Analysis", "analyse", "as_plain", "check_steps"]
 
 Array = np.ndarray[Any, Any]
 #: Steps and terms for what costs p³ a step without telling more when it is longer.
@@ -56,6 +57,10 @@ class Analysis:
         The λᵗε picture (see `spectrum.perturbation`); None without a square matrix of one state.
     expansions : list of Expansion
         One for each recurrent matrix that is read once a step.
+    resting : tuple of str
+        States that never leave their start, a fixed point.
+    draws : Spread or None
+        λ₁ over several draws of weights, where they were asked for.
     """
 
     name: str
@@ -72,6 +77,25 @@ class Analysis:
     carousels: list[Carousel]
     verdict: Verdict
     remedies: list[Remedy]
+    resting: tuple[str, ...] = ()
+    draws: Spread | None = None
+
+    def explained(self, draws: Spread | None, drawn: bool) -> Analysis:
+        """The analysis with what its error is an error of, and the spread over draws.
+
+        Parameters
+        ----------
+        draws : Spread, optional
+            λ₁ for several draws.
+        drawn : bool
+            Whether weights were drawn, not read from a file.
+        """
+        said = [] if draws is None else [draws.sentence]
+        if math.isfinite(self.verdict.rate):
+            said.insert(0, error_of(drawn, draws is not None))
+        first, *more = self.verdict.sentences
+        verdict = replace(self.verdict, sentences=(first, *said, *more))
+        return replace(self, verdict=verdict, draws=draws)
 
 
 def analyse(
@@ -108,14 +132,7 @@ def analyse(
     UsageError
         The inputs are shorter than `steps`, or the trajectory diverges.
     """
-    if steps < 60:
-        where = f"the input has {steps} steps" if model.longest == steps else f"T is {steps}"
-        raise UsageError(f"{where}: too few to see a decay; give at least 60")
-    if model.longest is not None and model.longest < steps:
-        raise UsageError(
-            f"the input has {model.longest} steps, {steps} were asked for; use --steps "
-            f"{model.longest} or a longer input"
-        )
+    check_steps(model, steps, burn_in)
 
     def tell(stage: str) -> Callable[[int], None] | None:
         return None if progress is None else lambda done: progress(stage, done, steps)
@@ -130,6 +147,7 @@ def analyse(
         short = system if probe == steps else model.systems(steps=probe)[index]
         rate = exponents.leading if probe == steps else lyapunov(short, probe, leading=1).leading
         suspects = causes(short, probe, rate)
+        resting = short.resting(probe)
         if progress is not None:
             progress("remedies", 0, 0)
         at = min(steps // 2, 50) if lag is None else lag
@@ -146,8 +164,32 @@ def analyse(
             exponents,
             _expansions(system, steps),
             carousel(system, steps, falling.lags),
-            judge(exponents, falling, suspects),
+            judge(exponents, falling, suspects, resting=resting, states=system.states),
             remedies(model, index, probe, min(at, probe), seed=seed) if with_remedies else [],
+            resting,
+        )
+
+
+def check_steps(model: Model, steps: int, burn_in: int | None) -> None:
+    """Say before any work that a trajectory is too short, or longer than the input.
+
+    Raises
+    ------
+    UsageError
+        It is.
+    """
+    if steps < 60:
+        where = f"the input has {steps} steps" if model.longest == steps else f"T is {steps}"
+        raise UsageError(f"{where}: too few to see a decay; give at least 60")
+    if model.longest is not None and model.longest < steps:
+        raise UsageError(
+            f"the input has {model.longest} steps, {steps} were asked for; use --steps "
+            f"{model.longest} or a longer input"
+        )
+    if burn_in is not None and steps - burn_in < 2 * BATCHES:
+        raise UsageError(
+            f"a burn-in of {burn_in} steps leaves fewer than {2 * BATCHES} of {steps}; give a "
+            "shorter burn-in or more steps"
         )
 
 
@@ -174,7 +216,16 @@ def as_plain(value: Any) -> Any:
     """Dataclasses and arrays as dicts and lists of JSON numbers; ±∞ and NaN become None."""
     if is_dataclass(value) and not isinstance(value, type):
         out = {f.name: as_plain(getattr(value, f.name)) for f in fields(value)}
-        for extra in ("radius", "norm", "dimension", "entropy_rate", "horizons", "two_term_error"):
+        for extra in (
+            "radius",
+            "norm",
+            "dimension",
+            "entropy_rate",
+            "horizons",
+            "two_term_error",
+            "mean",
+            "deviation",
+        ):
             if isinstance(getattr(type(value), extra, None), property):
                 out[extra] = as_plain(getattr(value, extra))
         if isinstance(value, Expansion):

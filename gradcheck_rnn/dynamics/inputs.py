@@ -8,6 +8,7 @@ pass asks for them.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .. import reading
+from ..checks import shown
 from ..errors import DimensionError, UsageError
 from ..language.domains import Domain
 
@@ -163,12 +166,7 @@ def read_text(path: Path) -> tuple[Array, str]:
     UsageError
         The file is missing, not UTF-8, or shorter than two characters.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    text = reading.read_text(path, "input file", factor=64)
     if len(text) < 2:
         raise UsageError(f"{path} has {len(text)} characters; a sequence needs at least two")
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
@@ -184,12 +182,11 @@ def read_csv(path: Path) -> Array:
     UsageError
         The file is missing, a line has another number of columns, or a cell is not a number.
     """
+    text = reading.read_text(path, "input file", factor=64).removeprefix("\ufeff")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = [(i, row) for i, row in enumerate(csv.reader(stream), 1) if any(row)]
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = enumerate(csv.reader(io.StringIO(text, newline="")), 1)
+        lines = [(i, row) for i, row in rows if any(row)]
+    except csv.Error as error:
         raise UsageError(f"{path} is not a CSV text: {error}") from error
     if lines and not any(_is_number(c) for c in lines[0][1]):
         lines = lines[1:]
@@ -202,7 +199,9 @@ def read_csv(path: Path) -> Array:
             raise UsageError(f"{path}:{number}: {len(row)} columns, the rows before have {width}")
         for j, c in enumerate(row):
             if not _is_number(c) or not math.isfinite(float(c)):
-                raise UsageError(f"{path}:{number}: column {j + 1} is {c!r}, not a finite number")
+                raise UsageError(
+                    f"{path}:{number}: column {j + 1} is {shown(c)}, not a finite number"
+                )
             out[k, j] = float(c)
     return out
 
@@ -237,6 +236,9 @@ def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
         table = read_csv(path)
         if width is not None and table.shape[1] != width:
             raise UsageError(f"{path} has {table.shape[1]} columns, the model's input has {width}")
+        # Columns are brought to size 1 first: their squares must not overflow.
+        largest = np.abs(table).max(axis=0)
+        table = table / np.where(largest > 0, largest, 1.0)
         spread = table.std(axis=0)
         rows = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         if len(rows) < 2:

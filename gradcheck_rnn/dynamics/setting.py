@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_choice, check_flag, check_real, check_sizes, check_whole, shown
 from ..errors import UsageError
 from ..language.cell import Cell
 from ..language.network import Network
 from .accumulate import array_module
-from .analysis import Analysis, analyse
+from .analysis import Analysis, analyse, check_steps
+from .cost import SHORT, estimate
+from .draws import spread
 from .inputs import OneHot, Rows, Source, from_file
-from .starts import build
+from .starting import read_start, started
+from .starts import INITS, build
 from .system import Model
 from .torch_layout import Layers, find_layers, network_of
 from .weights import match_names, read_weights
@@ -23,6 +27,7 @@ from .weights import match_names, read_weights
 __all__ = ["follow", "model_of", "with_weight_file"]
 
 Array = np.ndarray[Any, Any]
+MOST_STEPS, MOST_DRAWS = 10**12, 10_000
 
 
 def follow(
@@ -34,14 +39,17 @@ def follow(
     inputs: str | os.PathLike[str] | Mapping[str, Source] | None = None,
     steps: int | None = None,
     sizes: Mapping[str, int] | None = None,
-    start: str = "normal",
+    init: str = "normal",
     gain: float = 1.0,
     seed: int = 0,
+    start: str | os.PathLike[str] | Mapping[str, Any] = "zeros",
+    draws: int = 1,
     burn_in: int | None = None,
     remedies: bool = True,
     device: str = "numpy",
     name: str = "",
     progress: Callable[[str, int, int], None] | None = None,
+    announce: Callable[[float], None] = lambda seconds: None,
 ) -> list[Analysis]:
     """Analyse every recurrence of a network.
 
@@ -55,8 +63,14 @@ def follow(
         Length of the trajectory; 500, or as long as the input is.
     sizes : mapping, optional
         Dim → size.
-    start : {"normal", "uniform", "orthogonal", "identity", "zero"}
+    init : {"normal", "uniform", "orthogonal", "identity", "zero"}
         How weights are drawn, times `gain`.
+    start : {"zeros", "drawn"}, path or mapping
+        Where the trajectory starts: as the definition says (zeros, or what the weight file has for
+        an initial state), at normal random numbers, or at arrays by state (`starting.read`).
+    draws : int
+        Also measure λ₁ for so many draws of weights, inputs and drawn starts in all, this one
+        counted: seed, seed + 1, …
     burn_in : int, optional
         Steps before the exponents count; a tenth when left out.
     remedies : bool
@@ -67,32 +81,57 @@ def follow(
         What the model is called.
     progress : callable, optional
         Called with the stage, the steps done in it, and how many there are (0: not known).
+    announce : callable, optional
+        Called before the work with a rough estimate of the seconds that it will take.
 
     Raises
     ------
     UsageError, DimensionError
         Files, sizes and weights cannot be read or do not fit together.
     """
+    sizes = check_sizes(sizes)
+    check_choice(init, "init", INITS)
+    check_choice(device, "device", ("numpy", "cupy"))
+    check_real(gain, "gain")
+    check_whole(seed, "seed")
+    check_whole(draws, "draws", 1, MOST_DRAWS)
+    check_flag(remedies, "remedies")
+    _check_inputs(inputs)
+    if steps is not None:
+        check_whole(steps, "steps", 1, MOST_STEPS)
+    if burn_in is not None:
+        check_whole(burn_in, "burn_in")
+    if draws > 1 and weights is not None:
+        raise UsageError("draws are of weights; with a weight file there is nothing to draw")
     xp = array_module(device)
     parameters: Mapping[str, Any] = {}
     others: Mapping[str, Any] = {}
     if weights is not None:
         network, parameters, _, others = with_weight_file(network, weights, layers, join)
-    model = model_of(
-        network,
-        parameters=parameters,
-        others=others,
-        inputs=Path(inputs) if isinstance(inputs, str | os.PathLike) else inputs,
-        sizes=sizes,
-        start=start,
-        gain=gain,
-        seed=seed,
-    )
+    given = read_start(start)
+
+    def drawn(number: int) -> Model:
+        model = model_of(
+            network,
+            parameters=parameters,
+            others=others,
+            inputs=Path(inputs) if isinstance(inputs, str | os.PathLike) else inputs,
+            sizes=sizes,
+            init=init,
+            gain=gain,
+            seed=seed + number,
+        )
+        return started(model, given, seed + number)
+
+    model = drawn(0)
     if steps is None:
         steps = 500 if model.longest is None else min(500, model.longest)
-    titles = [s.name for s in model.systems(steps=steps)]
+    check_steps(model, steps, burn_in)
+    systems = model.systems(steps=min(steps, SHORT))
+    announce(sum(estimate(s, steps, remedies, draws) for s in systems))
+    titles = [s.name for s in systems]
     whole = name or network.name
-    return [
+    found = [
         analyse(
             model,
             steps,
@@ -106,6 +145,27 @@ def follow(
         )
         for k, one in enumerate(titles)
     ]
+    spreads = spread(found, drawn, draws, burn_in, xp, progress)
+    return [a.explained(s, weights is None) for a, s in zip(found, spreads, strict=True)]
+
+
+def _check_inputs(inputs: Any) -> None:
+    """Inputs are a file, or sources by name.
+
+    Raises
+    ------
+    UsageError
+        They are something else.
+    """
+    if inputs is None or isinstance(inputs, str | os.PathLike):
+        return
+    if not isinstance(inputs, Mapping):
+        raise UsageError(f"inputs is {shown(inputs)}; give a file, or sources by name")
+    for name, source in inputs.items():
+        if not all(hasattr(source, key) for key in ("block", "width", "steps")):
+            raise UsageError(
+                f"inputs[{shown(name)}] is {shown(source)}; give a source, such as Given(array)"
+            )
 
 
 def with_weight_file(
@@ -156,7 +216,7 @@ def model_of(
     others: Mapping[str, Array] | None = None,
     inputs: Path | Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
-    start: str = "normal",
+    init: str = "normal",
     gain: float = 1.0,
     seed: int = 0,
 ) -> Model:
@@ -184,7 +244,7 @@ def model_of(
         sizes=sizes,
         parameters=parameters,
         inputs=given,
-        start=start,
+        init=init,
         gain=gain,
         seed=seed,
     )

@@ -67,8 +67,9 @@ def matrix_spectrum(matrix: Array, name: str = "W") -> MatrixSpectrum:
         raise UsageError(f"{name} is not finite")
     values = np.linalg.eigvals(w)
     values = values[np.argsort(-abs(values), kind="stable")]
-    frobenius = float(np.linalg.norm(w))
-    rest = max(frobenius**2 - float((abs(values) ** 2).sum()), 0.0)
+    largest = float(abs(w).max(initial=0.0)) or 1.0
+    frobenius = float(np.linalg.norm(w / largest))
+    rest = max(frobenius**2 - float((abs(values / largest) ** 2).sum()), 0.0)
     departure = np.sqrt(rest) / frobenius if frobenius else 0.0
     singular = np.linalg.svd(w, compute_uv=False)
     return MatrixSpectrum(name, values, singular, float(departure))
@@ -155,8 +156,9 @@ def perturbation(
     change = np.zeros(system.n, dtype=complex)
     change[slot.at] = vectors[:, k]
     t = np.arange(steps + 1)
+    claimed = np.full(steps + 1, np.log(epsilon))
     with np.errstate(divide="ignore"):
-        claimed = np.log(epsilon) + t * np.log(abs(values[k]))
+        claimed[1:] += t[1:] * np.log(abs(values[k]))
     measured = np.full(steps + 1, -np.inf)
     measured[0] = shift = np.log(epsilon)
     for stretch in system.forward(steps):

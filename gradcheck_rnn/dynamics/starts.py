@@ -11,13 +11,16 @@ from ..calculus.terms import Diag, subterms
 from ..derivation import Derivation, derive
 from ..errors import DimensionError, UsageError
 from ..language.network import Network, Ref
-from .inputs import RandomInputs, Source
+from ..memory import check_memory
+from .inputs import BLOCK, RandomInputs, Source
 from .system import Model
 
-__all__ = ["STARTS", "build", "draw", "orthogonal", "square_blocks"]
+__all__ = ["INITS", "build", "draw", "orthogonal", "square_blocks"]
 
 Array = np.ndarray[Any, Any]
-STARTS = ("normal", "uniform", "orthogonal", "identity", "zero")
+#: Arrays of the size of a parameter, and of a Jacobian, that an analysis holds at a time.
+COPIES, JACOBIANS = 3, 12
+INITS = ("normal", "uniform", "orthogonal", "identity", "zero")
 
 
 def orthogonal(n: int, rng: np.random.Generator) -> Array:
@@ -46,8 +49,8 @@ def draw(
         recurrent layers; ``orthogonal`` and ``identity``: gain times such a matrix in every square
         block, normal elsewhere; ``zero``.
     """
-    if kind not in STARTS:
-        raise UsageError(f"unknown initialisation {kind!r}; there are {', '.join(STARTS)}")
+    if kind not in INITS:
+        raise UsageError(f"unknown initialisation {kind!r}; there are {', '.join(INITS)}")
     shape = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
     if kind == "zero" or (ref.shape.column and kind != "uniform"):
         return np.zeros(shape)
@@ -68,7 +71,7 @@ def build(
     sizes: Mapping[str, int] | None = None,
     parameters: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Source] | None = None,
-    start: str = "normal",
+    init: str = "normal",
     gain: float = 1.0,
     scale: float = 1.0,
     seed: int = 0,
@@ -84,7 +87,7 @@ def build(
         Name → array in the doors' shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
     inputs : mapping, optional
         Name → source; what is left out is random.
-    start, gain, scale, seed
+    init, gain, scale, seed
         How weights are drawn (`draw`; vectors that multiply, such as peepholes, the diagonal of an
         IndRNN or the gain of a layer normalisation, are one), and the standard deviation of random
         inputs.
@@ -100,14 +103,15 @@ def build(
     feeds = dict(inputs or {})
     _known(network, given, feeds)
     settled = _sizes(network, given, feeds, dict(sizes or {}))
+    _check_memory(network, settled)
     rng = np.random.default_rng(seed)
     derivation = derive(network)
     factors = _factors(derivation)
     values: dict[str, Array] = {}
     domains = network.domains
     for name, ref in network.parameters.items():
-        made = draw(ref, settled, start, rng, gain)
-        if name in factors and start != "zero":
+        made = draw(ref, settled, init, rng, gain)
+        if name in factors and init != "zero":
             made = np.ones_like(made)
         if name in domains and name not in given:
             made = domains[name].draw(rng, made.shape[::-1], data=False).T
@@ -140,6 +144,22 @@ def build(
     model = Model(network, settled, values, sources)
     model.__dict__["derivation"] = derivation
     return model
+
+
+def _check_memory(network: Network, sizes: Mapping[str, int]) -> None:
+    """Refuse sizes whose parameters and Jacobians do not fit into memory."""
+    parameters = sum(
+        r.shape.rows.size(sizes) * r.shape.cols.size(sizes) for r in network.parameters.values()
+    )
+    widths = sum(r.shape.rows.size(sizes) for r in network.inputs.values())
+    joint = sum(
+        st.shape.rows.size(sizes) * max(st.lags) for scan in network.scans for st in scan.states
+    )
+    check_memory(
+        8 * (COPIES * parameters + BLOCK * widths + JACOBIANS * joint**2),
+        f"{network.name!r} with {', '.join(f'{n} = {size}' for n, size in sizes.items())}",
+        "give smaller sizes",
+    )
 
 
 def _factors(derivation: Derivation) -> set[str]:

@@ -58,12 +58,16 @@ class Model:
         Parameters and what is one vector a sequence, as columns ``(n, k)``.
     sources : dict
         Input or data sequence → where its vectors come from.
+    first : dict
+        State → ``(size, depth)``, its values before the first step, the last one last; where a
+        state is missing, it starts as its definition says.
     """
 
     network: Network
     sizes: Mapping[str, int]
     values: Mapping[str, Array]
     sources: Mapping[str, Source]
+    first: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
     def derivation(self) -> Derivation:
@@ -253,6 +257,9 @@ class System:
                     if first.ref is not None:
                         value = self.outside(first.ref.name)
                         out[s.name][:, self.depth - first.lag] = value[:, 0]
+        for name, given in self.model.first.items():
+            if name in out:
+                out[name][:, self.depth - given.shape[1] :] = given
         return out
 
     def outside(self, name: str) -> Array:
@@ -280,6 +287,23 @@ class System:
         yield last
         for at, start in reversed(marks[:-1]):
             yield self._run(start, at, length, steps)
+
+    def resting(self, steps: int) -> tuple[str, ...]:
+        """The states that stay at their start, a fixed point.
+
+        Rounding alone may move a state by some units in the last place.
+        """
+        line = self.start()
+        still = set(line)
+        for stretch in self.forward(steps):
+            for name in tuple(still):
+                a, first = stretch.line[name], line[name][:, -1:]
+                moved = np.abs(a[:, self.depth :] - first).max(initial=0.0)
+                if moved > 16 * np.finfo(float).eps * np.abs(first).max(initial=0.0):
+                    still.discard(name)
+            if not still:
+                break
+        return tuple(n for n in self.sizes if n in still)
 
     def _tail(self, stretch: Stretch) -> dict[str, Array]:
         return {n: a[:, a.shape[1] - self.depth :].copy() for n, a in stretch.line.items()}

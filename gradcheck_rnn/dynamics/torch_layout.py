@@ -26,7 +26,7 @@ __all__ = ["Layers", "find_layers", "network_of"]
 
 Array = np.ndarray[Any, Any]
 
-_KEY = re.compile(r"^(?P<prefix>.*?)(?P<what>weight|bias)_(?P<side>ih|hh|hr)_l(?P<layer>\d+)"
+_KEY = re.compile(r"^(?P<prefix>.*?)(?P<what>weight|bias)_(?P<side>ih|hh|hr)_l(?P<layer>[0-9]{1,9})"
                   r"(?P<reverse>_reverse)?$")  # fmt: skip
 #: Gates of the kinds by their number of row blocks; the sign turns z around.
 _GATES: dict[str, tuple[tuple[str, float], ...]] = {
@@ -85,6 +85,10 @@ def find_layers(arrays: Mapping[str, Array], path: Path) -> Layers | None:
     if any(m["side"] == "hr" for m in found.values()):
         raise UsageError(f"{path}: LSTM projections (proj_size) have no layout here")
     layers = 1 + max(int(m["layer"]) for m in found.values())
+    if layers > len(found):
+        raise UsageError(
+            f"{path} names layer {layers - 1} in {len(found)} arrays: layers are missing"
+        )
     both = any(m["reverse"] for m in found.values())
     biased = any(m["what"] == "bias" for m in found.values())
     first = f"{prefix}weight_hh_l0"

@@ -12,7 +12,7 @@ from .causes import Cause
 from .lyapunov import Lyapunov
 from .products import Decay
 
-__all__ = ["Verdict", "judge", "power_of_ten"]
+__all__ = ["Verdict", "error_of", "judge", "power_of_ten"]
 
 Array = np.ndarray[Any, Any]
 
@@ -59,8 +59,31 @@ def power_of_ten(log: float) -> str:
     return f"10^{ten:.0f}"
 
 
+def error_of(drawn: bool, spread: bool) -> str:
+    """What the error of an exponent is an error of, in a sentence.
+
+    Parameters
+    ----------
+    drawn : bool
+        Whether weights were drawn.
+    spread : bool
+        Whether other draws are shown too.
+    """
+    text = "The error is that of a mean over time, along this one trajectory"
+    if not drawn:
+        return f"{text} with these weights."
+    more = "" if spread else "; --draws N shows how far other draws of weights differ"
+    return f"{text} and for this one draw of weights{more}."
+
+
 def judge(
-    exponents: Lyapunov, decay: Decay, causes: list[Cause], *, threshold: float = 1e-3
+    exponents: Lyapunov,
+    decay: Decay,
+    causes: list[Cause],
+    *,
+    threshold: float = 1e-3,
+    resting: tuple[str, ...] = (),
+    states: tuple[str, ...] = (),
 ) -> Verdict:
     """Put the measurements into words.
 
@@ -77,7 +100,8 @@ def judge(
         kind = "vanishing" if rate < 0 else "exploding"
     lag = _beyond(decay, math.log(threshold), kind)
     relevant = _relevant(causes, rate, kind)
-    sentences = [_first(kind, rate, error, exponents), *_second(kind, lag, threshold, decay)]
+    sentences = [_first(kind, rate, error, exponents), *_rest(resting, states, rate)]
+    sentences += _second(kind, lag, threshold, decay)
     hump = int(np.argmax(decay.norm))
     ten = math.log(10)
     risen = decay.norm[hump] > ten and decay.norm[hump] - decay.norm[-1] > ten
@@ -118,6 +142,23 @@ def _first(kind: str, rate: float, error: float, exponents: Lyapunov) -> str:
     verb = "Vanishing" if kind == "vanishing" else "Exploding"
     change = "shrinks" if kind == "vanishing" else "grows"
     return f"{verb}: {measured}; the gradient {change} by a factor e every {horizon:.3g} steps."
+
+
+def _rest(resting: tuple[str, ...], states: tuple[str, ...], rate: float) -> list[str]:
+    """That the trajectory, or a part of its state, stays where it starts."""
+    if not resting:
+        return []
+    if len(resting) < len(states):
+        names = ", ".join(resting)
+        part = f"Of the state, {names} never leaves its start; what enters through it is that of a"
+        return [f"{part} fixed point (--start drawn starts elsewhere)."]
+    text = (
+        "The trajectory never leaves its start, a fixed point: the exponents are those of the "
+        "Jacobian there, not of a trajectory that moves"
+    )
+    if rate > 0:
+        text += "; the fixed point is unstable, so that any other start leads away from it"
+    return [f"{text} (--start drawn starts elsewhere)."]
 
 
 def _second(kind: str, lag: int | None, threshold: float, decay: Decay) -> list[str]:

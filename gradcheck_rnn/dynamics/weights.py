@@ -5,16 +5,20 @@ A weight file may come from anybody: nothing here unpickles objects or runs what
 
 from __future__ import annotations
 
+import math
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..checks import shown
 from ..errors import UsageError
 from ..language.network import Network
+from ..memory import check_memory
+from ..npz import read_npz
+from ..reading import check_file
 
 __all__ = ["match_names", "read_weights", "table_of"]
 
@@ -41,12 +45,15 @@ def read_weights(path: Path) -> dict[str, Array]:
         raise UsageError(
             f"{path}: weights are read from {', '.join(readers)} files, not {path.suffix!r}"
         )
-    if not path.is_file():
-        raise UsageError(f"there is no weight file {path}")
+    check_file(path, "weight file")
     made = reader(path)
     if not made:
         raise UsageError(f"{path} holds no arrays")
     for name, array in made.items():
+        if not isinstance(name, str):
+            raise UsageError(
+                f"{path} names an array {shown(name)}; a weight file names its arrays by strings"
+            )
         if array.dtype.kind not in "fiu":
             raise UsageError(f"{path}: {name!r} holds {array.dtype}, not real numbers")
         bad = int((~np.isfinite(array)).sum())
@@ -59,19 +66,7 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise UsageError(f"{path} is a single array; a weight file names its arrays")
-        with file:
-            return {n: file[n] for n in file.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = (
-            "it holds pickled objects, which are never loaded"
-            if "pickle" in str(error)
-            else (str(error) or type(error).__name__)
-        )
-        raise UsageError(f"cannot read {path}: {reason}") from error
+    return read_npz(path, "weight file")
 
 
 def _safetensors(path: Path) -> dict[str, Array]:
@@ -84,7 +79,7 @@ def _safetensors(path: Path) -> dict[str, Array]:
         ) from error
     try:
         return dict(load_file(str(path)))
-    except Exception as error:  # its own error class is not exported by all versions
+    except (Exception, MemoryError) as error:  # its own error class is not exported by all versions
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
@@ -109,8 +104,16 @@ def _torch(path: Path) -> dict[str, Array]:
         ) from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]
-    if not isinstance(held, Mapping) or not all(hasattr(v, "detach") for v in held.values()):
+    if not isinstance(held, Mapping) or not all(isinstance(v, torch.Tensor) for v in held.values()):
         raise UsageError(f"{path} is not a state_dict: it must map names to tensors")
+    for name, tensor in held.items():
+        if tensor.is_complex() or tensor.is_quantized or tensor.layout is not torch.strided:
+            raise UsageError(f"{path}: {shown(name)} is not a dense tensor of real numbers")
+        if tensor.device.type != "cpu":
+            raise UsageError(f"{path}: {shown(name)} has no values, its device is {tensor.device}")
+    # A view may declare any shape over a storage of a few bytes.
+    total = sum(8 * math.prod(v.shape) for v in held.values())
+    check_memory(2 * total, f"the weight file {path}", "give a smaller file")
     return {n: v.detach().to(torch.float64).numpy() for n, v in held.items()}
 
 

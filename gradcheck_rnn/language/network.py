@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..checks import check_kind
 from ..errors import DefinitionError, DimensionError, GradcheckError
 from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
@@ -415,6 +416,7 @@ def as_network(target: Cell | Network) -> Network:
     """A cell as a network of one scan that hands out its outputs and its final states."""
     if isinstance(target, Network):
         return target
+    check_kind(target, Cell, "a cell or a network; `load` finds them by name")
     network = Network(target.name, target.what, target.source)
     axis = "T" if target.states or target.of_kind("input", "data") else None
     handle = network.scan(target, axis=axis)

@@ -78,7 +78,7 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
         )
     header = ("Model", "Verdict", "$lambda_1$", "from lag", "norm at the last lag")
     m.table(header, rows, align="(left, left, right, right, right)")
-    with drawing():
+    with drawing(mathematics=False):
         figure, axes = new_figure(5.6, 4.0)
         ax = axes[0, 0]
         for k, a in enumerate(analyses):
@@ -118,7 +118,7 @@ def _one(m: Manuscript, a: Analysis) -> None:
         figures.expansion_figure: _terms,
     }
     for make, alt, caption in _pictures(a):
-        with drawing():
+        with drawing(mathematics=False):
             figure = make(a)
             # The caption names the model; a title would only repeat it.
             for ax in figure.axes:
@@ -318,7 +318,7 @@ def _remedies(m: Manuscript, a: Analysis) -> None:
     m.table(header, rows, "(auto, 1fr, auto, auto)", "(left, left, right, right)")
     applied = [r for r in a.remedies if r.applies and math.isfinite(r.rate)]
     if applied:
-        with drawing():
+        with drawing(mathematics=False):
             figure = figures.remedies_figure(a)
             for ax in figure.axes:
                 ax.set_title("")

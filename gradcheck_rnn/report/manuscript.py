@@ -17,6 +17,9 @@ __all__ = ["Manuscript"]
 WIDE = 620
 _SOURCED = re.compile(r"(?P<source>[^:]*\b(?:19|20)\d\d\b[^:]*): (?P<rule>.*)\Z", re.S)
 
+#: Control characters, halves of pairs and non-characters, which no document can hold.
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
 #: What short citations stand for.
 SOURCES = {
     "Magnus & Neudecker 2019": "J. R. Magnus and H. Neudecker, Matrix Differential Calculus with "
@@ -189,10 +192,8 @@ class Manuscript:
         head = f"title: {_quoted(self.title)}, description: {_quoted(self.description)}"
         if self.subtitle:
             head += f", subtitle: [{plain(self.subtitle)}]"
-        return (
-            '#import "house.typ": *\n'
-            f"#show: house.with({head})\n\n" + "\n".join(self.parts).rstrip() + "\n"
-        )
+        body = "\n".join(self.parts).rstrip()
+        return _NO_TEXT.sub(" ", f'#import "house.typ": *\n#show: house.with({head})\n\n{body}\n')
 
 
 def _bare(markup: str) -> str:

@@ -59,13 +59,20 @@ _RC = {
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Our settings of matplotlib, for as long as something is drawn."""
+def drawing(*, mathematics: bool = True) -> Iterator[None]:
+    """Our settings of matplotlib, for as long as something is drawn.
+
+    Parameters
+    ----------
+    mathematics : bool
+        Whether dollars set mathematics; not where labels are names of files. Logarithmic axes need
+        it for their numbers.
+    """
     try:
         import matplotlib
     except ImportError as error:
         raise UsageError("pictures need matplotlib: pip install 'gradcheck-rnn[report]'") from error
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context({**_RC, "text.parse_math": mathematics}):
         yield
 
 

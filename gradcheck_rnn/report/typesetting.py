@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import re
+import tempfile
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import UsageError
-from ..files import write_bytes
+from ..files import check_writable, write_bytes
 from .manuscript import Manuscript
 
 __all__ = ["SUFFIXES", "check_output", "compiled", "need_extra", "write"]
@@ -40,13 +41,7 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         known = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
         found = f"the suffix is {out.suffix!r}" if out.suffix else "it has no suffix"
         raise UsageError(f"cannot write a report to {out}: {found}, give {known}")
-    if out.is_dir():
-        raise UsageError(f"cannot write {out}: it is a folder; give a file name")
-    folder = out.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {out}: there is no folder {folder}; make it first")
-    if not os.access(folder, os.W_OK) or (out.exists() and not os.access(out, os.W_OK)):
-        raise UsageError(f"cannot write {out}: permission denied")
+    check_writable(out)
     return out
 
 
@@ -71,8 +66,13 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
         "house.typ": style.encode(),
         **manuscript.files,
     }
-    # Without a time stamp equal reports are equal files.
-    made: bytes = typst.compile(files, format=kind, ignore_system_fonts=True, timestamp=0)
+    # Nothing outside the manuscript can be read from an empty folder, whatever it says. Without a
+    # time stamp equal reports are equal files.
+    with tempfile.TemporaryDirectory() as empty:
+        made: bytes = typst.compile(
+            files, root=empty, format=kind, ignore_system_fonts=True, timestamp=0,
+            package_path=empty, package_cache_path=empty,
+        )  # fmt: skip
     return made if kind == "pdf" else _dressed(made.decode()).encode()
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import shown
 from ..derivation import derive
 from ..derivation.tidy import tidy
+from ..errors import UsageError
 from ..verify.outcome import Report
 from ..verify.session import Verification
 from ..verify.verdict import Finding, Row, Verdict, combine
@@ -76,7 +78,15 @@ def reports_of(plain: Sequence[Mapping[str, Any]]) -> list[Report]:
 
     Of arrays with ratios only the failing entries are known; the others count as passed.
     """
-    return [_report_of(p) for p in plain]
+    if isinstance(plain, str | bytes | Mapping) or not isinstance(plain, Sequence) or not plain:
+        raise UsageError(f"{shown(plain)} is no list of reports, as `verify --json` prints them")
+    try:
+        return [_report_of(p) for p in plain]
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+        said = f"{type(error).__name__}: {str(error)[:80]}"
+        raise UsageError(
+            f"a report among {len(plain)} is damaged ({said}); `verify --json` prints them whole"
+        ) from None
 
 
 def _report_of(plain: Mapping[str, Any]) -> Report:

@@ -6,12 +6,14 @@ report.raise_for_failure()
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function, check_names, shown
 from ..errors import UsageError
 from .again import look_again
 from .entries import check_entries, scale_of
@@ -99,8 +101,11 @@ def check_gradient(
         Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
-    if mode not in ("auto", "entrywise", "directional"):
-        raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
+    if not isinstance(mode, str) or mode not in ("auto", "entrywise", "directional"):
+        raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
+    check_function(loss, "loss")
+    if gradient is not None:
+        check_function(gradient, "gradient")
     if is_factory(parameters, shapes, "check_gradient"):
         return at_shapes(
             parameters,
@@ -191,7 +196,7 @@ def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
     """
     if select is None:
         return tree.real
-    wanted = [select] if isinstance(select, str) else list(select)
+    wanted = check_names(select, "select")
     known = {tree.names[i]: i for i in tree.real}
     for name in wanted:
         if name not in known:
@@ -206,7 +211,7 @@ def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
 def _seed(seed: int | str | None, content: list[NDArray[Any]]) -> int:
     if seed is None:
         return content_seed(content)
-    return fresh_seed() if seed == "fresh" else parse_seed(seed)
+    return fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
 
 
 def parse_seed(seed: int | str) -> int:
@@ -218,11 +223,11 @@ def parse_seed(seed: int | str) -> int:
         It is none.
     """
     try:
-        number = int(seed)
-    except ValueError:
+        number = int(seed) if isinstance(seed, str) else operator.index(seed)
+    except (TypeError, ValueError):
         number = -1
-    if number < 0:
-        raise UsageError(f"seed {seed!r} is neither a non-negative integer nor 'fresh'")
+    if number < 0 or isinstance(seed, bool):
+        raise UsageError(f"seed {shown(seed)} is neither a non-negative integer nor 'fresh'")
     return number
 
 

@@ -239,4 +239,4 @@ def _settled(seed: int | str | None) -> int | None:
     """One number for all checks, so that the one command replays them all; None stays."""
     if seed is None:
         return None
-    return fresh_seed() if seed == "fresh" else parse_seed(seed)
+    return fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)

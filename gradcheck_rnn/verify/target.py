@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_whole, shown
 from ..errors import UsageError
 from .guard import (
     STATE,
@@ -35,6 +38,8 @@ LOSS, GRADIENT = "the loss", "the gradient function"
 COMPARED_EVERY = 64
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
+#: A decimal number of seconds; neither a sign nor the words that Python takes for numbers.
+_SECONDS = re.compile(r"[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+")
 
 
 class Budget:
@@ -44,18 +49,19 @@ class Budget:
         """Parse the limit; None is no limit."""
         self.evaluations = np.inf
         self.seconds = np.inf
-        try:
-            if isinstance(limit, str):
-                self.seconds = float(limit.strip().removesuffix("s"))
-            elif limit is not None:
-                self.evaluations = float(limit)
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"budget {limit!r} is neither a count nor seconds like '10s'"
-            ) from None
-        if not (self.evaluations > 0 and self.seconds > 0):  # NaN is neither
-            raise UsageError(f"budget {limit!r} must be positive")
+        if isinstance(limit, str):
+            self.seconds = self._seconds(limit)
+        elif limit is not None:
+            self.evaluations = check_whole(limit, "budget", 1)
         self.started = time.perf_counter()
+
+    @staticmethod
+    def _seconds(text: str) -> float:
+        number = text.strip().removesuffix("s")
+        seconds = float(number) if _SECONDS.fullmatch(number) else math.nan
+        if not text.strip().endswith("s") or not 0 < seconds < math.inf:
+            raise UsageError(f"budget {shown(text)} is neither a count nor seconds like '10s'")
+        return seconds
 
     def left(self, used: int) -> float:
         """Loss evaluations that may still be spent after `used`, possibly infinite."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
+from ..checks import shown
 from ..errors import UsageError
+from ..npz import Header, read_npz
+from ..reading import check_file, read_text
 from .vectors import DIGITS, Vectors, split
 
 __all__ = ["Known", "Results", "dump", "read_results", "read_vectors"]
@@ -153,42 +158,118 @@ def read_vectors(path: Path) -> Known:
     UsageError
         It cannot be read, or is something else.
     """
-    if _suffix(path) == ".npz":
-        entries = _npz(path)
-        about = _about_of(path, json.loads(str(entries["about"])) if "about" in entries else {})
-        known = Known(about["cell"])
-        for key, array in entries.items():
-            kind, _, rest = key.partition("/")
-            target = {"gradients": known.high, "gradients_low": known.low}.get(kind)
-            if target is not None:
-                probe, _, name = rest.rpartition("/")
-                target.setdefault(probe, {})[name] = array
-            elif kind in ("outputs", "outputs_low"):
-                target = known.high if kind == "outputs" else known.low
-                target.setdefault(OUTPUTS, {})[rest] = array
-            elif kind == "bounds":
-                form, _, rest = rest.partition("/")
-                probe, _, name = rest.rpartition("/")
-                known.bounds.setdefault(form, {}).setdefault(probe, {})[name] = array
-        return known
-    content = _about_of(path, _load_json(path))
-    known = Known(content["cell"])
-    groups = {p: entry["gradients"] for p, entry in content["probes"].items()}
+    if _suffix(path, "file of vectors") == ".npz":
+        entries = read_npz(path, "file of vectors")
+        known = Known(_cell_of(path, _description(path, entries)))
+        _sort(known, entries)
+    else:
+        content = _load_json(path, "file of vectors", finite=True)
+        known = Known(_cell_of(path, content))
+        try:
+            _sort_json(known, content)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            said = f"{type(error).__name__}: {str(error)[:80]}"
+            raise UsageError(
+                f"{path} is a damaged file of vectors ({said}); make it anew"
+            ) from None
+    _check_whole(path, known)
+    return known
+
+
+def _sort(known: Known, entries: Mapping[str, Array]) -> None:
+    """The entries of an npz by what their names say."""
+    for key, array in entries.items():
+        kind, _, rest = key.partition("/")
+        probe, _, name = rest.rpartition("/")
+        if kind in ("gradients", "gradients_low"):
+            held = known.high if kind == "gradients" else known.low
+            held.setdefault(probe, {})[name] = array
+        elif kind in ("outputs", "outputs_low"):
+            held = known.high if kind == "outputs" else known.low
+            held.setdefault(OUTPUTS, {})[rest] = array
+        elif kind == "bounds":
+            form, _, probe = probe.partition("/")
+            known.bounds.setdefault(form, {}).setdefault(probe, {})[name] = array
+
+
+def _sort_json(known: Known, content: Mapping[str, Any]) -> None:
+    """The same of a JSON file; raises what Python raises where something is of another kind."""
+    probes = content["probes"]
+    groups = {p: entry["gradients"] for p, entry in probes.items()}
     for group, arrays in {**groups, OUTPUTS: content["outputs"]}.items():
         for name, text in arrays.items():
             high, low = _parse(text)
             known.high.setdefault(group, {})[name] = high
             known.low.setdefault(group, {})[name] = low
-    bounds = {p: entry["bounds"] for p, entry in content["probes"].items()}
+    bounds = {p: entry["bounds"] for p, entry in probes.items()}
     for group, by_form in {**bounds, OUTPUTS: content["output_bounds"]}.items():
         for form, arrays in by_form.items():
             held = {n: np.nan_to_num(_floats(a), nan=np.inf) for n, a in arrays.items()}
             known.bounds.setdefault(form, {})[group] = held
-    return known
 
 
-def read_results(path: Path) -> Results:
+def _check_whole(path: Path, known: Known) -> None:
+    """Refuse vectors of which a part is missing or damaged: it would not be judged.
+
+    Raises
+    ------
+    UsageError
+        A number without its last digits or its bounds, other shapes, values that are not finite,
+        bounds that are none.
+    """
+    if not any(g != OUTPUTS for g in known.high) or not known.bounds:
+        raise _damaged(path, "it holds no gradients with bounds")
+    names = _names(known.high)
+    for other in (known.low, *known.bounds.values()):
+        lost = _names(other) - names
+        if lost:
+            raise _damaged(path, f"{min(lost)} is missing")
+    for group, arrays in known.high.items():
+        for name, high in arrays.items():
+            what = f"{group}/{name}"
+            low = known.low.get(group, {}).get(name)
+            if low is None:
+                raise _damaged(path, f"the last digits of {what} are missing")
+            _check_numbers(path, what, high)
+            _check_numbers(path, what, low, high.shape)
+            bounds = [held.get(group, {}).get(name) for held in known.bounds.values()]
+            # The loss is exported for information, without bounds.
+            if group == OUTPUTS and name == "loss" and not any(b is not None for b in bounds):
+                continue
+            for bound in bounds:
+                if bound is None:
+                    raise _damaged(path, f"bounds of {what} are missing")
+                _check_bound(path, what, bound, high.shape)
+
+
+def _names(arrays: Mapping[str, Mapping[str, Array]]) -> set[str]:
+    return {f"{group}/{name}" for group, held in arrays.items() for name in held}
+
+
+def _check_numbers(
+    path: Path, what: str, array: Array, shape: tuple[int, ...] | None = None
+) -> None:
+    if array.dtype.kind != "f" or array.shape != (array.shape if shape is None else shape):
+        raise _damaged(path, f"{what} is {array.dtype} of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise _damaged(path, f"{what} has values that are not finite")
+
+
+def _check_bound(path: Path, what: str, bound: Array, shape: tuple[int, ...]) -> None:
+    if bound.dtype.kind != "f" or bound.shape != shape:
+        raise _damaged(path, f"the bound of {what} is {bound.dtype} of shape {bound.shape}")
+    if not (bound >= 0).all():
+        raise _damaged(path, f"bounds of {what} are negative or no numbers")
+
+
+def _damaged(path: Path, why: str) -> UsageError:
+    return UsageError(f"{path} is a damaged file of vectors: {why}; make it anew")
+
+
+def read_results(path: Path, known: Known | None = None) -> Results:
     """Read what foreign code computed.
+
+    Arrays of an npz that are larger than those of `known`, the vectors they are for, are not read.
 
     An npz has ``gradients/PROBE/NAME`` and ``outputs/NAME``; JSON the same as nested objects, with
     ``"dtype"``.
@@ -199,19 +280,25 @@ def read_results(path: Path) -> Results:
         It cannot be read, holds no results, or arrays that are not numbers.
     """
     found: dict[str, dict[str, Array]] = {}
-    if _suffix(path) == ".npz":
-        for key, array in _npz(path).items():
+    if _suffix(path, "file of results") == ".npz":
+        for key, array in read_npz(path, "file of results", _limit(path, known)).items():
             kind, _, rest = key.partition("/")
             if kind == "gradients" and "/" in rest:
                 probe, _, name = rest.rpartition("/")
                 found.setdefault(probe, {})[name] = array
             elif kind == OUTPUTS:
                 found.setdefault(OUTPUTS, {})[rest] = array
+        for group, arrays in found.items():
+            for name, array in arrays.items():
+                if array.dtype.kind not in "fiu":
+                    raise UsageError(f"{path}: {group}/{name} is {array.dtype}, not real numbers")
         kinds = {a.dtype.name for arrays in found.values() for a in arrays.values()}
         dtype = kinds.pop() if len(kinds) == 1 else None
     else:
-        content = _load_json(path)
+        content = _load_json(path, "file of results")
         dtype = content.get("dtype")
+        if dtype is not None and not isinstance(dtype, str):
+            raise UsageError(f"{path}: dtype is {shown(dtype)}, not the name of a number format")
         groups = {**_mapping(path, content, "gradients"), OUTPUTS: content.get(OUTPUTS, {})}
         for group, arrays in groups.items():
             if not isinstance(arrays, Mapping):
@@ -232,10 +319,27 @@ def _mapping(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, A
     return held
 
 
+def _limit(path: Path, known: Known | None) -> Callable[[str, Header], None]:
+    """A check of an npz's headers: nothing larger than the vectors' array is read."""
+    largest = {
+        f"outputs/{name}" if group == OUTPUTS else f"gradients/{group}/{name}": array
+        for group, arrays in (known.high if known is not None else {}).items()
+        for name, array in arrays.items()
+    }
+
+    def check(name: str, header: Header) -> None:
+        shape, _ = header
+        wanted = largest.get(name)
+        if wanted is not None and math.prod(shape) > wanted.size:
+            raise UsageError(f"{path}: {name} has shape {shape}, the vectors' {wanted.shape}")
+
+    return check
+
+
 def _numbers(path: Path, what: str, nested: Any) -> Array:
     try:
         return _floats(nested)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{path}: {what} is no array of numbers") from None
 
 
@@ -246,61 +350,81 @@ def _floats(nested: Any) -> Array:
 
 def _parse(nested: Any) -> tuple[Array, Array]:
     """Numbers of many digits to two doubles each."""
-    from fractions import Fraction
-
     text = np.asarray(nested, dtype=object)
     high = np.asarray(text, dtype=np.float64)
-    rest = np.frompyfunc(lambda s, h: float(Fraction(s) - Fraction(h)), 2, 1)
+    rest = np.frompyfunc(lambda s, h: float(_fraction(s) - _fraction(h)), 2, 1)
     return high, np.asarray(rest(text, high), dtype=np.float64)
 
 
-def _about_of(path: Path, content: Any) -> dict[str, Any]:
+def _fraction(number: str | float) -> Fraction:
+    """A number exactly; one that no double comes near would take any time and memory."""
+    decimal = Decimal(number)
+    if not decimal:
+        return Fraction(0)
+    if not decimal.is_finite() or abs(decimal.adjusted()) > 400:
+        raise ValueError(f"{str(number)[:40]} is no double")
+    return Fraction(decimal)
+
+
+def _description(path: Path, entries: Mapping[str, Array]) -> Any:
+    """The description in an npz; None where there is none that can be read."""
+    held = entries.get("about")
+    if held is None or held.shape or held.dtype.kind != "U":
+        return None
+    return _parsed(path, "file of vectors", str(held), finite=True)
+
+
+def _cell_of(path: Path, content: Any) -> str:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"{path} is no file of vectors; make one with: gradcheck-rnn vectors CELL")
-    return content
+    if not isinstance(content.get("cell"), str):
+        raise _damaged(path, "it does not say of which cell")
+    return str(content["cell"])
 
 
-def _npz(path: Path) -> dict[str, Array]:
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is no npz file")
-        with np.load(path, allow_pickle=False) as held:
-            return {key: held[key] for key in _files(held)}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise UsageError(f"cannot read {path}: {_reason(error)}") from None
-    except Exception as error:  # zipfile and zlib raise their own
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
-        raise UsageError(f"cannot read {path}: {_reason(error)}") from None
-
-
-def _files(held: Any) -> Iterable[str]:
-    if not hasattr(held, "files"):
-        raise ValueError("it is a single array, not an npz")
-    names: list[str] = held.files
-    return names
-
-
-def _load_json(path: Path) -> dict[str, Any]:
-    """Numbers stay text, so that no digit is lost."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_float=str)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {_reason(error)}") from None
+def _load_json(path: Path, what: str, *, finite: bool = False) -> dict[str, Any]:
+    content = _parsed(path, what, read_text(path, what, factor=20), finite=finite)
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold an object, not a {type(content).__name__}")
     return content
 
 
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
+def _parsed(path: Path, what: str, text: str, *, finite: bool) -> Any:
+    """JSON whose numbers stay text, so that no digit is lost.
+
+    Parameters
+    ----------
+    finite : bool
+        Refuse NaN and Infinity, which are no JSON but which results may hold.
+    """
+
+    def constant(name: str) -> str:
+        if finite:
+            raise ValueError(f"it holds {name}")
+        return name
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [n for n, _ in pairs]
+            twice = next(n for n in names if names.count(n) > 1)
+            raise ValueError(f"it holds {twice[:40]!r} twice")
+        return made
+
+    try:
+        return json.loads(
+            text, parse_float=str, parse_int=str, parse_constant=constant, object_pairs_hook=once
+        )
+    except ValueError as error:
+        raise UsageError(f"cannot read the {what} {path}: {str(error)[:200]}") from None
+    except RecursionError:
+        raise UsageError(f"cannot read the {what} {path}: it is nested too deeply") from None
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Path, what: str) -> str:
     suffix = path.suffix.lower()
     _known_suffix(suffix)
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
+    check_file(path, what)
     return suffix
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function
 from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
@@ -99,6 +100,8 @@ def check_vjp(
     UsageError, DimensionError
         As `check_gradient`, and for outputs that are not floating-point arrays.
     """
+    check_function(forward, "forward")
+    check_function(backward, "backward")
 
     def pair(made: Any) -> Pair:
         tree = Tree.of(made, "inputs")
@@ -150,7 +153,7 @@ def check_pair(
     if seed is None:
         used = content_seed([*tree.leaves, *outs.leaves])
     else:
-        used = fresh_seed() if seed == "fresh" else parse_seed(seed)
+        used = fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
     probed = _probed(outs, outputs, pair.probed)
     inputs = selected(tree, select)

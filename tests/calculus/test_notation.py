@@ -112,7 +112,7 @@ def test_bad_files_are_refused_in_one_line(write, text, words):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(NotationError, match="cannot read the notation file"):
+    with pytest.raises(NotationError, match="there is no notation file"):
         load_notation(tmp_path / "none.toml", KNOWN)
     with pytest.raises(NotationError, match="cannot read"):
         load_notation(tmp_path, KNOWN)

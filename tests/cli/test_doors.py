@@ -64,7 +64,7 @@ def test_a_users_exception_in_a_process(run, write) -> None:
         (("linear", "--jobs", "-2"), "--jobs -2 must not be negative"),
         (("linear", "--jobs", "1", "--dask", "tcp://x:1"), "--jobs and --dask exclude each other"),
         (("linear", "gru", "--shape", "1"), "--shape repeats one check"),
-        (("linear", "--against", "v.npz"), "there is no file v.npz"),
+        (("linear", "--against", "v.npz"), "there is no file of vectors v.npz"),
         (("a", "b", "--against", "v.npz"), "--against wants one TARGET"),
         (("a", "--against", "v.npz", "--seed", "3"), "--seed says nothing beside --against"),
         (("a", "--against", "v.npz", "--shapes", "3"), "--shapes says nothing beside --against"),

@@ -131,7 +131,7 @@ def test_the_users_traceback_and_only_that(run, write) -> None:
         ("def f(:\n", (), "mine.py:1: SyntaxError"),
         (GOOD, ("--select", "q"), "select names 'q', which is no parameter; choose from W, b"),
         (GOOD, ("--budget", "1x"), "budget '1x' is neither a count nor seconds"),
-        (GOOD, ("--budget", "0"), "budget 0 must be positive"),
+        (GOOD, ("--budget", "0"), "budget is 0"),
         (GOOD, ("--seed", "x"), "seed 'x' is neither a non-negative integer nor 'fresh'"),
         (GOOD, ("--undecided", "maybe"), "'maybe' is not one of"),
         (GOOD.replace("return loss, gradient, ", "return loss, "), (), "returned a tuple of 2"),

@@ -88,7 +88,7 @@ def test_a_trained_model_on_a_text(run: Run, tmp_path: Path) -> None:
         (("lstm", "-o", "none/a.png"), "there is no folder"),
         (("lstm", "--weights", "none.npz"), "there is no weight file none.npz"),
         (("lstm", "gru", "elman", "--weights", "a.npz", "--weights", "b.npz"), "one file a cell"),
-        (("lstm", "--input", "none.txt"), "cannot read none.txt"),
+        (("lstm", "--input", "none.txt"), "there is no input file none.txt"),
         (("lstm", "--steps", "10"), "at least 60"),
         (("lstm", "--init", "glorot"), "orthogonal"),
         (("lstm", "--size", "p"), "not of the form"),

@@ -55,7 +55,7 @@ def test_bad_tables(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match="there is no input file"):
         from_file(tmp_path / "none.txt")
     with pytest.raises(UsageError, match=r"not '\.pdf'"):
         from_file(tmp_path / "a.pdf")

@@ -118,7 +118,7 @@ def test_misuse(mine: str) -> None:
         api.verify_many([mine], select=["q"])
     with pytest.raises(UsageError, match="unknown cell 'lsmt'"):
         api.verify_many(["lsmt"])
-    with pytest.raises(UsageError, match="shapes 0"):
+    with pytest.raises(UsageError, match="shapes is 0"):
         api.verify_many([mine], shapes=0)
     with pytest.raises(UsageError, match="budget '1x'"):
         api.verify_many([mine], budget="1x")

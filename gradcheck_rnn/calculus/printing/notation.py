@@ -21,13 +21,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from gradcheck_rnn.calculus.printing.markup import check_markup, is_markup
 from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
 from gradcheck_rnn.calculus.printing.rows import transpose_equation
-from gradcheck_rnn.errors import NotationError
+from gradcheck_rnn.checks import shown
+from gradcheck_rnn.errors import NotationError, UsageError
+from gradcheck_rnn.reading import read_text
 
 __all__ = ["TARGETS", "Notation", "load_notation", "transpose_equation"]
 
 TARGETS = ("text", "latex", "typst")
+#: A notation file has some lines of names.
+MOST_BYTES = 1 << 20
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(_\{?[A-Za-z0-9_,]+\}?)*\Z")
 _SUBSCRIPTED = re.compile(r"(?P<head>.+?)_(?:\{(?P<braced>.+)\}|\((?P<round>.+)\)|(?P<one>\w))\Z")
@@ -75,9 +80,10 @@ class Notation:
             return None
         # A subscript in the reader's string is joined with the time index.
         match = _SUBSCRIPTED.match(raw)
-        if match is None:
+        inner = "" if match is None else match["braced"] or match["round"] or match["one"]
+        # The last bracket may belong to an accent around the whole, as in macron(c_(t)).
+        if match is None or not (is_markup(match["head"], target) and is_markup(inner, target)):
             return Name(Letter(raw, raw=True))
-        inner = match["braced"] or match["round"] or match["one"]
         return Name(Letter(match["head"], raw=True), (Letter(inner, raw=True),))
 
     def _start_for(self, name: str, target: str) -> Name | None:
@@ -116,6 +122,10 @@ def _check_entry(name: str, value: Any) -> None:
                 raise NotationError(f"{name}: unknown format {key!r}; use {', '.join(TARGETS)}.")
             if not isinstance(text, str) or not text.strip():
                 raise NotationError(f"{name}: the {key} name must be a string that is not empty.")
+            try:
+                check_markup(text, key)
+            except NotationError as error:
+                raise NotationError(f"{name} = {shown(text)} {error}.") from None
         return
     hint = " Options go above [names]." if name in ("bold", "vectors") else ""
     raise NotationError(f"{name} must be renamed to a string or a table, not {value!r}.{hint}")
@@ -137,12 +147,13 @@ def load_notation(path: str | PathLike[str], known_names: Iterable[str]) -> Nota
         If the file cannot be read, or names an unknown variable, option or format.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise NotationError(f"cannot read the notation file {path}: {reason}.") from error
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(read_text(Path(path), "notation file", MOST_BYTES))
+    except UsageError as error:
+        raise NotationError(str(error)) from None
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
         raise NotationError(f"the notation file {path} is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise NotationError(f"the notation file {path} is nested too deeply.") from None
     unknown = sorted(set(data) - {"names", "bold", "vectors"})
     if unknown:
         raise NotationError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ...checks import check_function, check_names, shown
 from ...errors import UsageError
 from ...language.cell import Cell
 from ...language.network import Network, as_network
@@ -160,6 +161,13 @@ def check_model(
     """
     network = as_network(target)
     form = precision(dtype)
+    given = {"forward": forward, "backward": backward, "gradient": gradient, "loss": loss}
+    for name, function in given.items():
+        if function is not None:
+            check_function(function, name)
+    if layout is not None and not isinstance(layout, str | Layout):
+        raise UsageError(f"layout is {shown(layout)}; give a Layout or the name of a ready one")
+    select = None if select is None else check_names(select, "select")
     if gradient is not None and not network.loss_terms:
         raise UsageError(
             f"{network.name!r} has no loss; put one on with with_loss, or give forward and backward"
@@ -174,7 +182,11 @@ def check_model(
     fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
     network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
-    used = fresh_seed() if seed == "fresh" else parse_seed(0 if seed is None else seed)
+    used = (
+        fresh_seed()
+        if isinstance(seed, str) and seed == "fresh"
+        else parse_seed(0 if seed is None else seed)
+    )
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
     full = plan == "full"

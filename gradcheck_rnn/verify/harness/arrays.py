@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import shown
 from ...errors import UsageError
 from ..trees import plain
 
@@ -67,7 +68,10 @@ def precision(name: Any) -> Precision:
     UsageError
         There is none.
     """
-    text = name if isinstance(name, str) else np.dtype(name).name
+    try:
+        text = name if isinstance(name, str) else np.dtype(name).name
+    except TypeError:
+        raise UsageError(f"dtype is {shown(name)}; give {', '.join(PRECISIONS)}") from None
     if text not in PRECISIONS:
         raise UsageError(f"unknown precision {text!r}; there are {', '.join(PRECISIONS)}")
     return PRECISIONS[text]

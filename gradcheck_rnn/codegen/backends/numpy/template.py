@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
@@ -60,7 +61,7 @@ def _check_cotangents(
 def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]:
     """The module's text: what, source, equations, shapes, conventions."""
     network = derivation.network
-    out = [f'"""{network.what or network.name}', ""]
+    out = [network.what or network.name, ""]
     if network.source:
         out += [fill(f"Source: {network.source}", WIDTH), ""]
     # The line by which `verify` finds the definition again.
@@ -101,9 +102,14 @@ def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]
         "Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters",
         "(n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs",
         "and saved arrays are views of one another: change none between forward and backward.",
-        '"""',
     ]
-    return [line.rstrip() for line in out]
+    return [f'"""{_inert(out[0])}', *(_inert(line) for line in out[1:]), '"""']
+
+
+def _inert(line: str) -> str:
+    """A line that cannot end the docstring it stands in, whatever its author wrote."""
+    shown = re.sub("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", " ", line)
+    return shown.rstrip().replace("\\", r"\\").replace('"""', r"\"\"\"")
 
 
 def equation_texts(derivation: Derivation) -> dict[str, str]:
