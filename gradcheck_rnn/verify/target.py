@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from .budget import Budget
 from .guard import (
     STATE,
     WATCHED_CALLS,
@@ -34,35 +34,6 @@ LOSS, GRADIENT = "the loss", "the gradient function"
 COMPARED_EVERY = 64
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
-
-
-class Budget:
-    """How much a check may cost: a number of loss evaluations, or seconds as ``"10s"``."""
-
-    def __init__(self, limit: int | str | None) -> None:
-        """Parse the limit; None is no limit."""
-        self.evaluations = np.inf
-        self.seconds = np.inf
-        try:
-            if isinstance(limit, str):
-                self.seconds = float(limit.strip().removesuffix("s"))
-            elif limit is not None:
-                self.evaluations = float(limit)
-        except ValueError:
-            raise UsageError(
-                f"budget {limit!r} is neither a count nor seconds like '10s'"
-            ) from None
-        if min(self.evaluations, self.seconds) <= 0:
-            raise UsageError(f"budget {limit!r} must be positive")
-        self.started = time.perf_counter()
-
-    def left(self, used: int) -> float:
-        """Loss evaluations that may still be spent after `used`, possibly infinite."""
-        left = self.evaluations - used
-        if np.isfinite(self.seconds):
-            spent = time.perf_counter() - self.started
-            left = min(left, max(self.seconds - spent, 0.0) * max(used, 1) / max(spent, 1e-6))
-        return left
 
 
 class Target:
@@ -122,6 +93,7 @@ class Target:
 
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
+        self.budget.spend(1)
         value = call(LOSS, self.loss, *self.tree.arguments(leaves))
         self.evaluations += 1
         if self.gradient_function is None:
@@ -200,6 +172,7 @@ class Target:
         return found
 
     def _gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+        self.budget.spend()
         copies = [leaf.copy() for leaf in leaves]
         self.gradients += 1
         arguments = self.tree.arguments(copies)
@@ -229,11 +202,12 @@ class Target:
         first = self._first or {}
         return all(
             bool(np.isfinite(g).all()) == bool(np.isfinite(first[i]).all())
-            and close(g, first[i], self._eps(i))
+            and close(g, first[i], self.format_eps(i))
             for i, g in gradient.items()
         )
 
-    def _eps(self, i: int) -> float:
+    def format_eps(self, i: int) -> float:
+        """Unit of the format of one leaf and its gradient, relative."""
         return max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
 
     def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
@@ -359,6 +333,7 @@ class Target:
         function: Any = self.loss
         copies = [leaf.copy() for leaf in (self.tree.leaves if leaves is None else leaves)]
         stacked = self.tree.build(copies), self.tree.names[block], stack
+        self.budget.spend(len(stack))
         values = np.asarray(call(LOSS, function.many, *stacked))
         self.evaluations += len(stack)
         if np.any(values != self.base):
