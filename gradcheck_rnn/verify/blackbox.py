@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .again import look_again
+from .budget import Budget, OutOfBudget
 from .entries import check_entries, scale_of
 from .guard import fails_on_misbehaviour
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
+from .repeats import default_repeats, repeat_gradient
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .suspicions import suspect
-from .target import Budget, Target
+from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
 
@@ -32,8 +34,6 @@ __all__ = ["check_gradient", "parse_seed"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
-#: Units in the last place that a sum in another order may change a gradient by.
-REORDERED = 2.0**16
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -48,6 +48,7 @@ def check_gradient(
     select: str | Iterable[str] | None = None,
     resolve: float = RESOLVE,
     unit: float = 0.0,
+    repeats: int | None = None,
     title: str = "gradient check",
 ) -> Report:
     """Check a gradient against finite differences of its loss, with a bound for every entry.
@@ -68,17 +69,22 @@ def check_gradient(
     seed
         Of the directions; by default derived from parameters and gradient, ``"fresh"`` draws one.
     budget
-        Loss evaluations (a count), or seconds as ``"10s"``. The check of one entry or direction
-        is always finished.
+        Loss evaluations (a count), or seconds as ``"10s"``. A count may be exceeded by a fifth to
+        finish an entry or direction; seconds end the check with the call that exceeds them. What
+        is not finished then is undecided.
     select
         Names of the parameters to check; all by default.
     resolve
         Relative size of a fault of a whole block that must be visible; a block in which it could
         hide is undecided. A demand on the check's power, no tolerance: it never lets a visible
-        difference pass.
+        difference pass. More than 0 and at most 1.
     unit
         Unit in the last place of the format that the functions compute in, relative, where their
         arrays do not show it: ``2**-7`` for bfloat16 behind float32 arrays.
+    repeats
+        Calls of the gradient alone, at the point itself, which must agree bitwise or within the
+        rounding of sums in another order. By default six, more where entries are many, up to 50.
+        What comes once in more calls than that is not seen.
     title
         First words of the report.
 
@@ -93,77 +99,115 @@ def check_gradient(
         Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
-    if mode not in ("auto", "entrywise", "directional"):
-        raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
+    _options(mode, resolve, unit, repeats)
     tree = Tree.of(parameters)
     blocks = _selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
-    target.base = target.value(tree.leaves)
-    g = target.gradient_at(tree.leaves)
-    used = _seed(seed, [*(tree.leaves), *(g[i] for i in blocks)])
-    report = Report(title, [], seed=used, loss=target.base, mode=mode)
-    if not np.isfinite(target.base):
-        reason = f"the loss is {target.base} at the given parameters"
-        report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        return _finish(report, target)
+    report = Report(title, [], mode=mode)
+    try:
+        target.base = target.value(tree.leaves)
+        g = target.gradient_at(tree.leaves)
+        report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
+        if np.isfinite(target.base):
+            _judge(report, target, g, resolve, repeats)
+        else:
+            reason = f"the loss is {target.base} at the given parameters"
+            report.rows = [undecided_row(tree, i, reason) for i in blocks]
+        target.finish(report.noise, report.deterministic)
+    except OutOfBudget:
+        reason = "the budget was spent before it was checked"
+        done = {row.name for row in report.rows}
+        report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
+    report.findings = list(target.findings)
+    report.evaluations, report.gradients = target.evaluations, target.gradients
+    return report
 
+
+def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
+    """Refuse options that ask for nothing, or for a check that could not fail."""
+    if mode not in ("auto", "entrywise", "directional"):
+        raise UsageError(f"mode {mode!r} is unknown; use 'auto', 'entrywise' or 'directional'")
+    if not _number(resolve) or not 0 < resolve <= 1:
+        raise UsageError(
+            f"resolve {resolve!r} is no relative size of a fault; give more than 0 and at most 1"
+        )
+    if not _number(unit) or not 0 <= unit < 1:
+        raise UsageError(f"unit {unit!r} is no unit in the last place; give 2**-7 for bfloat16")
+    if repeats is not None and not (isinstance(repeats, int | np.integer) and repeats >= 1):
+        raise UsageError(f"repeats {repeats!r} is no number of calls; give 1 or more")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def _judge(
+    report: Report, target: Target, g: dict[int, Floats], resolve: float, repeats: int | None
+) -> None:
+    """Rows and findings at a point where the loss is finite."""
+    tree, blocks, used = target.tree, target.select, report.seed
     _check_returned_value(target)
     rng = np.random.default_rng([used, 0])
     noise = _noise(target, rng)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
-    if not noise.deterministic:
-        target.find(
-            "nondeterministic",
-            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
-            f"this noise is part of every bound",
-        )
+    target.random = noise.random
+    _tell_noise(target, noise)
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
-    report.mode = _mode(mode, target, finite)
+    report.mode = _mode(report.mode, target, finite)
     # neighbours of finite gradients show the roundoff; the others fail anyway
-    entrywise = report.mode == "entrywise"
-    roundoff = (
-        measure_gradient_roundoff(target, g, used, finite, *(() if entrywise else (0,)))
-        if finite
-        else None
-    )
-    if roundoff is not None and not roundoff.deterministic:
-        target.find("nondeterministic-gradient", "the gradient differs between calls at one point")
-        if noise.deterministic:
-            _random(target, g, finite)
-    # what agrees without its roundoff needs none measured
-    measured = entrywise or (roundoff is not None and not roundoff.deterministic)
-    if measured and not entrywise:
-        roundoff = measure_gradient_roundoff(target, g, used, finite)
+    entrywise, roundoff, calls = report.mode == "entrywise", None, 1
+    if finite:
+        entries = sum(g[i].size for i in finite) if entrywise else 0
+        repeated = repeat_gradient(target, g, finite, repeats or default_repeats(entries))
+        calls, again = repeated.calls, repeated.furthest
+        # what agrees without its roundoff needs none measured
+        measured = entrywise or not repeated.deterministic
+        near = () if measured else (0,)
+        roundoff = measure_gradient_roundoff(target, g, used, finite, *near, again=again)
+        if not repeated.deterministic:
+            target.find(
+                "nondeterministic-gradient", "the gradient differs between calls at one point"
+            )
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
         elif entrywise:
             report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
         else:
-            report.rows.append(_directional(target, i, g[i], roundoff, noise, used, resolve))
-            if report.rows[-1].verdict is not Verdict.PASS and not measured:
-                roundoff = measure_gradient_roundoff(target, g, used, finite)
+            row = _directional(target, i, g[i], roundoff, noise, used, resolve)
+            if row.verdict is not Verdict.PASS and not measured:
+                roundoff = measure_gradient_roundoff(target, g, used, finite, again=again)
                 measured = True
-                report.rows[-1] = _directional(target, i, g[i], roundoff, noise, used, resolve)
+                row = _directional(target, i, g[i], roundoff, noise, used, resolve)
+            report.rows.append(row)
     if roundoff is not None:
         look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
-    return _finish(report, target)
+    for row in report.rows:
+        row.missed += f"; what comes once in more than {calls} calls of the gradient"
 
 
-def _random(target: Target, g: dict[int, Floats], blocks: list[int]) -> None:
-    """Fail a gradient that differs between calls by more than sums in another order can."""
-    again = target.gradient_at(target.tree.leaves)
-    for i in blocks:
-        eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
-        if np.linalg.norm(again[i] - g[i]) > REORDERED * eps * np.linalg.norm(g[i]):
-            target.find(
-                "unsteady",
-                f"the gradient of '{target.tree.names[i]}' differs between calls at one point by "
-                "more than rounding can, and the loss does not: random numbers in the backward "
-                "pass? Fix their seed",
-                fatal=True,
-            )
+def _tell_noise(target: Target, noise: Noise) -> None:
+    """Findings on a loss whose values are not those of a smooth function."""
+    if noise.quantum:
+        target.find(
+            "rounded-loss",
+            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
+            "format, or counted); this is part of every bound: return it as computed",
+        )
+    if noise.random:
+        target.find(
+            "nondeterministic",
+            f"the loss draws random numbers: it differs between calls at one point by "
+            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
+            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
+        )
+    elif not noise.deterministic:
+        target.find(
+            "nondeterministic",
+            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            "this noise is part of every bound",
+        )
 
 
 def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
@@ -197,9 +241,9 @@ def parse_seed(seed: int | str) -> int:
     """
     try:
         number = int(seed)
-    except ValueError:
+    except (OverflowError, TypeError, ValueError):
         number = -1
-    if number < 0:
+    if number < 0 or (isinstance(seed, float) and seed != number):
         raise UsageError(f"seed {seed!r} is neither a non-negative integer nor 'fresh'")
     return number
 
@@ -263,10 +307,3 @@ def _directional(
 ) -> Row:
     probes = probe_block(target, block, gradient, roundoff, noise, seed, resolve=resolve)
     return probe_row(target.tree, block, gradient, probes, resolve)
-
-
-def _finish(report: Report, target: Target) -> Report:
-    target.finish(report.noise, report.deterministic)
-    report.findings = list(target.findings)
-    report.evaluations, report.gradients = target.evaluations, target.gradients
-    return report

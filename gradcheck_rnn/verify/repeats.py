@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .oracle.noise import Noise, value_eps
+from .oracle.noise import value_eps
 from .target import Target
 
 __all__ = ["LEAST_REPEATS", "REORDERED", "Repeats", "default_repeats", "differ", "repeat_gradient"]
@@ -54,7 +54,7 @@ class Repeats:
 
 
 def repeat_gradient(
-    target: Target, g: dict[int, Floats], blocks: Sequence[int], calls: int, noise: Noise
+    target: Target, g: dict[int, Floats], blocks: Sequence[int], calls: int
 ) -> Repeats:
     """Call the gradient at the target's point until it has been called `calls` times there.
 
@@ -97,7 +97,7 @@ def repeat_gradient(
                 "at the same point",
                 fatal=True,
             )
-        elif odd[i] and not noise.random:
+        elif odd[i] and not target.random:
             target.find(
                 "unsteady",
                 f"the gradient of '{name}' is unsteady: {odd[i]} of {made - 1} more calls at one "

@@ -70,6 +70,7 @@ class Target:
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
         self.responds = False
+        self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
         self._kept = [leaf.copy() for leaf in tree.leaves]
@@ -80,6 +81,7 @@ class Target:
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
         other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
         other.value_eps, other.findings = self.value_eps, self.findings
+        other.random = self.random
         return other
 
     def find(self, kind: str, message: str, *, fatal: bool = False) -> None:
