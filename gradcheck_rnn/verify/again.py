@@ -39,8 +39,8 @@ def look_again(
     """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
     positions = {target.tree.names[i]: i for i in target.select}
     rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row)]
-    if not rows:
-        return
+    if not rows or target.random:
+        return  # no oracle is sharper than what the loss draws
     wide = widen(target, noise, seed)
     eyes = None if wide else ComplexEyes(target, noise, seed)
     if eyes is not None and eyes.refused:

@@ -17,6 +17,7 @@ from .again import look_again
 from .budget import Budget, OutOfBudget
 from .entries import check_entries, scale_of
 from .guard import fails_on_misbehaviour
+from .jumping import look_for_jumps, noise_beside
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -149,6 +150,9 @@ def _judge(
     _check_returned_value(target)
     rng = np.random.default_rng([used, 0])
     noise = _noise(target, rng)
+    jumps = look_for_jumps(target, rng) if noise.deterministic else None
+    if jumps is not None:
+        noise = noise_beside(target, rng, noise)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
     target.random = noise.random
     _tell_noise(target, noise)
@@ -183,6 +187,8 @@ def _judge(
     if roundoff is not None:
         look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
+    if jumps is not None:
+        jumps.tell(report, target)
     for row in report.rows:
         row.missed += f"; what comes once in more than {calls} calls of the gradient"
 

@@ -14,7 +14,7 @@ its own truncation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,10 @@ MOST_KINKS = 64
 
 @dataclass
 class EntryCheck:
-    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry."""
+    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
+
+    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
+    """
 
     block: int
     value: Floats
@@ -50,6 +53,8 @@ class EntryCheck:
     kinks: dict[int, Kink]
     methods: set[str]
     seen: Floats
+    noise: Noise
+    reasons: dict[int, str] = field(default_factory=dict)
 
     def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
         """Error ÷ bound of every entry."""
@@ -127,7 +132,7 @@ def check_entries(
     n = g.size
     value, error = np.full(n, np.nan), np.full(n, np.inf)
     state = np.full(n, EntryState.UNPROBED, dtype=np.int8)
-    check = EntryCheck(block, value, error, state, {}, set(), np.zeros(n))
+    check = EntryCheck(block, value, error, state, {}, set(), np.zeros(n), noise)
     exponent = _calibrate(target, block, g, noise, rng)
 
     order = rng.permutation(n)
@@ -303,6 +308,8 @@ def _climb_all(
             thorough=certain,
         )
         helped += estimate.error < 0.25 * check.error[i]
+        if not estimate.trusted:
+            check.reasons[int(i)] = estimate.reason
         if kink is not None:
             check.kinks[int(i)] = kink
             helped += len(check.kinks) < MOST_KINKS

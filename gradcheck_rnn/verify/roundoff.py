@@ -180,7 +180,10 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         if coarse and not target.random:
             again = [target.gradient_at(leaves) for leaves in points]
             for i in coarse:
-                if any(differ(a[i], b[i], eps.get(i, unit)) for a, b in zip(samples, again, strict=True)):
+                if any(
+                    differ(a[i], b[i], eps.get(i, unit))
+                    for a, b in zip(samples, again, strict=True)
+                ):
                     unsteady(target, i)
         distance *= 100
     return {i: 6.0 * _spread(level[None]) for i, level in worst.items()}

@@ -185,9 +185,7 @@ class Target:
         if function is not None and self._pairs(raw):
             self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
             raw = raw[1]
-        found = {
-            i: np.asarray(g) for i, g in match_gradient(raw, self.tree, self.select).items()
-        }
+        found = {i: np.asarray(g) for i, g in match_gradient(raw, self.tree, self.select).items()}
         for i, array in found.items():
             if array.dtype.kind != "f":
                 raise UsageError(
