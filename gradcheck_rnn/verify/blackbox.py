@@ -23,7 +23,7 @@ from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
 from .repeats import default_repeats, repeat_gradient
-from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .suspicions import suspect
 from .target import Target
@@ -166,8 +166,8 @@ def _judge(
         calls, again = repeated.calls, repeated.furthest
         # what agrees without its roundoff needs none measured
         measured = entrywise or not repeated.deterministic
-        near = () if measured else (0,)
-        roundoff = measure_gradient_roundoff(target, g, used, finite, *near, again=again)
+        near = NEIGHBOURS if measured else 0
+        roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
         if not repeated.deterministic:
             target.find(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"

@@ -46,7 +46,7 @@ def differ(a: Floats, b: Floats, eps: float) -> bool:
 
 @dataclass(frozen=True)
 class Repeats:
-    """`calls` of the gradient at the point, and the one that differs most from the first, if any."""
+    """How many `calls` were made at the point; `furthest` is what differs most from the first."""
 
     calls: int
     furthest: dict[int, Floats]

@@ -17,7 +17,7 @@ from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
 from .target import Target
 
-__all__ = ["GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
+__all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
 
 Floats = NDArray[np.float64]
 NEIGHBOURS = 4
@@ -45,7 +45,7 @@ class GradientRoundoff:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         moved = np.tensordot(self.samples[block], direction, axes=direction.ndim)
         rounding = UNITS * self.eps[block] * np.linalg.norm(gradient * direction)
-        rounding += UNITS * self.tiny[block] * np.linalg.norm(direction)
+        rounding += UNITS * self.tiny[block] * np.linalg.norm(direction * (gradient != 0))
         independent = np.linalg.norm(self.bounds[block] * direction)
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
@@ -110,7 +110,7 @@ def measure_gradient_roundoff(
             samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
             bounds[i] = SPREADS * _spread(samples[i]) + UNITS * eps[i] * np.abs(gradient[i])
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
-            bounds[i] += UNITS * tiny[i]
+            bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
 
 

@@ -27,7 +27,7 @@ NARROW = (2.0**-10, 2.0**-7)
 
 @dataclass(frozen=True)
 class Lattice:
-    """`quantum` is the spacing, 0 if there is none; `eps` that of a narrow format, relative, or 0."""
+    """`quantum` is the spacing or 0; `eps` is the unit of a narrow format, relative, or 0."""
 
     quantum: float
     eps: float

@@ -166,9 +166,8 @@ def measure_noise(
     # decades, and the floor below stands where no level is ever found. Values that stay equal
     # beyond may be rounded to a lattice, which is found where they change at last.
     for move in range(MOST_MOVES):
-        if move >= 5 and any(np.any(v != centre) for v in seen):
-            break
-        if step * 100.0**power * POINTS > 2 * scale:
+        wide = step * 100.0**power * POINTS > 2 * scale
+        if move >= 5 and (wide or any(np.any(v != centre) for v in seen)):
             break
         tried.add(power)
         offsets = np.arange(POINTS, dtype=np.float64) - POINTS // 2
