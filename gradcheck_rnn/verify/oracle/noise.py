@@ -190,7 +190,8 @@ def measure_noise(
         eps = max(eps, value_eps(np.append(everything, lattice.values)), lattice.eps)
         quantum = lattice.quantum
     # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
-    floor = SPACING_SIGMA * spacing_of(centre, eps)
+    # Among denormal numbers that product would be lost itself.
+    floor = max(SPACING_SIGMA * spacing_of(centre, eps), spacing_of(0.0, eps))
     if level is None:
         floor = max(floor, _rough(seen[1:]))
     # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
