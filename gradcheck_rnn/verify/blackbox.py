@@ -161,7 +161,9 @@ def _judge(
     # neighbours of finite gradients show the roundoff; the others fail anyway
     entrywise, roundoff, calls = report.mode == "entrywise", None, 1
     if finite:
-        entries = sum(g[i].size for i in finite) if entrywise else 0
+        # a limited budget is for the entries first
+        free = entrywise and np.isinf(target.budget.left())
+        entries = sum(g[i].size for i in finite) if free else 0
         repeated = repeat_gradient(target, g, finite, repeats or default_repeats(entries))
         calls, again = repeated.calls, repeated.furthest
         # what agrees without its roundoff needs none measured

@@ -33,12 +33,14 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
-LARGE = 48
-LEAST_SAMPLED, MOST_SAMPLED = 12, 64
+LARGE = 24
+LEAST_SAMPLED, MOST_SAMPLED = 8, 64
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
 CLEAR = 4.0
+#: Evaluations kept from a limited budget, to confirm what disagrees.
+RESERVED = 24
 #: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
 FURTHER = 8
 MOST_MOVES = 12
@@ -211,7 +213,8 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
     exponent = _calibrate(target, check.block, g, check.noise, rng)
     order = rng.permutation(g.size)
-    allowed = target.budget.left(target.evaluations) / PAIR
+    left = target.budget.left(target.evaluations)
+    allowed = (left - min(RESERVED, left / 4)) / PAIR
     chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
     paired = chosen
@@ -239,9 +242,10 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
     where. Otherwise each suspect is tried; in a block that fails, few ladders are climbed for the
     others.
     """
+    suspects = suspects[~claims.sure[suspects]]
     if not suspects.size:
         return
-    first = suspects[np.unique(np.linspace(0, suspects.size - 1, CONFIRMED).astype(int))]
+    first = suspects[_spread(suspects.size)]
     gap = np.abs(claims.check.value - claims.g)
     clear = gap > CLEAR * (claims.check.error + claims.b)
     refuted = claims.refute(first, exponent)
@@ -259,6 +263,11 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
         claims.climb(int(i), exponent, thorough=True)
 
 
+def _spread(count: int) -> Indices:
+    """A few of so many positions, over their whole range."""
+    return np.unique(np.linspace(0, count - 1, CONFIRMED).astype(np.intp))
+
+
 def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
     """Ladders for entries that agree with a large error, until they stop helping."""
     helped = 0
@@ -273,14 +282,19 @@ def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
 def _calibrate(
     target: Target, block: int, g: Floats, noise: Noise, rng: np.random.Generator
 ) -> int:
-    """Exponent of the smaller step of a pair: the best for two sample entries."""
+    """Exponent of the smaller step of a pair: the best for two sample entries.
+
+    Blocks of one loss mostly agree, relative to their sizes: later ones look near what earlier ones
+    found, and further only if their best is not there.
+    """
     leaf = target.tree.leaves[block]
     by_size = np.argsort(np.abs(g))
     samples = np.unique([by_size[-1], rng.integers(len(g))])
     scale = scale_of(leaf)
-    top = start_exponent(scale) - 3
+    start, known = start_exponent(scale), target.found_step
+    top = start - 5 if known is None else start + known + 2
     ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=5)
+    ladder.extend(down=6 if known is None else 4)
     best = 0
     for _ in range(MOST_MOVES):
         table = ladder.table()
@@ -291,16 +305,22 @@ def _calibrate(
         with np.errstate(all="ignore"):
             relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
         best = int(np.argmin(np.median(np.log(relative[:, alive]), axis=1)))
+        if known is not None and best == 2 and len(pair) == 4:
+            break
         # a minimum counts when it lies inside the ladder, away from both ends
         if best >= len(pair) - 2:
             ladder.extend(down=4)
-        elif best <= 1 and (
-            ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best]))
+        elif (
+            best <= 1
+            and known is None
+            and (ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best])))
         ):
             ladder.extend(up=3)
         else:
             break
-    return int(np.log2(ladder.steps[best]))
+    found = int(np.log2(ladder.steps[best]))
+    target.found_step = found - start
+    return found
 
 
 def _singles(
@@ -309,7 +329,8 @@ def _singles(
     """Differences at one step, with the errors that a sample shows; entries that need two.
 
     The step is the one at which truncation, as the sample shows it at h and as it falls with h²,
-    meets roundoff. `small` is the size below which an entry may be blurred.
+    meets roundoff. `small` is the size below which an entry may be blurred. Clear disagreements
+    stand without a second step, once smaller steps have borne out some of them.
     """
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
     leaf = target.tree.leaves[check.block].ravel()
@@ -332,7 +353,7 @@ def _singles(
     exponent, truncation = exponent + lower, 2.0 * truncation * 4.0**lower
     plain = _steps(leaf[rest], exponent) == 2.0**exponent
     most = float(np.max(change)) * 2.0**lower
-    done = [rest[:0]]
+    done, refuted = [rest[:0]], False
     single = rest[plain]
     for part in np.array_split(single, max(len(single) // CHUNK, 1)):
         if not part.size:
@@ -346,14 +367,21 @@ def _singles(
         curved = _change(values[0], values[1], target.base, h[0])
         error = truncation + rounding
         with np.errstate(all="ignore"):
-            clear = np.abs(slope - g[part]) <= error + b[part]
-            clear &= curved <= 2 * most + 4 * rounding
-            clear &= error <= 0.01 * np.maximum(np.abs(g[part]), small)
-        agreed = part[clear]
-        check.value[agreed], check.error[agreed] = slope[clear], error[clear]
-        check.seen[agreed] = np.max(np.abs(values[:, clear] - target.base), axis=0)
-        claims.looked[agreed] = True
-        done.append(agreed)
+            smooth = curved <= 2 * most + 4 * rounding
+            sharp = error <= 0.01 * np.maximum(np.abs(g[part]), small)
+            gap = np.abs(slope - g[part])
+            agrees = smooth & sharp & (gap <= error + b[part])
+            differs = smooth & (gap > CLEAR * (error + b[part]))
+        check.value[part], check.error[part] = slope, error
+        if differs.any() and not refuted:
+            first = part[differs][_spread(int(np.sum(differs)))]
+            refuted = claims.refute(first, exponent).size == first.size
+        settled = agrees | (differs & refuted)
+        claims.sure[part[differs & refuted]] = True
+        check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
+        check.seen[part] = np.max(np.abs(values - target.base), axis=0)
+        claims.looked[part[settled]] = True
+        done.append(part[settled])
     check.methods.add(f"central differences at h, their error from {count} entries at h and 2h")
     return np.setdiff1d(rest, np.concatenate(done))
 

@@ -70,6 +70,7 @@ class Target:
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
         self.responds = False
+        self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
