@@ -7,6 +7,7 @@ report.raise_for_failure()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .jumping import look_for_jumps, noise_beside
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .probes import probe_block
+from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
@@ -184,7 +185,9 @@ def _judge(
             if row.verdict is not Verdict.PASS and not measured:
                 roundoff = measure_gradient_roundoff(target, g, used, finite, again=again)
                 measured = True
-                row = _directional(target, i, g[i], roundoff, noise, used, resolve)
+                row = _with_roundoff(target, i, g[i], roundoff, row, used, resolve) or _directional(
+                    target, i, g[i], roundoff, noise, used, resolve
+                )
             report.rows.append(row)
     if roundoff is not None:
         look_again(report, target, g, roundoff, noise, used, resolve)
@@ -314,4 +317,25 @@ def _directional(
     resolve: float,
 ) -> Row:
     probes = probe_block(target, block, gradient, roundoff, noise, seed, resolve=resolve)
+    return probe_row(target.tree, block, gradient, probes, resolve)
+
+
+def _with_roundoff(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    row: Row,
+    seed: int,
+    resolve: float,
+) -> Row | None:
+    """The same directions, judged with the roundoff since measured, if they still fail."""
+    probes = [
+        replace(
+            p, roundoff=roundoff.along(block, gradient, direction(target, block, seed, p.number))
+        )
+        for p in row.probes
+    ]
+    if not any(p.ratio > 1 and p.kink is None for p in probes):
+        return None
     return probe_row(target.tree, block, gradient, probes, resolve)

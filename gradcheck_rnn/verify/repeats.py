@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 #: Units in the last place that a sum in another order may change a gradient by.
 REORDERED = 2.0**16
 LEAST_REPEATS, MOST_REPEATS = 6, 50
-#: A call of the gradient costs as much as three to six of the loss, and an entry needs two of these:
+#: A call of the gradient costs as much as three to six of the loss, an entry needs two of these:
 #: one call for so many entries adds a fiftieth.
 ENTRIES_A_CALL = 128
 
