@@ -191,7 +191,8 @@ def measure_noise(
         quantum = lattice.quantum
     # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
     # Among denormal numbers that product would be lost itself.
-    floor = max(SPACING_SIGMA * spacing_of(centre, eps), spacing_of(0.0, eps))
+    tiny = spacing_of(0.0, eps) if centre else 0.0
+    floor = max(SPACING_SIGMA * eps * abs(centre), tiny)
     if level is None:
         floor = max(floor, _rough(seen[1:]))
     # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
