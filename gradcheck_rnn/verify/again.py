@@ -163,7 +163,7 @@ class _Look:
         missing. `vectors` are flat entry numbers or directions, as `Target.lines` takes them.
         """
         target = self.target
-        for factor in (0.5, 0.25, 0.1):
+        for factor in (0.5, 0.25, 0.1, 1e-2, 1e-4, 1e-6):
             leaves = [
                 (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x
                 for x in target.tree.leaves

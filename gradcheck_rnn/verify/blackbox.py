@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .again import look_again
 from .budget import Budget, OutOfBudget
+from .constants import forgive_constants
 from .entries import check_entries, scale_of
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
@@ -190,6 +191,7 @@ def _judge(
                 )
             report.rows.append(row)
     if roundoff is not None:
+        forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
     if jumps is not None:
@@ -204,7 +206,8 @@ def _tell_noise(target: Target, noise: Noise) -> None:
         target.find(
             "rounded-loss",
             f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
-            "format, or counted); this is part of every bound: return it as computed",
+            "format, counted, or flat between steps); this is part of every bound: return it as "
+            "computed",
         )
     if noise.random:
         target.find(
