@@ -18,6 +18,7 @@ from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
 from .entries import check_entries, scale_of
+from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
 from .oracle.directions import content_seed, fresh_seed
@@ -32,7 +33,7 @@ from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
 
-__all__ = ["check_gradient", "parse_seed"]
+__all__ = ["check_gradient", "parse_seed", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
@@ -52,6 +53,7 @@ def check_gradient(
     resolve: float = RESOLVE,
     unit: float = 0.0,
     repeats: int | None = None,
+    shapes: Shapes | None = None,
     title: str = "gradient check",
 ) -> Report:
     """Check a gradient against finite differences of its loss, with a bound for every entry.
@@ -65,7 +67,8 @@ def check_gradient(
         Called like the loss; returns gradients in the structure of the parameters, or a dict by
         name (``W`` or ``dW``), or (value, gradients). None: the loss itself returns that pair.
     parameters
-        Floating-point arrays; integer arrays among them are passed on as data. Never modified.
+        Floating-point arrays; integer arrays among them are passed on as data. Never modified. Or
+        a function of sizes that makes them, with `shapes`.
     mode
         ``"entrywise"``, ``"directional"`` or ``"auto"``: entrywise up to 10,000 entries, or as
         far as the budget allows four evaluations an entry.
@@ -88,6 +91,9 @@ def check_gradient(
         Calls of the gradient alone, at the point itself, which must agree bitwise or within the
         rounding of sums in another order. By default six, more where entries are many, up to 50.
         What comes once in more calls than that is not seen.
+    shapes
+        For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
+        (its ends, powers of two and their neighbours); all of them are run.
     title
         First words of the report.
 
@@ -103,8 +109,17 @@ def check_gradient(
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
     _options(mode, resolve, unit, repeats)
+    if is_factory(parameters, shapes, "check_gradient"):
+        return at_shapes(
+            parameters,
+            shapes,
+            lambda made, n: check_gradient(
+                loss, gradient, made, mode=mode, seed=seed, budget=share_budget(budget, n),
+                select=select, resolve=resolve, unit=unit, repeats=repeats, title=title,
+            ),
+        )  # fmt: skip
     tree = Tree.of(parameters)
-    blocks = _selected(tree, select)
+    blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
     report = Report(title, [], mode=mode)
     try:
@@ -121,7 +136,7 @@ def check_gradient(
         reason = "the budget was spent before it was checked"
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
-    report.findings = list(target.findings)
+    report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report
 
@@ -224,7 +239,14 @@ def _tell_noise(target: Target, noise: Noise) -> None:
         )
 
 
-def _selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
+    """Positions of the leaves to check.
+
+    Raises
+    ------
+    UsageError
+        A name that is no parameter, or none at all.
+    """
     if select is None:
         return tree.real
     wanted = [select] if isinstance(select, str) else list(select)

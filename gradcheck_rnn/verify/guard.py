@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserCodeError
+from ..errors import UsageError, UserCodeError
 from .outcome import Report
 from .verdict import Finding
 
@@ -33,6 +33,7 @@ __all__ = [
     "changed_cache",
     "changed_cotangents",
     "changed_data",
+    "check_callable",
     "checksum",
     "close",
     "fails_on_misbehaviour",
@@ -45,15 +46,27 @@ R = TypeVar("R", bound=Report)
 
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
-#: Calls of a function whose arguments are compared afterwards; later ones are compared now and then.
+#: Calls of a function whose arguments are compared afterwards; of later ones, some are.
 WATCHED_CALLS = 4
 #: Units in the last place that a sum in another order may change a value by.
 REORDERED = 2.0**16
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
 MOST_OBJECTS, DEEPEST, MOST_ITEMS = 2000, 8, 256
+#: Whose functions and classes hold no data of the user (a user's own module may be called `test`).
 _LIBRARIES = frozenset(
-    "gradcheck_rnn numpy scipy torch jax jaxlib sympy mpmath cupy numba pytest".split()
-) | frozenset(sys.stdlib_module_names) - {"__main__"}
+    {
+        "gradcheck_rnn",
+        "numpy",
+        "scipy",
+        "torch",
+        "jax",
+        "jaxlib",
+        "sympy",
+        "cupy",
+        "numba",
+        "pytest",
+    }
+) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
 
 #: Whose instances are not looked into: ours, and arrays that cannot change.
 _CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}
@@ -78,6 +91,19 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         said = " ".join(f"{type(raised).__name__}: {raised}".split())
         text = f"{who} raised {said.rstrip(': ')}, which is no Exception"
         raise UserCodeError(text, "exits") from raised
+
+
+def check_callable(**functions: Any) -> None:
+    """Refuse what cannot be called.
+
+    Raises
+    ------
+    UsageError
+        Names it, and what it is.
+    """
+    for who, function in functions.items():
+        if not callable(function):
+            raise UsageError(f"{who} is a {type(function).__name__}, not a function")
 
 
 def fails_on_misbehaviour(
@@ -203,7 +229,7 @@ def _generators() -> dict[str, Any]:
 
 
 def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[str, Any]:
-    """Checksums of the arrays and floating-point numbers that can be reached from an object.
+    """Checksums of the arrays and numbers that can be reached from an object.
 
     Objects that cannot be looked into (locks, generators, handles of other languages) are passed
     over; nothing is called and nothing is copied.
@@ -213,10 +239,10 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
     todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
     while todo and len(seen) < MOST_OBJECTS:
         path, item, depth = todo.popleft()
-        if isinstance(item, float | complex | np.inexact):
+        if isinstance(item, int | float | complex | np.number):
             found[path] = repr(item)
             continue
-        if item is None or isinstance(item, str | bytes | int | np.generic) or id(item) in seen:
+        if item is None or isinstance(item, str | bytes | np.generic) or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, np.ndarray):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .blackbox import check_gradient
+from .factories import largest
 from .oracle.directions import content_seed
 from .outcome import Report
 from .trees import Tree
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Implements", "ModelProblem", "Problem", "sort_model", "sort_problem"]
 
-OPTIONS = ("mode", "seed", "budget", "select", "resolve")
+OPTIONS = ("mode", "seed", "budget", "select", "resolve", "shapes")
 NEEDED = ("loss", "gradient", "parameters")
 FUNCTIONS = ("forward", "backward", "gradient", "loss")
 
@@ -40,7 +41,7 @@ class Problem:
 
     def entries(self) -> dict[str, int]:
         """Parameters that have a gradient, and how many entries each has."""
-        tree = Tree.of(self.parameters)
+        tree = Tree.of(largest(self.parameters, self.options.get("shapes")))
         return {tree.names[i]: tree.leaves[i].size for i in tree.real}
 
     def chosen(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from .guard import (
     call,
     changed_argument,
     changed_data,
+    check_callable,
     close,
     keeps_state,
 )
@@ -63,6 +64,7 @@ class Target:
         unit: float = 0.0,
     ) -> None:
         """Nothing is called yet."""
+        check_callable(**{LOSS: loss, **({} if gradient is None else {GRADIENT: gradient})})
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
         self.select, self.budget = list(select), budget
         self.evaluations = self.gradients = 0
@@ -249,6 +251,9 @@ class Target:
                 f"point at the end: it, or the gradient function, {STATE}",
                 fatal=True,
             )
+        known = {"unsteady", "not-finite", "nondeterministic-gradient"}
+        if known & {f.kind for f in self.findings}:
+            return
         if not self._steady(self._gradient(self.tree.leaves)):
             self.find(
                 "unsteady",

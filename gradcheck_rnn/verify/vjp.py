@@ -2,111 +2,42 @@
 
 The gradient that flows in through the last states is the one most often lost, and a check of one
 scalar loss never asks for it. Here each output gets a random cotangent while the others get zeros,
-so that each output has its own rows in the report.
+so that each output has its own rows in the report; that backward is linear covers all others.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DimensionError, UsageError
-from .blackbox import check_gradient, parse_seed
+from ..errors import UsageError
+from .blackbox import check_gradient, parse_seed, selected
+from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
+from .guard import fails_on_misbehaviour
 from .lags import wrong_lags
+from .linearity import look_at_linearity
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
-from .trees import Tree, flatten, given_gradients
-from .verdict import Finding
+from .pairs import ArrayPair, Pair
+from .rows import undecided_row
+from .trees import Tree
+from .verdict import Finding, Row, Verdict
 
-__all__ = ["check_vjp"]
+__all__ = ["check_pair", "check_vjp"]
 
 Array = NDArray[Any]
+#: What a step function needs: its forward pass has no slope, and backward claims one.
+FLAT = (
+    "forward does not change with it around the point; if backward is a surrogate's "
+    "(straight-through), give the function it is the derivative of as surrogate="
+)
 
 
-class _Step:
-    """A forward and backward pair, called with copies and inspected for caches it destroys."""
-
-    def __init__(
-        self, forward: Callable[..., Any], backward: Callable[..., Any], tree: Tree, cached: bool
-    ) -> None:
-        self.forward, self.backward, self.tree, self.cached = forward, backward, tree, cached
-        self.findings: list[Finding] = []
-        self.watched: set[int] = set()
-
-    def run(self, leaves: Sequence[Array]) -> tuple[Any, Any]:
-        """Outputs and cache; without a cache, the inputs stand in for it."""
-        inputs = self.tree.build(leaves)
-        if isinstance(inputs, Mapping):
-            result = self.forward(**inputs)
-        else:
-            result = self.forward(*self.tree.arguments(leaves))
-        if not self.cached:
-            return result, inputs
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise UsageError(
-                "forward must return (outputs, cache); pass cache=False if it returns outputs only"
-            )
-        return result
-
-    def paired(self, outs: Tree, k: int, weight: Array) -> Callable[..., Any]:
-        """The scalar <weight, output k> as a function of named inputs."""
-
-        def loss(named: dict[str, Array]) -> Any:
-            result, _ = self.run([named[name] for name in self.tree.names])
-            leaves = flatten(result)
-            if len(leaves) != len(outs.leaves) or np.shape(leaves[k]) != weight.shape:
-                raise DimensionError("forward returns outputs of other shapes at other inputs")
-            return np.sum(weight * leaves[k])
-
-        return loss
-
-    def pulled(self, outs: Tree, k: int, weight: Array) -> Callable[..., Any]:
-        """The backward function for the cotangent of output k alone, as a dict by input name."""
-
-        def gradient(named: dict[str, Array]) -> dict[str, Any]:
-            cotangents = [np.zeros_like(x) for x in outs.leaves]
-            cotangents[k] = weight.copy()
-            _, cache = self.run([named[name] for name in self.tree.names])
-            raw = self._backward(outs.build(cotangents), cache, k)
-            return {self.tree.names[i]: g for i, g in given_gradients(raw, self.tree).items()}
-
-        return gradient
-
-    def _backward(self, cotangents: Any, cache: Any, output: int) -> Any:
-        """Call backward; the first time for each output, see what it does to its arguments."""
-        if output in self.watched:
-            return self.backward(cotangents, cache)
-        self.watched.add(output)
-        before, kept = copy.deepcopy(cache), copy.deepcopy(cotangents)
-        result = self.backward(cotangents, cache)
-        if not _same(kept, cotangents):
-            self._find("mutated-cotangent", "backward changes its cotangents in place", True)
-        if not _same(before, cache):
-            self._find("mutated-cache", "backward changes the cache; a second call would differ")
-        return result
-
-    def _find(self, kind: str, message: str, fatal: bool = False) -> None:
-        if all(finding.kind != kind for finding in self.findings):
-            self.findings.append(Finding(kind, message, fatal))
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two nested structures hold equal arrays; objects that cannot tell count as equal."""
-    if isinstance(a, Mapping):
-        return all(_same(a[k], b[k]) for k in a if k in b)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, np.ndarray):
-        equal_nan = a.dtype.kind in "fc"
-        return np.array_equal(a, b, equal_nan=equal_nan)
-    return True
-
-
+@fails_on_misbehaviour(lambda title: Report(title, []))
 def check_vjp(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
@@ -120,9 +51,13 @@ def check_vjp(
     budget: int | str | None = None,
     select: str | Iterable[str] | None = None,
     unit: float = 0.0,
+    surrogate: Callable[..., Any] | None = None,
+    shapes: Shapes | None = None,
     title: str = "vjp check",
 ) -> Report:
     """Check a backward function: for each output alone, its cotangent times the Jacobian.
+
+    Then for zeros, for multiples and for all outputs at once, where it has to be linear.
 
     Parameters
     ----------
@@ -133,7 +68,8 @@ def check_vjp(
         ``backward(cotangents, cache)`` returns the gradients of the inputs, in their structure;
         cotangents come in the structure of the outputs, zeros where not probed.
     inputs
-        Arrays; integer arrays are passed on as data and need no gradient.
+        Arrays; integer arrays are passed on as data and need no gradient. Or a function of sizes
+        that makes them, with `shapes`.
     cache
         False: forward returns outputs only, and backward is called with the inputs instead.
     outputs
@@ -145,6 +81,13 @@ def check_vjp(
         lost in a sum nor left to be searched for.
     mode, seed, budget, select, unit
         As in `check_gradient`; the budget is shared out over the outputs.
+    surrogate
+        For a backward that is by intent not the derivative of forward (straight-through, a smooth
+        slope for a step): the function whose derivative it is, called like forward; returns outputs
+        only.
+    shapes
+        For inputs that are a function, ``lambda T, B: …``: name → size, sizes, or a `range` (its
+        ends, powers of two and their neighbours); all of them are run.
 
     Returns
     -------
@@ -156,53 +99,157 @@ def check_vjp(
     UsageError, DimensionError
         As `check_gradient`, and for outputs that are not floating-point arrays.
     """
-    tree = Tree.of(inputs, "inputs")
-    step = _Step(forward, backward, tree, cache)
-    first, _ = step.run([x.copy() for x in tree.leaves])
-    outs = Tree.of(first, "outputs")
+
+    def pair(made: Any) -> Pair:
+        tree = Tree.of(made, "inputs")
+        return ArrayPair(tree, forward, backward, cached=cache, surrogate=surrogate)
+
+    return check_pairs(
+        pair, inputs, shapes, "check_vjp", outputs=outputs, time_axis=time_axis, mode=mode,
+        seed=seed, budget=budget, select=select, unit=unit, title=title,
+    )  # fmt: skip
+
+
+def check_pairs(
+    pair: Callable[[Any], Pair],
+    inputs: Any,
+    shapes: Shapes | None,
+    who: str,
+    *,
+    budget: int | str | None = None,
+    **options: Any,
+) -> Report:
+    """`check_pair` at the inputs, or at those that a factory makes for all shapes."""
+    if not is_factory(inputs, shapes, who):
+        made = pair(inputs)
+        report = check_pair(made, budget=budget, **options)
+        report.findings.append(one_shape(x.shape for x in made.tree.leaves))
+        return report
+    return at_shapes(
+        inputs,
+        shapes,
+        lambda given, n: check_pair(pair(given), budget=share_budget(budget, n), **options),
+    )
+
+
+def check_pair(
+    pair: Pair,
+    *,
+    outputs: Iterable[str] | None = None,
+    time_axis: int | Mapping[str, int] | None = None,
+    mode: str = "auto",
+    seed: int | str | None = None,
+    budget: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    unit: float = 0.0,
+    title: str = "vjp check",
+) -> Report:
+    """`check_vjp` at one point, for a pair of any library."""
+    unit = max(unit, pair.unit)
+    tree, outs = pair.tree, pair.begin()
     if seed is None:
         used = content_seed([*tree.leaves, *outs.leaves])
     else:
         used = fresh_seed() if seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
-    probes = list(_cotangents(outs, _probed(outs, outputs), time_axis, used))
-    seen: set[str] = set()
+    probed = _probed(outs, outputs, pair.probed)
+    inputs = selected(tree, select)
+    probes = list(_cotangents(outs, probed, time_axis, used))
+    whole = {k: w for name, k, w in probes if name == outs.names[k]}
+    pair.protocol(whole)
+    parts = []
     for name, k, weight in probes:
         part = check_gradient(
-            step.paired(outs, k, weight),
-            step.pulled(outs, k, weight),
+            _paired(pair, k, weight),
+            _pulled(pair, k, weight),
             dict(zip(tree.names, tree.leaves, strict=True)),
             mode=mode,
             seed=used,
-            budget=_share(budget, len(probes)),
+            budget=share_budget(budget, len(probes)),
             select=select,
-            unit=max(unit, tree.unit),
+            unit=unit,
         )
-        report.rows += [replace(row, name=f"{name} -> {row.name}") for row in part.rows]
-        report.evaluations += part.evaluations
-        report.gradients += part.gradients
-        report.mode, report.deterministic = part.mode, report.deterministic and part.deterministic
-        report.noise = part.noise if np.isnan(report.noise) else max(report.noise, part.noise)
-        for finding in part.findings:
-            if finding.kind not in ("mutated-input", "dtype", "alias"):
-                finding = replace(finding, message=f"output '{name}': {finding.message}")
-            if finding.message not in seen:
-                seen.add(finding.message)
-                report.findings.append(finding)
-    report.findings += step.findings
+        parts.append((name, k, part))
+    positions = {tree.names[i]: i for i in inputs}
+    found = [(name, k, positions[row.name], row) for name, k, part in parts for row in part.rows]
+    reached = {(k, i) for _, k, i, row in found if _depends(row)}
+    linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
+    for name, k, i, row in found:
+        reason = linear.ignored.get((k, i), row.reason)
+        if row.verdict is Verdict.FAIL and (k, i) in pair.none:
+            reason = "backward returns None for it, which counts as zeros"
+        elif row.verdict is Verdict.FAIL and i not in {j for _, j in reached}:
+            reason = f"{reason}; {FLAT}"
+        report.rows.append(replace(row, name=f"{name} -> {row.name}", reason=reason))
+    for name, _, part in parts:
+        _take(report, name, part)
+    if outputs is None:
+        report.rows += [undecided_row(outs, k, reason) for k, reason in pair.unprobed.items()]
+    report.findings += [f for f in [*pair.findings, *linear.findings] if f not in report.findings]
+    if pair.surrogate is not None:
+        who = getattr(pair.surrogate, "__name__", "surrogate")
+        text = f"compared with the derivative of the surrogate {who!r}, not of forward as it runs"
+        report.findings.append(Finding("surrogate", text))
+    report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
     return report
 
 
-def _probed(outs: Tree, wanted: Iterable[str] | None) -> list[int]:
+def _paired(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
+    """The scalar <weight, output k> as a function of named inputs."""
+
+    def loss(named: dict[str, Array]) -> Any:
+        return np.sum(weight * pair.outputs([named[name] for name in pair.tree.names])[k])
+
+    return loss
+
+
+def _pulled(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
+    """The backward function for the cotangent of output k alone, as a dict by input name."""
+
+    def gradient(named: dict[str, Array]) -> dict[str, Any]:
+        found = pair.pull([named[name] for name in pair.tree.names], {k: weight})
+        return {pair.tree.names[i]: g for i, g in found.items()}
+
+    return gradient
+
+
+def _take(report: Report, name: str, part: Report) -> None:
+    """Counts and findings of the check of one output."""
+    report.evaluations += part.evaluations
+    report.mode, report.deterministic = part.mode, report.deterministic and part.deterministic
+    report.noise = part.noise if np.isnan(report.noise) else max(report.noise, part.noise)
+    for finding in part.findings:
+        if finding.kind == MISSED:
+            continue
+        text = finding.message.replace("the gradient function", "backward")
+        text = text.replace("the loss", "forward")
+        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state"):
+            text = f"output '{name}': {text}"
+        finding = replace(finding, message=text)
+        if finding not in report.findings:
+            report.findings.append(finding)
+
+
+def _depends(row: Row) -> bool:
+    """Whether differences saw the output change with the input."""
+    if row.check is None:
+        return bool(row.numeric != 0)
+    known = np.isfinite(row.check.value) & (np.abs(row.check.value) > row.check.error)
+    return bool(np.any(known))
+
+
+def _probed(outs: Tree, wanted: Iterable[str] | None, default: list[int]) -> list[int]:
     if wanted is None:
-        return outs.real
+        return default
     known = {outs.names[i]: i for i in outs.real}
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in known:
             raise UsageError(f"there is no output '{name}'; outputs are {', '.join(known)}")
+    if not names:
+        raise UsageError("outputs is empty; name at least one output or leave it out")
     return [known[name] for name in names]
 
 
@@ -234,14 +281,3 @@ def _cotangents(
             at = (slice(None),) * (axis % leaf.ndim) + (t,)
             alone[at] = weight[at]
             yield f"{name} at step {t + 1}", k, alone
-
-
-def _share(budget: int | str | None, parts: int) -> int | str | None:
-    if budget is None:
-        return None
-    if isinstance(budget, str):
-        try:
-            return f"{float(budget.strip().removesuffix('s')) / parts}s"
-        except ValueError:
-            return budget  # refused, with its name, by check_gradient
-    return max(budget // parts, 1) if budget > 0 else budget

@@ -59,7 +59,7 @@ def test_a_right_function_passes(torch: Any, arrays: Any, mode: str) -> None:
     report = check_torch(cell(torch), (W, h, 1.5), mode=mode)
     assert report.passed, str(report)
     assert [r.name for r in report.rows] == [
-        "[0] -> [0]", "[0] -> [1]", "[1] -> [0]", "[1] -> [1]",
+        "[0] -> W", "[0] -> h", "[1] -> W", "[1] -> h",
     ]  # fmt: skip
     assert report.title == "Cell"
     assert torch.equal(W, torch.tensor(arrays[0])), "the user's tensors are left alone"
@@ -68,9 +68,9 @@ def test_a_right_function_passes(torch: Any, arrays: Any, mode: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "bad"),
     [
-        ("slope", {"[0] -> [0]", "[0] -> [1]", "[1] -> [0]", "[1] -> [1]"}),
-        ("second output", {"[1] -> [0]", "[1] -> [1]"}),
-        ("none", {"[0] -> [1]", "[1] -> [1]"}),
+        ("slope", {"[0] -> W", "[0] -> h", "[1] -> W", "[1] -> h"}),
+        ("second output", {"[1] -> W", "[1] -> h"}),
+        ("none", {"[0] -> h", "[1] -> h"}),
     ],
 )
 def test_wrong_functions_are_found(torch: Any, arrays: Any, fault: str, bad: set[str]) -> None:
@@ -126,9 +126,55 @@ def test_custom_vjp(jax: Any) -> None:
     assert report.passed, str(report)
     assert {r.name.split(" -> ")[0] for r in report.rows} == {"y", "z"}
     report = check_jax(swish(jax, fault=True), (x, b))
-    assert [r.name for r in report.rows if str(r.verdict) == "fail"] == ["y -> [1]"]
+    assert [r.name for r in report.rows if str(r.verdict) == "fail"] == ["y -> b"]
     with pytest.raises(UsageError, match="no input is a floating-point array"):
         check_jax(swish(jax, fault=False), (np.arange(3),))
+
+
+def test_pytrees_and_compilation(jax: Any) -> None:
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    x, W = np.linspace(-1, 2, 5), np.random.default_rng(0).normal(size=(5, 3))
+
+    def layer(x: Any, p: Any, mode: Any = None) -> Any:
+        return {"h": jnp.tanh(x @ p["W"] + p["b"][0]), "at": jnp.argmax(x)}
+
+    report = check_jax(layer, (x, {"W": W, "b": [np.zeros(3)]}, "text"))
+    assert report.passed, str(report)
+    assert [r.name for r in report.rows] == ["h -> x", "h -> p.W", "h -> p.b[0]"]
+    assert check_jax(layer, {"x": x, "p": {"W": W, "b": [np.zeros(3)]}}).passed
+
+    def branches(x: Any) -> Any:
+        return x**2 if x.sum() > 0 else x
+
+    report = check_jax(branches, (x,))
+    assert report.passed, str(report)
+    assert "not-compiled" in {f.kind for f in report.findings}
+    report = check_jax(branches, (x,), jit=False)
+    assert "not-compiled" not in {f.kind for f in report.findings}
+    with pytest.raises(UsageError, match="is complex"):
+        check_jax(lambda x: x * 1j, (x,))
+    with pytest.raises(UsageError, match="returns no array"):
+        check_jax(lambda x: None, (x,))
+
+
+def test_outputs_together_in_jax(jax: Any) -> None:
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+
+    @jax.custom_vjp
+    def both(x: Any) -> Any:
+        return x**2, jnp.sin(x)
+
+    def backward(x: Any, given: Any) -> Any:
+        lost = jnp.where(jnp.any(given[0] != 0), 0, 1)
+        return (2 * x * given[0] + lost * jnp.cos(x) * given[1],)
+
+    both.defvjp(lambda x: (both(x), x), backward)
+    report = check_jax(both, (np.linspace(-1, 2, 5),))
+    assert "outputs-together" in {f.kind for f in report.findings if f.fatal}
 
 
 @pytest.mark.parametrize(("name", "check"), [("torch", check_torch), ("jax", check_jax)])

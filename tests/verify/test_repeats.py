@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -25,12 +26,11 @@ def gradient(p):
 
 def now_and_then(every: int, change: Callable[[np.ndarray], np.ndarray]):
     """A gradient that is another one in every so-manieth call."""
-    calls = [0]
+    calls = itertools.count(1)
 
     def function(p):
-        calls[0] += 1
         g = gradient(p)
-        return change(g) if calls[0] % every == 0 else g
+        return change(g) if next(calls) % every == 0 else g
 
     return function
 
@@ -84,11 +84,10 @@ def test_an_ill_conditioned_gradient_is_not_unsteady():
 
 def test_a_gradient_that_fails_to_come_later_is_no_pass():
     def late(change):
-        calls = [0]
+        calls = itertools.count(1)
 
         def function(p):
-            calls[0] += 1
-            return gradient(p) if calls[0] < 3 else change(gradient(p))
+            return gradient(p) if next(calls) < 3 else change(gradient(p))
 
         return function
 

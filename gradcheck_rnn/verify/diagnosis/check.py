@@ -16,6 +16,7 @@ from ...errors import UsageError
 from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
+from ..guard import fails_on_misbehaviour
 from ..harness.arrays import make_arrays, precision
 from ..harness.compare import (
     Comparison,
@@ -62,6 +63,7 @@ class ModelReport(Report):
         return {**super().to_json(), "diagnosis": said}
 
 
+@fails_on_misbehaviour(lambda title: ModelReport(title, [], mode="model"))
 def check_model(
     target: Cell | Network,
     *,

@@ -61,7 +61,9 @@ def _cleared(comparison: Comparison) -> list[str]:
     """What is right at a station, of the gradients and of the cotangents."""
     station, where = comparison.station, comparison.station.place.label
     lines = []
-    names = station.fitted.names
+    # what was not returned is not right
+    returned = {r.user for r in comparison.records}
+    names = {p.name for user in returned for p in station.fitted.pieces[user]}
     wrong = wrong_names(comparison)
     fine = names - wrong - {n for n in names if _data(comparison, n)}
     if wrong and fine:

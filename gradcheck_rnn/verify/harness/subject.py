@@ -10,6 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DimensionError, UsageError
+from ..guard import (
+    WATCHED_CALLS,
+    Watch,
+    call,
+    changed_argument,
+    changed_cache,
+    changed_cotangents,
+    changed_data,
+    checksum,
+    close,
+    keeps_state,
+)
 from ..verdict import Finding
 from .arrays import Precision, to_numpy
 from .layout import Fitted
@@ -54,39 +66,57 @@ class Subject:
         self.gradient, self.loss = gradient, loss
         self.make, self.form = make, form
         self.findings: list[Finding] = []
-        self.calls = 0
+        self.calls = self.runs = self.pulls = 0
+        self.watch = Watch(forward, backward, gradient, loss)
+        #: Repeats the first call of forward or the loss: it must go on giving this.
+        self._first: tuple[Callable[[], Any], Any] | None = None
 
     @property
     def with_cotangents(self) -> bool:
         """Whether the code takes cotangents of its outputs."""
         return self.gradient is None
 
-    def _find(self, kind: str, message: str, *, fatal: bool = False) -> None:
-        finding = Finding(kind, message, fatal)
+    def _note(self, finding: Finding) -> None:
         if finding not in self.findings:
             self.findings.append(finding)
 
     def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         return {n: self.make(a.copy()) for n, a in arrays.items()}
 
-    def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> None:
-        for n, a in arrays.items():
-            now = to_numpy(given[n])
-            if now.shape != a.shape or not np.array_equal(now.astype(np.float64), a):
-                self._find(
-                    "mutated-input",
-                    f"{who} changes its argument '{n}' in place; it should work on a copy",
-                    fatal=True,
-                )
+    def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> bool:
+        names = [n for n, a in arrays.items() if not _same(given[n], a)]
+        for n in names:
+            self._note(changed_argument(who, n))
+        return not names
 
     def run(self, fitted: Fitted, arrays: Mapping[str, Array]) -> tuple[Arrays, Any, Any]:
         """Outputs by the layout's names as float64, the cache, and the outputs as returned."""
+        first, self.runs = self.runs == 0, self.runs + 1
+        before = self.watch.look() if first else {}
+        out, cache, raw, _ = self._forward(fitted, arrays)
+        if first:
+            names = self.watch.changed(before)
+            self._first = (
+                lambda: list(self._forward(fitted, arrays)[0].values()),
+                list(out.values()),
+            )
+            if names and not close(self._first[0](), self._first[1], self.form.eps):
+                raise keeps_state("forward", names)
+        return out, cache, raw
+
+    def _agree(self, a: Arrays, b: Arrays) -> bool:
+        return all(n in b and close(x, b[n], self.form.eps) for n, x in a.items())
+
+    def _forward(
+        self, fitted: Fitted, arrays: Mapping[str, Array]
+    ) -> tuple[Arrays, Any, Any, dict[str, Any]]:
+        """As `run`, and the arrays that were given to it."""
         if self.forward is None:
             raise UsageError("there is no forward function to run")
         given = self._given(arrays)
         _takes(self.forward, given)
         self.calls += 1
-        made = self.forward(**given)
+        made = call("forward", self.forward, **given)
         if not isinstance(made, tuple) or len(made) != 2:
             raise UsageError(
                 "forward must return (outputs, cache); outputs are a dict by the layout's names, "
@@ -107,7 +137,7 @@ class Subject:
             if n not in raw:
                 raise UsageError(f"forward gives no output {n!r}; it gives {', '.join(raw)}")
             out[n] = self._shaped(n, to_numpy(raw[n]), fitted.shapes[n], "output")
-        return out, cache, raw
+        return out, cache, raw, given
 
     def _shaped(self, name: str, a: Array, want: tuple[int, ...], what: str) -> Array:
         if a.dtype.kind not in "fiu":
@@ -132,9 +162,20 @@ class Subject:
         """
         if self.loss is None:
             raise UsageError("there is no loss function to run")
+        if self._first is not None:
+            return self._value(arrays)
+        before = self.watch.look()
+        found = self._value(arrays)
+        names = self.watch.changed(before)
+        self._first = lambda: self._value(arrays), found
+        if names and not close(self._value(arrays), found, self.form.eps):
+            raise keeps_state("the loss", names)
+        return found
+
+    def _value(self, arrays: Mapping[str, Array]) -> float:
         given = self._given(arrays)
         self.calls += 1
-        found = to_numpy(self.loss(given))
+        found = to_numpy(call("the loss", self.loss, given))  # type: ignore[arg-type]
         self._unchanged(given, arrays, "the loss")
         if found.size != 1 or found.dtype.kind not in "fiu":
             raise UsageError(f"the loss has shape {found.shape}, dtype {found.dtype}; return a sum")
@@ -144,19 +185,69 @@ class Subject:
         self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
     ) -> Arrays:
         """Gradients by the layout's names as float64; missing ones are left out."""
+        first, self.pulls = self.pulls == 0, self.pulls + 1
+        before = self.watch.look() if first else {}
+        found = self._pull(fitted, arrays, cotangents)
+        names = self.watch.changed(before) if first else []
+        if names:
+            self._judge_changes(names, fitted, arrays, cotangents, found)
+        return found
+
+    def _pull(
+        self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
+    ) -> Arrays:
         self.calls += 1
         if self.gradient is not None:
             given = self._given(arrays)
-            raw = self.gradient(given)
+            raw = call("the gradient function", self.gradient, given)
             self._unchanged(given, arrays, "the gradient function")
-        else:
-            _, cache, outs = self.run(fitted, arrays)
-            del outs
-            bars = {n: self.make(np.array(cotangents[n])) for n in fitted.outputs}  # type: ignore[index]
-            if self.backward is None:
-                raise UsageError("there is no backward function to run")
-            raw = self.backward(bars, cache)
-        return self._collect(fitted, raw)
+            return self._collect(fitted, raw)
+        _, cache, _, given = self._forward(fitted, arrays)
+        plain = {n: np.array(cotangents[n]) for n in fitted.outputs}  # type: ignore[index]
+        if self.backward is None:
+            raise UsageError("there is no backward function to run")
+        watched = self.pulls <= WATCHED_CALLS
+        before = checksum(cache) if watched else {}
+        bars = self._given(plain)
+        found = self._collect(fitted, call("backward", self.backward, bars, cache))
+        if not all(n in bars and _same(bars[n], a) for n, a in plain.items()):
+            self._note(changed_cotangents())
+        unchanged = self._unchanged(given, arrays, "backward")
+        if watched and unchanged and checksum(cache) != before:
+            self._look_again(fitted, cache, plain, found)
+        return found
+
+    def _look_again(
+        self, fitted: Fitted, cache: Any, cotangents: Mapping[str, Array], found: Arrays
+    ) -> None:
+        """A changed cache matters where a second call with it gives something else."""
+        try:
+            raw = call("backward", self.backward, self._given(cotangents), cache)  # type: ignore[arg-type]
+            same = self._agree(found, self._collect(fitted, raw))
+        except Exception:  # whatever a destroyed cache makes of it
+            same = False
+        if not same:
+            self._note(changed_cache())
+
+    def _judge_changes(
+        self,
+        names: list[str],
+        fitted: Fitted,
+        arrays: Mapping[str, Array],
+        cotangents: Mapping[str, Array] | None,
+        found: Arrays,
+    ) -> None:
+        """The functions changed data that they can reach: does anything depend on it?"""
+        who = "backward" if self.gradient is None else "the gradient function"
+        if self._first is not None:
+            repeat, value = self._first
+            now, eps = repeat(), self.form.eps
+            if not close(now, value, eps) and close(now, repeat(), eps):
+                reader = "forward" if self.gradient is None else "the loss"
+                raise changed_data(who, names, reader)
+        second, third = (self._pull(fitted, arrays, cotangents) for _ in range(2))
+        if not self._agree(found, second) and not self._agree(second, third):
+            raise keeps_state(who, names)
 
     def _collect(self, fitted: Fitted, raw: Any) -> Arrays:
         names = fitted.arguments
@@ -187,6 +278,12 @@ class Subject:
             if g is not None:
                 out[plain] = self._shaped(plain, to_numpy(g), fitted.shapes[plain], "gradient of")
         return out
+
+
+def _same(given: Any, array: Array) -> bool:
+    """Whether an array that a function was given still holds what it held."""
+    now = to_numpy(given)
+    return now.shape == array.shape and np.array_equal(now.astype(np.float64), array)
 
 
 def _takes(forward: Callable[..., Any], given: Mapping[str, Any]) -> None:

@@ -1,0 +1,195 @@
+"""JAX functions as forward and backward pairs; JAX is imported by the caller."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .guard import call, check_callable
+from .harness.arrays import to_numpy
+from .pairs import Cotangents, Pair
+from .trees import Tree
+from .verdict import Finding
+
+__all__ = ["JaxPair"]
+
+Array = NDArray[Any]
+WHO = "check_jax"
+
+
+class JaxPair(Pair):
+    """A function of arrays in any pytrees, and its reverse-mode derivative.
+
+    Parameters
+    ----------
+    jax, jnp
+        The library.
+    function
+        Called with the inputs; returns arrays in any pytree.
+    inputs
+        Arguments in order, or a dict of them by name.
+    jit
+        Compile. A function that cannot be traced with values is run as it is, with a note.
+    """
+
+    def __init__(
+        self,
+        jax: Any,
+        jnp: Any,
+        function: Callable[..., Any],
+        inputs: Any,
+        *,
+        jit: bool = True,
+        surrogate: Callable[..., Any] | None = None,
+    ) -> None:
+        check_callable(**{f"{WHO}: what to check": function})
+        self.jax, self.jnp, self.jit = jax, jnp, jit
+        named = _named(function, inputs)
+        self.by_name = isinstance(inputs, Mapping)
+        # a list of arguments, since JAX sorts the keys of a dict
+        pairs, self.structure = jax.tree_util.tree_flatten_with_path(list(named.values()))
+        self.arguments = list(named)
+        self.leaves = [self._leaf(x) for _, x in pairs]
+        names = [_name(path[1:], self.arguments[path[0].idx]) for path, _ in pairs]
+        self.moved = [k for k, x in enumerate(self.leaves) if self._moves(x)]
+        if not self.moved:
+            raise UsageError(f"{WHO}: no input is a floating-point array; nothing to check")
+        template = {names[k]: to_numpy(self.leaves[k]) for k in self.moved}
+        super().__init__(Tree.of(template, "inputs"), surrogate, function)
+        self.function = function
+        for k, x in enumerate(self.leaves):
+            if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.complexfloating):
+                text = f"the input '{names[k]}' is complex: passed on and not checked"
+                self.note(Finding("no-gradient", text))
+        self._compile()
+
+    def _leaf(self, x: Any) -> Any:
+        """An array, or what is none (a string, a function), passed on as it is."""
+        try:
+            return self.jnp.asarray(x)
+        except (TypeError, ValueError):
+            return x
+
+    def _moves(self, x: Any) -> bool:
+        return hasattr(x, "dtype") and bool(self.jnp.issubdtype(x.dtype, self.jnp.floating))
+
+    @property
+    def unit(self) -> float:
+        """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
+        formats = {str(self.leaves[k].dtype) for k in self.moved}
+        return 2.0**-7 if "bfloat16" in formats else 0.0
+
+    def _of_moved(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def of_moved(*arrays: Any) -> Any:
+            leaves = list(self.leaves)
+            for k, a in zip(self.moved, arrays, strict=True):
+                leaves[k] = a
+            args = self.jax.tree_util.tree_unflatten(self.structure, leaves)
+            if self.by_name:
+                return function(**dict(zip(self.arguments, args, strict=True)))
+            return function(*args)
+
+        return of_moved
+
+    def _compile(self) -> None:
+        jax = self.jax
+        plain = self._of_moved(self.function)
+
+        def pulled(arrays: Any, cotangents: Any) -> Any:
+            out, pull = jax.vjp(plain, *arrays)
+            flat, shape = jax.tree_util.tree_flatten(out)
+            given = [self._weight(y, w) for y, w in zip(flat, cotangents, strict=True)]
+            return pull(jax.tree_util.tree_unflatten(shape, given))
+
+        compiled = jax.jit if self.jit else (lambda f: f)
+        self.forward, self.backward = compiled(plain), compiled(pulled)
+        self.slope = None
+        if self.surrogate is not None:
+            self.slope = compiled(self._of_moved(self.surrogate))
+
+    def _arrays(self, leaves: Sequence[Array]) -> list[Any]:
+        if any(a.dtype.kind == "c" for a in leaves):
+            raise TypeError("arrays are real")
+        return [
+            self.jnp.asarray(np.array(a), dtype=self.leaves[k].dtype)
+            for k, a in zip(self.moved, leaves, strict=True)
+        ]
+
+    def begin(self) -> Tree:
+        """Outputs; without compilation where a function cannot be traced."""
+        arrays = self._arrays(self.tree.leaves)
+        try:
+            call("forward", self.forward, *arrays)
+        except Exception as error:
+            if not self.jit:
+                raise
+            self.jit = False
+            self._compile()
+            call("forward", self.forward, *arrays)  # raises what is no fault of tracing
+            text = f"forward cannot be compiled ({type(error).__name__}) and is run as it is"
+            self.note(Finding("not-compiled", f"{text}; jit=False says so"))
+        return super().begin()
+
+    def _flat(self, result: Any) -> dict[str, Array]:
+        pairs, _ = self.jax.tree_util.tree_flatten_with_path(result)
+        if not pairs:
+            raise UsageError(f"{WHO}: forward returns no array")
+        for path, x in pairs:
+            if self.jnp.issubdtype(self.jnp.asarray(x).dtype, self.jnp.complexfloating):
+                name = _name(path) or "outputs"
+                raise UsageError(f"{WHO}: the output '{name}' is complex; return real parts")
+        return {_name(path) or "outputs": to_numpy(x) for path, x in pairs}
+
+    def _run(self, leaves: Sequence[Array]) -> Any:
+        self.runs += 1
+        return self._flat(call("forward", self.forward, *self._arrays(leaves)))
+
+    def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
+        assert self.slope is not None
+        return self._flat(call("the surrogate", self.slope, *self._arrays(leaves)))
+
+    def _pull(
+        self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
+    ) -> dict[int, Any]:
+        weights = [cotangents.get(k, np.zeros_like(x)) for k, x in enumerate(self.outs.leaves)]
+        grads = call("backward", self.backward, tuple(self._arrays(leaves)), weights)
+        return {i: to_numpy(g) for i, g in enumerate(grads)}
+
+    def _weight(self, y: Any, weight: Any) -> Any:
+        """A cotangent in the format of its output; those of integers have none."""
+        y = self.jnp.asarray(y)
+        if not self.jnp.issubdtype(y.dtype, self.jnp.floating):
+            return np.zeros(y.shape, dtype=self.jax.dtypes.float0)
+        return self.jnp.asarray(weight, dtype=y.dtype)
+
+
+def _named(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
+    """Arguments by name, in order, as the signature names them, or by position."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    if not isinstance(inputs, list | tuple):
+        inputs = (inputs,)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in kinds][: len(inputs)]
+    names += [f"[{k}]" for k in range(len(names), len(inputs))]
+    return dict(zip(names, inputs, strict=True))
+
+
+def _name(path: Sequence[Any], name: str = "") -> str:
+    """Of a leaf: ``params.W``, ``[1][0]``."""
+    for step in path:
+        at = getattr(step, "key", getattr(step, "name", None))
+        if isinstance(at, str):
+            name += f".{at}" if name else at
+        else:
+            name += f"[{getattr(step, 'idx', at)}]"
+    return name

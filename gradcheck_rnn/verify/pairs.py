@@ -1,0 +1,264 @@
+"""Forward and backward pairs, whatever library they are written for, behind one protocol.
+
+A pair runs forward at some inputs, and pulls cotangents back. Cotangents are given by output; those
+that are absent are zeros or, where the library has such a thing, undefined (None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .guard import (
+    WATCHED_CALLS,
+    Watch,
+    call,
+    changed_argument,
+    changed_cache,
+    changed_cotangents,
+    changed_data,
+    check_callable,
+    checksum,
+    close,
+    keeps_state,
+)
+from .trees import Tree, flatten, given_gradients
+from .verdict import Finding
+
+__all__ = ["ArrayPair", "Pair"]
+
+Array = NDArray[Any]
+Cotangents = Mapping[int, Array]
+
+
+class Pair:
+    """A forward and a backward function at the inputs of `tree`.
+
+    Attributes
+    ----------
+    findings
+        What they did besides their work.
+    surrogate
+        Run in the place of forward where its derivative is wanted, None for forward itself.
+    undefined
+        Whether absent cotangents can be None.
+    probed, unprobed
+        Outputs whose cotangents are probed unless others are asked for; why others are not.
+    none
+        Outputs and inputs for which backward returned None.
+    """
+
+    undefined = False
+
+    def __init__(self, tree: Tree, surrogate: Callable[..., Any] | None, *functions: Any) -> None:
+        self.tree, self.surrogate = tree, surrogate
+        self.watch = Watch(*functions, surrogate)
+        self.findings: list[Finding] = []
+        self.runs = self.pulls = 0
+        self.seen: dict[frozenset[int], int] = {}
+        self.unprobed: dict[int, str] = {}
+        self.none: set[tuple[int, int]] = set()
+        self.outs: Tree
+
+    @property
+    def unit(self) -> float:
+        """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
+        return self.tree.unit
+
+    def note(self, finding: Finding) -> None:
+        """Note a finding once."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    # What a library does -----------------------------------------------------------------------
+
+    def _run(self, leaves: Sequence[Array]) -> Any:
+        """Outputs of forward, in their structure, as NumPy arrays."""
+        raise NotImplementedError
+
+    def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
+        """Outputs of the surrogate."""
+        raise NotImplementedError
+
+    def _pull(
+        self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
+    ) -> dict[int, Any]:
+        """Gradients by input."""
+        raise NotImplementedError
+
+    def protocol(self, weights: Cotangents) -> None:
+        """Do what the library may do to a backward function, beyond one call each."""
+
+    # What is common to all ---------------------------------------------------------------------
+
+    def begin(self) -> Tree:
+        """Run forward twice, which must agree; its outputs as a tree."""
+        before = self.watch.look()
+        first = self._run(self.tree.leaves)
+        names = self.watch.changed(before)
+        self.outs = Tree.of(first, "outputs")
+        self.probed = self.outs.real
+        if names and not close(self._outputs(first), self._outputs(self._run(self.tree.leaves))):
+            raise keeps_state("forward", names)
+        if self.surrogate is not None:
+            other = Tree.of(self._run_surrogate(self.tree.leaves), "outputs")
+            if [x.shape for x in other.leaves] != [x.shape for x in self.outs.leaves]:
+                raise UsageError(
+                    "the surrogate's outputs have the shapes "
+                    f"{', '.join(str(x.shape) for x in other.leaves)}, those of forward "
+                    f"{', '.join(str(x.shape) for x in self.outs.leaves)}"
+                )
+        return self.outs
+
+    def _outputs(self, result: Any) -> list[Array]:
+        return [np.asarray(x) for x in flatten(result)]
+
+    def outputs(self, leaves: Sequence[Array]) -> list[Array]:
+        """Outputs at inputs, flat.
+
+        Raises
+        ------
+        UsageError
+            They are others than at the first inputs, in number or shape.
+        """
+        run = self._run if self.surrogate is None else self._run_surrogate
+        found = self._outputs(run(leaves))
+        if [x.shape for x in found] != [x.shape for x in self.outs.leaves]:
+            raise UsageError("forward returns outputs of other shapes at other inputs")
+        return found
+
+    def pull(
+        self, leaves: Sequence[Array], cotangents: Cotangents, *, undefined: bool | None = None
+    ) -> dict[int, Any]:
+        """Gradients by input for the cotangents of some outputs."""
+        undefined = self.undefined if undefined is None else undefined
+        first = self.pulls == 0
+        before = self.watch.look() if first else {}
+        self.pulls += 1
+        found = self._pull(leaves, cotangents, undefined)
+        names = self.watch.changed(before) if first else []
+        if names:
+            self._judge_changes(names, leaves, cotangents, found)
+        return found
+
+    def _watched(self, cotangents: Cotangents) -> bool:
+        """Whether arguments are looked at after this call: the first ones for each output."""
+        key = frozenset(cotangents)
+        self.seen[key] = self.seen.get(key, 0) + 1
+        return self.seen[key] <= WATCHED_CALLS
+
+    def _judge_changes(
+        self, names: list[str], leaves: Sequence[Array], cotangents: Cotangents, found: Any
+    ) -> None:
+        """Forward and backward changed data that they can reach: does anything depend on it?"""
+        now, again = (self._outputs(self._run(self.tree.leaves)) for _ in range(2))
+        eps = self.unit
+        if close(now, again, eps) and not close(now, list(self.outs.leaves), eps):
+            raise changed_data("backward", names, "forward")
+        second = self._pull(leaves, cotangents, False)
+        third = self._pull(leaves, cotangents, False)
+        for i, g in found.items():
+            if g is None or second.get(i) is None or third.get(i) is None:
+                continue
+            if not close(g, second[i], eps) and not close(second[i], third[i], eps):
+                raise keeps_state("backward", names)
+
+
+class ArrayPair(Pair):
+    """Functions of NumPy arrays with a cache between them."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        *,
+        cached: bool = True,
+        surrogate: Callable[..., Any] | None = None,
+    ) -> None:
+        check_callable(forward=forward, backward=backward)
+        super().__init__(tree, surrogate, forward, backward)
+        self.forward, self.backward, self.cached = forward, backward, cached
+
+    def _call(self, function: Callable[..., Any], who: str, leaves: Sequence[Array]) -> Any:
+        inputs = self.tree.build(leaves)
+        if isinstance(inputs, Mapping):
+            return call(who, function, **inputs)
+        return call(who, function, *self.tree.arguments(leaves))
+
+    def _run(self, leaves: Sequence[Array]) -> Any:
+        return self._forward([leaf.copy() for leaf in leaves], leaves)[0]
+
+    def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
+        assert self.surrogate is not None
+        given = [leaf.copy() for leaf in leaves]
+        return self._split(self._call(self.surrogate, "the surrogate", given), False)[0]
+
+    def _forward(self, given: Sequence[Array], leaves: Sequence[Array]) -> tuple[Any, Any]:
+        result = self._split(self._call(self.forward, "forward", given), self.cached)
+        if self.runs < WATCHED_CALLS:
+            self._compare("forward", given, leaves)
+        self.runs += 1
+        return result
+
+    def _split(self, result: Any, cached: bool) -> tuple[Any, Any]:
+        if not cached:
+            return result, None
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise UsageError(
+                "forward must return (outputs, cache); pass cache=False if it returns outputs only"
+            )
+        return result
+
+    def _compare(self, who: str, now: Sequence[Array], before: Sequence[Array]) -> bool:
+        changed = False
+        for name, a, b in zip(self.tree.names, now, before, strict=True):
+            if not np.array_equal(a, b):
+                self.note(changed_argument(who, name))
+                changed = True
+        return changed
+
+    def _pull(
+        self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
+    ) -> dict[int, Any]:
+        given = [leaf.copy() for leaf in leaves]
+        _, cache = self._forward(given, leaves)
+        if not self.cached:
+            cache = self.tree.build(given)
+        watched = self._watched(cotangents)
+        before = checksum(cache) if watched else {}
+        weights = [
+            cotangents[k].copy() if k in cotangents else np.zeros_like(x)
+            for k, x in enumerate(self.outs.leaves)
+        ]
+        kept = [w.copy() for w in weights]
+        raw = call("backward", self.backward, self.outs.build(weights), cache)
+        found = given_gradients(raw, self.tree)
+        if watched:
+            found = {i: None if g is None else np.array(g) for i, g in found.items()}
+            if not all(np.array_equal(a, b) for a, b in zip(kept, weights, strict=True)):
+                self.note(changed_cotangents())
+            if not self._compare("backward", given, leaves) and checksum(cache) != before:
+                self._look_again(cache, kept, found)
+        return found
+
+    def _look_again(self, cache: Any, weights: Sequence[Array], found: Mapping[int, Any]) -> None:
+        """A cache that has changed is a fault for a second call only if that gives another result.
+
+        Its arrays may be workspaces that every call fills anew.
+        """
+        try:
+            raw = call("backward", self.backward, self.outs.build(weights), cache)
+            again = given_gradients(raw, self.tree)
+            same = all(
+                (g is None) == (again[i] is None) and (g is None or close(g, again[i]))
+                for i, g in found.items()
+            )
+        except Exception:  # whatever a destroyed cache makes of it
+            same = False
+        if not same:
+            self.note(changed_cache())

@@ -1,0 +1,395 @@
+"""PyTorch functions and modules as forward and backward pairs; PyTorch is imported by the caller.
+
+Inputs are tensors in any nesting, outputs too; the parameters of a module are inputs by name. What
+autograd may do to a backward function is done to it: undefined gradients for outputs that are not
+used, a second pass through one graph, gradients that are not contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .guard import call, changed_argument, changed_cache, changed_cotangents, check_callable, close
+from .harness.arrays import to_numpy
+from .pairs import Cotangents, Pair
+from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
+from .trees import Tree
+from .verdict import Finding
+
+__all__ = ["TorchPair"]
+
+Array = NDArray[Any]
+SEED = 0
+#: Deviations of a neighbour that another layout of cotangents may change a gradient by.
+NOISES = 16.0
+
+
+class TorchPair(Pair):
+    """A `torch.autograd.Function`, a module, or any function of tensors.
+
+    Parameters
+    ----------
+    torch
+        The library.
+    function
+        The class (its ``apply`` is called), module or function.
+    inputs
+        A tensor, a sequence of arguments, or a dict of arguments by name.
+    """
+
+    undefined = True
+
+    def __init__(
+        self, torch: Any, function: Any, inputs: Any, surrogate: Callable[..., Any] | None = None
+    ) -> None:
+        check_callable(**{f"{WHO}: what to check": function})
+        self.torch, self.function = torch, function
+        self.is_function = isinstance(function, type) and issubclass(
+            function, torch.autograd.Function
+        )
+        self.is_module = isinstance(function, torch.nn.Module)
+        self.arguments = named_arguments(torch, function, inputs, self.is_function)
+        self.by_name = isinstance(inputs, Mapping) and not self.is_function
+        inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
+        leaves = {name: x for found in inside.values() for name, x in found.items()}
+        notes = [note for name, x in leaves.items() if (note := self._refuse(name, x))]
+        self.moved = {name: x for name, x in leaves.items() if self._moves(x)}
+        #: The moving tensors of each argument; of most it is the argument itself.
+        self.inside = {
+            n: [name for name in found if name in self.moved] for n, found in inside.items()
+        }
+        self.buffers: dict[str, Any] = {}
+        self.parameters: dict[str, str] = {}
+        if self.is_module:
+            self.buffers = dict(function.named_buffers())
+            for name, x in function.named_parameters():
+                if x.requires_grad and self._moves(x):
+                    own = name if name not in self.moved else f"self.{name}"
+                    self.parameters[own] = name
+                    self.moved[own] = x
+        if not self.moved:
+            raise UsageError(f"{WHO}: no input is a floating-point tensor; nothing to check")
+        tree = Tree.of({n: to_numpy(x) for n, x in self.moved.items()}, "inputs")
+        super().__init__(tree, surrogate, function)
+        self.findings += [Finding("no-gradient", note) for note in notes]
+        self.random: bool | None = None
+        self.rounding: list[float] = []
+        devices = {x.device.index or 0 for x in self.moved.values() if x.device.type == "cuda"}
+        self.devices = sorted(devices)
+
+    @property
+    def unit(self) -> float:
+        """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
+        formats = {x.dtype for x in self.moved.values()}
+        return 2.0**-7 if self.torch.bfloat16 in formats else 0.0
+
+    def _moves(self, x: Any) -> bool:
+        torch = self.torch
+        return (
+            isinstance(x, torch.Tensor)
+            and x.is_floating_point()
+            and x.layout == torch.strided
+            and x.device.type != "meta"
+        )
+
+    def _refuse(self, name: str, x: Any) -> str:
+        """A note on a tensor that is passed on unchecked, '' for one that is checked or data.
+
+        Raises
+        ------
+        UsageError
+            It asks for a gradient.
+        """
+        if x.is_complex():
+            what = "complex; give real and imaginary parts as two inputs"
+        elif x.is_floating_point() and x.layout != self.torch.strided:
+            what = "sparse; give its values, or to_dense()"
+        else:
+            return ""
+        if x.requires_grad:
+            raise UsageError(f"{WHO}: the input '{name}' is {what}")
+        return f"the input '{name}' is passed on and not checked: it is {what}"
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _tensors(self, leaves: Sequence[Array]) -> list[Any]:
+        """New leaves of a graph in the layout, format and place of the given ones.
+
+        Raises
+        ------
+        TypeError
+            They are complex, for a complex step: autograd's functions need not be analytic.
+        """
+        if any(a.dtype.kind == "c" for a in leaves):
+            raise TypeError("tensors are real")
+        made = []
+        with self.torch.no_grad():
+            for a, x in zip(leaves, self.moved.values(), strict=True):
+                t = self.torch.empty_like(x, requires_grad=False)
+                plain = a.flags.c_contiguous and a.flags.writeable
+                made.append(t.copy_(self.torch.from_numpy(a if plain else np.array(a))))
+        return [t.requires_grad_() for t in made]
+
+    def _apply(self, function: Any, who: str, given: Sequence[Any]) -> dict[str, Any]:
+        """Output tensors by name."""
+        torch = self.torch
+        tensors = dict(zip(self.moved, given, strict=True))
+        named = {
+            n: tensors[n]
+            if self.inside[n] == [n]
+            else with_tensors(v, (tensors[name] for name in self.inside[n]), self._moves)
+            for n, v in self.arguments.items()
+        }
+        args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})
+        if function is self.function and self.is_module:
+            held = {n: tensors[own] for own, n in self.parameters.items()}
+            held |= {n: b.clone() for n, b in self.buffers.items()}
+            result = self._drawn(who, torch.func.functional_call, (function, held, args, kwargs))
+        else:
+            whole = function is self.function and self.is_function
+            result = self._drawn(who, function.apply if whole else function, args, kwargs)
+        outs = (result,) if isinstance(result, torch.Tensor) else result
+        found = dict(tensor_leaves(outs, "", torch))
+        if not found:
+            raise UsageError(f"{WHO}: {who} returns no tensor ({type(result).__name__})")
+        for name, y in found.items():
+            if y.is_complex():
+                raise UsageError(f"{WHO}: the output '{name}' is complex; return real parts")
+            if y.layout != torch.strided:
+                raise UsageError(f"{WHO}: the output '{name}' is sparse; return to_dense()")
+        return found
+
+    def _drawn(
+        self, who: str, function: Any, args: Any, kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call with random numbers from the same seed, if the first call has drawn some."""
+        kwargs = kwargs or {}
+        if self.random is False:
+            return call(who, function, *args, **kwargs)
+        with self.torch.random.fork_rng(devices=self.devices):
+            self.torch.default_generator.manual_seed(SEED)
+            for device in self.devices:
+                self.torch.cuda.default_generators[device].manual_seed(SEED)
+            before = self._states()
+            result = call(who, function, *args, **kwargs)
+            if self.random is None:
+                pairs = zip(before, self._states(), strict=True)
+                self.random = not all(self.torch.equal(a, b) for a, b in pairs)
+            return result
+
+    def _states(self) -> list[Any]:
+        cuda = [self.torch.cuda.get_rng_state(d) for d in self.devices]
+        return [self.torch.get_rng_state(), *cuda]
+
+    def _forward(self, leaves: Sequence[Array]) -> tuple[list[Any], dict[str, Any]]:
+        """Leaves of the graph, and outputs. Arguments are clones, so that they may be written to.
+
+        What writes to them tells autograd, or changes its argument unseen.
+        """
+        own = self._tensors(leaves)
+        given = [t.clone() for t in own]
+        nodes = [t.grad_fn for t in given] if self.runs < 2 else []
+        outs = self._apply(self.function, "forward", given)
+        if nodes:
+            for name, t, x, node in zip(self.moved, given, own, nodes, strict=True):
+                if t.grad_fn is node and not self.torch.equal(t, x):
+                    self.note(changed_argument("forward", name))
+        self.runs += 1
+        return own, outs
+
+    def _run(self, leaves: Sequence[Array]) -> Any:
+        return {name: to_numpy(y) for name, y in self._forward(leaves)[1].items()}
+
+    def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
+        outs = self._apply(self.surrogate, "the surrogate", self._tensors(leaves))
+        return {name: to_numpy(y) for name, y in outs.items()}
+
+    def begin(self) -> Tree:
+        """Outputs; those that no gradient flows through are not probed."""
+        outs = super().begin()
+        tensors = self._forward(self.tree.leaves)[1].values()
+        connected = [y.requires_grad for y in tensors]
+        detached = [k for k in outs.real if not connected[k]]
+        if detached and len(detached) < len(outs.real):
+            self.probed = [k for k in outs.real if connected[k]]
+            for k in detached:
+                if self.is_function:
+                    text = f"the output '{outs.names[k]}' is marked non-differentiable"
+                    self.note(Finding("no-gradient", f"{text}; it was not checked"))
+                else:
+                    self.unprobed[k] = (
+                        "no gradient flows through it (detached?); name the others with outputs= "
+                        "if that is meant"
+                    )
+        return outs
+
+    def _pull(
+        self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
+    ) -> dict[int, Any]:
+        own, outs = self._forward(leaves)
+        grads = self._grad(own, list(outs.values()), cotangents, undefined)
+        for k in cotangents:
+            self.none |= {(k, i) for i, g in enumerate(grads) if g is None}
+        return {i: _plain(g, x) for i, (g, x) in enumerate(zip(grads, leaves, strict=True))}
+
+    def _grad(
+        self,
+        own: Sequence[Any],
+        outs: Sequence[Any],
+        cotangents: Cotangents,
+        undefined: bool,
+        shaped: Callable[[Any], Any] | None = None,
+    ) -> Sequence[Any]:
+        """What autograd makes of some cotangents; None for inputs without a gradient."""
+        torch, asked, weights = self.torch, [], []
+        for k, y in enumerate(outs):
+            if not y.requires_grad or (undefined and k not in cotangents):
+                continue
+            weight = torch.zeros_like(y)
+            if k in cotangents:
+                weight = torch.from_numpy(np.array(cotangents[k])).to(weight)
+            asked.append(y)
+            weights.append(shaped(weight) if shaped is not None else weight)
+        if not asked:
+            return [None] * len(own)
+        kept = [w.clone() for w in weights] if self._watched(cotangents) else []
+        grads: Sequence[Any] = call(
+            "backward", torch.autograd.grad, asked, own, weights,
+            allow_unused=True, retain_graph=True,
+        )  # fmt: skip
+        if kept and not all(torch.equal(a, b) for a, b in zip(kept, weights, strict=True)):
+            self.note(changed_cotangents())
+        return grads
+
+    # -- what autograd may do --------------------------------------------------------------------
+
+    def protocol(self, weights: Cotangents) -> None:
+        """Undefined gradients, a second pass through one graph, and strided gradients."""
+        self._measure(weights)
+        for k in weights:
+            self._undefined(k, weights[k])
+        self._twice(weights)
+        self._strided(weights)
+
+    def _names(self, differing: Sequence[int]) -> str:
+        return ", ".join(f"'{self.tree.names[i]}'" for i in differing[:3])
+
+    def _measure(self, weights: Cotangents) -> None:
+        """Rounding of each gradient, from a neighbour one unit in the last place away.
+
+        Where terms cancel, another layout of the same numbers may change all digits that are left.
+        """
+        rng = np.random.default_rng(SEED)
+        near = []
+        for leaf in self.tree.leaves:
+            unit = max(self.unit, float(np.finfo(leaf.dtype).eps))
+            moved = leaf * (1 + unit * rng.choice([-1.0, 1.0], size=leaf.shape))
+            near.append(moved.astype(leaf.dtype))
+        here, there = self._fresh(weights), self._fresh(weights, leaves=near)
+        self.rounding = []
+        for a, b, leaf in zip(here, there, self.tree.leaves, strict=True):
+            gap = _plain(a, leaf).astype(np.float64) - _plain(b, leaf)
+            self.rounding.append(NOISES * float(np.linalg.norm(gap.ravel())))
+
+    def _differing(self, first: Sequence[Any], second: Sequence[Any]) -> list[int]:
+        found = []
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            leaf = self.tree.leaves[i]
+            if not close(_plain(a, leaf), _plain(b, leaf), self.unit, self.rounding[i]):
+                found.append(i)
+        return found
+
+    def _undefined(self, k: int, weight: Array) -> None:
+        """With None for the outputs that are not used a backward must give what zeros give."""
+        if len(self.outs.leaves) < 2:
+            return
+        name = self.outs.names[k]
+        zeros = self._fresh({k: weight})
+        own, outs = self._forward(self.tree.leaves)
+        text = f"where only the output '{name}' is used and the gradients of the others are None"
+        try:
+            none = self._grad(own, list(outs.values()), {k: weight}, True)
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            self.note(Finding("undefined-cotangent", f"backward fails {text} ({said})", fatal=True))
+            self.undefined = False
+            return
+        wrong = self._differing(zeros, none)
+        if wrong:
+            names = self._names(wrong)
+            text = f"backward gives another gradient of {names} {text} than where they are zeros"
+            self.note(Finding("undefined-cotangent", text, fatal=True))
+            self.undefined = False
+
+    def _twice(self, weights: Cotangents) -> None:
+        """Two passes through one graph (retain_graph=True) agree, if two graphs do."""
+        own, outs = self._forward(self.tree.leaves)
+        asked = list(outs.values())
+        first = [None if g is None else g.clone() for g in self._grad(own, asked, weights, False)]
+        try:
+            second = self._grad(own, asked, weights, False)
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            text = f"backward fails in a second pass through one graph (retain_graph=True): {said}"
+            changed = "inplace operation" in said
+            self.note(changed_cache(fatal=True) if changed else Finding("once-only", text))
+            return
+        wrong = self._differing(first, second)
+        if wrong and not self._differing(first, self._fresh(weights)):
+            self.note(changed_cache(fatal=True))
+
+    def _strided(self, weights: Cotangents) -> None:
+        """Gradients come in any layout: one number expanded (from a sum), or transposed."""
+        constant = {k: np.full_like(w, w.flat[0]) for k, w in weights.items() if w.size}
+        layouts: dict[str, tuple[Cotangents, Callable[[Any], Any]]] = {
+            "expanded, as from a sum": (constant, _expanded),
+            "transposed": (weights, _reversed_strides),
+        }
+        for kind, (given, shaped) in layouts.items():
+            plain, again = (self._fresh(given) for _ in range(2))
+            if self._differing(plain, again):
+                return
+            try:
+                wrong = self._differing(plain, self._fresh(given, shaped))
+            except Exception as error:  # loud where it happens, so no wrong gradient
+                said = " ".join(f"{type(error).__name__}: {error}".split())
+                text = f"backward fails for cotangents that are not contiguous ({kind}): {said}"
+                self.note(Finding("strided-cotangent", text))
+                continue
+            if wrong:
+                text = (
+                    f"backward gives another gradient of {self._names(wrong)} for cotangents that "
+                    f"are not contiguous ({kind})"
+                )
+                self.note(Finding("strided-cotangent", text, fatal=True))
+                return
+
+    def _fresh(
+        self,
+        given: Cotangents,
+        shaped: Callable[[Any], Any] | None = None,
+        leaves: Sequence[Array] | None = None,
+    ) -> Sequence[Any]:
+        """Gradients from a graph of their own, zeros for outputs without a cotangent."""
+        own, outs = self._forward(self.tree.leaves if leaves is None else leaves)
+        return self._grad(own, list(outs.values()), given, False, shaped)
+
+
+def _expanded(weight: Any) -> Any:
+    """The same numbers, all equal, as one number in memory."""
+    return weight.reshape(-1)[:1].reshape([1] * weight.ndim).expand(weight.shape)
+
+
+def _reversed_strides(weight: Any) -> Any:
+    """The same numbers with the last axis the slowest in memory."""
+    axes = list(reversed(range(weight.ndim)))
+    return weight.permute(axes).contiguous().permute(axes)
+
+
+def _plain(gradient: Any, like: Array) -> Array:
+    return np.zeros(like.shape, like.dtype) if gradient is None else to_numpy(gradient)
