@@ -39,8 +39,8 @@ def look_again(
     """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
     positions = {target.tree.names[i]: i for i in target.select}
     rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row)]
-    if not rows:
-        return
+    if not rows or target.random:
+        return  # no oracle is sharper than what the loss draws
     wide = widen(target, noise, seed)
     eyes = None if wide else ComplexEyes(target, noise, seed)
     if eyes is not None and eyes.refused:
@@ -163,7 +163,7 @@ class _Look:
         missing. `vectors` are flat entry numbers or directions, as `Target.lines` takes them.
         """
         target = self.target
-        for factor in (0.5, 0.25, 0.1):
+        for factor in (0.5, 0.25, 0.1, 1e-2, 1e-4, 1e-6):
             leaves = [
                 (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x
                 for x in target.tree.leaves

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_function, check_names, shown
+from ..checks import check_names, shown
 from ..errors import UsageError
 from .again import look_again
+from .budget import Budget, OutOfBudget
+from .constants import forgive_constants
 from .entries import check_entries, scale_of
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
+from .jumping import look_for_jumps, noise_beside
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .probes import probe_block
-from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .probes import direction, probe_block
+from .repeats import default_repeats, repeat_gradient
+from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .suspicions import suspect
-from .target import Budget, Target
+from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
 
@@ -35,8 +40,6 @@ __all__ = ["check_gradient", "parse_seed", "selected"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
-#: Units in the last place that a sum in another order may change a gradient by.
-REORDERED = 2.0**16
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -51,6 +54,7 @@ def check_gradient(
     select: str | Iterable[str] | None = None,
     resolve: float = RESOLVE,
     unit: float = 0.0,
+    repeats: int | None = None,
     shapes: Shapes | None = None,
     title: str = "gradient check",
 ) -> Report:
@@ -73,17 +77,22 @@ def check_gradient(
     seed
         Of the directions; by default derived from parameters and gradient, ``"fresh"`` draws one.
     budget
-        Loss evaluations (a count), or seconds as ``"10s"``. The check of one entry or direction
-        is always finished.
+        Loss evaluations (a count), or seconds as ``"10s"``. A count may be exceeded by a fifth to
+        finish an entry or direction; seconds end the check with the call that exceeds them. What
+        is not finished then is undecided.
     select
         Names of the parameters to check; all by default.
     resolve
         Relative size of a fault of a whole block that must be visible; a block in which it could
         hide is undecided. A demand on the check's power, no tolerance: it never lets a visible
-        difference pass.
+        difference pass. More than 0 and at most 1.
     unit
         Unit in the last place of the format that the functions compute in, relative, where their
         arrays do not show it: ``2**-7`` for bfloat16 behind float32 arrays.
+    repeats
+        Calls of the gradient alone, at the point itself, which must agree bitwise or within the
+        rounding of sums in another order. By default six, more where entries are many, up to 50.
+        What comes once in more calls than that is not seen.
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
         (its ends, powers of two and their neighbours); all of them are run.
@@ -101,89 +110,137 @@ def check_gradient(
         Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
-    if not isinstance(mode, str) or mode not in ("auto", "entrywise", "directional"):
-        raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
-    check_function(loss, "loss")
-    if gradient is not None:
-        check_function(gradient, "gradient")
+    _options(mode, resolve, unit, repeats)
     if is_factory(parameters, shapes, "check_gradient"):
         return at_shapes(
             parameters,
             shapes,
             lambda made, n: check_gradient(
                 loss, gradient, made, mode=mode, seed=seed, budget=share_budget(budget, n),
-                select=select, resolve=resolve, unit=unit, title=title,
+                select=select, resolve=resolve, unit=unit, repeats=repeats, title=title,
             ),
         )  # fmt: skip
     tree = Tree.of(parameters)
     blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
-    target.base = target.value(tree.leaves)
-    g = target.gradient_at(tree.leaves)
-    used = _seed(seed, [*(tree.leaves), *(g[i] for i in blocks)])
-    report = Report(title, [], seed=used, loss=target.base, mode=mode)
-    if not np.isfinite(target.base):
-        reason = f"the loss is {target.base} at the given parameters"
-        report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        return _finish(report, target)
+    report = Report(title, [], mode=mode)
+    try:
+        target.base = target.value(tree.leaves)
+        g = target.gradient_at(tree.leaves)
+        report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
+        if np.isfinite(target.base):
+            _judge(report, target, g, resolve, repeats)
+        else:
+            reason = f"the loss is {target.base} at the given parameters"
+            report.rows = [undecided_row(tree, i, reason) for i in blocks]
+        target.finish(report.noise, report.deterministic)
+    except OutOfBudget:
+        reason = "the budget was spent before it was checked"
+        done = {row.name for row in report.rows}
+        report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
+    report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
+    report.evaluations, report.gradients = target.evaluations, target.gradients
+    return report
 
+
+def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
+    """Refuse options that ask for nothing, or for a check that could not fail."""
+    if not isinstance(mode, str) or mode not in ("auto", "entrywise", "directional"):
+        raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
+    if not _number(resolve) or not 0 < resolve <= 1:
+        raise UsageError(
+            f"resolve {shown(resolve)} is no relative size of a fault; give more than 0 and at most 1"
+        )
+    if not _number(unit) or not 0 <= unit < 1:
+        raise UsageError(
+            f"unit {shown(unit)} is no unit in the last place; give 2**-7 for bfloat16"
+        )
+    if repeats is not None and not (isinstance(repeats, int | np.integer) and repeats >= 1):
+        raise UsageError(f"repeats {shown(repeats)} is no number of calls; give 1 or more")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def _judge(
+    report: Report, target: Target, g: dict[int, Floats], resolve: float, repeats: int | None
+) -> None:
+    """Rows and findings at a point where the loss is finite."""
+    tree, blocks, used = target.tree, target.select, report.seed
     _check_returned_value(target)
     rng = np.random.default_rng([used, 0])
     noise = _noise(target, rng)
+    jumps = look_for_jumps(target, rng) if noise.deterministic else None
+    if jumps is not None:
+        noise = noise_beside(target, rng, noise)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
-    if not noise.deterministic:
-        target.find(
-            "nondeterministic",
-            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
-            f"this noise is part of every bound",
-        )
+    target.random = noise.random
+    _tell_noise(target, noise)
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
-    report.mode = _mode(mode, target, finite)
+    report.mode = _mode(report.mode, target, finite)
     # neighbours of finite gradients show the roundoff; the others fail anyway
-    entrywise = report.mode == "entrywise"
-    roundoff = (
-        measure_gradient_roundoff(target, g, used, finite, *(() if entrywise else (0,)))
-        if finite
-        else None
-    )
-    if roundoff is not None and not roundoff.deterministic:
-        target.find("nondeterministic-gradient", "the gradient differs between calls at one point")
-        if noise.deterministic:
-            _random(target, g, finite)
-    # what agrees without its roundoff needs none measured
-    measured = entrywise or (roundoff is not None and not roundoff.deterministic)
-    if measured and not entrywise:
-        roundoff = measure_gradient_roundoff(target, g, used, finite)
+    entrywise, roundoff, calls = report.mode == "entrywise", None, 1
+    if finite:
+        # a limited budget is for the entries first
+        free = entrywise and np.isinf(target.budget.left())
+        entries = sum(g[i].size for i in finite) if free else 0
+        repeated = repeat_gradient(target, g, finite, repeats or default_repeats(entries))
+        calls, again = repeated.calls, repeated.furthest
+        # what agrees without its roundoff needs none measured
+        measured = entrywise or not repeated.deterministic
+        near = NEIGHBOURS if measured else 0
+        roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
+        if not repeated.deterministic:
+            target.find(
+                "nondeterministic-gradient", "the gradient differs between calls at one point"
+            )
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
         elif entrywise:
             report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
         else:
-            report.rows.append(_directional(target, i, g[i], roundoff, noise, used, resolve))
-            if report.rows[-1].verdict is not Verdict.PASS and not measured:
-                roundoff = measure_gradient_roundoff(target, g, used, finite)
+            row = _directional(target, i, g[i], roundoff, noise, used, resolve)
+            if row.verdict is not Verdict.PASS and not measured:
+                roundoff = measure_gradient_roundoff(target, g, used, finite, again=again)
                 measured = True
-                report.rows[-1] = _directional(target, i, g[i], roundoff, noise, used, resolve)
+                row = _with_roundoff(target, i, g[i], roundoff, row, used, resolve) or _directional(
+                    target, i, g[i], roundoff, noise, used, resolve
+                )
+            report.rows.append(row)
     if roundoff is not None:
+        forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
         suspect(report, target, g, roundoff, noise)
-    return _finish(report, target)
+    if jumps is not None:
+        jumps.tell(report, target)
+    for row in report.rows:
+        row.missed += f"; what comes once in more than {calls} calls of the gradient"
 
 
-def _random(target: Target, g: dict[int, Floats], blocks: list[int]) -> None:
-    """Fail a gradient that differs between calls by more than sums in another order can."""
-    again = target.gradient_at(target.tree.leaves)
-    for i in blocks:
-        eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
-        if np.linalg.norm(again[i] - g[i]) > REORDERED * eps * np.linalg.norm(g[i]):
-            target.find(
-                "unsteady",
-                f"the gradient of '{target.tree.names[i]}' differs between calls at one point by "
-                "more than rounding can, and the loss does not: random numbers in the backward "
-                "pass? Fix their seed",
-                fatal=True,
-            )
+def _tell_noise(target: Target, noise: Noise) -> None:
+    """Findings on a loss whose values are not those of a smooth function."""
+    if noise.quantum:
+        target.find(
+            "rounded-loss",
+            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
+            "format, counted, or flat between steps); this is part of every bound: return it as "
+            "computed",
+        )
+    if noise.random:
+        target.find(
+            "nondeterministic",
+            f"the loss draws random numbers: it differs between calls at one point by "
+            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
+            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
+        )
+    elif not noise.deterministic:
+        target.find(
+            "nondeterministic",
+            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            "this noise is part of every bound",
+        )
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
@@ -292,8 +349,22 @@ def _directional(
     return probe_row(target.tree, block, gradient, probes, resolve)
 
 
-def _finish(report: Report, target: Target) -> Report:
-    target.finish(report.noise, report.deterministic)
-    report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
-    report.evaluations, report.gradients = target.evaluations, target.gradients
-    return report
+def _with_roundoff(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    row: Row,
+    seed: int,
+    resolve: float,
+) -> Row | None:
+    """The same directions, judged with the roundoff since measured, if they still fail."""
+    probes = [
+        replace(
+            p, roundoff=roundoff.along(block, gradient, direction(target, block, seed, p.number))
+        )
+        for p in row.probes
+    ]
+    if not any(p.ratio > 1 and p.kink is None for p in probes):
+        return None
+    return probe_row(target.tree, block, gradient, probes, resolve)

@@ -14,26 +14,35 @@ its own truncation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import OutOfBudget
 from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
+from .oracle.witnesses import insist
 from .target import Target
 from .verdict import EntryState, judge
 
-__all__ = ["EntryCheck", "check_entries", "scale_of"]
+__all__ = ["CLEAR", "EntryCheck", "check_entries", "scale_of"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
-LARGE = 256
-SAMPLED = 64
-CONFIRMED = 6
+LARGE = 24
+LEAST_SAMPLED, MOST_SAMPLED = 8, 64
+CHUNK = 256
+#: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
+CONFIRMED = 3
+CLEAR = 4.0
+#: Evaluations kept from a limited budget, to confirm what disagrees.
+RESERVED = 24
+#: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
+FURTHER = 8
 MOST_MOVES = 12
 HOPELESS = 4
 MOST_KINKS = 64
@@ -41,7 +50,10 @@ MOST_KINKS = 64
 
 @dataclass
 class EntryCheck:
-    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry."""
+    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
+
+    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
+    """
 
     block: int
     value: Floats
@@ -50,6 +62,8 @@ class EntryCheck:
     kinks: dict[int, Kink]
     methods: set[str]
     seen: Floats
+    noise: Noise
+    reasons: dict[int, str] = field(default_factory=dict)
 
     def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
         """Error ÷ bound of every entry."""
@@ -123,54 +137,164 @@ def check_entries(
     -------
     States are PASS, FAIL, KINK, BLIND (error unknown) or UNPROBED (budget spent).
     """
-    g, b = gradient.ravel(), roundoff.ravel()
-    n = g.size
-    value, error = np.full(n, np.nan), np.full(n, np.inf)
-    state = np.full(n, EntryState.UNPROBED, dtype=np.int8)
-    check = EntryCheck(block, value, error, state, {}, set(), np.zeros(n))
-    exponent = _calibrate(target, block, g, noise, rng)
+    n = gradient.size
+    check = EntryCheck(
+        block, np.full(n, np.nan), np.full(n, np.inf),
+        np.full(n, EntryState.UNPROBED, dtype=np.int8), {}, set(), np.zeros(n), noise,
+    )  # fmt: skip
+    claims = _Claims(target, check, gradient.ravel(), roundoff.ravel())
+    spent = False
+    try:
+        _look_at_entries(claims, rng)
+    except OutOfBudget:
+        spent = True
+    ratio = judge(claims.g, check.value, check.error + claims.b)
+    known = np.isfinite(check.error)
+    check.state[known] = EntryState.PASS
+    check.state[claims.looked & ~known] = EntryState.BLIND
+    check.state[known & (ratio > 1)] = EntryState.FAIL
+    # a disagreement that nothing confirmed is none yet
+    unsure = claims.skipped | (claims.looked & ~claims.sure if spent else False)
+    check.state[known & (ratio > 1) & unsure] = EntryState.UNPROBED
+    check.state[list(check.kinks)] = EntryState.KINK
+    return check
 
-    order = rng.permutation(n)
-    allowed = target.budget.left(target.evaluations) / PAIR
-    chosen = np.sort(order[: int(min(n, max(allowed, 1)))])
+
+class _Claims:
+    """What is claimed of the entries of one block, and how far each has been looked into.
+
+    `looked`: differenced; `sure`: its disagreement outlived smaller steps; `skipped`: not looked
+    into further, because the block fails anyway.
+    """
+
+    def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
+        self.target, self.check, self.g, self.b = target, check, g, b
+        self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
+
+    def climb(self, entry: int, exponent: int, *, thorough: bool) -> bool:
+        """Look at one entry through a ladder of its own; whether it helped or refuted."""
+        check, i = self.check, entry
+        claim = (float(self.g[i]), float(self.b[i]))
+        found, kink = _climb(
+            self.target, check.block, i, check.noise, exponent + 2, claim, thorough=thorough
+        )
+        helped = found.error < 0.25 * check.error[i]
+        if not found.trusted:
+            check.reasons[i] = found.reason
+        if kink is not None:
+            check.kinks[i] = kink
+            helped |= len(check.kinks) < MOST_KINKS
+        if thorough or found.error < check.error[i]:
+            check.value[i], check.error[i] = found.value, found.error
+        check.methods.add(found.method)
+        wrong = abs(found.value - self.g[i]) > found.error + self.b[i]
+        self.sure[i] = bool(wrong) and kink is None
+        return bool(self.sure[i] if thorough else helped)
+
+    def refute(self, entries: Indices, exponent: int) -> Indices:
+        """Those of the entries whose clear disagreement smaller steps bear out."""
+        check = self.check
+        gap = np.abs(check.value[entries] - self.g[entries])
+        clear = entries[gap > CLEAR * (check.error[entries] + self.b[entries])]
+        if clear.size:
+            lines = self.target.lines(check.block, clear.astype(np.intp))
+            gap = np.abs(check.value[clear] - self.g[clear])
+            least = _steps(self.target.tree.leaves[check.block].ravel()[clear], exponent)
+            refuted = insist(
+                lines, self.target.base, check.noise, np.log2(least), check.value[clear], gap
+            )
+            clear = clear[refuted]
+            self.sure[clear] = True
+        return clear
+
+
+def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
+    """Differences of as many entries as the budget allows, then what they leave in doubt."""
+    target, check, g, b = claims.target, claims.check, claims.g, claims.b
+    exponent = _calibrate(target, check.block, g, check.noise, rng)
+    order = rng.permutation(g.size)
+    left = target.budget.left(target.evaluations)
+    allowed = (left - min(RESERVED, left / 4)) / PAIR
+    chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
     paired = chosen
     if len(chosen) >= LARGE:
-        paired = _singles(target, check, chosen, exponent, noise, rng, (g, b, 0.1 * typical))
-    _pairs(target, check, paired, exponent, noise)
-    ratio = judge(g, value, error + b)[chosen]
+        paired = _singles(claims, chosen, exponent, rng, 0.1 * typical)
+    for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
+        _pairs(target, check, part, exponent, check.noise)
+        claims.looked[part] = True
+    ratio = judge(g, check.value, check.error + b)[chosen]
     # NaN compares false: unknown errors are climbed as well
     flagged = chosen[~(ratio <= 1)]
-    vague = error > 0.01 * np.maximum(np.abs(g), 0.1 * typical)
+    vague = check.error > 0.01 * np.maximum(np.abs(g), 0.1 * typical)
     blurred = np.setdiff1d(chosen[vague[chosen]], flagged)
-
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
-    _climb_all(target, check, suspects, exponent, noise, g, b, certain=True)
-    blurred = blurred[np.argsort(-np.abs(g[blurred]))]
-    _climb_all(target, check, blurred, exponent, noise, g, b, certain=False)
+    _confirm(claims, suspects, exponent)
+    if not claims.sure.any():
+        _sharpen(claims, blurred[np.argsort(-np.abs(g[blurred]))], exponent)
 
-    ratio = judge(g, value, error + b)
-    for i in chosen:
-        if i in check.kinks:
-            state[i] = EntryState.KINK
-        elif np.isnan(ratio[i]):
-            state[i] = EntryState.BLIND
-        else:
-            state[i] = EntryState.FAIL if ratio[i] > 1 else EntryState.PASS
-    return check
+
+def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
+    """Find out which disagreements outlive smaller steps.
+
+    Three suspects first, spread over all. When smaller steps bear out all of them, the errors at
+    h and 2h are what they seem, and so are all other clear disagreements: the block is wrong, and
+    where. Otherwise each suspect is tried; in a block that fails, few ladders are climbed for the
+    others.
+    """
+    suspects = suspects[~claims.sure[suspects]]
+    if not suspects.size:
+        return
+    first = suspects[_spread(suspects.size)]
+    gap = np.abs(claims.check.value - claims.g)
+    clear = gap > CLEAR * (claims.check.error + claims.b)
+    refuted = claims.refute(first, exponent)
+    if refuted.size and refuted.size == int(np.sum(clear[first])):
+        claims.sure[suspects[clear[suspects]]] = True
+    elif suspects.size > first.size:
+        claims.refute(np.setdiff1d(suspects, first), exponent)
+    climbs = 0
+    for i in suspects[~claims.sure[suspects]]:
+        certain = bool(claims.sure.any())
+        if certain and climbs >= FURTHER:
+            claims.skipped[i] = True
+            continue
+        climbs += certain
+        claims.climb(int(i), exponent, thorough=True)
+
+
+def _spread(count: int) -> Indices:
+    """A few of so many positions, over their whole range."""
+    return np.unique(np.linspace(0, count - 1, CONFIRMED).astype(np.intp))
+
+
+def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
+    """Ladders for entries that agree with a large error, until they stop helping."""
+    helped = 0
+    for count, i in enumerate(blurred):
+        if count >= HOPELESS and helped == 0:
+            return
+        if claims.target.budget.left(claims.target.evaluations) <= 0:
+            return
+        helped += claims.climb(int(i), exponent, thorough=False)
 
 
 def _calibrate(
     target: Target, block: int, g: Floats, noise: Noise, rng: np.random.Generator
 ) -> int:
-    """Exponent of the smaller step of a pair: the best for the median of three sample entries."""
+    """Exponent of the smaller step of a pair: the best for two sample entries.
+
+    Blocks of one loss mostly agree, relative to their sizes: later ones look near what earlier ones
+    found, and further only if their best is not there.
+    """
     leaf = target.tree.leaves[block]
     by_size = np.argsort(np.abs(g))
-    samples = np.unique([by_size[-1], by_size[len(g) // 2], rng.integers(len(g))])
+    samples = np.unique([by_size[-1], rng.integers(len(g))])
     scale = scale_of(leaf)
-    top = start_exponent(scale) - 3
+    start, known = start_exponent(scale), target.found_step
+    top = start - 5 if known is None else start + known + 2
     ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=6)
+    ladder.extend(down=6 if known is None else 4)
     best = 0
     for _ in range(MOST_MOVES):
         table = ladder.table()
@@ -181,61 +305,85 @@ def _calibrate(
         with np.errstate(all="ignore"):
             relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
         best = int(np.argmin(np.median(np.log(relative[:, alive]), axis=1)))
+        if known is not None and best == 2 and len(pair) == 4:
+            break
         # a minimum counts when it lies inside the ladder, away from both ends
         if best >= len(pair) - 2:
             ladder.extend(down=4)
-        elif best <= 1 and (
-            ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best]))
+        elif (
+            best <= 1
+            and known is None
+            and (ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best])))
         ):
             ladder.extend(up=3)
         else:
             break
-    return int(np.log2(ladder.steps[best]))
+    found = int(np.log2(ladder.steps[best]))
+    target.found_step = found - start
+    return found
 
 
 def _singles(
-    target: Target,
-    check: EntryCheck,
-    chosen: Indices,
-    exponent: int,
-    noise: Noise,
-    rng: np.random.Generator,
-    claim: tuple[Floats, Floats, float],
+    claims: _Claims, chosen: Indices, exponent: int, rng: np.random.Generator, small: float
 ) -> Indices:
-    """Differences at h alone, with the errors that a sample shows; entries that need 2h as well.
+    """Differences at one step, with the errors that a sample shows; entries that need two.
 
-    `claim` is (gradient, its roundoff, size below which an entry may be blurred).
+    The step is the one at which truncation, as the sample shows it at h and as it falls with h²,
+    meets roundoff. `small` is the size below which an entry may be blurred. Clear disagreements
+    stand without a second step, once smaller steps have borne out some of them.
     """
-    g, b, small = claim
+    target, check, g, b = claims.target, claims.check, claims.g, claims.b
     leaf = target.tree.leaves[check.block].ravel()
-    sample = np.sort(rng.choice(chosen, SAMPLED, replace=False))
+    count = int(np.clip(len(chosen) // 12, LEAST_SAMPLED, MOST_SAMPLED))
+    sample = np.sort(rng.choice(chosen, count, replace=False))
     rest = np.setdiff1d(chosen, sample)
-    table, change = _pairs(target, check, sample, exponent, noise)
+    table, change = _pairs(target, check, sample, exponent, check.noise)
+    claims.looked[sample] = True
     with np.errstate(all="ignore"):
-        kinked = table.kink[1, 0] > table.truncation[1, 0] + table.roundoff[1, 0]
+        # below what a fault of a ten-thousandth would be, a kink is rounding in an odd difference
+        least = 1e-4 * np.maximum(np.abs(table.value[1, 0]), small)
+        rough = np.maximum(table.truncation[1, 0] + table.roundoff[1, 0], least)
+        kinked = table.kink[1, 0] > rough
         truncation = float(np.max(table.truncation[1, 0]))
-    plain = _steps(leaf[rest], exponent) == 2.0**exponent
-    if kinked.any() or not np.isfinite(truncation) or not plain.any():
+        roundoff = float(np.max(table.roundoff[1, 0]))
+        finer = np.floor(np.log2(roundoff / (2 * truncation)) / 3) if truncation > 0 else 0.0
+    if kinked.any() or not np.isfinite(truncation):
         return rest
-    most = float(np.max(change))
+    lower = int(np.clip(finer, -40, 0)) if np.isfinite(finer) else 0
+    exponent, truncation = exponent + lower, 2.0 * truncation * 4.0**lower
+    plain = _steps(leaf[rest], exponent) == 2.0**exponent
+    most = float(np.max(change)) * 2.0**lower
+    done, refuted = [rest[:0]], False
     single = rest[plain]
-    lines = target.lines(check.block, single.astype(np.intp))
-    h = np.full((1, len(single)), 2.0**exponent)
-    values = lines(np.concatenate([h, -h]))
-    width = lines.realise(h) - lines.realise(-h)
-    table = extrapolate(h, width, values[:1], values[1:], target.base, noise)
-    slope, roundoff = table.value[0, 0], table.roundoff[0, 0]
-    change = _change(values[0], values[1], target.base, h[0])
-    error = truncation + roundoff
-    with np.errstate(all="ignore"):
-        clear = np.abs(slope - g[single]) <= error + b[single]
-        clear &= change <= 2 * most + 4 * roundoff
-        clear &= error <= 0.01 * np.maximum(np.abs(g[single]), small)
-    done = single[clear]
-    check.value[done], check.error[done] = slope[clear], error[clear]
-    check.seen[done] = np.max(np.abs(values[:, clear] - target.base), axis=0)
-    check.methods.add(f"central differences at h, their error from {SAMPLED} entries at h and 2h")
-    return np.setdiff1d(rest, done)
+    for part in np.array_split(single, max(len(single) // CHUNK, 1)):
+        if not part.size:
+            continue
+        lines = target.lines(check.block, part.astype(np.intp))
+        h = np.full((1, len(part)), 2.0**exponent)
+        values = lines(np.concatenate([h, -h]))
+        width = lines.realise(h) - lines.realise(-h)
+        found = extrapolate(h, width, values[:1], values[1:], target.base, check.noise)
+        slope, rounding = found.value[0, 0], found.roundoff[0, 0]
+        curved = _change(values[0], values[1], target.base, h[0])
+        error = truncation + rounding
+        with np.errstate(all="ignore"):
+            smooth = curved <= 2 * most + 4 * rounding
+            sharp = error <= 0.01 * np.maximum(np.abs(g[part]), small)
+            gap = np.abs(slope - g[part])
+            agrees = smooth & sharp & (gap <= error + b[part])
+            differs = smooth & (gap > CLEAR * (error + b[part]))
+        check.value[part], check.error[part] = slope, error
+        if differs.any() and not refuted:
+            first = part[differs][_spread(int(np.sum(differs)))]
+            refuted = claims.refute(first, exponent).size == first.size
+        settled = agrees | (differs & refuted)
+        claims.sure[part[differs & refuted]] = True
+        check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
+        check.seen[part] = np.max(np.abs(values - target.base), axis=0)
+        claims.looked[part[settled]] = True
+        done.append(part[settled])
+    check.methods.add(f"central differences at h, their error from {count} entries at h and 2h")
+    return np.setdiff1d(rest, np.concatenate(done))
 
 
 def _steps(x: NDArray[np.floating], exponent: int) -> Floats:
@@ -267,47 +415,3 @@ def _change(plus: Floats, minus: Floats, centre: float, h: Floats) -> Floats:
     """The one-sided slopes' difference: of order h where the function is smooth."""
     with np.errstate(all="ignore"):
         return np.asarray(np.abs((plus - centre) - (centre - minus)) / h)
-
-
-def _climb_all(
-    target: Target,
-    check: EntryCheck,
-    entries: Indices,
-    exponent: int,
-    noise: Noise,
-    g: Floats,
-    b: Floats,
-    *,
-    certain: bool,
-) -> None:
-    """Ladders for single entries, worst first.
-
-    When the first six suspects are all confirmed, the others stand as they are: the block fails
-    anyway. When ladders stop helping blurred entries, the others stay blurred.
-    """
-    confirmed = helped = 0
-    for count, i in enumerate(entries):
-        if certain and count >= CONFIRMED and confirmed == count:
-            return
-        if not certain and count >= HOPELESS and helped == 0:
-            return
-        if not certain and target.budget.left(target.evaluations) <= 0:
-            return
-        estimate, kink = _climb(
-            target,
-            check.block,
-            int(i),
-            noise,
-            exponent + 2,
-            (float(g[i]), float(b[i])),
-            thorough=certain,
-        )
-        helped += estimate.error < 0.25 * check.error[i]
-        if kink is not None:
-            check.kinks[int(i)] = kink
-            helped += len(check.kinks) < MOST_KINKS
-        if certain or estimate.error < check.error[i]:
-            check.value[i], check.error[i] = estimate.value, estimate.error
-        check.methods.add(estimate.method)
-        wrong = abs(estimate.value - g[i]) > estimate.error + b[i]
-        confirmed += bool(wrong) and kink is None

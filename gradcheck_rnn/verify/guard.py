@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError, UserCodeError
+from ..errors import UserCodeError
 from .outcome import Report
 from .verdict import Finding
 
@@ -33,7 +33,6 @@ __all__ = [
     "changed_cache",
     "changed_cotangents",
     "changed_data",
-    "check_callable",
     "checksum",
     "close",
     "fails_on_misbehaviour",
@@ -91,19 +90,6 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         said = " ".join(f"{type(raised).__name__}: {raised}".split())
         text = f"{who} raised {said.rstrip(': ')}, which is no Exception"
         raise UserCodeError(text, "exits") from raised
-
-
-def check_callable(**functions: Any) -> None:
-    """Refuse what cannot be called.
-
-    Raises
-    ------
-    UsageError
-        Names it, and what it is.
-    """
-    for who, function in functions.items():
-        if not callable(function):
-            raise UsageError(f"{who} is a {type(function).__name__}, not a function")
 
 
 def fails_on_misbehaviour(

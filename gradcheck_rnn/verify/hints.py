@@ -19,7 +19,9 @@ def common_factor(analytic: Floats, numeric: Floats, bound: Floats) -> float | N
     if top == 0 or not np.isfinite(top) or not np.isfinite(analytic).all():
         return None
     a, f, e = analytic.ravel() / top, numeric.ravel() / top, bound.ravel() / top
-    c = float(a @ f / (f @ f))
+    # sharp quotients weigh most: the others' errors must not spoil the factor for them
+    weight = 1 / np.maximum(e + 1e-12 * np.abs(f), 1e-100)
+    c = float((a * weight) @ (f * weight) / ((f * weight) @ (f * weight)))
     # noise in the fit: the bounds themselves, seen through f
     if c == 0 or float(np.linalg.norm(e)) > 1e-3 * abs(c) * float(np.linalg.norm(f)):
         return None

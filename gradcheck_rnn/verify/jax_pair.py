@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function
 from ..errors import UsageError
-from .guard import call, check_callable
+from .guard import call
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .trees import Tree
@@ -47,7 +48,7 @@ class JaxPair(Pair):
         jit: bool = True,
         surrogate: Callable[..., Any] | None = None,
     ) -> None:
-        check_callable(**{f"{WHO}: what to check": function})
+        check_function(function, f"{WHO}: what to check")
         self.jax, self.jnp, self.jit = jax, jnp, jit
         named = _named(function, inputs)
         self.by_name = isinstance(inputs, Mapping)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function
 from ..errors import UsageError
 from .guard import (
     WATCHED_CALLS,
@@ -21,7 +22,6 @@ from .guard import (
     changed_cache,
     changed_cotangents,
     changed_data,
-    check_callable,
     checksum,
     close,
     keeps_state,
@@ -180,7 +180,8 @@ class ArrayPair(Pair):
         cached: bool = True,
         surrogate: Callable[..., Any] | None = None,
     ) -> None:
-        check_callable(forward=forward, backward=backward)
+        check_function(forward, "forward")
+        check_function(backward, "backward")
         super().__init__(tree, surrogate, forward, backward)
         self.forward, self.backward, self.cached = forward, backward, cached
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import scale_of
+from .budget import OutOfBudget
+from .entries import CLEAR, scale_of
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import Kink, find_kink
+from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
+from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
 from .target import Target
 
@@ -20,6 +23,8 @@ __all__ = ["SURE", "Probe", "direction", "needed", "probe_block", "slip_statemen
 
 Floats = NDArray[np.float64]
 PROBES, MOST_PROBES = 3, 16
+#: Directions that refute a block; one more would tell nothing new.
+REFUTED = 2
 SURE = 0.05
 """Largest chance with which a fault of the demanded size may slip through a block's probes."""
 CHANCE = 1e-3
@@ -82,31 +87,76 @@ def probe_block(
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
     cheap = _first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
     while len(found) < max(probes, needed(found, leaf.size, norm, resolve)):
-        number = len(found)
-        v = direction(target, block, seed, number)
-        analytic = float(np.sum(gradient * v))
-        own = roundoff.along(block, gradient, v)
-        enough = max(own, 1e-6 * norm / np.sqrt(leaf.size))
-        lines, kink = target.lines(block, v[None]), None
-        estimate = None if cheap is None else three_points(lines, target.base, noise, cheap)
-        if estimate is None or not _settled(estimate, analytic, own, enough):
-            ladder = Ladder(lines, target.base, noise, start_exponent(size))
-            if cheap is not None:
-                ladder.top, ladder.bottom = cheap + 1, cheap + 2
-                ladder.extend(down=2)
-            estimate = ladder.settle(enough)[0]
-            if not abs(estimate.value - analytic) <= estimate.error + own:
-                ladder.settle(0.0)
-                ladder.exhaust()
-                estimate = ladder.contest(analytic, own)
-                kink = find_kink(ladder)
-        found.append(Probe(number, analytic, estimate, own, kink))
+        if sum(p.ratio > 1 and p.kink is None for p in found) >= REFUTED:
+            break
+        try:
+            found.append(_probe(target, block, gradient, roundoff, noise, seed, len(found), cheap))
+        except OutOfBudget:
+            if not found:
+                raise
+            break
         blunt = max(p.bound if p.kink is None else np.inf for p in found)
         size_sought = resolve * norm / FINER
         sharp = slip_probability(leaf.size, blunt, size_sought, len(found)) <= CHANCE
         if (sharp and found[-1].ratio <= 1) or target.budget.left(target.evaluations) <= 0:
             break
     return found
+
+
+def _probe(
+    target: Target,
+    block: int,
+    gradient: Floats,
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    number: int,
+    cheap: int | None,
+) -> Probe:
+    """One direction: three losses where they settle it, more where they do not.
+
+    A clear disagreement is settled by smaller steps that bear it out, any other by a whole ladder.
+    """
+    leaf = target.tree.leaves[block]
+    size = float(np.sqrt(leaf.size)) * scale_of(leaf)
+    v = direction(target, block, seed, number)
+    analytic = float(np.sum(gradient * v))
+    own = roundoff.along(block, gradient, v)
+    top = float(np.max(np.abs(gradient)))
+    norm = float(np.linalg.norm(gradient / top)) * top if top > 0 else 0.0
+    enough = max(own, 1e-6 * norm / np.sqrt(leaf.size))
+    lines = target.lines(block, v[None])
+    estimate = None if cheap is None else three_points(lines, target.base, noise, cheap)
+    if estimate is not None and (
+        _settled(estimate, analytic, own, enough) or _refuted(target, lines, noise, estimate,
+                                                              analytic, own)
+    ):  # fmt: skip
+        return Probe(number, analytic, estimate, own, None)
+    ladder = Ladder(lines, target.base, noise, start_exponent(size))
+    if cheap is not None:
+        ladder.top, ladder.bottom = cheap + 1, cheap + 2
+        ladder.extend(down=2)
+    estimate, kink = ladder.settle(enough)[0], None
+    if not abs(estimate.value - analytic) <= estimate.error + own and not _refuted(
+        target, lines, noise, estimate, analytic, own
+    ):
+        ladder.settle(0.0)
+        ladder.exhaust()
+        estimate = ladder.contest(analytic, own)
+        kink = find_kink(ladder)
+    return Probe(number, analytic, estimate, own, kink)
+
+
+def _refuted(
+    target: Target, lines: Lines, noise: Noise, estimate: Estimate, analytic: float, own: float
+) -> bool:
+    """Whether smaller steps bear out an estimate that clearly contradicts the gradient."""
+    gap = abs(estimate.value - analytic)
+    if not estimate.trusted or not gap > CLEAR * (estimate.error + own):
+        return False
+    top = int(np.floor(np.log2(estimate.step)))
+    sure = insist(lines, target.base, noise, top, np.array([estimate.value]), np.array([gap]))
+    return bool(sure[0])
 
 
 def needed(found: list[Probe], size: int, norm: float, resolve: float) -> int:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .oracle.noise import value_eps
+from .repeats import REORDERED, differ
 from .target import Target
 
-__all__ = ["GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
+__all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
 
 Floats = NDArray[np.float64]
 NEIGHBOURS = 4
@@ -30,18 +31,21 @@ class GradientRoundoff:
 
     `bounds[i]` has the shape of leaf i; `samples[i]` are the deviations (neighbours, *shape);
     `eps[i]` is the precision that the gradient shows; `deterministic` is False if two calls at
-    the same point differed, in which case their difference is part of the bound.
+    the same point differed, in which case their difference is part of the bound; `tiny[i]` is the
+    spacing of the smallest numbers of the leaf's format.
     """
 
     bounds: dict[int, Floats]
     samples: dict[int, Floats]
     eps: dict[int, float]
     deterministic: bool
+    tiny: dict[int, float]
 
     def along(self, block: int, gradient: Floats, direction: Floats) -> float:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         moved = np.tensordot(self.samples[block], direction, axes=direction.ndim)
         rounding = UNITS * self.eps[block] * np.linalg.norm(gradient * direction)
+        rounding += UNITS * self.tiny[block] * np.linalg.norm(direction * (gradient != 0))
         independent = np.linalg.norm(self.bounds[block] * direction)
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
@@ -69,14 +73,17 @@ def measure_gradient_roundoff(
     seed: int,
     blocks: Sequence[int],
     neighbours: int = NEIGHBOURS,
+    again: dict[int, Floats] | None = None,
 ) -> GradientRoundoff:
     """Measure the roundoff of the gradient at the target's point, from five more evaluations.
 
     Without neighbours there is one more, and the bound is that of the final operations only: what
-    agrees within it needs no other.
+    agrees within it needs no other. `again` is what another call gave at the point, if there was
+    one. A neighbour further away than rounding explains is called again: either it is so at that
+    point, because the problem is ill conditioned, or the gradient is unsteady.
     """
     rng = np.random.default_rng([seed, 1])
-    again = target.gradient_at(target.tree.leaves)
+    again = target.gradient_at(target.tree.leaves) if again is None else again
     repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
     everything = np.concatenate([gradient[i].ravel() for i in blocks])
     # A gradient exact in single precision throughout was computed there, whatever its dtype.
@@ -91,8 +98,8 @@ def measure_gradient_roundoff(
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
             signs = rng.choice([-1.0, 1.0], size=leaf.shape)
             leaves.append((leaf * (1 + signs * unit)).astype(leaf.dtype))
-        deviations.append(target.gradient_at(leaves))
-    bounds, samples, eps = {}, {}, {}
+        deviations.append(_steady(target, gradient, leaves, blocks, shown))
+    bounds, samples, eps, tiny = {}, {}, {}, {}
     with np.errstate(all="ignore"):
         for i in blocks:
             leaf_eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
@@ -102,7 +109,41 @@ def measure_gradient_roundoff(
                 rows.append(again[i] - gradient[i])
             samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
             bounds[i] = SPREADS * _spread(samples[i]) + UNITS * eps[i] * np.abs(gradient[i])
-    return GradientRoundoff(bounds, samples, eps, repeats)
+            tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
+            bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
+    return GradientRoundoff(bounds, samples, eps, repeats, tiny)
+
+
+def _steady(
+    target: Target,
+    gradient: dict[int, Floats],
+    leaves: list[NDArray[np.floating]],
+    blocks: Sequence[int],
+    eps: float,
+) -> dict[int, Floats]:
+    """The gradient at a neighbour, called twice where it is not near that at the point."""
+
+    def apart(a: dict[int, Floats], b: dict[int, Floats]) -> list[int]:
+        return [i for i in blocks if differ(a[i], b[i], max(eps, target.format_eps(i)))]
+
+    found = target.gradient_at(leaves)
+    if apart(gradient, found):
+        again = target.gradient_at(leaves)
+        for i in apart(found, again):
+            unsteady(target, i)
+    return found
+
+
+def unsteady(target: Target, block: int) -> None:
+    """Fail a gradient that differs between calls at one point, unless the loss is random too."""
+    if not target.random:
+        target.find(
+            "unsteady",
+            f"the gradient of '{target.tree.names[block]}' is unsteady: two calls at one point "
+            "differ by more than rounding can, and the loss does not. A race, memory that was not "
+            "initialised, or random numbers in the backward pass? Fix their seed",
+            fatal=True,
+        )
 
 
 def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int, Floats]:
@@ -120,17 +161,30 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
     worst = {i: np.zeros(target.tree.leaves[i].shape) for i in target.select}
     distance = 8.0 * unit
     while distance < 2e-3:
-        samples: list[dict[int, Floats]] = []
-        for k in range(-5, 5):
-            leaves = [
+        points = [
+            [
                 (x * (1 + k * distance * s)).astype(x.dtype) if x.dtype.kind == "f" else x
                 for x, s in zip(target.tree.leaves, signs, strict=True)
             ]
-            samples.append(target.gradient_at(leaves))
+            for k in range(-5, 5)
+        ]
+        samples = [target.gradient_at(leaves) for leaves in points]
+        coarse = []
         for i, so_far in worst.items():
             values = np.stack([s[i] for s in samples])
             fifth, sixth = (_level(values, order) for order in (5, 6))
             np.maximum(so_far, np.where(fifth <= 4 * sixth, sixth, 0.0), out=so_far)
+            with np.errstate(all="ignore"):
+                if np.max(so_far) > REORDERED * eps.get(i, unit) * np.max(np.abs(values)):
+                    coarse.append(i)
+        if coarse and not target.random:
+            again = [target.gradient_at(leaves) for leaves in points]
+            for i in coarse:
+                if any(
+                    differ(a[i], b[i], eps.get(i, unit))
+                    for a, b in zip(samples, again, strict=True)
+                ):
+                    unsteady(target, i)
         distance *= 100
     return {i: 6.0 * _spread(level[None]) for i, level in worst.items()}
 

@@ -118,7 +118,10 @@ def _doubts(
         )
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
     if blind:
-        reasons.append(f"differences of {blind} entries are not finite at any step")
+        told = [check.reasons.get(int(i)) for i in np.flatnonzero(state == EntryState.BLIND)]
+        known = sorted({why for why in told if why})
+        why = known[0] if known else "differences are not finite at any step"
+        reasons.append(f"{blind} of {g.size} entries: {why}")
     rounded = int(np.sum(state == EntryState.ROUNDED))
     if rounded:
         reasons.append(
@@ -133,14 +136,26 @@ def _doubts(
         if np.any(g):
             reasons.append(
                 f"differences resolve {size:.1e} an entry, the gradient is at most "
-                f"{np.max(np.abs(g)):.1e}: it is hidden in the roundoff of the loss"
+                f"{np.max(np.abs(g)):.1e}: it is hidden in {_cover(check, bound)}"
             )
         else:
             reasons.append(
                 f"the gradient is zero and so are differences, but anything below {size:.1e} an "
-                f"entry is hidden in the roundoff of the loss"
+                f"entry is hidden in {_cover(check, bound)}"
             )
     return reasons
+
+
+def _cover(check: EntryCheck, bound: Floats) -> str:
+    """What makes the bounds of a block as wide as they are."""
+    known = np.isfinite(bound)
+    if known.any() and np.median(check.error[known]) < 0.5 * np.median(bound[known]):
+        return "the roundoff of the gradient itself"
+    if check.noise.random:
+        return "the random numbers that the loss draws"
+    if check.noise.quantum:
+        return f"the steps of {check.noise.quantum:.3g} in which the loss is rounded"
+    return "the roundoff of the loss"
 
 
 def _missed(g: Floats, bound: Floats, known: NDArray[Any], resolution: float) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_whole, shown
+from ..checks import check_function
 from ..errors import UsageError
+from .budget import Budget
 from .guard import (
     STATE,
     WATCHED_CALLS,
@@ -20,7 +18,6 @@ from .guard import (
     call,
     changed_argument,
     changed_data,
-    check_callable,
     close,
     keeps_state,
 )
@@ -38,38 +35,6 @@ LOSS, GRADIENT = "the loss", "the gradient function"
 COMPARED_EVERY = 64
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
-#: A decimal number of seconds; neither a sign nor the words that Python takes for numbers.
-_SECONDS = re.compile(r"[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+")
-
-
-class Budget:
-    """How much a check may cost: a number of loss evaluations, or seconds as ``"10s"``."""
-
-    def __init__(self, limit: int | str | None) -> None:
-        """Parse the limit; None is no limit."""
-        self.evaluations = np.inf
-        self.seconds = np.inf
-        if isinstance(limit, str):
-            self.seconds = self._seconds(limit)
-        elif limit is not None:
-            self.evaluations = check_whole(limit, "budget", 1)
-        self.started = time.perf_counter()
-
-    @staticmethod
-    def _seconds(text: str) -> float:
-        number = text.strip().removesuffix("s")
-        seconds = float(number) if _SECONDS.fullmatch(number) else math.nan
-        if not text.strip().endswith("s") or not 0 < seconds < math.inf:
-            raise UsageError(f"budget {shown(text)} is neither a count nor seconds like '10s'")
-        return seconds
-
-    def left(self, used: int) -> float:
-        """Loss evaluations that may still be spent after `used`, possibly infinite."""
-        left = self.evaluations - used
-        if np.isfinite(self.seconds):
-            spent = time.perf_counter() - self.started
-            left = min(left, max(self.seconds - spent, 0.0) * max(used, 1) / max(spent, 1e-6))
-        return left
 
 
 class Target:
@@ -99,7 +64,9 @@ class Target:
         unit: float = 0.0,
     ) -> None:
         """Nothing is called yet."""
-        check_callable(**{LOSS: loss, **({} if gradient is None else {GRADIENT: gradient})})
+        check_function(loss, "loss")
+        if gradient is not None:
+            check_function(gradient, "gradient")
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
         self.select, self.budget = list(select), budget
         self.evaluations = self.gradients = 0
@@ -107,6 +74,8 @@ class Target:
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
         self.responds = False
+        self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
+        self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
         self._kept = [leaf.copy() for leaf in tree.leaves]
@@ -117,6 +86,7 @@ class Target:
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
         other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
         other.value_eps, other.findings = self.value_eps, self.findings
+        other.random = self.random
         return other
 
     def find(self, kind: str, message: str, *, fatal: bool = False) -> None:
@@ -130,6 +100,7 @@ class Target:
 
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
+        self.budget.spend(1)
         value = call(LOSS, self.loss, *self.tree.arguments(leaves))
         self.evaluations += 1
         if self.gradient_function is None:
@@ -208,6 +179,7 @@ class Target:
         return found
 
     def _gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+        self.budget.spend()
         copies = [leaf.copy() for leaf in leaves]
         self.gradients += 1
         arguments = self.tree.arguments(copies)
@@ -235,11 +207,12 @@ class Target:
         first = self._first or {}
         return all(
             bool(np.isfinite(g).all()) == bool(np.isfinite(first[i]).all())
-            and close(g, first[i], self._eps(i))
+            and close(g, first[i], self.format_eps(i))
             for i, g in gradient.items()
         )
 
-    def _eps(self, i: int) -> float:
+    def format_eps(self, i: int) -> float:
+        """Unit of the format of one leaf and its gradient, relative."""
         return max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
 
     def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
@@ -368,6 +341,7 @@ class Target:
         function: Any = self.loss
         copies = [leaf.copy() for leaf in (self.tree.leaves if leaves is None else leaves)]
         stacked = self.tree.build(copies), self.tree.names[block], stack
+        self.budget.spend(len(stack))
         values = np.asarray(call(LOSS, function.many, *stacked))
         self.evaluations += len(stack)
         if np.any(values != self.base):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_function
 from ..errors import UsageError
-from .guard import call, changed_argument, changed_cache, changed_cotangents, check_callable, close
+from .guard import call, changed_argument, changed_cache, changed_cotangents, close
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
@@ -47,7 +48,7 @@ class TorchPair(Pair):
     def __init__(
         self, torch: Any, function: Any, inputs: Any, surrogate: Callable[..., Any] | None = None
     ) -> None:
-        check_callable(**{f"{WHO}: what to check": function})
+        check_function(function, f"{WHO}: what to check")
         self.torch, self.function = torch, function
         self.is_function = isinstance(function, type) and issubclass(
             function, torch.autograd.Function

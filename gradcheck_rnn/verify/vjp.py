@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_function
 from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
@@ -100,8 +99,6 @@ def check_vjp(
     UsageError, DimensionError
         As `check_gradient`, and for outputs that are not floating-point arrays.
     """
-    check_function(forward, "forward")
-    check_function(backward, "backward")
 
     def pair(made: Any) -> Pair:
         tree = Tree.of(made, "inputs")

@@ -8,17 +8,22 @@ from __future__ import annotations
 from .complex_step import ComplexStep, complex_step
 from .differences import Estimate, Ladder, differentiate
 from .directions import draw_direction, slip_probability
+from .jumps import Jump, find_jump
 from .kinks import Kink, find_kink
+from .lattice import Lattice, find_lattice
 from .lines import Lines
 from .noise import Noise, ecnoise, measure_noise
 from .precise import differentiate_precise
 from .three_points import three_points
+from .witnesses import insist
 
 __all__ = [
     "ComplexStep",
     "Estimate",
+    "Jump",
     "Kink",
     "Ladder",
+    "Lattice",
     "Lines",
     "Noise",
     "complex_step",
@@ -26,7 +31,10 @@ __all__ = [
     "differentiate_precise",
     "draw_direction",
     "ecnoise",
+    "find_jump",
     "find_kink",
+    "find_lattice",
+    "insist",
     "measure_noise",
     "slip_probability",
     "three_points",

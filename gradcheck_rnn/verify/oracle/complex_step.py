@@ -26,7 +26,11 @@ _NOT_ANALYTIC_UFUNCS = {"absolute", "conjugate", "sign", "hypot", "arctan2", "fm
 _CHOICES = {
     "maximum", "minimum", "fmax", "fmin", "greater", "less", "greater_equal", "less_equal",
 }  # fmt: skip
-_NOT_ANALYTIC_FUNCTIONS = {"vdot", "angle", "real", "imag", "real_if_close", "norm", "vecdot"}
+_NOT_ANALYTIC_FUNCTIONS = {"vdot", "angle", "imag", "real_if_close", "norm", "vecdot"}
+#: Of a real part: what chooses between analytic branches, or tells of a number that it is none.
+_COMPARISONS = {"greater", "less", "greater_equal", "less_equal", "equal", "not_equal", "sign",
+                "signbit", "heaviside"}  # fmt: skip
+_TESTS = {"isfinite", "isnan", "isinf"}
 
 
 class WatchedArray(np.ndarray):
@@ -61,19 +65,65 @@ class WatchedArray(np.ndarray):
         return _rewatch(result, seen)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ == "real" and args and isinstance(args[0], WatchedArray):
+            return args[0].real
         if func.__name__ in _NOT_ANALYTIC_FUNCTIONS:
             self.seen.add(func.__name__)
         return super().__array_function__(func, types, args, kwargs)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("real", "imag"):
+        if name == "imag":
             object.__getattribute__(self, "seen").add(name)
             return getattr(_plain(self), name)
+        if name == "real":
+            part = _plain(self).real.view(WatchedReal)
+            part.seen = object.__getattribute__(self, "seen")
+            return part
         return super().__getattribute__(name)
 
 
+class WatchedReal(np.ndarray):
+    """The real part of a watched array, which may choose between branches and nothing else.
+
+    ``np.where(x.real > 0, a, b)`` is analytic on either side of the tie; a value computed from the
+    real part has lost its derivative.
+    """
+
+    seen: set[str]
+
+    def __array_finalize__(self, obj: Any) -> None:
+        self.seen = getattr(obj, "seen", None) or set()
+        if isinstance(obj, WatchedArray | WatchedReal):
+            self.seen = obj.seen
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        seen = next(x.seen for x in inputs if isinstance(x, WatchedReal))
+        plain = [_plain(x) for x in inputs]
+        name = ufunc.__name__
+        if name in _COMPARISONS and method == "__call__":
+            other = plain[1] if len(plain) == 2 else 0.0
+            if np.any(plain[0] == other):
+                seen.add(f"{name} at a tie")
+        elif name not in _TESTS and any(x.size for x in plain if isinstance(x, np.ndarray)):
+            seen.add("real")
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ not in ("where", "shape", "ndim", "size", "isrealobj", "iscomplexobj"):
+            self.seen.add("real")
+        return super().__array_function__(func, types, args, kwargs)
+
+    def __bool__(self) -> bool:
+        self.seen.add("real")
+        return bool(_plain(self))
+
+    def __float__(self) -> float:
+        self.seen.add("real")
+        return float(_plain(self))
+
+
 def _plain(x: Any) -> Any:
-    return x.view(np.ndarray) if isinstance(x, WatchedArray) else x
+    return x.view(np.ndarray) if isinstance(x, WatchedArray | WatchedReal) else x
 
 
 def _rewatch(result: Any, seen: set[str]) -> Any:

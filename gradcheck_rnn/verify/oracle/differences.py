@@ -228,6 +228,14 @@ class Ladder:
         usual = self._pick(table, line)
         if not usual.trusted or abs(usual.value - claim) <= usual.error + slack:
             return usual
+        flat = self._flat(line)
+        if flat.any() and self._stairs(table.value[:, 0, line], flat, claim):
+            widest = float(self.steps[flat][0])
+            return replace(
+                usual, error=float("inf"), trusted=False,
+                reason=f"the loss is constant for steps up to {widest:.1e} and changes in steps "
+                f"beyond, as fast as the gradient says: is it floored or rounded inside?",
+            )  # fmt: skip
         witnesses = [int(j) for j in order if converged[j] and np.isfinite(error[j])]
         if len(witnesses) < WITNESSES:
             return replace(
@@ -235,6 +243,21 @@ class Ladder:
                 reason="the differences do not converge before roundoff hides them",
             )  # fmt: skip
         return self._estimate(table, line, witnesses[WITNESSES - 1], best, value, error)
+
+    def _flat(self, line: int) -> NDArray[np.bool_]:
+        """Steps at which the function has exactly the value that it has at the point."""
+        unchanged = (self._plus == self.centre) & (self._minus == self.centre)
+        return np.asarray(unchanged[:, line])
+
+    @staticmethod
+    def _stairs(slopes: Floats, flat: NDArray[np.bool_], claim: float) -> bool:
+        """Whether slopes vanish at small steps only, while those at larger ones bear out a claim.
+
+        No change at all over small steps refutes no slope of a function that changes in steps.
+        """
+        larger = slopes[: int(np.argmax(flat))]
+        with np.errstate(all="ignore"):
+            return bool(np.any(np.abs(larger - claim) <= 0.4 * abs(claim)))
 
     def _rows(self, table: Table, line: int) -> tuple[NDArray[np.intp], Floats, Floats]:
         """Best column, its value and its error for every step."""

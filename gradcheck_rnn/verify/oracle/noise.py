@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .lattice import SPACING_SIGMA, find_lattice, spacing_of
+
 __all__ = ["Noise", "ecnoise", "measure_noise", "value_eps"]
 
 Floats = NDArray[np.float64]
 POINTS = 8
 REPEATS = 3
 MORE_REPEATS = 13
+#: Units in the last place that a sum in another order may change a value by.
+REORDERED = 2.0**16
+#: Steps of a hundredfold from the first; the last is about a third of the parameters themselves.
+MOST_MOVES = 7
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,9 @@ class Noise:
 
     `sigma` is in units of the function; `floor` is the part that the spacing of its floating-point
     values alone accounts for; `eps` the unit of that spacing, relative; `repeats` the standard
-    deviation over evaluations at one point, zero for a deterministic function.
+    deviation over evaluations at one point, zero for a deterministic function, and `random` says
+    that it is more than sums in another order explain. `quantum` is the spacing of the values where
+    they are rounded more coarsely than by their format (to decimals, to a narrower format), else 0.
     """
 
     sigma: float
@@ -35,6 +43,8 @@ class Noise:
     repeats: float
     evaluations: int
     method: str
+    quantum: float = 0.0
+    random: bool = False
 
     @property
     def deterministic(self) -> bool:
@@ -152,9 +162,13 @@ def measure_noise(
     seen, level, how = [repeated], None, "no level"
     tried: set[int] = set()
     power = 0
-    # A linear or saturated function has no window of its own at the first step; four moves span
-    # eight decades, and the floor below stands where no level is ever found.
-    for _ in range(5):
+    # A linear or saturated function has no window of its own at the first step: some moves span
+    # decades, and the floor below stands where no level is ever found. Values that stay equal
+    # beyond may be rounded to a lattice, which is found where they change at last.
+    for move in range(MOST_MOVES):
+        wide = step * 100.0**power * POINTS > 2 * scale
+        if move >= 5 and (wide or any(np.any(v != centre) for v in seen)):
+            break
         tried.add(power)
         offsets = np.arange(POINTS, dtype=np.float64) - POINTS // 2
         values = np.full(POINTS, centre)
@@ -168,11 +182,38 @@ def measure_noise(
         power += -1 if how == "step too large" else 1
         if power in tried:
             break
-    eps = max(value_eps(np.concatenate(seen)), value_dtype_eps)
+    everything = np.concatenate(seen)
+    eps, quantum = max(value_eps(everything), value_dtype_eps), 0.0
+    if spread == 0 and _stairs(seen, centre, eps):
+        lattice = find_lattice(phi, scale, step, centre, eps)
+        used += lattice.evaluations
+        eps = max(eps, value_eps(np.append(everything, lattice.values)), lattice.eps)
+        quantum = lattice.quantum
     # Rounding to the nearest of values spaced by eps|f| has a standard deviation of spacing/√12.
-    floor = 0.3 * eps * abs(centre)
+    # Among denormal numbers that product would be lost itself.
+    tiny = spacing_of(0.0, eps) if centre else 0.0
+    floor = max(SPACING_SIGMA * eps * abs(centre), tiny)
     if level is None:
         floor = max(floor, _rough(seen[1:]))
     # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
-    sigma = max(level or 0.0, floor, 1.5 * spread)
-    return Noise(sigma, floor, eps, spread, used, how if level is not None else f"floor ({how})")
+    sigma = max(level or 0.0, floor, 1.5 * spread, SPACING_SIGMA * quantum)
+    return Noise(
+        sigma, floor, eps, spread, used, how if level is not None else f"floor ({how})",
+        quantum, spread > REORDERED * eps * abs(centre),
+    )  # fmt: skip
+
+
+def _stairs(seen: list[Floats], centre: float, eps: float) -> bool:
+    """Whether sampled values coincide although others differ by far more than their spacing.
+
+    Or although nothing has changed at all, over the whole range of steps.
+    """
+    values = np.concatenate(seen[1:])
+    values = values[np.isfinite(values)]
+    changes = np.abs(values[values != centre] - centre)
+    if not changes.size:
+        return True
+    distinct = np.unique(values)
+    coarse = float(np.min(np.diff(distinct), initial=np.inf)) > 64 * spacing_of(centre, eps)
+    flat = any(np.unique(v[np.isfinite(v)]).size <= v.size // 2 for v in seen[1:])
+    return coarse and flat

@@ -1,0 +1,187 @@
+"""Rounding that moving the parameters does not show: that of constants the functions close over.
+
+An inverse, a solve, a factorisation of a constant matrix is computed with an error of its condition
+number times the format's unit, and this error is the same for all parameters. Loss and gradient may
+take it by different ways. Their answers for constants one unit in the last place away show how far
+such errors may have carried either. The user's data is not touched: functions are rebuilt around
+copies. What a function makes of constants within itself cannot be moved.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .budget import OutOfBudget
+from .entries import scale_of
+from .oracle.differences import Ladder, start_exponent
+from .oracle.noise import Noise
+from .outcome import Report
+from .probes import direction
+from .roundoff import GradientRoundoff
+from .rows import entry_row, probe_row
+from .target import Target
+from .verdict import EntryState, Row, Verdict
+
+__all__ = ["forgive_constants", "with_moved_constants"]
+
+Floats = NDArray[np.float64]
+DRAWS, SPREADS = 3, 4.0
+LOOKED_AT = 2
+
+
+def forgive_constants(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    resolve: float,
+) -> None:
+    """Judge failures that are tiny anew, with what rounding of constants does in the bounds.
+
+    Tiny is what is below the root of the format's unit: an ill-conditioned constant that loses more
+    than half of all digits is a fault by itself. The spread is that of the slopes of the loss and
+    of the gradient, at a few entries or directions of each failing row.
+    """
+    rows = [k for k, row in enumerate(report.rows) if _tiny(row, target, g)]
+    if not rows:
+        return
+    positions = {target.tree.names[i]: i for i in target.select}
+    rng = np.random.default_rng([seed, 9])
+    try:
+        others = [with_moved_constants(target, rng) for _ in range(DRAWS)]
+        for k in rows:
+            i = positions[report.rows[k].name]
+            own = _spread(report.rows[k], i, target, others, g, noise, seed)
+            if own > 0:
+                roundoff.bounds[i] = roundoff.bounds[i] + SPREADS * own
+                report.rows[k] = _again(report.rows[k], i, target, g, roundoff, seed, resolve)
+    except OutOfBudget:
+        return
+    finally:
+        target.evaluations = max(target.evaluations, target.budget.used)
+
+
+def _tiny(row: Row, target: Target, g: dict[int, Floats]) -> bool:
+    if row.verdict is not Verdict.FAIL or (row.check is None and not row.probes):
+        return False
+    i = target.tree.names.index(row.name)
+    least = np.sqrt(target.format_eps(i)) * float(np.max(np.abs(g[i])))
+    if row.check is not None:
+        wrong = row.check.state == EntryState.FAIL
+        return bool(np.all(np.abs(row.check.value - g[i].ravel())[wrong] <= least))
+    return all(abs(p.analytic - p.estimate.value) <= least for p in row.probes)
+
+
+def _spread(
+    row: Row,
+    block: int,
+    target: Target,
+    others: list[Target | None],
+    g: dict[int, Floats],
+    noise: Noise,
+    seed: int,
+) -> float:
+    """Largest change of an entry of the gradient, or of a slope of the loss, between constants."""
+    if row.check is not None:
+        failing = np.flatnonzero(row.check.state == EntryState.FAIL)
+        order = np.argsort(-np.abs(row.check.value - g[block].ravel())[failing])
+        vectors: Any = failing[order[:LOOKED_AT]].astype(np.intp)
+    else:
+        vectors = direction(target, block, seed, row.probes[0].number)[None]
+    leaf, worst = target.tree.leaves[block], 0.0
+    scale = scale_of(leaf) * (1.0 if row.check is not None else float(np.sqrt(leaf.size)))
+
+    def slopes(of: Target) -> Floats:
+        of.base = of.value(of.tree.leaves)
+        ladder = Ladder(of.lines(block, vectors), of.base, noise, start_exponent(scale), scale)
+        return np.array([e.value for e in ladder.settle(0.0)])
+
+    here = slopes(target)
+    for other in others:
+        if other is None:
+            continue
+        there = other.gradient_at(other.tree.leaves)[block]
+        changes = [np.max(np.abs(there - g[block])), np.max(np.abs(slopes(other) - here))]
+        worst = max([worst, *(float(c) for c in changes if np.isfinite(c))])
+    return worst
+
+
+def _again(
+    row: Row,
+    block: int,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    seed: int,
+    resolve: float,
+) -> Row:
+    if row.check is None:
+        probes = [
+            replace(
+                p,
+                roundoff=roundoff.along(block, g[block], direction(target, block, seed, p.number)),
+            )
+            for p in row.probes
+        ]
+        return probe_row(target.tree, block, g[block], probes, resolve)
+    check, bounds = row.check, roundoff.bounds[block]
+    ratio = check.ratio(g[block], bounds)
+    check.state[(check.state == EntryState.FAIL) & (ratio <= 1)] = EntryState.PASS
+    check.methods.add("rounding of constants measured")
+    return entry_row(target.tree, check, g[block], bounds, resolve)
+
+
+def with_moved_constants(target: Target, rng: np.random.Generator) -> Target | None:
+    """The same functions around constants moved by one unit each; None if there are none."""
+    memo: dict[int, Any] = {}
+    count = [0]
+
+    def moved(item: Any) -> Any:
+        if id(item) in memo:
+            return memo[id(item)]
+        found = item
+        if isinstance(item, np.ndarray) and item.dtype.kind == "f" and item.size:
+            signs = rng.choice([-1.0, 1.0], size=item.shape)
+            found = (item * (1 + signs * np.finfo(item.dtype).eps)).astype(item.dtype)
+            count[0] += 1
+        elif type(item) in (list, tuple):
+            found = type(item)(moved(x) for x in item)
+        elif type(item) is dict:
+            found = {k: moved(x) for k, x in item.items()}
+        elif isinstance(item, types.FunctionType) and item.__module__ is not None:
+            found = _rebuilt(item, moved, memo)
+        memo[id(item)] = found
+        return found
+
+    loss, gradient = moved(target.loss), moved(target.gradient_function)
+    if not count[0]:
+        return None
+    other = Target(loss, gradient, target.tree, target.select, target.budget, target.unit)
+    other.value_eps, other.random = target.value_eps, target.random
+    return other
+
+
+def _rebuilt(function: types.FunctionType, moved: Any, memo: dict[int, Any]) -> Any:
+    """A user's function around other cells and globals; functions of libraries stay as they are."""
+    if function.__module__.split(".")[0] in ("numpy", "scipy", "torch", "gradcheck_rnn"):
+        return function
+    memo[id(function)] = function  # a recursive one meets itself
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(types.CellType(moved(cell.cell_contents)))
+        except ValueError:  # not assigned yet
+            cells.append(types.CellType())
+    names = set(function.__code__.co_names) & function.__globals__.keys()
+    known = {**function.__globals__, **{n: moved(function.__globals__[n]) for n in names}}
+    defaults = tuple(moved(x) for x in function.__defaults__ or ()) or None
+    other = types.FunctionType(function.__code__, known, function.__name__, defaults, tuple(cells))
+    other.__kwdefaults__ = function.__kwdefaults__
+    return other

@@ -1,0 +1,133 @@
+"""A loss that jumps at the very point of the check: found, placed, and said of its rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entries import scale_of
+from .oracle.jumps import Jump, find_jump
+from .oracle.noise import Noise, measure_noise
+from .outcome import Report
+from .target import Target
+from .verdict import EntryState, Row, Verdict
+
+__all__ = ["Jumps", "look_for_jumps", "noise_beside"]
+
+Floats = NDArray[np.float64]
+#: Units in the last place of the parameters between the samples, and the most that may be.
+UNITS, WIDEST = 4096.0, 2.0**-10
+#: Relative distance from the point at which noise is measured.
+BESIDE = 2.0**-8
+
+
+class Jumps:
+    """Jumps at a target's point by leaf; `places` maps positions to an entry, or None for all."""
+
+    def __init__(self, jump: Jump, places: dict[int, int | None]) -> None:
+        self.jump, self.places = jump, places
+
+    @property
+    def sentence(self) -> str:
+        """What the loss does at the point."""
+        jump = self.jump
+        if jump.alone:
+            return (
+                f"a jump at the point: the loss is {jump.value:.9g} there and tends to "
+                f"{jump.above:.9g} from all sides"
+            )
+        return (
+            f"a jump at the point: the loss is {jump.value:.9g} there and tends to "
+            f"{jump.below:.9g} and {jump.above:.9g} from either side (a threshold or a tie?)"
+        )
+
+    def tell(self, report: Report, target: Target) -> None:
+        """Rows that would pass, or be undecided for another reason, are undecided because of it."""
+        names, places = target.tree.names, []
+        for i, at in self.places.items():
+            place = f"'{names[i]}'"
+            if at is not None and target.tree.leaves[i].ndim:
+                index = np.unravel_index(at, target.tree.leaves[i].shape)
+                place += f" at [{', '.join(str(int(k)) for k in index)}]"
+            places.append(place)
+        target.find(
+            "jump",
+            f"{self.sentence}, in {', '.join(places)}; there is no derivative, and no difference "
+            "or complex step sees this: check at a point off the threshold",
+        )
+        jumping = {names[i] for i in self.places}
+        entries = {names[i]: at for i, at in self.places.items()}
+        for row in report.rows:
+            if row.name not in jumping or not self._explains(row, entries[row.name]):
+                continue
+            row.verdict, row.reason = Verdict.UNDECIDED, self.sentence
+
+    @staticmethod
+    def _explains(row: Row, entry: int | None) -> bool:
+        """Whether a row that fails does so for the jump: at its entry, or along directions."""
+        if row.verdict is not Verdict.FAIL:
+            return True
+        if row.states is None:
+            return bool(row.probes)
+        failing = np.flatnonzero(row.states.ravel() == EntryState.FAIL)
+        return entry is not None and failing.size > 0 and bool(np.all(failing == entry))
+
+
+def look_for_jumps(target: Target, rng: np.random.Generator) -> Jumps | None:
+    """Compare the loss at the point with its limits, on a line that moves every parameter.
+
+    Such a line leaves thresholds and ties on two sides, whichever parameter they are in. Where it
+    jumps, each leaf has a line of its own, and halves of it, down to one entry.
+    """
+    leaves = target.tree.leaves
+    directions = {
+        i: scale_of(leaves[i]) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+        * rng.uniform(0.5, 2.0, size=leaves[i].shape)
+        for i in target.select
+    }  # fmt: skip
+    jump = _along(target, directions)
+    if jump is None:
+        return None
+    if jump.alone:
+        return Jumps(jump, dict.fromkeys(target.select))
+    places: dict[int, int | None] = {}
+    for i, v in directions.items():
+        if _along(target, {i: v}) is not None:
+            places[i] = _entry(target, i, v)
+    return Jumps(jump, places or dict.fromkeys(target.select))
+
+
+def noise_beside(target: Target, rng: np.random.Generator, noise: Noise) -> Noise:
+    """The noise of the loss on one side of the point, where no jump is taken for noise."""
+    leaves = target.tree.leaves
+    directions = {
+        i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
+    }
+    along = target.across(directions)
+    eps = max(max(float(np.finfo(leaves[i].dtype).eps) for i in target.select), target.unit)
+    beside = measure_noise(lambda steps: along(BESIDE + steps), 1.0, eps, target.value_eps)
+    return beside if beside.sigma < noise.sigma else noise
+
+
+def _along(target: Target, directions: dict[int, Floats]) -> Jump | None:
+    eps = max(
+        max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in directions), target.unit
+    )
+    value_eps = max(target.value_eps, float(np.finfo(np.float64).eps))
+    return find_jump(target.across(directions), min(UNITS * eps, WIDEST), target.base, value_eps)
+
+
+def _entry(target: Target, block: int, direction: Floats) -> int | None:
+    """The entry that jumps alone, by halving; None where halves do not (a tie between two)."""
+    flat = direction.ravel()
+    entries = np.arange(flat.size)
+    while len(entries) > 1:
+        for half in np.array_split(entries, 2):
+            masked = np.zeros_like(flat)
+            masked[half] = flat[half]
+            if _along(target, {block: masked.reshape(direction.shape)}) is not None:
+                entries = half
+                break
+        else:
+            return None
+    return int(entries[0])

@@ -1,0 +1,77 @@
+"""Losses that jump exactly at the point, which differences and the complex step do not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn.verify import Verdict, check_gradient
+
+MODES = ["entrywise", "directional"]
+
+
+def problem(seed):
+    r = np.random.default_rng(seed)
+    A, w = r.normal(size=(7, 5)), r.normal(size=5)
+    w[0], w[3] = 0.3, w[2]
+    return A, w, lambda p: np.log(np.cosh(A @ p)).sum(), lambda p: A.T @ np.tanh(A @ p)
+
+
+JUMPS = {
+    "threshold": lambda p, w: (p[0] >= 0.3) * 1e-6,
+    "large threshold": lambda p, w: (p[0] >= 0.3) * 1e-2,
+    "tie": lambda p, w: (p[2] >= p[3]) * 1e-3,
+    "alone": lambda p, w: np.array_equal(p, w) * 1e-5,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", JUMPS)
+def test_a_jump_at_the_point_is_undecided_and_named(kind, mode):
+    for seed in range(6):
+        _, w, smooth, gradient = problem(seed)
+        at = w.copy()
+
+        def loss(p, f=smooth, at=at):
+            return f(p) + JUMPS[kind](p, at)
+
+        report = check_gradient(loss, gradient, w, mode=mode)
+        assert report.verdict is Verdict.UNDECIDED, f"seed {seed}\n{report}"
+        assert "a jump at the point" in report.rows[0].reason
+        assert "roundoff" not in report.rows[0].reason
+        if "threshold" in kind:
+            assert any(f.kind == "jump" and "[0]" in f.message for f in report.findings)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_wrong_gradients_at_a_jump_are_no_pass_and_others_are_not_suspected(mode):
+    for seed in range(6):
+        _, w, smooth, gradient = problem(seed)
+
+        def jumping(p, f=smooth):
+            return f(p) + (p[0] >= 0.3) * 1e-6
+
+        wrong = check_gradient(jumping, lambda p, g=gradient: 1.1 * g(p), w, mode=mode)
+        assert wrong.verdict is not Verdict.PASS
+
+        def beside(p, f=smooth):
+            return f(p) + (p[0] >= 0.31) * 1e-3
+
+        assert check_gradient(beside, gradient, w, mode=mode).passed
+
+        def bent(p, f=smooth):
+            return f(p) + abs(p[0] - 0.3)
+
+        report = check_gradient(bent, gradient, w, mode=mode)
+        assert not any(f.kind == "jump" for f in report.findings)
+
+
+def test_a_jump_in_one_parameter_says_nothing_of_the_others():
+    _, w, smooth, gradient = problem(1)
+    v = np.array([0.2, -0.7])
+    report = check_gradient(
+        lambda p: smooth(p["w"]) + (p["w"][0] >= 0.3) * 1e-6 + np.sum(np.sin(p["v"])),
+        lambda p: {"w": gradient(p["w"]), "v": np.cos(p["v"])},
+        {"w": w, "v": v},
+    )
+    assert [row.verdict for row in report.rows] == [Verdict.UNDECIDED, Verdict.PASS]

@@ -1,0 +1,90 @@
+"""Losses whose values lie on a lattice: rounded to decimals, cast, floored; denormal numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn.verify import Verdict, check_gradient
+from gradcheck_rnn.verify.oracle.lattice import common_spacing
+
+MODES = ["entrywise", "directional"]
+CASTS = {
+    "3 decimals": lambda v: round(v, 3), "4 decimals": lambda v: round(v, 4),
+    "5 decimals": lambda v: round(v, 5), "6 decimals": lambda v: round(v, 6),
+    "float32": np.float32, "float16": np.float16,
+}  # fmt: skip
+
+
+def problem(seed):
+    r = np.random.default_rng(seed)
+    n, m = int(r.integers(2, 7)), int(r.integers(3, 9))
+    A, w = r.normal(size=(m, n)) * 10 ** r.uniform(-0.7, 0.7), r.normal(size=n)
+    return (
+        lambda p: float(np.log(np.cosh(A @ p)).sum()),
+        lambda p: A.T @ np.tanh(A @ p),
+        w,
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("cast", CASTS)
+def test_a_rounded_loss_fails_no_right_gradient_and_wrong_ones_where_visible(cast, mode):
+    counts = dict.fromkeys(Verdict, 0)
+    for seed in range(8):
+        loss, gradient, w = problem(seed)
+
+        def rounded(p, loss=loss):
+            return CASTS[cast](loss(p))
+
+        right = check_gradient(rounded, gradient, w, mode=mode)
+        assert right.verdict is not Verdict.FAIL, f"seed {seed}\n{right}"
+        wrong = check_gradient(rounded, lambda p, g=gradient: 1.5 * g(p), w, mode=mode)
+        counts[wrong.verdict] += 1
+    assert counts[Verdict.FAIL] >= 6
+    assert counts[Verdict.PASS] == 0
+
+
+def test_the_noise_of_a_rounded_loss_is_its_spacing():
+    loss, gradient, w = problem(3)
+    report = check_gradient(lambda p: round(loss(p), 4), gradient, w)
+    assert 2e-5 < report.noise < 1e-4
+    assert any(f.kind == "rounded-loss" and "0.0001" in f.message for f in report.findings)
+
+
+def test_a_common_spacing_is_found_among_decimals_and_nowhere_else():
+    r = np.random.default_rng(2)
+    decimals = np.round(3.7 + 0.1 * r.normal(size=9), 3)
+    assert np.isclose(common_spacing(decimals, 1e-15), 1e-3)
+    assert common_spacing(3.7 + 0.1 * r.normal(size=9), 1e-15) == 0.0
+    assert common_spacing(np.array([1.0, 2.0, 2.0]), 1e-15) == 0.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_floor_is_called_a_floor(mode):
+    loss, gradient, w = problem(4)
+    w[0] = 0.4321
+    floored = lambda p: np.r_[np.floor(200 * p[:1]) / 200, p[1:]]  # noqa: E731
+    own = np.r_[0.0, np.ones(w.size - 1)]  # its derivative in the floored entry is zero
+    right = check_gradient(
+        lambda p: loss(floored(p)), lambda p: gradient(floored(p)) * own, w, mode=mode
+    )
+    assert right.verdict is Verdict.PASS, str(right)
+    through = check_gradient(lambda p: loss(floored(p)), lambda p: gradient(floored(p)), w)
+    assert through.verdict is Verdict.UNDECIDED
+    assert "floored or rounded" in through.rows[0].reason
+    assert "roundoff" not in through.rows[0].reason
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1e-300, 1e-310, 1e-318])
+def test_denormal_losses_gradients_and_parameters_are_judged(size, mode):
+    A = np.random.default_rng(3).normal(size=(4, 3))
+    w = np.random.default_rng(4).normal(size=3)
+    loss = lambda p: size * np.sum(np.tanh(A @ p))  # noqa: E731
+    gradient = lambda p: A.T @ (size * (1 - np.tanh(A @ p) ** 2))  # noqa: E731
+    assert check_gradient(loss, gradient, w, mode=mode).passed
+    wrong = check_gradient(loss, lambda p: 1.5 * gradient(p), w, mode=mode)
+    assert wrong.verdict is Verdict.FAIL
+    linear = check_gradient(lambda p: np.sum(A[0] * p), lambda p: A[0].copy(), size * w, mode=mode)
+    assert linear.passed, str(linear)
