@@ -149,7 +149,7 @@ def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> Non
         raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
     if not _number(resolve) or not 0 < resolve <= 1:
         raise UsageError(
-            f"resolve {shown(resolve)} is no relative size of a fault; give more than 0 and at most 1"
+            f"resolve {shown(resolve)} is no relative size of a fault; give more than 0, at most 1"
         )
     if not _number(unit) or not 0 <= unit < 1:
         raise UsageError(
