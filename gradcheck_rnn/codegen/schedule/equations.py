@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from ...calculus.terms import Sym
 from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
 from ...errors import UnsupportedOperation
-from ...language.network import Ref, Scan
-from .lowering import Lowering
+from ...language.dims import Dim
+from ...language.network import Ref, Scan, State
+from .lowering import Lowering, to_dim
+from .naming import Names
 from .nodes import Graph, Node
 from .ops import BATCH, Lead
 
@@ -48,8 +50,8 @@ class Equations:
         State → what is added to its adjoint.
     """
 
-    def __init__(self, derivation: Derivation) -> None:
-        self.derivation = derivation
+    def __init__(self, derivation: Derivation, names: Names) -> None:
+        self.derivation, self.names = derivation, names
         self.network = derivation.network
         self.g = Graph()
         self.forward: dict[str, Node] = {}
@@ -72,18 +74,20 @@ class Equations:
     # -- forward -----------------------------------------------------------------------------
 
     def scan_lead(self, scan: Scan) -> Lead:
-        return (scan.axis, BATCH) if scan.axis else (BATCH,)
+        return self.names.lead(scan.axis)
 
     def ref_lead(self, ref: Ref) -> Lead:
         if ref.kind in ("param", "fixed"):
             return ()
-        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+        return self.names.lead(ref.axis)
+
+    def shape(self, value: Ref | State) -> tuple[Dim, Dim]:
+        """Rows and columns of a value of the network, by the names of local variables."""
+        return self.names.dim(value.shape.rows), self.names.dim(value.shape.cols)
 
     def resolve(self, s: Sym) -> Node:
         """The node of a variable."""
-        from .lowering import to_dim
-
-        rows, cols = to_dim(s.shape[0]), to_dim(s.shape[1])
+        rows, cols = (self.names.dim(to_dim(d)) for d in s.shape)
         if s.kind == "state":
             _, scan = self.states[s.name]
             return self.g.leaf("state", rows, cols, self.scan_lead(scan), (s.name, s.lag))
@@ -99,7 +103,7 @@ class Equations:
     def _equations(self, program: ScanProgram) -> None:
         lead = self.scan_lead(program.scan)
         for e in program.equations:
-            node = Lowering(self.g, self.resolve, ())(e.rhs)
+            node = Lowering(self.g, self.resolve, (), self.names.dim)(e.rhs)
             if e.name in self.kept:
                 node = self._own(e.name, node, lead)
             self.forward[e.name] = node
@@ -124,7 +128,7 @@ class Equations:
         for label, ref in self.network.outputs.items():
             self._cotangent(label, ref)
         for ref in self.network.loss_terms:
-            loss = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, (), "loss")
+            loss = self.g.leaf("cotangent", *self.shape(ref), (), "loss")
             self._give(ref.name, loss)
         for program in reversed(self.derivation.scans):
             self._scan(program)
@@ -159,7 +163,8 @@ class Equations:
         return name if known else name.removesuffix("_final")
 
     def _cotangent(self, label: str, ref: Ref) -> None:
-        given = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, self.ref_lead(ref), label)
+        rows, cols = self.shape(ref)
+        given = self.g.leaf("cotangent", rows, cols, self.ref_lead(ref), label)
         if ref.kind == "final":
             self.sums[ref.name.removesuffix("_final")].finals.append(given)
         else:
@@ -207,7 +212,7 @@ class Equations:
             return bar if s == mark else self.resolve(s)
 
         name = edge.operand.name
-        part = Lowering(self.g, resolve, lead)(edge.pullback)
+        part = Lowering(self.g, resolve, lead, self.names.dim)(edge.pullback)
         if edge.kind == "state":
             self.sums[name].parts.append((edge.lag or 0, part))
         elif name in self.forward:

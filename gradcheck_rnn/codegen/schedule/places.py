@@ -30,7 +30,7 @@ class Places:
 
     def _given(self, ref: Ref, role: str) -> Buffer:
         lead = self.eq.ref_lead(ref)
-        shape = shape_of(ref.shape.rows, ref.shape.cols, lead)
+        shape = shape_of(*self.eq.shape(ref), lead)
         return Buffer(self.namer.fresh(ref.name), lead, shape, role)
 
     def make_states(self) -> None:
@@ -38,7 +38,7 @@ class Places:
         for name, (state, scan) in self.eq.states.items():
             depth = max(state.lags)
             before, after = (0, depth) if scan.reverse else (depth, 0)
-            shape = shape_of(state.shape.rows, state.shape.cols, (BATCH,))
+            shape = shape_of(*self.eq.shape(state), (BATCH,))
             self.states[name] = Buffer(
                 self.namer.fresh(name), self.eq.scan_lead(scan), shape, "state", before, after
             )
