@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gradcheck_rnn.codegen import generate
@@ -12,6 +12,7 @@ from gradcheck_rnn.language.network import as_network
 from tests.cuda_shim import fake_cupy
 from tests.cuda_shim.compiler import compile_batch
 
+from .cupy.support import on_cupy, on_numpy, options
 from .hostile import DIMS, HOSTILE, HOSTILE_DIMS, ROLES, made
 from .support import Case, error, load
 
@@ -49,3 +50,18 @@ def check(case: Case) -> None:
 @given(hostile_names())
 def test_hostile_names_on_numpy(names: dict[str, str]) -> None:
     check(Case(as_network(made(names))))
+
+
+@settings(max_examples=2, deadline=None, phases=[Phase.generate])
+@given(st.lists(hostile_names(), min_size=10, max_size=10))
+def test_hostile_names_on_cupy(names: list[dict[str, str]]) -> None:
+    """A batch of cells, because each call of g++ takes a while; NumPy says what is right."""
+    cases = [Case(as_network(made(n))) for n in names]
+    with fake_cupy.installed() as cupy:
+        modules = [load(generate(c.derivation, "cupy"), "hostile") for c in cases]
+        compile_batch([m.CUDA for m in modules], options("double"))
+        for c, module in zip(cases, modules, strict=True):
+            given_out = c.cotangents()
+            found = on_cupy(c, module, cupy, c.arrays, given_out)
+            for n, value in on_numpy(c, c.arrays, given_out).items():
+                assert error(found[n], value) < EXACT, n
