@@ -14,6 +14,7 @@ from ..errors import DefinitionError, UsageError
 from ..language import cell, cross_entropy, dot, softplus, sum  # noqa: A004
 from ..language.cell import Cell
 from ..language.network import Network, Ref, as_network
+from ..language.tracing import trace
 from ._catalogue import HONG, KIM, SURVEY
 from .readout import readout
 
@@ -101,14 +102,15 @@ def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy
     -------
     Network
         With an input ``target``: one vector a step, or one a sequence if the output is one.
-        The readout's names get the suffix ``_out`` where the network has them already.
+        Where the network has a name already, those of the readout get the suffix ``_out`` and
+        those of the loss ``_loss``.
 
     Raises
     ------
     UsageError
         No loss of that name.
     DefinitionError
-        The network has no output, or uses the names target or loss otherwise.
+        The network has no output.
     """
     if isinstance(loss, str) and loss not in LOSSES:
         raise UsageError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}")
@@ -119,8 +121,21 @@ def with_loss(network: Network | Cell, loss: str | Cell = "softmax_cross_entropy
     y = whole.outputs.get("y")
     if y is None:
         y = _read(whole)
-    whole.loss(whole.scan(definition, axis=y.axis, y=y).loss)
+    suffix = _suffix(whole, definition, "y", "_loss")
+    whole.loss(whole.scan(definition, axis=y.axis, suffix=suffix, y=y).loss)
     return whole
+
+
+def _suffix(network: Network, definition: Cell, bound: str, wanted: str) -> str:
+    """A suffix with which a cell's names, but for what is bound, are free in a network."""
+    own = {*definition.shapes, *(e.name for e in trace(definition).equations)} - {bound}
+    taken = network.taken_names
+    titles = {s.name for s in network.scans}
+    suffix, count = "", 1
+    while definition.name + suffix in titles or any(n + suffix in taken for n in own):
+        suffix = wanted if count == 1 else f"{wanted}{count}"
+        count += 1
+    return suffix
 
 
 def _read(network: Network) -> Ref:
@@ -129,8 +144,7 @@ def _read(network: Network) -> Ref:
         first = next(iter(network.outputs.values()), None)
     if first is None:
         raise DefinitionError(f"network {network.name!r} has no output to put a loss on")
-    taken = {"V", "b_y", "y"} & network.taken_names
-    suffix = "_out" if taken else ""
+    suffix = _suffix(network, readout, "h", "_out")
     y = network.scan(readout, axis=first.axis, suffix=suffix, h=first).y
     network.output(y)
     return y

@@ -245,24 +245,31 @@ class Derivation:
             out.append(Contribution("loss", Num(1)))
         for label, ref in self.network.outputs.items():
             if ref.name == equation:
-                out.append(Contribution("output", cotangent(label, ref, symbol)))
-            elif ref.kind == "final" and ref.name == f"{equation}_final":
-                out.append(Contribution("final", cotangent(label, ref, symbol), "last"))
+                out.append(Contribution("output", self._cotangent(label, ref, symbol)))
+            elif ref.state == equation:
+                out.append(Contribution("final", self._cotangent(label, ref, symbol), "last"))
         for edge in self.readers(equation):
             out.append(Contribution(edge, shift(edge.pullback, edge.lag or 0)))
-        for edge in self.readers(f"{equation}_final"):
+        state = self.state(made_by.scan.name, equation)
+        for edge in self.readers(state.final) if state is not None else ():
             out.append(Contribution(edge, edge.pullback, "last"))
         for other in self.scans:
-            for state in other.scan.states:
-                for start in state.initial:
+            for begun in other.scan.states:
+                for start in begun.initial:
                     # A start is another scan's last state, or the value of a scan without steps.
-                    whens = {f"{equation}_final": "last", equation: ""}
-                    if start.ref is not None and start.ref.name in whens:
-                        symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
+                    if start.ref is not None and start.ref.maker == equation:
+                        symbol0 = next(e.symbol for e in other.equations if e.name == begun.name)
                         term = symbol0.with_(mark="bar", lag=other.time_before(start.lag))
-                        when = whens[start.ref.name]
-                        out.append(Contribution("start of " + state.name, term, when))
+                        when = "" if start.ref.state is None else "last"
+                        out.append(Contribution("start of " + begun.name, term, when))
         return tuple(out)
+
+    def _cotangent(self, label: str, ref: Ref, like: Sym) -> Sym:
+        """The cotangent that the caller gives for an output: ∂L/∂output, called ``g_<output>``."""
+        name, taken = f"g_{label}", self.network.taken_names
+        while name in taken:
+            name += "_"
+        return Sym(name, like.shape[0], like.shape[1], "input", 0 if ref.axis is not None else None)
 
     def gradient_terms(self, name: str) -> tuple[Contribution, ...]:
         """What the gradient of a parameter or an input is the sum of (a sum over time is implied
@@ -303,9 +310,3 @@ class Derivation:
 
 
 DIFFERENTIATED = ("param", "input", "static")
-
-
-def cotangent(label: str, ref: Ref, like: Sym) -> Sym:
-    """The cotangent the caller gives for an output: ∂L/∂output, under the name ``g_<output>``."""
-    lag = 0 if ref.axis is not None else None
-    return Sym(f"g_{label}", like.shape[0], like.shape[1], "input", lag)

@@ -270,10 +270,7 @@ class Network:
             start = starts.get(s, "input")
             if isinstance(start, str):
                 shape = plain.shapes[s].rename(dims)
-                start = tuple(
-                    self._add_input(f"{s}{suffix}0_{k}", "static", shape, None)
-                    for k in range(1, depth + 1)
-                )
+                start = tuple(self._start(f"{s}{suffix}0_{k}", shape) for k in range(1, depth + 1))
             elif not isinstance(start, tuple):
                 start = (start,)
             if len(start) != depth:
@@ -301,7 +298,7 @@ class Network:
         depth = max(lags)
         if isinstance(start, str):
             refs: tuple[Ref | None, ...] = tuple(
-                self._add_input(f"{full}0" if depth == 1 else f"{full}0_{k}", "static", shape, None)
+                self._start(f"{full}0" if depth == 1 else f"{full}0_{k}", shape)
                 for k in range(1, depth + 1)
             )
         else:
@@ -314,7 +311,25 @@ class Network:
                     f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
                     f"state {own!r} {shape}"
                 )
-        return State(full, shape, lags, tuple(Initial(k + 1, r) for k, r in enumerate(refs)))
+        initial = tuple(Initial(k + 1, r) for k, r in enumerate(refs))
+        final = self._free(f"{full}_final")
+        self._claim(final, f"last value of the state {full!r}")
+        return State(full, shape, lags, initial, final)
+
+    def _start(self, wanted: str, shape: Shape) -> Ref:
+        """The input that starts a state, under a name of its own if the definition uses this."""
+        known = self.inputs.get(wanted)
+        if known is None or (known.kind, known.shape) != ("static", shape):
+            wanted = self._free(wanted)
+        return self._add_input(wanted, "static", shape, None)
+
+    def _free(self, wanted: str) -> str:
+        """``wanted``, or ``wanted_2``, ``wanted_3``, … if the network uses the name."""
+        name, count = wanted, 1
+        while name in self._names:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
 
     def _default(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
         if kind in ("param", "fixed"):
@@ -368,6 +383,7 @@ class Network:
         for ref in refs:
             named[ref.name] = ref
         for n, ref in named.items():
+            self._loss_apart(n if self.loss_terms else None)
             if ref.kind not in ("sequence", "final", "once"):
                 raise DefinitionError(f"network {self.name!r}: output {n!r} is not made by a scan")
             self.outputs[n] = ref
@@ -379,7 +395,15 @@ class Network:
                 f"network {self.name!r}: the loss {ref.name!r} must be a scalar made by a scan, "
                 f"not {ref.kind} {ref.shape}"
             )
+        self._loss_apart(*self.outputs)
         self.loss_terms.append(ref)
+
+    def _loss_apart(self, *labels: str | None) -> None:
+        if "loss" in labels:
+            raise DefinitionError(
+                f"network {self.name!r}: an output is called 'loss' and there is a loss too; give "
+                "the output another name, output(name=...)"
+            )
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -396,6 +420,11 @@ class Network:
     def axes(self) -> tuple[str, ...]:
         """The time axes in order of first use."""
         return tuple(dict.fromkeys(s.axis for s in self.scans if s.axis))
+
+    @property
+    def finals(self) -> dict[str, str]:
+        """Name of a last value → the state it is of."""
+        return {s.final: s.name for scan in self.scans for s in scan.states}
 
     @property
     def taken_names(self) -> set[str]:

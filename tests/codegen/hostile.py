@@ -40,8 +40,8 @@ HOSTILE = tuple(
         if n.isidentifier()
     )
 )  # fmt: skip
-#: Dims begin with a letter; T and B are the axes.
-HOSTILE_DIMS = tuple(n for n in HOSTILE if n[0].isascii() and n[0].isalpha() and n not in "TB")
+#: Dims are ASCII and begin with a letter; T and B are the axes.
+HOSTILE_DIMS = tuple(n for n in HOSTILE if n.isascii() and n[0].isalpha() and n not in "TB")
 
 
 def made(names: dict[str, str]) -> Cell:

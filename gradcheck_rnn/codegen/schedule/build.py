@@ -87,9 +87,8 @@ def _outputs(graphs: Graphs, places: Places, emitter: Emitter) -> dict[str, Acce
     out: dict[str, Access] = {}
     eq = graphs.eq
     for label, ref in eq.network.outputs.items():
-        if ref.kind == "final":
-            base = ref.name.removesuffix("_final")
-            out[label] = Access(places.states[base], slot=last_step(eq.states[base][1]))
+        if ref.state is not None:
+            out[label] = Access(places.states[ref.state], slot=last_step(eq.states[ref.state][1]))
         else:
             out[label] = emitter.homes[eq.forward[ref.name]]
     for n in graphs.loss:

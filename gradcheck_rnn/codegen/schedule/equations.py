@@ -67,6 +67,7 @@ class Equations:
         self.kept = {r.name for r in outputs if r.kind != "final"}
         self.kept |= {s.name for p in derivation.scans for s in p.scan.states}
         self.states = {s.name: (s, p.scan) for p in derivation.scans for s in p.scan.states}
+        self.finals = self.network.finals
         self.refs: dict[str, Ref] = {**self.network.inputs, **self.network.parameters}
         for program in derivation.scans:
             self._equations(program)
@@ -96,8 +97,8 @@ class Equations:
         if s.name in self.refs:
             ref = self.refs[s.name]
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
-        if s.name.endswith("_final"):
-            return self.g.leaf("final", rows, cols, (BATCH,), s.name.removesuffix("_final"))
+        if s.name in self.finals:
+            return self.g.leaf("final", rows, cols, (BATCH,), self.finals[s.name])
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
 
     def _equations(self, program: ScanProgram) -> None:
@@ -140,15 +141,16 @@ class Equations:
     def _reaching(self) -> set[str]:
         """Equations that an output or the loss depends on; only these have an adjoint."""
         outputs = (*self.network.outputs.values(), *self.network.loss_terms)
-        todo = [r.name.removesuffix("_final") if r.kind == "final" else r.name for r in outputs]
+        todo = [r.maker for r in outputs]
         edges: dict[str, list[str]] = {}
         for program in self.derivation.scans:
             for e in program.edges:
-                edges.setdefault(e.equation.name, []).append(self._source(e.operand.name))
+                source = e.operand.name
+                edges.setdefault(e.equation.name, []).append(self.finals.get(source, source))
         for name, (state, _) in self.states.items():
             for start in state.initial:
                 if start.ref is not None:
-                    edges.setdefault(name, []).append(self._source(start.ref.name))
+                    edges.setdefault(name, []).append(start.ref.maker)
         alive: set[str] = set()
         while todo:
             name = todo.pop()
@@ -157,16 +159,11 @@ class Equations:
                 todo += edges.get(name, [])
         return alive
 
-    def _source(self, name: str) -> str:
-        """The equation behind a name: a last state is the state."""
-        known = name in self.forward or name in self.refs
-        return name if known else name.removesuffix("_final")
-
     def _cotangent(self, label: str, ref: Ref) -> None:
         rows, cols = self.shape(ref)
         given = self.g.leaf("cotangent", rows, cols, self.ref_lead(ref), label)
-        if ref.kind == "final":
-            self.sums[ref.name.removesuffix("_final")].finals.append(given)
+        if ref.state is not None:
+            self.sums[ref.state].finals.append(given)
         else:
             self._give(ref.name, given)
 
@@ -220,8 +217,7 @@ class Equations:
         elif name in self.refs:
             self._give(name, self._settle(part, lead, self.ref_lead(self.refs[name])))
         else:
-            base = name.removesuffix("_final")
-            self.sums[base].finals.append(self.g.reduce(part, lead, (BATCH,)))
+            self.sums[self.finals[name]].finals.append(self.g.reduce(part, lead, (BATCH,)))
 
     def _settle(self, part: Node, lead: Lead, target: Lead) -> Node:
         return part if self._summed(part, lead) else self.g.reduce(part, lead, target)
@@ -245,8 +241,8 @@ class Equations:
             return
         like = self.forward[state]
         slot = self.g.leaf("start", like.rows, like.cols, (BATCH,), (state, lag))
-        if ref.kind == "final":
-            self.sums[ref.name.removesuffix("_final")].finals.append(slot)
+        if ref.state is not None:
+            self.sums[ref.state].finals.append(slot)
         elif ref.name in self.forward:
             self._give(ref.name, slot)
         elif ref.kind in DIFFERENTIATED:

@@ -83,9 +83,7 @@ class Places:
         for name, (state, scan) in self.eq.states.items():
             for start in state.initial:
                 ref = start.ref
-                if ref is not None and ref.kind == "final":
-                    continue
-                if ref is None or ref.name not in self.eq.forward:
+                if ref is None or ref.maker not in self.eq.forward:
                     yield self._start(name, scan, start.lag, ref, self.leaf)
 
     def _start(
@@ -94,9 +92,8 @@ class Places:
         dest = Access(self.states[name], slot=_before(scan, lag))
         if ref is None:
             return Pointwise((Assign(dest, Number(_ZERO)),))
-        if ref.kind == "final":
-            base = ref.name.removesuffix("_final")
-            source = Access(self.states[base], slot=last_step(self.eq.states[base][1]))
+        if ref.state is not None:
+            source = Access(self.states[ref.state], slot=last_step(self.eq.states[ref.state][1]))
         elif ref.name in self.eq.forward:
             source = home(self.eq.forward[ref.name])
         else:
@@ -113,7 +110,7 @@ class Places:
                 state, scan = self.eq.states[n.data[0]]
                 for start in state.initial:
                     ref = start.ref
-                    if ref is not None and (ref.kind == "final" or ref.name in self.eq.forward):
+                    if ref is not None and ref.maker in self.eq.forward:
                         yield self._start(n.data[0], scan, start.lag, ref, home)
 
 
