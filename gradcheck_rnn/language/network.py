@@ -383,7 +383,11 @@ class Network:
         for ref in refs:
             named[ref.name] = ref
         for n, ref in named.items():
-            self._loss_apart(n if self.loss_terms else None)
+            if n == "loss":
+                raise DefinitionError(
+                    f"network {self.name!r}: an output called 'loss' is a scalar each step, to be "
+                    f"summed; {ref.name!r} {ref.shape} is none: give it another name"
+                )
             if ref.kind not in ("sequence", "final", "once"):
                 raise DefinitionError(f"network {self.name!r}: output {n!r} is not made by a scan")
             self.outputs[n] = ref
@@ -395,15 +399,7 @@ class Network:
                 f"network {self.name!r}: the loss {ref.name!r} must be a scalar made by a scan, "
                 f"not {ref.kind} {ref.shape}"
             )
-        self._loss_apart(*self.outputs)
         self.loss_terms.append(ref)
-
-    def _loss_apart(self, *labels: str | None) -> None:
-        if "loss" in labels:
-            raise DefinitionError(
-                f"network {self.name!r}: an output is called 'loss' and there is a loss too; give "
-                "the output another name, output(name=...)"
-            )
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from gradcheck_rnn import api
 from gradcheck_rnn.codegen import generate
-from gradcheck_rnn.language.network import as_network
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.language.network import Network, as_network
 from tests.cuda_shim import fake_cupy
 from tests.cuda_shim.compiler import compile_batch
 
@@ -27,6 +31,8 @@ def hostile_names(draw: st.DrawFn) -> dict[str, str]:
                           unique=True))  # fmt: skip
     dims = draw(st.lists(st.sampled_from(HOSTILE_DIMS), min_size=len(DIMS), max_size=len(DIMS),
                          unique=True))  # fmt: skip
+    # An output that is called loss is a scalar.
+    assume("loss" not in (names[values.index("h")], names[values.index("c")]))
     return {**dict(zip(values, names, strict=True)), **dict(zip(DIMS, dims, strict=True))}
 
 
@@ -64,3 +70,36 @@ def test_hostile_names_on_cupy(names: list[dict[str, str]]) -> None:
             found = on_cupy(c, module, cupy, c.arrays, given_out)
             for n, value in on_numpy(c, c.arrays, given_out).items():
                 assert error(found[n], value) < EXACT, n
+
+
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
+@given(hostile_names())
+def test_hostile_names_are_proved_and_verified(names: dict[str, str]) -> None:
+    definition = made(names)
+    assert api.prove(definition).proved
+    assert api.verify(definition).passed
+
+
+def test_a_scratch_array_does_not_take_the_name_of_a_parameter() -> None:
+    """Both ``work_p``, the array and the parameter, were one: wrong by as much as the gradient."""
+    check(Case(as_network(made({"b": "work_p", "s": "work_d"}))))
+
+
+def test_keys_that_are_keywords_are_keys_of_a_typed_dict() -> None:
+    text = generate(derive(made({"W": "lambda", "h": "None"})))
+    assert 'Parameters = TypedDict("Parameters", {' in text
+    assert '"lambda": Array' in text
+
+
+def test_a_docstring_is_not_ended_by_the_definition() -> None:
+    definition = replace(made({}), what='He said """no""" to a \\ and a \\u')
+    module = load(generate(derive(definition)), "quoted")
+    assert module.__doc__ is not None
+    assert 'He said """no""" to a \\ and a \\u' in module.__doc__
+
+
+def test_a_time_axis_of_any_name() -> None:
+    network = Network("axes")
+    handle = network.scan(made({}), axis="range")
+    network.output(handle.h, handle.final("h"))
+    check(Case(network))

@@ -76,7 +76,7 @@ def _check_cotangents(
 def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]:
     """The module's text: what, source, equations, shapes, conventions."""
     network = derivation.network
-    out = [f'"""{network.what or network.name}', ""]
+    out = [network.what or network.name, ""]
     if network.source:
         out += [fill(f"Source: {network.source}", WIDTH), ""]
     # The line by which `verify` finds the definition again.
@@ -117,16 +117,10 @@ def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]
         "Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters",
         "(n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs",
         "and saved arrays are views of one another: change none between forward and backward.",
-        '"""',
     ]
-    return _quotable([line.rstrip() for line in out])
-
-
-def _quotable(lines: list[str]) -> list[str]:
-    """The lines of a docstring with nothing in them that would end it or escape something."""
-    first, *inner, last = "\n".join(lines).split("\n")
-    shown = [line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') for line in inner]
-    return [first, *shown, last]
+    # Nothing in it ends the string or begins an escape.
+    text = "\n".join(line.rstrip() for line in out).replace("\\", "\\\\").replace('"""', '\\"' * 3)
+    return [*f'"""{text}'.split("\n"), '"""']
 
 
 def equation_texts(derivation: Derivation) -> dict[str, str]:
