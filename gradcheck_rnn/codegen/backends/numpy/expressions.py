@@ -9,7 +9,7 @@ from fractions import Fraction
 from ....errors import UnsupportedOperation
 from ....language.dims import Dim
 from ...schedule.ops import Access, Call, Expr, Number, Size
-from .config import UFUNCS
+from .config import HELPERS, UFUNCS
 
 __all__ = ["Text", "dim_text", "expression", "number_text", "split_sign"]
 
@@ -121,6 +121,8 @@ def _call(
         name = str(e.data)
         if name in UFUNCS:
             return f"{UFUNCS[name]}({inner})"
+        if name not in HELPERS:
+            raise UnsupportedOperation(f"NumPy has no text for the function {name!r}")
         uses.add(name)
         return f"{name}({inner})"
     helpers = {"abs": "absolute", "greater": "greater", "where": "where", "maximum": "maximum",
