@@ -183,6 +183,7 @@ class _Cutter:
         for result in results.values():
             self.nodes.update((id(e), e) for e in _walk(result))
         self.taken = set(cell.shapes) | set(results)
+        self.counts: dict[str, int] = {}
         self.names: dict[int, str] = {}
         self.auto: set[int] = set()
         self.copies: dict[str, Expr] = {}
@@ -226,9 +227,10 @@ class _Cutter:
         self.names[identity] = self._fresh(wanted)
 
     def _fresh(self, wanted: str) -> str:
-        n, count = wanted, 1
+        n, count = wanted, self.counts.get(wanted, 1)
         while n in self.taken:
             n, count = f"{wanted}_{count}", count + 1
+        self.counts[wanted] = count
         self.taken.add(n)
         return n
 
@@ -253,10 +255,7 @@ class _Cutter:
         return out
 
     def _name_preactivations(self) -> None:
-        users: dict[int, Expr] = {}
-        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
-            for a in e.args:
-                users.setdefault(id(a), e)
+        owners = self._owners()
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
             if e.op not in _PREACTIVATED:
                 continue
@@ -264,7 +263,7 @@ class _Cutter:
             if id(a) in self.names or self._simple(a):
                 continue
             self.names[id(a)] = self._fresh(
-                "a_" + self._owner(e, users).removesuffix("_tilde").removeprefix("a_")
+                "a_" + owners[id(e)].removesuffix("_tilde").removeprefix("a_")
             )
             self.auto.add(id(a))
 
@@ -289,13 +288,19 @@ class _Cutter:
             e = e.args[0]
         return e.op in _LIGHT
 
-    def _owner(self, e: Expr, users: Mapping[int, Expr]) -> str:
-        """Name of the equation whose right-hand side holds ``e``."""
-        while id(e) not in self.names:
-            if id(e) not in users:
-                return "v"
-            e = users[id(e)]
-        return self.names[id(e)]
+    def _owners(self) -> dict[int, str]:
+        """For every node the name of the equation whose right-hand side holds it."""
+        users: dict[int, Expr] = {}
+        ordered = sorted(self.nodes.values(), key=lambda e: e.serial)
+        for e in ordered:
+            for a in e.args:
+                users.setdefault(id(a), e)
+        owners: dict[int, str] = {}
+        for e in reversed(ordered):
+            user = users.get(id(e))
+            held = "v" if user is None else owners[id(user)]
+            owners[id(e)] = self.names.get(id(e), held)
+        return owners
 
     def _largest(
         self, e: Expr, sizes: Mapping[int, int], rebuilt: Mapping[int, Expr]
