@@ -222,10 +222,16 @@ class Derivation:
 
     def scan_of(self, equation: str) -> ScanProgram:
         """The scan that makes an equation."""
-        for p in self.scans:
-            if any(e.name == equation for e in p.equations):
-                return p
-        raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
+        return self._made(equation)[0]
+
+    @cached_property
+    def _makers(self) -> dict[str, tuple[ScanProgram, EquationProgram]]:
+        return {e.name: (p, e) for p in self.scans for e in p.equations}
+
+    def _made(self, equation: str) -> tuple[ScanProgram, EquationProgram]:
+        if equation not in self._makers:
+            raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
+        return self._makers[equation]
 
     def operand(self, edge: Edge) -> Operand | None:
         """The network's operand an edge reads; None for the scan's own equations and states."""
@@ -236,8 +242,8 @@ class Derivation:
 
     def adjoint_terms(self, equation: str) -> tuple[Contribution, ...]:
         """What the adjoint of an equation is the sum of, in the order: outside, readers."""
-        made_by = self.scan_of(equation)
-        symbol = next(e.symbol for e in made_by.equations if e.name == equation)
+        made_by, made = self._made(equation)
+        symbol = made.symbol
         out: list[Contribution] = []
         if any(r.name == equation for r in self.network.loss_terms):
             from ..calculus.terms import Num
@@ -258,7 +264,7 @@ class Derivation:
                 for start in begun.initial:
                     # A start is another scan's last state, or the value of a scan without steps.
                     if start.ref is not None and start.ref.maker == equation:
-                        symbol0 = next(e.symbol for e in other.equations if e.name == begun.name)
+                        symbol0 = self._made(begun.name)[1].symbol
                         term = symbol0.with_(mark="bar", lag=other.time_before(start.lag))
                         when = "" if start.ref.state is None else "last"
                         out.append(Contribution("start of " + begun.name, term, when))
