@@ -314,5 +314,21 @@ class Derivation:
             blocks[e.name] = Plus(*parts) if parts else None
         return blocks[to]
 
+    def paths(self, scan: str, to: str, source: str, lag: int = 1) -> int:
+        """How many paths there are within the step: the terms of `transition`."""
+        program = self.program(scan)
+        sign = -1 if program.scan.reverse else 1
+        counts: dict[str, int] = {}
+        for e in program.equations:
+            counts[e.name] = sum(
+                int(edge.operand.name == source and edge.lag == sign * lag)
+                if edge.kind == "state"
+                else counts.get(edge.operand.name, 0)
+                if edge.kind == "equation"
+                else 0
+                for edge in e.edges
+            )
+        return counts[to]
+
 
 DIFFERENTIATED = ("param", "input", "static")
