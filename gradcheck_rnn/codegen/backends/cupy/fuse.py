@@ -59,16 +59,22 @@ class Kernel:
 
 @dataclass
 class Touched:
-    """Names of the arrays that statements write, and of all that they read or write."""
+    """Names of the arrays that statements write, and of all that they read or write.
+
+    ``moving`` are those of them that are no parameters.
+    """
 
     written: set[str] = field(default_factory=set)
     every: set[str] = field(default_factory=set)
+    moving: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, statement: Statement) -> Touched:
         """Those of one statement."""
+        places = [*reads(statement), *writes(statement)]
         written = {span(a)[0].name for a in writes(statement)}
-        return cls(written, written | {span(a)[0].name for a in reads(statement)})
+        moving = {span(a)[0].name for a in places if a.lead}
+        return cls(written, {span(a)[0].name for a in places}, moving)
 
     def add(self, other: Touched) -> None:
         self.written |= other.written
@@ -190,13 +196,14 @@ def _statements(group: Kernel | Statement) -> Iterator[Statement]:
 
 def _takes(kernel: Kernel, item: Item, mine: Touched, meets: bool) -> bool:
     """Whether a statement can join a kernel; ``meets``: one writes what the other touches."""
-    if len(kernel.items) >= MOST or len(kernel.touched.every | mine.every) > MOST:
-        return False
     if lead_of(item.dest, kernel.in_loop) != kernel.lead:
         return False
-    if not kernel.in_loop and not _related(kernel, item):
+    # A kernel for all steps saves nothing but accesses to arrays that its statements share.
+    if not kernel.in_loop and kernel.touched.every.isdisjoint(mine.moving):
         return False
     if not kernel.in_loop and plain(item) != plain(kernel.items[0]):
+        return False
+    if len(kernel.items) >= MOST or len(kernel.touched.every | mine.every) > MOST:
         return False
     by_row = kernel.by_row or isinstance(item, Units)
     if not by_row and item.dest.rows != kernel.rows:
@@ -209,12 +216,6 @@ def plain(item: Item) -> bool:
     if not isinstance(item, Assign) or item.dest.slot is None:
         return False
     return isinstance(item.value, Number | Access)
-
-
-def _related(kernel: Kernel, item: Item) -> bool:
-    """Whether two share an array: a kernel for all steps saves nothing else."""
-    mine = (span(a)[0].name for a in (*reads_of(item), item.dest) if a.lead)
-    return not kernel.touched.every.isdisjoint(mine)
 
 
 def _apart(one: Item, two: Item, kernel: Kernel, by_row: bool) -> bool:
