@@ -89,7 +89,8 @@ def test_numpy(body: Callable[..., Any]) -> None:
         assert abs(slope - np.sum(along)) <= 1e-10 * max(np.sum(np.abs(along)), 1e-2), n
 
 
-def test_cupy() -> None:
+def test_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "STEPS", 80)  # for the sake of g++
     cases = [Case(as_network(_cell(body))) for body in (sums, polynomial)]
     with fake_cupy.installed() as cupy:
         modules = [load(generate(c.derivation, "cupy"), "long") for c in cases]
