@@ -15,23 +15,10 @@ from typing import Any
 from ..errors import DefinitionError, DimensionError, GradcheckError
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
-from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
+from .scans import READ, Initial, Operand, Ref, Scan, ScanHandle, State, rename
 from .tracing import Equation, trace
-from .values import Expr, Symbol
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
-
-
-def _rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
-    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
-    shape = e.shape.rename(dims)
-    if e.op == "symbol":
-        s = e.symbol
-        name, kind, moving = names[s.name]
-        kind = s.kind if s.kind in ("equation", "state") else kind
-        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
-    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
-    return Expr(e.op, tuple(_rename(a, names, dims) for a in e.args), shape, data)
 
 
 def _too_few(title: str, state: str, depth: int, given: int) -> str:
@@ -39,20 +26,6 @@ def _too_few(title: str, state: str, depth: int, given: int) -> str:
         f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
         f"values, most recent first; {given} given"
     )
-
-
-#: How a scan reads each kind of reference: (kind of operand, moves with time).
-_READ = {
-    "input": ("input", True),
-    "data": ("data", True),
-    "sequence": ("sequence", True),
-    "once": ("static", False),
-    "final": ("static", False),
-    "static": ("static", False),
-    "static_data": ("static_data", False),
-    "param": ("param", False),
-    "fixed": ("fixed", False),
-}
 
 
 @dataclass
@@ -218,7 +191,7 @@ class Network:
             ref = bindings.get(own)
             if ref is None:
                 ref = self._default(own + suffix, kind, cell.shapes[own].rename(renamed), axis)
-            read, moving = _READ[ref.kind]
+            read, moving = READ[ref.kind]
             if kind in ("data", "fixed") and read in ("input", "sequence", "static", "param"):
                 raise DefinitionError(
                     f"scan {title!r}: argument {own!r} of cell {cell.name!r} is declared {kind} "
@@ -236,7 +209,7 @@ class Network:
         equations = tuple(
             Equation(
                 arguments[e.name],
-                _rename(e.rhs, names, renamed),
+                rename(e.rhs, names, renamed),
                 e.shape.rename(renamed),
                 e.named_by,
             )
@@ -446,9 +419,6 @@ class Network:
             self.name, self.what, self.source, dict(self.inputs), dict(self.parameters),
             list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
         )  # fmt: skip
-
-    def scan_named(self, name: str | None) -> Scan:
-        return next(s for s in self.scans if s.name == name)
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"

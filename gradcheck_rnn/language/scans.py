@@ -9,8 +9,23 @@ from ..errors import DefinitionError
 from .cell import Cell
 from .dims import Dim, Shape
 from .tracing import Equation
+from .values import Expr, Symbol
 
-__all__ = ["Initial", "Operand", "Ref", "Scan", "ScanHandle", "State"]
+__all__ = ["READ", "Initial", "Operand", "Ref", "Scan", "ScanHandle", "State", "rename"]
+
+
+#: How a scan reads each kind of reference: (kind of operand, moves with time).
+READ = {
+    "input": ("input", True),
+    "data": ("data", True),
+    "sequence": ("sequence", True),
+    "once": ("static", False),
+    "final": ("static", False),
+    "static": ("static", False),
+    "static_data": ("static_data", False),
+    "param": ("param", False),
+    "fixed": ("fixed", False),
+}
 
 
 @dataclass(frozen=True)
@@ -131,3 +146,15 @@ class ScanHandle:
             raise DefinitionError(f"scan {scan.name!r} has no state {own!r}")
         shape = scan.equation(name).shape
         return Ref(state.final, "final", shape, None, scan.name, name)
+
+
+def rename(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[str, Dim]) -> Expr:
+    """Rename the leaves of a right-hand side: own name → (global name, kind, moves with time)."""
+    shape = e.shape.rename(dims)
+    if e.op == "symbol":
+        s = e.symbol
+        name, kind, moving = names[s.name]
+        kind = s.kind if s.kind in ("equation", "state") else kind
+        return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
+    data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
+    return Expr(e.op, tuple(rename(a, names, dims) for a in e.args), shape, data)
