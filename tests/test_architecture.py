@@ -10,8 +10,8 @@ import gradcheck_rnn
 
 PACKAGE = Path(gradcheck_rnn.__file__).parent
 PICTURE = PACKAGE.parent / "docs" / "architecture.md"
-#: For all rooms, so that arrows to them would say nothing.
-COMMON = {"_version", "errors", "files", "loading", "gradcheck_rnn"}
+#: Single modules are for all rooms, so that arrows to them would say nothing.
+COMMON = {p.stem for p in PACKAGE.glob("*.py")} | {"gradcheck_rnn"}
 
 
 def imported(path: Path) -> set[str]:
@@ -37,7 +37,7 @@ def arrows() -> set[tuple[str, str]]:
     out = set()
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room not in COMMON | {"__init__", "__main__"}:
+        if room not in COMMON:
             out |= {(room, other) for other in imported(path) - COMMON - {room}}
     return out
 

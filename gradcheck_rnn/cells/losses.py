@@ -16,6 +16,7 @@ from ..errors import DefinitionError, UsageError
 from ..language import cell, cross_entropy, dot, softplus, sum  # noqa: A004
 from ..language.cell import Cell
 from ..language.network import Network, Ref, as_network
+from ..language.tracing import trace
 from ._catalogue import HONG, KIM, SURVEY
 from .readout import readout
 
@@ -113,14 +114,15 @@ def with_loss(
     -------
     Network
         With an input ``target``: one vector a step, or one a sequence if the output is one.
-        The readout's names get the suffix ``_out`` where the network has them already.
+        Where the network has a name already, those of the readout get the suffix ``_out`` and
+        those of the loss ``_loss``.
 
     Raises
     ------
     UsageError
         No loss of that name.
     DefinitionError
-        The network has no output, or uses the names target or loss otherwise.
+        The network has no output.
     """
     if isinstance(loss, str) and loss not in LOSSES:
         raise UsageError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}")
@@ -131,8 +133,22 @@ def with_loss(
     y = whole.outputs.get("y")
     if y is None:
         y = _read(whole)
-    whole.loss(whole.scan(definition, axis=y.axis, domains=domains, y=y).loss)
+    suffix = _suffix(whole, definition, "y", "_loss")
+    scan = whole.scan(definition, axis=y.axis, suffix=suffix, domains=domains, y=y)
+    whole.loss(scan.loss)
     return whole
+
+
+def _suffix(network: Network, definition: Cell, bound: str, wanted: str) -> str:
+    """A suffix with which a cell's names, but for what is bound, are free in a network."""
+    own = {*definition.shapes, *(e.name for e in trace(definition).equations)} - {bound}
+    taken = network.taken_names
+    titles = {s.name for s in network.scans}
+    suffix, count = "", 1
+    while definition.name + suffix in titles or any(n + suffix in taken for n in own):
+        suffix = wanted if count == 1 else f"{wanted}{count}"
+        count += 1
+    return suffix
 
 
 def _read(network: Network) -> Ref:
@@ -141,8 +157,7 @@ def _read(network: Network) -> Ref:
         first = next(iter(network.outputs.values()), None)
     if first is None:
         raise DefinitionError(f"network {network.name!r} has no output to put a loss on")
-    taken = {"V", "b_y", "y"} & network.taken_names
-    suffix = "_out" if taken else ""
+    suffix = _suffix(network, readout, "h", "_out")
     y = network.scan(readout, axis=first.axis, suffix=suffix, h=first).y
     network.output(y)
     return y

@@ -125,7 +125,7 @@ class Run:
             for e in program.equations:
                 self.series[e.name][t] = self.terms(e.rhs, self.lookup(t))
         for state in scan.states:
-            self.series[f"{state.name}_final"] = {0: self.series[state.name][times[-1]]}
+            self.series[state.final] = {0: self.series[state.name][times[-1]]}
 
     def output(self, label: str) -> Array:
         """An output of the network: a sequence with time first, or one array."""
@@ -257,7 +257,7 @@ def _backward(
     losses = {r.name for r in network.loss_terms}
     reach = edits.carry.get(scan.name)
     for state in scan.states:
-        final = sums.get(f"{state.name}_final", 0)
+        final = sums.get(state.final, 0)
         if final is not None and state.name not in edits.lost_finals:
             sums.add(state.name, times[-1], final)
     order, permuted = _order(program, edits.permuted)
@@ -428,4 +428,4 @@ def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]])
     for state in scan.states:
         line = tangents.get(state.name, {})
         if times[-1] in line:
-            tangents[f"{state.name}_final"] = {0: line[times[-1]]}
+            tangents[state.final] = {0: line[times[-1]]}

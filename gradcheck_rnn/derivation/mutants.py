@@ -295,8 +295,7 @@ def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
                 )  # fmt: skip
         for state in scan.states:
             reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
-            label = f"{state.name}_final"
-            if label in derivation.network.outputs:
+            if any(r.state == state.name for r in derivation.network.outputs.values()):
                 yield Mutant(
                     f"final:{state.name}", "final", state.name,
                     f"the cotangent of the final state {state.name} is lost",

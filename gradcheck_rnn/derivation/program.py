@@ -222,10 +222,16 @@ class Derivation:
 
     def scan_of(self, equation: str) -> ScanProgram:
         """The scan that makes an equation."""
-        for p in self.scans:
-            if any(e.name == equation for e in p.equations):
-                return p
-        raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
+        return self._made(equation)[0]
+
+    @cached_property
+    def _makers(self) -> dict[str, tuple[ScanProgram, EquationProgram]]:
+        return {e.name: (p, e) for p in self.scans for e in p.equations}
+
+    def _made(self, equation: str) -> tuple[ScanProgram, EquationProgram]:
+        if equation not in self._makers:
+            raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
+        return self._makers[equation]
 
     def operand(self, edge: Edge) -> Operand | None:
         """The network's operand an edge reads; None for the scan's own equations and states."""
@@ -236,8 +242,8 @@ class Derivation:
 
     def adjoint_terms(self, equation: str) -> tuple[Contribution, ...]:
         """What the adjoint of an equation is the sum of, in the order: outside, readers."""
-        made_by = self.scan_of(equation)
-        symbol = next(e.symbol for e in made_by.equations if e.name == equation)
+        made_by, made = self._made(equation)
+        symbol = made.symbol
         out: list[Contribution] = []
         if any(r.name == equation for r in self.network.loss_terms):
             from ..calculus.terms import Num
@@ -245,24 +251,31 @@ class Derivation:
             out.append(Contribution("loss", Num(1)))
         for label, ref in self.network.outputs.items():
             if ref.name == equation:
-                out.append(Contribution("output", cotangent(label, ref, symbol)))
-            elif ref.kind == "final" and ref.name == f"{equation}_final":
-                out.append(Contribution("final", cotangent(label, ref, symbol), "last"))
+                out.append(Contribution("output", self._cotangent(label, ref, symbol)))
+            elif ref.state == equation:
+                out.append(Contribution("final", self._cotangent(label, ref, symbol), "last"))
         for edge in self.readers(equation):
             out.append(Contribution(edge, shift(edge.pullback, edge.lag or 0)))
-        for edge in self.readers(f"{equation}_final"):
+        state = self.state(made_by.scan.name, equation)
+        for edge in self.readers(state.final) if state is not None else ():
             out.append(Contribution(edge, edge.pullback, "last"))
         for other in self.scans:
-            for state in other.scan.states:
-                for start in state.initial:
+            for begun in other.scan.states:
+                for start in begun.initial:
                     # A start is another scan's last state, or the value of a scan without steps.
-                    whens = {f"{equation}_final": "last", equation: ""}
-                    if start.ref is not None and start.ref.name in whens:
-                        symbol0 = next(e.symbol for e in other.equations if e.name == state.name)
+                    if start.ref is not None and start.ref.maker == equation:
+                        symbol0 = self._made(begun.name)[1].symbol
                         term = symbol0.with_(mark="bar", lag=other.time_before(start.lag))
-                        when = whens[start.ref.name]
-                        out.append(Contribution("start of " + state.name, term, when))
+                        when = "" if start.ref.state is None else "last"
+                        out.append(Contribution("start of " + begun.name, term, when))
         return tuple(out)
+
+    def _cotangent(self, label: str, ref: Ref, like: Sym) -> Sym:
+        """The cotangent that the caller gives for an output: ∂L/∂output, called ``g_<output>``."""
+        name, taken = f"g_{label}", self.network.taken_names
+        while name in taken:
+            name += "_"
+        return Sym(name, like.shape[0], like.shape[1], "input", 0 if ref.axis is not None else None)
 
     def gradient_terms(self, name: str) -> tuple[Contribution, ...]:
         """What the gradient of a parameter or an input is the sum of (a sum over time is implied
@@ -301,11 +314,21 @@ class Derivation:
             blocks[e.name] = Plus(*parts) if parts else None
         return blocks[to]
 
+    def paths(self, scan: str, to: str, source: str, lag: int = 1) -> int:
+        """How many paths there are within the step: the terms of `transition`."""
+        program = self.program(scan)
+        sign = -1 if program.scan.reverse else 1
+        counts: dict[str, int] = {}
+        for e in program.equations:
+            counts[e.name] = sum(
+                int(edge.operand.name == source and edge.lag == sign * lag)
+                if edge.kind == "state"
+                else counts.get(edge.operand.name, 0)
+                if edge.kind == "equation"
+                else 0
+                for edge in e.edges
+            )
+        return counts[to]
+
 
 DIFFERENTIATED = ("param", "input", "static")
-
-
-def cotangent(label: str, ref: Ref, like: Sym) -> Sym:
-    """The cotangent the caller gives for an output: ∂L/∂output, under the name ``g_<output>``."""
-    lag = 0 if ref.axis is not None else None
-    return Sym(f"g_{label}", like.shape[0], like.shape[1], "input", lag)

@@ -31,6 +31,9 @@ declared_dims: ContextVar[tuple[str, ...] | None] = ContextVar("declared_dims", 
 #: Sizes of the named dims while a definition runs on arrays; ``None`` while it is traced.
 current_dims: ContextVar[Mapping[str, int] | None] = ContextVar("current_dims", default=None)
 
+#: Axes that every array of sequences has, so that no dim may have their names.
+AXES = {"T": "the time steps", "B": "the sequences of a batch"}
+
 _TERM = re.compile(r"^(?:(\d+)\s*\*?\s*)?([A-Za-z]\w*)$")
 
 
@@ -154,6 +157,11 @@ def parse_dim(text: str) -> Dim:
         if part.isdigit():
             out = out + int(part)
         elif match := _TERM.match(part):
+            if match[2] in AXES:
+                raise DimensionError(
+                    f"dim {text!r}: {match[2]} is the axis of {AXES[match[2]]}; give the dim "
+                    "another name"
+                )
             out = out + Dim.of({match[2]: int(match[1] or 1)})
         else:
             raise DimensionError(f"cannot read dim {text!r}: write names, integers, 4*p or p+q")

@@ -183,16 +183,9 @@ class Network:
             cell = replace(cell, domains={**cell.domains, **given})
         try:
             return self._add_scan(
-                cell,
-                name or cell.name + suffix,
-                suffix,
-                axis,
-                reverse,
-                mask,
-                dict(initial or {}),
-                dims or {},
-                bindings,
-            )
+                cell, name or cell.name + suffix, suffix, axis, reverse, mask, dict(initial or {}),
+                dims or {}, bindings,
+            )  # fmt: skip
         except GradcheckError:
             # What could not be added leaves nothing behind.
             self.inputs, self.parameters, self._names = before
@@ -294,10 +287,7 @@ class Network:
             start = starts.get(s, "input")
             if isinstance(start, str):
                 shape = plain.shapes[s].rename(dims)
-                start = tuple(
-                    self._add_input(f"{s}{suffix}0_{k}", "static", shape, None)
-                    for k in range(1, depth + 1)
-                )
+                start = tuple(self._start(f"{s}{suffix}0_{k}", shape) for k in range(1, depth + 1))
             elif not isinstance(start, tuple):
                 start = (start,)
             if len(start) != depth:
@@ -325,7 +315,7 @@ class Network:
         depth = max(lags)
         if isinstance(start, str):
             refs: tuple[Ref | None, ...] = tuple(
-                self._add_input(f"{full}0" if depth == 1 else f"{full}0_{k}", "static", shape, None)
+                self._start(f"{full}0" if depth == 1 else f"{full}0_{k}", shape)
                 for k in range(1, depth + 1)
             )
         else:
@@ -338,7 +328,25 @@ class Network:
                     f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
                     f"state {own!r} {shape}"
                 )
-        return State(full, shape, lags, tuple(Initial(k + 1, r) for k, r in enumerate(refs)))
+        initial = tuple(Initial(k + 1, r) for k, r in enumerate(refs))
+        final = self._free(f"{full}_final")
+        self._claim(final, f"last value of the state {full!r}")
+        return State(full, shape, lags, initial, final)
+
+    def _start(self, wanted: str, shape: Shape) -> Ref:
+        """The input that starts a state, under a name of its own if the definition uses this."""
+        known = self.inputs.get(wanted)
+        if known is None or (known.kind, known.shape) != ("static", shape):
+            wanted = self._free(wanted)
+        return self._add_input(wanted, "static", shape, None)
+
+    def _free(self, wanted: str) -> str:
+        """``wanted``, or ``wanted_2``, ``wanted_3``, … if the network uses the name."""
+        name, count = wanted, 1
+        while name in self._names:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
 
     def _default(self, name: str, kind: str, shape: Shape, axis: str | None) -> Ref:
         if kind in ("param", "fixed"):
@@ -352,6 +360,11 @@ class Network:
         for ref in refs:
             named[ref.name] = ref
         for n, ref in named.items():
+            if n == "loss":
+                raise DefinitionError(
+                    f"network {self.name!r}: an output called 'loss' is a scalar each step, to be "
+                    f"summed; {ref.name!r} {ref.shape} is none: give it another name"
+                )
             if ref.kind not in ("sequence", "final", "once"):
                 raise DefinitionError(f"network {self.name!r}: output {n!r} is not made by a scan")
             self.outputs[n] = ref
@@ -382,6 +395,11 @@ class Network:
         return tuple(dict.fromkeys(s.axis for s in self.scans if s.axis))
 
     @property
+    def finals(self) -> dict[str, str]:
+        """Name of a last value → the state it is of."""
+        return {s.final: s.name for scan in self.scans for s in scan.states}
+
+    @property
     def taken_names(self) -> set[str]:
         """Every name the network uses: inputs, parameters and values of its scans."""
         return set(self._names)
@@ -404,9 +422,6 @@ class Network:
             list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
             dict(self._declared),
         )  # fmt: skip
-
-    def scan_named(self, name: str | None) -> Scan:
-        return next(s for s in self.scans if s.name == name)
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"

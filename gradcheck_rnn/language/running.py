@@ -223,7 +223,7 @@ def _run_scan(
         else:
             out[n] = sequence[::-1] if scan.reverse else sequence
     for state in scan.states:
-        out[f"{state.name}_final"] = past[state.name][1]
+        out[state.final] = past[state.name][1]
     return out
 
 

@@ -19,7 +19,8 @@ class Ref:
 
     ``kind``: input, data, static, static_data, param, fixed (of the network itself), sequence
     (made by a scan, one vector a step), final (a state's last value). ``axis`` is the time axis
-    of a sequence, None for what does not move.
+    of a sequence, None for what does not move. ``state`` is the state that a final is the last
+    value of; its ``name`` is only what it is called.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Ref:
     shape: Shape
     axis: str | None = None
     scan: str | None = None
+    state: str | None = None
+
+    @property
+    def maker(self) -> str:
+        """The equation that computes the value: of a final, that of its state."""
+        return self.name if self.state is None else self.state
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,16 @@ class Initial:
 
 @dataclass(frozen=True)
 class State:
-    """A recurrent state of a scan: the lags at which it is read, and its start, one per lag."""
+    """A recurrent state of a scan: the lags at which it is read, and its start, one per lag.
+
+    ``final`` is what its last value is called.
+    """
 
     name: str
     shape: Shape
     lags: tuple[int, ...]
     initial: tuple[Initial, ...]
+    final: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,8 @@ class ScanHandle:
         """The state's value after the last step of the scan, as a vector."""
         scan = self._scan
         name = scan.arguments.get(own, own)
-        if name not in [s.name for s in scan.states]:
+        state = next((s for s in scan.states if s.name == name), None)
+        if state is None:
             raise DefinitionError(f"scan {scan.name!r} has no state {own!r}")
-        e = scan.equation(name)
-        return Ref(f"{name}_final", "final", e.shape, None, scan.name)
+        shape = scan.equation(name).shape
+        return Ref(state.final, "final", shape, None, scan.name, name)

@@ -8,7 +8,9 @@ graph is cut into equations, in the order in which the definition computed them:
 2. what is used twice (so that every right-hand side is a tree);
 3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint);
 4. a product of parameters inside something that differs by sequence (``W @ b`` in ``W @ b + h``):
-   its adjoint is one for all sequences, so the sum over the batch has to happen there.
+   its adjoint is one for all sequences, so the sum over the batch has to happen there;
+5. the largest operands of what would be longer than `LONGEST` operations, so that every
+   right-hand side is small enough to be read, and to be walked recursively.
 """
 
 from __future__ import annotations
@@ -197,6 +199,9 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
         )
 
 
+#: Operations and leaves of a right-hand side at most; the zoo's have 21.
+LONGEST = 60
+
 _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
 _LIGHT = {"symbol", "literal", "size", "eye", "broadcast", "greater"}
 
@@ -229,9 +234,11 @@ class _Cutter:
         for result in results.values():
             self.nodes.update((id(e), e) for e in _walk(result))
         self.taken = set(cell.shapes) | set(results)
+        self.counts: dict[str, int] = {}
         self.names: dict[int, str] = {}
         self.auto: set[int] = set()
         self.copies: dict[str, Expr] = {}
+        self.symbolic = self._symbolic()
         self._check_used()
         self._name_results()
         for value, n in given:
@@ -271,9 +278,10 @@ class _Cutter:
         self.names[identity] = self._fresh(wanted)
 
     def _fresh(self, wanted: str) -> str:
-        n, count = wanted, 1
+        n, count = wanted, self.counts.get(wanted, 1)
         while n in self.taken:
             n, count = f"{wanted}_{count}", count + 1
+        self.counts[wanted] = count
         self.taken.add(n)
         return n
 
@@ -284,20 +292,21 @@ class _Cutter:
                 uses[id(a)] = uses.get(id(a), 0) + 1
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
             if uses.get(id(e), 0) > 1 and e.op not in _LIGHT and id(e) not in self.names:
-                if self._constant(e):
+                if e not in self.symbolic:
                     continue
                 self.names[id(e)] = self._fresh("v")
                 self.auto.add(id(e))
 
-    @staticmethod
-    def _constant(e: Expr) -> bool:
-        return all(n.op != "symbol" for n in _walk(e))
+    def _symbolic(self) -> set[Expr]:
+        """The nodes with a symbol in them."""
+        out: set[Expr] = set()
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            if e.op == "symbol" or any(a in out for a in e.args):
+                out.add(e)
+        return out
 
     def _name_preactivations(self) -> None:
-        users: dict[int, Expr] = {}
-        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
-            for a in e.args:
-                users.setdefault(id(a), e)
+        owners = self._owners()
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
             if e.op not in _PREACTIVATED:
                 continue
@@ -305,7 +314,7 @@ class _Cutter:
             if id(a) in self.names or self._simple(a):
                 continue
             self.names[id(a)] = self._fresh(
-                "a_" + self._owner(e, users).removesuffix("_tilde").removeprefix("a_")
+                "a_" + owners[id(e)].removesuffix("_tilde").removeprefix("a_")
             )
             self.auto.add(id(a))
 
@@ -330,29 +339,54 @@ class _Cutter:
             e = e.args[0]
         return e.op in _LIGHT
 
-    def _owner(self, e: Expr, users: Mapping[int, Expr]) -> str:
-        """Name of the equation whose right-hand side holds ``e``."""
-        while id(e) not in self.names:
-            if id(e) not in users:
-                return "v"
-            e = users[id(e)]
-        return self.names[id(e)]
+    def _owners(self) -> dict[int, str]:
+        """For every node the name of the equation whose right-hand side holds it."""
+        users: dict[int, Expr] = {}
+        ordered = sorted(self.nodes.values(), key=lambda e: e.serial)
+        for e in ordered:
+            for a in e.args:
+                users.setdefault(id(a), e)
+        owners: dict[int, str] = {}
+        for e in reversed(ordered):
+            user = users.get(id(e))
+            held = "v" if user is None else owners[id(user)]
+            owners[id(e)] = self.names.get(id(e), held)
+        return owners
+
+    def _largest(
+        self, e: Expr, sizes: Mapping[int, int], rebuilt: Mapping[int, Expr]
+    ) -> Iterator[Expr]:
+        """The operands that have to become equations so that ``e`` is not too long."""
+        total = sum((sizes[id(a)] for a in e.args), 1)
+        for a in sorted(dict.fromkeys(e.args), key=lambda a: -sizes[id(a)]):
+            if total <= LONGEST or rebuilt[id(a)].op in _LIGHT:
+                return
+            if a in self.symbolic:
+                total -= sizes[id(a)] - 1
+                yield a
 
     def cut(self) -> TracedCell:
         self._name_shared()
         self._name_preactivations()
         self._name_shared_products()
         rebuilt: dict[int, Expr] = {}
+        sizes: dict[int, int] = {}
         equations: list[Equation] = []
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            if sum((sizes[id(a)] for a in e.args), 1) > LONGEST:
+                for a in self._largest(e, sizes, rebuilt):
+                    equations.append(Equation(self._fresh("v"), rebuilt[id(a)], a.shape, "auto"))
+                    rebuilt[id(a)] = _symbol(equations[-1])
+                    sizes[id(a)] = 1
             args = tuple(rebuilt[id(a)] for a in e.args)
             fresh = _flat(Expr(e.op, args, e.shape, e.data)) if args else e
+            sizes[id(e)] = sum((sizes[id(a)] for a in e.args), 1)
             n = self.names.get(id(e))
             if n is None:
                 rebuilt[id(e)] = fresh
                 continue
             equations.append(Equation(n, fresh, e.shape, "auto" if id(e) in self.auto else "user"))
-            rebuilt[id(e)] = Expr("symbol", (), e.shape, {"symbol": Symbol(n, "equation", 0)})
+            rebuilt[id(e)], sizes[id(e)] = _symbol(equations[-1]), 1
         for n, e in self.copies.items():
             equations.append(Equation(n, rebuilt[id(e)], Shape(e.shape.rows, e.shape.cols, True)))
         return TracedCell(
@@ -361,6 +395,10 @@ class _Cutter:
             {s: s for s in self.cell.states},
             {o: o for o in self.cell.outputs},
         )
+
+
+def _symbol(e: Equation) -> Expr:
+    return Expr("symbol", (), e.shape, {"symbol": Symbol(e.name, "equation", 0)})
 
 
 def _flat(e: Expr) -> Expr:

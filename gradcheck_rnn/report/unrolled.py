@@ -273,14 +273,14 @@ class _Draw:
         makers = {e.name: p.scan for p in self.derivation.scans for e in p.equations}
         for state in scan.states:
             for start in state.initial:
-                if start.ref is not None and start.ref.name.removesuffix("_final") in makers:
-                    self.hand_over(scan, makers[start.ref.name.removesuffix("_final")])
+                if start.ref is not None and start.ref.maker in makers:
+                    self.hand_over(scan, makers[start.ref.maker])
                     break
         inputs: list[Ref] = []
         sources: dict[str, Scan] = {}
         for operand in scan.operands.values():
             ref = operand.ref
-            made = makers.get(ref.name.removesuffix("_final"))
+            made = makers.get(ref.maker)
             if made is not None:
                 sources[made.name] = made
             elif ref.kind in ("input", "data") and ref.axis is not None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ...errors import UnsupportedOperation
 from ...language.dims import Dim
 from ...language.network import Ref
-from ..schedule.ops import Lead
+from ..schedule.naming import Names
 from ..schedule.sizes import in_solving_order
 from .numpy.expressions import dim_text
+from .numpy.template import lead_axes
 
-__all__ = ["size_lines"]
+__all__ = ["size_lines", "used_sizes"]
 
 
 def size_lines(
     shapes: Mapping[str, tuple[str, ...]],
     refs: Iterable[Ref],
-    lead: Callable[[Ref], Lead],
     free: Iterable[str],
     used: Collection[str],
+    local: Mapping[str, str],
 ) -> list[str]:
     """Checks of axes that are sums or multiples of dims, then the sizes that a routine uses.
 
@@ -28,10 +29,10 @@ def size_lines(
     ----------
     shapes : mapping
         Array → its axes.
-    lead : callable
-        Array → its leading axes.
     free, used : collections of str
         Axes that the caller gives the length of; sizes that the routine needs.
+    local : mapping
+        Size → the local variable that holds it.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def size_lines(
     known = {*free, *(a for axes in shapes.values() for a in axes if a.isidentifier())}
     compounds = []
     for ref in refs:
-        first = len(lead(ref))
+        first = len(lead_axes(ref))
         dims = (ref.shape.rows, ref.shape.cols)[: len(shapes[ref.name]) - first]
         compounds += [
             (ref.name, axis, d)
@@ -59,8 +60,14 @@ def size_lines(
             )
     if used:
         values = ", ".join(f'sizes["{n}"]' for n in used)
-        out.append(f"    {', '.join(used)} = {values}")
+        out.append(f"    {', '.join(local[n] for n in used)} = {values}")
     return out
+
+
+def used_sizes(names: Names, text: str) -> list[str]:
+    """Which sizes a text mentions, by the user's names."""
+    words = set(re.findall(r"\w+", text))
+    return [n for n, local in names.sizes.items() if local in words]
 
 
 def _check(name: str, axis: int, d: Dim, known: set[str]) -> list[str]:

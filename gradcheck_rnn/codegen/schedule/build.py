@@ -21,7 +21,7 @@ from .graphs import Graphs
 from .inspect import read_buffers, writes
 from .layout import common_name
 from .merge import Packs, merge
-from .naming import Namer
+from .naming import Namer, Names
 from .neighbours import Neighbours
 from .ops import Access, Allocate, Buffer
 from .ordering import Ordering
@@ -46,8 +46,9 @@ def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
     UnsupportedOperation
         The definition has an operation for which there is no kernel.
     """
-    namer = Namer(reserved)
-    eq = Equations(derivation)
+    network = derivation.network
+    namer = Names(reserved, network.dims, network.axes)
+    eq = Equations(derivation, namer)
     places = Places(eq, namer)
     graphs = Graphs(eq, places)
     neighbours = Neighbours(graphs)
@@ -62,7 +63,7 @@ def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
     saved = tuple(sorted(used & made, key=lambda b: b.name))
     return Schedule(
         derivation, places.parameters, places.inputs, saved, outputs, places.cotangents,
-        gradients, forward, backward,
+        gradients, forward, backward, namer,
     )  # fmt: skip
 
 
@@ -86,9 +87,8 @@ def _outputs(graphs: Graphs, places: Places, emitter: Emitter) -> dict[str, Acce
     out: dict[str, Access] = {}
     eq = graphs.eq
     for label, ref in eq.network.outputs.items():
-        if ref.kind == "final":
-            base = ref.name.removesuffix("_final")
-            out[label] = Access(places.states[base], slot=last_step(eq.states[base][1]))
+        if ref.state is not None:
+            out[label] = Access(places.states[ref.state], slot=last_step(eq.states[ref.state][1]))
         else:
             out[label] = emitter.homes[eq.forward[ref.name]]
     for n in graphs.loss:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .naming import Namer
-from .nodes import POINTWISE, Graph, Node
+from .nodes import POINTWISE, Graph, Node, topological
 from .ops import (
     Access,
     Allocate,
@@ -35,7 +35,7 @@ from .ops import (
 )
 from .stages import Stages
 
-__all__ = ["HEAVY", "LEAVES", "Emitter", "numeric"]
+__all__ = ["HEAVY", "LEAVES", "Emitter"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
@@ -45,6 +45,11 @@ LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
 
+#: Operations and operands of an expression, at most.
+_LONGEST = 80
+#: What is a part of another value and never has a place for itself only because it is long.
+_INLINE = frozenset({"slice", "broadcast", "copy", "eye", "transpose", "accumulate"})
+
 #: Starts the note of a value that will be multiplied, or added to, in the loop.
 FACTOR = "factor of "
 
@@ -52,13 +57,6 @@ FACTOR = "factor of "
 Packing: TypeAlias = Callable[
     ["Emitter"], Iterable[tuple[Sequence[Node], Callable[[Sequence[str]], str]]]
 ]
-
-
-def numeric(node: Node) -> bool:
-    """Whether a value is known from sizes alone."""
-    if node.op in ("const", "size", "length"):
-        return True
-    return bool(node.args) and node.op in POINTWISE and all(map(numeric, node.args))
 
 
 class Emitter:
@@ -104,10 +102,11 @@ class Emitter:
         """Give a buffer to every value that needs one; neighbours share one."""
         self.needs: set[Node] = set()
         for n in reversed(self.stages.nodes):
-            if n in self.homes or n.op in LEAVES or n.op == "accumulate" or numeric(n):
+            if n in self.homes or n.op in LEAVES or n.op == "accumulate" or n.numeric:
                 continue
             if self._needs_home(n):
                 self.needs.add(n)
+        self._shorten()
         self._share()
         if packing is not None:
             self._pack(packing)
@@ -116,6 +115,23 @@ class Emitter:
                 self.homes[n] = Access(self._new_buffer(n))
         for n, heir in self.shares.items():
             self.homes[n] = self.homes[heir]
+
+    def _shorten(self) -> None:
+        """Operands of what would be a very long expression get a place of their own."""
+        sizes: dict[Node, int] = {}
+        mine = set(self.stages.nodes)
+        for n in topological(self.stages.nodes):
+            total = sum((sizes[a] for a in n.args), 1)
+            if total > _LONGEST:
+                for a in sorted(dict.fromkeys(n.args), key=lambda a: -sizes[a]):
+                    if total <= _LONGEST:
+                        break
+                    if sizes[a] > 1 and a in mine and a.op not in _INLINE:
+                        self.needs.add(a)
+                        total -= sizes[a] - 1
+                        sizes[a] = 1
+            placed = n in self.needs or n in self.homes or n.op in LEAVES or n.numeric
+            sizes[n] = 1 if placed else total
 
     def _share(self) -> None:
         """A value of all steps that only one value of the loop reads gives its place to that one.
@@ -353,7 +369,7 @@ class Emitter:
             yield Matrix(dest.buffer, self._value(n), accumulate, note)
 
     def _value(self, n: Node) -> Expr:
-        return self.expr(n) if n.op in LEAVES or numeric(n) else self._build(n)
+        return self.expr(n) if n.op in LEAVES or n.numeric else self._build(n)
 
     def _split_sum(self, n: Node) -> bool:
         return any(a.op in _SELF_WRITING and a not in self.homes for a in n.args)

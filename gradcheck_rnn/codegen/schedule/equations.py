@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from ...calculus.terms import Sym
 from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
 from ...errors import UnsupportedOperation
-from ...language.network import Ref, Scan
-from .lowering import Lowering
+from ...language.dims import Dim
+from ...language.network import Ref, Scan, State
+from .lowering import Lowering, to_dim
+from .naming import Names
 from .nodes import Graph, Node
 from .ops import BATCH, Lead
 
@@ -48,8 +50,8 @@ class Equations:
         State → what is added to its adjoint.
     """
 
-    def __init__(self, derivation: Derivation) -> None:
-        self.derivation = derivation
+    def __init__(self, derivation: Derivation, names: Names) -> None:
+        self.derivation, self.names = derivation, names
         self.network = derivation.network
         self.g = Graph()
         self.forward: dict[str, Node] = {}
@@ -65,6 +67,7 @@ class Equations:
         self.kept = {r.name for r in outputs if r.kind != "final"}
         self.kept |= {s.name for p in derivation.scans for s in p.scan.states}
         self.states = {s.name: (s, p.scan) for p in derivation.scans for s in p.scan.states}
+        self.finals = self.network.finals
         self.refs: dict[str, Ref] = {**self.network.inputs, **self.network.parameters}
         for program in derivation.scans:
             self._equations(program)
@@ -72,18 +75,20 @@ class Equations:
     # -- forward -----------------------------------------------------------------------------
 
     def scan_lead(self, scan: Scan) -> Lead:
-        return (scan.axis, BATCH) if scan.axis else (BATCH,)
+        return self.names.lead(scan.axis)
 
     def ref_lead(self, ref: Ref) -> Lead:
         if ref.kind in ("param", "fixed"):
             return ()
-        return (ref.axis, BATCH) if ref.axis else (BATCH,)
+        return self.names.lead(ref.axis)
+
+    def shape(self, value: Ref | State) -> tuple[Dim, Dim]:
+        """Rows and columns of a value of the network, by the names of local variables."""
+        return self.names.dim(value.shape.rows), self.names.dim(value.shape.cols)
 
     def resolve(self, s: Sym) -> Node:
         """The node of a variable."""
-        from .lowering import to_dim
-
-        rows, cols = to_dim(s.shape[0]), to_dim(s.shape[1])
+        rows, cols = (self.names.dim(to_dim(d)) for d in s.shape)
         if s.kind == "state":
             _, scan = self.states[s.name]
             return self.g.leaf("state", rows, cols, self.scan_lead(scan), (s.name, s.lag))
@@ -92,14 +97,14 @@ class Equations:
         if s.name in self.refs:
             ref = self.refs[s.name]
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
-        if s.name.endswith("_final"):
-            return self.g.leaf("final", rows, cols, (BATCH,), s.name.removesuffix("_final"))
+        if s.name in self.finals:
+            return self.g.leaf("final", rows, cols, (BATCH,), self.finals[s.name])
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
 
     def _equations(self, program: ScanProgram) -> None:
         lead = self.scan_lead(program.scan)
         for e in program.equations:
-            node = Lowering(self.g, self.resolve, ())(e.rhs)
+            node = Lowering(self.g, self.resolve, (), self.names.dim)(e.rhs)
             if e.name in self.kept:
                 node = self._own(e.name, node, lead)
             self.forward[e.name] = node
@@ -124,7 +129,7 @@ class Equations:
         for label, ref in self.network.outputs.items():
             self._cotangent(label, ref)
         for ref in self.network.loss_terms:
-            loss = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, (), "loss")
+            loss = self.g.leaf("cotangent", *self.shape(ref), (), "loss")
             self._give(ref.name, loss)
         for program in reversed(self.derivation.scans):
             self._scan(program)
@@ -136,15 +141,16 @@ class Equations:
     def _reaching(self) -> set[str]:
         """Equations that an output or the loss depends on; only these have an adjoint."""
         outputs = (*self.network.outputs.values(), *self.network.loss_terms)
-        todo = [r.name.removesuffix("_final") if r.kind == "final" else r.name for r in outputs]
+        todo = [r.maker for r in outputs]
         edges: dict[str, list[str]] = {}
         for program in self.derivation.scans:
             for e in program.edges:
-                edges.setdefault(e.equation.name, []).append(self._source(e.operand.name))
+                source = e.operand.name
+                edges.setdefault(e.equation.name, []).append(self.finals.get(source, source))
         for name, (state, _) in self.states.items():
             for start in state.initial:
                 if start.ref is not None:
-                    edges.setdefault(name, []).append(self._source(start.ref.name))
+                    edges.setdefault(name, []).append(start.ref.maker)
         alive: set[str] = set()
         while todo:
             name = todo.pop()
@@ -153,15 +159,11 @@ class Equations:
                 todo += edges.get(name, [])
         return alive
 
-    def _source(self, name: str) -> str:
-        """The equation behind a name: a last state is the state."""
-        known = name in self.forward or name in self.refs
-        return name if known else name.removesuffix("_final")
-
     def _cotangent(self, label: str, ref: Ref) -> None:
-        given = self.g.leaf("cotangent", ref.shape.rows, ref.shape.cols, self.ref_lead(ref), label)
-        if ref.kind == "final":
-            self.sums[ref.name.removesuffix("_final")].finals.append(given)
+        rows, cols = self.shape(ref)
+        given = self.g.leaf("cotangent", rows, cols, self.ref_lead(ref), label)
+        if ref.state is not None:
+            self.sums[ref.state].finals.append(given)
         else:
             self._give(ref.name, given)
 
@@ -207,7 +209,7 @@ class Equations:
             return bar if s == mark else self.resolve(s)
 
         name = edge.operand.name
-        part = Lowering(self.g, resolve, lead)(edge.pullback)
+        part = Lowering(self.g, resolve, lead, self.names.dim)(edge.pullback)
         if edge.kind == "state":
             self.sums[name].parts.append((edge.lag or 0, part))
         elif name in self.forward:
@@ -215,8 +217,7 @@ class Equations:
         elif name in self.refs:
             self._give(name, self._settle(part, lead, self.ref_lead(self.refs[name])))
         else:
-            base = name.removesuffix("_final")
-            self.sums[base].finals.append(self.g.reduce(part, lead, (BATCH,)))
+            self.sums[self.finals[name]].finals.append(self.g.reduce(part, lead, (BATCH,)))
 
     def _settle(self, part: Node, lead: Lead, target: Lead) -> Node:
         return part if self._summed(part, lead) else self.g.reduce(part, lead, target)
@@ -240,8 +241,8 @@ class Equations:
             return
         like = self.forward[state]
         slot = self.g.leaf("start", like.rows, like.cols, (BATCH,), (state, lag))
-        if ref.kind == "final":
-            self.sums[ref.name.removesuffix("_final")].finals.append(slot)
+        if ref.state is not None:
+            self.sums[ref.state].finals.append(slot)
         elif ref.name in self.forward:
             self._give(ref.name, slot)
         elif ref.kind in DIFFERENTIATED:

@@ -73,8 +73,7 @@ class Graphs:
         """What other scans compute of a state's initial values."""
         for start in self.eq.states[state][0].initial:
             if start.ref is not None:
-                name = start.ref.name.removesuffix("_final") if start.ref.kind == "final" else ""
-                node = self.eq.forward.get(name or start.ref.name)
+                node = self.eq.forward.get(start.ref.maker)
                 if node is not None:
                     yield node
 

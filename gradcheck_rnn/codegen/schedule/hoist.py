@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from .nodes import POINTWISE, Graph, Node, topological
+from .nodes import POINTWISE, WIDEST, Graph, Node, topological
 from .stages import Stages
 
 __all__ = ["rebuild", "rewrite"]
@@ -73,17 +73,24 @@ def _flatten(
     stages: Stages,
     stop: Callable[[Node], bool],
     minus: bool = False,
+    depth: int = WIDEST,
 ) -> list[tuple[Node, bool]]:
-    """Operands of nested sums or products that nobody else reads, with their signs."""
+    """Operands of nested sums or products that nobody else reads, with their signs.
+
+    Sums and products stay apart where there would be too many operands of one.
+    """
     out: list[tuple[Node, bool]] = []
     for a in n.args:
         sign, inner = minus, a
         if inner.op == "neg" and uses[inner] == 1 and inner not in keep:
             sign, inner = not minus, inner.args[0]
         same_loop = stages.loop.get(inner) == stages.loop.get(n)
-        if inner.op == op and uses[inner] == 1 and inner not in keep and same_loop and not stop(a):
+        few = depth > 0 and len(out) < WIDEST
+        once = inner.op == op and uses[inner] == 1 and inner not in keep
+        if few and once and same_loop and not stop(a):
             # A sign belongs to every term of a sum, but to a product only once.
-            opened = _flatten(inner, op, uses, keep, stages, stop, sign if op == "add" else False)
+            carried = sign if op == "add" else False
+            opened = _flatten(inner, op, uses, keep, stages, stop, carried, depth - 1)
             if op == "mul" and sign:
                 opened[0] = (opened[0][0], not opened[0][1])
             out += opened

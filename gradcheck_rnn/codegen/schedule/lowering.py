@@ -52,10 +52,26 @@ class Lowering:
         Symbol → node.
     lead : Lead
         The leading axes of the equation whose adjoint the term pulls back (what sums range over).
+    local : callable
+        A dim of the definition → the dim by the names of the module's local variables.
     """
 
-    def __init__(self, graph: Graph, resolve: Callable[[T.Sym], Node], lead: Lead) -> None:
-        self.g, self.resolve, self.lead = graph, resolve, lead
+    def __init__(
+        self,
+        graph: Graph,
+        resolve: Callable[[T.Sym], Node],
+        lead: Lead,
+        local: Callable[[Dim], Dim],
+    ) -> None:
+        self.g, self.resolve, self.lead, self._local = graph, resolve, lead, local
+
+    def dim(self, e: Scalar) -> Dim:
+        """A SymPy dim by the names of the module's local variables."""
+        return self._local(to_dim(e))
+
+    def shape(self, term: T.Term) -> tuple[Dim, Dim]:
+        """Rows and columns of a term."""
+        return self.dim(term.shape[0]), self.dim(term.shape[1])
 
     def __call__(self, term: T.Term) -> Node:
         rule = _RULES.get(type(term))
@@ -122,17 +138,13 @@ class Lowering:
         return self.g.pointwise("where", [condition, a, b])
 
 
-def _rows_cols(term: T.Term) -> tuple[Dim, Dim]:
-    return to_dim(term.shape[0]), to_dim(term.shape[1])
-
-
 _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Sym: lambda low, t: low.resolve(t),
     T.Num: lambda low, t: low.g.const(_fraction(t.value)),
-    T.Size: lambda low, t: low.g.make("size", (), ONE, ONE, (), (to_dim(t.size), ONE)),
-    T.Eye: lambda low, t: low.g.make("eye", (), *_rows_cols(t), ()),
-    T.Ones: lambda low, t: low.g.broadcast(low.g.const(1), *_rows_cols(t)),
-    T.Zeros: lambda low, t: low.g.zero(*_rows_cols(t)),
+    T.Size: lambda low, t: low.g.make("size", (), ONE, ONE, (), (low.dim(t.size), ONE)),
+    T.Eye: lambda low, t: low.g.make("eye", (), *low.shape(t), ()),
+    T.Ones: lambda low, t: low.g.broadcast(low.g.const(1), *low.shape(t)),
+    T.Zeros: lambda low, t: low.g.zero(*low.shape(t)),
     T.Plus: lambda low, t: low.g.add(low._all(t)),
     T.Neg: lambda low, t: low.g.neg(low(t.operands[0])),
     T.Hadamard: lambda low, t: low.g.mul(low._all(t)),
@@ -141,7 +153,7 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Power: lambda low, t: low.g.power(low(t.operands[0]), _fraction(t.exponent)),
     T.Times: Lowering.times,
     T.Transpose: Lowering.transpose,
-    T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *_rows_cols(t)),
+    T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *low.shape(t)),
     T.Dot: Lowering.dot,
     T.UnitSum: lambda low, t: low.g.unit_sum(low(t.operands[0])),
     T.Vec: lambda low, t: low(t.operands[0]),
@@ -156,6 +168,6 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Greater: lambda low, t: low.g.pointwise("greater", low._all(t)),
     T.Where: Lowering.where,
     T.Concat: lambda low, t: low.g.concat(low._all(t)),
-    T.Slice: lambda low, t: low.g.slice(low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])),
-    T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), to_dim(t.args[1]), to_dim(t.args[2])),
+    T.Slice: lambda low, t: low.g.slice(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),
+    T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),
 }

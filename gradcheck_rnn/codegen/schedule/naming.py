@@ -1,30 +1,56 @@
-"""Names for buffers: what a person would call them, and never a name twice."""
+"""The names of a generated module: what a person would call things, and never a name twice.
+
+A `Names` object belongs to one module. It knows what the backend's text uses itself, Python's
+keywords and builtins, and what dims and time axes are called as local variables; every buffer and
+scratch array asks it for a name. What the user sees (keys of dictionaries, ``SHAPES``, messages)
+keeps the user's names: they are strings there and collide with nothing.
+"""
 
 from __future__ import annotations
 
+import builtins
 import keyword
+import unicodedata
 from collections.abc import Iterable, Mapping
 
+from ...language.dims import Dim
 from .nodes import Node
-from .ops import Access
+from .ops import BATCH, Access, Lead
 
-__all__ = ["Namer"]
+__all__ = ["PYTHON_WORDS", "Namer", "Names"]
+
+#: What no local variable of generated Python may be called.
+PYTHON_WORDS = frozenset(
+    {*keyword.kwlist, *keyword.softkwlist, *(n for n in dir(builtins) if not n.startswith("_"))}
+)
 
 
 class Namer:
     """Hands out names that are free."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = set(taken)
+        self.taken = {_normal(n) for n in taken}
+        self._counts: dict[str, int] = {}
 
     def fresh(self, wanted: str) -> str:
         """``wanted``, or ``wanted_2``, ``wanted_3``, … if it is taken."""
-        name, count = wanted, 1
-        while name in self.taken or keyword.iskeyword(name):
+        name = wanted = _normal(wanted)
+        count = self._counts.get(wanted, 1)
+        while name in self.taken or name in PYTHON_WORDS:
             count += 1
             name = f"{wanted}_{count}"
+        self._counts[wanted] = count
         self.taken.add(name)
         return name
+
+    def release(self, names: Iterable[str]) -> None:
+        """Make names free again."""
+        self.taken.difference_update(names)
+        self._counts.clear()
+
+    def scope(self) -> Namer:
+        """Names of one function of the module: what the module has is taken in it."""
+        return Namer(self.taken)
 
     def value(
         self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access], purpose: str = ""
@@ -58,6 +84,43 @@ class Namer:
         if n.op in ("softmax", "log_softmax") and name(n.args[0]):
             return f"{n.op}_{name(n.args[0])}"
         return _KINDS.get(n.op, "value")
+
+
+class Names(Namer):
+    """Names of one module.
+
+    Parameters
+    ----------
+    reserved : iterable of str
+        Names that the backend's text uses itself.
+    dims, axes : iterable of str
+        Dims and time axes as the user calls them.
+
+    Attributes
+    ----------
+    sizes : dict
+        ``B``, time axis or dim → the local variable that holds its size.
+    """
+
+    def __init__(
+        self, reserved: Iterable[str] = (), dims: Iterable[str] = (), axes: Iterable[str] = ()
+    ) -> None:
+        super().__init__(reserved)
+        self.sizes = {n: self.fresh(n) for n in (BATCH, *axes, *dims)}
+        self._renamed = {n: Dim.of({v: 1}) for n, v in self.sizes.items() if n != v}
+
+    def dim(self, d: Dim) -> Dim:
+        """A dim in terms of the local variables."""
+        return d.rename(self._renamed) if self._renamed else d
+
+    def lead(self, axis: str | None) -> Lead:
+        """The leading axes of a value along ``axis``, or of one value a sequence."""
+        return (self.sizes[axis], BATCH) if axis else (BATCH,)
+
+
+def _normal(name: str) -> str:
+    """The identifier as Python reads it: ``ﬁ`` is ``fi``."""
+    return name if name.isascii() else unicodedata.normalize("NFKC", name)
 
 
 _KINDS = {

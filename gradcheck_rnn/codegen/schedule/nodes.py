@@ -16,12 +16,14 @@ from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .ops import Lead
 
-__all__ = ["POINTWISE", "Graph", "Node", "join", "topological"]
+__all__ = ["POINTWISE", "WIDEST", "Graph", "Node", "join", "topological"]
 
 #: Operations that work entry by entry.
 POINTWISE = frozenset(
     {"add", "mul", "neg", "div", "pow", "apply", "abs", "sign", "maximum", "greater", "where"}
 )
+#: Operands of a sum, and of a product that is made of products, at most.
+WIDEST = 32
 _serial = itertools.count()
 
 
@@ -36,6 +38,13 @@ class Node:
     lead: Lead
     data: Any = None
     serial: int = field(default_factory=lambda: next(_serial))
+    #: Whether the value is known from sizes alone.
+    numeric: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        sized = self.op in ("const", "size", "length")
+        known = self.op in POINTWISE and bool(self.args) and all(a.numeric for a in self.args)
+        object.__setattr__(self, "numeric", sized or known)
 
     @property
     def scalar(self) -> bool:
@@ -46,7 +55,7 @@ class Node:
         return self.data if self.op == "const" else None
 
     def __repr__(self) -> str:
-        inner = ", ".join(map(repr, self.args))
+        inner = ", ".join(f"{a.op} {a.serial}" for a in self.args)
         data = "" if self.data is None else f"{self.data}"
         return f"{self.op}[{data}]({inner})" if self.args else f"{self.op}[{data}]"
 
@@ -143,7 +152,7 @@ class Graph:
         kept: list[Node] = []
         total = Fraction(0)
         for a in args:
-            parts = a.args if a.op == "add" and a not in self.named else (a,)
+            parts = a.args if self._opens(a, "add") else (a,)
             for p in parts:
                 value = self.value_of(p)
                 if value is None:
@@ -156,8 +165,15 @@ class Graph:
             # 1 − y reads better than −y + 1.
             number = self.const(total)
             kept = [number, *kept] if kept[0].op == "neg" else [*kept, number]
+        while len(kept) > WIDEST:
+            groups = [kept[i : i + WIDEST] for i in range(0, len(kept), WIDEST)]
+            kept = [self.pointwise("add", g) if len(g) > 1 else g[0] for g in groups]
         result = kept[0] if len(kept) == 1 else self.pointwise("add", kept)
         return self._like(args, result)
+
+    def _opens(self, a: Node, op: str) -> bool:
+        """Whether the operands of a sum or a product become those of the one that reads it."""
+        return a.op == op and a not in self.named and len(a.args) < WIDEST
 
     def neg(self, a: Node) -> Node:
         if a.op == "neg":
@@ -174,8 +190,7 @@ class Graph:
             inner = a
             if inner.op == "neg" and inner not in self.named:
                 factor, inner = -factor, inner.args[0]
-            opened = inner.op == "mul" and inner not in self.named
-            for p in inner.args if opened else (inner,):
+            for p in inner.args if self._opens(inner, "mul") else (inner,):
                 value = self.value_of(p)
                 if value is None:
                     kept.append(p.args[0] if p.op == "broadcast" else p)

@@ -51,7 +51,7 @@ class Ordering:
         leaf = next(n for n in component if n.op in ("state", "adjoint"))
         name = leaf.data if backward else leaf.data[0]
         scan = self.eq.states[name][1]
-        loop = Loop(scan.axis or "", scan.reverse != backward)
+        loop = Loop(self.eq.scan_lead(scan)[0], scan.reverse != backward)
         first: list[Node] = []
         last: list[Node] = []
         for n in component:

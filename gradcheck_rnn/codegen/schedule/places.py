@@ -30,7 +30,7 @@ class Places:
 
     def _given(self, ref: Ref, role: str) -> Buffer:
         lead = self.eq.ref_lead(ref)
-        shape = shape_of(ref.shape.rows, ref.shape.cols, lead)
+        shape = shape_of(*self.eq.shape(ref), lead)
         return Buffer(self.namer.fresh(ref.name), lead, shape, role)
 
     def make_states(self) -> None:
@@ -38,7 +38,7 @@ class Places:
         for name, (state, scan) in self.eq.states.items():
             depth = max(state.lags)
             before, after = (0, depth) if scan.reverse else (depth, 0)
-            shape = shape_of(state.shape.rows, state.shape.cols, (BATCH,))
+            shape = shape_of(*self.eq.shape(state), (BATCH,))
             self.states[name] = Buffer(
                 self.namer.fresh(name), self.eq.scan_lead(scan), shape, "state", before, after
             )
@@ -83,9 +83,7 @@ class Places:
         for name, (state, scan) in self.eq.states.items():
             for start in state.initial:
                 ref = start.ref
-                if ref is not None and ref.kind == "final":
-                    continue
-                if ref is None or ref.name not in self.eq.forward:
+                if ref is None or ref.maker not in self.eq.forward:
                     yield self._start(name, scan, start.lag, ref, self.leaf)
 
     def _start(
@@ -94,9 +92,8 @@ class Places:
         dest = Access(self.states[name], slot=_before(scan, lag))
         if ref is None:
             return Pointwise((Assign(dest, Number(_ZERO)),))
-        if ref.kind == "final":
-            base = ref.name.removesuffix("_final")
-            source = Access(self.states[base], slot=last_step(self.eq.states[base][1]))
+        if ref.state is not None:
+            source = Access(self.states[ref.state], slot=last_step(self.eq.states[ref.state][1]))
         elif ref.name in self.eq.forward:
             source = home(self.eq.forward[ref.name])
         else:
@@ -113,7 +110,7 @@ class Places:
                 state, scan = self.eq.states[n.data[0]]
                 for start in state.initial:
                     ref = start.ref
-                    if ref is not None and (ref.kind == "final" or ref.name in self.eq.forward):
+                    if ref is not None and ref.maker in self.eq.forward:
                         yield self._start(n.data[0], scan, start.lag, ref, home)
 
 

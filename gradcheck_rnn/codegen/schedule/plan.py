@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...derivation.program import Derivation
 from ...language.network import Network
+from .naming import Names
 from .ops import Access, Allocate, Buffer, Statement
 
 __all__ = ["Routine", "Schedule"]
@@ -35,6 +36,8 @@ class Schedule:
         Output label → buffer of its cotangent.
     gradients : dict
         Parameter, input, initial state → where its gradient is after backward; None: zero.
+    names : Names
+        The module's names; sizes in the schedule are local variables of it.
     """
 
     derivation: Derivation
@@ -46,6 +49,7 @@ class Schedule:
     gradients: dict[str, Access | None]
     forward: Routine
     backward: Routine
+    names: Names
 
     @property
     def network(self) -> Network:

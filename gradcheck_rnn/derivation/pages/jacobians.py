@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ...calculus.layout import Jacobian
 from ...calculus.terms import Diag, Neg, Plus, Sym, Term, dim
@@ -11,7 +12,16 @@ from ..tidy import tidy, transposed
 from .elements import Line, Partial, Prose, Section, heading
 from .grouping import grouped
 
-__all__ = ["immediates", "jacobians", "passage", "tangents", "transitions"]
+__all__ = [
+    "MOST_PATHS",
+    "Block",
+    "immediates",
+    "jacobians",
+    "passage",
+    "tangents",
+    "transition_blocks",
+    "transitions",
+]
 
 
 #: What a Jacobian's rows and columns are, by whether vectors are rows and by the layout asked for.
@@ -77,32 +87,70 @@ def transitions(derivation: Derivation, several: bool, layout: str) -> Iterator[
     """The blocks of the transition Jacobian of each scan that has states."""
     for program in derivation.scans:
         lines = list(_transition_lines(derivation, program, layout))
-        if lines:
+        words: list[Prose] = [
+            ("Block (u, v) is the total derivative of u at t by v one lag earlier.",)
+        ]
+        words += [
+            (
+                "Block (", block.of, ", ", block.by,
+                (
+                    f") is a sum of {block.paths:,} products of local Jacobians, one for each path "
+                    "between the two, and is not written out."
+                ),
+            )
+            for block in transition_blocks(derivation, program)
+            if block.paths > MOST_PATHS
+        ]  # fmt: skip
+        if lines or len(words) > 1:
             yield Section(
                 "transition:" + program.scan.name,
                 heading("Transition Jacobian of the whole state", program, several),
-                (("Block (u, v) is the total derivative of u at t by v one lag earlier.",),),
+                tuple(words),
                 tuple(lines),
             )
 
 
-def _transition_lines(derivation: Derivation, program: ScanProgram, layout: str) -> Iterator[Line]:
+#: Terms of a block of the transition Jacobian that is written out, at most; the zoo has 52. Their
+#: number can double with every equation.
+MOST_PATHS = 200
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a transition Jacobian that is not zero: ∂of/∂by, and of how many terms it is."""
+
+    of: Sym
+    by: Sym
+    state: str
+    lag: int
+    paths: int
+
+
+def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[Block]:
+    """The blocks of one scan in the order of its states."""
     sign = -1 if program.scan.reverse else 1
+    symbols = {e.name: e.symbol for e in program.equations}
     for to in program.scan.states:
         for source in program.scan.states:
             for lag in source.lags:
-                block = derivation.transition(program.scan.name, to.name, source.name, lag)
-                if block is None:
-                    continue
-                of = next(e.symbol for e in program.equations if e.name == to.name)
-                by = next(e.symbol for e in program.equations if e.name == source.name)
-                matrix = tidy(block)
-                if layout == "denominator":
-                    matrix = transposed(matrix)
-                yield Line(
-                    Partial(of, by.with_(lag=sign * lag), denominator=layout == "denominator"),
-                    matrix,
-                )
+                paths = derivation.paths(program.scan.name, to.name, source.name, lag)
+                if paths:
+                    by = symbols[source.name].with_(lag=sign * lag)
+                    yield Block(symbols[to.name], by, source.name, lag, paths)
+
+
+def _transition_lines(derivation: Derivation, program: ScanProgram, layout: str) -> Iterator[Line]:
+    denominator = layout == "denominator"
+    for b in transition_blocks(derivation, program):
+        if b.paths > MOST_PATHS:
+            continue
+        block = derivation.transition(program.scan.name, b.of.name, b.state, b.lag)
+        if block is not None:
+            matrix = tidy(block)
+            yield Line(
+                Partial(b.of, b.by, denominator=denominator),
+                transposed(matrix) if denominator else matrix,
+            )
 
 
 _TANGENT_WORDS = (

@@ -137,7 +137,7 @@ def _adjoints(run: Run, cotangents: Mapping[str, Array]) -> dict[str, dict[int, 
     for program in reversed(run.derivation.scans):
         times = run.times(program)
         for state in program.scan.states:
-            last = sums.get(f"{state.name}_final", {}).get(0)
+            last = sums.get(state.final, {}).get(0)
             if last is not None:
                 add(state.name, times[-1], last)
         for t in reversed(times):
@@ -326,7 +326,7 @@ def _number(x: float) -> str:
 
 
 def _symbol(derivation: Derivation, label: str) -> Sym:
-    name = derivation.network.outputs[label].name.removesuffix("_final")
+    name = derivation.network.outputs[label].maker
     for program in derivation.scans:
         for q in program.equations:
             if q.name == name:

@@ -10,7 +10,9 @@ from ...derivation import Derivation
 from ...derivation.assumptions import summing_to_one
 from ...derivation.pages import Document, Line, Section
 from ...derivation.pages.assuming import assuming_line
+from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
+from ...derivation.pages.jacobians import MOST_PATHS, Block, transition_blocks
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.tidy import tidy
 from ..manuscript import Manuscript
@@ -219,11 +221,17 @@ def _repeats(line: Line, lines: list[Line]) -> bool:
 UNREAD, NAMED = 190, 40
 
 
-def _transition(m: Manuscript, section: Section) -> None:
-    """Blocks of a transition Jacobian; one that contains another names it instead."""
+def _transition(m: Manuscript, section: Section, unwritten: Iterable[Block]) -> None:
+    """Blocks of a transition Jacobian; one that contains another names it instead.
+
+    Parameters
+    ----------
+    unwritten : iterable of Block
+        Those of so many terms that the section does not have them.
+    """
     by_size = sorted(section.lines, key=lambda line: len(to_text(line.right)))
     known: dict[Term, tuple[Term, str]] = {}
-    rows, skipped = [], []
+    rows, skipped = [], [f"${m.maths.left(Partial(b.of, b.by))}$" for b in unwritten]
     for line in by_size:
         right = line.right.xreplace({whole: mark for whole, (mark, _) in known.items()})
         left = m.maths.left(line.left)
@@ -259,8 +267,14 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         "to the state one step before. Products of these matrices along the sequence decide "
         "whether a gradient survives."
     )
+    unwritten = {
+        f"transition:{p.scan.name}": [
+            b for b in transition_blocks(derivation, p) if b.paths > MOST_PATHS
+        ]
+        for p in derivation.scans
+    }
     for s in blocks:
-        _transition(m, s)
+        _transition(m, s, unwritten[s.key])
     m.heading("Forwards instead: real-time recurrent learning")
     m.say(
         "The same derivatives can be carried along with the forward pass "

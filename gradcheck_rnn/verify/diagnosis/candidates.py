@@ -179,7 +179,7 @@ def _ignored(derivation: Derivation, program: ScanProgram) -> Iterator[Candidate
             f"nothing is carried through the state {state.name} from step to step (only its start "
             "receives a gradient)", Edits(only_steps=first),
         )  # fmt: skip
-        if f"{state.name}_final" in derivation.network.outputs:
+        if any(r.state == state.name for r in derivation.network.outputs.values()):
             yield Candidate(
                 f"ignored:{state.name}", "ignored",
                 f"the adjoint δ{state.name} that a step receives, from the next step or as the "
@@ -220,6 +220,7 @@ class _Reach:
         """What the adjoint of a name flows on to."""
         if name in self._known:
             return self._known[name]
+        finals = self.derivation.network.finals
         seen: set[str] = set()
         stack: list[str] = [name]
         while stack:
@@ -228,7 +229,7 @@ class _Reach:
                 continue
             seen.add(current)
             stack += self._starts(current)
-            base = current.removesuffix("_final")
+            base = finals.get(current, current)
             for p in self.derivation.scans:
                 for e in p.equations:
                     if e.name in (current, base):

@@ -157,8 +157,8 @@ class ModelOracle:
             bar = np.zeros((T, B, count, rows), self._dtype)
             if name in bars:
                 bar += bars[name][order] if scan.axis else bars[name][None]
-            if f"{name}_final" in bars and name in states:
-                bar[-1] += bars[f"{name}_final"]
+            if name in states and states[name].final in bars:
+                bar[-1] += bars[states[name].final]
             if loss is not None and any(r.name == name for r in self.network.loss_terms):
                 bar += np.asarray(loss)[None, None, :, None]
             local[name] = bar

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
-from ..numpy.template import axes_of, typed_dict
+from ..numpy.template import axes_of, shape_text, typed_dict
 from ..sizes import size_lines
 
 __all__ = ["CHECK", "LAUNCH", "Doors"]
@@ -96,19 +96,9 @@ class Doors:
     def refs(self) -> dict[str, Ref]:
         return {**self.network.inputs, **self.network.parameters}
 
-    @property
-    def all_sizes(self) -> list[str]:
-        return [BATCH, *self.network.axes, *self.network.dims]
-
-    def lead(self, ref: Ref) -> Lead:
-        """Leading axes of an array at the doors."""
-        if ref.kind in ("param", "fixed"):
-            return ()
-        return (ref.axis, BATCH) if ref.axis else (BATCH,)
-
     def shapes(self) -> dict[str, tuple[str, ...]]:
         """Axes of every array, inputs first, so that plain dims are known before sums of them."""
-        return {n: axes_of(r, self.lead(r)) for n, r in self.refs.items()}
+        return {n: axes_of(r) for n, r in self.refs.items()}
 
     def types(self) -> list[str]:
         """The TypedDicts."""
@@ -126,24 +116,27 @@ class Doors:
 
     def keywords(self) -> list[str]:
         """Keyword parameters for sizes that no array tells."""
-        return [f"{a}: int" for a in self.free_axes] + (["B: int = 1"] if self.free_batch else [])
+        local = [self.plan.names.sizes[a] for a in self.free_axes]
+        return [f"{a}: int" for a in local] + (["B: int = 1"] if self.free_batch else [])
 
     def passed(self) -> str:
         """The same as arguments."""
-        return "".join(f", {n}={n}" for n in self._free())
+        local = self.plan.names.sizes
+        return "".join(f", {local[n]}={local[n]}" for n in self._free())
 
     def _free(self) -> list[str]:
         return [*self.free_axes, *([BATCH] if self.free_batch else [])]
 
     def opening(self, used: Iterable[str], dtype: bool) -> list[str]:
         """Check arrays and take the sizes that are used."""
-        given = ", ".join(f'"{n}": {n}' for n in self._free())
+        local = self.plan.names.sizes
+        given = ", ".join(f'"{n}": {local[n]}' for n in self._free())
         out = [
             f"    sizes: dict[str, int] = {{{given}}}",
             f"    arrays, {'dtype' if dtype else '_'} = _check({{**parameters, **inputs}}, sizes)",
         ]
         names = list(used)
-        return out + size_lines(self.shapes(), self.refs.values(), self.lead, self._free(), names)
+        return out + size_lines(self.shapes(), self.refs.values(), self._free(), names, local)
 
     def given(self, buffer: Buffer, key: str) -> str:
         """A line that names an argument."""
@@ -154,9 +147,8 @@ class Doors:
         """Lines that check and name the cotangents."""
         out = ["    shapes: dict[str, tuple[int, ...]] = {"]
         for label in self.plan.outputs:
-            ref = self.network.outputs.get(label)
-            axes = () if ref is None else axes_of(ref, self.lead(ref))
-            out.append(f'        "{label}": ({", ".join(axes)}{"," if len(axes) == 1 else ""}),')
+            shape = shape_text(self.network.outputs.get(label), self.plan.names)
+            out.append(f'        "{label}": {shape},')
         out += ["    }", "    upstream = _check_cotangents(cotangents, shapes, dtype)"]
         for label, b in self.plan.cotangents.items():
             ref = self.network.outputs.get(label)

@@ -8,7 +8,7 @@ lengths, because the threads of a block can wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -34,6 +34,10 @@ __all__ = ["FusedLoop", "Item", "Kernel", "fuse", "inner", "plain", "reads_of"]
 Item: TypeAlias = Assign | Units
 
 
+#: Statements of a kernel, and arrays, at most: CUDA limits what a kernel is called with.
+MOST = 100
+
+
 @dataclass
 class Kernel:
     """Statements of one kernel, in order; ``rows`` of an entry kernel."""
@@ -42,6 +46,7 @@ class Kernel:
     rows: Dim
     in_loop: bool
     items: list[Item] = field(default_factory=list)
+    touched: Touched = field(default_factory=lambda: Touched())
 
     @property
     def by_row(self) -> bool:
@@ -50,6 +55,34 @@ class Kernel:
     @property
     def timed(self) -> bool:
         return len(self.lead) == 2
+
+
+@dataclass
+class Touched:
+    """Names of the arrays that statements write, and of all that they read or write.
+
+    ``moving`` are those of them that are no parameters.
+    """
+
+    written: set[str] = field(default_factory=set)
+    every: set[str] = field(default_factory=set)
+    moving: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, statement: Statement) -> Touched:
+        """Those of one statement."""
+        places = [*reads(statement), *writes(statement)]
+        written = {span(a)[0].name for a in writes(statement)}
+        moving = {span(a)[0].name for a in places if a.lead}
+        return cls(written, {span(a)[0].name for a in places}, moving)
+
+    def add(self, other: Touched) -> None:
+        self.written |= other.written
+        self.every |= other.every
+
+    def meets(self, other: Touched) -> bool:
+        """Whether one writes what the other touches; only then may their order matter."""
+        return not (self.written.isdisjoint(other.every) and self.every.isdisjoint(other.written))
 
 
 @dataclass
@@ -73,13 +106,15 @@ def reads_of(item: Item) -> list[Access]:
 def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
     """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
     out: list[Fused] = []
+    others: dict[int, Touched] = {}
     for s in statements:
         if isinstance(s, Loop):
             out.append(FusedLoop(s, fuse(s.body, True)))
         elif isinstance(s, Pointwise | Units):
             for item in s.assigns if isinstance(s, Pointwise) else (s,):
-                _place(out, item, in_loop)
+                _place(out, item, in_loop, others)
         else:
+            others[len(out)] = Touched.of(s)
             out.append(s)
     return out
 
@@ -119,22 +154,33 @@ def _flat(fused: Iterable[Fused]) -> Iterator[Kernel | Statement]:
             yield g
 
 
-def _place(out: list[Fused], item: Item, in_loop: bool) -> None:
-    """Put a statement into the kernel that has made its operands, or else the last that may."""
+def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Touched]) -> None:
+    """Put a statement into the kernel that has made its operands, or else the last that may.
+
+    Parameters
+    ----------
+    others : mapping
+        Index in ``out`` of what is no kernel → what it touches.
+    """
     best: Kernel | None = None
     own = _statement(item)
-    for group in reversed(out):
+    mine = Touched.of(own)
+    for i in range(len(out) - 1, -1, -1):
+        group = out[i]
         if isinstance(group, FusedLoop):
             break
-        ordered = any(conflict(s, own, in_loop) for s in _statements(group))
-        if isinstance(group, Kernel) and _takes(group, item) and (best is None or ordered):
-            best = group
+        its = group.touched if isinstance(group, Kernel) else others[i]
+        meets = mine.meets(its)
+        ordered = meets and any(conflict(s, own, in_loop) for s in _statements(group))
+        if isinstance(group, Kernel) and (best is None or ordered):
+            best = group if _takes(group, item, mine, meets) else best
         if ordered:
             break
     if best is None:
         best = Kernel(lead_of(item.dest, in_loop), item.dest.rows, in_loop)
         out.append(best)
     best.items.append(item)
+    best.touched.add(mine)
 
 
 def _statement(item: Item) -> Statement:
@@ -148,18 +194,21 @@ def _statements(group: Kernel | Statement) -> Iterator[Statement]:
         yield group
 
 
-def _takes(kernel: Kernel, item: Item) -> bool:
-    """Whether a statement can join a kernel."""
+def _takes(kernel: Kernel, item: Item, mine: Touched, meets: bool) -> bool:
+    """Whether a statement can join a kernel; ``meets``: one writes what the other touches."""
     if lead_of(item.dest, kernel.in_loop) != kernel.lead:
         return False
-    if not kernel.in_loop and not _related(kernel, item):
+    # A kernel for all steps saves nothing but accesses to arrays that its statements share.
+    if not kernel.in_loop and kernel.touched.every.isdisjoint(mine.moving):
         return False
     if not kernel.in_loop and plain(item) != plain(kernel.items[0]):
+        return False
+    if len(kernel.items) >= MOST or len(kernel.touched.every | mine.every) > MOST:
         return False
     by_row = kernel.by_row or isinstance(item, Units)
     if not by_row and item.dest.rows != kernel.rows:
         return False
-    return not any(_apart(one, item, kernel, by_row) for one in kernel.items)
+    return not meets or not any(_apart(one, item, kernel, by_row) for one in kernel.items)
 
 
 def plain(item: Item) -> bool:
@@ -167,12 +216,6 @@ def plain(item: Item) -> bool:
     if not isinstance(item, Assign) or item.dest.slot is None:
         return False
     return isinstance(item.value, Number | Access)
-
-
-def _related(kernel: Kernel, item: Item) -> bool:
-    """Whether two share an array: a kernel for all steps saves nothing else."""
-    mine = {span(a)[0] for i in kernel.items for a in (*reads_of(i), i.dest)}
-    return any(span(a)[0] in mine for a in (*reads_of(item), item.dest) if a.lead)
 
 
 def _apart(one: Item, two: Item, kernel: Kernel, by_row: bool) -> bool:

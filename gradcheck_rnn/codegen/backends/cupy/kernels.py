@@ -55,17 +55,20 @@ class Frame:
         Packed array → its views.
     inner : collection of Buffer
         Arrays that are only names in this kernel: not stored, no pointer.
+    sizes : mapping
+        Size as a variable of Python → its name in kernels.
     """
 
     def __init__(
         self,
         kernel: Kernel,
         views: Mapping[Buffer, Sequence[Buffer]],
-        inner: Collection[Buffer] = (),
+        inner: Collection[Buffer],
+        sizes: Mapping[str, str],
     ) -> None:
-        self.kernel, self.views, self.inner = kernel, views, inner
+        self.kernel, self.views, self.inner, self._sizes = kernel, views, inner, sizes
         self.pointers: dict[tuple[Buffer, int, tuple[str, int] | None], str] = {}
-        self.taken: set[str] = set()
+        self.taken: set[str] = set(sizes.values())
         self.names: dict[Key, str] = {}
         self.sizes: list[str] = []
         self.cuda = Cuda(self.no_access, self.size)
@@ -83,7 +86,7 @@ class Frame:
         """A dim or an axis, remembered as a parameter."""
         if name not in self.sizes:
             self.sizes.append(name)
-        return c_name(name)
+        return self._sizes[name]
 
     def array(self, a: Access) -> tuple[Buffer, int, tuple[str, int] | None]:
         """What a pointer points to."""
@@ -129,7 +132,9 @@ class Frame:
             name = root.name if view is None else view.name
             if view is None and root.lead and a.rows != root.shape[0]:
                 name += "_" + _word(start)
-            self.names[key] = self.fresh(name + self._when(a) + ("_b" if a.rows == ONE else "_j"))
+            self.names[key] = self.fresh(
+                c_name(name + self._when(a) + ("_b" if a.rows == ONE else "_j"))
+            )
         return self.names[key]
 
     # -- where things are -----------------------------------------------------------------------
@@ -170,7 +175,7 @@ class Frame:
         out.append(f'extern "C" __global__ void {name}(')
         out += [f"    {r:{width}}  // {s}" for r, s in zip(rows, shapes, strict=True)]
         if self.sizes:
-            out.append(f"    {', '.join(f'const int {c_name(s)}' for s in self.sizes)})")
+            out.append(f"    {', '.join(f'const int {self._sizes[s]}' for s in self.sizes)})")
         else:
             out[-1] = out[-1].replace(",", ")", 1)
         return [*out, "{"]

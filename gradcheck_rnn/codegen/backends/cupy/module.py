@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from ....derivation.program import Derivation
 from ....language.dims import Dim
 from ....language.network import Ref
+from ....language.ops.elementwise import helpers_of
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
-from ...schedule.naming import Namer
-from ...schedule.ops import BATCH, Access, Buffer, Statement
+from ...schedule.ops import Access, Buffer, Statement
 from ..numpy import template
 from ..numpy.expressions import dim_text
 from ..numpy.wrapping import wrap
+from ..sizes import used_sizes
 from .config import RESERVED, device_functions
 from .doors import CHECK, LAUNCH, Doors
 from .host import helper_texts
@@ -28,18 +29,14 @@ __all__ = ["print_module"]
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
-    network = derivation.network
-    reserved = (*RESERVED, *helper_texts(), BATCH, *network.dims, *network.axes)
-    return _Module(schedule(derivation, reserved), reserved, origin).text()
+    reserved = (*RESERVED, *helper_texts(), *helpers_of("cuda"))
+    return _Module(schedule(derivation, reserved), origin).text()
 
 
 class _Module:
-    def __init__(self, plan: Schedule, reserved: Iterable[str], origin: str) -> None:
+    def __init__(self, plan: Schedule, origin: str) -> None:
         self.origin = origin
         self.plan, self.network, self.doors = plan, plan.network, Doors(plan)
-        given = {*plan.parameters.values(), *plan.inputs.values(), *plan.cotangents.values()}
-        known = given | _buffers(plan.forward.statements) | _buffers(plan.backward.statements)
-        self.namer = Namer({*reserved, *(b.name for b in known)})
         self.equations = template.equation_texts(plan.derivation)
         self.kernels: list[Printed] = []
         self.uses: set[str] = set()
@@ -78,8 +75,8 @@ class _Module:
         self, routine: Routine, name: str, unpack: list[str], made: set[Buffer], after: list[str]
     ) -> list[str]:
         views = _views(routine.statements)
-        prepare = Preparer(self.namer.fresh, views)
-        writer = Writer(name, self.namer.fresh, views, made, self.equations)
+        prepare = Preparer(self.plan.names.fresh, views)
+        writer = Writer(name, self.plan.names, views, made, self.equations)
         given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
         writer.write(prepare(routine.statements), {b.base or b for b in given_out})
         self.kernels += writer.kernels
@@ -89,7 +86,7 @@ class _Module:
         bound = [self._bind(k) for k in writer.kernels]
         body = [*unpack, *allocated, *bound, "", *writer.lines]
         text = "\n".join([*body, *after])
-        used = [n for n in self.doors.all_sizes if re.search(rf"\b{n}\b", text)]
+        used = used_sizes(self.plan.names, text)
         opening = self.doors.opening(used, re.search(r"\bdtype\b", text) is not None)
         return [*opening, *body, *after]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ....language.dims import Dim
+from ...schedule.naming import Names
 from ...schedule.ops import (
     Access,
     Assign,
@@ -20,6 +21,7 @@ from ...schedule.ops import (
     accesses,
 )
 from ..numpy.expressions import dim_text, number_text
+from .config import c_name, c_sizes
 from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
 from .host import Host
 from .kernels import Frame, Printed, print_entries
@@ -36,8 +38,8 @@ class Writer:
     ----------
     routine : str
         Its name, with which the names of its kernels begin.
-    fresh : callable
-        Wanted name → a name that is free.
+    names : Names
+        Names of the module.
     views : mapping
         Packed array → its views.
     made : iterable of Buffer
@@ -60,12 +62,13 @@ class Writer:
     def __init__(
         self,
         routine: str,
-        fresh: Callable[[str], str],
+        names: Names,
         views: Mapping[Buffer, Sequence[Buffer]],
         made: Iterable[Buffer],
         equations: Mapping[str, str],
     ) -> None:
-        self.routine, self.fresh, self.views = routine, fresh, views
+        self.routine, self.names, self.views = routine, names, views
+        self._sizes = c_sizes(names)
         self.made = set(made)
         self.equations = equations
         self.lines: list[str] = []
@@ -193,8 +196,8 @@ class Writer:
         made = [v.name for i in k.items for v in self._named(i.dest)]
         name = f"{self.routine}_{'step' if k.in_loop else made[0]}"
         printer = print_rows if k.by_row else print_entries
-        frame = Frame(k, self.views, self._inner)
-        printed = printer(self.fresh(name), frame, self._comment(k, made))
+        frame = Frame(k, self.views, self._inner, self._sizes)
+        printed = printer(self.names.fresh(c_name(name)), frame, self._comment(k, made))
         self.kernels.append(printed)
         self.line(f"{printed.name}({', '.join(map(self.access, printed.arrays))})")
 

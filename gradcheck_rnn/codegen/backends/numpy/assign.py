@@ -24,14 +24,14 @@ class Assigner(Lines):
     def work(self, like: Access, avoid: Iterable[Access] = ()) -> Access:
         """A scratch array of one step with the rows of ``like``, not among ``avoid``."""
         taken = {a.buffer for a in avoid}
-        count = 1
-        while True:
-            name = f"work_{self._row_name(like.rows)}" + (f"_{count}" if count > 1 else "")
+        known = self._works.setdefault(like.rows, [])
+        b = next((b for b in known if b not in taken), None)
+        if b is None:
+            name = self.names.fresh(f"work_{self._row_name(like.rows)}")
             b = Buffer(name, (BATCH,), (like.rows,), "work")
-            if b not in taken:
-                self.need(b)
-                return Access(b)
-            count += 1
+            known.append(b)
+        self.need(b)
+        return Access(b)
 
     def _row_name(self, rows: Dim) -> str:
         return "".join(

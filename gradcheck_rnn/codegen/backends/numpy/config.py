@@ -9,10 +9,10 @@ __all__ = ["RESERVED", "helper_texts"]
 #: Names that generated code uses for itself.
 RESERVED = (
     "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays",
-    "outputs",    "gradients", "sizes",
-    "dtype", "forward", "backward", "loss_and_gradients", "Any", "Array", "TypedDict", "SHAPES",
-    "Parameters", "Inputs", "Outputs", "Saved", "Cotangents", "Gradients", "work", "out", "x_",
-    "range", "len", "dict", "int", "float", "name", "lengths", "batch", "steps", "annotations",
+    "outputs", "gradients", "sizes", "one", "_", "dtype", "forward", "backward",
+    "loss_and_gradients", "_check", "_check_cotangents", "Any", "Array", "Mapping", "TypedDict",
+    "annotations", "SHAPES", "Parameters", "Inputs", "Outputs", "Saved", "Cotangents", "Gradients",
+    "work", "out", "x_", "name", "lengths", "batch", "steps",
 )  # fmt: skip
 
 #: Helper functions by name, beside those of elementwise functions.

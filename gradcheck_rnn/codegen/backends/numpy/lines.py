@@ -8,6 +8,7 @@ from textwrap import fill
 
 from ....language.dims import ONE, Dim
 from ...schedule.emit import FACTOR
+from ...schedule.naming import Namer
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
 from ...schedule.regions import span
 from .expressions import Text, dim_text, expression
@@ -34,6 +35,11 @@ def extent(e: Expr) -> tuple[int, Dim]:
 class Lines:
     """Collects lines, and the buffers and the helpers they need.
 
+    Parameters
+    ----------
+    names : Namer
+        Names of the function.
+
     Attributes
     ----------
     lines : list of str
@@ -45,11 +51,13 @@ class Lines:
     """
 
     def __init__(
-        self, optional: frozenset[Buffer] = frozenset(), views: Mapping[Buffer, list[Buffer]] = {}
+        self,
+        names: Namer,
+        optional: frozenset[Buffer] = frozenset(),
+        views: Mapping[Buffer, list[Buffer]] = {},
     ) -> None:
-        self.views = views
+        self.names, self.views = names, views
         self.bases = set(views)
-        self.names: set[str] = set()
         self.lines: list[str] = []
         self.buffers: dict[Buffer, bool] = {}
         self.uses: set[str] = set()
@@ -63,6 +71,8 @@ class Lines:
         self._calls: list[Ufunc | Line] = []
         self._note = ""
         self._turned: dict[Access, str] = {}
+        #: Scratch arrays of one step, by their rows.
+        self._works: dict[Dim, list[Buffer]] = {}
         #: Name of a value → its equation, for comments.
         self.equations: Mapping[str, str] = {}
 
@@ -207,15 +217,6 @@ class Lines:
 
     # -- names of steps ---------------------------------------------------------------------
 
-    def fresh(self, wanted: str) -> str:
-        """A local name that no buffer has."""
-        name, count = wanted, 1
-        while name in self.names or name in self._bound.values():
-            count += 1
-            name = f"{wanted}_{count}"
-        self.names.add(name)
-        return name
-
     def _bind(self, calls: Iterable[Ufunc | Line]) -> None:
         """Name the steps of arrays that the body mentions more than once."""
         counts: dict[Access, int] = {}
@@ -241,7 +242,7 @@ class Lines:
         if not a.whole:
             inside = [v.name for v in self.views_of(a)]
             name = "_".join(inside) if inside and len("_".join(inside)) < 20 else f"{name}_part"
-        return self.fresh(f"{name}_{suffix}")
+        return self.names.fresh(f"{name}_{suffix}")
 
     def views_of(self, a: Access) -> list[Buffer]:
         """The views that a range of a base is made of."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ....derivation.program import Derivation
-from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
 from ....language.network import Ref
 from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
-from ..sizes import size_lines
+from ..sizes import size_lines, used_sizes
 from . import template
 from .config import RESERVED, helper_texts
 from .expressions import dim_text
@@ -25,13 +23,7 @@ __all__ = ["print_module"]
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone NumPy module; the same derivation gives the same text."""
-    helpers = helper_texts()
-    unknown = sorted(set(helpers) & set(derivation.network.dims))
-    if unknown:
-        raise UnsupportedOperation(f"the dim {unknown[0]!r} has the name of a function; rename it")
-    network = derivation.network
-    reserved = (*RESERVED, *helpers, BATCH, *network.dims, *network.axes)
-    return _Module(schedule(derivation, reserved), origin).text()
+    return _Module(schedule(derivation, (*RESERVED, *helper_texts())), origin).text()
 
 
 class _Module:
@@ -64,15 +56,10 @@ class _Module:
 
     # -- doors ----------------------------------------------------------------------------------
 
-    def _lead(self, ref: Ref) -> tuple[str, ...]:
-        if ref.kind in ("param", "fixed"):
-            return ()
-        return (ref.axis, BATCH) if ref.axis else (BATCH,)
-
     def _shapes(self) -> dict[str, tuple[str, ...]]:
         # Plain dims first, so that a size is known before a sum or a multiple of it is met.
         refs = [*self.network.inputs.values(), *self.network.parameters.values()]
-        return {r.name: template.axes_of(r, self._lead(r)) for r in refs}
+        return {r.name: template.axes_of(r) for r in refs}
 
     def _types(self) -> list[str]:
         n = self.network
@@ -88,7 +75,8 @@ class _Module:
         return out
 
     def _keywords(self, values: bool = False) -> str:
-        names = [f"{a}={a}" if values else f"{a}: int" for a in self.free_axes]
+        local = [self.plan.names.sizes[a] for a in self.free_axes]
+        names = [f"{a}={a}" if values else f"{a}: int" for a in local]
         if self.free_batch:
             names.append("B=B" if values else "B: int = 1")
         return (
@@ -102,17 +90,15 @@ class _Module:
     def _open(self) -> list[str]:
         """Check arrays and take the sizes that are used."""
         given = [*self.free_axes, *([BATCH] if self.free_batch else [])]
-        sizes = ", ".join(f'"{a}": {a}' for a in given)
+        local = self.plan.names.sizes
+        sizes = ", ".join(f'"{a}": {local[a]}' for a in given)
         dtype = "dtype" if self._uses_dtype else "_"
         out = [
             f"    sizes: dict[str, int] = {{{sizes}}}",
             f"    arrays, {dtype} = _check({{**parameters, **inputs}}, sizes)",
         ]
         refs = (*self.network.inputs.values(), *self.network.parameters.values())
-        return out + size_lines(self._shapes(), refs, self._lead, given, self._used_sizes)
-
-    def _all_sizes(self) -> list[str]:
-        return [BATCH, *self.network.axes, *self.network.dims]
+        return out + size_lines(self._shapes(), refs, given, self._used_sizes, local)
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
@@ -149,9 +135,9 @@ class _Module:
         forward = routine is self.plan.forward
         handed = self.plan.outputs.values() if forward else self.plan.gradients.values()
         out = [a.buffer for a in handed if a is not None]
-        writer = Writer(optional, _views({*_buffers(routine.statements), *out}))
+        views = _views({*_buffers(routine.statements), *out})
+        writer = Writer(self.plan.names.scope(), optional, views)
         writer.made |= made
-        writer.names = {b.name for b in _buffers(routine.statements)} | set(RESERVED)
         writer.equations = self.equations
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
         writer.write(routine.statements)
@@ -159,7 +145,7 @@ class _Module:
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
-        self._used_sizes = [n for n in self._all_sizes() if re.search(rf"\b{n}\b", everything)]
+        self._used_sizes = used_sizes(self.plan.names, everything)
         self._uses_dtype = "dtype" in everything
         return [*self._open(), *unpack, *allocated, "", *writer.lines]
 
@@ -174,7 +160,7 @@ class _Module:
         return lines, made
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
-        text = Writer().access(a)
+        text = Writer(self.plan.names).access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
         return f'        "{key}": {text},'
@@ -253,7 +239,7 @@ class _Module:
                 optional.add(b)
                 lines.append(f'    {b.name} = upstream.get("{label}")')
                 continue
-            if label == "loss":
+            if ref is None:  # the loss
                 lines.append(f'    {b.name} = upstream.get("loss", 0)')
                 continue
             shape = ", ".join([*b.lead, *(dim_text(d) for d in b.shape if d != ONE)])
@@ -267,16 +253,12 @@ class _Module:
     def _check_cotangents(self) -> list[str]:
         shapes = []
         for label in self.plan.outputs:
-            ref = self.plan.network.outputs.get(label)
-            axes = () if ref is None else template.axes_of(ref, self._output_lead(ref))
-            shapes.append(f'        "{label}": ({", ".join(axes)}{"," if len(axes) == 1 else ""}),')
+            shape = template.shape_text(self.plan.network.outputs.get(label), self.plan.names)
+            shapes.append(f'        "{label}": {shape},')
         return [
             "    shapes: dict[str, tuple[int, ...]] = {", *shapes, "    }",
             "    upstream = _check_cotangents(cotangents, shapes, dtype)",
         ]  # fmt: skip
-
-    def _output_lead(self, ref: Ref) -> tuple[str, ...]:
-        return (ref.axis, BATCH) if ref.axis else (BATCH,)
 
     def _only_added(self, b: Buffer, statements: list[Statement]) -> bool:
         for s in statements:

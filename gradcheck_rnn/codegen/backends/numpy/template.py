@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
@@ -13,12 +14,27 @@ from ....derivation.pages import gathered, inner_starts, start_terms
 from ....derivation.program import Contribution, Derivation, ScanProgram
 from ....language.dims import Dim
 from ....language.network import Ref
+from ...schedule.naming import Names
+from ...schedule.ops import BATCH
 from .config import helper_texts
 from .expressions import dim_text
 
-__all__ = ["CHECK", "docstring", "equation_texts", "helpers", "shape_table", "typed_dict"]
+__all__ = [
+    "CHECK",
+    "axes_of",
+    "docstring",
+    "equation_texts",
+    "helpers",
+    "lead_axes",
+    "shape_table",
+    "shape_text",
+    "typed_dict",
+]
 
 WIDTH = 100
+
+#: Keys that cannot be written as fields of a class.
+_NO_FIELDS = frozenset({*keyword.kwlist, "Array"})
 
 CHECK = '''
 def _check(
@@ -174,21 +190,43 @@ def shape_table(entries: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [line.replace("'", '"') for line in [*out, "}"]]
 
 
-def axes_of(ref: Ref, lead: tuple[str, ...]) -> tuple[str, ...]:
-    """The axes of an array at the doors."""
+def lead_axes(ref: Ref) -> tuple[str, ...]:
+    """The leading axes of an array of the caller, by the user's names."""
+    if ref.kind in ("param", "fixed"):
+        return ()
+    return (ref.axis, BATCH) if ref.axis else (BATCH,)
+
+
+def axes_of(ref: Ref) -> tuple[str, ...]:
+    """The axes of an array of the caller, by the user's names."""
+    return (*lead_axes(ref), *(dim_text(d) for d in _dims(ref)))
+
+
+def shape_text(ref: Ref | None, names: Names) -> str:
+    """The shape of an array of the caller as an expression of local variables."""
+    if ref is None:
+        return "()"
+    lead = [names.sizes[a] for a in lead_axes(ref)]
+    axes = [*lead, *(dim_text(names.dim(d)) for d in _dims(ref))]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def _dims(ref: Ref) -> list[Dim]:
+    """The axes after the leading ones."""
     if ref.shape.scalar:
-        return lead
-    dims: list[Dim] = [ref.shape.rows]
-    if not lead and not ref.shape.column:
-        dims.append(ref.shape.cols)
-    return (*lead, *(dim_text(d) for d in dims))
+        return []
+    whole = ref.kind in ("param", "fixed") and not ref.shape.column
+    return [ref.shape.rows, ref.shape.cols] if whole else [ref.shape.rows]
 
 
 def typed_dict(name: str, doc: str, keys: Iterable[str], total: bool = True) -> list[str]:
     """A TypedDict of arrays."""
-    extra = "" if total else ", total=False"
+    extra, known = "" if total else ", total=False", list(keys)
+    if any(k in _NO_FIELDS or k.startswith("__") for k in known):
+        fields = [f'    "{k}": Array,' for k in known]
+        return ["", "", f"#: {doc}", f'{name} = TypedDict("{name}", {{', *fields, f"}}{extra})"]
     out = ["", "", f"class {name}(TypedDict{extra}):", f'    """{doc}"""', ""]
-    body = [f"    {k}: Array" for k in keys]
+    body = [f"    {k}: Array" for k in known]
     return out + (body or ["    pass"])
 
 

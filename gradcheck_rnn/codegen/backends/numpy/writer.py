@@ -151,13 +151,13 @@ class Writer(Assigner):
         self._loop, self._indent = s, self._indent + 1
         self.write(s.body)
         self._loop, self._indent = None, self._indent - 1
-        self.names -= set(self._bound.values())
+        self.names.release(self._bound.values())
         self._bound.clear()
 
     def _turn(self, loop: Loop) -> None:
         """Transposes that every step multiplies by are made contiguous once."""
         for s in loop.body:
             if isinstance(s, Gemm) and s.transposed and s.weight not in self._turned:
-                name = self.fresh(f"{s.weight.buffer.name}_T")
+                name = self.names.fresh(f"{s.weight.buffer.name}_T")
                 self._turned[s.weight] = name
                 self.line(f"{name} = np.ascontiguousarray({self.access(s.weight)}.T)")
