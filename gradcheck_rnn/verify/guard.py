@@ -87,6 +87,8 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         code = "" if left.code is None else repr(left.code)
         raise UserCodeError(f"{who} called sys.exit({code}); it must return", "exits") from None
     except BaseException as raised:  # nothing else here may end the process
+        if any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
+            raise  # pytest's own: skip, fail, and the time limit of its plugin
         said = " ".join(f"{type(raised).__name__}: {raised}".split())
         text = f"{who} raised {said.rstrip(': ')}, which is no Exception"
         raise UserCodeError(text, "exits") from raised

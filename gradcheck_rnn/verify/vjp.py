@@ -178,7 +178,7 @@ def check_pair(
         reason = linear.ignored.get((k, i), row.reason)
         if row.verdict is Verdict.FAIL and (k, i) in pair.none:
             reason = "backward returns None for it, which counts as zeros"
-        elif row.verdict is Verdict.FAIL and i not in {j for _, j in reached}:
+        elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
             reason = f"{reason}; {FLAT}"
         report.rows.append(replace(row, name=f"{name} -> {row.name}", reason=reason))
     for name, _, part in parts:

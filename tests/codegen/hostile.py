@@ -35,7 +35,8 @@ HOSTILE = tuple(
     dict.fromkeys(
         n
         for n in (
-            *_TEXT.split(), *keyword.kwlist, *keyword.softkwlist, *numpy.RESERVED, *numpy.helper_texts(),
+            *_TEXT.split(), *keyword.kwlist, *keyword.softkwlist, *numpy.RESERVED,
+            *numpy.helper_texts(),
             *cuda.RESERVED, *cuda._DEVICE, *helpers_of("cuda"), *sorted(cuda._CXX),
         )
         if n.isidentifier()

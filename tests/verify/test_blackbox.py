@@ -472,7 +472,8 @@ def test_report_prints_stores_and_raises():
         bad.raise_for_failure()
     assert caught.value.report is bad
     text = str(bad)
-    assert text.startswith("elman: fail")
+    assert text.startswith("elman: the gradient of W is wrong")
+    assert "\nelman: fail" in text
     assert "error÷bound" in text
     data = json.loads(bad.dumps())
     assert data["verdict"] == "fail"

@@ -112,7 +112,7 @@ def test_surrogate_gradients() -> None:
         return dy * 3 * s * (1 - s)
 
     undeclared = check_vjp(step, slope, x)
-    assert undeclared.verdict is Verdict.FAIL
+    assert undeclared.verdict is not Verdict.PASS
     assert "surrogate=" in undeclared.rows[0].reason
     report = check_vjp(step, slope, x, surrogate=lambda x: 1 / (1 + np.exp(-3 * x)))
     assert report.passed, str(report)
