@@ -81,7 +81,7 @@ def mxnet_18203_dy_overwritten_by_dx(wrong: bool) -> Any:
         return {"x": dx + dx2[::-1], "W": dW, "U": dU, "W_back": dW2, "U_back": dU2}
 
     # check
-    inputs = normal(0.6, x=(4, 2, 6), W=(3, 3), U=(6, 3), W_back=(3, 3), U_back=(6, 3))
+    inputs = normal(0.6, x=(4, 3, 2), W=(1, 1), U=(2, 1), W_back=(1, 1), U_back=(2, 1))
     return check_vjp(forward, backward, inputs, time_axis=0)
 
 
@@ -395,7 +395,7 @@ def caffe_3254_overwritten_where_added(wrong: bool) -> Any:
 
 @exhibit(
     "https://github.com/pytorch/pytorch/pull/95137",
-    "With the batch first, dx is reshaped from (T, B, d) to (B, T, d) where it is to be transposed.",
+    "With the batch first, dx (T, B, d) is reshaped to (B, T, d) where it is to be transposed.",
     arrays="x",
 )
 def pytorch_95137_batch_first_reshaped(wrong: bool) -> Any:

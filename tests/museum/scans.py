@@ -125,7 +125,7 @@ def mlstm_kernels_10_between_chunks(wrong: bool) -> Any:
         return chunk_backward(cotangents, saved, 3, cut=wrong)
 
     # check
-    inputs = normal(0.7, q=(5, 4), k=(5, 4), v=(5, 2), g=(5,), S0=(4, 2))
+    inputs = normal(0.7, q=(4, 3), k=(4, 3), v=(4, 1), g=(4,), S0=(3, 1))
     return check_vjp(attention_forward, backward, inputs, time_axis={"o": 0})
 
 
@@ -251,7 +251,7 @@ def fla_360_decay_parameter_without_its_chain(wrong: bool) -> Any:
     "https://github.com/fla-org/flash-linear-attention/pull/360",
     "gw and gu are loaded, added to and stored by all sequences at once: one may be lost.",
     place=("differs between calls|not deterministic|random",),
-    found="a gradient that loses an update in one of twenty calls passes: too few calls at one point",
+    found="a gradient that loses a share in one of twenty calls passes",
     located="not found",
 )
 def fla_360_race_loses_a_sequence(wrong: bool) -> Any:
@@ -363,7 +363,7 @@ def tileops_632_delta_rule_carry(wrong: bool) -> Any:
         return {"q": dq, "k": dk, "v": dv, "beta": dbeta, "S0": dS}
 
     # check
-    inputs = normal(0.7, q=(4, 3), k=(4, 3), v=(4, 2), beta=(4,), S0=(3, 2))
+    inputs = normal(0.7, q=(4, 3), k=(4, 3), v=(4, 1), beta=(4,), S0=(3, 1))
     return check_vjp(forward, backward, inputs, time_axis={"o": 0})
 
 
