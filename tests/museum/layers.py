@@ -291,6 +291,58 @@ def aidotnet_784_inverse_deviation_inverted(wrong: bool) -> Any:
 
 
 @exhibit(
+    "https://github.com/Oneflow-Inc/oneflow/pull/6149",
+    "The gradients of scale and shift of a layer normalisation are handed out the wrong way round.",
+    arrays="gamma beta",
+)
+def oneflow_6149_scale_and_shift_exchanged(wrong: bool) -> Any:
+    def forward(x: Any, gamma: Any, beta: Any) -> Any:  # a state that decays, normalised each step
+        hs, h = [], 0 * x[0]
+        for x_t in x:
+            h = 0.7 * h + x_t
+            hs.append(h)
+        a = np.stack(hs)
+        centred = a - a.mean(axis=2, keepdims=True)
+        n = centred / np.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-3)
+        return gamma * n + beta, (n, centred, gamma)
+
+    def backward(dy: Any, saved: Any) -> Arrays:
+        n, centred, gamma = saved
+        dn = dy * gamma
+        mean, slope = dn.mean(axis=2, keepdims=True), (dn * n).mean(axis=2, keepdims=True)
+        da = (dn - mean - n * slope) / np.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-3)
+        for t in reversed(range(len(da) - 1)):
+            da[t] += 0.7 * da[t + 1]
+        scale, shift = (dy * n).sum(axis=(0, 1)), dy.sum(axis=(0, 1))
+        return {"x": da} | dict(
+            zip(("beta", "gamma") if wrong else ("gamma", "beta"), (scale, shift), strict=True)
+        )
+
+    # check
+    return check_vjp(forward, backward, normal(x=(3, 2, 4), gamma=4, beta=4), time_axis=0)
+
+
+@exhibit(
+    "https://github.com/flagos-ai/FlagGems/issues/5392",
+    "The backward pass takes all but the first axis as normalised, the forward pass the last one.",
+    arrays="x",
+)
+def flaggems_5392_backward_for_two_axes_only(wrong: bool) -> Any:
+    def forward(x: Any) -> Any:  # (B, T, d)
+        centred = x - x.mean(axis=2, keepdims=True)
+        r = 1 / np.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-3)
+        return centred * r, (centred * r, r)
+
+    def backward(dy: Any, saved: Any) -> Arrays:
+        (n, r), axes = saved, (1, 2) if wrong else 2
+        mean, slope = dy.mean(axis=axes, keepdims=True), (dy * n).mean(axis=axes, keepdims=True)
+        return {"x": (dy - mean - n * slope) * r}
+
+    # check
+    return check_vjp(forward, backward, normal(x=(2, 4, 3)), time_axis=1)
+
+
+@exhibit(
     "https://github.com/tensorflow/tensorflow/issues/34171",
     "What reaches c_{t-1} through the peepholes is taken of the first sequence for all sequences.",
     arrays="x h0 c0 W_i W_f W_o W_c U_i U_f U_o U_c b_i b_f b_o b_c p_i p_f p_o",

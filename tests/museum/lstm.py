@@ -98,6 +98,40 @@ def captaine_1_nothing_carried(wrong: bool) -> Any:
 
 
 @exhibit(
+    "https://github.com/CaptainE/RNN-LSTM-in-numpy/issues/1",
+    "Both mistakes of that backward pass at once, as they were.",
+    arrays=ALL,
+    term=("a_\\{f,t\\}.*σ|σ.*f_t", "nothing is carried|carry"),
+    named="not among the mistakes that are tried",
+)
+def captaine_1_both(wrong: bool) -> Any:
+    def local(dh: Any, dc: Any, step: Any) -> Any:
+        da, dc = lstm_step(dh, dc, step)
+        f, p = step[1], step[1].shape[1]
+        if wrong:
+            da[:, p : 2 * p] *= sigmoid(f) / (f * (1 - f))
+        return da, dc
+
+    def backward(cotangents: Arrays, saved: Any) -> Arrays:
+        steps, x, Wx, Wh = saved
+        dh_next, dc_next = cotangents["h_T"], cotangents["c_T"]
+        dx, grads = np.empty_like(x), {"Wx": 0.0, "Wh": 0.0, "b": 0.0}
+        for t in reversed(range(len(steps))):
+            da, dc = local(dh_next + cotangents["h"][:, t], dc_next, steps[t])
+            dx[:, t], dh = da @ Wx.T, da @ Wh.T
+            grads["Wx"] += x[:, t].T @ da
+            grads["Wh"] += steps[t][7].T @ da
+            grads["b"] += da.sum(axis=0)
+            if not wrong:
+                dh_next, dc_next = dh, dc
+        return grads | {"x": dx, "h0": dh, "c0": dc}
+
+    # check
+    model = load("lstm")
+    return check_model(model, forward=lstm_forward, backward=backward, layout="lecture lstm")
+
+
+@exhibit(
     "https://github.com/hanbt/learn_dl/issues/53",
     "The biases of the input and the output gate get the gradient of the forget gate's.",
     arrays="b",
