@@ -14,7 +14,7 @@ from typing import Any
 
 from gradcheck_rnn import GradcheckError
 
-MODULES = ("lstm", "lectures", "layers", "kernels", "scans", "autograd")
+MODULES = ("lstm", "lectures", "layers", "norms", "kernels", "scans", "autograd")
 
 
 @dataclass(frozen=True)
