@@ -49,14 +49,15 @@ def check_equations(
     UsageError
         The file cannot be read or has no equation; a name that the definition does not have.
     """
-    from gradcheck_rnn.audit.judge import judge
+    from gradcheck_rnn.audit.judge import judge_at
     from gradcheck_rnn.audit.mathematics import words_of
     from gradcheck_rnn.audit.reading import read_note
-    from gradcheck_rnn.audit.values import Truth
+    from gradcheck_rnn.audit.truth import Source
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
-    truth = Truth.of(derivation, seed)
+    source = Source(derivation, seed)
+    truth = source.known()
     renamed = dict(names or {})
     for theirs, ours in renamed.items():
         if not truth.knows(ours.removeprefix("d:")):
@@ -65,4 +66,4 @@ def check_equations(
                 f"have; it has {', '.join(n for n in truth.values if not n.startswith('g_'))}"
             )
     words = words_of([*truth.values, *renamed])
-    return judge(derivation, read_note(note, truth.knows, words, renamed), seed)
+    return judge_at(source, read_note(note, truth.knows, words, renamed))

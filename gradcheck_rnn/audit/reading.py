@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -63,7 +64,8 @@ def read_note(
     out: list[Equation | Judged] = []
     for number, text, kind in lines:
         for member in _family(text):
-            out.append(_read(member, number, kind, known, words, names or {}))
+            for link in _chain(member, kind):
+                out.append(_read(link, number, kind, known, words, names or {}))
     if not out:
         raise UsageError(f"{where}: no line has an equation (left = right)")
     return out
@@ -114,6 +116,33 @@ def _family(text: str) -> list[str]:
     return [re.sub(subscript, member, body) for member in members]
 
 
+def _equals(text: str) -> list[int]:
+    """Where equals signs stand outside of braces and bounds of sums."""
+    out, depth = [], 0
+    for k, c in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(c, 0)
+        if c == "=" and not depth and not re.search(r"[ΣΠ∑∏]_\w$", text[:k].rstrip()):
+            out.append(k)
+    return out
+
+
+def _sides(text: str) -> tuple[str, str]:
+    at = _equals(text)
+    if not at:
+        raise UnreadableEquation(f"{text.strip()!r} has no equals sign")
+    left = text[: at[0]].rstrip(" :")
+    return left, text[at[0] + 1 :]
+
+
+def _chain(text: str, kind: str) -> list[str]:
+    """``a = b = c`` as ``a = b`` and ``a = c``: every member is a claim."""
+    at = _equals(_REMARK.sub("", text)) if kind == "math" else []
+    if len(at) < 2:
+        return [text]
+    ends = [*at[1:], len(text)]
+    return [f"{text[: at[0]]}= {text[a + 1 : b].strip()}" for a, b in zip(at, ends, strict=True)]
+
+
 def _read(
     text: str,
     line: int,
@@ -123,7 +152,7 @@ def _read(
     names: Mapping[str, str],
 ) -> Equation | Judged:
     def mapped(name: str) -> bool:
-        return known(names.get(name, name))
+        return known(names.get(name, name).removeprefix("d:"))
 
     try:
         if kind == "python":
@@ -132,8 +161,7 @@ def _read(
         else:
             text, _, extra = _LAST.sub(r"\1 \n\2", text).partition("\n")
             text = _REMARK.sub("", text)
-            left, _, right = text.partition("=")
-            right = right.split("=")[-1] if "Σ" not in right else right
+            left, right = _sides(text)
             equation = Equation(
                 parse(left, mapped, words), parse(right.strip(" ,.;"), mapped, words),
                 text.strip(), line,
@@ -158,7 +186,7 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
             return node
         if given.startswith("d:"):  # the author's δ_f is the adjoint of the definition's a_f
             return Name(split_name(given[2:]), node.time, adjoint=True)
-        return Name(given, node.time, node.adjoint)
+        return replace(node, name=given)
     if isinstance(node, Call):
         return Call(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
     return node

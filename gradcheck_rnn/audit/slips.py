@@ -10,7 +10,7 @@ from ..calculus.terms import Apply
 from ..derivation.program import Derivation
 from ..language.ops.elementwise import ELEMENTWISE
 from .tree import Call, Name, Node, Number, Time, rewritten
-from .values import Truth
+from .truth import Known
 from .writing import written
 
 __all__ = ["Slips"]
@@ -19,7 +19,7 @@ __all__ = ["Slips"]
 class Slips:
     """What may have been meant, of the names of one derivation."""
 
-    def __init__(self, derivation: Derivation, truth: Truth) -> None:
+    def __init__(self, derivation: Derivation, truth: Known) -> None:
         self.derivation, self.truth = derivation, truth
 
     def edits(self, right: Node) -> Iterator[tuple[Node, str]]:
@@ -66,7 +66,7 @@ class Slips:
                 yield kept, f"the factor {written(lost)} does not belong"
             a, b = node.args
             yield Call(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
-        if isinstance(node, Call) and node.op == "power":
+        if isinstance(node, Call) and node.op in ("power", "superscript"):
             yield node.args[0], f"the square of {written(node.args[0])} does not belong"
         if isinstance(node, Name) and not node.adjoint:
             for function in ("tanh", "sigmoid"):

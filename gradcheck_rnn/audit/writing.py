@@ -41,12 +41,16 @@ def written(node: Node) -> str:
         return " + ".join(a).replace("+ −", "− ")
     if node.op == "neg":
         return f"−{inner[0]}"
-    if node.op in ("times", "product", "divide"):
-        return {"times": " ⊙ ", "product": " ", "divide": " ⊘ "}[node.op].join(inner)
+    signs = {"times": " ⊙ ", "product": " ", "divide": " ⊘ ", "kron": " ⊗ "}
+    if node.op in signs:
+        return signs[node.op].join(inner)
     if node.op == "transpose":
         return f"{inner[0]}ᵀ"
-    if node.op == "power":
+    if node.op in ("power", "superscript"):
         return f"{inner[0]}^{node.data}"
-    if node.op == "time sum":
-        return f"Σ_t {inner[0]}"
+    if node.op in ("time sum", "time product") and isinstance(node.data, tuple):
+        letter = node.data[0] or "t"
+        return f"{'Σ' if node.op == 'time sum' else 'Π'}_{letter} {inner[0]}"
+    if node.op == "jacobian":
+        return f"∂{node.data or ''}{a[0]}/∂{a[1]}"
     return f"{node.op}({', '.join(a)})"
