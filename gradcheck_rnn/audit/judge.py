@@ -14,17 +14,17 @@ from dataclasses import replace
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from .conventions import COLUMNS, CONVENTIONS, Convention
-from .lines import DEFAULT, Lines, Meaning, calls, has, words
+from .lines import DEFAULT, Lines, Meaning, Wanted, calls, has, words
 from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .tree import Call, Equation, Name, Node, Time, leaves, rewritten
 from .truth import READINGS, NotEvaluated, Source
-from .writing import derived_line
+from .writing import derived_line, written
 
 __all__ = ["FAILURES", "judge", "judge_at"]
 
 #: What the evaluation of a line that means nothing may raise.
-FAILURES = (NotEvaluated, ArithmeticError, TypeError, ValueError, AttributeError, KeyError,
+FAILURES = (GradcheckError, ArithmeticError, TypeError, ValueError, AttributeError, KeyError,
             IndexError, RecursionError)  # fmt: skip
 
 
@@ -44,8 +44,16 @@ def judge(derivation: Derivation, equations: Sequence[Equation | Judged], seed: 
     return judge_at(Source(derivation, seed), equations)
 
 
-def judge_at(source: Source, equations: Sequence[Equation | Judged]) -> Note:
-    """`judge` with points that are drawn already, or that are drawn in another way."""
+def judge_at(
+    source: Source, equations: Sequence[Equation | Judged], *, explain: bool = True
+) -> Note:
+    """`judge` with points that are drawn already, or that are drawn in another way.
+
+    Parameters
+    ----------
+    explain : bool
+        Say what is wrong, and show numbers.
+    """
     best: tuple[_Judge, Note] | None = None
     for convention, loss in _senses(source, equations):
         judged = _Judge(source, convention, loss, equations)
@@ -56,7 +64,8 @@ def judge_at(source: Source, equations: Sequence[Equation | Judged]) -> Note:
             break
     assert best is not None
     judge, note = best
-    note.lines = [judge.told(e, j) for e, j in zip(equations, note.lines, strict=True)]
+    if explain:
+        note.lines = [judge.told(e, j) for e, j in zip(equations, note.lines, strict=True)]
     return note
 
 
@@ -74,6 +83,8 @@ def _senses(
 
 def _rank(note: Note) -> tuple[int, int, int]:
     """Most lines right, plainly right first, then fewest not understood; the first stays."""
+    if not note.count(*RIGHT):
+        return 0, 0, 0
     return note.count(*RIGHT), note.count("right", "consistent"), -note.count("not understood")
 
 
@@ -106,7 +117,7 @@ class _Judge:
         return out
 
     def _line(self, e: Equation) -> Judged:
-        told = Judged(e.text, e.line, "not understood", str(e.left))
+        told = Judged(e.text, e.line, "not understood", written(e.left))
         known = self.lines.known
         try:
             if isinstance(e.left, Name) and not known.knows(e.left.name):
@@ -128,7 +139,7 @@ class _Judge:
                 continue
             evaluated = True
             if holds:
-                return self._right(e, told, meaning)
+                return self._right(e, told, wanted, meaning)
         try:
             if self.lines.holds(e, wanted, look=self.lines.authors(DEFAULT)):
                 why = "right with what the other lines of the note define"
@@ -141,7 +152,14 @@ class _Judge:
             return replace(told, status="wrong")
         return replace(told, why=_reason(failed))
 
-    def _right(self, e: Equation, told: Judged, meaning: Meaning) -> Judged:
+    def _right(self, e: Equation, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
+        t, (want, *_) = wanted[0]
+        if self.lines.flat(e, self.lines.made(e, t, self.lines.looker(meaning), meaning), want):
+            why = "; ".join(x for x in ("right for vec of the gradient", words(meaning, e.right)) if x)
+            return replace(told, status="convention", why=why)
+        if meaning.diagonals:
+            why = "right where a vector φ′ beside a matrix stands for diag(φ′)"
+            return replace(told, status="convention", why=why)
         if self.lines.share(e) and not e.accumulates:
             why = "what one step gives; the gradient is the sum over the steps"
             return replace(told, status="convention", why=why)
@@ -233,9 +251,19 @@ class _Judge:
             return self._misfit(e, judged, naming)
         judged.evidence = naming.evidence(e, next(iter(_meanings(e.right))))
         judged.derived = derived_line(self.derivation, e.left)
-        judged.why = naming.what(e)
+        judged.why = self._alone(e) or naming.what(e)
         judged.one_unit = self._one_unit(e)
         return judged
+
+    def _alone(self, e: Equation) -> str:
+        """The convention in which a wrong line of a longer note is right by itself."""
+        if len(self.equations) < 2 or isinstance(e.left, Name) and not e.left.adjoint:
+            return ""
+        note = judge_at(self.source, [e], explain=False)
+        if note.lines[0].status not in RIGHT:
+            return ""
+        sense = note.convention + (f", a loss of {', '.join(note.loss)} alone" if note.loss else "")
+        return f"right only where this line alone is read as {sense}; the note is read as {self.convention}"
 
     def _misfit(self, e: Equation, told: Judged, naming: Naming) -> Judged:
         """A line that cannot be evaluated: wrong if one slip explains that, else not understood."""
@@ -257,7 +285,7 @@ class _Judge:
             lines = self._at(COLUMNS, one_unit=True)
             lines.here = self.lines.here
             wanted = lines.wanted(e.left)
-        except (*FAILURES, GradcheckError):
+        except FAILURES:
             return False
         for meaning in _meanings(e.right):
             try:
@@ -273,6 +301,8 @@ def _meanings(right: Node) -> Iterator[Meaning]:
     orders = (False, True) if has(right, "time product") else (False,)
     if not has(right, "jacobian"):
         yield from (Meaning(ascending=a) for a in orders)
+        if any(c.op == "product" for c in calls(right)):
+            yield from (Meaning(ascending=a, diagonals=True) for a in orders)
         return
     for ascending in orders:
         for states in READINGS:

@@ -33,11 +33,14 @@ class Meaning:
         One of `READINGS`, for ∂/∂ of what moves with time and of what does not.
     ascending : bool
         Factors of a product over time stand in the order of their index.
+    diagonals : bool
+        A vector that stands as a factor beside a matrix is a diagonal matrix.
     """
 
     states: str = "total"
     parameters: str = "within"
     ascending: bool = False
+    diagonals: bool = False
 
 
 DEFAULT = Meaning()
@@ -145,7 +148,9 @@ class Lines:
 
     def value(self, node: Node, t: Steps, look: Look, meaning: Meaning) -> Array:
         k = self.known
-        return Evaluation(k.steps, k.sizes, look, ascending=meaning.ascending)(node, t)
+        return Evaluation(
+            k.steps, k.sizes, look, ascending=meaning.ascending, diagonals=meaning.diagonals
+        )(node, t)
 
     def authors(self, meaning: Meaning) -> Look:
         """Values in which what the author defines is as the author defines it."""
@@ -353,11 +358,26 @@ class Lines:
         seen = self.looker(meaning) if look is None else look
         # One reading of the left-hand side must serve at all steps: the first, the second, …
         made = [self.made(e, t, seen, meaning) for t, _ in wanted]
+        made = [self._unvec(e, m, o[0]) for m, (_, o) in zip(made, wanted, strict=True)]
         most = max(len(o) for _, o in wanted)
         return any(
             all(same(m, o[min(k, len(o) - 1)], self.known)
                 for m, (_, o) in zip(made, wanted, strict=True))
             for k in range(most)
+        )  # fmt: skip
+
+
+    def _unvec(self, e: Equation, made: Array, want: Array) -> Array:
+        """The gradient of a matrix whose vec, or its transpose, a line gives."""
+        if not self.flat(e, made, want):
+            return made
+        return np.asarray(made).reshape(want.shape, order="F")
+
+    def flat(self, e: Equation, made: Array, want: Array) -> bool:
+        """Whether a line gives the vec of the gradient of a matrix."""
+        return (
+            isinstance(e.left, Name) and e.left.adjoint and 1 in np.shape(made)
+            and 1 not in want.shape and np.size(made) == want.size
         )  # fmt: skip
 
 

@@ -271,7 +271,7 @@ class _Parser:
             if token == "1" and self.peek() == "ᵀ":
                 self.take()
                 return Call("sum", (self.postfix(),))
-            return Number(Fraction(token))
+            return self._fraction(Fraction(token))
         if token in ("δ", "∇", "d") and (found := self._adjoint(token)) is not None:
             return found
         if token in ("vec", "unvec") and self.peek(1) != "(":
@@ -311,6 +311,17 @@ class _Parser:
         raise UnreadableEquation(
             f"{self.text.strip()!r}: {token or 'the end'!r} is not understood here"
         )
+
+    def _fraction(self, above: Fraction) -> Node:
+        """A number, or one over a number or name: ``1/T Σ …`` is (1/T) Σ …."""
+        below = self.peek(1)
+        if self.peek() != "/" or not below or not (below.isdigit() or below in "TS"):
+            return Number(above)
+        self.take()
+        self.take()
+        if below.isdigit():
+            return Number(above / int(below))
+        return Call("divide", (Number(above), Name(below)))
 
     def _called(self) -> bool:
         """Whether what follows a function's name is its argument."""

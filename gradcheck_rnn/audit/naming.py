@@ -12,18 +12,19 @@ import numpy as np
 
 from ..calculus.printing import to_text
 from ..calculus.terms import shift
+from ..errors import GradcheckError
 from .lines import DEFAULT, Lines, Meaning, Wanted, same
 from .slips import Slips
 from .tree import Call, Equation, Name, Node, terms
-from .truth import NotEvaluated, Source, Truth
+from .truth import Source, Truth
 from .writing import written
 
-__all__ = ["Naming"]
+__all__ = ["Naming", "difference"]
 
 Array = Any
 #: Edits tried on a line that is wrong: enough for every single slip in a line of twenty names.
 MOST_EDITS = 4000
-_UNFIT = (NotEvaluated, ArithmeticError, TypeError, ValueError, KeyError, IndexError)
+_UNFIT = (GradcheckError, ArithmeticError, TypeError, ValueError, KeyError, IndexError)
 
 
 class Naming:
@@ -52,7 +53,7 @@ class Naming:
                     made = lines.made(e, t, lines.looker(meaning), meaning)
                 except _UNFIT as problem:
                     return str(problem)
-                if found := difference(str(e.left), t, made, options[-1]):
+                if found := difference(written(e.left), t, made, options[-1]):
                     return found
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .note import Judged
 from .pythonic import parse_line
 from .tree import Call, Equation, Name, Node
 
-__all__ = ["read_note"]
+__all__ = ["read_lines", "read_note"]
 
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
@@ -61,14 +61,38 @@ def read_note(
         raise UsageError(f"{where} cannot be read: {reason}") from None
     notebook = where.suffix == ".ipynb"
     lines = _notebook(source, where) if notebook else _lines(source, where.suffix)
-    out: list[Equation | Judged] = []
-    for number, text, kind in lines:
-        for member in _family(text):
-            for link in _chain(member, kind):
-                out.append(_read(link, number, kind, known, words, names or {}))
+    out = _equations_of(lines, known, words, names or {})
     if not out:
         raise UsageError(f"{where}: no line has an equation (left = right)")
     return out
+
+
+def read_lines(
+    lines: Sequence[str],
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str],
+) -> list[Equation | Judged]:
+    """Equations given one by one; their line is their number from 1 on. See `read_note`."""
+    out = []
+    for number, text in enumerate(lines, 1):
+        for _, bare, kind in _lines(text, ".txt") or [(0, text, "math")]:
+            out += _equations_of([(number, bare, kind)], known, words, names)
+    return out
+
+
+def _equations_of(
+    lines: Sequence[tuple[int, str, str]],
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str],
+) -> list[Equation | Judged]:
+    return [
+        _read(link, number, kind, known, words, names)
+        for number, text, kind in lines
+        for member in _family(text)
+        for link in _chain(member, kind)
+    ]
 
 
 def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:

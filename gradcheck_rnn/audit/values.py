@@ -37,6 +37,8 @@ class Evaluation:
         (name, index variables) → value; a Jacobian ∂a/∂b is asked for like a name.
     ascending : bool
         Whether factors of a product over time stand in the order of their index.
+    diagonals : bool
+        Whether φ′(a), or another vector that does not fit a product, stands for its diagonal.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Evaluation:
         look: Callable[[Name | Call, Steps], Array],
         *,
         ascending: bool = False,
+        diagonals: bool = False,
     ) -> None:
         self.steps, self.sizes, self.look, self.ascending = steps, sizes, look, ascending
+        self.diagonals = diagonals
 
     def __call__(self, node: Node, t: Steps) -> Array:
         """The value of a tree at a time.
@@ -66,6 +70,12 @@ class Evaluation:
         if node.op in ("time sum", "time product"):
             return self._over_time(node, t)
         args = [self(a, t) for a in node.args]
+        if node.op == "product" and self.diagonals:
+            return functools.reduce(
+                _with_diagonals,
+                [_diagonal(v) if _slope(a) and 1 in v.shape else v
+                 for v, a in zip(args, node.args, strict=True)],
+            )  # fmt: skip
         if node.op in _OPERATIONS:
             return functools.reduce(_OPERATIONS[node.op], args)
         if node.op in _FUNCTIONS:
@@ -201,6 +211,16 @@ def _product(a: Array, b: Array) -> Array:
     if a.shape == b.shape:
         return a * b  # vectors side by side: what notes mean by it is ⊙
     raise NotEvaluated(f"shapes {a.shape} and {b.shape} do not fit a product")
+
+
+def _slope(node: Node) -> bool:
+    return isinstance(node, Call) and node.op.endswith("'")
+
+
+def _with_diagonals(a: Array, b: Array) -> Array:
+    if a.shape[1] == 1 and b.shape[0] == a.shape[0] > 1 and b.shape[1] > 1:
+        a = _diagonal(a)
+    return _product(a, b)
 
 
 _FUNCTIONS: dict[str, Callable[..., Array]] = {
