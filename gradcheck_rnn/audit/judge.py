@@ -14,11 +14,11 @@ from dataclasses import replace
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from .conventions import COLUMNS, CONVENTIONS, Convention
-from .lines import DEFAULT, Lines, Meaning, Wanted, calls, has, words
+from .lines import DEFAULT, Lines, Meaning, Wanted, calls, has, meanings, words
 from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .tree import Call, Equation, Name, Node, Time, leaves, rewritten
-from .truth import READINGS, NotEvaluated, Source
+from .truth import NotEvaluated, Source
 from .writing import derived_line, written
 
 __all__ = ["FAILURES", "judge", "judge_at"]
@@ -83,9 +83,8 @@ def _senses(
 
 def _rank(note: Note) -> tuple[int, int, int]:
     """Most lines right, plainly right first, then fewest not understood; the first stays."""
-    if not note.count(*RIGHT):
-        return 0, 0, 0
-    return note.count(*RIGHT), note.count("right", "consistent"), -note.count("not understood")
+    unfit = note.count("not understood") + sum(j.misfit for j in note.lines)
+    return note.count(*RIGHT), note.count("right", "consistent"), -unfit
 
 
 class _Judge:
@@ -131,7 +130,7 @@ class _Judge:
             return replace(told, why=_reason(problem))
         failed: Exception | None = None
         evaluated = False
-        for meaning in _meanings(e.right):
+        for meaning in meanings(e.right):
             try:
                 holds = self.lines.holds(e, wanted, meaning)
             except FAILURES as problem:
@@ -148,14 +147,17 @@ class _Judge:
             pass
         if sense := self._sense(e):
             return replace(told, status="convention", why=sense)
-        if evaluated:
-            return replace(told, status="wrong")
+        one_unit = self._one_unit(e)
+        told.one_unit = bool(one_unit)
+        # What does not fit in any sense is wrong if it is wrong even where everything fits.
+        if evaluated or one_unit is False:
+            return replace(told, status="wrong", misfit=not evaluated)
         return replace(told, why=_reason(failed))
 
     def _right(self, e: Equation, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
         t, (want, *_) = wanted[0]
         if self.lines.flat(e, self.lines.made(e, t, self.lines.looker(meaning), meaning), want):
-            why = "; ".join(x for x in ("right for vec of the gradient", words(meaning, e.right)) if x)
+            why = "; ".join(x for x in ("right for vec of the gradient", words(meaning, e.right, self.lines.known)) if x)
             return replace(told, status="convention", why=why)
         if meaning.diagonals:
             why = "right where a vector φ′ beside a matrix stands for diag(φ′)"
@@ -163,7 +165,7 @@ class _Judge:
         if self.lines.share(e) and not e.accumulates:
             why = "what one step gives; the gradient is the sum over the steps"
             return replace(told, status="convention", why=why)
-        return replace(told, status="right", why=words(meaning, e.right))
+        return replace(told, status="right", why=words(meaning, e.right, self.lines.known))
 
     def _sense(self, e: Equation) -> str:
         """The convention of a single line in which it is right, empty if there is none."""
@@ -174,7 +176,7 @@ class _Judge:
                 wanted = lines.wanted(trial.left)
             except FAILURES:
                 return False
-            for meaning in _meanings(trial.right):
+            for meaning in meanings(trial.right):
                 try:
                     if lines.holds(trial, wanted, meaning):
                         return True
@@ -249,10 +251,9 @@ class _Judge:
         naming = Naming(self.lines, self.source, self.loss)
         if judged.status == "not understood":
             return self._misfit(e, judged, naming)
-        judged.evidence = naming.evidence(e, next(iter(_meanings(e.right))))
+        judged.evidence = naming.evidence(e)
         judged.derived = derived_line(self.derivation, e.left)
         judged.why = self._alone(e) or naming.what(e)
-        judged.one_unit = self._one_unit(e)
         return judged
 
     def _alone(self, e: Equation) -> str:
@@ -274,40 +275,27 @@ class _Judge:
         except FAILURES:
             return told
         if not what:
-            return replace(told, one_unit=self._one_unit(e))
+            return told
         derived = derived_line(self.derivation, e.left)
-        return replace(told, status="wrong", why=what, evidence=told.why, derived=derived,
-                       one_unit=self._one_unit(e))  # fmt: skip
+        return replace(told, status="wrong", why=what, evidence=told.why, derived=derived)
 
-    def _one_unit(self, e: Equation) -> bool:
-        """Whether a line is right where every dim is 1."""
+    def _one_unit(self, e: Equation) -> bool | None:
+        """Whether a line is right where every dim is 1; None if it means nothing even there."""
         try:
             lines = self._at(COLUMNS, one_unit=True)
             lines.here = self.lines.here
             wanted = lines.wanted(e.left)
         except FAILURES:
-            return False
-        for meaning in _meanings(e.right):
+            return None
+        found: bool | None = None
+        for meaning in meanings(e.right):
             try:
                 if lines.holds(e, wanted, meaning):
                     return True
+                found = False
             except FAILURES:
                 continue
-        return False
-
-
-def _meanings(right: Node) -> Iterator[Meaning]:
-    """Senses of a right-hand side; one where it has neither derivatives nor products over time."""
-    orders = (False, True) if has(right, "time product") else (False,)
-    if not has(right, "jacobian"):
-        yield from (Meaning(ascending=a) for a in orders)
-        if any(c.op == "product" for c in calls(right)):
-            yield from (Meaning(ascending=a, diagonals=True) for a in orders)
-        return
-    for ascending in orders:
-        for states in READINGS:
-            for parameters in ("within", "total"):
-                yield Meaning(states, parameters, ascending)
+        return found
 
 
 def _reason(problem: Exception | None) -> str:

@@ -15,7 +15,7 @@ from .tree import Call, Equation, Name, Node, Time, leaves
 from .truth import READINGS, Known, NotEvaluated
 from .values import Evaluation, Steps, at
 
-__all__ = ["DEFAULT", "Lines", "Meaning", "Wanted", "calls", "has", "same", "words"]
+__all__ = ["DEFAULT", "Lines", "Meaning", "Wanted", "calls", "has", "meanings", "same", "words"]
 
 Array = Any
 Look = Callable[[Any, Steps], Array]
@@ -48,12 +48,15 @@ _WORDS = {"total": "total derivatives", "within": "derivatives within one step, 
           "direct": "partial derivatives of one equation"}  # fmt: skip
 
 
-def words(meaning: Meaning, tree: Node) -> str:
+def words(meaning: Meaning, tree: Node, known: Known) -> str:
     """What a meaning says of a right-hand side, for those who read a verdict."""
     out = []
-    if has(tree, "jacobian"):
+    by = [c.args[1] for c in calls(tree) if c.op == "jacobian"]
+    moving = {known.moves(n.name) for n in by if isinstance(n, Name) and known.knows(n.name)}
+    if True in moving and meaning.states != DEFAULT.states:
         out.append(f"∂ by a state read as {_WORDS[meaning.states]}")
-        out.append(f"∂ by a parameter as {_WORDS[meaning.parameters]}")
+    if False in moving:
+        out.append(f"∂ by a parameter read as {_WORDS[meaning.parameters]}")
     if has(tree, "time product") and meaning.ascending:
         out.append("the factors of the product in the order of their index")
     return "; ".join(out)
@@ -70,6 +73,20 @@ def calls(node: Node) -> Iterator[Call]:
 def has(node: Node, op: str) -> bool:
     """Whether an operation is in a tree."""
     return any(c.op == op for c in calls(node))
+
+
+def meanings(right: Node) -> Iterator[Meaning]:
+    """Senses of a right-hand side; one where it has neither derivatives nor products over time."""
+    orders = (False, True) if has(right, "time product") else (False,)
+    if not has(right, "jacobian"):
+        yield from (Meaning(ascending=a) for a in orders)
+        if any(c.op == "product" for c in calls(right)):
+            yield from (Meaning(ascending=a, diagonals=True) for a in orders)
+        return
+    for ascending in orders:
+        for states in READINGS:
+            for parameters in ("within", "total"):
+                yield Meaning(states, parameters, ascending)
 
 
 class Lines:

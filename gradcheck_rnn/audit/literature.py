@@ -18,15 +18,14 @@ from ..derivation.program import Derivation
 from ..errors import UsageError
 from .conventions import CONVENTIONS
 from .differences import Differences
-from .judge import FAILURES, judge_at
-from .lines import DEFAULT, Lines
+from .judge import judge_at
+from .lines import Lines
 from .mathematics import words_of
-from .naming import difference
+from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .reading import read_lines
 from .tree import Equation
 from .truth import Source
-from .writing import written
 
 __all__ = ["VERDICTS", "Audit", "Claim", "Publication", "Result", "read_claims"]
 
@@ -178,9 +177,9 @@ class Audit:
         lines = [note.lines[k] for k in judged]
         verdict = _verdict(lines, claim)
         second = judge_at(measured, read, explain=False)
-        again = _verdict([second.lines[k] for k in judged], claim, one_unit=verdict)
+        again = _verdict([second.lines[k] for k in judged], claim)
         bad = next((k for k in judged if note.lines[k].status == "wrong"), None)
-        numbers = "" if bad is None else self._numbers(measured, read, bad, note)
+        numbers = "" if bad is None else self._numbers(exact, measured, read, bad, note)
         wrong = note.lines[bad] if bad is not None else Judged("", 0, "right")
         sense = "" if note.convention == "columns" else note.convention
         whys = [j.why for j in lines if j.status in RIGHT and j.why]
@@ -194,22 +193,15 @@ class Audit:
         )  # fmt: skip
 
     def _numbers(
-        self, source: Source, read: Sequence[Equation | Judged], bad: int, note: Note
+        self, exact: Source, source: Source, read: Sequence[Equation | Judged], bad: int, note: Note
     ) -> str:
         """A counter-example by finite differences: the line and the quantity itself."""
         convention = next(c for c in CONVENTIONS if c.name == note.convention)
-        lines = Lines(source.known(outputs=note.loss), convention, read)
+        lines = Lines(exact.known(outputs=note.loss), convention, read)
         lines.here = bad
         e = read[bad]
         assert isinstance(e, Equation)
-        for t, options in lines.wanted(e.left):
-            try:
-                made = lines.made(e, t, lines.looker(DEFAULT))
-            except FAILURES as problem:
-                return str(problem)
-            if found := difference(written(e.left), t, made, options[-1]):
-                return found
-        return ""
+        return Naming(lines, exact, note.loss).evidence(e, source)
 
     def _computed(self, claim: Claim) -> Result:
         if self._checks is None:
@@ -225,20 +217,16 @@ class Audit:
         return Result(claim, verdict, numbers=numbers, again="computed directly", agrees=bool(numbers))
 
 
-def _verdict(lines: Sequence[Judged], claim: Claim, one_unit: str = "") -> str:
+def _verdict(lines: Sequence[Judged], claim: Claim) -> str:
     """The verdict on a claim by those on its lines.
 
     That a wrong equation is right for one unit excuses it only where the data says that its source
     leaves the dims open.
     """
-    statuses = [j.status for j in lines]
-    if "not understood" in statuses or not lines:
-        return "not understood"
-    if "wrong" in statuses:
-        excused = claim.expects == "right for one unit" and (
-            one_unit == claim.expects or all(j.one_unit for j in lines if j.status == "wrong")
-        )
-        return "right for one unit" if excused else "wrong"
-    if any(s in ("convention", "consistent") for s in statuses):
-        return "right in a convention"
-    return "right"
+    bad = [j for j in lines if j.status in ("wrong", "not understood")]
+    if not bad:
+        plain = all(j.status in ("right", "own") for j in lines)
+        return "right" if lines and plain else "right in a convention" if lines else "not understood"
+    if claim.expects == "right for one unit" and all(j.one_unit for j in bad):
+        return "right for one unit"
+    return "wrong" if any(j.status == "wrong" for j in bad) else "not understood"

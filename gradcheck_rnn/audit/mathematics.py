@@ -398,7 +398,7 @@ class _Parser:
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
         found = self._time(part, free=self.known(name) or name in _LOSSES)
         spelled = f"{name}_{_flat(part)}"
-        numbered = found is not None and not found.anchor
+        numbered = found is not None and not found.anchor and name not in _LOSSES
         if found is None or self.known(spelled) or (numbered and self._begun(name, part)):
             return spelled, time
         if time is not None:

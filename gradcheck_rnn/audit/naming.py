@@ -13,17 +13,19 @@ import numpy as np
 from ..calculus.printing import to_text
 from ..calculus.terms import shift
 from ..errors import GradcheckError
-from .lines import DEFAULT, Lines, Meaning, Wanted, same
+from .conventions import COLUMNS
+from .lines import DEFAULT, Lines, Meaning, Wanted, meanings, same
 from .slips import Slips
 from .tree import Call, Equation, Name, Node, terms
 from .truth import Source, Truth
 from .writing import written
 
-__all__ = ["Naming", "difference"]
+__all__ = ["Naming"]
 
 Array = Any
 #: Edits tried on a line that is wrong: enough for every single slip in a line of twenty names.
 MOST_EDITS = 4000
+_SHAPES = "the line gives"
 _UNFIT = (GradcheckError, ArithmeticError, TypeError, ValueError, KeyError, IndexError)
 
 
@@ -42,20 +44,33 @@ class Naming:
         self.lines, self.source, self.loss = lines, source, loss
         self.known = lines.known
 
-    def evidence(self, e: Equation, meaning: Meaning = DEFAULT) -> str:
-        """Where a line is wrong, in floating-point numbers at a point drawn for that."""
-        real = self.source.known(real=True, outputs=self.loss)
-        lines = Lines(real, self.lines.convention, ())
-        lines.written, lines.here = self.lines.written, self.lines.here
-        with np.errstate(all="ignore"):
-            for t, options in lines.wanted(e.left):
+    def evidence(self, e: Equation, source: Source | None = None) -> str:
+        """Where a line is wrong, in floating-point numbers at a point drawn for that.
+
+        Where shapes do not fit, at a point where every dim is 1.
+
+        Parameters
+        ----------
+        source : Source, optional
+            Another one to ask, such as one of finite differences.
+        """
+        asked = source or self.source
+        misfit = ""
+        for one_unit in (False, True):
+            known = asked.known(real=source is None, outputs=self.loss, one_unit=one_unit)
+            lines = Lines(known, COLUMNS if one_unit else self.lines.convention, ())
+            lines.written, lines.here = self.lines.written, self.lines.here
+            for meaning in meanings(e.right):
                 try:
-                    made = lines.made(e, t, lines.looker(meaning), meaning)
+                    found = _first(lines, e, meaning)
                 except _UNFIT as problem:
-                    return str(problem)
-                if found := difference(written(e.left), t, made, options[-1]):
-                    return found
-        return ""
+                    misfit = misfit or str(problem)
+                    continue
+                if found.startswith(_SHAPES):
+                    misfit = misfit or found
+                elif found:
+                    return f"with one unit, {found} ({misfit})" if one_unit else found
+        return misfit
 
     # -- what is wrong --------------------------------------------------------------------------
 
@@ -152,10 +167,21 @@ class Naming:
             yield to_text(shift(edge.pullback, lag)), total
 
 
+def _first(lines: Lines, e: Equation, meaning: Meaning) -> str:
+    with np.errstate(all="ignore"):
+        for t, options in lines.wanted(e.left):
+            made = lines.made(e, t, lines.looker(meaning), meaning)
+            if lines.flat(e, made, options[-1]):
+                made = made.reshape(options[-1].shape, order="F")
+            if found := difference(written(e.left), t, made, options[-1]):
+                return found
+    return ""
+
+
 def difference(name: str, t: dict[str, int], made: Array, want: Array) -> str:
     """The entry in which two arrays differ most, with both numbers; empty where they agree."""
     if made.shape != want.shape:
-        shapes = f"the line gives {name} as {made.shape[0]} × {made.shape[1]}"
+        shapes = f"{_SHAPES} {name} as {made.shape[0]} × {made.shape[1]}"
         return f"{shapes}, it is {want.shape[0]} × {want.shape[1]}"
     error = np.abs(np.asarray(made - want, dtype=float))
     if not np.any(error > 1e-6 * np.max(np.abs(np.asarray(want, dtype=float)), initial=1e-3)):

@@ -39,6 +39,8 @@ class Judged:
         Where and by how much it is wrong: an entry, with both numbers.
     one_unit : bool
         A wrong line that is right where every dim is 1.
+    misfit : bool
+        Shapes do not fit in this convention.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Judged:
     derived: str = ""
     evidence: str = ""
     one_unit: bool = False
+    misfit: bool = False
 
 
 @dataclass
