@@ -151,8 +151,20 @@ class _Judge:
         told.one_unit = bool(one_unit)
         # What does not fit in any sense is wrong if it is wrong even where everything fits.
         if evaluated or one_unit is False:
-            return replace(told, status="wrong", misfit=not evaluated)
+            return replace(told, status="wrong", misfit=not self._fits(e, wanted))
         return replace(told, why=_reason(failed))
+
+    def _fits(self, e: Equation, wanted: Wanted) -> bool:
+        """Whether a line has the shape that it ought to have, in some sense."""
+        t, options = wanted[0]
+        for meaning in meanings(e.right):
+            try:
+                made = self.lines.made(e, t, self.lines.looker(meaning), meaning)
+            except FAILURES:
+                continue
+            if made.shape == options[0].shape or self.lines.flat(e, made, options[0]):
+                return True
+        return False
 
     def _right(self, e: Equation, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
         t, (want, *_) = wanted[0]

@@ -230,7 +230,8 @@ class Lines:
             # Beyond the sequence: only what is multiplied by a zero adjoint.
             rows, columns = (next(iter(values[n].values())).size for n in (of, by))
             like = next(iter(values[of].values())).flat[0]
-            made = np.full((rows, columns), 2 * like + 1)
+            # Nothing was computed before the first step, so nothing there depends on anything.
+            made = np.full((rows, columns), 0 * like if t < 1 else 2 * like + 1)
             return made.T if self.convention.jacobians_transposed else made
         found = self.known.jacobian(of, t, by, s, reading)
         if found is None and reading == "total":
