@@ -71,12 +71,13 @@ class Differences(Known):
 
     def __init__(self, derivation: Derivation, choice: Choice) -> None:
         self.derivation, self.choice = derivation, choice
-        base = self._run(None)
+        self.base = base = self._run(None)
         self.series = base.series
         self.values = base.series
         self.values = {**base.series, **self._cotangents(choice)}
         self.steps, self.sizes = dict(base.steps) or {"T": 1}, choice.setting.sizes
         self._slopes: dict[tuple[str, int], list[dict[tuple[str, int], Array]]] = {}
+        self._known: dict[tuple[str, int, str, int, Reading], Array | None] = {}
 
     @classmethod
     def of(cls, derivation: Derivation, seed: int = 0, **options: Any) -> Differences:
@@ -136,6 +137,12 @@ class Differences(Known):
     def jacobian(self, of: str, t: int, by: str, s: int, reading: Reading) -> Array | None:
         if not self.moves(by):
             s = 0
+        key = (of, t, by, s, reading)
+        if key not in self._known:
+            self._known[key] = self._jacobian(of, t, by, s, reading)
+        return self._known[key]
+
+    def _jacobian(self, of: str, t: int, by: str, s: int, reading: Reading) -> Array | None:
         if s not in self.values[by] or t not in self.values[of]:
             return None
         if reading == "total" or (of, t) == (by, s):
@@ -150,7 +157,7 @@ class Differences(Known):
         """The slope of one value when others of earlier steps, or all others, are held."""
         ends = []
         program = self.derivation.scan_of(of)
-        base = self._run(None)
+        base = self.base
         for sign in (1, -1):
             changed: dict[tuple[str, int], Array] = {}
             held = np.array(base.series[by][s], dtype=float)

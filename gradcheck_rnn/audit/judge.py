@@ -112,6 +112,7 @@ class _Judge:
             self.lines.here = k
             out.lines.append(replace(e) if isinstance(e, Judged) else self._line(e))
         self._sums(out)
+        self._twice(out)
         self._strangers(out)
         return out
 
@@ -232,6 +233,17 @@ class _Judge:
                     why = f"a part of what line {e.line} completes"
                     note.lines[i] = replace(note.lines[i], status="own", why=why)
 
+    def _twice(self, note: Note) -> None:
+        """A line of code that adds a whole gradient to one that another line has added already."""
+        added: dict[Node, int] = {}
+        for k, e in enumerate(self.equations):
+            if not isinstance(e, Equation) or not e.accumulates or note.lines[k].status != "right":
+                continue
+            if e.left in added:
+                why = f"line {added[e.left]} adds the whole gradient already: it is twice what it should be"
+                note.lines[k] = replace(note.lines[k], status="wrong", why=why)
+            added.setdefault(e.left, e.line)
+
     def _strangers(self, note: Note) -> None:
         """An adjoint of something that the definition does not have, and that no line uses."""
         for k, (e, told) in enumerate(zip(self.equations, note.lines, strict=True)):
@@ -263,6 +275,9 @@ class _Judge:
         naming = Naming(self.lines, self.source, self.loss)
         if judged.status == "not understood":
             return self._misfit(e, judged, naming)
+        if judged.why:  # already said: the line itself is right
+            judged.derived = derived_line(self.derivation, e.left)
+            return replace(judged, evidence=f"{judged.defines} twice over")
         judged.evidence = naming.evidence(e)
         judged.derived = derived_line(self.derivation, e.left)
         judged.why = self._alone(e) or naming.what(e)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,8 @@ class Meaning:
 
 
 DEFAULT = Meaning()
+#: A name of code for the adjoint of the step after or before, where no line defines it.
+_CARRIED = re.compile(r"(?:grad_|delta_|d_|d)(\w+)_(next|prev)$")
 _WORDS = {"total": "total derivatives", "within": "derivatives within one step, earlier states held",
           "direct": "partial derivatives of one equation"}  # fmt: skip
 
@@ -140,6 +143,9 @@ class Lines:
 
     def own(self, node: Name, step: int, look: Look) -> Array:
         equation = self.defined(node)
+        if equation is None and (m := _CARRIED.match(node.name)) and self.known.knows(m[1]):
+            beside = step + (1 if m[2] == "next" else -1)
+            return self._turned(m[1], self.known.value(m[1], beside, True), True)
         if equation is None:
             raise NotEvaluated(f"{node} is not defined, neither by the cell nor by a line")
         last = max(self.known.steps.values())

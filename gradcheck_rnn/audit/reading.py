@@ -16,7 +16,7 @@ from .note import Judged
 from .pythonic import parse_line
 from .tree import Call, Equation, Name, Node
 
-__all__ = ["read_lines", "read_note"]
+__all__ = ["read_lines", "read_note", "spelled"]
 
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
@@ -25,6 +25,8 @@ _REMARK = re.compile(r"\s+\(?at t = .*$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 #: Words on the left-hand side that make a line prose.
 PROSE = 4
+#: What code does not have.
+_MATHS = re.compile(r"_\{|ᵀ|_t\b|\\")
 _PYTHON = re.compile(r"\*\*|@|np\.|\+=|-=|\w\[|\.T\b|_prev\b|_next\b|\*")
 
 
@@ -101,6 +103,7 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         if found or suffix == ".tex":
             return found
     out = []
+    code = any(_PYTHON.search(x) and not _MATHS.search(x) for x in source.splitlines())
     for number, line in enumerate(source.splitlines(), start=1):
         bare = line.strip()
         if not bare or bare.startswith(("#", "//", "%")):
@@ -108,9 +111,8 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         left = re.split(r"(?<![=!<>])=(?!=)", bare)[0]
         prose = len(_WORD.findall(left)) >= PROSE or bare.endswith((":", ".")) or ": " in left
         if left != bare and not prose:
-            kind = (
-                "math" if re.search(r"_\{|ᵀ|_t\b", bare) or not _PYTHON.search(bare) else "python"
-            )
+            plain = _PYTHON.search(bare) or (code and bare.isascii())
+            kind = "python" if plain and not _MATHS.search(bare) else "math"
             latex = "\\" in bare
             out.append((number, to_text(bare) if latex else bare, "math" if latex else kind))
     return out
@@ -201,6 +203,14 @@ def _read(
         equation.accumulates,
         None if equation.last is None else _renamed(equation.last, names),
     )
+
+
+def spelled(name: str) -> str:
+    """A printed name, in LaTeX or as text, in the spelling of definitions: ``W_hh``."""
+    bare = to_text(name) if "\\" in name else name
+    head, _, subscripts = bare.strip().partition("_")
+    parts = [split_name(w) for w in re.split(r"[_{}\s,]+", subscripts) if w]
+    return "_".join([split_name(head.strip()), *parts])
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:

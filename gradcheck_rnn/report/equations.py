@@ -94,7 +94,7 @@ def audit_report(found: Sequence[tuple[Publication, Sequence[Result]]]) -> Manus
         m.parts.append(f"\n= {plain(source.title)} <{_label(source)}>\n")
         m.say(plain(f"{source.author}, {source.year}; {source.kind}. ") + _address(source.address))
         for r in results:
-            m.heading(f"{r.claim.at}: {r.verdict}", 2)
+            m.say(f"*{plain(r.claim.at)}* {plain(': ' + r.verdict)}")
             m.items(_claim(r))
     return m
 
