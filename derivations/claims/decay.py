@@ -91,7 +91,9 @@ def eigenvalue_below_one() -> Verdict:
         x = rng.standard_normal((30, 4))
         slope = _slope(lambda h, w=w, x=x: _unrolled(w, x, h, 30), rng.standard_normal(4))
         worst = max(worst, _largest(slope))
-    numbers = f"200 symmetric W with max |λ| = 0.9: ‖∂h_30/∂h_0‖ is at most {worst:.3g} < 0.9³⁰ = 0.0424"
+    numbers = (
+        f"200 symmetric W with max |λ| = 0.9: ‖∂h_30/∂h_0‖ is at most {worst:.3g} < 0.9³⁰ = 0.0424"
+    )
     return ("right" if worst < 0.9**30 else "wrong"), numbers
 
 
@@ -113,7 +115,10 @@ def eigenvector_change() -> Verdict:
     w, v = np.diag([lam, 0.3]), np.array([1.0, 0.0])
     x = np.full((10, 2), 0.5)
     change = (_unrolled(w, x, eps * v, 10) - _unrolled(w, x, -eps * v, 10))[0] / 2
-    numbers = f"λ = 1.5, ε = 1e-6, t = 10, inputs 0.5: the change is {change:.3g}, λ^t ε = {lam**10 * eps:.3g}"
+    numbers = (
+        f"λ = 1.5, ε = 1e-6, t = 10, inputs 0.5: the change is {change:.3g}, "
+        f"λ^t ε = {lam**10 * eps:.3g}"
+    )
     return ("wrong" if abs(change - lam**10 * eps) > 0.1 * lam**10 * eps else "right"), numbers
 
 
@@ -166,8 +171,8 @@ def updating_states() -> Verdict:
     lost = max(float(np.max(np.abs(a - b))) for a, b in zip(after, before, strict=True))
     gap = max(float(np.max(np.abs(m - a))) for m, a in zip(moved, after, strict=True))
     numbers = (
-        f"states moved by up to {gap:.3g} are computed anew by the next forward pass: it differs from "
-        f"the one before the update by {lost:.0f}; a state is no free variable"
+        f"states moved by up to {gap:.3g} are computed anew by the next forward pass: it differs "
+        f"from the one before the update by {lost:.0f}; a state is no free variable"
     )
     return ("wrong" if lost == 0 < gap else "right"), numbers
 
@@ -188,7 +193,8 @@ def small_slopes_two_terms() -> Verdict:
     short = slopes[-1] * (h[-2] + w * slopes[-2] * h[-3])
     error = abs(short / exact - 1)
     return ("right" if error < 1e-3 else "wrong"), (
-        f"one sigmoid unit, f′ ≈ {slopes[-1]:.3f}: two terms give {short:.6g}, differences {exact:.6g}, "
+        f"one sigmoid unit, f′ ≈ {slopes[-1]:.3f}: two terms give {short:.6g}, "
+        f"differences {exact:.6g}, "
         f"apart by {error:.1e}"
     )
 
@@ -198,7 +204,10 @@ def slopes_between_zero_and_one() -> Verdict:
     x = np.linspace(-20, 20, 200001)
     tanh, sigmoid = 1 - np.tanh(x) ** 2, 1 / (1 + np.exp(-x)) * (1 - 1 / (1 + np.exp(-x)))
     holds = min(tanh.min(), sigmoid.min()) >= 0 and max(tanh.max(), sigmoid.max()) <= 1
-    numbers = f"tanh′ in [{tanh.min():.1g}, {tanh.max():.3g}], σ′ in [{sigmoid.min():.1g}, {sigmoid.max():.3g}]"
+    numbers = (
+        f"tanh′ in [{tanh.min():.1g}, {tanh.max():.3g}], "
+        f"σ′ in [{sigmoid.min():.1g}, {sigmoid.max():.3g}]"
+    )
     return ("right" if holds else "wrong"), numbers
 
 
@@ -218,7 +227,8 @@ def identity_recurrence() -> Verdict:
     total = last(1.0)[1]
     wide = _wide_identity(rng, steps)
     numbers = (
-        f"one unit, h_0 = 0: dh_5/dw = {slope:.6g}, h_4 + … + h_1 = {total:.6g}; two units: {wide}, "
+        f"one unit, h_0 = 0: dh_5/dw = {slope:.6g}, h_4 + … + h_1 = {total:.6g}; "
+        f"two units: {wide}, "
         "it is (h_4 + … + h_1)ᵀ ⊗ I"
     )
     return ("right for one unit" if abs(slope - total) < 1e-6 else "wrong"), numbers
@@ -242,7 +252,9 @@ def open_cell_keeps() -> Verdict:
     c = start = np.array([0.7, -1.3])
     for _ in range(1000):
         c = 1.0 * c + 0.0 * np.tanh(c)
-    return ("right" if np.array_equal(c, start) else "wrong"), f"c_0 = {start.tolist()}, c_1000 = {c.tolist()}"
+    return (
+        "right" if np.array_equal(c, start) else "wrong"
+    ), f"c_0 = {start.tolist()}, c_1000 = {c.tolist()}"
 
 
 def product_of_norms() -> Verdict:
@@ -253,7 +265,9 @@ def product_of_norms() -> Verdict:
         parts = rng.standard_normal((6, 4, 4))
         whole = np.linalg.multi_dot(list(parts))
         worst = max(worst, _largest(whole) / float(np.prod([_largest(p) for p in parts])))
-    return ("right" if worst <= 1 else "wrong"), f"500 products of six: the ratio is at most {worst:.3f}"
+    return (
+        "right" if worst <= 1 else "wrong"
+    ), f"500 products of six: the ratio is at most {worst:.3f}"
 
 
 def common_eigendirection() -> Verdict:
@@ -267,7 +281,8 @@ def common_eigendirection() -> Verdict:
         product = j @ product
     size = _largest(product)
     return ("right" if size >= 1.2**20 * (1 - 1e-12) else "wrong"), (
-        f"20 Jacobians with eigenvalue 1.2 along one vector: ‖product‖ = {size:.4g} ≥ 1.2²⁰ = {1.2**20:.4g}"
+        f"20 Jacobians with eigenvalue 1.2 along one vector: ‖product‖ = {size:.4g} "
+        f"≥ 1.2²⁰ = {1.2**20:.4g}"
     )
 
 
@@ -298,7 +313,8 @@ def accumulated_outer_products() -> Verdict:
         measured[index] = (loss(w + e) - loss(w - e)) / (2 * eps)
     gap = float(np.max(np.abs(total - measured)))
     return ("wrong" if gap < 1e-7 else "right"), (
-        f"Σ δ_t h_{{t−1}}ᵀ and differences of the loss agree within {gap:.1e}: δ carries the dependence"
+        f"Σ δ_t h_{{t−1}}ᵀ and differences of the loss agree within {gap:.1e}: "
+        "δ carries the dependence"
     )
 
 

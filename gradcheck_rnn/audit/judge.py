@@ -170,7 +170,14 @@ class _Judge:
     def _right(self, e: Equation, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
         t, (want, *_) = wanted[0]
         if self.lines.flat(e, self.lines.made(e, t, self.lines.looker(meaning), meaning), want):
-            why = "; ".join(x for x in ("right for vec of the gradient", words(meaning, e.right, self.lines.known)) if x)
+            why = "; ".join(
+                x
+                for x in (
+                    "right for vec of the gradient",
+                    words(meaning, e.right, self.lines.known),
+                )
+                if x
+            )
             return replace(told, status="convention", why=why)
         if meaning.diagonals:
             why = "right where a vector φ′ beside a matrix stands for diag(φ′)"
@@ -240,7 +247,8 @@ class _Judge:
             if not isinstance(e, Equation) or not e.accumulates or note.lines[k].status != "right":
                 continue
             if e.left in added:
-                why = f"line {added[e.left]} adds the whole gradient already: it is twice what it should be"
+                first = f"line {added[e.left]} adds the whole gradient already"
+                why = f"{first}: it is twice what it should be"
                 note.lines[k] = replace(note.lines[k], status="wrong", why=why)
             added.setdefault(e.left, e.line)
 
@@ -285,13 +293,14 @@ class _Judge:
 
     def _alone(self, e: Equation) -> str:
         """The convention in which a wrong line of a longer note is right by itself."""
-        if len(self.equations) < 2 or isinstance(e.left, Name) and not e.left.adjoint:
+        if len(self.equations) < 2 or (isinstance(e.left, Name) and not e.left.adjoint):
             return ""
         note = judge_at(self.source, [e], explain=False)
         if note.lines[0].status not in RIGHT:
             return ""
         sense = note.convention + (f", a loss of {', '.join(note.loss)} alone" if note.loss else "")
-        return f"right only where this line alone is read as {sense}; the note is read as {self.convention}"
+        alone = f"right only where this line alone is read as {sense}"
+        return f"{alone}; the note is read as {self.convention}"
 
     def _misfit(self, e: Equation, told: Judged, naming: Naming) -> Judged:
         """A line that cannot be evaluated: wrong if one slip explains that, else not understood."""
@@ -350,4 +359,3 @@ def _from_one(right: Node) -> Iterator[Node]:
 def _divides_by_steps(right: Node, lines: Lines) -> bool:
     """Whether T itself is a factor or a divisor."""
     return any(n.name in lines.known.steps and n.time is None for n in leaves(right))
-

@@ -11,8 +11,9 @@ import re
 __all__ = ["equations", "to_text"]
 
 _SYMBOLS = {
-    "delta": "δ", "odot": "⊙", "circ": "∘", "cdot": "·", "times": "×", "otimes": "⊗", "langle": "⟨", "rangle": "⟩", "oslash": "⊘",
-    "sigma": "σ", "partial": "∂", "nabla": "∇", "sum": "Σ", "prod": "Π", "top": "⊤", "intercal": "⊤",
+    "delta": "δ", "odot": "⊙", "circ": "∘", "cdot": "·", "times": "×", "otimes": "⊗", "oslash": "⊘",
+    "langle": "⟨", "rangle": "⟩", "prod": "Π",
+    "sigma": "σ", "partial": "∂", "nabla": "∇", "sum": "Σ", "top": "⊤", "intercal": "⊤",
     "mathsf{T}": "⊤", "gamma": "γ", "alpha": "α", "beta": "β", "phi": "φ", "theta": "θ",
     "lambda": "λ", "tau": "τ", "mu": "μ", "epsilon": "ε", "eta": "η", "rho": "ρ", "psi": "ψ",
     "omega": "ω", "mathcal{L}": "L", "ell": "L", "prime": "′", "lvert": "|", "rvert": "|",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .conventions import COLUMNS, Convention
+from .conventions import Convention
 from .note import Judged
 from .tree import Call, Equation, Name, Node, Time, leaves
 from .truth import READINGS, Known, NotEvaluated
@@ -47,8 +47,11 @@ class Meaning:
 DEFAULT = Meaning()
 #: A name of code for the adjoint of the step after or before, where no line defines it.
 _CARRIED = re.compile(r"(?:grad_|delta_|d_|d)(\w+)_(next|prev)$")
-_WORDS = {"total": "total derivatives", "within": "derivatives within one step, earlier states held",
-          "direct": "partial derivatives of one equation"}  # fmt: skip
+_WORDS = {
+    "total": "total derivatives",
+    "within": "derivatives within one step, earlier states held",
+    "direct": "partial derivatives of one equation",
+}
 
 
 def words(meaning: Meaning, tree: Node, known: Known) -> str:
@@ -125,7 +128,9 @@ class Lines:
         known = self.known
         step = at(node.time, t, known.steps)
         if node.time is not None and known.knows(f"cotangent {node.name}"):
-            return self._turned(node.name, known.value(f"cotangent {node.name}", step, False), False)
+            return self._turned(
+                node.name, known.value(f"cotangent {node.name}", step, False), False
+            )
         if known.knows(node.name):
             loss = None if node.loss is None else at(node.loss, t, known.steps)
             found = known.value(node.name, step, node.adjoint, loss)
@@ -197,9 +202,7 @@ class Lines:
                     raise NotEvaluated(f"{node} is defined by itself")
                 busy.add(key)
                 outside = self.known.knows(node.name) and step not in self.known.times(node.name)
-                memo[key] = (
-                    self._true(node, t, look) if outside else self.own(node, step, look)
-                )
+                memo[key] = self._true(node, t, look) if outside else self.own(node, step, look)
                 busy.discard(key)
             return memo[key]
 
@@ -331,7 +334,9 @@ class Lines:
         bound = set(self.letters(e.left))
         free = {x.anchor for x in _free(e.right, frozenset())} - set(self.known.steps) - {""}
         if self.share(e):
-            parts = [self.value(e.right, {**t, "t": k}, look, meaning) for k in self._steps_of(e.right)]
+            parts = [
+                self.value(e.right, {**t, "t": k}, look, meaning) for k in self._steps_of(e.right)
+            ]
             return functools.reduce(np.add, parts)
         if free - bound:
             raise NotEvaluated(f"the index {', '.join(sorted(free - bound))} is bound by nothing")
@@ -390,7 +395,6 @@ class Lines:
             for k in range(most)
         )  # fmt: skip
 
-
     def _unvec(self, e: Equation, made: Array, want: Array) -> Array:
         """The gradient of a matrix whose vec, or its transpose, a line gives."""
         if not self.flat(e, made, want):
@@ -423,6 +427,7 @@ def _free(node: Node, bound: frozenset[str]) -> Iterator[Time]:
 
 
 def same(a: Array, b: Array, known: Known) -> bool:
+    """Whether two values are equal, shapes included."""
     return np.shape(a) == np.shape(b) and known.equal(np.asarray(a), np.asarray(b))
 
 

@@ -124,10 +124,7 @@ def read_claims(folder: Path) -> list[Publication]:
     for path in sorted(folder.glob("*.toml")):
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
-            claims = tuple(
-                Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
-                for c in data.pop("claim")
-            )
+            claims = tuple(_claim(c) for c in data.pop("claim"))
             source = Publication(path.stem, claims=claims, **data)
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as problem:
             raise UsageError(f"{path}: {problem}") from None
@@ -136,6 +133,11 @@ def read_claims(folder: Path) -> list[Publication]:
                 raise UsageError(f"{path}, {claim.at}: a verdict of {VERDICTS}, lines or a check")
         out.append(source)
     return out
+
+
+def _claim(data: dict[str, Any]) -> Claim:
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Claim(**given)
 
 
 class Audit:
@@ -214,7 +216,9 @@ class Audit:
         if check is None:
             raise UsageError(f"{claim.at}: decay.py has no {claim.check!r}")
         verdict, numbers = check()
-        return Result(claim, verdict, numbers=numbers, again="computed directly", agrees=bool(numbers))
+        return Result(
+            claim, verdict, numbers=numbers, again="computed directly", agrees=bool(numbers)
+        )
 
 
 def _verdict(lines: Sequence[Judged], claim: Claim) -> str:
@@ -226,7 +230,9 @@ def _verdict(lines: Sequence[Judged], claim: Claim) -> str:
     bad = [j for j in lines if j.status in ("wrong", "not understood")]
     if not bad:
         plain = all(j.status in ("right", "own") for j in lines)
-        return "right" if lines and plain else "right in a convention" if lines else "not understood"
+        return (
+            "right" if lines and plain else "right in a convention" if lines else "not understood"
+        )
     if claim.expects == "right for one unit" and all(j.one_unit for j in bad):
         return "right for one unit"
     return "wrong" if any(j.status == "wrong" for j in bad) else "not understood"

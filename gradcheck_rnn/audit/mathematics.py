@@ -7,33 +7,21 @@ by @), then signs, superscripts and calls. ``*`` is elementwise. LaTeX becomes t
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 
-from ..errors import UsageError
 from ..language.ops.elementwise import ELEMENTWISE
+from .tokens import FUNCTIONS, SUPERSCRIPTS, UnreadableEquation, inner, split_name, tokens, words_of
 from .tree import Call, Name, Node, Number, Time
 
 __all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
-_ACCENTS = {"\u0303": "tilde", "\u0302": "hat", "\u0304": "bar", "\u0307": "dot"}
-_SUPERSCRIPTS = {c: str(i) for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 _FUNCTIONS = {"σ": "sigmoid", "sgn": "sign"}
-_GREEK = {
-    "δ": "delta", "γ": "gamma", "α": "alpha", "β": "beta", "φ": "phi", "θ": "theta", "λ": "lambda",
-    "τ": "tau", "μ": "mu", "ε": "epsilon", "η": "eta", "ρ": "rho", "ψ": "psi", "ω": "omega",
-    "κ": "kappa", "ν": "nu", "ξ": "xi", "π": "pi", "χ": "chi", "ζ": "zeta",
-}  # fmt: skip
 _TIME = re.compile(r"^\s*(?:([a-zTSτ])\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
 #: Letters that are a time without being told so; others are where a sum or product binds them.
 _ALWAYS = "tTSτ"
 _FREE = "kjsnmτ"
 _BOUND = re.compile(r"[ΣΠ∑∏]\s*_\{?\s*([a-zτ])\s*[=;]")
-#: Functions of the language that are not elementwise, as they are printed.
-FUNCTIONS = frozenset(
-    {"softmax", "log_softmax", "sign", "sum", "max", "cross_entropy", "CE", "frozen", "dot"}
-)
 #: A cross or a dot is whichever product fits, the matrix product first.
 _ELEMENTWISE = {
     "⊙": "times", "∘": "times", "*": "times", "·": "product", "×": "product", "⊗": "kron",
@@ -45,93 +33,13 @@ _SCRIPT = re.compile(r"\^\{[(⟨<\[]([^)⟩>\]]*)[)⟩>\]]\}$")
 Known = Callable[[str], bool]
 
 
-class UnreadableEquation(UsageError):
-    """A line that is not in this notation; the text says at what."""
-
-
-def split_name(text: str) -> str:
-    """A letter with accents in the spelling of definitions: ``c̃`` is ``c_tilde``, ``γ`` gamma."""
-    base = "".join(c for c in text if c not in _ACCENTS)
-    accents = [_ACCENTS[c] for c in text if c in _ACCENTS]
-    return "_".join([_GREEK.get(base, base), *accents])
-
-
-def _group(text: str, at: int) -> int:
-    """Where the braces that open at ``at`` close."""
-    depth = 0
-    for i in range(at, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        if not depth:
-            return i + 1
-    raise UnreadableEquation(f"{text.strip()!r}: a brace is not closed")
-
-
-def _letters(text: str, at: int) -> int:
-    """Where a letter with its accents ends."""
-    at += 1
-    while at < len(text) and unicodedata.combining(text[at]):
-        at += 1
-    return at
-
-
-def _tokens(text: str, words: frozenset[str]) -> list[str]:
-    """Numbers, words, single letters with accents, scripts with their groups, signs."""
-    text = unicodedata.normalize("NFD", text)
-    text = text.replace("−", "-").replace("–", "-").replace("′", "'")
-    out: list[str] = []
-    at = 0
-    while at < len(text):
-        c = text[at]
-        if c.isspace():
-            at += 1
-            continue
-        end = at + 1
-        if c in "_^" and at + 1 < len(text):
-            if text[at + 1] == "{":
-                end = _group(text, at + 1)
-            elif c == "_" and (number := re.compile(r"\d+").match(text, at + 1)):
-                end = number.end()
-            else:
-                end = max(_letters(text, at + 1), _word(text, at + 1, words))
-        elif c.isdigit() and c not in _SUPERSCRIPTS:
-            number = re.compile(r"\d+(\.\d+)?").match(text, at)
-            end = number.end() if number else end
-        elif c.isalpha():
-            end = max(_letters(text, at), _word(text, at, words))
-        out.append(text[at:end])
-        at = end
-    return out
-
-
-def _word(text: str, at: int, words: frozenset[str]) -> int:
-    """Where the longest known word ends that begins here; ``at`` if none does."""
-    run = re.compile(r"[^\W\d_]\w*").match(text, at)
-    for n in range(len(run.group()) if run else 0, 1, -1):
-        if text[at : at + n] in words:
-            return at + n
-    return at
-
-
-def _inner(script: str) -> str:
-    """What a script holds, without its sign and braces."""
-    body = script[1:]
-    return body[1:-1] if body.startswith("{") and body.endswith("}") else body
-
-
-def words_of(names: Iterable[str]) -> frozenset[str]:
-    """Heads and subscripts of more than one letter among names of a definition."""
-    parts = {w for n in names for w in n.split("_") if len(w) > 1}
-    fixed = {*ELEMENTWISE, *FUNCTIONS, "sgn", "diag", "pad", "loss", "vec", "unvec"}
-    return frozenset(parts | fixed)
-
-
 class _Parser:
     def __init__(
         self, text: str, known: Known, words: frozenset[str], bound: str | None = None
     ) -> None:
         self.text, self.known, self.words = text, known, words
         self.bound = "".join(_BOUND.findall(text)) if bound is None else bound
-        self.tokens, self.at = _tokens(text, words), 0
+        self.tokens, self.at = tokens(text, words), 0
 
     # -- tokens ---------------------------------------------------------------------------------
 
@@ -192,14 +100,14 @@ class _Parser:
             if token in ("ᵀ", "^T", "^{T}", "^⊤", "^{⊤}", "⊤"):
                 self.take()
                 node = Call("transpose", (node,))
-            elif token in _SUPERSCRIPTS:
+            elif token in SUPERSCRIPTS:
                 self.take()
-                node = Call("superscript", (node,), Fraction(_SUPERSCRIPTS[token]))
+                node = Call("superscript", (node,), Fraction(SUPERSCRIPTS[token]))
             elif token.startswith("^"):
                 self.take()
                 node = self._raised(node, token[1:].strip("{}").strip())
             elif token.startswith("_{") and ":" in token:
-                start, _, stop = _inner(self.take()).partition(":")
+                start, _, stop = inner(self.take()).partition(":")
                 node = Call("slice", (node,), (start, stop))
             elif token == "[" and self._slice_follows():
                 self.take()
@@ -250,16 +158,16 @@ class _Parser:
         token = self.peek()
         if token in ("(", "{"):
             self.take()
-            inner = self.sum()
+            held = self.sum()
             self.take(")" if token == "(" else "}")
-            return inner
+            return held
         if token == "[":
             return self._bracket()
         if token == "|":
             self.take()
-            inner = self.sum()
+            held = self.sum()
             self.take("|")
-            return Call("abs", (inner,))
+            return Call("abs", (held,))
         if token in ("Σ", "∑", "Π", "∏"):
             return self._over_time()
         if token == "∂":
@@ -279,20 +187,20 @@ class _Parser:
         if token in ("diag", "pad", "vec", "unvec"):
             self.take()
             self.take("(")
-            inner = self.sum()
+            held = self.sum()
             bounds = []
             while self.peek() == ",":
                 self.take()
                 bounds.append(self._until(",)"))
             self.take(")")
-            return Call(token, (inner,), tuple(bounds))
+            return Call(token, (held,), tuple(bounds))
         word = _FUNCTIONS.get(token, token)
         if (word in ELEMENTWISE or word in FUNCTIONS) and self._called():
             self.take()
             mark = ""
             while self.peek() == "'":
                 mark += self.take()
-            power = self.take() if self.peek()[:1] in (*_SUPERSCRIPTS, "^") and self.peek() else ""
+            power = self.take() if self.peek()[:1] in (*SUPERSCRIPTS, "^") and self.peek() else ""
             if power[1:].strip("{}") in ("'", "(1)") and not mark:
                 mark, power = "'", ""
             self.take("(")
@@ -304,7 +212,7 @@ class _Parser:
             call = Call(word + mark, tuple(arguments))
             if not power:
                 return call
-            digits = _SUPERSCRIPTS.get(power, power[1:].strip("{}"))
+            digits = SUPERSCRIPTS.get(power, power[1:].strip("{}"))
             return Call("power", (call,), Fraction(digits))
         if token and token[0].isalpha():
             return self.name()
@@ -326,7 +234,7 @@ class _Parser:
     def _called(self) -> bool:
         """Whether what follows a function's name is its argument."""
         ahead = 1
-        while self.peek(ahead) == "'" or self.peek(ahead)[:1] in (*_SUPERSCRIPTS, "^"):
+        while self.peek(ahead) == "'" or self.peek(ahead)[:1] in (*SUPERSCRIPTS, "^"):
             if not self.peek(ahead):
                 return False
             ahead += 1
@@ -353,7 +261,7 @@ class _Parser:
         if token == "d" and not (after[:1].isalpha() and not self.known("d")):
             return None
         if token in ("δ", "∇") and after[:1] in ("^", "_") and after:
-            script = _inner(after)
+            script = inner(after)
             if token == "δ" and after[0] == "_" and self._time(script) is not None:
                 return None
             self.take()
@@ -379,17 +287,17 @@ class _Parser:
         while True:
             token = self.peek()
             if token.startswith("_") and len(token) > 1 and ":" not in token:
-                for part in _parts(_inner(self.take())):
+                for part in _parts(inner(self.take())):
                     name, time = self._subscript(name, time, part)
             elif (m := _SCRIPT.match(token)) is not None:
-                inner = m.group(1)
-                found = self._time(inner)
+                script = m.group(1)
+                found = self._time(script)
                 if found is not None and found.anchor and m.group()[2] != "[":
                     self.take()
                     time = found
-                elif self.known(f"{name}_{inner}") or self.known(f"{name}_{inner}_"):
+                elif self.known(f"{name}_{script}") or self.known(f"{name}_{script}_"):
                     self.take()
-                    name = f"{name}_{inner}"
+                    name = f"{name}_{script}"
                 else:
                     return Name(name, time)
             else:
@@ -447,16 +355,18 @@ class _Parser:
         """``vec^{-1}(…)`` or ``unvec_{p,d}(…)``, ``vec^{-1}_{p×d}(…)``."""
         self.take()
         dims: tuple[str, ...] = ()
-        while self.peek()[:1] in ("_", "^", "⁻", *_SUPERSCRIPTS) and self.peek():
+        while self.peek()[:1] in ("_", "^", "⁻", *SUPERSCRIPTS) and self.peek():
             token = self.take()
             if token[0] == "_":
-                dims = tuple(x.strip() for x in re.split("[,×]", _inner(token)))
+                dims = tuple(x.strip() for x in re.split("[,×]", inner(token)))
         self.take("(")
-        inner = self.sum()
+        held = self.sum()
         self.take(")")
         if len(dims) != 2:
-            raise UnreadableEquation(f"{self.text.strip()!r}: vec⁻¹ needs its dims, vec^{{-1}}_{{p×d}}")
-        return Call("unvec", (inner,), dims)
+            raise UnreadableEquation(
+                f"{self.text.strip()!r}: vec⁻¹ needs its dims, vec^{{-1}}_{{p×d}}"
+            )
+        return Call("unvec", (held,), dims)
 
     def _partial(self) -> Node:
         """∂L/∂x, ∂L_t/∂x, or ∂a/∂b, ∂⁺a/∂b for the immediate derivative."""

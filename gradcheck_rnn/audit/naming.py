@@ -160,9 +160,7 @@ class Naming:
             def total(t: int, value: Any = value, moves: bool = moves, edge: Any = edge) -> Array:
                 if moves:
                     return value(t)
-                return functools.reduce(
-                    np.add, [value(k) for k in known.times(edge.equation.name)]
-                )
+                return functools.reduce(np.add, [value(k) for k in known.times(edge.equation.name)])
 
             yield to_text(shift(edge.pullback, lag)), total
 
@@ -189,7 +187,9 @@ def difference(name: str, t: dict[str, int], made: Array, want: Array) -> str:
     at_entry = np.unravel_index(int(np.argmax(error)), error.shape)
     a, b = float(made[at_entry]), float(want[at_entry])
     when = ", ".join(f"{k} = {v}" for k, v in t.items())
-    return f"at {when}, entry {[int(i) + 1 for i in at_entry]}: the line gives {a:.6g}, it is {b:.6g}"
+    return (
+        f"at {when}, entry {[int(i) + 1 for i in at_entry]}: the line gives {a:.6g}, it is {b:.6g}"
+    )
 
 
 def _factor(ratio: Fraction, steps: int) -> str:

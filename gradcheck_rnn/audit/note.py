@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-
 __all__ = ["RIGHT", "Judged", "Note", "Status"]
 
 Status = Literal["right", "convention", "consistent", "wrong", "own", "not understood"]
@@ -28,9 +27,9 @@ class Judged:
     Attributes
     ----------
     status : str
-        ``"right"``; ``"convention"``: right in the sense that ``why`` names; ``"consistent"``: right with what the author's other lines define, though
-        not with ∂L/∂(·) of those names; ``"wrong"``; ``"own"``: it defines a quantity of the
-        author's; ``"not understood"``.
+        ``"right"``; ``"convention"``: right in the sense that ``why`` names; ``"consistent"``:
+        right with what the author's other lines define, though not with ∂L/∂(·) of those names;
+        ``"wrong"``; ``"own"``: it defines a quantity of the author's; ``"not understood"``.
     why : str
         What was not understood, the convention, or what is wrong.
     derived : str
@@ -84,11 +83,7 @@ class Note:
 
     def __str__(self) -> str:
         """Every line with its verdict; for a wrong one what is wrong, the derived line, numbers."""
-        counts = [
-            f"{self.count(s)} {_WORDS[s]}"
-            for s in _WORDS
-            if self.count(s)
-        ]
+        counts = [f"{self.count(s)} {_WORDS[s]}" for s in _WORDS if self.count(s)]
         sense = self.convention
         if self.loss is not None:
             sense += f", a loss of {', '.join(self.loss)} alone"

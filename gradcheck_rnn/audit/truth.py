@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..derivation.evaluate import adjoints, forward
-from ..derivation.program import Derivation, EquationProgram, ScanProgram
+from ..derivation.program import Derivation, EquationProgram
 from ..derivation.proof import Point, Setting, draw
 from ..errors import GradcheckError
 
@@ -77,7 +77,9 @@ def choose(
             n: rng.standard_normal(a.shape) for n, a in setting.values.items()
         }
         drawn = {n: low[n] + np.abs(a) if n in low else a for n, a in drawn.items()}
-        others = {n: rng.standard_normal(a.shape) for n, a in setting.cotangents.items()}
+        others: dict[str, Array] = {
+            n: rng.standard_normal(a.shape) for n, a in setting.cotangents.items()
+        }
         setting = replace(setting, values=drawn, cotangents=others)
     if zero_start:
         starts = {
@@ -239,18 +241,18 @@ class Truth(Known):
     ) -> dict[tuple[str, int], Array]:
         """∂(everything)/∂by_s, forward through edges."""
         found: dict[tuple[str, int], Array] = {}
-        for program, when, e in self._in_order():
+        for when, e in self._in_order():
             if (e.name, when) == (by, s):
                 continue
             if reading != "total" and when != t:
                 continue
             if reading == "direct" and e.name != of:
                 continue
-            total: Array = None
+            total: Any = None
             for edge in e.edges:
                 at = 0 if edge.lag is None else when - edge.lag
                 own = (edge.operand.name, at) == (by, s)
-                inner = None if own else found.get((edge.operand.name, at))
+                inner: Any = None if own else found.get((edge.operand.name, at))
                 if not own and inner is None:
                     continue
                 part = self.run.terms(edge.jacobian, self.run.lookup(when))
@@ -260,11 +262,11 @@ class Truth(Known):
                 found[(e.name, when)] = total
         return found
 
-    def _in_order(self) -> Iterator[tuple[ScanProgram, int, EquationProgram]]:
+    def _in_order(self) -> Iterator[tuple[int, EquationProgram]]:
         for program in self.derivation.scans:
             for when in self.run.times(program):
                 for e in program.equations:
-                    yield program, when, e
+                    yield when, e
 
 
 class Source:

@@ -39,7 +39,9 @@ def _derived_jacobian(derivation: Derivation, left: Call) -> str:
     of, by = left.args
     if not isinstance(of, Name) or not isinstance(by, Name):
         return ""
-    program = next((p for p in derivation.scans if any(e.name == of.name for e in p.equations)), None)
+    program = next(
+        (p for p in derivation.scans if any(e.name == of.name for e in p.equations)), None
+    )
     static = by.name in derivation.network.parameters
     if program is None or not (static or _comparable(of, by)):
         return ""

@@ -45,9 +45,7 @@ def check_equations(
         if not equals or not theirs or not ours:
             raise UsageError(f"--name {text!r} is not THEIRS=OURS, such as W_hh=W or delta=d:i")
         given[theirs] = ours
-    found = api.check_equations(
-        note, cell, names=given, notation=notation, loss=loss, seed=seed
-    )
+    found = api.check_equations(note, cell, names=given, notation=notation, loss=loss, seed=seed)
     if report:
         api.write_note_report(found, note.name, *report)
     if as_json:

@@ -89,7 +89,9 @@ def audit_report(found: Sequence[tuple[Publication, Sequence[Result]]]) -> Manus
         name = f"#link(<{_label(source)}>)[{plain(source.author + ', ' + source.title)}]"
         rows.append([name, plain(source.year), *(str(own[v] or "") for v in columns)])
     rows.append([plain("All"), "", *(str(counts[v]) for v in columns)])
-    m.table(("Source", "Year", *columns), rows, f"(1fr, auto, {'auto, ' * len(columns)})", small=True)
+    m.table(
+        ("Source", "Year", *columns), rows, f"(1fr, auto, {'auto, ' * len(columns)})", small=True
+    )
     for source, results in found:
         m.parts.append(f"\n= {plain(source.title)} <{_label(source)}>\n")
         m.say(plain(f"{source.author}, {source.year}; {source.kind}. ") + _address(source.address))

@@ -49,7 +49,11 @@ def test_a_wrong_expectation_shows() -> None:
 
 def test_bad_claims(tmp_path: Path) -> None:
     head = 'author = "a"\ntitle = "t"\nyear = "y"\naddress = "w"\nkind = "k"\n'
-    bad = ("[[claim]]\nat = 'x'\nexpects = 'fine'\nlines = ['a = b']\n", "[[claim]]\nat = 'x'\n", "")
+    bad = (
+        "[[claim]]\nat = 'x'\nexpects = 'fine'\nlines = ['a = b']\n",
+        "[[claim]]\nat = 'x'\n",
+        "",
+    )
     for body in bad:
         (tmp_path / "one.toml").write_text(head + body, encoding="utf-8")
         with pytest.raises(UsageError):

@@ -19,7 +19,9 @@ from gradcheck_rnn.audit.truth import READINGS, Source, Truth
 def judged(cell: str, *lines: str, **names: str) -> Note:
     source = Source(api.derive(cell))
     known = source.known()
-    return judge_at(source, read_lines(lines, known.knows, words_of([*known.values, *names]), names))
+    return judge_at(
+        source, read_lines(lines, known.knows, words_of([*known.values, *names]), names)
+    )
 
 
 RIGHT_LINES = [
@@ -31,13 +33,15 @@ RIGHT_LINES = [
     ("elman", "∂L/∂U = Σ_{t=1}^{T} vec^{-1}_{p×d}((∂h_t/∂U)ᵀ × ∂L/∂h_t)"),
     ("elman", "∂L/∂h_t = ∂L/∂y_t V + ∂L/∂h_{t+1} ∂h_{t+1}/∂h_t"),
     ("elman", "∇W = Σ_{k=0}^{T−1} δi_{k+1} h_kᵀ"),
-    ("elman", r"\frac{\partial h_t}{\partial h_k} = \prod_{j=k+1}^{t} \frac{\partial h_j}{\partial h_{j-1}}"),
+    ("elman", (r"\frac{\partial h_t}{\partial h_k} = \prod_{j=k+1}^{t} "
+               r"\frac{\partial h_j}{\partial h_{j-1}}")),
     ("elman", r"\frac{\partial h^{(t)}}{\partial h^{(t-1)}} = \mathrm{diag}(1 - (h^{(t)})^2) W"),
     ("stacked_elman", "∂L/∂W^{(1)} = Σ_{t=1}^{T} δi^{(1)}_t (h^{(1)}_{t−1})ᵀ"),
     ("linear", "∂h_T/∂h_1 = W^{T−1}"),
     ("lstm", "∂c_t/∂c_{t−1} = diag(f_t)"),
     ("lstm", "∂c_t/∂c_{t−1} = diag(f_t) + ∂c_t/∂h_{t−1} ∂h_{t−1}/∂c_{t−1}"),
-    ("gru", "∂h_t/∂h_{t−1} = diag(1 − z_t) + diag(z_t) ∂h̃_t/∂h_{t−1} + diag(h̃_t − h_{t−1}) ∂z_t/∂h_{t−1}"),
+    ("gru", ("∂h_t/∂h_{t−1} = diag(1 − z_t) + diag(z_t) ∂h̃_t/∂h_{t−1} "
+             "+ diag(h̃_t − h_{t−1}) ∂z_t/∂h_{t−1}")),
 ]  # fmt: skip
 CONVENTIONS = [
     ("elman", "∂h_t/∂h_{t−1} = tanh'(i_t) W", "diag"),
@@ -138,7 +142,9 @@ def test_differences_judge_alike() -> None:
     source = Source(api.derive("elman"), make=Differences.of)
     known = source.known()
     lines = ["δi_t = δh_t ⊙ (1 − h_t²)", "δi_t = δh_t ⊙ (1 − h_t)"]
-    note = judge_at(source, read_lines(lines, known.knows, words_of(known.values), {}), explain=False)
+    note = judge_at(
+        source, read_lines(lines, known.knows, words_of(known.values), {}), explain=False
+    )
     assert [j.status in RIGHT for j in note.lines] == [True, False]
 
 
