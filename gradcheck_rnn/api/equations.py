@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .definitions import derive
@@ -56,14 +56,16 @@ def check_equations(
     """
     from gradcheck_rnn.audit.judge import judge_at
     from gradcheck_rnn.audit.mathematics import words_of
-    from gradcheck_rnn.audit.reading import read_note
+    from gradcheck_rnn.audit.reading import names_in, read_note
     from gradcheck_rnn.audit.truth import Source
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
     source = Source(derivation, seed)
     truth = source.known()
-    renamed = {**_from_notation(notation, truth.values), **(names or {})}
+    renamed = dict(names or {})
+    if notation is not None:
+        renamed = {**names_in(notation, truth.values), **renamed}
     for theirs, ours in renamed.items():
         if not truth.knows(ours.removeprefix("d:")):
             raise UsageError(
@@ -97,18 +99,3 @@ def write_note_report(note: Note, title: str, *paths: str | os.PathLike[str]) ->
     manuscript = note_report(note, title)
     for path in paths:
         write(manuscript, path)
-
-
-def _from_notation(path: str | os.PathLike[str] | None, known: Iterable[str]) -> dict[str, str]:
-    """The author's name → the definition's, from a notation file."""
-    if path is None:
-        return {}
-    from gradcheck_rnn.audit.reading import spelled
-    from gradcheck_rnn.calculus.printing.notation import load_notation
-
-    given = load_notation(path, known).names
-    return {
-        spelled(theirs): ours
-        for ours, names in given.items()
-        for theirs in ([names] if isinstance(names, str) else names.values())
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .note import Judged
 from .pythonic import parse_line
 from .tree import Call, Equation, Name, Node
 
-__all__ = ["read_lines", "read_note", "spelled"]
+__all__ = ["names_in", "read_lines", "read_note"]
 
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
@@ -205,7 +205,24 @@ def _read(
     )
 
 
-def spelled(name: str) -> str:
+def names_in(path: str | os.PathLike[str], known: Iterable[str]) -> dict[str, str]:
+    """The author's name → the definition's, from a notation file.
+
+    Raises
+    ------
+    NotationError
+        The file cannot be read or names an unknown symbol.
+    """
+    from ..calculus.printing.notation import load_notation
+
+    return {
+        _spelled(theirs): ours
+        for ours, names in load_notation(path, known).names.items()
+        for theirs in ([names] if isinstance(names, str) else names.values())
+    }
+
+
+def _spelled(name: str) -> str:
     """A printed name, in LaTeX or as text, in the spelling of definitions: ``W_hh``."""
     bare = to_text(name) if "\\" in name else name
     head, _, subscripts = bare.strip().partition("_")
