@@ -127,6 +127,9 @@ class _Judge:
             if e.left == e.right and not e.accumulates:
                 return replace(told, status="own", why="both sides are the same quantity")
             wanted = self.lines.wanted(e.left)
+            # A sense in which everything is zero would make any line right.
+            if self.loss is not None and self.lines.unreached(e.left, wanted):
+                raise NotEvaluated(f"a loss of {', '.join(self.loss)} does not depend on it")
         except FAILURES as problem:
             return replace(told, why=_reason(problem))
         failed: Exception | None = None

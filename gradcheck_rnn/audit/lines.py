@@ -259,6 +259,13 @@ class Lines:
             raise NotEvaluated("there is no step at which it could be checked")
         return out
 
+    def unreached(self, left: Node, wanted: Wanted) -> bool:
+        """Whether the loss does not depend on what a line is about: zero would be right for all."""
+        return (
+            isinstance(left, Name) and left.adjoint
+            and all(same(o, 0 * o, self.known) for _, options in wanted for o in options)
+        )  # fmt: skip
+
     def _wanted(self, left: Node) -> Iterator[tuple[dict[str, int], list[Array]]]:
         if isinstance(left, Call) and left.op == "jacobian":
             for t in self._indices(left):

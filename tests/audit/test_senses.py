@@ -106,6 +106,12 @@ def test_what_cannot_be_checked_is_not_right() -> None:
     assert found.status == "own"
 
 
+@pytest.mark.parametrize("line", ["∇V = Σ_{t=1}^{T} −δy_t h_tᵀ", "∇b_y = Σ_{t=1}^{T} δy_t²"])
+def test_a_loss_that_does_not_reach_it_makes_nothing_right(line: str) -> None:
+    (found,) = judged("elman", line).lines
+    assert found.status == "wrong", found
+
+
 def test_sums_in_code() -> None:
     two = ("dh[t] = V.T @ dy[t]", "dh[t] += W.T @ di[t+1]")
     assert [j.status for j in judged("elman", *two).lines] == ["own", "right"]
