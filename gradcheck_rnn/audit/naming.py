@@ -80,7 +80,7 @@ class Naming:
         try:
             made = [self.lines.made(e, t, self.lines.looker(DEFAULT)) for t, _ in wanted]
         except _UNFIT as problem:
-            return f"it does not fit ({problem})"
+            return self.slip(e, wanted) or f"it does not fit ({problem})"
         ratio = self._ratio(wanted, made)
         if ratio is not None:
             return _factor(ratio, max(self.known.steps.values()))
