@@ -97,4 +97,6 @@ class Note:
                 out += [f"    numbers   {j.evidence}"] if j.evidence else []
             elif j.why and j.status in ("not understood", "convention"):
                 out.append(f"    {j.why}")
+            if j.one_unit:
+                out.append("    with one unit (all dims 1) it is right")
         return "\n".join(out)

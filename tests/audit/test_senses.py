@@ -112,6 +112,14 @@ def test_a_loss_that_does_not_reach_it_makes_nothing_right(line: str) -> None:
     assert found.status == "wrong", found
 
 
+def test_what_is_right_for_one_unit_says_so() -> None:
+    line = "∂h_t/∂W = tanh'(i_t) (h_{t−1} + W ∂h_{t−1}/∂W)"
+    note = judged("elman", line)
+    assert [(j.status, j.one_unit) for j in note.lines] == [("not understood", True)]
+    assert "with one unit" in str(note)
+    assert not note.passed
+
+
 def test_sums_in_code() -> None:
     two = ("dh[t] = V.T @ dy[t]", "dh[t] += W.T @ di[t+1]")
     assert [j.status for j in judged("elman", *two).lines] == ["own", "right"]
