@@ -14,7 +14,8 @@ from dataclasses import replace
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from .conventions import COLUMNS, CONVENTIONS, Convention
-from .lines import DEFAULT, Lines, Meaning, Wanted, calls, has, meanings, words
+from .lines import Lines, Wanted
+from .meanings import DEFAULT, Meaning, calls, has, meanings, words
 from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .tree import Call, Equation, Name, Node, Time, leaves, rewritten

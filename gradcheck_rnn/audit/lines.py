@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .conventions import Convention
+from .meanings import DEFAULT, Meaning, has
 from .note import Judged
 from .tree import Call, Equation, Name, Node, Time, leaves
 from .truth import READINGS, Known, NotEvaluated
 from .values import Evaluation, Steps, at
 
-__all__ = ["DEFAULT", "Lines", "Meaning", "Wanted", "calls", "has", "meanings", "same", "words"]
+__all__ = ["Lines", "Wanted", "same"]
 
 Array = Any
 Look = Callable[[Any, Steps], Array]
@@ -24,75 +25,8 @@ Look = Callable[[Any, Steps], Array]
 Wanted = list[tuple[dict[str, int], list[Array]]]
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What derivatives on the right-hand side mean, and how a product over time is ordered.
-
-    Attributes
-    ----------
-    states, parameters : str
-        One of `READINGS`, for ∂/∂ of what moves with time and of what does not.
-    ascending : bool
-        Factors of a product over time stand in the order of their index.
-    diagonals : bool
-        A vector that stands as a factor beside a matrix is a diagonal matrix.
-    """
-
-    states: str = "total"
-    parameters: str = "within"
-    ascending: bool = False
-    diagonals: bool = False
-
-
-DEFAULT = Meaning()
 #: A name of code for the adjoint of the step after or before, where no line defines it.
 _CARRIED = re.compile(r"(?:grad_|delta_|d_|d)(\w+)_(next|prev)$")
-_WORDS = {
-    "total": "total derivatives",
-    "within": "derivatives within one step, earlier states held",
-    "direct": "partial derivatives of one equation",
-}
-
-
-def words(meaning: Meaning, tree: Node, known: Known) -> str:
-    """What a meaning says of a right-hand side, for those who read a verdict."""
-    out = []
-    by = [c.args[1] for c in calls(tree) if c.op == "jacobian"]
-    moving = {known.moves(n.name) for n in by if isinstance(n, Name) and known.knows(n.name)}
-    if True in moving and meaning.states != DEFAULT.states:
-        out.append(f"∂ by a state read as {_WORDS[meaning.states]}")
-    if False in moving:
-        out.append(f"∂ by a parameter read as {_WORDS[meaning.parameters]}")
-    if has(tree, "time product") and meaning.ascending:
-        out.append("the factors of the product in the order of their index")
-    return "; ".join(out)
-
-
-def calls(node: Node) -> Iterator[Call]:
-    """All operations in a tree."""
-    if isinstance(node, Call):
-        yield node
-        for a in node.args:
-            yield from calls(a)
-
-
-def has(node: Node, op: str) -> bool:
-    """Whether an operation is in a tree."""
-    return any(c.op == op for c in calls(node))
-
-
-def meanings(right: Node) -> Iterator[Meaning]:
-    """Senses of a right-hand side; one where it has neither derivatives nor products over time."""
-    orders = (False, True) if has(right, "time product") else (False,)
-    if not has(right, "jacobian"):
-        yield from (Meaning(ascending=a) for a in orders)
-        if any(c.op == "product" for c in calls(right)):
-            yield from (Meaning(ascending=a, diagonals=True) for a in orders)
-        return
-    for ascending in orders:
-        for states in READINGS:
-            for parameters in ("within", "total"):
-                yield Meaning(states, parameters, ascending)
 
 
 class Lines:
@@ -148,11 +82,14 @@ class Lines:
 
     def own(self, node: Name, step: int, look: Look) -> Array:
         equation = self.defined(node)
-        if equation is None and (m := _CARRIED.match(node.name)) and self.known.knows(m[1]):
+        if equation is None and (m := _CARRIED.match(node.name)) and self._carries(m[1]):
             beside = step + (1 if m[2] == "next" else -1)
             return self._turned(m[1], self.known.value(m[1], beside, True), True)
         if equation is None:
             raise NotEvaluated(f"{node} is not defined, neither by the cell nor by a line")
+        if equation.code and self._place(equation) > self.here:
+            # In the loop of a backward pass: the value of the iteration before, of step t + 1.
+            step += 1
         last = max(self.known.steps.values())
         left = equation.left
         assert isinstance(left, Name)
@@ -160,16 +97,21 @@ class Lines:
         moves = time is None or time.anchor not in ("", *self.known.steps)
         shift = time.offset if time is not None and moves else 0
         when = step - shift
-        if moves and not 1 <= when <= last:
-            # What is carried into the last step from beyond is zero.
-            inside = self.own(node, last + shift if when > last else 1 + shift, look)
-            return 0 * inside
+        beyond = moves and not 1 <= when <= last
+        when = min(max(when, 1), last) if beyond else when
         letter = time.anchor if time is not None and moves else "t"
         here, self.here = self.here, self._place(equation)
         try:
-            return self.value(equation.right, {"t": when, letter: when}, look, DEFAULT)
+            found = self.value(equation.right, {"t": when, letter: when}, look, DEFAULT)
+            # What is carried into the last step from beyond is zero.
+            return 0 * found if beyond else found
         finally:
             self.here = here
+
+    def _carries(self, name: str) -> bool:
+        """Whether ``di_next`` can only be δi_{t+1}; of a state it may be what is handed back."""
+        states = {s.name for p in self.known.derivation.scans for s in p.scan.states}
+        return self.known.knows(name) and name not in states
 
     def _place(self, equation: Equation) -> int:
         return next(k for found in self.written.values() for k, e in found if e is equation)
@@ -404,6 +346,8 @@ class Lines:
 
     def _unvec(self, e: Equation, made: Array, want: Array) -> Array:
         """The gradient of a matrix whose vec, or its transpose, a line gives."""
+        if np.size(made) == 1 and self.known.equal(made, 0 * made):
+            return 0 * want  # 0 for a matrix of zeros
         if not self.flat(e, made, want):
             return made
         return np.asarray(made).reshape(want.shape, order="F")

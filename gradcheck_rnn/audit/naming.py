@@ -14,7 +14,8 @@ from ..calculus.printing import to_text
 from ..calculus.terms import shift
 from ..errors import GradcheckError
 from .conventions import COLUMNS
-from .lines import DEFAULT, Lines, Meaning, Wanted, meanings, same
+from .lines import Lines, Wanted, same
+from .meanings import DEFAULT, Meaning, meanings
 from .slips import Slips
 from .tree import Call, Equation, Name, Node, terms
 from .truth import Source, Truth

@@ -195,13 +195,11 @@ def _read(
             )  # fmt: skip
     except UnreadableEquation as problem:
         return Judged(text.strip(), line, "not understood", why=str(problem))
-    return Equation(
-        _renamed(equation.left, names),
-        _renamed(equation.right, names),
-        equation.text,
-        line,
-        equation.accumulates,
-        None if equation.last is None else _renamed(equation.last, names),
+    return replace(
+        equation,
+        left=_renamed(equation.left, names),
+        right=_renamed(equation.right, names),
+        last=None if equation.last is None else _renamed(equation.last, names),
     )
 
 

@@ -71,6 +71,7 @@ class Equation:
     """One line: what it defines, by what, and where it stands.
 
     ``accumulates``: it adds up over time. ``last``: what is added at the last step of a scan alone.
+    ``code``: it is a line of code, whose names have the value that they had when it ran.
     ``merged``: it is the sum of this line and those before it that add to the same quantity.
     """
 
@@ -81,6 +82,7 @@ class Equation:
     accumulates: bool = False
     last: Node | None = None
     merged: bool = False
+    code: bool = False
 
 
 def leaves(node: Node) -> Iterator[Name]:

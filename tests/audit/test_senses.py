@@ -120,6 +120,15 @@ def test_what_is_right_for_one_unit_says_so() -> None:
     assert not note.passed
 
 
+def test_what_a_loop_carries() -> None:
+    body = ("dh = V.T @ dy + dh_next", "di = dh * (1 - h**2)", "dh_next = W.T @ di")
+    assert judged("elman", *body).passed
+    body = ("dh = V.T @ dy + dh_next", "di = dh * (1 - h**2)", "dh_next = W @ di")
+    assert judged("elman", *body).lines[0].status == "wrong"
+    (found,) = judged("elman", "∂h_t/∂x_{t+1} = 0").lines
+    assert found.status == "right"
+
+
 def test_sums_in_code() -> None:
     two = ("dh[t] = V.T @ dy[t]", "dh[t] += W.T @ di[t+1]")
     assert [j.status for j in judged("elman", *two).lines] == ["own", "right"]
