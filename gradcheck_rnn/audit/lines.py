@@ -159,6 +159,10 @@ class Lines:
         for name in (of.name, by.name):
             if not self.known.knows(name):
                 raise NotEvaluated(f"a derivative of or by {name}")
+        network = self.known.derivation.network
+        given = {*network.parameters, *network.inputs}
+        if of.name not in self.known.made or by.name not in self.known.made | given:
+            raise NotEvaluated(f"a derivative of {of.name} by {by.name}, one of which is handed in")
         if not self.known.moves(of.name):
             raise NotEvaluated(f"a derivative of {of.name}, which does not change")
         steps = self.known.steps
