@@ -12,7 +12,7 @@ HYPOTHESIS_PROFILE ?= ci
 GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
 BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 
-.PHONY: help demo test lint format bench golden gallery clean
+.PHONY: help demo test lint format bench golden gallery audit clean
 .DEFAULT_GOAL := help
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -23,6 +23,7 @@ help:
 	@echo "make lint    ruff, mypy and the floors of the house"
 	@echo "make bench   the measured speeds"
 	@echo "make gallery rebuild the derivation reports in reports/"
+	@echo "make audit   judge the published derivations anew, reports/audit.html"
 	@echo "make golden  rewrite the generated files that are committed"
 
 $(BIN)/python:
@@ -64,6 +65,9 @@ golden: $(VENV)/.installed-test
 
 gallery: $(VENV)/.installed-report
 	$(BIN)/python -m reports.build
+
+audit: $(VENV)/.installed-report
+	$(BIN)/python -m reports.audit
 
 clean:
 	rm -rf $(VENV) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -82,6 +82,8 @@ def index(folder: str) -> str:
         m.table(("System", "What it is", "Name in commands"), found, "(auto, 1fr, auto)")
     m.heading("Gradient decay")
     m.items(f'#link("{name}.html")[{plain(title)}]' for name, (title, _) in COMPARISONS.items())
+    m.heading("Published derivations")
+    m.items(['#link("audit.html")[An audit of published derivations]'])
     write(m, Path(folder) / "index.html")
     return "index"
 
@@ -101,7 +103,7 @@ def build(
         Called with the name of each file as it is done, how many are, and how many there will be.
     """
     names = api.names()
-    wanted = {f"{n}.html" for n in (*names, *COMPARISONS, "index")}
+    wanted = {f"{n}.html" for n in (*names, *COMPARISONS, "audit", "index")}
     for old in folder.glob("*.html"):
         if old.name not in wanted:
             old.unlink()

@@ -17,7 +17,7 @@ from .definitions import (
     prove,
     render,
 )
-from .equations import check_equations
+from .equations import check_equations, write_note_report
 from .exchange import judge_results, vectors, write_vectors
 from .plans import verify_many
 from .verification import Undecided, kernel_of, subject_of, verify
@@ -45,5 +45,6 @@ __all__ = [
     "vectors",
     "verify",
     "verify_many",
+    "write_note_report",
     "write_vectors",
 ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell
     from gradcheck_rnn.language.network import Network
 
-__all__ = ["check_equations"]
+__all__ = ["check_equations", "write_note_report"]
 
 
 def check_equations(
@@ -21,6 +21,7 @@ def check_equations(
     target: str | os.PathLike[str] | Cell | Network,
     *,
     names: Mapping[str, str] | None = None,
+    notation: str | os.PathLike[str] | None = None,
     loss: str | None = None,
     seed: int = 0,
 ) -> Note:
@@ -36,6 +37,8 @@ def check_equations(
     names : mapping, optional
         The note's name → the definition's (``{"W_hh": "W"}``); ``{"delta": "d:i"}`` says that δ
         is the adjoint of the definition's i.
+    notation : path, optional
+        A notation file as `render` takes it: its names are those of the note.
     seed : int
         Of the random points.
 
@@ -48,16 +51,21 @@ def check_equations(
     ------
     UsageError
         The file cannot be read or has no equation; a name that the definition does not have.
+    NotationError
+        The notation file cannot be read or names an unknown symbol.
     """
-    from gradcheck_rnn.audit.judge import judge
+    from gradcheck_rnn.audit.judge import judge_at
     from gradcheck_rnn.audit.mathematics import words_of
-    from gradcheck_rnn.audit.reading import read_note
-    from gradcheck_rnn.audit.values import Truth
+    from gradcheck_rnn.audit.reading import names_in, read_note
+    from gradcheck_rnn.audit.truth import Source
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
-    truth = Truth.of(derivation, seed)
+    source = Source(derivation, seed)
+    truth = source.known()
     renamed = dict(names or {})
+    if notation is not None:
+        renamed = {**names_in(notation, truth.values), **renamed}
     for theirs, ours in renamed.items():
         if not truth.knows(ours.removeprefix("d:")):
             raise UsageError(
@@ -65,4 +73,29 @@ def check_equations(
                 f"have; it has {', '.join(n for n in truth.values if not n.startswith('g_'))}"
             )
     words = words_of([*truth.values, *renamed])
-    return judge(derivation, read_note(note, truth.knows, words, renamed), seed)
+    return judge_at(source, read_note(note, truth.knows, words, renamed))
+
+
+def write_note_report(note: Note, title: str, *paths: str | os.PathLike[str]) -> None:
+    """Write what was found about a note, as HTML or PDF.
+
+    Parameters
+    ----------
+    title : str
+        What was judged.
+    paths : path
+        Files ending in ``.html``, ``.pdf`` or ``.typ``.
+
+    Raises
+    ------
+    UsageError
+        A path that cannot be written, another suffix, missing packages.
+    """
+    from gradcheck_rnn.report.equations import note_report
+    from gradcheck_rnn.report.typesetting import check_output, write
+
+    for path in paths:
+        check_output(path)
+    manuscript = note_report(note, title)
+    for path in paths:
+        write(manuscript, path)

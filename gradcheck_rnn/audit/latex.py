@@ -12,6 +12,7 @@ __all__ = ["equations", "to_text"]
 
 _SYMBOLS = {
     "delta": "δ", "odot": "⊙", "circ": "∘", "cdot": "·", "times": "×", "otimes": "⊗", "oslash": "⊘",
+    "langle": "⟨", "rangle": "⟩", "prod": "Π",
     "sigma": "σ", "partial": "∂", "nabla": "∇", "sum": "Σ", "top": "⊤", "intercal": "⊤",
     "mathsf{T}": "⊤", "gamma": "γ", "alpha": "α", "beta": "β", "phi": "φ", "theta": "θ",
     "lambda": "λ", "tau": "τ", "mu": "μ", "epsilon": "ε", "eta": "η", "rho": "ρ", "psi": "ψ",
@@ -109,7 +110,7 @@ def to_text(latex: str) -> str:
         else:
             out += _SYMBOLS.get(command, command)
     # Bounds of sums, before a superscript T is taken for a transpose.
-    out = re.sub(r"(Σ\s*_)\{?([^{}^]*?)\}?\s*\^\s*\{?(\w(?:[-+]\d+)?)\}?", r"\1{\2;\3} ", out)
+    out = re.sub(r"([ΣΠ]\s*_)\{?([^{}^]*?)\}?\s*\^\s*\{?(\w(?:[-+]\d+)?)\}?", r"\1{\2;\3} ", out)
     out = re.sub(r"\^\s*\{\s*(⊤|T|′)\s*\}", lambda g: "′" if g.group(1) == "′" else "ᵀ", out)
     out = re.sub(r"\^\s*(⊤|T)", "ᵀ", out)
     return re.sub(r"\s+", " ", out).strip()

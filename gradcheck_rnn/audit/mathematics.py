@@ -7,117 +7,39 @@ by @), then signs, superscripts and calls. ``*`` is elementwise. LaTeX becomes t
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 
-from ..errors import UsageError
 from ..language.ops.elementwise import ELEMENTWISE
+from .tokens import FUNCTIONS, SUPERSCRIPTS, UnreadableEquation, inner, split_name, tokens, words_of
 from .tree import Call, Name, Node, Number, Time
 
 __all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
-_ACCENTS = {"\u0303": "tilde", "\u0302": "hat", "\u0304": "bar", "\u0307": "dot"}
-_SUPERSCRIPTS = {c: str(i) for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 _FUNCTIONS = {"σ": "sigmoid", "sgn": "sign"}
-_GREEK = {
-    "δ": "delta", "γ": "gamma", "α": "alpha", "β": "beta", "φ": "phi", "θ": "theta", "λ": "lambda",
-    "τ": "tau", "μ": "mu", "ε": "epsilon", "η": "eta", "ρ": "rho", "ψ": "psi", "ω": "omega",
-    "κ": "kappa", "ν": "nu", "ξ": "xi", "π": "pi", "χ": "chi", "ζ": "zeta",
+_TIME = re.compile(r"^\s*(?:([a-zTSτ])\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
+#: Letters that are a time without being told so; others are where a sum or product binds them.
+_ALWAYS = "tTSτ"
+_FREE = "kjsnmτ"
+_BOUND = re.compile(r"[ΣΠ∑∏]\s*_\{?\s*([a-zτ])\s*[=;]")
+#: A cross or a dot is whichever product fits, the matrix product first.
+_ELEMENTWISE = {
+    "⊙": "times", "∘": "times", "*": "times", "·": "product", "×": "product", "⊗": "kron",
+    "/": "divide", "⊘": "divide",
 }  # fmt: skip
-_TIME = re.compile(r"^\s*(?:(t|T|S|τ)\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
-#: Functions of the language that are not elementwise, as they are printed.
-FUNCTIONS = frozenset(
-    {"softmax", "log_softmax", "sign", "sum", "max", "cross_entropy", "CE", "frozen", "dot"}
-)
 _LOSSES = ("L", "ℒ", "E", "J", "loss")
+#: A superscript that is a time or a layer: h^{(t)}, h^{⟨t−1⟩}, W^{[2]}.
+_SCRIPT = re.compile(r"\^\{[(⟨<\[]([^)⟩>\]]*)[)⟩>\]]\}$")
 Known = Callable[[str], bool]
 
 
-class UnreadableEquation(UsageError):
-    """A line that is not in this notation; the text says at what."""
-
-
-def split_name(text: str) -> str:
-    """A letter with accents in the spelling of definitions: ``c̃`` is ``c_tilde``, ``γ`` gamma."""
-    base = "".join(c for c in text if c not in _ACCENTS)
-    accents = [_ACCENTS[c] for c in text if c in _ACCENTS]
-    return "_".join([_GREEK.get(base, base), *accents])
-
-
-def _group(text: str, at: int) -> int:
-    """Where the braces that open at ``at`` close."""
-    depth = 0
-    for i in range(at, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        if not depth:
-            return i + 1
-    raise UnreadableEquation(f"{text.strip()!r}: a brace is not closed")
-
-
-def _letters(text: str, at: int) -> int:
-    """Where a letter with its accents ends."""
-    at += 1
-    while at < len(text) and unicodedata.combining(text[at]):
-        at += 1
-    return at
-
-
-def _tokens(text: str, words: frozenset[str]) -> list[str]:
-    """Numbers, words, single letters with accents, scripts with their groups, signs."""
-    text = unicodedata.normalize("NFD", text)
-    text = text.replace("−", "-").replace("–", "-").replace("′", "'")
-    out: list[str] = []
-    at = 0
-    while at < len(text):
-        c = text[at]
-        if c.isspace():
-            at += 1
-            continue
-        end = at + 1
-        if c in "_^" and at + 1 < len(text):
-            if text[at + 1] == "{":
-                end = _group(text, at + 1)
-            elif c == "_" and (number := re.compile(r"\d+").match(text, at + 1)):
-                end = number.end()
-            else:
-                end = max(_letters(text, at + 1), _word(text, at + 1, words))
-        elif c.isdigit() and c not in _SUPERSCRIPTS:
-            number = re.compile(r"\d+(\.\d+)?").match(text, at)
-            end = number.end() if number else end
-        elif c.isalpha():
-            end = max(_letters(text, at), _word(text, at, words))
-        out.append(text[at:end])
-        at = end
-    return out
-
-
-def _word(text: str, at: int, words: frozenset[str]) -> int:
-    """Where the longest known word ends that begins here; ``at`` if none does."""
-    run = re.compile(r"[^\W\d_]\w*").match(text, at)
-    for n in range(len(run.group()) if run else 0, 1, -1):
-        if text[at : at + n] in words:
-            return at + n
-    return at
-
-
-def _inner(script: str) -> str:
-    """What a script holds, without its sign and braces."""
-    body = script[1:]
-    return body[1:-1] if body.startswith("{") and body.endswith("}") else body
-
-
-def words_of(names: Iterable[str]) -> frozenset[str]:
-    """Heads and subscripts of more than one letter among names of a definition."""
-    parts = {w for n in names for w in n.split("_") if len(w) > 1}
-    fixed = {*ELEMENTWISE, *FUNCTIONS, "sgn", "diag", "pad", "loss"}
-    return frozenset(parts | fixed)
-
-
 class _Parser:
-    def __init__(self, text: str, known: Known, words: frozenset[str]) -> None:
+    def __init__(
+        self, text: str, known: Known, words: frozenset[str], bound: str | None = None
+    ) -> None:
         self.text, self.known, self.words = text, known, words
-        self.tokens, self.at = _tokens(text, words), 0
+        self.bound = "".join(_BOUND.findall(text)) if bound is None else bound
+        self.tokens, self.at = tokens(text, words), 0
 
     # -- tokens ---------------------------------------------------------------------------------
 
@@ -150,10 +72,9 @@ class _Parser:
 
     def elementwise(self) -> Node:
         left = self.product()
-        while self.peek() in ("⊙", "∘", "*", "·", "/", "⊘", "×"):
-            op = self.take()
-            right = self.product()
-            left = Call("divide" if op in ("/", "⊘") else "times", (left, right))
+        while self.peek() in _ELEMENTWISE:
+            op = _ELEMENTWISE[self.take()]
+            left = Call(op, (left, self.product()))
         return left
 
     def product(self) -> Node:
@@ -167,7 +88,7 @@ class _Parser:
 
     def _begins(self) -> bool:
         token = self.peek()
-        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑[")
+        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑Π∏[")
 
     def postfix(self) -> Node:
         if self.peek() == "-":
@@ -179,17 +100,14 @@ class _Parser:
             if token in ("ᵀ", "^T", "^{T}", "^⊤", "^{⊤}", "⊤"):
                 self.take()
                 node = Call("transpose", (node,))
-            elif token in _SUPERSCRIPTS:
+            elif token in SUPERSCRIPTS:
                 self.take()
-                node = Call("power", (node,), Fraction(_SUPERSCRIPTS[token]))
+                node = Call("superscript", (node,), Fraction(SUPERSCRIPTS[token]))
             elif token.startswith("^"):
                 self.take()
-                body = token[1:].strip("{}").replace("⊙", "").strip()
-                if not re.fullmatch(r"-?\d+", body):
-                    raise UnreadableEquation(f"{self.text.strip()!r}: the exponent {body!r}")
-                node = Call("power", (node,), Fraction(body))
+                node = self._raised(node, token[1:].strip("{}").strip())
             elif token.startswith("_{") and ":" in token:
-                start, _, stop = _inner(self.take()).partition(":")
+                start, _, stop = inner(self.take()).partition(":")
                 node = Call("slice", (node,), (start, stop))
             elif token == "[" and self._slice_follows():
                 self.take()
@@ -199,6 +117,29 @@ class _Parser:
                 self.take("]")
             else:
                 return node
+
+    def _raised(self, node: Node, body: str) -> Node:
+        if body.startswith("⊙"):
+            return Call("power", (node,), Fraction(body.removeprefix("⊙").strip()))
+        time = self._time(body)
+        if re.fullmatch(r"-?\d+", body):
+            return Call("superscript", (node,), Fraction(body))
+        if time is None:
+            raise UnreadableEquation(f"{self.text.strip()!r}: the exponent {body!r}")
+        return Call("superscript", (node,), time)
+
+    def _time(self, text: str, *, free: bool = True) -> Time | None:
+        """A time index, None if it is none."""
+        m = _TIME.match(text)
+        if m is None:
+            return None
+        if not m.group(1):
+            return Time("", int(re.sub("[−–]", "-", m.group(4))))
+        letter = m.group(1)
+        if letter not in _ALWAYS + self.bound + (_FREE if free else ""):
+            return None
+        anchor = "t" if letter == "τ" and "τ" not in self.bound else letter
+        return Time(anchor, int(m.group(3) or 0) * (1 if m.group(2) == "+" else -1))
 
     def _slice_follows(self) -> bool:
         inside = self.tokens[self.at : self.at + 12]
@@ -217,18 +158,18 @@ class _Parser:
         token = self.peek()
         if token in ("(", "{"):
             self.take()
-            inner = self.sum()
+            held = self.sum()
             self.take(")" if token == "(" else "}")
-            return inner
+            return held
         if token == "[":
             return self._bracket()
         if token == "|":
             self.take()
-            inner = self.sum()
+            held = self.sum()
             self.take("|")
-            return Call("abs", (inner,))
-        if token in ("Σ", "∑"):
-            return self._time_sum()
+            return Call("abs", (held,))
+        if token in ("Σ", "∑", "Π", "∏"):
+            return self._over_time()
         if token == "∂":
             return self._partial()
         if token and token[0].isdigit():
@@ -238,26 +179,30 @@ class _Parser:
             if token == "1" and self.peek() == "ᵀ":
                 self.take()
                 return Call("sum", (self.postfix(),))
-            return Number(Fraction(token))
+            return self._fraction(Fraction(token))
         if token in ("δ", "∇", "d") and (found := self._adjoint(token)) is not None:
             return found
-        if token in ("diag", "pad"):
+        if token in ("vec", "unvec") and self.peek(1) != "(":
+            return self._unvec()
+        if token in ("diag", "pad", "vec", "unvec"):
             self.take()
             self.take("(")
-            inner = self.sum()
+            held = self.sum()
             bounds = []
             while self.peek() == ",":
                 self.take()
                 bounds.append(self._until(",)"))
             self.take(")")
-            return Call(token, (inner,), tuple(bounds))
+            return Call(token, (held,), tuple(bounds))
         word = _FUNCTIONS.get(token, token)
         if (word in ELEMENTWISE or word in FUNCTIONS) and self._called():
             self.take()
             mark = ""
             while self.peek() == "'":
                 mark += self.take()
-            power = self.take() if self.peek()[:1] in (*_SUPERSCRIPTS, "^") and self.peek() else ""
+            power = self.take() if self.peek()[:1] in (*SUPERSCRIPTS, "^") and self.peek() else ""
+            if power[1:].strip("{}") in ("'", "(1)") and not mark:
+                mark, power = "'", ""
             self.take("(")
             arguments = [self.sum()]
             while self.peek() == ",":
@@ -267,7 +212,7 @@ class _Parser:
             call = Call(word + mark, tuple(arguments))
             if not power:
                 return call
-            digits = _SUPERSCRIPTS.get(power, power[1:].strip("{}"))
+            digits = SUPERSCRIPTS.get(power, power[1:].strip("{}"))
             return Call("power", (call,), Fraction(digits))
         if token and token[0].isalpha():
             return self.name()
@@ -275,10 +220,21 @@ class _Parser:
             f"{self.text.strip()!r}: {token or 'the end'!r} is not understood here"
         )
 
+    def _fraction(self, above: Fraction) -> Node:
+        """A number, or one over a number or name: ``1/T Σ …`` is (1/T) Σ …."""
+        below = self.peek(1)
+        if self.peek() != "/" or not below or not (below.isdigit() or below in "TS"):
+            return Number(above)
+        self.take()
+        self.take()
+        if below.isdigit():
+            return Number(above / int(below))
+        return Call("divide", (Number(above), Name(below)))
+
     def _called(self) -> bool:
         """Whether what follows a function's name is its argument."""
         ahead = 1
-        while self.peek(ahead) == "'" or self.peek(ahead)[:1] in (*_SUPERSCRIPTS, "^"):
+        while self.peek(ahead) == "'" or self.peek(ahead)[:1] in (*SUPERSCRIPTS, "^"):
             if not self.peek(ahead):
                 return False
             ahead += 1
@@ -305,12 +261,12 @@ class _Parser:
         if token == "d" and not (after[:1].isalpha() and not self.known("d")):
             return None
         if token in ("δ", "∇") and after[:1] in ("^", "_") and after:
-            script = _inner(after)
-            if token == "δ" and after[0] == "_" and _TIME.match(script):
+            script = inner(after)
+            if token == "δ" and after[0] == "_" and self._time(script) is not None:
                 return None
             self.take()
             self.take()
-            target = _Parser(script, self.known, self.words).name()
+            target = _Parser(script, self.known, self.words, self.bound).name()
             found = self._subscripted(target.name, target.time)
             if token == "∇" and self.peek() in _LOSSES:
                 self.take()
@@ -328,17 +284,37 @@ class _Parser:
         return self._subscripted(split_name(token))
 
     def _subscripted(self, name: str, time: Time | None = None) -> Name:
-        while self.peek().startswith("_") and len(self.peek()) > 1 and ":" not in self.peek():
-            for part in _parts(_inner(self.take())):
-                m = _TIME.match(part)
-                if m and m.group(1):
-                    offset = int(m.group(3) or 0) * (1 if m.group(2) == "+" else -1)
-                    time = Time(m.group(1) if m.group(1) in "TS" else "t", offset)
-                elif m and not self.known(f"{name}_{m.group(4)}") and not self._begun(name, part):
-                    time = Time("", int(re.sub("[−–]", "-", m.group(4))))
+        while True:
+            token = self.peek()
+            if token.startswith("_") and len(token) > 1 and ":" not in token:
+                for part in _parts(inner(self.take())):
+                    name, time = self._subscript(name, time, part)
+            elif (m := _SCRIPT.match(token)) is not None:
+                script = m.group(1)
+                found = self._time(script)
+                if found is not None and found.anchor and m.group()[2] != "[":
+                    self.take()
+                    time = found
+                elif self.known(f"{name}_{script}") or self.known(f"{name}_{script}_"):
+                    self.take()
+                    name = f"{name}_{script}"
                 else:
-                    name += "_" + _flat(part)
-        return Name(name, time)
+                    return Name(name, time)
+            else:
+                return Name(name, time)
+
+    def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
+        found = self._time(part, free=self.known(name) or name in _LOSSES)
+        spelled = f"{name}_{_flat(part)}"
+        numbered = found is not None and not found.anchor and name not in _LOSSES
+        if found is None or self.known(spelled) or (numbered and self._begun(name, part)):
+            return spelled, time
+        if time is not None:
+            raise UnreadableEquation(
+                f"{self.text.strip()!r}: {name} has two indices of time; equations of single "
+                "entries are not read"
+            )
+        return name, found
 
     def _begun(self, name: str, part: str) -> bool:
         """Whether a number is one of several subscripts of a name (W_{fwd,1}, h_{1,t})."""
@@ -346,28 +322,70 @@ class _Parser:
             not self.known(name) and not self.known(name.partition("_")[0])
         )
 
-    def _time_sum(self) -> Node:
-        self.take()
+    def _over_time(self) -> Node:
+        op = "time sum" if self.take() in ("Σ", "∑") else "time product"
         bounds: dict[str, str] = {}
         while self.peek()[:1] in ("_", "^") and self.peek():
             token = self.take()
             bounds[token[0]] = token[1:].strip("{}")
         lower, _, upper = bounds.get("_", "").partition(";")
-        return Call("time sum", (self.elementwise(),), (lower, upper or bounds.get("^", "T")))
+        letter, equals, first = lower.partition("=")
+        letter = letter.strip() if re.fullmatch(r"\s*[a-zτ]\s*", letter) else ""
+        data = (
+            letter,
+            self._bound(first) if equals else None,
+            self._bound(upper or bounds.get("^", "")),
+        )
+        # A product takes the matrix products that follow it, not one factor alone.
+        return Call(op, (self.elementwise() if op == "time sum" else self._factor(),), data)
+
+    def _factor(self) -> Node:
+        """What a product over time multiplies: a bracket or a derivative, else all that follows."""
+        return self.postfix() if self.peek() in ("(", "[", "{", "∂") else self.elementwise()
+
+    def _bound(self, text: str) -> Time | None:
+        if not text.strip():
+            return None
+        found = self._time(text)
+        if found is None:
+            raise UnreadableEquation(f"{self.text.strip()!r}: the bound {text.strip()!r}")
+        return found
+
+    def _unvec(self) -> Node:
+        """``vec^{-1}(…)`` or ``unvec_{p,d}(…)``, ``vec^{-1}_{p×d}(…)``."""
+        self.take()
+        dims: tuple[str, ...] = ()
+        while self.peek()[:1] in ("_", "^", "⁻", *SUPERSCRIPTS) and self.peek():
+            token = self.take()
+            if token[0] == "_":
+                dims = tuple(x.strip() for x in re.split("[,×]", inner(token)))
+        self.take("(")
+        held = self.sum()
+        self.take(")")
+        if len(dims) != 2:
+            raise UnreadableEquation(
+                f"{self.text.strip()!r}: vec⁻¹ needs its dims, vec^{{-1}}_{{p×d}}"
+            )
+        return Call("unvec", (held,), dims)
 
     def _partial(self) -> Node:
-        """∂L/∂x, or ∂a/∂b."""
+        """∂L/∂x, ∂L_t/∂x, or ∂a/∂b, ∂⁺a/∂b for the immediate derivative."""
         self.take("∂")
+        immediate = self.peek() in ("⁺", "^+", "^{+}")
+        if immediate:
+            self.take()
         above = self.name()
         if self.peek() == "/":
             self.take()
         self.take("∂")
+        if self.peek() in ("⁺", "^+", "^{+}"):
+            self.take()
         below = self.name()
         if self.peek() == "ᵀ":
-            self.take()
-        if above.name in _LOSSES and above.time is None:
-            return Name(below.name, below.time, adjoint=True)
-        return Call("jacobian", (above, below))
+            self.take()  # ∂a/∂bᵀ spells the numerator layout out
+        if above.name in _LOSSES and not self.known(above.name):
+            return Name(below.name, below.time, adjoint=True, loss=above.time)
+        return Call("jacobian", (above, below), "+" if immediate else None)
 
 
 def _parts(body: str) -> list[str]:

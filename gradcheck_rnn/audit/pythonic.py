@@ -35,13 +35,15 @@ def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Equation:
         raise UnreadableEquation(f"{text.strip()!r} is no line of Python") from None
     reader = _Reader(text, known)
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        left = reader.node(statement.targets[0])
-        return Equation(left, reader.node(statement.value), text.strip(), line)
+        left, right = reader.node(statement.targets[0]), reader.node(statement.value)
+        if isinstance(right, Call) and right.op == "add" and right.args[0] == left:
+            return Equation(left, right.args[1], text.strip(), line, accumulates=True, code=True)
+        return Equation(left, right, text.strip(), line, code=True)
     if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add | ast.Sub):
         left, right = reader.node(statement.target), reader.node(statement.value)
         if isinstance(statement.op, ast.Sub):
             right = Call("neg", (right,))
-        return Equation(left, right, text.strip(), line, accumulates=True)
+        return Equation(left, right, text.strip(), line, accumulates=True, code=True)
     raise UnreadableEquation(f"{text.strip()!r} assigns nothing")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -15,7 +16,7 @@ from .note import Judged
 from .pythonic import parse_line
 from .tree import Call, Equation, Name, Node
 
-__all__ = ["read_note"]
+__all__ = ["names_in", "read_lines", "read_note"]
 
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
@@ -24,6 +25,8 @@ _REMARK = re.compile(r"\s+\(?at t = .*$|\s+\(?as sum\(.*$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 #: Words on the left-hand side that make a line prose.
 PROSE = 4
+#: What code does not have.
+_MATHS = re.compile(r"_\{|ᵀ|_t\b|\\")
 _PYTHON = re.compile(r"\*\*|@|np\.|\+=|-=|\w\[|\.T\b|_prev\b|_next\b|\*")
 
 
@@ -60,13 +63,38 @@ def read_note(
         raise UsageError(f"{where} cannot be read: {reason}") from None
     notebook = where.suffix == ".ipynb"
     lines = _notebook(source, where) if notebook else _lines(source, where.suffix)
-    out: list[Equation | Judged] = []
-    for number, text, kind in lines:
-        for member in _family(text):
-            out.append(_read(member, number, kind, known, words, names or {}))
+    out = _equations_of(lines, known, words, names or {})
     if not out:
         raise UsageError(f"{where}: no line has an equation (left = right)")
     return out
+
+
+def read_lines(
+    lines: Sequence[str],
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str],
+) -> list[Equation | Judged]:
+    """Equations given one by one; their line is their number from 1 on. See `read_note`."""
+    out = []
+    for number, text in enumerate(lines, 1):
+        for _, bare, kind in _lines(text, ".txt") or [(0, text, "math")]:
+            out += _equations_of([(number, bare, kind)], known, words, names)
+    return out
+
+
+def _equations_of(
+    lines: Sequence[tuple[int, str, str]],
+    known: Callable[[str], bool],
+    words: frozenset[str],
+    names: Mapping[str, str],
+) -> list[Equation | Judged]:
+    return [
+        _read(link, number, kind, known, words, names)
+        for number, text, kind in lines
+        for member in _family(text)
+        for link in _chain(member, kind)
+    ]
 
 
 def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
@@ -75,6 +103,7 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         if found or suffix == ".tex":
             return found
     out = []
+    code = any(_PYTHON.search(x) and not _MATHS.search(x) for x in source.splitlines())
     for number, line in enumerate(source.splitlines(), start=1):
         bare = line.strip()
         if not bare or bare.startswith(("#", "//", "%")):
@@ -82,9 +111,8 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         left = re.split(r"(?<![=!<>])=(?!=)", bare)[0]
         prose = len(_WORD.findall(left)) >= PROSE or bare.endswith((":", ".")) or ": " in left
         if left != bare and not prose:
-            kind = (
-                "math" if re.search(r"_\{|ᵀ|_t\b", bare) or not _PYTHON.search(bare) else "python"
-            )
+            plain = _PYTHON.search(bare) or (code and bare.isascii())
+            kind = "python" if plain and not _MATHS.search(bare) else "math"
             latex = "\\" in bare
             out.append((number, to_text(bare) if latex else bare, "math" if latex else kind))
     return out
@@ -114,6 +142,33 @@ def _family(text: str) -> list[str]:
     return [re.sub(subscript, member, body) for member in members]
 
 
+def _equals(text: str) -> list[int]:
+    """Where equals signs stand outside of braces and bounds of sums."""
+    out, depth = [], 0
+    for k, c in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(c, 0)
+        if c == "=" and not depth and not re.search(r"[ΣΠ∑∏]_\w$", text[:k].rstrip()):
+            out.append(k)
+    return out
+
+
+def _sides(text: str) -> tuple[str, str]:
+    at = _equals(text)
+    if not at:
+        raise UnreadableEquation(f"{text.strip()!r} has no equals sign")
+    left = text[: at[0]].rstrip(" :")
+    return left, text[at[0] + 1 :]
+
+
+def _chain(text: str, kind: str) -> list[str]:
+    """``a = b = c`` as ``a = b`` and ``a = c``: every member is a claim."""
+    at = _equals(_REMARK.sub("", text)) if kind == "math" else []
+    if len(at) < 2:
+        return [text]
+    ends = [*at[1:], len(text)]
+    return [f"{text[: at[0]]}= {text[a + 1 : b].strip()}" for a, b in zip(at, ends, strict=True)]
+
+
 def _read(
     text: str,
     line: int,
@@ -123,7 +178,7 @@ def _read(
     names: Mapping[str, str],
 ) -> Equation | Judged:
     def mapped(name: str) -> bool:
-        return known(names.get(name, name))
+        return known(names.get(name, name).removeprefix("d:"))
 
     try:
         if kind == "python":
@@ -132,8 +187,7 @@ def _read(
         else:
             text, _, extra = _LAST.sub(r"\1 \n\2", text).partition("\n")
             text = _REMARK.sub("", text)
-            left, _, right = text.partition("=")
-            right = right.split("=")[-1] if "Σ" not in right else right
+            left, right = _sides(text)
             equation = Equation(
                 parse(left, mapped, words), parse(right.strip(" ,.;"), mapped, words),
                 text.strip(), line,
@@ -141,14 +195,37 @@ def _read(
             )  # fmt: skip
     except UnreadableEquation as problem:
         return Judged(text.strip(), line, "not understood", why=str(problem))
-    return Equation(
-        _renamed(equation.left, names),
-        _renamed(equation.right, names),
-        equation.text,
-        line,
-        equation.accumulates,
-        None if equation.last is None else _renamed(equation.last, names),
+    return replace(
+        equation,
+        left=_renamed(equation.left, names),
+        right=_renamed(equation.right, names),
+        last=None if equation.last is None else _renamed(equation.last, names),
     )
+
+
+def names_in(path: str | os.PathLike[str], known: Iterable[str]) -> dict[str, str]:
+    """The author's name → the definition's, from a notation file.
+
+    Raises
+    ------
+    NotationError
+        The file cannot be read or names an unknown symbol.
+    """
+    from ..calculus.printing.notation import load_notation
+
+    return {
+        _spelled(theirs): ours
+        for ours, names in load_notation(path, known).names.items()
+        for theirs in ([names] if isinstance(names, str) else names.values())
+    }
+
+
+def _spelled(name: str) -> str:
+    """A printed name, in LaTeX or as text, in the spelling of definitions: ``W_hh``."""
+    bare = to_text(name) if "\\" in name else name
+    head, _, subscripts = bare.strip().partition("_")
+    parts = [split_name(w) for w in re.split(r"[_{}\s,]+", subscripts) if w]
+    return "_".join([split_name(head.strip()), *parts])
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:
@@ -158,7 +235,7 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
             return node
         if given.startswith("d:"):  # the author's δ_f is the adjoint of the definition's a_f
             return Name(split_name(given[2:]), node.time, adjoint=True)
-        return Name(given, node.time, node.adjoint)
+        return replace(node, name=given)
     if isinstance(node, Call):
         return Call(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
     return node

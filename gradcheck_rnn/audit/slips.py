@@ -10,7 +10,7 @@ from ..calculus.terms import Apply
 from ..derivation.program import Derivation
 from ..language.ops.elementwise import ELEMENTWISE
 from .tree import Call, Name, Node, Number, Time, rewritten
-from .values import Truth
+from .truth import Known
 from .writing import written
 
 __all__ = ["Slips"]
@@ -19,7 +19,7 @@ __all__ = ["Slips"]
 class Slips:
     """What may have been meant, of the names of one derivation."""
 
-    def __init__(self, derivation: Derivation, truth: Truth) -> None:
+    def __init__(self, derivation: Derivation, truth: Known) -> None:
         self.derivation, self.truth = derivation, truth
 
     def edits(self, right: Node) -> Iterator[tuple[Node, str]]:
@@ -45,7 +45,8 @@ class Slips:
                     yield moved, f"{shown} where {moved} belongs"
             shape = next(iter(self.truth.values[node.name].values())).shape
             for other, held in self.truth.values.items():
-                same = next(iter(held.values())).shape == shape
+                weights = self.truth.matrix(node.name) and self.truth.matrix(other)
+                same = weights or next(iter(held.values())).shape == shape
                 if (
                     other != node.name
                     and same
@@ -66,8 +67,13 @@ class Slips:
                 yield kept, f"the factor {written(lost)} does not belong"
             a, b = node.args
             yield Call(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
-        if isinstance(node, Call) and node.op == "power":
-            yield node.args[0], f"the square of {written(node.args[0])} does not belong"
+        if isinstance(node, Call) and node.op in ("power", "superscript"):
+            what = "square" if node.data == 2 else f"exponent {node.data}"
+            yield node.args[0], f"the {what} of {written(node.args[0])} does not belong"
+        if isinstance(node, Call) and node.op == "times":
+            yield Call("add", node.args), f"{shown}, a product where the sum belongs"
+        if isinstance(node, Call) and node.op == "add":
+            yield from self._numbers(node)
         if isinstance(node, Name) and not node.adjoint:
             for function in ("tanh", "sigmoid"):
                 applied = Call(function, (node,))
@@ -86,6 +92,23 @@ class Slips:
                 yield b.args[0], f"{shown} where {written(b.args[0])} belongs"
         for factor in self._factors(node):
             yield Call("times", (node, factor)), f"without the factor {written(factor)}"
+
+    def _numbers(self, node: Call) -> Iterator[tuple[Node, str]]:
+        """1 − hᵀ h, which is one number, as the diagonal of 1 − h ⊙ h."""
+
+        def squared(term: Node) -> Node:
+            if isinstance(term, Call) and term.op == "neg":
+                return Call("neg", (squared(term.args[0]),))
+            if isinstance(term, Call) and term.op == "product" and len(term.args) == 2:
+                a, b = term.args
+                if a == Call("transpose", (b,)):
+                    return Call("power", (b,), Fraction(2))
+            return term
+
+        parts = tuple(squared(a) for a in node.args)
+        if parts != node.args:
+            meant = Call("diag", (Call("add", parts),))
+            yield meant, f"{written(node)}, one number, where {written(meant)} belongs"
 
     def _factors(self, node: Node) -> Iterator[Node]:
         """Factors that people forget: φ′ of everything that is a function of one equation."""

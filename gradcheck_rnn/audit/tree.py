@@ -34,23 +34,28 @@ class Number:
 class Name:
     """A quantity: a value of the definition, an adjoint ∂L/∂(·), or one of the author's own.
 
-    ``name`` is in the definition's spelling where it is known there.
+    ``name`` is in the definition's spelling where it is known there. ``loss`` is the step whose
+    loss is differentiated (∂L_t/∂h_k), None for the whole loss.
     """
 
     name: str
     time: Time | None = None
     adjoint: bool = False
+    loss: Time | None = None
 
     def __str__(self) -> str:
         at = f"_{self.time}" if self.time is not None else ""
+        if self.loss is not None:
+            return f"∂L_{self.loss}/∂{self.name}{at}"
         return f"{'δ' if self.adjoint else ''}{self.name}{at}"
 
 
 @dataclass(frozen=True)
 class Call:
-    """An operation: add, neg, product (matrix), times (elementwise), divide, power, transpose,
-    diag, time sum (``data`` = bounds), jacobian, or a function by name with ``'`` for its
-    derivative.
+    """An operation: add, neg, product (matrix), times (elementwise), kron, divide, power,
+    transpose, diag, vec, unvec, jacobian (``data`` "+": immediate), or a function by name with
+    ``'`` for its derivative. "superscript" is a power, of a matrix where it is square; "time sum"
+    and "time product" have ``data`` (letter, lower, upper).
     """
 
     op: str
@@ -66,6 +71,8 @@ class Equation:
     """One line: what it defines, by what, and where it stands.
 
     ``accumulates``: it adds up over time. ``last``: what is added at the last step of a scan alone.
+    ``code``: it is a line of code, whose names have the value that they had when it ran.
+    ``merged``: it is the sum of this line and those before it that add to the same quantity.
     """
 
     left: Node
@@ -74,6 +81,8 @@ class Equation:
     line: int
     accumulates: bool = False
     last: Node | None = None
+    merged: bool = False
+    code: bool = False
 
 
 def leaves(node: Node) -> Iterator[Name]:

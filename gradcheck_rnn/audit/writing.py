@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from ..calculus.printing import to_text
-from ..calculus.terms import Term
+from ..calculus.rules.base import product
+from ..calculus.terms import Plus, Term, shift
 from ..derivation.pages.adjoints import line_of
 from ..derivation.program import Derivation
+from ..derivation.tidy import tidy
 from .tree import Call, Name, Node, Number
 
 __all__ = ["derived_line", "written"]
@@ -13,6 +17,8 @@ __all__ = ["derived_line", "written"]
 
 def derived_line(derivation: Derivation, left: Node) -> str:
     """The derived equation of what a line defines, as text."""
+    if isinstance(left, Call) and left.op == "jacobian":
+        return _derived_jacobian(derivation, left)
     if not isinstance(left, Name):
         return ""
     if not left.adjoint:
@@ -28,6 +34,44 @@ def derived_line(derivation: Derivation, left: Node) -> str:
     return f"{to_text(line.left)} = {to_text(line.right)}" + (f"    ({note})" if note else "")
 
 
+def _derived_jacobian(derivation: Derivation, left: Call) -> str:
+    """∂a_t/∂b_{t−lag} through the equations of one step, for column vectors."""
+    of, by = left.args
+    if not isinstance(of, Name) or not isinstance(by, Name):
+        return ""
+    program = next(
+        (p for p in derivation.scans if any(e.name == of.name for e in p.equations)), None
+    )
+    static = by.name in derivation.network.parameters
+    if program is None or not (static or _comparable(of, by)):
+        return ""
+    lag = None if static else _offset(of) - _offset(by)
+    through: dict[str, Term] = {}
+    for e in program.equations:
+        for edge in e.edges:
+            own = edge.operand.name == by.name and (edge.lag or 0) == (lag or 0)
+            inner = through.get(edge.operand.name)
+            if not own and (inner is None or edge.kind != "equation"):
+                continue
+            jacobian = edge.jacobian
+            part = jacobian if own or inner is None else product(jacobian, inner)
+            through[e.name] = Plus(through[e.name], part) if e.name in through else part
+    found = through.get(of.name)
+    if found is None:
+        return ""
+    return f"{written(left)} = {to_text(shift(tidy(found), _offset(of)))}"
+
+
+def _offset(name: Name) -> int:
+    return name.time.offset if name.time is not None else 0
+
+
+def _comparable(of: Name, by: Name) -> bool:
+    """Whether two times differ by a fixed number of steps."""
+    a, b = (n.time.anchor if n.time is not None else "t" for n in (of, by))
+    return a == b and a != ""
+
+
 def written(node: Node) -> str:
     """A tree as text."""
     if isinstance(node, Number):
@@ -41,12 +85,17 @@ def written(node: Node) -> str:
         return " + ".join(a).replace("+ −", "− ")
     if node.op == "neg":
         return f"−{inner[0]}"
-    if node.op in ("times", "product", "divide"):
-        return {"times": " ⊙ ", "product": " ", "divide": " ⊘ "}[node.op].join(inner)
+    signs = {"times": " ⊙ ", "product": " ", "divide": " ⊘ ", "kron": " ⊗ "}
+    if node.op in signs:
+        return signs[node.op].join(inner)
     if node.op == "transpose":
         return f"{inner[0]}ᵀ"
-    if node.op == "power":
+    if node.op in ("power", "superscript"):
         return f"{inner[0]}^{node.data}"
-    if node.op == "time sum":
-        return f"Σ_t {inner[0]}"
+    if node.op in ("time sum", "time product") and isinstance(node.data, tuple):
+        letter = node.data[0] or "t"
+        return f"{'Σ' if node.op == 'time sum' else 'Π'}_{letter} {inner[0]}"
+    if node.op == "jacobian":
+        above, below = (re.sub(r"_(\w[+−]\d+)$", r"_{\1}", x) for x in a)
+        return f"∂{'⁺' if node.data else ''}{above}/∂{below}"
     return f"{node.op}({', '.join(a)})"

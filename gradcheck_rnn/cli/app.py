@@ -142,16 +142,25 @@ def check_equations(
         list[str] | None,
         typer.Option(metavar="THEIRS=OURS", help="The note's name for one of the cell's."),
     ] = None,
+    notation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="The note's names, as derive takes them."),
+    ] = None,
     loss: Annotated[str | None, LOSS] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random points.")] = 0,
     as_json: Annotated[bool, JSON] = False,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Write it as .html or .pdf too; may be repeated."),
+    ] = None,
 ) -> int:
     """Judge the backward equations that somebody wrote, line by line."""
     from gradcheck_rnn.cli import equations
 
     return equations.check_equations(
-        note, cell, names=name or (), loss=loss, seed=seed, as_json=as_json
-    )
+        note, cell, names=name or (), notation=notation, loss=loss, seed=seed, as_json=as_json,
+        report=report or (),
+    )  # fmt: skip
 
 
 @app.command(cls=_Once)

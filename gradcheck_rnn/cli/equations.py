@@ -7,13 +7,22 @@ from pathlib import Path
 
 from gradcheck_rnn.cli.codes import FAIL, PASS, UNDECIDED
 from gradcheck_rnn.cli.printing import console, emit_json
+from gradcheck_rnn.cli.verifying import check_reports
 from gradcheck_rnn.errors import UsageError
 
 __all__ = ["check_equations"]
 
 
 def check_equations(
-    note: Path, cell: str, *, names: Sequence[str], loss: str | None, seed: int, as_json: bool
+    note: Path,
+    cell: str,
+    *,
+    names: Sequence[str],
+    notation: Path | None,
+    loss: str | None,
+    seed: int,
+    as_json: bool,
+    report: Sequence[Path],
 ) -> int:
     """Judge the lines of a note and print what was found.
 
@@ -25,17 +34,20 @@ def check_equations(
     Raises
     ------
     UsageError
-        A name that is not ``THEIRS=OURS``.
+        A name that is not ``THEIRS=OURS``; a report that cannot be written.
     """
     from gradcheck_rnn import api
 
+    check_reports(report)
     given = {}
     for text in names:
         theirs, equals, ours = text.partition("=")
         if not equals or not theirs or not ours:
             raise UsageError(f"--name {text!r} is not THEIRS=OURS, such as W_hh=W or delta=d:i")
         given[theirs] = ours
-    found = api.check_equations(note, cell, names=given, loss=loss, seed=seed)
+    found = api.check_equations(note, cell, names=given, notation=notation, loss=loss, seed=seed)
+    if report:
+        api.write_note_report(found, note.name, *report)
     if as_json:
         emit_json(found.to_json())
     else:

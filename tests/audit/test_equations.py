@@ -55,7 +55,7 @@ WRONG = {
         "U_i where U_iᵀ belongs",
     "δa_{o,t} = δo_t ⊙ o_t": "without the factor 1 − o_t",
     "∇b_i = 2 Σ_{t=1}^{T} δa_{i,t}": "it is 2 times",
-    "∇b_i = (1/3) Σ_{t=1}^{T} δa_{i,t}": "a mean over the steps",
+    "∇b_i = (1/5) Σ_{t=1}^{T} δa_{i,t}": "a mean over the steps",
     "∂c_t/∂c_{t−1} = diag(i_t)": "i_t where f_t belongs",
 }  # fmt: skip
 RIGHT = [

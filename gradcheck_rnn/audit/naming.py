@@ -1,0 +1,201 @@
+"""What is wrong with a line: a factor, a transpose, a single slip, a missing term; and numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..calculus.printing import to_text
+from ..calculus.terms import shift
+from ..errors import GradcheckError
+from .conventions import COLUMNS
+from .lines import Lines, Wanted, same
+from .meanings import DEFAULT, Meaning, meanings
+from .slips import Slips
+from .tree import Call, Equation, Name, Node, terms
+from .truth import Source, Truth
+from .writing import written
+
+__all__ = ["Naming"]
+
+Array = Any
+#: Edits tried on a line that is wrong: enough for every single slip in a line of twenty names.
+MOST_EDITS = 4000
+_SHAPES = "the line gives"
+_UNFIT = (GradcheckError, ArithmeticError, TypeError, ValueError, KeyError, IndexError)
+
+
+class Naming:
+    """Names mistakes in the lines of a note.
+
+    Parameters
+    ----------
+    lines : Lines
+        At an exact point, in the convention of the note.
+    loss : tuple of str, optional
+        The outputs that the loss depends on.
+    """
+
+    def __init__(self, lines: Lines, source: Source, loss: tuple[str, ...] | None) -> None:
+        self.lines, self.source, self.loss = lines, source, loss
+        self.known = lines.known
+
+    def evidence(self, e: Equation, source: Source | None = None) -> str:
+        """Where a line is wrong, in floating-point numbers at a point drawn for that.
+
+        Where shapes do not fit, at a point where every dim is 1.
+
+        Parameters
+        ----------
+        source : Source, optional
+            Another one to ask, such as one of finite differences.
+        """
+        asked = source or self.source
+        misfit = ""
+        for one_unit in (False, True):
+            known = asked.known(real=source is None, outputs=self.loss, one_unit=one_unit)
+            lines = Lines(known, COLUMNS if one_unit else self.lines.convention, ())
+            lines.written, lines.here = self.lines.written, self.lines.here
+            for meaning in meanings(e.right):
+                try:
+                    found = _first(lines, e, meaning)
+                except _UNFIT as problem:
+                    misfit = misfit or str(problem)
+                    continue
+                if found.startswith(_SHAPES):
+                    misfit = misfit or found
+                elif found:
+                    return f"with one unit, {found} ({misfit})" if one_unit else found
+        return misfit
+
+    # -- what is wrong --------------------------------------------------------------------------
+
+    def what(self, e: Equation) -> str:
+        """The one thing that is written wrongly, as far as it is found."""
+        wanted = self.lines.wanted(e.left)
+        try:
+            made = [self.lines.made(e, t, self.lines.looker(DEFAULT)) for t, _ in wanted]
+        except _UNFIT as problem:
+            return self.slip(e, wanted) or f"it does not fit ({problem})"
+        ratio = self._ratio(wanted, made)
+        if ratio is not None:
+            return _factor(ratio, max(self.known.steps.values()))
+        turned = [m.T for m in made]
+        if self._equal(turned, wanted):
+            return "it is the transpose (denominator layout, or row vectors in this line)"
+        return self.slip(e, wanted) or self._missing(e, wanted, made)
+
+    def _equal(self, made: list[Array], wanted: Wanted) -> bool:
+        return all(any(same(m, o, self.known) for o in options)
+                   for m, (_, options) in zip(made, wanted, strict=True))  # fmt: skip
+
+    def _ratio(self, wanted: Wanted, made: list[Array]) -> Fraction | None:
+        """The small rational c with made = c · wanted at all steps, if there is one."""
+        for c in (Fraction(n, d) for n in (-1, 1, 2, 3, -2) for d in (1, 2, 3, 4, 5)):
+            if c != 1 and all(
+                same(m, o[0] * c, self.known) for m, (_, o) in zip(made, wanted, strict=True)
+            ):
+                return c
+        return None
+
+    def slip(self, e: Equation, wanted: Wanted) -> str:
+        """The one thing that is written wrongly, empty if there is no such thing."""
+
+        def fits(node: Node) -> bool:
+            try:
+                return self.lines.holds(replace(e, right=node), wanted)
+            except _UNFIT:
+                return False
+
+        derivation = self.known.derivation
+        for count, (node, what) in enumerate(Slips(derivation, self.known).edits(e.right)):
+            if count >= MOST_EDITS:
+                break
+            if fits(node):
+                return what
+        parts = terms(e.right)
+        for i, part in enumerate(parts) if len(parts) > 1 else ():
+            rest = [p for k, p in enumerate(parts) if k != i]
+            kept = rest[0] if len(rest) == 1 else Call("add", tuple(rest))
+            if fits(kept):
+                return f"the term {written(part)} does not belong"
+        return ""
+
+    def _missing(self, e: Equation, wanted: Wanted, made: list[Array]) -> str:
+        """Derived contributions whose sum is what the line lacks."""
+        if not isinstance(e.left, Name) or not e.left.adjoint or self.lines.convention.rows:
+            return "no single slip explains it"
+        if any(m.shape != o[0].shape for m, (_, o) in zip(made, wanted, strict=True)):
+            return "it has another shape"
+        if not isinstance(self.known, Truth) or e.left.loss is not None:
+            return "no single slip explains it"
+        lacks = [o[0] - m for m, (_, o) in zip(made, wanted, strict=True)]
+        for name, values in self._contributions(e.left.name):
+            at_times = [values(t["t"]) for t, _ in wanted]
+            if all(same(a, b, self.known) for a, b in zip(at_times, lacks, strict=True)):
+                return f"the term {name} is missing"
+        return "no single slip explains it"
+
+    def _contributions(self, name: str) -> Iterator[tuple[str, Callable[[int], Array]]]:
+        known = self.known
+        assert isinstance(known, Truth)
+        for edge in known.derivation.readers(name):
+            lag = edge.lag or 0
+
+            def value(t: int, edge: Any = edge, lag: int = lag) -> Array:
+                when = t + lag
+                like = known.value(name, t, False)
+                if known.moves(name) and when not in known.times(edge.equation.name):
+                    return 0 * like
+                bar = known.value(edge.equation.name, when, True)
+                look = known.run.lookup(when, {edge.adjoint: bar})
+                return known.run.terms(edge.pullback, look)
+
+            moves = known.moves(name)
+
+            def total(t: int, value: Any = value, moves: bool = moves, edge: Any = edge) -> Array:
+                if moves:
+                    return value(t)
+                return functools.reduce(np.add, [value(k) for k in known.times(edge.equation.name)])
+
+            yield to_text(shift(edge.pullback, lag)), total
+
+
+def _first(lines: Lines, e: Equation, meaning: Meaning) -> str:
+    with np.errstate(all="ignore"):
+        for t, options in lines.wanted(e.left):
+            made = lines.made(e, t, lines.looker(meaning), meaning)
+            if lines.flat(e, made, options[-1]):
+                made = made.reshape(options[-1].shape, order="F")
+            if found := difference(written(e.left), t, made, options[-1]):
+                return found
+    return ""
+
+
+def difference(name: str, t: dict[str, int], made: Array, want: Array) -> str:
+    """The entry in which two arrays differ most, with both numbers; empty where they agree."""
+    if made.shape != want.shape:
+        shapes = f"{_SHAPES} {name} as {made.shape[0]} × {made.shape[1]}"
+        return f"{shapes}, it is {want.shape[0]} × {want.shape[1]}"
+    error = np.abs(np.asarray(made - want, dtype=float))
+    if not np.any(error > 1e-6 * np.max(np.abs(np.asarray(want, dtype=float)), initial=1e-3)):
+        return ""
+    at_entry = np.unravel_index(int(np.argmax(error)), error.shape)
+    a, b = float(made[at_entry]), float(want[at_entry])
+    when = ", ".join(f"{k} = {v}" for k, v in t.items())
+    return (
+        f"at {when}, entry {[int(i) + 1 for i in at_entry]}: the line gives {a:.6g}, it is {b:.6g}"
+    )
+
+
+def _factor(ratio: Fraction, steps: int) -> str:
+    if ratio == -1:
+        return "the sign"
+    if ratio == Fraction(1, steps):
+        return "a mean over the steps where the sum belongs (right for a loss that is a mean)"
+    return f"it is {ratio} times what it should be"
