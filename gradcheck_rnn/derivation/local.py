@@ -21,6 +21,8 @@ from .program import Edge, ScanProgram
 __all__ = ["Local", "Series", "edge_values", "local_lines"]
 
 Array = Any
+#: Edge → what its contribution at a time becomes, for studies of wrong passes.
+Bends = Mapping[str, Callable[[Array, int], Array]]
 Series = dict[str, dict[int, Array]]
 #: Relative step by which the sensitivity of a function is measured.
 STEP = 2.0**-20
@@ -91,7 +93,7 @@ class _Sizes:
             step = self(term.x, lookup) * STEP
             name = Sym("moved", *term.x.shape)
             for moved in (x - step, x + step):
-                there = self.terms(T.Apply(term.fname, name), lambda _, m=moved: m)
+                there = self.terms(T.Apply(term.fname, name), {name: moved}.__getitem__)
                 out = np.maximum(out, np.abs(there - value) / STEP)
         return out
 
@@ -111,7 +113,7 @@ def _sized(sizes: _Sizes, term: Term, lookup: Callable[[Sym], Array]) -> Array:
 
 def local_lines(
     run: Run, cotangents: Mapping[str, Array], given: Mapping[str, Mapping[int, Array]],
-    sized: bool = True, loss: bool = True,
+    sized: bool = True, loss: bool = True, bends: Bends | None = None,
 ) -> Local:  # fmt: skip
     """Every line of the adjoint program from the given adjoints.
 
@@ -125,6 +127,8 @@ def local_lines(
         Whether to make `Local.size` too.
     loss : bool
         Whether the definition's own loss counts.
+    bends : mapping, optional
+        Edge → a function of its contribution and the time, for studies of wrong passes.
     """
     network = run.derivation.network
     out = Local(run)
@@ -135,13 +139,13 @@ def local_lines(
             out.from_outside(f"g_{label}", ref.name, t, np.asarray(a), np.abs(a))
     sizes = _Sizes(run.terms) if sized else None
     for program in reversed(run.derivation.scans):
-        _scan(out, program, given, sizes, loss)
+        _scan(out, program, given, sizes, loss, bends or {})
     return out
 
 
 def _scan(
     out: Local, program: ScanProgram, given: Mapping[str, Mapping[int, Array]],
-    sizes: _Sizes | None, loss: bool,
+    sizes: _Sizes | None, loss: bool, bends: Bends,
 ) -> None:  # fmt: skip
     run, times = out.run, out.run.times(program)
     losses = {r.name for r in run.derivation.network.loss_terms} if loss else set()
@@ -167,6 +171,8 @@ def _scan(
             values = run.lookup(t, {symbol: bar})
             for edge in e.edges:
                 value = _fitted(run.terms(edge.pullback, values), values(edge.operand))
+                if edge.id in bends:
+                    value = bends[edge.id](value, t)
                 much = np.abs(value)
                 if sizes is not None:
                     amounts = run.lookup(t, {symbol: size})
@@ -190,13 +196,16 @@ def _fitted(value: Array, like: Array) -> Array:
     return value
 
 
-def edge_values(found: Local, edge: Edge, term: Term, steps: slice = slice(None)) -> dict[int, Array]:
+def edge_values(
+    found: Local, edge: Edge, term: Term, steps: slice = slice(None)
+) -> dict[int, Array]:
     """What an edge gives to its operand with another term, by the operand's time.
 
     What lies beyond the sequence counts as zero. ``steps`` are those that take part, in the order
     in which the scan runs.
     """
-    run, out = found.run, {}
+    run = found.run
+    out: dict[int, Array] = {}
     times = run.times(run.derivation.program(edge.scan))
     inside = set(times)
 
@@ -211,7 +220,7 @@ def edge_values(found: Local, edge: Edge, term: Term, steps: slice = slice(None)
             if at in line:
                 return line[at]
             like = next(iter(line.values()), None)
-            if like is None or at in inside and s.mark != "bar":
+            if like is None or (at in inside and s.mark != "bar"):
                 raise KeyError(s.name)
             return np.zeros_like(like)
 

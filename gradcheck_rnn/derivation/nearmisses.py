@@ -1,4 +1,4 @@
-"""Terms that somebody may have written in place of a derived one: mutants, and what is further off."""
+"""Terms that somebody may have written in place of a derived one: mutants, and others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .program import Derivation, Edge
 __all__ = ["near_misses"]
 
 #: Steps of a sum that take part, for sums over time that are not.
-_STEPS = {(1,): slice(0, 1), (-1,): slice(-1, None)}
-_SKIPPED = {(1,): slice(1, None), (-1,): slice(0, -1)}
+_STEPS: dict[tuple[int, ...], slice] = {(1,): slice(0, 1), (-1,): slice(-1, None)}
+_SKIPPED: dict[tuple[int, ...], slice] = {(1,): slice(1, None), (-1,): slice(0, -1)}
 
 
 def near_misses(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term | None, slice]]:

@@ -33,7 +33,9 @@ class Recorded:
 _RECORDED: ContextVar[Recorded | None] = ContextVar("recorded adjoints", default=None)
 
 
-def record(arrays: Mapping[str, Any] | None = None, /, *, t: int | None = None, **named: Any) -> None:
+def record(
+    arrays: Mapping[str, Any] | None = None, /, *, t: int | None = None, **named: Any
+) -> None:
     """Hand intermediate adjoints, or saved values, to the check that is running.
 
     Parameters

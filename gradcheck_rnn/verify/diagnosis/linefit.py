@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calculus.printing.text import to_text
-from ...derivation import Derivation
 from ...calculus.terms import Term
+from ...derivation import Derivation
 from ...derivation.local import Local, edge_values
 from ...derivation.nearmisses import near_misses
 from ...derivation.program import Edge
@@ -170,7 +170,7 @@ def _minus(a: Values, b: Values) -> Values:
     out: Values = {}
     for k in a:
         times = {*a[k], *b.get(k, {})}
-        out[k] = {t: a[k].get(t, 0.0) - b.get(k, {}).get(t, 0.0) for t in times}
+        out[k] = {t: np.asarray(a[k].get(t, 0.0)) - b.get(k, {}).get(t, 0.0) for t in times}
     return out
 
 

@@ -8,7 +8,7 @@ far as the code did not hand over its own, does to the line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..harness.station import Station
 from ..harness.subject import Subject
 from .rounding import slipping
 
-__all__ = ["Line", "Point", "judge_lines"]
+__all__ = ["Line", "Point", "in_words", "judge_lines"]
 
 Array = NDArray[Any]
 DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
@@ -73,7 +73,9 @@ class Point:
         else:
             got = self.given.get(line.name, {})
         for t, seen in got.items():
-            want, size = (self._at(x, line.name, t, seen) for x in (self.found.want, self.found.size))
+            want, size = (
+                self._at(x, line.name, t, seen) for x in (self.found.want, self.found.size)
+            )
             moves = [self._at(o.want, line.name, t, seen) - want for o in self.others]
             spread = np.max(np.abs(moves), axis=0) + np.sqrt(np.mean(np.square(moves)))
             bound = self._units * self.station.inner.eps * size + SPREADS * spread
@@ -144,12 +146,13 @@ class Line:
 
 
 def points_of(
-    stations: list[Station], subject: Subject, derivation: Derivation, seed: int
+    stations: Sequence[Station], subject: Subject, derivation: Derivation, seed: int
 ) -> list[Point]:
     """Calls of the backward pass that hand something over."""
     out = []
     for station in stations:
-        run, slipped = None, []
+        run: Run | None = None
+        slipped: list[Run] = []
         cases = station.cases if station.place.single_steps else station.cases[:CASES]
         for case in cases:
             users = station.users(case) if subject.with_cotangents else None
@@ -264,7 +267,7 @@ def _judge(points: list[Point], lines: list[Line]) -> dict[tuple[str, str], tupl
 
 
 def judge_lines(
-    network: Network, stations: list[Station], subject: Subject, seed: int,
+    network: Network, stations: Sequence[Station], subject: Subject, seed: int,
     explain: Callable[[list[Point], Line, Derivation], None],
 ) -> list[Line]:  # fmt: skip
     """Judge every adjoint that is handed over and every gradient, each from what it reads.
@@ -307,9 +310,18 @@ def judge_lines(
     return lines
 
 
-def _unused(
-    wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: frozenset[str]
-) -> bool:
+def _unused(wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: frozenset[str]) -> bool:
     """Whether no line that was judged reads what is wrong."""
     names = {n for of, n in wrong if not of} - apart
     return bool(names) and not any(names & set(line.reads) for line in lines)
+
+
+def in_words(lines: list[Line]) -> str:
+    """The wrong lines, the first one first, then those that are right."""
+    wrong = [str(line) for line in lines if line.verdict == "wrong"]
+    other = [str(line) for line in lines if line.verdict == "another quantity"]
+    right = [line.label for line in lines if line.verdict == "right"]
+    if right:
+        cleared = "right, given what they read" if wrong else "right line by line"
+        other.append(f"{cleared}: {', '.join(right)}")
+    return "\n    ".join(wrong + other)

@@ -61,7 +61,8 @@ class SavedRounding:
         refs = {**self.network.parameters, **self.network.inputs}
         columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
         place, rng = station.place, np.random.default_rng([self.seed, 17])
-        for evaluator in (TermEvaluator, *[slipping(self.eps, rng)] * DRAWS):
+        kinds: list[type[TermEvaluator]] = [TermEvaluator, *[slipping(self.eps, rng)] * DRAWS]
+        for evaluator in kinds:
             with np.errstate(all="ignore"):
                 yield Run(self._derivation, columns, place.sizes, place.lengths, evaluator)
 
