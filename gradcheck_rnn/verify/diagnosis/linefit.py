@@ -25,8 +25,8 @@ from .lines import Line, Point
 __all__ = ["explain_line"]
 
 Array = NDArray[Any]
-#: Error ÷ bound up to which a line is explained: a wrong term rounds as another than the right one.
-EXPLAINED = 4.0
+#: Error ÷ bound up to which a line is explained, and the factor within which fits are as good.
+EXPLAINED, AS_GOOD = 1.0, 1.5
 #: Bounds below which nothing is compared: their reciprocals overflow.
 LEAST = 1e-290
 #: Units of the format by which a slip's own terms may round.
@@ -232,7 +232,8 @@ def _few(error: Array, slips: list[_Slip], eps: float) -> list[str] | None:
         return None
     single = [s for s in slips if explained(s)]
     if single:
-        return [single[0].says]
+        left = [float(np.sqrt(np.mean((error - s.change) ** 2))) for s in single]
+        return [next(s for s, r in zip(single, left, strict=True) if r <= AS_GOOD * min(left)).says]
     slips = slips[:MOST]
     D = np.stack([s.change for s in slips])
     scale = float(np.max(np.abs(D)))
