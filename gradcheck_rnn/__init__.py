@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify.cases import gradient_case
     from gradcheck_rnn.verify.diagnosis import check_model
     from gradcheck_rnn.verify.harness.layout import Layout
+    from gradcheck_rnn.verify.recording import record
 
 __all__ = [
     "Cell",
@@ -44,6 +45,7 @@ __all__ = [
     "gradient_case",
     "load",
     "prove",
+    "record",
     "render",
 ]
 
@@ -63,6 +65,7 @@ _HOME = {
     "gradient_case": "verify.cases",
     "load": "api",
     "prove": "api",
+    "record": "verify.recording",
     "render": "api",
 }
 

@@ -33,7 +33,7 @@ from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .tidy import tidy
 
-__all__ = ["Mutant", "mutants"]
+__all__ = ["Mutant", "edge_mutants", "mutants"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
     """
     found: dict[str, Mutant] = {}
     for edge in derivation.edges:
-        for mutant in _edge_mutants(derivation, edge):
+        for mutant in edge_mutants(derivation, edge):
             found.setdefault(mutant.id, mutant)
     for mutant in _flow_mutants(derivation):
         found.setdefault(mutant.id, mutant)
@@ -70,7 +70,8 @@ def _target(edge: Edge) -> str:
     return to_text(edge.operand.with_(mark="bar"))
 
 
-def _edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
+def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
+    """The single mistakes in what one equation gives to the adjoint of one operand."""
     right = edge.pullback
     seen = {tidy(right)}
     target, whole = _target(edge), to_text(edge.pullback)

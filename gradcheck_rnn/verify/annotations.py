@@ -47,7 +47,8 @@ def annotation(
     if verdict == "pass":
         return None
     bad = [row for row in report["rows"] if row["verdict"] != "pass"]
-    told = [f"{row['name']}: {_said(row)}" for row in bad[:MOST_ROWS]]
+    told = [_line(line) for line in report.get("lines", ()) if line["verdict"] == "wrong"][:1]
+    told += [f"{row['name']}: {_said(row)}" for row in bad[:MOST_ROWS]]
     if len(bad) > MOST_ROWS:
         told.append(f"… and {len(bad) - MOST_ROWS} more")
     told += [f["message"] for f in report["findings"] if f["fatal"]]
@@ -64,6 +65,13 @@ def _said(row: Mapping[str, Any]) -> str:
         return str(row["reason"])
     ratio = "" if row["ratio"] is None else f", error ÷ bound {row['ratio']:.2g}"
     return f"{row['verdict']} at {row['worst']}{ratio}"
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    """The first wrong line of a backward pass that hands its adjoints over."""
+    at = f" (first at t = {line['first_step']})" if line["first_step"] else ""
+    here = line["mistake"] or line["fit"]
+    return f"{line['name']} is wrong{at}: the line is {line['derived']}; here: {here}"
 
 
 def _relative(file: str) -> str:

@@ -36,6 +36,7 @@ from .tables import rows_of
 from .where import pattern
 
 if TYPE_CHECKING:
+    from .lines import Line
     from .rounding import SavedRounding
     from .search import Diagnosis
 
@@ -52,6 +53,7 @@ class ModelReport(Report):
     diagnosis: Diagnosis | None = None
     comparisons: list[Comparison] = field(default_factory=list, repr=False)
     where: str = ""
+    lines: list[Line] = field(default_factory=list)
 
     def sentence(self) -> str:
         """What is wrong, and at which shapes."""
@@ -77,9 +79,10 @@ class ModelReport(Report):
         return replace(self, rows=rows, diagnosis=said, comparisons=[])
 
     def to_json(self) -> dict[str, Any]:
-        """As `Report.to_json`, with the diagnosis, null where nothing was wrong or looked for."""
+        """As `Report.to_json`, with the diagnosis (null if there is none) and the judged lines."""
         said = None if self.diagnosis is None else self.diagnosis.to_json()
-        return {**super().to_json(), "diagnosis": said}
+        lines = [line.to_json() for line in self.lines]
+        return {**super().to_json(), "diagnosis": said, "lines": lines}
 
 
 @fails_on_misbehaviour(lambda title: ModelReport(title, [], mode="model"))
@@ -113,7 +116,9 @@ def check_model(
     forward, backward : callable
         ``forward(**arrays)`` returns (outputs, cache), outputs a dict by the layout's names or a
         tuple in its order; ``backward(cotangents, cache)`` returns the gradients of the arrays by
-        name (``Wx`` or ``dWx``) or in order. Cotangents are a dict by output name.
+        name (``Wx`` or ``dWx``) or in order. Cotangents are a dict by output name. Adjoints of
+        the definition's equations (``dc``, ``da_f``) may be among what it returns, or be handed
+        over with `record`: then every line is judged by itself.
     gradient, loss : callable
         Instead of both, for a definition with a loss: ``gradient(arrays)`` returns the gradients
         of the arrays, or (loss, gradients); ``loss(arrays)`` the loss.
@@ -222,7 +227,10 @@ def check_model(
             )
         )
     steady = not any(e.chance for e in noisy.values())
-    if diagnose and steady and any(c.wrong for c in report.comparisons):
+    if steady and subject.handed:
+        _judge_lines(report, network, stations, subject)
+    named = any(line.verdict == "wrong" for line in report.lines)
+    if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
         try:
             report.diagnosis = _diagnose(network, report.comparisons)
         except Exception as error:  # a fault of ours must not cost the user the verdict
@@ -232,6 +240,20 @@ def check_model(
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
+
+
+def _judge_lines(
+    report: ModelReport, network: Network, stations: Sequence[Station], subject: Subject
+) -> None:
+    from .linefit import explain_line
+    from .lines import in_words, judge_lines
+
+    report.lines = judge_lines(network, stations, subject, report.seed, explain_line)
+    if report.lines:
+        wrong = any(line.verdict == "wrong" for line in report.lines)
+        failed = any(row.verdict is Verdict.FAIL for row in report.rows)
+        kind = "diagnosis" if wrong and failed else "lines"
+        report.findings.insert(0, Finding(kind, in_words(report.lines)))
 
 
 class _Rounding:

@@ -25,10 +25,24 @@ from ..harness.compare import Station
 from ..harness.plan import Case
 from .stacked import pulled_back, stacked_columns
 
-__all__ = ["SavedRounding"]
+__all__ = ["SavedRounding", "slipping"]
 
 Array = NDArray[Any]
 DRAWS = 4
+
+
+def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
+    """An evaluator that moves the result of every operation by one unit up or down."""
+    units = np.array([1 - eps, 1 + eps])
+
+    class Slipping(TermEvaluator):
+        def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
+            found = super().__call__(term, lookup)
+            if not term.operands:
+                return found  # variables have slipped when they were made, numbers are exact
+            return found * units[rng.integers(0, 2, size=found.shape)]
+
+    return Slipping
 
 
 class SavedRounding:
@@ -47,16 +61,8 @@ class SavedRounding:
         refs = {**self.network.parameters, **self.network.inputs}
         columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
         place, rng = station.place, np.random.default_rng([self.seed, 17])
-        units = np.array([1 - self.eps, 1 + self.eps])
-
-        class Slipping(TermEvaluator):
-            def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
-                found = super().__call__(term, lookup)
-                if not term.operands:
-                    return found  # variables have slipped when they were made, numbers are exact
-                return found * units[rng.integers(0, 2, size=found.shape)]
-
-        for evaluator in (TermEvaluator, *[Slipping] * DRAWS):
+        kinds: list[type[TermEvaluator]] = [TermEvaluator, *[slipping(self.eps, rng)] * DRAWS]
+        for evaluator in kinds:
             with np.errstate(all="ignore"):
                 yield Run(self._derivation, columns, place.sizes, place.lengths, evaluator)
 

@@ -73,6 +73,9 @@ class Layout:
         The only batch size the code takes; None: any.
     name : str
         For reports.
+    adjoints : mapping
+        An adjoint that is handed over → the equations it holds, one after the other along n, and
+        its axes: ``"a_i a_f a_o a_c: T B n"``. ``da_i``, ``delta_c`` need no entry.
     """
 
     parameters: Mapping[str, str]
@@ -81,6 +84,7 @@ class Layout:
     zero: Sequence[str] = ()
     batch: int | None = None
     name: str = "declared layout"
+    adjoints: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Network) -> Layout:

@@ -22,8 +22,10 @@ from ..guard import (
     close,
     keeps_state,
 )
+from ..recording import recording
 from ..verdict import Finding
 from .arrays import Precision, to_numpy
+from .handed import adjoint_of
 from .layout import Fitted
 from .notation import notation_for
 
@@ -68,6 +70,8 @@ class Subject:
         self.make, self.form = make, form
         self.findings: list[Finding] = []
         self.calls = self.runs = self.pulls = 0
+        #: Adjoints and saved values of the last call, as they were handed over.
+        self.handed: dict[str, dict[int | None, Any]] = {}
         self.watch = Watch(forward, backward, gradient, loss)
         #: Repeats the first call of forward or the loss: it must go on giving this.
         self._first: tuple[Callable[[], Any], Any] | None = None
@@ -198,6 +202,13 @@ class Subject:
     def _pull(
         self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
     ) -> Arrays:
+        with recording() as held:
+            self.handed = held.arrays
+            return self._pulled(fitted, arrays, cotangents)
+
+    def _pulled(
+        self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
+    ) -> Arrays:
         self.calls += 1
         if self.gradient is not None:
             given = self._given(arrays)
@@ -272,6 +283,9 @@ class Subject:
                 )
             if plain not in names:
                 if g is None:
+                    continue
+                if adjoint_of(fitted.network, n, fitted.layout.adjoints):
+                    self.handed.setdefault(n, {})[None] = to_numpy(g)
                     continue
                 raise UsageError(
                     f"a gradient {n!r} was returned, which the layout does not know; it has "

@@ -1,0 +1,233 @@
+"""The adjoint program on adjoints that somebody else computed: what each line alone should be.
+
+Every line is evaluated from the given adjoints of the equations that read its name; where one was
+not given, what the program makes of the others stands in for it. A wrong line thus spoils no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..calculus import terms as T
+from ..calculus.terms import Sym, Term
+from .evaluate import Run
+from .numeric_terms import TermEvaluator
+from .program import Edge, ScanProgram
+
+__all__ = ["Local", "Series", "edge_values", "local_lines"]
+
+Array = Any
+#: Edge → what its contribution at a time becomes, for studies of wrong passes.
+Bends = Mapping[str, Callable[[Array, int], Array]]
+Series = dict[str, dict[int, Array]]
+#: Relative step by which the sensitivity of a function is measured.
+STEP = 2.0**-20
+
+
+@dataclass
+class Local:
+    """Lines evaluated alone.
+
+    Attributes
+    ----------
+    want : dict
+        Name → {t: what the derived line gives}; what does not move with time has t = 0.
+    size : dict
+        The sums of the absolute values of their terms.
+    bars : dict
+        The adjoints that were read: the given ones, and the program's own where none was given.
+    outside : dict
+        What comes to a name from the loss, from outputs and from final states.
+    """
+
+    run: Run
+    want: Series = field(default_factory=dict)
+    size: Series = field(default_factory=dict)
+    bars: Series = field(default_factory=dict)
+    outside: dict[str, dict[str, dict[int, Array]]] = field(default_factory=dict)
+
+    def add(self, name: str, t: int, value: Array, size: Array) -> None:
+        for table, a in ((self.want, value), (self.size, size)):
+            line = table.setdefault(name, {})
+            line[t] = line[t] + a if t in line else a
+
+    def from_outside(self, source: str, name: str, t: int, value: Array, size: Array) -> None:
+        self.add(name, t, value, size)
+        line = self.outside.setdefault(name, {}).setdefault(source, {})
+        line[t] = line[t] + value if t in line else value
+
+
+class _Sizes:
+    """The sum of the absolute values of what a term adds up; functions by their sensitivity."""
+
+    def __init__(self, terms: TermEvaluator) -> None:
+        self.terms = terms
+
+    def __call__(self, term: Term, lookup: Callable[[Sym], Array]) -> Array:
+        if isinstance(term, T.Sym | T.Num):
+            return np.abs(self.terms(term, lookup))
+        if isinstance(term, T.Neg):
+            return self(term.operands[0], lookup)
+        if isinstance(term, T.Divide):
+            value = np.abs(self.terms(term, lookup))
+            low = np.abs(self.terms(term.operands[1], lookup))
+            with np.errstate(all="ignore"):
+                high = self(term.operands[1], lookup) / low
+                return self(term.operands[0], lookup) / low * high + value
+        if not isinstance(term, _ADDING):
+            return self._function(term, lookup)
+        names = [Sym(f"size_{k}", *x.shape) for k, x in enumerate(term.operands)]
+        held = {s: self(x, lookup) for s, x in zip(names, term.operands, strict=True)}
+        rest = [a for a in term.args if not isinstance(a, Term)]
+        return np.abs(self.terms(term.func(*names, *rest), held.__getitem__))
+
+    def _function(self, term: Term, lookup: Callable[[Sym], Array]) -> Array:
+        value = self.terms(term, lookup)
+        out = np.abs(value)
+        if isinstance(term, T.Apply):
+            x = self.terms(term.x, lookup)
+            step = self(term.x, lookup) * STEP
+            name = Sym("moved", *term.x.shape)
+            for moved in (x - step, x + step):
+                there = self.terms(T.Apply(term.fname, name), {name: moved}.__getitem__)
+                out = np.maximum(out, np.abs(there - value) / STEP)
+        return out
+
+
+_ADDING = (
+    T.Plus, T.Hadamard, T.Times, T.Scale, T.Transpose, T.UnitSum, T.Broadcast, T.Dot, T.Slice,
+    T.Pad, T.Concat, T.Frozen, T.Power,
+)  # fmt: skip
+
+
+def _sized(sizes: _Sizes, term: Term, lookup: Callable[[Sym], Array]) -> Array:
+    try:
+        return sizes(term, lookup)
+    except (TypeError, ValueError):  # a node that is not made of its operands alone
+        return np.abs(sizes.terms(term, lookup))
+
+
+def local_lines(
+    run: Run, cotangents: Mapping[str, Array], given: Mapping[str, Mapping[int, Array]],
+    sized: bool = True, loss: bool = True, bends: Bends | None = None,
+) -> Local:  # fmt: skip
+    """Every line of the adjoint program from the given adjoints.
+
+    Parameters
+    ----------
+    cotangents : mapping
+        As `bptt` takes them.
+    given : mapping
+        Equation → {t: adjoint}, columns (n, B); some, all or none.
+    sized : bool
+        Whether to make `Local.size` too.
+    loss : bool
+        Whether the definition's own loss counts.
+    bends : mapping, optional
+        Edge → a function of its contribution and the time, for studies of wrong passes.
+    """
+    network = run.derivation.network
+    out = Local(run)
+    for label, g in cotangents.items():
+        ref = network.outputs[label]
+        steps = [(0, g)] if ref.axis is None else [(t + 1, a) for t, a in enumerate(g)]
+        for t, a in steps:
+            out.from_outside(f"g_{label}", ref.name, t, np.asarray(a), np.abs(a))
+    sizes = _Sizes(run.terms) if sized else None
+    for program in reversed(run.derivation.scans):
+        _scan(out, program, given, sizes, loss, bends or {})
+    return out
+
+
+def _scan(
+    out: Local, program: ScanProgram, given: Mapping[str, Mapping[int, Array]],
+    sizes: _Sizes | None, loss: bool, bends: Bends,
+) -> None:  # fmt: skip
+    run, times = out.run, out.run.times(program)
+    losses = {r.name for r in run.derivation.network.loss_terms} if loss else set()
+    for state in program.scan.states:
+        final = out.want.get(state.final, {}).get(0)
+        if final is not None:
+            out.from_outside(
+                f"{state.final}", state.name, times[-1], final, out.size[state.final][0]
+            )
+    for t in reversed(times):
+        for e in reversed(program.equations):
+            if e.name in losses:
+                one = np.ones_like(run.series[e.name][t])
+                out.from_outside("the loss", e.name, t, one, one)
+            bar = given.get(e.name, {}).get(t)
+            size = None if bar is None else np.abs(bar)
+            if bar is None:
+                bar, size = out.want.get(e.name, {}).get(t), out.size.get(e.name, {}).get(t)
+            if bar is None:
+                continue
+            out.bars.setdefault(e.name, {})[t] = bar
+            symbol = e.symbol.with_(mark="bar")
+            values = run.lookup(t, {symbol: bar})
+            for edge in e.edges:
+                value = _fitted(run.terms(edge.pullback, values), values(edge.operand))
+                if edge.id in bends:
+                    value = bends[edge.id](value, t)
+                much = np.abs(value)
+                if sizes is not None:
+                    amounts = run.lookup(t, {symbol: size})
+                    found = _sized(sizes, edge.pullback, amounts)
+                    much = _fitted(np.broadcast_to(found, np.broadcast_shapes(
+                        found.shape, (1, 1))), values(edge.operand))  # fmt: skip
+                out.add(edge.operand.name, 0 if edge.lag is None else t - edge.lag, value, much)
+    for state in program.scan.states:
+        for start in state.initial:
+            at = run.before(program, start.lag)
+            got = out.want.get(state.name, {}).get(at)
+            if start.ref is not None and got is not None:
+                like = run.series[start.ref.name][0]
+                much = _fitted(out.size[state.name][at], like)
+                out.add(start.ref.name, 0, _fitted(got, like), much)
+
+
+def _fitted(value: Array, like: Array) -> Array:
+    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
+        return value.sum(axis=-1, keepdims=True)
+    return value
+
+
+def edge_values(
+    found: Local, edge: Edge, term: Term, steps: slice = slice(None)
+) -> dict[int, Array]:
+    """What an edge gives to its operand with another term, by the operand's time.
+
+    What lies beyond the sequence counts as zero. ``steps`` are those that take part, in the order
+    in which the scan runs.
+    """
+    run = found.run
+    out: dict[int, Array] = {}
+    times = run.times(run.derivation.program(edge.scan))
+    inside = set(times)
+
+    for t in list(times)[steps]:
+        if t not in found.bars.get(edge.equation.name, {}):
+            continue
+
+        def value(s: Sym, t: int = t) -> Array:
+            at = 0 if s.lag is None else t - s.lag
+            table = found.bars if s.mark == "bar" else run.series
+            line = table.get(s.name, {})
+            if at in line:
+                return line[at]
+            like = next(iter(line.values()), None)
+            if like is None or (at in inside and s.mark != "bar"):
+                raise KeyError(s.name)
+            return np.zeros_like(like)
+
+        at = 0 if edge.lag is None else t - edge.lag
+        like = value(edge.operand)
+        made = _fitted(run.terms(term, value), like)
+        if made.shape[-2:] != np.broadcast_shapes(made.shape[-2:], like.shape[-2:]):
+            made = np.broadcast_to(made, like.shape)
+        out[at] = out[at] + made if at in out else made
+    return out

@@ -1,0 +1,327 @@
+"""Each line of a backward pass judged by itself, from the adjoints that the code hands over.
+
+A line is right if it is what the derived line gives from the code's *own* adjoints: of what it
+reads, wrong or not. Its bound is that of the local formula in the format of the code: its unit
+times the sum of the absolute values of the terms, and what the rounding of the saved values, as
+far as the code did not hand over its own, does to the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...derivation import Derivation, derive
+from ...derivation.evaluate import Run
+from ...derivation.local import Local, local_lines
+from ...language.network import Network
+from ...language.running import to_columns
+from ..harness.handed import Handed, handed_over
+from ..harness.plan import Case
+from ..harness.station import Station
+from ..harness.subject import Subject
+from .rounding import slipping
+
+__all__ = ["Line", "Point", "in_words", "judge_lines"]
+
+Array = NDArray[Any]
+DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
+#: Cases of a station that are judged line by line; all where steps have cotangents of their own.
+CASES = 4
+
+
+@dataclass
+class Point:
+    """One call of the backward pass, and every line of the derivation from what it handed over."""
+
+    station: Station
+    case: Case
+    given: Handed
+    gradients: dict[tuple[str, str], Array]
+    run: Run
+    slipped: list[Run]
+    found: Local = field(init=False)
+    others: list[Local] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read(frozenset())
+
+    def read(self, without: frozenset[str]) -> None:
+        """Evaluate the lines, without the handed adjoints of these names."""
+        given = {n: line for n, line in self.given.items() if n not in without}
+        bars = self.station.columns(self.case)
+        loss = not self.case.cotangents
+        with np.errstate(all="ignore"):
+            self.found = local_lines(self.run, bars, given, loss=loss)
+            self.others = [local_lines(r, bars, given, False, loss) for r in self.slipped]
+
+    def compared(self, line: Line) -> Iterator[tuple[int, Array, Array, Array]]:
+        """Time, what the code has, what the derived line gives, and the bound."""
+        if line.of:
+            key = (line.of, line.name)
+            if key not in self.gradients:
+                return
+            got: dict[int, Array] = {0: self.gradients[key]}
+            ref = {**self.run.derivation.network.parameters,
+                   **self.run.derivation.network.inputs}[line.name]  # fmt: skip
+            if ref.axis is not None:
+                got = {t + 1: a for t, a in enumerate(self.gradients[key])}
+        else:
+            got = self.given.get(line.name, {})
+        for t, seen in got.items():
+            want, size = (
+                self._at(x, line.name, t, seen) for x in (self.found.want, self.found.size)
+            )
+            moves = [self._at(o.want, line.name, t, seen) - want for o in self.others]
+            spread = np.max(np.abs(moves), axis=0) + np.sqrt(np.mean(np.square(moves)))
+            bound = self._units * self.station.inner.eps * size + SPREADS * spread
+            bound = bound + self.station.form.eps * np.abs(want) + self.station.sunk
+            yield t, seen, want, np.nan_to_num(bound)
+
+    @property
+    def _units(self) -> float:
+        """Rounding of a sum of n terms grows with the root of n."""
+        place = self.station.place
+        steps = max(place.lengths.values(), default=1) * place.batch
+        return float(UNITS * np.sqrt(max(steps, *place.sizes.values()) + 4))
+
+    @staticmethod
+    def _at(table: Mapping[str, Mapping[int, Array]], name: str, t: int, like: Array) -> Array:
+        held = table.get(name, {}).get(t)
+        return np.zeros_like(like) if held is None else np.broadcast_to(held, like.shape)
+
+
+@dataclass
+class Line:
+    """One line of the backward pass and its verdict.
+
+    Attributes
+    ----------
+    name : str
+        The equation, parameter or input that it is the adjoint of.
+    of : str
+        The user's array, for a gradient; empty for an adjoint.
+    verdict : str
+        ``"right"``, ``"wrong"`` or ``"another quantity"`` (not ∂L/∂name, and used consistently).
+    first : int or None
+        The first wrong step as the backward pass meets them, from 1.
+    """
+
+    name: str
+    of: str = ""
+    label: str = ""
+    verdict: str = "right"
+    first: int | None = None
+    ratio: float = 0.0
+    reads: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    derived: str = ""
+    said: str = ""
+    fitted: str = ""
+    back: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.label, "verdict": self.verdict, "first_step": self.first,
+            "ratio": self.ratio if np.isfinite(self.ratio) else None, "derived": self.derived,
+            "mistake": self.said or None, "fit": self.fitted or None,
+            "reads": list(self.reads), "unseen": list(self.unseen),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        text = f"{self.label}: {self.verdict}"
+        if self.verdict == "another quantity":
+            return f"{text} than ∂L/∂{self.name}; used consistently"
+        if self.verdict == "wrong":
+            text += f" (first at t = {self.first})" if self.first else ""
+            text += f"; the line is {self.derived}"
+            text += f"; here it is {self.said}" if self.said else f"; nothing fits: {self.fitted}"
+        if self.unseen:
+            text += f"; it reads {', '.join(self.unseen)}, which was not handed over"
+        return text
+
+
+def points_of(
+    stations: Sequence[Station], subject: Subject, derivation: Derivation, seed: int
+) -> list[Point]:
+    """Calls of the backward pass that hand something over."""
+    out = []
+    for station in stations:
+        run: Run | None = None
+        slipped: list[Run] = []
+        cases = station.cases if station.place.single_steps else station.cases[:CASES]
+        for case in cases:
+            users = station.users(case) if subject.with_cotangents else None
+            got = subject.gradients(station.fitted, station.arrays, users)
+            recorded = dict(subject.handed)
+            given, saved = handed_over(
+                station.fitted, station.place.lengths, station.place.sizes, recorded
+            )
+            if not given:
+                continue
+            if run is None:
+                run, slipped = _runs(station, derivation, seed)
+            gradients = _by_piece(station, got)
+            out.append(Point(station, case, given, gradients, _with(run, saved),
+                             [_with(r, saved) for r in slipped]))  # fmt: skip
+    return out
+
+
+def _runs(station: Station, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
+    network, place = derivation.network, station.place
+    refs = {**network.parameters, **network.inputs}
+    columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
+    rng = np.random.default_rng([seed, 23])
+    kind = slipping(station.inner.eps, rng)
+    with np.errstate(all="ignore"):
+        run = Run(derivation, columns, place.sizes, place.lengths)
+        return run, [
+            Run(derivation, columns, place.sizes, place.lengths, kind) for _ in range(DRAWS)
+        ]
+
+
+def _with(run: Run, saved: Handed) -> Run:
+    """The same run on saved values of the code's own."""
+    if not saved:
+        return run
+    other = object.__new__(Run)
+    other.__dict__ = {**run.__dict__, "series": {**run.series}}
+    for name, line in saved.items():
+        other.series[name] = {**run.series[name], **line}
+    return other
+
+
+def _by_piece(station: Station, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+    """Gradients by (user's array, definition's name), in columns."""
+    network, out = station.place.network, {}
+    refs = {**network.parameters, **network.inputs}
+    for user, array in got.items():
+        for piece in station.fitted.pieces[user]:
+            part = piece.sign * np.asarray(array).reshape(-1)[piece.index]
+            out[user, piece.name] = to_columns(refs[piece.name], part)
+    return out
+
+
+def _lines(points: list[Point], derivation: Derivation) -> list[Line]:
+    """All lines there are, in the order in which a backward pass meets them."""
+    from ...calculus.printing.text import to_text
+    from ...derivation.pages.adjoints import line_of
+
+    handed = {n for p in points for n in p.given}
+    out = []
+    for program in reversed(derivation.scans):
+        for e in reversed(program.equations):
+            if e.name in handed:
+                label = to_text(e.symbol.with_(mark="bar"))
+                out.append(Line(e.name, label=label, back=program.scan.reverse))
+    fitted = points[0].station.fitted
+    differentiated = {r.name for r in derivation.differentiated()}
+    for user in fitted.arguments:
+        pieces = [p.name for p in fitted.pieces[user] if p.name in differentiated]
+        for name in pieces:
+            if any((user, name) in p.gradients for p in points):
+                label = f"d{user}" + (f" ({name})" if len(fitted.pieces[user]) > 1 else "")
+                out.append(Line(name, user, label))
+    for line in out:
+        page = line_of(derivation, line.name)
+        line.derived = "0" if page is None else to_text(page.right)
+        line.reads = _reads(derivation, line.name)
+        line.unseen = tuple(f"δ{n}" for n in line.reads if n not in handed)
+    return out
+
+
+def _reads(derivation: Derivation, name: str) -> tuple[str, ...]:
+    """Equations whose adjoints a line reads; a start reads those of its state."""
+    found = [e.equation.name for e in derivation.readers(name)]
+    for program in derivation.scans:
+        for state in program.scan.states:
+            if any(s.ref is not None and s.ref.name == name for s in state.initial):
+                found += [e.equation.name for e in derivation.readers(state.name)]
+            if state.name == name:
+                found += [e.equation.name for e in derivation.readers(state.final)]
+    return tuple(dict.fromkeys(found))
+
+
+def _judge(points: list[Point], lines: list[Line]) -> dict[tuple[str, str], tuple[float, int]]:
+    """The wrong lines: largest error ÷ bound, and the first wrong step in backward order."""
+    wrong: dict[tuple[str, str], tuple[float, int]] = {}
+    for line in lines:
+        worst, first = 0.0, 0
+        for point in points:
+            for t, got, want, bound in point.compared(line):
+                error = np.abs(got - want)
+                with np.errstate(all="ignore"):
+                    ratio = np.where(error == 0, 0.0, error / bound)
+                high = float(np.max(np.where(np.isnan(ratio), np.inf, ratio), initial=0.0))
+                if high > 1 and (not first or (t < first if line.back else t > first)):
+                    first = t
+                worst = max(worst, high)
+        line.ratio = worst
+        if worst > 1:
+            wrong[line.of, line.name] = worst, first
+    return wrong
+
+
+def judge_lines(
+    network: Network, stations: Sequence[Station], subject: Subject, seed: int,
+    explain: Callable[[list[Point], Line, Derivation], None],
+) -> list[Line]:  # fmt: skip
+    """Judge every adjoint that is handed over and every gradient, each from what it reads.
+
+    ``explain`` puts into a wrong line what it is instead.
+    """
+    derivation = derive(network)
+    points = points_of(stations, subject, derivation, seed)
+    if not points:
+        return []
+    lines = _lines(points, derivation)
+    wrong = _judge(points, lines)
+    apart: frozenset[str] = frozenset()
+    for name in [n for of, n in wrong if not of]:
+        if ("", name) not in wrong:
+            continue
+        trial = apart | {name}
+        for p in points:
+            p.read(trial)
+        now = _judge(points, lines)
+        rest = {k: v for k, v in now.items() if k[1] not in trial or k[0]}
+        before = {k: v for k, v in wrong.items() if k[1] not in trial or k[0]}
+        # With the derived adjoint in its place, lines that read it come right, and none goes wrong.
+        if set(rest) < set(before):
+            apart, wrong = trial, now
+    for p in points:
+        p.read(apart)
+    wrong = _judge(points, lines)
+    if not any(of for of, _ in wrong) and _unused(wrong, lines, apart):
+        apart |= {n for of, n in wrong if not of}
+    for line in lines:
+        if not line.of and line.name in apart:
+            line.verdict = "another quantity" if ("", line.name) in wrong else "right"
+        elif (line.of, line.name) in wrong:
+            line.verdict, first = "wrong", wrong[line.of, line.name][1]
+            line.first = first or None
+    for line in lines:
+        if line.verdict == "wrong":
+            explain(points, line, derivation)
+    return lines
+
+
+def _unused(wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: frozenset[str]) -> bool:
+    """Whether no line that was judged reads what is wrong."""
+    names = {n for of, n in wrong if not of} - apart
+    return bool(names) and not any(names & set(line.reads) for line in lines)
+
+
+def in_words(lines: list[Line]) -> str:
+    """The wrong lines, the first one first, then those that are right."""
+    wrong = [str(line) for line in lines if line.verdict == "wrong"]
+    other = [str(line) for line in lines if line.verdict == "another quantity"]
+    right = [line.label for line in lines if line.verdict == "right"]
+    if right:
+        cleared = "right, given what they read" if wrong else "right line by line"
+        other.append(f"{cleared}: {', '.join(right)}")
+    return "\n    ".join(wrong + other)
