@@ -98,6 +98,10 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "slope", str(k), term, f"{target} with φ′ taken at {wrong} instead of {good}"
         )
+    for k, (term, other, node) in enumerate(_no_slopes(edge)):
+        yield from edited(
+            "noslope", str(k), term, f"{target} with {other} instead of φ′ of {node} in {whole}"
+        )
     for k, (term, matrix) in enumerate(_transposes(right)):
         yield from edited("transpose", str(k), term, f"{target} with {matrix} in {whole}")
     for s, moved, term in _time_slips(derivation, edge):
@@ -198,6 +202,32 @@ def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:
             term = edge.pullback.xreplace({out: wrong})
             if term != edge.pullback:
                 yield term, wrong, out
+
+
+def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
+    """φ′ taken for what it is not: φ, φ of φ, the argument, or the slope of σ or tanh."""
+    for k, step in enumerate(edge.steps):
+        node = step.node
+        if not isinstance(node, Apply) or step.before.shape != step.after.shape:
+            continue
+        bar = edge.adjoint if k == 0 else step.before
+        out: Term = edge.equation if k == 0 else node
+        square = Power(out, 2)
+        wrongs: list[tuple[Term, str]] = [
+            (Hadamard(bar, out), to_text(out)),
+            (Hadamard(bar, Apply(node.fname, out)), to_text(Apply(node.fname, out))),
+            (Hadamard(bar, node.x), to_text(node.x)),
+        ]
+        if node.fname == "sigmoid":
+            wrongs.append((Plus(bar, Neg(Hadamard(bar, square))), "tanh′"))
+        if node.fname == "tanh":
+            given = Plus(Hadamard(bar, out), Neg(Hadamard(bar, square)))
+            wrongs.append((given, "σ′"))
+        for term, text in wrongs:
+            for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+                rule = edge.rules[later.node]
+                term = rule.pullback(later.node, i, term, later.node)
+            yield term, text, node
 
 
 def _transposes(term: Term) -> Iterator[tuple[Term, str]]:

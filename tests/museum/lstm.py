@@ -54,7 +54,6 @@ def mxnet_4057_cell_carry_overwritten(wrong: bool) -> Any:
     "df is multiplied by sigmoid(f) where it needs the derivative f (1 - f).",
     arrays="x h0 c0 Wx Wh b",
     term=("a_\\{f,t\\}.*σ|σ.*f_t",),
-    named="not among the mistakes that are tried",
 )
 def captaine_1_sigmoid_for_its_derivative(wrong: bool) -> Any:
     def local(dh: Any, dc: Any, step: Any) -> Any:

@@ -86,6 +86,9 @@ def noisy(g: Gradients, T: int, B: int) -> Gradients:
     ("changes", "after", "words"),
     [
         ([("df * f * (1 - f)", "df")], None, "without φ′ of σ(a_{f,t})"),
+        ([("df * f * (1 - f)", "df * (1 - f**2)")], None, "δa_{f,t} with tanh′ instead of φ′"),
+        ([("df * f * (1 - f)", "df / (1 + np.exp(-f))")], None,
+         "δa_{f,t} with σ(f_t) instead of φ′"),
         ([("dc = dnext_c + dnext_h * o", "dc = dnext_h * o")], None, "carried through the state c"),
         ([("dprev_h = da @ Wh.T", "dprev_h = da[:, :-H] @ Wh[:, :-H].T"),
           ("    x, prev_h, prev_c, Wx", "    H = dnext_h.shape[1]\n    x, prev_h, prev_c, Wx")],
@@ -127,6 +130,8 @@ def test_two_mistakes_are_both_named() -> None:
     [
         ([], noisy, "dU_i, dU_f, dU_o, dU_c are wrong"),
         ([("do = dnext_h * tanh_c", "do = dnext_h * np.sin(tanh_c)")], None, "dU_o"),
+        ([("df * f * (1 - f)", "df * (1 - f**2)"),
+          ("do = dnext_h * tanh_c", "do = dnext_h * np.sin(tanh_c)")], None, "dU_f"),
         ([("(1 - tanh_c**2)", "(1 - tanh_c**2) ** 0.5")], None, "for the cotangents: c_final"),
     ],
 )  # fmt: skip
