@@ -162,7 +162,7 @@ def run_file(path: str) -> ModuleType:
     """
     file = Path(path)
     read_bytes(file, "file", MOST_SOURCE)
-    resolved = str(file.resolve())
+    resolved = os.path.realpath(file)
     # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.
     alias = f"_gradcheck_user_{len(_user_files)}_{file.stem}"
     _user_files[resolved] = path
@@ -173,7 +173,7 @@ def run_file(path: str) -> ModuleType:
     sys.modules[alias] = module  # dataclasses and inspect look modules up by name
     _remember_modules()
     try:
-        with _importable(file.resolve().parent), no_exit():
+        with _importable(Path(resolved).parent), no_exit():
             spec.loader.exec_module(module)
     except GradcheckError:
         raise

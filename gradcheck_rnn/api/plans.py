@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -146,7 +147,7 @@ def make_plan(
     plan = Plan()
     for number, target in enumerate(targets):
         path, _ = loading.split_target(target)
-        where = target if path is None else str(Path(path).resolve()) + target[len(path) :]
+        where = target if path is None else os.path.realpath(path) + target[len(path) :]
         chunk = Chunk(
             number, target, target if local else where, definition=definition, loss=loss,
             stamp=_stamp(path), seed=seed,
