@@ -1,15 +1,15 @@
-"""Every entry of a block against finite differences: four evaluations an entry, more on doubt.
+"""Every entry of a block against finite differences: two evaluations an entry, more on doubt.
 
-A few sample entries find the step of the block. With it each entry is differenced at h and 2h,
-which gives a derivative of order 4, its truncation and any kink. An entry that agrees within that
-error is done. One that does not, or whose error is too large to mean anything, climbs a ladder of
-its own; only a disagreement that outlives the whole ladder is a failure.
+Two entries of the first block find the step h, relative to the scale of the leaf; a later block
+takes it over where truncation and roundoff of its own sample balance there, and searches if not.
+A sample of entries, drawn at random, is differenced at h and 2h, which shows how large truncation
+and the change of slope are. The others need one step, two evaluations; those that agree with the
+gradient within the largest truncation seen, and whose slope changes no more than was seen, are
+done, all others are differenced at h and 2h too. What was not seen can only make an entry disagree,
+or hide a fault equal to its own truncation.
 
-In a large block 64 entries, drawn at random, show how large truncation and the change of slope are
-at h. The others then need h alone, two evaluations; those that agree with the gradient within the
-largest truncation seen, and whose slope changes no more than was seen, are done, all others are
-differenced at 2h too. What was not seen can only make an entry disagree, or hide a fault equal to
-its own truncation.
+An entry that disagrees at h and 2h, or whose error is too large to mean anything, climbs a ladder
+of its own; only a disagreement that outlives the whole ladder is a failure.
 """
 
 from __future__ import annotations
@@ -33,8 +33,14 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
-LARGE = 24
-LEAST_SAMPLED, MOST_SAMPLED = 8, 64
+#: Entries of a block from which some are a sample for the others, and how many these are.
+LARGE = 6
+LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
+#: Samples that show truncation well; times it that fewer, and that many, are taken to stand for.
+MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
+#: Truncation ÷ roundoff of a sample at a step taken over. Its ends are two and a half to four
+#: times off the best step, which the search itself finds to a factor of two.
+BALANCED = (1 / 64, 16.0)
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
@@ -211,18 +217,27 @@ class _Claims:
 def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     """Differences of as many entries as the budget allows, then what they leave in doubt."""
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    exponent = _calibrate(target, check.block, g, check.noise, rng)
+    exponent, found = _known_step(target, check.block), False
+    if exponent is None:
+        exponent, found = _calibrate(target, check.block, g, check.noise, rng), True
     order = rng.permutation(g.size)
     left = target.budget.left(target.evaluations)
     allowed = (left - min(RESERVED, left / 4)) / PAIR
     chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
-    paired = chosen
-    if len(chosen) >= LARGE:
-        paired = _singles(claims, chosen, exponent, rng, 0.1 * typical)
+    sample = _sample(chosen, rng)
+    seen = _pairs(target, check, sample, exponent, check.noise)
+    if not found and not _balanced(seen[0]):
+        exponent = _calibrate(target, check.block, g, check.noise, rng)
+        seen = _pairs(target, check, sample, exponent, check.noise)
+    claims.looked[sample] = True
+    paired = np.setdiff1d(chosen, sample)
+    if paired.size:
+        paired = _singles(claims, paired, exponent, *seen, 0.1 * typical)
     for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
-        _pairs(target, check, part, exponent, check.noise)
-        claims.looked[part] = True
+        if part.size:
+            _pairs(target, check, part, exponent, check.noise)
+            claims.looked[part] = True
     ratio = judge(g, check.value, check.error + b)[chosen]
     # NaN compares false: unknown errors are climbed as well
     flagged = chosen[~(ratio <= 1)]
@@ -279,6 +294,32 @@ def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
         helped += claims.climb(int(i), exponent, thorough=False)
 
 
+def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:
+    """Entries that stand for the others; all of a small block."""
+    if len(chosen) < LARGE:
+        return chosen
+    count = int(np.clip(len(chosen) // SAMPLED_PART, LEAST_SAMPLED, MOST_SAMPLED))
+    return np.sort(rng.choice(chosen, count, replace=False))
+
+
+def _known_step(target: Target, block: int) -> int | None:
+    """Exponent of the step that earlier blocks found, in the scale of this one."""
+    if target.found_step is None:
+        return None
+    return start_exponent(scale_of(target.tree.leaves[block])) + target.found_step
+
+
+def _balanced(table: Table) -> bool:
+    """Whether truncation and roundoff of most sampled entries are of one size at their step."""
+    alive = table.value[1, 0] != 0
+    if not alive.any():
+        return False
+    with np.errstate(all="ignore"):
+        ratio = table.truncation[1, 0, alive] / table.roundoff[1, 0, alive]
+        middle = float(np.median(ratio))
+    return BALANCED[0] <= middle <= BALANCED[1]
+
+
 def _calibrate(
     target: Target, block: int, g: Floats, noise: Noise, rng: np.random.Generator
 ) -> int:
@@ -324,21 +365,18 @@ def _calibrate(
 
 
 def _singles(
-    claims: _Claims, chosen: Indices, exponent: int, rng: np.random.Generator, small: float
+    claims: _Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
 ) -> Indices:
     """Differences at one step, with the errors that a sample shows; entries that need two.
 
     The step is the one at which truncation, as the sample shows it at h and as it falls with h²,
-    meets roundoff. `small` is the size below which an entry may be blurred. Clear disagreements
-    stand without a second step, once smaller steps have borne out some of them.
+    meets roundoff. `table` and `change` are those of the sample, `small` is the size below which an
+    entry may be blurred. Clear disagreements stand without a second step, once smaller steps have
+    borne out some of them.
     """
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    leaf = target.tree.leaves[check.block].ravel()
-    count = int(np.clip(len(chosen) // 12, LEAST_SAMPLED, MOST_SAMPLED))
-    sample = np.sort(rng.choice(chosen, count, replace=False))
-    rest = np.setdiff1d(chosen, sample)
-    table, change = _pairs(target, check, sample, exponent, check.noise)
-    claims.looked[sample] = True
+    leaf, count = target.tree.leaves[check.block].ravel(), table.value.shape[-1]
+    margin = MARGIN if count >= MANY else FEW_MARGIN
     with np.errstate(all="ignore"):
         # below what a fault of a ten-thousandth would be, a kink is rounding in an odd difference
         least = 1e-4 * np.maximum(np.abs(table.value[1, 0]), small)
@@ -346,11 +384,11 @@ def _singles(
         kinked = table.kink[1, 0] > rough
         truncation = float(np.max(table.truncation[1, 0]))
         roundoff = float(np.max(table.roundoff[1, 0]))
-        finer = np.floor(np.log2(roundoff / (2 * truncation)) / 3) if truncation > 0 else 0.0
+        finer = np.floor(np.log2(roundoff / (margin * truncation)) / 3) if truncation > 0 else 0.0
     if kinked.any() or not np.isfinite(truncation):
         return rest
     lower = int(np.clip(finer, -40, 0)) if np.isfinite(finer) else 0
-    exponent, truncation = exponent + lower, 2.0 * truncation * 4.0**lower
+    exponent, truncation = exponent + lower, margin * truncation * 4.0**lower
     plain = _steps(leaf[rest], exponent) == 2.0**exponent
     most = float(np.max(change)) * 2.0**lower
     done, refuted = [rest[:0]], False
