@@ -20,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
+from .oracle.differences import Estimate, Ladder, Table, extrapolate
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
+from .stepsize import balanced, calibrate, known_step, scale_of, steps_of
 from .target import Target
 from .verdict import EntryState, judge
 
-__all__ = ["CLEAR", "EntryCheck", "check_entries", "scale_of"]
+__all__ = ["CLEAR", "EntryCheck", "check_entries"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -38,9 +39,8 @@ LARGE = 6
 LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 #: Samples that show truncation well; times it that fewer, and that many, are taken to stand for.
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
-#: Truncation ÷ roundoff of a sample at a step taken over. Its ends are two and a half to four
-#: times off the best step, which the search itself finds to a factor of two.
-BALANCED = (1 / 64, 16.0)
+#: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
+MILD = 1e-4
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
@@ -49,7 +49,6 @@ CLEAR = 4.0
 RESERVED = 24
 #: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
 FURTHER = 8
-MOST_MOVES = 12
 HOPELESS = 4
 MOST_KINKS = 64
 
@@ -74,18 +73,6 @@ class EntryCheck:
     def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
         """Error ÷ bound of every entry."""
         return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
-
-
-def scale_of(leaf: NDArray[np.floating]) -> float:
-    """Size on which a function of the leaf is first expected to vary: its root mean square, or 1.
-
-    Only a start: ladders move from it as far as the function asks.
-    """
-    with np.errstate(all="ignore"):
-        top = float(np.max(np.abs(leaf)))
-        if top == 0 or not np.isfinite(top):
-            return 1.0
-        return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
 
 
 def _climb(
@@ -175,6 +162,7 @@ class _Claims:
 
     def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
         self.target, self.check, self.g, self.b = target, check, g, b
+        self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
         self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
 
     def climb(self, entry: int, exponent: int, *, thorough: bool) -> bool:
@@ -205,7 +193,7 @@ class _Claims:
         if clear.size:
             lines = self.target.lines(check.block, clear.astype(np.intp))
             gap = np.abs(check.value[clear] - self.g[clear])
-            least = _steps(self.target.tree.leaves[check.block].ravel()[clear], exponent)
+            least = steps_of(self.target.tree.leaves[check.block].ravel()[clear], exponent)
             refuted = insist(
                 lines, self.target.base, check.noise, np.log2(least), check.value[clear], gap
             )
@@ -217,9 +205,9 @@ class _Claims:
 def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     """Differences of as many entries as the budget allows, then what they leave in doubt."""
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    exponent, found = _known_step(target, check.block), False
+    exponent, found = known_step(target, check.block), False
     if exponent is None:
-        exponent, found = _calibrate(target, check.block, g, check.noise, rng), True
+        exponent, found = calibrate(target, check.block, g, check.noise, rng), True
     order = rng.permutation(g.size)
     left = target.budget.left(target.evaluations)
     allowed = (left - min(RESERVED, left / 4)) / PAIR
@@ -227,8 +215,8 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
     sample = _sample(chosen, rng)
     seen = _pairs(target, check, sample, exponent, check.noise)
-    if not found and not _balanced(seen[0]):
-        exponent = _calibrate(target, check.block, g, check.noise, rng)
+    if not found and not balanced(seen[0]):
+        exponent = calibrate(target, check.block, g, check.noise, rng)
         seen = _pairs(target, check, sample, exponent, check.noise)
     claims.looked[sample] = True
     paired = np.setdiff1d(chosen, sample)
@@ -254,8 +242,8 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
 
     Three suspects first, spread over all. When smaller steps bear out all of them, the errors at
     h and 2h are what they seem, and so are all other clear disagreements: the block is wrong, and
-    where. Otherwise each suspect is tried; in a block that fails, few ladders are climbed for the
-    others.
+    where. Three that were borne out at one step spare this. Otherwise each suspect is tried; in a
+    block that fails, few ladders are climbed for the others.
     """
     suspects = suspects[~claims.sure[suspects]]
     if not suspects.size:
@@ -263,8 +251,11 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
     first = suspects[_spread(suspects.size)]
     gap = np.abs(claims.check.value - claims.g)
     clear = gap > CLEAR * (claims.check.error + claims.b)
-    refuted = claims.refute(first, exponent)
-    if refuted.size and refuted.size == int(np.sum(clear[first])):
+    borne_out = claims.borne_out
+    if not borne_out:
+        refuted = claims.refute(first, exponent)
+        borne_out = 0 < refuted.size == int(np.sum(clear[first]))
+    if borne_out:
         claims.sure[suspects[clear[suspects]]] = True
     elif suspects.size > first.size:
         claims.refute(np.setdiff1d(suspects, first), exponent)
@@ -302,68 +293,6 @@ def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:
     return np.sort(rng.choice(chosen, count, replace=False))
 
 
-def _known_step(target: Target, block: int) -> int | None:
-    """Exponent of the step that earlier blocks found, in the scale of this one."""
-    if target.found_step is None:
-        return None
-    return start_exponent(scale_of(target.tree.leaves[block])) + target.found_step
-
-
-def _balanced(table: Table) -> bool:
-    """Whether truncation and roundoff of most sampled entries are of one size at their step."""
-    alive = table.value[1, 0] != 0
-    if not alive.any():
-        return False
-    with np.errstate(all="ignore"):
-        ratio = table.truncation[1, 0, alive] / table.roundoff[1, 0, alive]
-        middle = float(np.median(ratio))
-    return BALANCED[0] <= middle <= BALANCED[1]
-
-
-def _calibrate(
-    target: Target, block: int, g: Floats, noise: Noise, rng: np.random.Generator
-) -> int:
-    """Exponent of the smaller step of a pair: the best for two sample entries.
-
-    Blocks of one loss mostly agree, relative to their sizes: later ones look near what earlier ones
-    found, and further only if their best is not there.
-    """
-    leaf = target.tree.leaves[block]
-    by_size = np.argsort(np.abs(g))
-    samples = np.unique([by_size[-1], rng.integers(len(g))])
-    scale = scale_of(leaf)
-    start, known = start_exponent(scale), target.found_step
-    top = start - 5 if known is None else start + known + 2
-    ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=6 if known is None else 4)
-    best = 0
-    for _ in range(MOST_MOVES):
-        table = ladder.table()
-        # what does not depend on an entry tells nothing about the step for the others
-        alive = np.any(table.value[:, 0] != 0, axis=0)
-        alive = alive if alive.any() else ~alive
-        pair, slope = np.min(table.error[:, :2], axis=1), np.abs(table.value[:, 0])
-        with np.errstate(all="ignore"):
-            relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
-        best = int(np.argmin(np.median(np.log(relative[:, alive]), axis=1)))
-        if known is not None and best == 2 and len(pair) == 4:
-            break
-        # a minimum counts when it lies inside the ladder, away from both ends
-        if best >= len(pair) - 2:
-            ladder.extend(down=4)
-        elif (
-            best <= 1
-            and known is None
-            and (ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best])))
-        ):
-            ladder.extend(up=3)
-        else:
-            break
-    found = int(np.log2(ladder.steps[best]))
-    target.found_step = found - start
-    return found
-
-
 def _singles(
     claims: _Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
 ) -> Indices:
@@ -379,7 +308,7 @@ def _singles(
     margin = MARGIN if count >= MANY else FEW_MARGIN
     with np.errstate(all="ignore"):
         # below what a fault of a ten-thousandth would be, a kink is rounding in an odd difference
-        least = 1e-4 * np.maximum(np.abs(table.value[1, 0]), small)
+        least = MILD * np.maximum(np.abs(table.value[1, 0]), small)
         rough = np.maximum(table.truncation[1, 0] + table.roundoff[1, 0], least)
         kinked = table.kink[1, 0] > rough
         truncation = float(np.max(table.truncation[1, 0]))
@@ -389,7 +318,7 @@ def _singles(
         return rest
     lower = int(np.clip(finer, -40, 0)) if np.isfinite(finer) else 0
     exponent, truncation = exponent + lower, margin * truncation * 4.0**lower
-    plain = _steps(leaf[rest], exponent) == 2.0**exponent
+    plain = steps_of(leaf[rest], exponent) == 2.0**exponent
     most = float(np.max(change)) * 2.0**lower
     done, refuted = [rest[:0]], False
     single = rest[plain]
@@ -406,14 +335,17 @@ def _singles(
         error = truncation + rounding
         with np.errstate(all="ignore"):
             smooth = curved <= 2 * most + 4 * rounding
+            # a kink that differences at h and 2h would let pass needs none of them
+            mild = curved <= MILD * np.maximum(np.abs(slope), small)
             sharp = error <= 0.01 * np.maximum(np.abs(g[part]), small)
             gap = np.abs(slope - g[part])
-            agrees = smooth & sharp & (gap <= error + b[part])
+            agrees = (smooth | mild) & sharp & (gap <= error + b[part])
             differs = smooth & (gap > CLEAR * (error + b[part]))
         check.value[part], check.error[part] = slope, error
         if differs.any() and not refuted:
             first = part[differs][_spread(int(np.sum(differs)))]
             refuted = claims.refute(first, exponent).size == first.size
+            claims.borne_out = refuted and first.size == CONFIRMED
         settled = agrees | (differs & refuted)
         claims.sure[part[differs & refuted]] = True
         check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
@@ -424,18 +356,12 @@ def _singles(
     return np.setdiff1d(rest, np.concatenate(done))
 
 
-def _steps(x: NDArray[np.floating], exponent: int) -> Floats:
-    """Steps of entries: a step below a thousand units in the last place of its own is no step."""
-    least = np.ceil(np.log2(np.spacing(np.abs(x)).astype(np.float64))) + 10
-    return np.ldexp(1.0, np.maximum(exponent, least).astype(np.int64))
-
-
 def _pairs(
     target: Target, check: EntryCheck, chosen: Indices, exponent: int, noise: Noise
 ) -> tuple[Table, Floats]:
     """Differences at h and 2h for all chosen entries; also by how much slopes change within h."""
     lines = target.lines(check.block, chosen.astype(np.intp))
-    h = _steps(target.tree.leaves[check.block].ravel()[chosen], exponent)
+    h = steps_of(target.tree.leaves[check.block].ravel()[chosen], exponent)
     steps = np.stack([2 * h, h])
     values = lines(np.concatenate([steps, -steps]))
     width = lines.realise(steps) - lines.realise(-steps)
