@@ -27,12 +27,14 @@ from .oracle.witnesses import insist
 from .target import Target
 from .verdict import EntryState, judge
 
-__all__ = ["CLEAR", "EntryCheck", "check_entries", "scale_of"]
+__all__ = ["CLEAR", "EntryCheck", "check_entries", "reach_of", "scale_of"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
+#: Share of a leaf's size below which an entry has a size of its own.
+APART = 1e-6
 LARGE = 24
 LEAST_SAMPLED, MOST_SAMPLED = 8, 64
 CHUNK = 256
@@ -80,6 +82,16 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
         if top == 0 or not np.isfinite(top):
             return 1.0
         return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
+
+
+def reach_of(leaf: NDArray[np.floating]) -> Floats:
+    """Size on which a function of each entry is expected to vary, in the leaf's shape.
+
+    That of the leaf, or the entry's own where it is smaller by orders of magnitude: parameters in
+    different units do not move by each other's size.
+    """
+    scale, own = scale_of(leaf), np.abs(leaf.astype(np.float64))
+    return np.where((own > 0) & (own < APART * scale), own, scale)
 
 
 def _climb(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
-from .entries import EntryCheck, scale_of
+from .entries import EntryCheck, reach_of, scale_of
 from .oracle.complex_step import complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
@@ -51,7 +51,7 @@ class ComplexEyes:
             return "the parameters are not float64"
         leaves = list(target.tree.leaves)
         directions = {
-            i: scale_of(leaves[i]) * self.rng.standard_normal(leaves[i].shape)
+            i: reach_of(leaves[i]) * self.rng.standard_normal(leaves[i].shape)
             for i in target.select
         }
         along = target.across(directions)
@@ -208,7 +208,7 @@ class WideEyes:
         """Evaluate the loss and its noise at the point."""
         rng, leaves = np.random.default_rng([seed, 3]), self.target.tree.leaves
         directions = {
-            i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
+            i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
             for i in self.target.select
         }
         self.target.base = self.target.value(leaves)
