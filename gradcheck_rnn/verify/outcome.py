@@ -86,7 +86,7 @@ class Report:
             text = f"the gradient of {worst.name}{others} is wrong"
             if worst.failing:
                 text += (
-                    f": {worst.analytic:.6g} for {worst.numeric:.6g} at {worst.worst}, "
+                    f": {_apart(worst.analytic, worst.numeric)} at {worst.worst}, "
                     f"{worst.failing} of {worst.entries} entries"
                 )
             return f"{text}: {worst.reason}" if worst.reason and not worst.failing else text
@@ -196,6 +196,14 @@ def _table(rows: list[Row]) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
+
+
+def _apart(a: float, b: float) -> str:
+    """Two numbers in as many digits as tell them apart, at least six."""
+    for digits in range(6, 17):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            break
+    return f"{a:.{digits}g} for {b:.{digits}g}"
 
 
 def _first_line(text: str) -> str:

@@ -59,3 +59,10 @@ def test_an_address_that_is_none(address: str) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(UsageError, match="one looks like tcp://host:8786"):
         Cluster(address, patience=0.1)
+
+
+def test_numbers_that_differ_are_shown_with_digits_that_differ() -> None:
+    at = np.array([0.3, -0.2])
+    report = check_gradient(lambda p: np.sin(p).sum(), lambda p: np.cos(p) * (1 + 1e-8), at)
+    told, truth = report.sentence().split(": ")[1].split(" at ")[0].split(" for ")
+    assert told != truth
