@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import EntryCheck, scale_of
+from .entries import EntryCheck
+from .stepsize import scale_of
 from .target import Target
 from .verdict import EntryState
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .entries import scale_of
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .stepsize import scale_of
 from .target import Target
 from .trees import plain
 from .verdict import EntryState, Row, Verdict
