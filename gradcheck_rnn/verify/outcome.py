@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradcheckError
+from .hints import DROPPED
 from .verdict import EntryState, Finding, Row, Verdict, combine
 
 __all__ = ["GradientMismatch", "Report"]
@@ -84,7 +85,12 @@ class Report:
             worst = max(failing, key=lambda r: r.ratio if math.isfinite(r.ratio) else math.inf)
             others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
             text = f"the gradient of {worst.name}{others} is wrong"
-            if worst.failing:
+            if worst.reason.endswith(DROPPED):
+                text = (
+                    f"the gradient of {worst.name}{others} is lost: 0 for {worst.numeric:.6g} at "
+                    f"{worst.worst}, {DROPPED}"
+                )
+            elif worst.failing:
                 text += (
                     f": {_apart(worst.analytic, worst.numeric)} at {worst.worst}, "
                     f"{worst.failing} of {worst.entries} entries"
