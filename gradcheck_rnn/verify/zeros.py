@@ -36,8 +36,9 @@ MOVES = (0.1, 1.0, 10.0)
 ELSEWHERE = ((0.3, 1.0), (0.3, 3.0), (0.5, 8.0))
 #: Standard deviations of its noise that a loss may move by where it does not change.
 NOISES = 64.0
-#: The most that a zero may hide, relative to the size of the loss.
-HIDDEN = 2.0**-26
+#: The most that a zero may hide, relative to the size of the loss: in double precision, in units of
+#: coarser formats, and in any.
+HIDDEN, UNITS, MOST_HIDDEN = 2.0**-26, 256.0, 2.0**-10
 #: Points looked at where the block has been moved on its own.
 FURTHER = 4
 #: What a zero may hide beside the gradient of the same input for other outputs.
@@ -191,7 +192,8 @@ class _Look:
             if answer is Answer.CHANGES:
                 alive.append(leaves)
                 further += moved
-        if len(answers) == 1 or bound * self.scale > HIDDEN * size:
+        most = min(max(HIDDEN, UNITS * self.target.format_eps(self.block)), MOST_HIDDEN)
+        if len(answers) == 1 or bound * self.scale > most * size:
             return
         if Answer.CHANGES not in answers:
             same = all(a is Answer.SAME for a in answers)
