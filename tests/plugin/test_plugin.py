@@ -44,11 +44,14 @@ def test_the_command_shown_repeats_the_failure(project, run_pytest) -> None:
     again = run_pytest(*words[1:])
     assert again.code == 1
     assert "1 failed" in again.last
-    # Entry, gradient, difference and bound; noise is measured along what is selected.
+    # Verdict, entry, gradient and difference; noise and step are found along what is selected, so
+    # that error ÷ bound may differ.
     numbers, repeated = (
-        [x.split()[:9] for x in r.out.splitlines() if x.startswith("  W ")] for r in (ran, again)
+        [[*x.split()[:4], *x.split()[5:9]] for x in r.out.splitlines() if x.startswith("  W ")]
+        for r in (ran, again)
     )
     assert numbers == repeated != []
+    assert "fail" in numbers[0]
 
 
 @pytest.mark.parametrize("on_ci", [False, True])

@@ -29,7 +29,7 @@ from ..verdict import Finding, Verdict
 from .confirm import confirm
 from .coverage import coverage
 from .domains import undeclared_data
-from .forward import same_forward
+from .forward import same_forward, still_same_forward
 from .missed import could_have_missed
 from .steadiness import noisy_arrays, unsteady
 from .tables import rows_of
@@ -44,6 +44,8 @@ __all__ = ["ModelReport", "check_model"]
 
 #: The place at which the oracle is confirmed by differences: the last of the regimes.
 CONFIRMED = 5
+#: Findings about the forward pass that come before everything about gradients.
+FORWARD = ("other-function", "unsteady-forward")
 
 
 @dataclass
@@ -57,6 +59,9 @@ class ModelReport(Report):
 
     def sentence(self) -> str:
         """What is wrong, and at which shapes."""
+        forward = [f.message for f in self.findings if f.fatal and f.kind in FORWARD]
+        if forward:
+            return forward[0]
         text = super().sentence()
         if self.verdict is not Verdict.FAIL or not text:
             return text
@@ -207,6 +212,7 @@ def check_model(
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
+    still_same_forward(report, report.comparisons, subject)
     report.findings += confirm(stations[min(CONFIRMED, len(stations) - 1)], used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)

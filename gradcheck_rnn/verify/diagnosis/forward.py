@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..harness.averaged import averaged
-from ..harness.compare import Record, compare_forward, compare_loss
+from ..harness.compare import Comparison, Record
+from ..harness.excess import Excess
+from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_outputs
 from ..harness.plan import Place
 from ..harness.station import Station
 from ..harness.subject import Subject
@@ -18,7 +20,7 @@ from .tables import row_of
 if TYPE_CHECKING:
     from .check import ModelReport
 
-__all__ = ["same_forward"]
+__all__ = ["same_forward", "still_same_forward"]
 
 #: Up to so many bounds a small difference may be rounding in an order that the bound does not know.
 NEAR = 16.0
@@ -30,13 +32,18 @@ OTHER = (
     "the code computes another function, or the layout does not describe it (gate order, "
     "transposes, signs)"
 )
+NOISY = (
+    "neighbouring points scatter far more than rounding does: it draws numbers by its inputs, or "
+    "computes in a coarser format than that of its arrays"
+)
 
 
 def same_forward(
     report: ModelReport, stations: Sequence[Station], subject: Subject, seed: int
 ) -> bool:
     """Compare forward passes; where they clearly differ that is said, and gradients are left."""
-    bad: list[tuple[Station, Record]] = []
+    bad: list[tuple[Station, Output]] = []
+    noisy: list[tuple[Station, Output]] = []
     losses: list[tuple[Place, Record]] = []
     for station in stations:
         if subject.forward is not None and subject.with_cotangents:
@@ -47,9 +54,16 @@ def same_forward(
         else:
             break
         bad += [(station, r) for r in found if np.any(r.ratio > 1)]
-    if not bad:
-        return True
+        noisy += [(station, r) for r in found if r.excess is not None]
     network = stations[0].place.network.name
+    chance = [(s, r) for s, r in noisy if r.excess is not None and r.excess.chance]
+    if chance:
+        _add_rows(report, chance)
+        report.findings.append(_unsteady([r.excess for _, r in chance if r.excess], subject))
+        return False
+    if not bad:
+        report.findings += _loud([r.excess for _, r in noisy if r.excess], subject)
+        return True
     names = ", ".join(sorted({r.user for _, r in bad}))
     where = ", ".join(dict.fromkeys(s.place.label for s, _ in bad))
     if all(_near(r, s.form.eps) for s, r in bad):
@@ -64,35 +78,13 @@ def same_forward(
             )
         )
         return True
-    again = [(s, r) for s, r in bad if _differs(s, r, subject)]
-    worst_of: dict[str, tuple[Station, Record]] = {}
-    for station, record in bad:
-        held = worst_of.get(record.user)
-        if held is None or np.max(record.ratio) > np.max(held[1].ratio):
-            worst_of[record.user] = (station, record)
-    for user, (station, record) in worst_of.items():
-        row = row_of(user, [(station, record)])
-        row.verdict = Verdict.FAIL
-        what = (
-            f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
-        )
-        row.reason = f"the forward pass gives {what} ({station.place.label})"
-        report.rows.append(row)
-    if again:
-        report.findings.append(
-            Finding(
-                "unsteady",
-                f"the forward pass is unsteady: two calls at one point give another {names} "
-                f"({again[0][0].place.label}); fix the seed of random numbers in it",
-                fatal=True,
-            )
-        )
-        return False
+    _add_rows(report, bad)
+    loud = any(r.excess is not None for _, r in bad)
     report.findings.append(
         Finding(
             "other-function",
             f"the forward pass differs from the definition {network!r} in {names} ({where}): "
-            + (averaged(losses) or OTHER)
+            + (averaged(losses) or (NOISY if loud else OTHER))
             + "; gradients were not compared",
             fatal=True,
         )
@@ -108,10 +100,62 @@ def _near(record: Record, eps: float) -> bool:
         return bool(np.all(record.ratio[wrong] <= NEAR) and np.all(error <= PLAIN * size))
 
 
-def _differs(station: Station, record: Record, subject: Subject) -> bool:
-    """Whether a further call differs from the first by more than the bound."""
-    if subject.forward is None or not subject.with_cotangents:
-        return False
-    found, _, _ = subject.run(station.fitted, station.arrays)
-    with np.errstate(all="ignore"):
-        return bool(np.any(np.abs(found[record.user] - record.got) > record.bound))
+def still_same_forward(
+    report: ModelReport, comparisons: Sequence[Comparison], subject: Subject
+) -> None:
+    """Say so where the outputs changed between the calls that the gradients were taken with."""
+    found = [e for c in comparisons for e in unsteady_outputs(c)]
+    if found:
+        report.findings.append(_unsteady(found, subject))
+
+
+def _unsteady(found: Sequence[Excess], subject: Subject) -> Finding:
+    names = ", ".join(dict.fromkeys(e.user for e in found))
+    times, form = max(e.times for e in found), subject.form.name
+    what = "the forward pass is" if subject.with_cotangents else "the loss is"
+    return Finding(
+        "unsteady-forward",
+        f"{what} unsteady: calls at one and the same point give another {names} "
+        f"({_places(found)}), by {times:.0e} times what rounding in {form} explains. Random "
+        "numbers (fix their seed), a race, memory that is not initialised, or an update that is "
+        "lost now and then",
+        fatal=True,
+    )
+
+
+def _loud(found: Sequence[Excess], subject: Subject) -> list[Finding]:
+    """What is no more than unstable could be right: undecided."""
+    if not found:
+        return []
+    worst = max(found, key=lambda e: e.times)
+    return [
+        Finding(
+            "forward-rounding",
+            f"{worst.user} of the forward pass is unstable ({_places(found)}): where inputs move "
+            f"by one unit it moves by {worst.noise:.1e} of itself, the definition's own formula by "
+            f"{worst.kept:.1e} in {subject.form.name}: undecided whether it is the same function",
+            undecided=True,
+        )
+    ]
+
+
+def _places(found: Sequence[Excess]) -> str:
+    places = list(dict.fromkeys(e.place for e in found))
+    return places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
+
+
+def _add_rows(report: ModelReport, bad: Sequence[tuple[Station, Output]]) -> None:
+    """A failing row for each output, from the worst place."""
+    worst_of: dict[str, tuple[Station, Output]] = {}
+    for station, record in bad:
+        held = worst_of.get(record.user)
+        if held is None or np.max(record.ratio) > np.max(held[1].ratio):
+            worst_of[record.user] = (station, record)
+    for user, (station, record) in worst_of.items():
+        row = row_of(user, [(station, record)])
+        row.verdict = Verdict.FAIL
+        what = (
+            f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
+        )
+        row.reason = f"the forward pass gives {what} ({station.place.label})"
+        report.rows.append(row)

@@ -1,4 +1,4 @@
-"""The user's code beside the definition at one place: outputs first, then every gradient entry.
+"""The user's gradients beside those of the definition at one place, entry by entry.
 
 The bound of an entry has three parts, all measured or computed for this entry: how far the
 gradient under test moves when its inputs move by one unit in the last place of its own number
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.running import to_rows
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
 from .deviations import line_noise, neighbour, spread
@@ -30,7 +29,7 @@ from .station import Station
 from .subject import Subject
 from .sweep import Gradients
 
-__all__ = ["Comparison", "Record", "Station", "compare_forward", "compare_gradients"]
+__all__ = ["Comparison", "Record", "Station", "compare_gradients", "ratio_of"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -76,64 +75,12 @@ class Comparison:
     settled: bool = False
     truth: Gradients | None = None
     excess: list[Excess] = field(default_factory=list)
+    #: By output, the largest deviation between calls of forward at this very point.
+    restless: Arrays = field(default_factory=dict, repr=False)
 
     @property
     def wrong(self) -> list[Record]:
         return [r for r in self.records if np.any(r.ratio > 1)]
-
-
-def compare_forward(station: Station, subject: Subject, seed: int) -> list[Record]:
-    """Outputs of the code and of the definition."""
-    fitted, form, inner = station.fitted, station.form, station.inner
-    found, _, _ = subject.run(fitted, station.arrays)
-    wide = station.wide()
-    rng = np.random.default_rng([seed, 13])
-    moved = [
-        subject.run(fitted, neighbour(station.arrays, form, rng, fitted))[0]
-        for _ in range(0 if station.claims else NEIGHBOURS)
-    ]
-    outputs = station.place.network.outputs
-    records = []
-    for user in fitted.outputs:
-        name = fitted.pieces[user][0].name
-        exact = fitted.place(name, to_rows(outputs[name], wide.outputs[name]), user)
-        plain = fitted.place(name, to_rows(outputs[name], station.oracle.outputs[name]), user)
-        want, got = exact.astype(np.float64), found[user]
-        with np.errstate(all="ignore"):
-            slip = np.abs((plain - exact).astype(np.float64))
-            bound = UNITS * inner.eps * np.abs(want) + 4 * slip
-            bound = bound + UNITS * inner.eps * float(np.sqrt(np.mean(want**2)))
-            if station.claims:
-                bound = bound + form.eps * np.abs(want)
-            else:
-                bound = bound + SPREADS * spread(np.stack([m[user] - got for m in moved]))
-            ratio = _ratio(got, want, bound)
-            if np.any(ratio > 1) or station.claims:
-                own = [fitted.place(name, a, user) for a in station.explained.outputs()[name]]
-                bound = bound + SPREADS * spread(np.stack(own))
-                ratio = _ratio(got, want, bound)
-        records.append(Record(user, Case("forward", {}), got, want, bound, ratio))
-    return records
-
-
-def compare_loss(station: Station, subject: Subject, seed: int) -> Record:
-    """The loss of the code and of the definition, summed over steps, sequences and scans."""
-    form = subject.form
-    got = subject.value(station.arrays)
-    rng = np.random.default_rng([seed, 13])
-    moved = [
-        subject.value(neighbour(station.arrays, form, rng, station.fitted))
-        for _ in range(NEIGHBOURS)
-    ]
-    exact = np.asarray(station.wide().loss)
-    want = exact.astype(np.float64).reshape(())
-    slip = np.abs(np.asarray(station.oracle.loss) - exact).astype(np.float64).reshape(())
-    spread = np.max(np.abs(np.array(moved) - got))
-    terms = max(station.place.lengths.values(), default=1) * station.place.batch
-    # A sum of so many terms, each rounded; neighbours show how its parts respond.
-    bound = SPREADS * spread + UNITS * form.eps * np.sqrt(terms) * np.abs(want) + 4 * slip
-    value = np.asarray(got)
-    return Record("loss", Case("forward", {}), value, want, bound, _ratio(value, want, bound))
 
 
 def compare_gradients(
@@ -157,6 +104,7 @@ def compare_gradients(
     for k, case in enumerate(station.cases):
         given = station.users(case) if subject.with_cotangents else None
         got = subject.gradients(fitted, station.arrays, given)
+        _note_outputs(out, subject)
         # Cotangents move too: where many of them cancel in a sum, only that shows its rounding.
         bars = [
             None
@@ -165,10 +113,10 @@ def compare_gradients(
             for j in range(NEIGHBOURS)
         ]
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
-        again = [
-            subject.gradients(fitted, station.arrays, given)
-            for _ in range(1 + (repeats if not k else 0))
-        ]
+        again = []
+        for _ in range(1 + (repeats if not k else 0)):
+            again.append(subject.gradients(fitted, station.arrays, given))
+            _note_outputs(out, subject)
         for user in fitted.arguments:
             if not _has_gradient(station, user):
                 continue
@@ -213,7 +161,7 @@ def _record(station: Station, record: Record, size: Array, moves: Array, repeats
         record.noise = spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
         bound = bound + SPREADS * record.noise
         record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
-        record.ratio = _ratio(got, want, record.bound)
+        record.ratio = ratio_of(got, want, record.bound)
         terms = inner.eps * spread(size[None]) + sunk
         record.whole = whole(got, want, moves, terms, form.eps)
         if form.eps > COARSE:
@@ -267,6 +215,15 @@ def _find_excess(
         out.excess.append(Excess(user, station.place.label, case.label, *found))
 
 
+def _note_outputs(out: Comparison, subject: Subject) -> None:
+    """How far the outputs that a gradient was taken with are from those of the first call."""
+    for name, a in subject.outputs.items():
+        first = out.station.outputs.setdefault(name, a)
+        with np.errstate(all="ignore"):
+            gap = np.abs(np.where(a == first, 0.0, a - first))  # equal infinities are equal
+        out.restless[name] = np.fmax(out.restless.get(name, 0.0), np.nan_to_num(gap, nan=np.inf))
+
+
 def _has_gradient(station: Station, user: str) -> bool:
     network = station.place.network
     refs = {**network.parameters, **network.inputs}
@@ -274,7 +231,8 @@ def _has_gradient(station: Station, user: str) -> bool:
     return bool(kinds & {"param", "input", "static"})
 
 
-def _ratio(got: Array, want: Array, bound: Array) -> Array:
+def ratio_of(got: Array, want: Array, bound: Array) -> Array:
+    """Error ÷ bound by entry, infinite where what should be finite is not."""
     ratio = judge(got, want, bound)
     return np.where(np.isfinite(want) & ~np.isfinite(got), np.inf, ratio)
 
@@ -314,7 +272,7 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
             k = next(i for i, c in enumerate(cases) if c is record.case)
             sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
             record.want = np.asarray(sharp, dtype=np.float64)
-            record.ratio = _ratio(record.got, record.want, record.bound)
+            record.ratio = ratio_of(record.got, record.want, record.bound)
     if not station.claims:
         for record in (r for r in close if np.any(r.ratio > 1)):
             own = spread(station.explained.gradients(record.case)[record.user])
@@ -367,7 +325,7 @@ def _settle_wholes(out: Comparison, rounding: Rounding) -> None:
 
 def _widen(record: Record, by: Array) -> None:
     record.bound = record.bound + by
-    record.ratio = _ratio(record.got, record.want, record.bound)
+    record.ratio = ratio_of(record.got, record.want, record.bound)
 
 
 def _affordable(station: Station) -> bool:

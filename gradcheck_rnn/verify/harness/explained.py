@@ -112,6 +112,11 @@ class Explained:
             }
         return self._outputs
 
+    def losses(self) -> Array:
+        """Deviations (draws,) of the definition's loss."""
+        base = np.asarray(self.station.oracle.loss, np.float64)
+        return np.array([np.asarray(m.loss, np.float64) - base for m in self._moved()])
+
     def gradients(self, case: Case) -> Arrays:
         """Deviations (draws, \\*shape) of a case's gradients by the user's array."""
         if self._gradients is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,8 @@ class Station:
     form: Precision
     inner: Precision
     seed: int
+    #: Outputs of the code at this point, from its first call there.
+    outputs: Arrays = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(

@@ -72,6 +72,8 @@ class Subject:
         self.calls = self.runs = self.pulls = 0
         #: Adjoints and saved values of the last call, as they were handed over.
         self.handed: dict[str, dict[int | None, Any]] = {}
+        #: Outputs of the forward pass of the last gradient call.
+        self.outputs: Arrays = {}
         self.watch = Watch(forward, backward, gradient, loss)
         #: Repeats the first call of forward or the loss: it must go on giving this.
         self._first: tuple[Callable[[], Any], Any] | None = None
@@ -215,7 +217,7 @@ class Subject:
             raw = call("the gradient function", self.gradient, given)
             self._unchanged(given, arrays, "the gradient function")
             return self._collect(fitted, raw)
-        _, cache, _, given = self._forward(fitted, arrays)
+        self.outputs, cache, _, given = self._forward(fitted, arrays)
         plain = {n: np.array(cotangents[n]) for n in fitted.outputs}  # type: ignore[index]
         if self.backward is None:
             raise UsageError("there is no backward function to run")

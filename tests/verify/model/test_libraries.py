@@ -13,7 +13,8 @@ from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify.diagnosis import check_model
 from gradcheck_rnn.verify.harness import ready
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision, to_numpy
-from gradcheck_rnn.verify.harness.compare import Station, compare_forward
+from gradcheck_rnn.verify.harness.compare import Station
+from gradcheck_rnn.verify.harness.outputs import compare_forward
 from gradcheck_rnn.verify.harness.plan import plan_places
 from gradcheck_rnn.verify.harness.subject import Subject
 

@@ -1,0 +1,191 @@
+"""Outputs and losses of the user's code beside those of the definition at one place.
+
+The bound of an output contains how far it moves when the inputs move by one unit in the last place.
+Code that draws random numbers, or is far less precise than its format, would earn itself a wide
+bound by that: noise that the format does not explain is found out, as it is for gradients
+(`excess`), and the bound is then that of the definition's own rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...language.running import to_rows
+from .aggregates import COARSE
+from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
+from .deviations import neighbour, spread
+from .excess import MOST, MOST_COARSE, Excess, Suspect, judge_noise, suspicious
+from .plan import Case
+from .station import Station
+from .subject import Subject
+
+__all__ = ["Output", "compare_forward", "compare_loss", "unsteady_outputs"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+NEIGHBOURS = 4
+#: Calls at the point itself, beside the first.
+REPEATS = 2
+#: In formats of a few digits, how far calls at one point may differ: a sum in another order moves
+#: what follows by a unit or two, as the definition's own moves do.
+SAME_POINT = 2.0
+FORWARD = "forward"
+
+
+@dataclass
+class Output(Record):
+    """An output or a loss, and its noise where that is more than the format explains."""
+
+    excess: Excess | None = None
+
+
+def compare_forward(station: Station, subject: Subject, seed: int) -> list[Output]:
+    """Outputs of the code and of the definition."""
+    fitted, form, inner = station.fitted, station.form, station.inner
+    found, _, _ = subject.run(fitted, station.arrays)
+    station.outputs = dict(found)
+    again = [subject.run(fitted, station.arrays)[0] for _ in range(REPEATS)]
+    wide = station.wide()
+    rng = np.random.default_rng([seed, 13])
+    near = [
+        neighbour(station.arrays, form, rng, fitted)
+        for _ in range(0 if station.claims else NEIGHBOURS)
+    ]
+    moved = [subject.run(fitted, arrays)[0] for arrays in near]
+    outputs = station.place.network.outputs
+    records = []
+    for user in fitted.outputs:
+        name = fitted.pieces[user][0].name
+        exact = fitted.place(name, to_rows(outputs[name], wide.outputs[name]), user)
+        plain = fitted.place(name, to_rows(outputs[name], station.oracle.outputs[name]), user)
+        want, got = exact.astype(np.float64), found[user]
+        record = Output(user, Case(FORWARD, {}), got, want, want, want)
+        suspect = Suspect(
+            _deviations(moved, user, got), _deviations(again, user, got),
+            _unit(station, want), _most(station),
+        )  # fmt: skip
+
+        def once_more(j: int, user: str = user) -> Array:
+            now = subject.run(fitted, near[j])[0][user]
+            return np.asarray(_gap(now, moved[j][user]))
+
+        # What is not finite fails by itself.
+        if np.isfinite(got).all() and np.isfinite(want).all():
+            same = Suspect(suspect.moves[:0], suspect.repeats, suspect.unit, _most_there(station))
+            record.excess = _excess(station, user, same, want, None) or _excess(
+                station, user, suspect, want, once_more
+            )
+        with np.errstate(all="ignore"):
+            slip = np.abs((plain - exact).astype(np.float64))
+            bound = UNITS * inner.eps * np.abs(want) + 4 * slip
+            bound = bound + UNITS * inner.eps * float(np.sqrt(np.mean(want**2)))
+            if station.claims:
+                bound = bound + form.eps * np.abs(want)
+            elif record.excess is None:
+                bound = bound + SPREADS * spread(suspect.moves)
+            ratio = ratio_of(got, want, bound)
+            if np.any(ratio > 1) or station.claims or record.excess is not None:
+                bound = bound + SPREADS * spread(_placed(station, user, reordered=True))
+                ratio = ratio_of(got, want, bound)
+        record.bound, record.ratio = bound, ratio
+        records.append(record)
+    return records
+
+
+def compare_loss(station: Station, subject: Subject, seed: int) -> Output:
+    """The loss of the code and of the definition, summed over steps, sequences and scans."""
+    form = subject.form
+    got = subject.value(station.arrays)
+    rng = np.random.default_rng([seed, 13])
+    near = [neighbour(station.arrays, form, rng, station.fitted) for _ in range(NEIGHBOURS)]
+    moved = [subject.value(arrays) for arrays in near]
+    again = [subject.value(station.arrays) for _ in range(REPEATS)]
+    exact = np.asarray(station.wide().loss)
+    want = exact.astype(np.float64).reshape(())
+    slip = np.abs(np.asarray(station.oracle.loss) - exact).astype(np.float64).reshape(())
+    terms = max(station.place.lengths.values(), default=1) * station.place.batch
+    # A sum of so many terms, each rounded; neighbours show how its parts respond.
+    unit = form.eps * np.sqrt(terms) * np.abs(want)
+    value = np.asarray(got)
+    record = Output("loss", Case(FORWARD, {}), value, want, want, want)
+    suspect = Suspect(
+        _gap(np.array(moved), value), _gap(np.array(again), value), unit, _most(station)
+    )
+    noise = float(spread(suspect.moves))
+    if suspicious(suspect, [np.zeros(1, np.intp)]):
+        own, loose = station.own.losses(), station.explained.losses()
+
+        def once_more(j: int) -> Array:
+            return np.asarray(_gap(np.asarray(subject.value(near[j])), np.asarray(moved[j])))
+
+        found = judge_noise(
+            suspect, [np.zeros(1, np.intp)], want, own, loose, lambda: 0 * own, once_more
+        )
+        if found is not None:
+            record.excess = Excess("loss", station.place.label, FORWARD, *found)
+            noise = float(spread(loose))
+    record.bound = SPREADS * noise + UNITS * unit + 4 * slip
+    record.ratio = ratio_of(value, want, record.bound)
+    return record
+
+
+def unsteady_outputs(compared: Comparison) -> list[Excess]:
+    """Outputs that differed between the calls that the gradients at a place were taken with."""
+    station, found = compared.station, []
+    for user, gap in compared.restless.items():
+        first = station.outputs[user]
+        if not gap.any() or not np.isfinite(first).all():
+            continue
+        nothing = np.zeros((0, *first.shape))
+        suspect = Suspect(nothing, gap[None], _unit(station, first), _most_there(station))
+        excess = _excess(station, user, suspect, first, None)
+        found += [] if excess is None else [excess]
+    return found
+
+
+def _excess(
+    station: Station, user: str, suspect: Suspect, want: Array, again: Any
+) -> Excess | None:
+    parts = list(station.parts(user).values())
+    if not suspicious(suspect, parts):
+        return None
+    own, loose = (_placed(station, user, reordered=r) for r in (False, True))
+    found = judge_noise(suspect, parts, want, own, loose, lambda: 0 * own, again)
+    return None if found is None else Excess(user, station.place.label, FORWARD, *found)
+
+
+def _placed(station: Station, user: str, reordered: bool) -> Array:
+    """What rounding does to one output of the definition, in the user's layout: (draws, …)."""
+    name = station.fitted.pieces[user][0].name
+    made = (station.explained if reordered else station.own).outputs()[name]
+    return np.stack([station.fitted.place(name, a, user) for a in made])
+
+
+def _unit(station: Station, want: Array) -> Array:
+    """The rounding of an output itself, which is that of the array where the entry is small."""
+    with np.errstate(all="ignore"):
+        size = np.abs(want) + float(np.sqrt(np.mean(want**2)))
+    return np.asarray(station.form.eps * size + station.sunk)
+
+
+def _most(station: Station) -> float:
+    return MOST_COARSE if station.form.eps > COARSE else MOST
+
+
+def _most_there(station: Station) -> float:
+    """`_most` of calls at one and the same point."""
+    return SAME_POINT if station.form.eps > COARSE else MOST
+
+
+def _gap(now: Array, first: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.where(now == first, 0.0, now - first)
+
+
+def _deviations(runs: list[Arrays], user: str, got: Array) -> Array:
+    """(runs, …); equal infinities deviate by nothing."""
+    return _gap(np.stack([r[user] for r in runs]), got) if runs else np.zeros((0, *got.shape))
