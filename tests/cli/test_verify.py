@@ -62,7 +62,7 @@ def test_a_wrong_gradient_fails_and_says_where_and_how_to_repeat(run, write) -> 
     assert "b  " not in again.out
 
     def told(out: str) -> list[list[str]]:
-        """Verdict, entry, gradient, difference and count; step and noise are of what is selected."""
+        """Verdict, entry, gradient, difference and count; not step and noise."""
         rows = [x.split() for x in out.splitlines() if x.startswith(" W")]
         return [[*row[:2], *row[3:7], *row[8:]] for row in rows]
 
