@@ -30,11 +30,13 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
-from .stepsize import scale_of
+from .stairs import doubt_stairs
+from .stepsize import reach_of
 from .suspicions import suspect
 from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
+from .zeros import settle_zeros
 
 __all__ = ["check_gradient", "parse_seed", "selected"]
 
@@ -213,6 +215,15 @@ def _judge(
     if roundoff is not None:
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
+
+        def judge(
+            there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise
+        ) -> Row:
+            if entrywise:
+                return _entrywise(there, i, own, rounded, level, rng, resolve)
+            return _directional(there, i, own, rounded, level, used, resolve)
+
+        settle_zeros(report, target, g, roundoff, noise, used, judge)
         suspect(report, target, g, roundoff, noise)
     if jumps is not None:
         jumps.tell(report, target)
@@ -307,7 +318,7 @@ def _noise(target: Target, rng: np.random.Generator) -> Noise:
     """Noise of the loss along a direction through all checked leaves, each in its own scale."""
     leaves = target.tree.leaves
     directions = {
-        i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
+        i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
     }
     eps = max(float(np.finfo(leaves[i].dtype).eps) for i in target.select)
     eps = max(eps, target.unit)
@@ -334,6 +345,7 @@ def _entrywise(
 ) -> Row:
     bounds = roundoff.bounds[block]
     check = check_entries(target, block, gradient, bounds, noise, rng)
+    doubt_stairs(target, check, gradient)
     return entry_row(target.tree, check, gradient, bounds, resolve)
 
 

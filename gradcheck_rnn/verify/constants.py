@@ -23,7 +23,7 @@ from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff
 from .rows import entry_row, probe_row
-from .stepsize import scale_of
+from .stepsize import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
@@ -60,7 +60,7 @@ def forgive_constants(
             i = positions[report.rows[k].name]
             own = _spread(report.rows[k], i, target, others, g, noise, seed)
             if own > 0:
-                roundoff.bounds[i] = roundoff.bounds[i] + SPREADS * own
+                roundoff.bounds[i] = roundoff.bounds[i] + SPREADS * own / _sizes(target, i)
                 report.rows[k] = _again(report.rows[k], i, target, g, roundoff, seed, resolve)
     except OutOfBudget:
         return
@@ -72,11 +72,19 @@ def _tiny(row: Row, target: Target, g: dict[int, Floats]) -> bool:
     if row.verdict is not Verdict.FAIL or (row.check is None and not row.probes):
         return False
     i = target.tree.names.index(row.name)
-    least = np.sqrt(target.format_eps(i)) * float(np.max(np.abs(g[i])))
+    root = float(np.sqrt(target.format_eps(i)))
     if row.check is not None:
-        wrong = row.check.state == EntryState.FAIL
-        return bool(np.all(np.abs(row.check.value - g[i].ravel())[wrong] <= least))
+        wrong, sizes = row.check.state == EntryState.FAIL, _sizes(target, i).ravel()
+        gap = np.abs(row.check.value - g[i].ravel()) * sizes
+        return bool(np.all(gap[wrong] <= root * np.max(np.abs(g[i].ravel()) * sizes)))
+    least = root * float(np.max(np.abs(g[i])))
     return all(abs(p.analytic - p.estimate.value) <= least for p in row.probes)
+
+
+def _sizes(target: Target, block: int) -> Floats:
+    """Sizes of a leaf's entries relative to its own; 1 but where they differ by magnitudes."""
+    reach = reach_of(target.tree.leaves[block])
+    return np.asarray(reach / np.max(reach))
 
 
 def _spread(
@@ -88,13 +96,19 @@ def _spread(
     noise: Noise,
     seed: int,
 ) -> float:
-    """Largest change of an entry of the gradient, or of a slope of the loss, between constants."""
+    """Largest change of an entry of the gradient, or of a slope of the loss, between constants.
+
+    Each counts by the size of its entry (`_sizes`).
+    """
+    sizes = _sizes(target, block)
     if row.check is not None:
         failing = np.flatnonzero(row.check.state == EntryState.FAIL)
-        order = np.argsort(-np.abs(row.check.value - g[block].ravel())[failing])
-        vectors: Any = failing[order[:LOOKED_AT]].astype(np.intp)
+        gap = np.abs(row.check.value - g[block].ravel()) * sizes.ravel()
+        vectors: Any = failing[np.argsort(-gap[failing])[:LOOKED_AT]].astype(np.intp)
+        along = sizes.ravel()[vectors]
     else:
         vectors = direction(target, block, seed, row.probes[0].number)[None]
+        along = np.ones(1)
     leaf, worst = target.tree.leaves[block], 0.0
     scale = scale_of(leaf) * (1.0 if row.check is not None else float(np.sqrt(leaf.size)))
 
@@ -108,7 +122,10 @@ def _spread(
         if other is None:
             continue
         there = other.gradient_at(other.tree.leaves)[block]
-        changes = [np.max(np.abs(there - g[block])), np.max(np.abs(slopes(other) - here))]
+        changes = [
+            np.max(np.abs(there - g[block]) * sizes),
+            np.max(np.abs(slopes(other) - here) * along),
+        ]
         worst = max([worst, *(float(c) for c in changes if np.isfinite(c))])
     return worst
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .oracle.differences import Estimate, Ladder, Table, extrapolate
+from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
-from .stepsize import balanced, calibrate, known_step, scale_of, steps_of
+from .stepsize import balanced, calibrate, known_step, reach_of, steps_of
 from .target import Target
 from .verdict import EntryState, judge
 
@@ -41,6 +41,8 @@ LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
 #: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
 MILD = 1e-4
+#: Share of entries that may be small by chance, and not for being in other units.
+BY_CHANCE = 1e-3
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
@@ -82,15 +84,15 @@ def _climb(
     noise: Noise,
     exponent: int,
     claim: tuple[float, float],
+    scale: float,
     *,
     thorough: bool,
 ) -> tuple[Estimate, Kink | None]:
-    """The best estimate for one entry; `claim` is (gradient, its roundoff).
+    """The best estimate for one entry; `claim` is (gradient, its roundoff), `scale` its size.
 
     An entry that is merely blurred stops at the first useful error, a suspect does not.
     """
     lines = target.lines(block, np.array([entry]))
-    scale = scale_of(target.tree.leaves[block])
     ladder = Ladder(lines, target.base, noise, exponent, scale)
     gradient, roundoff = claim
     found = ladder.settle(0.0 if thorough else max(roundoff, 1e-3 * abs(gradient)))[0]
@@ -164,14 +166,20 @@ class _Claims:
         self.target, self.check, self.g, self.b = target, check, g, b
         self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
         self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
+        self.reach = reach_of(target.tree.leaves[check.block]).ravel()
+        #: Whether entries differ in size by orders of magnitude, and each has a step of its own.
+        apart = int(np.sum(self.reach < np.max(self.reach)))
+        self.mixed = apart > BY_CHANCE * g.size
 
     def climb(self, entry: int, exponent: int, *, thorough: bool) -> bool:
         """Look at one entry through a ladder of its own; whether it helped or refuted."""
         check, i = self.check, entry
         claim = (float(self.g[i]), float(self.b[i]))
         found, kink = _climb(
-            self.target, check.block, i, check.noise, exponent + 2, claim, thorough=thorough
-        )
+            self.target, check.block, i, check.noise,
+            start_exponent(self.reach[i]) if self.mixed else exponent + 2,
+            claim, float(self.reach[i]), thorough=thorough,
+        )  # fmt: skip
         helped = found.error < 0.25 * check.error[i]
         if not found.trusted:
             check.reasons[i] = found.reason
@@ -212,7 +220,10 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     left = target.budget.left(target.evaluations)
     allowed = (left - min(RESERVED, left / 4)) / PAIR
     chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
-    typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
+    moved = g * (claims.reach / np.max(claims.reach))
+    top = float(np.max(np.abs(moved)))
+    rms = float(np.sqrt(np.mean((moved / (top or 1.0)) ** 2))) * top
+    typical = rms * (np.max(claims.reach) / claims.reach)
     sample = _sample(chosen, rng)
     seen = _pairs(target, check, sample, exponent, check.noise)
     if not found and not balanced(seen[0]):
@@ -220,8 +231,8 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
         seen = _pairs(target, check, sample, exponent, check.noise)
     claims.looked[sample] = True
     paired = np.setdiff1d(chosen, sample)
-    if paired.size:
-        paired = _singles(claims, paired, exponent, *seen, 0.1 * typical)
+    if paired.size and not claims.mixed:
+        paired = _singles(claims, paired, exponent, *seen, 0.1 * float(typical[0]))
     for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
         if part.size:
             _pairs(target, check, part, exponent, check.noise)
@@ -234,7 +245,7 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
     _confirm(claims, suspects, exponent)
     if not claims.sure.any():
-        _sharpen(claims, blurred[np.argsort(-np.abs(g[blurred]))], exponent)
+        _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
 
 
 def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
@@ -278,7 +289,7 @@ def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
     """Ladders for entries that agree with a large error, until they stop helping."""
     helped = 0
     for count, i in enumerate(blurred):
-        if count >= HOPELESS and helped == 0:
+        if count >= HOPELESS and helped == 0 and not claims.mixed:
             return
         if claims.target.budget.left(claims.target.evaluations) <= 0:
             return

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["common_factor", "explain"]
+__all__ = ["DROPPED", "common_factor", "explain"]
 
 Floats = NDArray[np.float64]
+DROPPED = "it is zero where the loss does depend on the parameter"
 
 
 def common_factor(analytic: Floats, numeric: Floats, bound: Floats) -> float | None:
@@ -53,7 +54,7 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
         inverse = f" (1/{1 / c:.6g})" if abs(c) < 1 else ""
         return f"it is {c:.6g}{inverse} times the difference quotients in every entry"
     if not np.any(analytic):
-        return "it is zero where the loss does depend on the parameter"
+        return DROPPED
     square = analytic.ndim == 2 and analytic.shape[0] == analytic.shape[1]
     if square and bool(np.all(np.abs(analytic.T - numeric) <= bound + bound.T)):
         return "it is the transpose of the difference quotients"

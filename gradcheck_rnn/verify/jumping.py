@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .stepsize import scale_of
+from .stepsize import reach_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
@@ -81,7 +81,7 @@ def look_for_jumps(target: Target, rng: np.random.Generator) -> Jumps | None:
     """
     leaves = target.tree.leaves
     directions = {
-        i: scale_of(leaves[i]) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+        i: reach_of(leaves[i]) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
         * rng.uniform(0.5, 2.0, size=leaves[i].shape)
         for i in target.select
     }  # fmt: skip
@@ -101,7 +101,7 @@ def noise_beside(target: Target, rng: np.random.Generator, noise: Noise) -> Nois
     """The noise of the loss on one side of the point, where no jump is taken for noise."""
     leaves = target.tree.leaves
     directions = {
-        i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
+        i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
     }
     along = target.across(directions)
     eps = max(max(float(np.finfo(leaves[i].dtype).eps) for i in target.select), target.unit)

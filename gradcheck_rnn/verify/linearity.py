@@ -137,7 +137,8 @@ class _Look:
                 near = self._at(self.weights)
             for i in samples:
                 if i in near and near[i].shape == whole[i].shape:
-                    samples[i].append(near[i] - whole[i])
+                    with np.errstate(all="ignore"):
+                        samples[i].append(near[i] - whole[i])
         bounds = {}
         with np.errstate(all="ignore"):
             for i, g in whole.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradcheckError
+from .hints import DROPPED
 from .verdict import EntryState, Finding, Row, Verdict, combine
 
 __all__ = ["GradientMismatch", "Report"]
@@ -84,9 +85,14 @@ class Report:
             worst = max(failing, key=lambda r: r.ratio if math.isfinite(r.ratio) else math.inf)
             others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
             text = f"the gradient of {worst.name}{others} is wrong"
-            if worst.failing:
+            if worst.reason.endswith(DROPPED):
+                text = (
+                    f"the gradient of {worst.name}{others} is lost: 0 for {worst.numeric:.6g} at "
+                    f"{worst.worst}, {DROPPED}"
+                )
+            elif worst.failing:
                 text += (
-                    f": {worst.analytic:.6g} for {worst.numeric:.6g} at {worst.worst}, "
+                    f": {_apart(worst.analytic, worst.numeric)} at {worst.worst}, "
                     f"{worst.failing} of {worst.entries} entries"
                 )
             return f"{text}: {worst.reason}" if worst.reason and not worst.failing else text
@@ -196,6 +202,14 @@ def _table(rows: list[Row]) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
+
+
+def _apart(a: float, b: float) -> str:
+    """Two numbers in as many digits as tell them apart, at least six."""
+    for digits in range(6, 17):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            break
+    return f"{a:.{digits}g} for {b:.{digits}g}"
 
 
 def _first_line(text: str) -> str:

@@ -33,6 +33,8 @@ __all__ = ["ArrayPair", "Pair"]
 
 Array = NDArray[Any]
 Cotangents = Mapping[int, Array]
+#: Relative distance of other inputs, at which forward is run between a forward and its backward.
+BESIDE = 2.0**-4
 
 
 class Pair:
@@ -50,6 +52,9 @@ class Pair:
         Outputs whose cotangents are probed unless others are asked for; why others are not.
     none
         Outputs and inputs for which backward returned None.
+    narrowed
+        Unit of the outputs where all are in a narrower format than any input, else 0: forward was
+        computed in it (autocast), and so is what backward makes of their cotangents.
     """
 
     undefined = False
@@ -62,12 +67,21 @@ class Pair:
         self.seen: dict[frozenset[int], int] = {}
         self.unprobed: dict[int, str] = {}
         self.none: set[tuple[int, int]] = set()
+        self.narrowed = 0.0
         self.outs: Tree
 
     @property
     def unit(self) -> float:
-        """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
-        return self.tree.unit
+        """Of the coarsest format that the inputs do not show, 0 if there is none."""
+        return max(self.tree.unit, self.narrowed)
+
+    def _units(self) -> tuple[list[float], list[float]]:
+        """Units in the last place of the inputs and of the outputs that have a gradient."""
+        found = []
+        for tree in (self.tree, self.outs):
+            formats = [np.finfo(tree.leaves[i].dtype) for i in tree.real]
+            found.append([float(form.eps) for form in formats])
+        return found[0], found[1]
 
     def note(self, finding: Finding) -> None:
         """Note a finding once."""
@@ -93,6 +107,13 @@ class Pair:
     def protocol(self, weights: Cotangents) -> None:
         """Do what the library may do to a backward function, beyond one call each."""
 
+    def _beside(self) -> list[Array]:
+        """Other inputs nearby, to see what a call there leaves behind."""
+        return [
+            (x * (1 + BESIDE)).astype(x.dtype) if x.dtype.kind == "f" else x
+            for x in self.tree.leaves
+        ]
+
     # What is common to all ---------------------------------------------------------------------
 
     def begin(self) -> Tree:
@@ -102,6 +123,9 @@ class Pair:
         names = self.watch.changed(before)
         self.outs = Tree.of(first, "outputs")
         self.probed = self.outs.real
+        inputs, outputs = self._units()
+        if min(outputs, default=0.0) > max(inputs):
+            self.narrowed = min(outputs)
         if names and not close(self._outputs(first), self._outputs(self._run(self.tree.leaves))):
             raise keeps_state("forward", names)
         if self.surrogate is not None:
@@ -184,6 +208,40 @@ class ArrayPair(Pair):
         check_function(backward, "backward")
         super().__init__(tree, surrogate, forward, backward)
         self.forward, self.backward, self.cached = forward, backward, cached
+
+    def protocol(self, weights: Cotangents) -> None:
+        """A layer that is used twice runs forward again before its first backward."""
+        if not self.cached:
+            return
+        self.pull(self.tree.leaves, weights)  # the first call is watched
+        early, late = (self._late(weights, between) for between in (False, True))
+        again = self._late(weights, False)
+        if None in (early, late, again) or not close(early, again, self.unit):
+            return
+        if not close(early, late, self.unit):
+            text = (
+                "backward reads what the last call of forward left, besides its cache: where "
+                "forward has run once more in between, at other inputs, it gives another gradient "
+                "(a layer used twice, or for two batches)"
+            )
+            self.note(Finding("interleaved", text))
+
+    def _late(self, weights: Cotangents, between: bool) -> list[Array] | None:
+        """Gradients from a cache, perhaps after another call of forward; None where that fails."""
+        given = [leaf.copy() for leaf in self.tree.leaves]
+        try:
+            _, cache = self._forward(given, self.tree.leaves)
+            if between:
+                self._run(self._beside())
+            own = [
+                weights[k].copy() if k in weights else np.zeros_like(x)
+                for k, x in enumerate(self.outs.leaves)
+            ]
+            raw = call("backward", self.backward, self.outs.build(own), cache)
+            found = given_gradients(raw, self.tree)
+            return [np.array(g) for g in found.values() if g is not None]
+        except Exception:  # what fails loudly does so in the check itself, or is no wrong gradient
+            return None
 
     def _call(self, function: Callable[..., Any], who: str, leaves: Sequence[Array]) -> Any:
         inputs = self.tree.build(leaves)

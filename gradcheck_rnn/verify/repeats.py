@@ -53,6 +53,18 @@ class Repeats:
     deterministic: bool
 
 
+def _places(first: Floats, other: Floats) -> str:
+    """The entries that differ between two gradients of one point, where they are some of many."""
+    with np.errstate(all="ignore"):
+        gap = np.abs(other - first)
+    differing = np.argwhere(gap > 1e-3 * np.max(gap, initial=0.0))
+    if not first.ndim or len(differing) in (0, first.size):
+        return ""
+    shown = ", ".join(str([int(k) for k in at]) for at in differing[:3])
+    more = ", …" if len(differing) > 3 else ""
+    return f", in {len(differing)} of {first.size} entries ({shown}{more})"
+
+
 def repeat_gradient(
     target: Target, g: dict[int, Floats], blocks: Sequence[int], calls: int
 ) -> Repeats:
@@ -101,9 +113,10 @@ def repeat_gradient(
             target.find(
                 "unsteady",
                 f"the gradient of '{name}' is unsteady: {odd[i]} of {made - 1} more calls at one "
-                f"point differ from the first, by up to {worst[i]:.1e} of it, more than rounding "
-                "can, and the loss does not. A race, memory that was not initialised, or random "
-                "numbers in the backward pass? Fix their seed",
+                f"point differ from the first, by up to {worst[i]:.1e} of it"
+                f"{_places(g[i], furthest[i])}, more than rounding can, and the loss does not. A "
+                "race, memory that was not initialised, or random numbers in the backward pass? "
+                "Fix their seed",
                 fatal=True,
             )
     return Repeats(made, furthest, equal)

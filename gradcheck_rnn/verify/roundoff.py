@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
+from .stepsize import reach_of
 from .target import Target
 
 __all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
@@ -50,8 +51,19 @@ class GradientRoundoff:
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
 
-def _spread(samples: Floats) -> Floats:
+def _spread(samples: Floats, leaf: NDArray[np.floating]) -> Floats:
     """Largest deviation of each entry, but not below half the typical one of its row or column.
+
+    Both count as what they do to the loss where entries of the leaf differ in size by orders of
+    magnitude: a gradient of 1e-8 has nothing of the rounding of its neighbour of 1e8.
+    """
+    reach = reach_of(leaf)
+    reach = reach / np.max(reach, initial=0.0)
+    return np.asarray(_typical(samples * reach) / reach)
+
+
+def _typical(samples: Floats) -> Floats:
+    """The same, for entries of one size.
 
     Four draws of one entry may all be small by chance; its row and column know better. The smaller
     of the two is taken, so that a block whose rows differ in scale keeps its small rows sharp.
@@ -108,7 +120,9 @@ def measure_gradient_roundoff(
             if not repeats or not rows:
                 rows.append(again[i] - gradient[i])
             samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
-            bounds[i] = SPREADS * _spread(samples[i]) + UNITS * eps[i] * np.abs(gradient[i])
+            bounds[i] = SPREADS * _spread(samples[i], target.tree.leaves[i]) + UNITS * eps[
+                i
+            ] * np.abs(gradient[i])
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
             bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
@@ -186,7 +200,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
                 ):
                     unsteady(target, i)
         distance *= 100
-    return {i: 6.0 * _spread(level[None]) for i, level in worst.items()}
+    return {i: 6.0 * _spread(level[None], target.tree.leaves[i]) for i, level in worst.items()}
 
 
 def _level(values: Floats, order: int) -> Floats:

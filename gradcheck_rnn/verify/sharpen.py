@@ -16,7 +16,7 @@ from .oracle.complex_step import complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
-from .stepsize import scale_of
+from .stepsize import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState
 
@@ -52,7 +52,7 @@ class ComplexEyes:
             return "the parameters are not float64"
         leaves = list(target.tree.leaves)
         directions = {
-            i: scale_of(leaves[i]) * self.rng.standard_normal(leaves[i].shape)
+            i: reach_of(leaves[i]) * self.rng.standard_normal(leaves[i].shape)
             for i in target.select
         }
         along = target.across(directions)
@@ -209,7 +209,7 @@ class WideEyes:
         """Evaluate the loss and its noise at the point."""
         rng, leaves = np.random.default_rng([seed, 3]), self.target.tree.leaves
         directions = {
-            i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
+            i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
             for i in self.target.select
         }
         self.target.base = self.target.value(leaves)

@@ -9,11 +9,13 @@ from .oracle.differences import Ladder, Table, start_exponent
 from .oracle.noise import Noise
 from .target import Target
 
-__all__ = ["balanced", "calibrate", "known_step", "scale_of", "steps_of"]
+__all__ = ["balanced", "calibrate", "known_step", "reach_of", "scale_of", "steps_of"]
 
 Floats = NDArray[np.float64]
 
 MOST_MOVES = 12
+#: Share of a leaf's size below which an entry has a size of its own.
+APART = 1e-6
 #: Truncation ÷ roundoff of a sample at a step taken over. Its ends are two and a half to four
 #: times off the best step, which the search itself finds to a factor of two.
 BALANCED = (1 / 64, 16.0)
@@ -29,6 +31,16 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
         if top == 0 or not np.isfinite(top):
             return 1.0
         return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
+
+
+def reach_of(leaf: NDArray[np.floating]) -> Floats:
+    """Size on which a function of each entry is expected to vary, in the leaf's shape.
+
+    That of the leaf, or the entry's own where it is smaller by orders of magnitude: parameters in
+    different units do not move by each other's size.
+    """
+    scale, own = scale_of(leaf), np.abs(leaf.astype(np.float64))
+    return np.where((own > 0) & (own < APART * scale), own, scale)
 
 
 def known_step(target: Target, block: int) -> int | None:

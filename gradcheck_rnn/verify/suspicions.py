@@ -36,11 +36,14 @@ def suspect(
         e = np.array([row.bound for row in failing])
         factor = common_factor(a, f, e) if np.isfinite([a, f, e]).all() else None
         if factor is not None:
+            guess = (
+                "; is a sum over steps or sequences taken for a mean, the loss scaled, or the "
+                "gradient clipped by its norm?"
+            )
             target.find(
                 "common-factor",
-                f"all gradients are {factor:.6g} times the difference quotients; "
-                f"is a sum over steps or sequences taken for a mean, the loss scaled, or the "
-                f"gradient clipped by its norm?",
+                f"all gradients are {factor:.6g} times the difference quotients"
+                f"{guess if factor > 0 else ''}",
             )
     _clipped(target, g, failing)
     if not failing:

@@ -35,6 +35,8 @@ LOSS, GRADIENT = "the loss", "the gradient function"
 COMPARED_EVERY = 64
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
+#: Relative distance of a point at which the loss is called before the gradient at the given one.
+BESIDE = 2.0**-8
 
 
 class Target:
@@ -253,16 +255,35 @@ class Target:
                 f"point at the end: it, or the gradient function, {STATE}",
                 fatal=True,
             )
-        known = {"unsteady", "not-finite", "nondeterministic-gradient"}
-        if known & {f.kind for f in self.findings}:
+        known = {f.kind for f in self.findings}
+        if known & {"unsteady", "not-finite"}:
             return
-        if not self._steady(self._gradient(self.tree.leaves)):
+        again = self._gradient(self.tree.leaves)
+        if not self._steady(again) and "nondeterministic-gradient" not in known:
             self.find(
                 "unsteady",
                 "the gradient at the given point is another one at the end than at the start, and "
                 f"the loss is not: the gradient function {STATE}, or fix its seed",
                 fatal=True,
             )
+        elif self.gradient_function is not None and not self._steady(self._after_the_loss()):
+            self.find(
+                "state",
+                f"the gradient at the given point is another one after {LOSS} was called at "
+                f"another: the gradient function reads what the last call of {LOSS} left; call "
+                f"{LOSS} at its own argument within it",
+                fatal=True,
+            )
+
+    def _after_the_loss(self) -> dict[int, Floats]:
+        """The gradient at the point, called after the loss at another one nearby."""
+        self._evaluate(
+            [
+                (x * (1 + BESIDE)).astype(x.dtype) if x.dtype.kind == "f" else x
+                for x in self.tree.leaves
+            ]
+        )
+        return self._gradient(self.tree.leaves)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""

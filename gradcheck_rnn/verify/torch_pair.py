@@ -67,6 +67,7 @@ class TorchPair(Pair):
         self.buffers: dict[str, Any] = {}
         self.parameters: dict[str, str] = {}
         if self.is_module:
+            self._refuse_module(function)
             self.buffers = dict(function.named_buffers())
             for name, x in function.named_parameters():
                 if x.requires_grad and self._moves(x):
@@ -87,7 +88,15 @@ class TorchPair(Pair):
     def unit(self) -> float:
         """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
         formats = {x.dtype for x in self.moved.values()}
-        return 2.0**-7 if self.torch.bfloat16 in formats else 0.0
+        return max(2.0**-7 if self.torch.bfloat16 in formats else 0.0, self.narrowed)
+
+    def _units(self) -> tuple[list[float], list[float]]:
+        outs = self._forward(self.tree.leaves)[1].values()
+        found = [
+            [float(self.torch.finfo(x.dtype).eps) for x in tensors if x.is_floating_point()]
+            for tensors in (self.moved.values(), outs)
+        ]
+        return found[0], found[1]
 
     def _moves(self, x: Any) -> bool:
         torch = self.torch
@@ -97,6 +106,16 @@ class TorchPair(Pair):
             and x.layout == torch.strided
             and x.device.type != "meta"
         )
+
+    def _refuse_module(self, module: Any) -> None:
+        """Refuse modules whose parameters cannot be replaced."""
+        if isinstance(module, self.torch.jit.ScriptModule):
+            raise UsageError(f"{WHO}: a scripted module takes no other parameters; give the module")
+        for name, x in module.named_parameters():
+            if self.torch.nn.parameter.is_lazy(x):
+                raise UsageError(
+                    f"{WHO}: the parameter '{name}' has no shape yet; run forward once"
+                )
 
     def _refuse(self, name: str, x: Any) -> str:
         """A note on a tensor that is passed on unchecked, '' for one that is checked or data.
@@ -259,13 +278,27 @@ class TorchPair(Pair):
         if not asked:
             return [None] * len(own)
         kept = [w.clone() for w in weights] if self._watched(cotangents) else []
-        grads: Sequence[Any] = call(
-            "backward", torch.autograd.grad, asked, own, weights,
-            allow_unused=True, retain_graph=True,
-        )  # fmt: skip
+        grads: Sequence[Any] = call("backward", self._differentiate, asked, own, weights)
         if kept and not all(torch.equal(a, b) for a, b in zip(kept, weights, strict=True)):
             self.note(changed_cotangents())
         return grads
+
+    def _differentiate(self, asked: list[Any], own: Sequence[Any], weights: list[Any]) -> Any:
+        """`torch.autograd.grad`, and what to do about graphs that it refuses.
+
+        Raises
+        ------
+        UsageError
+            A checkpoint of the kind that recomputes with a module's parameters as they are by then.
+        """
+        grad = self.torch.autograd.grad
+        try:
+            return grad(asked, own, weights, allow_unused=True, retain_graph=True)
+        except RuntimeError as error:
+            if "use_reentrant" in str(error):
+                text = "a checkpoint with use_reentrant=True cannot be checked"
+                raise UsageError(f"{WHO}: {text}; pass use_reentrant=False") from None
+            raise
 
     # -- what autograd may do --------------------------------------------------------------------
 
@@ -275,6 +308,7 @@ class TorchPair(Pair):
         for k in weights:
             self._undefined(k, weights[k])
         self._twice(weights)
+        self._interleaved(weights)
         self._strided(weights)
 
     def _names(self, differing: Sequence[int]) -> str:
@@ -343,6 +377,24 @@ class TorchPair(Pair):
         wrong = self._differing(first, second)
         if wrong and not self._differing(first, self._fresh(weights)):
             self.note(changed_cache(fatal=True))
+
+    def _interleaved(self, weights: Cotangents) -> None:
+        """Forward runs again, at other inputs, before the backward pass of a graph."""
+        own, outs = self._forward(self.tree.leaves)
+        try:
+            self._forward(self._beside())
+            late = self._grad(own, list(outs.values()), weights, False)
+        except Exception:  # loud where it happens, so no wrong gradient
+            return
+        plain, again = (self._fresh(weights) for _ in range(2))
+        wrong = self._differing(plain, late)
+        if wrong and not self._differing(plain, again):
+            text = (
+                f"backward gives another gradient of {self._names(wrong)} where forward has run "
+                "once more in between, at other inputs: it reads what the last call left, not what "
+                "belongs to its graph; keep it on ctx (save_for_backward)"
+            )
+            self.note(Finding("interleaved", text, fatal=True))
 
     def _strided(self, weights: Cotangents) -> None:
         """Gradients come in any layout: one number expanded (from a sum), or transposed."""

@@ -26,6 +26,7 @@ from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
 from .verdict import Finding, Row, Verdict
+from .zeros import NEVER_CHANGES, settle_beside
 
 __all__ = ["check_pair", "check_vjp"]
 
@@ -172,12 +173,18 @@ def check_pair(
         parts.append((name, k, part))
     positions = {tree.names[i]: i for i in inputs}
     found = [(name, k, positions[row.name], row) for name, k, part in parts for row in part.rows]
+    for i in inputs:
+        settle_beside([row for _, _, j, row in found if j == i])
     reached = {(k, i) for _, k, i, row in found if _depends(row)}
     linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
     for name, k, i, row in found:
         reason = linear.ignored.get((k, i), row.reason)
         if row.verdict is Verdict.FAIL and (k, i) in pair.none:
             reason = "backward returns None for it, which counts as zeros"
+        elif row.reason == NEVER_CHANGES and reached:
+            # an output that nothing moves, beside others that something does
+            row = replace(row, verdict=Verdict.PASS, reason="")
+            reason = ""
         elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
             reason = f"{reason}; {FLAT}"
         report.rows.append(replace(row, name=f"{name} -> {row.name}", reason=reason))

@@ -76,7 +76,6 @@ def pytorch_96416_sequence_gradient_missing(wrong: bool) -> Any:
     arrays="[2] [3]",
     place=("\\[0\\] -> ", "None|not used"),
     torch=True,
-    passes="an output that does not depend on an input stays undecided for tensors",
     located="only that the undefined gradient is not handled is said",
 )
 def fla_568_initial_state_gated_by_dht(wrong: bool) -> Any:

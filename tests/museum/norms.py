@@ -48,7 +48,6 @@ LAYER_NORM = {"x": (3, 2, 1), "W": (4, 4), "U": (1, 4), "gamma": (4,)}
     "The backward pass of layer normalisation subtracts the mean of dy γ twice.",
     arrays="x W U gamma",
     place=("h|output", "step 1 -> U|outputs at step 1 -> U"),
-    passes="np.var takes no complex step, and a gradient that is exactly zero stays undecided",
 )
 def tt_metal_53204_mean_subtracted_twice(wrong: bool) -> Any:
     def backward(dhs: Any, saved: Any) -> Arrays:
@@ -63,7 +62,6 @@ def tt_metal_53204_mean_subtracted_twice(wrong: bool) -> Any:
     "The forward pass saves 1/σ, the backward pass takes it for the variance and inverts again.",
     arrays="x W U gamma",
     place=("step 1 -> U|outputs at step 1 -> U",),
-    passes="np.var takes no complex step, and a gradient that is exactly zero stays undecided",
 )
 def aidotnet_784_inverse_deviation_inverted(wrong: bool) -> Any:
     def inverse(var: Any) -> Any:

@@ -178,7 +178,6 @@ def accelerated_scan_15_carry_between_blocks(wrong: bool) -> Any:
     "https://github.com/fla-org/flash-linear-attention/pull/875",
     "The normaliser's running sum of k is taken without gradient: the chain from k is cut.",
     arrays="k",
-    passes="a gradient that cancels to zero stays undecided, at rounding's size",
 )
 def fla_875_normaliser_without_gradient(wrong: bool) -> Any:
     def forward(q: Any, k: Any, v: Any) -> Any:
@@ -236,7 +235,6 @@ WKV = {"w": (3,), "u": (3,), "k": (4, 2, 3), "v": (4, 2, 3)}
     "https://github.com/fla-org/flash-linear-attention/pull/360",
     "The forward pass starts with w = -exp(w), which the backward pass leaves out.",
     arrays="w",
-    passes="a gradient that cancels to zero stays undecided, at rounding's size",
 )
 def fla_360_decay_parameter_without_its_chain(wrong: bool) -> Any:
     def backward(dy: Any, saved: Any) -> Arrays:

@@ -271,3 +271,45 @@ def test_what_is_no_function() -> None:
         check_gradient(loss, X, X)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"backward is .backward.; give a function"):
         check_vjp(forward, "backward", (X,))  # type: ignore[arg-type]
+
+
+class Network:
+    """Its gradient uses what the last call of the loss left behind."""
+
+    def loss(self, p: np.ndarray) -> float:
+        self.h = np.tanh(A @ p)
+        return float(np.sum(self.h**2))
+
+    def stale(self, p: np.ndarray) -> np.ndarray:
+        return A.T @ (2 * self.h * (1 - self.h**2))
+
+    def gradient(self, p: np.ndarray) -> np.ndarray:
+        self.loss(p)
+        return self.stale(p)
+
+
+def test_a_gradient_of_the_last_point_of_the_loss_fails() -> None:
+    network = Network()
+    network.loss(X)
+    assert check_gradient(network.loss, network.gradient, X).passed
+    report = check_gradient(network.loss, network.stale, X)
+    assert report.verdict is Verdict.FAIL
+    assert any("what the last call of the loss left" in f.message for f in report.findings)
+
+
+class Layer:
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, None]:
+        self.x = x
+        return np.sin(x), None
+
+    def backward(self, d: np.ndarray, _: None) -> np.ndarray:
+        return d * np.cos(self.x)
+
+
+def test_a_layer_object_passes_and_is_told_that_it_serves_one_use() -> None:
+    layer = Layer()
+    report = check_vjp(layer.forward, layer.backward, X)
+    assert report.passed
+    assert [f.kind for f in report.findings].count("interleaved") == 1
+    report = check_vjp(lambda x: (np.sin(x), x), lambda d, x: d * np.cos(x), X)
+    assert "interleaved" not in [f.kind for f in report.findings]

@@ -75,3 +75,18 @@ def test_a_jump_in_one_parameter_says_nothing_of_the_others():
         {"w": w, "v": v},
     )
     assert [row.verdict for row in report.rows] == [Verdict.UNDECIDED, Verdict.PASS]
+
+
+def test_parameters_of_other_sizes_are_no_jump() -> None:
+    """Entries of 1e-8, 1 and 1e8 are each moved by their own size."""
+    sizes = np.array([1e-8, 1.0, 1e8])
+    A = np.random.default_rng(3).normal(size=(7, 3))
+
+    def loss(p):
+        return np.tanh(A @ (p * sizes)).sum()
+
+    def gradient(p):
+        return A.T @ (1 - np.tanh(A @ (p * sizes)) ** 2) * sizes
+
+    report = check_gradient(loss, gradient, np.array([0.4, -0.7, 1.1]) / sizes)
+    assert report.passed, report

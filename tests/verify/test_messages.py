@@ -59,3 +59,30 @@ def test_an_address_that_is_none(address: str) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(UsageError, match="one looks like tcp://host:8786"):
         Cluster(address, patience=0.1)
+
+
+def test_numbers_that_differ_are_shown_with_digits_that_differ() -> None:
+    at = np.array([0.3, -0.2])
+    report = check_gradient(lambda p: np.sin(p).sum(), lambda p: np.cos(p) * (1 + 1e-8), at)
+    told, truth = report.sentence().split(": ")[1].split(" at ")[0].split(" for ")
+    assert told != truth
+
+
+def test_a_lost_gradient_is_called_lost() -> None:
+    at = {"W": np.array([0.3, -0.2]), "b": np.array([1.0])}
+    report = check_gradient(
+        lambda p: (np.sin(p["W"]) + p["b"]).sum(),
+        lambda p: {"W": np.cos(p["W"]), "b": 0 * p["b"]},
+        at,
+    )
+    assert report.sentence().startswith("the gradient of b is lost: 0 for 2 at [0]")
+
+
+def test_entries_that_differ_between_calls_are_named() -> None:
+    def gradient(p: np.ndarray) -> np.ndarray:
+        found = 2 * p
+        found[2] = np.random.standard_normal()  # noqa: NPY002
+        return found
+
+    report = check_gradient(lambda p: (p**2).sum(), gradient, np.array([0.3, -0.2, 0.5]))
+    assert "1 of 3 entries ([2])" in report.sentence()

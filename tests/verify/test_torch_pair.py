@@ -328,3 +328,70 @@ def test_exits_and_state(x: Any) -> None:
     assert (
         "forward keeps state from the last call" in faults(check_torch(Stateful(), (x,)))["state"]
     )
+
+
+class Remembers(torch.autograd.Function):
+    """Keeps its input on the class: right until the layer is used twice."""
+
+    last: Any = None
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        Remembers.last = x.detach().clone()
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return 2 * Remembers.last * g
+
+
+def test_a_forward_pass_in_between_must_not_change_the_backward_pass(x: Any) -> None:
+    report = check_torch(Remembers, (x,))
+    assert "interleaved" in faults(report)
+    assert "save_for_backward" in faults(report)["interleaved"]
+
+
+def test_a_weight_that_does_not_act_at_the_first_step_is_settled_by_the_others() -> None:
+    torch.manual_seed(3)
+    cell = torch.nn.LSTM(3, 2, dtype=torch.float64)
+    report = check_torch(cell, (torch.randn(3, 2, 3, dtype=torch.float64),), time_axis=0)
+    assert report.passed, report
+    first = next(r for r in report.rows if "step 1" in r.name and "weight_hh" in r.name)
+    assert (first.analytic, "for another output" in first.missed) == (0, True)
+
+
+@pytest.mark.parametrize("module", ["linear", "conv"])
+def test_biases_before_a_batch_normalisation_pass(module: str) -> None:
+    torch.manual_seed(4)
+    first, shape = {
+        "linear": (torch.nn.Linear(3, 2, dtype=torch.float64), (5, 3)),
+        "conv": (torch.nn.Conv1d(2, 2, 2, dtype=torch.float64), (2, 2, 4)),
+    }[module]
+    layers = torch.nn.Sequential(first, torch.nn.BatchNorm1d(2, dtype=torch.float64))
+    assert check_torch(layers, (torch.randn(shape, dtype=torch.float64),)).passed
+
+
+def test_outputs_that_do_not_depend_on_an_input_pass(x: Any) -> None:
+    assert check_torch(lambda x, y: (x.sin(), 3 * y), (x, x[0].clone())).passed
+
+
+def test_the_format_of_autocast_is_seen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(n, 8, generator=generator) for n in (5, 4))
+
+    def forward(x: Any, w: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return torch.nn.functional.linear(x, w)
+
+    assert not any(r.failing for r in check_torch(forward, (x, w)).rows)
+    scaled = check_torch(lambda x, w: forward(x, w) - 0.5 * forward(x, w).detach(), (x, w))
+    assert all(r.failing for r in scaled.rows)
+
+
+def test_modules_that_cannot_be_checked_are_refused(x: Any) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    with pytest.raises(UsageError, match="run forward once"):
+        check_torch(torch.nn.LazyLinear(2, dtype=torch.float64), (x,))
+    with pytest.raises(UsageError, match="use_reentrant=False"):
+        check_torch(lambda x: checkpoint(torch.sin, x, use_reentrant=True), (x,))

@@ -95,6 +95,9 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
         return None, "step too small"
     if np.ptp(values) > 0.1 * np.abs(values).max():
         return None, "step too large"
+    # scaled before squaring: losses of 1e200 are legitimate
+    top = float(np.max(np.abs(table)))
+    table /= top
     for order in range(1, values.size):
         table = np.diff(table)
         gamma *= 0.5 * order / (2 * order - 1)
@@ -103,7 +106,7 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
     for k in range(len(levels) - 3):
         window = levels[k : k + 3]
         if max(window) <= 4 * min(window) and signs[k]:
-            return levels[k], "ECnoise"
+            return top * levels[k], "ECnoise"
     return None, "no level"
 
 
@@ -117,11 +120,12 @@ def _rough(samples: list[Floats]) -> float:
     for values in samples:
         if not np.isfinite(values).all() or np.ptp(values) == 0:
             continue
-        gamma, table, levels = 1.0, values, []
+        top = float(np.max(np.abs(values)))
+        gamma, table, levels = 1.0, values / top, []
         for order in range(1, values.size):
             table = np.diff(table)
             gamma *= 0.5 * order / (2 * order - 1)
-            levels.append(float(np.sqrt(gamma * np.mean(table**2))))
+            levels.append(top * float(np.sqrt(gamma * np.mean(table**2))))
         left.append(min(levels[2:]))
     return min(left, default=0.0)
 

@@ -1,0 +1,303 @@
+"""Gradients that are zero at the point: right, or merely too small to be seen?
+
+Differences cannot resolve a derivative of zero, whatever the precision. What settles it lies beside
+the point: where the loss does not change with a block however it is moved, its gradient is zero
+everywhere; where it does change elsewhere, the gradient is checked there. Neither ever fails a
+block: what is wrong at another point is said, and the block is undecided, also where exact zeros
+on both sides would make it a pass (units that are all switched off, say).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .budget import OutOfBudget
+from .oracle.noise import Noise, measure_noise
+from .outcome import Report
+from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .stepsize import scale_of
+from .target import Target
+from .trees import plain
+from .verdict import EntryState, Row, Verdict
+
+__all__ = ["NEVER_CHANGES", "settle_beside", "settle_zeros"]
+
+Array = NDArray[np.generic]
+Floats = NDArray[np.float64]
+#: The row of a block at another point: (target, block, gradient, roundoff, noise).
+Judge = Callable[[Target, int, Floats, GradientRoundoff, Noise], Row]
+#: Sizes of the moves that must leave the loss alone, in sizes of the block.
+MOVES = (0.1, 1.0, 10.0)
+#: The spread of the factors on every entry at other points, and one factor on all of them.
+ELSEWHERE = ((0.3, 1.0), (0.3, 3.0), (0.5, 8.0))
+#: Standard deviations of its noise that a loss may move by where it does not change.
+NOISES = 64.0
+#: The most that a zero may hide, relative to the size of the loss: in double precision, in units of
+#: coarser formats, and in any.
+HIDDEN, UNITS, MOST_HIDDEN = 2.0**-26, 256.0, 2.0**-10
+#: Points looked at where the block has been moved on its own.
+FURTHER = 4
+#: What a zero may hide beside the gradient of the same input for other outputs.
+BESIDE = 2.0**-26
+UNCHANGED = "the loss does not change in any bit with it, here and at other points"
+NEVER_CHANGES = "the loss never changes, whatever is moved, and the gradient is zero"
+
+
+class Answer(Enum):
+    """What the loss does when a block is moved."""
+
+    CHANGES = "changes"
+    ROUNDS = "changes by rounding alone"
+    SAME = "is the same in every bit"
+
+
+def settle_zeros(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    judge: Judge,
+) -> None:
+    """Settle rows that are undecided because a gradient and its differences are both zero.
+
+    Parameters
+    ----------
+    report
+        Its undecided rows may become passes; no row becomes a failure.
+    target, g, roundoff, noise
+        The functions at the point; the gradient, its roundoff and the noise of the loss there.
+    seed
+        Of the moves.
+    judge
+        Makes the row of a block at another point.
+    """
+    if target.random or noise.quantum or not noise.deterministic:
+        return
+    positions = {target.tree.names[i]: i for i in target.select}
+    responds, rng = target.responds, np.random.default_rng([seed, 9])
+    rows = [row for row in report.rows if _zero(row)]
+    if not rows:
+        return
+    points = [_elsewhere(target, rng, *how) for how in ELSEWHERE]
+    for row in rows:
+        i = positions[row.name]
+        look = _Look(target, i, rng, points, noise)
+        try:
+            with np.errstate(all="ignore"):
+                look.settle(row, roundoff.bounds[i], judge, seed, responds)
+        except OutOfBudget:
+            break
+        except Exception:  # the functions may not be made for other points; nothing is settled
+            continue
+        finally:
+            target.responds = responds
+
+
+def _zero(row: Row) -> bool:
+    """Whether nothing but the size of the gradient, below its bound everywhere, is in doubt."""
+    if row.verdict is Verdict.PASS and row.check is not None:
+        return row.resolution == 0 and not np.any(row.check.value)
+    if row.verdict is not Verdict.UNDECIDED:
+        return False
+    if row.states is not None:
+        return bool(np.all(row.states == EntryState.PASS)) and row.resolution >= 1
+    return bool(row.probes) and all(
+        p.kink is None and p.estimate.trusted and not p.rounded and p.ratio <= 1
+        and max(abs(p.analytic), abs(p.estimate.value)) <= p.bound
+        for p in row.probes
+    )  # fmt: skip
+
+
+def _hidden(row: Row, rounding: Floats) -> float:
+    """What an entry, or the derivative along a direction, may be and not be seen."""
+    if row.check is not None:
+        return float(np.max(row.check.error + rounding.ravel()))
+    return max(p.bound for p in row.probes)
+
+
+def settle_beside(rows: Sequence[Row]) -> None:
+    """Settle rows of one input, for several outputs, by those in which its gradient is not zero.
+
+    A weight that does not act at the first step has no gradient there. What such a zero may hide
+    counts beside what the input gets from other outputs: they are parts of one sum.
+    """
+    sizes = [_size(row) for row in rows if row.verdict is Verdict.PASS]
+    size = max(sizes, default=0.0)
+    for row in rows:
+        if row.verdict is not Verdict.UNDECIDED or not row.reason.endswith(UNCHANGED):
+            continue
+        hidden = row.bound
+        if row.check is not None:
+            hidden = max(hidden, float(np.max(row.check.error)))
+        if hidden <= BESIDE * size:
+            row.verdict, row.reason = Verdict.PASS, ""
+            row.missed = (
+                f"changes below {hidden:.1e}, where the gradient for another output is up to "
+                f"{size:.1e}; {UNCHANGED}"
+            )
+
+
+def _size(row: Row) -> float:
+    """The largest derivative that differences saw."""
+    if row.check is not None:
+        return float(np.max(np.abs(row.check.value), initial=0.0))
+    return max((abs(p.estimate.value) for p in row.probes), default=0.0)
+
+
+def _elsewhere(target: Target, rng: np.random.Generator, spread: float, factor: float) -> list:
+    """Another point: every number times a random factor, signs kept; zeros become others."""
+    leaves = list(target.tree.leaves)
+    for i in target.tree.real:
+        x = leaves[i]
+        draw = rng.standard_normal(x.shape)
+        moved = np.where(x == 0, spread * scale_of(x) * draw, factor * x * np.exp(spread * draw))
+        leaves[i] = moved.astype(x.dtype)
+    return leaves
+
+
+class _Look:
+    """One block, and what the loss does when it is moved, at the point and elsewhere."""
+
+    def __init__(
+        self,
+        target: Target,
+        block: int,
+        rng: np.random.Generator,
+        points: Sequence[list],
+        noise: Noise,
+    ) -> None:
+        self.target, self.block, self.rng, self.noise = target, block, rng, noise
+        self.points = points
+        self.scale = scale_of(target.tree.leaves[block])
+
+    def settle(self, row: Row, rounding: Floats, judge: Judge, seed: int, responds: bool) -> None:
+        """Make the row a pass if its gradient is zero everywhere, or right where it is not."""
+        bound, size = _hidden(row, rounding), abs(self.target.base)
+        here = list(self.target.tree.leaves)
+        answer, further = self._answer(here, self.target.base)
+        answers, alive = [answer], []
+        for leaves in self.points:
+            value = self._loss(leaves)
+            if not np.isfinite(value):
+                continue
+            size = max(size, abs(value), abs(value - self.target.base))
+            answer, moved = self._answer(leaves, value)
+            answers.append(answer)
+            if answer is Answer.CHANGES:
+                alive.append(leaves)
+                further += moved
+        most = min(max(HIDDEN, UNITS * self.target.format_eps(self.block)), MOST_HIDDEN)
+        if len(answers) == 1 or bound * self.scale > most * size:
+            return
+        if Answer.CHANGES not in answers:
+            same = all(a is Answer.SAME for a in answers)
+            if same and not self._independent():
+                # it may have vanished on the way, and no difference would tell
+                row.reason += f"; {UNCHANGED}"
+                return
+            if self._zero_there(bound):
+                self._pass(row, bound, responds, same)
+            return
+        for leaves in [*alive, *further[:FURTHER]]:
+            found = self._there(leaves, judge, seed)
+            if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
+                continue
+            if found.verdict is Verdict.PASS:
+                row.verdict, row.reason = Verdict.PASS, ""
+                row.missed = (
+                    f"changes below {bound:.1e} of a gradient that is zero at this point; at "
+                    f"another, where it is not, it was checked too and could have missed "
+                    f"{found.missed}"
+                )
+            else:
+                said = (
+                    "the gradient is zero here, and wrong where it is not: with all parameters "
+                    f"moved it is {found.analytic:.6g} for {found.numeric:.6g} "
+                    f"({found.worst}); check at such a point"
+                )
+                row.verdict, row.reason = (
+                    Verdict.UNDECIDED,
+                    "; ".join(filter(None, [row.reason, said])),
+                )
+            return
+
+    @staticmethod
+    def _pass(row: Row, bound: float, responds: bool, same: bool) -> None:
+        how = "in any bit" if same else "by more than rounding"
+        row.missed = (
+            f"changes below {bound:.1e}; the loss does not change {how} with it, "
+            "here and at other points"
+        )
+        if same and not responds:
+            row.reason = NEVER_CHANGES
+        else:
+            row.verdict, row.reason = Verdict.PASS, ""
+
+    def _loss(self, leaves: Sequence[Array]) -> float:
+        """The loss, NaN where it raises."""
+        try:
+            raw = self.target.raw([x.copy() for x in leaves])
+            return float(np.asarray(plain(raw)).reshape(()))
+        except OutOfBudget:
+            raise
+        except Exception:  # whatever the function makes of numbers it was not written for
+            return float("nan")
+
+    def _answer(self, leaves: list, value: float) -> tuple[Answer, list]:
+        """What the loss does when the block alone is moved from a point, and where it changes."""
+        leaf, rounds, there = leaves[self.block], False, []
+        sigma = max(self.noise.sigma, 2.0**-52 * abs(value))
+        for size in MOVES:
+            moved = list(leaves)
+            step = size * self.scale * self.rng.standard_normal(leaf.shape)
+            moved[self.block] = (leaf + step).astype(leaf.dtype)
+            gap = abs(self._loss(moved) - value)
+            if not gap <= NOISES * sigma * (1 + size):
+                there.append(moved)
+            rounds |= gap > 0
+        if there:
+            return Answer.CHANGES, there
+        return (Answer.ROUNDS if rounds else Answer.SAME), []
+
+    def _independent(self) -> bool:
+        """Whether numbers that are none in the block leave the loss as it is: nothing reads it."""
+        moved = list(self.target.tree.leaves)
+        moved[self.block] = np.full_like(moved[self.block], np.nan)
+        return self._loss(moved) == self.target.base
+
+    def _zero_there(self, bound: float) -> bool:
+        """Whether the gradient of the block is zero at the other points, too."""
+        for leaves in self.points:
+            found = self.target.gradient_at(leaves)[self.block]
+            value = max(abs(self._loss(leaves)) / max(abs(self.target.base), self.noise.sigma), 1)
+            if np.isfinite(found).all() and np.max(np.abs(found), initial=0.0) > 64 * bound * value:
+                return False
+        return True
+
+    def _there(self, leaves: list, judge: Judge, seed: int) -> Row | None:
+        """The row of the block at another point."""
+        moved = self.target.moved(leaves)
+        kept = list(self.target.findings)
+        try:
+            moved.base = moved.value(leaves)
+            g = moved.gradient_at(leaves)
+            if not np.isfinite(moved.base) or not np.isfinite(g[self.block]).all():
+                return None
+            rng = np.random.default_rng([seed, 10])
+            directions = {
+                i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in moved.select
+            }
+            eps = max(moved.format_eps(i) for i in moved.select)
+            noise = measure_noise(moved.across(directions), 1.0, eps, moved.value_eps, moved.base)
+            roundoff = measure_gradient_roundoff(moved, g, seed, [self.block])
+            return judge(moved, self.block, g[self.block], roundoff, noise)
+        finally:
+            self.target.findings[:] = kept
+            self.target.evaluations += moved.evaluations
+            self.target.gradients += moved.gradients
