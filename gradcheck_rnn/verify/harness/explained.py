@@ -24,6 +24,7 @@ from ...language.running import to_rows
 from .arrays import Precision
 from .plan import Case
 from .sweep import ModelOracle
+from .through import Through
 
 if TYPE_CHECKING:
     from .compare import Station
@@ -50,7 +51,10 @@ def _of_scan(oracle: ModelOracle, scan: Scan) -> float:
     for block in jac.blocks:
         if block.source[0] != "value" or block.source[1] not in states:
             continue
-        for of in block.of.values():
+        for jacobian in block.of.values():
+            if isinstance(jacobian, Through) and jacobian.mixes:
+                return 1.0  # there is no other order
+            of = jacobian.dense() if isinstance(jacobian, Through) else jacobian
             if not of.size or not of.any():
                 continue
             if of.ndim == 4:

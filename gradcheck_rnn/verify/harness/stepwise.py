@@ -8,12 +8,13 @@ A weight that enters in any other way is perturbed entry by entry.
 
 The sequences of a batch do not mix (the language forbids it), so all columns are perturbed at once.
 Where a perturbed unit reaches only the unit of the same number (the gates of an LSTM), two
-evaluations do for all units; that it is so is seen in their values, not assumed.
+evaluations do for all units; that it is so is seen in their values, not assumed. Many units that
+reach others through products only are taken by factors (`through`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from ...language.dims import ONE, Dim, current_dims
 from ...language.network import Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.values import ArrayValue, Expr
+from .through import Jacobian, Term, Through, diagonal_of
 
 __all__ = ["Block", "ScanJacobians", "scan_jacobians"]
 
@@ -33,6 +35,8 @@ Array = NDArray[Any]
 STEP = 2.0**-100
 #: Most numbers that one stacked evaluation may hold.
 CHUNK = 2_000_000
+#: From so many units on, factors instead of matrices of all units by all units.
+FACTORED = 32
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,13 @@ class Block:
     """Derivatives of what a step hands out by one thing it reads, per sequence.
 
     ``source``: ("value", name, lag), ("param", name, 0), or ("product", name, which product).
-    ``of`` has by output an array (T, B, out, in), or (T, B, n) if only the diagonal is not zero.
+    ``of`` has by output an array (T, B, out, in), or (T, B, n) if only the diagonal is not zero, or
+    factors of such matrices.
     ``operand`` is v of a product ``W @ v``: (T, B, m).
     """
 
     source: tuple[str, str, int]
-    of: Mapping[str, Array]
+    of: Mapping[str, Jacobian]
     operand: Array | None = None
 
 
@@ -77,7 +82,13 @@ class _Weight(np.ndarray):
 class _Tap:
     """Products of one weight during one evaluation."""
 
-    def __init__(self, perturbed: int | None = None, by: Array | None = None) -> None:
+    def __init__(
+        self,
+        perturbed: int | None = None,
+        by: Array | None = None,
+        held: Sequence[Array] | None = None,
+    ) -> None:
+        self.held = held  # what the products are, whatever their operands
         self.operands: list[Array] = []
         self.rows = 0
         self.perturbed, self.by = perturbed, by
@@ -86,6 +97,8 @@ class _Tap:
         number = len(self.operands)
         self.operands.append(operand)
         self.rows = weight.shape[-2]
+        if self.held is not None:
+            return self.held[number]
         out = _times(weight, operand)
         return out + self.by if number == self.perturbed and self.by is not None else out
 
@@ -231,6 +244,10 @@ def scan_jacobians(
         Global names of the parameters to differentiate by; all by default.
     """
     work = _Steps(scan, made, steps, sizes)
+    products = {
+        (own, number): _by_units(work, own, 0, number)
+        for own in work.weights for number in range(len(work.products.get(own, ())))
+    }  # fmt: skip
     blocks: list[Block] = []
     for own, kind in scan.cell.kinds.items():
         name = scan.arguments.get(own, own)
@@ -240,15 +257,16 @@ def scan_jacobians(
             continue
         if own in work.weights:
             for number, operand in enumerate(work.products[own]):
-                of = _by_units(work, own, 0, number)
                 held = np.broadcast_to(
                     operand, (*operand.shape[:-1], work.batch)
                 ).reshape(-1, operand.shape[-2], work.batch)  # fmt: skip
                 held = np.broadcast_to(held, (steps, *held.shape[1:])).transpose(0, 2, 1)
+                of: Mapping[str, Jacobian] = products[own, number]
                 blocks.append(Block(("product", name, number), of, held))
             continue
         for lag in scan.cell.lags.get(own, (0,)):
-            of = _by_units(work, own, lag)
+            factors = _through(work, own, lag, products) if kind != "param" else None
+            of = factors or _by_units(work, own, lag)
             blocks.append(Block(("param" if kind == "param" else "value", name, lag), of))
     return ScanJacobians(scan, steps, tuple(blocks), work.evaluations)
 
@@ -299,8 +317,7 @@ def _diagonal(respond: Any, count: int, work: _Steps) -> dict[str, Array] | None
 
     With D diagonal, D v = v ⊙ D 1 for any v. Random v of the size of one make any other entry show.
     """
-    rng = np.random.default_rng(20)
-    v = rng.uniform(0.5, 1.5, size=count) * rng.choice([-1.0, 1.0], size=count)
+    v = _signed(count)
     found = respond(np.stack([np.ones(count), v])[:, :, None])
     out = {}
     for n, a in found.items():
@@ -312,16 +329,56 @@ def _diagonal(respond: Any, count: int, work: _Steps) -> dict[str, Array] | None
         if a.shape[2] != count:
             return None
         row, other = a[:, 0], a[:, 1]
-        gap = np.abs(other - v[:, None] * row)
-        if bool(np.any(gap > 16 * np.finfo(row.dtype).eps * np.abs(row) * np.abs(v)[:, None])):
+        if not diagonal_of(row, other, v):
             return None
         out[n] = row.transpose(0, 2, 1)
     return out
 
 
-def pairs(blocks: Sequence[Block]) -> Iterator[tuple[Block, str, Array]]:
-    """Every (block, output, derivative) that is not zero throughout."""
-    for block in blocks:
-        for n, a in block.of.items():
-            if a.any():
-                yield block, n, a
+def _signed(count: int) -> Array:
+    rng = np.random.default_rng(20)
+    return rng.uniform(0.5, 1.5, size=count) * rng.choice([-1.0, 1.0], size=count)
+
+
+def _through(
+    work: _Steps, own: str, lag: int, products: Mapping[tuple[str, int], Mapping[str, Array]]
+) -> dict[str, Jacobian] | None:
+    """Factors of the derivatives by a value of many units; None where one of them is a matrix."""
+    value = work.values[own, lag]
+    count = value.shape[-2]
+    if count < FACTORED or not work.scan.cell.shapes[own].batch:
+        return None
+    v = _signed(count)
+    by = 1j * STEP * np.stack([np.ones(count), v])[:, :, None]
+    cut = {
+        n: _Tap(held=[_times(work.values[n, 0], u) for u in work.products[n]])
+        for n in work.products
+    }
+    made = work.evaluate({(own, lag): value + by}, cut)
+
+    def diagonal(a: Array) -> tuple[bool, Array | None]:
+        """Whether a derivative is diagonal, and the diagonal (T, B, n), None if it is zero."""
+        a = a.reshape((1,) * (4 - a.ndim) + a.shape)
+        if not np.iscomplexobj(a) or not a.imag.any():
+            return True, None
+        if a.shape[2] != count or a.shape[1] != len(by):
+            return False, None
+        a = np.broadcast_to(a.imag / STEP, (work.steps, len(by), count, work.batch))
+        return diagonal_of(a[:, 0], a[:, 1], v), a[:, 0].transpose(0, 2, 1)
+
+    direct = {n: diagonal(a) for n, a in made.items()}
+    inner = {(n, k): diagonal(u) for n, tap in cut.items() for k, u in enumerate(tap.operands)}
+    if not all(fine for fine, _ in (*direct.values(), *inner.values())):
+        return None
+    found: dict[str, Jacobian] = {}
+    for n, (_, own_part) in direct.items():
+        terms = [
+            Term(outer[n], work.values[key[0], 0], part)
+            for key, (_, part) in inner.items() if part is not None
+            for outer in (products[key],) if outer[n].any()
+        ]  # fmt: skip
+        if terms:
+            found[n] = Through(own_part, terms)
+        else:
+            found[n] = np.zeros((work.steps, work.batch, 0)) if own_part is None else own_part
+    return found

@@ -20,6 +20,7 @@ from ...language.network import Network, Ref, Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run, to_rows
 from .stepwise import ScanJacobians, scan_jacobians
+from .through import pull_step
 
 __all__ = ["LOSS", "Gradients", "ModelOracle"]
 
@@ -174,8 +175,8 @@ class ModelOracle:
                 if not parts:
                     continue
                 got = sum(
-                    (_step(local[n][at], j[at]) for n, j in parts[1:]),
-                    start=_step(local[parts[0][0]][at], parts[0][1][at]),
+                    (pull_step(local[n][at], j[at]) for n, j in parts[1:]),
+                    start=pull_step(local[parts[0][0]][at], parts[0][1][at]),
                 )
                 if carry is not None:
                     got = carry(name, at, got)
@@ -203,7 +204,7 @@ class ModelOracle:
         order: Sequence[int],
     ) -> None:
         kind, name, _ = block.source
-        parts = [_step(local[n], j) for n, j in block.of.items() if j.size and j.any()]
+        parts = [pull_step(local[n], j) for n, j in block.of.items() if j.size and j.any()]
         if not parts:
             return
         delta = sum(parts[1:], start=parts[0])  # (T, B, K, in)
@@ -272,13 +273,6 @@ class ModelOracle:
 def _inside(given: Array) -> Array:
     """(K, …, n, B) to (…, B, K, n)."""
     return np.moveaxis(given.swapaxes(-1, -2), 0, -2)
-
-
-def _step(bar: Array, jacobian: Array) -> Array:
-    """(…, B, K, out) through a dense (…, B, out, in) or diagonal (…, B, n) Jacobian."""
-    if jacobian.ndim == bar.ndim - 1:
-        return np.asarray(bar * jacobian[..., None, :])
-    return np.asarray(np.matmul(bar, jacobian))
 
 
 def _add(table: dict[str, Array], name: str, value: Array) -> None:

@@ -14,12 +14,14 @@ from gradcheck_rnn.language import cell, relu, tanh
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.running import run, to_rows
 from gradcheck_rnn.verify.diagnosis.confirm import confirm
+from gradcheck_rnn.verify.harness import stepwise
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import Station
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.plan import plan_places
 from gradcheck_rnn.verify.harness.subject import Subject
 from gradcheck_rnn.verify.harness.sweep import ModelOracle
+from gradcheck_rnn.verify.harness.through import Through
 from gradcheck_rnn.verify.points import draw_point
 
 
@@ -43,6 +45,32 @@ def test_equals_the_proved_program_for_every_system(name: str) -> None:
         expected = to_rows(point.ref(n), g)
         gap = np.abs(found.of[n][1] - expected)
         assert np.max(gap) <= 128 * 2.0**-52 * np.max(found.size[n][1]), n
+
+
+@pytest.mark.parametrize("name", api.names())
+def test_factors_give_what_matrices_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps pulled back through their products, beside the Jacobians of all units by all units."""
+    found = []
+    for least in (1, 10**9):
+        monkeypatch.setattr(stepwise, "FACTORED", least)
+        oracle, _, _ = oracle_of(api.load(name))
+        rng = np.random.default_rng(0)
+        given = {n: rng.standard_normal((2, *a.shape)) for n, a in oracle.outputs.items()}
+        loss = np.ones(2) if oracle.network.loss_terms else None
+        found.append(oracle.gradients(given, loss=loss))
+    for n, g in found[1].of.items():
+        assert np.max(np.abs(found[0].of[n] - g)) <= 64 * 2.0**-53 * np.max(found[1].size[n]), n
+
+
+@pytest.mark.parametrize("name", ["elman_hidden", "lstm", "gru", "gru_reset_after"])
+def test_cells_of_gates_have_factors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepwise, "FACTORED", 1)
+    oracle, _, _ = oracle_of(api.load(name))
+    scan = oracle.network.scans[0]
+    state = scan.states[0].name
+    of = [b.of for b in oracle.jacobians(scan).blocks if b.source == ("value", state, 1)]
+    assert len(of) == 1
+    assert any(isinstance(j, Through) for j in of[0].values())
 
 
 def test_agrees_with_forty_digits() -> None:
