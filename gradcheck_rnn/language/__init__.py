@@ -3,6 +3,8 @@
 from .cell import Cell, cell
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403
+from .ops.structural import *  # noqa: F403
+from .ops.unit_maps import UNIT_MAPS
 from .primitives import (
     concat,
     cross_entropy,
@@ -26,6 +28,7 @@ from .tracing import Equation, TracedCell, trace
 
 __all__ = [
     *ELEMENTWISE,
+    *UNIT_MAPS,
     "Cell",
     "Equation",
     "TracedCell",

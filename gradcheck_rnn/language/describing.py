@@ -39,5 +39,5 @@ def describe(e: Expr) -> str:
         return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
     if e.op in ("size", "eye"):
         return f"{e.op}({e.data['dim']})"
-    head = e.data["function"] if e.op == "apply" else e.op
+    head = e.data.get("function", e.op)
     return f"{head}({', '.join(inner)})"

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UnsupportedOperation
 
-__all__ = ["ELEMENTWISE", "frozen", "holding_frozen", "recording_frozen"]
+__all__ = ["ELEMENTWISE", "UNIT_MAPS", "frozen", "holding_frozen", "recording_frozen"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +40,8 @@ def constant(value: Any, like: Array) -> Any:
 #: Elementwise functions by name; each keeps the dtype of its input. Entered by `ops.elementwise`
 #: for those of the language, by `primitives.elementwise` for those of users.
 ELEMENTWISE: dict[str, Callable[[Any], Array]] = {}
+#: Linear maps of units by name; entered by `ops.unit_maps`.
+UNIT_MAPS: dict[str, Callable[[Array], Array]] = {}
 
 
 def _object_binary(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Array]:

@@ -226,6 +226,11 @@ def _units(op: str) -> Callable[..., Expr]:
     return rule
 
 
+def _unit_map(a: Expr, function: str) -> Expr:
+    _column(function, a)
+    return Expr("unit_map", (a,), a.shape, {"function": function})
+
+
 _RULES: dict[str, Callable[..., Expr]] = {
     "add": _add,
     "neg": _neg,
@@ -248,4 +253,5 @@ _RULES: dict[str, Callable[..., Expr]] = {
     "slice": _slice,
     "softmax": _units("softmax"),
     "log_softmax": _units("log_softmax"),
+    "unit_map": _unit_map,
 }

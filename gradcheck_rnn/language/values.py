@@ -404,6 +404,7 @@ _RUN: dict[str, Callable[..., Any]] = {
     "log_softmax": numeric.log_softmax,
     "cross_entropy": numeric.cross_entropy,
     "frozen": numeric.frozen,
+    "unit_map": lambda a, function: numeric.UNIT_MAPS[function](a),
 }
 
 

@@ -17,6 +17,7 @@ from ..terms import (
     Term,
     Times,
     Transpose,
+    UnitMap,
     UnitSum,
 )
 from .base import Rule, product
@@ -103,5 +104,14 @@ RULES = (
         pushforward=_slice_pushforward,
         precondition="bounds inside the operand",
         citation="a selection of rows is linear; its adjoint puts the rows back among zeros",
+    ),
+    Rule(
+        "linear map of units",
+        UnitMap,
+        differential=lambda node, i, d, out: UnitMap(d, node.map.name),
+        pullback=lambda node, i, bar, out: UnitMap(bar, node.map.adjoint),
+        pushforward=lambda node, i, tangent, out: UnitMap(tangent, node.map.name),
+        precondition="the operand is a column",
+        citation="L x is linear in x; ⟨bar, L x⟩ = ⟨Lᵀ bar, x⟩",
     ),
 )

@@ -59,6 +59,7 @@ from gradcheck_rnn.calculus.terms.structure import (
     Pad,
     Slice,
     TimeSum,
+    UnitMap,
     Unvec,
     Vec,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "TimeSum",
     "Times",
     "Transpose",
+    "UnitMap",
     "UnitSum",
     "Unvec",
     "Vec",

@@ -10,8 +10,8 @@ from ...language.dims import Dim
 from ...language.network import Ref
 from ..schedule.naming import Names
 from ..schedule.sizes import in_solving_order
-from .numpy.expressions import dim_text
-from .numpy.template import lead_axes
+from .expressions import dim_text
+from .template import lead_axes
 
 __all__ = ["size_lines", "used_sizes"]
 

@@ -38,7 +38,9 @@ from .stages import Stages
 __all__ = ["HEAVY", "LEAVES", "Emitter"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
-HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
+HEAVY = frozenset(
+    {"gemm", "sum", "softmax", "log_softmax", "unit_map", "reduce", "outer", "concat", "pad"}
+)
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
 LEAVES = frozenset(
@@ -206,7 +208,9 @@ class Emitter:
         if n.op in HEAVY:
             return not self._merges(n, readers)
         if n.op == "broadcast":
-            return any(r.op in ("gemm", "outer", "softmax", "log_softmax") for r in readers)
+            return any(
+                r.op in ("gemm", "outer", "softmax", "log_softmax", "unit_map") for r in readers
+            )
         if n.op == "slice":
             return False
         if n.op == "copy" and n.lead != n.args[0].lead:
@@ -350,10 +354,11 @@ class Emitter:
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
-        elif n.op in ("sum", "softmax", "log_softmax") and n.lead:
+        elif n.op in ("sum", "softmax", "log_softmax", "unit_map") and n.lead:
+            op = n.data if n.op == "unit_map" else n.op
             if accumulate:
-                raise UnsupportedOperation(f"a {n.op} cannot be added in place")
-            yield Units(dest, n.op, self.expr(n.args[0]), note)
+                raise UnsupportedOperation(f"a {op} cannot be added in place")
+            yield Units(dest, op, self.expr(n.args[0]), note)
         elif n.op == "concat" and n.lead:
             start = dest.start or Dim()
             for a in n.args:

@@ -77,7 +77,7 @@ class Namer:
                 return str(a.data)
             return ""
 
-        if n.op == "apply" and name(n.args[0]):
+        if n.op in ("apply", "unit_map") and name(n.args[0]):
             return f"{n.data}_{name(n.args[0])}"
         if n.op == "gemm" and name(n.args[1]) and name(n.args[0]):
             return f"{name(n.args[1])}_{name(n.args[0])}"

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from ....derivation.program import Derivation
 from ....language.dims import Dim
 from ....language.network import Ref
-from ....language.ops.elementwise import helpers_of
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import Access, Buffer, Statement
-from ..numpy import template
-from ..numpy.expressions import dim_text
-from ..numpy.wrapping import wrap
+from .. import template
+from ..expressions import declared_helpers, dim_text
 from ..sizes import used_sizes
+from ..wrapping import wrap
 from .config import RESERVED, device_functions
 from .doors import CHECK, LAUNCH, Doors
 from .host import helper_texts
@@ -29,7 +28,7 @@ __all__ = ["print_module"]
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
-    reserved = (*RESERVED, *helper_texts(), *helpers_of("cuda"))
+    reserved = (*RESERVED, *helper_texts(), *declared_helpers("cuda"))
     return _Module(schedule(derivation, reserved), origin).text()
 
 

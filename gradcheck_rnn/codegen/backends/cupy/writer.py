@@ -20,7 +20,7 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
-from ..numpy.expressions import dim_text, number_text
+from ..expressions import dim_text, number_text
 from .config import c_name, c_sizes
 from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
 from .host import Host

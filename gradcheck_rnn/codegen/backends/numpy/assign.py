@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable
 from ....language.dims import Dim
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
 from ...schedule.regions import overlap
-from .expressions import function_name, split_sign
+from ..expressions import Level, split_sign
 from .instructions import Call as Ufunc
 from .instructions import Line
 from .lines import Lines, extent
 
 __all__ = ["Assigner"]
-
-#: Operands stand in calls and behind operators: anything tighter than a sum needs no parentheses.
-_TIGHT = 2
 
 
 class Assigner(Lines):
@@ -43,7 +40,8 @@ class Assigner(Lines):
         if isinstance(e, Access):
             return e
         if isinstance(e, Number | Size) or extent(e)[0] == 0 or self._loop is None:
-            return self.text(e).at(_TIGHT)
+            # Operands stand in calls and behind operators.
+            return self.text(e).at(Level.UNARY)
         rows = extent(e)[1]
         shaped = Access(Buffer("", (BATCH,), (rows,), "work")) if rows != like.rows else like
         work = self.work(shaped, avoid)
@@ -117,7 +115,7 @@ class Assigner(Lines):
         elif op == "pow" and e.data == 2:
             self._unary("np.square", args[0], out, held)
         elif op == "apply":
-            self._unary(function_name(str(e.data), self.uses), args[0], out, held)
+            self._unary(self.printer.called("apply", str(e.data)), args[0], out, held)
         elif op == "div":
             self._binary("np.divide", "/=", args[0], args[1], out, held)
         else:

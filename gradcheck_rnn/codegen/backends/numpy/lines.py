@@ -11,10 +11,11 @@ from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
 from ...schedule.regions import span
-from .expressions import Text, dim_text, expression
+from ..expressions import Text, dim_text
+from ..wrapping import WIDTH, wrap
+from .expressions import NumPy
 from .instructions import Call as Ufunc
 from .instructions import Line, join
-from .wrapping import WIDTH, wrap
 
 __all__ = ["Lines", "extent"]
 
@@ -60,7 +61,8 @@ class Lines:
         self.bases = set(views)
         self.lines: list[str] = []
         self.buffers: dict[Buffer, bool] = {}
-        self.uses: set[str] = set()
+        self.printer = NumPy(self.access)
+        self.uses = self.printer.uses
         self.optional = optional
         self.made: set[Buffer] = set()
         self.zero: set[Buffer] = set()
@@ -122,7 +124,7 @@ class Lines:
 
     def text(self, e: Expr) -> Text:
         """An expression as text."""
-        return expression(e, self.access, self.size, self.uses)
+        return self.printer.text(e)
 
     def flat(self, a: Access) -> str:
         """All steps and sequences as the rows of one matrix."""

@@ -11,14 +11,38 @@ from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
+from .. import template
+from ..expressions import dim_text
 from ..sizes import size_lines, used_sizes
-from . import template
+from ..wrapping import wrap
 from .config import RESERVED, helper_texts
-from .expressions import dim_text
-from .wrapping import wrap
 from .writer import Writer
 
 __all__ = ["print_module"]
+
+
+_CHECK = template.check(
+    "np",
+    "Arrays of one dtype; fills in sizes and raises ValueError on what does not fit.",
+    '''\
+    kinds = {a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {np.dtype(float)}
+    dtype = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
+    return {n: a.astype(dtype, copy=False) for n, a in arrays.items()}, dtype
+
+
+def _check_cotangents(
+    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """Cotangents by output; raises ValueError on what does not fit."""
+    for name, value in given.items():
+        if name not in shapes:
+            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
+        if np.shape(value) != shapes[name]:
+            found, wanted = np.shape(value), shapes[name]
+            raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
+    return {name: np.asarray(value, dtype) for name, value in given.items()}
+''',
+)
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -50,7 +74,7 @@ class _Module:
         head += ["Array = np.ndarray[Any, Any]", ""]
         head += template.shape_table(self._shapes())
         head += self._types()
-        body = [*head, "", *template.CHECK.rstrip("\n").split("\n"), *template.helpers(self.uses)]
+        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *_helpers(self.uses)]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         return "\n".join([*body, *code]) + "\n"
 
@@ -308,3 +332,12 @@ def _in_order(views: list[Buffer]) -> list[Buffer]:
         out.append(by[at])
         at = at + by[at].shape[0]
     return [*out, *(v for v in views if v not in out)]
+
+
+def _helpers(names: Iterable[str]) -> list[str]:
+    """Texts of helper functions, in the order of the table."""
+    wanted = set(names)
+    return [
+        line for name, text in helper_texts().items() if name in wanted
+        for line in ("", *text.rstrip("\n").split("\n"))
+    ]  # fmt: skip

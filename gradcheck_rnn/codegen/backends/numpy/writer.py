@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.ops import (
     Access,
     Assign,
@@ -25,6 +26,7 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
+from ..expressions import Level
 from .assign import Assigner
 from .instructions import Call as Ufunc
 from .instructions import Line
@@ -116,25 +118,30 @@ class Writer(Assigner):
 
     def _reduce(self, s: Reduce) -> None:
         axis = "" if not s.dest.buffer.shape else "axis=0" if len(s.over) == 1 else "axis=(0, 1)"
-        text = f"{self.text(s.value).at(4)}.sum({axis})"
+        text = f"{self.text(s.value).at(Level.ATOM)}.sum({axis})"
         self.put(s.dest, text, accesses(s.value), s.accumulate)
 
     def _units(self, s: Units) -> None:
         if self._loop is None:
             if s.op == "sum":
-                text = f"{self.text(s.value).at(4)}.sum(axis=-1, keepdims=True)"
+                text = f"{self.text(s.value).at(Level.ATOM)}.sum(axis=-1, keepdims=True)"
             else:
-                self.uses.add(s.op)
-                text = f"{s.op}({self.text(s.value).text})"
+                text = f"{self._over_units(s.op)}({self.text(s.value).text})"
             self.put(s.dest, text, accesses(s.value))
             return
         if s.op == "sum":
             value = self._place(s.value, s.dest)
             self.add(Ufunc("np.sum", (value, "axis=-1", "keepdims=True"), s.dest))
         else:
-            self.uses.add(s.op)
             self._into(s.value, s.dest)
-            self.add(Ufunc(s.op, (s.dest,), s.dest))
+            self.add(Ufunc(self._over_units(s.op), (s.dest,), s.dest))
+
+    def _over_units(self, op: str) -> str:
+        """What NumPy calls a softmax or a map of units."""
+        if op in UNIT_MAPS:
+            return self.printer.called("unit_map", op)
+        self.uses.add(op)
+        return op
 
     def _contiguous(self, a: Access) -> bool:
         return a.whole and a.buffer.base is None and a.slot is None
