@@ -214,7 +214,7 @@ def pad_rows(term: Term, k: int) -> Term:
 
 def unit_map(term: Term, k: int) -> Term:
     """vec(L X) = (I ⊗ L) vec X for a constant L."""
-    return kron(Eye(term.shape[1]), term.matrix)
+    return kron(Eye(term.shape[1]), UnitMap(Eye(term.shape[0]), term.map.name))
 
 
 def vec_of_vec(term: Term, k: int) -> Term:

@@ -7,6 +7,7 @@ import time
 from .accumulate import QRProduct
 from .system import System
 from .threads import few_threads
+from .trajectory import forward
 
 __all__ = ["SHORT", "estimate"]
 
@@ -32,7 +33,7 @@ def estimate(system: System, steps: int, remedies: bool, draws: int) -> float:
     draws : int
         Draws of weights in all.
     """
-    short = min(SHORT, steps, system.stretch_length)
+    short = min(SHORT, steps, system.segment_length)
     with few_threads(system.n):
         _pass(system, 1)
         started = time.perf_counter()
@@ -44,5 +45,5 @@ def estimate(system: System, steps: int, remedies: bool, draws: int) -> float:
 
 def _pass(system: System, steps: int) -> None:
     product = QRProduct(system.n)
-    for stretch in system.forward(steps):
-        product.feed(stretch.jacobian())
+    for segment in forward(system, steps):
+        product.feed(segment.jacobian())

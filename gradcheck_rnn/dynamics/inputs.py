@@ -1,7 +1,7 @@
 """Input sequences that are made as they are needed: given arrays, random numbers, text, CSV.
 
-A source hands out stretches of time, so that a run over T steps holds one stretch, not T steps.
-Random stretches are keyed by (seed, block number): they are the same in whatever order a backward
+A source hands out segments of time, so that a run over T steps holds one segment, not T steps.
+Random segments are keyed by (seed, block number): they are the same in whatever order a backward
 pass asks for them.
 """
 

@@ -145,7 +145,8 @@ def follow(
         )
         for k, one in enumerate(titles)
     ]
-    spreads = spread(found, drawn, draws, burn_in, xp, progress)
+    first = [(a.exponents, a.steps) for a in found]
+    spreads = spread(first, drawn, draws, burn_in, xp, progress)
     return [a.explained(s, weights is None) for a, s in zip(found, spreads, strict=True)]
 
 

@@ -1,5 +1,6 @@
 """The language: named dims, `cell`, primitives, scans and networks; tracing and running."""
 
+from . import shapes  # noqa: F401  (enters the shape rules in `values.RULES`)
 from .cell import Cell, cell
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403

@@ -49,7 +49,7 @@ def test_measured_decay_lies_between_its_bounds(name: str) -> None:
 
 def test_bounds_beyond_the_exact_steps_still_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradcheck_rnn.dynamics.bounds.EXACT", 10)
-    monkeypatch.setattr(System, "stretch_length", property(lambda self: 10))
+    monkeypatch.setattr(System, "segment_length", property(lambda self: 10))
     (system,) = zoo("lstm", seed=1).systems()
     found = decay(system, 60)
     limits = bounds(system, 60, found.lags)

@@ -18,7 +18,6 @@ from gradcheck_rnn.calculus.terms.base import (
     require_column,
     require_term,
 )
-from gradcheck_rnn.calculus.terms.leaves import Eye
 from gradcheck_rnn.errors import DefinitionError, DimensionError
 from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS
 from gradcheck_rnn.language.ops.unit_maps import UnitMap as Declaration
@@ -122,11 +121,6 @@ class UnitMap(Term):
     def map(self) -> Declaration:
         """The declaration."""
         return UNIT_MAPS[self.args[1].name]
-
-    @property
-    def matrix(self) -> Term:
-        """L as a term, L I."""
-        return UnitMap(Eye(self.shape[0]), self.args[1])
 
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         n = int(self.shape[0])
