@@ -13,10 +13,10 @@ from ..calculus.terms import Sym, subterms
 from ..derivation.program import Edge
 from ..errors import GradcheckError
 from .causes import direct_edges
+from .initialisation import orthogonal, square_blocks
 from .lyapunov import lyapunov
 from .products import decay
 from .spectrum import recurrent_names
-from .starts import orthogonal, square_blocks
 from .system import Model, System, Variant
 from .trajectory import backward
 

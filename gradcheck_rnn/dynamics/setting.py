@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ from ..checks import check_choice, check_flag, check_real, check_sizes, check_wh
 from ..errors import UsageError
 from ..language.cell import Cell
 from ..language.network import Network
-from .accumulate import array_module
+from .accumulate import QRProduct, array_module
 from .analysis import Analysis, analyse, check_steps
-from .cost import SHORT, estimate
 from .draws import spread
+from .initial_conditions import read_start, started
+from .initialisation import INITS, build
 from .inputs import OneHot, Rows, Source, from_file
-from .starting import read_start, started
-from .starts import INITS, build
-from .system import Model
+from .system import Model, System
+from .threads import few_threads
 from .torch_layout import Layers, find_layers, network_of
+from .trajectory import forward
 from .weights import match_names, read_weights
 
 __all__ = ["follow", "model_of", "with_weight_file"]
@@ -311,3 +313,41 @@ def _embedding(others: Mapping[str, Array], width: int | None) -> Array | None:
         if a.ndim == 2 and a.shape[1] == width and ("emb" in n.lower() or "encoder" in n.lower())
     ]
     return found[0] if len(found) == 1 else None
+
+
+#: Steps that are measured.
+SHORT = 8
+#: Passes over the whole trajectory (exponents, products, bounds, expansions), over its first steps
+#: (causes), and with remedies, each in units of one pass that also orthogonalises.
+WHOLE, CAUSES, REMEDIES = 5, 8, 20
+#: Steps that causes and remedies see at most, and steps whose Jacobian's eigenvalues are taken,
+#: in units of one step.
+PROBE, SPECTRA = 1000, 64 * 10
+
+
+def estimate(system: System, steps: int, remedies: bool, draws: int) -> float:
+    """Seconds that the analysis of a system takes, to a factor of about three.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    remedies : bool
+        Whether they are tried.
+    draws : int
+        Draws of weights in all.
+    """
+    short = min(SHORT, steps, system.segment_length)
+    with few_threads(system.n):
+        _pass(system, 1)
+        started = time.perf_counter()
+        _pass(system, short)
+        step = (time.perf_counter() - started) / short
+    some = min(steps, PROBE) * (CAUSES + REMEDIES * remedies) + SPECTRA
+    return step * (WHOLE * steps + some + (draws - 1) * steps)
+
+
+def _pass(system: System, steps: int) -> None:
+    product = QRProduct(system.n)
+    for segment in forward(system, steps):
+        product.feed(segment.jacobian())

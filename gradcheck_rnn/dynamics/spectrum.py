@@ -9,7 +9,7 @@ import numpy as np
 
 from ..calculus.terms import Sym, subterms
 from ..errors import UsageError
-from .starts import square_blocks
+from .initialisation import square_blocks
 from .system import Model, System
 from .trajectory import forward
 

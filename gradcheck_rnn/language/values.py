@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
 from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
-from .places import noted_place
+from .source_lines import noted_place
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
 

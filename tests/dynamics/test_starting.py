@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api, cells
-from gradcheck_rnn.dynamics.starting import read_start, started
-from gradcheck_rnn.dynamics.starts import build
+from gradcheck_rnn.dynamics.initial_conditions import read_start, started
+from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.system import Model
 from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.errors import DimensionError, UsageError

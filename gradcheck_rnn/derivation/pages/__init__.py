@@ -13,8 +13,8 @@ from ..program import Derivation
 from .adjoints import adjoint, dims, forward, gathered, gradients
 from .assuming import assuming
 from .elements import Document, Line, Partial, Prose, Section
+from .initial_states import inner_starts, start_terms, symbol_of
 from .jacobians import immediates, jacobians, passage, tangents, transitions
-from .starts import inner_starts, start_terms, symbol_of
 
 __all__ = [
     "Document", "Line", "Partial", "Prose", "Section", "document", "gathered", "inner_starts",

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
 from ...language.network import Ref
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
-from ..tidy import replaced, tidy
+from ..simplification import replaced, tidy
 from .elements import Line, Prose, Section, heading
 from .grouping import grouped
-from .starts import inner_starts, start_terms, symbol_of
+from .initial_states import inner_starts, start_terms, symbol_of
 
 __all__ = ["adjoint", "dims", "forward", "gathered", "gradients", "line_of"]
 

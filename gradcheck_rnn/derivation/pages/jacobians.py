@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...calculus.layout import Jacobian
 from ...calculus.terms import Diag, Neg, Plus, Sym, Term, dim
 from ..program import Derivation, Edge, EquationProgram, ScanProgram
-from ..tidy import tidy, transposed
+from ..simplification import tidy, transposed
 from .elements import Line, Partial, Prose, Section, heading
 from .grouping import grouped
 

@@ -14,7 +14,7 @@ from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
 from ...derivation.pages.jacobians import MOST_PATHS, Block, transition_blocks
 from ...derivation.program import Edge, EquationProgram
-from ...derivation.tidy import tidy
+from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
 from ..mathematics import plain, sentence_list
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import conflict, overlap, span
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import (
     Access,
@@ -26,8 +27,7 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
-from ...schedule.regions import conflict, overlap, span
-from .places import lead_of, same_place
+from .addressing import lead_of, same_place
 
 __all__ = ["FusedLoop", "Item", "Kernel", "fuse", "inner", "plain", "reads_of"]
 
@@ -46,7 +46,7 @@ class Kernel:
     rows: Dim
     in_loop: bool
     items: list[Item] = field(default_factory=list)
-    touched: Touched = field(default_factory=lambda: Touched())
+    touched: Footprint = field(default_factory=lambda: Footprint())
 
     @property
     def by_row(self) -> bool:
@@ -58,7 +58,7 @@ class Kernel:
 
 
 @dataclass
-class Touched:
+class Footprint:
     """Names of the arrays that statements write, and of all that they read or write.
 
     ``moving`` are those of them that are no parameters.
@@ -69,18 +69,18 @@ class Touched:
     moving: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, statement: Statement) -> Touched:
+    def of(cls, statement: Statement) -> Footprint:
         """Those of one statement."""
         places = [*reads(statement), *writes(statement)]
         written = {span(a)[0].name for a in writes(statement)}
         moving = {span(a)[0].name for a in places if a.lead}
         return cls(written, {span(a)[0].name for a in places}, moving)
 
-    def add(self, other: Touched) -> None:
+    def add(self, other: Footprint) -> None:
         self.written |= other.written
         self.every |= other.every
 
-    def meets(self, other: Touched) -> bool:
+    def meets(self, other: Footprint) -> bool:
         """Whether one writes what the other touches; only then may their order matter."""
         return not (self.written.isdisjoint(other.every) and self.every.isdisjoint(other.written))
 
@@ -106,7 +106,7 @@ def reads_of(item: Item) -> list[Access]:
 def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
     """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
     out: list[Fused] = []
-    others: dict[int, Touched] = {}
+    others: dict[int, Footprint] = {}
     for s in statements:
         if isinstance(s, Loop):
             out.append(FusedLoop(s, fuse(s.body, True)))
@@ -114,7 +114,7 @@ def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
             for item in s.assigns if isinstance(s, Pointwise) else (s,):
                 _place(out, item, in_loop, others)
         else:
-            others[len(out)] = Touched.of(s)
+            others[len(out)] = Footprint.of(s)
             out.append(s)
     return out
 
@@ -154,7 +154,7 @@ def _flat(fused: Iterable[Fused]) -> Iterator[Kernel | Statement]:
             yield g
 
 
-def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Touched]) -> None:
+def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Footprint]) -> None:
     """Put a statement into the kernel that has made its operands, or else the last that may.
 
     Parameters
@@ -164,7 +164,7 @@ def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Tou
     """
     best: Kernel | None = None
     own = _statement(item)
-    mine = Touched.of(own)
+    mine = Footprint.of(own)
     for i in range(len(out) - 1, -1, -1):
         group = out[i]
         if isinstance(group, FusedLoop):
@@ -194,7 +194,7 @@ def _statements(group: Kernel | Statement) -> Iterator[Statement]:
         yield group
 
 
-def _takes(kernel: Kernel, item: Item, mine: Touched, meets: bool) -> bool:
+def _takes(kernel: Kernel, item: Item, mine: Footprint, meets: bool) -> bool:
     """Whether a statement can join a kernel; ``meets``: one writes what the other touches."""
     if lead_of(item.dest, kernel.in_loop) != kernel.lead:
         return False

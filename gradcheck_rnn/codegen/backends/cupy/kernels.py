@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Expr, accesses
-from ...schedule.regions import span
 from ..expressions import dim_text
 from ..wrapping import WIDTH
+from .addressing import lead_of
 from .config import c_name
 from .expressions import Cuda
 from .fuse import Kernel, reads_of
-from .places import lead_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
 

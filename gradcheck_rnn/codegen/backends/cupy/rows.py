@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 
 from ....language.dims import ONE, Dim
 from ....language.ops.unit_maps import UNIT_MAPS
+from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Assign, Units
-from ...schedule.regions import overlap
 from ..expressions import dim_text
+from .addressing import rows_of, same_place
 from .fuse import Item, Kernel, reads_of
 from .kernels import Entries, Frame, Key, Printed
-from .places import rows_of, same_place
 
 __all__ = ["print_rows"]
 

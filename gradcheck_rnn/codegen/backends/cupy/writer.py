@@ -21,11 +21,11 @@ from ...schedule.ops import (
     accesses,
 )
 from ..expressions import dim_text, number_text
+from .addressing import contiguous, lead_of, place_text
 from .config import c_name, c_sizes
 from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
 from .host import Host
 from .kernels import Frame, Printed, print_entries
-from .places import contiguous, lead_of, place_text
 from .rows import print_rows
 
 __all__ = ["Writer"]

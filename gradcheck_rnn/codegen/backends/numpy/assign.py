@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ....language.dims import Dim
+from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
-from ...schedule.regions import overlap
 from ..expressions import Level, split_sign
 from .instructions import Call as Ufunc
 from .instructions import Line

@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from ....language.dims import ONE
-from ...schedule.gather import gather
+from ...schedule.dependence import span
+from ...schedule.list_scheduling import list_schedule
 from ...schedule.merge import chain, wide
 from ...schedule.ops import Access
-from ...schedule.regions import span
 
 __all__ = ["Call", "Line", "join"]
 
@@ -84,7 +84,7 @@ def _key(c: Call | Line) -> Hashable | None:
 def join(calls: Sequence[Call | Line], in_loop: bool) -> list[Call | Line]:
     """The calls with neighbours joined, in an order that gives the same result."""
     out: list[Call | Line] = []
-    for group in gather(calls, _key, lambda c: (c.reads, c.writes), in_loop):
+    for group in list_schedule(calls, _key, lambda c: (c.reads, c.writes), in_loop):
         members = [c for c in group if isinstance(c, Call)]
         if len(group) == 1 or len(members) != len(group):
             out += group

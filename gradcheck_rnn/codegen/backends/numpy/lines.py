@@ -7,10 +7,10 @@ from dataclasses import replace
 from textwrap import fill
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
-from ...schedule.regions import span
 from ..expressions import Text, dim_text
 from ..wrapping import WIDTH, wrap
 from .expressions import NumPy

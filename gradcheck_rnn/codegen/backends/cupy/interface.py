@@ -1,4 +1,4 @@
-"""What is around the statements of a module: shapes, checks, signatures, launches."""
+"""The interface of a module, around its statements: shapes, checks, signatures, launches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...schedule.ops import BATCH, Buffer, Lead
 from ..sizes import size_lines
 from ..template import axes_of, check, shape_text, typed_dict
 
-__all__ = ["CHECK", "LAUNCH", "Doors"]
+__all__ = ["CHECK", "LAUNCH", "Interface"]
 
 CHECK = check(
     "cp",
@@ -69,8 +69,8 @@ def _kernel(
 '''
 
 
-class Doors:
-    """Texts of the module's doors."""
+class Interface:
+    """What the caller sees of a module, as text."""
 
     def __init__(self, plan: Schedule) -> None:
         self.plan, self.network = plan, plan.network
