@@ -21,6 +21,7 @@ from gradcheck_rnn.calculus.terms import (
     Eye,
     Hadamard,
     Kron,
+    MapUnits,
     Neg,
     Num,
     Ones,
@@ -33,7 +34,6 @@ from gradcheck_rnn.calculus.terms import (
     Times,
     TimeSum,
     Transpose,
-    UnitMap,
     UnitSum,
     Unvec,
     Vec,
@@ -214,7 +214,7 @@ def pad_rows(term: Term, k: int) -> Term:
 
 def unit_map(term: Term, k: int) -> Term:
     """vec(L X) = (I ⊗ L) vec X for a constant L."""
-    return kron(Eye(term.shape[1]), UnitMap(Eye(term.shape[0]), term.map.name))
+    return kron(Eye(term.shape[1]), MapUnits(Eye(term.shape[0]), term.map.name))
 
 
 def vec_of_vec(term: Term, k: int) -> Term:
@@ -254,7 +254,7 @@ _RULES: dict[type[Term], tuple[str, Callable[[Term, int], Term]]] = {
     Concat: ("stack", stack),
     Slice: ("slice", slice_rows),
     Pad: ("pad", pad_rows),
-    UnitMap: ("map of units", unit_map),
+    MapUnits: ("map of units", unit_map),
     Vec: ("vec of vec", vec_of_vec),
     Unvec: ("vec of vec", vec_of_vec),
     Diag: ("diagonal", diagonal),

@@ -49,7 +49,7 @@ def lower(e: Expr, scan: Scan) -> T.Term:
     if e.op == "apply":
         return T.Apply(e.data["function"], args[0])
     if e.op == "unit_map":
-        return T.UnitMap(args[0], e.data["function"])
+        return T.MapUnits(args[0], e.data["function"])
     if e.op == "pow":
         return T.Power(args[0], e.data["exponent"])
     if e.op == "broadcast":

@@ -17,7 +17,7 @@ from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
 from ..errors import UsageError
-from .pages import Document, Line, Partial, Prose, Section, document
+from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .program import Derivation
 
@@ -186,7 +186,7 @@ class _Latex(_Writer):
             f"\\section*{{{self.escape(document.name)}}}\n{about}\n"
         )
 
-    def equations(self, lines: Sequence[Line]) -> str:
+    def equations(self, lines: Sequence[PageLine]) -> str:
         rows = []
         for line in lines:
             row = f"{self.left(line.left)} &= {self.term(line.right)}"
@@ -228,10 +228,10 @@ class _Markdown(_Latex):
             out += [r"\end{aligned}", "$$", ""]
         return "\n".join(out)
 
-    def equations(self, lines: Sequence[Line]) -> str:
+    def equations(self, lines: Sequence[PageLine]) -> str:
         return re.sub(r"\\text\{([^{}]*)\}", lambda m: self._text(m[1]), self._rows(lines))
 
-    def _rows(self, lines: Sequence[Line]) -> str:
+    def _rows(self, lines: Sequence[PageLine]) -> str:
         rows = []
         for line in lines:
             row = f"{self.left(line.left)} &= {self.term(line.right)}"
@@ -285,7 +285,7 @@ class _Typst(_Writer):
             out += ["$", " \\\n".join(rows), "$", ""]
         return "\n".join(out)
 
-    def _remark(self, line: Line) -> str:
+    def _remark(self, line: PageLine) -> str:
         parts = [
             '"' + p.replace('"', "'") + '"' if isinstance(p, str) else self.term(p)
             for p in line.note

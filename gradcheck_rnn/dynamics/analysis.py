@@ -29,7 +29,7 @@ from .spectrum import (
 from .system import Model
 from .threads import few_threads
 from .trajectory import resting as at_rest
-from .verdict import Verdict, error_of, judge
+from .verdict import DecayVerdict, error_of, judge
 
 __all__ = ["Analysis", "analyse", "as_plain", "check_steps"]
 
@@ -76,7 +76,7 @@ class Analysis:
     exponents: Lyapunov
     expansions: list[Expansion]
     carousels: list[Carousel]
-    verdict: Verdict
+    verdict: DecayVerdict
     remedies: list[Remedy]
     resting: tuple[str, ...] = ()
     draws: Spread | None = None

@@ -19,7 +19,7 @@ from .analysis import Analysis, analyse, check_steps
 from .draws import spread
 from .initial_conditions import read_start, started
 from .initialisation import INITS, build
-from .inputs import OneHot, Rows, Source, from_file
+from .inputs import InputSource, OneHot, Rows, from_file
 from .system import Model, System
 from .threads import few_threads
 from .torch_layout import Layers, find_layers, network_of
@@ -38,7 +38,7 @@ def follow(
     layers: Mapping[str, Cell],
     join: Cell,
     *,
-    inputs: str | os.PathLike[str] | Mapping[str, Source] | None = None,
+    inputs: str | os.PathLike[str] | Mapping[str, InputSource] | None = None,
     steps: int | None = None,
     sizes: Mapping[str, int] | None = None,
     init: str = "normal",
@@ -237,7 +237,7 @@ def model_of(
     UsageError, DimensionError
         Files, sizes and weights do not fit together.
     """
-    given: Mapping[str, Source] = {}
+    given: Mapping[str, InputSource] = {}
     if isinstance(inputs, Path):
         given = _from_file(network, inputs, parameters or {}, others or {}, sizes or {})
     elif inputs is not None:
@@ -259,7 +259,7 @@ def _from_file(
     parameters: Mapping[str, Any],
     others: Mapping[str, Array],
     sizes: Mapping[str, int],
-) -> dict[str, Source]:
+) -> dict[str, InputSource]:
     moving = [n for n, r in network.inputs.items() if r.axis is not None]
     first = "x" if "x" in moving else next((n for n in moving if n != "target"), None)
     if first is None:

@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..language.network import Network
 from ..language.running import run
 from .factors import Factor, LeadingEvaluator
-from .inputs import Source
+from .inputs import InputSource
 
 __all__ = ["Model", "Slot", "System", "Variant"]
 
@@ -79,7 +79,7 @@ class Model:
     network: Network
     sizes: Mapping[str, int]
     values: Mapping[str, Array]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, InputSource]
     first: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property

@@ -20,6 +20,7 @@ from gradcheck_rnn.calculus.terms import (
     Eye,
     Hadamard,
     Kron,
+    MapUnits,
     Neg,
     Num,
     Pad,
@@ -29,7 +30,6 @@ from gradcheck_rnn.calculus.terms import (
     Term,
     Times,
     Transpose,
-    UnitMap,
     Where,
     Zeros,
 )
@@ -150,7 +150,7 @@ def _inverse_factor(right: Term, incoming: Term) -> Term | None:
 def _other_map(right: Term, incoming: Term) -> Term | None:
     """L for Lᵀ, or Lᵀ for L."""
     return _rebuilt(
-        right, lambda x: UnitMap(x.x, x.map.adjoint) if isinstance(x, UnitMap) else None
+        right, lambda x: MapUnits(x.x, x.map.adjoint) if isinstance(x, MapUnits) else None
     )
 
 

@@ -10,6 +10,7 @@ from ..terms import (
     Dot,
     Eye,
     Kron,
+    MapUnits,
     Ones,
     Pad,
     Scale,
@@ -17,7 +18,6 @@ from ..terms import (
     Term,
     Times,
     Transpose,
-    UnitMap,
     UnitSum,
 )
 from .base import Rule, product
@@ -103,10 +103,10 @@ RULES = (
     ),
     Rule(
         "linear map of units",
-        UnitMap,
-        differential=lambda node, i, d, out: UnitMap(d, node.map.name),
-        pullback=lambda node, i, bar, out: UnitMap(bar, node.map.adjoint),
-        pushforward=lambda node, i, tangent, out: UnitMap(tangent, node.map.name),
+        MapUnits,
+        differential=lambda node, i, d, out: MapUnits(d, node.map.name),
+        pullback=lambda node, i, bar, out: MapUnits(bar, node.map.adjoint),
+        pushforward=lambda node, i, tangent, out: MapUnits(tangent, node.map.name),
         citation="L x is linear in x; ⟨bar, L x⟩ = ⟨Lᵀ bar, x⟩",
     ),
 )

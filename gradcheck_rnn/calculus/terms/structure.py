@@ -19,18 +19,17 @@ from gradcheck_rnn.calculus.terms.base import (
     require_term,
 )
 from gradcheck_rnn.errors import DefinitionError, DimensionError
-from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS
-from gradcheck_rnn.language.ops.unit_maps import UnitMap as Declaration
+from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS, UnitMap
 
 __all__ = [
     "Block",
     "Concat",
     "Diag",
     "Kron",
+    "MapUnits",
     "Pad",
     "Slice",
     "TimeSum",
-    "UnitMap",
     "Unvec",
     "Vec",
 ]
@@ -102,12 +101,12 @@ class Pad(Term):
         return x[i - start, j] if inside else Integer(0)
 
 
-class UnitMap(Term):
+class MapUnits(Term):
     """A declared linear map L of the rows, L x, by its name (see ``language.ops.unit_maps``)."""
 
     def __new__(cls, x: Term, name: str | Str) -> Any:
         """Take the operand's shape."""
-        require_term(x, "UnitMap")
+        require_term(x, "MapUnits")
         if str(name) not in UNIT_MAPS:
             raise DefinitionError(f"{str(name)!r} is not a linear map of units.")
         return cls._make((x, as_name(name)), x.shape)
@@ -118,7 +117,7 @@ class UnitMap(Term):
         return self.args[0]
 
     @property
-    def map(self) -> Declaration:
+    def map(self) -> UnitMap:
         """The declaration."""
         return UNIT_MAPS[self.args[1].name]
 

@@ -22,8 +22,8 @@ from ..schedule.ops import Access, Call, Expr, Number, Size
 
 __all__ = [
     "ArrayPrinter",
-    "Level",
-    "Printer",
+    "ExpressionPrinter",
+    "Precedence",
     "Text",
     "declared_helpers",
     "dim_text",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Level(IntEnum):
+class Precedence(IntEnum):
     """How tightly a text binds."""
 
     SUM = 0
@@ -47,15 +47,15 @@ class Text:
     """Printed text with its binding strength."""
 
     text: str
-    level: Level = Level.ATOM
+    level: Precedence = Precedence.ATOM
 
-    def at(self, level: Level) -> str:
+    def at(self, level: Precedence) -> str:
         """The text, in parentheses if it binds less than ``level``."""
         return self.text if self.level >= level else f"({self.text})"
 
     def __format__(self, spec: str) -> str:
         """In a template ``{0}`` is the text as it stands, ``{0:atom}`` the text at a level."""
-        return self.at(Level[spec.upper()]) if spec else self.text
+        return self.at(Precedence[spec.upper()]) if spec else self.text
 
 
 def number_text(value: Fraction) -> str:
@@ -88,7 +88,7 @@ def declared_helpers(backend: str) -> dict[str, str]:
     return helpers_of(backend, ELEMENTWISE, UNIT_MAPS)
 
 
-class Printer(ABC):
+class ExpressionPrinter(ABC):
     """Prints expressions; collects the helper functions they need in ``uses``.
 
     Parameters
@@ -107,8 +107,8 @@ class Printer(ABC):
     #: Helper functions of the backend; a template that calls one makes it used.
     helpers: ClassVar[Collection[str]] = ()
     #: The least level of what follows a minus sign, and of a divisor.
-    negated: ClassVar[Level] = Level.UNARY
-    divisor: ClassVar[Level] = Level.UNARY
+    negated: ClassVar[Precedence] = Precedence.UNARY
+    divisor: ClassVar[Precedence] = Precedence.UNARY
 
     def __init__(self, access: Callable[[Access], str], uses: set[str] | None = None) -> None:
         self.access = access
@@ -139,16 +139,16 @@ class Printer(ABC):
         if isinstance(e, Size):
             return self.size(e.dim)
         if e.op == "add":
-            return Text(self._sum(e), Level.SUM)
+            return Text(self._sum(e), Precedence.SUM)
         args = [self.text(a) for a in e.args]
         if e.op == "mul":
-            rest = [a.at(Level.UNARY) for a in args[1:]]
-            return Text(" * ".join([args[0].at(Level.PRODUCT), *rest]), Level.PRODUCT)
+            rest = [a.at(Precedence.UNARY) for a in args[1:]]
+            return Text(" * ".join([args[0].at(Precedence.PRODUCT), *rest]), Precedence.PRODUCT)
         if e.op == "neg":
-            return Text(f"-{args[0].at(self.negated)}", Level.UNARY)
+            return Text(f"-{args[0].at(self.negated)}", Precedence.UNARY)
         if e.op == "div":
-            above, below = args[0].at(Level.PRODUCT), args[1].at(self.divisor)
-            return Text(f"{above} / {below}", Level.PRODUCT)
+            above, below = args[0].at(Precedence.PRODUCT), args[1].at(self.divisor)
+            return Text(f"{above} / {below}", Precedence.PRODUCT)
         if e.op == "pow":
             if not isinstance(e.data, Fraction):
                 raise UnsupportedOperation(f"a power needs an exact exponent, not {e.data!r}")
@@ -183,13 +183,13 @@ class Printer(ABC):
         for minus, x in (items[first], *items[:first], *items[first + 1 :]):
             text = self.text(x)
             if not out:
-                out = f"-{text.at(self.negated)}" if minus else text.at(Level.PRODUCT)
+                out = f"-{text.at(self.negated)}" if minus else text.at(Precedence.PRODUCT)
             else:
-                out += f" {'-' if minus else '+'} {text.at(Level.PRODUCT)}"
+                out += f" {'-' if minus else '+'} {text.at(Precedence.PRODUCT)}"
         return out
 
 
-class ArrayPrinter(Printer):
+class ArrayPrinter(ExpressionPrinter):
     """Prints expressions of whole arrays in Python, by functions of a module such as NumPy."""
 
     #: The module, and a broadcast number as a template of its shape and its value.
@@ -199,19 +199,19 @@ class ArrayPrinter(Printer):
     def number(self, value: Fraction) -> Text:
         text = number_text(value)
         if "/" in text:
-            return Text(text, Level.PRODUCT)
-        return Text(text, Level.UNARY if value < 0 else Level.ATOM)
+            return Text(text, Precedence.PRODUCT)
+        return Text(text, Precedence.UNARY if value < 0 else Precedence.ATOM)
 
     def size(self, d: Dim | str) -> Text:
         text = d if isinstance(d, str) else dim_text(d)
         if text.isidentifier():
             return Text(text)
-        return Text(text, Level.SUM if "+" in text else Level.PRODUCT)
+        return Text(text, Precedence.SUM if "+" in text else Precedence.PRODUCT)
 
     def power(self, base: Text, exponent: Fraction) -> Text:
         text = number_text(exponent)
         guarded = text if text.isdigit() else f"({text})"
-        return Text(f"{base:atom} ** {guarded}", Level.POWER)
+        return Text(f"{base:atom} ** {guarded}", Precedence.POWER)
 
     def other(self, e: Call, args: list[Text]) -> Text | None:
         """Operations with a shape among their data."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ....language.dims import Dim
 from ...schedule.ops import Access, Call
-from ..expressions import Level, Printer, Text, dim_text
+from ..expressions import ExpressionPrinter, Precedence, Text, dim_text
 
 __all__ = ["Cuda", "number"]
 
@@ -23,7 +23,7 @@ def number(value: Fraction) -> str:
     return f"real({float(value)!r})"
 
 
-class Cuda(Printer):
+class Cuda(ExpressionPrinter):
     """Prints expressions of the thread's entries.
 
     Parameters
@@ -36,7 +36,7 @@ class Cuda(Printer):
 
     backend, title = "cuda", "CUDA"
     # Never "--", which is an operator of C.
-    negated = divisor = Level.ATOM
+    negated = divisor = Precedence.ATOM
     templates: ClassVar[Mapping[str, str]] = {
         "abs": "fabs({0})",
         "sign": "real(({0:atom} > real(0)) - ({0:atom} < real(0)))",
@@ -71,7 +71,7 @@ class Cuda(Printer):
             self.uses.add("square")
             return Text(f"square({base})")
         if exponent == -1:
-            return Text(f"real(1) / {base:atom}", Level.PRODUCT)
+            return Text(f"real(1) / {base:atom}", Precedence.PRODUCT)
         if exponent == Fraction(1, 2):
             return Text(f"sqrt({base})")
         return Text(f"pow({base}, {number(exponent)})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..expressions import ArrayPrinter, Level, declared_helpers
+from ..expressions import ArrayPrinter, Precedence, declared_helpers
 
 __all__ = ["Host", "helper_texts"]
 
@@ -49,7 +49,7 @@ class Host(ArrayPrinter):
 
     backend, title, module = "cupy", "CuPy", "cp"
     helpers = _HELPERS
-    divisor = Level.POWER
+    divisor = Precedence.POWER
     filled = "(cp.zeros({0}, dtype) + {1:product})"
     templates: ClassVar[Mapping[str, str]] = {
         "greater": "greater({all})",

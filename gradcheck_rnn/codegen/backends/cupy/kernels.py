@@ -15,7 +15,7 @@ from ..wrapping import WIDTH
 from .addressing import lead_of
 from .config import c_name
 from .expressions import Cuda
-from .fuse import Kernel, reads_of
+from .fuse import FusedKernel, reads_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
 
@@ -61,7 +61,7 @@ class Frame:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: FusedKernel,
         views: Mapping[Buffer, Sequence[Buffer]],
         inner: Collection[Buffer],
         sizes: Mapping[str, str],

@@ -21,7 +21,7 @@ from .host import helper_texts
 from .interface import CHECK, LAUNCH, Interface
 from .kernels import Printed
 from .prepare import Preparer
-from .writer import Writer
+from .writer import CuPyWriter
 
 __all__ = ["print_module"]
 
@@ -75,7 +75,7 @@ class _Module:
     ) -> list[str]:
         views = _views(routine.statements)
         prepare = Preparer(self.plan.names.fresh, views)
-        writer = Writer(name, self.plan.names, views, made, self.equations)
+        writer = CuPyWriter(name, self.plan.names, views, made, self.equations)
         given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
         writer.write(prepare(routine.statements), {b.base or b for b in given_out})
         self.kernels += writer.kernels

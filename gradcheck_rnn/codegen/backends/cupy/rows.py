@@ -16,7 +16,7 @@ from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Assign, Units
 from ..expressions import dim_text
 from .addressing import rows_of, same_place
-from .fuse import Item, Kernel, reads_of
+from .fuse import FusedKernel, Item, reads_of
 from .kernels import Entries, Frame, Key, Printed
 
 __all__ = ["print_rows"]
@@ -36,7 +36,7 @@ def print_rows(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
 
 
 class _Rows:
-    def __init__(self, frame: Frame, kernel: Kernel) -> None:
+    def __init__(self, frame: Frame, kernel: FusedKernel) -> None:
         self.frame, self.kernel = frame, kernel
         self.lines: list[str] = []
         self.scalars: dict[Key, str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ...schedule.ops import Call
-from ..expressions import ArrayPrinter, Level, Text
+from ..expressions import ArrayPrinter, Precedence, Text
 from .config import HELPERS
 
 __all__ = ["NumPy"]
@@ -32,7 +32,7 @@ class NumPy(ArrayPrinter):
 
     def other(self, e: Call, args: list[Text]) -> Text | None:
         if e.op == "matmul":
-            return Text(f"{args[0]:product} @ {args[1]:unary}", Level.PRODUCT)
+            return Text(f"{args[0]:product} @ {args[1]:unary}", Precedence.PRODUCT)
         return super().other(e, args)
 
     def joined(self, e: Call, args: list[Text]) -> list[str]:

@@ -16,7 +16,7 @@ from ..expressions import dim_text
 from ..sizes import size_lines, used_sizes
 from ..wrapping import wrap
 from .config import RESERVED, helper_texts
-from .writer import Writer
+from .writer import NumPyWriter
 
 __all__ = ["print_module"]
 
@@ -128,7 +128,7 @@ class _Module:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
         return f'    {buffer.name} = {source}["{key}"]{"[..., None]" if scalar else ""}'
 
-    def _allocate(self, writer: Writer) -> list[str]:
+    def _allocate(self, writer: NumPyWriter) -> list[str]:
         out = []
         for b, zero in writer.buffers.items():
             lead = [*b.lead]
@@ -139,7 +139,7 @@ class _Module:
             out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
         return out
 
-    def _views(self, writer: Writer, also: Iterable[Buffer] = ()) -> list[str]:
+    def _views(self, writer: NumPyWriter, also: Iterable[Buffer] = ()) -> list[str]:
         """Names for the rows of packed arrays that the statements use."""
         out = []
         used = {*writer.seen, *also}
@@ -160,7 +160,7 @@ class _Module:
         handed = self.plan.outputs.values() if forward else self.plan.gradients.values()
         out = [a.buffer for a in handed if a is not None]
         views = _views({*_buffers(routine.statements), *out})
-        writer = Writer(self.plan.names.scope(), optional, views)
+        writer = NumPyWriter(self.plan.names.scope(), optional, views)
         writer.made |= made
         writer.equations = self.equations
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
@@ -184,7 +184,7 @@ class _Module:
         return lines, made
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
-        text = Writer(self.plan.names).access(a)
+        text = NumPyWriter(self.plan.names).access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
         return f'        "{key}": {text},'

@@ -26,16 +26,15 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
-from ..expressions import Level
+from ..expressions import Precedence
 from .assign import Assigner
-from .instructions import Call as Ufunc
-from .instructions import Line
+from .instructions import RawLines, Ufunc
 from .lines import extent
 
-__all__ = ["Writer"]
+__all__ = ["NumPyWriter"]
 
 
-class Writer(Assigner):
+class NumPyWriter(Assigner):
     """Prints statements."""
 
     def write(self, statements: Iterable[Statement]) -> None:
@@ -76,7 +75,7 @@ class Writer(Assigner):
                     f"    {access(dest)} += {access(value)}",
                 ]
 
-            self.add(Line(lines, (value, dest), (dest,)))
+            self.add(RawLines(lines, (value, dest), (dest,)))
             return
         full = extent(value) == (len(dest.lead), dest.rows) and isinstance(value, Call)
         if self._loop is None and (a.accumulate or (full and self._makes(dest))):
@@ -93,7 +92,7 @@ class Writer(Assigner):
                 weight = self._turned.get(s.weight, access(s.weight)) if t else access(s.weight)
                 return [f"np.matmul({access(s.x)}, {weight}, out={access(dest)})"]
 
-            self.add(Line(product, (s.x, s.weight), (dest,)))
+            self.add(RawLines(product, (s.x, s.weight), (dest,)))
             if s.accumulate:
                 self.add(Ufunc("+=", (dest,), s.dest))
             return
@@ -105,7 +104,7 @@ class Writer(Assigner):
                     f"np.matmul({self.flat(s.x)}, {access(s.weight)}{t}, out={self.flat(s.dest)})"
                 ]
 
-            self.add(Line(into, (s.x, s.weight), (s.dest,)))
+            self.add(RawLines(into, (s.x, s.weight), (s.dest,)))
             return
         if len(s.x.lead) == 2:
             axes = ", ".join(s.x.lead)
@@ -118,13 +117,13 @@ class Writer(Assigner):
 
     def _reduce(self, s: Reduce) -> None:
         axis = "" if not s.dest.buffer.shape else "axis=0" if len(s.over) == 1 else "axis=(0, 1)"
-        text = f"{self.text(s.value).at(Level.ATOM)}.sum({axis})"
+        text = f"{self.text(s.value).at(Precedence.ATOM)}.sum({axis})"
         self.put(s.dest, text, accesses(s.value), s.accumulate)
 
     def _units(self, s: Units) -> None:
         if self._loop is None:
             if s.op == "sum":
-                text = f"{self.text(s.value).at(Level.ATOM)}.sum(axis=-1, keepdims=True)"
+                text = f"{self.text(s.value).at(Precedence.ATOM)}.sum(axis=-1, keepdims=True)"
             else:
                 text = f"{self._over_units(s.op)}({self.text(s.value).text})"
             self.put(s.dest, text, accesses(s.value))
