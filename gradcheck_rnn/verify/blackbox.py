@@ -19,7 +19,7 @@ from ..errors import UsageError
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .entries import check_entries, scale_of
+from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
@@ -30,6 +30,7 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
+from .stepsize import scale_of
 from .suspicions import suspect
 from .target import Target
 from .trees import Tree

@@ -78,5 +78,6 @@ class Budget:
         """
         self.used += evaluations
         over = self.used > max(OVERRUN * self.evaluations, LEAST)
-        if over or time.perf_counter() - self.started > self.seconds:
+        late = self.seconds < np.inf and time.perf_counter() - self.started > self.seconds
+        if over or late:
             raise OutOfBudget

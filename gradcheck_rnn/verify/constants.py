@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .entries import scale_of
 from .oracle.differences import Ladder, start_exponent
 from .oracle.noise import Noise
 from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff
 from .rows import entry_row, probe_row
+from .stepsize import scale_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 

@@ -1,15 +1,15 @@
-"""Every entry of a block against finite differences: four evaluations an entry, more on doubt.
+"""Every entry of a block against finite differences: two evaluations an entry, more on doubt.
 
-A few sample entries find the step of the block. With it each entry is differenced at h and 2h,
-which gives a derivative of order 4, its truncation and any kink. An entry that agrees within that
-error is done. One that does not, or whose error is too large to mean anything, climbs a ladder of
-its own; only a disagreement that outlives the whole ladder is a failure.
+Two entries of the first block find the step h, relative to the scale of the leaf; a later block
+takes it over where truncation and roundoff of its own sample balance there, and searches if not.
+A sample of entries, drawn at random, is differenced at h and 2h, which shows how large truncation
+and the change of slope are. The others need one step, two evaluations; those that agree with the
+gradient within the largest truncation seen, and whose slope changes no more than was seen, are
+done, all others are differenced at h and 2h too. What was not seen can only make an entry disagree,
+or hide a fault equal to its own truncation.
 
-In a large block 64 entries, drawn at random, show how large truncation and the change of slope are
-at h. The others then need h alone, two evaluations; those that agree with the gradient within the
-largest truncation seen, and whose slope changes no more than was seen, are done, all others are
-differenced at 2h too. What was not seen can only make an entry disagree, or hide a fault equal to
-its own truncation.
+An entry that disagrees at h and 2h, or whose error is too large to mean anything, climbs a ladder
+of its own; only a disagreement that outlives the whole ladder is a failure.
 """
 
 from __future__ import annotations
@@ -20,21 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
+from .oracle.differences import Estimate, Ladder, Table, extrapolate
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
+from .stepsize import balanced, calibrate, known_step, scale_of, steps_of
 from .target import Target
 from .verdict import EntryState, judge
 
-__all__ = ["CLEAR", "EntryCheck", "check_entries", "scale_of"]
+__all__ = ["CLEAR", "EntryCheck", "check_entries"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIR = 4
-LARGE = 24
-LEAST_SAMPLED, MOST_SAMPLED = 8, 64
+#: Entries of a block from which some are a sample for the others, and how many these are.
+LARGE = 6
+LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
+#: Samples that show truncation well; times it that fewer, and that many, are taken to stand for.
+MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
+#: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
+MILD = 1e-4
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
@@ -43,7 +49,6 @@ CLEAR = 4.0
 RESERVED = 24
 #: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
 FURTHER = 8
-MOST_MOVES = 12
 HOPELESS = 4
 MOST_KINKS = 64
 
@@ -68,18 +73,6 @@ class EntryCheck:
     def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
         """Error ÷ bound of every entry."""
         return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
-
-
-def scale_of(leaf: NDArray[np.floating]) -> float:
-    """Size on which a function of the leaf is first expected to vary: its root mean square, or 1.
-
-    Only a start: ladders move from it as far as the function asks.
-    """
-    with np.errstate(all="ignore"):
-        top = float(np.max(np.abs(leaf)))
-        if top == 0 or not np.isfinite(top):
-            return 1.0
-        return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
 
 
 def _climb(
@@ -169,6 +162,7 @@ class _Claims:
 
     def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
         self.target, self.check, self.g, self.b = target, check, g, b
+        self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
         self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
 
     def climb(self, entry: int, exponent: int, *, thorough: bool) -> bool:
@@ -199,7 +193,7 @@ class _Claims:
         if clear.size:
             lines = self.target.lines(check.block, clear.astype(np.intp))
             gap = np.abs(check.value[clear] - self.g[clear])
-            least = _steps(self.target.tree.leaves[check.block].ravel()[clear], exponent)
+            least = steps_of(self.target.tree.leaves[check.block].ravel()[clear], exponent)
             refuted = insist(
                 lines, self.target.base, check.noise, np.log2(least), check.value[clear], gap
             )
@@ -211,18 +205,27 @@ class _Claims:
 def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     """Differences of as many entries as the budget allows, then what they leave in doubt."""
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    exponent = _calibrate(target, check.block, g, check.noise, rng)
+    exponent, found = known_step(target, check.block), False
+    if exponent is None:
+        exponent, found = calibrate(target, check.block, g, check.noise, rng), True
     order = rng.permutation(g.size)
     left = target.budget.left(target.evaluations)
     allowed = (left - min(RESERVED, left / 4)) / PAIR
     chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
     typical = float(np.sqrt(np.mean((g / (np.max(np.abs(g)) or 1.0)) ** 2))) * np.max(np.abs(g))
-    paired = chosen
-    if len(chosen) >= LARGE:
-        paired = _singles(claims, chosen, exponent, rng, 0.1 * typical)
+    sample = _sample(chosen, rng)
+    seen = _pairs(target, check, sample, exponent, check.noise)
+    if not found and not balanced(seen[0]):
+        exponent = calibrate(target, check.block, g, check.noise, rng)
+        seen = _pairs(target, check, sample, exponent, check.noise)
+    claims.looked[sample] = True
+    paired = np.setdiff1d(chosen, sample)
+    if paired.size:
+        paired = _singles(claims, paired, exponent, *seen, 0.1 * typical)
     for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
-        _pairs(target, check, part, exponent, check.noise)
-        claims.looked[part] = True
+        if part.size:
+            _pairs(target, check, part, exponent, check.noise)
+            claims.looked[part] = True
     ratio = judge(g, check.value, check.error + b)[chosen]
     # NaN compares false: unknown errors are climbed as well
     flagged = chosen[~(ratio <= 1)]
@@ -239,8 +242,8 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
 
     Three suspects first, spread over all. When smaller steps bear out all of them, the errors at
     h and 2h are what they seem, and so are all other clear disagreements: the block is wrong, and
-    where. Otherwise each suspect is tried; in a block that fails, few ladders are climbed for the
-    others.
+    where. Three that were borne out at one step spare this. Otherwise each suspect is tried; in a
+    block that fails, few ladders are climbed for the others.
     """
     suspects = suspects[~claims.sure[suspects]]
     if not suspects.size:
@@ -248,8 +251,11 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
     first = suspects[_spread(suspects.size)]
     gap = np.abs(claims.check.value - claims.g)
     clear = gap > CLEAR * (claims.check.error + claims.b)
-    refuted = claims.refute(first, exponent)
-    if refuted.size and refuted.size == int(np.sum(clear[first])):
+    borne_out = claims.borne_out
+    if not borne_out:
+        refuted = claims.refute(first, exponent)
+        borne_out = 0 < refuted.size == int(np.sum(clear[first]))
+    if borne_out:
         claims.sure[suspects[clear[suspects]]] = True
     elif suspects.size > first.size:
         claims.refute(np.setdiff1d(suspects, first), exponent)
@@ -279,79 +285,40 @@ def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
         helped += claims.climb(int(i), exponent, thorough=False)
 
 
-def _calibrate(
-    target: Target, block: int, g: Floats, noise: Noise, rng: np.random.Generator
-) -> int:
-    """Exponent of the smaller step of a pair: the best for two sample entries.
-
-    Blocks of one loss mostly agree, relative to their sizes: later ones look near what earlier ones
-    found, and further only if their best is not there.
-    """
-    leaf = target.tree.leaves[block]
-    by_size = np.argsort(np.abs(g))
-    samples = np.unique([by_size[-1], rng.integers(len(g))])
-    scale = scale_of(leaf)
-    start, known = start_exponent(scale), target.found_step
-    top = start - 5 if known is None else start + known + 2
-    ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=6 if known is None else 4)
-    best = 0
-    for _ in range(MOST_MOVES):
-        table = ladder.table()
-        # what does not depend on an entry tells nothing about the step for the others
-        alive = np.any(table.value[:, 0] != 0, axis=0)
-        alive = alive if alive.any() else ~alive
-        pair, slope = np.min(table.error[:, :2], axis=1), np.abs(table.value[:, 0])
-        with np.errstate(all="ignore"):
-            relative = np.nan_to_num(pair / np.min(pair, axis=0), nan=1e300, posinf=1e300)
-        best = int(np.argmin(np.median(np.log(relative[:, alive]), axis=1)))
-        if known is not None and best == 2 and len(pair) == 4:
-            break
-        # a minimum counts when it lies inside the ladder, away from both ends
-        if best >= len(pair) - 2:
-            ladder.extend(down=4)
-        elif (
-            best <= 1
-            and known is None
-            and (ladder.top < ladder.free or bool(np.all(pair[best] < 0.1 * slope[best])))
-        ):
-            ladder.extend(up=3)
-        else:
-            break
-    found = int(np.log2(ladder.steps[best]))
-    target.found_step = found - start
-    return found
+def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:
+    """Entries that stand for the others; all of a small block."""
+    if len(chosen) < LARGE:
+        return chosen
+    count = int(np.clip(len(chosen) // SAMPLED_PART, LEAST_SAMPLED, MOST_SAMPLED))
+    return np.sort(rng.choice(chosen, count, replace=False))
 
 
 def _singles(
-    claims: _Claims, chosen: Indices, exponent: int, rng: np.random.Generator, small: float
+    claims: _Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
 ) -> Indices:
     """Differences at one step, with the errors that a sample shows; entries that need two.
 
     The step is the one at which truncation, as the sample shows it at h and as it falls with h²,
-    meets roundoff. `small` is the size below which an entry may be blurred. Clear disagreements
-    stand without a second step, once smaller steps have borne out some of them.
+    meets roundoff. `table` and `change` are those of the sample, `small` is the size below which an
+    entry may be blurred. Clear disagreements stand without a second step, once smaller steps have
+    borne out some of them.
     """
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    leaf = target.tree.leaves[check.block].ravel()
-    count = int(np.clip(len(chosen) // 12, LEAST_SAMPLED, MOST_SAMPLED))
-    sample = np.sort(rng.choice(chosen, count, replace=False))
-    rest = np.setdiff1d(chosen, sample)
-    table, change = _pairs(target, check, sample, exponent, check.noise)
-    claims.looked[sample] = True
+    leaf, count = target.tree.leaves[check.block].ravel(), table.value.shape[-1]
+    margin = MARGIN if count >= MANY else FEW_MARGIN
     with np.errstate(all="ignore"):
         # below what a fault of a ten-thousandth would be, a kink is rounding in an odd difference
-        least = 1e-4 * np.maximum(np.abs(table.value[1, 0]), small)
+        least = MILD * np.maximum(np.abs(table.value[1, 0]), small)
         rough = np.maximum(table.truncation[1, 0] + table.roundoff[1, 0], least)
         kinked = table.kink[1, 0] > rough
         truncation = float(np.max(table.truncation[1, 0]))
         roundoff = float(np.max(table.roundoff[1, 0]))
-        finer = np.floor(np.log2(roundoff / (2 * truncation)) / 3) if truncation > 0 else 0.0
+        finer = np.floor(np.log2(roundoff / (margin * truncation)) / 3) if truncation > 0 else 0.0
     if kinked.any() or not np.isfinite(truncation):
         return rest
     lower = int(np.clip(finer, -40, 0)) if np.isfinite(finer) else 0
-    exponent, truncation = exponent + lower, 2.0 * truncation * 4.0**lower
-    plain = _steps(leaf[rest], exponent) == 2.0**exponent
+    exponent, truncation = exponent + lower, margin * truncation * 4.0**lower
+    plain = steps_of(leaf[rest], exponent) == 2.0**exponent
     most = float(np.max(change)) * 2.0**lower
     done, refuted = [rest[:0]], False
     single = rest[plain]
@@ -368,14 +335,17 @@ def _singles(
         error = truncation + rounding
         with np.errstate(all="ignore"):
             smooth = curved <= 2 * most + 4 * rounding
+            # a kink that differences at h and 2h would let pass needs none of them
+            mild = curved <= MILD * np.maximum(np.abs(slope), small)
             sharp = error <= 0.01 * np.maximum(np.abs(g[part]), small)
             gap = np.abs(slope - g[part])
-            agrees = smooth & sharp & (gap <= error + b[part])
+            agrees = (smooth | mild) & sharp & (gap <= error + b[part])
             differs = smooth & (gap > CLEAR * (error + b[part]))
         check.value[part], check.error[part] = slope, error
         if differs.any() and not refuted:
             first = part[differs][_spread(int(np.sum(differs)))]
             refuted = claims.refute(first, exponent).size == first.size
+            claims.borne_out = refuted and first.size == CONFIRMED
         settled = agrees | (differs & refuted)
         claims.sure[part[differs & refuted]] = True
         check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
@@ -386,18 +356,12 @@ def _singles(
     return np.setdiff1d(rest, np.concatenate(done))
 
 
-def _steps(x: NDArray[np.floating], exponent: int) -> Floats:
-    """Steps of entries: a step below a thousand units in the last place of its own is no step."""
-    least = np.ceil(np.log2(np.spacing(np.abs(x)).astype(np.float64))) + 10
-    return np.ldexp(1.0, np.maximum(exponent, least).astype(np.int64))
-
-
 def _pairs(
     target: Target, check: EntryCheck, chosen: Indices, exponent: int, noise: Noise
 ) -> tuple[Table, Floats]:
     """Differences at h and 2h for all chosen entries; also by how much slopes change within h."""
     lines = target.lines(check.block, chosen.astype(np.intp))
-    h = _steps(target.tree.leaves[check.block].ravel()[chosen], exponent)
+    h = steps_of(target.tree.leaves[check.block].ravel()[chosen], exponent)
     steps = np.stack([2 * h, h])
     values = lines(np.concatenate([steps, -steps]))
     width = lines.realise(steps) - lines.realise(-steps)

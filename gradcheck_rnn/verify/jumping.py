@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import scale_of
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
+from .stepsize import scale_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .entries import CLEAR, scale_of
+from .entries import CLEAR
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import Kink, find_kink
@@ -17,6 +17,7 @@ from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
+from .stepsize import scale_of
 from .target import Target
 
 __all__ = ["SURE", "Probe", "direction", "needed", "probe_block", "slip_statement"]

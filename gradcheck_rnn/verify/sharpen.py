@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
-from .entries import EntryCheck, scale_of
+from .entries import EntryCheck
 from .oracle.complex_step import complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
+from .stepsize import scale_of
 from .target import Target
 from .verdict import EntryState
 

@@ -146,8 +146,17 @@ class Tree:
         template = _rebuild(self.template, iter(leaves), cast=False)
         return Tree(template, self.names, tuple(leaves))
 
+    @cached_property
+    def _spread(self) -> bool:
+        """Whether the template is a tuple or list of plain arrays, spread out without a walk."""
+        return isinstance(self.template, list | tuple) and all(
+            type(x) is np.ndarray and not _foreign(x) for x in self.template
+        )
+
     def arguments(self, leaves: Sequence[Array]) -> tuple[Any, ...]:
         """Positional arguments of a call: a tuple or list of parameters is spread out."""
+        if self._spread:
+            return tuple(leaves)
         built = self.build(leaves)
         return tuple(built) if isinstance(self.template, list | tuple) else (built,)
 
