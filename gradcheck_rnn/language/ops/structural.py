@@ -9,9 +9,9 @@ import numpy as _np
 from .unit_maps import UnitMap as _UnitMap
 
 
-def _sums(name: str, about: str, adjoint: str, step: int, at: str, other: str) -> _UnitMap:
+def _sums(name: str, adjoint: str, about: str, step: int, at: str) -> _UnitMap:
     """Sums of the units in their order (step 1) or from the last to the first (step −1)."""
-    turned = "" if step == 1 else "[..., ::-1]"
+    turned, other = ("" if step == 1 else "[..., ::-1]"), at.replace("k", "(k + by)")
     return _UnitMap(
         name,
         about,
@@ -46,9 +46,5 @@ __device__ void {name}(real* const x, const int n)
     )
 
 
-cumsum = _sums(
-    "cumsum", "Sums of the units up to each.", "reverse_cumsum", 1, "n - 1 - k", "n - 1 - k - by"
-)
-reverse_cumsum = _sums(
-    "reverse_cumsum", "Sums of the units from each on.", "cumsum", -1, "k", "k + by"
-)
+cumsum = _sums("cumsum", "reverse_cumsum", "Sums of the units up to each.", 1, "n - 1 - k")
+reverse_cumsum = _sums("reverse_cumsum", "cumsum", "Sums of the units from each on.", -1, "k")
