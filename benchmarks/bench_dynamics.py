@@ -14,9 +14,9 @@ import tracemalloc
 import numpy as np
 
 from gradcheck_rnn import cells
+from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.lyapunov import lyapunov
 from gradcheck_rnn.dynamics.products import decay
-from gradcheck_rnn.dynamics.starts import build
 from gradcheck_rnn.dynamics.system import System
 
 

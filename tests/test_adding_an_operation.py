@@ -18,7 +18,7 @@ from gradcheck_rnn import api
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
-from gradcheck_rnn.derivation.proof.slopes import certify
+from gradcheck_rnn.derivation.proof.scalars import certify
 from gradcheck_rnn.errors import MissingRule, UnsupportedOperation
 from gradcheck_rnn.language import cell, numeric
 from gradcheck_rnn.language.network import Network, as_network

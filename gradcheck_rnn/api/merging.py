@@ -13,7 +13,7 @@ from gradcheck_rnn.verify.session import Lost, LostKind, Verification
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.outcome import Report
 
-    from .plans import Chunk
+    from .chunks import Chunk
     from .verification import Undecided
 
 __all__ = ["merged"]

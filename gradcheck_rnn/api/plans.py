@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from gradcheck_rnn import loading
 from gradcheck_rnn.checks import check_names, check_whole
 from gradcheck_rnn.errors import UsageError
 
+from .chunks import Chunk
 from .verification import Undecided, kernel_of, subject_of
 
 if TYPE_CHECKING:
@@ -39,34 +40,6 @@ GRAIN = 2000
 Ask = Callable[..., Any]
 #: Called with the chunks done, all chunks, and the target of the last one.
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What a worker needs to know; everything pickles.
-
-    ``number`` is the target's in the plan, ``case`` a gradient case of its file, ``select`` the
-    gradients of this chunk (all if None), ``stamp`` the hash of the target's file, ``line``
-    where the case stands in it.
-    """
-
-    number: int
-    target: str
-    where: str
-    case: str | None = None
-    select: tuple[str, ...] | None = None
-    shape: int = 0
-    seed: int | str | None = None
-    budget: int | str | None = None
-    definition: str | None = None
-    loss: str | None = None
-    stamp: str = ""
-    line: int | None = None
-
-    @property
-    def label(self) -> str:
-        """How progress names it."""
-        return self.target if self.case is None else f"{self.target}:{self.case}"
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -36,25 +36,29 @@ class Slips:
         for tree in rewritten(right, change):
             yield tree, said[id(held[-1])]
 
+    def _other_names(self, node: Name, shown: str) -> Iterator[tuple[Node, str]]:
+        """Another time, another quantity of the same shape, a value for an adjoint."""
+        if node.time is not None:
+            for by in (-1, 1, -2, 2):
+                moved = replace(node, time=replace(node.time, offset=node.time.offset + by))
+                yield moved, f"{shown} where {moved} belongs"
+        shape = next(iter(self.truth.values[node.name].values())).shape
+        for other, held in self.truth.values.items():
+            weights = self.truth.matrix(node.name) and self.truth.matrix(other)
+            same = weights or next(iter(held.values())).shape == shape
+            if (
+                other != node.name
+                and same
+                and self.truth.moves(other) == self.truth.moves(node.name)
+            ):
+                swapped = replace(node, name=other)
+                yield swapped, f"{shown} where {swapped} belongs"
+        yield replace(node, adjoint=not node.adjoint), f"{shown} as a value or an adjoint"
+
     def _changes(self, node: Node) -> Iterator[tuple[Node, str]]:
         shown = written(node)
         if isinstance(node, Name) and self.truth.knows(node.name):
-            if node.time is not None:
-                for by in (-1, 1, -2, 2):
-                    moved = replace(node, time=replace(node.time, offset=node.time.offset + by))
-                    yield moved, f"{shown} where {moved} belongs"
-            shape = next(iter(self.truth.values[node.name].values())).shape
-            for other, held in self.truth.values.items():
-                weights = self.truth.matrix(node.name) and self.truth.matrix(other)
-                same = weights or next(iter(held.values())).shape == shape
-                if (
-                    other != node.name
-                    and same
-                    and self.truth.moves(other) == self.truth.moves(node.name)
-                ):
-                    swapped = replace(node, name=other)
-                    yield swapped, f"{shown} where {swapped} belongs"
-            yield replace(node, adjoint=not node.adjoint), f"{shown} as a value or an adjoint"
+            yield from self._other_names(node, shown)
         if isinstance(node, Call) and node.op == "transpose":
             yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
         elif isinstance(node, Name):

@@ -9,7 +9,7 @@ from ..calculus.rules.base import product
 from ..calculus.terms import Plus, Term, shift
 from ..derivation.pages.adjoints import line_of
 from ..derivation.program import Derivation
-from ..derivation.tidy import tidy
+from ..derivation.simplification import tidy
 from .tree import Call, Name, Node, Number
 
 __all__ = ["derived_line", "written"]

@@ -21,6 +21,7 @@ from gradcheck_rnn.calculus.terms import (
     Eye,
     Hadamard,
     Kron,
+    MapUnits,
     Neg,
     Num,
     Ones,
@@ -211,6 +212,11 @@ def pad_rows(term: Term, k: int) -> Term:
     return kron(Eye(x.shape[1]), Pad(Eye(x.shape[0]), start, total))
 
 
+def unit_map(term: Term, k: int) -> Term:
+    """vec(L X) = (I ⊗ L) vec X for a constant L."""
+    return kron(Eye(term.shape[1]), MapUnits(Eye(term.shape[0]), term.map.name))
+
+
 def vec_of_vec(term: Term, k: int) -> Term:
     """vec(vec X) = vec X, and vec(unvec x) = x."""
     return Eye(as_column(term.operands[0]).shape[0])
@@ -248,6 +254,7 @@ _RULES: dict[type[Term], tuple[str, Callable[[Term, int], Term]]] = {
     Concat: ("stack", stack),
     Slice: ("slice", slice_rows),
     Pad: ("pad", pad_rows),
+    MapUnits: ("map of units", unit_map),
     Vec: ("vec of vec", vec_of_vec),
     Unvec: ("vec of vec", vec_of_vec),
     Diag: ("diagonal", diagonal),
@@ -275,6 +282,7 @@ IDENTITIES: dict[str, Identity] = {
     "stack": Identity("vec [0; X; 0] = (I ⊗ pad(I; r)) vec X, X at row r", _PRODUCT),
     "slice": Identity("vec X[a:b] = (I ⊗ I[a:b]) vec X", _PRODUCT),
     "pad": Identity("vec pad(X; a) = (I ⊗ pad(I; a)) vec X", _PRODUCT),
+    "map of units": Identity("vec(L X) = (I ⊗ L) vec X, L constant", _PRODUCT),
     "vec of vec": Identity("vec vec X = vec X; vec unvec x = x", "definition"),
     "diagonal": Identity(
         "vec diag(x) = diag(vec I) (1 ⊗ I) x, since diag(x) = I ⊙ (x 1ᵀ)",

@@ -13,7 +13,7 @@ from ..calculus.terms import Num, Sym, Term, UnitSum
 from ..language.domains import Domain
 from ..language.network import Network
 from .program import Derivation
-from .tidy import tidy
+from .simplification import tidy
 
 __all__ = ["assumed_terms", "simplified", "summing_to_one"]
 

@@ -78,6 +78,9 @@ class _Sizes:
             with np.errstate(all="ignore"):
                 high = self(term.operands[1], lookup) / low
                 return self(term.operands[0], lookup) / low * high + value
+        if isinstance(term, T.MapUnits):
+            inner = self(term.x, lookup)
+            return np.matmul(np.abs(term.map.matrix(inner.shape[-2], inner.dtype)), inner)
         if not isinstance(term, _ADDING):
             return self._function(term, lookup)
         names = [Sym(f"size_{k}", *x.shape) for k, x in enumerate(term.operands)]

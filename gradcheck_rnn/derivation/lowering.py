@@ -48,6 +48,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
     args = [lower(a, scan) for a in e.args]
     if e.op == "apply":
         return T.Apply(e.data["function"], args[0])
+    if e.op == "unit_map":
+        return T.MapUnits(args[0], e.data["function"])
     if e.op == "pow":
         return T.Power(args[0], e.data["exponent"])
     if e.op == "broadcast":

@@ -31,7 +31,7 @@ from ..calculus.terms import (
 )
 from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
-from .tidy import tidy
+from .simplification import tidy
 
 __all__ = ["Mutant", "edge_mutants", "mutants"]
 

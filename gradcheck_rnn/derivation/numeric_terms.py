@@ -198,6 +198,7 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Concat: _map(numeric.concat),
     T.Slice: _slice,
     T.Pad: _pad,
+    T.MapUnits: lambda ev, term, lookup: term.map.array(ev(term.x, lookup)),
     T.Softmax: _map(numeric.softmax),
     T.LogSoftmax: _map(numeric.log_softmax),
     T.CrossEntropy: _map(numeric.cross_entropy),

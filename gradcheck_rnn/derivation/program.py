@@ -18,7 +18,7 @@ from ..calculus.rules.base import product
 from ..calculus.terms import Eye, Plus, Sym, Term, Times, Vec, dim, shift
 from ..errors import UsageError
 from ..language.network import Network, Operand, Ref, Scan, State
-from .tidy import transposed
+from .simplification import transposed
 
 __all__ = ["Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step"]
 

@@ -28,7 +28,8 @@ from .spectrum import (
 )
 from .system import Model
 from .threads import few_threads
-from .verdict import Verdict, error_of, judge
+from .trajectory import resting as at_rest
+from .verdict import DecayVerdict, error_of, judge
 
 __all__ = ["Analysis", "analyse", "as_plain", "check_steps"]
 
@@ -75,7 +76,7 @@ class Analysis:
     exponents: Lyapunov
     expansions: list[Expansion]
     carousels: list[Carousel]
-    verdict: Verdict
+    verdict: DecayVerdict
     remedies: list[Remedy]
     resting: tuple[str, ...] = ()
     draws: Spread | None = None
@@ -147,7 +148,7 @@ def analyse(
         short = system if probe == steps else model.systems(steps=probe)[index]
         rate = exponents.leading if probe == steps else lyapunov(short, probe, leading=1).leading
         suspects = causes(short, probe, rate)
-        resting = short.resting(probe)
+        resting = at_rest(short, probe)
         if progress is not None:
             progress("remedies", 0, 0)
         at = min(steps // 2, 50) if lag is None else lag

@@ -15,8 +15,8 @@ import numpy as np
 from ..calculus import terms as T
 from ..language.ops.elementwise import ELEMENTWISE
 from .factors import Factor
-from .stretch import Stretch
 from .system import System
+from .trajectory import Segment, backward
 
 __all__ = ["Bound", "Bounds", "bounds", "steepest"]
 
@@ -78,18 +78,18 @@ def bounds(system: System, steps: int, lags: Array) -> Bounds:
     smallest: list[Array] = []
     caps: dict[tuple[str, tuple[str, int], str], tuple[float, float]] = {}
     done = 0
-    for stretch in system.backward(steps):
-        jacobians = stretch.jacobian()[::-1]
+    for segment in backward(system, steps):
+        jacobians = segment.jacobian()[::-1]
         if done < EXACT:
             values = np.linalg.svd(jacobians, compute_uv=False)
             norms.append(values[:, 0])
             smallest.append(values[:, -1])
-            _caps(stretch, caps)
+            _caps(segment, caps)
         else:
             sizes = np.abs(jacobians)
             norms.append(np.sqrt(sizes.sum(axis=1).max(axis=1) * sizes.sum(axis=2).max(axis=1)))
             smallest.append(np.zeros(len(jacobians)))
-        done += stretch.steps
+        done += segment.steps
     with np.errstate(divide="ignore"):
         tops = np.concatenate([[0.0], np.cumsum(np.log(np.concatenate(norms)))])
         lows = np.concatenate([[0.0], np.cumsum(np.log(np.concatenate(smallest)))])
@@ -111,12 +111,12 @@ def bounds(system: System, steps: int, lags: Array) -> Bounds:
 
 
 def _caps(
-    stretch: Stretch, caps: dict[tuple[str, tuple[str, int], str], tuple[float, float]]
+    segment: Segment, caps: dict[tuple[str, tuple[str, int], str], tuple[float, float]]
 ) -> None:
     """Largest |scale| and ‖matrix‖ of every (state, source, reading) so far."""
-    system = stretch.system
+    system = segment.system
     for edge in system.entries:
-        blocks = stretch.blocks(lambda e, i=edge.id: e.id == i)  # type: ignore[misc]
+        blocks = segment.blocks(lambda e, i=edge.id: e.id == i)  # type: ignore[misc]
         for state in system.states:
             for source, factor in blocks[state].items():
                 gamma, norm = _cap(factor)

@@ -19,6 +19,7 @@ from .factors import Factor
 from .lyapunov import lyapunov
 from .spectrum import recurrent_spectra
 from .system import System
+from .trajectory import forward
 
 __all__ = ["Cause", "causes", "direct_edges", "saturation"]
 
@@ -79,9 +80,9 @@ def saturation(system: System, steps: int) -> dict[str, tuple[float, float]]:
     """Equation φ(·) → (mean of |φ′| ÷ sup |φ′|, share of units and steps below a tenth of it)."""
     slopes = _slopes(system)
     sums = {n: np.zeros(3) for n in slopes}
-    for stretch in system.forward(steps):
+    for segment in forward(system, steps):
         for name, (edge, gamma) in slopes.items():
-            scale = stretch.edge(edge).scale
+            scale = segment.edge(edge).scale
             if scale is not None:
                 relative = np.abs(scale) / gamma
                 sums[name] += (relative.sum(), (relative < 0.1).sum(), relative.size)
@@ -146,8 +147,8 @@ def _describe(system: System, state: str, edges: list[Edge], steps: int) -> tupl
     """Whether the direct path is a gate (moves with time) or a leak, and its mean."""
     ids = {e.id for e in edges}
     total, count, moves = 0.0, 0, False
-    for stretch in system.forward(min(steps, 256)):
-        factor = stretch.blocks(lambda e: e.id in ids)[state][(state, 1)]
+    for segment in forward(system, min(steps, 256)):
+        factor = segment.blocks(lambda e: e.id in ids)[state][(state, 1)]
         if factor.scale is None:
             return f"direct path of {state}", "factor 1: nothing is lost"
         moves = moves or factor.scale.ndim == 3

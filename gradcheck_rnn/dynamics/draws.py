@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import UsageError
-from .lyapunov import lyapunov
+from .lyapunov import Lyapunov, lyapunov
 from .system import Model
-
-if TYPE_CHECKING:
-    from .analysis import Analysis
 
 __all__ = ["Spread", "spread"]
 
@@ -61,32 +58,34 @@ class Spread:
 
 
 def spread(
-    found: Sequence[Analysis],
+    first: Sequence[tuple[Lyapunov, int]],
     drawn: Callable[[int], Model],
     draws: int,
     burn_in: int | None,
     xp: Any,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[Spread | None]:
-    """λ₁ of further draws, for every analysis that was made of the first; None for one draw.
+    """λ₁ of further draws, for every system of the first one; None for one draw.
 
     Parameters
     ----------
+    first : sequence of (Lyapunov, int)
+        Of every system: what the first draw gave, and over how many steps.
     drawn : callable
         Number of a draw → its model.
     """
     if draws == 1:
-        return [None] * len(found)
-    rates = np.full((len(found), draws), np.nan)
-    for k, a in enumerate(found):
-        rates[k, 0] = a.exponents.leading
+        return [None] * len(first)
+    rates = np.full((len(first), draws), np.nan)
+    for k, (exponents, _) in enumerate(first):
+        rates[k, 0] = exponents.leading
     for number in range(1, draws):
         if progress is not None:
             progress("draws", number, draws)
-        for k, a in enumerate(found):
+        for k, (_, steps) in enumerate(first):
             try:
-                system = drawn(number).systems(steps=a.steps)[k]
-                one = lyapunov(system, a.steps, burn_in=burn_in, xp=xp)
+                system = drawn(number).systems(steps=steps)[k]
+                one = lyapunov(system, steps, burn_in=burn_in, xp=xp)
                 rates[k, number] = one.leading
             except UsageError:
                 continue  # its forward pass diverges; the others are still told

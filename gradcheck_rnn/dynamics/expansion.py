@@ -18,8 +18,8 @@ from ..derivation.program import Edge
 from ..errors import UsageError
 from .accumulate import LogMatrix
 from .factors import factor_of
-from .stretch import Stretch
 from .system import System
+from .trajectory import Segment, backward
 
 __all__ = ["Carousel", "Expansion", "carousel", "expansion"]
 
@@ -94,10 +94,10 @@ def expansion(
     product = LogMatrix(np.eye(system.n))
     made: list[tuple[Array, Array | None, float]] = []  # (left, vector or None, log scale)
     sizes: list[float] = []
-    for stretch in system.backward(steps):
-        jacobians = stretch.jacobian()
-        lefts, vectors = _immediate(stretch, edge)
-        for j in range(stretch.steps - 1, -1, -1):
+    for segment in backward(system, steps):
+        jacobians = segment.jacobian()
+        lefts, vectors = _immediate(segment, edge)
+        for j in range(segment.steps - 1, -1, -1):
             left = product.matrix @ lefts[j]
             vector = None if vectors is None else vectors[j]
             made.append((left, vector, product.shift))
@@ -117,13 +117,13 @@ def expansion(
     return _sum(parameter, made, np.array(sizes), 0.0)
 
 
-def _immediate(stretch: Stretch, edge: Edge) -> tuple[Array, Array | None]:
+def _immediate(segment: Segment, edge: Edge) -> tuple[Array, Array | None]:
     """∂⁺s/∂W at every step: as (A, v) with A (vᵀ ⊗ I) where it has this form, else dense."""
-    system = stretch.system
-    onward = stretch.onward(edge.equation.name)
+    system = segment.system
+    onward = segment.onward(edge.equation.name)
     n = system.n
-    width = stretch.equations[edge.equation.name].shape[0]
-    lefts = np.zeros((stretch.steps, n, width))
+    width = segment.equations[edge.equation.name].shape[0]
+    lefts = np.zeros((segment.steps, n, width))
     for name, factor in onward.items():
         lefts[:, system.slot(name, 1).at] = factor.dense()
     jacobian = edge.jacobian
@@ -133,16 +133,16 @@ def _immediate(stretch: Stretch, edge: Edge) -> tuple[Array, Array | None]:
         and isinstance(jacobian.operands[1], T.Eye)
     ):
         column = jacobian.operands[0].operands[0]
-        values = system.leading(column, stretch.leading)
-        return lefts, np.broadcast_to(values, (stretch.steps, *values.shape[-2:]))[:, :, 0]
+        values = system.leading(column, segment.leading)
+        return lefts, np.broadcast_to(values, (segment.steps, *values.shape[-2:]))[:, :, 0]
     rows, cols = (system.leading.size(s) for s in jacobian.shape)
     if n * cols > DENSE:
         raise UsageError(
             f"∂⁺s/∂{edge.operand.name} has {n}×{cols} entries and no Kronecker form; use a smaller "
             "model"
         )
-    factor = factor_of(system.leading, jacobian, stretch.leading)
-    return lefts @ np.broadcast_to(factor.dense(), (stretch.steps, rows, cols)), None
+    factor = factor_of(system.leading, jacobian, segment.leading)
+    return lefts @ np.broadcast_to(factor.dense(), (segment.steps, rows, cols)), None
 
 
 def _sum(
@@ -218,17 +218,17 @@ def _carousel(
     total = np.zeros(size)
     kept = np.zeros((len(lags), size))
     at, k, gate = 0, int(lags[0] == 0), 0.0
-    for stretch in system.backward(steps):
-        factor = stretch.blocks(lambda e: e.id in edges)[state][(state, 1)]
+    for segment in backward(system, steps):
+        factor = segment.blocks(lambda e: e.id in edges)[state][(state, 1)]
         if factor.matrix is not None:
             return None
         scale = np.ones((size, 1)) if factor.scale is None else factor.scale
-        values = np.broadcast_to(scale, (stretch.steps, size, 1))[::-1, :, 0]
+        values = np.broadcast_to(scale, (segment.steps, size, 1))[::-1, :, 0]
         gate += float(values.sum())
         with np.errstate(divide="ignore"):
             sums = total + np.cumsum(np.log(np.abs(values)), axis=0)
-        while k < len(lags) and lags[k] <= at + stretch.steps:
+        while k < len(lags) and lags[k] <= at + segment.steps:
             kept[k] = sums[lags[k] - at - 1]
             k += 1
-        total, at = sums[-1], at + stretch.steps
+        total, at = sums[-1], at + segment.steps
     return Carousel(state, lags, kept, gate / (at * size))

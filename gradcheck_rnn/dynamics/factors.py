@@ -25,7 +25,7 @@ Lookup = Callable[[T.Sym], Array]
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """diag(scale) · matrix over the steps of a stretch of time.
+    """diag(scale) · matrix over the steps of a segment of time.
 
     Attributes
     ----------
@@ -41,11 +41,6 @@ class Factor:
     cols: int
     scale: Array | None = None
     matrix: Array | None = None
-
-    @property
-    def steady(self) -> bool:
-        """Whether the matrix is one for all steps (the scale may still move)."""
-        return self.matrix is None or self.matrix.ndim == 2
 
     def dense(self) -> Array:
         """The product itself, ``(m, rows, cols)`` or ``(rows, cols)``."""
@@ -113,7 +108,7 @@ class LeadingEvaluator(TermEvaluator):
 
 
 def factor_of(ev: LeadingEvaluator, term: T.Term, lookup: Lookup) -> Factor:
-    """The value of a Jacobian term over a stretch of time.
+    """The value of a Jacobian term over a segment of time.
 
     Parameters
     ----------

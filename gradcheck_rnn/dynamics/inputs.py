@@ -1,7 +1,7 @@
 """Input sequences that are made as they are needed: given arrays, random numbers, text, CSV.
 
-A source hands out stretches of time, so that a run over T steps holds one stretch, not T steps.
-Random stretches are keyed by (seed, block number): they are the same in whatever order a backward
+A source hands out segments of time, so that a run over T steps holds one segment, not T steps.
+Random segments are keyed by (seed, block number): they are the same in whatever order a backward
 pass asks for them.
 """
 
@@ -23,10 +23,10 @@ from ..language.domains import Domain
 
 __all__ = [
     "Given",
+    "InputSource",
     "OneHot",
     "RandomInputs",
     "Rows",
-    "Source",
     "from_file",
     "read_csv",
     "read_text",
@@ -36,7 +36,7 @@ Array = np.ndarray[Any, Any]
 BLOCK = 256
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """A sequence of vectors of one input."""
 
     width: int
@@ -214,7 +214,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def from_file(path: Path, width: int | None = None) -> Mapping[str, Source]:
+def from_file(path: Path, width: int | None = None) -> Mapping[str, InputSource]:
     """The input and target sequences in a file.
 
     A text becomes one-hot characters, its target the next character; a CSV file its rows,

@@ -17,6 +17,7 @@ from ..errors import UsageError
 from .accumulate import QRProduct
 from .system import System
 from .threads import few_threads
+from .trajectory import forward
 
 __all__ = ["Lyapunov", "kaplan_yorke", "lyapunov", "spectrum_of"]
 
@@ -33,7 +34,7 @@ class Lyapunov:
     exponents : array ``(k,)``
         In nats a step, falling; −∞ for directions lost within finite time.
     errors : array ``(k,)``
-        Standard errors by batch means over 20 stretches of time (what differs from trajectory to
+        Standard errors by batch means over 20 segments of time (what differs from trajectory to
         trajectory beyond that is not in them).
     steps, burn_in : int
         Steps that count, and steps before them that do not.
@@ -111,7 +112,7 @@ def spectrum_of(
     Parameters
     ----------
     blocks : iterable of array ``(m, n, n)``
-        J_1, J_2, … in stretches, first steps first; together burn_in + steps of them.
+        J_1, J_2, … in segments, first steps first; together burn_in + steps of them.
     steps, burn_in : int
         Steps that count, and before them.
     leading : int, optional
@@ -193,7 +194,7 @@ def lyapunov(
     skip = steps // 10 if burn_in is None else burn_in
     with few_threads(system.n):
         return spectrum_of(
-            (stretch.jacobian() for stretch in system.forward(steps)),
+            (segment.jacobian() for segment in forward(system, steps)),
             system.n,
             steps=steps - skip,
             burn_in=skip,

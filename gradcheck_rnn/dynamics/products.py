@@ -16,9 +16,9 @@ import numpy as np
 from ..derivation.program import Edge
 from ..errors import UsageError
 from .accumulate import LogMatrix, QRProduct
-from .stretch import Stretch
 from .system import System
 from .threads import few_threads
+from .trajectory import Segment, backward
 
 __all__ = ["Decay", "decay", "lags_to_show", "path_names", "singular_values_of"]
 
@@ -92,7 +92,7 @@ def singular_values_of(
     Parameters
     ----------
     backwards : iterable of array ``(m, n, n)``
-        Stretches of Jacobians, J_T first.
+        Segments of Jacobians, J_T first.
     lags : array of int
         Rising.
     """
@@ -156,11 +156,11 @@ class _Path:
         slot = system.slot(self.state, 1)
         self.value = LogMatrix(np.eye(slot.stop - slot.start))
 
-    def factor(self, stretch: Stretch) -> Array | None:
-        found = stretch.blocks(self.keep)[self.state].get((self.state, self.lag))
+    def factor(self, segment: Segment) -> Array | None:
+        found = segment.blocks(self.keep)[self.state].get((self.state, self.lag))
         if found is None:
             return None
-        return np.broadcast_to(found.dense(), (stretch.steps, found.rows, found.cols))
+        return np.broadcast_to(found.dense(), (segment.steps, found.rows, found.cols))
 
     def multiply(self, lag: int, jacobian: Array | None) -> None:
         """Take in the step that lies `lag` − 1 steps before T."""
@@ -213,16 +213,16 @@ def decay(
         raise UsageError(f"lags must lie between 0 and {steps}; {int(shown[-1])} was asked for")
     follow = _Follower(system, shown, paths, gates, cotangent, seed, detail)
 
-    def stretches() -> Iterator[Array]:
-        for stretch in system.backward(steps):
-            jacobians = stretch.jacobian()[::-1]
-            follow.take(stretch, jacobians)
+    def segments() -> Iterator[Array]:
+        for segment in backward(system, steps):
+            jacobians = segment.jacobian()[::-1]
+            follow.take(segment, jacobians)
             yield jacobians
             if progress is not None:
                 progress(follow.lag)
 
     with few_threads(system.n):
-        norm, smallest = singular_values_of(stretches(), system.n, shown, xp=xp)
+        norm, smallest = singular_values_of(segments(), system.n, shown, xp=xp)
     return follow.result(norm, smallest, steps)
 
 
@@ -253,14 +253,14 @@ class _Follower:
         self.strength: dict[str, list[float]] = {g: [] for g in names}
         self.curves: dict[Any, list[float]] = {}
 
-    def take(self, stretch: Stretch, jacobians: Array) -> None:
+    def take(self, segment: Segment, jacobians: Array) -> None:
         if self.lag == 0:
-            self._begin(stretch)
+            self._begin(segment)
         if self.lag >= self.detail:
             return self._along(jacobians)
-        factors = {t: p.factor(stretch) for t, p in self.paths.items()}
+        factors = {t: p.factor(segment) for t, p in self.paths.items()}
         parts = {
-            g: stretch.jacobian(lambda e, g=g: self.system.port(e) == g)[::-1]  # type: ignore[misc]
+            g: segment.jacobian(lambda e, g=g: self.system.port(e) == g)[::-1]  # type: ignore[misc]
             for g in self.without
         }
         for g, part in parts.items():
@@ -296,17 +296,17 @@ class _Follower:
         if self.delta is not None:
             self.delta = LogMatrix(self.delta.matrix @ jacobian, self.delta.shift).normalised()
 
-    def _begin(self, stretch: Stretch) -> None:
+    def _begin(self, segment: Segment) -> None:
         if self.delta is None:
-            self.delta = self._from_loss(stretch)
+            self.delta = self._from_loss(segment)
         self.delta = self.delta.normalised()
         if 0 in self._wanted:
             self._note()
 
-    def _from_loss(self, stretch: Stretch) -> LogMatrix:
+    def _from_loss(self, segment: Segment) -> LogMatrix:
         network = self.system.model.network
         seeds = [r.name for r in network.loss_terms]
-        given = stretch.gradient(seeds, stretch.steps - 1) if seeds else None
+        given = segment.gradient(seeds, segment.steps - 1) if seeds else None
         if given is not None:
             self.loss = "the loss at the last step" if network.loss_terms[0].axis else "the loss"
             return LogMatrix(given[None])

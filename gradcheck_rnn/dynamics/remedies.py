@@ -13,11 +13,12 @@ from ..calculus.terms import Sym, subterms
 from ..derivation.program import Edge
 from ..errors import GradcheckError
 from .causes import direct_edges
+from .initialisation import orthogonal, square_blocks
 from .lyapunov import lyapunov
 from .products import decay
 from .spectrum import recurrent_names
-from .starts import orthogonal, square_blocks
 from .system import Model, System, Variant
+from .trajectory import backward
 
 __all__ = ["Remedy", "gate_bias", "remedies"]
 
@@ -190,8 +191,8 @@ def _clipping(system: System, steps: int, lag: int) -> Remedy:
     delta = rng.standard_normal(system.n)
     delta /= np.linalg.norm(delta)
     log, at, clipped = 0.0, 0, 0
-    for stretch in system.backward(steps):
-        for jacobian in stretch.jacobian()[::-1]:
+    for segment in backward(system, steps):
+        for jacobian in segment.jacobian()[::-1]:
             delta = delta @ jacobian
             size = float(np.linalg.norm(delta))
             at += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ from ..checks import check_choice, check_flag, check_real, check_sizes, check_wh
 from ..errors import UsageError
 from ..language.cell import Cell
 from ..language.network import Network
-from .accumulate import array_module
+from .accumulate import QRProduct, array_module
 from .analysis import Analysis, analyse, check_steps
-from .cost import SHORT, estimate
 from .draws import spread
-from .inputs import OneHot, Rows, Source, from_file
-from .starting import read_start, started
-from .starts import INITS, build
-from .system import Model
+from .initial_conditions import read_start, started
+from .initialisation import INITS, build
+from .inputs import InputSource, OneHot, Rows, from_file
+from .system import Model, System
+from .threads import few_threads
 from .torch_layout import Layers, find_layers, network_of
+from .trajectory import forward
 from .weights import match_names, read_weights
 
 __all__ = ["follow", "model_of", "with_weight_file"]
@@ -36,7 +38,7 @@ def follow(
     layers: Mapping[str, Cell],
     join: Cell,
     *,
-    inputs: str | os.PathLike[str] | Mapping[str, Source] | None = None,
+    inputs: str | os.PathLike[str] | Mapping[str, InputSource] | None = None,
     steps: int | None = None,
     sizes: Mapping[str, int] | None = None,
     init: str = "normal",
@@ -145,7 +147,8 @@ def follow(
         )
         for k, one in enumerate(titles)
     ]
-    spreads = spread(found, drawn, draws, burn_in, xp, progress)
+    first = [(a.exponents, a.steps) for a in found]
+    spreads = spread(first, drawn, draws, burn_in, xp, progress)
     return [a.explained(s, weights is None) for a, s in zip(found, spreads, strict=True)]
 
 
@@ -234,7 +237,7 @@ def model_of(
     UsageError, DimensionError
         Files, sizes and weights do not fit together.
     """
-    given: Mapping[str, Source] = {}
+    given: Mapping[str, InputSource] = {}
     if isinstance(inputs, Path):
         given = _from_file(network, inputs, parameters or {}, others or {}, sizes or {})
     elif inputs is not None:
@@ -256,7 +259,7 @@ def _from_file(
     parameters: Mapping[str, Any],
     others: Mapping[str, Array],
     sizes: Mapping[str, int],
-) -> dict[str, Source]:
+) -> dict[str, InputSource]:
     moving = [n for n, r in network.inputs.items() if r.axis is not None]
     first = "x" if "x" in moving else next((n for n in moving if n != "target"), None)
     if first is None:
@@ -310,3 +313,41 @@ def _embedding(others: Mapping[str, Array], width: int | None) -> Array | None:
         if a.ndim == 2 and a.shape[1] == width and ("emb" in n.lower() or "encoder" in n.lower())
     ]
     return found[0] if len(found) == 1 else None
+
+
+#: Steps that are measured.
+SHORT = 8
+#: Passes over the whole trajectory (exponents, products, bounds, expansions), over its first steps
+#: (causes), and with remedies, each in units of one pass that also orthogonalises.
+WHOLE, CAUSES, REMEDIES = 5, 8, 20
+#: Steps that causes and remedies see at most, and steps whose Jacobian's eigenvalues are taken,
+#: in units of one step.
+PROBE, SPECTRA = 1000, 64 * 10
+
+
+def estimate(system: System, steps: int, remedies: bool, draws: int) -> float:
+    """Seconds that the analysis of a system takes, to a factor of about three.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    remedies : bool
+        Whether they are tried.
+    draws : int
+        Draws of weights in all.
+    """
+    short = min(SHORT, steps, system.segment_length)
+    with few_threads(system.n):
+        _pass(system, 1)
+        started = time.perf_counter()
+        _pass(system, short)
+        step = (time.perf_counter() - started) / short
+    some = min(steps, PROBE) * (CAUSES + REMEDIES * remedies) + SPECTRA
+    return step * (WHOLE * steps + some + (draws - 1) * steps)
+
+
+def _pass(system: System, steps: int) -> None:
+    product = QRProduct(system.n)
+    for segment in forward(system, steps):
+        product.feed(segment.jacobian())

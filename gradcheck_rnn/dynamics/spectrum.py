@@ -9,8 +9,9 @@ import numpy as np
 
 from ..calculus.terms import Sym, subterms
 from ..errors import UsageError
-from .starts import square_blocks
+from .initialisation import square_blocks
 from .system import Model, System
+from .trajectory import forward
 
 __all__ = [
     "JacobianSpectra",
@@ -121,10 +122,10 @@ def jacobian_spectra(system: System, steps: int, samples: int = 64) -> JacobianS
     """The transition Jacobian's spectrum at up to `samples` steps, evenly spread."""
     wanted = np.unique(np.linspace(0, steps - 1, min(samples, steps)).astype(int))
     picked: list[Array] = []
-    for stretch in system.forward(steps):
-        inside = wanted[(wanted >= stretch.start) & (wanted < stretch.start + stretch.steps)]
+    for segment in forward(system, steps):
+        inside = wanted[(wanted >= segment.start) & (wanted < segment.start + segment.steps)]
         if len(inside):
-            picked.extend(stretch.jacobian()[inside - stretch.start])
+            picked.extend(segment.jacobian()[inside - segment.start])
     jacobians = np.stack(picked)
     values = np.linalg.eigvals(jacobians)
     order = np.argsort(-abs(values), axis=1)
@@ -161,15 +162,15 @@ def perturbation(
         claimed[1:] += t[1:] * np.log(abs(values[k]))
     measured = np.full(steps + 1, -np.inf)
     measured[0] = shift = np.log(epsilon)
-    for stretch in system.forward(steps):
-        for j, jacobian in enumerate(stretch.jacobian()):
+    for segment in forward(system, steps):
+        for j, jacobian in enumerate(segment.jacobian()):
             change = jacobian @ change
             size = float(np.linalg.norm(change))
             if size == 0.0:
                 return {"claimed": claimed, "measured": measured}
             shift += np.log(size)
             change = change / size
-            measured[stretch.start + j + 1] = shift + np.log(
+            measured[segment.start + j + 1] = shift + np.log(
                 max(float(np.linalg.norm(change[slot.at])), 5e-324)
             )
     return {"claimed": claimed, "measured": measured}

@@ -1,13 +1,13 @@
 """A model on arrays, its systems (the scans that run together), and their trajectories.
 
 Scans along one time axis and in one direction are one dynamical system: a stack of two layers has
-the joint state of both. Trajectories are made by calling the definitions step by step, a stretch
-at a time; a backward pass keeps one state per stretch and makes the stretches again.
+the joint state of both. Trajectories are made by calling the definitions step by step, a segment
+at a time; a backward pass keeps one state per segment and makes the segments again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,14 +21,27 @@ from ..errors import UsageError
 from ..language.network import Network
 from ..language.running import run
 from .factors import Factor, LeadingEvaluator
-from .inputs import Source
-from .stretch import Slot, Stretch
+from .inputs import InputSource
 
-__all__ = ["Model", "System", "Variant"]
+__all__ = ["Model", "Slot", "System", "Variant"]
 
 Array = Any
 #: Bytes of dense Jacobians held at a time.
 BUDGET = 8 << 20
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A part of the whole state: state `name` as it was `lag` − 1 steps before the last one."""
+
+    name: str
+    lag: int
+    start: int
+    stop: int
+
+    @property
+    def at(self) -> slice:
+        return slice(self.start, self.stop)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Model:
     network: Network
     sizes: Mapping[str, int]
     values: Mapping[str, Array]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, InputSource]
     first: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
@@ -242,7 +255,7 @@ class System:
         return tuple(dict.fromkeys(self.port(e) for e in self.entries))
 
     @property
-    def stretch_length(self) -> int:
+    def segment_length(self) -> int:
         """Steps whose dense Jacobians fit the budget: 1 to 256."""
         return max(1, min(256, BUDGET // (8 * self.n * self.n)))
 
@@ -265,124 +278,3 @@ class System:
     def outside(self, name: str) -> Array:
         """A parameter, or what is one vector a sequence, as columns."""
         return self.model.values[name] if name in self.model.values else self.supplied[name]
-
-    def forward(self, steps: int) -> Iterator[Stretch]:
-        """The trajectory, a stretch at a time; what is not kept by the caller is let go."""
-        line = self.start()
-        length = self.stretch_length
-        for at in range(0, steps, length):
-            stretch = self._run(line, at, min(length, steps - at), steps)
-            line = self._tail(stretch)
-            yield stretch
-
-    def backward(self, steps: int) -> Iterator[Stretch]:
-        """The stretches of the first `steps` steps from the last to the first."""
-        line = self.start()
-        length = self.stretch_length
-        marks: list[tuple[int, dict[str, Array]]] = []
-        for at in range(0, steps, length):
-            marks.append((at, line))
-            last = self._run(line, at, min(length, steps - at), steps)
-            line = self._tail(last)
-        yield last
-        for at, start in reversed(marks[:-1]):
-            yield self._run(start, at, length, steps)
-
-    def resting(self, steps: int) -> tuple[str, ...]:
-        """The states that stay at their start, a fixed point.
-
-        Rounding alone may move a state by some units in the last place.
-        """
-        line = self.start()
-        still = set(line)
-        for stretch in self.forward(steps):
-            for name in tuple(still):
-                a, first = stretch.line[name], line[name][:, -1:]
-                moved = np.abs(a[:, self.depth :] - first).max(initial=0.0)
-                if moved > 16 * np.finfo(float).eps * np.abs(first).max(initial=0.0):
-                    still.discard(name)
-            if not still:
-                break
-        return tuple(n for n in self.sizes if n in still)
-
-    def _tail(self, stretch: Stretch) -> dict[str, Array]:
-        return {n: a[:, a.shape[1] - self.depth :].copy() for n, a in stretch.line.items()}
-
-    def _moving(self, start: int, stop: int, total: int) -> dict[str, Array]:
-        out: dict[str, Array] = {}
-        a, b = (total - stop, total - start) if self.reverse else (start, stop)
-        for p in self.programs:
-            for name, operand in p.scan.operands.items():
-                if operand.ref.axis is None or name in self.equations:
-                    continue
-                if name in self.model.sources:
-                    block = self.model.sources[name].block(a, b)
-                else:
-                    block = self.supplied[name][a:b, :, 0]
-                if len(block) != b - a:
-                    raise UsageError(
-                        f"{self.model.network.name!r}: the input {name!r} ends after "
-                        f"{a + len(block)} steps; {total} were asked for"
-                    )
-                out[name] = (block[::-1] if self.reverse else block).T
-        return out
-
-    def _run(self, line: Mapping[str, Array], start: int, steps: int, total: int) -> Stretch:
-        moving = self._moving(start, start + steps, total)
-        made = {n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()}
-        stretch = Stretch(self, start, steps, made, moving)
-        with np.errstate(over="ignore", invalid="ignore"):  # said below, with the step
-            self._step_through(made, moving, steps)
-        for name, a in made.items():
-            if not np.isfinite(a).all():
-                bad = int(np.argwhere(~np.isfinite(a[:, self.depth :]).all(axis=0))[0, 0])
-                raise UsageError(
-                    f"{self.model.network.name!r}: state {name!r} is not finite from step "
-                    f"{start + bad + 1} on; the forward pass itself diverges, use fewer steps or "
-                    "smaller weights"
-                )
-        return stretch
-
-    def _step_through(
-        self, made: dict[str, Array], moving: Mapping[str, Array], steps: int
-    ) -> None:
-        plans = [self._plan(p) for p in self.running]
-        leak = self.variant.leak
-        for j in range(steps):
-            now: dict[str, Array] = {}
-            for program, fixed, states, read in plans:
-                values = dict(fixed)
-                for own, name, lags in states:
-                    values[own] = self._read(made[name], j, lags)
-                for own, name in read:
-                    values[own] = now[name] if name in now else moving[name][:, j : j + 1]
-                new = program.scan.cell.step(values)
-                for own, value in new.items():
-                    now[program.scan.arguments[own]] = value
-            for name, a in made.items():
-                value = now[name][:, 0]
-                if leak is not None:
-                    value = (1.0 - leak) * a[:, self.depth + j - 1] + leak * value
-                a[:, self.depth + j] = value
-
-    def _read(self, a: Array, j: int, lags: tuple[int, ...]) -> Any:
-        at = self.depth + j
-        if self.variant.mix:
-            return sum(w * a[:, at - k : at - k + 1] for k, w in self.variant.mix.items())
-        if lags == (1,):
-            return a[:, at - 1 : at]
-        return {k: a[:, at - k : at - k + 1] for k in lags}
-
-    def _plan(self, program: ScanProgram) -> tuple[ScanProgram, Any, Any, Any]:
-        scan = program.scan
-        fixed: dict[str, Array] = {}
-        states, read = [], []
-        for own, kind in scan.cell.kinds.items():
-            name = scan.arguments[own]
-            if kind == "state":
-                states.append((own, name, scan.cell.lags[own]))
-            elif scan.operands[name].ref.axis is None:
-                fixed[own] = self.outside(name)
-            else:
-                read.append((own, name))
-        return program, fixed, states, read

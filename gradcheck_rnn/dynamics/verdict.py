@@ -12,13 +12,13 @@ from .causes import Cause
 from .lyapunov import Lyapunov
 from .products import Decay
 
-__all__ = ["Verdict", "error_of", "judge", "power_of_ten"]
+__all__ = ["DecayVerdict", "error_of", "judge", "power_of_ten"]
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DecayVerdict:
     """What is said about a model.
 
     Attributes
@@ -84,7 +84,7 @@ def judge(
     threshold: float = 1e-3,
     resting: tuple[str, ...] = (),
     states: tuple[str, ...] = (),
-) -> Verdict:
+) -> DecayVerdict:
     """Put the measurements into words.
 
     Near critical means that λ₁ cannot be told from 0 by three of its standard errors, or that over
@@ -111,7 +111,7 @@ def judge(
             f"lag {int(decay.lags[hump])}: the Jacobians are far from normal."
         )
     sentences += [_why(c) for c in relevant]
-    return Verdict(kind, rate, error, lag, threshold, tuple(relevant), tuple(sentences))
+    return DecayVerdict(kind, rate, error, lag, threshold, tuple(relevant), tuple(sentences))
 
 
 def _beyond(decay: Decay, limit: float, kind: str) -> int | None:

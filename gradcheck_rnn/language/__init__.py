@@ -1,51 +1,24 @@
 """The language: named dims, `cell`, primitives, scans and networks; tracing and running."""
 
+from . import (
+    primitives,
+    shapes,  # noqa: F401  (enters the shape rules in `values.RULES`)
+)
 from .cell import Cell, cell
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403
-from .primitives import (
-    concat,
-    cross_entropy,
-    dim,
-    dot,
-    elementwise,
-    eye,
-    frozen,
-    layer_norm,
-    log_softmax,
-    maximum,
-    mean,
-    minimum,
-    name,
-    softmax,
-    split,
-    sum,  # noqa: A004
-    where,
-)
+from .ops.structural import *  # noqa: F403
+from .ops.unit_maps import UNIT_MAPS
+from .primitives import *  # noqa: F403
 from .tracing import Equation, TracedCell, trace
 
 __all__ = [
     *ELEMENTWISE,
+    *UNIT_MAPS,
+    *primitives.__all__,
     "Cell",
     "Equation",
     "TracedCell",
     "cell",
-    "concat",
-    "cross_entropy",
-    "dim",
-    "dot",
-    "elementwise",
-    "eye",
-    "frozen",
-    "layer_norm",
-    "log_softmax",
-    "maximum",
-    "mean",
-    "minimum",
-    "name",
-    "softmax",
-    "split",
-    "sum",
     "trace",
-    "where",
 ]

@@ -29,7 +29,7 @@ _FUNCTIONS = {
     "copy": "x", "asarray": "x", "array": "x", "nan_to_num": "x", "real": "x",
     "expand_dims": "x; a scalar is broadcast by itself", "squeeze": "x",
     "reshape": "split(x, parts) or concat(a, b)", "ravel": "x", "flip": "a fixed matrix P @ x",
-    "cumsum": "a fixed matrix L @ x", "diag": "w * x for diag(w) @ x", "diagonal": "",
+    "cumsum": "cumsum(x)", "diag": "w * x for diag(w) @ x", "diagonal": "",
     "heaviside": "where(x > 0, 1.0, 0.0)", "sign": "where(x > 0, 1.0, -1.0)",
     "floor": _STAIRS, "ceil": _STAIRS,
     "rint": _STAIRS,

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UnsupportedOperation
 
-__all__ = ["ELEMENTWISE", "frozen", "holding_frozen", "recording_frozen"]
+__all__ = ["ELEMENTWISE", "RUN", "UNIT_MAPS", "frozen", "holding_frozen", "recording_frozen"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +40,8 @@ def constant(value: Any, like: Array) -> Any:
 #: Elementwise functions by name; each keeps the dtype of its input. Entered by `ops.elementwise`
 #: for those of the language, by `primitives.elementwise` for those of users.
 ELEMENTWISE: dict[str, Callable[[Any], Array]] = {}
+#: Linear maps of units by name; entered by `ops.unit_maps`.
+UNIT_MAPS: dict[str, Callable[[Array], Array]] = {}
 
 
 def _object_binary(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Array]:
@@ -182,3 +184,51 @@ def holding_frozen(tape: _Tape) -> Iterator[None]:
         yield
     finally:
         _tape.reset(token)
+
+
+def _pow(x: Any, exponent: int | float | Fraction) -> Any:
+    return x ** (
+        float(exponent) if isinstance(exponent, Fraction) and x.dtype != object else exponent
+    )
+
+
+def _slice(x: Any, start: int, stop: int) -> Any:
+    if not 0 <= start <= stop <= x.shape[-2]:
+        raise ValueError(f"slice [{start}:{stop}] of {x.shape[-2]} units")
+    return x[..., start:stop, :]
+
+
+#: Every operation of the language on arrays, by name.
+RUN: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "neg": lambda a: -a,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "matmul": matmul,
+    "pow": _pow,
+    "abs": absolute,
+    "transpose": transpose,
+    "apply": lambda a, function: _function(function)(a),
+    "maximum": maximum,
+    "greater": greater,
+    "where": where,
+    "sum": unit_sum,
+    "mean": lambda a: unit_sum(a) / a.shape[-2],
+    "dot": dot,
+    "concat": concat,
+    "slice": _slice,
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "cross_entropy": cross_entropy,
+    "frozen": frozen,
+    "unit_map": lambda a, function: UNIT_MAPS[function](a),
+}
+
+
+def _function(name: str) -> Callable[[Any], Any]:
+    try:
+        return ELEMENTWISE[name]
+    except KeyError:
+        raise UnsupportedOperation(
+            f"unknown elementwise function {name!r}; make one with elementwise(name, expression)"
+        ) from None

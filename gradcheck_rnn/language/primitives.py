@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape, parse_dim
-from .places import calling_place
+from .source_lines import calling_place
 from .user_functions import PLACES, USER_FUNCTIONS
 from .values import ArrayValue, Expr, dim_value, operate
 

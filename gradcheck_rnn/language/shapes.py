@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape
 from .user_functions import check_user_function
-from .values import Expr, describe, literal
+from .values import RULES, Expr, describe, literal
 
-__all__ = ["build"]
-
-
-def build(op: str, args: tuple[Expr, ...], data: Mapping[str, Any]) -> Expr:
-    """A checked Expr for one primitive; scalars are broadcast explicitly."""
-    try:
-        rule = _RULES[op]
-    except KeyError:
-        raise UnsupportedOperation(f"{op} is not an operation of the language") from None
-    return rule(*args, **data)
+__all__ = ["RULES"]
 
 
 def _misfit(what: str, a: Expr, b: Expr) -> DimensionError:
@@ -226,7 +217,12 @@ def _units(op: str) -> Callable[..., Expr]:
     return rule
 
 
-_RULES: dict[str, Callable[..., Expr]] = {
+def _unit_map(a: Expr, function: str) -> Expr:
+    _column(function, a)
+    return Expr("unit_map", (a,), a.shape, {"function": function})
+
+
+RULES |= {
     "add": _add,
     "neg": _neg,
     "mul": _mul,
@@ -248,4 +244,5 @@ _RULES: dict[str, Callable[..., Expr]] = {
     "slice": _slice,
     "softmax": _units("softmax"),
     "log_softmax": _units("log_softmax"),
+    "unit_map": _unit_map,
 }

@@ -24,8 +24,8 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import Cell, Delays
 from .dims import Shape, declared_dims
-from .places import noting
 from .primitives import given_names
+from .source_lines import noting
 from .values import Expr, Symbol
 
 __all__ = ["Equation", "TracedCell", "trace"]

@@ -18,9 +18,8 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedAttribute, UnsupportedOperation
 from . import advice, numeric
-from .describing import describe
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
-from .places import noted_place
+from .source_lines import noted_place
 
 __all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
 
@@ -286,6 +285,53 @@ def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
     return start, stop
 
 
+_INFIX = {"mul": " * ", "div": " / ", "matmul": " @ ", "scale": " * ", "greater": " > "}
+
+
+def describe(e: Expr) -> str:
+    """The expression as the user wrote it, for messages."""
+    inner = [describe(a) for a in e.args]
+    if e.op == "symbol":
+        s = e.symbol
+        return f"{s.name}[t-{s.lag}]" if s.lag else s.name
+    if e.op == "literal":
+        return str(e.data["value"])
+    if e.op == "add":
+        text = inner[0]
+        for a, t in zip(e.args[1:], inner[1:], strict=True):
+            text += f" - {t[1:]}" if a.op == "neg" else f" + {t}"
+        return f"({text})"
+    if e.op in _INFIX:
+        return "(" + _INFIX[e.op].join(inner) + ")"
+    if e.op == "neg":
+        return f"-{inner[0]}"
+    if e.op == "pow":
+        return f"{inner[0]}**{e.data['exponent']}"
+    if e.op == "transpose":
+        return f"{inner[0]}.T"
+    if e.op == "broadcast":
+        return inner[0]
+    if e.op == "slice":
+        return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
+    if e.op in ("size", "eye"):
+        return f"{e.op}({e.data['dim']})"
+    head = e.data.get("function", e.op)
+    return f"{head}({', '.join(inner)})"
+
+
+#: Operation → the rule that makes its traced expression; entered by `shapes`.
+RULES: dict[str, Callable[..., Expr]] = {}
+
+
+def build(op: str, args: tuple[Expr, ...], data: Mapping[str, Any]) -> Expr:
+    """A checked Expr for one primitive; scalars are broadcast explicitly."""
+    try:
+        rule = RULES[op]
+    except KeyError:
+        raise UnsupportedOperation(f"{op} is not an operation of the language") from None
+    return rule(*args, **data)
+
+
 _LARGEST = float(np.finfo(float).max)
 #: What can be done with the size of a named dim.
 _OF_SIZES = ("add", "mul", "div", "neg")
@@ -334,8 +380,6 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
             arrays.append(x)
             plain, traced = False, traced or kind is Expr or kind is Dim
     if traced:
-        from .shapes import build
-
         if op not in _OF_SIZES and any(type(x) is Dim for x in operands):
             raise UnsupportedOperation(
                 f"{data.get('function', op)} of a size is not in the language: a size can be "
@@ -355,7 +399,7 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
             arrays = [numeric.constant(x, like) for x in arrays]
         arrays = [_plain(x, dtype) for x in arrays]
     try:
-        return ArrayValue(_RUN[op](*arrays, **data))
+        return ArrayValue(numeric.RUN[op](*arrays, **data))
     except ValueError as problem:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise DimensionError(f"{op} on arrays of shape {shapes}: {problem}") from None
@@ -368,52 +412,6 @@ def _plain(x: Any, dtype: Any) -> np.ndarray[Any, Any]:
     if dtype.kind in "fcO":
         return np.asarray(x, dtype=object) if dtype.kind == "O" else np.asarray(x).astype(dtype)
     return np.asarray(x)
-
-
-def _pow(x: Any, exponent: Number) -> Any:
-    return x ** (
-        float(exponent) if isinstance(exponent, Fraction) and x.dtype != object else exponent
-    )
-
-
-def _slice(x: Any, start: int, stop: int) -> Any:
-    if not 0 <= start <= stop <= x.shape[-2]:
-        raise ValueError(f"slice [{start}:{stop}] of {x.shape[-2]} units")
-    return x[..., start:stop, :]
-
-
-_RUN: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "neg": lambda a: -a,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "matmul": numeric.matmul,
-    "pow": _pow,
-    "abs": numeric.absolute,
-    "transpose": numeric.transpose,
-    "apply": lambda a, function: _function(function)(a),
-    "maximum": numeric.maximum,
-    "greater": numeric.greater,
-    "where": numeric.where,
-    "sum": numeric.unit_sum,
-    "mean": lambda a: numeric.unit_sum(a) / a.shape[-2],
-    "dot": numeric.dot,
-    "concat": numeric.concat,
-    "slice": _slice,
-    "softmax": numeric.softmax,
-    "log_softmax": numeric.log_softmax,
-    "cross_entropy": numeric.cross_entropy,
-    "frozen": numeric.frozen,
-}
-
-
-def _function(name: str) -> Callable[[Any], Any]:
-    try:
-        return numeric.ELEMENTWISE[name]
-    except KeyError:
-        raise UnsupportedOperation(
-            f"unknown elementwise function {name!r}; make one with elementwise(name, expression)"
-        ) from None
 
 
 def dim_value(dim: Dim) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..calculus.terms import Term
-from ..derivation.pages import Line, Prose
+from ..derivation.pages import PageLine, Prose
 from ..derivation.pages.grouping import renamed_apart
 from .mathematics import Mathematics, plain
 
@@ -90,7 +90,7 @@ class Manuscript:
             self.parts.append("#formulas(\n" + "\n".join(out) + "\n)\n")
         return range(first, self.equations + 1)
 
-    def lines(self, lines: Iterable[Line], relation: str = "=", note: str = "") -> range:
+    def lines(self, lines: Iterable[PageLine], relation: str = "=", note: str = "") -> range:
         """Lines of a derivation, numbered; ``note`` is added to every one."""
         m = self.maths
         rows = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import shown
 from ..derivation import derive
-from ..derivation.tidy import tidy
+from ..derivation.simplification import tidy
 from ..errors import UsageError
 from ..verify.outcome import Report
 from ..verify.session import Verification

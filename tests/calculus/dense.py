@@ -76,6 +76,9 @@ def _dense(term: t.Term, values: Mapping[t.Sym, np.ndarray], dims: Dims) -> np.n
                 for j in range(n):
                     k[i * n + j, j * m + i] = 1
             return k
+        case t.MapUnits():
+            lower = np.tri(rows)
+            return {"cumsum": lower, "reverse_cumsum": lower.T}[term.map.name] @ xs[0]
         case t.Plus():
             return np.sum(xs, axis=0)
         case t.Neg():

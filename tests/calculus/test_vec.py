@@ -17,6 +17,7 @@ from gradcheck_rnn.calculus.terms import (
     Greater,
     Hadamard,
     Kron,
+    MapUnits,
     Maximum,
     Neg,
     Num,
@@ -89,6 +90,8 @@ CASES = {
     "stack column": (Concat(Zeros(n), dx, Zeros(m)), dx),
     "slice": (Slice(Concat(Zeros(n, r), dX, Zeros(n, r)), n, n + 1), dX),
     "slice plain": (Slice(dX, 1, n), dX),
+    "map of units": (MapUnits(A @ dX, "cumsum"), dX),
+    "map of units column": (MapUnits(dx, "reverse_cumsum"), dx),
     "pad": (Pad(dX, m, n + m + r), dX),
     "vec of vec": (Vec(dX), dX),
     "unvec": (Unvec(Hadamard(Vec(C), Vec(dX)), r, n), dX),
@@ -143,6 +146,7 @@ WRONG = {
         Eye(t.shape[1]), Slice(Eye(t.args[0].shape[0]), 0, t.args[2] - t.args[1])
     ),
     "pad": lambda t, k: Kron(Eye(t.shape[1]), Pad(Eye(t.args[0].shape[0]), 0, t.args[2])),
+    "map of units": lambda t, k: Kron(Eye(t.shape[1]), MapUnits(Eye(t.shape[0]), "reverse_cumsum")),
     "vec of vec": lambda t, k: Commutation(*t.operands[0].shape),
     "diagonal": lambda t, k: Kron(Ones(t.shape[0]), Eye(t.shape[0])),
     "kronecker": lambda t, k: (

@@ -6,10 +6,10 @@ import keyword
 from typing import Any
 
 from gradcheck_rnn.codegen.backends.cupy import config as cuda
+from gradcheck_rnn.codegen.backends.expressions import declared_helpers
 from gradcheck_rnn.codegen.backends.numpy import config as numpy
 from gradcheck_rnn.language import cell, name, sigmoid, softmax, tanh
 from gradcheck_rnn.language.cell import Cell
-from gradcheck_rnn.language.ops.elementwise import helpers_of
 from gradcheck_rnn.language.primitives import sum as unit_sum
 
 #: What the cell has to name.
@@ -37,7 +37,7 @@ HOSTILE = tuple(
         for n in (
             *_TEXT.split(), *keyword.kwlist, *keyword.softkwlist, *numpy.RESERVED,
             *numpy.helper_texts(),
-            *cuda.RESERVED, *cuda._DEVICE, *helpers_of("cuda"), *sorted(cuda._CXX),
+            *cuda.RESERVED, *cuda._DEVICE, *declared_helpers("cuda"), *sorted(cuda._CXX),
         )
         if n.isidentifier()
     )

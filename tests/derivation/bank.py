@@ -17,6 +17,7 @@ from gradcheck_rnn.language import (
     cell,
     concat,
     cross_entropy,
+    cumsum,
     dot,
     exp,
     eye,
@@ -25,6 +26,7 @@ from gradcheck_rnn.language import (
     log_softmax,
     maximum,
     mean,
+    reverse_cumsum,
     sigmoid,
     softmax,
     softplus,
@@ -160,6 +162,11 @@ def held(x, h, W, w):
     return tanh(frozen(W @ h) * (w * h) + x + frozen(h))
 
 
+@cell(inputs="x: p", states="h: p", params="W: p p; w: p")
+def accumulated(x, h, W, w):
+    return tanh(cumsum(W @ h + w * x) * h + reverse_cumsum(w * h))
+
+
 #: Rule → the definitions that meet it.
 BANK: dict[str, tuple[Cell, ...]] = {
     "sum": (added,),
@@ -177,6 +184,7 @@ BANK: dict[str, tuple[Cell, ...]] = {
     "inner product": (inner,),
     "concatenation": (stacked,),
     "slice": (cut,),
+    "linear map of units": (accumulated,),
     "maximum": (larger,),
     "where": (chosen,),
     "comparison": (compared,),

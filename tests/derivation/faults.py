@@ -20,6 +20,7 @@ from gradcheck_rnn.calculus.terms import (
     Eye,
     Hadamard,
     Kron,
+    MapUnits,
     Neg,
     Num,
     Pad,
@@ -146,6 +147,13 @@ def _inverse_factor(right: Term, incoming: Term) -> Term | None:
     return _rebuilt(right, lambda x: Hadamard(*x.operands) if isinstance(x, Divide) else None)
 
 
+def _other_map(right: Term, incoming: Term) -> Term | None:
+    """L for Lᵀ, or Lᵀ for L."""
+    return _rebuilt(
+        right, lambda x: MapUnits(x.x, x.map.adjoint) if isinstance(x, MapUnits) else None
+    )
+
+
 FAULTS: dict[str, Fault] = {
     "negated": lambda right, incoming: Neg(right),
     "doubled": lambda right, incoming: Scale(Num(2), right),
@@ -164,6 +172,7 @@ FAULTS: dict[str, Fault] = {
     "minus forgotten": _sign_inside,
     "diagonal forgotten": _no_diagonal,
     "product for quotient": _inverse_factor,
+    "map for its adjoint": _other_map,
 }
 
 

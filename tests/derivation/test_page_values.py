@@ -8,7 +8,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.calculus.terms import Diag, Eye, Scale, Sym, Times
 from gradcheck_rnn.derivation import Derivation, evaluate
-from gradcheck_rnn.derivation.tidy import tidy
+from gradcheck_rnn.derivation.simplification import tidy
 from gradcheck_rnn.language.running import to_columns
 from gradcheck_rnn.verify.harness.plan import draw_values
 from gradcheck_rnn.verify.points import draw_point

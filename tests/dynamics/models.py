@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck_rnn import cells
-from gradcheck_rnn.dynamics.starts import build
+from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.system import Model, System
 from gradcheck_rnn.language import cell, tanh
 from gradcheck_rnn.language.network import as_network

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradcheck_rnn.derivation.evaluate import forward, rtrl
+from gradcheck_rnn.derivation.evaluate import forward as run_equations
+from gradcheck_rnn.derivation.evaluate import rtrl
 from gradcheck_rnn.dynamics.expansion import carousel, expansion
+from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
 
@@ -26,7 +28,7 @@ def test_terms_sum_to_the_total_derivative(name: str, parameter: str) -> None:
     assert found.rest == 0.0
     values = dict(model.values)
     values |= {n: s.block(0, STEPS)[:, :, None] for n, s in model.sources.items()}
-    run = forward(model.derivation, values, model.sizes)
+    run = run_equations(model.derivation, values, model.sizes)
     size = system.slot("h", 1).stop
     total = 0.0
     for back in range(system.depth):
@@ -57,8 +59,8 @@ def test_identity_gives_the_sum_of_earlier_states() -> None:
     """f(x) = x and W = I: ∂h_t/∂W = h_{t−1} + h_{t−2} + …, as Kim's slide on the cell state."""
     system = linear(np.eye(3))
     found = expansion(system, "W", STEPS)
-    (stretch,) = system.forward(STEPS)
-    earlier = stretch.line["h"][:, :STEPS]
+    (segment,) = forward(system, STEPS)
+    earlier = segment.line["h"][:, :STEPS]
     # ‖Σ h ᵀ⊗ I‖_F = √p ‖Σ h‖.
     expected = np.log(np.sqrt(3) * np.linalg.norm(earlier.sum(axis=1)))
     assert found.log_norm == pytest.approx(expected, abs=1e-12)
@@ -70,11 +72,11 @@ def test_the_carousel() -> None:
     assert ring.constant
     (system,) = zoo("lstm", seed=3).systems()
     (gate,) = carousel(system, 30, np.arange(31))
-    (stretch,) = system.forward(30)
-    logs = np.log(stretch.equations["f"])[:, ::-1].cumsum(axis=1).T
+    (segment,) = forward(system, 30)
+    logs = np.log(segment.equations["f"])[:, ::-1].cumsum(axis=1).T
     np.testing.assert_allclose(gate.log_products[1:], logs, atol=1e-12)
     assert not gate.constant
-    assert gate.mean_gate == pytest.approx(stretch.equations["f"].mean())
+    assert gate.mean_gate == pytest.approx(segment.equations["f"].mean())
     assert carousel(zoo("elman").systems()[0], 30, np.arange(31)) == []
 
 

@@ -10,6 +10,7 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.dynamics.factors import Factor
 from gradcheck_rnn.dynamics.system import Model, System, Variant
+from gradcheck_rnn.dynamics.trajectory import backward, forward
 from tests.dynamics.models import zoo
 
 STEPS = 9
@@ -23,7 +24,7 @@ RECURRENT = [
 
 
 def jacobians(system: System, steps: int = STEPS) -> np.ndarray[Any, Any]:
-    return np.concatenate([s.jacobian() for s in system.forward(steps)])
+    return np.concatenate([s.jacobian() for s in forward(system, steps)])
 
 
 def by_differences(system: System, steps: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -53,7 +54,7 @@ def _central(system: System, steps: int, h: float) -> np.ndarray[Any, Any]:
                 return line
 
             system.start = moved  # type: ignore[method-assign]
-            last = list(system.forward(steps))[-1]
+            last = list(forward(system, steps))[-1]
             end = np.zeros(system.n)
             for s in system.slots:
                 end[s.at] = last.line[s.name][:, last.line[s.name].shape[1] - s.lag]
@@ -96,17 +97,17 @@ def test_a_wrong_edge_is_seen() -> None:
 
 def test_parts_by_gate_add_up() -> None:
     (system,) = zoo("lstm", seed=2).systems()
-    for stretch in system.forward(STEPS):
-        parts = [stretch.jacobian(lambda e, g=g: system.port(e) == g) for g in system.ports]  # type: ignore[misc]
-        np.testing.assert_allclose(sum(parts), stretch.jacobian(), atol=1e-14)
+    for segment in forward(system, STEPS):
+        parts = [segment.jacobian(lambda e, g=g: system.port(e) == g) for g in system.ports]  # type: ignore[misc]
+        np.testing.assert_allclose(sum(parts), segment.jacobian(), atol=1e-14)
     assert system.ports == ("i", "f", "o", "c_tilde", "c direct")
 
 
 def test_backward_stretches_are_the_forward_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     (system,) = zoo("elman_delayed", seed=2).systems()
-    monkeypatch.setattr(System, "stretch_length", property(lambda self: 4))
+    monkeypatch.setattr(System, "segment_length", property(lambda self: 4))
     forward = jacobians(system, 11)
-    back = np.concatenate([s.jacobian()[::-1] for s in system.backward(11)])
+    back = np.concatenate([s.jacobian()[::-1] for s in backward(system, 11)])
     np.testing.assert_array_equal(back[::-1], forward)
 
 

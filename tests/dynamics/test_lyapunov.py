@@ -9,9 +9,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from gradcheck_rnn.dynamics.initialisation import orthogonal
 from gradcheck_rnn.dynamics.lyapunov import kaplan_yorke, lyapunov, spectrum_of
 from gradcheck_rnn.dynamics.products import decay
-from gradcheck_rnn.dynamics.starts import orthogonal
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, random_network, zoo
 

@@ -13,8 +13,8 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.dynamics.accumulate import LogMatrix, QRProduct, array_module, pairwise
+from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.products import decay, lags_to_show, singular_values_of
-from gradcheck_rnn.dynamics.starts import build
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
 

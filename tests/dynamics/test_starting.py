@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api, cells
-from gradcheck_rnn.dynamics.starting import read_start, started
-from gradcheck_rnn.dynamics.starts import build
+from gradcheck_rnn.dynamics.initial_conditions import read_start, started
+from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.system import Model
+from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.language import cell
 from gradcheck_rnn.language.network import as_network
@@ -60,11 +61,11 @@ def test_a_given_start_is_where_the_trajectory_starts(tmp_path: Path) -> None:
     np.savez(tmp_path / "start.npz", h=h)
     model = build(as_network(tanh_map), sizes={"p": N}, gain=G, seed=3)
     for start in (str(tmp_path / "start.npz"), {"h": h}):
-        (stretch,) = started(model, read_start(start), 0).systems()[0].forward(20)
+        (segment,) = forward(started(model, read_start(start), 0).systems()[0], 20)
         state = h
         for t in range(20):
             state = model.values["J"] @ np.tanh(state)
-            assert stretch.line["h"][:, t + 1] == pytest.approx(state, rel=1e-9)
+            assert segment.line["h"][:, t + 1] == pytest.approx(state, rel=1e-9)
     assert analysed(start=str(tmp_path / "start.npz")).resting == ()
 
 

@@ -11,6 +11,7 @@ import pytest
 from gradcheck_rnn.dynamics.analysis import analyse, as_plain
 from gradcheck_rnn.dynamics.bounds import bounds
 from gradcheck_rnn.dynamics.causes import causes, saturation
+from gradcheck_rnn.dynamics.initialisation import build, orthogonal
 from gradcheck_rnn.dynamics.lyapunov import lyapunov
 from gradcheck_rnn.dynamics.products import decay, lags_to_show
 from gradcheck_rnn.dynamics.remedies import remedies
@@ -20,7 +21,6 @@ from gradcheck_rnn.dynamics.spectrum import (
     perturbation,
     recurrent_spectra,
 )
-from gradcheck_rnn.dynamics.starts import build, orthogonal
 from gradcheck_rnn.dynamics.system import System
 from gradcheck_rnn.dynamics.verdict import judge, power_of_ten
 from gradcheck_rnn.errors import UsageError
@@ -49,7 +49,7 @@ def test_measured_decay_lies_between_its_bounds(name: str) -> None:
 
 def test_bounds_beyond_the_exact_steps_still_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradcheck_rnn.dynamics.bounds.EXACT", 10)
-    monkeypatch.setattr(System, "stretch_length", property(lambda self: 10))
+    monkeypatch.setattr(System, "segment_length", property(lambda self: 10))
     (system,) = zoo("lstm", seed=1).systems()
     found = decay(system, 60)
     limits = bounds(system, 60, found.lags)

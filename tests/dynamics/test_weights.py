@@ -16,6 +16,7 @@ from gradcheck_rnn.cells.bidirectional import join
 from gradcheck_rnn.dynamics.inputs import Given
 from gradcheck_rnn.dynamics.setting import model_of, with_weight_file
 from gradcheck_rnn.dynamics.torch_layout import find_layers
+from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.dynamics.weights import read_weights
 from gradcheck_rnn.errors import DimensionError, UsageError
 
@@ -115,9 +116,9 @@ def test_torch_layouts_compute_what_torch_documents(
     assert len(systems) == 1 + both
     halves = np.split(expected, 1 + both, axis=1)
     for system, half in zip(systems, halves, strict=True):
-        stretches = list(system.forward(STEPS))
+        segments = list(forward(system, STEPS))
         last = [n for n in system.states if n.startswith("h")][-1]
-        made = np.concatenate([s.line[last][:, system.depth :] for s in stretches], axis=1).T
+        made = np.concatenate([s.line[last][:, system.depth :] for s in segments], axis=1).T
         made = made[::-1] if system.reverse else made
         np.testing.assert_allclose(made, half, atol=1e-13)
 
@@ -130,8 +131,8 @@ def test_gates_taken_in_another_order_are_seen(tmp_path: Path) -> None:
     arrays["weight_hh_l0"] = np.concatenate([f, i, g, o])
     network, values, *_ = load(save(tmp_path / "w.npz", arrays), "lstm")
     model = model_of(network, parameters=values, inputs={"x": Given(xs)})
-    (stretch,) = model.systems()[0].forward(STEPS)
-    assert abs(stretch.line["h"][:, 1:].T - expected).max() > 1e-3
+    (segment,) = forward(model.systems()[0], STEPS)
+    assert abs(segment.line["h"][:, 1:].T - expected).max() > 1e-3
 
 
 def test_a_layer_without_bias_and_with_a_prefix(tmp_path: Path) -> None:

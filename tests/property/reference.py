@@ -16,7 +16,6 @@ from unittest.mock import patch
 import numpy as np
 
 from gradcheck_rnn.language import numeric
-from gradcheck_rnn.language import values as values_module
 from gradcheck_rnn.language.domains import Domain
 from gradcheck_rnn.language.network import Network, Ref
 from gradcheck_rnn.language.numeric import holding_frozen, recording_frozen
@@ -223,7 +222,7 @@ def decisions(case: Case, frozen: Any = None) -> Decisions:
     with (
         patch.object(numeric, "greater", two),
         patch.object(numeric, "absolute", absolute),
-        patch.dict(values_module._RUN, {"greater": two, "abs": absolute}),
+        patch.dict(numeric.RUN, {"greater": two, "abs": absolute}),
         patch.dict(numeric.ELEMENTWISE, {"relu": relu}),
         holding_frozen(frozen) if frozen is not None else nullcontext(),
     ):

@@ -166,6 +166,7 @@ def test_the_language_is_reached() -> None:
         "@", ".T", "**", "tanh(", "sigmoid(", "relu(", "softplus(", "exp(", "log(", "sqrt(",
         "sin(", "cos(", "maximum(", "minimum(", "where(", "abs(", "sum(", "mean(", "dot(",
         "concat(", "split(", "dim(", "softmax(", "log_softmax(", "cross_entropy(", "layer_norm(",
+        "cumsum(", "reverse_cumsum(",
         "frozen(", "eye(", "elementwise(", "name(", "np.", " > ", " <= ", "lags=", "outputs=",
         "fixed=", "data=", "at_least=", "reverse=True", "mask=", "initial=", "axis='S'",
         "axis=None", "network.loss(", "network.parameters[", ".final(", "parameter(",

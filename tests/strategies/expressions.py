@@ -287,9 +287,12 @@ class Expressions:
             text = " + ".join(p.text for p in parts)
             return Value(text, rows, ONE, any(p.batch for p in parts), bounds, len(parts) == 0)
 
-        def softmax() -> Value:
+        def over_units() -> Value:
             x = self.calm(sub(), 12.0)
-            f = pick(("softmax", "log_softmax"))
+            f = pick(("softmax", "log_softmax", "cumsum", "reverse_cumsum"))
+            if f.endswith("cumsum"):
+                bounds = x.range.times(size_of(rows)).hull(x.range)
+                return Value(self.call(f, x), rows, ONE, x.batch, bounds)
             log_floor = -(2 * x.range.size + math.log(size_of(rows)))
             bounds = BIT if f == "softmax" else Range(log_floor, 0)
             return Value(self.call(f, x), rows, ONE, x.batch, bounds)
@@ -315,7 +318,7 @@ class Expressions:
             return self._slice(x, rows)
 
         options: list[tuple[int, Maker]] = [
-            (14, affine), (5, softmax), (2, normalised), (3, sliced),
+            (14, affine), (5, over_units), (2, normalised), (3, sliced),
         ]  # fmt: skip
         if len(_parts(rows)) > 1:
             options.append((8, stacked))

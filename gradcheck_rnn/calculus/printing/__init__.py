@@ -7,6 +7,7 @@ from gradcheck_rnn.calculus.printing.latex import to_latex
 from gradcheck_rnn.calculus.printing.notation import Notation, load_notation, transpose_equation
 from gradcheck_rnn.calculus.printing.text import to_text
 from gradcheck_rnn.calculus.printing.typst import to_typst
+from gradcheck_rnn.calculus.terms.base import PRINTERS
 
 __all__ = [
     "Notation",
@@ -18,3 +19,5 @@ __all__ = [
     "to_typst",
     "transpose_equation",
 ]
+
+PRINTERS |= {"text": to_text, "latex": to_latex}

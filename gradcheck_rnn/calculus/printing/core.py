@@ -315,6 +315,9 @@ class Printer(ABC):
     def print_UnitSum(self, term: Term) -> Piece:
         return self._call("sum", term.operands[0])
 
+    def print_MapUnits(self, term: Term) -> Piece:
+        return self._call(term.map.name, term.x)
+
     def print_Softmax(self, term: Term) -> Piece:
         return self._call("softmax", term.operands[0])
 

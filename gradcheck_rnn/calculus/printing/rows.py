@@ -21,6 +21,7 @@ from gradcheck_rnn.calculus.terms import (
     Hadamard,
     Kron,
     LogSoftmax,
+    MapUnits,
     Maximum,
     Neg,
     Num,
@@ -82,7 +83,7 @@ def _sym(x: Term) -> Term:
 
 
 def _rearranged(x: Term) -> Term:
-    """Slice, Pad, Unvec: the same operation on the column that the row variable stands for."""
+    """Slice, Pad, UnitMap, …: the same on the column that the row variable stands for."""
     inner, *rest = x.args
     return Transpose(x.func(Transpose(_row(inner)), *rest))
 
@@ -120,6 +121,7 @@ _RULES: dict[type[Term], Callable[..., Term]] = {
     Concat: lambda x: Block([[_row(t) for t in x.operands]]),
     Slice: _rearranged,
     Pad: _rearranged,
+    MapUnits: _rearranged,
     Unvec: _rearranged,
     Vec: _rearranged,
     Block: _block,

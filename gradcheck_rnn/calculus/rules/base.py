@@ -1,4 +1,4 @@
-"""What a rule is: one node of the calculus, three derivatives, a precondition and a citation.
+"""What a rule is: one node of the calculus, three derivatives and a citation.
 
 The three are written separately, because they check each other:
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ...errors import MissingRule
-from ..terms import Diag, Eye, Hadamard, Kron, Term, Times, Transpose, Vec
+from ..terms import Diag, Eye, Hadamard, Term, Times, Vec
 
 __all__ = ["Derivative", "Rule", "RuleTable", "as_column", "diagonal", "product"]
 
@@ -39,7 +39,6 @@ class Rule:
     differential: Derivative
     pullback: Derivative
     pushforward: Derivative
-    precondition: str
     citation: str
     passive: tuple[int, ...] = ()
 
@@ -82,10 +81,3 @@ def product(*factors: Term) -> Term:
     """Matrix product without identity factors."""
     kept = [f for f in factors if not isinstance(f, Eye)]
     return Times(*kept) if kept else factors[0]
-
-
-def kron_left(a: Term | None, b: Term | None, rows: Term, cols: Term) -> Term:
-    """(bᵀ ⊗ a), an absent factor being an identity of the size of ``rows``/``cols``."""
-    left = Transpose(b) if b is not None else cols
-    right = a if a is not None else rows
-    return Kron(left, right)

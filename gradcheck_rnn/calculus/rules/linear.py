@@ -70,7 +70,6 @@ RULES = (
         differential=lambda node, i, d, out: d,
         pullback=lambda node, i, bar, out: bar,
         pushforward=lambda node, i, tangent, out: tangent,
-        precondition="operands of one shape",
         citation="Magnus & Neudecker 2019, ch. 8: d(U + V) = dU + dV",
     ),
     Rule(
@@ -79,7 +78,6 @@ RULES = (
         differential=lambda node, i, d, out: Neg(d),
         pullback=lambda node, i, bar, out: Neg(bar),
         pushforward=lambda node, i, tangent, out: Neg(tangent),
-        precondition="none",
         citation="Magnus & Neudecker 2019, ch. 8: d(αU) = α dU",
     ),
     Rule(
@@ -88,7 +86,6 @@ RULES = (
         differential=_times_differential,
         pullback=_times_pullback,
         pushforward=_times_pushforward,
-        precondition="inner dims agree",
         citation="Magnus & Neudecker 2019, ch. 8: d(UV) = (dU)V + U(dV)",
     ),
     Rule(
@@ -99,7 +96,6 @@ RULES = (
         pushforward=lambda node, i, tangent, out: product(
             Commutation(*node.operands[0].shape), tangent
         ),
-        precondition="the operand is the same for all sequences of a batch",
         citation="Magnus & Neudecker 2019, ch. 8: d(Uᵀ) = (dU)ᵀ",
     ),
     Rule(
@@ -108,7 +104,6 @@ RULES = (
         differential=_scale_differential,
         pullback=_scale_pullback,
         pushforward=_scale_pushforward,
-        precondition="the first operand is 1×1",
         citation="Magnus & Neudecker 2019, ch. 8: d(φU) = (dφ)U + φ dU",
     ),
     Rule(
@@ -119,7 +114,6 @@ RULES = (
         pushforward=lambda node, i, tangent, out: product(
             Ones(node.shape[0] * node.shape[1]), tangent
         ),
-        precondition="the operand is 1×1",
         citation="s·1 is linear in s; ⟨bar, s·1⟩ = s·(1ᵀ bar)",
     ),
 )

@@ -88,7 +88,6 @@ RULES = (
         differential=_hadamard_differential,
         pullback=_hadamard_pullback,
         pushforward=_hadamard_pushforward,
-        precondition="operands of one shape",
         citation="Magnus & Neudecker 2019, ch. 8: d(U ⊙ V) = dU ⊙ V + U ⊙ dV",
     ),
     Rule(
@@ -97,7 +96,6 @@ RULES = (
         differential=_divide_differential,
         pullback=_divide_pullback,
         pushforward=_divide_pushforward,
-        precondition="no entry of the divisor is zero",
         citation="quotient rule, entry by entry: d(u/v) = du/v − (u/v) dv/v",
     ),
     Rule(
@@ -106,7 +104,6 @@ RULES = (
         differential=_power_differential,
         pullback=_power_pullback,
         pushforward=_power_pushforward,
-        precondition="entries are not zero where the exponent is below 1",
         citation="power rule, entry by entry: d(uⁿ) = n uⁿ⁻¹ du",
     ),
     Rule(
@@ -115,7 +112,6 @@ RULES = (
         differential=lambda node, i, d, out: Hadamard(*_slope(node, out), d),
         pullback=lambda node, i, bar, out: Hadamard(bar, *_slope(node, out)),
         pushforward=lambda node, i, tangent, out: product(diagonal(*_slope(node, out)), tangent),
-        precondition="the function is differentiable at every entry",
         citation="Petersen & Pedersen 2012, §2: d φ(u) = φ′(u) ⊙ du, entry by entry",
     ),
     Rule(
@@ -126,7 +122,6 @@ RULES = (
         pushforward=lambda node, i, tangent, out: product(
             diagonal(Sign(node.operands[0])), tangent
         ),
-        precondition="no entry is zero; at zero the derivative is taken as 0",
         citation="d|u| = sign(u) du for u ≠ 0",
     ),
 )

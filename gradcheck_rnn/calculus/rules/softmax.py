@@ -82,7 +82,6 @@ RULES = (
         differential=_softmax_differential,
         pullback=_softmax_pullback,
         pushforward=_softmax_pushforward,
-        precondition="none",
         citation="Bridle 1990: ∂y/∂x = diag(y) − y yᵀ for y = softmax(x)",
     ),
     Rule(
@@ -91,7 +90,6 @@ RULES = (
         differential=_log_softmax_differential,
         pullback=_log_softmax_pullback,
         pushforward=_log_softmax_pushforward,
-        precondition="none",
         citation="∂/∂x (x − log Σ exp x) = I − 1 softmax(x)ᵀ",
     ),
     Rule(
@@ -100,7 +98,6 @@ RULES = (
         differential=_cross_entropy_differential,
         pullback=_cross_entropy_pullback,
         pushforward=_cross_entropy_pushforward,
-        precondition="the target need not sum to one",
         citation="Bridle 1990: ∂(−tᵀ log softmax(y))/∂y = (1ᵀt) softmax(y) − t",
     ),
 )

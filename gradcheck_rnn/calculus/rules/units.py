@@ -10,6 +10,7 @@ from ..terms import (
     Dot,
     Eye,
     Kron,
+    MapUnits,
     Ones,
     Pad,
     Scale,
@@ -70,7 +71,6 @@ RULES = (
         pushforward=lambda node, i, tangent, out: product(
             Transpose(Ones(node.operands[0].shape[0])), tangent
         ),
-        precondition="the operand is a column",
         citation="1ᵀu is linear in u; ⟨bar, 1ᵀu⟩ = ⟨bar·1, u⟩",
     ),
     Rule(
@@ -81,7 +81,6 @@ RULES = (
         ),
         pullback=lambda node, i, bar, out: Scale(bar, _other(node, i)),
         pushforward=lambda node, i, tangent, out: Times(Transpose(_other(node, i)), tangent),
-        precondition="columns of one length",
         citation="Magnus & Neudecker 2019, ch. 8: d(uᵀv) = vᵀdu + uᵀdv",
     ),
     Rule(
@@ -90,7 +89,6 @@ RULES = (
         differential=_concat_differential,
         pullback=_concat_pullback,
         pushforward=_concat_pushforward,
-        precondition="equal column counts",
         citation="a stack of blocks is linear in each block",
     ),
     Rule(
@@ -101,7 +99,14 @@ RULES = (
             bar, _slice_ends(node)[0], node.operands[0].shape[0]
         ),
         pushforward=_slice_pushforward,
-        precondition="bounds inside the operand",
         citation="a selection of rows is linear; its adjoint puts the rows back among zeros",
+    ),
+    Rule(
+        "linear map of units",
+        MapUnits,
+        differential=lambda node, i, d, out: MapUnits(d, node.map.name),
+        pullback=lambda node, i, bar, out: MapUnits(bar, node.map.adjoint),
+        pushforward=lambda node, i, tangent, out: MapUnits(tangent, node.map.name),
+        citation="L x is linear in x; ⟨bar, L x⟩ = ⟨Lᵀ bar, x⟩",
     ),
 )

@@ -8,8 +8,10 @@ from typing import Any
 from sympy import Expr, Integer, Rational
 
 from gradcheck_rnn.calculus.terms.base import (
+    OPERATORS,
     Dim,
     Term,
+    TermOperatorError,
     as_dim,
     dims_equal,
     format_shape,
@@ -18,7 +20,7 @@ from gradcheck_rnn.calculus.terms.base import (
     require_scalar,
     require_term,
 )
-from gradcheck_rnn.calculus.terms.leaves import as_rational
+from gradcheck_rnn.calculus.terms.leaves import Num, as_rational, is_number
 from gradcheck_rnn.errors import DimensionError
 
 __all__ = [
@@ -216,3 +218,26 @@ class UnitSum(Term):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         x = self.operands[0]
         return sum((x[k, 0] for k in range(int(x.shape[0]))), Integer(0))
+
+
+def _lift(term: Term, other: object, symbol: str) -> Term:
+    """The other operand of ``+``, ``-`` and ``/``; a number is repeated to the term's shape."""
+    if isinstance(other, Term):
+        return other
+    if is_number(other):
+        number: Term = Num(other)
+        return number if term.is_scalar_term else Broadcast(number, *term.shape)
+    raise TermOperatorError(
+        f"{symbol} takes two terms or a term and a number, not {type(other).__name__}."
+    )
+
+
+OPERATORS |= {
+    "lift": _lift,
+    "+": Plus,
+    "neg": Neg,
+    "@": Times,
+    "/": Divide,
+    "**": Power,
+    "T": Transpose,
+}

@@ -9,7 +9,7 @@ derivatives with zero, so nothing here may fall into it by accident.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import Any, NoReturn, TypeAlias
 
@@ -20,6 +20,8 @@ from sympy.matrices.expressions.matexpr import MatrixExpr
 from gradcheck_rnn.errors import DimensionError, UnsupportedOperation
 
 __all__ = [
+    "OPERATORS",
+    "PRINTERS",
     "Dim",
     "Term",
     "TermOperatorError",
@@ -99,6 +101,12 @@ def format_dim(n: Expr) -> str:
     return f"({text})" if n.is_Add else text
 
 
+#: What the operators of terms make; entered by the modules of the terms they make.
+OPERATORS: dict[str, Callable[..., Any]] = {}
+#: Format → how a term is printed in it; entered by `calculus.printing`.
+PRINTERS: dict[str, Callable[[Any], str]] = {}
+
+
 class Term(MatrixExpr):
     """A matrix-valued term with a symbolic shape ``(rows, cols)``; columns and scalars included.
 
@@ -133,72 +141,40 @@ class Term(MatrixExpr):
 
     # -- operators: ours, or an error that says which constructor is meant ---------------------
 
-    def _lift(self, other: object, symbol: str) -> Term:
-        """Read the other operand of ``+``, ``-`` and ``/``; a number is repeated to our shape."""
-        from gradcheck_rnn.calculus.terms.algebra import Broadcast
-        from gradcheck_rnn.calculus.terms.leaves import Num, is_number
-
-        if isinstance(other, Term):
-            return other
-        if is_number(other):
-            number = Num(other)
-            return number if self.is_scalar_term else Broadcast(number, *self._shape)
-        raise TermOperatorError(
-            f"{symbol} takes two terms or a term and a number, not {type(other).__name__}."
-        )
-
     def __add__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Plus
-
-        return Plus(self, self._lift(other, "+"))
+        return OPERATORS["+"](self, OPERATORS["lift"](self, other, "+"))
 
     def __radd__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Plus
-
-        return Plus(self._lift(other, "+"), self)
+        return OPERATORS["+"](OPERATORS["lift"](self, other, "+"), self)
 
     def __sub__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Neg, Plus
-
-        return Plus(self, Neg(self._lift(other, "-")))
+        return OPERATORS["+"](self, OPERATORS["neg"](OPERATORS["lift"](self, other, "-")))
 
     def __rsub__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Neg, Plus
-
-        return Plus(self._lift(other, "-"), Neg(self))
+        return OPERATORS["+"](OPERATORS["lift"](self, other, "-"), OPERATORS["neg"](self))
 
     def __neg__(self) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Neg
-
-        return Neg(self)
+        return OPERATORS["neg"](self)
 
     def __pos__(self) -> Term:
         return self
 
     def __matmul__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Times
-
         if not isinstance(other, Term):
             raise TermOperatorError(f"@ takes two terms, not {type(other).__name__}.")
-        return Times(self, other)
+        return OPERATORS["@"](self, other)
 
     def __rmatmul__(self, other: object) -> Term:
         raise TermOperatorError(f"@ takes two terms, not {type(other).__name__}.")
 
     def __truediv__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Divide
-
-        return Divide(self, self._lift(other, "/"))
+        return OPERATORS["/"](self, OPERATORS["lift"](self, other, "/"))
 
     def __rtruediv__(self, other: object) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Divide
-
-        return Divide(self._lift(other, "/"), self)
+        return OPERATORS["/"](OPERATORS["lift"](self, other, "/"), self)
 
     def __pow__(self, exponent: object, mod: object = None) -> Term:
-        from gradcheck_rnn.calculus.terms.algebra import Power
-
-        return Power(self, exponent)
+        return OPERATORS["**"](self, exponent)
 
     def __rpow__(self, other: object) -> NoReturn:
         raise TermOperatorError("a term cannot be an exponent; write Apply('exp', ...) instead.")
@@ -212,16 +188,12 @@ class Term(MatrixExpr):
     __rmul__ = __mul__
 
     def __abs__(self) -> Term:
-        from gradcheck_rnn.calculus.terms.pointwise import Abs
-
-        return Abs(self)
+        return OPERATORS["abs"](self)
 
     @property
     def T(self) -> Term:
         """The transpose, as our own term."""
-        from gradcheck_rnn.calculus.terms.algebra import Transpose
-
-        return Transpose(self)
+        return OPERATORS["T"](self)
 
     def transpose(self) -> Term:
         """Return the transpose, as our own term."""
@@ -259,9 +231,7 @@ class Term(MatrixExpr):
     # -- display -------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        from gradcheck_rnn.calculus.printing.text import to_text
-
-        return to_text(self)
+        return PRINTERS["text"](self)
 
     __repr__ = __str__
 
@@ -277,9 +247,7 @@ class Term(MatrixExpr):
         return prettyForm(str(self))
 
     def _latex(self, printer: Any) -> str:
-        from gradcheck_rnn.calculus.printing.latex import to_latex
-
-        return to_latex(self)
+        return PRINTERS["latex"](self)
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self._latex(None)}$"

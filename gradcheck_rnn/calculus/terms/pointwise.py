@@ -10,6 +10,7 @@ from sympy import Expr, Integer
 from sympy.core.symbol import Str
 
 from gradcheck_rnn.calculus.terms.base import (
+    OPERATORS,
     Term,
     as_name,
     require_column,
@@ -77,6 +78,9 @@ class Abs(_Unary):
 
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return sympy.Abs(self.x[i, j])
+
+
+OPERATORS["abs"] = Abs
 
 
 class Sign(_Unary):

@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from sympy import Expr, Integer, KroneckerDelta, Tuple
+from sympy.core.symbol import Str
 
 from gradcheck_rnn.calculus.terms.base import (
     Dim,
     Term,
     as_dim,
+    as_name,
     dims_equal,
     format_shape,
     require_column,
     require_term,
 )
-from gradcheck_rnn.errors import DimensionError
+from gradcheck_rnn.errors import DefinitionError, DimensionError
+from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS, UnitMap
 
 __all__ = [
     "Block",
     "Concat",
     "Diag",
     "Kron",
+    "MapUnits",
     "Pad",
     "Slice",
     "TimeSum",
@@ -95,6 +99,32 @@ class Pad(Term):
         x, start, _ = self.args
         inside = 0 <= int(i - start) < int(x.shape[0])
         return x[i - start, j] if inside else Integer(0)
+
+
+class MapUnits(Term):
+    """A declared linear map L of the rows, L x, by its name (see ``language.ops.unit_maps``)."""
+
+    def __new__(cls, x: Term, name: str | Str) -> Any:
+        """Take the operand's shape."""
+        require_term(x, "MapUnits")
+        if str(name) not in UNIT_MAPS:
+            raise DefinitionError(f"{str(name)!r} is not a linear map of units.")
+        return cls._make((x, as_name(name)), x.shape)
+
+    @property
+    def x(self) -> Term:
+        """The operand."""
+        return self.args[0]
+
+    @property
+    def map(self) -> UnitMap:
+        """The declaration."""
+        return UNIT_MAPS[self.args[1].name]
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        n = int(self.shape[0])
+        row = self.map.matrix(n)[int(i)]
+        return sum((row[k] * self.x[k, j] for k in range(n)), Integer(0))
 
 
 class Diag(Term):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ...errors import UnsupportedOperation
 from ...language.dims import Dim
 from ...language.network import Ref
 from ..schedule.naming import Names
-from ..schedule.sizes import in_solving_order
-from .numpy.expressions import dim_text
-from .numpy.template import lead_axes
+from .expressions import dim_text
+from .template import lead_axes
 
 __all__ = ["size_lines", "used_sizes"]
 
@@ -91,3 +90,34 @@ def _check(name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
 
 def _of_sizes(d: Dim) -> str:
     return re.sub(r"[A-Za-z_]\w*", lambda m: f'sizes["{m[0]}"]', dim_text(d))
+
+
+#: Name of an array, number of its axis, and the axis as a dim.
+Axis = tuple[str, int, Dim]
+
+
+def in_solving_order(axes: Iterable[Axis], known: Iterable[str]) -> Iterator[Axis]:
+    """The axes, each when at most one of its dims has no size yet.
+
+    Parameters
+    ----------
+    axes : iterable of (str, int, Dim)
+        Axes such as ``d + p`` and ``2*p``.
+    known : iterable of str
+        Dims whose sizes are known from an axis of their own.
+
+    Raises
+    ------
+    UnsupportedOperation
+        Sizes that no order of the axes tells.
+    """
+    told, waiting = set(known), list(axes)
+    while waiting:
+        ready = next((a for a in waiting if len(set(a[2].names) - told) <= 1), None)
+        if ready is None:
+            name, _, dim = waiting[0]
+            unknown = " and ".join(n for n in dim.names if n not in told)
+            raise UnsupportedOperation(f"the sizes of {unknown} do not follow from {name!r}")
+        waiting.remove(ready)
+        told |= set(ready[2].names)
+        yield ready

@@ -1,34 +1,78 @@
 """The pipeline from a derivation to a schedule, as one visible list of passes.
 
 1. `equations`: forward equations and pullbacks as nodes in kernel layout;
-2. `graphs` (with `stages`, `hoist`): find recurrences, move out of loops what need not be there,
-   choose what forward saves;
-3. `neighbours` (with `layout`): which values become neighbours in one buffer;
-4. `emit`: give values places;
+2. `graphs` (with `distribution`, `hoist`): distribute loops over recurrences, move out of them what
+   need not be there, choose what forward saves;
+3. `packing`: which values lie side by side in one buffer;
+4. `emit`: assign buffers (`buffers` has those of given values, states and adjoints);
 5. `ordering`: write statements in order;
-6. `merge`: join statements on neighbours; `carry`: adjoints that need no zeros.
+6. `merge`: join statements on adjacent values; `first_writes`: adjoints that need no zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from ...derivation.program import DIFFERENTIATED, Derivation
-from .carry import write_first
+from ...language.network import Network
+from .buffers import BufferAssignment, last_step
 from .emit import LEAVES, Emitter
 from .equations import Equations
+from .first_writes import write_first
 from .graphs import Graphs
 from .inspect import read_buffers, writes
-from .layout import common_name
 from .merge import Packs, merge
 from .naming import Namer, Names
-from .neighbours import Neighbours
-from .ops import Access, Allocate, Buffer
+from .ops import Access, Allocate, Buffer, Statement
 from .ordering import Ordering
-from .places import Places, last_step
-from .plan import Routine, Schedule
+from .packing import Packing, common_name
 
 __all__ = ["Routine", "Schedule", "schedule"]
+
+
+@dataclass
+class Routine:
+    """One function: its buffers and its statements in order."""
+
+    allocations: list[Allocate] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+
+
+@dataclass
+class Schedule:
+    """Everything a backend prints.
+
+    Attributes
+    ----------
+    parameters, inputs : dict
+        Name → buffer of what the caller gives (row-major; scalars of a sequence have one unit).
+    saved : tuple of Buffer
+        What forward hands to backward, besides parameters and inputs.
+    outputs : dict
+        Output label → where it is after forward; ``loss`` if the network has one.
+    cotangents : dict
+        Output label → buffer of its cotangent.
+    gradients : dict
+        Parameter, input, initial state → where its gradient is after backward; None: zero.
+    names : Names
+        The module's names; sizes in the schedule are local variables of it.
+    """
+
+    derivation: Derivation
+    parameters: dict[str, Buffer]
+    inputs: dict[str, Buffer]
+    saved: tuple[Buffer, ...]
+    outputs: dict[str, Access]
+    cotangents: dict[str, Buffer]
+    gradients: dict[str, Access | None]
+    forward: Routine
+    backward: Routine
+    names: Names
+
+    @property
+    def network(self) -> Network:
+        return self.derivation.network
 
 
 def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
@@ -49,69 +93,76 @@ def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
     network = derivation.network
     namer = Names(reserved, network.dims, network.axes)
     eq = Equations(derivation, namer)
-    places = Places(eq, namer)
-    graphs = Graphs(eq, places)
-    neighbours = Neighbours(graphs)
-    ordering = Ordering(graphs, places)
-    forward, first = _forward(graphs, places, namer, neighbours, ordering)
-    outputs = _outputs(graphs, places, first)
-    backward, gradients = _backward(graphs, places, namer, neighbours, ordering, first)
+    buffers = BufferAssignment(eq, namer)
+    graphs = Graphs(eq, buffers)
+    packing = Packing(graphs)
+    ordering = Ordering(graphs, buffers)
+    forward, first = _forward(graphs, buffers, namer, packing, ordering)
+    outputs = _outputs(graphs, buffers, first)
+    backward, gradients = _backward(graphs, buffers, namer, packing, ordering, first)
     _merge(namer, forward, backward)
     write_first(backward.statements, backward.allocations)
     used = {b.base or b for b in read_buffers(backward.statements)}
     made = {a.buffer.base or a.buffer for s in forward.statements for a in writes(s)}
     saved = tuple(sorted(used & made, key=lambda b: b.name))
     return Schedule(
-        derivation, places.parameters, places.inputs, saved, outputs, places.cotangents,
+        derivation, buffers.parameters, buffers.inputs, saved, outputs, buffers.cotangents,
         gradients, forward, backward, namer,
     )  # fmt: skip
 
 
 def _forward(
-    graphs: Graphs, places: Places, namer: Namer, neighbours: Neighbours, ordering: Ordering
+    graphs: Graphs, buffers: BufferAssignment, namer: Namer, packing: Packing, ordering: Ordering
 ) -> tuple[Routine, Emitter]:
     handed = dict.fromkeys(graphs.saved, "saved")
     handed.update(dict.fromkeys(graphs.outputs(), "output"))
     handed.update(dict.fromkeys(graphs.loss, "loss"))
     emitter = Emitter(
-        graphs.g, graphs.forward, namer, places.leaf, graphs.homes_of_states, handed,
+        graphs.g, graphs.forward, namer, buffers.leaf, graphs.assigned_states, handed,
         graphs.labels, (),
     )  # fmt: skip
-    emitter.place(neighbours.forward)
-    allocations = [*map(Allocate, places.states.values()), *emitter.allocations]
-    statements = [*places.starts(), *ordering.statements(emitter, backward=False)]
+    emitter.place(packing.forward)
+    allocations = [*map(Allocate, buffers.states.values()), *emitter.allocations]
+    statements = [*buffers.initial_values(), *ordering.statements(emitter, backward=False)]
     return Routine(allocations, statements), emitter
 
 
-def _outputs(graphs: Graphs, places: Places, emitter: Emitter) -> dict[str, Access]:
+def _outputs(graphs: Graphs, buffers: BufferAssignment, emitter: Emitter) -> dict[str, Access]:
     out: dict[str, Access] = {}
     eq = graphs.eq
     for label, ref in eq.network.outputs.items():
         if ref.state is not None:
-            out[label] = Access(places.states[ref.state], slot=last_step(eq.states[ref.state][1]))
+            out[label] = Access(buffers.states[ref.state], slot=last_step(eq.states[ref.state][1]))
         else:
-            out[label] = emitter.homes[eq.forward[ref.name]]
+            out[label] = emitter.assigned[eq.forward[ref.name]]
     for n in graphs.loss:
-        out["loss"] = emitter.homes[n]
+        out["loss"] = emitter.assigned[n]
     return out
 
 
 def _backward(
     graphs: Graphs,
-    places: Places,
+    buffers: BufferAssignment,
     namer: Namer,
-    neighbours: Neighbours,
+    packing: Packing,
     ordering: Ordering,
     forward: Emitter,
 ) -> tuple[Routine, dict[str, Access | None]]:
-    homes = {n: forward.homes[n] for n in graphs.saved}
+    assigned = {n: forward.assigned[n] for n in graphs.saved}
     handed = {n: f"d_{name}" for name, n in graphs.roots.items() if n.op not in LEAVES}
     emitter = Emitter(
-        graphs.g, graphs.backward, namer, places.leaf, homes, handed, graphs.labels, graphs.saved
+        graphs.g,
+        graphs.backward,
+        namer,
+        buffers.leaf,
+        assigned,
+        handed,
+        graphs.labels,
+        graphs.saved,
     )
-    emitter.place(neighbours.backward)
+    emitter.place(packing.backward)
     statements = ordering.statements(emitter, backward=True)
-    adjoints = [Allocate(b, zero=True) for b in places.adjoints.values()]
+    adjoints = [Allocate(b, zero=True) for b in buffers.adjoints.values()]
     gradients: dict[str, Access | None] = {}
     for ref in graphs.eq.refs.values():
         if ref.kind in DIFFERENTIATED:

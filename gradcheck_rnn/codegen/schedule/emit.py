@@ -1,4 +1,4 @@
-"""From a graph and its stages to statements: which values get a buffer, and in which order.
+"""From a graph and its loops to statements: which values get a buffer, and in which order.
 
 A value has a buffer of its own when an operation needs one (products, sums over units), when it is
 read twice, when it crosses the border of a loop, or when it is handed out. Everything else is
@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
+from .distribution import LoopDistribution
 from .naming import Namer
 from .nodes import POINTWISE, Graph, Node, topological
 from .ops import (
@@ -33,12 +34,13 @@ from .ops import (
     Units,
     shape_of,
 )
-from .stages import Stages
 
 __all__ = ["HEAVY", "LEAVES", "Emitter"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
-HEAVY = frozenset({"gemm", "sum", "softmax", "log_softmax", "reduce", "outer", "concat", "pad"})
+HEAVY = frozenset(
+    {"gemm", "sum", "softmax", "log_softmax", "unit_map", "reduce", "outer", "concat", "pad"}
+)
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
 LEAVES = frozenset(
@@ -54,7 +56,7 @@ _INLINE = frozenset({"slice", "broadcast", "copy", "eye", "transpose", "accumula
 FACTOR = "factor of "
 
 #: Groups of values that are to be neighbours, each with a way to name what they share.
-Packing: TypeAlias = Callable[
+Groups: TypeAlias = Callable[
     ["Emitter"], Iterable[tuple[Sequence[Node], Callable[[Sequence[str]], str]]]
 ]
 
@@ -66,7 +68,7 @@ class Emitter:
     ----------
     leaf : callable
         Leaf node → Access.
-    homes : mapping
+    assigned : mapping
         Nodes that already have a place (saved values, states).
     given : collection
         Those of them that are not computed here.
@@ -77,50 +79,51 @@ class Emitter:
     def __init__(
         self,
         g: Graph,
-        stages: Stages,
+        distribution: LoopDistribution,
         namer: Namer,
         leaf: Callable[[Node], Access],
-        homes: Mapping[Node, Access],
+        assigned: Mapping[Node, Access],
         handed: Mapping[Node, str],
         labels: Mapping[Node, str],
         given: Collection[Node],
     ) -> None:
-        self.g, self.stages, self.namer = g, stages, namer
+        self.g, self.namer = g, namer
+        self.distribution, self.loop = distribution, distribution.loop
         self.leaf, self.labels = leaf, dict(labels)
-        self.homes: dict[Node, Access] = dict(homes)
+        self.assigned: dict[Node, Access] = dict(assigned)
         self.given = given
         self.handed = dict(handed)
         self.readers: dict[Node, list[Node]] = {}
-        for n in stages.nodes:
+        for n in distribution.nodes:
             for a in n.args if n not in self.given else ():
                 self.readers.setdefault(a, []).append(n)
         self.allocations: list[Allocate] = []
 
     # -- where values live ----------------------------------------------------------------------
 
-    def place(self, packing: Packing | None = None) -> None:
+    def place(self, packing: Groups | None = None) -> None:
         """Give a buffer to every value that needs one; neighbours share one."""
         self.needs: set[Node] = set()
-        for n in reversed(self.stages.nodes):
-            if n in self.homes or n.op in LEAVES or n.op == "accumulate" or n.numeric:
+        for n in reversed(self.distribution.nodes):
+            if n in self.assigned or n.op in LEAVES or n.op == "accumulate" or n.numeric:
                 continue
-            if self._needs_home(n):
+            if self._needs_buffer(n):
                 self.needs.add(n)
         self._shorten()
         self._share()
         if packing is not None:
             self._pack(packing)
-        for n in self.stages.nodes:
-            if n in self.needs and n not in self.homes and n not in self.shares:
-                self.homes[n] = Access(self._new_buffer(n))
+        for n in self.distribution.nodes:
+            if n in self.needs and n not in self.assigned and n not in self.shares:
+                self.assigned[n] = Access(self._new_buffer(n))
         for n, heir in self.shares.items():
-            self.homes[n] = self.homes[heir]
+            self.assigned[n] = self.assigned[heir]
 
     def _shorten(self) -> None:
         """Operands of what would be a very long expression get a place of their own."""
         sizes: dict[Node, int] = {}
-        mine = set(self.stages.nodes)
-        for n in topological(self.stages.nodes):
+        mine = set(self.distribution.nodes)
+        for n in topological(self.distribution.nodes):
             total = sum((sizes[a] for a in n.args), 1)
             if total > _LONGEST:
                 for a in sorted(dict.fromkeys(n.args), key=lambda a: -sizes[a]):
@@ -130,7 +133,7 @@ class Emitter:
                         self.needs.add(a)
                         total -= sizes[a] - 1
                         sizes[a] = 1
-            placed = n in self.needs or n in self.homes or n.op in LEAVES or n.numeric
+            placed = n in self.needs or n in self.assigned or n.op in LEAVES or n.numeric
             sizes[n] = 1 if placed else total
 
     def _share(self) -> None:
@@ -139,15 +142,15 @@ class Emitter:
         So pre-activations become gates and local derivatives become adjoints in place.
         """
         self.shares: dict[Node, Node] = {}
-        for n in self.stages.nodes:
-            if n not in self.needs or n in self.homes or n not in self.stages.loop:
+        for n in self.distribution.nodes:
+            if n not in self.needs or n in self.assigned or n not in self.loop:
                 continue
             if n.op not in POINTWISE or not self._kept(n):
                 continue
             for leaf in self._inlined(n):
                 single = len(self.readers.get(leaf, [])) == 1 and leaf not in self.handed
-                fits = leaf.rows == n.rows and leaf.lead == n.lead and leaf not in self.stages.loop
-                if single and fits and leaf in self.needs and leaf not in self.homes:
+                fits = leaf.rows == n.rows and leaf.lead == n.lead and leaf not in self.loop
+                if single and fits and leaf in self.needs and leaf not in self.assigned:
                     self.shares[leaf] = n
                     break
 
@@ -165,11 +168,11 @@ class Emitter:
             readers = self.readers.get(n, [])
             n = readers[0] if len(readers) == 1 else n
         n = self.shares.get(n, n)
-        return n if n in self.needs and n not in self.homes else None
+        return n if n in self.needs and n not in self.assigned else None
 
-    def _pack(self, packing: Packing) -> None:
+    def _pack(self, packing: Groups) -> None:
         for members, wanted in packing(self):
-            free = [n for n in dict.fromkeys(members) if n in self.needs and n not in self.homes]
+            free = [n for n in dict.fromkeys(members) if n in self.needs and n not in self.assigned]
             free = [n for n in free if n.rows != ONE and n not in self.shares]
             if len(free) < 2:
                 continue
@@ -185,20 +188,20 @@ class Emitter:
                 self.allocations.append(Allocate(base))
             at = Dim()
             for n in free:
-                own = self.namer.value(n, self.labels, self.homes, self._purpose(n))
+                own = self.namer.value(n, self.labels, self.assigned, self._purpose(n))
                 shape = shape_of(n.rows, n.cols, n.lead)
-                self.homes[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
+                self.assigned[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
                 at = at + n.rows
 
     def _wanted(self, n: Node) -> str:
         return self.labels.get(n, "")
 
     def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
-        if n in self.stages.loop and not self._kept(n):
+        if n in self.loop and not self._kept(n):
             return n.lead[1:], "work"
         return n.lead, "value"
 
-    def _needs_home(self, n: Node) -> bool:
+    def _needs_buffer(self, n: Node) -> bool:
         readers = self.readers.get(n, [])
         count = len(readers)
         if n in self.handed:
@@ -206,7 +209,9 @@ class Emitter:
         if n.op in HEAVY:
             return not self._merges(n, readers)
         if n.op == "broadcast":
-            return any(r.op in ("gemm", "outer", "softmax", "log_softmax") for r in readers)
+            return any(
+                r.op in ("gemm", "outer", "softmax", "log_softmax", "unit_map") for r in readers
+            )
         if n.op == "slice":
             return False
         if n.op == "copy" and n.lead != n.args[0].lead:
@@ -217,8 +222,8 @@ class Emitter:
             return True
         if any(r.op in ("gemm", "outer", "slice") for r in readers):
             return True
-        here = self.stages.loop.get(n)
-        if any(self.stages.loop.get(r) != here for r in readers):
+        here = self.loop.get(n)
+        if any(self.loop.get(r) != here for r in readers):
             return True
         return count > 1 and bool(n.lead or n.op not in ("transpose", "eye"))
 
@@ -229,10 +234,10 @@ class Emitter:
         r = readers[0]
         if r.op == "neg" or not _same_shape(r, n):
             return False
-        same = self.stages.loop.get(r) == self.stages.loop.get(n)
+        same = self.loop.get(r) == self.loop.get(n)
         if r.op == "accumulate":
             return same
-        stored = r in self.needs or r in self.homes or self._sum_of(r) or self._only_added(r)
+        stored = r in self.needs or r in self.assigned or self._sum_of(r) or self._only_added(r)
         return r.op == "add" and same and stored
 
     @staticmethod
@@ -246,11 +251,11 @@ class Emitter:
         return (
             len(readers) == 1
             and readers[0].op == "accumulate"
-            and self.stages.loop.get(readers[0]) == self.stages.loop.get(r)
+            and self.loop.get(readers[0]) == self.loop.get(r)
         )
 
     def _new_buffer(self, n: Node) -> Buffer:
-        name = self.namer.value(n, self.labels, self.homes, self._purpose(n))
+        name = self.namer.value(n, self.labels, self.assigned, self._purpose(n))
         lead, role = self._role(n)
         buffer = Buffer(name, lead, shape_of(n.rows, n.cols, n.lead), role)
         if n.lead:
@@ -269,12 +274,12 @@ class Emitter:
 
     def _kept(self, n: Node) -> bool:
         """Whether values of all steps are read after the loop."""
-        return n in self.handed or self._read_outside(n, self.stages.loop.get(n))
+        return n in self.handed or self._read_outside(n, self.loop.get(n))
 
     def _read_outside(self, n: Node, loop: int | None) -> bool:
         """Whether something outside a loop reads a value, or rows of it."""
         return any(
-            self.stages.loop.get(r) != loop or (r.op == "slice" and self._read_outside(r, loop))
+            self.loop.get(r) != loop or (r.op == "slice" and self._read_outside(r, loop))
             for r in self.readers.get(n, [])
         )
 
@@ -282,8 +287,8 @@ class Emitter:
 
     def access(self, n: Node) -> Access:
         """The place of a value that has one."""
-        if n in self.homes:
-            return self.homes[n]
+        if n in self.assigned:
+            return self.assigned[n]
         if n.op == "slice":
             inner = self.access(n.args[0])
             start, stop = n.data
@@ -303,7 +308,7 @@ class Emitter:
             return sizes[0] if len(sizes) == 1 else Call("mul", tuple(sizes))
         if n.op == "length":
             return Size(n.data)
-        if n in self.homes or n.op in LEAVES or (n.op == "slice" and self._sliceable(n)):
+        if n in self.assigned or n.op in LEAVES or (n.op == "slice" and self._sliceable(n)):
             return self.access(n)
         return self._build(n)
 
@@ -329,7 +334,7 @@ class Emitter:
 
     def _sliceable(self, n: Node) -> bool:
         a = n.args[0]
-        return a in self.homes or a.op in LEAVES or (a.op == "slice" and self._sliceable(a))
+        return a in self.assigned or a.op in LEAVES or (a.op == "slice" and self._sliceable(a))
 
     # -- statements -----------------------------------------------------------------------------
 
@@ -340,8 +345,8 @@ class Emitter:
         note = note or self.labels.get(n, "")
         if n in self.shares:
             note = f"{FACTOR}{self.labels.get(self.shares[n], '')}"
-        if n in self.homes and self.homes[n] != dest and n not in self.shares:
-            yield Pointwise((Assign(dest, self.homes[n], accumulate, note),))
+        if n in self.assigned and self.assigned[n] != dest and n not in self.shares:
+            yield Pointwise((Assign(dest, self.assigned[n], accumulate, note),))
         elif n.op == "gemm":
             x, w = n.args
             yield Gemm(dest, self.access(x), self.access(w), n.data, accumulate, note)
@@ -350,10 +355,11 @@ class Emitter:
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
-        elif n.op in ("sum", "softmax", "log_softmax") and n.lead:
+        elif n.op in ("sum", "softmax", "log_softmax", "unit_map") and n.lead:
+            op = n.data if n.op == "unit_map" else n.op
             if accumulate:
-                raise UnsupportedOperation(f"a {n.op} cannot be added in place")
-            yield Units(dest, n.op, self.expr(n.args[0]), note)
+                raise UnsupportedOperation(f"a {op} cannot be added in place")
+            yield Units(dest, op, self.expr(n.args[0]), note)
         elif n.op == "concat" and n.lead:
             start = dest.start or Dim()
             for a in n.args:
@@ -372,7 +378,7 @@ class Emitter:
         return self.expr(n) if n.op in LEAVES or n.numeric else self._build(n)
 
     def _split_sum(self, n: Node) -> bool:
-        return any(a.op in _SELF_WRITING and a not in self.homes for a in n.args)
+        return any(a.op in _SELF_WRITING and a not in self.assigned for a in n.args)
 
     def _store_sum(
         self, dest: Access, args: Iterable[Node], accumulate: bool, note: str
@@ -380,7 +386,7 @@ class Emitter:
         """Terms that write for themselves first, then the rest, then rows among zeros."""
         own, rest, pads = [], [], []
         for a in args:
-            if self.homes.get(a, dest) != dest:
+            if self.assigned.get(a, dest) != dest:
                 rest.append(a)
             elif a.op in ("gemm", "outer", "reduce"):
                 own.append(a)

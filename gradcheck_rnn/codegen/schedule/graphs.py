@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from .buffers import BufferAssignment
+from .distribution import LoopDistribution
 from .emit import HEAVY, LEAVES, Emitter
 from .equations import Equations
 from .hoist import rewrite
 from .naming import Namer
 from .nodes import Node
 from .ops import Access
-from .places import Places
-from .stages import Stages
 
 __all__ = ["Graphs"]
 
@@ -24,7 +24,7 @@ class Graphs:
 
     Attributes
     ----------
-    forward, backward : Stages
+    forward, backward : LoopDistribution
         The values of each routine in order, with their recurrences.
     roots : dict
         Parameter, input, initial state → the node of its gradient.
@@ -38,21 +38,21 @@ class Graphs:
 
     loss: tuple[Node, ...] = ()
 
-    def __init__(self, eq: Equations, places: Places) -> None:
-        self.eq, self.g, self.places = eq, eq.g, places
+    def __init__(self, eq: Equations, buffers: BufferAssignment) -> None:
+        self.eq, self.g, self.buffers = eq, eq.g, buffers
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
-        places.make_states()
+        buffers.make_states()
         eq.differentiate()
         self.roots = self._hoist_backward()
-        self.backward = Stages.of(self.roots.values(), self._backward_deps)
+        self.backward = LoopDistribution.of(self.roots.values(), self._backward_deps)
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
 
     @property
-    def homes_of_states(self) -> dict[Node, Access]:
-        return {self.eq.forward[name]: Access(b) for name, b in self.places.states.items()}
+    def assigned_states(self) -> dict[Node, Access]:
+        return {self.eq.forward[name]: Access(b) for name, b in self.buffers.states.items()}
 
     def outputs(self) -> Iterator[Node]:
         """The nodes of outputs that are not last states."""
@@ -81,8 +81,8 @@ class Graphs:
         eq = self.eq
         for _ in range(_PASSES):
             nodes = list(eq.forward.values())
-            stages = Stages.of(nodes, self._forward_deps)
-            new = rewrite(self.g, nodes, stages, lambda n: False, nodes)
+            distribution = LoopDistribution.of(nodes, self._forward_deps)
+            new = rewrite(self.g, nodes, distribution, lambda n: False, nodes)
             eq.forward = {name: new[n] for name, n in eq.forward.items()}
             self.g.named.update(eq.forward.values())
         for name in (*eq.states, *eq.forward):
@@ -90,7 +90,7 @@ class Graphs:
         if self.eq.network.loss_terms:
             self._loss_node()
         roots = [*eq.forward.values(), *self.loss]
-        self.forward = Stages.of(roots, self._forward_deps)
+        self.forward = LoopDistribution.of(roots, self._forward_deps)
         self.forward_nodes = set(self.forward.nodes)
 
     def _loss_node(self) -> None:
@@ -133,14 +133,14 @@ class Graphs:
             g,
             self.forward,
             Namer(),
-            self.places.leaf,
-            self.homes_of_states,
+            self.buffers.leaf,
+            self.assigned_states,
             handed,
             self.labels,
             (),
         )
         tentative.place()
-        self.stored = set(tentative.homes)
+        self.stored = set(tentative.assigned)
         self.stored |= {
             n for n in self.forward_nodes if n.lead and (n.op in HEAVY or n.op == "apply")
         }
@@ -150,13 +150,13 @@ class Graphs:
                 self._sink(name, "final", part) for part in total.finals
             ]
         roots = {name: n for name, n in eq.gradients.items() if n is not None}
-        stages = Stages.of(roots.values(), self._backward_deps)
-        self._group_sinks(stages)
+        distribution = LoopDistribution.of(roots.values(), self._backward_deps)
+        self._group_sinks(distribution)
         adjoints = dict(eq.adjoints)
         for _ in range(_PASSES):
-            stages = Stages.of(roots.values(), self._backward_deps)
-            every = [n for n in stages.nodes if n.op == "accumulate"] + list(roots.values())
-            new = rewrite(g, every, stages, self._available, list(roots.values()))
+            distribution = LoopDistribution.of(roots.values(), self._backward_deps)
+            every = [n for n in distribution.nodes if n.op == "accumulate"] + list(roots.values())
+            new = rewrite(g, every, distribution, self._available, list(roots.values()))
             for name, sinks in self.sinks.items():
                 self.sinks[name] = [new[n] for n in sinks if n in new]
             roots = {name: new[n] for name, n in roots.items()}
@@ -171,12 +171,12 @@ class Graphs:
         lead = lead[1:] if lag == "final" else lead
         return self.g.make("accumulate", (part,), part.rows, part.cols, lead, (name, lag))
 
-    def _group_sinks(self, stages: Stages) -> None:
+    def _group_sinks(self, distribution: LoopDistribution) -> None:
         """One sum for all that arrives at one lag inside the loop, and one for the rest."""
         for name, sinks in self.sinks.items():
             groups: dict[tuple[int | str, int | None], list[Node]] = {}
             for s in sinks:
-                groups.setdefault((s.data[1], stages.loop.get(s)), []).append(s.args[0])
+                groups.setdefault((s.data[1], distribution.loop.get(s)), []).append(s.args[0])
             self.sinks[name] = [
                 self._sink(name, lag, self.g.add(parts)) for (lag, _), parts in groups.items()
             ]

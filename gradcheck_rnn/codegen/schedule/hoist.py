@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
+from .distribution import LoopDistribution
 from .nodes import POINTWISE, WIDEST, Graph, Node, topological
-from .stages import Stages
 
 __all__ = ["rebuild", "rewrite"]
 
@@ -27,7 +27,7 @@ def rebuild(g: Graph, node: Node, args: tuple[Node, ...]) -> Node:
 def rewrite(
     g: Graph,
     roots: Iterable[Node],
-    stages: Stages,
+    distribution: LoopDistribution,
     stop: Callable[[Node], bool],
     keep: Collection[Node] = (),
 ) -> dict[Node, Node]:
@@ -54,12 +54,12 @@ def rewrite(
         if stop(n) or not n.args:
             new[n] = n
             continue
-        loop = stages.loop.get(n)
+        loop = distribution.loop.get(n)
         if n.op not in ("add", "mul") or loop is None:
             new[n] = rebuild(g, n, tuple(new[a] for a in n.args))
             continue
-        items = _flatten(n, n.op, uses, keep, stages, stop)
-        moving = {new[a]: stages.loop.get(a) == loop for a, _ in items}
+        items = _flatten(n, n.op, uses, keep, distribution, stop)
+        moving = {new[a]: distribution.loop.get(a) == loop for a, _ in items}
         signed = [(g.neg(new[a]) if minus else new[a], moving[new[a]]) for a, minus in items]
         new[n] = _sum(g, signed) if n.op == "add" else _product(g, signed)
     return new
@@ -70,7 +70,7 @@ def _flatten(
     op: str,
     uses: dict[Node, int],
     keep: Collection[Node],
-    stages: Stages,
+    distribution: LoopDistribution,
     stop: Callable[[Node], bool],
     minus: bool = False,
     depth: int = WIDEST,
@@ -84,13 +84,13 @@ def _flatten(
         sign, inner = minus, a
         if inner.op == "neg" and uses[inner] == 1 and inner not in keep:
             sign, inner = not minus, inner.args[0]
-        same_loop = stages.loop.get(inner) == stages.loop.get(n)
+        same_loop = distribution.loop.get(inner) == distribution.loop.get(n)
         few = depth > 0 and len(out) < WIDEST
         once = inner.op == op and uses[inner] == 1 and inner not in keep
         if few and once and same_loop and not stop(a):
             # A sign belongs to every term of a sum, but to a product only once.
             carried = sign if op == "add" else False
-            opened = _flatten(inner, op, uses, keep, stages, stop, carried, depth - 1)
+            opened = _flatten(inner, op, uses, keep, distribution, stop, carried, depth - 1)
             if op == "mul" and sign:
                 opened[0] = (opened[0][0], not opened[0][1])
             out += opened

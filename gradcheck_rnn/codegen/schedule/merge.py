@@ -9,8 +9,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from ...language.dims import Dim
-from .gather import gather
+from .dependence import span
 from .inspect import reads, writes
+from .list_scheduling import list_schedule
 from .ops import (
     Access,
     Assign,
@@ -23,7 +24,6 @@ from .ops import (
     Reduce,
     Statement,
 )
-from .regions import span
 
 __all__ = ["Packs", "chain", "merge", "wide"]
 
@@ -87,7 +87,7 @@ def merge(statements: list[Statement], packs: Packs, in_loop: bool = False) -> l
 
 def _merge_run(run: list[Statement], packs: Packs, in_loop: bool) -> list[Statement]:
     out: list[Statement] = []
-    for group in gather(run, _key, lambda s: (reads(s), writes(s)), in_loop):
+    for group in list_schedule(run, _key, lambda s: (reads(s), writes(s)), in_loop):
         out += _join(group, packs) if len(group) > 1 else group
     return out
 

@@ -53,22 +53,26 @@ class Namer:
         return Namer(self.taken)
 
     def value(
-        self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access], purpose: str = ""
+        self,
+        n: Node,
+        labels: Mapping[Node, str],
+        assigned: Mapping[Node, Access],
+        purpose: str = "",
     ) -> str:
         """A name for the buffer of a node."""
         if n in labels:
             return self.fresh(labels[n])
-        guess = self._guess(n, labels, homes)
+        guess = self._guess(n, labels, assigned)
         if guess in _VAGUE and purpose:
             guess = f"{purpose}_{guess}"
         return self.fresh(guess)
 
-    def _guess(self, n: Node, labels: Mapping[Node, str], homes: Mapping[Node, Access]) -> str:
+    def _guess(self, n: Node, labels: Mapping[Node, str], assigned: Mapping[Node, Access]) -> str:
         def name(a: Node) -> str:
             if a in labels:
                 return labels[a]
-            if a in homes:
-                return homes[a].buffer.name
+            if a in assigned:
+                return assigned[a].buffer.name
             if a.op in ("state", "adjoint", "start"):
                 return ("d_" if a.op != "state" else "") + str(
                     a.data[0] if a.op != "adjoint" else a.data
@@ -77,7 +81,7 @@ class Namer:
                 return str(a.data)
             return ""
 
-        if n.op == "apply" and name(n.args[0]):
+        if n.op in ("apply", "unit_map") and name(n.args[0]):
             return f"{n.data}_{name(n.args[0])}"
         if n.op == "gemm" and name(n.args[1]) and name(n.args[0]):
             return f"{name(n.args[1])}_{name(n.args[0])}"

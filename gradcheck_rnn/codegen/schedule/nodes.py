@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
+from ...language.ops.unit_maps import UNIT_MAPS
 from .ops import Lead
 
 __all__ = ["POINTWISE", "WIDEST", "Graph", "Node", "join", "topological"]
@@ -240,6 +241,14 @@ class Graph:
 
     def softmax(self, op: str, a: Node) -> Node:
         return self.make(op, (a,), a.rows, a.cols, a.lead)
+
+    def unit_map(self, name: str, a: Node) -> Node:
+        """A declared linear map of units; of one unit it is a number."""
+        if a.scalar:
+            return self.mul([self.const(Fraction(UNIT_MAPS[name].matrix(1).item())), a])
+        if a.op == "neg":
+            return self.neg(self.unit_map(name, a.args[0]))
+        return self.make("unit_map", (a,), a.rows, a.cols, a.lead, name)
 
     def reduce(self, a: Node, source: Lead, target: Lead) -> Node:
         """Sum over the leading axes of ``source`` that ``target`` does not have.

@@ -140,7 +140,7 @@ class Call:
     In `Matrix` statements also: matmul, transpose, eye (``data``: Dim), outer, dot, total (sum of
     all entries), concat (``data``: which operands are scalars),
     slice and pad (``data``: start and stop, start and total), softmax,
-    log_softmax, broadcast (``data``: shape).
+    log_softmax, unit_map (``data``: its name), broadcast (``data``: shape).
     """
 
     op: str
@@ -199,7 +199,7 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Units:
-    """Over the units of each sequence: sum (dest has one unit), softmax, log_softmax."""
+    """Over the units of each sequence: sum (dest has one unit), softmax, log_softmax or a map."""
 
     dest: Access
     op: str

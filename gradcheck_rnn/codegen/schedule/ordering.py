@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from .buffers import BufferAssignment, last_step
 from .emit import Emitter
 from .graphs import Graphs
 from .nodes import Node
 from .ops import Access, Loop, Statement
-from .places import Places, last_step
 
 __all__ = ["Ordering"]
 
@@ -16,35 +16,35 @@ __all__ = ["Ordering"]
 class Ordering:
     """Writes the statements of a routine."""
 
-    def __init__(self, graphs: Graphs, places: Places) -> None:
-        self.graphs, self.places, self.eq = graphs, places, graphs.eq
+    def __init__(self, graphs: Graphs, buffers: BufferAssignment) -> None:
+        self.graphs, self.buffers, self.eq = graphs, buffers, graphs.eq
 
     def statements(self, emitter: Emitter, *, backward: bool) -> list[Statement]:
         """All statements of the routine whose values the emitter has placed."""
-        stages = emitter.stages
+        distribution = emitter.distribution
         out: list[Statement] = []
         done: set[str] = set()
-        for component in stages.order:
-            if component[0] not in stages.loop:
+        for component in distribution.order:
+            if component[0] not in distribution.loop:
                 n = component[0]
                 if not backward:
-                    out += self.places.late_starts([n], done, emitter.access)
+                    out += self.buffers.late_initial_values([n], done, emitter.access)
                 out += self._emit(emitter, n)
                 continue
             if not backward:
-                out += self.places.late_starts(component, done, emitter.access)
+                out += self.buffers.late_initial_values(component, done, emitter.access)
             out.append(self._loop(emitter, component, backward=backward))
         return out
 
     def _emit(self, emitter: Emitter, n: Node) -> Iterator[Statement]:
         if n.op == "accumulate":
             name, lag = n.data
-            buffer = self.places.adjoint(name)
+            buffer = self.buffers.adjoint(name)
             scan = self.eq.states[name][1]
             dest = Access(buffer, slot=last_step(scan)) if lag == "final" else Access(buffer, lag)
             yield from emitter.store(dest, n.args[0], True, f"d_{name}")
-        elif n in emitter.homes and n not in emitter.given:
-            yield from emitter.store(emitter.homes[n], n)
+        elif n in emitter.assigned and n not in emitter.given:
+            yield from emitter.store(emitter.assigned[n], n)
 
     def _loop(self, emitter: Emitter, component: list[Node], *, backward: bool) -> Loop:
         members = set(component)

@@ -12,12 +12,12 @@ from ...errors import UsageError
 from ..program import Derivation
 from .adjoints import adjoint, dims, forward, gathered, gradients
 from .assuming import assuming
-from .elements import Document, Line, Partial, Prose, Section
+from .elements import Document, PageLine, Partial, Prose, Section
+from .initial_states import inner_starts, start_terms, symbol_of
 from .jacobians import immediates, jacobians, passage, tangents, transitions
-from .starts import inner_starts, start_terms, symbol_of
 
 __all__ = [
-    "Document", "Line", "Partial", "Prose", "Section", "document", "gathered", "inner_starts",
+    "Document", "PageLine", "Partial", "Prose", "Section", "document", "gathered", "inner_starts",
     "start_terms", "symbol_of",
 ]  # fmt: skip
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
 from ...language.network import Ref
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
-from ..tidy import replaced, tidy
-from .elements import Line, Prose, Section, heading
+from ..simplification import replaced, tidy
+from .elements import PageLine, Prose, Section, heading
 from .grouping import grouped
-from .starts import inner_starts, start_terms, symbol_of
+from .initial_states import inner_starts, start_terms, symbol_of
 
 __all__ = ["adjoint", "dims", "forward", "gathered", "gradients", "line_of"]
 
@@ -57,7 +57,7 @@ def _direction(program: ScanProgram) -> Prose:
 
 def forward(program: ScanProgram, several: bool) -> Section:
     """The scan's equations in definition order."""
-    lines = [Line(e.symbol, e.rhs) for e in program.equations]
+    lines = [PageLine(e.symbol, e.rhs) for e in program.equations]
     return Section(
         "forward:" + program.scan.name,
         heading("Definition", program, several),
@@ -87,7 +87,7 @@ def adjoint(
     ones = _ones_for_losses(derivation)
     found = (_adjoint_line(derivation, program, e, ones) for e in reversed(program.equations))
     lines = [line for line in found if line is not None]
-    lines += [Line(left, right) for left, right in inner_starts(derivation, program)]
+    lines += [PageLine(left, right) for left, right in inner_starts(derivation, program)]
     return Section(
         "adjoint:" + program.scan.name,
         heading("Adjoint recursion (BPTT)", program, several),
@@ -98,7 +98,7 @@ def adjoint(
 
 def _adjoint_line(
     derivation: Derivation, program: ScanProgram, e: EquationProgram, ones: dict[Sym, Term]
-) -> Line | None:
+) -> PageLine | None:
     """The adjoint of one equation; None for a loss, and for what nothing depends on."""
     if e.symbol.with_(mark="bar") in ones:
         return None
@@ -112,10 +112,10 @@ def _adjoint_line(
     note: Prose = ()
     if last:
         note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
-    return Line(e.symbol.with_(mark="bar"), Plus(*(always or last)), note)
+    return PageLine(e.symbol.with_(mark="bar"), Plus(*(always or last)), note)
 
 
-def line_of(derivation: Derivation, name: str) -> Line | None:
+def line_of(derivation: Derivation, name: str) -> PageLine | None:
     """The derived line for ∂L/∂name, of an equation, a parameter or an input."""
     ones = _ones_for_losses(derivation)
     for program in derivation.scans:
@@ -185,13 +185,13 @@ def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Secti
 
 def _gradient_line(
     derivation: Derivation, ref: Ref, form: str, ones: dict[Sym, Term]
-) -> Line | None:
+) -> PageLine | None:
     parts = _by_axis(derivation, ref.name, form, ones)
     left: Term = symbol_of(derivation, ref).with_(mark="bar")
     if form == "kronecker" and not ref.shape.column:
         left = Vec(left)
     parts += start_terms(derivation, ref.name, form)
-    return Line(left, Plus(*parts)) if parts else None
+    return PageLine(left, Plus(*parts)) if parts else None
 
 
 def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]) -> list[Term]:

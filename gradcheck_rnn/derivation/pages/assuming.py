@@ -9,7 +9,7 @@ from ...calculus.terms import UnitSum
 from ...language.domains import Domain
 from ...language.network import Network
 from ..assumptions import simplified, summing_to_one
-from .elements import Line, Prose, Section
+from .elements import PageLine, Prose, Section
 
 __all__ = ["assuming", "assuming_line"]
 
@@ -25,7 +25,7 @@ def assuming(section: Section, network: Network) -> Section:
     return replace(section, lines=tuple(assuming_line(x, names) for x in section.lines))
 
 
-def assuming_line(line: Line, names: Mapping[str, Domain]) -> Line:
+def assuming_line(line: PageLine, names: Mapping[str, Domain]) -> PageLine:
     """The line with one for sums over the units of these names, and a note where that was used."""
     right, used = simplified(line.right, names)
     if not used:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...calculus.terms import Term
 from ..program import ScanProgram
 
-__all__ = ["Document", "Line", "Partial", "Prose", "Section", "heading"]
+__all__ = ["Document", "PageLine", "Partial", "Prose", "Section", "heading"]
 
 #: Words and inline mathematics.
 Prose = tuple["str | Term", ...]
@@ -24,7 +24,7 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class Line:
+class PageLine:
     """An equation ``left = right`` with a remark; ``citation`` names the rule it comes from.
 
     `members` are the lines that this one stands for, where it stands for several.
@@ -34,7 +34,7 @@ class Line:
     right: Term
     note: Prose = ()
     citation: str = ""
-    members: tuple[Line, ...] = ()
+    members: tuple[PageLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Section:
     key: str
     title: str
     text: tuple[Prose, ...] = ()
-    lines: tuple[Line, ...] = ()
+    lines: tuple[PageLine, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from dataclasses import replace
 from ...calculus.printing.names import ACCENTS
 from ...calculus.printing.notation import Notation
 from ...calculus.terms import Term, symbols_in
-from .elements import Line, Partial
+from .elements import PageLine, Partial
 
 __all__ = ["grouped", "renamed_apart"]
 
 
-def grouped(lines: Sequence[Line]) -> Iterator[Line]:
+def grouped(lines: Sequence[PageLine]) -> Iterator[PageLine]:
     """Lines alike but for one subscript become one line, "for g ∈ {i, f, o, c}"."""
     letter = _free_letter(lines)
-    groups: dict[object, list[tuple[str | None, Line, Line]]] = {}
+    groups: dict[object, list[tuple[str | None, PageLine, PageLine]]] = {}
     for line in lines:
         index, general = _generalised(line, letter)
         key = (general.left, general.right, general.note) if index else id(line)
@@ -31,7 +31,7 @@ def grouped(lines: Sequence[Line]) -> Iterator[Line]:
             yield replace(general, note=note, members=tuple(line for _, _, line in members))
 
 
-def renamed_apart(lines: Iterable[Line], notation: Notation | None) -> Iterator[Line]:
+def renamed_apart(lines: Iterable[PageLine], notation: Notation | None) -> Iterator[PageLine]:
     """A line for all gates as one for each, where the reader renames a symbol of one of them.
 
     ``W_k, for k ∈ {i, f}`` would hide that W_f is called A_f.
@@ -54,7 +54,7 @@ def _subscript(name: str) -> str | None:
     )
 
 
-def _free_letter(lines: Sequence[Line]) -> str:
+def _free_letter(lines: Sequence[PageLine]) -> str:
     used: set[str] = set()
     for line in lines:
         for term in _terms_of(line):
@@ -64,7 +64,7 @@ def _free_letter(lines: Sequence[Line]) -> str:
     return next(x for x in ("k", "j", "s", "ell") if x not in used)
 
 
-def _terms_of(line: Line) -> Iterator[Term]:
+def _terms_of(line: PageLine) -> Iterator[Term]:
     yield line.right
     if isinstance(line.left, Partial):
         yield from (line.left.of, line.left.wrt)
@@ -72,7 +72,7 @@ def _terms_of(line: Line) -> Iterator[Term]:
         yield line.left
 
 
-def _generalised(line: Line, letter: str) -> tuple[str | None, Line]:
+def _generalised(line: PageLine, letter: str) -> tuple[str | None, PageLine]:
     """The line with its own subscript replaced by a letter, and what the subscript was."""
     heads = (line.left.wrt, line.left.of) if isinstance(line.left, Partial) else (line.left,)
     names = [s.name for t in heads for s in symbols_in(t)]
@@ -91,7 +91,7 @@ def _generalised(line: Line, letter: str) -> tuple[str | None, Line]:
         if isinstance(line.left, Partial)
         else general(line.left)
     )
-    return index, Line(left, general(line.right), line.note, line.citation)
+    return index, PageLine(left, general(line.right), line.note, line.citation)
 
 
 def _with_subscript(name: str, index: str, letter: str) -> str:

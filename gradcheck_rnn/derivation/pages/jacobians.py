@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from ...calculus.layout import Jacobian
 from ...calculus.terms import Diag, Neg, Plus, Sym, Term, dim
 from ..program import Derivation, Edge, EquationProgram, ScanProgram
-from ..tidy import tidy, transposed
-from .elements import Line, Partial, Prose, Section, heading
+from ..simplification import tidy, transposed
+from .elements import PageLine, Partial, Prose, Section, heading
 from .grouping import grouped
 
 __all__ = [
     "MOST_PATHS",
-    "Block",
+    "JacobianBlock",
     "immediates",
     "jacobians",
     "passage",
@@ -57,7 +57,7 @@ def jacobians(
             of_shape=(of.shape[0], of.shape[1]), wrt_shape=(by.shape[0], by.shape[1]),
         ).to_layout(layout)  # fmt: skip
         matrix = tidy(jacobian.matrix)
-        lines.append(Line(Partial(of, by, denominator=layout == "denominator"), matrix))
+        lines.append(PageLine(Partial(of, by, denominator=layout == "denominator"), matrix))
     return Section(
         "jacobians", "Local Jacobians", ((_CONVENTIONS[rows, layout],),), tuple(grouped(lines))
     )
@@ -116,7 +116,7 @@ MOST_PATHS = 200
 
 
 @dataclass(frozen=True)
-class Block:
+class JacobianBlock:
     """A block of a transition Jacobian that is not zero: ∂of/∂by, and of how many terms it is."""
 
     of: Sym
@@ -126,7 +126,7 @@ class Block:
     paths: int
 
 
-def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[Block]:
+def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[JacobianBlock]:
     """The blocks of one scan in the order of its states."""
     sign = -1 if program.scan.reverse else 1
     symbols = {e.name: e.symbol for e in program.equations}
@@ -136,10 +136,12 @@ def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[
                 paths = derivation.paths(program.scan.name, to.name, source.name, lag)
                 if paths:
                     by = symbols[source.name].with_(lag=sign * lag)
-                    yield Block(symbols[to.name], by, source.name, lag, paths)
+                    yield JacobianBlock(symbols[to.name], by, source.name, lag, paths)
 
 
-def _transition_lines(derivation: Derivation, program: ScanProgram, layout: str) -> Iterator[Line]:
+def _transition_lines(
+    derivation: Derivation, program: ScanProgram, layout: str
+) -> Iterator[PageLine]:
     denominator = layout == "denominator"
     for b in transition_blocks(derivation, program):
         if b.paths > MOST_PATHS:
@@ -147,7 +149,7 @@ def _transition_lines(derivation: Derivation, program: ScanProgram, layout: str)
         block = derivation.transition(program.scan.name, b.of.name, b.state, b.lag)
         if block is not None:
             matrix = tidy(block)
-            yield Line(
+            yield PageLine(
                 Partial(b.of, b.by, denominator=denominator),
                 transposed(matrix) if denominator else matrix,
             )
@@ -174,7 +176,7 @@ def tangents(program: ScanProgram, several: bool) -> Section:
                     )
                 )
         if parts:
-            lines.append(Line(_of_theta(e.symbol, "total"), Plus(*parts)))
+            lines.append(PageLine(_of_theta(e.symbol, "total"), Plus(*parts)))
     return Section(
         "tangent:" + program.scan.name,
         heading("Tangent recursion (RTRL)", program, several),
@@ -191,7 +193,7 @@ def immediates(derivation: Derivation, chosen: Sequence[str]) -> Section:
     """The immediate derivatives with respect to the chosen parameters."""
     read = [e for e in derivation.edges if e.kind in ("param", "static")]
     lines = [
-        Line(Partial(of, by, immediate=True), _sum([tidy(e.immediate) for e in edges]))
+        PageLine(Partial(of, by, immediate=True), _sum([tidy(e.immediate) for e in edges]))
         for (of, by), edges in _by_operand(e for e in read if e.operand.name in chosen).items()
     ]
     return Section("immediate", "Immediate derivatives", (), tuple(grouped(lines)))
@@ -206,7 +208,7 @@ def passage(e: EquationProgram) -> Section:
             target = left.with_(mark="bar") if isinstance(left, Sym) else None
             note: Prose = ("adjoint of ", left, f", by the rule for the {step.rule}")
             lines.append(
-                Line(
+                PageLine(
                     target if isinstance(target, Sym) else Partial(e.symbol, left, immediate=True),
                     step.after,
                     note,

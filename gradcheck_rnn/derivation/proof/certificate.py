@@ -1,6 +1,6 @@
 """The error-free certificate: gradients equal the derivative of the unrolled network, exactly.
 
-The oracle runs the definition on nodes of a `Graph`, writes every scalar operation down and
+The oracle runs the definition on nodes of an `ExactGraph`, writes every scalar operation down and
 accumulates SymPy's local partials along that list: in reverse mode for what is judged as adjoints,
 in forward mode for tangents. Then the claims are computed on the same graph, where every number
 that they share with the oracle becomes the oracle's node as soon as that is proved. An adjoint is
@@ -19,7 +19,7 @@ from ...errors import UsageError
 from ...language.network import Network
 from .certified import Certificate, CertifiedGroup
 from .field import Redraw
-from .graph import Graph, Node
+from .graph import ExactGraph, ExactNode
 from .identities import Identities
 from .oracle import mapped, record, uses_of, values_of
 from .result import Claims, place
@@ -62,7 +62,7 @@ def certify(
     began = time.perf_counter()
     for attempt in range(_ATTEMPTS):
         identities = Identities(deadline=began + seconds)
-        graph = Graph(identities, seed=attempt)
+        graph = ExactGraph(identities, seed=attempt)
         try:
             setting = draw(network, graph, sizes=sizes, lengths=lengths)
             groups, frozen = _certify(graph, identities, setting, claims, mode)
@@ -85,7 +85,7 @@ def certify(
 
 
 def _certify(
-    graph: Graph,
+    graph: ExactGraph,
     identities: Identities,
     setting: Setting,
     claims: Callable[[Setting], Claims],
@@ -98,7 +98,7 @@ def _certify(
     for label, given in setting.cotangents.items():
         for g, x in zip(np.ravel(given), np.ravel(made[label]), strict=True):
             total = total + g * x
-    slopes: dict[int, Node] | None = {}
+    slopes: dict[int, ExactNode] | None = {}
     if isinstance(total, Scalar):
         slopes = (adjoints if mode == "adjoint" else tangents)(graph, tape, total.index)
     if slopes is None:
@@ -119,7 +119,7 @@ def _certify(
     return groups, frozen
 
 
-def adjoints(graph: Graph, tape: Tape, target: int) -> dict[int, Node]:
+def adjoints(graph: ExactGraph, tape: Tape, target: int) -> dict[int, ExactNode]:
     """The derivative of one scalar by every symbol: reverse chain rule over the list."""
     bars = {target: graph.one}
     for number in range(target, -1, -1):
@@ -132,18 +132,18 @@ def adjoints(graph: Graph, tape: Tape, target: int) -> dict[int, Node]:
     return bars
 
 
-def tangents(graph: Graph, tape: Tape, target: int) -> dict[int, Node] | None:
+def tangents(graph: ExactGraph, tape: Tape, target: int) -> dict[int, ExactNode] | None:
     """The derivatives of one scalar by the leaves: forward chain rule over the list.
 
     None where that makes too large a graph.
     """
     operations = tape.operations[: target + 1]
     uses = uses_of(operations)
-    rows: dict[int, dict[int, Node]] = {}
+    rows: dict[int, dict[int, ExactNode]] = {}
     for number, operands in enumerate(operations):
         if not uses[number]:
             continue
-        row: dict[int, Node] = {} if operands else {number: graph.one}
+        row: dict[int, ExactNode] = {} if operands else {number: graph.one}
         for operand, partial in operands:
             for leaf, slope in rows[operand].items():
                 given = partial * slope
@@ -158,7 +158,7 @@ def tangents(graph: Graph, tape: Tape, target: int) -> dict[int, Node] | None:
 
 
 def _group(
-    graph: Graph, identities: Identities, form: str, what: str, expected: Any, given: Any
+    graph: ExactGraph, identities: Identities, form: str, what: str, expected: Any, given: Any
 ) -> CertifiedGroup:
     if given is None:
         return CertifiedGroup(form, what, expected.size, (f"{what} is missing",) * expected.size)
@@ -181,7 +181,7 @@ def _group(
     return CertifiedGroup(form, what, expected.size, tuple(different), tuple(undecided))
 
 
-def _reason(identities: Identities, a: Node, b: Node) -> str:
+def _reason(identities: Identities, a: ExactNode, b: ExactNode) -> str:
     """Why a = b is not decided; empty if a ≠ b is proved."""
     from .real import DIGITS, differ
 

@@ -1,6 +1,6 @@
 """Exact numbers as a graph in which equal numbers become one node.
 
-A `Node` is a rational function of independent indeterminates: the entries of parameters and
+An `ExactNode` is a rational function of independent indeterminates: the entries of parameters and
 inputs, one for each (elementary function, argument), one for each branch bit. A node of the same
 operation on the same operands is made once. While `Graph.comparing` is on, a new node whose
 fingerprint (its value at a random point of a prime field) is that of an older node is compared
@@ -25,21 +25,21 @@ from ...language.ops.elementwise import WithElementwise, branches
 from ...language.ops.formula import Arithmetic, evaluate
 from .field import PRIME, Redraw, exact, relations
 
-__all__ = ["Graph", "Node"]
+__all__ = ["ExactGraph", "ExactNode"]
 
 _MULTIPLES = (-1, 2, -2, 3, -3, 4, -4)
 _ROOTS = 12
 
 
-class Node(WithElementwise):
-    """A number of a `Graph`.
+class ExactNode(WithElementwise):
+    """A number of an `ExactGraph`.
 
     Attributes
     ----------
     index : int
         Its place; operands have smaller ones.
     operation : {"leaf", "constant", "add", "mul", "pow", "inv", "call"}
-    operands : tuple of Node
+    operands : tuple of ExactNode
     detail : Fraction, int or str
         The value of a constant, the exponent of a power, the name of a function.
     value : int
@@ -52,9 +52,9 @@ class Node(WithElementwise):
 
     def __init__(
         self,
-        graph: Graph,
+        graph: ExactGraph,
         operation: str,
-        operands: tuple[Node, ...],
+        operands: tuple[ExactNode, ...],
         detail: Any,
         value: int,
     ) -> None:
@@ -70,10 +70,10 @@ class Node(WithElementwise):
 
     __radd__ = __add__
 
-    def __neg__(self) -> Node:
+    def __neg__(self) -> ExactNode:
         return self.graph.mul(self.graph.minus_one, self)
 
-    def __pos__(self) -> Node:
+    def __pos__(self) -> ExactNode:
         return self
 
     def __sub__(self, other: Any) -> Any:
@@ -114,15 +114,15 @@ class Node(WithElementwise):
     def __repr__(self) -> str:
         return f"<node {self.index}: {self.operation} {self.detail}>"
 
-    def opaque(self, name: str) -> Node:
+    def opaque(self, name: str) -> ExactNode:
         return self.graph.call(name, self)
 
-    def positive_bit(self) -> Node:
+    def positive_bit(self) -> ExactNode:
         """The indicator [x > 0], an indeterminate; 0 where x is proved to be zero."""
         return self.graph.call("bit", self)
 
 
-class Graph:
+class ExactGraph:
     """All nodes of one computation; takes the place of a `Point` where numbers are drawn.
 
     Parameters
@@ -133,15 +133,15 @@ class Graph:
         Of the fingerprints, which suggest comparisons and decide nothing.
     """
 
-    def __init__(self, decide: Callable[[Node, Node], bool], seed: int = 0) -> None:
+    def __init__(self, decide: Callable[[ExactNode, ExactNode], bool], seed: int = 0) -> None:
         self.seed = seed
         self.size = 0
         self.comparing = False
         self._decide = decide
         self._random = random.Random(seed)
-        self._nodes: dict[Any, Node] = {}
-        self._alike: dict[int, list[Node]] = {}
-        self._arguments: dict[str, dict[int, Node]] = {}
+        self._nodes: dict[Any, ExactNode] = {}
+        self._alike: dict[int, list[ExactNode]] = {}
+        self._arguments: dict[str, dict[int, ExactNode]] = {}
         self.zero = self._constant(Fraction(0))
         self.one = self._constant(Fraction(1))
         self.minus_one = self._constant(Fraction(-1))
@@ -150,25 +150,25 @@ class Graph:
         """A random residue that is not zero."""
         return self._random.randrange(1, PRIME)
 
-    def random(self) -> Node:
+    def random(self) -> ExactNode:
         """A new indeterminate: an entry of a parameter, an input, a cotangent."""
-        return self._enter(("leaf", self.size), Node(self, "leaf", (), "", self.draw()))
+        return self._enter(("leaf", self.size), ExactNode(self, "leaf", (), "", self.draw()))
 
     def coerce(self, number: Any) -> Any:
         """A number as a node; NotImplemented for anything else."""
-        if number.__class__ is Node:
+        if number.__class__ is ExactNode:
             return number
         fraction = exact(number)
         return NotImplemented if fraction is None else self._constant(fraction)
 
-    def _constant(self, number: Fraction) -> Node:
+    def _constant(self, number: Fraction) -> ExactNode:
         found = self._nodes.get(number)
         if found is None:
             value = number.numerator * pow(number.denominator, -1, PRIME) % PRIME
-            found = self._enter(number, Node(self, "constant", (), number, value))
+            found = self._enter(number, ExactNode(self, "constant", (), number, value))
         return found
 
-    def _enter(self, key: Any, node: Node) -> Node:
+    def _enter(self, key: Any, node: ExactNode) -> ExactNode:
         """Write a new node down, or find what it is proved equal to."""
         alike = self._alike.setdefault(node.value, [])
         if self.comparing and node.operation not in ("leaf", "constant"):
@@ -180,14 +180,16 @@ class Graph:
         self._nodes[key] = node
         return node
 
-    def _make(self, operation: str, operands: tuple[Node, ...], detail: Any, value: int) -> Node:
+    def _make(
+        self, operation: str, operands: tuple[ExactNode, ...], detail: Any, value: int
+    ) -> ExactNode:
         key = (operation, detail, *(x.index for x in operands))
         found = self._nodes.get(key)
         if found is not None:
             return found
-        return self._enter(key, Node(self, operation, operands, detail, value % PRIME))
+        return self._enter(key, ExactNode(self, operation, operands, detail, value % PRIME))
 
-    def add(self, a: Node, b: Node) -> Node:
+    def add(self, a: ExactNode, b: ExactNode) -> ExactNode:
         """a + b, the same node in either order."""
         if a is self.zero:
             return b
@@ -199,7 +201,7 @@ class Graph:
             a, b = b, a
         return self._make("add", (a, b), None, a.value + b.value)
 
-    def mul(self, a: Node, b: Node) -> Node:
+    def mul(self, a: ExactNode, b: ExactNode) -> ExactNode:
         """a · b, the same node in either order; a constant factor comes first."""
         if b.operation == "constant":
             a, b = b, a
@@ -214,7 +216,7 @@ class Graph:
             a, b = b, a
         return self._make("mul", (a, b), None, a.value * b.value)
 
-    def inv(self, x: Node) -> Node:
+    def inv(self, x: ExactNode) -> ExactNode:
         """1 / x; raises Redraw where the fingerprint is zero, so that x is never the zero function.
 
         A fingerprint that is not zero proves that a rational function is not zero.
@@ -227,7 +229,7 @@ class Graph:
             return x.operands[0]
         return self._make("inv", (x,), None, pow(x.value, -1, PRIME))
 
-    def power(self, x: Node, n: int) -> Node:
+    def power(self, x: ExactNode, n: int) -> ExactNode:
         """xⁿ for a whole n."""
         if n < 0:
             return self.power(self.inv(x), -n)
@@ -237,7 +239,7 @@ class Graph:
             return self._constant(x.detail**n)
         return self._make("pow", (x,), n, pow(x.value, n, PRIME))
 
-    def call(self, name: str, x: Node) -> Node:
+    def call(self, name: str, x: ExactNode) -> ExactNode:
         """The value of an elementary function: an indeterminate for each argument."""
         key = ("call", name, x.index)
         found = self._nodes.get(key)
@@ -245,11 +247,11 @@ class Graph:
             found = self._related(name, x)
             if found is None:
                 self._arguments.setdefault(name, {}).setdefault(x.value, x)
-                found = self._enter(key, Node(self, "call", (x,), name, self.draw()))
+                found = self._enter(key, ExactNode(self, "call", (x,), name, self.draw()))
             self._nodes[key] = found
         return found
 
-    def _related(self, name: str, x: Node) -> Node | None:
+    def _related(self, name: str, x: ExactNode) -> ExactNode | None:
         """The value by what is known about other arguments of the function."""
         at_zero, mirror = relations(name)
         if at_zero is not None and not x.value and self._decide(x, self.zero):

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from .field import PRIME
-from .graph import Node
+from .graph import ExactNode
 
 __all__ = ["Identities"]
 
@@ -54,7 +54,7 @@ class Identities:
         self.largest = 0
         self.reasons: dict[tuple[int, int], str] = {}
 
-    def __call__(self, a: Node, b: Node) -> bool:
+    def __call__(self, a: ExactNode, b: ExactNode) -> bool:
         """Whether a = b is proved; False also where it could not be decided (see `reasons`)."""
         if a is b:
             return True
@@ -68,11 +68,11 @@ class Identities:
             self.decided += 1
         return not reason
 
-    def reason(self, a: Node, b: Node) -> str:
+    def reason(self, a: ExactNode, b: ExactNode) -> str:
         """Why a = b was tried and not decided; empty if it was not tried."""
         return self.reasons.get((min(a.index, b.index), max(a.index, b.index)), "")
 
-    def _attempt(self, a: Node, b: Node) -> str:
+    def _attempt(self, a: ExactNode, b: ExactNode) -> str:
         """Why a = b is not decided; empty if it is proved."""
         if self._deadline is not None and time.perf_counter() > self._deadline:
             return "time limit"
@@ -90,10 +90,10 @@ class Identities:
     #: Beyond this many terms it pays to look for nodes that need not be expanded.
     _FEW = 3_000
 
-    def _suggestion(self, a: Node, b: Node) -> list[Node] | str:
+    def _suggestion(self, a: ExactNode, b: ExactNode) -> list[ExactNode] | str:
         """The nearest nodes below a and b, as few as make a = b likely with the others free."""
         cone = _cone(a, b)
-        order: list[Node] = []
+        order: list[ExactNode] = []
         low, high = 0, _FIRST
         while True:
             order.extend(itertools.islice(cone, high - len(order)))
@@ -113,12 +113,12 @@ class Identities:
                 low = middle + 1
         return _sorted(order[:high])
 
-    def _normal_form(self, a: Node, b: Node, expanded: Sequence[Node]) -> str:
+    def _normal_form(self, a: ExactNode, b: ExactNode, expanded: Sequence[ExactNode]) -> str:
         """Multiply out, clear denominators, compare."""
         chosen = {n.index for n in expanded}
         indeterminates: dict[int, int] = {}
 
-        def number_of(node: Node) -> int:
+        def number_of(node: ExactNode) -> int:
             return indeterminates.setdefault(node.index, len(indeterminates))
 
         for node in (a, b, *expanded):
@@ -130,7 +130,7 @@ class Identities:
         context, gens = _context(len(indeterminates))
         made: dict[int, Any] = {}
 
-        def polynomial(x: Node) -> Any:
+        def polynomial(x: ExactNode) -> Any:
             found = made.get(x.index)
             if found is None:
                 if x.operation == "constant":
@@ -158,7 +158,7 @@ class Identities:
         return "" if not difference else "the fingerprints agree by chance only"
 
 
-def _cone(a: Node, b: Node) -> Iterator[Node]:
+def _cone(a: ExactNode, b: ExactNode) -> Iterator[ExactNode]:
     """What can be expanded below a and b, nearest first; the terms of a sum are equally near."""
     heap = [(0, -n.index, n) for n in (a, b)]
     heapq.heapify(heap)
@@ -174,12 +174,12 @@ def _cone(a: Node, b: Node) -> Iterator[Node]:
             heapq.heappush(heap, (depth + step, -x.index, x))
 
 
-def _sorted(nodes: Iterable[Node]) -> list[Node]:
+def _sorted(nodes: Iterable[ExactNode]) -> list[ExactNode]:
     """Newest first."""
     return sorted(nodes, key=lambda n: -n.index)
 
 
-def _alike(a: Node, b: Node, expanded: Sequence[Node]) -> bool:
+def _alike(a: ExactNode, b: ExactNode, expanded: Sequence[ExactNode]) -> bool:
     """Whether a = b at random values of all that is not expanded."""
     values: dict[int, int] = {}
     for node in reversed(expanded):
@@ -201,7 +201,9 @@ def _alike(a: Node, b: Node, expanded: Sequence[Node]) -> bool:
     return values.get(a.index, a.free) == values.get(b.index, b.free)
 
 
-def _thinned(a: Node, b: Node, expanded: Sequence[Node], few: int) -> list[Node]:
+def _thinned(
+    a: ExactNode, b: ExactNode, expanded: Sequence[ExactNode], few: int
+) -> list[ExactNode]:
     """Leave out nodes that need not be expanded, large groups first, until few terms are left."""
     kept = list(expanded)
     size = len(kept) // 2
@@ -216,7 +218,7 @@ def _thinned(a: Node, b: Node, expanded: Sequence[Node], few: int) -> list[Node]
     return kept
 
 
-def _reachable(a: Node, b: Node, kept: Sequence[Node]) -> list[Node]:
+def _reachable(a: ExactNode, b: ExactNode, kept: Sequence[ExactNode]) -> list[ExactNode]:
     needed = {a.index, b.index}
     out = []
     for node in kept:
@@ -226,7 +228,7 @@ def _reachable(a: Node, b: Node, kept: Sequence[Node]) -> list[Node]:
     return out
 
 
-def _term_bound(a: Node, b: Node, expanded: Sequence[Node]) -> float:
+def _term_bound(a: ExactNode, b: ExactNode, expanded: Sequence[ExactNode]) -> float:
     """At most so many terms of a and b together, denominators aside."""
     counts: dict[int, float] = {}
     for node in reversed(expanded):
@@ -241,7 +243,7 @@ def _term_bound(a: Node, b: Node, expanded: Sequence[Node]) -> float:
     return counts.get(a.index, 1.0) + counts.get(b.index, 1.0)
 
 
-def _combined(node: Node, parts: list[Any]) -> Any:
+def _combined(node: ExactNode, parts: list[Any]) -> Any:
     if node.operation == "add":
         return parts[0] + parts[1]
     if node.operation == "mul":
@@ -269,7 +271,7 @@ def _cleared(context: Any, p: Any, number: int, below: Any, limit: int) -> Any:
     return total
 
 
-def _rational(x: Node) -> Any:
+def _rational(x: ExactNode) -> Any:
     from flint import fmpq
 
     return fmpq(x.detail.numerator, x.detail.denominator)

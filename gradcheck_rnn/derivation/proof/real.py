@@ -12,7 +12,7 @@ from typing import Any
 
 from ...language.ops.elementwise import ELEMENTWISE
 from ...language.ops.formula import Arithmetic, evaluate
-from .graph import Node
+from .graph import ExactNode
 
 __all__ = ["DIGITS", "differ"]
 
@@ -21,7 +21,7 @@ DIGITS = 60
 _POINTS = 6
 
 
-def differ(a: Node, b: Node) -> bool | None:
+def differ(a: ExactNode, b: ExactNode) -> bool | None:
     """Whether a ≠ b as real functions.
 
     Returns
@@ -46,7 +46,7 @@ def differ(a: Node, b: Node) -> bool | None:
     return met
 
 
-def _difference(a: Node, b: Node, source: random.Random, positive: bool) -> Any:
+def _difference(a: ExactNode, b: ExactNode, source: random.Random, positive: bool) -> Any:
     """The ball of a − b at a random point; None where a branch cannot be told."""
     from flint import arb, fmpq
 
@@ -97,7 +97,7 @@ def _number(value: Fraction) -> Any:
     return arb(fmpq(value.numerator, value.denominator))
 
 
-def _below(a: Node, b: Node) -> list[Node]:
+def _below(a: ExactNode, b: ExactNode) -> list[ExactNode]:
     """All nodes that a and b stand on, oldest first."""
     seen = {n.index: n for n in (a, b)}
     waiting = list(seen.values())

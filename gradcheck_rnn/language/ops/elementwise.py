@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedOperation
 from .. import numeric
 from ..values import operate
 from .formula import Arithmetic, calls, evaluate
+from .texts import WithTexts
 
-__all__ = ["ELEMENTWISE", "Elementwise", "WithElementwise", "branches", "helpers_of"]
+__all__ = ["ELEMENTWISE", "Elementwise", "WithElementwise", "branches"]
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Elementwise:
+class Elementwise(WithTexts):
     """One elementwise function φ; calling it applies it in a definition.
 
     Attributes
@@ -59,6 +59,8 @@ class Elementwise:
         Whether the NumPy helper lets exp overflow, rightly.
     """
 
+    FAMILY = ("elementwise function", "functions.py")
+
     name: str
     about: str
     definition: str
@@ -84,22 +86,6 @@ class Elementwise:
 
     def __call__(self, x: Any) -> Any:
         return operate("apply", x, function=self.name)
-
-    def texts(self, backend: str) -> tuple[str, str]:
-        """What a backend calls the function, and the text of a helper that it needs for that.
-
-        Raises
-        ------
-        UnsupportedOperation
-            The function has no text for this backend (``"numpy"``, ``"cupy"`` or ``"cuda"``).
-        """
-        text: str = getattr(self, backend)
-        if not text:
-            raise UnsupportedOperation(
-                f"the backend {backend} has no text for the elementwise function {self.name!r}; "
-                f"its declaration in language/ops/functions.py lacks {backend}="
-            )
-        return (self.name, text) if "\n" in text or "(" in text else (text, "")
 
     @property
     def algebraic(self) -> bool:
@@ -133,15 +119,6 @@ class Elementwise:
         if hasattr(mpmath, self.name):
             return call(self.name, value)
         return evaluate(self.definition, Arithmetic({"x": value}, call, mpmath.mpmathify))
-
-
-def helpers_of(backend: str) -> dict[str, str]:
-    """Texts of helper functions of a backend by name, in the order of the declarations."""
-    return {
-        n: f.texts(backend)[1]
-        for n, f in ELEMENTWISE.items()
-        if getattr(f, backend) and f.texts(backend)[1]
-    }
 
 
 #: The functions of the language by name, in the order of their declarations.

@@ -22,7 +22,7 @@ from ..mathematics import plain
 from ..plots import BLUE, GREEN, INK, ORANGE, drawing, new_figure, svg_of
 
 __all__ = [
-    "Ladder",
+    "ErrorLadder",
     "differences",
     "kernel",
     "ladder",
@@ -83,7 +83,7 @@ def _letter(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class ErrorLadder:
     """Errors of difference quotients along one random direction.
 
     Attributes
@@ -106,7 +106,7 @@ class Ladder:
     slope: float
 
 
-def ladder(derivation: Derivation, seed: int = 1) -> Ladder:
+def ladder(derivation: Derivation, seed: int = 1) -> ErrorLadder:
     """Difference quotients of the definition at many steps beside the derived gradient.
 
     Parameters
@@ -153,7 +153,7 @@ def ladder(derivation: Derivation, seed: int = 1) -> Ladder:
         exact: float | None = abs(imaginary - slope) / scale
     except (TypeError, ValueError, ArithmeticError):
         exact = None
-    return Ladder(
+    return ErrorLadder(
         steps,
         np.abs((plus - here) / steps - slope) / scale,
         np.abs((plus - minus) / (2 * steps) - slope) / scale,
@@ -238,7 +238,7 @@ def power(x: float, digits: int = 2) -> str:
     return f"{head} dot.c 10^({int(exponent)})"
 
 
-def _plot(found: Ladder) -> str:
+def _plot(found: ErrorLadder) -> str:
     with drawing():
         figure, axes = new_figure()
         ax = axes[0, 0]
@@ -285,7 +285,7 @@ def plain_ticks(ax: Any, y: bool = True) -> None:
         axis.set_major_formatter(FuncFormatter(label))
 
 
-def _alt(found: Ladder) -> str:
+def _alt(found: ErrorLadder) -> str:
     best = int(np.argmin(found.central))
     return (
         "Log-log plot of the relative error of difference quotients against the step size. The "

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...calculus.terms import Sym
 from ...derivation import Derivation
-from ...derivation.evaluate import Run
+from ...derivation.evaluate import Run, adjoints
 from ...derivation.pages import symbol_of
 from ...language.domains import Domain
 from ...language.network import Network, Ref
@@ -73,7 +73,7 @@ def small_example(derivation: Derivation, seed: int = 3) -> Example:
     }
     run = Run(derivation, values, sizes, lengths)
     cotangents = {} if network.loss_terms else _ones(run, network)
-    return Example(run, sizes, _adjoints(run, cotangents), cotangents)
+    return Example(run, sizes, adjoints(run, cotangents), cotangents)
 
 
 def _rounded(
@@ -118,45 +118,6 @@ def _loss(run: Run, cotangents: Mapping[str, Array]) -> float:
         steps = [0] if ref.axis is None else range(1, run.steps[ref.axis] + 1)
         total += sum(float(np.sum(run.series[ref.name][t])) for t in steps)
     return total
-
-
-def _adjoints(run: Run, cotangents: Mapping[str, Array]) -> dict[str, dict[int, Array]]:
-    """All adjoints by the program's pullbacks, kept where BPTT would let them go."""
-    network = run.derivation.network
-    sums: dict[str, dict[int, Array]] = {}
-
-    def add(name: str, t: int, value: Array) -> None:
-        line = sums.setdefault(name, {})
-        line[t] = line[t] + value if t in line else value
-
-    for label, given in cotangents.items():
-        ref = network.outputs[label]
-        for t, g in enumerate([given] if ref.axis is None else given):
-            add(ref.name, t + (ref.axis is not None), g)
-    losses = {r.name for r in network.loss_terms}
-    for program in reversed(run.derivation.scans):
-        times = run.times(program)
-        for state in program.scan.states:
-            last = sums.get(state.final, {}).get(0)
-            if last is not None:
-                add(state.name, times[-1], last)
-        for t in reversed(times):
-            for e in reversed(program.equations):
-                if e.name in losses:
-                    add(e.name, t, np.ones_like(run.series[e.name][t]))
-                bar = sums.get(e.name, {}).get(t)
-                if bar is None:
-                    continue
-                values = run.lookup(t, {e.symbol.with_(mark="bar"): bar})
-                for edge in e.edges:
-                    at = 0 if edge.lag is None else t - edge.lag
-                    add(edge.operand.name, at, run.terms(edge.pullback, values))
-        for state in program.scan.states:
-            for start in state.initial:
-                got = sums.get(state.name, {}).get(run.before(program, start.lag))
-                if start.ref is not None and got is not None:
-                    add(start.ref.name, 0, got)
-    return sums
 
 
 def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) -> None:

@@ -8,13 +8,13 @@ from ...calculus.printing.text import to_text
 from ...calculus.terms import Plus, Sym, Term, Vec
 from ...derivation import Derivation
 from ...derivation.assumptions import summing_to_one
-from ...derivation.pages import Document, Line, Section
+from ...derivation.pages import Document, PageLine, Section
 from ...derivation.pages.assuming import assuming_line
 from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
-from ...derivation.pages.jacobians import MOST_PATHS, Block, transition_blocks
+from ...derivation.pages.jacobians import MOST_PATHS, JacobianBlock, transition_blocks
 from ...derivation.program import Edge, EquationProgram
-from ...derivation.tidy import tidy
+from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
 from ..mathematics import plain, sentence_list
 
@@ -145,21 +145,21 @@ def local(
     m.lines(grouped(list(_contributions(derivation))), "arrow.l")
 
 
-def _differential(e: EquationProgram) -> Line | None:
+def _differential(e: EquationProgram) -> PageLine | None:
     if not e.edges:
         return None
     rules = dict.fromkeys(s.rule for edge in e.edges for s in edge.steps)
     note = (sentence_list(rules),) if rules else ()
     left = e.symbol.with_(mark="d")
-    return Line(left, Plus(*(tidy(edge.differential) for edge in e.edges)), note)
+    return PageLine(left, Plus(*(tidy(edge.differential) for edge in e.edges)), note)
 
 
-def _contributions(derivation: Derivation) -> Iterable[Line]:
+def _contributions(derivation: Derivation) -> Iterable[PageLine]:
     names = summing_to_one(derivation.network)
     for edge in derivation.edges:
         if edge.kind in ("data", "fixed", "static_data"):
             continue
-        line = Line(edge.operand.with_(mark="bar"), tidy(edge.pullback))
+        line = PageLine(edge.operand.with_(mark="bar"), tidy(edge.pullback))
         yield assuming_line(line, names)
 
 
@@ -199,7 +199,7 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
         "gradient, here in matrix form and, where the parameter is a matrix, below it in Kronecker "
         "form."
     )
-    lines: list[Line] = []
+    lines: list[PageLine] = []
     if len(matrix) == len(by_vec):
         for a, b in zip(matrix, by_vec, strict=True):
             lines += [a] if (a.left, a.right) == (b.left, b.right) else [a, b]
@@ -210,7 +210,7 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
         m.lines(by_vec)
 
 
-def _repeats(line: Line, lines: list[Line]) -> bool:
+def _repeats(line: PageLine, lines: list[PageLine]) -> bool:
     """A Kronecker line that says no more than the matrix line before it."""
     k = next(i for i, x in enumerate(lines) if x is line)
     return k > 0 and lines[k - 1].left == line.left and not isinstance(line.left, Vec)
@@ -221,12 +221,12 @@ def _repeats(line: Line, lines: list[Line]) -> bool:
 UNREAD, NAMED = 190, 40
 
 
-def _transition(m: Manuscript, section: Section, unwritten: Iterable[Block]) -> None:
+def _transition(m: Manuscript, section: Section, unwritten: Iterable[JacobianBlock]) -> None:
     """Blocks of a transition Jacobian; one that contains another names it instead.
 
     Parameters
     ----------
-    unwritten : iterable of Block
+    unwritten : iterable of JacobianBlock
         Those of so many terms that the section does not have them.
     """
     by_size = sorted(section.lines, key=lambda line: len(to_text(line.right)))

@@ -20,6 +20,7 @@ from gradcheck_rnn.language import (
     concat,
     cos,
     cross_entropy,
+    cumsum,
     dot,
     exp,
     frozen,
@@ -61,7 +62,9 @@ def everything(x, h, W, U, V, b, w, g, target, mask):
     kinked = where(mask, maximum(a, turned), abs(turned))
     parts = concat(sigmoid(turned), softmax(kinked))
     first, second = split(parts, "p", "p")
-    scaled = g * second + unit_sum(a) * w + dot(h, w) * frozen(first) + log_softmax(V @ first)
+    scaled = (
+        g * second + unit_sum(a) * cumsum(w) + dot(h, w) * frozen(first) + log_softmax(V @ first)
+    )
     return quotient * scaled - first + dot(a, turned), cross_entropy(V @ scaled, target)
 
 

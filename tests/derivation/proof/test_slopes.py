@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradcheck_rnn.derivation.proof.slopes import certify
+from gradcheck_rnn.derivation.proof.scalars import certify
 from gradcheck_rnn.errors import MissingRule
 from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
 

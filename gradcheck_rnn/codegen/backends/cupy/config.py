@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ....language.ops.elementwise import helpers_of
 from ...schedule.naming import Namer, Names
+from ..expressions import declared_helpers
 
 __all__ = ["RESERVED", "c_name", "c_sizes", "device_functions"]
 
@@ -83,9 +83,9 @@ __device__ real block_max(real x)
 
 def device_functions(names: set[str]) -> list[str]:
     """Lines of device functions, in the order of the table."""
-    square = {"square": _DEVICE["square"]}
+    texts = {"square": _DEVICE["square"], **declared_helpers("cuda"), **_DEVICE}
     return [
-        line for name, text in {**square, **helpers_of("cuda"), **_DEVICE}.items() if name in names
+        line for name, text in texts.items() if name in names
         for line in ("", *text.strip("\n").split("\n"))
     ]  # fmt: skip
 

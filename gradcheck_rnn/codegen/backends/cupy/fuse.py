@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import conflict, overlap, span
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import (
     Access,
@@ -26,10 +27,9 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
-from ...schedule.regions import conflict, overlap, span
-from .places import lead_of, same_place
+from .addressing import lead_of, same_place
 
-__all__ = ["FusedLoop", "Item", "Kernel", "fuse", "inner", "plain", "reads_of"]
+__all__ = ["FusedKernel", "FusedLoop", "Item", "fuse", "inner", "plain", "reads_of"]
 
 Item: TypeAlias = Assign | Units
 
@@ -39,14 +39,14 @@ MOST = 100
 
 
 @dataclass
-class Kernel:
+class FusedKernel:
     """Statements of one kernel, in order; ``rows`` of an entry kernel."""
 
     lead: Lead
     rows: Dim
     in_loop: bool
     items: list[Item] = field(default_factory=list)
-    touched: Touched = field(default_factory=lambda: Touched())
+    touched: Footprint = field(default_factory=lambda: Footprint())
 
     @property
     def by_row(self) -> bool:
@@ -58,7 +58,7 @@ class Kernel:
 
 
 @dataclass
-class Touched:
+class Footprint:
     """Names of the arrays that statements write, and of all that they read or write.
 
     ``moving`` are those of them that are no parameters.
@@ -69,18 +69,18 @@ class Touched:
     moving: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, statement: Statement) -> Touched:
+    def of(cls, statement: Statement) -> Footprint:
         """Those of one statement."""
         places = [*reads(statement), *writes(statement)]
         written = {span(a)[0].name for a in writes(statement)}
         moving = {span(a)[0].name for a in places if a.lead}
         return cls(written, {span(a)[0].name for a in places}, moving)
 
-    def add(self, other: Touched) -> None:
+    def add(self, other: Footprint) -> None:
         self.written |= other.written
         self.every |= other.every
 
-    def meets(self, other: Touched) -> bool:
+    def meets(self, other: Footprint) -> bool:
         """Whether one writes what the other touches; only then may their order matter."""
         return not (self.written.isdisjoint(other.every) and self.every.isdisjoint(other.written))
 
@@ -94,7 +94,7 @@ class FusedLoop:
 
 
 #: What a prepared routine consists of.
-Fused: TypeAlias = Kernel | FusedLoop | Statement
+Fused: TypeAlias = FusedKernel | FusedLoop | Statement
 
 
 def reads_of(item: Item) -> list[Access]:
@@ -106,7 +106,7 @@ def reads_of(item: Item) -> list[Access]:
 def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
     """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
     out: list[Fused] = []
-    others: dict[int, Touched] = {}
+    others: dict[int, Footprint] = {}
     for s in statements:
         if isinstance(s, Loop):
             out.append(FusedLoop(s, fuse(s.body, True)))
@@ -114,7 +114,7 @@ def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
             for item in s.assigns if isinstance(s, Pointwise) else (s,):
                 _place(out, item, in_loop, others)
         else:
-            others[len(out)] = Touched.of(s)
+            others[len(out)] = Footprint.of(s)
             out.append(s)
     return out
 
@@ -127,9 +127,9 @@ def inner(fused: Iterable[Fused], handed: Collection[Buffer]) -> set[Buffer]:
     handed : collection of Buffer
         Arrays that are given out.
     """
-    kept, maker = set(handed), dict[Buffer, Kernel]()
+    kept, maker = set(handed), dict[Buffer, FusedKernel]()
     for g in _flat(fused):
-        if not isinstance(g, Kernel):
+        if not isinstance(g, FusedKernel):
             kept |= {span(a)[0] for a in (*reads(g), *writes(g))}
             continue
         written: list[Access] = []
@@ -145,7 +145,7 @@ def inner(fused: Iterable[Fused], handed: Collection[Buffer]) -> set[Buffer]:
     return set(maker) - kept
 
 
-def _flat(fused: Iterable[Fused]) -> Iterator[Kernel | Statement]:
+def _flat(fused: Iterable[Fused]) -> Iterator[FusedKernel | Statement]:
     """Kernels and statements, those of loops included."""
     for g in fused:
         if isinstance(g, FusedLoop):
@@ -154,7 +154,7 @@ def _flat(fused: Iterable[Fused]) -> Iterator[Kernel | Statement]:
             yield g
 
 
-def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Touched]) -> None:
+def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Footprint]) -> None:
     """Put a statement into the kernel that has made its operands, or else the last that may.
 
     Parameters
@@ -162,22 +162,22 @@ def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Tou
     others : mapping
         Index in ``out`` of what is no kernel → what it touches.
     """
-    best: Kernel | None = None
+    best: FusedKernel | None = None
     own = _statement(item)
-    mine = Touched.of(own)
+    mine = Footprint.of(own)
     for i in range(len(out) - 1, -1, -1):
         group = out[i]
         if isinstance(group, FusedLoop):
             break
-        its = group.touched if isinstance(group, Kernel) else others[i]
+        its = group.touched if isinstance(group, FusedKernel) else others[i]
         meets = mine.meets(its)
         ordered = meets and any(conflict(s, own, in_loop) for s in _statements(group))
-        if isinstance(group, Kernel) and (best is None or ordered):
+        if isinstance(group, FusedKernel) and (best is None or ordered):
             best = group if _takes(group, item, mine, meets) else best
         if ordered:
             break
     if best is None:
-        best = Kernel(lead_of(item.dest, in_loop), item.dest.rows, in_loop)
+        best = FusedKernel(lead_of(item.dest, in_loop), item.dest.rows, in_loop)
         out.append(best)
     best.items.append(item)
     best.touched.add(mine)
@@ -187,14 +187,14 @@ def _statement(item: Item) -> Statement:
     return Pointwise((item,)) if isinstance(item, Assign) else item
 
 
-def _statements(group: Kernel | Statement) -> Iterator[Statement]:
-    if isinstance(group, Kernel):
+def _statements(group: FusedKernel | Statement) -> Iterator[Statement]:
+    if isinstance(group, FusedKernel):
         yield from map(_statement, group.items)
     else:
         yield group
 
 
-def _takes(kernel: Kernel, item: Item, mine: Touched, meets: bool) -> bool:
+def _takes(kernel: FusedKernel, item: Item, mine: Footprint, meets: bool) -> bool:
     """Whether a statement can join a kernel; ``meets``: one writes what the other touches."""
     if lead_of(item.dest, kernel.in_loop) != kernel.lead:
         return False
@@ -218,7 +218,7 @@ def plain(item: Item) -> bool:
     return isinstance(item.value, Number | Access)
 
 
-def _apart(one: Item, two: Item, kernel: Kernel, by_row: bool) -> bool:
+def _apart(one: Item, two: Item, kernel: FusedKernel, by_row: bool) -> bool:
     """Whether one statement needs what another row, or another thread, has of the other."""
     for first, second in ((one, two), (two, one)):
         for other in (*reads_of(second), second.dest):

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Expr, accesses
-from ...schedule.regions import span
-from ..numpy.expressions import dim_text
-from ..numpy.wrapping import WIDTH
+from ..expressions import dim_text
+from ..wrapping import WIDTH
+from .addressing import lead_of
 from .config import c_name
 from .expressions import Cuda
-from .fuse import Kernel, reads_of
-from .places import lead_of
+from .fuse import FusedKernel, reads_of
 
 __all__ = ["Entries", "Frame", "Printed", "print_entries"]
 
@@ -61,7 +61,7 @@ class Frame:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: FusedKernel,
         views: Mapping[Buffer, Sequence[Buffer]],
         inner: Collection[Buffer],
         sizes: Mapping[str, str],
@@ -139,11 +139,11 @@ class Frame:
 
     # -- where things are -----------------------------------------------------------------------
 
-    def position(self, a: Access) -> str:
-        """The index of the thread's entry."""
+    def position(self, a: Access, whole: bool = False) -> str:
+        """The index of the thread's entry, or of the first unit of a whole row."""
         root, start, _ = span(a)
         lead = lead_of(a, self.kernel.in_loop)
-        unit = [] if a.rows == ONE else ["unit"]
+        unit = [] if whole or a.rows == ONE else ["unit"]
         parts = [] if start == Dim() else [self.cuda.dim(start)]
         if lead:
             row = "row" if lead == self.kernel.lead else "sequence"

@@ -8,35 +8,34 @@ from collections.abc import Iterable, Iterator
 from ....derivation.program import Derivation
 from ....language.dims import Dim
 from ....language.network import Ref
-from ....language.ops.elementwise import helpers_of
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import Access, Buffer, Statement
-from ..numpy import template
-from ..numpy.expressions import dim_text
-from ..numpy.wrapping import wrap
+from .. import template
+from ..expressions import declared_helpers, dim_text
 from ..sizes import used_sizes
+from ..wrapping import wrap
+from .addressing import place_text
 from .config import RESERVED, device_functions
-from .doors import CHECK, LAUNCH, Doors
 from .host import helper_texts
+from .interface import CHECK, LAUNCH, Interface
 from .kernels import Printed
-from .places import place_text
 from .prepare import Preparer
-from .writer import Writer
+from .writer import CuPyWriter
 
 __all__ = ["print_module"]
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
-    reserved = (*RESERVED, *helper_texts(), *helpers_of("cuda"))
+    reserved = (*RESERVED, *helper_texts(), *declared_helpers("cuda"))
     return _Module(schedule(derivation, reserved), origin).text()
 
 
 class _Module:
     def __init__(self, plan: Schedule, origin: str) -> None:
         self.origin = origin
-        self.plan, self.network, self.doors = plan, plan.network, Doors(plan)
+        self.plan, self.network, self.interface = plan, plan.network, Interface(plan)
         self.equations = template.equation_texts(plan.derivation)
         self.kernels: list[Printed] = []
         self.uses: set[str] = set()
@@ -53,9 +52,9 @@ class _Module:
         head += ["#: Threads a block.", "THREADS = 256", ""]
         head += ["#: What a dtype is called in CUDA."]
         head += ['REAL = {"float32": "float", "float64": "double"}', ""]
-        head += template.shape_table(self.doors.shapes())
+        head += template.shape_table(self.interface.shapes())
         helpers = [text for n, text in helper_texts().items() if n in self.uses]
-        lines = [*head, "", *self._cuda(), *self.doors.types()]
+        lines = [*head, "", *self._cuda(), *self.interface.types()]
         for text in (CHECK, LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
@@ -76,7 +75,7 @@ class _Module:
     ) -> list[str]:
         views = _views(routine.statements)
         prepare = Preparer(self.plan.names.fresh, views)
-        writer = Writer(name, self.plan.names, views, made, self.equations)
+        writer = CuPyWriter(name, self.plan.names, views, made, self.equations)
         given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
         writer.write(prepare(routine.statements), {b.base or b for b in given_out})
         self.kernels += writer.kernels
@@ -87,7 +86,7 @@ class _Module:
         body = [*unpack, *allocated, *bound, "", *writer.lines]
         text = "\n".join([*body, *after])
         used = used_sizes(self.plan.names, text)
-        opening = self.doors.opening(used, re.search(r"\bdtype\b", text) is not None)
+        opening = self.interface.opening(used, re.search(r"\bdtype\b", text) is not None)
         return [*opening, *body, *after]
 
     def _handed(self, routine: Routine) -> list[Access]:
@@ -111,7 +110,9 @@ class _Module:
     def _given(self, statements: list[Statement]) -> tuple[list[str], set[Buffer]]:
         used = read_buffers(statements)
         given = {**self.plan.inputs, **self.plan.parameters}
-        return [self.doors.given(b, n) for n, b in given.items() if b in used], set(given.values())
+        return [self.interface.given(b, n) for n, b in given.items() if b in used], set(
+            given.values()
+        )
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
         text = place_text(a)
@@ -120,7 +121,7 @@ class _Module:
         return f'        "{key}": {text},'
 
     def _signature(self, name: str, arguments: list[str], result: str, doc: str) -> list[str]:
-        keywords = self.doors.keywords()
+        keywords = self.interface.keywords()
         every = [*arguments, *(["*", *keywords] if keywords else [])]
         lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
         return [*lines, f'    """{doc}"""']
@@ -145,13 +146,13 @@ class _Module:
         unpack, made = self._given(plan.backward.statements)
         made |= {*plan.saved, *plan.cotangents.values()}
         unpack += [f'    {b.name} = saved["{b.name}"]' for b in plan.saved]
-        unpack += self.doors.cotangents()
+        unpack += self.interface.cotangents()
         after = ["    gradients: Gradients = {"]
         for name, a in plan.gradients.items():
             if a is None:
                 after.append(f'        "{name}": cp.zeros(arrays["{name}"].shape, dtype),')
             else:
-                after.append(self._out(name, a, self.doors.refs[name]))
+                after.append(self._out(name, a, self.interface.refs[name]))
         after += ["    }", "    return gradients"]
         head = self._signature(
             "backward",
@@ -167,7 +168,7 @@ class _Module:
         return [*head, *self._body(plan.backward, "backward", unpack, made, after)]
 
     def _loss(self) -> list[str]:
-        passed = self.doors.passed()
+        passed = self.interface.passed()
         head = self._signature(
             "loss_and_gradients", ["parameters: Parameters", "inputs: Inputs"],
             "tuple[Array, Gradients]",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.ops import (
     BATCH,
     Access,
@@ -27,9 +28,8 @@ from ...schedule.ops import (
     Size,
     Statement,
 )
-from ...schedule.regions import span
-from .defer import defer
-from .places import contiguous, lead_of, rows_of
+from .addressing import contiguous, lead_of, rows_of
+from .pipelining import pipeline
 
 __all__ = ["Preparer"]
 
@@ -58,7 +58,7 @@ class Preparer:
         out: list[Statement] = []
         for s in statements:
             if isinstance(s, Loop):
-                loop, zero = defer(replace(s, body=self(s.body, True)), self.products)
+                loop, zero = pipeline(replace(s, body=self(s.body, True)), self.products)
                 out += loop
                 self.zero |= zero
             elif isinstance(s, Gemm):

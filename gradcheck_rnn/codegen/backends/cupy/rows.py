@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ....language.dims import ONE, Dim
+from ....language.ops.unit_maps import UNIT_MAPS
+from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Assign, Units
-from ...schedule.regions import overlap
-from ..numpy.expressions import dim_text
-from .fuse import Item, Kernel, reads_of
+from ..expressions import dim_text
+from .addressing import rows_of, same_place
+from .fuse import FusedKernel, Item, reads_of
 from .kernels import Entries, Frame, Key, Printed
-from .places import rows_of, same_place
 
 __all__ = ["print_rows"]
 
@@ -35,7 +36,7 @@ def print_rows(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
 
 
 class _Rows:
-    def __init__(self, frame: Frame, kernel: Kernel) -> None:
+    def __init__(self, frame: Frame, kernel: FusedKernel) -> None:
         self.frame, self.kernel = frame, kernel
         self.lines: list[str] = []
         self.scalars: dict[Key, str] = {}
@@ -154,6 +155,9 @@ class _Rows:
         self._touch([s])
         if s.op == "sum":
             self._sum(s)
+        elif s.op in UNIT_MAPS:
+            self._unit_map(s)
+            self._forget([s])
         else:
             self._softmax(s)
             self._forget([s])
@@ -168,6 +172,18 @@ class _Rows:
         body = [*entries.loads, f"{total} += {value};"]
         self.lines += self._each_unit(rows_of(s.value), body)
         self.lines.append(f"{total} = block_sum({total});")
+
+    def _unit_map(self, s: Units) -> None:
+        """The operand goes to its place, where a device function works on the whole row."""
+        frame = self.frame
+        entries = Entries(frame, self.scalars)
+        value = entries.value(s.value)
+        row = f"{frame.pointer(s.dest)} + {frame.position(s.dest, whole=True)}"
+        body = [*entries.loads, f"{frame.entry(s.dest)} = {value};"]
+        self.lines += self._each_unit(s.dest.rows, body)
+        self.lines.append("__syncthreads();")
+        called = frame.cuda.called("unit_map", s.op)
+        self.lines.append(f"{called}({row}, {frame.cuda.dim(s.dest.rows)});")
 
     def _softmax(self, s: Units) -> None:
         frame = self.frame

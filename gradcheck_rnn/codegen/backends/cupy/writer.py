@@ -20,18 +20,18 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
-from ..numpy.expressions import dim_text, number_text
+from ..expressions import dim_text, number_text
+from .addressing import contiguous, lead_of, place_text
 from .config import c_name, c_sizes
-from .fuse import Fused, FusedLoop, Kernel, fuse, inner, plain
+from .fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
 from .host import Host
 from .kernels import Frame, Printed, print_entries
-from .places import contiguous, lead_of, place_text
 from .rows import print_rows
 
-__all__ = ["Writer"]
+__all__ = ["CuPyWriter"]
 
 
-class Writer:
+class CuPyWriter:
     """Prints one routine.
 
     Parameters
@@ -133,7 +133,7 @@ class Writer:
 
     def _write(self, fused: Iterable[Fused]) -> None:
         for s in fused:
-            if isinstance(s, Kernel):
+            if isinstance(s, FusedKernel):
                 self._kernel(s)
             elif isinstance(s, FusedLoop):
                 self._write_loop(s)
@@ -187,7 +187,7 @@ class Writer:
 
     # -- kernels --------------------------------------------------------------------------------
 
-    def _kernel(self, k: Kernel) -> None:
+    def _kernel(self, k: FusedKernel) -> None:
         if self._loop is None and all(map(plain, k.items)):
             for i in k.items:
                 if isinstance(i, Assign):
@@ -214,7 +214,7 @@ class Writer:
         exact = [v for v in views if v.offset == start and v.shape[0] == a.rows]
         return exact or [a.buffer]
 
-    def _comment(self, k: Kernel, made: list[str]) -> list[str]:
+    def _comment(self, k: FusedKernel, made: list[str]) -> list[str]:
         names = list(dict.fromkeys(made))
         when = {0: "Once", 1: "One step" if k.in_loop else "Each sequence", 2: "All steps"}
         unit = "one block a row" if k.by_row else "one thread an entry"

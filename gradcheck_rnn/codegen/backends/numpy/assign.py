@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ....language.dims import Dim
+from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
-from ...schedule.regions import overlap
-from .expressions import function_name, split_sign
-from .instructions import Call as Ufunc
-from .instructions import Line
-from .lines import Lines, extent
+from ..expressions import Precedence, split_sign
+from .instructions import RawLines, Ufunc
+from .lines import RoutineText, extent
 
 __all__ = ["Assigner"]
 
-#: Operands stand in calls and behind operators: anything tighter than a sum needs no parentheses.
-_TIGHT = 2
 
-
-class Assigner(Lines):
+class Assigner(RoutineText):
     """Turns an expression into NumPy calls with ``out=``."""
 
     def work(self, like: Access, avoid: Iterable[Access] = ()) -> Access:
@@ -43,7 +39,8 @@ class Assigner(Lines):
         if isinstance(e, Access):
             return e
         if isinstance(e, Number | Size) or extent(e)[0] == 0 or self._loop is None:
-            return self.text(e).at(_TIGHT)
+            # Operands stand in calls and behind operators.
+            return self.text(e).at(Precedence.UNARY)
         rows = extent(e)[1]
         shaped = Access(Buffer("", (BATCH,), (rows,), "work")) if rows != like.rows else like
         work = self.work(shaped, avoid)
@@ -59,7 +56,7 @@ class Assigner(Lines):
         hidden = [a for e, place in operands for a in self._reads(e, place)]
         call = Ufunc(op, tuple(place for _, place in operands), out)
         if hidden:
-            self.add(Line(call.render, (*call.reads, *hidden), call.writes))
+            self.add(RawLines(call.render, (*call.reads, *hidden), call.writes))
         else:
             self.add(call)
 
@@ -117,7 +114,7 @@ class Assigner(Lines):
         elif op == "pow" and e.data == 2:
             self._unary("np.square", args[0], out, held)
         elif op == "apply":
-            self._unary(function_name(str(e.data), self.uses), args[0], out, held)
+            self._unary(self.printer.called("apply", str(e.data)), args[0], out, held)
         elif op == "div":
             self._binary("np.divide", "/=", args[0], args[1], out, held)
         else:
@@ -131,7 +128,7 @@ class Assigner(Lines):
             def lines(access: Callable[[Access], str]) -> list[str]:
                 return Ufunc("=", (self.text(value).text,), out).render(access)
 
-            self.add(Line(lines, tuple(accesses(value)), (out,)))
+            self.add(RawLines(lines, tuple(accesses(value)), (out,)))
 
     def _fits(self, e: Expr, dest: Access) -> bool:
         """Whether an operand has all the rows of the result, so that it can be computed there."""

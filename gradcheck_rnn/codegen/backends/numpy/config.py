@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ....language.ops.elementwise import helpers_of
+from ..expressions import declared_helpers
 
-__all__ = ["RESERVED", "helper_texts"]
+__all__ = ["HELPERS", "RESERVED", "helper_texts"]
 
 #: Names that generated code uses for itself.
 RESERVED = (
@@ -16,7 +16,7 @@ RESERVED = (
 )  # fmt: skip
 
 #: Helper functions by name, beside those of elementwise functions.
-_HELPERS: dict[str, str] = {
+HELPERS: dict[str, str] = {
     "greater": '''
 def greater(a: Array, b: Array) -> Array:
     """1 where a > b, else 0; complex numbers compare by the real part."""
@@ -66,4 +66,4 @@ def pad(x: Array, start: int, rows: int) -> Array:
 
 def helper_texts() -> dict[str, str]:
     """Texts of all helper functions by name, in the order in which a module has them."""
-    return {**helpers_of("numpy"), **_HELPERS}
+    return {**declared_helpers("numpy"), **HELPERS}

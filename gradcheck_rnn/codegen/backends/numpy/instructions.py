@@ -10,16 +10,16 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from ....language.dims import ONE
-from ...schedule.gather import gather
+from ...schedule.dependence import span
+from ...schedule.list_scheduling import list_schedule
 from ...schedule.merge import chain, wide
 from ...schedule.ops import Access
-from ...schedule.regions import span
 
-__all__ = ["Call", "Line", "join"]
+__all__ = ["RawLines", "Ufunc", "join"]
 
 
 @dataclass(frozen=True)
-class Call:
+class Ufunc:
     """``op(args, out=out)``, or ``out op args[0]`` when the op is an assignment such as ``+=``.
 
     An argument is a place, or text for what is not an array of the step.
@@ -51,7 +51,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Line:
+class RawLines:
     """Any other lines, with what they read and write."""
 
     text: Callable[[Callable[[Access], str]], list[str]]
@@ -73,19 +73,19 @@ def _shape_of(a: Access | str) -> Hashable | None:
     return None if root is None else (root, a.lag, a.slot)
 
 
-def _key(c: Call | Line) -> Hashable | None:
-    if not isinstance(c, Call) or c.out.buffer.base is None or c.op in ("np.matmul", "="):
+def _key(c: Ufunc | RawLines) -> Hashable | None:
+    if not isinstance(c, Ufunc) or c.out.buffer.base is None or c.op in ("np.matmul", "="):
         return None
     parts = tuple(_shape_of(a) for a in c.args)
     # Only operands that are neighbours themselves, or the same scalar for all, go together.
     return None if None in parts else (c.op, c.out.buffer.base, c.out.lag, c.out.slot, parts)
 
 
-def join(calls: Sequence[Call | Line], in_loop: bool) -> list[Call | Line]:
+def join(calls: Sequence[Ufunc | RawLines], in_loop: bool) -> list[Ufunc | RawLines]:
     """The calls with neighbours joined, in an order that gives the same result."""
-    out: list[Call | Line] = []
-    for group in gather(calls, _key, lambda c: (c.reads, c.writes), in_loop):
-        members = [c for c in group if isinstance(c, Call)]
+    out: list[Ufunc | RawLines] = []
+    for group in list_schedule(calls, _key, lambda c: (c.reads, c.writes), in_loop):
+        members = [c for c in group if isinstance(c, Ufunc)]
         if len(group) == 1 or len(members) != len(group):
             out += group
             continue
@@ -94,7 +94,7 @@ def join(calls: Sequence[Call | Line], in_loop: bool) -> list[Call | Line]:
     return out
 
 
-def _wide(run: list[Call]) -> list[Call | Line]:
+def _wide(run: list[Ufunc]) -> list[Ufunc | RawLines]:
     if len(run) == 1:
         return [run[0]]
     columns = list(zip(*(c.args for c in run), strict=True))

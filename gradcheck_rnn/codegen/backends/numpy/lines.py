@@ -7,16 +7,16 @@ from dataclasses import replace
 from textwrap import fill
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
-from ...schedule.regions import span
-from .expressions import Text, dim_text, expression
-from .instructions import Call as Ufunc
-from .instructions import Line, join
-from .wrapping import WIDTH, wrap
+from ..expressions import Text, dim_text
+from ..wrapping import WIDTH, wrap
+from .expressions import NumPy
+from .instructions import RawLines, Ufunc, join
 
-__all__ = ["Lines", "extent"]
+__all__ = ["RoutineText", "extent"]
 
 
 def extent(e: Expr) -> tuple[int, Dim]:
@@ -32,7 +32,7 @@ def extent(e: Expr) -> tuple[int, Dim]:
     return lead, rows
 
 
-class Lines:
+class RoutineText:
     """Collects lines, and the buffers and the helpers they need.
 
     Parameters
@@ -60,7 +60,8 @@ class Lines:
         self.bases = set(views)
         self.lines: list[str] = []
         self.buffers: dict[Buffer, bool] = {}
-        self.uses: set[str] = set()
+        self.printer = NumPy(self.access)
+        self.uses = self.printer.uses
         self.optional = optional
         self.made: set[Buffer] = set()
         self.zero: set[Buffer] = set()
@@ -68,7 +69,7 @@ class Lines:
         self._indent = 1
         self._loop: Loop | None = None
         self._bound: dict[Access, str] = {}
-        self._calls: list[Ufunc | Line] = []
+        self._calls: list[Ufunc | RawLines] = []
         self._note = ""
         self._turned: dict[Access, str] = {}
         #: Scratch arrays of one step, by their rows.
@@ -122,7 +123,7 @@ class Lines:
 
     def text(self, e: Expr) -> Text:
         """An expression as text."""
-        return expression(e, self.access, self.size, self.uses)
+        return self.printer.text(e)
 
     def flat(self, a: Access) -> str:
         """All steps and sequences as the rows of one matrix."""
@@ -163,9 +164,9 @@ class Lines:
                 return [f"{place} += {value}"]
             return [f"{place if place.endswith(']') else place + '[...]'} = {value}"]
 
-        self.add(Line(lines, (*places, dest) if accumulate else places, (dest,)))
+        self.add(RawLines(lines, (*places, dest) if accumulate else places, (dest,)))
 
-    def add(self, call: Ufunc | Line) -> None:
+    def add(self, call: Ufunc | RawLines) -> None:
         """Take a call; it is printed with its neighbours when the straight run ends."""
         if self._note and not call.notes:
             call = replace(call, notes=(self._note,))
@@ -217,7 +218,7 @@ class Lines:
 
     # -- names of steps ---------------------------------------------------------------------
 
-    def _bind(self, calls: Iterable[Ufunc | Line]) -> None:
+    def _bind(self, calls: Iterable[Ufunc | RawLines]) -> None:
         """Name the steps of arrays that the body mentions more than once."""
         counts: dict[Access, int] = {}
         for c in calls:

@@ -11,14 +11,38 @@ from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
+from .. import template
+from ..expressions import dim_text
 from ..sizes import size_lines, used_sizes
-from . import template
+from ..wrapping import wrap
 from .config import RESERVED, helper_texts
-from .expressions import dim_text
-from .wrapping import wrap
-from .writer import Writer
+from .writer import NumPyWriter
 
 __all__ = ["print_module"]
+
+
+_CHECK = template.check(
+    "np",
+    "Arrays of one dtype; fills in sizes and raises ValueError on what does not fit.",
+    '''\
+    kinds = {a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {np.dtype(float)}
+    dtype = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
+    return {n: a.astype(dtype, copy=False) for n, a in arrays.items()}, dtype
+
+
+def _check_cotangents(
+    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """Cotangents by output; raises ValueError on what does not fit."""
+    for name, value in given.items():
+        if name not in shapes:
+            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
+        if np.shape(value) != shapes[name]:
+            found, wanted = np.shape(value), shapes[name]
+            raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
+    return {name: np.asarray(value, dtype) for name, value in given.items()}
+''',
+)
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -50,7 +74,7 @@ class _Module:
         head += ["Array = np.ndarray[Any, Any]", ""]
         head += template.shape_table(self._shapes())
         head += self._types()
-        body = [*head, "", *template.CHECK.rstrip("\n").split("\n"), *template.helpers(self.uses)]
+        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *_helpers(self.uses)]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         return "\n".join([*body, *code]) + "\n"
 
@@ -104,7 +128,7 @@ class _Module:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
         return f'    {buffer.name} = {source}["{key}"]{"[..., None]" if scalar else ""}'
 
-    def _allocate(self, writer: Writer) -> list[str]:
+    def _allocate(self, writer: NumPyWriter) -> list[str]:
         out = []
         for b, zero in writer.buffers.items():
             lead = [*b.lead]
@@ -115,7 +139,7 @@ class _Module:
             out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
         return out
 
-    def _views(self, writer: Writer, also: Iterable[Buffer] = ()) -> list[str]:
+    def _views(self, writer: NumPyWriter, also: Iterable[Buffer] = ()) -> list[str]:
         """Names for the rows of packed arrays that the statements use."""
         out = []
         used = {*writer.seen, *also}
@@ -136,7 +160,7 @@ class _Module:
         handed = self.plan.outputs.values() if forward else self.plan.gradients.values()
         out = [a.buffer for a in handed if a is not None]
         views = _views({*_buffers(routine.statements), *out})
-        writer = Writer(self.plan.names.scope(), optional, views)
+        writer = NumPyWriter(self.plan.names.scope(), optional, views)
         writer.made |= made
         writer.equations = self.equations
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
@@ -160,7 +184,7 @@ class _Module:
         return lines, made
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
-        text = Writer(self.plan.names).access(a)
+        text = NumPyWriter(self.plan.names).access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
         return f'        "{key}": {text},'
@@ -308,3 +332,12 @@ def _in_order(views: list[Buffer]) -> list[Buffer]:
         out.append(by[at])
         at = at + by[at].shape[0]
     return [*out, *(v for v in views if v not in out)]
+
+
+def _helpers(names: Iterable[str]) -> list[str]:
+    """Texts of helper functions, in the order of the table."""
+    wanted = set(names)
+    return [
+        line for name, text in helper_texts().items() if name in wanted
+        for line in ("", *text.rstrip("\n").split("\n"))
+    ]  # fmt: skip

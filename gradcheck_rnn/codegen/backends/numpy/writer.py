@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.ops import (
     Access,
     Assign,
@@ -25,15 +26,15 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
+from ..expressions import Precedence
 from .assign import Assigner
-from .instructions import Call as Ufunc
-from .instructions import Line
+from .instructions import RawLines, Ufunc
 from .lines import extent
 
-__all__ = ["Writer"]
+__all__ = ["NumPyWriter"]
 
 
-class Writer(Assigner):
+class NumPyWriter(Assigner):
     """Prints statements."""
 
     def write(self, statements: Iterable[Statement]) -> None:
@@ -74,7 +75,7 @@ class Writer(Assigner):
                     f"    {access(dest)} += {access(value)}",
                 ]
 
-            self.add(Line(lines, (value, dest), (dest,)))
+            self.add(RawLines(lines, (value, dest), (dest,)))
             return
         full = extent(value) == (len(dest.lead), dest.rows) and isinstance(value, Call)
         if self._loop is None and (a.accumulate or (full and self._makes(dest))):
@@ -91,7 +92,7 @@ class Writer(Assigner):
                 weight = self._turned.get(s.weight, access(s.weight)) if t else access(s.weight)
                 return [f"np.matmul({access(s.x)}, {weight}, out={access(dest)})"]
 
-            self.add(Line(product, (s.x, s.weight), (dest,)))
+            self.add(RawLines(product, (s.x, s.weight), (dest,)))
             if s.accumulate:
                 self.add(Ufunc("+=", (dest,), s.dest))
             return
@@ -103,7 +104,7 @@ class Writer(Assigner):
                     f"np.matmul({self.flat(s.x)}, {access(s.weight)}{t}, out={self.flat(s.dest)})"
                 ]
 
-            self.add(Line(into, (s.x, s.weight), (s.dest,)))
+            self.add(RawLines(into, (s.x, s.weight), (s.dest,)))
             return
         if len(s.x.lead) == 2:
             axes = ", ".join(s.x.lead)
@@ -116,25 +117,30 @@ class Writer(Assigner):
 
     def _reduce(self, s: Reduce) -> None:
         axis = "" if not s.dest.buffer.shape else "axis=0" if len(s.over) == 1 else "axis=(0, 1)"
-        text = f"{self.text(s.value).at(4)}.sum({axis})"
+        text = f"{self.text(s.value).at(Precedence.ATOM)}.sum({axis})"
         self.put(s.dest, text, accesses(s.value), s.accumulate)
 
     def _units(self, s: Units) -> None:
         if self._loop is None:
             if s.op == "sum":
-                text = f"{self.text(s.value).at(4)}.sum(axis=-1, keepdims=True)"
+                text = f"{self.text(s.value).at(Precedence.ATOM)}.sum(axis=-1, keepdims=True)"
             else:
-                self.uses.add(s.op)
-                text = f"{s.op}({self.text(s.value).text})"
+                text = f"{self._over_units(s.op)}({self.text(s.value).text})"
             self.put(s.dest, text, accesses(s.value))
             return
         if s.op == "sum":
             value = self._place(s.value, s.dest)
             self.add(Ufunc("np.sum", (value, "axis=-1", "keepdims=True"), s.dest))
         else:
-            self.uses.add(s.op)
             self._into(s.value, s.dest)
-            self.add(Ufunc(s.op, (s.dest,), s.dest))
+            self.add(Ufunc(self._over_units(s.op), (s.dest,), s.dest))
+
+    def _over_units(self, op: str) -> str:
+        """What NumPy calls a softmax or a map of units."""
+        if op in UNIT_MAPS:
+            return self.printer.called("unit_map", op)
+        self.uses.add(op)
+        return op
 
     def _contiguous(self, a: Access) -> bool:
         return a.whole and a.buffer.base is None and a.slot is None

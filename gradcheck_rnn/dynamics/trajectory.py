@@ -1,4 +1,4 @@
-"""A stretch of a trajectory: states and inputs of some consecutive steps, and the transition
+"""A segment of a trajectory: states and inputs of some consecutive steps, and the transition
 Jacobians there, from the derived edges, all steps at once.
 
 Equation values are computed with the steps as columns (one GEMM for W h), Jacobians with the steps
@@ -8,42 +8,27 @@ number of edges, whatever the number of paths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..calculus.terms import Sym
-from ..derivation.program import Edge
+from ..derivation.program import Edge, ScanProgram
+from ..errors import UsageError
 from .factors import Factor, factor_of
+from .system import System
 
-if TYPE_CHECKING:
-    from .system import System
-
-__all__ = ["Blocks", "Slot", "Stretch"]
+__all__ = ["Blocks", "Segment", "backward", "forward", "resting"]
 
 Array = Any
 #: (state or source name, lag) → its contribution, by equation.
 Blocks = dict[str, dict[tuple[str, int], Factor]]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A part of the whole state: state `name` as it was `lag` − 1 steps before the last one."""
-
-    name: str
-    lag: int
-    start: int
-    stop: int
-
-    @property
-    def at(self) -> slice:
-        return slice(self.start, self.stop)
-
-
 @dataclass
-class Stretch:
+class Segment:
     """Steps ``start`` … ``start + m − 1`` of a system, in the order in which it runs.
 
     Attributes
@@ -182,7 +167,7 @@ class Stretch:
         return {n: f for n, f in here.items() if n in self.system.sizes}
 
     def gradient(self, seeds: Iterable[str], column: int) -> Array | None:
-        """Σ ∂seed/∂state at one step of the stretch (the states made in that step), ``(n,)``.
+        """Σ ∂seed/∂state at one step of the segment (the states made in that step), ``(n,)``.
 
         None where no seed depends on a state. Steps between are not followed.
         """
@@ -216,3 +201,136 @@ class Stretch:
 
 def _add(row: dict[tuple[str, int], Factor], slot: tuple[str, int], term: Factor) -> None:
     row[slot] = row[slot] + term if slot in row else term
+
+
+# -- trajectories, by calling the definitions step by step -----------------------------------------
+
+
+def forward(system: System, steps: int) -> Iterator[Segment]:
+    """The trajectory, a segment at a time; what is not kept by the caller is let go."""
+    line = system.start()
+    length = system.segment_length
+    for at in range(0, steps, length):
+        segment = _run(system, line, at, min(length, steps - at), steps)
+        line = _tail(system, segment)
+        yield segment
+
+
+def backward(system: System, steps: int) -> Iterator[Segment]:
+    """The segments of the first `steps` steps from the last to the first."""
+    line = system.start()
+    length = system.segment_length
+    marks: list[tuple[int, dict[str, Array]]] = []
+    for at in range(0, steps, length):
+        marks.append((at, line))
+        last = _run(system, line, at, min(length, steps - at), steps)
+        line = _tail(system, last)
+    yield last
+    for at, start in reversed(marks[:-1]):
+        yield _run(system, start, at, length, steps)
+
+
+def resting(system: System, steps: int) -> tuple[str, ...]:
+    """The states that stay at their start, a fixed point.
+
+    Rounding alone may move a state by some units in the last place.
+    """
+    line = system.start()
+    still = set(line)
+    for segment in forward(system, steps):
+        for name in tuple(still):
+            a, first = segment.line[name], line[name][:, -1:]
+            moved = np.abs(a[:, system.depth :] - first).max(initial=0.0)
+            if moved > 16 * np.finfo(float).eps * np.abs(first).max(initial=0.0):
+                still.discard(name)
+        if not still:
+            break
+    return tuple(n for n in system.sizes if n in still)
+
+
+def _tail(system: System, segment: Segment) -> dict[str, Array]:
+    return {n: a[:, a.shape[1] - system.depth :].copy() for n, a in segment.line.items()}
+
+
+def _moving(system: System, start: int, stop: int, total: int) -> dict[str, Array]:
+    out: dict[str, Array] = {}
+    a, b = (total - stop, total - start) if system.reverse else (start, stop)
+    for p in system.programs:
+        for name, operand in p.scan.operands.items():
+            if operand.ref.axis is None or name in system.equations:
+                continue
+            if name in system.model.sources:
+                block = system.model.sources[name].block(a, b)
+            else:
+                block = system.supplied[name][a:b, :, 0]
+            if len(block) != b - a:
+                raise UsageError(
+                    f"{system.model.network.name!r}: the input {name!r} ends after "
+                    f"{a + len(block)} steps; {total} were asked for"
+                )
+            out[name] = (block[::-1] if system.reverse else block).T
+    return out
+
+
+def _run(system: System, line: Mapping[str, Array], start: int, steps: int, total: int) -> Segment:
+    moving = _moving(system, start, start + steps, total)
+    made = {n: np.concatenate([a, np.empty((len(a), steps))], axis=1) for n, a in line.items()}
+    segment = Segment(system, start, steps, made, moving)
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, with the step
+        _step_through(system, made, moving, steps)
+    for name, a in made.items():
+        if not np.isfinite(a).all():
+            bad = int(np.argwhere(~np.isfinite(a[:, system.depth :]).all(axis=0))[0, 0])
+            raise UsageError(
+                f"{system.model.network.name!r}: state {name!r} is not finite from step "
+                f"{start + bad + 1} on; the forward pass itself diverges, use fewer steps or "
+                "smaller weights"
+            )
+    return segment
+
+
+def _step_through(
+    system: System, made: dict[str, Array], moving: Mapping[str, Array], steps: int
+) -> None:
+    plans = [_plan(system, p) for p in system.running]
+    leak = system.variant.leak
+    for j in range(steps):
+        now: dict[str, Array] = {}
+        for program, fixed, states, read in plans:
+            values = dict(fixed)
+            for own, name, lags in states:
+                values[own] = _read(system, made[name], j, lags)
+            for own, name in read:
+                values[own] = now[name] if name in now else moving[name][:, j : j + 1]
+            new = program.scan.cell.step(values)
+            for own, value in new.items():
+                now[program.scan.arguments[own]] = value
+        for name, a in made.items():
+            value = now[name][:, 0]
+            if leak is not None:
+                value = (1.0 - leak) * a[:, system.depth + j - 1] + leak * value
+            a[:, system.depth + j] = value
+
+
+def _read(system: System, a: Array, j: int, lags: tuple[int, ...]) -> Any:
+    at = system.depth + j
+    if system.variant.mix:
+        return sum(w * a[:, at - k : at - k + 1] for k, w in system.variant.mix.items())
+    if lags == (1,):
+        return a[:, at - 1 : at]
+    return {k: a[:, at - k : at - k + 1] for k in lags}
+
+
+def _plan(system: System, program: ScanProgram) -> tuple[ScanProgram, Any, Any, Any]:
+    scan = program.scan
+    fixed: dict[str, Array] = {}
+    states, read = [], []
+    for own, kind in scan.cell.kinds.items():
+        name = scan.arguments[own]
+        if kind == "state":
+            states.append((own, name, scan.cell.lags[own]))
+        elif scan.operands[name].ref.axis is None:
+            fixed[own] = system.outside(name)
+        else:
+            read.append((own, name))
+    return program, fixed, states, read

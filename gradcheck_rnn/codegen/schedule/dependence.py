@@ -1,4 +1,4 @@
-"""Which places share memory, and so which statements may change places."""
+"""Alias and dependence analysis: which places share memory, which statements may change order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...language.dims import Dim
 from .inspect import reads, writes
 from .ops import Access, Buffer, Statement
 
-__all__ = ["Barrier", "Regions", "Touched", "conflict", "overlap", "span"]
+__all__ = ["Barrier", "Dependence", "Touched", "conflict", "overlap", "span"]
 
 
 def span(a: Access) -> tuple[Buffer, Dim, Dim]:
@@ -57,7 +57,7 @@ class Touched:
     writes: dict[str, list[int]]
 
 
-class Regions:
+class Dependence:
     """Places by number: the same question about two of them is answered once.
 
     A long run of statements asks for the order of most pairs, and comparing rows of symbolic
@@ -102,7 +102,7 @@ class Regions:
 class Barrier:
     """Items in a row; tells whether another one may pass all of them."""
 
-    def __init__(self, regions: Regions) -> None:
+    def __init__(self, regions: Dependence) -> None:
         self._regions = regions
         self._reads: dict[str, dict[int, None]] = {}
         self._writes: dict[str, dict[int, None]] = {}

@@ -7,24 +7,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
-from ...._version import __version__
-from ....calculus.printing import to_text
-from ....calculus.terms import Plus
-from ....derivation.pages import gathered, inner_starts, start_terms
-from ....derivation.program import Contribution, Derivation, ScanProgram
-from ....language.dims import Dim
-from ....language.network import Ref
-from ...schedule.naming import Names
-from ...schedule.ops import BATCH
-from .config import helper_texts
+from ..._version import __version__
+from ...calculus.printing import to_text
+from ...calculus.terms import Plus
+from ...derivation.pages import gathered, inner_starts, start_terms
+from ...derivation.program import Contribution, Derivation, ScanProgram
+from ...language.dims import Dim
+from ...language.network import Ref
+from ..schedule.naming import Names
+from ..schedule.ops import BATCH
 from .expressions import dim_text
 
 __all__ = [
-    "CHECK",
     "axes_of",
+    "check",
     "docstring",
     "equation_texts",
-    "helpers",
     "lead_axes",
     "shape_table",
     "shape_text",
@@ -36,42 +34,37 @@ WIDTH = 100
 #: Keys that cannot be written as fields of a class.
 _NO_FIELDS = frozenset({*keyword.kwlist, "Array"})
 
-CHECK = '''
+_ARRAYS = '''
 def _check(
     given: Mapping[str, Any], sizes: dict[str, int]
 ) -> tuple[dict[str, Array], np.dtype[Any]]:
-    """Arrays of one dtype; fills in sizes and raises ValueError on what does not fit."""
-    arrays = {}
+    """{about}"""
+    arrays = {{}}
     for name, axes in SHAPES.items():
         if name not in given:
-            raise ValueError(f"there is no array for {name!r}, expected ({', '.join(axes)})")
-        arrays[name] = array = np.asarray(given[name])
+            raise ValueError(f"there is no array for {{name!r}}, expected ({{', '.join(axes)}})")
+        arrays[name] = array = {module}.asarray(given[name])
         fits = array.ndim == len(axes) and all(
             size == sizes.setdefault(axis, size)
             for axis, size in zip(axes, array.shape, strict=True)
             if axis.isidentifier()
         )
         if not fits:
-            known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
-            wanted = f"({', '.join(axes)})" + (f" with {known}" if known else "")
-            raise ValueError(f"{name!r} has shape {array.shape}, expected {wanted}")
-    kinds = {a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {np.dtype(float)}
-    dtype = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
-    return {n: a.astype(dtype, copy=False) for n, a in arrays.items()}, dtype
-
-
-def _check_cotangents(
-    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
-) -> dict[str, Array]:
-    """Cotangents by output; raises ValueError on what does not fit."""
-    for name, value in given.items():
-        if name not in shapes:
-            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
-        if np.shape(value) != shapes[name]:
-            found, wanted = np.shape(value), shapes[name]
-            raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
-    return {name: np.asarray(value, dtype) for name, value in given.items()}
+            known = ", ".join(f"{{axis}} = {{sizes[axis]}}" for axis in axes if axis in sizes)
+            wanted = f"({{', '.join(axes)}})" + (f" with {{known}}" if known else "")
+            raise ValueError(f"{{name!r}} has shape {{array.shape}}, expected {{wanted}}")
 '''
+
+
+def check(module: str, about: str, ending: str) -> str:
+    """The function that checks what the caller gives; ``ending`` takes it to one dtype.
+
+    Parameters
+    ----------
+    module : str
+        Whose arrays they become: ``"np"`` or ``"cp"``.
+    """
+    return _ARRAYS.format(module=module, about=about) + ending
 
 
 def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]:
@@ -155,7 +148,7 @@ def _scan_title(several: bool, name: str, axis: str | None, reverse: bool) -> li
 
 
 def _name(ref: Ref) -> str:
-    from ....derivation.lowering import symbol_for
+    from ...derivation.lowering import symbol_for
 
     return to_text(symbol_for(ref.name, ref.shape, ref.kind, 0 if ref.axis else None))
 
@@ -228,12 +221,3 @@ def typed_dict(name: str, doc: str, keys: Iterable[str], total: bool = True) -> 
     out = ["", "", f"class {name}(TypedDict{extra}):", f'    """{doc}"""', ""]
     body = [f"    {k}: Array" for k in known]
     return out + (body or ["    pass"])
-
-
-def helpers(names: Iterable[str]) -> list[str]:
-    """Texts of helper functions, in the order of the table."""
-    wanted = set(names)
-    return [
-        line for name, text in helper_texts().items() if name in wanted
-        for line in ("", *text.rstrip("\n").split("\n"))
-    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Bring together what can be done together, without changing the result."""
+"""List scheduling: bring together what can be done together, without changing the result."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .dependence import Barrier, Dependence, Touched
 from .ops import Access
-from .regions import Barrier, Regions, Touched
 
-__all__ = ["gather"]
+__all__ = ["list_schedule"]
 
 S = TypeVar("S")
 
@@ -21,7 +21,7 @@ class _Item(Generic[S]):
     touched: Touched
 
 
-def gather(
+def list_schedule(
     block: Sequence[S],
     key: Callable[[S], Hashable | None],
     touched: Callable[[S], tuple[Iterable[Access], Iterable[Access]]],
@@ -35,7 +35,7 @@ def gather(
         Item → places it reads, places it writes. Items are moved only past items that touch
         nothing they touch.
     """
-    regions = Regions(in_loop)
+    regions = Dependence(in_loop)
     todo = [_Item(s, key(s), regions.touched(*touched(s))) for s in block]
     out: list[list[S]] = []
     while todo:
@@ -55,7 +55,7 @@ def gather(
 
 
 def _movable(
-    todo: list[_Item[S]], key: Hashable, regions: Regions
+    todo: list[_Item[S]], key: Hashable, regions: Dependence
 ) -> tuple[int | None, list[_Item[S]]]:
     """Where the first of the same key is; those that may come before all in front of them."""
     first: int | None = None
@@ -71,7 +71,7 @@ def _movable(
     return first, moved
 
 
-def _sinkable(head: _Item[S], between: list[_Item[S]], regions: Regions) -> bool:
+def _sinkable(head: _Item[S], between: list[_Item[S]], regions: Dependence) -> bool:
     """Whether the head may wait until its first partner."""
     barrier = Barrier(regions)
     for s in between:

@@ -8,7 +8,7 @@ from ...calculus.terms import Plus, Sym, Term, shift, symbols_in
 from ...language.network import Ref
 from ..lowering import lower_dim
 from ..program import Derivation, ScanProgram
-from ..tidy import replaced, tidy
+from ..simplification import replaced, tidy
 
 __all__ = ["adjoint_of_start", "inner_starts", "start_terms", "symbol_of"]
 

@@ -12,7 +12,7 @@ from ..derivation import Derivation, derive
 from ..errors import DimensionError, UsageError
 from ..language.network import Network, Ref
 from ..memory import check_memory
-from .inputs import BLOCK, RandomInputs, Source
+from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
 
 __all__ = ["INITS", "build", "draw", "orthogonal", "square_blocks"]
@@ -70,7 +70,7 @@ def build(
     *,
     sizes: Mapping[str, int] | None = None,
     parameters: Mapping[str, Any] | None = None,
-    inputs: Mapping[str, Source] | None = None,
+    inputs: Mapping[str, InputSource] | None = None,
     init: str = "normal",
     gain: float = 1.0,
     scale: float = 1.0,
@@ -118,7 +118,7 @@ def build(
         if name in given:
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
-    sources: dict[str, Source] = {}
+    sources: dict[str, InputSource] = {}
     for k, (name, ref) in enumerate(network.inputs.items()):
         width = ref.shape.rows.size(settled)
         domain = domains.get(name)
@@ -173,7 +173,7 @@ def _factors(derivation: Derivation) -> set[str]:
     }
 
 
-def _known(network: Network, given: Mapping[str, Any], feeds: Mapping[str, Source]) -> None:
+def _known(network: Network, given: Mapping[str, Any], feeds: Mapping[str, InputSource]) -> None:
     moving = [n for n, r in network.inputs.items() if r.axis is not None]
     still = [n for n in network.inputs if n not in moving]
     for name in given:
@@ -193,7 +193,7 @@ def _known(network: Network, given: Mapping[str, Any], feeds: Mapping[str, Sourc
 def _sizes(
     network: Network,
     given: Mapping[str, Any],
-    feeds: Mapping[str, Source],
+    feeds: Mapping[str, InputSource],
     asked: dict[str, int],
 ) -> dict[str, int]:
     """Sizes of all dims: from arrays, then what was asked for, then defaults."""

@@ -1,11 +1,11 @@
-"""Places: where they are, how long, and what they are called in Python."""
+"""Addressing of places: where they are, how long, and what they are called in Python."""
 
 from __future__ import annotations
 
 from ....language.dims import ONE, Dim
+from ...schedule.dependence import span
 from ...schedule.ops import Access, Expr, Lead, Number, Size
-from ...schedule.regions import span
-from ..numpy.expressions import dim_text
+from ..expressions import dim_text
 
 __all__ = ["contiguous", "lead_of", "place_text", "rows_of", "same_place"]
 

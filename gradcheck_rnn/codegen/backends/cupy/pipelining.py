@@ -1,4 +1,4 @@
-"""Additions that end a step, done by the kernel that begins the next one.
+"""Software pipelining: additions that end a step are done by the kernel that begins the next one.
 
 A product that is added to the adjoint of the step before (``d_h[t - 1] += d_a[t] W``) would need a
 kernel of its own after the product. The next step begins by reading that adjoint, so its first
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from ...schedule.dependence import conflict, overlap
 from ...schedule.ops import Access, Assign, Buffer, Loop, Pointwise, Statement, accesses
-from ...schedule.regions import conflict, overlap
-from .places import same_place
+from .addressing import same_place
 
-__all__ = ["defer"]
+__all__ = ["pipeline"]
 
 
-def defer(loop: Loop, works: Collection[Buffer]) -> tuple[list[Statement], set[Buffer]]:
+def pipeline(loop: Loop, works: Collection[Buffer]) -> tuple[list[Statement], set[Buffer]]:
     """The loop and what follows it, and which arrays must start at zero.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Where given values, states and their adjoints live."""
+"""Buffer assignment of given values, states and their adjoints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .naming import Namer
 from .nodes import Node
 from .ops import BATCH, Access, Assign, Buffer, Number, Pointwise, Statement, shape_of
 
-__all__ = ["Places", "last_step"]
+__all__ = ["BufferAssignment", "last_step"]
 
 _ZERO = Fraction(0)
 
 
-class Places:
+class BufferAssignment:
     """Buffers by name, and the place of every leaf of the graph."""
 
     def __init__(self, eq: Equations, namer: Namer) -> None:
@@ -78,16 +78,16 @@ class Places:
             )
         return self.cotangents[n.data]
 
-    def starts(self) -> Iterator[Statement]:
+    def initial_values(self) -> Iterator[Statement]:
         """Write the initial values that are given or zero."""
         for name, (state, scan) in self.eq.states.items():
             for start in state.initial:
                 ref = start.ref
                 if ref is None or ref.maker not in self.eq.forward:
-                    yield self._start(name, scan, start.lag, ref, self.leaf)
+                    yield self._initial_value(name, scan, start.lag, ref, self.leaf)
 
-    def _start(
-        self, name: str, scan: Scan, lag: int, ref: Ref | None, home: Callable[[Node], Access]
+    def _initial_value(
+        self, name: str, scan: Scan, lag: int, ref: Ref | None, access: Callable[[Node], Access]
     ) -> Statement:
         dest = Access(self.states[name], slot=_before(scan, lag))
         if ref is None:
@@ -95,13 +95,13 @@ class Places:
         if ref.state is not None:
             source = Access(self.states[ref.state], slot=last_step(self.eq.states[ref.state][1]))
         elif ref.name in self.eq.forward:
-            source = home(self.eq.forward[ref.name])
+            source = access(self.eq.forward[ref.name])
         else:
             source = Access(self.parameters.get(ref.name) or self.inputs[ref.name])
         return Pointwise((Assign(dest, source),))
 
-    def late_starts(
-        self, component: Iterable[Node], done: set[str], home: Callable[[Node], Access]
+    def late_initial_values(
+        self, component: Iterable[Node], done: set[str], access: Callable[[Node], Access]
     ) -> Iterator[Statement]:
         """Starts that other scans compute, written when a recurrence begins."""
         for n in component:
@@ -111,7 +111,7 @@ class Places:
                 for start in state.initial:
                     ref = start.ref
                     if ref is not None and ref.maker in self.eq.forward:
-                        yield self._start(n.data[0], scan, start.lag, ref, home)
+                        yield self._initial_value(n.data[0], scan, start.lag, ref, access)
 
 
 def last_step(scan: Scan) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""What is around the statements of a module: shapes, checks, signatures, launches."""
+"""The interface of a module, around its statements: shapes, checks, signatures, launches."""
 
 from __future__ import annotations
 
@@ -7,30 +7,15 @@ from collections.abc import Iterable
 from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
-from ..numpy.template import axes_of, shape_text, typed_dict
 from ..sizes import size_lines
+from ..template import axes_of, check, shape_text, typed_dict
 
-__all__ = ["CHECK", "LAUNCH", "Doors"]
+__all__ = ["CHECK", "LAUNCH", "Interface"]
 
-CHECK = '''
-def _check(
-    given: Mapping[str, Any], sizes: dict[str, int]
-) -> tuple[dict[str, Array], np.dtype[Any]]:
-    """Arrays on the device, contiguous, of one dtype; raises ValueError on what does not fit."""
-    arrays = {}
-    for name, axes in SHAPES.items():
-        if name not in given:
-            raise ValueError(f"there is no array for {name!r}, expected ({', '.join(axes)})")
-        arrays[name] = array = cp.asarray(given[name])
-        fits = array.ndim == len(axes) and all(
-            size == sizes.setdefault(axis, size)
-            for axis, size in zip(axes, array.shape, strict=True)
-            if axis.isidentifier()
-        )
-        if not fits:
-            known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
-            wanted = f"({', '.join(axes)})" + (f" with {known}" if known else "")
-            raise ValueError(f"{name!r} has shape {array.shape}, expected {wanted}")
+CHECK = check(
+    "cp",
+    "Arrays on the device, contiguous, of one dtype; raises ValueError on what does not fit.",
+    '''\
     dtype = np.result_type(*({a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {float}))
     if dtype.name not in REAL:
         raise TypeError(f"arrays must be float32 or float64, not {dtype}")
@@ -53,7 +38,8 @@ def _check_cotangents(
         if array.shape != shape:
             raise ValueError(f"the cotangent of {name!r} has shape {array.shape}, expected {shape}")
     return out
-'''
+''',
+)
 
 LAUNCH = '''
 @functools.cache
@@ -83,8 +69,8 @@ def _kernel(
 '''
 
 
-class Doors:
-    """Texts of the module's doors."""
+class Interface:
+    """What the caller sees of a module, as text."""
 
     def __init__(self, plan: Schedule) -> None:
         self.plan, self.network = plan, plan.network

@@ -1,4 +1,4 @@
-"""Which values form a recurrence: only those stay in a loop over time.
+"""Loop distribution: only values that form a recurrence stay in a loop over time.
 
 A value is in a loop when it depends on itself at an earlier step. In terms of graphs: when it lies
 in a strongly connected component once the reading of a state at a lag counts as a dependence.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .nodes import Node
 
-__all__ = ["Stages", "components"]
+__all__ = ["LoopDistribution", "components"]
 
 Dependencies = Callable[[Node], Sequence[Node]]
 
@@ -63,14 +63,14 @@ def components(roots: Iterable[Node], deps: Dependencies) -> list[list[Node]]:
 
 
 @dataclass
-class Stages:
+class LoopDistribution:
     """Components in order, and for each value in a recurrence the number of its component."""
 
     order: list[list[Node]]
     loop: dict[Node, int]
 
     @classmethod
-    def of(cls, roots: Iterable[Node], deps: Dependencies) -> Stages:
+    def of(cls, roots: Iterable[Node], deps: Dependencies) -> LoopDistribution:
         """Find the recurrences among all values the roots need."""
         order = components(roots, deps)
         loop: dict[Node, int] = {}
