@@ -228,7 +228,8 @@ def _show_case(out: Console, report: Report) -> None:
             flat(row.name).replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
             _number(row.numeric, 9), _number(row.bound), *([_share(row)] if wrong else []),
         )  # fmt: skip
-    out.print(table)
+    if report.rows:
+        out.print(table)
     for row in report.rows:
         if _told(row):
             _line(out, f"{flat(row.name)}: {_told(row)}")
