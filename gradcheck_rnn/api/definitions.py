@@ -146,6 +146,7 @@ def render(
     steps: bool = False,
     rtrl: bool = False,
     truncate: int | None = None,
+    standalone: bool = False,
 ) -> str:
     """Print a derivation.
 
@@ -169,6 +170,8 @@ def render(
         Show the tangent recursion too.
     truncate : int, optional
         Print BPTT truncated to the last `truncate` steps.
+    standalone : bool
+        With ``fmt="latex"``: a document that compiles as it is, not sections for one.
 
     Returns
     -------
@@ -178,7 +181,7 @@ def render(
     Raises
     ------
     UsageError
-        `wrt` names something the derivation has no gradient for.
+        `wrt` names something the derivation has no gradient for; `standalone` without LaTeX.
     NotationError
         The notation file cannot be read or names an unknown symbol.
     """
@@ -200,6 +203,7 @@ def render(
         steps=check_flag(steps, "steps"),
         rtrl=check_flag(rtrl, "rtrl"),
         truncate=None if truncate is None else check_whole(truncate, "truncate", 1),
+        standalone=check_flag(standalone, "standalone"),
     )
     return text if text.endswith("\n") else text + "\n"
 

@@ -94,6 +94,9 @@ def derive(
     truncate: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="BPTT truncated to the last K steps.")
     ] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="With --format latex: a document to compile.")
+    ] = False,
     loss: Annotated[str | None, LOSS] = None,
     output: Annotated[Path | None, OUTPUT] = None,
 ) -> int:
@@ -111,6 +114,7 @@ def derive(
         steps=steps,
         rtrl=rtrl,
         truncate=truncate,
+        standalone=standalone,
     )
     return printing.emit(text, output)
 

@@ -17,6 +17,7 @@ from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
 from ..errors import UsageError
+from .linebreaks import LINE, broken, width
 from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .program import Derivation
@@ -24,6 +25,13 @@ from .program import Derivation
 __all__ = ["FORMATS", "render"]
 
 FORMATS = ("text", "latex", "typst", "markdown", "json")
+#: What makes a LaTeX document of the sections; `linebreaks.LINE` is the width of its lines.
+PREAMBLE = r"""\documentclass[a4paper]{article}
+\usepackage[margin=2.5cm]{geometry}
+\usepackage{amsmath,amssymb,bm}
+\allowdisplaybreaks
+\begin{document}
+"""
 
 
 def render(
@@ -37,6 +45,7 @@ def render(
     steps: bool = False,
     rtrl: bool = False,
     truncate: int | None = None,
+    standalone: bool = False,
 ) -> str:
     """Print a derivation; the options are those of `gradcheck_rnn.api.render`.
 
@@ -49,6 +58,8 @@ def render(
     """
     if fmt not in FORMATS:
         raise UsageError(f"unknown format {fmt!r}; choose from {', '.join(FORMATS)}")
+    if standalone and fmt != "latex":
+        raise UsageError(f"standalone is for the format latex, not {fmt}")
     if truncate is not None and truncate < 1:
         raise UsageError(f"truncation needs at least one step, not {truncate}")
     if notation is not None and not isinstance(notation, Notation):
@@ -68,7 +79,8 @@ def render(
     if fmt == "json":
         return json.dumps(_json(pages, derivation), indent=1, ensure_ascii=False) + "\n"
     writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)
-    return writer.write(pages)
+    text = writer.write(pages)
+    return PREAMBLE + text + "\n\\end{document}\n" if standalone else text
 
 
 def _rows(notation: Notation | None) -> bool:
@@ -186,14 +198,28 @@ class _Latex(_Writer):
             f"\\section*{{{self.escape(document.name)}}}\n{about}\n"
         )
 
+    def remark(self, line: PageLine) -> str:
+        """The note and the citation of a line, in words."""
+        cited = f" [{self.escape(line.citation)}]" if line.citation else ""
+        return self.words(line.note) + cited
+
     def equations(self, lines: Sequence[PageLine]) -> str:
+        """Rows of an ``align*``: long ones are broken, remarks stand below if none fits beside."""
+        found = [(self.left(x.left), self.term(x.right), self.remark(x)) for x in lines]
+        lefts = max(width(left) for left, _, _ in found)
+        remarks = max(width(rf"\text{{{remark}}}") for _, _, remark in found)
+        rights = max(width(right) for _, right, _ in found)
+        beside = lefts + rights + remarks <= LINE
         rows = []
-        for line in lines:
-            row = f"{self.left(line.left)} &= {self.term(line.right)}"
-            remark = self.words(line.note)
-            if line.citation:
-                remark += f" [{self.escape(line.citation)}]"
-            rows.append(row + (rf" && \text{{{remark}}}" if remark else ""))
+        for left, right, remark in found:
+            pieces = broken(right, LINE - lefts, LINE - lefts)
+            row = " \\\\\n&\\quad ".join([f"{left} &= {pieces[0]}", *pieces[1:]])
+            if remark and beside:
+                row += rf" && \text{{{remark}}}"
+            elif remark:
+                room = f"{LINE - lefts - 2:.0f}em"
+                row += f" \\\\\n&\\qquad \\parbox[t]{{{room}}}{{\\raggedright {remark}}}"
+            rows.append(row)
         return " \\\\\n".join(rows)
 
     def section(self, section: Section) -> str:
