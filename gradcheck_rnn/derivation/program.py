@@ -270,11 +270,16 @@ class Derivation:
                         out.append(Contribution("start of " + begun.name, term, when))
         return tuple(out)
 
-    def _cotangent(self, label: str, ref: Ref, like: Sym) -> Sym:
-        """The cotangent that the caller gives for an output: ∂L/∂output, called ``g_<output>``."""
+    def cotangent_name(self, label: str) -> str:
+        """What the cotangent of an output is called: ``g_<output>``, or another free name."""
         name, taken = f"g_{label}", self.network.taken_names
         while name in taken:
             name += "_"
+        return name
+
+    def _cotangent(self, label: str, ref: Ref, like: Sym) -> Sym:
+        """The cotangent that the caller gives for an output: ∂L/∂output."""
+        name = self.cotangent_name(label)
         return Sym(name, like.shape[0], like.shape[1], "input", 0 if ref.axis is not None else None)
 
     def gradient_terms(self, name: str) -> tuple[Contribution, ...]:

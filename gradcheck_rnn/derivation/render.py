@@ -22,7 +22,7 @@ from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .program import Derivation
 
-__all__ = ["FORMATS", "render"]
+__all__ = ["FORMATS", "read_notation", "render"]
 
 FORMATS = ("text", "latex", "typst", "markdown", "json")
 #: What makes a LaTeX document of the sections; `linebreaks.LINE` is the width of its lines.
@@ -63,7 +63,7 @@ def render(
     if truncate is not None and truncate < 1:
         raise UsageError(f"truncation needs at least one step, not {truncate}")
     if notation is not None and not isinstance(notation, Notation):
-        notation = load_notation(notation, names(derivation))
+        notation = read_notation(derivation, notation)
     pages = document(
         derivation,
         form=form,  # type: ignore[arg-type]
@@ -94,6 +94,34 @@ def names(derivation: Derivation) -> tuple[str, ...]:
     for program in derivation.scans:
         found.update(dict.fromkeys(e.name for e in program.equations))
     return tuple(found)
+
+
+def read_notation(derivation: Derivation, path: str | os.PathLike[str]) -> Notation:
+    """A notation file for this derivation; cotangents follow the names of their outputs.
+
+    Raises
+    ------
+    NotationError
+        A file that cannot be read or names an unknown symbol.
+    """
+    notation = load_notation(path, names(derivation))
+    follow: dict[str, str | dict[str, str]] = {}
+    for label, ref in derivation.network.outputs.items():
+        of = ref.state or ref.name
+        final = "" if ref.state is None else "final"
+        own = notation.names.get(of)
+        if isinstance(own, str):
+            follow[derivation.cotangent_name(label)] = "_".join(x for x in ("g", own, final) if x)
+        elif own is not None:
+            follow[derivation.cotangent_name(label)] = {
+                target: _COTANGENT[target].format(own[target] + (_FINAL[target] if final else ""))
+                for target in own
+            }
+    return replace(notation, names={**follow, **notation.names})
+
+
+_COTANGENT = {"text": "g_{{{}}}", "latex": "g_{{{}}}", "typst": "g_({})"}
+_FINAL = {"text": ",final", "latex": r",\mathrm{final}", "typst": ', "final"'}
 
 
 class _Writer:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..calculus.printing.notation import Notation, load_notation
+from ..calculus.printing.notation import Notation
 from ..derivation import Derivation
 from ..derivation.pages import document
 from ..derivation.proof import ProofResult
-from ..derivation.render import names
+from ..derivation.render import read_notation
 from ..verify.outcome import Report
 from .chapters import definition, evidence, example, steps
 from .listing import titled
@@ -102,4 +102,4 @@ def notation_of(derivation: Derivation, path: str | os.PathLike[str] | None) -> 
     NotationError
         The file cannot be read, or names what is no symbol here.
     """
-    return None if path is None else load_notation(path, names(derivation))
+    return None if path is None else read_notation(derivation, path)

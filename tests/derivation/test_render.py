@@ -84,6 +84,27 @@ def test_notation_file_renames_and_turns_to_rows(tmp_path: Path) -> None:
     file.write_text('vectors = "row"\n[names]\nW = "W_{hh}"\nh = "s"\n', encoding="utf-8")
     page = api.render(api.derive("elman"), "text", notation=file)
     assert "s_{t−1} W_hh" in page
+    assert "x_t: 1 × d (input)" in page  # shapes are those of what is printed
+    assert "U: d × p (parameter)" in page
+
+
+def test_cotangents_follow_the_names_of_their_outputs(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[names]\nh = "s"\n', encoding="utf-8")
+    page = api.render(api.derive("elman_hidden"), "text", notation=file)
+    assert "δs_t = g_{s,t} + Wᵀ δi_{t+1}    (at t = T add g_{s,final})" in page
+    file.write_text('[names]\nh = {latex = "\\\\eta"}\n', encoding="utf-8")
+    page = api.render(api.derive("elman_hidden"), "latex", notation=file)
+    assert r"g}_{\eta,\mathrm{final}}" in page
+    # A parameter of that name is another thing.
+    file.write_text('[names]\nh = "s"\n', encoding="utf-8")
+    page = api.render(api.derive("lstm_layer_norm"), "text", notation=file)
+    assert "∇g_h " in page
+    assert "∇g_s " not in page
+
+
+def test_a_notation_file_names_only_what_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
     file.write_text('[names]\nQ = "W"\n', encoding="utf-8")
     with pytest.raises(NotationError, match="'Q'"):
         api.render(api.derive("elman"), "text", notation=file)

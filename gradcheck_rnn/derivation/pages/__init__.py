@@ -50,7 +50,7 @@ def document(
                 f"differentiate by; it has {', '.join(known)}"
             )
     chosen = tuple(wrt) or tuple(known)
-    sections = [dims(derivation)]
+    sections = [dims(derivation, rows)]
     several = len(derivation.scans) > 1
     for program in derivation.scans:
         sections.append(forward(program, several))

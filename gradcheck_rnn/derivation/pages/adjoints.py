@@ -24,15 +24,20 @@ _ROLES = {
 }
 
 
-def dims(derivation: Derivation) -> Section:
-    """The symbols with their dims and roles, one line a shape and role."""
+def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
+    """The symbols with their dims and roles, one line a shape and role.
+
+    With row vectors the shapes are those of the transposes, which the names stand for there.
+    """
     rows: dict[tuple[str, str], list[Term]] = {}
     network = derivation.network
     domains = network.domains
     for ref in (*network.inputs.values(), *network.parameters.values()):
         symbol = symbol_of(derivation, ref)
         shape = str(ref.shape.rows)
-        if not ref.shape.column:
+        if row_vectors:
+            shape = f"{ref.shape.cols} × {shape}"
+        elif not ref.shape.column:
             shape += f" × {ref.shape.cols}"
         role = _ROLES[ref.kind]
         if ref.name in domains:
