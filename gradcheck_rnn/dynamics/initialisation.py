@@ -136,11 +136,8 @@ def build(
         elif name in feeds:
             sources[name] = feeds[name]
         else:
-            symbols = name.startswith(("x", "target"))
-            kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
-            sources[name] = RandomInputs(
-                width, kind, scale=scale, seed=seed + 7919 * k, domain=domain
-            )
+            # Data that say nothing of where they lie are real numbers, as inputs are.
+            sources[name] = RandomInputs(width, scale=scale, seed=seed + 7919 * k, domain=domain)
     model = Model(network, settled, values, sources)
     model.__dict__["derivation"] = derivation
     return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ from .. import reading
 from ..checks import shown
 from ..errors import DimensionError, UsageError
 from ..language.domains import Domain
+from ..language.network import Network
+from ..language.values import Expr
 
 __all__ = [
     "Given",
@@ -28,6 +30,7 @@ __all__ = [
     "RandomInputs",
     "Rows",
     "from_file",
+    "loss_data",
     "read_csv",
     "read_text",
 ]
@@ -111,28 +114,21 @@ class RandomInputs:
 
     Parameters
     ----------
-    kind : {"normal", "onehot", "coin", "zeros"}
-        ``coin`` draws 0 or 1, for masks.
     scale : float
-        Standard deviation of ``normal``.
+        Standard deviation of normal numbers.
     domain : Domain, optional
-        Where the values lie; they are then drawn from it, whatever the kind and scale.
+        Where the values lie; they are then drawn from it, whatever the scale.
     """
 
     def __init__(
         self,
         width: int,
-        kind: str = "normal",
         *,
         scale: float = 1.0,
         seed: int = 0,
         domain: Domain | None = None,
     ) -> None:
-        if kind not in ("normal", "onehot", "coin", "zeros"):
-            raise UsageError(
-                f"unknown random input {kind!r}; there are normal, onehot, coin, zeros"
-            )
-        self.width, self.kind, self.scale, self.seed = width, kind, scale, seed
+        self.width, self.scale, self.seed = width, scale, seed
         self.domain = domain
         self.steps: int | None = None
 
@@ -140,17 +136,9 @@ class RandomInputs:
         rng = np.random.default_rng([self.seed, number])
         if self.domain is not None:
             return self.domain.draw(rng, (BLOCK, self.width), data=True)
-        if self.kind == "onehot":
-            out = np.zeros((BLOCK, self.width))
-            out[np.arange(BLOCK), rng.integers(self.width, size=BLOCK)] = 1.0
-            return out
-        if self.kind == "coin":
-            return rng.integers(2, size=(BLOCK, self.width)).astype(float)
         return np.asarray(self.scale * rng.standard_normal((BLOCK, self.width)))
 
     def block(self, start: int, stop: int) -> Array:
-        if self.kind == "zeros":
-            return np.zeros((stop - start, self.width))
         first, last = start // BLOCK, math.ceil(stop / BLOCK)
         if first >= last:
             return np.zeros((0, self.width))
@@ -253,3 +241,52 @@ def from_file(path: Path, width: int | None = None) -> Mapping[str, InputSource]
             f"{path} has {len(letters)} different characters, the model's input has {n}"
         )
     return {"x": OneHot(ids[:-1], n), "target": OneHot(ids[1:], n)}
+
+
+def loss_data(network: Network) -> list[str]:
+    """Data sequences that nothing but the loss depends on: its targets.
+
+    Parameters
+    ----------
+    network : Network
+        The network, with its loss; without one it has no such data.
+
+    Returns
+    -------
+    list of str
+        Names of inputs, in the network's order.
+    """
+    read = {
+        e.name: set(_symbols(e.rhs)) for scan in network.scans for e in scan.equations
+    }  # what each equation reads, by name
+
+    def behind(names: Iterable[str]) -> set[str]:
+        """All that these values depend on, themselves among it."""
+        found: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += read.get(name, ())
+        return found
+
+    loss = behind(r.maker for r in network.loss_terms)
+    states = {s.name for scan in network.scans for s in scan.states}
+    summed = {r.name for r in network.loss_terms}
+    shown = {r.maker for r in network.outputs.values() if r.name not in summed}
+    other = behind(states | shown)
+    return [
+        n for n, r in network.inputs.items()
+        if r.kind == "data" and r.axis is not None and n in loss and n not in other
+    ]  # fmt: skip
+
+
+def _symbols(e: Expr) -> Iterator[str]:
+    """Names of the leaves of a right-hand side."""
+    left = [e]
+    while left:
+        node = left.pop()
+        if node.op == "symbol":
+            yield node.symbol.name
+        left += node.args

@@ -19,7 +19,7 @@ from .analysis import Analysis, analyse, check_steps
 from .draws import spread
 from .initial_conditions import read_start, started
 from .initialisation import INITS, build
-from .inputs import InputSource, OneHot, Rows, from_file
+from .inputs import InputSource, OneHot, Rows, from_file, loss_data
 from .system import Model, System
 from .threads import few_threads
 from .torch_layout import Layers, find_layers, network_of
@@ -261,7 +261,9 @@ def _from_file(
     sizes: Mapping[str, int],
 ) -> dict[str, InputSource]:
     moving = [n for n, r in network.inputs.items() if r.axis is not None]
-    first = "x" if "x" in moving else next((n for n in moving if n != "target"), None)
+    targets = loss_data(network)
+    read = [n for n in moving if n not in targets]
+    first = "x" if "x" in read else next(iter(read), None)
     if first is None:
         raise UsageError(f"{network.name!r} reads no input sequence; leave {path} out")
     dim = network.inputs[first].shape.rows
@@ -278,11 +280,10 @@ def _from_file(
     elif width is not None and x.width != width:
         raise UsageError(f"{path} gives vectors of {x.width}, the model reads {width}")
     out = {first: made["x"]}
-    if "target" in moving:
-        target = network.inputs["target"].shape.rows
-        wide = _width(network, target, parameters, sizes)
+    if len(targets) == 1:
+        wide = _width(network, network.inputs[targets[0]].shape.rows, parameters, sizes)
         if wide is None or wide == made["target"].width:
-            out["target"] = made["target"]
+            out[targets[0]] = made["target"]
     return out
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradcheck_rnn import cells
-from gradcheck_rnn.dynamics.inputs import Given, OneHot, RandomInputs, from_file
+from gradcheck_rnn import Network, cell, cells
+from gradcheck_rnn.dynamics.inputs import Given, OneHot, RandomInputs, from_file, loss_data
 from gradcheck_rnn.dynamics.setting import model_of
 from gradcheck_rnn.errors import DimensionError, UsageError
+from gradcheck_rnn.language import dot, tanh
 from gradcheck_rnn.language.domains import parse_domain
 
 
@@ -68,14 +69,12 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_random_inputs_do_not_depend_on_how_they_are_asked_for() -> None:
-    for kind in ("normal", "onehot", "coin", "zeros"):
-        source = RandomInputs(3, kind, seed=4)
+    for domain in (None, parse_domain("one-hot", "x"), parse_domain("0/1", "x")):
+        source = RandomInputs(3, seed=4, domain=domain)
         whole = source.block(0, 700)
         np.testing.assert_array_equal(whole[250:530], source.block(250, 530))
     above = parse_domain(">= 1", "x")
     assert (RandomInputs(2, domain=above).block(0, 50) >= 1.0).all()
-    with pytest.raises(UsageError, match="unknown random input"):
-        RandomInputs(2, "cauchy")
 
 
 def test_given_sequences_are_checked() -> None:
@@ -107,3 +106,26 @@ def test_a_text_sets_the_dims_and_the_targets_of_a_language_model(tmp_path: Path
     assert isinstance(model.sources["target"], OneHot)
     with pytest.raises(UsageError, match="no input sequence"):
         model_of(cells.get("autonomous"), inputs=path)
+
+
+def test_targets_are_what_only_the_loss_reads_whatever_they_are_called(tmp_path: Path) -> None:
+    @cell(inputs="target: d", data="wanted: d", states="h: d", params="W: d d", outputs="h loss")
+    def follower(h, target, wanted, W):
+        h = tanh(W @ h + target)
+        e = wanted - h
+        loss = dot(e, e)
+        return h, loss
+
+    network = Network("follower")
+    signal, wanted = network.input("target", "d"), network.input("wanted", "d", data=True)
+    made = network.scan(follower, target=signal, wanted=wanted)
+    network.loss(made.loss)
+    network.output(h=made.h)
+    assert loss_data(network) == ["wanted"]
+    assert loss_data(cells.get("char_rnn")) == ["target"]
+    assert loss_data(cells.get("elman_zoneout")) == []
+    path = tmp_path / "a.txt"
+    path.write_text("to be or not to be " * 10)
+    sources = model_of(network, inputs=path).sources
+    steps = [sources[n].block(0, 20).argmax(axis=1).tolist() for n in ("target", "wanted")]
+    assert steps[0][1:] == steps[1][:-1]  # the next character is wanted
