@@ -11,6 +11,7 @@ __all__ = [
     "GradcheckError",
     "MissingRule",
     "NotationError",
+    "Signalled",
     "UnsupportedOperation",
     "UsageError",
     "UserCodeError",
@@ -58,3 +59,7 @@ class UserCodeError(GradcheckError):
     def __init__(self, message: str, kind: str = "misbehaves") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class Signalled(BaseException):
+    """A signal asks this process to end: nothing catches it on the way out, users' code apart."""

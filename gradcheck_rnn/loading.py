@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError
 from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
@@ -188,7 +188,7 @@ def run_file(path: str) -> ModuleType:
             f"{place_of(error) or path}: exits while it is loaded; put the script part under "
             "if __name__ == '__main__'"
         ) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Signalled):
         raise  # a real one, for all that is known here
     except BaseException as error:
         where = place_of(error) or path

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from gradcheck_rnn.cli import output
+from gradcheck_rnn.cli import output, supervision
 from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE, SIGTERM, UNWRITTEN
-from gradcheck_rnn.errors import GradcheckError
+from gradcheck_rnn.errors import GradcheckError, Signalled
 
 __all__ = ["main"]
 
 
-class _Interrupted(BaseException):
+class _Interrupted(Signalled):
     """Ctrl-C; a `KeyboardInterrupt` is one that a user's file raised."""
 
 
@@ -31,7 +31,7 @@ class _Through(Exception):
         self.error = error
 
 
-class _Ended(BaseException):
+class _Ended(Signalled):
     """SIGTERM or SIGHUP; what was started is ended on the way out."""
 
 
@@ -51,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
+    # A caller's own process is not forked: it may have threads.
+    if argv is None and (what := supervision.users_code(arguments)):
+        return supervision.supervised(lambda: _run(arguments), what)
+    return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show σ shows a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):

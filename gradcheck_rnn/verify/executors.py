@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from .. import loading
-from ..errors import GradcheckError, UsageError
+from ..errors import GradcheckError, Signalled, UsageError
 from .children import Crash
 from .pools import Pool
 
@@ -169,6 +169,8 @@ def attempt(function: Callable[..., R], *arguments: Any) -> R | Raised:
         return Raised("memory", f"needs more memory than there is{loading.at(error)}")
     except SystemExit as error:
         return Raised("exit", loading.describe_exit(error))
+    except Signalled:
+        raise
     except BaseException as error:
         try:
             loading.check_modules()

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserCodeError
+from ..errors import Signalled, UserCodeError
 from .outcome import Report
 from .verdict import Finding
 
@@ -81,7 +81,7 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt, Signalled):
         raise
     except SystemExit as left:
         code = "" if left.code is None else repr(left.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -299,3 +301,74 @@ def test_annotations_escape_what_names_hold(run, write) -> None:
     assert ran.code == 1
     (line,) = [x for x in ran.out.splitlines() if x.startswith("::")]
     assert "title=x%0A%3A%3Ay%2C%25%3A gradient fail::a%0A::b%25: 3 of 3" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (("derive",), "loaded.py:c"),
+        (("generate", "-o", "made.py"), "traced.py:c"),
+        (("report", "-o", "made.html"), "traced.py:c"),
+        (("prove",), "crash.py:c"),
+    ],
+)
+def test_compiled_code_that_ends_the_process_is_no_success(
+    tmp_path: Path, command: tuple[str, ...], target: str
+) -> None:
+    text = (
+        "import ctypes\nfrom gradcheck_rnn import cell\n{}@cell(states='h: p', params='W: p p')\n"
+    )
+    text += "def c(h, W):\n    {}\n    return W @ h\n"
+    leave = "ctypes.CDLL(None)._exit(0)"
+    (tmp_path / "loaded.py").write_text(text.format(leave + "\n", "pass"))
+    (tmp_path / "traced.py").write_text(text.format("", leave))
+    (tmp_path / "crash.py").write_text(text.format("", "ctypes.CDLL(None).abort()"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "gradcheck_rnn", command[0], target, *command[1:]],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    how = "by SIGABRT" if "crash" in target else "with exit code 0"
+    assert ran.stderr.splitlines()[-1] == (
+        f"error: {target}: it, or a library it loads, ended the process {how} before the command "
+        "was done"
+    )
+    assert ran.stdout == ""
+    assert not list(tmp_path.glob("made*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells a child at once")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_supervised_command_ends_with_its_parent(tmp_path: Path, sent: int) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path('child').write_text(str(os.getpid()))\n"
+        "while True:\n    time.sleep(0.05)\n"
+    )
+    command = [sys.executable, "-m", "gradcheck_rnn", "derive", "slow.py:c"]
+    parent = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    pid = int(_eventually(lambda: (tmp_path / "child").read_text()))
+    assert pid != parent.pid
+    parent.send_signal(sent)
+    code = parent.wait(20)
+    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+    _eventually(lambda: "" if _lives(pid) else "gone")
+
+
+def _eventually(look: Callable[[], str]) -> str:
+    """What the function returns as soon as it is not empty, within ten seconds."""
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            if found := look():
+                return found
+        time.sleep(0.05)
+    pytest.fail("it did not happen within ten seconds")
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process, other than one that waits to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
