@@ -113,7 +113,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
     if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
         return None  # named on the command line: pytest takes it anyway
     ini = parent.config.getini
-    if not any(_matches(file_path, p) for p in ini("gradcheck_files")):
+    if not _is_ours(file_path, parent.config):
         return None
     if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
         return None
@@ -134,10 +134,24 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
         message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
         outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
+    elif path is not None and _is_ours(path, collector.config) and outcome.excinfo is None:
+        found = outcome.get_result()
+        if found.passed and not found.result:
+            collector.warn(
+                GradcheckWarning(
+                    f"{path.name} has no gradient case: nothing in it was checked; decorate a "
+                    "function with @gradient_case, or give the file another name"
+                )
+            )
+
+
+def _is_ours(path: Any, config: pytest.Config) -> bool:
+    """Whether a file is there for gradient cases."""
+    return any(_matches(path, p) for p in config.getini("gradcheck_files"))
 
 
 def _has_cases(path: Any, config: pytest.Config) -> bool:
-    if any(_matches(path, p) for p in config.getini("gradcheck_files")):
+    if _is_ours(path, config):
         return True
     try:
         return b"gradient_case" in path.read_bytes()

@@ -36,6 +36,10 @@ class Told:
     value: Any
 
 
+class Late(pytest.fail.Exception):  # type: ignore[name-defined]
+    """A check took longer than it may."""
+
+
 class Lost(Exception):
     """A case gave no report; ``shown`` is what is printed."""
 
@@ -88,7 +92,7 @@ class Isolation:
             return
 
         def stop(number: int, frame: Any) -> None:
-            pytest.fail(f"{what}: did not end within {seconds:g} s", pytrace=False)
+            raise Late(f"{what}: did not end within {seconds:g} s", pytrace=False)
 
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -148,6 +152,8 @@ class GradientItem(pytest.Item):
                     select=select,
                 )  # fmt: skip
             return Told("report", report.to_send())
+        except Late as late:
+            return Told("timeout", late.msg)
         except OUTCOMES as outcome:
             # Not the exception itself: pytest gives its class another module, it does not pickle.
             return Told(

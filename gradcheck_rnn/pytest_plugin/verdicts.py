@@ -22,6 +22,7 @@ class Verdicts:
         self.broken: list[str] = []
         self.planned: dict[str, None] = {}
         self.lost: dict[str, str] = {}
+        self.fates: dict[str, dict[str, Any]] = {}
         path = config.getoption("--gradcheck-report")
         self.path = None if path is None else Path(path).absolute()
         if self.path is not None and not self.path.parent.is_dir():
@@ -43,6 +44,7 @@ class Verdicts:
             self.planned.pop(report.nodeid, None)
         if hasattr(report, "gradcheck_lost"):
             self.lost[report.nodeid] = report.gradcheck_lost
+            self.fates[report.nodeid] = _fate(report)
         if hasattr(report, "gradcheck"):
             self.by_test[report.nodeid] = report.gradcheck  # the last run of a repeated test counts
         elif report.failed and "gradcheck" in report.keywords:
@@ -92,22 +94,34 @@ class Verdicts:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         reports = [r for rows in self.by_test.values() for r in rows]
-        if self.is_worker or not reports:
+        if self.is_worker or not (reports or self.lost):
             return
         counts = {v: sum(r["verdict"] == v for r in reports) for v in ("pass", "fail", "undecided")}
+        counts["without a verdict"] = len(self.lost)
         told = ", ".join(f"{n} {v}" for v, n in counts.items() if n)
         terminalreporter.write_line(f"gradcheck: {told}")
         from gradcheck_rnn.verify.annotations import annotation, on_github
 
         if not on_github(self.config.getoption("--gradcheck-github")):
             return
-        for r in reports:
+        for r in [*reports, *(self.fates[test] for test in self.lost)]:
             file = str(self.config.rootpath / r["file"])
             said = annotation(
                 r, file=file, line=r["line"], warn=_is_warning(r), replay=r["replay"]
             )  # fmt: skip
             if said is not None:
                 terminalreporter.write_line(said)
+
+
+def _fate(report: Any) -> dict[str, Any]:
+    """A case without a verdict, in the form of a failing report without rows."""
+    file, line, name = report.location
+    message = str(report.longrepr).strip().splitlines()
+    return {
+        "title": name.removeprefix("gradient case "), "verdict": "fail", "rows": [],
+        "findings": [{"message": (message or ["it gave no report"])[-1], "fatal": True}],
+        "file": file, "line": (line or 0) + 1, "undecided_is": "fail", "replay": "",
+    }  # fmt: skip
 
 
 def _is_warning(report: Mapping[str, Any]) -> bool:

@@ -107,8 +107,28 @@ def test_where_a_fork_does_no_good_the_limits_hold_as_far_as_they_can(project, r
         "-k", "good or hard or body or hangs", alone=True,
     )  # fmt: skip
     assert "3 failed, 1 passed, 4 deselected" in ran.last
+    assert "gradcheck: 1 pass, 3 without a verdict" in ran.out
     assert "error: case 'hard': exits (os._exit(0)) before there is a result" in ran.out
     assert "error: case 'hangs': did not end within 4 s" in ran.out
     ran = run_pytest("--gradcheck-timeout", "soon")
     assert ran.code == 4
     assert "timeout 'soon' is no positive number of seconds" in ran.err
+
+
+def test_a_lost_case_is_annotated_as_a_failed_one_is(project, run_pytest) -> None:
+    project(gradcheck_lost=LOST)
+    ran = run_pytest("--gradcheck-github", "-k", "in_c or bad", alone=True)
+    said = [line for line in ran.out.splitlines() if line.startswith("::error")]
+    line = LOST[: LOST.index("def in_c")].count("\n")  # that of the decorator
+    assert len(said) == 2
+    assert any(f"gradcheck_lost.py,line={line},title=in_c" in x for x in said)
+    assert any("its process ended with exit code 0 before there was a result" in x for x in said)
+
+
+def test_a_file_for_cases_that_has_none_is_said(project, run_pytest) -> None:
+    project(gradcheck_empty=CASES, gradcheck_full=LOST, test_empty="x = 1")
+    ran = run_pytest("-k", "good", alone=True)
+    assert "gradcheck_empty.py has no gradient case: nothing in it was checked" in ran.out
+    assert "gradcheck_full.py has no" not in ran.out
+    assert "test_empty.py has no" not in ran.out
+    assert ran.code == 0
