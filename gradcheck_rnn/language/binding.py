@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..errors import DefinitionError, DimensionError
 from .cell import Cell
@@ -12,7 +12,8 @@ from .scans import Ref, Scan
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_binding", "domains_of", "narrower", "renamed", "too_few", "unify",
+    "READ", "apart", "check_axes", "check_binding", "domains_of", "narrower", "renamed", "too_few",
+    "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -104,6 +105,21 @@ def check_binding(title: str, own: str, kind: str, ref: Ref, axis: str | None) -
             f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
             "sequence to sequence"
         )
+
+
+def check_axes(title: str, axes: Iterable[str], dims: Iterable[str]) -> None:
+    """Raise where a time axis is called as the batch, or as a dim, is."""
+    for axis in axes:
+        if axis == "B":
+            raise DefinitionError(
+                f"network {title!r}: 'B' is the axis of the sequences of a batch; give the time "
+                "axis another name"
+            )
+        if axis in dims:
+            raise DefinitionError(
+                f"network {title!r}: {axis!r} is a time axis and a dim; give one of them another "
+                "name"
+            )
 
 
 def narrower(what: str, ref: Ref, known: Domain | None, domain: str | Domain) -> Domain:

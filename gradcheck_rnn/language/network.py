@@ -14,6 +14,7 @@ from typing import Any
 
 from ..checks import check_kind
 from ..errors import DefinitionError, DimensionError, GradcheckError
+from . import binding
 from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
@@ -274,6 +275,7 @@ class Network:
             if n in known and known[n].meet(domain) is None:
                 raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
         self.scans.append(added)
+        binding.check_axes(self.name, self.axes, self.dims)
         return ScanHandle(added)
 
     def _spread(

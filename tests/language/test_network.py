@@ -318,3 +318,18 @@ def test_at_least_follows_renames_and_starts() -> None:
     network.scan(mine, suffix="_b", tau=shared, initial={"n": None})
     found = {n: str(d) for n, d in network.domains.items()}
     assert found == {"n_a0": ">= 1", "tau_a": ">= 2", "clock": ">= 2"}
+
+
+@pytest.mark.parametrize(
+    ("axis", "dim", "message"),
+    [("S", "S", "'S' is a time axis and a dim"), ("B", "d", "'B' is the axis of the sequences")],
+)
+def test_a_time_axis_has_a_name_of_its_own(axis: str, dim: str, message: str) -> None:
+    @cell(inputs=f"x: {dim}", states="h: p", params=f"W: p p; U: p {dim}")
+    def step(h, x, W, U):
+        return tanh(W @ h + U @ x)
+
+    network = Network("net")
+    x = network.input("x", dim, axis=axis)
+    with pytest.raises(DefinitionError, match=f"network 'net': {message}"):
+        network.scan(step, axis=axis, x=x)
