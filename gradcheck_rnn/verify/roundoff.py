@@ -167,8 +167,9 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
     all neighbours that leave h itself unchanged. Moré and Wild's table (see `oracle.noise`) at
     sampling distances from ten units to a thousandth; a level counts as noise, not as signal, if
     the fifth and the sixth differences agree on it and do not both keep their sign: those of noise
-    alternate, while a product of hundreds of factors varies fast, and smoothly. Costs ten evaluations of the gradient a
-    distance, seven distances in double precision; used only before a sharper oracle may fail it.
+    alternate, while a product of hundreds of factors varies fast, and smoothly. Costs ten
+    evaluations of the gradient a distance, seven distances in double precision; used only before a
+    sharper oracle may fail it.
     """
     rng = np.random.default_rng([seed, 6])
     signs = [rng.choice([-1.0, 1.0], size=leaf.shape) for leaf in target.tree.leaves]
