@@ -23,7 +23,7 @@ def stack(network: Network, definition: Cell, x: Ref, layers: int) -> list[ScanH
     Parameters
     ----------
     network : Network
-        Is added to; names of layer l end in ``_l``.
+        Is added to; names of layer l end in ``_l``, from ten layers on in ``_01``, ``_02``, …
     definition : Cell
         Has an input x of dim d and a state h of dim p.
     x : Ref
@@ -38,9 +38,13 @@ def stack(network: Network, definition: Cell, x: Ref, layers: int) -> list[ScanH
     """
     made: list[ScanHandle] = []
     below = x
+    # The start of c_1 is called c_10, as c of a tenth layer would be.
+    digits = len(str(layers))
     for layer in range(1, layers + 1):
         made.append(
-            network.scan(definition, suffix=f"_{layer}", x=below, dims={"p": layer_dim(layer)})
+            network.scan(
+                definition, suffix=f"_{layer:0{digits}}", x=below, dims={"p": layer_dim(layer)}
+            )
         )
         below = made[-1].h
     return made

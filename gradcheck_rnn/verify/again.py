@@ -17,7 +17,7 @@ from .outcome import Report
 from .probes import Probe, direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
 from .rows import entry_row, probe_row
-from .sharpen import ComplexEyes, WideEyes, widen
+from .sharpen import AN_OPERATION, ComplexEyes, WideEyes, widen
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
@@ -50,6 +50,10 @@ def look_again(
     own = gradient_noise(target, seed, roundoff.eps)
     for i in roundoff.bounds:
         roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
+    if eyes is not None:
+        # the gradient is a product along the same chain, and its rounding as blind to neighbours
+        for i, bound in roundoff.bounds.items():
+            np.maximum(bound, AN_OPERATION * eyes.chain * roundoff.eps[i] * np.abs(g[i]), out=bound)
     look = _Look(target, roundoff, seed, resolve)
     further: ComplexEyes | None = None
     for k in rows:
@@ -130,8 +134,9 @@ class _Look:
         while len(found) < needed(found, gradient.size, norm, self.resolve):
             v = direction(self.target, block, self.seed, len(found))
             own = self.roundoff.along(block, gradient, v)
-            step = eyes.step(block, v)
-            found.append(Probe(len(found), float(np.sum(gradient * v)), step, own, None))
+            claim = float(np.sum(gradient * v))
+            step = eyes.step(block, v, claim)
+            found.append(Probe(len(found), claim, step, own, None))
         return found, ""
 
     def _entries(self, check: EntryCheck, gradient: Floats, eyes: Eyes) -> Row:

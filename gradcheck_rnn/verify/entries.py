@@ -44,6 +44,8 @@ MILD = 1e-4
 #: Share of entries that may be small by chance, and not for being in other units.
 BY_CHANCE = 1e-3
 CHUNK = 256
+#: Blurred entries that climb one ladder together.
+TOGETHER = 32
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
 CLEAR = 4.0
@@ -193,6 +195,34 @@ class _Claims:
         self.sure[i] = bool(wrong) and kink is None
         return bool(self.sure[i] if thorough else helped)
 
+    def climb_together(self, entries: Indices, exponent: int) -> Indices:
+        """Climb one ladder for many blurred entries of one size; those that need their own.
+
+        Many steps of many entries are one run of a loss that takes them stacked.
+        """
+        check, rest = self.check, [entries[:0]]
+        scale = float(np.max(self.reach))
+        alike = self.reach[entries] == scale
+        together = entries[alike & (not self.mixed)]
+        for part in np.array_split(together, max(-(-len(together) // TOGETHER), 1)):
+            if not part.size or self.target.budget.left(self.target.evaluations) <= 0:
+                rest.append(part)
+                continue
+            lines = self.target.lines(check.block, part.astype(np.intp))
+            ladder = Ladder(lines, self.target.base, check.noise, exponent + 2, scale)
+            found = ladder.settle(np.maximum(self.b[part], 1e-3 * np.abs(self.g[part])))
+            value, error, kink, roundoff = np.array(
+                [[e.value, e.error, e.kink, e.roundoff] for e in found]
+            ).T
+            agrees = np.abs(value - self.g[part]) <= error + self.b[part]
+            smooth = ~(kink > np.maximum(roundoff, 1e-3 * np.abs(value)))
+            done = agrees & smooth & np.array([e.trusted for e in found])
+            better = done & (error < check.error[part])
+            check.value[part[better]], check.error[part[better]] = value[better], error[better]
+            check.methods.update(e.method for e in found)
+            rest.append(part[~done])
+        return np.concatenate([*rest, entries[~(alike & (not self.mixed))]])
+
     def refute(self, entries: Indices, exponent: int) -> Indices:
         """Those of the entries whose clear disagreement smaller steps bear out."""
         check = self.check
@@ -289,11 +319,20 @@ def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
     """Ladders for entries that agree with a large error, until they stop helping."""
     helped = 0
     for count, i in enumerate(blurred):
+        if count == HOPELESS and helped and hasattr(claims.target.loss, "many"):
+            blurred = claims.climb_together(blurred[count:], exponent)
+            break
         if count >= HOPELESS and helped == 0 and not claims.mixed:
             return
         if claims.target.budget.left(claims.target.evaluations) <= 0:
             return
         helped += claims.climb(int(i), exponent, thorough=False)
+    else:
+        return
+    for i in blurred:
+        if claims.target.budget.left(claims.target.evaluations) <= 0:
+            return
+        claims.climb(int(i), exponent, thorough=False)
 
 
 def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DimensionError, UsageError
+from ..language.depth import depth
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import array_shape, run, to_rows
@@ -24,7 +25,8 @@ from .blackbox import check_gradient
 from .oracle.directions import draw_direction
 from .outcome import Report
 from .points import Point, draw_point
-from .verdict import Finding, Verdict
+from .verdict import Finding, Row, Verdict
+from .zeros import settle_beside
 
 __all__ = ["Kernel", "check_kernel", "parts_of"]
 
@@ -34,6 +36,8 @@ FORWARD, TOGETHER, LOSS = "forward", "all outputs", "loss"
 NEIGHBOURS = 4
 #: Stacked perturbations in one run of the definition: more would only fill the memory.
 MOST_AT_ONCE = 256
+#: Equations of a network among whose edits a mistake is looked for: the search runs each of them.
+MOST_NAMED = 60
 
 
 class Kernel(Protocol):
@@ -132,10 +136,14 @@ class _Oracle:
 
 
 class _Paired:
-    """The scalar <cotangents, outputs> by the definition; `many` is what `Target` asks for."""
+    """The scalar <cotangents, outputs> by the definition; `many` is what `Target` asks for.
+
+    `depth` is how many operations follow one another in it, for the bounds on their rounding.
+    """
 
     def __init__(self, oracle: _Oracle, weights: Mapping[str, Array]) -> None:
         self.oracle, self.weights = oracle, weights
+        self.depth = depth(oracle.point.network, oracle.point.lengths)
 
     def __call__(self, moved: Arrays) -> Any:
         made = self.oracle.held(moved)
@@ -221,7 +229,7 @@ def check_kernel(
     if report.verdict is Verdict.FAIL:
         return
     values = point.differentiated
-    wrong = False
+    wrong, rows = False, dict[str, list[Row]]()
     for k, part in enumerate(parts):
         loss, gradient = _pairing(oracle, called, part, seed)
         what = LOSS if part == LOSS else f"cotangent of {part}"
@@ -229,6 +237,9 @@ def check_kernel(
             loss, gradient, values, seed=seed, budget=budget(len(parts) - k), select=select,
             title=f"{title}: {what}",
         )  # fmt: skip
+        for row in report.rows:
+            rows.setdefault(row.name, []).append(row)
+            settle_beside(rows[row.name])
         if oracle.tape.values:
             report.findings.append(
                 Finding(
@@ -257,6 +268,13 @@ def _named(
         outputs, inner = called("forward", values)
         return dict(outputs), (values, inner)
 
+    equations = sum(len(scan.equations) for scan in network.scans)
+    if equations > MOST_NAMED:
+        message = (
+            f"the mistake was not looked for among the edits of {equations} equations (at most "
+            f"{MOST_NAMED}): the search grows with their square; check_model looks for it"
+        )
+        return [Finding("no-diagnosis", message)]
     if any(called.lengths.values()):
         message = "the mistake was not looked for: the kernel asks for the length of its time axis"
         return [Finding("no-diagnosis", message)]

@@ -166,8 +166,10 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
     Finds what one unit in the last place cannot: a saturated 1 - h*h keeps its rounding error for
     all neighbours that leave h itself unchanged. Moré and Wild's table (see `oracle.noise`) at
     sampling distances from ten units to a thousandth; a level counts as noise, not as signal, if
-    the fifth and the sixth differences agree on it. Costs ten evaluations of the gradient a
-    distance, seven distances in double precision; used only before a sharper oracle may fail it.
+    the fifth and the sixth differences agree on it and do not both keep their sign: those of noise
+    alternate, while a product of hundreds of factors varies fast, and smoothly. Costs ten
+    evaluations of the gradient a distance, seven distances in double precision; used only before a
+    sharper oracle may fail it.
     """
     rng = np.random.default_rng([seed, 6])
     signs = [rng.choice([-1.0, 1.0], size=leaf.shape) for leaf in target.tree.leaves]
@@ -187,7 +189,8 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         for i, so_far in worst.items():
             values = np.stack([s[i] for s in samples])
             fifth, sixth = (_level(values, order) for order in (5, 6))
-            np.maximum(so_far, np.where(fifth <= 4 * sixth, sixth, 0.0), out=so_far)
+            noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+            np.maximum(so_far, np.where(noisy, sixth, 0.0), out=so_far)
             with np.errstate(all="ignore"):
                 if np.max(so_far) > REORDERED * eps.get(i, unit) * np.max(np.abs(values)):
                     coarse.append(i)
@@ -201,6 +204,17 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
                     unsteady(target, i)
         distance *= 100
     return {i: 6.0 * _spread(level[None], target.tree.leaves[i]) for i, level in worst.items()}
+
+
+def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:
+    """Whether neighbouring differences of one order agree in sign, by their mean product.
+
+    That of noise is negative: −order/(order + 1) of its variance.
+    """
+    with np.errstate(all="ignore"):
+        differences = np.diff(values, n=order, axis=0)
+        differences = differences / np.max(np.abs(differences), axis=0)
+        return np.asarray(np.sum(differences[1:] * differences[:-1], axis=0) > 0)
 
 
 def _level(values: Floats, order: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import GradcheckError
 from .entries import EntryCheck
-from .oracle.complex_step import complex_step, operations_not_analytic
+from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
@@ -28,15 +28,28 @@ Vectors = Floats | NDArray[np.intp]
 STEP = 2.0**-80
 UNIT = 2.0**-52
 SPREADS = 4.0
+#: Units that a derivative may lose in one operation: of the chain that it is a product along.
+AN_OPERATION = 4.0
+#: Steps of the evaluations whose spread is the roundoff, relative: where nothing underflows an
+#: imaginary part is exactly proportional to a step that is a power of two.
+FINER = (1.0, 2.0**-8, 2.0**-16)
+TINY = float(np.finfo(np.float64).smallest_subnormal)
 
 
 class ComplexEyes:
-    """Complex-step derivatives of a target's loss; `refused` says why there are none, else ''."""
+    """Complex-step derivatives of a target's loss; `refused` says why there are none, else ''.
+
+    `chain` is how many operations the loss applies in a row, as far as that is known: its own
+    attribute ``depth``, or a count of those that could be watched. Rounding may be the same at
+    every neighbouring point, as where a chain of functions settles at a fixed point, and then no
+    spread shows it; its bound grows with the chain.
+    """
 
     def __init__(self, target: Target, noise: Noise, seed: int) -> None:
         """Try the complex step along one random direction through all checked leaves."""
         self.target, self.noise = target, noise
         self.rng = np.random.default_rng([seed, 2])
+        self.chain = int(getattr(target.loss, "depth", 0))
         self.refused = self._try()
 
     def _complex(self, leaves: list[NDArray]) -> list[NDArray]:
@@ -78,22 +91,43 @@ class ComplexEyes:
                 return target.raw([next(given) if i in real else x for i, x in enumerate(leaves)])
 
             seen = operations_not_analytic(watched, real_leaves)
+            self.chain = self.chain or seen.operations
         except Exception:  # code that cannot carry the watching array is held by the other checks
-            seen = set()
+            seen = Seen()
         if seen:
             return f"the loss uses {', '.join(sorted(seen))}, not analytic"
         return ""
 
-    def _derivatives(self, leaves: list[NDArray], block: int, vectors: Vectors) -> Floats:
+    def rounding(self, value: Floats, step: Floats, claims: Floats | None = None) -> Floats:
+        """Bounds on what rounding and underflow along the chain do to complex steps of `step`.
+
+        Where the gradient under test, `claims`, is exactly zero and so are they, nothing that
+        would count has underflowed.
+        """
+        relative = (64 + AN_OPERATION * self.chain) * UNIT
+        lost = SPREADS * (1 + self.chain) * TINY / step
+        if claims is not None:
+            lost = np.where((value == 0) & (claims == 0), 0.0, lost)
+        return np.asarray(relative * np.abs(value) + lost)
+
+    def _steps(self, leaf: NDArray, vectors: Vectors) -> Floats:
+        """Powers of two, a tiny part of the leaf's size each."""
+        size = np.full(len(vectors), scale_of(leaf))
+        if vectors.dtype.kind == "i":
+            size = np.maximum(size, np.abs(leaf.reshape(-1)[vectors]).astype(np.float64))
+        else:
+            size = size * float(np.sqrt(leaf.size))
+        return np.asarray(STEP * np.exp2(np.round(np.log2(size))))
+
+    def _derivatives(
+        self, leaves: list[NDArray], block: int, vectors: Vectors, finer: float = 1.0
+    ) -> Floats:
         """Complex-step derivatives at any point for entries of one leaf, or along directions."""
         leaf, target, count = leaves[block], self.target, len(vectors)
         if not count:
             return np.zeros(0)
-        size, entrywise = scale_of(leaf), vectors.dtype.kind == "i"
-        h = np.full(count, STEP * size * (1.0 if entrywise else float(np.sqrt(leaf.size))))
-        if entrywise:
-            own = np.abs(leaf.reshape(-1)[vectors]).astype(np.float64)
-            h = STEP * np.maximum(size, own)
+        entrywise = vectors.dtype.kind == "i"
+        h = finer * self._steps(leaf, vectors)
         whole = self._complex(leaves)
 
         def moved(k: int) -> NDArray:
@@ -117,13 +151,13 @@ class ComplexEyes:
     def see(self, moved: Target, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
         """Derivatives and errors of some entries, or along directions, at another point."""
         value = self._derivatives(list(moved.tree.leaves), block, vectors)
-        return value, 64 * UNIT * np.abs(value)
+        return value, self.rounding(value, self._steps(moved.tree.leaves[block], vectors))
 
-    def _measured(self, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
-        """Derivatives and errors at the point.
+    def _measured(self, block: int, vectors: Vectors, claims: Floats) -> tuple[Floats, Floats]:
+        """Derivatives and errors at the point, of which the gradient under test says `claims`.
 
         Three steps a derivative: at the point, and at two neighbours one unit in the last place
-        away, whose spread is the roundoff of the step itself.
+        away and with smaller steps, whose spread is the roundoff and the underflow of the step.
         """
         points = [list(self.target.tree.leaves)]
         for _ in range(2):
@@ -135,16 +169,22 @@ class ComplexEyes:
                     for x in self.target.tree.leaves
                 ]
             )
-        found = np.stack([self._derivatives(leaves, block, vectors) for leaves in points])
+        found = np.stack(
+            [
+                self._derivatives(leaves, block, vectors, finer)
+                for leaves, finer in zip(points, FINER, strict=True)
+            ]
+        )
         value = found[0]
         error = SPREADS * np.max(np.abs(found[1:] - value), axis=0)
-        error += 64 * UNIT * np.abs(value) + 8 * UNIT * np.max(np.abs(value))
+        error += self.rounding(value, self._steps(points[0][block], vectors), claims)
+        error += 8 * UNIT * np.max(np.abs(value))
         return value, np.where(np.isfinite(found).all(axis=0), error, np.nan)
 
     def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
         """Replace unresolved differences of a block by complex steps; say why if impossible."""
         leaf = self.target.tree.leaves[check.block]
-        value, error = self._measured(check.block, np.arange(leaf.size))
+        value, error = self._measured(check.block, np.arange(leaf.size), gradient.ravel())
         refused = _refused(value, error, check.value, check.error, bool(np.any(gradient)))
         if refused:
             return refused
@@ -160,7 +200,8 @@ class ComplexEyes:
         self, block: int, directions: Floats, known: list[Estimate], gradient: Floats
     ) -> tuple[list[Estimate], str]:
         """Complex steps in the place of estimates along directions; say why if impossible."""
-        value, error = self._measured(block, directions)
+        claims = np.array([np.sum(gradient * v) for v in directions])
+        value, error = self._measured(block, directions, claims)
         before = np.array([[e.value, e.error] for e in known]).T
         refused = _refused(value, error, before[0], before[1], bool(np.any(gradient)))
         if refused:
@@ -168,9 +209,9 @@ class ComplexEyes:
         seen = [self._estimate(v, e) for v, e in zip(value, error, strict=True)]
         return [a if a.error < b.error else b for a, b in zip(seen, known, strict=True)], ""
 
-    def step(self, block: int, direction: Floats) -> Estimate:
+    def step(self, block: int, direction: Floats, claim: float) -> Estimate:
         """The complex step along one more direction, where others were believed."""
-        value, error = self._measured(block, direction[None])
+        value, error = self._measured(block, direction[None], np.array([claim]))
         return self._estimate(value[0], error[0])
 
     def _estimate(self, value: float, error: float) -> Estimate:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .differences import Estimate
 from .noise import Noise
 
-__all__ = ["ComplexStep", "WatchedArray", "complex_step", "operations_not_analytic"]
+__all__ = ["ComplexStep", "Seen", "WatchedArray", "complex_step", "operations_not_analytic"]
 
 _NOT_ANALYTIC_UFUNCS = {"absolute", "conjugate", "sign", "hypot", "arctan2", "fmod", "floor"}
 #: Analytic on either side of a tie, of which complex numbers take the side of their imaginary part.
@@ -33,6 +33,12 @@ _COMPARISONS = {"greater", "less", "greater_equal", "less_equal", "equal", "not_
 _TESTS = {"isfinite", "isnan", "isinf"}
 
 
+class Seen(set[str]):
+    """Names of the operations that are not analytic; `operations` counts all that were applied."""
+
+    operations: int = 0
+
+
 class WatchedArray(np.ndarray):
     """A complex array that notes operations that are not complex differentiable.
 
@@ -40,10 +46,10 @@ class WatchedArray(np.ndarray):
     `np.asarray` leaves its sight, and is then held by the other checks alone.
     """
 
-    seen: set[str]
+    seen: Seen
 
     def __array_finalize__(self, obj: Any) -> None:
-        self.seen = getattr(obj, "seen", None) or set()
+        self.seen = getattr(obj, "seen", None) or Seen()
         if isinstance(obj, WatchedArray):
             self.seen = obj.seen
 
@@ -51,6 +57,7 @@ class WatchedArray(np.ndarray):
         seen = next(
             x.seen for x in (*inputs, *kwargs.get("out", ())) if isinstance(x, WatchedArray)
         )
+        seen.operations += 1
         if ufunc.__name__ in _NOT_ANALYTIC_UFUNCS and any(np.iscomplexobj(x) for x in inputs):
             seen.add(ufunc.__name__)
         plain = [_plain(x) for x in inputs]
@@ -89,10 +96,10 @@ class WatchedReal(np.ndarray):
     real part has lost its derivative.
     """
 
-    seen: set[str]
+    seen: Seen
 
     def __array_finalize__(self, obj: Any) -> None:
-        self.seen = getattr(obj, "seen", None) or set()
+        self.seen = getattr(obj, "seen", None) or Seen()
         if isinstance(obj, WatchedArray | WatchedReal):
             self.seen = obj.seen
 
@@ -126,7 +133,7 @@ def _plain(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, WatchedArray | WatchedReal) else x
 
 
-def _rewatch(result: Any, seen: set[str]) -> Any:
+def _rewatch(result: Any, seen: Seen) -> Any:
     if isinstance(result, tuple):
         return tuple(_rewatch(r, seen) for r in result)
     if isinstance(result, np.ndarray | np.generic) and np.iscomplexobj(result):
@@ -138,9 +145,9 @@ def _rewatch(result: Any, seen: set[str]) -> Any:
 
 def operations_not_analytic(
     evaluate: Callable[[Sequence[NDArray[Any]]], Any], leaves: list[NDArray[Any]]
-) -> set[str]:
+) -> Seen:
     """Names of the operations in `evaluate` that are not analytic, as far as can be watched."""
-    seen: set[str] = set()
+    seen = Seen()
     watched = []
     for leaf in leaves:
         array = leaf.astype(np.complex128).view(WatchedArray)

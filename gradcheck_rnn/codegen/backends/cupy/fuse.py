@@ -8,8 +8,9 @@ lengths, because the threads of a block can wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop
 from typing import TypeAlias
 
 from ....language.dims import ONE, Dim
@@ -105,18 +106,16 @@ def reads_of(item: Item) -> list[Access]:
 
 def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
     """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
-    out: list[Fused] = []
-    others: dict[int, Footprint] = {}
+    row = _Row(in_loop)
     for s in statements:
         if isinstance(s, Loop):
-            out.append(FusedLoop(s, fuse(s.body, True)))
+            row.add_loop(FusedLoop(s, fuse(s.body, True)))
         elif isinstance(s, Pointwise | Units):
             for item in s.assigns if isinstance(s, Pointwise) else (s,):
-                _place(out, item, in_loop, others)
+                row.place(item)
         else:
-            others[len(out)] = Footprint.of(s)
-            out.append(s)
-    return out
+            row.add_other(s)
+    return row.out
 
 
 def inner(fused: Iterable[Fused], handed: Collection[Buffer]) -> set[Buffer]:
@@ -154,33 +153,82 @@ def _flat(fused: Iterable[Fused]) -> Iterator[FusedKernel | Statement]:
             yield g
 
 
-def _place(out: list[Fused], item: Item, in_loop: bool, others: Mapping[int, Footprint]) -> None:
-    """Put a statement into the kernel that has made its operands, or else the last that may.
+class _Row:
+    """Kernels, loops and other statements in a row, and which of them an item has to be held to.
 
-    Parameters
-    ----------
-    others : mapping
-        Index in ``out`` of what is no kernel → what it touches.
+    An item meets only those that write what it touches or touch what it writes, and joins only
+    those that touch one of its arrays or, in a loop, have room: the work does not grow with the
+    row.
     """
-    best: FusedKernel | None = None
-    own = _statement(item)
-    mine = Footprint.of(own)
-    for i in range(len(out) - 1, -1, -1):
-        group = out[i]
-        if isinstance(group, FusedLoop):
-            break
-        its = group.touched if isinstance(group, FusedKernel) else others[i]
-        meets = mine.meets(its)
-        ordered = meets and any(conflict(s, own, in_loop) for s in _statements(group))
-        if isinstance(group, FusedKernel) and (best is None or ordered):
-            best = group if _takes(group, item, mine, meets) else best
-        if ordered:
-            break
-    if best is None:
-        best = FusedKernel(lead_of(item.dest, in_loop), item.dest.rows, in_loop)
-        out.append(best)
-    best.items.append(item)
-    best.touched.add(mine)
+
+    def __init__(self, in_loop: bool) -> None:
+        self.out: list[Fused] = []
+        self.in_loop = in_loop
+        self._others: dict[int, Footprint] = {}
+        self._open: dict[int, None] = {}
+        self._writers: dict[str, dict[int, None]] = {}
+        self._users: dict[str, dict[int, None]] = {}
+
+    def add_loop(self, loop: FusedLoop) -> None:
+        """A loop, which no later item passes."""
+        self.out.append(loop)
+        for index in (self._open, self._writers, self._users):
+            index.clear()
+
+    def add_other(self, statement: Statement) -> None:
+        """A statement that stays as it is."""
+        self._others[len(self.out)] = touched = Footprint.of(statement)
+        self._enter(len(self.out), touched)
+        self.out.append(statement)
+
+    def place(self, item: Item) -> None:
+        """Put a statement into the kernel that has made its operands, or the last that may."""
+        best: int | None = None
+        own = _statement(item)
+        mine = Footprint.of(own)
+        for i in self._met(mine):
+            group = self.out[i]
+            assert not isinstance(group, FusedLoop)
+            its = group.touched if isinstance(group, FusedKernel) else self._others[i]
+            meets = mine.meets(its)
+            ordered = meets and any(conflict(s, own, self.in_loop) for s in _statements(group))
+            if isinstance(group, FusedKernel) and (best is None or ordered):
+                best = i if _takes(group, item, mine, meets) else best
+            if ordered:
+                break
+        if best is None:
+            best = len(self.out)
+            self.out.append(
+                FusedKernel(lead_of(item.dest, self.in_loop), item.dest.rows, self.in_loop)
+            )
+            self._open[best] = None
+        kernel = self.out[best]
+        assert isinstance(kernel, FusedKernel)
+        kernel.items.append(item)
+        kernel.touched.add(mine)
+        self._enter(best, mine)
+        if len(kernel.items) >= MOST or len(kernel.touched.every) >= MOST:
+            self._open.pop(best, None)
+
+    def _enter(self, i: int, touched: Footprint) -> None:
+        for index, names in ((self._writers, touched.written), (self._users, touched.every)):
+            for n in names:
+                index.setdefault(n, {})[i] = None
+
+    def _met(self, mine: Footprint) -> Iterator[int]:
+        """Positions that an item may meet or join, from the last to the first."""
+        found = {*self._open} if self.in_loop else set[int]()
+        if not self.in_loop:  # see `_takes`
+            for n in mine.moving:
+                found.update(self._users.get(n, ()))
+        for n in mine.every:
+            found.update(self._writers.get(n, ()))
+        for n in mine.written:
+            found.update(self._users.get(n, ()))
+        heap = [-i for i in found]
+        heapify(heap)
+        while heap:
+            yield -heappop(heap)
 
 
 def _statement(item: Item) -> Statement:
