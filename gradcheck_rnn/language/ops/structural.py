@@ -47,9 +47,9 @@ __device__ void {name}(real* const x, const int n)
 """,
         c=f"""
 /* {about} */
-static void real_{name}(real *x, index n)
+static void real_{name}(real *x, Index n)
 {{
-    for (index k = 1; k < n; ++k) {{
+    for (Index k = 1; k < n; ++k) {{
         x[{summed}] += x[{summed_from}];
     }}
 }}

@@ -43,7 +43,7 @@ class CFrame(Frame):
             f"{'' if array in self.written else 'const '}real *RESTRICT {pointer}"
             for array, pointer in self.pointers.items()
         ]
-        arguments += [f"index {self._sizes[s]}" for s in self.sizes]
+        arguments += [f"Index {self._sizes[s]}" for s in self.sizes]
         text = wrap(", ".join(arguments), WIDTH - 4)
         return [
             *comment_lines(comment),
@@ -71,8 +71,8 @@ def print_kernel(name: str, frame: CFrame, comment: Iterable[str]) -> list[str]:
     count = " * ".join(map(frame.size, kernel.lead)) or "1"
     body = _by_row(frame) if kernel.by_row else _entries(frame)
     if re.search(r"\bsequence\b", "\n".join(body)):
-        body = [f"const index sequence = row % {frame.size(kernel.lead[-1])};", *body]
-    lines = [f"for (index row = 0; row < {count}; ++row) {{", *_deeper(body), "}"]
+        body = [f"const Index sequence = row % {frame.size(kernel.lead[-1])};", *body]
+    lines = [f"for (Index row = 0; row < {count}; ++row) {{", *_deeper(body), "}"]
     return [*frame.head(name, comment), *_deeper(lines), "}"]
 
 
@@ -81,7 +81,7 @@ def _deeper(lines: Iterable[str]) -> list[str]:
 
 
 def _each_unit(frame: CFrame, rows: str, body: Iterable[str]) -> list[str]:
-    return [f"for (index unit = 0; unit < {rows}; ++unit) {{", *_deeper(body), "}"]
+    return [f"for (Index unit = 0; unit < {rows}; ++unit) {{", *_deeper(body), "}"]
 
 
 def _entries(frame: CFrame) -> list[str]:

@@ -133,7 +133,7 @@ class Matrices:
             terms = self.cuda.dim(inner)
             self._each(shape, [
                 f"{to} = 0;",
-                f"for (index term = 0; term < {terms}; ++term) {to} += {left('row', 'term')} * {right('term', 'column')};",
+                f"for (Index term = 0; term < {terms}; ++term) {to} += {left('row', 'term')} * {right('term', 'column')};",
             ])  # fmt: skip
             return shape, self._array(name, shape)
         kept = self._kept(shape, one)
@@ -175,7 +175,7 @@ class Matrices:
         lines = body
         for name, d in (("column", shape[1]), ("row", shape[0])):
             if d != ONE:
-                head = f"for (index {name} = 0; {name} < {self.cuda.dim(d)}; ++{name}) {{"
+                head = f"for (Index {name} = 0; {name} < {self.cuda.dim(d)}; ++{name}) {{"
                 lines = [head, *(f"    {x}" for x in lines), "}"]
         self.lines += lines
 

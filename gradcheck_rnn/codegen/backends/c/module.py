@@ -192,7 +192,7 @@ class _Module:
 
     def _local_sizes(self, text: str) -> list[str]:
         names = [self.sizes[n] for n in self.interface.used]
-        return [f"    const index {n} = sizes->{n};" for n in names
+        return [f"    const Index {n} = sizes->{n};" for n in names
                 if re.search(rf"\b{n}\b", text)]  # fmt: skip
 
     def _workspace(self, forward: _Printed, backward: _Printed) -> list[str]:
@@ -201,7 +201,7 @@ class _Module:
         return [
             f"ptrdiff_t NAME(workspace)(const {name}_sizes *sizes)", "{",
             *self._local_sizes(text),
-            "    index forward_needs = 0, backward_needs = 0;",
+            "    Index forward_needs = 0, backward_needs = 0;",
             *(f"    forward_needs += {n};" for n in forward.room),
             *(f"    backward_needs += {n};" for n in backward.room),
             "    return largest(largest(forward_needs, backward_needs), 1);", "}",

@@ -188,8 +188,8 @@ class Routine:
             if isinstance(g, Gemm):
                 self._prepare(g)
         steps = self.sizes[s.loop.axis]
-        head = f"index t = {steps} - 1; t >= 0; --t" if s.loop.reverse else (
-            f"index t = 0; t < {steps}; ++t"
+        head = f"Index t = {steps} - 1; t >= 0; --t" if s.loop.reverse else (
+            f"Index t = 0; t < {steps}; ++t"
         )  # fmt: skip
         self.line(f"for ({head}) {{")
         self._loop, self._indent = s.loop, self._indent + 1

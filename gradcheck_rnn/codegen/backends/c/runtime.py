@@ -33,34 +33,35 @@ typedef uint64_t bits;
 #define LIBRARY(name) name
 #define BLAS(name) cblas_d##name
 #endif
-typedef ptrdiff_t index;
+typedef ptrdiff_t Index;
 """
 
 MEMORY = """
 /* ------------------------------------------------------------------------------- memory */
 
 /* Arrays start 64 bytes apart from one another. */
-static inline index room(index count) { return (count + 15) / 16 * 16; }
+static inline Index room(Index count) { return (count + 15) / 16 * 16; }
 
-static inline real *take(real **next, index count)
+static inline real *take(real **next, Index count)
 {
     real *taken = *next;
     *next += room(count);
     return taken;
 }
 
-static inline index largest(index a, index b) { return a > b ? a : b; }
+static inline Index smallest(Index a, Index b) { return a < b ? a : b; }
+static inline Index largest(Index a, Index b) { return a > b ? a : b; }
 
-static inline void fill(real *x, index count, real value)
+static inline void fill(real *x, Index count, real value)
 {
-    for (index k = 0; k < count; ++k) x[k] = value;
+    for (Index k = 0; k < count; ++k) x[k] = value;
 }
 
 /* Rows that are `stride` apart, one after the other; to NULL: not wanted. */
-static inline void copy_rows(real *to, const real *from, index rows, index width, index stride)
+static inline void copy_rows(real *to, const real *from, Index rows, Index width, Index stride)
 {
     if (to == NULL) return;
-    for (index row = 0; row < rows; ++row) {
+    for (Index row = 0; row < rows; ++row) {
         memcpy(to + row * width, from + row * stride, (size_t)width * sizeof(real));
     }
 }
@@ -147,18 +148,18 @@ static inline real real_tanh(real x)
     return LIBRARY(copysign)(-y / (2 + y), x);
 }
 
-static inline void log_softmax_of(real *x, index count)
+static inline void log_softmax_of(real *x, Index count)
 {
     real peak = -(real)INFINITY, total = 0;
-    for (index k = 0; k < count; ++k) peak = x[k] > peak ? x[k] : peak;
-    for (index k = 0; k < count; ++k) total += real_exp(x[k] - peak);
-    for (index k = 0; k < count; ++k) x[k] = x[k] - peak - real_log(total);
+    for (Index k = 0; k < count; ++k) peak = x[k] > peak ? x[k] : peak;
+    for (Index k = 0; k < count; ++k) total += real_exp(x[k] - peak);
+    for (Index k = 0; k < count; ++k) x[k] = x[k] - peak - real_log(total);
 }
 
-static inline void softmax_of(real *x, index count)
+static inline void softmax_of(real *x, Index count)
 {
     log_softmax_of(x, count);
-    for (index k = 0; k < count; ++k) x[k] = real_exp(x[k]);
+    for (Index k = 0; k < count; ++k) x[k] = real_exp(x[k]);
 }
 """
 
@@ -176,25 +177,25 @@ enum { LANES = 16 / sizeof(real) };
    ROWS rows, which the caches hold. */
 enum { WIDTH = 2 * LANES, HEIGHT = 6, DEPTH = 256, ROWS = 96 };
 
-static inline index packed_size(index terms, index columns)
+static inline Index packed_size(Index terms, Index columns)
 {
     return room(terms * ((columns + WIDTH - 1) / WIDTH * WIDTH));
 }
 
 /* A matrix with entry (k, j) at b[k * row + j * column], as panels of WIDTH columns. */
-static void pack(real *RESTRICT to, const real *RESTRICT b, index row, index column, index terms,
-                 index columns)
+static void pack(real *RESTRICT to, const real *RESTRICT b, Index row, Index column, Index terms,
+                 Index columns)
 {
-    for (index j0 = 0; j0 < columns; j0 += WIDTH, to += terms * WIDTH) {
-        const index width = columns - j0 < WIDTH ? columns - j0 : WIDTH;
+    for (Index j0 = 0; j0 < columns; j0 += WIDTH, to += terms * WIDTH) {
+        const Index width = smallest(columns - j0, WIDTH);
         if (width < WIDTH) fill(to, terms * WIDTH, 0);
         if (column == 1) {
-            for (index k = 0; k < terms; ++k) {
-                for (index j = 0; j < width; ++j) to[k * WIDTH + j] = b[k * row + j0 + j];
+            for (Index k = 0; k < terms; ++k) {
+                for (Index j = 0; j < width; ++j) to[k * WIDTH + j] = b[k * row + j0 + j];
             }
         } else {
-            for (index j = 0; j < width; ++j) {
-                for (index k = 0; k < terms; ++k) {
+            for (Index j = 0; j < width; ++j) {
+                for (Index k = 0; k < terms; ++k) {
                     to[k * WIDTH + j] = b[k * row + (j0 + j) * column];
                 }
             }
@@ -207,14 +208,14 @@ static void pack(real *RESTRICT to, const real *RESTRICT b, index row, index col
 typedef real vector __attribute__((vector_size(LANES * sizeof(real))));
 
 static inline __attribute__((always_inline)) void tile(
-    const int rows, real *RESTRICT c, index c_row, const real *RESTRICT a, index a_row,
-    const real *RESTRICT b, index terms, index width, int add)
+    const int rows, real *RESTRICT c, Index c_row, const real *RESTRICT a, Index a_row,
+    const real *RESTRICT b, Index terms, Index width, int add)
 {
     vector sum[HEIGHT][2];
     const vector none = {0};
 #pragma GCC unroll 6
     for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = none;
-    for (index k = 0; k < terms; ++k, b += WIDTH) {
+    for (Index k = 0; k < terms; ++k, b += WIDTH) {
         vector left, right;
         memcpy(&left, b, sizeof left);
         memcpy(&right, b + LANES, sizeof right);
@@ -240,29 +241,29 @@ static inline __attribute__((always_inline)) void tile(
             real edge[WIDTH];
             memcpy(edge, &sum[i][0], sizeof sum[i][0]);
             memcpy(edge + LANES, &sum[i][1], sizeof sum[i][1]);
-            for (index j = 0; j < width; ++j) to[j] = add ? to[j] + edge[j] : edge[j];
+            for (Index j = 0; j < width; ++j) to[j] = add ? to[j] + edge[j] : edge[j];
         }
     }
 }
 #else
 static inline void tile(
-    const int rows, real *RESTRICT c, index c_row, const real *RESTRICT a, index a_row,
-    const real *RESTRICT b, index terms, index width, int add)
+    const int rows, real *RESTRICT c, Index c_row, const real *RESTRICT a, Index a_row,
+    const real *RESTRICT b, Index terms, Index width, int add)
 {
     for (int i = 0; i < rows; ++i) {
         real sum[WIDTH] = {0};
-        for (index k = 0; k < terms; ++k) {
+        for (Index k = 0; k < terms; ++k) {
             for (int j = 0; j < WIDTH; ++j) sum[j] += a[i * a_row + k] * b[k * WIDTH + j];
         }
-        for (index j = 0; j < width; ++j) {
+        for (Index j = 0; j < width; ++j) {
             c[i * c_row + j] = add ? c[i * c_row + j] + sum[j] : sum[j];
         }
     }
 }
 #endif
 
-static void tile_n(index rows, real *c, index c_row, const real *a, index a_row, const real *b,
-                   index terms, index width, int add)
+static void tile_n(Index rows, real *c, Index c_row, const real *a, Index a_row, const real *b,
+                   Index terms, Index width, int add)
 {
     switch (rows) {
     case 1: tile(1, c, c_row, a, a_row, b, terms, width, add); break;
@@ -276,22 +277,22 @@ static void tile_n(index rows, real *c, index c_row, const real *a, index a_row,
 
 /* c (+)= a b for a packed b; entry (i, k) of a is at a[i * a_row + k * a_column]. The workspace has
    room for ROWS * DEPTH numbers if a_column is not 1. */
-static void multiply(real *c, index c_row, const real *a, index a_row, index a_column,
-                     const real *b, index rows, index columns, index terms, int add, real *scratch)
+static void multiply(real *c, Index c_row, const real *a, Index a_row, Index a_column,
+                     const real *b, Index rows, Index columns, Index terms, int add, real *scratch)
 {
     if (terms == 0 && !add) {
-        for (index i = 0; i < rows; ++i) fill(c + i * c_row, columns, 0);
+        for (Index i = 0; i < rows; ++i) fill(c + i * c_row, columns, 0);
     }
-    for (index i0 = 0; i0 < rows; i0 += ROWS) {
-        const index height = rows - i0 < ROWS ? rows - i0 : ROWS;
-        for (index k0 = 0; k0 < terms; k0 += DEPTH) {
-            const index depth = terms - k0 < DEPTH ? terms - k0 : DEPTH;
+    for (Index i0 = 0; i0 < rows; i0 += ROWS) {
+        const Index height = smallest(rows - i0, ROWS);
+        for (Index k0 = 0; k0 < terms; k0 += DEPTH) {
+            const Index depth = smallest(terms - k0, DEPTH);
             const real *part = a + i0 * a_row + k0;
-            index part_row = a_row;
+            Index part_row = a_row;
             if (a_column != 1) {
-                for (index k = 0; k < depth; ++k) {
+                for (Index k = 0; k < depth; ++k) {
                     const real *from = a + i0 * a_row + (k0 + k) * a_column;
-                    for (index i = 0; i < height; ++i) scratch[i * DEPTH + k] = from[i * a_row];
+                    for (Index i = 0; i < height; ++i) scratch[i * DEPTH + k] = from[i * a_row];
                 }
                 part = scratch;
                 part_row = DEPTH;
@@ -299,11 +300,11 @@ static void multiply(real *c, index c_row, const real *a, index a_row, index a_c
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) if (height * columns * depth > 200000)
 #endif
-            for (index j0 = 0; j0 < columns; j0 += WIDTH) {
-                const index width = columns - j0 < WIDTH ? columns - j0 : WIDTH;
+            for (Index j0 = 0; j0 < columns; j0 += WIDTH) {
+                const Index width = smallest(columns - j0, WIDTH);
                 const real *panel = b + j0 * terms + k0 * WIDTH;
-                for (index i = 0; i < height; i += HEIGHT) {
-                    const index some = height - i < HEIGHT ? height - i : HEIGHT;
+                for (Index i = 0; i < height; i += HEIGHT) {
+                    const Index some = smallest(height - i, HEIGHT);
                     tile_n(some, c + (i0 + i) * c_row + j0, c_row, part + i * part_row, part_row,
                            panel, depth, width, add || k0 > 0);
                 }
@@ -313,8 +314,8 @@ static void multiply(real *c, index c_row, const real *a, index a_row, index a_c
 }
 
 /* c (+)= x b, where entry (k, j) of b is at b[k * b_row + j * b_column]: packed here, used once. */
-static inline void product(real *c, index c_row, const real *x, index x_row, const real *b,
-                           index b_row, index b_column, index rows, index columns, index terms,
+static inline void product(real *c, Index c_row, const real *x, Index x_row, const real *b,
+                           Index b_row, Index b_column, Index rows, Index columns, Index terms,
                            int add, real *scratch)
 {
 #ifdef USE_CBLAS
@@ -331,8 +332,8 @@ static inline void product(real *c, index c_row, const real *x, index x_row, con
 }
 
 /* c (+)= the sum over rows of delta' x. */
-static inline void outer(real *c, index c_row, const real *delta, index delta_row, const real *x,
-                         index x_row, index rows, index height, index width, int add,
+static inline void outer(real *c, Index c_row, const real *delta, Index delta_row, const real *x,
+                         Index x_row, Index rows, Index height, Index width, int add,
                          real *scratch)
 {
 #ifdef USE_CBLAS
@@ -343,8 +344,8 @@ static inline void outer(real *c, index c_row, const real *delta, index delta_ro
     }
 #endif
     if (rows == 0) multiply(c, c_row, delta, 1, delta_row, x, height, width, 0, add, scratch);
-    for (index k = 0; k < rows; k += DEPTH) {
-        const index terms = rows - k < DEPTH ? rows - k : DEPTH;
+    for (Index k = 0; k < rows; k += DEPTH) {
+        const Index terms = smallest(rows - k, DEPTH);
         real *const packed = scratch + ROWS * DEPTH;
         pack(packed, x + k * x_row, x_row, 1, terms, width);
         multiply(c, c_row, delta + k * delta_row, 1, delta_row, packed, height, width, terms,
