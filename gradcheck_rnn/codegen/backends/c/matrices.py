@@ -129,7 +129,7 @@ class Matrices:
             right = self._array(self._kept((inner, columns), two), (inner, columns))
             shape = (shape[0], columns)
             name = self.temporary(shape)
-            to = self._array(name, shape)("i", "j")
+            to = self._array(name, shape)("row", "column")
             terms = self.cuda.dim(inner)
             self._each(shape, [
                 f"{to} = 0;",

@@ -10,6 +10,7 @@ __all__ = ["ELEMENTARY", "MEMORY", "PRODUCTS", "TYPES"]
 
 TYPES = """
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #ifdef USE_CBLAS
