@@ -75,7 +75,7 @@ def theirs(cell: str, sizes: dict[str, int], dtype: str) -> Callable[[], None]:
     return step
 
 
-def _LayerNormLSTM(p: int) -> Any:  # noqa: N802
+def _LayerNormLSTM(p: int) -> Any:
     """A layer-norm LSTM as one writes it in PyTorch: packed gates, a norm of each product."""
     import torch
 
@@ -101,7 +101,9 @@ def _LayerNormLSTM(p: int) -> Any:  # noqa: N802
     return Cell()
 
 
-def pairs(one: Callable[[], None], two: Callable[[], None], least: int) -> Iterator[tuple[float, float]]:
+def pairs(
+    one: Callable[[], None], two: Callable[[], None], least: int
+) -> Iterator[tuple[float, float]]:
     """Processor times of both in turn; repeated within a pair until a pair takes 5 ms."""
     for f in (one, two):
         f()
@@ -135,12 +137,15 @@ def main() -> None:
                 least = given.pairs if p < 256 else max(3, given.pairs // 4)
                 for dtype in ("float32", "float64"):
                     sizes = {"T": steps, "B": batch, "p": p, "d": p}
-                    found = list(pairs(ours(module, sizes, dtype), theirs(cell, sizes, dtype), least))
+                    found = list(
+                        pairs(ours(module, sizes, dtype), theirs(cell, sizes, dtype), least)
+                    )
                     ratios = [b / a for a, b in found]
                     low, middle, high = statistics.quantiles(ratios, n=4)
                     took = 1e3 * statistics.median(a for a, _ in found)
                     print(
-                        f"{cell:18}{f'{steps}, {batch}, {p}':>14}{dtype:>9}{took:9.2f}ms{middle:8.2f}"
+                        f"{cell:18}{f'{steps}, {batch}, {p}':>14}{dtype:>9}{took:9.2f}ms"
+                        f"{middle:8.2f}"
                         f"  {low:.2f} to {high:.2f}  {len(found):4}", flush=True,
                     )  # fmt: skip
 

@@ -23,8 +23,8 @@ class WithTexts:
         Raises
         ------
         UnsupportedOperation
-            The function has no text for this backend (``"numpy"``, ``"cupy"``, ``"cuda"`` or, for maps of
-            units, ``"c"``).
+            The function has no text for this backend (``"numpy"``, ``"cupy"`` or ``"cuda"``; for
+            maps of units also ``"c"``).
         """
         text: str = getattr(self, backend)
         if not text:

@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import re
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.codegen.backends.c import print_files
+from gradcheck_rnn.codegen.backends.c.config import CNamer
+from gradcheck_rnn.codegen.backends.c.routine import Routine
+from gradcheck_rnn.codegen.schedule.ops import Access, Assign, Buffer, Number, Pointwise
 from gradcheck_rnn.errors import UnsupportedOperation
 from gradcheck_rnn.language import cell, cumsum, tanh
+from gradcheck_rnn.language.dims import Dim
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS
 from tests.codegen.hostile import HOSTILE, ROLES, made
@@ -212,7 +217,9 @@ def test_error_codes_and_no_globals(tmp_path: Path) -> None:
         assert library.elman_f64_forward(sizes, *pointers[:3], workspace) == code
         assert library.elman_f64_backward(sizes, *pointers, workspace) == code
     text = files(case)["elman.c"]
-    assert not re.search(r"^(?!static|enum|extern|typedef|int |ptrdiff_t |real )\w+ .*;$", text, re.M)
+    assert not re.search(
+        r"^(?!static|enum|extern|typedef|int |ptrdiff_t |real )\w+ .*;$", text, re.M
+    )
     assert not re.search(r"^static (?!inline|const|void)\w+ \w+( =.*)?;$", text, re.M)
     assert "malloc" not in text
 
@@ -232,6 +239,15 @@ def test_an_operation_without_a_text_is_refused(monkeypatch: pytest.MonkeyPatch)
     dataclasses.replace(known, c="")
     with pytest.raises(UnsupportedOperation, match="backend c has no text for the map of units"):
         print_files(derivation)
+
+
+def test_matrices_over_time_are_refused() -> None:
+    """Places are rows of units; what is no row would be addressed wrongly."""
+    state = Buffer("C", ("T", "B"), (Dim.of({"p": 1}), Dim.of({"q": 1})), "state")
+    routine = Routine("forward", {"T": "T", "B": "B", "p": "p", "q": "q"}, CNamer(), CNamer(),
+                      {}, {}, {})  # fmt: skip
+    with pytest.raises(UnsupportedOperation, match="the matrix 'C' that changes with time"):
+        routine.write([Pointwise((Assign(Access(state), Number(Fraction(0))),))], [])
 
 
 def test_sums_of_units(tmp_path: Path) -> None:

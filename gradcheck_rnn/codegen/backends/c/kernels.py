@@ -9,7 +9,7 @@ from textwrap import wrap
 from ....language.dims import ONE
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.dependence import overlap
-from ...schedule.ops import Access, Assign, Buffer, Units
+from ...schedule.ops import Assign, Buffer, Units
 from ..cupy.addressing import rows_of, same_place
 from ..cupy.fuse import FusedKernel, Item, reads_of
 from ..cupy.kernels import Entries, Frame
@@ -159,4 +159,3 @@ def _units(frame: CFrame, s: Units) -> list[str]:
         *_each_unit(frame, rows, second),
         *_each_unit(frame, rows, third),
     ]
-

@@ -45,8 +45,8 @@ class Matrices:
         if _reads(value, dest):
             kept = self._kept(shape, entry)
             entry = self._array(kept, shape)
-        self._each(shape, [f"{self._array(self.place(dest), shape)('row', 'column')} {sign} "
-                           f"{entry('row', 'column')};"])  # fmt: skip
+        to = self._array(self.place(dest), shape)("row", "column")
+        self._each(shape, [f"{to} {sign} {entry('row', 'column')};"])
         return self.lines
 
     def entry(self, e: Expr) -> tuple[Shape, Entry]:
@@ -83,9 +83,7 @@ class Matrices:
 
         return shape, entry
 
-    def _rearranged(
-        self, e: Call, made: list[tuple[Shape, Entry]]
-    ) -> tuple[Shape, Entry] | None:
+    def _rearranged(self, e: Call, made: list[tuple[Shape, Entry]]) -> tuple[Shape, Entry] | None:
         if e.op == "transpose":
             (rows, cols), one = made[0]
             return (cols, rows), lambda i, j: one(j, i)
@@ -131,10 +129,9 @@ class Matrices:
             name = self.temporary(shape)
             to = self._array(name, shape)("row", "column")
             terms = self.cuda.dim(inner)
-            self._each(shape, [
-                f"{to} = 0;",
-                f"for (Index term = 0; term < {terms}; ++term) {to} += {left('row', 'term')} * {right('term', 'column')};",
-            ])  # fmt: skip
+            summand = f"{left('row', 'term')} * {right('term', 'column')}"
+            loop = f"for (Index term = 0; term < {terms}; ++term)"
+            self._each(shape, [f"{to} = 0;", f"{loop} {to} += {summand};"])
             return shape, self._array(name, shape)
         kept = self._kept(shape, one)
         if e.op == "total":
@@ -157,11 +154,13 @@ class Matrices:
 
     def _kept(self, shape: Shape, entry: Entry) -> str:
         name = self.temporary(shape)
-        self._each(shape, [f"{self._array(name, shape)('row', 'column')} = {entry('row', 'column')};"])
+        self._each(
+            shape, [f"{self._array(name, shape)('row', 'column')} = {entry('row', 'column')};"]
+        )
         return name
 
     def _array(self, pointer: str, shape: Shape) -> Entry:
-        rows, columns = (self.cuda.dim(d) for d in shape)
+        columns = self.cuda.dim(shape[1])
         base = pointer if pointer.isidentifier() else f"({pointer})"
 
         def entry(i: str, j: str) -> str:

@@ -7,17 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ....derivation.program import Derivation
-from ....language.dims import ONE
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
-from ...schedule.inspect import reads, writes
-from ...schedule.ops import Access, Buffer, Statement
+from ...schedule.ops import Access
 from .. import template
 from ..cupy.config import c_sizes
 from ..cupy.module import views_of
-from ..expressions import dim_text
-from ..wrapping import wrap
-from .config import OWN, RESERVED, CNamer, helpers, public_name
+from .config import RESERVED, CNamer, helpers, public_name
 from .header import FLAGS, Interface, print_header
 from .python import print_python
 from .routine import Routine
@@ -90,7 +86,7 @@ class _Module:
             *self._function("backward", backward), "",
             *self._workspace(forward, backward),
         ]  # fmt: skip
-        return "\n".join(w for line in lines for w in _wrapped(line)) + "\n"
+        return "\n".join(lines) + "\n"
 
     def _title(self) -> list[str]:
         reads = "it needs nothing but a C99 or C++ compiler and its library."
@@ -217,10 +213,3 @@ def _largest(counts: Iterable[str]) -> str:
     for c in dict.fromkeys(counts):
         out = f"largest({out}, {c})" if out else c
     return out
-
-
-def _wrapped(line: str) -> list[str]:
-    """A long line of code folded at commas and operators."""
-    if len(line) <= 100 or line.lstrip().startswith(("/*", "//", "#")) or not line.endswith(";"):
-        return [line]
-    return [line]

@@ -146,7 +146,8 @@ def _forward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
     return [
         *head, *_sizes(face, doors), *_given(face), *out, "    }",
         '    workspace = np.empty(_call(dtype, "workspace", lengths), dtype)',
-        "    wanted, memory = _pointers(outputs.values()), workspace.ctypes.data_as(ctypes.c_void_p)",
+        "    memory = workspace.ctypes.data_as(ctypes.c_void_p)",
+        "    wanted = _pointers(outputs.values())",
         '    _call(dtype, "forward", lengths, own, given, wanted, memory)',
         '    return outputs, {"workspace": workspace}',
     ]  # fmt: skip

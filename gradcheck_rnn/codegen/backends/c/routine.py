@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
@@ -20,13 +21,13 @@ from ...schedule.ops import (
     Pointwise,
     Reduce,
     Statement,
-    Units,
 )
 from ..cupy.addressing import lead_of
 from ..cupy.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
+from ..wrapping import WIDTH
 from .config import CNamer
-from .kernels import CFrame, print_kernel
 from .expressions import C99
+from .kernels import CFrame, print_kernel
 from .matrices import Matrices
 
 __all__ = ["Routine"]
@@ -85,7 +86,11 @@ class Routine:
 
     def line(self, text: str) -> None:
         """Add a line at the current depth."""
-        self.lines.append("    " * self._indent + text)
+        indent = "    " * self._indent
+        self.lines += wrap(
+            text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
 
     def dim(self, d: Dim) -> str:
         """A size as a factor."""
@@ -95,6 +100,7 @@ class Routine:
     def root(self, b: Buffer) -> str:
         """The name of the array that owns the memory."""
         root = b.base or b
+        _check_rank(root)
         if root in self.given:
             return self.given[root]
         if root not in self.made:
@@ -278,6 +284,8 @@ class Routine:
     # -- kernels ---------------------------------------------------------------------------------
 
     def _kernel(self, k: FusedKernel) -> None:
+        for i in k.items:
+            _check_rank(i.dest.buffer)
         made = list(dict.fromkeys(self._named(i.dest).name for i in k.items))
         name = self.file_names.fresh(f"{self.name}_{'step' if k.in_loop else made[0]}")
         frame = CFrame(k, self.views, self._inner, self.sizes)
@@ -295,6 +303,15 @@ class Routine:
         views = [a.buffer] if a.buffer.base else self.views.get(a.buffer, ())
         start = a.span[1]
         return next((v for v in views if v.offset == start and v.shape[0] == a.rows), a.buffer)
+
+
+def _check_rank(b: Buffer) -> None:
+    """Refuse matrices over time or per sequence: places here are rows of units."""
+    if b.lead and len(b.shape) > 1:
+        raise UnsupportedOperation(
+            f"C has no text for the matrix {b.name!r} that changes with time or sequence; "
+            "use --backend numpy"
+        )
 
 
 def _singly(s: Statement) -> list[Statement]:
