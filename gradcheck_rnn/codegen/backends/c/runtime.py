@@ -168,15 +168,15 @@ PRODUCTS = """
 /* --------------------------------------------------------------------- matrix products */
 
 #if defined(__AVX512F__)
-enum { LANES = 64 / sizeof(real) };
+enum { LANES = 64 / sizeof(real), HEIGHT = 8 };
 #elif defined(__AVX__)
-enum { LANES = 32 / sizeof(real) };
+enum { LANES = 32 / sizeof(real), HEIGHT = 6 };
 #else
-enum { LANES = 16 / sizeof(real) };
+enum { LANES = 16 / sizeof(real), HEIGHT = 6 };
 #endif
-/* A tile of a product is HEIGHT rows of WIDTH entries; work is cut into DEPTH terms of a sum and
+/* A tile of a product is HEIGHT (at most MOST) rows of WIDTH entries; work is cut into DEPTH terms of a sum and
    ROWS rows, which the caches hold. */
-enum { WIDTH = 2 * LANES, HEIGHT = 6, DEPTH = 256, ROWS = 96 };
+enum { WIDTH = 2 * LANES, MOST = 8, DEPTH = 256, ROWS = 96 };
 
 static inline Index packed_size(Index terms, Index columns)
 {
@@ -212,21 +212,21 @@ static inline __attribute__((always_inline)) void tile(
     const int rows, real *RESTRICT c, Index c_row, const real *RESTRICT a, Index a_row,
     const real *RESTRICT b, Index terms, Index width, int add)
 {
-    vector sum[HEIGHT][2];
+    vector sum[MOST][2];
     const vector none = {0};
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = none;
     for (Index k = 0; k < terms; ++k, b += WIDTH) {
         vector left, right;
         memcpy(&left, b, sizeof left);
         memcpy(&right, b + LANES, sizeof right);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int i = 0; i < rows; ++i) {
             sum[i][0] += a[i * a_row + k] * left;
             sum[i][1] += a[i * a_row + k] * right;
         }
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
         real *const to = c + i * c_row;
         if (width == WIDTH) {
@@ -272,7 +272,9 @@ static void tile_n(Index rows, real *c, Index c_row, const real *a, Index a_row,
     case 3: tile(3, c, c_row, a, a_row, b, terms, width, add); break;
     case 4: tile(4, c, c_row, a, a_row, b, terms, width, add); break;
     case 5: tile(5, c, c_row, a, a_row, b, terms, width, add); break;
-    default: tile(6, c, c_row, a, a_row, b, terms, width, add);
+    case 6: tile(6, c, c_row, a, a_row, b, terms, width, add); break;
+    case 7: tile(7, c, c_row, a, a_row, b, terms, width, add); break;
+    default: tile(MOST, c, c_row, a, a_row, b, terms, width, add);
     }
 }
 
