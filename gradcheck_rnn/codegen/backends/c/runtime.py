@@ -210,20 +210,20 @@ typedef real vector __attribute__((vector_size(LANES * sizeof(real))));
 
 static inline __attribute__((always_inline)) void tile(
     const int rows, real *RESTRICT c, Index c_row, const real *RESTRICT a, Index a_row,
-    const real *RESTRICT b, Index terms, Index width, int add)
+    Index a_column, const real *RESTRICT b, Index terms, Index width, int add)
 {
     vector sum[MOST][2];
     const vector none = {0};
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = none;
-    for (Index k = 0; k < terms; ++k, b += WIDTH) {
+    for (Index k = 0; k < terms; ++k, a += a_column, b += WIDTH) {
         vector left, right;
         memcpy(&left, b, sizeof left);
         memcpy(&right, b + LANES, sizeof right);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; ++i) {
-            sum[i][0] += a[i * a_row + k] * left;
-            sum[i][1] += a[i * a_row + k] * right;
+            sum[i][0] += a[i * a_row] * left;
+            sum[i][1] += a[i * a_row] * right;
         }
     }
 #pragma GCC unroll 8
@@ -249,12 +249,12 @@ static inline __attribute__((always_inline)) void tile(
 #else
 static inline void tile(
     const int rows, real *RESTRICT c, Index c_row, const real *RESTRICT a, Index a_row,
-    const real *RESTRICT b, Index terms, Index width, int add)
+    Index a_column, const real *RESTRICT b, Index terms, Index width, int add)
 {
     for (int i = 0; i < rows; ++i) {
         real sum[WIDTH] = {0};
         for (Index k = 0; k < terms; ++k) {
-            for (int j = 0; j < WIDTH; ++j) sum[j] += a[i * a_row + k] * b[k * WIDTH + j];
+            for (int j = 0; j < WIDTH; ++j) sum[j] += a[i * a_row + k * a_column] * b[k * WIDTH + j];
         }
         for (Index j = 0; j < width; ++j) {
             c[i * c_row + j] = add ? c[i * c_row + j] + sum[j] : sum[j];
@@ -263,18 +263,35 @@ static inline void tile(
 }
 #endif
 
-static void tile_n(Index rows, real *c, Index c_row, const real *a, Index a_row, const real *b,
-                   Index terms, Index width, int add)
+static void tile_n(Index rows, real *c, Index c_row, const real *a, Index a_row,
+                   Index a_column, const real *b, Index terms, Index width, int add)
 {
     switch (rows) {
-    case 1: tile(1, c, c_row, a, a_row, b, terms, width, add); break;
-    case 2: tile(2, c, c_row, a, a_row, b, terms, width, add); break;
-    case 3: tile(3, c, c_row, a, a_row, b, terms, width, add); break;
-    case 4: tile(4, c, c_row, a, a_row, b, terms, width, add); break;
-    case 5: tile(5, c, c_row, a, a_row, b, terms, width, add); break;
-    case 6: tile(6, c, c_row, a, a_row, b, terms, width, add); break;
-    case 7: tile(7, c, c_row, a, a_row, b, terms, width, add); break;
-    default: tile(MOST, c, c_row, a, a_row, b, terms, width, add);
+    case 1: tile(1, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 2: tile(2, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 3: tile(3, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 4: tile(4, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 5: tile(5, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 6: tile(6, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    case 7: tile(7, c, c_row, a, a_row, a_column, b, terms, width, add); break;
+    default: tile(MOST, c, c_row, a, a_row, a_column, b, terms, width, add);
+    }
+}
+
+/* Rows of a in blocks of HEIGHT, whose entries of one column lie side by side. */
+static void turn(real *RESTRICT to, const real *RESTRICT a, Index a_row, Index a_column,
+                 Index height, Index depth)
+{
+    for (Index i = 0; i < height; i += HEIGHT, to += HEIGHT * DEPTH) {
+        const Index some = smallest(height - i, HEIGHT);
+        for (Index k = 0; k < depth; ++k) {
+            const real *from = a + i * a_row + k * a_column;
+            if (some == HEIGHT && a_row == 1) {
+                memcpy(to + k * HEIGHT, from, HEIGHT * sizeof(real));
+            } else {
+                for (Index r = 0; r < some; ++r) to[k * HEIGHT + r] = from[r * a_row];
+            }
+        }
     }
 }
 
@@ -290,15 +307,14 @@ static void multiply(real *c, Index c_row, const real *a, Index a_row, Index a_c
         const Index height = smallest(rows - i0, ROWS);
         for (Index k0 = 0; k0 < terms; k0 += DEPTH) {
             const Index depth = smallest(terms - k0, DEPTH);
-            const real *part = a + i0 * a_row + k0;
-            Index part_row = a_row;
+            const real *part = a + i0 * a_row + k0 * a_column;
+            Index part_row = a_row, part_column = a_column, block = HEIGHT * a_row;
             if (a_column != 1) {
-                for (Index k = 0; k < depth; ++k) {
-                    const real *from = a + i0 * a_row + (k0 + k) * a_column;
-                    for (Index i = 0; i < height; ++i) scratch[i * DEPTH + k] = from[i * a_row];
-                }
+                turn(scratch, part, a_row, a_column, height, depth);
                 part = scratch;
-                part_row = DEPTH;
+                part_row = 1;
+                part_column = HEIGHT;
+                block = HEIGHT * DEPTH;
             }
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) if (height * columns * depth > 200000)
@@ -308,8 +324,8 @@ static void multiply(real *c, Index c_row, const real *a, Index a_row, Index a_c
                 const real *panel = b + j0 * terms + k0 * WIDTH;
                 for (Index i = 0; i < height; i += HEIGHT) {
                     const Index some = smallest(height - i, HEIGHT);
-                    tile_n(some, c + (i0 + i) * c_row + j0, c_row, part + i * part_row, part_row,
-                           panel, depth, width, add || k0 > 0);
+                    tile_n(some, c + (i0 + i) * c_row + j0, c_row, part + i / HEIGHT * block,
+                           part_row, part_column, panel, depth, width, add || k0 > 0);
                 }
             }
         }
