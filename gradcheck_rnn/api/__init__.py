@@ -4,6 +4,7 @@ Rooms are imported inside the functions: what a caller does not use is not paid 
 """
 
 from .analysis import decay, report, report_plain
+from .c_files import write_c
 from .definitions import (
     Backend,
     Form,
@@ -45,6 +46,7 @@ __all__ = [
     "vectors",
     "verify",
     "verify_many",
+    "write_c",
     "write_note_report",
     "write_vectors",
 ]

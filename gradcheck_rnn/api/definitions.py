@@ -34,6 +34,7 @@ __all__ = [
     "generate",
     "load",
     "names",
+    "origin_of",
     "prove",
     "render",
 ]
@@ -259,12 +260,18 @@ def generate(
     str
         The source text of the module; it imports nothing of this package.
     """
-    from gradcheck_rnn import loading
     from gradcheck_rnn.codegen import generate as generate_module
 
     check_choice(backend, "backend", get_args(Backend))
-    named = isinstance(target, str | os.PathLike) and loading.is_file_target(os.fspath(target))
-    origin = Path(os.fspath(target)).as_posix() if named else ""  # type: ignore[arg-type]
-    if not set(origin).isdisjoint('"\\\n'):
-        origin = ""  # it could not stand in a docstring
-    return generate_module(derive(target, loss=loss), backend, origin)
+    return generate_module(derive(target, loss=loss), backend, origin_of(target))
+
+
+def origin_of(target: object) -> str:
+    """The file a definition stands in, as generated text may name it; empty for the zoo."""
+    from gradcheck_rnn import loading
+
+    if not isinstance(target, str | os.PathLike) or not loading.is_file_target(os.fspath(target)):
+        return ""
+    origin = Path(os.fspath(target)).as_posix()
+    # It could not stand in a docstring.
+    return origin if set(origin).isdisjoint('"\\\n') else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import typer.core
@@ -170,15 +170,24 @@ def check_equations(
 @app.command(cls=_Once)
 def generate(
     cell: Annotated[str, CELL],
-    backend: Annotated[Backend, typer.Option(help="What it computes with.")] = "numpy",
+    backend: Annotated[
+        Literal["numpy", "cupy", "c"], typer.Option(help="What it computes with.")
+    ] = "numpy",
     loss: Annotated[str | None, LOSS] = None,
     output: Annotated[Path | None, OUTPUT] = None,
+    python: Annotated[
+        bool, typer.Option("--python", help="With --backend c: a NumPy module over it, too.")
+    ] = False,
+    with_vectors: Annotated[
+        bool, typer.Option("--vectors", help="With --backend c: test vectors beside it.")
+    ] = False,
 ) -> int:
-    """Generate a standalone module with forward and backward pass."""
-    from gradcheck_rnn import api
-    from gradcheck_rnn.cli import printing
+    """Generate a standalone module with forward and backward pass; in C, a folder of files."""
+    from gradcheck_rnn.cli import generating
 
-    return printing.emit(api.generate(cell, backend, loss=loss), output)
+    return generating.generate(
+        cell, backend, loss=loss, output=output, python=python, vectors=with_vectors
+    )
 
 
 @app.command(cls=_Once)

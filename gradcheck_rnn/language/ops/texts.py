@@ -23,7 +23,8 @@ class WithTexts:
         Raises
         ------
         UnsupportedOperation
-            The function has no text for this backend (``"numpy"``, ``"cupy"`` or ``"cuda"``).
+            The function has no text for this backend (``"numpy"``, ``"cupy"`` or ``"cuda"``; for
+            maps of units also ``"c"``).
         """
         text: str = getattr(self, backend)
         if not text:

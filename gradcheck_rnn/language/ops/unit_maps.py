@@ -43,6 +43,8 @@ class UnitMap(WithTexts):
     cuda : str
         A helper function ``name(real* x, int n)`` that works in place on the n units of one
         sequence, called by all threads of a block, none of which returns before all are done.
+    c : str
+        A helper function ``real_NAME(real *x, Index n)`` that works in place on n units.
     """
 
     FAMILY = ("map of units", "structural.py")
@@ -54,6 +56,7 @@ class UnitMap(WithTexts):
     numpy: str = ""
     cupy: str = ""
     cuda: str = ""
+    c: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__name__", self.name)

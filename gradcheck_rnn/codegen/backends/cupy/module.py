@@ -23,7 +23,7 @@ from .kernels import Printed
 from .prepare import Preparer
 from .writer import CuPyWriter
 
-__all__ = ["print_module"]
+__all__ = ["print_module", "views_of"]
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -73,7 +73,7 @@ class _Module:
     def _body(
         self, routine: Routine, name: str, unpack: list[str], made: set[Buffer], after: list[str]
     ) -> list[str]:
-        views = _views(routine.statements)
+        views = views_of(routine.statements)
         prepare = Preparer(self.plan.names.fresh, views)
         writer = CuPyWriter(name, self.plan.names, views, made, self.equations)
         given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
@@ -188,7 +188,7 @@ def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
     return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
 
 
-def _views(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
+def views_of(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
     """Views by base, in the order of their rows."""
     out: dict[Buffer, list[Buffer]] = {}
     for b in sorted(_buffers(statements), key=lambda b: b.name):

@@ -1,0 +1,161 @@
+"""Fused elementwise work as C functions: loops over rows (a step and sequence) and their units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from textwrap import wrap
+
+from ....language.dims import ONE
+from ....language.ops.unit_maps import UNIT_MAPS
+from ...schedule.dependence import overlap
+from ...schedule.ops import Assign, Buffer, Units
+from ..cupy.addressing import rows_of, same_place
+from ..cupy.fuse import FusedKernel, Item, reads_of
+from ..cupy.kernels import Entries, Frame
+from ..wrapping import WIDTH
+from .config import CNamer
+from .expressions import C99
+
+__all__ = ["CFrame", "comment_lines", "print_kernel"]
+
+
+class CFrame(Frame):
+    """Pointers, sizes and local names of one C function."""
+
+    def __init__(
+        self,
+        kernel: FusedKernel,
+        views: Mapping[Buffer, Sequence[Buffer]],
+        inner: Collection[Buffer],
+        sizes: Mapping[str, str],
+    ) -> None:
+        self._namer = CNamer(sizes.values())
+        super().__init__(kernel, views, inner, sizes)
+        self.cuda = C99(self.no_access, self.size)
+
+    def fresh(self, wanted: str) -> str:
+        return self._namer.fresh(wanted)
+
+    def head(self, name: str, comment: Iterable[str]) -> list[str]:
+        """Comment and signature."""
+        arguments = [
+            f"{'' if array in self.written else 'const '}real *RESTRICT {pointer}"
+            for array, pointer in self.pointers.items()
+        ]
+        arguments += [f"Index {self._sizes[s]}" for s in self.sizes]
+        text = wrap(", ".join(arguments), WIDTH - 4)
+        return [
+            *comment_lines(comment),
+            f"static void {name}(",
+            *(f"    {line}" for line in text[:-1]),
+            f"    {text[-1]})",
+            "{",
+        ]
+
+
+def comment_lines(lines: Iterable[str]) -> list[str]:
+    """A comment of several lines."""
+    folded = [
+        part for line in lines
+        for part in wrap(line.replace("*/", "* /"), WIDTH - 3, subsequent_indent="      ")
+    ]  # fmt: skip
+    if len(folded) < 2:
+        return [f"/* {line} */" for line in folded]
+    return [f"/* {folded[0]}", *(f"   {x}" for x in folded[1:-1]), f"   {folded[-1]} */"]
+
+
+def print_kernel(name: str, frame: CFrame, comment: Iterable[str]) -> list[str]:
+    """The text of a function for a kernel; ``frame`` knows its arrays and sizes afterwards."""
+    kernel = frame.kernel
+    count = " * ".join(map(frame.size, kernel.lead)) or "1"
+    body = _by_row(frame) if kernel.by_row else _entries(frame)
+    if re.search(r"\bsequence\b", "\n".join(body)):
+        body = [f"const Index sequence = row % {frame.size(kernel.lead[-1])};", *body]
+    lines = [f"for (Index row = 0; row < {count}; ++row) {{", *_deeper(body), "}"]
+    return [*frame.head(name, comment), *_deeper(lines), "}"]
+
+
+def _deeper(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}".rstrip() for line in lines]
+
+
+def _each_unit(frame: CFrame, rows: str, body: Iterable[str]) -> list[str]:
+    return [f"for (Index unit = 0; unit < {rows}; ++unit) {{", *_deeper(body), "}"]
+
+
+def _entries(frame: CFrame) -> list[str]:
+    kernel = frame.kernel
+    items = [i for i in kernel.items if isinstance(i, Assign)]
+    rows = frame.cuda.dim(kernel.rows)
+    body = Entries(frame).run(items)
+    return body if kernel.rows == ONE else _each_unit(frame, rows, body)
+
+
+def _by_row(frame: CFrame) -> list[str]:
+    """One row after the other: sums over units, and what has rows of different lengths."""
+    out: list[str] = []
+    for phase in _phases(frame.kernel):
+        first = phase[0]
+        if isinstance(first, Units):
+            block = _units(frame, first)
+        else:
+            block = Entries(frame).run([i for i in phase if isinstance(i, Assign)])
+            if first.dest.rows != ONE:
+                out += _each_unit(frame, frame.cuda.dim(first.dest.rows), block)
+                continue
+        out += ["{", *_deeper(block), "}"]
+    return out
+
+
+def _phases(kernel: FusedKernel) -> list[list[Item]]:
+    """Consecutive statements that one loop over units can make together."""
+    out: list[list[Item]] = []
+    for item in kernel.items:
+        if out and isinstance(item, Assign) and _joins(out[-1], item, kernel.in_loop):
+            out[-1].append(item)
+        else:
+            out.append([item])
+    return out
+
+
+def _joins(phase: list[Item], item: Assign, in_loop: bool) -> bool:
+    """Whether a statement needs nothing of other units that the phase makes."""
+    if isinstance(phase[0], Units) or phase[0].dest.rows != item.dest.rows:
+        return False
+    for one in phase:
+        for first, second in ((one, item), (item, one)):
+            for other in (*reads_of(second), second.dest):
+                if overlap(first.dest, other, in_loop) and not same_place(first.dest, other):
+                    return False
+    return True
+
+
+def _units(frame: CFrame, s: Units) -> list[str]:
+    entries = Entries(frame)
+    value = entries.value(s.value)
+    if s.op == "sum":
+        limit = frame.cuda.dim(rows_of(s.value))
+        return [
+            "real total = 0;",
+            *_each_unit(frame, limit, [*entries.loads, f"total += {value};"]),
+            f"{frame.entry(s.dest)} = total;",
+        ]
+    rows, x = frame.cuda.dim(s.dest.rows), frame.entry(s.dest)
+    put = [*entries.loads, f"{x} = {value};"]
+    if s.op in UNIT_MAPS:
+        called = frame.cuda.called("unit_map", s.op)
+        row = f"{frame.pointer(s.dest)} + {frame.position(s.dest, whole=True)}"
+        return [*_each_unit(frame, rows, put), f"{called}({row}, {rows});"]
+    if s.op == "softmax":
+        second = [f"{x} = real_exp({x} - peak);", f"total += {x};"]
+        third = [f"{x} /= total;"]
+    else:
+        second = [f"total += real_exp({x} - peak);"]
+        third = [f"{x} = {x} - peak - real_log(total);"]
+    return [
+        "real peak = -(real)INFINITY, total = 0;",
+        *_each_unit(frame, rows, [*put, f"if ({x} > peak) peak = {x};"]),
+        *_each_unit(frame, rows, second),
+        *_each_unit(frame, rows, third),
+    ]

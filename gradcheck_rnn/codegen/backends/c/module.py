@@ -1,0 +1,215 @@
+"""A C file and its header from a schedule, and a Python module over them if it is wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ....derivation.program import Derivation
+from ...schedule.build import Routine as Planned
+from ...schedule.build import Schedule, schedule
+from ...schedule.ops import Access
+from .. import template
+from ..cupy.config import c_sizes
+from ..cupy.module import views_of
+from .config import RESERVED, CNamer, helpers, public_name
+from .header import FLAGS, Interface, print_header
+from .python import print_python
+from .routine import Routine
+from .runtime import ELEMENTARY, MEMORY, PRODUCTS, TYPES
+
+__all__ = ["print_files"]
+
+
+def print_files(derivation: Derivation, origin: str = "", python: bool = False) -> dict[str, str]:
+    """The files of a C kernel by name; the same derivation gives the same texts.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        Of a cell or a network.
+    origin : str
+        The file the definition stands in, if it is not in the zoo.
+    python : bool
+        Whether to add a module for NumPy arrays that compiles and calls the C file.
+
+    Raises
+    ------
+    UnsupportedOperation
+        The definition has an operation for which C has no text.
+    """
+    module = _Module(schedule(derivation, RESERVED), origin)
+    source = module.source()
+    face = module.interface
+    files = {f"{face.name}.c": source, f"{face.name}.h": print_header(face)}
+    if python:
+        files[f"{face.name}.py"] = print_python(module.plan, face, origin)
+    return files
+
+
+@dataclass
+class _Printed:
+    """One routine: lines of its body, and how many numbers its arrays have."""
+
+    body: list[str]
+    routine: Routine
+    room: list[str]
+
+
+class _Module:
+    def __init__(self, plan: Schedule, origin: str) -> None:
+        self.plan, self.origin = plan, origin
+        self.sizes = c_sizes(plan.names)
+        self.interface = Interface(plan, public_name(plan.network.name), self.sizes)
+        self.equations = template.equation_texts(plan.derivation)
+        self.file_names = CNamer(self.sizes.values())
+
+    def source(self) -> str:
+        """The C file."""
+        forward = self._routine("forward", self.plan.forward)
+        backward = self._routine("backward", self.plan.backward)
+        uses = forward.routine.uses | backward.routine.uses
+        face = self.interface
+        text = "\n".join([*forward.body, *backward.body, *forward.routine.functions,
+                          *backward.routine.functions, *forward.room, *backward.room])  # fmt: skip
+        face.used = [n for n in self.sizes if re.search(rf"\b{self.sizes[n]}\b", text)]
+        lines = [
+            *self._title(), f'#include "{face.name}.h"', *TYPES.split("\n"),
+            "#ifdef SINGLE", f"#define NAME(name) {face.name}_f32_##name", "#else",
+            f"#define NAME(name) {face.name}_f64_##name", "#endif",
+            *MEMORY.split("\n"), *ELEMENTARY.rstrip("\n").split("\n"), *helpers(uses),
+            *PRODUCTS.split("\n"),
+            f"/* {'-' * 75} forward */", *forward.routine.functions, "",
+            *self._function("forward", forward), "",
+            f"/* {'-' * 74} backward */", *backward.routine.functions, "",
+            *self._function("backward", backward), "",
+            *self._workspace(forward, backward),
+        ]  # fmt: skip
+        return "\n".join(lines) + "\n"
+
+    def _title(self) -> list[str]:
+        reads = "it needs nothing but a C99 or C++ compiler and its library."
+        told = template.docstring(self.plan.derivation, reads, self.origin)
+        told = [told[0].removeprefix('"""'), *told[1:-1]]
+        end = next(i for i, line in enumerate(told) if line.startswith("Arrays are row-major"))
+        name = self.interface.name
+        told = [
+            *told[:end],
+            "Build (float64; with -DSINGLE float32; both may be linked into one program):", "",
+            f"    cc {' '.join(FLAGS)} -c {name}.c -o {name}_f64.o",
+            f"    cc {' '.join(FLAGS)} -DSINGLE -c {name}.c -o {name}_f32.o", "",
+            "-fopenmp uses several cores in products; -DUSE_CBLAS takes products over all steps",
+            "from a BLAS. g++ compiles the file too.",
+        ]  # fmt: skip
+        safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in told]
+        return [f"/* {safe[0]}", *(f"   {x}".rstrip() for x in safe[1:]), "*/"]
+
+    # -- functions -------------------------------------------------------------------------------
+
+    def _routine(self, name: str, planned: Planned) -> _Printed:
+        plan = self.plan
+        forward = planned is plan.forward
+        local = CNamer(self.sizes.values())
+        given = {b: f"parameters->{self.interface.parameters[n]}"
+                 for n, b in plan.parameters.items()}  # fmt: skip
+        given |= {b: f"inputs->{self.interface.inputs[n]}" for n, b in plan.inputs.items()}
+        saved = {b.base or b: "" for b in plan.saved}
+        for b in saved:
+            saved[b] = local.fresh(b.name)
+        given |= saved
+        opening = []
+        if not forward:
+            for label, b in plan.cotangents.items():
+                given[b] = local.fresh(b.name)
+                field = f"cotangents->{self.interface.outputs[label]}"
+                opening.append(f"    const real *const {given[b]} = {field} ? {field} : zeros;")
+        views = views_of(planned.statements)
+        routine = Routine(name, self.sizes, self.file_names, local, views, given, self.equations)
+        handed = plan.outputs if forward else plan.gradients
+        given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}
+        routine.write(planned.statements, {b.base or b for b in given_out})
+        zero = {a.buffer.base or a.buffer for a in planned.allocations if a.zero}
+        closing = self._copies(routine, forward)
+        arrays = {**saved, **routine.made}
+        room = [(n, routine.count(b)) for b, n in arrays.items()] + routine.extra
+        body = [f"    real *const {n} = take(&next, {count});" for n, count in room]
+        sizes = [f"room({count})" for _, count in room]
+        if not forward and opening:
+            counts = [routine.count(b) for b in plan.cotangents.values()]
+            needed = _largest(counts)
+            body += [f"    real *const zeros = take(&next, {needed});",
+                     f"    fill(zeros, {needed}, 0);"]  # fmt: skip
+            sizes.append(f"room({needed})")
+        if routine.scratch:
+            body.append("    real *const scratch = next;")
+            sizes.append(_largest(routine.scratch))
+        body += opening
+        body += [f"    fill({routine.made[b]}, {routine.count(b)}, 0);"
+                 for b in routine.made if b in zero]  # fmt: skip
+        return _Printed([*body, "", *routine.lines, "", *closing], routine, sizes)
+
+    def _copies(self, routine: Routine, forward: bool) -> list[str]:
+        """Lines that give out outputs or gradients."""
+        face = self.interface
+        handed = self.plan.outputs if forward else self.plan.gradients
+        out = []
+        for name, a in handed.items():
+            field = f"outputs->{face.outputs[name]}" if forward else (
+                f"gradients->{face.gradients[name]}"
+            )  # fmt: skip
+            if a is None:
+                given = {**self.plan.parameters, **self.plan.inputs}[name]
+                out.append(f"    if ({field}) fill({field}, {routine.count(given)}, 0);")
+                continue
+            width = " * ".join([routine.dim(a.rows), *map(routine.dim, a.buffer.shape[1:])])
+            stride = routine.stride(a) if a.lead else "0"
+            out.append(
+                f"    copy_rows({field}, {routine.pointer(a)}, {_rows(routine, a)}, {width}, "
+                f"{stride});"
+            )
+        return out
+
+    def _function(self, name: str, printed: _Printed) -> list[str]:
+        face = self.interface
+        checks = [f"parameters->{f}" for f in face.parameters.values()]
+        checks += [f"inputs->{f}" for f in face.inputs.values()]
+        last = ["outputs"] if name == "forward" else ["cotangents", "gradients"]
+        whole = ["sizes", "parameters", "inputs", *last, "workspace"]
+        text = "\n".join(printed.body)
+        out = [f"int {line}" if i == 0 else line
+               for i, line in enumerate(face.signature(name, "NAME", "real"))]  # fmt: skip
+        out += ["{", f"    if (!({' && '.join(whole)})) return 1;"]
+        out += [f"    if (!{field}) return 1;" for field in checks]
+        out += [f"    if (sizes->{self.sizes[n]} < 0) return 2;" for n in face.used]
+        out += self._local_sizes(text)
+        out += ["    real *next = workspace;"] if "next" in text else []
+        return [*out, *printed.body, "    return 0;", "}"]
+
+    def _local_sizes(self, text: str) -> list[str]:
+        names = [self.sizes[n] for n in self.interface.used]
+        return [f"    const Index {n} = sizes->{n};" for n in names
+                if re.search(rf"\b{n}\b", text)]  # fmt: skip
+
+    def _workspace(self, forward: _Printed, backward: _Printed) -> list[str]:
+        name = self.interface.name
+        text = "\n".join([*forward.room, *backward.room])
+        return [
+            f"ptrdiff_t NAME(workspace)(const {name}_sizes *sizes)", "{",
+            *self._local_sizes(text),
+            "    Index forward_needs = 0, backward_needs = 0;",
+            *(f"    forward_needs += {n};" for n in forward.room),
+            *(f"    backward_needs += {n};" for n in backward.room),
+            "    return largest(largest(forward_needs, backward_needs), 1);", "}",
+        ]  # fmt: skip
+
+
+def _rows(routine: Routine, a: Access) -> str:
+    return " * ".join(routine.sizes[n] for n in a.lead) or "1"
+
+
+def _largest(counts: Iterable[str]) -> str:
+    out = ""
+    for c in dict.fromkeys(counts):
+        out = f"largest({out}, {c})" if out else c
+    return out

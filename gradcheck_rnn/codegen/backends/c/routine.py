@@ -1,0 +1,331 @@
+"""Statements of one routine as lines of a C function."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from textwrap import wrap
+
+from ....errors import UnsupportedOperation
+from ....language.dims import ONE, Dim
+from ...schedule.inspect import writes
+from ...schedule.ops import (
+    Access,
+    Assign,
+    Buffer,
+    Gemm,
+    Loop,
+    Matrix,
+    Outer,
+    Pack,
+    Pointwise,
+    Reduce,
+    Statement,
+)
+from ..cupy.addressing import lead_of
+from ..cupy.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
+from ..wrapping import WIDTH
+from .config import CNamer
+from .expressions import C99
+from .kernels import CFrame, print_kernel
+from .matrices import Matrices
+
+__all__ = ["Routine"]
+
+
+class Routine:
+    """Prints one routine.
+
+    Parameters
+    ----------
+    name : str
+        With which its static functions begin.
+    sizes : mapping
+        Size as the schedule calls it → its name in C.
+    file_names, local : CNamer
+        Names of the file, and of this function.
+    views : mapping
+        Packed array → its views.
+    given : mapping
+        Arrays that are there → their names.
+    equations : mapping
+        Name of a value → its equation, for comments.
+
+    Attributes
+    ----------
+    lines, functions : list of str
+        The body, and the functions that it calls.
+    made : dict
+        Array of the workspace → its name, in order; `extra` has arrays that C needs, by size.
+    scratch : list of str
+        Sizes of what the shared scratch array must hold.
+    uses : set of str
+        Helper functions.
+    """
+
+    def __init__(
+        self, name: str, sizes: Mapping[str, str], file_names: CNamer, local: CNamer,
+        views: Mapping[Buffer, Sequence[Buffer]], given: Mapping[Buffer, str],
+        equations: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self.name, self.sizes, self.file_names, self.local = name, sizes, file_names, local
+        self.views, self.given, self.equations = views, dict(given), equations
+        self.printer = C99(self.pointer, lambda n: sizes[n])
+        self.uses = self.printer.uses
+        self.lines: list[str] = []
+        self.functions: list[str] = []
+        self.made: dict[Buffer, str] = {}
+        self.extra: list[tuple[str, str]] = []
+        self.scratch: list[str] = []
+        self._indent = 1
+        self._loop: Loop | None = None
+        self._packed: dict[tuple[Access, bool], str] = {}
+        self._inner: set[Buffer] = set()
+
+    # -- places ----------------------------------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth."""
+        indent = "    " * self._indent
+        self.lines += wrap(
+            text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+    def dim(self, d: Dim) -> str:
+        """A size as a factor."""
+        text = self.printer.dim(d)
+        return f"({text})" if "+" in text or " - " in text else text
+
+    def root(self, b: Buffer) -> str:
+        """The name of the array that owns the memory."""
+        root = b.base or b
+        _check_rank(root)
+        if root in self.given:
+            return self.given[root]
+        if root not in self.made:
+            self.made[root] = self.local.fresh(root.name)
+        return self.made[root]
+
+    def step(self, b: Buffer) -> str:
+        """How many numbers one step or one matrix row's worth of sequences has."""
+        root = b.base or b
+        lead = [self.sizes[n] for n in root.lead[-1:]]
+        return " * ".join([*lead, *(self.dim(d) for d in root.shape if d != ONE)]) or "1"
+
+    def count(self, b: Buffer) -> str:
+        """How many numbers an array has."""
+        root = b.base or b
+        if not root.timed:
+            return self.step(root)
+        steps, pad = self.sizes[root.lead[0]], root.before + root.after
+        return f"{f'({steps} + {pad})' if pad else steps} * {self.step(root)}"
+
+    def pointer(self, a: Access, rows: bool = True) -> str:
+        """A pointer to the first entry of a place; ``rows``: of its own rows, not of all."""
+        b = a.buffer
+        root, start, _ = a.span
+        parts = [self.root(b)]
+        if root.timed:
+            at = self._time(a)
+            if at:
+                parts.append(f"{at} * {self.step(b)}" if self.step(b) != "1" else at)
+        if rows and start != Dim():
+            tail = [self.dim(d) for d in root.shape[1:] if d != ONE]
+            parts.append(" * ".join([self.dim(start), *tail]))
+        return " + ".join(parts)
+
+    def _time(self, a: Access) -> str:
+        b = a.buffer
+        root = b.base or b
+        if a.slot is not None:
+            end, k = a.slot
+            shift, base = root.before + k, "" if end == "start" else self.sizes[root.lead[0]]
+        else:
+            shift, base = root.before - a.lag, "t" if self._loop is not None else ""
+        if not base:
+            return str(shift) if shift else ""
+        return f"({base} {'+' if shift > 0 else '-'} {abs(shift)})" if shift else base
+
+    def stride(self, a: Access) -> str:
+        """How far the rows of a place are apart."""
+        return self.dim((a.buffer.base or a.buffer).shape[0])
+
+    def rows(self, a: Access) -> str:
+        """How many rows (steps and sequences) a place has here."""
+        lead = lead_of(a, self._loop is not None)
+        return " * ".join(self.sizes[n] for n in lead) or "1"
+
+    # -- statements ------------------------------------------------------------------------------
+
+    def write(self, statements: Iterable[Statement], handed: Collection[Buffer]) -> None:
+        """Print statements in order; ``handed`` are arrays that are given out."""
+        fused = fuse([s for one in statements for s in _singly(one)])
+        by_row = {
+            (a.buffer.base or a.buffer) for k in _kernels(fused) if k.by_row
+            for i in k.items for a in writes(Pointwise((i,)) if isinstance(i, Assign) else i)
+        }  # fmt: skip
+        self._inner = inner(fused, handed) - by_row
+        self._write(fused)
+
+    def _write(self, fused: Iterable[Fused]) -> None:
+        for s in fused:
+            if isinstance(s, FusedKernel):
+                self._kernel(s)
+            elif isinstance(s, FusedLoop):
+                self._write_loop(s)
+            elif isinstance(s, Gemm):
+                self._gemm(s)
+            elif isinstance(s, Outer):
+                self._outer(s)
+            elif isinstance(s, Reduce):
+                self._reduce(s)
+            elif isinstance(s, Matrix):
+                self._matrix(s)
+            elif isinstance(s, Pack):
+                self._pack(s)
+            else:
+                raise UnsupportedOperation(
+                    f"C has no text for the statement {type(s).__name__}; use --backend numpy"
+                )
+
+    def _write_loop(self, s: FusedLoop) -> None:
+        for g in s.body:
+            if isinstance(g, Gemm):
+                self._prepare(g)
+        steps = self.sizes[s.loop.axis]
+        head = f"Index t = {steps} - 1; t >= 0; --t" if s.loop.reverse else (
+            f"Index t = 0; t < {steps}; ++t"
+        )  # fmt: skip
+        self.line(f"for ({head}) {{")
+        self._loop, self._indent = s.loop, self._indent + 1
+        self._write(s.body)
+        self._loop, self._indent = None, self._indent - 1
+        self.line("}")
+        self._packed.clear()
+
+    def _weight(self, s: Gemm) -> tuple[str, str, str]:
+        """A weight as the second factor of a product: pointer, distances of rows and columns."""
+        shape = (s.weight.buffer.base or s.weight.buffer).shape
+        width = self.dim(shape[1]) if len(shape) > 1 else "1"
+        w = self.pointer(s.weight)
+        return (w, "1", width) if s.transposed else (w, width, "1")
+
+    def _prepare(self, s: Gemm) -> None:
+        """Pack a weight once, before the loop that multiplies by it in every step."""
+        key = (s.weight, s.transposed)
+        if key in self._packed:
+            return
+        name = self.local.fresh(f"{s.weight.buffer.name}_packed")
+        terms, columns = self.dim(s.x.rows), self.dim(s.dest.rows)
+        self._packed[key] = name
+        self.extra.append((name, f"packed_size({terms}, {columns})"))
+        w, row, column = self._weight(s)
+        self.line(f"pack({name}, {w}, {row}, {column}, {terms}, {columns});")
+
+    def _gemm(self, s: Gemm) -> None:
+        rows, columns, terms = self.rows(s.x), self.dim(s.dest.rows), self.dim(s.x.rows)
+        add = int(s.accumulate)
+        to = f"{self.pointer(s.dest)}, {self.stride(s.dest)}"
+        x = f"{self.pointer(s.x)}, {self.stride(s.x)}"
+        name = self._packed.get((s.weight, s.transposed))
+        if name:
+            self.line(f"multiply({to}, {x}, 1, {name}, {rows}, {columns}, {terms}, {add}, NULL);")
+            return
+        self.scratch.append(f"packed_size({terms}, {columns})")
+        weight = ", ".join(self._weight(s))
+        self.line(f"product({to}, {x}, {weight}, {rows}, {columns}, {terms}, {add}, scratch);")
+
+    def _outer(self, s: Outer) -> None:
+        height, width = self.dim(s.delta.rows), self.dim(s.x.rows)
+        self.scratch.append(f"ROWS * DEPTH + packed_size(DEPTH, {width})")
+        delta = f"{self.pointer(s.delta)}, {self.stride(s.delta)}"
+        x = f"{self.pointer(s.x)}, {self.stride(s.x)}"
+        self.line(
+            f"outer({self.pointer(s.dest)}, {width}, {delta}, {x}, {self.rows(s.delta)}, "
+            f"{height}, {width}, {int(s.accumulate)}, scratch);"
+        )
+
+    def _reduce(self, s: Reduce) -> None:
+        lead = (*s.over, *lead_of(s.dest, self._loop is not None))
+        if not s.accumulate:
+            zero = Access(s.dest.buffer, s.dest.lag, s.dest.start, s.dest.stop, s.dest.slot)
+            self._fill(zero)
+        item = Assign(s.dest, s.value, True, s.note)
+        self._kernel(FusedKernel(lead, s.dest.rows, self._loop is not None, [item]))
+
+    def _fill(self, a: Access) -> None:
+        lead = lead_of(a, self._loop is not None)
+        if lead and a.rows != (a.buffer.base or a.buffer).shape[0]:
+            raise UnsupportedOperation("C has no text for a sum into some rows of a sequence")
+        tail = [self.dim(d) for d in a.buffer.shape[1:]] if not lead else []
+        factors = [*(self.sizes[n] for n in lead), self.dim(a.rows), *tail]
+        self.line(f"fill({self.pointer(a)}, {' * '.join(factors)}, 0);")
+
+    def _matrix(self, s: Matrix) -> None:
+        def temporary(shape: tuple[Dim, Dim]) -> str:
+            name = self.local.fresh("part")
+            self.extra.append((name, " * ".join(map(self.dim, shape))))
+            return name
+
+        made = Matrices(self.printer, self.pointer, temporary)
+        for text in made.store(Access(s.dest), s.value, s.accumulate):
+            self.line(text)
+
+    def _pack(self, s: Pack) -> None:
+        at = Dim()
+        for p in s.parts:
+            tail = [self.dim(d) for d in s.dest.shape[1:]]
+            count = " * ".join([self.dim(p.rows), *tail])
+            dest = self.pointer(Access(s.dest, 0, at, at + p.rows))
+            self.line(f"copy_rows({dest}, {self.pointer(p)}, 1, {count}, 0);")
+            at = at + p.rows
+
+    # -- kernels ---------------------------------------------------------------------------------
+
+    def _kernel(self, k: FusedKernel) -> None:
+        for i in k.items:
+            _check_rank(i.dest.buffer)
+        made = list(dict.fromkeys(self._named(i.dest).name for i in k.items))
+        name = self.file_names.fresh(f"{self.name}_{'step' if k.in_loop else made[0]}")
+        frame = CFrame(k, self.views, self._inner, self.sizes)
+        frame.cuda.uses = self.uses
+        when = {0: "Once", 1: "One step" if k.in_loop else "Each sequence", 2: "All steps"}
+        notes = [f"{when[len(k.lead)]}: {', '.join(made)}."]
+        notes += [f"  {self.equations[n]}" for n in made if n in self.equations]
+        self.functions += ["", *print_kernel(name, frame, notes)]
+        arguments = [self.pointer(a, rows=False) for a in frame.arrays()]
+        arguments += [self.sizes[n] for n in frame.sizes]
+        self.line(f"{name}({', '.join(arguments)});")
+
+    def _named(self, a: Access) -> Buffer:
+        """The view that a place is, or its array."""
+        views = [a.buffer] if a.buffer.base else self.views.get(a.buffer, ())
+        start = a.span[1]
+        return next((v for v in views if v.offset == start and v.shape[0] == a.rows), a.buffer)
+
+
+def _check_rank(b: Buffer) -> None:
+    """Refuse matrices over time or per sequence: places here are rows of units."""
+    if b.lead and len(b.shape) > 1:
+        raise UnsupportedOperation(
+            f"C has no text for the matrix {b.name!r} that changes with time or sequence; "
+            "use --backend numpy"
+        )
+
+
+def _singly(s: Statement) -> list[Statement]:
+    """One statement an assignment, as `fuse` takes them best."""
+    if isinstance(s, Loop):
+        return [replace(s, body=[x for one in s.body for x in _singly(one)])]
+    if isinstance(s, Pointwise):
+        return [Pointwise((a,)) for a in s.assigns]
+    return [s]
+
+
+def _kernels(fused: Iterable[Fused]) -> Iterable[FusedKernel]:
+    for g in fused:
+        if isinstance(g, FusedLoop):
+            yield from _kernels(g.body)
+        elif isinstance(g, FusedKernel):
+            yield g
