@@ -323,7 +323,8 @@ class Network:
             if len(refs) != depth:
                 raise DefinitionError(too_few(title, own, depth, len(refs)))
         for ref in refs:
-            if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
+            other = ref is not None and (ref.shape.rows, ref.shape.cols) != (shape.rows, shape.cols)
+            if ref is not None and (other or ref.axis is not None):
                 raise DimensionError(
                     f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
                     f"state {own!r} {shape}"
@@ -414,6 +415,11 @@ class Network:
                 if n in known:
                     found[n] = found[n].meet(domain) or found[n] if n in found else domain
         return found
+
+    @property
+    def matrices(self) -> bool:
+        """Whether a scan has a matrix for every sequence (see `language.stacks`)."""
+        return any(scan.cell.matrices for scan in self.scans)
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""

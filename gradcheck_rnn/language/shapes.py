@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import Dim, Shape
+from .dims import Dim, Shape, sequences_in_front
 from .user_functions import check_user_function
 from .values import RULES, Expr, describe, literal
 
@@ -40,7 +40,7 @@ def _aligned(what: str, *args: Expr) -> tuple[tuple[Expr, ...], Shape]:
             out.append(_broadcast(a, full.shape))
         else:
             raise _misfit(what, full, a)
-    if batch and not full.shape.column:
+    if batch and not full.shape.column and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{what}: {describe(full)} is a matrix and cannot be combined with a batch vector"
         )
@@ -59,7 +59,7 @@ def _neg(a: Expr) -> Expr:
 def _mul(a: Expr, b: Expr) -> Expr:
     if a.shape.scalar != b.shape.scalar:
         s, x = (a, b) if a.shape.scalar else (b, a)
-        if s.shape.batch and not x.shape.column:
+        if s.shape.batch and not x.shape.column and not sequences_in_front.get():
             raise UnsupportedOperation(
                 f"*: {describe(x)} is a matrix and cannot be scaled by {describe(s)}, which "
                 "differs from sequence to sequence of the batch"
@@ -91,12 +91,13 @@ def _div(a: Expr, b: Expr) -> Expr:
 def _matmul(a: Expr, b: Expr) -> Expr:
     if a.shape.cols != b.shape.rows:
         raise DimensionError(f"{_misfit('@', a, b)}{_other_product(a, b)}")
-    if a.shape.batch:
+    batch = a.shape.batch or b.shape.batch
+    if a.shape.batch and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{describe(a)} @ {describe(b)} mixes sequences of the batch: the left factor must be "
             "a parameter; write dot(a, b) for an inner product over units"
         )
-    return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, b.shape.batch))
+    return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, batch))
 
 
 def _other_product(a: Expr, b: Expr) -> str:
@@ -127,12 +128,12 @@ def _same(op: str) -> Callable[..., Expr]:
 
 
 def _transpose(a: Expr) -> Expr:
-    if a.shape.batch:
+    if a.shape.batch and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{describe(a)}.T would mix sequences of the batch; write dot(a, b) for aᵀb, and "
             "v * dot(k, q) for (v @ k.T) @ q"
         )
-    return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows))
+    return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows, a.shape.batch))
 
 
 def _apply(a: Expr, function: str) -> Expr:
