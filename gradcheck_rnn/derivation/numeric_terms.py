@@ -56,7 +56,7 @@ class TermEvaluator:
             return np.longdouble(int(value.p)) / np.longdouble(int(value.q))
         return float(value)
 
-    def filled(self, shape: tuple[int, int], value: int) -> Array:
+    def filled(self, shape: tuple[int, ...], value: int) -> Array:
         return np.full(shape, value, dtype=self.dtype)
 
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:

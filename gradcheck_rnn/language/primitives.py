@@ -34,6 +34,8 @@ __all__ = [
     "mean",
     "minimum",
     "name",
+    "ones",
+    "outer",
     "softmax",
     "split",
     "sum",
@@ -138,6 +140,19 @@ def eye(text: str) -> Any:
     if isinstance(size, Dim):
         return Expr("eye", (), Shape(size, size), {"dim": size})
     return ArrayValue(np.eye(size, dtype=int))
+
+
+def ones(text: str) -> Any:
+    """The column of ones of a named dim: ``S @ ones("m")`` sums the rows of a matrix."""
+    size = dim(text)
+    if isinstance(size, Dim):
+        return Expr("ones", (), Shape(size), {"dim": size})
+    return ArrayValue(np.ones((size, 1), dtype=int))
+
+
+def outer(a: Any, b: Any) -> Any:
+    """a bᵀ, a matrix for every sequence (in a cell that has such a state or input)."""
+    return operate("matmul", a, operate("transpose", b))
 
 
 def layer_norm(x: Any, gain: Any, bias: Any, epsilon: float = 1e-5) -> Any:

@@ -205,7 +205,7 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
 LONGEST = 60
 
 _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
-_LIGHT = {"symbol", "literal", "size", "eye", "broadcast", "greater"}
+_LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater"}
 
 
 def _walk(root: Expr) -> Iterator[Expr]:
@@ -337,7 +337,7 @@ class _Cutter:
 
     @staticmethod
     def _simple(e: Expr) -> bool:
-        while e.op in ("neg", "broadcast", "transpose"):
+        while e.op in ("neg", "broadcast", "spread", "transpose"):
             e = e.args[0]
         return e.op in _LIGHT
 

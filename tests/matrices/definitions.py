@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from gradcheck_rnn.language import cell, dot, eye, exp, maximum, sigmoid, sum, tanh  # noqa: A004
+from gradcheck_rnn.language import cell, dot, exp, eye, maximum, ones, outer, sigmoid, tanh
 
 
 @cell(inputs="q k: n; v: m; g:", states="S: n m", outputs="o")
@@ -23,7 +23,9 @@ def delta_rule(q, k, v, beta, S):
     return {"S": S, "o": o}
 
 
-@cell(inputs="x: d", states="S: n m; z: n", params="W_q W_k: n d; W_v: m d; w: d; P: m m", outputs="o")
+@cell(
+    inputs="x: d", states="S: n m; z: n", params="W_q W_k: n d; W_v: m d; w: d; P: m m", outputs="o"
+)
 def projected(x, S, z, W_q, W_k, W_v, w, P):
     """A layer: projections of x, gates a row each, a normaliser."""
     q, k, v = W_q @ x, W_k @ x, W_v @ x
@@ -36,7 +38,17 @@ def projected(x, S, z, W_q, W_k, W_v, w, P):
 
 @cell(inputs="delta: n; u: n; B_t C_t: m", states="h: n m", params="A: n m; D: n", outputs="y")
 def selective(delta, u, B_t, C_t, h, A, D):
-    """A selective state space: h = exp(δ 1ᵀ ⊙ A) ⊙ h₋ + (δ u) Bᵀ, y = h C + D u."""
-    h = exp(delta_rows(delta, A) * A) * h + (delta * u) @ B_t.T
+    """A selective state space: h = exp(δ ⊙ A) ⊙ h₋ + (δ u) Bᵀ, y = h C + D u."""
+    h = exp(delta * A) * h + (delta * u) @ B_t.T
     y = h @ C_t + D * u
     return {"h": h, "y": y}
+
+
+@cell(inputs="q k: n; v: m; alpha: n; gamma: m", states="S: n m", outputs="o s")
+def gated(q, k, v, alpha, gamma, S):
+    """Rows and columns are scaled; sums over rows, over columns and of both."""
+    S = alpha * S * gamma.T + outer(k, v)
+    o = S.T @ q
+    rows = S @ ones("m")
+    s = dot(rows, q) * (ones("n").T @ S @ ones("m"))
+    return {"S": S, "o": o + S.T @ ones("n"), "s": s}

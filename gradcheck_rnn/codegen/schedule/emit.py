@@ -41,8 +41,16 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
     {
-        "gemm", "contract", "sum", "softmax", "log_softmax", "unit_map", "reduce", "outer",
-        "concat", "pad",
+        "gemm",
+        "contract",
+        "sum",
+        "softmax",
+        "log_softmax",
+        "unit_map",
+        "reduce",
+        "outer",
+        "concat",
+        "pad",
     }  # fmt: skip
 )
 #: Of these, what can also add to a place that another term has written.
@@ -357,7 +365,8 @@ class Emitter:
             yield Gemm(dest, self.access(x), self.access(w), n.data, accumulate, note)
         elif n.op == "contract":
             places = tuple(self.access(a) for a in n.args)
-            yield Contract(dest, places, *n.data, accumulate, note)
+            specs, sizes = n.data
+            yield Contract(dest, places, specs, sizes, accumulate, note)
         elif n.op == "outer":
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
         elif n.op == "reduce":

@@ -104,7 +104,9 @@ class Equations:
             rows, cols = self.shape(ref)
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
         if s.name in self.finals:
-            return self.g.leaf("final", self.names.flat(rows, cols), ONE, (BATCH,), self.finals[s.name])
+            return self.g.leaf(
+                "final", self.names.flat(rows, cols), ONE, (BATCH,), self.finals[s.name]
+            )
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
 
     def _equations(self, program: ScanProgram) -> None:

@@ -10,7 +10,18 @@ from dataclasses import replace
 from fractions import Fraction
 
 from .inspect import reads, writes
-from .ops import Access, Allocate, Assign, Buffer, Contract, Gemm, Loop, Number, Pointwise, Statement
+from .ops import (
+    Access,
+    Allocate,
+    Assign,
+    Buffer,
+    Contract,
+    Gemm,
+    Loop,
+    Number,
+    Pointwise,
+    Statement,
+)
 
 __all__ = ["write_first"]
 

@@ -129,7 +129,11 @@ class StackLowering(Lowering):
         elif node.lead:
             yield _Factor(node, cols, rows, True)
         else:
-            yield _Factor(self.g.transpose(node), cols, rows)
+            plain = self.g.value_of(node)
+            turned_node = (
+                self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
+            )
+            yield _Factor(turned_node, cols, rows)
 
     def _upright(self, f: _Factor) -> _Factor:
         if not f.turned:
@@ -159,6 +163,10 @@ class StackLowering(Lowering):
             turned = [self._entries(f.node) if f.node.cols != ONE else f.node for f in (a, b)]
             return _Factor(g.unit_sum(g.mul(turned)), rows, cols)
         sizes = {"i": rows, "j": a.cols, "k": cols}
+        if self.g.value_of(b.node) == 1 and cols == ONE and a.moves:
+            return self._contracted([a.node], ("ji" if a.turned else "ij", "i"), sizes, rows, cols)
+        if self.g.value_of(a.node) == 1 and rows == ONE and b.moves:
+            return self._contracted([b.node], ("kj" if b.turned else "jk", "k"), sizes, rows, cols)
         specs = []
         for f, letters in ((a, "ij"), (b, "jk")):
             order = letters[::-1] if f.turned else letters

@@ -126,9 +126,7 @@ class NumPyWriter(Assigner):
             self.put(s.dest, contraction("np", s, self.access, lead), s.operands, s.accumulate)
             return
         dest = self.work(s.dest) if s.accumulate else s.dest
-        self.add(
-            RawLines(lambda at: [contraction("np", s, at, lead, dest)], s.operands, (dest,))
-        )
+        self.add(RawLines(lambda at: [contraction("np", s, at, lead, dest)], s.operands, (dest,)))
         if s.accumulate:
             self.add(Ufunc("+=", (dest,), s.dest))
 
