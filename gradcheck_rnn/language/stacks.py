@@ -20,8 +20,10 @@ Array = np.ndarray[Any, Any]
 
 
 def to_front(array: Any, shape: Shape) -> Array:
-    """From the layout outside to the one inside; a view."""
+    """From the layout outside to the one inside; a view. What lacks an axis stays as it is."""
     a = np.asarray(array)
+    if a.ndim < 2 + shape.stack:
+        return a
     if not shape.batch:
         return a[..., None, :, :]
     front = np.moveaxis(a, -1, -3 if shape.stack else -2)
