@@ -122,7 +122,7 @@ class _Writer:
 
 
 def _vec_name(t: Term) -> bool:
-    """Whether one side of a derivative is a matrix, so that its vec is meant."""
+    """Whether the operand of a derivative is a matrix, so that its vec is meant."""
     return t.shape[1] != 1
 
 
@@ -135,8 +135,6 @@ class _Text(_Writer):
         of = self.term(p.of)
         if _rows(self.notation):
             return f"∂{mark}{of}/∂{by}"
-        if _vec_name(p.of):
-            of = f"(vec {of})" if p.denominator else f" vec {of}"
         if p.denominator:
             return f"∂{mark}{of}ᵀ/∂{f'vec {by}' if _vec_name(p.wrt) else by}"
         return f"∂{mark}{of}/∂({f'vec {by}'})ᵀ" if _vec_name(p.wrt) else f"∂{mark}{of}/∂{by}ᵀ"
@@ -173,9 +171,6 @@ class _Latex(_Writer):
         of = self.term(p.of)
         if _rows(self.notation):
             return rf"\frac{{\partial{mark} {of}}}{{\partial {by}}}"
-        if _vec_name(p.of):
-            of = rf"\operatorname{{vec}} {of}"
-            of = f"({of})" if p.denominator else of
         if p.denominator:
             below = rf"\operatorname{{vec}} {by}" if _vec_name(p.wrt) else by
             return rf"\frac{{\partial{mark} {of}^{{\top}}}}{{\partial {below}}}"
@@ -267,8 +262,6 @@ class _Typst(_Writer):
         of = self.term(p.of)
         if _rows(self.notation):
             return f"frac(partial{mark} {of}, partial {by})"
-        if _vec_name(p.of):
-            of = f'op("vec") {of}'
         if p.denominator:
             below = f'op("vec") {by}' if _vec_name(p.wrt) else by
             return f"frac(partial{mark} ({of})^top, partial {below})"

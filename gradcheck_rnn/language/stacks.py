@@ -8,13 +8,14 @@ NumPy's stacks of matrices; what all sequences share is ``(…, 1, n, m)``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .dims import Shape
 
-__all__ = ["to_back", "to_front"]
+__all__ = ["entries_of", "flat", "to_back", "to_front", "unflat"]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,3 +37,22 @@ def to_back(array: Array, matrix: bool) -> Array:
         array = array[(None,) * (3 - array.ndim)]
     back = np.moveaxis(array, -3, -1)
     return back if matrix else back[..., 0, :]
+
+
+def entries_of(shape: Shape, sizes: Mapping[str, int]) -> int:
+    """How many numbers a value has for one sequence."""
+    return shape.rows.size(sizes) * shape.cols.size(sizes)
+
+
+def flat(array: Any, shape: Shape) -> Array:
+    """A matrix per sequence as a column of its entries, row by row; anything else as it is."""
+    a = np.asarray(array)
+    return a.reshape(*a.shape[:-3], a.shape[-3] * a.shape[-2], a.shape[-1]) if shape.stack else a
+
+
+def unflat(array: Any, shape: Shape, sizes: Mapping[str, int]) -> Array:
+    """The matrix whose entries a column has; anything else as it is."""
+    a = np.asarray(array)
+    if not shape.stack:
+        return a
+    return a.reshape(*a.shape[:-2], shape.rows.size(sizes), shape.cols.size(sizes), a.shape[-1])

@@ -87,7 +87,7 @@ def test_the_page_speaks_of_matrices() -> None:
     assert "δS_{t+1} (I_n − β_{t+1} · k_{t+1} k_{t+1}ᵀ)ᵀ + δo_t q_tᵀ" in page
     assert "S_0: m × n (one matrix per sequence)" in page
     kronecker = api.render(derive(definitions.delta_rule), form="kronecker")
-    assert "∂ vec S_t/∂(vec S_{t−1})ᵀ = (I_n − β_t · k_t k_tᵀ)ᵀ ⊗ I_m" in kronecker
+    assert "∂S_t/∂(vec S_{t−1})ᵀ = (I_n − β_t · k_t k_tᵀ)ᵀ ⊗ I_m" in kronecker
     for form in ("latex", "typst"):
         assert "top" in api.render(derive(definitions.delta_rule), form)
     linear = api.render(derive(definitions.linear_attention))
