@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import DefinitionError, DimensionError
 from .dims import Dim, Shape, current_dims, parse_group
-from .stacks import to_back, to_front
 from .domains import Domain, parse_domains
+from .stacks import to_back, to_front
 from .values import ArrayValue
 
 __all__ = ["Cell", "Delays", "cell"]

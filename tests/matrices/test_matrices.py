@@ -119,7 +119,8 @@ def test_kernels_loop_over_time_alone(name: str) -> None:
     loops = [line.strip() for line in text.splitlines() if line.strip().startswith("for t")]
     assert set(loops) == {"for t in range(T):", "for t in reversed(range(T)):"}
     body = text[text.index("def forward(") :]
-    assert "for i" not in body and "for j" not in body
+    assert "for i" not in body
+    assert "for j" not in body
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gradcheck_rnn import Layout, check_model
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.errors import UsageError
+from tests.codegen.support import load
 from tests.matrices import definitions
 
 Array = Any
@@ -54,21 +59,50 @@ def backward(cotangents: Any, cache: Any, fault: str = "") -> dict[str, Array]:
     return {"q": dq, "k": dk, "v": dv, "beta": dbeta, "state": dP}
 
 
-def test_right_code_passes() -> None:
-    report = check_model(definitions.delta_rule, forward=forward, backward=backward, layout=LAYOUT)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_right_code_passes(dtype: str) -> None:
+    report = check_model(
+        definitions.delta_rule, forward=forward, backward=backward, layout=LAYOUT, dtype=dtype
+    )
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize(
-    ("fault", "names"), [("no recall in dk", {"k"}), ("no decay in dS", {"state"})]
-)
-def test_wrong_code_fails_where_it_is_wrong(fault: str, names: set[str]) -> None:
+FAULTS = {
+    "no recall in dk": ({"k"}, "δk_t without the term (β_t · (−S_{t−1}ᵀ δS_t)) k_t"),
+    "no decay in dS": ({"k", "v", "beta", "state"}, "δS_{t−1} without the matrix product in δS_t"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_line_is_found_and_named(fault: str) -> None:
     def wrong(cotangents: Any, cache: Any) -> dict[str, Array]:
         return backward(cotangents, cache, fault)
 
     report = check_model(definitions.delta_rule, forward=forward, backward=wrong, layout=LAYOUT)
-    assert not report.passed
-    failed = {row.name for row in report.rows if row.verdict == "fail"}
-    assert names <= failed
-    if fault == "no recall in dk":
-        assert failed == names
+    names, said = FAULTS[fault]
+    assert {row.name for row in report.rows if row.verdict.value == "fail"} == names
+    assert said in str(report.diagnosis)
+    assert "broke off" not in str(report)
+
+
+def test_a_layout_names_the_dims_of_a_matrix() -> None:
+    wrong = replace(LAYOUT, inputs={**LAYOUT.inputs, "state": "S0: B n p"})
+    with pytest.raises(UsageError, match="write an order of B m n"):
+        check_model(definitions.delta_rule, forward=forward, backward=backward, layout=wrong)
+
+
+def test_layers_with_weights_are_judged() -> None:
+    """A generated kernel of a layer, weights and all, beside its definition."""
+    module = load(generate(derive(definitions.projected)), "projected_model")
+    names = ("W_q", "W_k", "W_v", "w", "P")
+
+    def run(**arrays: Array) -> tuple[Any, Any]:
+        parameters = {n: arrays.pop(n) for n in names}
+        outputs, saved = module.forward(parameters, arrays)
+        return outputs, (parameters, arrays, saved)
+
+    def pull(cotangents: Any, cache: Any) -> Any:
+        return module.backward(*cache, cotangents)
+
+    report = check_model(definitions.projected, forward=run, backward=pull)
+    assert report.passed, str(report)

@@ -3,7 +3,8 @@
 Arrays are row-major. Their leading axes are ``lead``: ``()`` for what all sequences share
 (parameters), ``("B",)`` for one value a sequence, ``("T", "B")`` for one value a step and sequence
 (the first entry is the name of the time axis). After them come the units: ``(n,)``, or ``(1,)``
-for scalars of a sequence, or the entries of a matrix, row by row. Parameters are ``()``, ``(n,)`` or ``(n, m)``.
+for scalars of a sequence; a matrix for every sequence is its entries, row by row. Parameters are
+``()``, ``(n,)`` or ``(n, m)``.
 
 A statement inside a `Loop` works on one step t of every buffer with a time axis, and on what an
 `Access` says: ``lag`` k reads or writes step t − k. The same statement outside a loop works on

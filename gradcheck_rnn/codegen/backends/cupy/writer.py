@@ -21,8 +21,8 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
-from ..expressions import dim_text, number_text
 from ..contraction import contraction
+from ..expressions import dim_text, number_text
 from .addressing import contiguous, lead_of, place_text
 from .config import c_name, c_sizes
 from .fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
