@@ -39,7 +39,10 @@ from .ops import (
 __all__ = ["HEAVY", "LEAVES", "Emitter"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
-HEAVY = frozenset("gemm contract sum softmax log_softmax unit_map reduce outer concat pad".split())
+HEAVY = frozenset(
+    {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
+    | {"concat", "pad"}
+)
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
 LEAVES = frozenset(
