@@ -8,6 +8,7 @@ differentiates its condition.
 
 from __future__ import annotations
 
+import builtins
 from contextvars import ContextVar
 from typing import Any
 
@@ -62,9 +63,11 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return operate("where", condition, a, b)
 
 
-def sum(x: Any) -> Any:  # noqa: A001
-    """Sum over units, a scalar per sequence."""
-    return operate("sum", x)
+def sum(x: Any, *start: Any) -> Any:  # noqa: A001
+    """Sum over units, a scalar per sequence; of a list or any other iterable, Python's ``sum``."""
+    if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
+        return operate("sum", x)
+    return builtins.sum(x, *start)
 
 
 def mean(x: Any) -> Any:
