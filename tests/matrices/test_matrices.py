@@ -14,9 +14,9 @@ from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation, UsageError
-from gradcheck_rnn.language import cell
+from gradcheck_rnn.language import cell, tanh
 from gradcheck_rnn.language.cell import Cell
-from gradcheck_rnn.language.network import as_network
+from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.running import run, to_columns, to_rows
 from tests.codegen.cupy.support import on_cupy
 from tests.codegen.support import Case, load
@@ -145,7 +145,7 @@ def test_generated_kernels_are_verified_and_reported(tmp_path: Any) -> None:
     assert api.verify(definitions.projected, shape=2).passed
     page = tmp_path / "page.typ"
     api.report(definitions.delta_rule, page)
-    assert "times.o" in page.read_text() or "otimes" in page.read_text()
+    assert "bold(S)_(t - 1) (bold(I)_(n) - beta_t" in page.read_text()
 
 
 def test_decay_says_what_it_does_not_follow() -> None:
@@ -199,3 +199,47 @@ def test_array_shapes_are_checked_at_a_step() -> None:
     wrong = {"q": np.ones((2, 4)), "k": np.ones((2, 4)), "v": np.ones((3, 4))}
     with pytest.raises(DimensionError, match=r"\(…, n, m, B\)"):
         definitions.linear_attention.step({**wrong, "g": np.ones((1, 4)), "S": np.ones((2, 3))})
+
+
+# -- networks ----------------------------------------------------------------------------------
+
+
+def _networks() -> dict[str, Network]:
+    @cell(inputs="x: n; v: m", states="S: n m", lags={"S": (1, 2)})
+    def delayed(x: Any, v: Any, S: Any) -> Any:
+        return {"S": 0.5 * tanh(S[1]) + 0.3 * S[2] + x @ v.T}
+
+    @cell(inputs="S: n m", params="w: n; r: m", outputs="y")
+    def reader(S: Any, w: Any, r: Any) -> Any:
+        return {"y": S.T @ w * (w.T @ S @ r)}
+
+    chain = Network("chain")
+    made = chain.scan(delayed)
+    chain.output(chain.scan(reader, S=made.S).y)
+    backwards = Network("backwards")
+    handle = backwards.scan(definitions.gated, reverse=True)
+    backwards.output(handle.o, handle.final("S"))
+    starts = Network("starts")
+    first = starts.scan(
+        definitions.linear_attention, initial={"S": starts.parameter("S_start", "n m")}
+    )
+    second = starts.scan(definitions.linear_attention, suffix="_2", initial={"S": None})
+    starts.output(first.o, second.o, second.final("S_2"))
+    masked = Network("held")
+    held = masked.scan(definitions.linear_attention, mask=masked.input("mask", "", data=True))
+    masked.output(held.o, held.final("S"))
+    return {n.name: n for n in (chain, backwards, starts, masked)}
+
+
+@pytest.mark.parametrize("name", ["chain", "backwards", "starts", "held"])
+def test_networks_of_matrices(name: str) -> None:
+    """Lags, a matrix as input, reverse, trained and zero starts, masks."""
+    c = Case(_networks()[name])
+    assert prove(c.derivation).proved
+    outputs, saved = c.forward()
+    for label, a in c.expected_outputs().items():
+        np.testing.assert_allclose(outputs[label], a, rtol=1e-11, atol=1e-12, err_msg=label)
+    given = c.cotangents()
+    gradients = c.backward(saved, given)
+    for n, a in c.expected_gradients(given, loss=False).items():
+        np.testing.assert_allclose(gradients[n], a, rtol=1e-10, atol=1e-11, err_msg=n)

@@ -272,4 +272,5 @@ class Equations:
         elif ref.name in self.forward:
             self._give(ref.name, slot)
         elif ref.kind in DIFFERENTIATED:
-            self._give(ref.name, self.g.reduce(slot, (BATCH,), self.ref_lead(ref)))
+            total = self.g.reduce(slot, (BATCH,), self.ref_lead(ref))
+            self._give(ref.name, self._shaped(total, *self.shape(ref)))
