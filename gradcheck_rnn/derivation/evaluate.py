@@ -17,7 +17,7 @@ import numpy as np
 from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
-from ..language.stacks import to_back, to_front
+from .batches import fit, inward, outward, single
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, EquationProgram, ScanProgram
@@ -81,12 +81,11 @@ class Run:
 
     def inward(self, ref: Ref, array: Array) -> Array:
         """An array of the caller as the terms take it."""
-        a = np.asarray(array)
-        return to_front(a, ref.shape) if self.front and _of_sequences(ref) else a
+        return inward(ref, array) if self.front else np.asarray(array)
 
     def outward(self, ref: Ref, array: Array) -> Array:
         """An array of the terms as the caller takes it."""
-        return to_back(array, ref.shape.stack) if self.front and _of_sequences(ref) else array
+        return outward(ref, array) if self.front else array
 
     def _batched(self, name: str) -> bool:
         ref = self.derivation.network.inputs.get(name)
@@ -157,10 +156,6 @@ class Run:
             return self.outward(ref, held[0])
         steps = range(1, self.steps[ref.axis] + 1)
         return np.stack([self.outward(ref, held[t]) for t in steps])
-
-
-def _of_sequences(ref: Ref) -> bool:
-    return ref.shape.batch or ref.kind in ("sequence", "final", "once")
 
 
 def forward(
@@ -318,7 +313,7 @@ def _backward(
             got = sums.get(state.name, run.before(program, start.lag))
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
-                sums.add(start.ref.name, 0, _fit(run, got, like))
+                sums.add(start.ref.name, 0, fit(run.front, got, like))
 
 
 def _order(
@@ -369,30 +364,16 @@ def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> 
     return position // block != source // block
 
 
-def _fit(run: Run, value: Array, like: Array) -> Array:
-    """Sum over the batch what belongs to something that is the same for all sequences."""
-    if run.front:
-        return value.sum(axis=-3) if value.ndim > 2 and like.ndim == 2 else value
-    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
-        return value.sum(axis=-1, keepdims=True)
-    return value
-
-
 def _contribution(
     run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
 ) -> Array:
     like = values(edge.operand)
     if form == "matrix":
-        return _fit(run, run.terms(term, values), like)
-    jacobian = run.terms(edge.jacobian, lambda s: _single(values(s)))
-    column = _single(bar).T.reshape(-1, 1)
-    out = np.matmul(jacobian.T, column).reshape(_single(like).T.shape).T
+        return fit(run.front, run.terms(term, values), like)
+    jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
+    column = single(bar).T.reshape(-1, 1)
+    out = np.matmul(jacobian.T, column).reshape(single(like).T.shape).T
     return out.reshape(like.shape)
-
-
-def _single(value: Array) -> Array:
-    """The value of the only sequence, without the axis that a batch in front has."""
-    return value[0] if value.ndim == 3 else value
 
 
 def rtrl(
@@ -419,7 +400,7 @@ def rtrl(
 def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
     derivation = run.derivation
     network = derivation.network
-    like = _single(run.series[ref.name][at])
+    like = single(run.series[ref.name][at])
     total = run.terms.filled((1, like.size), 0)
     tangents: dict[str, dict[int, Array]] = {
         ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}
@@ -432,7 +413,7 @@ def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Arra
         items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
         for t, g in items:
             if t in line:
-                weights = _single(run.inward(out, g)).T.reshape(1, -1)
+                weights = single(run.inward(out, g)).T.reshape(1, -1)
                 total = total + np.matmul(weights, line[t])
     for loss in network.loss_terms:
         for t, tangent in tangents.get(loss.name, {}).items():
@@ -457,7 +438,7 @@ def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]])
                 at = 0 if edge.lag is None else t - edge.lag
                 if at in source:
                     values = run.lookup(t, {edge.tangent: source[at]})
-                    parts.append(run.terms(edge.pushforward, lambda s: _single(values(s))))  # noqa: B023
+                    parts.append(run.terms(edge.pushforward, lambda s: single(values(s))))  # noqa: B023
             if parts:
                 total = parts[0]
                 for p in parts[1:]:

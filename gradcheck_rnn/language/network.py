@@ -382,13 +382,10 @@ class Network:
     @property
     def dims(self) -> tuple[str, ...]:
         """All dims in order of first mention."""
-        seen: dict[str, None] = {}
         shapes = [r.shape for r in (*self.inputs.values(), *self.parameters.values())]
         for scan in self.scans:
             shapes += [e.shape for e in scan.equations]
-        for shape in shapes:
-            seen.update(dict.fromkeys((*shape.rows.names, *shape.cols.names)))
-        return tuple(seen)
+        return tuple(dict.fromkeys(n for s in shapes for n in (*s.rows.names, *s.cols.names)))
 
     @property
     def axes(self) -> tuple[str, ...]:
