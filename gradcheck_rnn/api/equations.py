@@ -61,6 +61,12 @@ def check_equations(
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
+    if derivation.network.matrices:
+        raise UsageError(
+            f"network {derivation.network.name!r} has a matrix for every sequence, and written "
+            "equations of such are not judged; check the code with check_model, or compare by eye "
+            "with the derivation (gradcheck-rnn derive)"
+        )
     source = Source(derivation, seed)
     truth = source.known()
     renamed = dict(names or {})

@@ -152,11 +152,11 @@ def _suffix(network: Network, definition: Cell, bound: str, wanted: str) -> str:
 
 
 def _read(network: Network) -> Ref:
-    first = next((r for r in network.outputs.values() if r.kind != "final"), None)
+    vectors = [r for r in network.outputs.values() if r.shape.column]
+    first = next((r for r in vectors if r.kind != "final"), vectors[0] if vectors else None)
     if first is None:
-        first = next(iter(network.outputs.values()), None)
-    if first is None:
-        raise DefinitionError(f"network {network.name!r} has no output to put a loss on")
+        what = "vector among its outputs" if network.outputs else "output"
+        raise DefinitionError(f"network {network.name!r} has no {what} to put a loss on")
     suffix = _suffix(network, readout, "h", "_out")
     y = network.scan(readout, axis=first.axis, suffix=suffix, h=first).y
     network.output(y)

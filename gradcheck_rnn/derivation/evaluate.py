@@ -1,7 +1,9 @@
 """Run a derivation on arrays: forward values, BPTT by either form, RTRL.
 
 For proofs (exact field elements), mutants and dynamics; no code is generated for these.
-Arrays are columns ``(n, B)``; sequences have time first.
+Arrays are columns ``(n, B)``; sequences have time first. A network with a matrix for every
+sequence keeps the batch in front, ``(B, n, 1)`` and ``(B, n, m)``: what goes in and comes out has
+it last, as everywhere (see `language.stacks`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
+from .batches import fit, inward, outward, single
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, EquationProgram, ScanProgram
@@ -51,10 +54,11 @@ class Run:
         self.steps = dict(lengths or {})
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network
+        self.front = network.matrices
         for ref in (*network.parameters.values(), *network.inputs.values()):
             if ref.name not in values:
                 raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
-            array = np.asarray(values[ref.name])
+            array = self.inward(ref, values[ref.name])
             if ref.axis is None:
                 self.series[ref.name] = {0: array}
             else:
@@ -65,10 +69,23 @@ class Run:
                     )
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
         self.batch = max(
-            [r[next(iter(r))].shape[-1] for n, r in self.series.items() if self._batched(n)] or [1]
+            [
+                r[next(iter(r))].shape[-3 if self.front else -1]
+                for n, r in self.series.items()
+                if self._batched(n)
+            ]
+            or [1]
         )
         for program in derivation.scans:
             self._forward(program)
+
+    def inward(self, ref: Ref, array: Array) -> Array:
+        """An array of the caller as the terms take it."""
+        return inward(ref, array) if self.front else np.asarray(array)
+
+    def outward(self, ref: Ref, array: Array) -> Array:
+        """An array of the terms as the caller takes it."""
+        return outward(ref, array) if self.front else array
 
     def _batched(self, name: str) -> bool:
         ref = self.derivation.network.inputs.get(name)
@@ -92,10 +109,14 @@ class Run:
         if ref is not None:
             # A trained start is the same for all sequences; the state it starts is not.
             held = self.series[ref.name][0]
+            if self.front:
+                return np.broadcast_to(held, (self.batch, *held.shape[-2:]))
             return np.broadcast_to(held, (*held.shape[:-1], self.batch))
         from .lowering import lower_dim
 
-        shape = (self.terms.size(lower_dim(state.shape.rows)), self.batch)
+        shape: tuple[int, ...] = (self.terms.size(lower_dim(state.shape.rows)), self.batch)
+        if self.front:
+            shape = (self.batch, shape[0], self.terms.size(lower_dim(state.shape.cols)))
         if self.terms.dtype != object:
             return self.terms.filled(shape, 0)
         # Objects compute in their own arithmetic, and so must the zeros they meet.
@@ -132,8 +153,9 @@ class Run:
         ref = self.derivation.network.outputs[label]
         held = self.series[ref.name]
         if ref.axis is None:
-            return held[0]
-        return np.stack([held[t] for t in range(1, self.steps[ref.axis] + 1)])
+            return self.outward(ref, held[0])
+        steps = range(1, self.steps[ref.axis] + 1)
+        return np.stack([self.outward(ref, held[t]) for t in steps])
 
 
 def forward(
@@ -209,6 +231,7 @@ def bptt(
             parts = [line.get(t, np.zeros_like(run.series[ref.name][t])) for t in steps]
             # Cotangents may have axes in front; what they do not reach has none.
             out[ref.name] = np.stack(np.broadcast_arrays(*parts))
+        out[ref.name] = run.outward(ref, out[ref.name])
     return out
 
 
@@ -232,12 +255,12 @@ def adjoints(
             raise UsageError(f"network {network.name!r} has no output {label!r}")
         ref = network.outputs[label]
         if ref.axis is None:
-            sums.add(ref.name, 0, np.asarray(given))
+            sums.add(ref.name, 0, run.inward(ref, given))
         else:
             lost = edits.lost_outputs.get(label, ())
             for t, g in enumerate(given):
                 if t + 1 not in lost and t - len(given) not in lost:
-                    sums.add(ref.name, t + 1, g)
+                    sums.add(ref.name, t + 1, run.inward(ref, g))
     for program in reversed(run.derivation.scans):
         _backward(run, program, sums, form, truncate, edits)
     return sums.sums
@@ -290,7 +313,7 @@ def _backward(
             got = sums.get(state.name, run.before(program, start.lag))
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
-                sums.add(start.ref.name, 0, _fit(got, like))
+                sums.add(start.ref.name, 0, fit(run.front, got, like))
 
 
 def _order(
@@ -341,22 +364,16 @@ def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> 
     return position // block != source // block
 
 
-def _fit(value: Array, like: Array) -> Array:
-    """Sum over the batch what belongs to something that is the same for all sequences."""
-    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
-        return value.sum(axis=-1, keepdims=True)
-    return value
-
-
 def _contribution(
     run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
 ) -> Array:
     like = values(edge.operand)
     if form == "matrix":
-        return _fit(run.terms(term, values), like)
-    jacobian = run.terms(edge.jacobian, values)
-    column = bar.T.reshape(-1, 1)
-    return np.matmul(jacobian.T, column).reshape(like.T.shape).T
+        return fit(run.front, run.terms(term, values), like)
+    jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
+    column = single(bar).T.reshape(-1, 1)
+    out = np.matmul(jacobian.T, column).reshape(single(like).T.shape).T
+    return out.reshape(like.shape)
 
 
 def rtrl(
@@ -375,14 +392,15 @@ def rtrl(
             continue
         times = [0] if ref.axis is None else range(1, run.steps[ref.axis] + 1)
         rows = [_tangent_gradient(run, ref, t, cotangents) for t in times]
-        out[ref.name] = rows[0] if ref.axis is None else np.stack(rows)
+        made = rows[0] if ref.axis is None else np.stack(rows)
+        out[ref.name] = made[..., None] if ref.shape.stack else made
     return out
 
 
 def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
     derivation = run.derivation
     network = derivation.network
-    like = run.series[ref.name][at]
+    like = single(run.series[ref.name][at])
     total = run.terms.filled((1, like.size), 0)
     tangents: dict[str, dict[int, Array]] = {
         ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}
@@ -395,7 +413,8 @@ def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Arra
         items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
         for t, g in items:
             if t in line:
-                total = total + np.matmul(np.asarray(g).T, line[t])
+                weights = single(run.inward(out, g)).T.reshape(1, -1)
+                total = total + np.matmul(weights, line[t])
     for loss in network.loss_terms:
         for t, tangent in tangents.get(loss.name, {}).items():
             if t >= 1 or loss.axis is None:
@@ -419,7 +438,7 @@ def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]])
                 at = 0 if edge.lag is None else t - edge.lag
                 if at in source:
                     values = run.lookup(t, {edge.tangent: source[at]})
-                    parts.append(run.terms(edge.pushforward, values))
+                    parts.append(run.terms(edge.pushforward, lambda s: single(values(s))))  # noqa: B023
             if parts:
                 total = parts[0]
                 for p in parts[1:]:

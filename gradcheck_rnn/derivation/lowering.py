@@ -45,6 +45,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
         return T.Size(lower_dim(e.data["dim"]))
     if e.op == "eye":
         return T.Eye(lower_dim(e.data["dim"]))
+    if e.op == "ones":
+        return T.Ones(lower_dim(e.data["dim"]))
     args = [lower(a, scan) for a in e.args]
     if e.op == "apply":
         return T.Apply(e.data["function"], args[0])
@@ -54,6 +56,14 @@ def lower(e: Expr, scan: Scan) -> T.Term:
         return T.Power(args[0], e.data["exponent"])
     if e.op == "broadcast":
         return T.Broadcast(args[0], lower_dim(e.shape.rows), lower_dim(e.shape.cols))
+    if e.op == "spread":
+        rows, cols = lower_dim(e.shape.rows), lower_dim(e.shape.cols)
+        column = e.args[0].shape.column
+        return (
+            T.Times(args[0], T.Transpose(T.Ones(cols)))
+            if column
+            else T.Times(T.Ones(rows), args[0])
+        )
     if e.op == "slice":
         return T.Slice(args[0], lower_dim(e.data["start"]), lower_dim(e.data["stop"]))
     return _NODES[e.op](*args)

@@ -56,7 +56,7 @@ class TermEvaluator:
             return np.longdouble(int(value.p)) / np.longdouble(int(value.q))
         return float(value)
 
-    def filled(self, shape: tuple[int, int], value: int) -> Array:
+    def filled(self, shape: tuple[int, ...], value: int) -> Array:
         return np.full(shape, value, dtype=self.dtype)
 
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
@@ -115,12 +115,13 @@ def _diag(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
 
 
 def _vec(x: Array) -> Array:
-    return x.T.reshape(-1, 1)
+    return np.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1, 1)
 
 
 def _unvec(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     x = ev(term.operands[0], lookup)
-    return x.reshape(ev.size(term.shape[1]), ev.size(term.shape[0])).T
+    rows, cols = ev.size(term.shape[0]), ev.size(term.shape[1])
+    return np.swapaxes(x.reshape(*x.shape[:-2], cols, rows), -1, -2)
 
 
 def _commutation(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:

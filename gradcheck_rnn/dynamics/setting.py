@@ -91,6 +91,11 @@ def follow(
     UsageError, DimensionError
         Files, sizes and weights cannot be read or do not fit together.
     """
+    if network.matrices:
+        raise UsageError(
+            f"network {network.name!r} has a matrix state for every sequence, which decay does not "
+            "follow; the derivation shows its transition Jacobian (render with form='kronecker')"
+        )
     sizes = check_sizes(sizes)
     check_choice(init, "init", INITS)
     check_choice(device, "device", ("numpy", "cupy"))

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import DefinitionError, DimensionError
 from .dims import Dim, Shape, current_dims, parse_group
 from .domains import Domain, parse_domains
+from .stacks import to_back, to_front
 from .values import ArrayValue
 
 __all__ = ["Cell", "Delays", "cell"]
@@ -90,6 +91,11 @@ class Cell:
         return self.of_kind("param")
 
     @property
+    def matrices(self) -> tuple[str, ...]:
+        """Inputs, data and states that are a matrix for every sequence."""
+        return tuple(n for n, shape in self.shapes.items() if shape.stack)
+
+    @property
     def dims(self) -> tuple[str, ...]:
         """Names of all dims in order of first mention."""
         seen: dict[str, None] = {}
@@ -138,7 +144,7 @@ class Cell:
         return out
 
     def step(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """One step of the forward pass on arrays in ``(…, n, B)``.
+        """One step of the forward pass on arrays in ``(…, n, B)``, matrices ``(…, n, m, B)``.
 
         Parameters
         ----------
@@ -158,19 +164,20 @@ class Cell:
         """
         arguments: dict[str, Any] = {}
         shapes: list[tuple[str, tuple[int, ...]]] = []
-        for name in self.shapes:
+        front = bool(self.matrices)
+        for name, declared in self.shapes.items():
             if name not in values:
                 raise DimensionError(
                     f"cell {self.name!r}: no array for {self.kinds[name]} {name!r}"
                 )
             given = values[name]
             if name in self.lags and self.lags[name] != (1,):
-                line = {k: ArrayValue(v) for k, v in given.items()}
-                arguments[name] = Delays(name, line)
-                shapes += [(name, v.array.shape) for v in line.values()]
+                shapes += [(name, np.shape(v)) for v in given.values()]
+                line = {k: to_front(v, declared) if front else v for k, v in given.items()}
+                arguments[name] = Delays(name, {k: ArrayValue(v) for k, v in line.items()})
             else:
-                arguments[name] = value = ArrayValue(given)
-                shapes.append((name, value.array.shape))
+                shapes.append((name, np.shape(given)))
+                arguments[name] = ArrayValue(to_front(given, declared) if front else given)
         key = tuple(shapes)
         sizes = self._seen.get(key)
         if sizes is None:
@@ -180,9 +187,10 @@ class Cell:
             returned = self.collect(self.function(**arguments))
         finally:
             current_dims.reset(token)
-        return {
+        made = {
             n: v.array if isinstance(v, ArrayValue) else np.asarray(v) for n, v in returned.items()
         }
+        return {n: to_back(a, n in self.matrices) for n, a in made.items()} if front else made
 
     def _sizes(self, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, int]:
         """Sizes of the dims from arrays; raises where they disagree."""
@@ -204,13 +212,16 @@ class Cell:
         sizes: dict[str, tuple[int, str]],
         sums: bool,
     ) -> None:
-        if len(actual) < 2:
+        if len(actual) < 2 + shape.stack:
+            wanted = "(…, n, m, B)" if shape.stack else "(…, n, B), parameters of one dim (n, 1)"
             raise DimensionError(
                 f"cell {self.name!r}: {name!r} has array shape {actual}; inside a definition "
-                f"arrays are (…, n, B), parameters of one dim (n, 1)"
+                f"arrays are {wanted}"
             )
-        checks = [(shape.rows, actual[-2])]
-        if not shape.batch:
+        checks = [(shape.rows, actual[-3 if shape.stack else -2])]
+        if shape.stack:
+            checks.append((shape.cols, actual[-2]))
+        elif not shape.batch:
             checks.append((shape.cols, actual[-1]))
         for dim, size in checks:
             self._match(name, shape, dim, size, actual, sizes, sums)
@@ -278,8 +289,10 @@ def cell(
     ----------
     inputs, data : str
         Per-step vectors, differentiated or not: ``"x: d"``. Scalars have an empty shape.
+        ``"A: n m"`` is a matrix for every sequence; with one, and with a matrix state, vectors
+        are columns that ``k @ v.T`` and ``S.T @ q`` take as NumPy takes a stack of matrices.
     states : str
-        Recurrent states, ``"h c: p"``; the definition gets h_{t−1} as ``h``.
+        Recurrent states, ``"h c: p"`` or ``"S: n m"``; the definition gets h_{t−1} as ``h``.
     params, fixed : str
         Parameters, trained or not: ``"W: p p; U: p d; b: p"``.
     outputs : str
@@ -321,10 +334,6 @@ def cell(
                         f"cell {title!r}: {key!r} is both {kinds[key]} and {kind}"
                     )
                 if kind in ("input", "data", "state"):
-                    if not shape.column:
-                        raise DefinitionError(
-                            f"cell {title!r}: {kind} {key!r} must be a vector, not {shape}"
-                        )
                     shape = Shape(shape.rows, shape.cols, batch=True)
                 shapes[key], kinds[key] = shape, kind
         signature = inspect.signature(fn).parameters.values()

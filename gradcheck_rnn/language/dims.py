@@ -23,6 +23,7 @@ __all__ = [
     "parse_dim",
     "parse_group",
     "parse_shape",
+    "sequences_in_front",
 ]
 
 #: Dims that the cell being traced declares; ``None`` outside a trace.
@@ -30,6 +31,9 @@ declared_dims: ContextVar[tuple[str, ...] | None] = ContextVar("declared_dims", 
 
 #: Sizes of the named dims while a definition runs on arrays; ``None`` while it is traced.
 current_dims: ContextVar[Mapping[str, int] | None] = ContextVar("current_dims", default=None)
+
+#: Whether the cell being traced has a matrix per sequence (see `Cell.matrices`).
+sequences_in_front: ContextVar[bool] = ContextVar("sequences_in_front", default=False)
 
 #: Axes that every array of sequences has, so that no dim may have their names.
 AXES = {"T": "the time steps", "B": "the sequences of a batch"}
@@ -118,7 +122,7 @@ ONE = Dim((), 1)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Rows, columns and whether the column axis carries the batch (then ``cols`` is 1)."""
+    """Rows, columns and whether there is one such value for every sequence of the batch."""
 
     rows: Dim
     cols: Dim = ONE
@@ -131,6 +135,11 @@ class Shape:
     @property
     def column(self) -> bool:
         return self.cols == ONE
+
+    @property
+    def stack(self) -> bool:
+        """Whether the value is a matrix of its own for every sequence."""
+        return self.batch and self.cols != ONE
 
     def __getitem__(self, axis: object) -> Any:
         raise UnsupportedOperation(

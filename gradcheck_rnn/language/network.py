@@ -325,7 +325,8 @@ class Network:
             if len(refs) != depth:
                 raise DefinitionError(too_few(title, own, depth, len(refs)))
         for ref in refs:
-            if ref is not None and (ref.shape.rows != shape.rows or ref.axis is not None):
+            other = ref is not None and (ref.shape.rows, ref.shape.cols) != (shape.rows, shape.cols)
+            if ref is not None and (other or ref.axis is not None):
                 raise DimensionError(
                     f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
                     f"state {own!r} {shape}"
@@ -383,13 +384,10 @@ class Network:
     @property
     def dims(self) -> tuple[str, ...]:
         """All dims in order of first mention."""
-        seen: dict[str, None] = {}
         shapes = [r.shape for r in (*self.inputs.values(), *self.parameters.values())]
         for scan in self.scans:
             shapes += [e.shape for e in scan.equations]
-        for shape in shapes:
-            seen.update(dict.fromkeys((*shape.rows.names, *shape.cols.names)))
-        return tuple(seen)
+        return tuple(dict.fromkeys(n for s in shapes for n in (*s.rows.names, *s.cols.names)))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -416,6 +414,11 @@ class Network:
                 if n in known:
                     found[n] = found[n].meet(domain) or found[n] if n in found else domain
         return found
+
+    @property
+    def matrices(self) -> bool:
+        """Whether a scan has a matrix for every sequence (see `language.stacks`)."""
+        return any(scan.cell.matrices for scan in self.scans)
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""

@@ -8,6 +8,7 @@ differentiates its condition.
 
 from __future__ import annotations
 
+import builtins
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,6 +35,8 @@ __all__ = [
     "mean",
     "minimum",
     "name",
+    "ones",
+    "outer",
     "softmax",
     "split",
     "sum",
@@ -60,9 +63,11 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return operate("where", condition, a, b)
 
 
-def sum(x: Any) -> Any:  # noqa: A001
-    """Sum over units, a scalar per sequence."""
-    return operate("sum", x)
+def sum(x: Any, *start: Any) -> Any:  # noqa: A001
+    """Sum over units, a scalar per sequence; of a list or any other iterable, Python's ``sum``."""
+    if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
+        return operate("sum", x)
+    return builtins.sum(x, *start)
 
 
 def mean(x: Any) -> Any:
@@ -138,6 +143,19 @@ def eye(text: str) -> Any:
     if isinstance(size, Dim):
         return Expr("eye", (), Shape(size, size), {"dim": size})
     return ArrayValue(np.eye(size, dtype=int))
+
+
+def ones(text: str) -> Any:
+    """The column of ones of a named dim: ``S @ ones("m")`` sums the rows of a matrix."""
+    size = dim(text)
+    if isinstance(size, Dim):
+        return Expr("ones", (), Shape(size), {"dim": size})
+    return ArrayValue(np.ones((size, 1), dtype=int))
+
+
+def outer(a: Any, b: Any) -> Any:
+    """a bᵀ, a matrix for every sequence (in a cell that has such a state or input)."""
+    return operate("matmul", a, operate("transpose", b))
 
 
 def layer_norm(x: Any, gain: Any, bias: Any, epsilon: float = 1e-5) -> Any:

@@ -1,7 +1,8 @@
 """Run a network on arrays by calling its definitions step by step: the forward oracle.
 
-Nothing here is derived or generated. Arrays are ``(…, n, B)`` a step; a sequence has time first,
-``(T, …, n, B)``. `to_columns` and `to_rows` translate from and to the doors' ``(T, B, n)``.
+Nothing here is derived or generated. Arrays are ``(…, n, B)`` a step, a matrix for every sequence
+``(…, n, m, B)``; a sequence has time first, ``(T, …, n, B)``. `to_columns` and `to_rows` translate
+from and to the doors' ``(T, B, n)`` and ``(T, B, n, m)``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def array_shape(
     rows, cols = ref.shape.rows.size(sizes), ref.shape.cols.size(sizes)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         lead = (lengths[ref.axis], batch) if ref.axis else (batch,)
-        return lead if ref.shape.scalar else (*lead, rows)
+        if ref.shape.scalar:
+            return lead
+        return (*lead, rows) if ref.shape.column else (*lead, rows, cols)
     if ref.shape.scalar:
         return ()
     return (rows,) if ref.shape.column else (rows, cols)
@@ -39,7 +42,7 @@ def to_columns(ref: Ref, array: Any) -> Array:
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         if ref.shape.scalar:
             return a[..., None, :]
-        return np.swapaxes(a, -1, -2)
+        return np.swapaxes(a, -1, -2) if ref.shape.column else np.moveaxis(a, -3, -1)
     if ref.shape.scalar:
         return a[..., None, None]
     return a[..., None] if ref.shape.column else a
@@ -51,7 +54,7 @@ def to_rows(ref: Ref, array: Any) -> Array:
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         if ref.shape.scalar:
             return a[..., 0, :]
-        return np.swapaxes(a, -1, -2)
+        return np.swapaxes(a, -1, -2) if ref.shape.column else np.moveaxis(a, -1, -3)
     if ref.shape.scalar:
         return a[..., 0, 0]
     return a[..., 0] if ref.shape.column else a
@@ -65,7 +68,7 @@ def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
             raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
         actual = np.shape(values[ref.name])
         dims = [] if ref.shape.scalar else [ref.shape.rows]
-        if not ref.shape.batch and not ref.shape.column:
+        if not ref.shape.column:
             dims.append(ref.shape.cols)
         lead = ([ref.axis] if ref.axis else []) + ["B"] if ref.shape.batch else []
         if len(actual) != len(lead) + len(dims):
@@ -238,6 +241,8 @@ def _start(
     if ref is not None:
         # A trained start is the same for all sequences; the state it starts is not.
         start = np.asarray(made[ref.name])
+        if state.shape.stack and not ref.shape.stack:
+            start = start[..., None]
         same = start.shape[-1] == batch
         return start if same else np.broadcast_to(start, (*start.shape[:-1], batch))
     # Zero start: shaped by the dims of the network, in the dtype of whatever the scan reads.
@@ -246,7 +251,9 @@ def _start(
         array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
         sizes.update(_told_sizes(operand.ref, array, sizes))
-    shape = (state.shape.rows.size(sizes), batch)
+    shape: tuple[int, ...] = (state.shape.rows.size(sizes), batch)
+    if state.shape.stack:
+        shape = (shape[0], state.shape.cols.size(sizes), batch)
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
     if dtype.kind != "O":
         return np.zeros(shape, dtype=dtype)
@@ -264,8 +271,10 @@ def _one_step(ref: Ref, array: Any) -> Any:
 
 def _told_sizes(ref: Ref, array: Any, known: Mapping[str, int]) -> dict[str, int]:
     """Sizes of the dims that one step of a value tells: of q by an axis of 2*q or p + q units."""
-    dims = [(-2, ref.shape.rows)]
-    if not (ref.shape.batch or ref.scan):
+    dims = [(-3 if ref.shape.stack else -2, ref.shape.rows)]
+    if ref.shape.stack:
+        dims.append((-2, ref.shape.cols))
+    elif not (ref.shape.batch or ref.scan):
         dims.append((-1, ref.shape.cols))
     told: dict[str, int] = {}
     for axis, dim in dims:

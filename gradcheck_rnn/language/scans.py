@@ -94,6 +94,11 @@ class Scan:
     def equation(self, name: str) -> Equation:
         return next(e for e in self.equations if e.name == name)
 
+    def value(self, name: str) -> Ref:
+        """What an equation makes, as a value of the network."""
+        kind = "sequence" if self.axis else "once"
+        return Ref(name, kind, self.equation(name).shape, self.axis, self.name)
+
 
 class ScanHandle:
     """What `Network.scan` gives back: sequences as attributes, `final(state)` for last values."""
@@ -113,9 +118,7 @@ class ScanHandle:
             raise DefinitionError(
                 f"scan {scan.name!r} has no value {own!r}; it has {', '.join(known)}"
             )
-        e = scan.equation(name)
-        kind = "sequence" if scan.axis else "once"
-        return Ref(name, kind, e.shape, scan.axis, scan.name)
+        return scan.value(name)
 
     def __getattr__(self, own: str) -> Ref:
         if own.startswith("_"):

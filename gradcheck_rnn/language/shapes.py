@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import Dim, Shape
+from .dims import ONE, Dim, Shape, sequences_in_front
 from .user_functions import check_user_function
 from .values import RULES, Expr, describe, literal
 
@@ -31,6 +31,7 @@ def _broadcast(e: Expr, like: Shape) -> Expr:
 def _aligned(what: str, *args: Expr) -> tuple[tuple[Expr, ...], Shape]:
     """Bring operands of an elementwise operation to one shape; only scalars are broadcast."""
     full = next((a for a in args if not a.shape.scalar), args[0])
+    full = next((a for a in args if _spreads(full.shape, a.shape)), full)
     batch = any(a.shape.batch for a in args)
     out = []
     for a in args:
@@ -38,13 +39,24 @@ def _aligned(what: str, *args: Expr) -> tuple[tuple[Expr, ...], Shape]:
             out.append(a)
         elif a.shape.scalar:
             out.append(_broadcast(a, full.shape))
+        elif _spreads(a.shape, full.shape):
+            out.append(Expr("spread", (a,), Shape(full.shape.rows, full.shape.cols, a.shape.batch)))
         else:
             raise _misfit(what, full, a)
-    if batch and not full.shape.column:
+    if batch and not full.shape.column and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{what}: {describe(full)} is a matrix and cannot be combined with a batch vector"
         )
     return tuple(out), Shape(full.shape.rows, full.shape.cols, batch)
+
+
+def _spreads(a: Shape, b: Shape) -> bool:
+    """Whether a column, or a row, goes beside every column, or row, of a matrix, as in NumPy."""
+    if not sequences_in_front.get() or a == b:
+        return False
+    column = a.rows == b.rows and a.cols == ONE
+    row = a.cols == b.cols and a.rows == ONE
+    return (column or row) and not a.scalar
 
 
 def _add(a: Expr, b: Expr) -> Expr:
@@ -59,7 +71,7 @@ def _neg(a: Expr) -> Expr:
 def _mul(a: Expr, b: Expr) -> Expr:
     if a.shape.scalar != b.shape.scalar:
         s, x = (a, b) if a.shape.scalar else (b, a)
-        if s.shape.batch and not x.shape.column:
+        if s.shape.batch and not x.shape.column and not sequences_in_front.get():
             raise UnsupportedOperation(
                 f"*: {describe(x)} is a matrix and cannot be scaled by {describe(s)}, which "
                 "differs from sequence to sequence of the batch"
@@ -74,7 +86,8 @@ def _mul(a: Expr, b: Expr) -> Expr:
         hint = " (write @ for a matrix product)"
     else:
         hint = ""
-    if (a.shape.rows, a.shape.cols) != (b.shape.rows, b.shape.cols):
+    same = (a.shape.rows, a.shape.cols) == (b.shape.rows, b.shape.cols)
+    if not (same or _spreads(a.shape, b.shape) or _spreads(b.shape, a.shape)):
         problem = _misfit("*", a, b)
         raise DimensionError(str(problem) + hint)
     args, shape = _aligned("*", a, b)
@@ -91,12 +104,13 @@ def _div(a: Expr, b: Expr) -> Expr:
 def _matmul(a: Expr, b: Expr) -> Expr:
     if a.shape.cols != b.shape.rows:
         raise DimensionError(f"{_misfit('@', a, b)}{_other_product(a, b)}")
-    if a.shape.batch:
+    batch = a.shape.batch or b.shape.batch
+    if a.shape.batch and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{describe(a)} @ {describe(b)} mixes sequences of the batch: the left factor must be "
             "a parameter; write dot(a, b) for an inner product over units"
         )
-    return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, b.shape.batch))
+    return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, batch))
 
 
 def _other_product(a: Expr, b: Expr) -> str:
@@ -127,12 +141,12 @@ def _same(op: str) -> Callable[..., Expr]:
 
 
 def _transpose(a: Expr) -> Expr:
-    if a.shape.batch:
+    if a.shape.batch and not sequences_in_front.get():
         raise UnsupportedOperation(
             f"{describe(a)}.T would mix sequences of the batch; write dot(a, b) for aᵀb, and "
             "v * dot(k, q) for (v @ k.T) @ q"
         )
-    return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows))
+    return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows, a.shape.batch))
 
 
 def _apply(a: Expr, function: str) -> Expr:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import DefinitionError, GradcheckError
 from .cell import Cell, Delays
-from .dims import Shape, declared_dims
+from .dims import Shape, declared_dims, sequences_in_front
 from .primitives import given_names
 from .source_lines import noting
 from .values import Expr, Symbol
@@ -126,6 +126,7 @@ def _called(
     table: list[tuple[Expr, str]] = []
     token = given_names.set(table)
     dims = declared_dims.set(cell.dims)
+    front = sequences_in_front.set(bool(cell.matrices))
     try:
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
@@ -143,6 +144,7 @@ def _called(
     finally:
         given_names.reset(token)
         declared_dims.reset(dims)
+        sequences_in_front.reset(front)
     return results, table, local
 
 
@@ -192,10 +194,10 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
                 f"cell {cell.name!r} ({cell.place}): state {n!r} is declared {declared} but the "
                 f"new value has shape {value.shape}"
             )
-    if not value.shape.column:
+    if not value.shape.column and n not in cell.states:
         raise DefinitionError(
             f"cell {cell.name!r} ({cell.place}): {n!r} has shape {value.shape}; "
-            "states and outputs are vectors"
+            "outputs that are no states are vectors"
         )
 
 
@@ -203,7 +205,7 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
 LONGEST = 60
 
 _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
-_LIGHT = {"symbol", "literal", "size", "eye", "broadcast", "greater"}
+_LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater"}
 
 
 def _walk(root: Expr) -> Iterator[Expr]:
@@ -335,7 +337,7 @@ class _Cutter:
 
     @staticmethod
     def _simple(e: Expr) -> bool:
-        while e.op in ("neg", "broadcast", "transpose"):
+        while e.op in ("neg", "broadcast", "spread", "transpose"):
             e = e.args[0]
         return e.op in _LIGHT
 

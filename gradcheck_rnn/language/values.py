@@ -309,11 +309,11 @@ def describe(e: Expr) -> str:
         return f"{inner[0]}**{e.data['exponent']}"
     if e.op == "transpose":
         return f"{inner[0]}.T"
-    if e.op == "broadcast":
+    if e.op in ("broadcast", "spread"):
         return inner[0]
     if e.op == "slice":
         return f"{inner[0]}[{e.data['start']}:{e.data['stop']}]"
-    if e.op in ("size", "eye"):
+    if e.op in ("size", "eye", "ones"):
         return f"{e.op}({e.data['dim']})"
     head = e.data.get("function", e.op)
     return f"{head}({', '.join(inner)})"

@@ -386,6 +386,69 @@ def binary(y: Any, target: Any) -> Any:
     return -(target * np.log(chance) + (1 - target) * np.log(1 - chance)).sum()
 
 
+def fast_weights(
+    v: Values, T: int, new: Callable[[int, int, Values], Values], read: str, *starts: str
+) -> Values:
+    """A recurrence of matrices, one sequence after the other."""
+    batch = len(v[starts[0] + "0"])
+    runs = [
+        recur(
+            {n: v[n + "0"][b] for n in starts},
+            lambda t, s, b=b: new(t, b, s),
+            T,  # type: ignore[misc]
+        )
+        for b in range(batch)
+    ]
+    out = {read: np.stack([seq[read] for seq, _ in runs], 1)}
+    return {**out, **{n + "_final": np.stack([last[n] for _, last in runs]) for n in starts}}
+
+
+def attention(v: Values, decay: Callable[[int, int, Any], Any]) -> Callable[..., Values]:
+    def new(t: int, b: int, s: Values) -> Values:
+        S = decay(t, b, s["S"]) + np.outer(v["k"][t, b], v["v"][t, b])
+        made = {"S": S, "o": v["q"][t, b] @ S}
+        if "z" in s:
+            made["z"] = s["z"] + v["k"][t, b]
+            made["o"] = made["o"] / (made["z"] @ v["q"][t, b])
+        return made
+
+    return new
+
+
+def delta_net(v: Values, T: int) -> Values:
+    def new(t: int, b: int, s: Values) -> Values:
+        k, kept = v["k"][t, b], v["alpha"][t, b] * s["S"]
+        S = kept + v["beta"][t, b] * np.outer(v["v"][t, b], k)
+        S = S - v["beta"][t, b] * np.outer(kept @ k, k)
+        return {"S": S, "o": S @ v["q"][t, b]}
+
+    return fast_weights(v, T, new, "o", "S")
+
+
+def mlstm(v: Values, T: int) -> Values:
+    def new(t: int, b: int, s: Values) -> Values:
+        q, k, i = v["q"][t, b], v["k"][t, b], v["i"][t, b]
+        kept = np.log(sig(v["f"][t, b])) + s["s"]
+        top = max(kept, i)
+        C = np.exp(kept - top) * s["C"] + np.exp(i - top) * np.outer(v["v"][t, b], k)
+        z = np.exp(kept - top) * s["z"] + np.exp(i - top) * k
+        return {"C": C, "z": z, "s": top, "h": C @ q / max(abs(z @ q), np.exp(-top))}
+
+    return fast_weights(v, T, new, "h", "C", "z", "s")
+
+
+def selective_scan(v: Values, T: int) -> Values:
+    def new(t: int, b: int, s: Values) -> Values:
+        u, delta = v["u"][t, b], v["delta"][t, b]
+        rows = [
+            np.exp(delta[i] * v["A"][i]) * s["S"][i] + delta[i] * u[i] * v["B"][t, b]
+            for i in range(len(u))
+        ]
+        return {"S": np.array(rows), "y": np.array(rows) @ v["C"][t, b] + v["D"] * u}
+
+    return fast_weights(v, T, new, "y", "S")
+
+
 REFERENCE: dict[str, Callable[[Values, int], Values]] = {
     "elman": lambda v, T: elman_like(v, T, elman_step),
     "elman_hidden": lambda v, T: only_h(v, T, lambda t, h: elman_step(v, v["x"][t], h)),
@@ -420,6 +483,18 @@ REFERENCE: dict[str, Callable[[Values, int], Values]] = {
     "slstm": slstm,
     "minimal_rnn": minimal_rnn,
     "gru_d": gru_d,
+    "linear_attention": lambda v, T: fast_weights(
+        v, T, attention(v, lambda t, b, S: S), "o", "S", "z"
+    ),
+    "retention": lambda v, T: fast_weights(
+        v, T, attention(v, lambda t, b, S: v["gamma"] * S), "o", "S"
+    ),
+    "gated_linear_attention": lambda v, T: fast_weights(
+        v, T, attention(v, lambda t, b, S: v["alpha"][t, b][:, None] * S), "o", "S"
+    ),
+    "delta_net": delta_net,
+    "mlstm": mlstm,
+    "selective_scan": selective_scan,
     "lstm_dropout": lstm_dropout,
     "elman_zoneout": elman_zoneout,
     "readout": lambda v, T: {"y": scores(v, v["h"])},

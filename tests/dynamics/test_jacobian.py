@@ -20,6 +20,8 @@ RECURRENT = [
     if any(s.states for s in cells.get(name).scans)
     # A stopped gradient is by intent not the derivative of the run.
     and name != "lstm_1997_truncated"
+    # Refused: a matrix for every sequence.
+    and not cells.get(name).matrices
 ]
 
 

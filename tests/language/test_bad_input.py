@@ -352,7 +352,7 @@ DECLARATIONS = {
         "cell 'mine': fixed 'V' is declared but not an argument of the function",
     ),
     "twice": ({**DECLARED, "data": "x: d"}, "cell 'mine': 'x' is both input and data"),
-    "matrix input": ({**DECLARED, "inputs": "x: d d"}, "input 'x' must be a vector, not (d, d)"),
+    "input of three dims": ({**DECLARED, "inputs": "x: d d d"}, "at most two are possible"),
     "lag of a parameter": (
         {**DECLARED, "lags": {"W": (1, 2)}},
         "lags name 'W', which is not a state",

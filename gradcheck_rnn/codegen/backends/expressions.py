@@ -225,6 +225,8 @@ class ArrayPrinter(ExpressionPrinter):
         if e.op == "broadcast" and isinstance(e.data, tuple):
             shape = ", ".join(map(dim_text, e.data)) + ("," if len(e.data) == 1 else "")
             return Text(self.filled.format(f"({shape})", args[0]))
+        if e.op == "reshape" and isinstance(e.data, tuple):
+            return Text(f"{args[0]:atom}.reshape({', '.join(map(dim_text, e.data))})")
         if e.op in ("slice", "pad") and isinstance(e.data, tuple):
             start, stop = map(dim_text, e.data)
             if e.op == "slice":

@@ -12,7 +12,7 @@ from ..schedule.naming import Names
 from .expressions import dim_text
 from .template import lead_axes
 
-__all__ = ["size_lines", "used_sizes"]
+__all__ = ["entry_lines", "size_lines", "used_sizes"]
 
 
 def size_lines(
@@ -66,7 +66,25 @@ def size_lines(
 def used_sizes(names: Names, text: str) -> list[str]:
     """Which sizes a text mentions, by the user's names."""
     words = set(re.findall(r"\w+", text))
+    for name, dims in names.entries.items():
+        if name in words:
+            words.update(n for d in dims for n in d.names)
     return [n for n, local in names.sizes.items() if local in words]
+
+
+def entry_lines(names: Names, text: str) -> list[str]:
+    """Lines that count the entries of the matrices per sequence that a text mentions."""
+    words = set(re.findall(r"\w+", text))
+    return [
+        f"    {name} = {_factor(rows)} * {_factor(cols)}"
+        for name, (rows, cols) in names.entries.items()
+        if name in words
+    ]
+
+
+def _factor(d: Dim) -> str:
+    text = dim_text(d)
+    return text if d.lone or not d.names else f"({text})"
 
 
 def _check(name: str, axis: int, d: Dim, known: set[str]) -> list[str]:

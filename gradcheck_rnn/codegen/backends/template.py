@@ -15,7 +15,7 @@ from ...derivation.program import Contribution, Derivation, ScanProgram
 from ...language.dims import Dim
 from ...language.network import Ref
 from ..schedule.naming import Names
-from ..schedule.ops import BATCH
+from ..schedule.ops import BATCH, Access, Buffer
 from .expressions import dim_text
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "check",
     "docstring",
     "equation_texts",
+    "flattened",
     "lead_axes",
     "shape_table",
     "shape_text",
     "typed_dict",
+    "unflattened",
 ]
 
 WIDTH = 100
@@ -208,8 +210,22 @@ def _dims(ref: Ref) -> list[Dim]:
     """The axes after the leading ones."""
     if ref.shape.scalar:
         return []
-    whole = ref.kind in ("param", "fixed") and not ref.shape.column
-    return [ref.shape.rows, ref.shape.cols] if whole else [ref.shape.rows]
+    return [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
+
+
+def flattened(text: str, buffer: Buffer, ref: Ref | None) -> str:
+    """An array of the caller as the kernel has it: a matrix per sequence lies in its rows."""
+    if ref is None or not buffer.lead or ref.shape.column:
+        return text
+    return f"{text}.reshape({', '.join([*buffer.lead, dim_text(buffer.shape[0])])})"
+
+
+def unflattened(text: str, place: Access, ref: Ref | None, names: Names) -> str:
+    """An array of the kernel as the caller has it."""
+    if ref is None or not place.lead or ref.shape.column:
+        return text
+    dims = [dim_text(names.dim(d)) for d in (ref.shape.rows, ref.shape.cols)]
+    return f"{text}.reshape({', '.join([*place.lead, *dims])})"
 
 
 def typed_dict(name: str, doc: str, keys: Iterable[str], total: bool = True) -> list[str]:

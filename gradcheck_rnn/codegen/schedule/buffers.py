@@ -9,7 +9,18 @@ from ...language.network import Ref, Scan
 from .equations import Equations
 from .naming import Namer
 from .nodes import Node
-from .ops import BATCH, Access, Assign, Buffer, Number, Pointwise, Statement, shape_of
+from .ops import (
+    BATCH,
+    Access,
+    Assign,
+    Buffer,
+    Call,
+    Matrix,
+    Number,
+    Pointwise,
+    Statement,
+    shape_of,
+)
 
 __all__ = ["BufferAssignment", "last_step"]
 
@@ -84,21 +95,27 @@ class BufferAssignment:
             for start in state.initial:
                 ref = start.ref
                 if ref is None or ref.maker not in self.eq.forward:
-                    yield self._initial_value(name, scan, start.lag, ref, self.leaf)
+                    yield from self._initial_value(name, scan, start.lag, ref, self.leaf)
 
     def _initial_value(
         self, name: str, scan: Scan, lag: int, ref: Ref | None, access: Callable[[Node], Access]
-    ) -> Statement:
+    ) -> Iterator[Statement]:
         dest = Access(self.states[name], slot=_before(scan, lag))
         if ref is None:
-            return Pointwise((Assign(dest, Number(_ZERO)),))
+            yield Pointwise((Assign(dest, Number(_ZERO)),))
+            return
         if ref.state is not None:
             source = Access(self.states[ref.state], slot=last_step(self.eq.states[ref.state][1]))
         elif ref.name in self.eq.forward:
             source = access(self.eq.forward[ref.name])
         else:
             source = Access(self.parameters.get(ref.name) or self.inputs[ref.name])
-        return Pointwise((Assign(dest, source),))
+        if len(source.buffer.shape) == 2:  # a matrix of parameters, for what has its entries
+            shape = dest.buffer.shape
+            flat = Buffer(self.namer.fresh(f"{ref.name}_entries"), (), shape, "value")
+            yield Matrix(flat, Call("reshape", (source,), shape))
+            source = Access(flat)
+        yield Pointwise((Assign(dest, source),))
 
     def late_initial_values(
         self, component: Iterable[Node], done: set[str], access: Callable[[Node], Access]
@@ -111,7 +128,7 @@ class BufferAssignment:
                 for start in state.initial:
                     ref = start.ref
                     if ref is not None and ref.maker in self.eq.forward:
-                        yield self._initial_value(n.data[0], scan, start.lag, ref, access)
+                        yield from self._initial_value(n.data[0], scan, start.lag, ref, access)
 
 
 def last_step(scan: Scan) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from .ops import (
     Assign,
     Buffer,
     Call,
+    Contract,
     Expr,
     Gemm,
     Matrix,
@@ -39,10 +40,11 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
-    {"gemm", "sum", "softmax", "log_softmax", "unit_map", "reduce", "outer", "concat", "pad"}
+    {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
+    | {"concat", "pad"}
 )
 #: Of these, what can also add to a place that another term has written.
-_SELF_WRITING = frozenset({"gemm", "outer", "reduce", "pad"})
+_SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
 LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
@@ -210,7 +212,8 @@ class Emitter:
             return not self._merges(n, readers)
         if n.op == "broadcast":
             return any(
-                r.op in ("gemm", "outer", "softmax", "log_softmax", "unit_map") for r in readers
+                r.op in ("gemm", "contract", "outer", "softmax", "log_softmax", "unit_map")
+                for r in readers
             )
         if n.op == "slice":
             return False
@@ -220,7 +223,7 @@ class Emitter:
             return not self._only_added(n)
         if not n.lead and any(r.lead for r in readers):
             return True
-        if any(r.op in ("gemm", "outer", "slice") for r in readers):
+        if any(r.op in ("gemm", "contract", "outer", "slice") for r in readers):
             return True
         here = self.loop.get(n)
         if any(self.loop.get(r) != here for r in readers):
@@ -321,7 +324,7 @@ class Emitter:
         if n.op == "broadcast" and n.lead:
             return self.expr(n.args[0])
         data: object = n.data
-        if n.op == "broadcast":
+        if n.op in ("broadcast", "reshape"):
             data = shape_of(n.rows, n.cols, n.lead)
         if n.op == "eye":
             data = n.rows
@@ -350,6 +353,10 @@ class Emitter:
         elif n.op == "gemm":
             x, w = n.args
             yield Gemm(dest, self.access(x), self.access(w), n.data, accumulate, note)
+        elif n.op == "contract":
+            places = tuple(self.access(a) for a in n.args)
+            specs, sizes = n.data
+            yield Contract(dest, places, specs, sizes, accumulate, note)
         elif n.op == "outer":
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
         elif n.op == "reduce":
@@ -388,7 +395,7 @@ class Emitter:
         for a in args:
             if self.assigned.get(a, dest) != dest:
                 rest.append(a)
-            elif a.op in ("gemm", "outer", "reduce"):
+            elif a.op in ("gemm", "contract", "outer", "reduce"):
                 own.append(a)
             elif a.op == "pad" and a.lead:
                 pads.append(a)

@@ -7,17 +7,19 @@ everything else is the plain sum of its contributions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...calculus.terms import Sym
 from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
 from ...errors import UnsupportedOperation
-from ...language.dims import Dim
+from ...language.dims import ONE, Dim
 from ...language.network import Ref, Scan, State
 from .lowering import Lowering, to_dim
 from .naming import Names
 from .nodes import Graph, Node
 from .ops import BATCH, Lead
+from .stacks import StackLowering
 
 __all__ = ["Accumulation", "Equations"]
 
@@ -84,32 +86,42 @@ class Equations:
 
     def shape(self, value: Ref | State) -> tuple[Dim, Dim]:
         """Rows and columns of a value of the network, by the names of local variables."""
-        return self.names.dim(value.shape.rows), self.names.dim(value.shape.cols)
+        rows, cols = self.names.dim(value.shape.rows), self.names.dim(value.shape.cols)
+        shared = isinstance(value, Ref) and value.kind in ("param", "fixed")
+        return (rows, cols) if shared else (self.names.flat(rows, cols), ONE)
 
     def resolve(self, s: Sym) -> Node:
         """The node of a variable."""
         rows, cols = (self.names.dim(to_dim(d)) for d in s.shape)
         if s.kind == "state":
             _, scan = self.states[s.name]
+            rows, cols = self.names.flat(rows, cols), ONE
             return self.g.leaf("state", rows, cols, self.scan_lead(scan), (s.name, s.lag))
         if s.name in self.forward:
             return self.forward[s.name]
         if s.name in self.refs:
             ref = self.refs[s.name]
+            rows, cols = self.shape(ref)
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
         if s.name in self.finals:
-            return self.g.leaf("final", rows, cols, (BATCH,), self.finals[s.name])
+            return self.g.leaf(
+                "final", self.names.flat(rows, cols), ONE, (BATCH,), self.finals[s.name]
+            )
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
 
     def _equations(self, program: ScanProgram) -> None:
         lead = self.scan_lead(program.scan)
         for e in program.equations:
-            node = Lowering(self.g, self.resolve, (), self.names.dim)(e.rhs)
+            node = self._lowering(self.resolve, ())(e.rhs)
             if e.name in self.kept:
                 node = self._own(e.name, node, lead)
             self.forward[e.name] = node
             self.g.named.add(node)
             self.leads[e.name] = node.lead
+
+    def _lowering(self, resolve: Callable[[Sym], Node], lead: Lead) -> Lowering:
+        made = StackLowering if self.network.matrices else Lowering
+        return made(self.g, resolve, lead, self.names)
 
     def _own(self, name: str, node: Node, lead: Lead) -> Node:
         """A state or an output has an array of its own, and moves with time even if constant."""
@@ -209,18 +221,32 @@ class Equations:
             return bar if s == mark else self.resolve(s)
 
         name = edge.operand.name
-        part = Lowering(self.g, resolve, lead, self.names.dim)(edge.pullback)
+        lowering = self._lowering(resolve, lead)
+        if edge.kind == "param" or (name in self.leads and not self.leads[name]):
+            part = lowering.shared(edge.pullback)
+        else:
+            part = lowering(edge.pullback)
         if edge.kind == "state":
             self.sums[name].parts.append((edge.lag or 0, part))
         elif name in self.forward:
-            self._give(name, self._settle(part, lead, self.leads[name]))
+            like = self.forward[name]
+            part = self._settle(part, lead, self.leads[name])
+            self._give(name, self._shaped(part, like.rows, like.cols))
         elif name in self.refs:
-            self._give(name, self._settle(part, lead, self.ref_lead(self.refs[name])))
+            ref = self.refs[name]
+            part = self._settle(part, lead, self.ref_lead(ref))
+            self._give(name, self._shaped(part, *self.shape(ref)))
         else:
             self.sums[self.finals[name]].finals.append(self.g.reduce(part, lead, (BATCH,)))
 
     def _settle(self, part: Node, lead: Lead, target: Lead) -> Node:
         return part if self._summed(part, lead) else self.g.reduce(part, lead, target)
+
+    def _shaped(self, part: Node, rows: Dim, cols: Dim) -> Node:
+        """What comes entry by entry, as the matrix of parameters that it is added to."""
+        if part.lead or part.scalar or cols == ONE or part.cols == cols:
+            return part
+        return self.g.reshaped(part, rows, cols)
 
     def _summed(self, part: Node, lead: Lead) -> bool:
         """Whether a contribution is a sum over steps and sequences already.
@@ -246,4 +272,5 @@ class Equations:
         elif ref.name in self.forward:
             self._give(ref.name, slot)
         elif ref.kind in DIFFERENTIATED:
-            self._give(ref.name, self.g.reduce(slot, (BATCH,), self.ref_lead(ref)))
+            total = self.g.reduce(slot, (BATCH,), self.ref_lead(ref))
+            self._give(ref.name, self._shaped(total, *self.shape(ref)))

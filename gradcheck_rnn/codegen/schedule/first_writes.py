@@ -10,7 +10,18 @@ from dataclasses import replace
 from fractions import Fraction
 
 from .inspect import reads, writes
-from .ops import Access, Allocate, Assign, Buffer, Gemm, Loop, Number, Pointwise, Statement
+from .ops import (
+    Access,
+    Allocate,
+    Assign,
+    Buffer,
+    Contract,
+    Gemm,
+    Loop,
+    Number,
+    Pointwise,
+    Statement,
+)
 
 __all__ = ["write_first"]
 
@@ -55,7 +66,7 @@ def _first(loop: Loop, b: Buffer, lag: int) -> int | None:
         touched = [a for a in (*reads(s), *writes(s)) if a.buffer == b and a.lag == lag]
         if not touched:
             continue
-        if isinstance(s, Gemm):
+        if isinstance(s, Gemm | Contract):
             return i if s.accumulate and s.dest.whole else None
         if isinstance(s, Pointwise) and s.assigns[0].accumulate and s.assigns[0].dest.whole:
             return i if len(s.assigns) == 1 else None
@@ -64,7 +75,7 @@ def _first(loop: Loop, b: Buffer, lag: int) -> int | None:
 
 
 def _written(s: Statement) -> Statement:
-    if isinstance(s, Gemm):
+    if isinstance(s, Gemm | Contract):
         return replace(s, accumulate=False)
     if isinstance(s, Pointwise):
         return Pointwise((replace(s.assigns[0], accumulate=False),))

@@ -8,6 +8,7 @@ from .ops import (
     Access,
     Allocate,
     Buffer,
+    Contract,
     Gemm,
     Loop,
     Matrix,
@@ -37,11 +38,13 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from (s.x, s.weight)
     elif isinstance(s, Outer):
         yield from (s.delta, s.x)
+    elif isinstance(s, Contract):
+        yield from s.operands
     elif isinstance(s, Pack):
         yield from s.parts
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)
-    if isinstance(s, Gemm | Outer | Reduce) and s.accumulate:
+    if isinstance(s, Gemm | Outer | Reduce | Contract) and s.accumulate:
         yield s.dest
 
 

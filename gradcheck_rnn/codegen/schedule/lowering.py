@@ -18,6 +18,7 @@ from ...calculus import terms as T
 from ...calculus.functions import user_definition
 from ...errors import MissingRule, UnsupportedOperation
 from ...language.dims import ONE, Dim
+from .naming import Names
 from .nodes import Graph, Node
 from .ops import Lead
 
@@ -52,8 +53,8 @@ class Lowering:
         Symbol → node.
     lead : Lead
         The leading axes of the equation whose adjoint the term pulls back (what sums range over).
-    local : callable
-        A dim of the definition → the dim by the names of the module's local variables.
+    names : Names
+        The module's names: what a dim of the definition is called there.
     """
 
     def __init__(
@@ -61,17 +62,21 @@ class Lowering:
         graph: Graph,
         resolve: Callable[[T.Sym], Node],
         lead: Lead,
-        local: Callable[[Dim], Dim],
+        names: Names,
     ) -> None:
-        self.g, self.resolve, self.lead, self._local = graph, resolve, lead, local
+        self.g, self.resolve, self.lead, self.names = graph, resolve, lead, names
 
     def dim(self, e: Scalar) -> Dim:
         """A SymPy dim by the names of the module's local variables."""
-        return self._local(to_dim(e))
+        return self.names.dim(to_dim(e))
 
     def shape(self, term: T.Term) -> tuple[Dim, Dim]:
         """Rows and columns of a term."""
         return self.dim(term.shape[0]), self.dim(term.shape[1])
+
+    def shared(self, term: T.Term) -> Node:
+        """What a term gives to an adjoint that all sequences share."""
+        return self(term)
 
     def __call__(self, term: T.Term) -> Node:
         rule = _RULES.get(type(term))
@@ -151,8 +156,8 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Scale: lambda low, t: low.g.mul(low._all(t)),
     T.Divide: lambda low, t: low.g.div(*low._all(t)),
     T.Power: lambda low, t: low.g.power(low(t.operands[0]), _fraction(t.exponent)),
-    T.Times: Lowering.times,
-    T.Transpose: Lowering.transpose,
+    T.Times: lambda low, t: low.times(t),
+    T.Transpose: lambda low, t: low.transpose(t),
     T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *low.shape(t)),
     T.Dot: Lowering.dot,
     T.UnitSum: lambda low, t: low.g.unit_sum(low(t.operands[0])),

@@ -13,7 +13,7 @@ import keyword
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from ...language.dims import Dim
+from ...language.dims import ONE, Dim
 from .nodes import Node
 from .ops import BATCH, Access, Lead
 
@@ -112,10 +112,24 @@ class Names(Namer):
         super().__init__(reserved)
         self.sizes = {n: self.fresh(n) for n in (BATCH, *axes, *dims)}
         self._renamed = {n: Dim.of({v: 1}) for n, v in self.sizes.items() if n != v}
+        #: Local variable → rows and columns of the matrices that have so many entries.
+        self.entries: dict[str, tuple[Dim, Dim]] = {}
 
     def dim(self, d: Dim) -> Dim:
         """A dim in terms of the local variables."""
         return d.rename(self._renamed) if self._renamed else d
+
+    def flat(self, rows: Dim, cols: Dim) -> Dim:
+        """The number of entries of a matrix, as a dim of its own."""
+        if ONE in (rows, cols):
+            return cols if rows == ONE else rows
+        for name, known in self.entries.items():
+            if known == (rows, cols):
+                return Dim.of({name: 1})
+        wanted = [d.lone or "entries" for d in (rows, cols)]
+        name = self.fresh("_".join(wanted) if "entries" not in wanted else "entries")
+        self.entries[name] = (rows, cols)
+        return Dim.of({name: 1})
 
     def lead(self, axis: str | None) -> Lead:
         """The leading axes of a value along ``axis``, or of one value a sequence."""
@@ -130,5 +144,6 @@ def _normal(name: str) -> str:
 _KINDS = {
     "mul": "factor", "add": "part", "div": "ratio", "sum": "unit_sum", "total": "entry_sum",
     "reduce": "over_time", "outer": "d_weight", "transpose": "transposed", "neg": "minus",
+    "contract": "product",
 }  # fmt: skip
 _VAGUE = {*_KINDS.values(), "value"}

@@ -334,6 +334,30 @@ class Graph:
             return self.make("gemm", (x, weight.args[0]), weight.rows, ONE, x.lead, False)
         return self.make("gemm", (x, weight), weight.rows, ONE, x.lead, True)
 
+    def contract(
+        self,
+        args: Sequence[Node],
+        specs: tuple[str, ...],
+        sizes: tuple[tuple[str, Dim], ...],
+        rows: Dim,
+    ) -> Node:
+        """A product of matrices and vectors, sequence by sequence; ``rows``: its entries."""
+        for i, a in enumerate(args):
+            if a.op == "neg":
+                plain = [*args[:i], a.args[0], *args[i + 1 :]]
+                return self.neg(self.contract(plain, specs, sizes, rows))
+        return self.make("contract", args, rows, ONE, join(args), (specs, sizes))
+
+    def reshaped(self, a: Node, rows: Dim, cols: Dim) -> Node:
+        """A parameter with its entries, row by row, in another shape."""
+        if (a.rows, a.cols) == (rows, cols):
+            return a
+        if a.op == "broadcast":
+            return self.broadcast(a.args[0], rows, cols)
+        if a.op == "reshape":
+            return self.reshaped(a.args[0], rows, cols)
+        return self.make("reshape", (a,), rows, cols, ())
+
     # -- arrangement -------------------------------------------------------------------------
 
     def concat(self, args: Sequence[Node]) -> Node:

@@ -3,7 +3,8 @@
 Arrays are row-major. Their leading axes are ``lead``: ``()`` for what all sequences share
 (parameters), ``("B",)`` for one value a sequence, ``("T", "B")`` for one value a step and sequence
 (the first entry is the name of the time axis). After them come the units: ``(n,)``, or ``(1,)``
-for scalars of a sequence. Parameters are ``()``, ``(n,)`` or ``(n, m)``.
+for scalars of a sequence; a matrix for every sequence is its entries, row by row. Parameters are
+``()``, ``(n,)`` or ``(n, m)``.
 
 A statement inside a `Loop` works on one step t of every buffer with a time axis, and on what an
 `Access` says: ``lag`` k reads or writes step t − k. The same statement outside a loop works on
@@ -29,6 +30,7 @@ __all__ = [
     "Assign",
     "Buffer",
     "Call",
+    "Contract",
     "Expr",
     "Gemm",
     "Lead",
@@ -140,7 +142,7 @@ class Call:
     In `Matrix` statements also: matmul, transpose, eye (``data``: Dim), outer, dot, total (sum of
     all entries), concat (``data``: which operands are scalars),
     slice and pad (``data``: start and stop, start and total), softmax,
-    log_softmax, unit_map (``data``: its name), broadcast (``data``: shape).
+    log_softmax, unit_map (``data``: its name), broadcast and reshape (``data``: shape).
     """
 
     op: str
@@ -219,6 +221,28 @@ class Outer:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """dest (+)= a product of matrices and vectors, sequence by sequence.
+
+    ``specs`` has the axes of each operand and of dest by letters, ``("ij", "j", "i")``; ``sizes``
+    the dim of each letter. A letter that dest does not have is summed over. Parameters have the
+    axes they are declared with, everything else lies in its rows entry by entry.
+    """
+
+    dest: Access
+    operands: tuple[Access, ...]
+    specs: tuple[str, ...]
+    sizes: tuple[tuple[str, Dim], ...]
+    accumulate: bool = False
+    note: str = ""
+
+    def shape(self, spec: str) -> tuple[Dim, ...]:
+        """The dims of some letters."""
+        known = dict(self.sizes)
+        return tuple(known[letter] for letter in spec)
+
+
+@dataclass(frozen=True)
 class Reduce:
     """dest (+)= value summed over the leading axes ``over``."""
 
@@ -249,7 +273,9 @@ class Loop:
     note: str = ""
 
 
-Statement: TypeAlias = Allocate | Pack | Gemm | Pointwise | Units | Outer | Reduce | Matrix | Loop
+Statement: TypeAlias = (
+    Allocate | Pack | Gemm | Contract | Pointwise | Units | Outer | Reduce | Matrix | Loop
+)
 
 
 def shape_of(rows: Dim, cols: Dim, lead: tuple[str, ...]) -> tuple[Dim, ...]:

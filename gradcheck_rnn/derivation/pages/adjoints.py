@@ -40,6 +40,8 @@ def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
         elif not ref.shape.column:
             shape += f" × {ref.shape.cols}"
         role = _ROLES[ref.kind]
+        if ref.shape.stack:
+            role = role.replace("vector", "matrix")
         if ref.name in domains:
             role += f"; {domains[ref.name].words}"
         rows.setdefault((shape.replace("*", "·"), role), []).append(symbol)

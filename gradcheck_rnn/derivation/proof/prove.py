@@ -205,7 +205,8 @@ def adjoint_claims(derivation: Derivation, setting: Setting) -> Claims:
     made = {label: run.output(label) for label in derivation.network.outputs}
     for program in derivation.scans:
         for name in (*program.scan.outputs, *(s.name for s in program.scan.states)):
-            held = run.series[name]
+            ref = program.scan.value(name)
+            held = {t: run.outward(ref, a) for t, a in run.series[name].items()}
             times = sorted(run.times(program))
             made[name] = (
                 held[0] if program.scan.axis is None else np.stack([held[t] for t in times])

@@ -128,6 +128,8 @@ def draw(
 
     def fill(ref: Ref) -> Array:
         shape: tuple[int, ...] = (ref.shape.rows.size(known), ref.shape.cols.size(known))
+        if ref.shape.stack:
+            shape = (*shape, 1)
         if ref.axis is not None:
             shape = (steps[ref.axis], *shape)
         out = np.empty(shape, dtype=object)

@@ -193,7 +193,8 @@ def _computed(m: Manuscript, derivation: Derivation) -> list[list[str]]:
 
 def _role(role: str) -> str:
     role = role.rstrip(")")
-    return {"one vector per sequence": "start, given once a sequence"}.get(role, role)
+    starts = ("one vector per sequence", "one matrix per sequence")
+    return "start, given once a sequence" if role in starts else role
 
 
 def _example_symbol(derivation: Derivation) -> Sym:

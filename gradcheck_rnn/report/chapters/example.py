@@ -84,6 +84,8 @@ def _rounded(
     rng: np.random.Generator,
 ) -> Array:
     shape: tuple[int, ...] = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
+    if ref.shape.stack:
+        shape = (*shape, 1)
     if ref.axis is not None:
         shape = (lengths[ref.axis], *shape)
     domain = network.domains.get(ref.name)
@@ -140,7 +142,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         f"one sequence. {what} Values are rounded to four digits for display only."
     )
     given = [
-        (m.maths.term(symbol_of(derivation, ref)), _matrix(run.series[ref.name][0], m))
+        (m.maths.term(symbol_of(derivation, ref)), _matrix(_one(run.series[ref.name][0]), m))
         for ref in (*network.parameters.values(), *network.inputs.values())
         if ref.axis is None
     ]
@@ -187,7 +189,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
         [
             (
                 m.maths.term(symbol_of(derivation, ref).with_(mark="bar")),
-                _matrix(e.adjoints[ref.name][0], m),
+                _matrix(_one(e.adjoints[ref.name][0]), m),
             )
             for ref in derivation.differentiated()
             if ref.axis is None and ref.name in e.adjoints
@@ -202,13 +204,13 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
     for ref in derivation.differentiated():
         if ref.axis is not None or ref.name not in e.adjoints:
             continue
-        gradient = e.adjoints[ref.name][0]
+        gradient = _one(e.adjoints[ref.name][0])
         at = np.unravel_index(int(np.argmax(np.abs(gradient))), gradient.shape)
         step, values = 1e-3, {}
         for sign in (1, -1):
             moved = {n: _stacked(run, network, n) for n in (*network.parameters, *network.inputs)}
             changed = moved[ref.name].copy()
-            changed[at] += sign * step
+            changed.reshape(gradient.shape)[at] += sign * step
             moved[ref.name] = changed
             other = Run(derivation, moved, e.sizes, run.steps)
             values[sign] = _loss(other, e.cotangents)
@@ -227,10 +229,15 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
 
 def _stacked(run: Run, network: Network, name: str) -> Array:
     ref = network.parameters.get(name) or network.inputs[name]
-    line = run.series[name]
+    line = {t: run.outward(ref, a) for t, a in run.series[name].items()}
     if ref.axis is None:
         return np.asarray(line[0])
     return np.stack([line[t] for t in range(1, run.steps[ref.axis] + 1)])
+
+
+def _one(a: Array) -> Array:
+    """A value of the only sequence, without the axis that a batch in front has."""
+    return a[0] if np.ndim(a) == 3 else a
 
 
 def _given(m: Manuscript, pairs: list[tuple[str, str]]) -> None:
@@ -261,6 +268,9 @@ def _over_time(
 
 
 def _column(a: Array, m: Manuscript) -> str:
+    a = _one(a)
+    if a.ndim == 2 and a.shape[1] > 1:
+        return _matrix(a, m)
     flat = [_number(float(x)) for x in np.asarray(a).ravel()]
     return flat[0] if len(flat) == 1 else f"({', '.join(flat)}){'' if m.maths.rows else '^top'}"
 

@@ -48,14 +48,15 @@ def confirm(station: Station, seed: int) -> list[Finding]:
 
     def along(eps: Floats) -> Floats:
         """Values at steps (k, m): column i goes along direction i, all in one run."""
-        flat = eps.reshape(-1, 1, 1)
         line = np.tile(np.arange(eps.shape[1]), len(eps))
         moved = dict(oracle.values)
         for n, w in columns.items():
             at = _stacked(refs[n])
-            moved[n] = np.expand_dims(moved[n], at) + flat * np.take(w, line, axis=at)
+            taken = np.take(w, line, axis=at)
+            by = eps.reshape(-1, *[1] * (taken.ndim - at - 1))
+            moved[n] = np.expand_dims(moved[n], at) + by * taken
         made = oracle.value(moved, cotangents, loss)
-        return np.broadcast_to(np.asarray(made, dtype=np.float64), len(flat)).reshape(eps.shape)
+        return np.broadcast_to(np.asarray(made, dtype=np.float64), eps.size).reshape(eps.shape)
 
     lines = Lines(along, DIRECTIONS)
     centre = float(along(np.zeros((1, DIRECTIONS)))[0, 0])

@@ -55,11 +55,11 @@ def pulled_back(
             found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
     out = {}
     for n, g in found.items():
-        inner = 3 if refs[n].axis is not None else 2
-        if g.ndim == inner:
+        moving = refs[n].axis is not None
+        if g.ndim == 2 + moving + refs[n].shape.stack:
             stacked = np.broadcast_to(g, (count, *g.shape))
         else:
-            stacked = g.swapaxes(0, 1) if inner == 3 else g
+            stacked = g.swapaxes(0, 1) if moving else g
         out[n] = to_rows(refs[n], stacked)
     return out
 

@@ -24,6 +24,10 @@ Inputs can also come in other numbers::
 which says of the definition's value that it is one-hot, or 0/1: points are drawn so. A vector that
 the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
 
+The axes of a matrix for every sequence have the names of its dims (n and m where they have none
+of their own, or the same): where the definition says ``S: n m``, ``"state": "S0: B m n"`` is held
+transposed.
+
 Commas or spaces separate columns, semicolons rows. Everything comes down to index arrays: which
 entry of the user's array is which entry of the definition's, with a sign. Values go one way by
 them, gradients the other.
@@ -326,13 +330,18 @@ def _input(user: str, text: str) -> tuple[str, bool, str, str]:
     return (labels[1] if labels else name), labels is not None, axes, form
 
 
-def _letters(ref: Ref) -> str:
-    """The axes of a sequence, state or output: of ``T B n``, those it has."""
-    return ("T" if ref.axis else "") + "B" + ("" if ref.shape.scalar else "n")
+def _letters(ref: Ref) -> tuple[str, ...]:
+    """The axes of a sequence, state or output: of ``T B n``, those it has; of a matrix its dims."""
+    lead = ("T", "B") if ref.axis else ("B",)
+    if ref.shape.column:
+        return lead if ref.shape.scalar else (*lead, "n")
+    rows, cols = ref.shape.rows.lone, ref.shape.cols.lone
+    named = rows is not None and cols is not None and rows != cols
+    return (*lead, rows, cols) if named else (*lead, "n", "m")  # type: ignore[arg-type]
 
 
 def _axes(
-    user: str, axes: str, own: tuple[int, ...], have: str, ref: Ref
+    user: str, axes: str, own: tuple[int, ...], have: tuple[str, ...], ref: Ref
 ) -> tuple[tuple[int, ...], Indices]:
     """Shape of the user's array and the index, from an order such as ``B T n``."""
     order = axes.split() if axes else list(have)
@@ -356,7 +365,7 @@ def _axes(
     return full, np.ascontiguousarray(index.reshape(own))
 
 
-def _hint(ref: Ref, have: str, named: Sequence[str]) -> str:
+def _hint(ref: Ref, have: tuple[str, ...], named: Sequence[str]) -> str:
     """What to write for a scalar a step, and for a class in place of a vector."""
     if "n" in named and "n" not in have:
         return (

@@ -9,7 +9,8 @@ A weight that enters in any other way is perturbed entry by entry.
 The sequences of a batch do not mix (the language forbids it), so all columns are perturbed at once.
 Where a perturbed unit reaches only the unit of the same number (the gates of an LSTM), two
 evaluations do for all units; that it is so is seen in their values, not assumed. Many units that
-reach others through products only are taken by factors (`through`).
+reach others through products only are taken by factors (`through`). A matrix for every sequence is
+a column of its entries here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ...language.cell import Delays
 from ...language.dims import ONE, Dim, current_dims
 from ...language.network import Scan
 from ...language.numeric import holding_frozen, recording_frozen
+from ...language.stacks import flat, to_back, to_front, unflat
 from ...language.values import ArrayValue, Expr
 from .through import Jacobian, Term, Through, diagonal_of
 
@@ -165,6 +167,7 @@ class _Steps:
         self.weights = {
             own for own, kind in scan.cell.kinds.items()
             if kind == "param" and scan.arguments[own] in by_products_only(scan)
+            and not scan.cell.matrices
         }  # fmt: skip
         self.evaluations = 0
         self.tape: Any = None
@@ -196,12 +199,15 @@ class _Steps:
         self.taps = {}
         for own in cell.shapes:
             if own in cell.lags:
-                line = {k: ArrayValue(moved.get((own, k), self.values[own, k]))
-                        for k in cell.lags[own]}  # fmt: skip
+                line = {
+                    k: ArrayValue(self._inside(own, moved.get((own, k), self.values[own, k])))
+                    for k in cell.lags[own]
+                }
                 single = cell.lags[own] == (1,)
                 arguments[own] = line[1] if single else Delays(own, line)
                 continue
-            arguments[own] = value = ArrayValue(moved.get((own, 0), self.values[own, 0]))
+            held = moved.get((own, 0), self.values[own, 0])
+            arguments[own] = value = ArrayValue(self._inside(own, held))
             if own in self.weights and (own, 0) not in moved:
                 weight = value.array.view(_Weight)
                 weight.tap = self.taps[own] = taps.get(own) or _Tap()
@@ -217,9 +223,27 @@ class _Steps:
         finally:
             current_dims.reset(token)
         return {
-            self.scan.arguments[n]: v.array if isinstance(v, ArrayValue) else np.asarray(v)
+            self.scan.arguments[n]: self._outside(
+                n, v.array if isinstance(v, ArrayValue) else np.asarray(v)
+            )
             for n, v in returned.items()
         }
+
+    def _inside(self, own: str, array: Array) -> Array:
+        """A value as the definition takes it."""
+        cell = self.scan.cell
+        if not cell.matrices:
+            return array
+        return to_front(unflat(array, cell.shapes[own], self.sizes), cell.shapes[own])
+
+    def _outside(self, own: str, array: Array) -> Array:
+        """What the definition gives, as a column of entries."""
+        cell = self.scan.cell
+        if not cell.matrices:
+            return array
+        matrix = own in cell.matrices
+        back = to_back(array, matrix)
+        return flat(back, cell.shapes[own]) if matrix else back
 
 
 def scan_jacobians(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...language.network import Network, Ref, Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run, to_rows
+from ...language.stacks import entries_of, flat, unflat
 from .stepwise import ScanJacobians, scan_jacobians
 from .through import pull_step
 
@@ -75,7 +76,15 @@ class ModelOracle:
         self.tape = tape
         self.outputs: dict[str, Array] = {n: np.asarray(made[n]) for n in network.outputs}
         self.loss = made.get(LOSS)
-        self.made: dict[Any, Any] = dict(made["everything"])
+        # A matrix for every sequence is a column of its entries from here on.
+        shapes = {r.name: r.shape for r in (*network.parameters.values(), *network.inputs.values())}
+        for scan in network.scans:
+            shapes.update((e.name, e.shape) for e in scan.equations)
+            shapes.update((s.final, s.shape) for s in scan.states)
+        self.made: dict[Any, Any] = {
+            n: flat(a, shapes[n]) if n in shapes and shapes[n].stack else a
+            for n, a in made["everything"].items()
+        }
         self.batch = max([self.values[n].shape[-1] for n in network.inputs] or [1])
         self._starts()
         self.evaluations = 1
@@ -86,7 +95,7 @@ class ModelOracle:
         for scan in self.network.scans:
             for state in scan.states:
                 for start in state.initial:
-                    rows = state.shape.rows.size(self.sizes)
+                    rows = entries_of(state.shape, self.sizes)
                     value = (
                         self.made[start.ref.name] if start.ref is not None
                         else np.zeros((rows, self.batch), dtype)
@@ -133,7 +142,8 @@ class ModelOracle:
         count = 1 if given_first is None else len(given_first)
         bars: dict[str, Array] = {}
         for label, given in cotangents.items():
-            _add(bars, self.network.outputs[label].name, _inside(np.asarray(given)))
+            ref = self.network.outputs[label]
+            _add(bars, ref.name, _inside(flat(given, ref.shape)))
         out = Gradients({}, {})
         for scan in reversed(self.network.scans):
             self._pull(scan, bars, out, count, loss, carry)
@@ -154,7 +164,7 @@ class ModelOracle:
         states = {s.name: s for s in scan.states}
         local: dict[str, Array] = {}
         for name in jac.blocks[0].of if jac.blocks else ():
-            rows = scan.equation(name).shape.rows.size(self.sizes)
+            rows = entries_of(scan.equation(name).shape, self.sizes)
             bar = np.zeros((T, B, count, rows), self._dtype)
             if name in bars:
                 bar += bars[name][order] if scan.axis else bars[name][None]
@@ -241,6 +251,7 @@ class ModelOracle:
             shape = self.values[ref.name].shape
             if ref.name in bars:  # (…, B, K, n) to (K, …, n, B)
                 bar = np.moveaxis(bars[ref.name], -2, 0).swapaxes(-1, -2)
+                bar = unflat(bar, ref.shape, self.sizes)
                 if not ref.shape.batch and bar.ndim == 3:  # a trained start
                     _add(out.of, ref.name, bar.sum(-1, keepdims=True))
                     _add(out.size, ref.name, np.abs(bar).sum(-1, keepdims=True))
@@ -259,12 +270,13 @@ class ModelOracle:
         total: Any = 0.0
         for label, given in cotangents.items():
             out, ref = made[label], self.network.outputs[label]
+            axes = (-1, -2, -3) if ref.shape.stack else (-1, -2)
             if ref.axis is not None:
                 total = total + sum(
-                    (g * a).sum((-1, -2)) for g, a in zip(given, out, strict=True)
+                    (g * a).sum(axes) for g, a in zip(given, out, strict=True)
                 )  # fmt: skip
             else:
-                total = total + (given * out).sum((-1, -2))
+                total = total + (given * out).sum(axes)
         if loss is not None:
             total = total + loss * made[LOSS]
         return total

@@ -104,4 +104,5 @@ def c_name(name: str) -> str:
 def c_sizes(names: Names) -> dict[str, str]:
     """Size as a variable of Python → what kernels call it, no two the same."""
     namer = Namer()
-    return {local: namer.fresh(c_name(local)) for local in names.sizes.values()}
+    every = (*names.sizes.values(), *names.entries)
+    return {local: namer.fresh(c_name(local)) for local in every}

@@ -8,7 +8,7 @@ from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
 from ..sizes import size_lines
-from ..template import axes_of, check, shape_text, typed_dict
+from ..template import axes_of, check, flattened, shape_text, typed_dict
 
 __all__ = ["CHECK", "LAUNCH", "Interface"]
 
@@ -127,7 +127,8 @@ class Interface:
     def given(self, buffer: Buffer, key: str) -> str:
         """A line that names an argument."""
         ref = self.refs[key]
-        return f'    {buffer.name} = arrays["{key}"]{_unit(ref, buffer.lead)}'
+        text = f'arrays["{key}"]{_unit(ref, buffer.lead)}'
+        return f"    {buffer.name} = {flattened(text, buffer, ref)}"
 
     def cotangents(self) -> list[str]:
         """Lines that check and name the cotangents."""
@@ -139,7 +140,8 @@ class Interface:
         for label, b in self.plan.cotangents.items():
             ref = self.network.outputs.get(label)
             end = "" if ref is None else _unit(ref, b.lead)
-            out.append(f'    {b.name} = upstream["{label}"]{end}')
+            text = flattened(f'upstream["{label}"]{end}', b, ref)
+            out.append(f"    {b.name} = {text}")
         return out
 
 

@@ -13,7 +13,7 @@ from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import Access, Buffer, Statement
 from .. import template
 from ..expressions import declared_helpers, dim_text
-from ..sizes import used_sizes
+from ..sizes import entry_lines, used_sizes
 from ..wrapping import wrap
 from .addressing import place_text
 from .config import RESERVED, device_functions
@@ -87,7 +87,7 @@ class _Module:
         text = "\n".join([*body, *after])
         used = used_sizes(self.plan.names, text)
         opening = self.interface.opening(used, re.search(r"\bdtype\b", text) is not None)
-        return [*opening, *body, *after]
+        return [*opening, *entry_lines(self.plan.names, text), *body, *after]
 
     def _handed(self, routine: Routine) -> list[Access]:
         forward = routine is self.plan.forward
@@ -118,6 +118,7 @@ class _Module:
         text = place_text(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
+        text = template.unflattened(text, a, ref, self.plan.names)
         return f'        "{key}": {text},'
 
     def _signature(self, name: str, arguments: list[str], result: str, doc: str) -> list[str]:

@@ -18,6 +18,7 @@ from ...schedule.ops import (
     Access,
     Assign,
     Buffer,
+    Contract,
     Expr,
     Gemm,
     Lead,
@@ -63,6 +64,11 @@ class Preparer:
                 self.zero |= zero
             elif isinstance(s, Gemm):
                 out += self._gemm(s, in_loop)
+            elif isinstance(s, Contract) and s.accumulate and in_loop:
+                work = self._work("product", lead_of(s.dest, in_loop), s.dest.rows)
+                self.products.add(work.buffer)
+                out.append(replace(s, dest=work, accumulate=False))
+                out.append(Pointwise((Assign(s.dest, work, True),)))
             elif isinstance(s, Reduce) and not isinstance(s.value, Access):
                 lead = (*s.over, *lead_of(s.dest, in_loop))
                 work = self._work("summand", lead, rows_of(s.value))

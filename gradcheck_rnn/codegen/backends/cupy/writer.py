@@ -10,6 +10,7 @@ from ...schedule.ops import (
     Access,
     Assign,
     Buffer,
+    Contract,
     Gemm,
     Loop,
     Matrix,
@@ -20,6 +21,7 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
+from ..contraction import contraction
 from ..expressions import dim_text, number_text
 from .addressing import contiguous, lead_of, place_text
 from .config import c_name, c_sizes
@@ -139,6 +141,8 @@ class CuPyWriter:
                 self._write_loop(s)
             elif isinstance(s, Gemm):
                 self._gemm(s)
+            elif isinstance(s, Contract):
+                self.put(s.dest, self._product(s), s.accumulate)
             elif isinstance(s, Outer):
                 self.put(s.dest, f"cp.dot({self._turned(s.delta)}, {self.flat(s.x)})", s.accumulate)
             elif isinstance(s, Reduce):
@@ -169,6 +173,9 @@ class CuPyWriter:
             self.line(f"cp.dot({product}, out={self.flat(s.dest)})")
         else:
             self.put(s.dest, f"cp.dot({product})")
+
+    def _product(self, s: Contract) -> str:
+        return contraction("cp", s, self.access, lambda a: lead_of(a, self._loop is not None))
 
     def _reduce(self, s: Reduce) -> None:
         if not isinstance(s.value, Access):

@@ -13,7 +13,7 @@ from ...schedule.inspect import read_buffers, reads, writes
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from .. import template
 from ..expressions import dim_text
-from ..sizes import size_lines, used_sizes
+from ..sizes import entry_lines, size_lines, used_sizes
 from ..wrapping import wrap
 from .config import RESERVED, helper_texts
 from .writer import NumPyWriter
@@ -122,11 +122,13 @@ class _Module:
             f"    arrays, {dtype} = _check({{**parameters, **inputs}}, sizes)",
         ]
         refs = (*self.network.inputs.values(), *self.network.parameters.values())
-        return out + size_lines(self._shapes(), refs, given, self._used_sizes, local)
+        out += size_lines(self._shapes(), refs, given, self._used_sizes, local)
+        return out + self._entries
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
         scalar = ref is not None and ref.shape.scalar and buffer.lead
-        return f'    {buffer.name} = {source}["{key}"]{"[..., None]" if scalar else ""}'
+        text = f'{source}["{key}"]{"[..., None]" if scalar else ""}'
+        return f"    {buffer.name} = {template.flattened(text, buffer, ref)}"
 
     def _allocate(self, writer: NumPyWriter) -> list[str]:
         out = []
@@ -170,6 +172,7 @@ class _Module:
         allocated = [*self._allocate(writer), *self._views(writer, out)]
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)
+        self._entries = entry_lines(self.plan.names, everything)
         self._uses_dtype = "dtype" in everything
         return [*self._open(), *unpack, *allocated, "", *writer.lines]
 
@@ -187,6 +190,7 @@ class _Module:
         text = NumPyWriter(self.plan.names).access(a)
         if a.lead and ref is not None and ref.shape.scalar:
             text += "[..., 0]"
+        text = template.unflattened(text, a, ref, self.plan.names)
         return f'        "{key}": {text},'
 
     # -- functions ------------------------------------------------------------------------------
@@ -262,6 +266,9 @@ class _Module:
             if self._only_added(b, plan.backward.statements) and not scalar:
                 optional.add(b)
                 lines.append(f'    {b.name} = upstream.get("{label}")')
+                flat = template.flattened(b.name, b, ref)
+                if flat != b.name:
+                    lines += [f"    if {b.name} is not None:", f"        {b.name} = {flat}"]
                 continue
             if ref is None:  # the loss
                 lines.append(f'    {b.name} = upstream.get("loss", 0)')
@@ -272,6 +279,9 @@ class _Module:
             lines.append(
                 f'    {b.name} = upstream.get("{label}", np.zeros(({shape}{comma}), dtype)){end}'
             )
+            flat = template.flattened(b.name, b, ref)
+            if flat != b.name:
+                lines.append(f"    {b.name} = {flat}")
         return frozenset(optional), lines
 
     def _check_cotangents(self) -> list[str]:

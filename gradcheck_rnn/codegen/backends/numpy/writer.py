@@ -14,8 +14,10 @@ from ...schedule.ops import (
     Access,
     Assign,
     Call,
+    Contract,
     Expr,
     Gemm,
+    Lead,
     Loop,
     Matrix,
     Outer,
@@ -26,12 +28,15 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
+from ..contraction import contraction
 from ..expressions import Precedence
 from .assign import Assigner
 from .instructions import RawLines, Ufunc
 from .lines import extent
 
 __all__ = ["NumPyWriter"]
+
+_NOTED = (Gemm, Contract, Units, Outer, Reduce, Matrix)
 
 
 class NumPyWriter(Assigner):
@@ -40,7 +45,7 @@ class NumPyWriter(Assigner):
     def write(self, statements: Iterable[Statement]) -> None:
         """Print statements in order."""
         for s in statements:
-            self._note = s.note if isinstance(s, Gemm | Units | Outer | Reduce | Matrix) else ""
+            self._note = s.note if isinstance(s, _NOTED) else ""
             if isinstance(s, Loop):
                 self._write_loop(s)
             elif isinstance(s, Pointwise):
@@ -51,6 +56,8 @@ class NumPyWriter(Assigner):
                 self._gemm(s)
             elif isinstance(s, Units):
                 self._units(s)
+            elif isinstance(s, Contract):
+                self._contract(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -110,6 +117,18 @@ class NumPyWriter(Assigner):
             axes = ", ".join(s.x.lead)
             text = f"({text}).reshape({axes}, {self.size(s.dest.rows)})"
         self.put(s.dest, text, (s.x, s.weight), s.accumulate)
+
+    def _contract(self, s: Contract) -> None:
+        def lead(a: Access) -> Lead:
+            return a.lead[1:] if self._loop is not None and len(a.lead) == 2 else a.lead
+
+        if self._loop is None and (s.accumulate or self._makes(s.dest)):
+            self.put(s.dest, contraction("np", s, self.access, lead), s.operands, s.accumulate)
+            return
+        dest = self.work(s.dest) if s.accumulate else s.dest
+        self.add(RawLines(lambda at: [contraction("np", s, at, lead, dest)], s.operands, (dest,)))
+        if s.accumulate:
+            self.add(Ufunc("+=", (dest,), s.dest))
 
     def _outer(self, s: Outer) -> None:
         text = f"{self.flat(s.delta)}.T @ {self.flat(s.x)}"

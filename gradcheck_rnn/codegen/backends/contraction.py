@@ -1,0 +1,47 @@
+"""Products sequence by sequence as one call of ``einsum``, the same in NumPy and in CuPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..schedule.ops import Access, Contract, Lead
+from .expressions import dim_text
+
+__all__ = ["contraction", "entries"]
+
+
+def contraction(
+    module: str, s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead],
+    out: Access | None = None,
+) -> str:  # fmt: skip
+    """The product as text: its entries row by row, or written into ``out``.
+
+    Parameters
+    ----------
+    module : str
+        ``"np"`` or ``"cp"``.
+    access : callable
+        Place → text.
+    lead : callable
+        Place → the leading axes that it has where the text stands.
+    """
+
+    def letters(a: Access, spec: str) -> str:
+        return "tb"[2 - len(lead(a)) :] + spec
+
+    pairs = list(zip(s.operands, s.specs, strict=False))
+    left = ",".join(letters(a, spec) for a, spec in pairs)
+    values = [entries(access(a), lead(a), s, spec) for a, spec in pairs]
+    rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
+    text = f"{module}.einsum({', '.join([rule, *values])}"
+    if out is not None:
+        return f"{text}, out={entries(access(out), lead(out), s, s.specs[-1])})"
+    end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
+    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) == 2 else "")
+
+
+def entries(text: str, lead: Lead, s: Contract, spec: str) -> str:
+    """A place whose matrices lie in rows, as an array of matrices."""
+    if not lead or len(spec) < 2:
+        return text
+    return f"{text}.reshape({', '.join([*lead, *map(dim_text, s.shape(spec))])})"

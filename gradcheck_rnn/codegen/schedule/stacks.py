@@ -1,0 +1,188 @@
+"""Lowering where a network has a matrix for every sequence.
+
+Such a matrix lies in its rows entry by entry, so that all that works entry by entry is as for
+vectors. Products of what differs by sequence are made sequence by sequence (`ops.Contract`); what
+all sequences share gets the sum of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...calculus import terms as T
+from ...errors import UnsupportedOperation
+from ...language.dims import ONE, Dim
+from .lowering import Lowering
+from .nodes import Node
+
+__all__ = ["StackLowering"]
+
+#: Nodes that work entry by entry: their operands lie in memory alike.
+_ENTRYWISE = (
+    T.Plus, T.Neg, T.Hadamard, T.Scale, T.Divide, T.Power, T.Apply, T.Abs, T.Sign, T.Frozen,
+    T.Maximum, T.Greater, T.Where,
+)  # fmt: skip
+#: Nodes that take vectors, or matrices without a care for the order of their entries.
+_PLAIN = (
+    T.Sym, T.Num, T.Size, T.Eye, T.Ones, T.Zeros, T.UnitSum, T.Dot, T.Vec, T.Broadcast, T.Times,
+    T.Transpose,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """A factor of a product: its node, its rows and columns, and whether the node is turned."""
+
+    node: Node
+    rows: Dim
+    cols: Dim
+    turned: bool = False
+
+    @property
+    def moves(self) -> bool:
+        return bool(self.node.lead)
+
+    @property
+    def scalar(self) -> bool:
+        return self.rows == ONE and self.cols == ONE
+
+
+class StackLowering(Lowering):
+    """Lowers terms of a scan whose network has a matrix for every sequence."""
+
+    def __call__(self, term: T.Term) -> Node:
+        if not isinstance(term, (*_ENTRYWISE, *_PLAIN)) and ONE not in self.shape(term):
+            inner = [super(StackLowering, self).__call__(x) for x in term.operands]
+            if any(n.lead for n in inner):
+                raise UnsupportedOperation(
+                    f"no kernel has {type(term).__name__} of a matrix per sequence: {term}"
+                )
+        if isinstance(term, T.Broadcast):
+            inner_node = self(term.operands[0])
+            rows, cols = self.shape(term)
+            if inner_node.lead:
+                return self.g.broadcast(inner_node, self.names.flat(rows, cols), ONE)
+        return super().__call__(term)
+
+    def _all(self, term: T.Term) -> list[Node]:
+        """The operands; parameters beside matrices of the sequences lie as these do."""
+        made = super()._all(term)
+        if not any(n.lead and not n.scalar for n in made) and not (
+            isinstance(term, T.Scale) and made[0].lead
+        ):
+            return made
+        return [self._entries(n) for n in made]
+
+    def _entries(self, n: Node) -> Node:
+        if n.lead or n.cols == ONE:
+            return n
+        return self.g.reshaped(n, self.names.flat(n.rows, n.cols), ONE)
+
+    def shared(self, term: T.Term) -> Node:
+        """A sum over steps and sequences where the term is one product δ xᵀ, as for weights."""
+        if isinstance(term, T.Neg):
+            return self.g.neg(self.shared(term.operands[0]))
+        if isinstance(term, T.Times) and len(term.operands) == 2:
+            delta, x = term.operands
+            if delta.shape[1] == 1 and isinstance(x, T.Transpose) and x.operands[0].shape[1] == 1:
+                left, right = self(delta), self(x.operands[0])
+                if left.lead and right.lead:
+                    return self.g.outer(left, right, self.lead)
+        return self(term)
+
+    # -- products ----------------------------------------------------------------------------
+
+    def times(self, term: T.Term) -> Node:
+        """A product, sequence by sequence."""
+        factors = list(self._factors(term, False))
+        if not any(f.moves for f in factors):
+            return super().times(term)
+        return self._chain(factors)
+
+    def _chain(self, factors: list[_Factor]) -> Node:
+        while len(factors) > 1:
+            # Vectors stay narrow: from the right to a column, otherwise from the left.
+            i = len(factors) - 2 if factors[-1].cols == ONE else 0
+            factors[i : i + 2] = [self._product(factors[i], factors[i + 1])]
+        return self._upright(factors[0]).node
+
+    def transpose(self, term: T.Term) -> Node:
+        """A transpose outside a product."""
+        factors = list(self._factors(term, False))
+        if not any(f.moves for f in factors):
+            return super().transpose(term)
+        return self._chain(factors)
+
+    def _factors(self, term: T.Term, turned: bool) -> Iterator[_Factor]:
+        """The factors of a product, or of its transpose: (A B)ᵀ = Bᵀ Aᵀ."""
+        if isinstance(term, T.Transpose):
+            yield from self._factors(term.operands[0], not turned)
+            return
+        if isinstance(term, T.Times):
+            for x in reversed(term.operands) if turned else term.operands:
+                yield from self._factors(x, turned)
+            return
+        node, (rows, cols) = self(term), self.shape(term)
+        if not turned:
+            yield _Factor(node, rows, cols)
+        elif node.lead:
+            yield _Factor(node, cols, rows, True)
+        else:
+            plain = self.g.value_of(node)
+            turned_node = (
+                self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
+            )
+            yield _Factor(turned_node, cols, rows)
+
+    def _upright(self, f: _Factor) -> _Factor:
+        if not f.turned:
+            return f
+        if not f.moves:
+            return _Factor(self.g.transpose(f.node), f.rows, f.cols)
+        if ONE in (f.rows, f.cols):
+            return _Factor(f.node, f.rows, f.cols)
+        return self._contracted([f.node], ("ji", "ij"), {"i": f.rows, "j": f.cols}, f.rows, f.cols)
+
+    def _product(self, a: _Factor, b: _Factor) -> _Factor:
+        g, rows, cols = self.g, a.rows, b.cols
+        if not (a.moves or b.moves):
+            return _Factor(g.parameter_product([a.node, b.node]), rows, cols)
+        if a.scalar or b.scalar:
+            s, x = (a, b) if a.scalar else (b, a)
+            return _Factor(g.mul([s.node, self._entries(x.node)]), rows, cols, x.turned)
+        if a.node.op == "eye":
+            return b
+        if b.node.op == "eye":
+            return a
+        if not a.moves and cols == ONE:
+            return _Factor(g.gemm(b.node, a.node), rows, cols)
+        if not b.moves and rows == ONE:
+            return _Factor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
+        if rows == ONE and cols == ONE:
+            turned = [self._entries(f.node) if f.node.cols != ONE else f.node for f in (a, b)]
+            return _Factor(g.unit_sum(g.mul(turned)), rows, cols)
+        sizes = {"i": rows, "j": a.cols, "k": cols}
+        if self.g.value_of(b.node) == 1 and cols == ONE and a.moves:
+            return self._contracted([a.node], ("ji" if a.turned else "ij", "i"), sizes, rows, cols)
+        if self.g.value_of(a.node) == 1 and rows == ONE and b.moves:
+            return self._contracted([b.node], ("kj" if b.turned else "jk", "k"), sizes, rows, cols)
+        specs = []
+        for f, letters in ((a, "ij"), (b, "jk")):
+            order = letters[::-1] if f.turned else letters
+            specs.append("".join(x for x in order if sizes[x] != ONE))
+        return self._contracted(
+            [self._plain(a.node), self._plain(b.node)],
+            (*specs, "".join(x for x in "ik" if sizes[x] != ONE)), sizes, rows, cols,
+        )  # fmt: skip
+
+    def _plain(self, n: Node) -> Node:
+        """A row of parameters as the vector it is."""
+        return self.g.transpose(n) if not n.lead and n.rows == ONE else n
+
+    def _contracted(
+        self, args: list[Node], specs: tuple[str, ...], sizes: dict[str, Dim], rows: Dim, cols: Dim
+    ) -> _Factor:
+        used = tuple((x, d) for x, d in sizes.items() if any(x in s for s in specs))
+        flat = self.names.flat(rows, cols)
+        return _Factor(self.g.contract(args, specs, used, flat), rows, cols)

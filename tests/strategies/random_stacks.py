@@ -1,0 +1,146 @@
+"""Random cells with a matrix for every sequence, as source text written the way a user writes one.
+
+Values are built top down from a wanted shape over the dims n and m; what could grow is squashed, so
+that a few steps stay in the ordinary regime.
+"""
+
+from __future__ import annotations
+
+from .choices import Choices
+
+__all__ = ["random_stack_cell"]
+
+#: Rows and columns of a value; ``""`` is one.
+Kind = tuple[str, str]
+_OTHER = {"n": "m", "m": "n"}
+_LEAVES: dict[Kind, tuple[str, ...]] = {
+    ("", ""): ("g", "w", "0.5"),
+    ("n", ""): ("q", "k", "z", "b"),
+    ("m", ""): ("v", "u"),
+    ("n", "m"): ("S", "A"),
+    ("n", "n"): ("P", '(P - eye("n"))'),
+    ("m", "m"): ("R",),
+}
+_HEADER = """\
+from gradcheck_rnn.language import (
+    cell, concat, cos, cumsum, dot, exp, eye, maximum, mean, ones, outer, sigmoid, sin, softmax,
+    sum, tanh, where,
+)
+
+
+@cell(
+    inputs="q k: n; v: m; g:", data="u: m", states="S: n m; z: n",
+    params="w:; b: n; A: n m; P: n n; R: m m", outputs="y s",
+)
+def stacked(q, k, v, g, u, S, z, w, b, A, P, R):
+"""
+
+
+class _Draw:
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+
+    def value(self, kind: Kind, depth: int) -> str:
+        if depth <= 0:
+            return self.leaf(kind)
+        rows, cols = kind
+        options = ["leaf", "add", "mul", "function", "scaled", "where"]
+        if rows and cols:
+            options += ["outer", "product", "product", "rows", "columns", "turned"]
+        elif rows:
+            options += ["read", "read", "read turned", "row sums", "units"]
+        else:
+            options += ["dot", "quadratic", "sum"]
+        made: str = getattr(self, "_" + self.choices.pick(options).replace(" ", "_"))(kind, depth)
+        return made
+
+    def leaf(self, kind: Kind) -> str:
+        if kind in _LEAVES:
+            return self.choices.pick(_LEAVES[kind])
+        return f"{self.leaf((kind[1], kind[0]))}.T"
+
+    def _leaf(self, kind: Kind, depth: int) -> str:
+        return self.leaf(kind)
+
+    def _add(self, kind: Kind, depth: int) -> str:
+        sign = self.choices.pick(("+", "-"))
+        return f"({self.value(kind, depth - 1)} {sign} {self.value(kind, depth - 1)})"
+
+    def _mul(self, kind: Kind, depth: int) -> str:
+        return f"({self.value(kind, depth - 1)} * {self.value(kind, depth - 1)})"
+
+    def _function(self, kind: Kind, depth: int) -> str:
+        f = self.choices.pick(("tanh", "sigmoid", "sin", "cos", "abs"))
+        return f"{f}({self.value(kind, depth - 1)})"
+
+    def _scaled(self, kind: Kind, depth: int) -> str:
+        return f"({self.value(('', ''), depth - 1)} * {self.value(kind, depth - 1)})"
+
+    def _where(self, kind: Kind, depth: int) -> str:
+        a, b = self.value(kind, depth - 1), self.value(kind, depth - 1)
+        condition = self.leaf(kind).replace("0.5", "g")
+        return f"where({condition} > 0.1, {a}, {b})"
+
+    def _outer(self, kind: Kind, depth: int) -> str:
+        a, b = self.value((kind[0], ""), depth - 1), self.value((kind[1], ""), depth - 1)
+        return f"outer({a}, {b})" if self.choices.chance(50) else f"({a} @ {b}.T)"
+
+    def _product(self, kind: Kind, depth: int) -> str:
+        inner = self.choices.pick(("n", "m"))
+        a, b = self.value((kind[0], inner), depth - 1), self.value((inner, kind[1]), depth - 1)
+        return f"({a} @ {b})"
+
+    def _rows(self, kind: Kind, depth: int) -> str:
+        return f"({self.value((kind[0], ''), depth - 1)} * {self.value(kind, depth - 1)})"
+
+    def _columns(self, kind: Kind, depth: int) -> str:
+        return f"({self.value(kind, depth - 1)} * {self.value((kind[1], ''), depth - 1)}.T)"
+
+    def _turned(self, kind: Kind, depth: int) -> str:
+        return f"({self.value((kind[1], kind[0]), depth - 1)}.T)"
+
+    def _read(self, kind: Kind, depth: int) -> str:
+        other = self.choices.pick(("n", "m"))
+        a, b = self.value((kind[0], other), depth - 1), self.value((other, ""), depth - 1)
+        return f"({a} @ {b})"
+
+    def _read_turned(self, kind: Kind, depth: int) -> str:
+        other = self.choices.pick(("n", "m"))
+        a, b = self.value((other, kind[0]), depth - 1), self.value((other, ""), depth - 1)
+        return f"({a}.T @ {b})"
+
+    def _row_sums(self, kind: Kind, depth: int) -> str:
+        other = _OTHER[kind[0]]
+        return f'({self.value((kind[0], other), depth - 1)} @ ones("{other}"))'
+
+    def _units(self, kind: Kind, depth: int) -> str:
+        f = self.choices.pick(("softmax", "cumsum"))
+        return f"{f}({self.value(kind, depth - 1)})"
+
+    def _dot(self, kind: Kind, depth: int) -> str:
+        inner = (self.choices.pick(("n", "m")), "")
+        a, b = self.value(inner, depth - 1), self.value(inner, depth - 1)
+        return f"dot({a}, {b})" if self.choices.chance(50) else f"({a}.T @ {b})"
+
+    def _quadratic(self, kind: Kind, depth: int) -> str:
+        a, b = self.value(("n", ""), depth - 1), self.value(("m", ""), depth - 1)
+        return f"({a}.T @ {self.value(('n', 'm'), depth - 1)} @ {b})"
+
+    def _sum(self, kind: Kind, depth: int) -> str:
+        f = self.choices.pick(("sum", "mean"))
+        return f"{f}({self.value((self.choices.pick(('n', 'm')), ''), depth - 1)})"
+
+
+def random_stack_cell(choices: Choices) -> str:
+    """The text of a file that defines ``stacked``; every declared name is read."""
+    it = _Draw(choices)
+    lines = [
+        f"T1 = {it.value(('n', 'm'), 2)}",
+        f"t2 = {it.value(('n', ''), 2)}",
+        f"s = {it.value(('', ''), 2)} + dot(q, P @ k) * w",
+        f"S_new = tanh({it.value(('n', 'm'), 2)}) + 0.5 * sigmoid(g) * S + T1 * A",
+        f"z_new = sin({it.value(('n', ''), 2)}) + 0.3 * t2 + b * z",
+        f"y = {it.value(('m', ''), 2)} + S_new.T @ z_new + R @ (u * v)",
+        'return {"S": tanh(S_new), "z": z_new, "y": y, "s": s}',
+    ]
+    return _HEADER + "\n".join(f"    {line}" for line in lines) + "\n"
