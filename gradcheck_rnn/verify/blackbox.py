@@ -23,6 +23,7 @@ from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
+from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -33,6 +34,7 @@ from .rows import entry_row, failed_row, probe_row, undecided_row
 from .stairs import doubt_stairs
 from .stepsize import reach_of
 from .suspicions import suspect
+from .survey import Survey, survey
 from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
@@ -198,11 +200,14 @@ def _judge(
             target.find(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"
             )
+    line = None
+    if entrywise and roundoff is not None and jumps is None:
+        line = _line(target, g, finite, roundoff, noise, rng)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
         elif entrywise:
-            report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
+            report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve, line))
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
             if row.verdict is not Verdict.PASS and not measured:
@@ -212,6 +217,11 @@ def _judge(
                     target, i, g[i], roundoff, noise, used, resolve
                 )
             report.rows.append(row)
+    if line is not None and not line.agrees and all(r.verdict is Verdict.PASS for r in report.rows):
+        # what is wrong, if anything, is less than one side can see
+        report.rows = [
+            _entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks
+        ]
     if roundoff is not None:
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
@@ -334,6 +344,21 @@ def _mode(mode: str, target: Target, blocks: list[int]) -> str:
     return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
 
 
+def _line(
+    target: Target,
+    g: dict[int, Floats],
+    blocks: list[int],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    rng: np.random.Generator,
+) -> Survey | None:
+    """A line without kinks through all blocks, where differences on one side may do for some."""
+    leaves = target.tree.leaves
+    if not any(worth(leaves[i], g[i], noise) for i in blocks):
+        return None
+    return survey(target, g, blocks, roundoff, noise, rng)
+
+
 def _entrywise(
     target: Target,
     block: int,
@@ -342,9 +367,10 @@ def _entrywise(
     noise: Noise,
     rng: np.random.Generator,
     resolve: float,
+    line: Survey | None = None,
 ) -> Row:
     bounds = roundoff.bounds[block]
-    check = check_entries(target, block, gradient, bounds, noise, rng)
+    check = check_entries(target, block, gradient, bounds, noise, rng, line)
     doubt_stairs(target, check, gradient)
     return entry_row(target.tree, check, gradient, bounds, resolve)
 

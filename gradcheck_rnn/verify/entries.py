@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
+from .onesided import one_sided
 from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
 from .stepsize import balanced, calibrate, known_step, reach_of, steps_of
+from .survey import Survey
 from .target import Target
 from .verdict import EntryState, judge
 
@@ -112,6 +114,7 @@ def check_entries(
     roundoff: Floats,
     noise: Noise,
     rng: np.random.Generator,
+    seen: Survey | None = None,
 ) -> EntryCheck:
     """Check the gradient of one leaf entry by entry.
 
@@ -127,6 +130,8 @@ def check_entries(
         Measured noise of the loss.
     rng
         Draws the sample entries, and which entries are probed when the budget is short.
+    seen
+        A line without kinks through the point: then most entries need one evaluation.
 
     Returns
     -------
@@ -140,7 +145,7 @@ def check_entries(
     claims = _Claims(target, check, gradient.ravel(), roundoff.ravel())
     spent = False
     try:
-        _look_at_entries(claims, rng)
+        _look_at_entries(claims, rng, seen)
     except OutOfBudget:
         spent = True
     ratio = judge(claims.g, check.value, check.error + claims.b)
@@ -210,16 +215,20 @@ class _Claims:
         return clear
 
 
-def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
+def _look_at_entries(claims: _Claims, rng: np.random.Generator, line: Survey | None) -> None:
     """Differences of as many entries as the budget allows, then what they leave in doubt."""
     target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    exponent, found = known_step(target, check.block), False
-    if exponent is None:
-        exponent, found = calibrate(target, check.block, g, check.noise, rng), True
     order = rng.permutation(g.size)
     left = target.budget.left(target.evaluations)
     allowed = (left - min(RESERVED, left / 4)) / PAIR
     chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
+    if line is not None and not claims.mixed:
+        chosen = np.setdiff1d(chosen, _one_side(claims, chosen, line, rng))
+        if not chosen.size:
+            return
+    exponent, found = known_step(target, check.block), False
+    if exponent is None:
+        exponent, found = calibrate(target, check.block, g, check.noise, rng), True
     moved = g * (claims.reach / np.max(claims.reach))
     top = float(np.max(np.abs(moved)))
     rms = float(np.sqrt(np.mean((moved / (top or 1.0)) ** 2))) * top
@@ -246,6 +255,33 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator) -> None:
     _confirm(claims, suspects, exponent)
     if not claims.sure.any():
         _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
+
+
+def _one_side(
+    claims: _Claims, chosen: Indices, line: Survey, rng: np.random.Generator
+) -> Indices:
+    """Entries that differences on one side settle: right, or wrong beyond doubt."""
+    check = claims.check
+    seen = one_sided(
+        claims.target, check.block, claims.g, claims.b, chosen, check.noise, line, rng
+    )
+    if seen is None:
+        return chosen[:0]
+    differing = seen.entries[seen.differs]
+    check.value[seen.entries], check.error[seen.entries] = seen.value, seen.error
+    refuted = True
+    if differing.size:
+        first = differing[_spread(differing.size)]
+        refuted = claims.refute(first, seen.exponent).size == first.size
+        claims.borne_out = refuted and first.size == CONFIRMED
+    settled = seen.agrees | (seen.differs & refuted)
+    claims.sure[seen.entries[seen.differs & refuted]] = True
+    check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
+    claims.looked[seen.entries[settled]] = True
+    check.methods.add(
+        f"differences on one side, their error from {seen.sampled} entries on both"
+    )
+    return seen.entries[settled]
 
 
 def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
