@@ -33,8 +33,8 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .stairs import doubt_stairs
 from .stepsize import reach_of
-from .suspicions import suspect
 from .survey import Survey, survey
+from .suspicions import suspect
 from .target import Target
 from .trees import Tree
 from .verdict import Row, Verdict
@@ -45,6 +45,8 @@ __all__ = ["check_gradient", "parse_seed", "selected"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
+#: Evaluations an entry that a budget must allow; most need one or two.
+PLANNED = 4
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -207,7 +209,9 @@ def _judge(
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
         elif entrywise:
-            report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve, line))
+            share = g[i].size / sum(g[k].size for k in finite if k >= i)
+            row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share)
+            report.rows.append(row)
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
             if row.verdict is not Verdict.PASS and not measured:
@@ -217,12 +221,12 @@ def _judge(
                     target, i, g[i], roundoff, noise, used, resolve
                 )
             report.rows.append(row)
-    if line is not None and not line.agrees and all(r.verdict is Verdict.PASS for r in report.rows):
-        # what is wrong, if anything, is less than one side can see
-        report.rows = [
-            _entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks
-        ]
     if roundoff is not None:
+        passed = all(row.verdict is Verdict.PASS for row in report.rows)
+        if line is not None and not line.agrees and passed:
+            # what is wrong, if anything, is less than one side can see
+            rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
+            report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
 
@@ -339,7 +343,7 @@ def _mode(mode: str, target: Target, blocks: list[int]) -> str:
     if mode != "auto":
         return mode
     entries = sum(target.tree.leaves[i].size for i in blocks)
-    cost = 6 * entries + 64 * len(blocks)
+    cost = PLANNED * entries + 64 * len(blocks)
     affordable = cost <= target.budget.left(target.evaluations)
     return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
 
@@ -368,9 +372,10 @@ def _entrywise(
     rng: np.random.Generator,
     resolve: float,
     line: Survey | None = None,
+    share: float = 1.0,
 ) -> Row:
     bounds = roundoff.bounds[block]
-    check = check_entries(target, block, gradient, bounds, noise, rng, line)
+    check = check_entries(target, block, gradient, bounds, noise, rng, line, share)
     doubt_stairs(target, check, gradient)
     return entry_row(target.tree, check, gradient, bounds, resolve)
 

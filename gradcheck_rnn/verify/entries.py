@@ -14,18 +14,15 @@ of its own; only a disagreement that outlives the whole ladder is a failure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
+from .claims import CLEAR, Claims, EntryCheck
 from .onesided import one_sided
-from .oracle.differences import Estimate, Ladder, Table, extrapolate, start_exponent
-from .oracle.kinks import Kink, find_kink
+from .oracle.differences import Table, extrapolate
 from .oracle.noise import Noise
-from .oracle.witnesses import insist
-from .stepsize import balanced, calibrate, known_step, reach_of, steps_of
+from .stepsize import balanced, steps_of
 from .survey import Survey
 from .target import Target
 from .verdict import EntryState, judge
@@ -43,68 +40,16 @@ LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
 #: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
 MILD = 1e-4
-#: Share of entries that may be small by chance, and not for being in other units.
-BY_CHANCE = 1e-3
 CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
-CLEAR = 4.0
 #: Evaluations kept from a limited budget, to confirm what disagrees.
 RESERVED = 24
+#: Entries that a further round of a limited budget must allow.
+LEAST_ROUND = 4
 #: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
 FURTHER = 8
 HOPELESS = 4
-MOST_KINKS = 64
-
-
-@dataclass
-class EntryCheck:
-    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
-
-    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
-    """
-
-    block: int
-    value: Floats
-    error: Floats
-    state: NDArray[np.int8]
-    kinks: dict[int, Kink]
-    methods: set[str]
-    seen: Floats
-    noise: Noise
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
-        """Error ÷ bound of every entry."""
-        return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
-
-
-def _climb(
-    target: Target,
-    block: int,
-    entry: int,
-    noise: Noise,
-    exponent: int,
-    claim: tuple[float, float],
-    scale: float,
-    *,
-    thorough: bool,
-) -> tuple[Estimate, Kink | None]:
-    """The best estimate for one entry; `claim` is (gradient, its roundoff), `scale` its size.
-
-    An entry that is merely blurred stops at the first useful error, a suspect does not.
-    """
-    lines = target.lines(block, np.array([entry]))
-    ladder = Ladder(lines, target.base, noise, exponent, scale)
-    gradient, roundoff = claim
-    found = ladder.settle(0.0 if thorough else max(roundoff, 1e-3 * abs(gradient)))[0]
-    if not abs(found.value - gradient) <= found.error + roundoff:
-        ladder.settle(0.0)
-        ladder.exhaust()
-        found = ladder.contest(gradient, roundoff)
-    doubt = found.kink > max(found.roundoff, 1e-3 * abs(found.value))
-    wrong = not abs(found.value - gradient) <= found.error + roundoff
-    return found, find_kink(ladder) if doubt or wrong else None
 
 
 def check_entries(
@@ -114,7 +59,8 @@ def check_entries(
     roundoff: Floats,
     noise: Noise,
     rng: np.random.Generator,
-    seen: Survey | None = None,
+    line: Survey | None = None,
+    share: float = 1.0,
 ) -> EntryCheck:
     """Check the gradient of one leaf entry by entry.
 
@@ -130,8 +76,10 @@ def check_entries(
         Measured noise of the loss.
     rng
         Draws the sample entries, and which entries are probed when the budget is short.
-    seen
-        A line without kinks through the point: then most entries need one evaluation.
+    line
+        Through the point, without a kink: then most entries need one evaluation.
+    share
+        Part of what is left of the budget that may be spent here.
 
     Returns
     -------
@@ -142,10 +90,10 @@ def check_entries(
         block, np.full(n, np.nan), np.full(n, np.inf),
         np.full(n, EntryState.UNPROBED, dtype=np.int8), {}, set(), np.zeros(n), noise,
     )  # fmt: skip
-    claims = _Claims(target, check, gradient.ravel(), roundoff.ravel())
+    claims = Claims(target, check, gradient.ravel(), roundoff.ravel())
     spent = False
     try:
-        _look_at_entries(claims, rng, seen)
+        _look_at_entries(claims, rng, line, share)
     except OutOfBudget:
         spent = True
     ratio = judge(claims.g, check.value, check.error + claims.b)
@@ -160,83 +108,45 @@ def check_entries(
     return check
 
 
-class _Claims:
-    """What is claimed of the entries of one block, and how far each has been looked into.
+def _look_at_entries(
+    claims: Claims, rng: np.random.Generator, line: Survey | None, share: float
+) -> None:
+    """Look at entries in random order, as many as a share of the budget allows.
 
-    `looked`: differenced; `sure`: its disagreement outlived smaller steps; `skipped`: not looked
-    into further, because the block fails anyway.
+    The first round plans with four evaluations an entry; further ones spend what it left, by what
+    entries turned out to cost.
     """
-
-    def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
-        self.target, self.check, self.g, self.b = target, check, g, b
-        self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
-        self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
-        self.reach = reach_of(target.tree.leaves[check.block]).ravel()
-        #: Whether entries differ in size by orders of magnitude, and each has a step of its own.
-        apart = int(np.sum(self.reach < np.max(self.reach)))
-        self.mixed = apart > BY_CHANCE * g.size
-
-    def climb(self, entry: int, exponent: int, *, thorough: bool) -> bool:
-        """Look at one entry through a ladder of its own; whether it helped or refuted."""
-        check, i = self.check, entry
-        claim = (float(self.g[i]), float(self.b[i]))
-        found, kink = _climb(
-            self.target, check.block, i, check.noise,
-            start_exponent(self.reach[i]) if self.mixed else exponent + 2,
-            claim, float(self.reach[i]), thorough=thorough,
-        )  # fmt: skip
-        helped = found.error < 0.25 * check.error[i]
-        if not found.trusted:
-            check.reasons[i] = found.reason
-        if kink is not None:
-            check.kinks[i] = kink
-            helped |= len(check.kinks) < MOST_KINKS
-        if thorough or found.error < check.error[i]:
-            check.value[i], check.error[i] = found.value, found.error
-        check.methods.add(found.method)
-        wrong = abs(found.value - self.g[i]) > found.error + self.b[i]
-        self.sure[i] = bool(wrong) and kink is None
-        return bool(self.sure[i] if thorough else helped)
-
-    def refute(self, entries: Indices, exponent: int) -> Indices:
-        """Those of the entries whose clear disagreement smaller steps bear out."""
-        check = self.check
-        gap = np.abs(check.value[entries] - self.g[entries])
-        clear = entries[gap > CLEAR * (check.error[entries] + self.b[entries])]
-        if clear.size:
-            lines = self.target.lines(check.block, clear.astype(np.intp))
-            gap = np.abs(check.value[clear] - self.g[clear])
-            least = steps_of(self.target.tree.leaves[check.block].ravel()[clear], exponent)
-            refuted = insist(
-                lines, self.target.base, check.noise, np.log2(least), check.value[clear], gap
-            )
-            clear = clear[refuted]
-            self.sure[clear] = True
-        return clear
-
-
-def _look_at_entries(claims: _Claims, rng: np.random.Generator, line: Survey | None) -> None:
-    """Differences of as many entries as the budget allows, then what they leave in doubt."""
-    target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    order = rng.permutation(g.size)
+    target, g = claims.target, claims.g
+    order, at, cost = rng.permutation(g.size), 0, float(PAIR)
     left = target.budget.left(target.evaluations)
-    allowed = (left - min(RESERVED, left / 4)) / PAIR
-    chosen = np.sort(order[: int(min(g.size, max(allowed, 1)))])
-    if line is not None and not claims.mixed:
-        chosen = np.setdiff1d(chosen, _one_side(claims, chosen, line, rng))
-        if not chosen.size:
-            return
-    exponent, found = known_step(target, check.block), False
-    if exponent is None:
-        exponent, found = calibrate(target, check.block, g, check.noise, rng), True
+    kept = min(RESERVED, left * share / 4) + (left * (1 - share) if share < 1 else 0.0)
+    while at < g.size:
+        allowed = (target.budget.left(target.evaluations) - kept) / cost
+        if at and allowed < LEAST_ROUND:
+            break
+        chosen = np.sort(order[at : at + int(min(g.size - at, max(allowed, 1)))])
+        before = target.evaluations
+        if line is not None and not claims.mixed:
+            chosen = _one_side(claims, chosen, line, rng)
+        if chosen.size:
+            _both_sides(claims, chosen, rng)
+        at, done = at + int(min(g.size - at, max(allowed, 1))), at
+        cost = max((target.evaluations - before) / (at - done), 1.0)
+
+
+def _both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> None:
+    """Differences on both sides of some entries, then what they leave in doubt."""
+    target, check, g, b = claims.target, claims.check, claims.g, claims.b
     moved = g * (claims.reach / np.max(claims.reach))
     top = float(np.max(np.abs(moved)))
     rms = float(np.sqrt(np.mean((moved / (top or 1.0)) ** 2))) * top
     typical = rms * (np.max(claims.reach) / claims.reach)
+    few = len(chosen) < min(LARGE, g.size)
+    exponent, found = claims.step(float(typical[0]), few, rng)
     sample = _sample(chosen, rng)
     seen = _pairs(target, check, sample, exponent, check.noise)
-    if not found and not balanced(seen[0]):
-        exponent = calibrate(target, check.block, g, check.noise, rng)
+    if not found and not few and not balanced(seen[0]):
+        exponent = claims.search(rng)
         seen = _pairs(target, check, sample, exponent, check.noise)
     claims.looked[sample] = True
     paired = np.setdiff1d(chosen, sample)
@@ -257,34 +167,32 @@ def _look_at_entries(claims: _Claims, rng: np.random.Generator, line: Survey | N
         _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
 
 
-def _one_side(
-    claims: _Claims, chosen: Indices, line: Survey, rng: np.random.Generator
-) -> Indices:
-    """Entries that differences on one side settle: right, or wrong beyond doubt."""
-    check = claims.check
-    seen = one_sided(
-        claims.target, check.block, claims.g, claims.b, chosen, check.noise, line, rng
-    )
-    if seen is None:
-        return chosen[:0]
-    differing = seen.entries[seen.differs]
-    check.value[seen.entries], check.error[seen.entries] = seen.value, seen.error
-    refuted = True
-    if differing.size:
-        first = differing[_spread(differing.size)]
-        refuted = claims.refute(first, seen.exponent).size == first.size
-        claims.borne_out = refuted and first.size == CONFIRMED
-    settled = seen.agrees | (seen.differs & refuted)
-    claims.sure[seen.entries[seen.differs & refuted]] = True
-    check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
-    claims.looked[seen.entries[settled]] = True
-    check.methods.add(
-        f"differences on one side, their error from {seen.sampled} entries on both"
-    )
-    return seen.entries[settled]
+def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Generator) -> Indices:
+    """Entries that differences on one side leave open: neither right, nor wrong beyond doubt."""
+    target, check = claims.target, claims.check
+    # an earlier block's were borne out: one confirms that it is so here, too
+    wanted = 1 if target.borne_out else CONFIRMED
+    confirmed, refuted, sampled = 0, True, 0
+    for seen in one_sided(target, check.block, claims.g, claims.b, chosen, check.noise, line, rng):
+        sampled = seen.sampled
+        check.value[seen.entries], check.error[seen.entries] = seen.value, seen.error
+        differing = seen.entries[seen.differs]
+        if differing.size and refuted and confirmed < wanted:
+            first = differing[_spread(differing.size, wanted - confirmed)]
+            borne_out = claims.refute(first, seen.exponent).size
+            confirmed, refuted = confirmed + borne_out, borne_out == first.size
+        settled = seen.agrees | (seen.differs & refuted)
+        claims.sure[seen.entries[seen.differs & refuted]] = True
+        check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
+        claims.looked[seen.entries[settled]] = True
+    if sampled:
+        check.methods.add(f"differences on one side, their error from {sampled} entries on both")
+    claims.borne_out = refuted and confirmed >= wanted
+    target.borne_out |= claims.borne_out
+    return chosen[~claims.looked[chosen]]
 
 
-def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
+def _confirm(claims: Claims, suspects: Indices, exponent: int) -> None:
     """Find out which disagreements outlive smaller steps.
 
     Three suspects first, spread over all. When smaller steps bear out all of them, the errors at
@@ -316,12 +224,12 @@ def _confirm(claims: _Claims, suspects: Indices, exponent: int) -> None:
         claims.climb(int(i), exponent, thorough=True)
 
 
-def _spread(count: int) -> Indices:
+def _spread(count: int, few: int = CONFIRMED) -> Indices:
     """A few of so many positions, over their whole range."""
-    return np.unique(np.linspace(0, count - 1, CONFIRMED).astype(np.intp))
+    return np.unique(np.linspace(0, count - 1, few).astype(np.intp))
 
 
-def _sharpen(claims: _Claims, blurred: Indices, exponent: int) -> None:
+def _sharpen(claims: Claims, blurred: Indices, exponent: int) -> None:
     """Ladders for entries that agree with a large error, until they stop helping."""
     helped = 0
     for count, i in enumerate(blurred):
@@ -341,7 +249,7 @@ def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:
 
 
 def _singles(
-    claims: _Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
+    claims: Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
 ) -> Indices:
     """Differences at one step, with the errors that a sample shows; entries that need two.
 

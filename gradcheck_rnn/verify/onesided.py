@@ -1,7 +1,7 @@
 """Differences on one side: one evaluation an entry, where that is enough.
 
-The error of (f(x + h) - f(x)) / h is h/2 times the curvature, and roundoff. Curvature is measured at
-a sample of entries, and taken to be no more than some times its largest; the step is the one at
+The error of (f(x + h) - f(x)) / h is h/2 times the curvature, and roundoff. Curvature is measured
+at a sample of entries, and taken to be no more than some times its largest; the step is the one at
 which both errors meet, about the root of the noise. That leaves seven digits of a typical entry.
 What agrees within such an error, a small part of the entry itself, needs no second evaluation; all
 else is left to differences on two sides.
@@ -12,6 +12,7 @@ That line also sees what is wrong by less than the error of one side.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from .oracle.differences import CONFIDENCE
 from .oracle.noise import Noise
 from .stepsize import scale_of
-from .survey import NEAR, Survey
+from .survey import Survey
 from .target import Target
 
 __all__ = ["OneSided", "one_sided", "worth"]
@@ -44,12 +45,13 @@ FAR = 16.0
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
 PART, LEAST, MOST = 24, 3, 64
-CHUNK = 256
+#: Entries evaluated at once; fewer where a budget may end the check between them.
+CHUNK, LIMITED = 256, 16
 
 
 @dataclass(frozen=True)
 class OneSided:
-    """Derivatives of `entries` and their errors; `agrees` and `differs` tell what is settled.
+    """Derivatives of some `entries` and their errors; `agrees` and `differs` tell what is settled.
 
     `exponent` is of a step at which slopes have been measured, for those who look closer;
     `sampled` the number of entries that the errors come from.
@@ -88,10 +90,10 @@ def one_sided(
     b: Floats,
     chosen: Indices,
     noise: Noise,
-    seen: Survey,
+    line: Survey,
     rng: np.random.Generator,
-) -> OneSided | None:
-    """Difference the chosen entries on one side; None where that would be blunt.
+) -> Iterator[OneSided]:
+    """Difference the chosen entries on one side, part by part; nothing where that would be blunt.
 
     Parameters
     ----------
@@ -103,54 +105,64 @@ def one_sided(
         Entries to look at; those whose gradient is too small for one side are left out.
     noise
         Of the loss.
-    seen
-        The line that found no kink.
+    line
+        Through the point, without a kink.
     rng
         Draws the sample, and the side of every entry.
+
+    Yields
+    ------
+    OneSided
+        The sample, differenced on both sides, then the others.
     """
     leaf = target.tree.leaves[block]
     typical, scale = _typical(g), scale_of(leaf)
-    if not worth(leaf, g, noise) or seen.kink > MILD * typical * scale:
-        return None
+    if not worth(leaf, g, noise) or line.kink > MILD * typical * scale:
+        return
     rounding = ROUNDING * noise.sigma
-    most = int(np.floor(np.log2(NEAR * seen.move * scale)))
+    finest = float(np.spacing(np.max(np.abs(leaf)))) * GRID
+    most = int(np.floor(np.log2(line.move * scale)))
     exponent = min(_step(rounding, typical / scale) + int(np.log2(WIDER)), most)
+    if 2.0**exponent < finest:
+        return
     count = int(np.clip(len(chosen) // PART, LEAST, MOST))
     sample = np.sort(rng.choice(chosen, min(count, len(chosen)), replace=False))
-    finest = float(np.spacing(np.max(np.abs(leaf)))) * GRID
-    if 2.0**exponent < finest:
-        return None
+
+    def judged(entries: Indices, value: Floats, error: Floats) -> OneSided:
+        gap, own = np.abs(value - g[entries]), b[entries]
+        agrees = (gap <= error + own) & (error <= SHARP * np.abs(g[entries]))
+        return OneSided(
+            entries, value, error, agrees, gap > FAR * (error + own), exponent, len(sample)
+        )
+
     lines, h = target.lines(block, sample), np.full((1, len(sample)), 2.0**exponent)
     values = lines(np.concatenate([h, -h]))
     with np.errstate(all="ignore"):
         slope = (values[0] - values[1]) / (lines.realise(h) - lines.realise(-h))[0]
-        bend = np.abs((values[0] - target.base) - (target.base - values[1]))
-        sigma = np.maximum(noise.at(values[0], target.base), noise.at(values[1], target.base))
-        bend = (bend + ROUNDING * sigma) / h[0]
-        curvature = float(np.max(bend)) / 2.0**exponent
+        sigma = np.max(noise.at(values, target.base), axis=0)
+        bend = np.abs((values[0] - target.base) - (target.base - values[1])) + ROUNDING * sigma
+        curvature = float(np.max(bend)) * 4.0**-exponent
+        yield judged(sample, slope, (bend / 2 + ROUNDING * sigma) * 2.0**-exponent)
     if not np.isfinite(curvature):
-        return None
-    found = [(sample, slope, bend / 2 + rounding / h[0])]
+        return
     step = min(_step(rounding, curvature), most)
-    error = MARGIN * curvature * 2.0**step / 2 + rounding * 2.0**-step
-    rest = np.setdiff1d(chosen, sample)
-    rest = rest[np.abs(g[rest]) * SHARP >= error]
+    truncation = MARGIN * curvature * 2.0**step / 2
+    error = truncation + rounding * 2.0**-step
     if not error <= SHARP * typical or 2.0**step < finest:
-        rest = rest[:0]
-    for part in np.array_split(rest, max(len(rest) // CHUNK, 1)):
+        return
+    fresh = np.zeros(g.size, dtype=bool)
+    fresh[chosen], fresh[sample] = True, False
+    rest = np.flatnonzero(fresh & (np.abs(g) * SHARP >= error))
+    size = CHUNK if np.isinf(target.budget.left()) else LIMITED
+    for part in np.array_split(rest, -(-len(rest) // size) or 1):
         if part.size:
             lines = target.lines(block, part)
             h = np.ldexp(rng.choice([-1.0, 1.0], size=(1, len(part))), step)
-            value = lines(h)
+            values = lines(h)
             with np.errstate(all="ignore"):
-                slope = ((value - target.base) / lines.realise(h))[0]
-                grown = ROUNDING * noise.at(value[0], target.base) * 2.0**-step
-            found.append((part, slope, MARGIN * curvature * 2.0**step / 2 + grown))
-    entries, value, bound = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    gap, own = np.abs(value - g[entries]), b[entries]
-    agrees = (gap <= bound + own) & (bound <= SHARP * np.abs(g[entries]))
-    differs = gap > FAR * (bound + own)
-    return OneSided(entries, value, bound, agrees, differs, exponent, len(sample))
+                slope = ((values - target.base) / lines.realise(h))[0]
+                grown = ROUNDING * noise.at(values[0], target.base) * 2.0**-step
+            yield judged(part, slope, truncation + grown)
 
 
 def _step(rounding: float, curvature: float) -> int:

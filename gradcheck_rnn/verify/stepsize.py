@@ -9,7 +9,15 @@ from .oracle.differences import Ladder, Table, start_exponent
 from .oracle.noise import Noise
 from .target import Target
 
-__all__ = ["balanced", "calibrate", "known_step", "reach_of", "scale_of", "steps_of"]
+__all__ = [
+    "balanced",
+    "calibrate",
+    "guessed_step",
+    "known_step",
+    "reach_of",
+    "scale_of",
+    "steps_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +56,17 @@ def known_step(target: Target, block: int) -> int | None:
     if target.found_step is None:
         return None
     return start_exponent(scale_of(target.tree.leaves[block])) + target.found_step
+
+
+def guessed_step(leaf: NDArray[np.floating], slope: float, noise: Noise) -> int | None:
+    """Exponent of a step at which truncation meets noise if slopes vary on the leaf's own scale.
+
+    None where noise or slope are not known.
+    """
+    scale = scale_of(leaf)
+    with np.errstate(all="ignore"):
+        best = np.log2(scale * np.cbrt(noise.sigma / (slope * scale)))
+    return int(np.round(best)) if np.isfinite(best) else None
 
 
 def balanced(table: Table) -> bool:

@@ -2,8 +2,8 @@
 
 Four losses on a line that moves every entry by a size of its own show whether any entry has a kink
 at the point or near it, and give the derivative along the line with an error of order h⁴. Where
-there is no kink, an entry needs a difference on one side only (`onesided`); the derivative sees what
-those are too blunt for.
+there is no kink, an entry needs a difference on one side only (`onesided`); the derivative sees
+what those are too blunt for.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from .roundoff import GradientRoundoff
 from .stepsize import scale_of
 from .target import Target
 
-__all__ = ["NEAR", "Survey", "survey"]
+__all__ = ["Survey", "survey"]
 
 Floats = NDArray[np.float64]
 #: Exponents of the largest move of the line, in sizes of a leaf: a second, smaller one is tried
 #: where the first meets a kink that may lie beside the point.
 MOVES = (-15, -20)
-#: Smaller move ÷ larger one, and the part of a line's move that steps of entries stay within.
+#: Smaller move ÷ larger one.
 CLOSER = 0.25
-NEAR = CLOSER
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a line says: `move` is its least step in sizes of a leaf.
+    """What a line says: `move` is the least that it moves an entry by, in sizes of its leaf.
 
-    `kink` bounds the sum of all entries' kinks (jumps of the slope times the sizes of their leaves);
+    `kink` bounds the sum of all entries' kinks (jumps of slope times the sizes of their leaves);
     `gap` is the derivative's distance from the gradient's, `bound` what errors explain of it.
     """
 

@@ -77,6 +77,7 @@ class Target:
         self.unit = self.value_eps = unit
         self.responds = False
         self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
+        self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
