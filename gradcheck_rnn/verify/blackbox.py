@@ -222,8 +222,8 @@ def _judge(
                 )
             report.rows.append(row)
     if roundoff is not None:
-        passed = all(row.verdict is Verdict.PASS for row in report.rows)
-        if line is not None and not line.agrees and passed:
+        failed = any(row.verdict is Verdict.FAIL for row in report.rows)
+        if line is not None and not line.agrees and not failed:
             # what is wrong, if anything, is less than one side can see
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows

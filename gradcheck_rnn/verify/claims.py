@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .guard import close, unsteady_loss
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
@@ -25,6 +26,9 @@ CLEAR = 4.0
 #: Share of entries that may be small by chance, and not for being in other units.
 BY_CHANCE = 1e-3
 MOST_KINKS = 64
+#: Losses that contradict the gradient and may be called again, and the standard deviations of noise
+#: that they may then differ by.
+MOST_ODD, NOISES = 8, 64.0
 
 
 @dataclass
@@ -87,6 +91,7 @@ class Claims:
     def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
         self.target, self.check, self.g, self.b = target, check, g, b
         self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
+        self.odd: list[tuple[int, float, float]] = []  # (entry, step, loss) that disagreed
         self.exponent: int | None = None  # of the best step, once it has been searched
         self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
         self.reach = reach_of(target.tree.leaves[check.block]).ravel()
@@ -151,3 +156,27 @@ class Claims:
             clear = clear[refuted]
             self.sure[clear] = True
         return clear
+
+    def doubt(self, entries: Indices, steps: Floats, losses: Floats) -> None:
+        """Note a few losses that contradict the gradient, to be called again if it holds.
+
+        Steps and losses are (k, entries).
+        """
+        for column, i in enumerate(entries[: MOST_ODD - len(self.odd)]):
+            found = zip(steps[:, column], losses[:, column], strict=True)
+            self.odd += [(int(i), float(h), float(value)) for h, value in found]
+
+    def repeat(self) -> None:
+        """Call losses again that contradicted a gradient which holds by all others.
+
+        A loss that gives another value now was wrong in one of the calls.
+        """
+        check, target = self.check, self.target
+        held = judge(self.g, check.value, check.error + self.b) <= 1
+        for i, h, value in self.odd[: 2 * MOST_ODD]:
+            if not held[i] or i in check.kinks:
+                continue
+            again = float(target.lines(check.block, np.array([i]))(np.array([[h]]))[0, 0])
+            if not close(value, again, target.value_eps, NOISES * check.noise.sigma):
+                target.note(unsteady_loss(value, again))
+                return

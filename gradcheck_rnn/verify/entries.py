@@ -35,6 +35,8 @@ Indices = NDArray[np.intp]
 PAIR = 4
 #: Entries of a block from which some are a sample for the others, and how many these are.
 LARGE = 6
+#: Entries left over by one side for which a search for the best step would cost more than it saves.
+FEW = 10
 LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 #: Samples that show truncation well; times it that fewer, and that many, are taken to stand for.
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
@@ -94,6 +96,8 @@ def check_entries(
     spent = False
     try:
         _look_at_entries(claims, rng, line, share)
+        if noise.deterministic:
+            claims.repeat()
     except OutOfBudget:
         spent = True
     ratio = judge(claims.g, check.value, check.error + claims.b)
@@ -117,6 +121,9 @@ def _look_at_entries(
     entries turned out to cost.
     """
     target, g = claims.target, claims.g
+    line = None if claims.mixed else line
+    if line is None:
+        claims.step(0.0, few=False, rng=rng)
     order, at, cost = rng.permutation(g.size), 0, float(PAIR)
     left = target.budget.left(target.evaluations)
     kept = min(RESERVED, left * share / 4) + (left * (1 - share) if share < 1 else 0.0)
@@ -124,37 +131,38 @@ def _look_at_entries(
         allowed = (target.budget.left(target.evaluations) - kept) / cost
         if at and allowed < LEAST_ROUND:
             break
-        chosen = np.sort(order[at : at + int(min(g.size - at, max(allowed, 1)))])
+        count = int(min(g.size - at, max(allowed, 1)))
+        chosen = np.sort(order[at : at + count])
         before = target.evaluations
-        if line is not None and not claims.mixed:
+        if line is not None:
             chosen = _one_side(claims, chosen, line, rng)
         if chosen.size:
             _both_sides(claims, chosen, rng)
-        at, done = at + int(min(g.size - at, max(allowed, 1))), at
-        cost = max((target.evaluations - before) / (at - done), 1.0)
+        at += count
+        cost = max((target.evaluations - before) / count, 1.0)
 
 
 def _both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> None:
     """Differences on both sides of some entries, then what they leave in doubt."""
-    target, check, g, b = claims.target, claims.check, claims.g, claims.b
+    check, g, b = claims.check, claims.g, claims.b
     moved = g * (claims.reach / np.max(claims.reach))
     top = float(np.max(np.abs(moved)))
     rms = float(np.sqrt(np.mean((moved / (top or 1.0)) ** 2))) * top
     typical = rms * (np.max(claims.reach) / claims.reach)
-    few = len(chosen) < min(LARGE, g.size)
+    few = len(chosen) <= FEW and len(chosen) < g.size
     exponent, found = claims.step(float(typical[0]), few, rng)
     sample = _sample(chosen, rng)
-    seen = _pairs(target, check, sample, exponent, check.noise)
+    seen = _pairs(claims, sample, exponent)
     if not found and not few and not balanced(seen[0]):
         exponent = claims.search(rng)
-        seen = _pairs(target, check, sample, exponent, check.noise)
+        seen = _pairs(claims, sample, exponent)
     claims.looked[sample] = True
     paired = np.setdiff1d(chosen, sample)
     if paired.size and not claims.mixed:
         paired = _singles(claims, paired, exponent, *seen, 0.1 * float(typical[0]))
     for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
         if part.size:
-            _pairs(target, check, part, exponent, check.noise)
+            _pairs(claims, part, exponent)
             claims.looked[part] = True
     ratio = judge(g, check.value, check.error + b)[chosen]
     # NaN compares false: unknown errors are climbed as well
@@ -182,6 +190,8 @@ def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Gene
             borne_out = claims.refute(first, seen.exponent).size
             confirmed, refuted = confirmed + borne_out, borne_out == first.size
         settled = seen.agrees | (seen.differs & refuted)
+        odd = seen.differs & ~settled
+        claims.doubt(seen.entries[odd], seen.steps[None, odd], seen.losses[None, odd])
         claims.sure[seen.entries[seen.differs & refuted]] = True
         check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
         claims.looked[seen.entries[settled]] = True
@@ -302,6 +312,8 @@ def _singles(
             refuted = claims.refute(first, exponent).size == first.size
             claims.borne_out = refuted and first.size == CONFIRMED
         settled = agrees | (differs & refuted)
+        odd = ~settled & (gap > CLEAR * (error + b[part]))
+        claims.doubt(part[odd], np.concatenate([h, -h])[:, odd], values[:, odd])
         claims.sure[part[differs & refuted]] = True
         check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
         check.seen[part] = np.max(np.abs(values - target.base), axis=0)
@@ -311,10 +323,9 @@ def _singles(
     return np.setdiff1d(rest, np.concatenate(done))
 
 
-def _pairs(
-    target: Target, check: EntryCheck, chosen: Indices, exponent: int, noise: Noise
-) -> tuple[Table, Floats]:
+def _pairs(claims: Claims, chosen: Indices, exponent: int) -> tuple[Table, Floats]:
     """Differences at h and 2h for all chosen entries; also by how much slopes change within h."""
+    target, check, noise = claims.target, claims.check, claims.check.noise
     lines = target.lines(check.block, chosen.astype(np.intp))
     h = steps_of(target.tree.leaves[check.block].ravel()[chosen], exponent)
     steps = np.stack([2 * h, h])
@@ -327,7 +338,13 @@ def _pairs(
     check.error[chosen] = table.error[1, column, at]
     check.seen[chosen] = np.max(np.abs(values - target.base), axis=0)
     check.methods.add("central differences at h and 2h")
-    return table, _change(values[1], values[3], target.base, h)
+    change = _change(values[1], values[3], target.base, h)
+    with np.errstate(all="ignore"):
+        # a value that is off by chance bends one line more than all others
+        usual = 64 * np.maximum(np.median(change), table.roundoff[1, 0])
+        odd = (change > usual) & (change > MILD * np.abs(check.value[chosen]))
+    claims.doubt(chosen[odd], np.concatenate([steps, -steps])[:, odd], values[:, odd])
+    return table, change
 
 
 def _change(plus: Floats, minus: Floats, centre: float, h: Floats) -> Floats:

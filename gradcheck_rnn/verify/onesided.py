@@ -41,6 +41,8 @@ WIDER = 16.0
 MILD = 1e-5
 #: Errors by which an entry must differ to stand as wrong once others have been confirmed.
 FAR = 16.0
+#: Exponent of a step that is none, where noise and curvature are not known.
+LOST = -2000
 #: Units in the last place of the largest entry that a step must be.
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
@@ -53,11 +55,13 @@ CHUNK, LIMITED = 256, 16
 class OneSided:
     """Derivatives of some `entries` and their errors; `agrees` and `differs` tell what is settled.
 
-    `exponent` is of a step at which slopes have been measured, for those who look closer;
-    `sampled` the number of entries that the errors come from.
+    `steps` and `losses` are what they come from, `exponent` is of a step at which slopes have been
+    measured for those who look closer, `sampled` the number of entries that errors come from.
     """
 
     entries: Indices
+    steps: Floats
+    losses: Floats
     value: Floats
     error: Floats
     agrees: NDArray[np.bool_]
@@ -123,32 +127,44 @@ def one_sided(
     finest = float(np.spacing(np.max(np.abs(leaf)))) * GRID
     most = int(np.floor(np.log2(line.move * scale)))
     exponent = min(_step(rounding, typical / scale) + int(np.log2(WIDER)), most)
-    if 2.0**exponent < finest:
+    if np.ldexp(1.0, exponent) < finest:
         return
     count = int(np.clip(len(chosen) // PART, LEAST, MOST))
     sample = np.sort(rng.choice(chosen, min(count, len(chosen)), replace=False))
 
-    def judged(entries: Indices, value: Floats, error: Floats) -> OneSided:
+    def judged(
+        entries: Indices, steps: Floats, losses: Floats, value: Floats, error: Floats
+    ) -> OneSided:
         gap, own = np.abs(value - g[entries]), b[entries]
         agrees = (gap <= error + own) & (error <= SHARP * np.abs(g[entries]))
         return OneSided(
-            entries, value, error, agrees, gap > FAR * (error + own), exponent, len(sample)
+            entries,
+            steps,
+            losses,
+            value,
+            error,
+            agrees,
+            gap > FAR * (error + own),
+            exponent,
+            len(sample),
         )
 
-    lines, h = target.lines(block, sample), np.full((1, len(sample)), 2.0**exponent)
+    lines, h = target.lines(block, sample), np.full((1, len(sample)), np.ldexp(1.0, exponent))
     values = lines(np.concatenate([h, -h]))
     with np.errstate(all="ignore"):
         slope = (values[0] - values[1]) / (lines.realise(h) - lines.realise(-h))[0]
         sigma = np.max(noise.at(values, target.base), axis=0)
         bend = np.abs((values[0] - target.base) - (target.base - values[1])) + ROUNDING * sigma
-        curvature = float(np.max(bend)) * 4.0**-exponent
-        yield judged(sample, slope, (bend / 2 + ROUNDING * sigma) * 2.0**-exponent)
+        curvature = float(np.ldexp(np.max(bend), -2 * exponent))
+        yield judged(
+            sample, h[0], values[0], slope, np.ldexp(bend / 2 + ROUNDING * sigma, -exponent)
+        )
     if not np.isfinite(curvature):
         return
     step = min(_step(rounding, curvature), most)
-    truncation = MARGIN * curvature * 2.0**step / 2
-    error = truncation + rounding * 2.0**-step
-    if not error <= SHARP * typical or 2.0**step < finest:
+    truncation = MARGIN * float(np.ldexp(curvature, step - 1))
+    error = truncation + float(np.ldexp(rounding, -step))
+    if not error <= SHARP * typical or np.ldexp(1.0, step) < finest:
         return
     fresh = np.zeros(g.size, dtype=bool)
     fresh[chosen], fresh[sample] = True, False
@@ -161,12 +177,12 @@ def one_sided(
             values = lines(h)
             with np.errstate(all="ignore"):
                 slope = ((values - target.base) / lines.realise(h))[0]
-                grown = ROUNDING * noise.at(values[0], target.base) * 2.0**-step
-            yield judged(part, slope, truncation + grown)
+                grown = np.ldexp(ROUNDING * noise.at(values[0], target.base), -step)
+            yield judged(part, h[0], values[0], slope, truncation + grown)
 
 
 def _step(rounding: float, curvature: float) -> int:
     """Exponent of the step at which the errors of one side meet."""
     with np.errstate(all="ignore"):
         best = 0.5 * np.log2(2 * rounding / (MARGIN * curvature))
-    return int(np.clip(np.round(best), -200, 200)) if np.isfinite(best) else -200
+    return int(np.round(best)) if np.isfinite(best) else LOST

@@ -35,10 +35,12 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
     Only a start: ladders move from it as far as the function asks.
     """
     with np.errstate(all="ignore"):
-        top = float(np.max(np.abs(leaf)))
-        if top == 0 or not np.isfinite(top):
+        flat = np.abs(leaf.ravel()).astype(np.float64)
+        top = float(flat.max())
+        if not 0 < top < np.inf:
             return 1.0
-        return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
+        flat /= top
+        return top * float(np.sqrt(np.dot(flat, flat) / flat.size))
 
 
 def reach_of(leaf: NDArray[np.floating]) -> Floats:

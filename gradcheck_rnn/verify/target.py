@@ -145,10 +145,14 @@ class Target:
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
-        value = raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
+        value = self._scalar(raw)
         if value != self.base and not np.isnan(self.base):
             self.responds = True
         return value
+
+    @staticmethod
+    def _scalar(raw: Any) -> float:
+        return raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         for name, a, b in zip(self.tree.names, now, before, strict=True):
@@ -267,7 +271,9 @@ class Target:
                 f"the loss is not: the gradient function {STATE}, or fix its seed",
                 fatal=True,
             )
-        elif self.gradient_function is not None and not self._steady(self._after_the_loss()):
+        elif self.gradient_function is not None and not self._steady(
+            self._after_the_loss(NOISES * noise)
+        ):
             self.find(
                 "state",
                 f"the gradient at the given point is another one after {LOSS} was called at "
@@ -276,15 +282,29 @@ class Target:
                 fatal=True,
             )
 
-    def _after_the_loss(self) -> dict[int, Floats]:
-        """The gradient at the point, called after the loss at another one nearby."""
-        self._evaluate(
-            [
-                (x * (1 + BESIDE)).astype(x.dtype) if x.dtype.kind == "f" else x
-                for x in self.tree.leaves
-            ]
-        )
-        return self._gradient(self.tree.leaves)
+    def _after_the_loss(self, allowed: float) -> dict[int, Floats]:
+        """The gradient at the point, in the arrays that the loss got at another one nearby.
+
+        They are changed in place in between, as optimisers do; what remembers arrays by `id` gives
+        what it gave before.
+        """
+        held = [
+            np.array(x * (1 + BESIDE), dtype=x.dtype) if x.dtype.kind == "f" else x.copy()
+            for x in self.tree.leaves
+        ]
+        self.raw(held)
+        for array, x in zip(held, self.tree.leaves, strict=True):
+            array[...] = x
+        now = self._scalar(self.raw(held))
+        if not close(now, self.base, self.value_eps, allowed):
+            self.find(
+                "state",
+                f"the loss gives {now:.9g} after its arguments were changed in place, and "
+                f"{self.base:.9g} for other arrays of the same content: does it remember arrays by "
+                "their id? Compare contents",
+                fatal=True,
+            )
+        return self._gradient(held)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
