@@ -288,14 +288,17 @@ class Target:
         They are changed in place in between, as optimisers do; what remembers arrays by `id` gives
         what it gave before.
         """
-        held = [
-            np.array(x * (1 + BESIDE), dtype=x.dtype) if x.dtype.kind == "f" else x.copy()
-            for x in self.tree.leaves
-        ]
-        self.raw(held)
-        for array, x in zip(held, self.tree.leaves, strict=True):
-            array[...] = x
-        now = self._scalar(self.raw(held))
+        here = self.tree.leaves
+        beside = [x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in here]
+        held = [x.copy() for x in here]
+
+        def at(contents: Sequence[Array]) -> list[Array]:
+            for array, x in zip(held, contents, strict=True):
+                array[...] = x
+            return held
+
+        self.raw(at(beside))
+        now = self._scalar(self.raw(at(here)))
         if not close(now, self.base, self.value_eps, allowed):
             self.find(
                 "state",
@@ -304,7 +307,8 @@ class Target:
                 "their id? Compare contents",
                 fatal=True,
             )
-        return self._gradient(held)
+        self.raw(at(beside))
+        return self._gradient(at(here))
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
