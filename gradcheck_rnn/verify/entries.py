@@ -1,7 +1,9 @@
-"""Every entry of a block against finite differences: two evaluations an entry, more on doubt.
+"""Every entry of a block against finite differences: one evaluation an entry, more on doubt.
 
-Two entries of the first block find the step h, relative to the scale of the leaf; a later block
-takes it over where truncation and roundoff of its own sample balance there, and searches if not.
+Where a line through the point has met no kink (`survey`), a difference on one side settles most
+entries (`onesided`). For the others, or all where there is such a kink or the loss is noisy, two
+entries of the first block find a step h, relative to the scale of the leaf; a later block takes it
+over where truncation and roundoff of its own sample balance there, and searches if not.
 A sample of entries, drawn at random, is differenced at h and 2h, which shows how large truncation
 and the change of slope are. The others need one step, two evaluations; those that agree with the
 gradient within the largest truncation seen, and whose slope changes no more than was seen, are

@@ -94,8 +94,14 @@ def calibrate(target: Target, block: int, g: Floats, noise: Noise, rng: np.rando
     scale = scale_of(leaf)
     start, known = start_exponent(scale), target.found_step
     top = start - 5 if known is None else start + known + 2
+    down = 6 if known is None else 4
     ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=6 if known is None else 4)
+    ladder.extend(down=down)
+    if not ladder.table().value[:, 0].any():
+        # neither has any influence: a line that moves all entries meets those that have
+        signs = rng.choice([-1.0, 1.0], size=(1, *leaf.shape))
+        ladder = Ladder(target.lines(block, signs), target.base, noise, top, scale)
+        ladder.extend(down=down)
     best = 0
     for _ in range(MOST_MOVES):
         table = ladder.table()
