@@ -23,6 +23,7 @@ from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
+from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -32,6 +33,7 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .stairs import doubt_stairs
 from .stepsize import reach_of
+from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
 from .trees import Tree
@@ -43,6 +45,8 @@ __all__ = ["check_gradient", "parse_seed", "selected"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
+#: Evaluations an entry that a budget must allow; most need one or two.
+PLANNED = 4
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -198,11 +202,16 @@ def _judge(
             target.find(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"
             )
+    line = None
+    if entrywise and roundoff is not None and jumps is None:
+        line = _line(target, g, finite, roundoff, noise, rng)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
         elif entrywise:
-            report.rows.append(_entrywise(target, i, g[i], roundoff, noise, rng, resolve))
+            share = g[i].size / sum(g[k].size for k in finite if k >= i)
+            row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share)
+            report.rows.append(row)
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
             if row.verdict is not Verdict.PASS and not measured:
@@ -213,6 +222,11 @@ def _judge(
                 )
             report.rows.append(row)
     if roundoff is not None:
+        failed = any(row.verdict is Verdict.FAIL for row in report.rows)
+        if line is not None and not line.agrees and not failed:
+            # what is wrong, if anything, is less than one side can see
+            rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
+            report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
         look_again(report, target, g, roundoff, noise, used, resolve)
 
@@ -329,9 +343,24 @@ def _mode(mode: str, target: Target, blocks: list[int]) -> str:
     if mode != "auto":
         return mode
     entries = sum(target.tree.leaves[i].size for i in blocks)
-    cost = 6 * entries + 64 * len(blocks)
+    cost = PLANNED * entries + 64 * len(blocks)
     affordable = cost <= target.budget.left(target.evaluations)
     return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
+
+
+def _line(
+    target: Target,
+    g: dict[int, Floats],
+    blocks: list[int],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    rng: np.random.Generator,
+) -> Survey | None:
+    """A line without kinks through all blocks, where differences on one side may do for some."""
+    leaves = target.tree.leaves
+    if not any(worth(leaves[i], g[i], noise) for i in blocks):
+        return None
+    return survey(target, g, blocks, roundoff, noise, rng)
 
 
 def _entrywise(
@@ -342,9 +371,11 @@ def _entrywise(
     noise: Noise,
     rng: np.random.Generator,
     resolve: float,
+    line: Survey | None = None,
+    share: float = 1.0,
 ) -> Row:
     bounds = roundoff.bounds[block]
-    check = check_entries(target, block, gradient, bounds, noise, rng)
+    check = check_entries(target, block, gradient, bounds, noise, rng, line, share)
     doubt_stairs(target, check, gradient)
     return entry_row(target.tree, check, gradient, bounds, resolve)
 

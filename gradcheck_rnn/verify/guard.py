@@ -37,6 +37,7 @@ __all__ = [
     "close",
     "fails_on_misbehaviour",
     "keeps_state",
+    "unsteady_loss",
 ]
 
 Array = NDArray[Any]
@@ -134,6 +135,18 @@ def changed_cache(*, fatal: bool = False) -> Finding:
     """A second call of backward with the cache of one forward pass gives something else."""
     text = "backward changes the cache; a second call would differ"
     return Finding("mutated-cache", text, fatal=fatal)
+
+
+def unsteady_loss(first: Any, again: Any) -> Finding:
+    """A loss that gave other values at points where it was called twice."""
+    first, again = np.ravel(first), np.ravel(again)
+    with np.errstate(all="ignore"):
+        at = int(np.argmax(np.abs(first - again)))
+    text = (
+        f"the loss gave {first[at]:.9g} and then {again[at]:.9g} at one point: most of its calls "
+        "agree, some do not. A race, memory that was not initialised, or state kept between calls?"
+    )
+    return Finding("unsteady-loss", text, fatal=True)
 
 
 def changed_data(who: str, names: Sequence[str], reader: str) -> UserCodeError:

@@ -9,7 +9,15 @@ from .oracle.differences import Ladder, Table, start_exponent
 from .oracle.noise import Noise
 from .target import Target
 
-__all__ = ["balanced", "calibrate", "known_step", "reach_of", "scale_of", "steps_of"]
+__all__ = [
+    "balanced",
+    "calibrate",
+    "guessed_step",
+    "known_step",
+    "reach_of",
+    "scale_of",
+    "steps_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -27,10 +35,12 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
     Only a start: ladders move from it as far as the function asks.
     """
     with np.errstate(all="ignore"):
-        top = float(np.max(np.abs(leaf)))
-        if top == 0 or not np.isfinite(top):
+        flat = np.abs(leaf.ravel()).astype(np.float64)
+        top = float(flat.max())
+        if not 0 < top < np.inf:
             return 1.0
-        return top * float(np.sqrt(np.mean((leaf.astype(np.float64) / top) ** 2)))
+        flat /= top
+        return top * float(np.sqrt(np.dot(flat, flat) / flat.size))
 
 
 def reach_of(leaf: NDArray[np.floating]) -> Floats:
@@ -48,6 +58,17 @@ def known_step(target: Target, block: int) -> int | None:
     if target.found_step is None:
         return None
     return start_exponent(scale_of(target.tree.leaves[block])) + target.found_step
+
+
+def guessed_step(leaf: NDArray[np.floating], slope: float, noise: Noise) -> int | None:
+    """Exponent of a step at which truncation meets noise if slopes vary on the leaf's own scale.
+
+    None where noise or slope are not known.
+    """
+    scale = scale_of(leaf)
+    with np.errstate(all="ignore"):
+        best = np.log2(scale * np.cbrt(noise.sigma / (slope * scale)))
+    return int(np.round(best)) if np.isfinite(best) else None
 
 
 def balanced(table: Table) -> bool:
@@ -73,8 +94,14 @@ def calibrate(target: Target, block: int, g: Floats, noise: Noise, rng: np.rando
     scale = scale_of(leaf)
     start, known = start_exponent(scale), target.found_step
     top = start - 5 if known is None else start + known + 2
+    down = 6 if known is None else 4
     ladder = Ladder(target.lines(block, samples), target.base, noise, top, scale)
-    ladder.extend(down=6 if known is None else 4)
+    ladder.extend(down=down)
+    if not ladder.table().value[:, 0].any():
+        # neither has any influence: a line that moves all entries meets those that have
+        signs = rng.choice([-1.0, 1.0], size=(1, *leaf.shape))
+        ladder = Ladder(target.lines(block, signs), target.base, noise, top, scale)
+        ladder.extend(down=down)
     best = 0
     for _ in range(MOST_MOVES):
         table = ladder.table()

@@ -77,6 +77,7 @@ class Target:
         self.unit = self.value_eps = unit
         self.responds = False
         self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
+        self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
@@ -144,10 +145,14 @@ class Target:
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
-        value = raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
+        value = self._scalar(raw)
         if value != self.base and not np.isnan(self.base):
             self.responds = True
         return value
+
+    @staticmethod
+    def _scalar(raw: Any) -> float:
+        return raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         for name, a, b in zip(self.tree.names, now, before, strict=True):
@@ -266,7 +271,9 @@ class Target:
                 f"the loss is not: the gradient function {STATE}, or fix its seed",
                 fatal=True,
             )
-        elif self.gradient_function is not None and not self._steady(self._after_the_loss()):
+        elif self.gradient_function is not None and not self._steady(
+            self._after_the_loss(NOISES * noise)
+        ):
             self.find(
                 "state",
                 f"the gradient at the given point is another one after {LOSS} was called at "
@@ -275,15 +282,33 @@ class Target:
                 fatal=True,
             )
 
-    def _after_the_loss(self) -> dict[int, Floats]:
-        """The gradient at the point, called after the loss at another one nearby."""
-        self._evaluate(
-            [
-                (x * (1 + BESIDE)).astype(x.dtype) if x.dtype.kind == "f" else x
-                for x in self.tree.leaves
-            ]
-        )
-        return self._gradient(self.tree.leaves)
+    def _after_the_loss(self, allowed: float) -> dict[int, Floats]:
+        """The gradient at the point, in the arrays that the loss got at another one nearby.
+
+        They are changed in place in between, as optimisers do; what remembers arrays by `id` gives
+        what it gave before.
+        """
+        here = self.tree.leaves
+        beside = [x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in here]
+        held = [x.copy() for x in here]
+
+        def at(contents: Sequence[Array]) -> list[Array]:
+            for array, x in zip(held, contents, strict=True):
+                array[...] = x
+            return held
+
+        self.raw(at(beside))
+        now = self._scalar(self.raw(at(here)))
+        if not close(now, self.base, self.value_eps, allowed):
+            self.find(
+                "state",
+                f"the loss gives {now:.9g} after its arguments were changed in place, and "
+                f"{self.base:.9g} for other arrays of the same content: does it remember arrays by "
+                "their id? Compare contents",
+                fatal=True,
+            )
+        self.raw(at(beside))
+        return self._gradient(at(here))
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""

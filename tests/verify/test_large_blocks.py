@@ -1,4 +1,4 @@
-"""Large blocks: two evaluations an entry, and what a sample cannot know is looked at again."""
+"""Large blocks: one or two evaluations an entry, and what no sample can know is looked at again."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def problem(seed: int) -> tuple[Callable[[Any], Any], Callable[[Any], Floats], F
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_right_gradient_costs_little_more_than_two_evaluations_an_entry(seed: int) -> None:
+def test_a_right_gradient_costs_little_more_than_one_evaluation_an_entry(seed: int) -> None:
     loss, gradient, x = problem(seed)
     report = check_gradient(loss, gradient, x, mode="entrywise", seed=seed)
     assert report.passed
-    assert report.evaluations < 2.7 * SIZE
-    assert max(row.resolution for row in report.rows) < 1e-7
+    assert report.evaluations < 1.2 * SIZE
+    # of entries, by one side; the line through all resolves what `test_onesided` asks of it
+    assert max(row.resolution for row in report.rows) < 1e-5
 
 
-@pytest.mark.parametrize("relative", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("relative", [1.0, 1e-3, 1e-6, 1e-7])
 @pytest.mark.parametrize("entry", [0, 311, SIZE - 1])
 def test_one_wrong_entry_is_found(entry: int, relative: float) -> None:
     loss, gradient, x = problem(entry)

@@ -76,3 +76,19 @@ def test_a_kink_at_any_entry_of_a_small_block_is_seen():
         report = check_gradient(kinked, gradient, point, mode="entrywise")
         row = next(r for r in report.rows if r.name == "b")
         assert np.flatnonzero(row.states == EntryState.KINK).tolist() == [at]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entries_without_influence_that_claim_much_do_not_choose_the_step(seed: int) -> None:
+    w = np.linspace(-1, 1, 40)
+
+    def wrong(w: np.ndarray) -> np.ndarray:
+        # the gradient of the first four, at the last four
+        return np.where(np.arange(40) < 36, 0.0, 3 * (1 - np.tanh(3 * w[::-1]) ** 2))
+
+    report = check_gradient(
+        lambda w: float(np.tanh(3 * w[:4]).sum()), wrong, w, mode="entrywise", seed=seed
+    )
+    (row,) = report.rows
+    assert row.states is not None
+    assert np.flatnonzero(row.states == 1).tolist() == [0, 1, 2, 3, 36, 37, 38, 39]
