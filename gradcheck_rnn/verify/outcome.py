@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["GradientMismatch", "Report"]
 MOST_ENTRIES = 20
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
+_STEP = re.compile(r" at step \d+")
 
 
 class GradientMismatch(GradcheckError):
@@ -83,6 +85,8 @@ class Report:
             return _first_line(fatal[0])
         if failing:
             worst = max(failing, key=lambda r: r.ratio if math.isfinite(r.ratio) else math.inf)
+            # of the steps of one output the first that is wrong tells more than the worst
+            worst = next(r for r in failing if _without_step(r) == _without_step(worst))
             others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
             text = f"the gradient of {worst.name}{others} is wrong"
             if worst.reason.endswith(DROPPED):
@@ -128,14 +132,21 @@ class Report:
         return "\n".join(lines)
 
     def _folded(self) -> tuple[list[Row], list[Row]]:
-        """Rows to show, in their order, and those that a line stands for."""
+        """Rows to show, in their order, and those that a line stands for.
+
+        What is not right comes first, and of the steps of one output the first of them.
+        """
         if len(self.rows) <= MOST_ROWS:
             return self.rows, []
         rank = {Verdict.FAIL: 0, Verdict.UNDECIDED: 1, Verdict.PASS: 2}
+        begins: dict[tuple[Verdict, str], int] = {}
+        for k, r in enumerate(self.rows):
+            begins.setdefault((r.verdict, _without_step(r)), k)
 
-        def order(k: int) -> tuple[int, float]:
+        def order(k: int) -> tuple[int, bool, float]:
             r = self.rows[k]
-            return rank[r.verdict], -(r.ratio if math.isfinite(r.ratio) else math.inf)
+            later = r.verdict is not Verdict.PASS and begins[r.verdict, _without_step(r)] != k
+            return rank[r.verdict], later, -(r.ratio if math.isfinite(r.ratio) else math.inf)
 
         first = set(sorted(range(len(self.rows)), key=order)[:SHOWN_ROWS])
         return (
@@ -210,6 +221,11 @@ def _apart(a: float, b: float) -> str:
         if f"{a:.{digits}g}" != f"{b:.{digits}g}":
             break
     return f"{a:.{digits}g} for {b:.{digits}g}"
+
+
+def _without_step(row: Row) -> str:
+    """``h -> W`` of ``h at step 3 -> W``."""
+    return _STEP.sub("", row.name)
 
 
 def _first_line(text: str) -> str:

@@ -107,7 +107,7 @@ class Pair:
     def protocol(self, weights: Cotangents) -> None:
         """Do what the library may do to a backward function, beyond one call each."""
 
-    def _beside(self) -> list[Array]:
+    def beside(self) -> list[Array]:
         """Other inputs nearby, to see what a call there leaves behind."""
         return [
             (x * (1 + BESIDE)).astype(x.dtype) if x.dtype.kind == "f" else x
@@ -232,7 +232,7 @@ class ArrayPair(Pair):
         try:
             _, cache = self._forward(given, self.tree.leaves)
             if between:
-                self._run(self._beside())
+                self._run(self.beside())
             own = [
                 weights[k].copy() if k in weights else np.zeros_like(x)
                 for k, x in enumerate(self.outs.leaves)

@@ -1,8 +1,7 @@
 """PyTorch functions and modules as forward and backward pairs; PyTorch is imported by the caller.
 
 Inputs are tensors in any nesting, outputs too; the parameters of a module are inputs by name. What
-autograd may do to a backward function is done to it: undefined gradients for outputs that are not
-used, a second pass through one graph, gradients that are not contiguous.
+autograd may do to a backward function is done to it (`torch_protocol`).
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 
 from ..checks import check_function
 from ..errors import UsageError
-from .guard import call, changed_argument, changed_cache, changed_cotangents, close
+from .guard import call, changed_argument, changed_cotangents
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
+from .torch_protocol import gradient_or_zeros, look_at_protocol
 from .trees import Tree
 from .verdict import Finding
 
@@ -26,8 +26,6 @@ __all__ = ["TorchPair"]
 
 Array = NDArray[Any]
 SEED = 0
-#: Deviations of a neighbour that another layout of cotangents may change a gradient by.
-NOISES = 16.0
 
 
 class TorchPair(Pair):
@@ -80,7 +78,6 @@ class TorchPair(Pair):
         super().__init__(tree, surrogate, function)
         self.findings += [Finding("no-gradient", note) for note in notes]
         self.random: bool | None = None
-        self.rounding: list[float] = []
         devices = {x.device.index or 0 for x in self.moved.values() if x.device.type == "cuda"}
         self.devices = sorted(devices)
 
@@ -91,7 +88,7 @@ class TorchPair(Pair):
         return max(2.0**-7 if self.torch.bfloat16 in formats else 0.0, self.narrowed)
 
     def _units(self) -> tuple[list[float], list[float]]:
-        outs = self._forward(self.tree.leaves)[1].values()
+        outs = self.forward(self.tree.leaves)[1].values()
         found = [
             [float(self.torch.finfo(x.dtype).eps) for x in tensors if x.is_floating_point()]
             for tensors in (self.moved.values(), outs)
@@ -206,12 +203,17 @@ class TorchPair(Pair):
         cuda = [self.torch.cuda.get_rng_state(d) for d in self.devices]
         return [self.torch.get_rng_state(), *cuda]
 
-    def _forward(self, leaves: Sequence[Array]) -> tuple[list[Any], dict[str, Any]]:
+    def forward(
+        self, leaves: Sequence[Array], frozen: Sequence[int] = ()
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Leaves of the graph, and outputs. Arguments are clones, so that they may be written to.
 
-        What writes to them tells autograd, or changes its argument unseen.
+        Those at the positions `frozen` need no gradient. What writes to them tells autograd, or
+        changes its argument unseen.
         """
         own = self._tensors(leaves)
+        for i in frozen:
+            own[i].requires_grad_(False)
         given = [t.clone() for t in own]
         nodes = [t.grad_fn for t in given] if self.runs < 2 else []
         outs = self._apply(self.function, "forward", given)
@@ -223,7 +225,7 @@ class TorchPair(Pair):
         return own, outs
 
     def _run(self, leaves: Sequence[Array]) -> Any:
-        return {name: to_numpy(y) for name, y in self._forward(leaves)[1].items()}
+        return {name: to_numpy(y) for name, y in self.forward(leaves)[1].items()}
 
     def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
         outs = self._apply(self.surrogate, "the surrogate", self._tensors(leaves))
@@ -232,7 +234,7 @@ class TorchPair(Pair):
     def begin(self) -> Tree:
         """Outputs; those that no gradient flows through are not probed."""
         outs = super().begin()
-        tensors = self._forward(self.tree.leaves)[1].values()
+        tensors = self.forward(self.tree.leaves)[1].values()
         connected = [y.requires_grad for y in tensors]
         detached = [k for k in outs.real if not connected[k]]
         if detached and len(detached) < len(outs.real):
@@ -251,13 +253,15 @@ class TorchPair(Pair):
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
     ) -> dict[int, Any]:
-        own, outs = self._forward(leaves)
-        grads = self._grad(own, list(outs.values()), cotangents, undefined)
+        own, outs = self.forward(leaves)
+        grads = self.grad(own, list(outs.values()), cotangents, undefined)
         for k in cotangents:
             self.none |= {(k, i) for i, g in enumerate(grads) if g is None}
-        return {i: _plain(g, x) for i, (g, x) in enumerate(zip(grads, leaves, strict=True))}
+        return {
+            i: gradient_or_zeros(g, x) for i, (g, x) in enumerate(zip(grads, leaves, strict=True))
+        }
 
-    def _grad(
+    def grad(
         self,
         own: Sequence[Any],
         outs: Sequence[Any],
@@ -278,7 +282,9 @@ class TorchPair(Pair):
         if not asked:
             return [None] * len(own)
         kept = [w.clone() for w in weights] if self._watched(cotangents) else []
-        grads: Sequence[Any] = call("backward", self._differentiate, asked, own, weights)
+        wanted = [t for t in own if t.requires_grad]
+        found = iter(call("backward", self._differentiate, asked, wanted, weights))
+        grads = [next(found) if t.requires_grad else None for t in own]
         if kept and not all(torch.equal(a, b) for a, b in zip(kept, weights, strict=True)):
             self.note(changed_cotangents())
         return grads
@@ -303,146 +309,5 @@ class TorchPair(Pair):
     # -- what autograd may do --------------------------------------------------------------------
 
     def protocol(self, weights: Cotangents) -> None:
-        """Undefined gradients, a second pass through one graph, and strided gradients."""
-        self._measure(weights)
-        for k in weights:
-            self._undefined(k, weights[k])
-        self._twice(weights)
-        self._interleaved(weights)
-        self._strided(weights)
-
-    def _names(self, differing: Sequence[int]) -> str:
-        return ", ".join(f"'{self.tree.names[i]}'" for i in differing[:3])
-
-    def _measure(self, weights: Cotangents) -> None:
-        """Rounding of each gradient, from a neighbour one unit in the last place away.
-
-        Where terms cancel, another layout of the same numbers may change all digits that are left.
-        """
-        rng = np.random.default_rng(SEED)
-        near = []
-        for leaf in self.tree.leaves:
-            unit = max(self.unit, float(np.finfo(leaf.dtype).eps))
-            moved = leaf * (1 + unit * rng.choice([-1.0, 1.0], size=leaf.shape))
-            near.append(moved.astype(leaf.dtype))
-        here, there = self._fresh(weights), self._fresh(weights, leaves=near)
-        self.rounding = []
-        for a, b, leaf in zip(here, there, self.tree.leaves, strict=True):
-            gap = _plain(a, leaf).astype(np.float64) - _plain(b, leaf)
-            self.rounding.append(NOISES * float(np.linalg.norm(gap.ravel())))
-
-    def _differing(self, first: Sequence[Any], second: Sequence[Any]) -> list[int]:
-        found = []
-        for i, (a, b) in enumerate(zip(first, second, strict=True)):
-            leaf = self.tree.leaves[i]
-            if not close(_plain(a, leaf), _plain(b, leaf), self.unit, self.rounding[i]):
-                found.append(i)
-        return found
-
-    def _undefined(self, k: int, weight: Array) -> None:
-        """With None for the outputs that are not used a backward must give what zeros give."""
-        if len(self.outs.leaves) < 2:
-            return
-        name = self.outs.names[k]
-        zeros = self._fresh({k: weight})
-        own, outs = self._forward(self.tree.leaves)
-        text = f"where only the output '{name}' is used and the gradients of the others are None"
-        try:
-            none = self._grad(own, list(outs.values()), {k: weight}, True)
-        except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            self.note(Finding("undefined-cotangent", f"backward fails {text} ({said})", fatal=True))
-            self.undefined = False
-            return
-        wrong = self._differing(zeros, none)
-        if wrong:
-            names = self._names(wrong)
-            text = f"backward gives another gradient of {names} {text} than where they are zeros"
-            self.note(Finding("undefined-cotangent", text, fatal=True))
-            self.undefined = False
-
-    def _twice(self, weights: Cotangents) -> None:
-        """Two passes through one graph (retain_graph=True) agree, if two graphs do."""
-        own, outs = self._forward(self.tree.leaves)
-        asked = list(outs.values())
-        first = [None if g is None else g.clone() for g in self._grad(own, asked, weights, False)]
-        try:
-            second = self._grad(own, asked, weights, False)
-        except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            text = f"backward fails in a second pass through one graph (retain_graph=True): {said}"
-            changed = "inplace operation" in said
-            self.note(changed_cache(fatal=True) if changed else Finding("once-only", text))
-            return
-        wrong = self._differing(first, second)
-        if wrong and not self._differing(first, self._fresh(weights)):
-            self.note(changed_cache(fatal=True))
-
-    def _interleaved(self, weights: Cotangents) -> None:
-        """Forward runs again, at other inputs, before the backward pass of a graph."""
-        own, outs = self._forward(self.tree.leaves)
-        try:
-            self._forward(self._beside())
-            late = self._grad(own, list(outs.values()), weights, False)
-        except Exception:  # loud where it happens, so no wrong gradient
-            return
-        plain, again = (self._fresh(weights) for _ in range(2))
-        wrong = self._differing(plain, late)
-        if wrong and not self._differing(plain, again):
-            text = (
-                f"backward gives another gradient of {self._names(wrong)} where forward has run "
-                "once more in between, at other inputs: it reads what the last call left, not what "
-                "belongs to its graph; keep it on ctx (save_for_backward)"
-            )
-            self.note(Finding("interleaved", text, fatal=True))
-
-    def _strided(self, weights: Cotangents) -> None:
-        """Gradients come in any layout: one number expanded (from a sum), or transposed."""
-        constant = {k: np.full_like(w, w.flat[0]) for k, w in weights.items() if w.size}
-        layouts: dict[str, tuple[Cotangents, Callable[[Any], Any]]] = {
-            "expanded, as from a sum": (constant, _expanded),
-            "transposed": (weights, _reversed_strides),
-        }
-        for kind, (given, shaped) in layouts.items():
-            plain, again = (self._fresh(given) for _ in range(2))
-            if self._differing(plain, again):
-                return
-            try:
-                wrong = self._differing(plain, self._fresh(given, shaped))
-            except Exception as error:  # loud where it happens, so no wrong gradient
-                said = " ".join(f"{type(error).__name__}: {error}".split())
-                text = f"backward fails for cotangents that are not contiguous ({kind}): {said}"
-                self.note(Finding("strided-cotangent", text))
-                continue
-            if wrong:
-                text = (
-                    f"backward gives another gradient of {self._names(wrong)} for cotangents that "
-                    f"are not contiguous ({kind})"
-                )
-                self.note(Finding("strided-cotangent", text, fatal=True))
-                return
-
-    def _fresh(
-        self,
-        given: Cotangents,
-        shaped: Callable[[Any], Any] | None = None,
-        leaves: Sequence[Array] | None = None,
-    ) -> Sequence[Any]:
-        """Gradients from a graph of their own, zeros for outputs without a cotangent."""
-        own, outs = self._forward(self.tree.leaves if leaves is None else leaves)
-        return self._grad(own, list(outs.values()), given, False, shaped)
-
-
-def _expanded(weight: Any) -> Any:
-    """The same numbers, all equal, as one number in memory."""
-    return weight.reshape(-1)[:1].reshape([1] * weight.ndim).expand(weight.shape)
-
-
-def _reversed_strides(weight: Any) -> Any:
-    """The same numbers with the last axis the slowest in memory."""
-    axes = list(reversed(range(weight.ndim)))
-    return weight.permute(axes).contiguous().permute(axes)
-
-
-def _plain(gradient: Any, like: Array) -> Array:
-    return np.zeros(like.shape, like.dtype) if gradient is None else to_numpy(gradient)
+        """What autograd may do to a backward function."""
+        look_at_protocol(self, weights)

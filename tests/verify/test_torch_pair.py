@@ -395,3 +395,36 @@ def test_modules_that_cannot_be_checked_are_refused(x: Any) -> None:
         check_torch(torch.nn.LazyLinear(2, dtype=torch.float64), (x,))
     with pytest.raises(UsageError, match="use_reentrant=False"):
         check_torch(lambda x: checkpoint(torch.sin, x, use_reentrant=True), (x,))
+
+
+def frozen_input(kind: str) -> Any:
+    """x W, whose backward treats a frozen input as `kind` says."""
+
+    def forward(ctx: Any, x: Any, W: Any) -> Any:
+        ctx.save_for_backward(x, W)
+        return torch.tanh(x @ W)
+
+    def backward(ctx: Any, g: Any) -> Any:
+        x, W = ctx.saved_tensors
+        dz = g * (1 - torch.tanh(x @ W) ** 2)
+        if kind == "shifts" and not ctx.needs_input_grad[0]:
+            return None, 2 * x.T @ dz
+        if kind == "crashes" and not ctx.needs_input_grad[1]:
+            raise RuntimeError("W is expected")
+        dx = dz @ W.T if ctx.needs_input_grad[0] else None
+        return dx, x.T @ dz if ctx.needs_input_grad[1] else None
+
+    return function(forward, backward)
+
+
+def test_inputs_that_need_no_gradient(x: Any, W: Any) -> None:
+    said = faults(check_torch(frozen_input("shifts"), (x, W)))["frozen-input"]
+    assert said == (
+        "backward gives another gradient of 'W' where 'x' needs no gradient (requires_grad=False)"
+    )
+    report = check_torch(frozen_input("crashes"), (x, W))
+    assert report.passed
+    assert "backward fails where 'W' needs no gradient" in str(report)
+    report = check_torch(frozen_input("right"), (x, W))
+    assert report.passed, str(report)
+    assert "needs no gradient" not in str(report)

@@ -182,6 +182,11 @@ def check_model(
         raise UsageError(
             f"{network.name!r} has no loss; put one on with with_loss, or give forward and backward"
         )
+    if forward is not None and not network.outputs:
+        raise UsageError(
+            f"{network.name!r} has no outputs besides its loss: give gradient= and loss= "
+            "instead of forward and backward"
+        )
     if plan not in ("full", "point"):
         raise UsageError(f"plan {plan!r} is unknown; use 'full' or 'point'")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:

@@ -182,3 +182,6 @@ def test_missing_functions_are_misuse() -> None:
         check_model(api.load("lstm"), forward=lambda **_: None)
     with pytest.raises(UsageError, match="has no loss"):
         check_model(api.load("lstm"), gradient=lambda a: a)
+    for loss in ("softmax_cross_entropy", "squared_error"):
+        with pytest.raises(UsageError, match="no outputs besides its loss: give gradient="):
+            check_model(api.load(loss), forward=lambda **_: ({}, 0), backward=lambda c, s: {})

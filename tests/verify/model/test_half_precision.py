@@ -25,10 +25,18 @@ def fast(x: Any, k: Any, a: Any, h: Any) -> Any:
     return h  # noqa: RET504 - the name is the state
 
 
-def code(inner: str, outer: str, power: float = 1.0, factor: float = 1.0, trick: bool = False):
+def code(
+    inner: str,
+    outer: str,
+    power: float = 1.0,
+    factor: float = 1.0,
+    trick: bool = False,
+    noise: float = 0.0,
+):
     """Forward and backward; every result rounded to ``inner``, those handed out to ``outer``.
 
-    ``trick`` takes the gradient of the decay as a sum of differences that cancel.
+    ``trick`` takes the gradient of the decay as a sum of differences that cancel, ``noise`` is that
+    of the carried adjoint in every step, the same in every call at a point.
     """
     q, out = precision(inner).quantise, precision(outer).quantise
 
@@ -44,6 +52,7 @@ def code(inner: str, outer: str, power: float = 1.0, factor: float = 1.0, trick:
         g = {n: np.zeros_like(v) for n, v in (("x", x), ("k", k), ("a", a))}
         last = dh = np.asarray(c["h_final"], float)
         total = q(last * h[-1])
+        rng = np.random.default_rng(np.frombuffer(h.tobytes(), np.uint32))
         for t in reversed(range(len(x))):
             now = np.asarray(c["h"][t], float)
             dh = q(dh + now)
@@ -51,7 +60,7 @@ def code(inner: str, outer: str, power: float = 1.0, factor: float = 1.0, trick:
             total = q(total + q(q(now * h[t + 1]) - q(g["x"][t] * x[t])))
             shared = total if trick else q(q(dh * decays[t]) * h[t])
             g["a"][t] = q(-shared * q(power / (1 + np.exp(-a[t]))))
-            dh = q(dh * decays[t])
+            dh = q(dh * decays[t] * (1 + noise * rng.standard_normal(dh.shape)))
         g["k"] = g["k"] * factor
         return {n: out(v) for n, v in {**g, "h0": dh}.items()}
 
@@ -102,6 +111,13 @@ def test_cancellation_is_no_excuse(inner: str) -> None:
         assert "the definition's own formula keeps" in str(report)
     # Where nothing cancels the same formula is as good as any.
     assert check_model(gated, **code("float32", "float32", trick=True), dtype="float32").passed
+
+
+@pytest.mark.parametrize(("noise", "options"), [(0.1, BF16), (0.01, CLAIM)])
+def test_noise_of_the_carried_adjoint(noise: float, options: Any) -> None:
+    inner = "bfloat16" if options is BF16 else "float32"
+    report = check_model(fast, **code(inner, "bfloat16", 8.0, noise=noise), **options)
+    assert str(report.verdict) == "fail", str(report)
 
 
 def test_what_is_accumulated_is_no_coarser() -> None:

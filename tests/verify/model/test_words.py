@@ -30,6 +30,17 @@ def test_a_long_table_shows_what_is_wrong_and_the_worst() -> None:
     assert "more:" not in str(Report("mine", rows[:MOST_ROWS]))
 
 
+def test_of_many_steps_the_first_wrong_one_is_shown() -> None:
+    rows = [row(f"h at step {t} -> {x}", Verdict.PASS, 0.1) for x in "xW" for t in range(1, 31)]
+    for k in range(4, 30):
+        rows[k] = row(rows[k].name, Verdict.FAIL, 10.0 + k)
+    rows[44] = row(rows[44].name, Verdict.FAIL, 2.0)
+    lines = str(Report("mine", rows)).splitlines()
+    assert lines[0].startswith("mine: the gradient of h at step 5 -> x and 26 more is wrong")
+    shown = [line.strip().split("  ")[0] for line in lines if " at step " in line]
+    assert {"h at step 5 -> x", "h at step 15 -> W", "h at step 30 -> x"} <= set(shown)
+
+
 def test_an_undecided_finding_is_a_verdict_and_comes_first() -> None:
     report = Report("mine", [row("w", Verdict.PASS, 0.1)], [Finding("x", "why", undecided=True)])
     assert report.verdict is Verdict.UNDECIDED

@@ -1,0 +1,231 @@
+"""What autograd may do to a backward function, beyond one call for each output.
+
+Undefined gradients for outputs that are not used, a second pass through one graph, forward run
+again in between, gradients that are not contiguous, inputs that need no gradient: right code gives
+the same gradients as in a graph of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .guard import changed_cache, close
+from .harness.arrays import to_numpy
+from .pairs import Cotangents
+from .verdict import Finding
+
+if TYPE_CHECKING:
+    from .torch_pair import TorchPair
+
+__all__ = ["gradient_or_zeros", "look_at_protocol"]
+
+Array = NDArray[Any]
+Shaped = Callable[[Any], Any]
+SEED = 0
+#: Deviations of a neighbour that another layout of cotangents may change a gradient by.
+NOISES = 16.0
+#: Inputs that are frozen one at a time, and alone not frozen.
+MOST_FROZEN = 12
+
+
+def look_at_protocol(pair: TorchPair, weights: Cotangents) -> None:
+    """Note on the pair what its backward function does not take."""
+    look = _Look(pair, weights)
+    for k in weights:
+        look.undefined(k, weights[k])
+    look.twice()
+    look.interleaved()
+    look.strided()
+    look.frozen()
+
+
+def gradient_or_zeros(gradient: Any, like: Array) -> Array:
+    """A tensor as an array, zeros for None."""
+    return np.zeros(like.shape, like.dtype) if gradient is None else to_numpy(gradient)
+
+
+class _Look:
+    """One pair and its cotangents, with the rounding of each gradient."""
+
+    def __init__(self, pair: TorchPair, weights: Cotangents) -> None:
+        self.pair, self.weights = pair, weights
+        self.rounding = self._measure()
+
+    def _measure(self) -> list[float]:
+        """Rounding of each gradient, from a neighbour one unit in the last place away.
+
+        Where terms cancel, another layout of the same numbers may change all digits that are left.
+        """
+        rng = np.random.default_rng(SEED)
+        near = []
+        for leaf in self.pair.tree.leaves:
+            unit = max(self.pair.unit, float(np.finfo(leaf.dtype).eps))
+            moved = leaf * (1 + unit * rng.choice([-1.0, 1.0], size=leaf.shape))
+            near.append(moved.astype(leaf.dtype))
+        here, there = self._fresh(self.weights), self._fresh(self.weights, leaves=near)
+        rounding = []
+        for a, b, leaf in zip(here, there, self.pair.tree.leaves, strict=True):
+            gap = gradient_or_zeros(a, leaf).astype(np.float64) - gradient_or_zeros(b, leaf)
+            rounding.append(NOISES * float(np.linalg.norm(gap.ravel())))
+        return rounding
+
+    def _fresh(
+        self,
+        given: Cotangents,
+        shaped: Shaped | None = None,
+        leaves: Sequence[Array] | None = None,
+        frozen: Sequence[int] = (),
+    ) -> Sequence[Any]:
+        """Gradients from a graph of their own, zeros for outputs without a cotangent."""
+        pair = self.pair
+        own, outs = pair.forward(pair.tree.leaves if leaves is None else leaves, frozen)
+        return pair.grad(own, list(outs.values()), given, False, shaped)
+
+    def _differing(self, first: Sequence[Any], second: Sequence[Any]) -> list[int]:
+        found = []
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            leaf = self.pair.tree.leaves[i]
+            a, b = gradient_or_zeros(a, leaf), gradient_or_zeros(b, leaf)
+            if not close(a, b, self.pair.unit, self.rounding[i]):
+                found.append(i)
+        return found
+
+    def _names(self, positions: Sequence[int]) -> str:
+        return ", ".join(f"'{self.pair.tree.names[i]}'" for i in positions[:3])
+
+    def undefined(self, k: int, weight: Array) -> None:
+        """With None for the outputs that are not used a backward must give what zeros give."""
+        pair = self.pair
+        if len(pair.outs.leaves) < 2:
+            return
+        name = pair.outs.names[k]
+        zeros = self._fresh({k: weight})
+        own, outs = pair.forward(pair.tree.leaves)
+        text = f"where only the output '{name}' is used and the gradients of the others are None"
+        try:
+            none = pair.grad(own, list(outs.values()), {k: weight}, True)
+        except Exception as error:
+            said = f"backward fails {text} ({_said(error)})"
+            pair.note(Finding("undefined-cotangent", said, fatal=True))
+            pair.undefined = False
+            return
+        wrong = self._differing(zeros, none)
+        if wrong:
+            names = self._names(wrong)
+            text = f"backward gives another gradient of {names} {text} than where they are zeros"
+            pair.note(Finding("undefined-cotangent", text, fatal=True))
+            pair.undefined = False
+
+    def twice(self) -> None:
+        """Two passes through one graph (retain_graph=True) agree, if two graphs do."""
+        pair, weights = self.pair, self.weights
+        own, outs = pair.forward(pair.tree.leaves)
+        asked = list(outs.values())
+        first = [None if g is None else g.clone() for g in pair.grad(own, asked, weights, False)]
+        try:
+            second = pair.grad(own, asked, weights, False)
+        except Exception as error:
+            said = _said(error)
+            text = f"backward fails in a second pass through one graph (retain_graph=True): {said}"
+            changed = "inplace operation" in said
+            pair.note(changed_cache(fatal=True) if changed else Finding("once-only", text))
+            return
+        wrong = self._differing(first, second)
+        if wrong and not self._differing(first, self._fresh(weights)):
+            pair.note(changed_cache(fatal=True))
+
+    def interleaved(self) -> None:
+        """Forward runs again, at other inputs, before the backward pass of a graph."""
+        pair, weights = self.pair, self.weights
+        own, outs = pair.forward(pair.tree.leaves)
+        try:
+            pair.forward(pair.beside())
+            late = pair.grad(own, list(outs.values()), weights, False)
+        except Exception:  # loud where it happens, so no wrong gradient
+            return
+        plain, again = (self._fresh(weights) for _ in range(2))
+        wrong = self._differing(plain, late)
+        if wrong and not self._differing(plain, again):
+            text = (
+                f"backward gives another gradient of {self._names(wrong)} where forward has run "
+                "once more in between, at other inputs: it reads what the last call left, not what "
+                "belongs to its graph; keep it on ctx (save_for_backward)"
+            )
+            pair.note(Finding("interleaved", text, fatal=True))
+
+    def strided(self) -> None:
+        """Gradients come in any layout: one number expanded (from a sum), or transposed."""
+        constant = {k: np.full_like(w, w.flat[0]) for k, w in self.weights.items() if w.size}
+        layouts: dict[str, tuple[Cotangents, Shaped]] = {
+            "expanded, as from a sum": (constant, _expanded),
+            "transposed": (self.weights, _reversed_strides),
+        }
+        for kind, (given, shaped) in layouts.items():
+            plain, again = (self._fresh(given) for _ in range(2))
+            if self._differing(plain, again):
+                return
+            try:
+                wrong = self._differing(plain, self._fresh(given, shaped))
+            except Exception as error:  # loud where it happens, so no wrong gradient
+                text = f"backward fails for cotangents that are not contiguous ({kind})"
+                self.pair.note(Finding("strided-cotangent", f"{text}: {_said(error)}"))
+                continue
+            if wrong:
+                text = (
+                    f"backward gives another gradient of {self._names(wrong)} for cotangents that "
+                    f"are not contiguous ({kind})"
+                )
+                self.pair.note(Finding("strided-cotangent", text, fatal=True))
+                return
+
+    def frozen(self) -> None:
+        """Inputs that need no gradient do not change those of the others.
+
+        A first layer's input and frozen weights need none: ``ctx.needs_input_grad`` says so.
+        """
+        count = len(self.pair.tree.leaves)
+        if count < 2:
+            return
+        plain, again = (self._fresh(self.weights) for _ in range(2))
+        if self._differing(plain, again):
+            return
+        for i in range(min(count, MOST_FROZEN)):
+            others = [j for j in range(count) if j != i]
+            for frozen, kept in (([i], others), (others, [i])):
+                if self._frozen(plain, frozen, kept):
+                    return
+
+    def _frozen(self, plain: Sequence[Any], frozen: Sequence[int], kept: Sequence[int]) -> bool:
+        """Whether something was found with those inputs frozen."""
+        plural = len(frozen) > 1
+        where = f"where {self._names(frozen)}{' …' if len(frozen) > 3 else ''} "
+        where += f"{'need' if plural else 'needs'} no gradient (requires_grad=False)"
+        try:
+            found = self._fresh(self.weights, frozen=frozen)
+        except Exception as error:  # loud where it happens, so no wrong gradient
+            self.pair.note(Finding("frozen-input", f"backward fails {where}: {_said(error)}"))
+            return True
+        wrong = [i for i in self._differing(plain, found) if i in kept]
+        if wrong:
+            text = f"backward gives another gradient of {self._names(wrong)} {where}"
+            self.pair.note(Finding("frozen-input", text, fatal=True))
+        return bool(wrong)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _expanded(weight: Any) -> Any:
+    """The same numbers, all equal, as one number in memory."""
+    return weight.reshape(-1)[:1].reshape([1] * weight.ndim).expand(weight.shape)
+
+
+def _reversed_strides(weight: Any) -> Any:
+    """The same numbers with the last axis the slowest in memory."""
+    axes = list(reversed(range(weight.ndim)))
+    return weight.permute(axes).contiguous().permute(axes)
