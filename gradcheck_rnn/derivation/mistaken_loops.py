@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Num, Scale, Sym, Term, symbols_in
 from .edits import Edits
+from .editing import sources
 from .program import Derivation, Edge
 
 __all__ = ["mistaken_loops"]
@@ -47,19 +48,22 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
             f"through the state {state} from step to step",
             Edits(only_steps=first, repeated_finals=frozenset({state})),
         )  # fmt: skip
+    held = {s for s in sources(derivation, state) if s.startswith("final ")}
+    held |= {e.id for e in reads}
     for factor, words in ((2, "taken twice"), (-1, "taken with the sign reversed")):
-        # the start receives what the first step gives: without the factor of a next step
-        terms: dict[str, Term | None] = {e.id: Scale(Num(factor), e.pullback) for e in reads}
-        scaled = {n: float(factor) for n in finals}
+        shares: dict[tuple[str, str], Term | None] = {
+            (s, e.id): Scale(Num(factor), e.pullback)
+            for s in held for e in derivation.equation_edges(state)
+        }  # fmt: skip
         yield (
             "received", f"{state}{factor}", state,
-            f"the adjoint δ{state} that a step receives is {words}",
-            Edits(terms=terms, scaled_outputs=scaled),
+            f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
         )  # fmt: skip
 
 
 def _cotangents(label: str, moves: bool) -> Iterator[Loop]:
-    for factor, words in ((0.0, "ignored"), (2.0, "taken twice"), (-1.0, "taken with its sign reversed")):
+    scaled = ((0.0, "ignored"), (2.0, "taken twice"), (-1.0, "taken with its sign reversed"))
+    for factor, words in scaled:
         yield (
             "cotangent", f"{label}{factor:g}", label,
             f"the cotangent of {label} is {words}", Edits(scaled_outputs={label: factor}),

@@ -29,7 +29,7 @@ from .edits import Edits
 from .editing import sources
 from .program import Derivation, Edge
 
-__all__ = ["mistaken_terms", "share_edits"]
+__all__ = ["bracket_edits", "mistaken_terms", "share_edits"]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -92,6 +92,13 @@ def _complements(edge: Edge) -> Iterator[Mistake]:
                 yield (
                     "complement", shown, edge.pullback.xreplace({node: inner}),
                     f"{shown} instead of 1 − {shown}",
+                )  # fmt: skip
+        elif isinstance(node, Apply):
+            again = Apply(node.fname, node)
+            for k, new in enumerate((node.x, again)):
+                yield (
+                    "applied", f"{to_text(node)}{k}", edge.pullback.xreplace({node: new}),
+                    _instead(new, node),
                 )  # fmt: skip
         elif isinstance(node, Times) and len(node.operands) == 2:
             matrix, column = node.operands
@@ -156,6 +163,34 @@ def _source_text(derivation: Derivation, source: str) -> str:
     if source.startswith("final "):
         return f"the cotangent of the final state {source.removeprefix('final ')}"
     return "the loss" if source == "loss" else f"the cotangent of {source.removeprefix('g_')}"
+
+
+def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:
+    """A factor of one term of an adjoint that is applied to the whole sum: a bracket too far."""
+    if edge.kind != "equation":
+        return
+    name = edge.operand.name
+    others = [s for s in sources(derivation, name) if s != edge.id]
+    out = derivation.equation_edges(name)
+    if not others:
+        return
+    bar = out[0].adjoint if out else edge.operand.with_(mark="bar")
+    factors: list[tuple[Term, str]] = []
+    for step, i in zip(edge.steps, edge.path, strict=True):
+        if isinstance(step.node, Apply) and step.node.shape == bar.shape:
+            slope = edge.rules[step.node].pullback(step.node, i, bar, step.node)
+            factors.append((slope, f"φ′ of {to_text(step.node)}"))
+    for s in symbols_in(edge.pullback):
+        if not s.mark and s.lag is not None and s.shape == bar.shape and s.name != name:
+            factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
+    for k, (wrong, text) in enumerate(factors):
+        edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in others for e in out}
+        yield (
+            "bracket-too-far", str(k),
+            f"{to_text(bar)} with {text} applied to all its terms, not to "
+            f"{to_text(edge.pullback)} alone",
+            Edits(shares=dict(edits)),
+        )  # fmt: skip
 
 
 def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:

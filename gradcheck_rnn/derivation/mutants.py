@@ -31,7 +31,7 @@ from ..calculus.terms import (
 )
 from .edits import Edits
 from .mistaken_loops import mistaken_loops
-from .mistaken_terms import mistaken_terms, share_edits
+from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .simplification import tidy
 
@@ -62,7 +62,8 @@ def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
     for edge in derivation.edges:
         for mutant in edge_mutants(derivation, edge):
             found.setdefault(mutant.id, mutant)
-        for kind, detail, says, edits in share_edits(derivation, edge):
+        several = (*share_edits(derivation, edge), *bracket_edits(derivation, edge))
+        for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
     for mutant in _flow_mutants(derivation):

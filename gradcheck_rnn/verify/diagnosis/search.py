@@ -196,7 +196,7 @@ def search(
         alive = _one_by_one(bench, everything, ill, comparisons, set().union(*names))
     else:
         alive = _from_one_step(bench, everything, one, comparisons, pairs)
-    if not alive and pairs:
+    if not alive and pairs and (one is None or time.perf_counter() - started < PAIR_SECONDS):
         # Where little is wrong the first mistake is sharpest; a second one may sleep there, and
         # shows in the probe in which most is wrong.
         loudest = max(ill, key=lambda c: len(wrong_names(c)))
