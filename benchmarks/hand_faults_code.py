@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["FAULTS", "SOURCES"]
 
-ELMAN = '''
+ELMAN = """
 import numpy as np
 
 def forward(x, h0, W, U, b_i):
@@ -34,9 +34,9 @@ def backward(bars, cache):
         dx[t] = da @ U
         dh = da @ W
     return {"W": dW, "U": dU, "b_i": db, "x": dx, "h0": dh}
-'''
+"""
 
-LSTM = '''
+LSTM = """
 import numpy as np
 
 def sigmoid(z):
@@ -93,9 +93,9 @@ def backward(bars, cache):
         out["U_" + names[k]] = dU[k]
         out["b_" + names[k]] = db[k]
     return out
-'''
+"""
 
-GRU = '''
+GRU = """
 import numpy as np
 
 def sigmoid(z):
@@ -145,7 +145,7 @@ def backward(bars, cache):
         dh = dh * (1 - z) + drh * r + dar @ W_r + daz @ W_z
     return {"W_r": gW_r, "W_z": gW_z, "W_c": gW_c, "U_r": gU_r, "U_z": gU_z, "U_c": gU_c,
             "b_r": gb_r, "b_z": gb_z, "b_c": gb_c, "x": dx, "h0": dh}
-'''
+"""
 
 SOURCES = {"elman": ELMAN, "lstm": LSTM, "gru": GRU}
 
@@ -157,8 +157,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("(1 - hs[t + 1] ** 2)", "(1 - zs[t] ** 2)", r"(?:φ′|square|i_t).*i_t"),
         ("(1 - hs[t + 1] ** 2)", "(1 - hs[t + 1])", r"power|square|1 − h_t|factor h_t|²|\^2"),
         ("(1 - hs[t + 1] ** 2)", "(1 - hs[t] ** 2)", r"h_\{t−1\} instead of h_t"),
-        ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh - bars['h'][t] * hs[t + 1] ** 2",
-         r"(?:bracket|without|one of|share).*φ′|φ′.*(?:bracket|share|only)"),
+        (
+            "da = dh * (1 - hs[t + 1] ** 2)",
+            "da = dh - bars['h'][t] * hs[t + 1] ** 2",
+            r"(?:bracket|without|one of|share).*φ′|φ′.*(?:bracket|share|only)",
+        ),
         ("dW += da.T @ hs[t]", "dW += da.T @ hs[t + 1]", r"W.*h_t instead of h_\{t−1\}"),
         ("dW += da.T @ hs[t]", "dW += da.T @ hs[0]", r"(?:first step|h_0)"),
         ("dW += da.T @ hs[t]", "dW += dh.T @ hs[t]", r"W.*(?:δh|without.*φ′)"),
@@ -171,8 +174,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dh = da @ W\n", "dh = da @ W if t % 3 else 0 * dh\n", r"(?:every|blocks of) 3"),
         ("reversed(range(T))", "reversed(range(1, T))", "first step"),
         ("reversed(range(T))", "reversed(range(T - 1))", "last step"),
-        ("dh = dh + bars[\"h\"][t]", "dh = dh + 0 * bars[\"h\"][t]", "cotangents? of h "),
-        ("dh = dh + bars[\"h\"][t]", "dh = bars[\"h\"][t]", r"carried|ignored"),
+        ('dh = dh + bars["h"][t]', 'dh = dh + 0 * bars["h"][t]', "cotangents? of h "),
+        ('dh = dh + bars["h"][t]', 'dh = bars["h"][t]', r"carried|ignored"),
         ("dh = da @ W", "dh = dh + da @ W", r"δh|h_\{t−1\}"),
     ],
     "lstm": [
@@ -183,16 +186,16 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dzo = do * o * (1 - o)", "dzo = do * zo * (1 - zo)", r"o.*a_\{o,t\} instead"),
         ("dzo = do * o * (1 - o)", "dzo = do * o", r"a_\{o,t\}.*o_t"),
         ("dzo = do * o * (1 - o)", "dzo = do * (1 - o)", r"a_\{o,t\}.*o_t"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2",
-         r"(?!)"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = (dc + dh * o) * (1 - tc ** 2)",
-         r"φ′|1 − tanh"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * (1 - tc ** 2)",
-         r"δc_t.*o_t"),
+        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2", r"(?!)"),
+        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = (dc + dh * o) * (1 - tc ** 2)", r"φ′|1 − tanh"),
+        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * (1 - tc ** 2)", r"δc_t.*o_t"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o", r"without φ′"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o * (1 - new ** 2)", r"c_t instead"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = 2 * dc + dh * o * (1 - tc ** 2)",
-         r"δc.*(?:2 times|twice|doubled)|(?:2 times|twice|doubled).*δc"),
+        (
+            "dc = dc + dh * o * (1 - tc ** 2)",
+            "dc = 2 * dc + dh * o * (1 - tc ** 2)",
+            r"δc.*(?:2 times|twice|doubled)|(?:2 times|twice|doubled).*δc",
+        ),
         ("di = dc * g", "di = dc * i", r"i_t instead of c̃_t"),
         ("di = dc * g", "di = dc * zg", r"a_\{c,t\} instead of c̃_t"),
         ("df = dc * c\n", "df = dc * new\n", r"c_t instead of c_\{t−1\}"),
@@ -208,38 +211,57 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dc = dc * f\n", "dc = dc * (1 - f)\n", r"1 − f_t"),
         ("dc = dc * f\n", "dc = 0 * dc\n", r"c_\{t−1\}|carried"),
         ("dc = dc * f\n", "dc = bars['c_final'] * f\n", r"(?!)"),
-        ("df = dc * c\n", "df = (dc - dh * o * (1 - tc ** 2)) * c\n",
-         r"f.*(?:share|without)"),
-        ("di = dc * g", "di = (dc - dh * o * (1 - tc ** 2)) * g",
-         r"i.*(?:share|without)"),
-        ("dz = (dzi, dzf, dzo, dzg)", "dz = (dzf, dzi, dzo, dzg)",
-         r"exchanged|order|δa_\{f,t\} instead of δa_\{i,t\}"),
-        ("db[k] += dz[k].sum(axis=0)", "db[k] += dz[0].sum(axis=0)",
-         r"b_.*δa_\{i,t\}|lie in the order"),
+        ("df = dc * c\n", "df = (dc - dh * o * (1 - tc ** 2)) * c\n", r"f.*(?:share|without)"),
+        ("di = dc * g", "di = (dc - dh * o * (1 - tc ** 2)) * g", r"i.*(?:share|without)"),
+        (
+            "dz = (dzi, dzf, dzo, dzg)",
+            "dz = (dzf, dzi, dzo, dzg)",
+            r"exchanged|order|δa_\{f,t\} instead of δa_\{i,t\}",
+        ),
+        (
+            "db[k] += dz[k].sum(axis=0)",
+            "db[k] += dz[0].sum(axis=0)",
+            r"b_.*δa_\{i,t\}|lie in the order",
+        ),
         ("db[k] += dz[k].sum(axis=0)", "db[k] += dz[k].mean(axis=0)", r"1/B"),
         ("db[k] += dz[k].sum(axis=0)", "db[k] = dz[k].sum(axis=0)", "only the first step"),
         ("dW[k] += dz[k].T @ h", "dW[k] += dz[k].T @ (o * tc)", r"h_t instead of h_\{t−1\}"),
         ("dW[k] += dz[k].T @ h", "dW[k] = dz[k].T @ h", "only the first step"),
-        ("dW[k] += dz[k].T @ h", "dW[k] += dz[k].T @ h if t else 0",
-         "without the first step|initial state of h is taken as zero"),
+        (
+            "dW[k] += dz[k].T @ h",
+            "dW[k] += dz[k].T @ h if t else 0",
+            "without the first step|initial state of h is taken as zero",
+        ),
         ("dW[k] += dz[k].T @ h", "dW[k] += dz[k].T @ saved[0][1]", "first step|h_0"),
         ("dU[k] += dz[k].T @ xt", "dU[k] += dz[k].T @ saved[0][0]", "first step"),
         ("dU[k] += dz[k].T @ xt", "dU[k] += dz[k].T @ saved[t - 1][0]", r"x_\{t−1\}|(?!)"),
         ("+ dzo @ W_o + dzg @ W_c\n", "+ dzo @ W_o\n", r"W_cᵀ"),
-        ("dh = dzi @ W_i + dzf @ W_f + dzo @ W_o", "dh = dzi @ W_f + dzf @ W_i + dzo @ W_o",
-         r"W_[if].*(?:instead|exchanged)"),
+        (
+            "dh = dzi @ W_i + dzf @ W_f + dzo @ W_o",
+            "dh = dzi @ W_f + dzf @ W_i + dzo @ W_o",
+            r"W_[if].*(?:instead|exchanged)",
+        ),
         ("dh = dzi @ W_i", "dh = dzi @ W_i.T", r"W_i instead of W_iᵀ|W_i\b.*ᵀ"),
         ("dx[t] = dzi @ U_i + dzf @ U_f", "dx[t] = dzi @ U_i", r"x_t without.*U_f"),
         ("dx[t] = dzi @ U_i", "dx[t] = dzf @ U_i", r"x_t.*δa_\{f,t\}"),
-        ("dh, dc = bars[\"h_final\"].copy(), bars[\"c_final\"].copy()",
-         "dh, dc = bars[\"h_final\"].copy(), 0 * bars[\"c_final\"]", "final state c is lost"),
-        ("dh, dc = bars[\"h_final\"].copy(), bars[\"c_final\"].copy()",
-         "dh, dc = bars[\"c_final\"].copy(), bars[\"h_final\"].copy()", "exchanged|h_final.*c_final"),
-        ("dh = dh + bars[\"h\"][t]", "dh = dh + bars[\"h\"][-1]", "last step"),
+        (
+            'dh, dc = bars["h_final"].copy(), bars["c_final"].copy()',
+            'dh, dc = bars["h_final"].copy(), 0 * bars["c_final"]',
+            "final state c is lost",
+        ),
+        (
+            'dh, dc = bars["h_final"].copy(), bars["c_final"].copy()',
+            'dh, dc = bars["c_final"].copy(), bars["h_final"].copy()',
+            "exchanged|h_final.*c_final",
+        ),
+        ('dh = dh + bars["h"][t]', 'dh = dh + bars["h"][-1]', "last step"),
         ("reversed(range(T))", "reversed(range(1, T))", "first step"),
         ("reversed(range(T))", "reversed(range(T - 1))", "last step"),
-        ("dh = dh + bars[\"h\"][t]", "dh = dh + bars[\"h\"][t] * (t == T - 1)",
-         "cotangent.* last step"),
+        (
+            'dh = dh + bars["h"][t]',
+            'dh = dh + bars["h"][t] * (t == T - 1)',
+            "cotangent.* last step",
+        ),
     ],
     "gru": [
         ("dn = dh * z", "dn = dh * (1 - z)", r"1 − z_t"),
@@ -264,9 +286,13 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("gW_r += dar.T @ h", "gW_r += dar.T @ (r * h)", r"W_r.*r_t"),
         ("gU_z += daz.T @ xt", "gU_z = daz.T @ xt", "only the first step"),
         ("gb_z += daz.sum(axis=0)", "gb_z += dar.sum(axis=0)", r"b_z.*δa_\{r,t\}"),
-        ("gb_z += daz.sum(axis=0)", "gb_z += daz.sum(axis=0) if t else 0", "without the first step"),
-        ("\"b_r\": gb_r, \"b_z\": gb_z", "\"b_r\": gb_z, \"b_z\": gb_r", "exchanged"),
-        ("\"W_r\": gW_r, \"W_z\": gW_z", "\"W_r\": gW_z, \"W_z\": gW_r", "exchanged"),
+        (
+            "gb_z += daz.sum(axis=0)",
+            "gb_z += daz.sum(axis=0) if t else 0",
+            "without the first step",
+        ),
+        ('"b_r": gb_r, "b_z": gb_z', '"b_r": gb_z, "b_z": gb_r', "exchanged"),
+        ('"W_r": gW_r, "W_z": gW_z', '"W_r": gW_z, "W_z": gW_r', "exchanged"),
         ("dh = dh * (1 - z) +", "dh = dh * z +", r"h_\{t−1\}.*z_t instead of 1 − z_t|z_t"),
         ("dh = dh * (1 - z) +", "dh =", r"h_\{t−1\} without"),
         ("dh = dh * (1 - z) +", "dh = dh +", r"h_\{t−1\}.*1 − z"),
@@ -274,7 +300,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         (" + drh * r +", " + drh * z +", r"z_t instead of r_t"),
         ("+ dar @ W_r + daz @ W_z", "+ dar @ W_z + daz @ W_r", r"W_[rz].*(?:instead|exchanged)"),
         ("+ dar @ W_r + daz @ W_z", "+ daz @ W_z", r"W_rᵀ"),
-        ("dh = dh + bars[\"h\"][t]", "dh = dh + bars[\"h\"][0]", "first step"),
+        ('dh = dh + bars["h"][t]', 'dh = dh + bars["h"][0]', "first step"),
         ("        dn = dh * z\n", "        dn = dh * z\n        dh = dn\n", r"δh|z_t"),
     ],
 }

@@ -199,9 +199,7 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
     if len(shares) < 2:
         return
     target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
-    own = len(derivation.readers(edge.equation.name)) > 1 or any(
-        not ("<-" in s) for s in shares
-    )
+    own = len(derivation.readers(edge.equation.name)) > 1 or any(not ("<-" in s) for s in shares)
     several = own and len(derivation.equation_edges(edge.equation.name)) > 1
     for source in shares:
         text = _source_text(derivation, source)

@@ -35,9 +35,7 @@ LEAST = 1e-290
 def is_one_step(comparison: Comparison) -> bool:
     """Whether all sequences have one step, and the loss is not mixed with cotangents."""
     place = comparison.station.place
-    mixed = bool(place.network.loss_terms) and any(
-        c.cotangents for c in comparison.station.cases
-    )
+    mixed = bool(place.network.loss_terms) and any(c.cotangents for c in comparison.station.cases)
     return all(n == 1 for n in place.lengths.values()) and not mixed
 
 
