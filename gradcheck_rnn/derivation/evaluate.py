@@ -19,10 +19,11 @@ from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .batches import fit, inward, outward, single
 from .edits import NO_EDITS, Edits
+from .editing import Adjoints, cotangents_as_used, in_order, pinned_at, read_wrongly, reads_others
 from .numeric_terms import TermEvaluator
-from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .program import Derivation, Edge, ScanProgram
 
-__all__ = ["Run", "adjoints", "bptt", "forward", "rtrl"]
+__all__ = ["Bars", "Run", "adjoints", "bptt", "forward", "rtrl"]
 
 Array = Any
 Form = Literal["matrix", "kronecker"]
@@ -168,29 +169,6 @@ def forward(
     return Run(derivation, values, sizes, lengths)
 
 
-class _Adjoints:
-    """Sums of contributions by name and time."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, dict[int, Array]] = {}
-
-    def add(self, name: str, t: int, value: Array) -> None:
-        line = self.sums.setdefault(name, {})
-        line[t] = line[t] + value if t in line else value
-
-    def get(self, name: str, t: int) -> Array | None:
-        return self.sums.get(name, {}).get(t)
-
-    def permute(self, taken: Mapping[str, str], t: int) -> None:
-        """Give every name the sum of another at one time."""
-        found = {n: self.get(m, t) for n, m in taken.items()}
-        for n, value in found.items():
-            line = self.sums.setdefault(n, {})
-            line.pop(t, None)
-            if value is not None:
-                line[t] = value
-
-
 def bptt(
     run: Run,
     cotangents: Mapping[str, Array],
@@ -198,6 +176,7 @@ def bptt(
     form: Form = "matrix",
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
+    seeds: Mapping[str, Mapping[int, Array]] | None = None,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -212,6 +191,8 @@ def bptt(
         Cut the recursion between blocks of this many steps, as truncated BPTT does.
     edits : Edits
         What to do differently (mutants).
+    seeds : mapping, optional
+        Name → {t: array} that is added to the adjoints of these names.
 
     Returns
     -------
@@ -219,7 +200,7 @@ def bptt(
         Name → gradient of every parameter, input and initial state, shaped like its array.
         What the loss does not depend on has an explicit zero.
     """
-    sums = adjoints(run, cotangents, form=form, truncate=truncate, edits=edits)
+    sums = adjoints(run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds)
     out: dict[str, Array] = {}
     for ref in run.derivation.differentiated():
         line = sums.get(ref.name, {})
@@ -242,25 +223,26 @@ def adjoints(
     form: Form = "matrix",
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
+    seeds: Mapping[str, Mapping[int, Array]] | None = None,
+    shares: Adjoints | None = None,
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
     Takes what `bptt` takes. What does not move with time has t = 0; where the loss does not
-    depend on something there is no entry.
+    depend on something there is no entry. ``seeds`` are added to the adjoints of some names;
+    in ``shares`` what an adjoint is the sum of is kept by source.
     """
     network = run.derivation.network
-    sums = _Adjoints()
+    sums = Adjoints(bool(edits.shares)) if shares is None else shares
+    for name, line in (seeds or {}).items():
+        for t, a in line.items():
+            sums.add(name, t, a)
     for label, given in cotangents.items():
         if label not in network.outputs:
             raise UsageError(f"network {network.name!r} has no output {label!r}")
         ref = network.outputs[label]
-        if ref.axis is None:
-            sums.add(ref.name, 0, run.inward(ref, given))
-        else:
-            lost = edits.lost_outputs.get(label, ())
-            for t, g in enumerate(given):
-                if t + 1 not in lost and t - len(given) not in lost:
-                    sums.add(ref.name, t + 1, run.inward(ref, g))
+        for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
+            sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
         _backward(run, program, sums, form, truncate, edits)
     return sums.sums
@@ -269,7 +251,7 @@ def adjoints(
 def _backward(
     run: Run,
     program: ScanProgram,
-    sums: _Adjoints,
+    sums: Adjoints,
     form: Form,
     truncate: int | None,
     edits: Edits,
@@ -282,20 +264,30 @@ def _backward(
     for state in scan.states:
         final = sums.get(state.final, 0)
         if final is not None and state.name not in edits.lost_finals:
-            sums.add(state.name, times[-1], final)
-    order, permuted = _order(program, edits.permuted)
+            every = state.name in edits.repeated_finals
+            for t in times if every else times[-1:]:
+                sums.add(state.name, t, final, "final " + state.name)
+    order, permuted = in_order(program, edits.permuted)
     for step, t in reversed(list(enumerate(times, start=1))):
+        if edits.missed and edits.lacks(scan.name, step, len(times)):
+            before = t - 1 if not scan.reverse else t + 1
+            for state in scan.states:
+                arrived = sums.carried(state.name, t)
+                if arrived is not None:
+                    sums.add(state.name, before, arrived)
+            continue
+        late: list[tuple[Edge, Term, int]] = []
         for e in order:
             if permuted and e is permuted[0]:
                 sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
             if e.name in losses:
-                sums.add(e.name, t, np.ones_like(run.series[e.name][t]))
+                sums.add(e.name, t, np.ones_like(run.series[e.name][t]), "loss")
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
             values = run.lookup(t, {_bar(e.symbol): bar})
             if edits is not NO_EDITS:
-                values = _wrongly(run, program, edits.zero_starts, t, values)
+                values = read_wrongly(run, program, edits.zero_starts, t, values)
             for edge in e.edges:
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
@@ -306,8 +298,32 @@ def _backward(
                         continue
                     if reach is not None and len(times) - step >= reach:
                         continue
-                given = _contribution(run, edge, term, values, bar, form)
-                sums.add(edge.operand.name, 0 if edge.lag is None else where, given)
+                seen = values
+                if edge.id in edits.terms and reads_others(edge, term):
+                    if edge.kind != "equation":
+                        late.append((edge, term, where))
+                        continue
+                    others = run.lookup(t, Bars(sums, run, t))
+                    seen = read_wrongly(run, program, edits.zero_starts, t, others)
+                if edge.id in edits.pinned:
+                    name, pin = edits.pinned[edge.id]
+                    seen = pinned_at(run, values, name, times[pin - 1 if pin > 0 else pin])
+                given = _contribution(run, edge, term, seen, bar, form)
+                index = 0 if edge.lag is None else where
+                if not sums.shared:
+                    sums.add(edge.operand.name, index, given)
+                    continue
+                parts = _shares(run, edge, term, edits, sums, t, values)
+                for source, (right, used) in parts.items():
+                    given = given + (used - right)
+                alone = len(run.derivation.readers(edge.operand.name)) == 1
+                used = {n: p[1] for n, p in parts.items()} if alone else {}
+                sums.add_shares(edge, index, given, used)
+        for edge, term, where in late:
+            values = run.lookup(t, Bars(sums, run, t))
+            seen = read_wrongly(run, program, edits.zero_starts, t, values)
+            given = _fit(run.terms(term, seen), values(edge.operand))
+            sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
     for state in scan.states:
         for start in state.initial:
             got = sums.get(state.name, run.before(program, start.lag))
@@ -316,41 +332,44 @@ def _backward(
                 sums.add(start.ref.name, 0, fit(run.front, got, like))
 
 
-def _order(
-    program: ScanProgram, permuted: Mapping[str, str]
-) -> tuple[list[EquationProgram], list[EquationProgram]]:
-    """The equations as the adjoint meets them; those permuted wait for the last of them."""
-    order = list(reversed(program.equations))
-    group = [e for e in order if e.name in permuted]
-    if group:
-        last = order.index(group[-1])
-        order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
-    return order, group
-
-
 @lru_cache(maxsize=4096)
 def _bar(symbol: Sym) -> Sym:
     """The adjoint of a variable, made once."""
     return symbol.with_(mark="bar")
 
 
-def _wrongly(
-    run: Run,
-    program: ScanProgram,
-    zero: frozenset[str],
-    t: int,
+class Bars(dict[Sym, Array]):
+    """The adjoints of all equations at one time, zero where there is none."""
+
+    def __init__(self, sums: Adjoints, run: Run, t: int) -> None:
+        self.sums, self.run, self.t = sums, run, t
+
+    def __contains__(self, s: object) -> bool:
+        return isinstance(s, Sym) and s.mark == "bar"
+
+    def __getitem__(self, s: Sym) -> Array:
+        found = self.sums.get(s.name, self.t)
+        return np.zeros_like(self.run.series[s.name][self.t]) if found is None else found
+
+
+def _shares(
+    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
     values: Callable[[Sym], Array],
-) -> Callable[[Sym], Array]:
-    """The same values, but zero for some starts and for what is read from before the start."""
-    times = run.times(program)
+) -> dict[str, tuple[Array, Array]]:  # fmt: skip
+    """By source, what its share of an adjoint gives by the edge's term, and by its own."""
+    out = {}
+    bar = _bar(edge.equation)
+    for source, part in sums.parts(edge.equation.name, t).items():
 
-    def value(s: Sym) -> Array:
-        outside = s.lag is not None and not s.mark and t - s.lag not in times
-        if outside and (s.name in zero or t - (s.lag or 0) not in run.series[s.name]):
-            return np.zeros_like(run.series[s.name][times[0]])
-        return values(s)
+        def seen(s: Sym, part: Array = part) -> Array:
+            return part if s == bar else values(s)
 
-    return value
+        like = values(edge.operand)
+        right = _fit(run.terms(term, seen), like)
+        own = edits.shares.get((source, edge.id), term)
+        used = np.zeros_like(right) if own is None else _fit(run.terms(own, seen), like)
+        out[source] = (right, used)
+    return out
 
 
 def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
