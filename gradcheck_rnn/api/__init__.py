@@ -21,6 +21,7 @@ from .definitions import (
 from .equations import check_equations, write_note_report
 from .exchange import judge_results, vectors, write_vectors
 from .plans import verify_many
+from .showing import describe_cell, layout_source, layouts
 from .verification import Undecided, kernel_of, subject_of, verify
 
 __all__ = [
@@ -33,9 +34,12 @@ __all__ = [
     "check_equations",
     "decay",
     "derive",
+    "describe_cell",
     "generate",
     "judge_results",
     "kernel_of",
+    "layout_source",
+    "layouts",
     "load",
     "names",
     "prove",

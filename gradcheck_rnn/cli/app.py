@@ -40,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Gradient verification for recurrent networks: derive, prove, generate, verify.",
-    epilog="Exit codes: 0 pass, 1 fail, 2 misuse, 3 undecided.",
+    epilog="Exit codes: 0 pass, 1 fail, 2 misuse, 3 undecided. Example: gradcheck-rnn verify lstm",
 )
 
 
@@ -66,15 +66,31 @@ def _root(
     pass
 
 
-@app.command(cls=_Once)
-def cells(as_json: Annotated[bool, JSON] = False) -> int:
-    """List the cells and networks of the zoo, with the equations they are."""
+@app.command(cls=_Once, epilog="Example: gradcheck-rnn cells gru")
+def cells(cell: Annotated[str | None, CELL] = None, as_json: Annotated[bool, JSON] = False) -> int:
+    """List the cells and networks of the zoo, or show one: arrays, shapes and equations."""
     from gradcheck_rnn.cli import printing
 
-    return printing.show_zoo(as_json)
+    return printing.show_zoo(as_json) if cell is None else printing.show_cell(cell, as_json)
 
 
-@app.command(cls=_Once)
+@app.command(cls=_Once, epilog="Example: gradcheck-rnn layouts 'pytorch lstm'")
+def layouts(
+    layout: Annotated[
+        str | None, typer.Argument(metavar="LAYOUT", help="One of them, to print as Python.")
+    ] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> int:
+    """List the ready layouts of libraries and lectures, or print one to change and keep."""
+    from gradcheck_rnn.cli import printing
+
+    return printing.show_layouts(layout, as_json)
+
+
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn derive lstm --format latex --standalone -o lstm.tex",
+)
 def derive(
     cell: Annotated[str, CELL],
     wrt: Annotated[
@@ -119,7 +135,10 @@ def derive(
     return printing.emit(text, output)
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn prove gru --exact",
+)
 def prove(
     cell: Annotated[str | None, CELL] = None,
     every: Annotated[bool, typer.Option("--all", help="Prove the whole zoo.")] = False,
@@ -135,7 +154,11 @@ def prove(
     return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
-@app.command("check-equations", cls=_Once)
+@app.command(
+    "check-equations",
+    cls=_Once,
+    epilog="Example: gradcheck-rnn check-equations notes.tex lstm --name g=c_tilde",
+)
 def check_equations(
     note: Annotated[
         Path,
@@ -167,7 +190,10 @@ def check_equations(
     )  # fmt: skip
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn generate lstm --backend numpy -o lstm_kernel.py",
+)
 def generate(
     cell: Annotated[str, CELL],
     backend: Annotated[
@@ -190,7 +216,10 @@ def generate(
     )
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn verify gradcheck_mine.py --seed 7 --report found.html",
+)
 def verify(
     target: Annotated[
         list[str] | None,
@@ -281,7 +310,10 @@ def verify(
     )  # fmt: skip
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn vectors lstm --size p=4 --size T=3 -o lstm.json",
+)
 def vectors(
     cell: Annotated[str, CELL],
     output: Annotated[
@@ -303,7 +335,10 @@ def vectors(
     return 0
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn decay elman lstm --size p=8 --steps 50",
+)
 def decay(
     cell: Annotated[
         list[str],
@@ -366,7 +401,10 @@ def decay(
     )  # fmt: skip
 
 
-@app.command(cls=_Once)
+@app.command(
+    cls=_Once,
+    epilog="Example: gradcheck-rnn report gru -o gru.html",
+)
 def report(
     cell: Annotated[str, CELL],
     output: Annotated[

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,16 @@ PIPE_WIDTH = 120
 #: A size from 1 on, in ASCII digits.
 _WHOLE = re.compile(r"0*[1-9][0-9]{0,29}")
 
-__all__ = ["console", "emit", "emit_json", "flat", "read_sizes", "show_zoo"]
+__all__ = [
+    "console",
+    "emit",
+    "emit_json",
+    "flat",
+    "read_sizes",
+    "show_cell",
+    "show_layouts",
+    "show_zoo",
+]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -90,14 +99,58 @@ def show_zoo(as_json: bool) -> int:
     if as_json:
         emit_json(rows)
         return 0
+    _show_rows("what, and which equations", "source", rows)
+    return 0
+
+
+def _show_rows(heading: str, second: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """A name a row; beside it what it is, and under that `second`."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True, style="bold")
-    table.add_column("what, and which equations", overflow="fold")
+    table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(row["name"], Text.assemble(row["what"], "\n", (row["source"], "dim")))
+        table.add_row(row["name"], Text.assemble(row["what"], "\n", (row[second], "dim")))
     console().print(table)
+
+
+def show_cell(target: str, as_json: bool) -> int:
+    """Print one cell: its equations, and the arrays that code with it takes and returns."""
+    from gradcheck_rnn import api
+
+    shown = api.describe_cell(target)
+    if as_json:
+        emit_json(shown)
+        return 0
+    lines = [shown["text"], "Arrays", "------"]
+    for key in ("parameters", "inputs", "outputs"):
+        arrays = [f"{n} ({', '.join(dims)})" for n, dims in shown[key].items()]
+        lines.append(f"{key}: {', '.join(arrays) or 'none'}")
+    if any("T" in dims for key in ("inputs", "outputs") for dims in shown[key].values()):
+        lines.append("T steps, B sequences.")
+    fitting = [row["name"] for row in api.layouts() if row["cell"] == target]
+    if fitting:
+        lines.append(f"ready layouts: {', '.join(fitting)} (`gradcheck-rnn layouts NAME`)")
+    return emit("\n".join(lines) + "\n", None)
+
+
+def show_layouts(name: str | None, as_json: bool) -> int:
+    """Print the ready layouts, or the text of one."""
+    from gradcheck_rnn import api
+
+    if name is not None:
+        text = api.layout_source(name)
+        if as_json:
+            emit_json({"name": name, "python": text})
+            return 0
+        return emit(text, None)
+    rows = api.layouts()
+    if as_json:
+        emit_json(rows)
+        return 0
+    told = [{**row, "cell": f"definition: {row['cell']}"} for row in rows]
+    _show_rows("what, and the cell of the zoo that it is a layout of", "cell", told)
     return 0

@@ -20,7 +20,7 @@ from gradcheck_rnn.cli.codes import MISUSE
 __all__ = ["supervised", "users_code"]
 
 #: Commands that read a definition from a file.
-COMMANDS = ("derive", "generate", "prove", "report", "decay", "vectors", "check-equations")
+COMMANDS = ("cells", "derive", "generate", "prove", "report", "decay", "vectors", "check-equations")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds after which an interrupt that came to the parent alone is passed on.
 PATIENCE = 0.5

@@ -10,10 +10,17 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-__all__ = ["LINE", "broken", "width"]
+__all__ = ["LINE", "PREAMBLE", "broken", "width"]
 
 #: Room on a line of an A4 page with margins of 2.5 cm at 10 pt, with some to spare, in em.
 LINE = 42.0
+#: What makes a LaTeX document of the sections; `LINE` is the width of its lines.
+PREAMBLE = r"""\documentclass[a4paper]{article}
+\usepackage[margin=2.5cm]{geometry}
+\usepackage{amsmath,amssymb,bm}
+\allowdisplaybreaks
+\begin{document}
+"""
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|[^\\{}^_]")
 _SIGN = re.compile(r" (?=[+-] )")

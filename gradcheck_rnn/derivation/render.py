@@ -17,21 +17,14 @@ from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
 from ..errors import UsageError
-from .linebreaks import LINE, broken, width
+from .linebreaks import LINE, PREAMBLE, broken, width
 from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .program import Derivation
 
-__all__ = ["FORMATS", "read_notation", "render"]
+__all__ = ["FORMATS", "read_notation", "render", "render_definition"]
 
 FORMATS = ("text", "latex", "typst", "markdown", "json")
-#: What makes a LaTeX document of the sections; `linebreaks.LINE` is the width of its lines.
-PREAMBLE = r"""\documentclass[a4paper]{article}
-\usepackage[margin=2.5cm]{geometry}
-\usepackage{amsmath,amssymb,bm}
-\allowdisplaybreaks
-\begin{document}
-"""
 
 
 def render(
@@ -81,6 +74,13 @@ def render(
     writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)
     text = writer.write(pages)
     return PREAMBLE + text + "\n\\end{document}\n" if standalone else text
+
+
+def render_definition(derivation: Derivation) -> str:
+    """The symbols with their shapes, and the equations; nothing that is derived."""
+    pages = document(derivation)
+    kept = tuple(s for s in pages.sections if s.key == "dims" or s.key.startswith("forward:"))
+    return _Text(None).write(replace(pages, sections=kept))
 
 
 def _rows(notation: Notation | None) -> bool:

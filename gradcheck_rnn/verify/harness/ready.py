@@ -8,12 +8,15 @@ The update gate of the libraries' GRUs is 1 − z of ours: its weights come with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 
 from ...errors import UsageError
 from .layout import Layout
 
-__all__ = ["READY", "ready"]
+__all__ = ["READY", "catalogue", "ready", "source"]
+
+KINDS = ("lstm", "gru", "rnn")
 
 
 def _stack(names: str, suffix: str, prefix: str) -> str:
@@ -179,3 +182,47 @@ def ready(text: str) -> Layout:
             "or rnn"
         )
     return READY[convention](kind.strip())
+
+
+def catalogue() -> list[dict[str, str]]:
+    """The ready layouts as rows with the keys name, cell (of the zoo, its definition) and what."""
+    return [
+        {
+            "name": f"{convention} {kind}",
+            "cell": _definition(convention, kind),
+            "what": (inspect.getdoc(make) or "")
+            .partition("\n\n")[0]
+            .replace("\n", " ")
+            .replace("``", ""),
+        }
+        for convention, make in READY.items()
+        for kind in KINDS
+    ]
+
+
+def _definition(convention: str, kind: str) -> str:
+    """The cell of the zoo that such code implements."""
+    if kind == "gru":
+        # The one bias of the lectures goes into the sum, as where the reset comes first.
+        return "gru" if convention in ("lecture", "stacked") else "gru_reset_after"
+    return {"lstm": "lstm", "rnn": "elman_hidden"}[kind]
+
+
+def source(layout: Layout) -> str:
+    """A layout as Python text, to be changed and kept in the user's own file."""
+
+    def table(name: str, entries: Mapping[str, str]) -> str:
+        lines = "".join(f"        {_quoted(k)}: {_quoted(v)},\n" for k, v in entries.items())
+        return f"    {name}={{\n{lines}    }},\n"
+
+    tables = "".join(
+        table(name, getattr(layout, name)) for name in ("parameters", "inputs", "outputs")
+    )
+    return (
+        "from gradcheck_rnn import Layout\n\n"
+        f"layout = Layout(\n{tables}    name={_quoted(layout.name)},\n)\n"
+    )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

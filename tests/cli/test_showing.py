@@ -1,0 +1,91 @@
+"""`cells NAME`, `layouts`, and the example at the end of every help page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+
+from gradcheck_rnn import Layout, api
+from gradcheck_rnn.cli.app import app
+from gradcheck_rnn.language.running import array_shape
+from gradcheck_rnn.verify.harness.ready import KINDS, READY, ready
+
+GROUP: Any = typer.main.get_command(app)
+SIZES = {"d": 2, "p": 3}
+
+
+def test_one_cell_with_its_arrays_and_equations(run) -> None:
+    ran = run("cells", "gru")
+    assert ran.code == 0, ran.err
+    assert "W_r, W_z, W_c: p × p (parameter)" in ran.out
+    assert "h_t     = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t" in ran.out
+    assert "inputs: x (T, B, d), h0 (B, p)" in ran.out
+    assert "ready layouts: lecture gru, stacked gru" in ran.out
+    assert "δ" not in ran.out
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_packed", "bidirectional_elman", "squared_error"])
+def test_the_dims_are_those_of_the_arrays(run, name: str) -> None:
+    shown = json.loads(run("cells", name, "--json").out)
+    network = api.load(name)
+    sizes = {**SIZES, "q": 6, "p_fwd": 7, "p_bwd": 8}
+    tables = ("parameters", "inputs", "outputs")
+    for key in tables:
+        for array, dims in shown[key].items():
+            ref = getattr(network, key)[array]
+            shape = array_shape(ref, sizes, batch=5, lengths={"T": 4})
+            assert tuple(eval(d, {}, {**sizes, "T": 4, "B": 5}) for d in dims) == shape
+    assert any(shown[key] for key in tables)
+
+
+def test_a_cell_of_ones_own_and_one_that_is_not_there(run, write) -> None:
+    path = write(
+        "from gradcheck_rnn import cell\n"
+        '@cell(inputs="x: d", states="h: p", params="U: p d")\n'
+        "def mine(x, h, U):\n    h = h + U @ x\n    return h\n"
+    )
+    ran = run("cells", f"{path}:mine")
+    assert ran.code == 0, ran.err
+    assert "parameters: U (p, d)" in ran.out
+    ran = run("cells", "grru")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: unknown cell 'grru'; did you mean gru")
+
+
+def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
+    rows = json.loads(run("layouts", "--json").out)
+    assert [r["name"] for r in rows] == [f"{c} {k}" for c in READY for k in KINDS]
+    listed = run("layouts").out
+    for row in rows:
+        assert row["name"] in listed
+        fitted = ready(row["name"]).fit(api.load(row["cell"]), SIZES, 5, {"T": 4})
+        assert fitted.shapes
+
+
+@pytest.mark.parametrize("name", [f"{c} {k}" for c in READY for k in KINDS])
+def test_a_printed_layout_is_the_layout(run, name: str) -> None:
+    space: dict[str, Any] = {}
+    exec(run("layouts", name).out, space)
+    assert isinstance(space["layout"], Layout)
+    assert space["layout"] == ready(name)
+
+
+def test_a_layout_that_is_not_there(run) -> None:
+    ran = run("layouts", "caffe lstm")
+    assert (ran.code, ran.out) == (2, "")
+    assert "conventions are pytorch, keras" in ran.err
+
+
+@pytest.mark.parametrize("name", GROUP.commands)
+def test_a_help_page_ends_with_an_example_that_parses(run, name: str) -> None:
+    command = GROUP.commands[name]
+    # A narrow terminal folds it, so it is read from the command and looked for without its folds.
+    epilog = command.epilog
+    assert "".join(run(name, "--help").out.split()).endswith("".join(epilog.split()))
+    program, sub, *arguments = shlex.split(epilog.removeprefix("Example: "))
+    assert (program, sub) == ("gradcheck-rnn", name)
+    command.make_context(name, arguments)
