@@ -322,7 +322,7 @@ def _backward(
         for edge, term, where in late:
             values = run.lookup(t, Bars(sums, run, t))
             seen = read_wrongly(run, program, edits.zero_starts, t, values)
-            given = _fit(run.terms(term, seen), values(edge.operand))
+            given = fit(run.front, run.terms(term, seen), values(edge.operand))
             sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
     for state in scan.states:
         for start in state.initial:
@@ -365,9 +365,9 @@ def _shares(
             return part if s == bar else values(s)
 
         like = values(edge.operand)
-        right = _fit(run.terms(term, seen), like)
+        right = fit(run.front, run.terms(term, seen), like)
         own = edits.shares.get((source, edge.id), term)
-        used = np.zeros_like(right) if own is None else _fit(run.terms(own, seen), like)
+        used = np.zeros_like(right) if own is None else fit(run.front, run.terms(own, seen), like)
         out[source] = (right, used)
     return out
 
