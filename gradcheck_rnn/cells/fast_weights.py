@@ -8,15 +8,13 @@ They take queries, keys, values and gates as a layer computes them, as the kerne
 
 from __future__ import annotations
 
-from ..language import cell, dot, exp, eye, maximum, outer, softplus
+from ..language import cell, dot, exp, eye, outer
 
 __all__ = [
     "ZOO",
     "delta_net",
     "gated_linear_attention",
     "linear_attention",
-    "mlstm",
-    "retention",
     "selective_scan",
 ]
 
@@ -34,21 +32,6 @@ def linear_attention(q, k, v, S, z):
     z = z + k
     o = S.T @ q / dot(z, q)
     return {"S": S, "z": z, "o": o}
-
-
-@cell(
-    inputs="q k: n; v: m",
-    states="S: n m",
-    fixed="gamma:",
-    outputs="o",
-    source="Sun et al. 2023, Retentive Network, eq. (6), recurrent form of one head",
-    domains={"gamma": "(0, 1)"},
-)
-def retention(q, k, v, S, gamma):
-    """Retention: S = γ S₋ + k vᵀ, o = Sᵀ q."""
-    S = gamma * S + outer(k, v)
-    o = S.T @ q
-    return {"S": S, "o": o}
 
 
 @cell(
@@ -78,24 +61,6 @@ def delta_net(q, k, v, alpha, beta, S):
 
 
 @cell(
-    inputs="q k: n; v: m; i f:",
-    states="C: m n; z: n; s:",
-    outputs="h",
-    source="Beck et al. 2024, xLSTM, eqs. (19)–(27), stabilised as in its appendix, no output gate",
-)
-def mlstm(q, k, v, i, f, C, z, s):
-    """Matrix memory of xLSTM: C = f′ C₋ + i′ v kᵀ, z = f′ z₋ + i′ k, h = C q / max(|zᵀ q|, e⁻ˢ)."""
-    kept = s - softplus(-f)
-    s = maximum(kept, i)
-    write = exp(i - s)
-    keep = exp(kept - s)
-    C = keep * C + write * outer(v, k)
-    z = keep * z + write * k
-    h = C @ q / maximum(abs(dot(z, q)), exp(-s))
-    return {"C": C, "z": z, "s": s, "h": h}
-
-
-@cell(
     inputs="u delta: n; B C: m",
     states="S: n m",
     params="A: n m; D: n",
@@ -111,9 +76,7 @@ def selective_scan(u, delta, B, C, S, A, D):
 
 ZOO = (
     linear_attention,
-    retention,
     gated_linear_attention,
     delta_net,
-    mlstm,
     selective_scan,
 )

@@ -425,18 +425,6 @@ def delta_net(v: Values, T: int) -> Values:
     return fast_weights(v, T, new, "o", "S")
 
 
-def mlstm(v: Values, T: int) -> Values:
-    def new(t: int, b: int, s: Values) -> Values:
-        q, k, i = v["q"][t, b], v["k"][t, b], v["i"][t, b]
-        kept = np.log(sig(v["f"][t, b])) + s["s"]
-        top = max(kept, i)
-        C = np.exp(kept - top) * s["C"] + np.exp(i - top) * np.outer(v["v"][t, b], k)
-        z = np.exp(kept - top) * s["z"] + np.exp(i - top) * k
-        return {"C": C, "z": z, "s": top, "h": C @ q / max(abs(z @ q), np.exp(-top))}
-
-    return fast_weights(v, T, new, "h", "C", "z", "s")
-
-
 def selective_scan(v: Values, T: int) -> Values:
     def new(t: int, b: int, s: Values) -> Values:
         u, delta = v["u"][t, b], v["delta"][t, b]
@@ -486,14 +474,10 @@ REFERENCE: dict[str, Callable[[Values, int], Values]] = {
     "linear_attention": lambda v, T: fast_weights(
         v, T, attention(v, lambda t, b, S: S), "o", "S", "z"
     ),
-    "retention": lambda v, T: fast_weights(
-        v, T, attention(v, lambda t, b, S: v["gamma"] * S), "o", "S"
-    ),
     "gated_linear_attention": lambda v, T: fast_weights(
         v, T, attention(v, lambda t, b, S: v["alpha"][t, b][:, None] * S), "o", "S"
     ),
     "delta_net": delta_net,
-    "mlstm": mlstm,
     "selective_scan": selective_scan,
     "lstm_dropout": lstm_dropout,
     "elman_zoneout": elman_zoneout,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.calculus.terms import Diag, Eye, Scale, Sym, Times
 from gradcheck_rnn.derivation import Derivation, evaluate
+from gradcheck_rnn.derivation.batches import single
 from gradcheck_rnn.derivation.simplification import tidy
 from gradcheck_rnn.language.running import to_columns
 from gradcheck_rnn.verify.harness.plan import draw_values
@@ -26,18 +30,23 @@ def check(derivation: Derivation, seed: int) -> int:
     columns = {n: to_columns(refs[n], a) for n, a in values.items()}
     run = evaluate.forward(derivation, columns, sizes, lengths)
     edges = list(derivation.edges)
+
+    def at(t: int, also: Mapping[Sym, Any] | None = None) -> Callable[[Sym], Any]:
+        values = run.lookup(t, also)
+        return lambda s: single(values(s))
+
     for edge in edges:
         t = 0 if edge.equation.lag is None else 2
-        like = run.series[edge.equation.name][t]
+        like = single(run.series[edge.equation.name][t])
         bar = rng.standard_normal(like.shape)
         also = {edge.adjoint: bar}
-        jacobian = run.terms(edge.jacobian, run.lookup(t))
+        jacobian = run.terms(edge.jacobian, at(t))
         np.testing.assert_allclose(
-            run.terms(tidy(edge.jacobian), run.lookup(t)), jacobian, rtol=1e-12, atol=1e-12
+            run.terms(tidy(edge.jacobian), at(t)), jacobian, rtol=1e-12, atol=1e-12
         )
-        expected = run.terms(edge.pullback, run.lookup(t, also)).T.reshape(-1, 1)
+        expected = run.terms(edge.pullback, at(t, also)).T.reshape(-1, 1)
         for term in (edge.vec_pullback, tidy(edge.vec_pullback)):
-            found = run.terms(term, run.lookup(t, also))
+            found = run.terms(term, at(t, also))
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=edge.id)
     return len(edges)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,13 @@ def test_generated_kernels_are_verified_and_reported(tmp_path: Any) -> None:
 def test_decay_says_what_it_does_not_follow() -> None:
     with pytest.raises(UsageError, match="matrix state for every sequence, which decay does not"):
         api.decay(definitions.linear_attention)
+
+
+def test_written_equations_are_not_judged_yet(tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("δq_t = S_tᵀ δo_t\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="written equations of such are not judged"):
+        api.check_equations(note, definitions.delta_rule)
 
 
 # -- refusals ----------------------------------------------------------------------------------

@@ -16,14 +16,16 @@ from gradcheck_rnn.calculus.terms import Hadamard, Neg, Scale, Term, Times, Tran
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.language.network import as_network
 from tests.codegen.support import Case
+from tests.matrices import definitions
 
-NAMES = tuple(n for n in cells.names() if cells.get(n).matrices)
+NAMES = (*(n for n in cells.names() if cells.get(n).matrices), "mlstm")
 
 
 @functools.cache
 def case(name: str) -> Case:
-    return Case(cells.get(name))
+    return Case(as_network(definitions.mlstm) if name == "mlstm" else cells.get(name))
 
 
 # -- PyTorch, sequences at once, in other forms ------------------------------------------------
@@ -38,17 +40,6 @@ def _attention(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
     o = torch.einsum("bts,sbm->tbm", weights, v) + torch.einsum("tbn,bnm->tbm", q, a["S0"])
     S = a["S0"] + torch.einsum("tbn,tbm->bnm", k, v)
     return {"o": o / (total * q).sum(-1, keepdim=True), "S_final": S, "z_final": total[-1]}
-
-
-def _retention(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
-    q, k, v, gamma = a["q"], a["k"], a["v"], a["gamma"]
-    t = torch.arange(len(q), dtype=q.dtype)
-    mask = torch.tril(gamma ** (t[:, None] - t[None]).clamp(min=0))
-    weights = torch.einsum("tbn,sbn->bts", q, k) * mask
-    start = torch.einsum("tbn,bnm->tbm", q, a["S0"]) * (gamma ** (t + 1))[:, None, None]
-    left = gamma ** (len(q) - 1 - t)
-    S = gamma ** len(q) * a["S0"] + torch.einsum("t,tbn,tbm->bnm", left, k, v)
-    return {"o": torch.einsum("bts,sbm->tbm", weights, v) + start, "S_final": S}
 
 
 def _gated(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +82,7 @@ def _selective(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
 
 
 TORCH: dict[str, Callable[..., dict[str, Any]]] = {
-    "linear_attention": _attention, "retention": _retention, "gated_linear_attention": _gated,
+    "linear_attention": _attention, "gated_linear_attention": _gated,
     "delta_net": _delta, "mlstm": _mlstm, "selective_scan": _selective,
 }  # fmt: skip
 
