@@ -24,7 +24,7 @@ from .claims import CLEAR, Claims, EntryCheck
 from .onesided import one_sided
 from .oracle.differences import Table, extrapolate
 from .oracle.noise import Noise
-from .stepsize import balanced, steps_of
+from .stepsize import balanced, guessed_step, steps_of
 from .survey import Survey
 from .target import Target
 from .verdict import EntryState, judge
@@ -199,9 +199,25 @@ def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Gene
         claims.looked[seen.entries[settled]] = True
     if sampled:
         check.methods.add(f"differences on one side, their error from {sampled} entries on both")
+    _sharpen_first(claims)
     claims.borne_out = refuted and confirmed >= wanted
     target.borne_out |= claims.borne_out
     return chosen[~claims.looked[chosen]]
+
+
+def _sharpen_first(claims: Claims) -> None:
+    """Difference the entry that is shown for a failing block on both sides, for its digits."""
+    check, first = claims.check, np.flatnonzero(claims.sure)[:1]
+    if not first.size:
+        return
+    blunt = check.value[first], check.error[first]
+    leaf = claims.target.tree.leaves[check.block]
+    exponent = guessed_step(leaf, float(np.abs(blunt[0][0])), check.noise)
+    if exponent is None:
+        return
+    _pairs(claims, first, exponent)
+    if not check.error[first] < blunt[1]:
+        check.value[first], check.error[first] = blunt
 
 
 def _confirm(claims: Claims, suspects: Indices, exponent: int) -> None:

@@ -157,5 +157,6 @@ def test_a_count_is_used_within_a_fifth_and_shared_by_blocks(budget: int, factor
     )  # fmt: skip
     assert 0.8 * budget <= report.evaluations <= 1.2 * budget
     shares = [(row.entries - row.undecided) / row.entries for row in report.rows]
-    assert min(shares) > 0.3 * max(shares) > 0
+    # the first block that fails also pays for the smaller steps that bear it out
+    assert min(shares) > (0.3 * max(shares) if factor == 1.0 else 0)
     assert report.verdict is (Verdict.UNDECIDED if factor == 1.0 else Verdict.FAIL)
