@@ -183,32 +183,31 @@ class _Row:
 
     def place(self, item: Item) -> None:
         """Put a statement into the kernel that has made its operands, or the last that may."""
-        best: int | None = None
+        best: tuple[int, FusedKernel] | None = None
         own = _statement(item)
         mine = Footprint.of(own)
         for i in self._met(mine):
             group = self.out[i]
-            assert not isinstance(group, FusedLoop)
+            if isinstance(group, FusedLoop):
+                break
             its = group.touched if isinstance(group, FusedKernel) else self._others[i]
             meets = mine.meets(its)
             ordered = meets and any(conflict(s, own, self.in_loop) for s in _statements(group))
             if isinstance(group, FusedKernel) and (best is None or ordered):
-                best = i if _takes(group, item, mine, meets) else best
+                best = (i, group) if _takes(group, item, mine, meets) else best
             if ordered:
                 break
         if best is None:
-            best = len(self.out)
-            self.out.append(
-                FusedKernel(lead_of(item.dest, self.in_loop), item.dest.rows, self.in_loop)
-            )
-            self._open[best] = None
-        kernel = self.out[best]
-        assert isinstance(kernel, FusedKernel)
+            lead = lead_of(item.dest, self.in_loop)
+            best = len(self.out), FusedKernel(lead, item.dest.rows, self.in_loop)
+            self.out.append(best[1])
+            self._open[best[0]] = None
+        at, kernel = best
         kernel.items.append(item)
         kernel.touched.add(mine)
-        self._enter(best, mine)
+        self._enter(at, mine)
         if len(kernel.items) >= MOST or len(kernel.touched.every) >= MOST:
-            self._open.pop(best, None)
+            self._open.pop(at, None)
 
     def _enter(self, i: int, touched: Footprint) -> None:
         for index, names in ((self._writers, touched.written), (self._users, touched.every)):
