@@ -11,8 +11,6 @@ from .unit_maps import UnitMap as _UnitMap
 
 def _sums(name: str, adjoint: str, about: str, step: int, at: str) -> _UnitMap:
     """Sums of the units in their order (step 1) or from the last to the first (step −1)."""
-    forth = step == 1
-    summed, summed_from = ("k", "k - 1") if forth else ("n - 1 - k", "n - k")
     turned, other = ("" if step == 1 else "[..., ::-1]"), at.replace("k", "(k + by)")
     return _UnitMap(
         name,
@@ -45,15 +43,7 @@ __device__ void {name}(real* const x, const int n)
     }}
 }}
 """,
-        c=f"""
-/* {about} */
-static void real_{name}(real *x, Index n)
-{{
-    for (Index k = 1; k < n; ++k) {{
-        x[{summed}] += x[{summed_from}];
-    }}
-}}
-""",
+        c=f"for (Index k = n - 2; k >= 0; --k) x[{at}] += x[{other.replace('by', '1')}];",
     )
 
 

@@ -44,7 +44,7 @@ class UnitMap(WithTexts):
         A helper function ``name(real* x, int n)`` that works in place on the n units of one
         sequence, called by all threads of a block, none of which returns before all are done.
     c : str
-        A helper function ``real_NAME(real *x, Index n)`` that works in place on n units.
+        Statements that work in place on the n units ``x[0]``, …, ``x[n - 1]``.
     """
 
     FAMILY = ("map of units", "structural.py")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ....language.ops.elementwise import ELEMENTWISE
-from ....language.ops.unit_maps import UNIT_MAPS
+from ....language.ops.unit_maps import UNIT_MAPS, UnitMap
 from ...schedule.naming import Namer
 from ..cupy.config import c_name
 from ..expressions import declared_helpers
@@ -63,7 +63,7 @@ def helpers(names: Iterable[str]) -> list[str]:
     """Lines of the helper functions with these names, and of those that they call."""
     texts = {n: _as_c(text) for n, text in declared_helpers("cuda").items()}
     texts = {n: text for n, text in texts.items() if n in ELEMENTWISE}
-    texts |= {n: f.c for n, f in UNIT_MAPS.items() if f.c}
+    texts |= {n: _over_units(f) for n, f in UNIT_MAPS.items() if f.c}
     wanted, waiting = set[str](), list(names)
     while waiting:
         name = waiting.pop()
@@ -74,6 +74,12 @@ def helpers(names: Iterable[str]) -> list[str]:
         line for n, text in texts.items() if n in wanted
         for line in ("", *text.strip("\n").split("\n"))
     ]  # fmt: skip
+
+
+def _over_units(f: UnitMap) -> str:
+    """A map of units as a function."""
+    about, name = f.about.replace("*/", "* /"), function_name(f.name)
+    return f"/* {about} */\nstatic void {name}(real *x, Index n)\n{{\n    {f.c}\n}}"
 
 
 def _as_c(text: str) -> str:

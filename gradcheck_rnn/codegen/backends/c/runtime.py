@@ -174,8 +174,8 @@ enum { LANES = 32 / sizeof(real), HEIGHT = 6 };
 #else
 enum { LANES = 16 / sizeof(real), HEIGHT = 6 };
 #endif
-/* A tile of a product is HEIGHT (at most MOST) rows of WIDTH entries; work is cut into DEPTH terms of a sum and
-   ROWS rows, which the caches hold. */
+/* A tile of a product is HEIGHT (at most MOST) rows of WIDTH entries; work is cut into DEPTH terms
+   of a sum and ROWS rows, which the caches hold. */
 enum { WIDTH = 2 * LANES, MOST = 8, DEPTH = 256, ROWS = 96 };
 
 static inline Index packed_size(Index terms, Index columns)
@@ -254,7 +254,8 @@ static inline void tile(
     for (int i = 0; i < rows; ++i) {
         real sum[WIDTH] = {0};
         for (Index k = 0; k < terms; ++k) {
-            for (int j = 0; j < WIDTH; ++j) sum[j] += a[i * a_row + k * a_column] * b[k * WIDTH + j];
+            const real factor = a[i * a_row + k * a_column];
+            for (int j = 0; j < WIDTH; ++j) sum[j] += factor * b[k * WIDTH + j];
         }
         for (Index j = 0; j < width; ++j) {
             c[i * c_row + j] = add ? c[i * c_row + j] + sum[j] : sum[j];
