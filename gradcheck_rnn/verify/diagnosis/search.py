@@ -258,7 +258,7 @@ def _from_one_step(
             continue
         for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
-            more = [c for c in plausible(found.silent, wrong)]
+            more = plausible(found.silent, wrong)
             tried = []
             for c in more:
                 if some and time.perf_counter() - started > seconds:
