@@ -67,7 +67,7 @@ def test_where_nothing_fits_the_report_says_what_to_do_next() -> None:
 
 
 def test_a_wrong_line_is_a_diagnosis_in_json() -> None:
-    forward, backward = patched("elman", ("dh = da @ W", "record({'i': da}, t=t); dh = da @ W", ""),
+    forward, backward = patched("elman", ("dh = da @ W", "record({'δi': da}, t=t); dh = da @ W", ""),
                                 ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh", ""))  # fmt: skip
     backward.__globals__["record"] = record
     report = check_model(load("elman_hidden"), forward=forward, backward=backward)
@@ -76,7 +76,8 @@ def test_a_wrong_line_is_a_diagnosis_in_json() -> None:
     assert made["diagnosis"]["wrong"]
     assert made["diagnosis"]["where"]
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    verification = schema["$defs"]["verification"]["properties"]
-    for part in ("lines", "diagnosis"):
-        whole = {**verification[part], "$defs": schema["$defs"]}
-        jsonschema.validate(made[part], whole)
+    jsonschema.validate(
+        made["diagnosis"], {**schema["$defs"]["diagnosis"], "$defs": schema["$defs"]}
+    )
+    for line in made["lines"]:
+        jsonschema.validate(line, {**schema["$defs"]["line"], "$defs": schema["$defs"]})
