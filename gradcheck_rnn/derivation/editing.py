@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +11,13 @@ from ..calculus.terms import Sym, Term, symbols_in
 from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
-if TYPE_CHECKING:
-    from .evaluate import Run
-
 __all__ = [
     "Adjoints", "Bars", "add_finals", "cotangents_as_used", "in_order", "pass_by", "pinned_at",
     "read_wrongly", "reads_others", "sources",
 ]  # fmt: skip
 
 Array = Any
+Run = Any  # of `evaluate`, which imports this module
 
 
 class Adjoints:

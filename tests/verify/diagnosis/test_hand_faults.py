@@ -67,8 +67,9 @@ def test_where_nothing_fits_the_report_says_what_to_do_next() -> None:
 
 
 def test_a_wrong_line_is_a_diagnosis_in_json() -> None:
-    forward, backward = patched("elman", ("dh = da @ W", "record({'δi': da}, t=t); dh = da @ W", ""),
-                                ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh", ""))  # fmt: skip
+    handed = ("dh = da @ W", "record({'δi': da}, t=t); dh = da @ W", "")
+    fault = ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh", "")
+    forward, backward = patched("elman", handed, fault)
     backward.__globals__["record"] = record
     report = check_model(load("elman_hidden"), forward=forward, backward=backward)
     made = json.loads(json.dumps(report.to_json()))
