@@ -3,9 +3,9 @@
     python -m benchmarks.hand_faults [elman|lstm|gru]
 
 Each fault is a change of the text of one right backward pass, with a pattern for the right term;
-it was written down before the list of mistakes was made, and not from it. Doubles are drawn from the
-singles of a cell, such that they change different lines. A name is right if every fault's pattern is
-found in the diagnosis, partly right if one of two is, and wrong if something is named that fits none.
+they were written down before the list of mistakes was made, and not from it. Doubles are drawn
+from the singles of a cell, such that they change different lines. A name is right if every fault's
+pattern is found in the diagnosis, partly right if one of two is, and wrong if none is.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def doubles(cell: str, count: int, seed: int = 0) -> list[tuple[Fault, Fault]]:
 
 
 def outcome(cell: str, *faults: Fault) -> tuple[str, str, float]:
-    """``right``, ``partly``, ``unnamed``, ``WRONG`` or ``missed``; what was said; seconds of processor time."""
+    """``right``, ``partly``, ``unnamed``, ``WRONG`` or ``missed``; what was said; seconds."""
     forward, backward = patched(cell, *faults)
     start = time.process_time()
     report = check_model(load(CELLS[cell]), forward=forward, backward=backward)

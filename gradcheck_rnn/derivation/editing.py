@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +11,13 @@ from ..calculus.terms import Sym, Term, symbols_in
 from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
-if TYPE_CHECKING:
-    from .evaluate import Run
-
 __all__ = [
-    "Adjoints", "cotangents_as_used", "in_order", "pinned_at", "read_wrongly", "reads_others",
-    "sources",
+    "Adjoints", "Bars", "add_finals", "cotangents_as_used", "in_order", "pass_by", "pinned_at",
+    "read_wrongly", "reads_others", "sources",
 ]  # fmt: skip
 
 Array = Any
+Run = Any  # of `evaluate`, which imports this module
 
 
 class Adjoints:
@@ -80,6 +78,20 @@ class Adjoints:
                 line[t] = value
 
 
+class Bars(dict[Sym, Array]):
+    """The adjoints of all equations at one time, zero where there is none."""
+
+    def __init__(self, sums: Adjoints, run: Run, t: int) -> None:
+        self.sums, self.run, self.t = sums, run, t
+
+    def __contains__(self, s: object) -> bool:
+        return isinstance(s, Sym) and s.mark == "bar"
+
+    def __getitem__(self, s: Sym) -> Array:
+        found = self.sums.get(s.name, self.t)
+        return np.zeros_like(self.run.series[s.name][self.t]) if found is None else found
+
+
 def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
     """What the adjoint of an equation is the sum of, by the names that shares go under."""
     network = derivation.network
@@ -124,6 +136,25 @@ def in_order(
         last = order.index(group[-1])
         order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
     return order, group
+
+
+def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits: Edits) -> None:
+    """Give the cotangents of final states to the last step, or to all."""
+    for state in program.scan.states:
+        final = sums.get(state.final, 0)
+        if final is not None and state.name not in edits.lost_finals:
+            every = state.name in edits.repeated_finals
+            for t in times if every else times[-1:]:
+                sums.add(state.name, t, final, "final " + state.name)
+
+
+def pass_by(sums: Adjoints, program: ScanProgram, t: int) -> None:
+    """Carry what arrives at a step that is left out to the step before."""
+    before = t + 1 if program.scan.reverse else t - 1
+    for state in program.scan.states:
+        arrived = sums.carried(state.name, t)
+        if arrived is not None:
+            sums.add(state.name, before, arrived)
 
 
 def reads_others(edge: Edge, term: Term) -> bool:

@@ -18,14 +18,25 @@ from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .batches import fit, inward, outward, single
+from .editing import (
+    Adjoints,
+    Bars,
+    add_finals,
+    cotangents_as_used,
+    in_order,
+    pass_by,
+    pinned_at,
+    read_wrongly,
+    reads_others,
+)
 from .edits import NO_EDITS, Edits
-from .editing import Adjoints, cotangents_as_used, in_order, pinned_at, read_wrongly, reads_others
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
 
-__all__ = ["Bars", "Run", "adjoints", "bptt", "forward", "rtrl"]
+__all__ = ["Run", "adjoints", "bptt", "forward", "rtrl"]
 
 Array = Any
+Values = Callable[[Sym], Array]
 Form = Literal["matrix", "kronecker"]
 
 
@@ -261,20 +272,11 @@ def _backward(
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
     reach = edits.carry.get(scan.name)
-    for state in scan.states:
-        final = sums.get(state.final, 0)
-        if final is not None and state.name not in edits.lost_finals:
-            every = state.name in edits.repeated_finals
-            for t in times if every else times[-1:]:
-                sums.add(state.name, t, final, "final " + state.name)
+    add_finals(sums, program, times, edits)
     order, permuted = in_order(program, edits.permuted)
     for step, t in reversed(list(enumerate(times, start=1))):
         if edits.missed and edits.lacks(scan.name, step, len(times)):
-            before = t - 1 if not scan.reverse else t + 1
-            for state in scan.states:
-                arrived = sums.carried(state.name, t)
-                if arrived is not None:
-                    sums.add(state.name, before, arrived)
+            pass_by(sums, program, t)
             continue
         late: list[tuple[Edge, Term, int]] = []
         for e in order:
@@ -293,32 +295,21 @@ def _backward(
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
                 where = t - (edge.lag or 0)
-                if edge.kind == "state":
-                    if truncate and _crosses(run, program, t, where, truncate):
-                        continue
-                    if reach is not None and len(times) - step >= reach:
-                        continue
-                seen = values
-                if edge.id in edits.terms and reads_others(edge, term):
-                    if edge.kind != "equation":
-                        late.append((edge, term, where))
-                        continue
-                    others = run.lookup(t, Bars(sums, run, t))
-                    seen = read_wrongly(run, program, edits.zero_starts, t, others)
-                if edge.id in edits.pinned:
-                    name, pin = edits.pinned[edge.id]
-                    seen = pinned_at(run, values, name, times[pin - 1 if pin > 0 else pin])
+                if edge.kind == "state" and (
+                    (truncate and _crosses(run, program, t, where, truncate))
+                    or (reach is not None and len(times) - step >= reach)
+                ):
+                    continue
+                if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
+                    late.append((edge, term, where))
+                    continue
+                seen = _read(run, program, edge, term, edits, sums, t, values)
                 given = _contribution(run, edge, term, seen, bar, form)
                 index = 0 if edge.lag is None else where
-                if not sums.shared:
+                if sums.shared:
+                    _add_shares(run, edge, term, edits, sums, t, seen, given)
+                else:
                     sums.add(edge.operand.name, index, given)
-                    continue
-                parts = _shares(run, edge, term, edits, sums, t, values)
-                for source, (right, used) in parts.items():
-                    given = given + (used - right)
-                alone = len(run.derivation.readers(edge.operand.name)) == 1
-                used = {n: p[1] for n, p in parts.items()} if alone else {}
-                sums.add_shares(edge, index, given, used)
         for edge, term, where in late:
             values = run.lookup(t, Bars(sums, run, t))
             seen = read_wrongly(run, program, edits.zero_starts, t, values)
@@ -338,38 +329,39 @@ def _bar(symbol: Sym) -> Sym:
     return symbol.with_(mark="bar")
 
 
-class Bars(dict[Sym, Array]):
-    """The adjoints of all equations at one time, zero where there is none."""
+def _read(
+    run: Run, program: ScanProgram, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
+    values: Values,
+) -> Values:  # fmt: skip
+    """What an edge reads at a time, where edits make it read something else."""
+    if edge.id in edits.terms and reads_others(edge, term):
+        return read_wrongly(run, program, edits.zero_starts, t, run.lookup(t, Bars(sums, run, t)))
+    if edge.id in edits.pinned:
+        name, pin = edits.pinned[edge.id]
+        return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
+    return values
 
-    def __init__(self, sums: Adjoints, run: Run, t: int) -> None:
-        self.sums, self.run, self.t = sums, run, t
 
-    def __contains__(self, s: object) -> bool:
-        return isinstance(s, Sym) and s.mark == "bar"
-
-    def __getitem__(self, s: Sym) -> Array:
-        found = self.sums.get(s.name, self.t)
-        return np.zeros_like(self.run.series[s.name][self.t]) if found is None else found
-
-
-def _shares(
-    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
-    values: Callable[[Sym], Array],
-) -> dict[str, tuple[Array, Array]]:  # fmt: skip
-    """By source, what its share of an adjoint gives by the edge's term, and by its own."""
-    out = {}
-    bar = _bar(edge.equation)
+def _add_shares(
+    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, values: Values,
+    given: Array,
+) -> None:  # fmt: skip
+    """Add what an edge gives, with each share of the adjoint it reads by a term of its own."""
+    bar, like = _bar(edge.equation), values(edge.operand)
+    shares: dict[str, Array] = {}
     for source, part in sums.parts(edge.equation.name, t).items():
 
         def seen(s: Sym, part: Array = part) -> Array:
             return part if s == bar else values(s)
 
-        like = values(edge.operand)
         right = fit(run.front, run.terms(term, seen), like)
         own = edits.shares.get((source, edge.id), term)
-        used = np.zeros_like(right) if own is None else fit(run.front, run.terms(own, seen), like)
-        out[source] = (right, used)
-    return out
+        shares[source] = (
+            np.zeros_like(right) if own is None else fit(run.front, run.terms(own, seen), like)
+        )
+        given = given + (shares[source] - right)
+    alone = len(run.derivation.readers(edge.operand.name)) == 1
+    sums.add_shares(edge, 0 if edge.lag is None else t - edge.lag, given, shares if alone else {})
 
 
 def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Num, Scale, Sym, Term, symbols_in
-from .edits import Edits
 from .editing import sources
+from .edits import Edits
 from .program import Derivation, Edge
 
 __all__ = ["mistaken_loops"]
@@ -42,12 +42,10 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
         return
     if finals:
         first: dict[str, tuple[int, ...]] = {e.id: (1,) for e in reads}
-        yield (
-            "never-renewed", state, state,
-            f"every step receives the cotangent of the final state {state}: nothing is carried "
-            f"through the state {state} from step to step",
-            Edits(only_steps=first, repeated_finals=frozenset({state})),
-        )  # fmt: skip
+        words = f"every step receives the cotangent of the final state {state}: nothing is carried "
+        words += f"through the state {state} from step to step"
+        edits = Edits(only_steps=first, repeated_finals=frozenset({state}))
+        yield "never-renewed", state, state, words, edits
     held = {s for s in sources(derivation, state) if s.startswith("final ")}
     held |= {e.id for e in reads}
     for factor, words in ((2, "taken twice"), (-1, "taken with the sign reversed")):

@@ -25,8 +25,8 @@ from ..calculus.terms import (
     dims_equal,
     symbols_in,
 )
-from .edits import Edits
 from .editing import sources
+from .edits import Edits
 from .program import Derivation, Edge
 
 __all__ = ["bracket_edits", "mistaken_terms", "share_edits"]
@@ -151,10 +151,9 @@ def _in_place(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     for other in equation.edges:
         made = other.pullback
         if other.id != edge.id and made.shape == edge.adjoint.shape and made != edge.adjoint:
-            yield (
-                "in-place", other.id.partition("<-")[2], edge.pullback.xreplace({edge.adjoint: made}),
-                f"{to_text(edge.adjoint)} overwritten in place by {to_text(made)}",
-            )  # fmt: skip
+            term = edge.pullback.xreplace({edge.adjoint: made})
+            words = f"{to_text(edge.adjoint)} overwritten in place by {to_text(made)}"
+            yield "in-place", other.id.partition("<-")[2], term, words
 
 
 def _source_text(derivation: Derivation, source: str) -> str:
@@ -185,12 +184,9 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
             factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
     for k, (wrong, text) in enumerate(factors):
         edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in others for e in out}
-        yield (
-            "bracket-too-far", str(k),
-            f"{to_text(bar)} with {text} applied to all its terms, not to "
-            f"{to_text(edge.pullback)} alone",
-            Edits(shares=dict(edits)),
-        )  # fmt: skip
+        words = f"{to_text(bar)} with {text} applied to all its terms, not to "
+        words += f"{to_text(edge.pullback)} alone"
+        yield "bracket-too-far", str(k), words, Edits(shares=dict(edits))
 
 
 def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:
@@ -199,7 +195,7 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
     if len(shares) < 2:
         return
     target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
-    own = len(derivation.readers(edge.equation.name)) > 1 or any(not ("<-" in s) for s in shares)
+    own = len(derivation.readers(edge.equation.name)) > 1 or any("<-" not in s for s in shares)
     several = own and len(derivation.equation_edges(edge.equation.name)) > 1
     for source in shares:
         text = _source_text(derivation, source)
@@ -209,12 +205,9 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
             term: Term = edge.adjoint if k == 0 else step.before
             for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
                 term = edge.rules[later.node].pullback(later.node, i, term, later.node)
-            yield (
-                "bracket", f"{source}/{k}",
-                f"{target} with φ′ of {to_text(step.node)} on the other terms only, a lost bracket: "
-                f"the share of {text} in {to_text(edge.adjoint)} goes without φ′",
-                Edits(shares={(source, edge.id): term}),
-            )  # fmt: skip
+            words = f"{target} with φ′ of {to_text(step.node)} on the other terms only, a lost "
+            words += f"bracket: the share of {text} in {to_text(edge.adjoint)} goes without φ′"
+            yield "bracket", f"{source}/{k}", words, Edits(shares={(source, edge.id): term})
         if several:
             yield (
                 "share", source,

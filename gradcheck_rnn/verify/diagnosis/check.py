@@ -84,7 +84,7 @@ class ModelReport(Report):
         return replace(self, rows=rows, diagnosis=said, comparisons=[])
 
     def to_json(self) -> dict[str, Any]:
-        """As `Report.to_json`, with the diagnosis (null if nothing was looked for) and the judged lines."""
+        """As `Report.to_json`, with the judged lines and the diagnosis, null if none was made."""
         found = self.diagnosis
         if found is None and any(line.verdict == "wrong" for line in self.lines):
             found = _of_lines(self.lines)

@@ -147,7 +147,7 @@ def sets_at_one_step(
         yield Found([()], silent, many)
         return
     chosen = columns.chosen
-    single = [(chosen[k],) for k in columns.singles()]
+    single: list[tuple[Candidate, ...]] = [(chosen[k],) for k in columns.singles()]
     if single:
         yield Found(single, silent, many)
     pairs: list[tuple[Candidate, ...]] = [

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calculus.terms import Sym, Term
+from ...derivation.editing import Adjoints, Bars, read_wrongly
 from ...derivation.edits import NO_EDITS, Edits
-from ...derivation.editing import Adjoints, read_wrongly
-from ...derivation.evaluate import Bars, adjoints, bptt
+from ...derivation.evaluate import adjoints, bptt
 from ...derivation.local import _fitted
 from ...derivation.program import Edge
 from ...language.running import to_rows

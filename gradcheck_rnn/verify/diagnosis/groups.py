@@ -42,7 +42,7 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
             lines.setdefault((c.kind, value, detail), []).append(c)
         if c.kind in ("step", "slope"):
             lines.setdefault((c.kind, "all slopes", detail), []).append(c)
-    found = {}
+    found: dict[frozenset[str], Candidate] = {}
     for key, some in lines.items():
         if len(some) > 1:
             found.setdefault(frozenset(c.id for c in some), _together(key, some))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...calculus.printing.text import to_text
 from ...derivation import Derivation
-from ...derivation.edits import Edits
 from ...derivation.editing import sources
+from ...derivation.edits import Edits
 from ..harness.compare import Comparison
 from .candidates import Bench, Candidate
 from .effects import Effects, is_one_step

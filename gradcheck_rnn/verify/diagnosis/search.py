@@ -258,7 +258,9 @@ def _from_one_step(
             continue
         for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
-            more = [c for c in plausible(found.silent, wrong)]
+            # a loop that leaves its only step out hides what else is wrong there
+            hidden = any(c.edits.missed for c in some)
+            more = plausible(everything if hidden else found.silent, wrong)
             tried = []
             for c in more:
                 if some and time.perf_counter() - started > seconds:
