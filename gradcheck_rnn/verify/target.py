@@ -374,7 +374,8 @@ class Target:
             if not entrywise:
                 return eps
             x = flat[vectors][None, :]
-            return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
+            with np.errstate(all="ignore"):  # a step may leave a narrow format
+                return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
 
         return Lines(evaluate, len(vectors), realise)
 

@@ -296,3 +296,31 @@ def fla_29_decay_gradient_in_pure_bfloat16(wrong: bool) -> Any:
     sizes = {"T": 60, "B": 5}
     options = {"dtype": "bfloat16", "array": "torch", "shapes": sizes}
     return check_model(decay, forward=forward, backward=backward, **options)
+
+
+@exhibit(
+    "https://github.com/AkaneTendo25/musubi-tuner/issues/90",
+    "The weights get no gradient where the layer's input needs none, as in a first layer.",
+    place=("'W', 'U' where 'x' needs no gradient",),
+    torch=True,
+)
+def musubi_90_weights_frozen_with_the_input(wrong: bool) -> Any:
+    import torch
+
+    class Recurrent(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, h0: Any, W: Any, U: Any) -> Any:
+            h = states(x, h0, W, U)
+            ctx.save_for_backward(x, h, W, U)
+            return h[1:]
+
+        @staticmethod
+        def backward(ctx: Any, dh: Any) -> Any:
+            x, h, W, U = ctx.saved_tensors
+            dx, dh0, dW, dU = states_back(dh, torch.zeros_like(h[0]), x, h, W, U)
+            if wrong and not ctx.needs_input_grad[0]:
+                return None, dh0, None, None
+            return dx, dh0, dW, dU
+
+    # check
+    return check_torch(Recurrent, tensors(**SHAPES))

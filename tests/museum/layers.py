@@ -345,3 +345,30 @@ def pytorch_95137_batch_first_reshaped(wrong: bool) -> Any:
     # check
     inputs = normal(0.6, x=(2, 4, 3), W=(5, 5), U=(3, 5))
     return check_vjp(forward, backward, inputs, time_axis=1)
+
+
+@exhibit(
+    "https://github.com/elixir-nx/axon/pull/646",
+    "The steps of a loop are combined in the order in which they ran, not from the last one back.",
+    arrays="x h0 W U",
+)
+def axon_646_steps_in_the_forward_order(wrong: bool) -> Any:
+    def forward(x: Any, h0: Any, W: Any, U: Any) -> Any:
+        h = [h0]
+        for x_t in x:
+            h.append(np.tanh(x_t @ U + h[-1] @ W))
+        return h[-1], (x, h, W, U)
+
+    def backward(dh: Any, saved: Any) -> Arrays:
+        x, h, W, U = saved
+        dx, dW, dU = np.zeros_like(x), np.zeros_like(W), np.zeros_like(U)
+        order = range(len(x)) if wrong else reversed(range(len(x)))
+        for t in order:
+            da = dh * (1 - h[t + 1] ** 2)
+            dx[t], dh = da @ U.T, da @ W.T
+            dW += h[t].T @ da
+            dU += x[t].T @ da
+        return {"x": dx, "h0": dh, "W": dW, "U": dU}
+
+    # check
+    return check_vjp(forward, backward, normal(x=(4, 2, 3), h0=(2, 5), W=(5, 5), U=(3, 5)))

@@ -58,11 +58,13 @@ class ModelReport(Report):
     lines: list[Line] = field(default_factory=list)
 
     def sentence(self) -> str:
-        """What is wrong, and at which shapes."""
+        """What is wrong, and at which shapes; of what passes, what was not returned."""
         forward = [f.message for f in self.findings if f.fatal and f.kind in FORWARD]
         if forward:
             return forward[0]
         text = super().sentence()
+        if self.verdict is Verdict.PASS:
+            return "; ".join(f.message for f in self.findings if f.kind == "no-gradient")
         if self.verdict is not Verdict.FAIL or not text:
             return text
         if self.diagnosis is None:

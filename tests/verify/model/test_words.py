@@ -68,3 +68,12 @@ def test_what_is_not_returned_is_not_called_right() -> None:
     assert right
     assert all("dx" not in line and "dh0" not in line for line in right)
     assert "no gradient of 'x' is returned" in str(report)
+    silent_right = check_model(
+        load("elman_hidden"),
+        forward=forward,
+        backward=lambda c, s: {n: g for n, g in backward(c, s).items() if n != "h0"},
+        plan="point",
+    )
+    assert silent_right.passed
+    first = str(silent_right).splitlines()[0]
+    assert first.endswith("no gradient of 'h0' is returned; it was not checked")
