@@ -14,6 +14,7 @@ from typing import Any
 
 from ..checks import check_kind
 from ..errors import DefinitionError, DimensionError, GradcheckError
+from . import binding
 from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
 from .dims import Dim, Shape, parse_shape
@@ -273,6 +274,8 @@ class Network:
         for n, domain in domains_of(added).items():
             if n in known and known[n].meet(domain) is None:
                 raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
+        made = {n for e in equations for n in e.shape.rows.names}
+        binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*self.dims, *made})
         self.scans.append(added)
         return ScanHandle(added)
 

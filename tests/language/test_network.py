@@ -83,6 +83,17 @@ def test_axes() -> None:
     assert network.axes == ("S",)
 
 
+@pytest.mark.parametrize("axis", ["B", "S'", "é", "", "p", "d", 1, ("T",)])
+def test_what_no_axis_can_be_called(axis: Any) -> None:
+    """Sizes are told by name: a dim and a time axis of one name would be one size."""
+    network = Network("n")
+    with pytest.raises(DefinitionError, match="axis"):
+        network.scan(elman_hidden, axis=axis)
+    assert not network.scans
+    assert not network.inputs
+    network.scan(elman_hidden, axis="lambda")
+
+
 def test_dims_unify() -> None:
     network = Network("net")
     wide = network.input("wide", "2*p+q")
