@@ -14,6 +14,7 @@ from ..language.network import Network, Ref
 from ..memory import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
+from .targets import targets
 
 __all__ = ["INITS", "build", "draw", "orthogonal", "square_blocks"]
 
@@ -119,6 +120,7 @@ def build(
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
     sources: dict[str, InputSource] = {}
+    judged = targets(network)
     for k, (name, ref) in enumerate(network.inputs.items()):
         width = ref.shape.rows.size(settled)
         domain = domains.get(name)
@@ -136,7 +138,7 @@ def build(
         elif name in feeds:
             sources[name] = feeds[name]
         else:
-            symbols = name.startswith(("x", "target"))
+            symbols = name in judged or name.startswith("x")
             kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
             sources[name] = RandomInputs(
                 width, kind, scale=scale, seed=seed + 7919 * k, domain=domain
