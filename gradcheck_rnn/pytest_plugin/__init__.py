@@ -112,10 +112,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
     """Files of gradient cases that are no test modules are collected like test modules."""
     if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
         return None  # named on the command line: pytest takes it anyway
-    ini = parent.config.getini
-    if not any(_matches(file_path, p) for p in ini("gradcheck_files")):
+    if not _is_for_cases(file_path, parent.config):
         return None
-    if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
+    tests = parent.config.getini("python_files")
+    if any(_matches(file_path, p) for p in (*tests, "__init__.py")):
         return None
     return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
 
@@ -123,10 +123,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
     """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
-    path = getattr(collector, "path", None)
-    if not isinstance(collector, pytest.Module) or not _has_cases(path, collector.config):
+    if not isinstance(collector, pytest.Module) or not _has_cases(collector.path, collector.config):
         yield
         return
+    path = collector.path
     from gradcheck_rnn.loading import describe_exit, no_exit
 
     with no_exit():
@@ -134,10 +134,19 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
         message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
         outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
+    found = outcome.get_result()
+    if found.failed:
+        found.gradcheck_file = str(path)
+    elif found.passed and not found.result and _is_for_cases(path, collector.config):
+        collector.warn(GradcheckWarning(f"{path.name} has no test: mark cases with @gradient_case"))
+
+
+def _is_for_cases(path: Path, config: pytest.Config) -> bool:
+    return any(_matches(path, p) for p in config.getini("gradcheck_files"))
 
 
 def _has_cases(path: Any, config: pytest.Config) -> bool:
-    if any(_matches(path, p) for p in config.getini("gradcheck_files")):
+    if _is_for_cases(path, config):
         return True
     try:
         return b"gradient_case" in path.read_bytes()

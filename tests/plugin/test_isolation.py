@@ -69,12 +69,12 @@ def test_good(gradcheck):
 def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester) -> None:
     project(
         gradcheck_lost=LOST, test_fixture=FIXTURE, gradcheck_exit="import os\nos._exit(0)\n",
-        gradcheck_leave="import sys\nsys.exit(0)\n",
+        gradcheck_leave="import sys\nsys.exit(0)\n", gradcheck_none="import numpy\n",
     )  # fmt: skip
-    options = ("--gradcheck-timeout", "4", "--gradcheck-report", "r.json")
+    options = ("--gradcheck-timeout", "4", "--gradcheck-github", "--gradcheck-report", "r.json")
     ran = run_pytest(*options, "--continue-on-collection-errors", alone=True)
     assert ran.code == 1
-    assert "8 failed, 2 passed, 1 skipped, 2 errors" in ran.last
+    assert "8 failed, 2 passed, 1 skipped, 1 warning, 2 errors" in ran.last
     for said in (
         "error: case 'hard': exits (os._exit(0)) before there is a result",
         "error: case 'body': exits (sys.exit(0)) before there is a result",
@@ -86,8 +86,18 @@ def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester)
         "gradcheck_exit.py exits (os._exit(0)) before there is a result",
         "gradcheck_leave.py exits (sys.exit(0)) before there is a result",
         "bad: fail (entrywise, seed",
+        "GradcheckWarning: gradcheck_none.py has no test: mark cases with @gradient_case",
+        "gradcheck: 2 pass, 2 fail, 8 without a report",
     ):
         assert said in ran.out
+    told = [line for line in ran.out.splitlines() if line.startswith("::error ")]
+    assert len(told) == 10
+    for case, how in (("in_c", "its process ended with exit code 0"), ("hangs", "did not end")):
+        line = LOST[: LOST.index(f"def {case}()")].count("\n")
+        (said,) = [x for x in told if f"gradcheck_lost.py,line={line},title={case}%3A" in x]
+        assert how in said
+    (said,) = [x for x in told if "gradcheck_exit.py,line=1," in x]
+    assert "exits (os._exit(0)) before there is a result" in said
     plain = json.loads((pytester.path / "r.json").read_text())
     mine = "gradcheck_lost.py::{}".format
     account = plain["accounting"]
