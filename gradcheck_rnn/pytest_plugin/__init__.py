@@ -8,7 +8,8 @@ the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
         gradcheck(loss, gradient, {"W": W, "b": b})
 
 A case runs in a fork of this process where that can be done (see `Isolation`): a crash, an exit or
-a loop without end costs this case alone. Calls of the fixture run here, within the time limit.
+a loop without end costs this case alone. Calls of the fixture run here, within the time limit; what
+ends this process in one of them is at least named (see `sentinel`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .items import ISOLATION, LOST, GradientItem, Isolation
+from .sentinel import SENTINEL, Sentinel
 from .settling import (
     CHECKS,
     GradcheckWarning,
@@ -82,7 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     _check_options(config)
     config.stash[ISOLATION] = Isolation(config)
+    config.stash[SENTINEL] = Sentinel(config)
     config.pluginmanager.register(Verdicts(config), "gradcheck-verdicts")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was started."""
+    if SENTINEL in config.stash:
+        config.stash[SENTINEL].close()
 
 
 def _check_options(config: pytest.Config) -> None:
@@ -258,11 +267,13 @@ class Gradcheck:
         from gradcheck_rnn.loading import describe_exit, no_exit
 
         isolation = self.item.config.stash[ISOLATION]
+        file, line, _ = self.item.location
+        place = (file, (line or 0) + 1)
+        watching = self.item.config.stash[SENTINEL].watching(self.item.nodeid, *place)
         try:
-            with no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
+            with watching, no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
                 report = check(*args, **merged)
-            file, line, _ = self.item.location
-            settle(self.item, report, undecided, (file, (line or 0) + 1))
+            settle(self.item, report, undecided, place)
         except SystemExit as error:
             said = f"gradcheck: the code under test {describe_exit(error)}"
             raise misuse(said).with_traceback(theirs_of(error.__traceback__)) from None

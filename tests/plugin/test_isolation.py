@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+
+import pytest
 
 from .conftest import CASES
 
@@ -108,6 +112,34 @@ def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester)
     assert account["reported"] + sum(len(v) for k, v in account.items() if k not in (
         "planned", "reported")) == account["planned"]  # fmt: skip
     assert (plain["verdict"], plain["passed"]) == ("fail", False)
+
+
+@pytest.mark.parametrize("how", ["_exit(0)", "abort()"])
+@pytest.mark.parametrize(
+    ("file", "isolation"), [("gradcheck_lost", "never"), ("test_fixture", "auto")]
+)
+def test_what_takes_pytest_away_is_named(
+    project, pytester, how: str, file: str, isolation: str
+) -> None:
+    """In pytest's own process: that of cases beside threads, and that of the fixture's calls."""
+    ends = f"lambda p: ctypes.CDLL(None).{how}"
+    case = f"\nimport ctypes\n@gradient_case\ndef ends():\n    return loss, {ends}, point\n"
+    fixture = f"\nimport ctypes\ndef ends(gradcheck):\n    gradcheck(loss, {ends}, point)\n"
+    text = CASES + (case if isolation == "never" else fixture.replace("ends(", "test_ends("))
+    project(**{file: text})
+    argv = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "--gradcheck-github")
+    # Whoever reads the pipe to its end has what is said after pytest's end, too.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *argv, "--gradcheck-isolation", isolation],
+        cwd=pytester.path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, -6), "that cannot be helped"
+    test = f"{file}.py::" + ("ends" if isolation == "never" else "test_ends")
+    said = "the process of pytest ended before there was a result; what follows did not run"
+    assert f"error: {test}: {said}" in done.stderr
+    (told,) = [x for x in done.stderr.splitlines() if x.startswith("::error")]
+    assert f"{file}.py,line={text[: text.index('ends')].count(chr(10)) + (file[0] == 't')}" in told
+    assert f"::{said}" in told
 
 
 def test_where_a_fork_does_no_good_the_limits_hold_as_far_as_they_can(project, run_pytest) -> None:
