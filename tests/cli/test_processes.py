@@ -218,6 +218,14 @@ def test_what_a_file_prints_goes_to_stderr(write, tmp_path: Path) -> None:
         assert done.stdout
 
 
+def test_stdout_by_name_is_stdout(run, write) -> None:
+    for argv in (("derive", "linear"), ("generate", write(CELL))):
+        plain = run(*argv).out
+        for name in ("/dev/stdout", "/dev/fd/1"):
+            ran = run(*argv, "-o", name)
+            assert (ran.code, ran.out, ran.err) == (0, plain, "")
+
+
 def test_output_that_cannot_be_written_is_no_pass(tmp_path: Path) -> None:
     script = (
         '"$0" cells --json >&-; echo $?; "$0" cells >/dev/full; echo $?; "$0" nope 2>&-; echo $?;'
@@ -253,6 +261,31 @@ def one():
 def two():
     return loss, loss, {"w": 1.0}
 """
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_a_file_that_hangs_ends_with_its_command(
+    write, tmp_path: Path, number: str, code: int
+) -> None:
+    text = "import os, time\nopen('pid', 'w').write(f'{os.getpid()} ')\nwhile True:\n    pass\n"
+    with subprocess.Popen(
+        [PROGRAM, "derive", write(text)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        pid = tmp_path / "pid"
+        for _ in range(600):
+            if pid.exists() and pid.read_text().endswith(" "):
+                break
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, number))
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (code, "")
+    assert err == {130: "error: interrupted\n", 143: "error: ended by a signal\n"}.get(code, "")
+    for _ in range(100):
+        if not running(int(pid.read_text())):
+            break
+        time.sleep(0.05)
+    assert not running(int(pid.read_text()))
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
