@@ -22,7 +22,6 @@ from gradcheck_rnn.errors import GradcheckError, UsageError
 from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
-    "Left",
     "at",
     "check_modules",
     "describe",

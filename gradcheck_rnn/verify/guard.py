@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserCodeError
-from ..loading import Left
 from .outcome import Report
 from .verdict import Finding
 
@@ -78,7 +77,7 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     Raises
     ------
     UserCodeError
-        It called `sys.exit` or `os._exit`, or raised something that is no `Exception`.
+        It called `sys.exit`, or raised something that is no `Exception`.
     """
     try:
         return function(*args, **kwargs)
@@ -86,8 +85,7 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         raise
     except SystemExit as left:
         code = "" if left.code is None else repr(left.code)
-        name = "os._exit" if isinstance(left, Left) else "sys.exit"
-        raise UserCodeError(f"{who} called {name}({code}); it must return", "exits") from None
+        raise UserCodeError(f"{who} called sys.exit({code}); it must return", "exits") from None
     except BaseException as raised:  # nothing else here may end the process
         if any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
             raise  # pytest's own: skip, fail, and the time limit of its plugin
