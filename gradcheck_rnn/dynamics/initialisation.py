@@ -14,7 +14,6 @@ from ..language.network import Network, Ref
 from ..memory import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
-from .targets import targets
 
 __all__ = ["INITS", "build", "draw", "orthogonal", "square_blocks"]
 
@@ -120,7 +119,6 @@ def build(
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
     sources: dict[str, InputSource] = {}
-    judged = targets(network)
     for k, (name, ref) in enumerate(network.inputs.items()):
         width = ref.shape.rows.size(settled)
         domain = domains.get(name)
@@ -138,7 +136,7 @@ def build(
         elif name in feeds:
             sources[name] = feeds[name]
         else:
-            symbols = name in judged or name.startswith("x")
+            symbols = name.startswith(("x", "target"))
             kind = "normal" if ref.kind == "input" else "onehot" if symbols else "coin"
             sources[name] = RandomInputs(
                 width, kind, scale=scale, seed=seed + 7919 * k, domain=domain

@@ -21,7 +21,6 @@ from .initial_conditions import read_start, started
 from .initialisation import INITS, build
 from .inputs import InputSource, OneHot, Rows, from_file
 from .system import Model, System
-from .targets import targets
 from .threads import few_threads
 from .torch_layout import Layers, find_layers, network_of
 from .trajectory import forward
@@ -261,9 +260,8 @@ def _from_file(
     others: Mapping[str, Array],
     sizes: Mapping[str, int],
 ) -> dict[str, InputSource]:
-    wanted = targets(network)
-    moving = [n for n, r in network.inputs.items() if r.axis is not None and n not in wanted]
-    first = "x" if "x" in moving else next(iter(moving), None)
+    moving = [n for n, r in network.inputs.items() if r.axis is not None]
+    first = "x" if "x" in moving else next((n for n in moving if n != "target"), None)
     if first is None:
         raise UsageError(f"{network.name!r} reads no input sequence; leave {path} out")
     dim = network.inputs[first].shape.rows
@@ -280,17 +278,11 @@ def _from_file(
     elif width is not None and x.width != width:
         raise UsageError(f"{path} gives vectors of {x.width}, the model reads {width}")
     out = {first: made["x"]}
-    fed: dict[str, str] = {}
-    for name, loss in wanted.items():
-        wide = _width(network, network.inputs[name].shape.rows, parameters, sizes)
-        if wide not in (None, made["target"].width):
-            continue
-        if loss in fed:
-            raise UsageError(
-                f"{fed[loss]!r} and {name!r} are for the loss of {network.name!r} alone: which of "
-                f"them is what follows in {path} is not told; give inputs as a mapping in Python"
-            )
-        fed[loss], out[name] = name, made["target"]
+    if "target" in moving:
+        target = network.inputs["target"].shape.rows
+        wide = _width(network, target, parameters, sizes)
+        if wide is None or wide == made["target"].width:
+            out["target"] = made["target"]
     return out
 
 

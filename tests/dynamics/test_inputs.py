@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from gradcheck_rnn import cells
-from gradcheck_rnn.cells.losses import with_loss
 from gradcheck_rnn.dynamics.inputs import Given, OneHot, RandomInputs, from_file
 from gradcheck_rnn.dynamics.setting import model_of
-from gradcheck_rnn.dynamics.targets import targets
 from gradcheck_rnn.errors import DimensionError, UsageError
-from gradcheck_rnn.language import cell, sum, tanh  # noqa: A004
 from gradcheck_rnn.language.domains import parse_domain
-from gradcheck_rnn.language.network import as_network
 
 
 def test_a_text_is_one_hot_with_the_next_character_as_target(tmp_path: Path) -> None:
@@ -112,40 +107,3 @@ def test_a_text_sets_the_dims_and_the_targets_of_a_language_model(tmp_path: Path
     assert isinstance(model.sources["target"], OneHot)
     with pytest.raises(UsageError, match="no input sequence"):
         model_of(cells.get("autonomous"), inputs=path)
-
-
-@cell(
-    inputs="x: d", data="goal: q; weight: 1", states="target: p", outputs="y loss",
-    params="W: p p; U: p d; V: q p",
-)  # fmt: skip
-def judged(x: Any, goal: Any, weight: Any, target: Any, W: Any, U: Any, V: Any) -> Any:
-    """A state is called target, the loss has a goal and a weight a step."""
-    target = tanh(W @ target + U @ x)
-    y = V @ target
-    loss = weight * sum((goal - y) ** 2)
-    return target, y, loss
-
-
-@cell(inputs="target: d", states="h: p", outputs="h", params="W: p p; U: p d")
-def driven(target: Any, h: Any, W: Any, U: Any) -> Any:
-    """What it is driven by is called target."""
-    h = tanh(W @ h + U @ target)
-    return h  # noqa: RET504
-
-
-def test_what_follows_is_given_to_what_only_the_loss_reads(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("1,2,3\n4,6,5\n9,7,8\n2,0,1\n")
-    given = from_file(path)
-    x, following = given["x"].block(0, 3), given["target"].block(0, 3)
-    model = model_of(as_network(judged), inputs=path, sizes={"p": 4, "q": 3})
-    np.testing.assert_array_equal(model.sources["x"].block(0, 3), x)
-    np.testing.assert_array_equal(model.sources["goal"].block(0, 3), following)
-    assert isinstance(model.sources["weight"], RandomInputs)
-    model = model_of(with_loss(driven, "squared_error"), inputs=path, sizes={"p": 4, "q": 3})
-    np.testing.assert_array_equal(model.sources["target"].block(0, 3), x)
-    np.testing.assert_array_equal(model.sources["target_loss"].block(0, 3), following)
-    assert not targets(as_network(driven))
-    path.write_text("1\n4\n9\n2\n")
-    with pytest.raises(UsageError, match="'goal' and 'weight' are for the loss of 'judged' alone"):
-        model_of(as_network(judged), inputs=path, sizes={"p": 4, "q": 1})
