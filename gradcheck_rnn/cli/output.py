@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-__all__ = ["claimed", "held", "stream"]
+__all__ = ["claimed", "stream"]
 
 _stream: TextIO | None = None
 _saved: int | None = None
@@ -64,38 +64,6 @@ def claimed() -> Iterator[None]:
             os.dup2(_saved, 1)
             os.close(_saved)
             _saved = None
-
-
-@contextlib.contextmanager
-def held(terminal: bool, encoding: str) -> Iterator[io.StringIO]:
-    """Keep what is written to `stream`, for another process that writes it to its own.
-
-    Parameters
-    ----------
-    terminal, encoding
-        Of the stream that it will be written to.
-    """
-    global _stream
-    before, _stream = _stream, _Held(terminal, encoding)
-    try:
-        yield _stream
-    finally:
-        _stream = before
-
-
-class _Held(io.StringIO):
-    """A text that is laid out for another stream."""
-
-    def __init__(self, terminal: bool, encoding: str) -> None:
-        super().__init__()
-        self.terminal, self.named = terminal, encoding
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self.named
-
-    def isatty(self) -> bool:
-        return self.terminal
 
 
 class _Closed(io.StringIO):

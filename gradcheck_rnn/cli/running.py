@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -55,18 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal that cannot show σ shows a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    with _signals():
-        return _coded(
-            lambda: _command()(args=arguments, prog_name="gradcheck-rnn", standalone_mode=False)
-        )
-
-
-def _coded(work: Callable[[], Any]) -> int:
-    """The exit code of what is done: its own, or that of what it raises, which is said."""
     try:
-        code = work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with _signals():
+            code = _command()(args=arguments, prog_name="gradcheck-rnn", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except _Interrupted:
         return _say("interrupted", SIGINT)
     except _Ended:
@@ -85,87 +78,28 @@ def _coded(work: Callable[[], Any]) -> int:
 
 
 def _command() -> Any:
-    """The commands, each with stdout for its result alone."""
-    group = _commands()
-    for name, command in group.commands.items():
-        command.callback = _quiet(name, command.callback)
-    return group
-
-
-def _commands() -> Any:
+    """The commands, each with stdout for its result alone and with `os._exit` held back."""
     import typer.main
 
+    from gradcheck_rnn import loading
     from gradcheck_rnn.cli.app import app
 
-    return typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
 
+    def quiet(callback: Any) -> Any:
+        @functools.wraps(callback)
+        def run(*args: Any, **options: Any) -> Any:
+            try:
+                with output.claimed(), loading.no_exit():
+                    return callback(*args, **options)
+            except (OSError, EOFError, KeyboardInterrupt, SystemExit) as error:
+                raise _Through(error) from error
 
-def _quiet(name: str, callback: Any) -> Any:
-    @functools.wraps(callback)
-    def run(**options: Any) -> Any:
-        try:
-            with output.claimed():
-                if _runs_a_file(options):
-                    return _run_apart(name, options)
-                return callback(**options)
-        except (OSError, EOFError, KeyboardInterrupt, SystemExit) as error:
-            raise _Through(error) from error
+        return run
 
-    return run
-
-
-# -- the user's file in a process of its own ------------------------------------------------------
-
-
-def _runs_a_file(options: Mapping[str, Any]) -> bool:
-    """Whether a command runs a user's file; `verify` has processes of its own for its targets."""
-    from gradcheck_rnn import loading
-
-    cells = options.get("cell") or ()
-    named = [cells] if isinstance(cells, str) else cells
-    return any(map(loading.is_file_target, named)) and not os.environ.get("GRADCHECK_TRACEBACK")
-
-
-def _run_apart(name: str, options: Mapping[str, Any]) -> int:
-    """Run a command in a child, whose end without a result is said and is no pass."""
-    from gradcheck_rnn.verify.children import Child, Crash
-
-    stream = output.stream()
-    with contextlib.closing(Child(fresh=False, tries=1)) as child:
-        told = child.call(_answer, name, options, stream.isatty(), stream.encoding)
-    if isinstance(told, Crash):
-        return _misuse(f"{name} {_shown_cell(options)}: {told.how}")
-    code, text = told
-    stream.write(text)
-    return int(code)
-
-
-def _answer(
-    name: str, options: Mapping[str, Any], terminal: bool, encoding: str
-) -> tuple[int, str]:
-    """In the child: the exit code of a command and what it has for stdout."""
-    from gradcheck_rnn import loading
-
-    callback = _commands().commands[name].callback
-
-    def work() -> Any:
-        try:
-            with loading.no_exit():
-                return callback(**options)
-        except (OSError, EOFError, KeyboardInterrupt, SystemExit) as error:
-            raise _Through(error) from error
-
-    with output.held(terminal, encoding) as text:
-        code = _coded(work)
-    return code, text.getvalue()
-
-
-def _shown_cell(options: Mapping[str, Any]) -> str:
-    cells = options["cell"]
-    return cells if isinstance(cells, str) else " ".join(cells)
-
-
-# -- streams and signals --------------------------------------------------------------------------
+    for command in group.commands.values():
+        command.callback = quiet(command.callback)
+    return group
 
 
 def _open_streams() -> None:

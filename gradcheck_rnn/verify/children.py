@@ -34,7 +34,7 @@ __all__ = ["Child", "Crash", "forked"]
 PULSE = 0.2
 #: Seconds that a child which closed its pipe has to end, and to run its exit handlers.
 GRACE = 2.0
-#: Deaths by SIGKILL that convict a call of a check: one may be the operator's, or the memory's.
+#: Deaths by SIGKILL that convict a call: one may be the operator's, or the memory's.
 ALONE = 2
 #: Read by BLAS and OpenMP when NumPy is loaded: two workers of two threads each on two cores are
 #: slower than two workers of one.
@@ -78,15 +78,10 @@ class Child:
         Of each call.
     fresh : bool
         Whether it is a new interpreter with one BLAS thread, or a fork of this one.
-    tries : int
-        Deaths by SIGKILL that convict a call.
     """
 
-    def __init__(
-        self, limits: Limits | None = None, *, fresh: bool = True, tries: int = ALONE
-    ) -> None:
+    def __init__(self, limits: Limits | None = None, *, fresh: bool = True) -> None:
         self.limits = limits or Limits()
-        self.tries = tries
         self.fresh = fresh or not can_fork()
         self._process: _Process | None = None
         self._closed = False
@@ -118,7 +113,7 @@ class Child:
                 return pickle.loads(found)
             self._end()
             killed = found.kind == "crash" and process.code == -signal.SIGKILL
-            if not killed or times == self.tries or self._closed:
+            if not killed or times == ALONE or self._closed:
                 return Crash(times, found.kind, found.how)
 
     def close(self) -> None:

@@ -8,12 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# A command on a file runs in a fork of this process: what is loaded here is not loaded there again.
-import gradcheck_rnn.api
-import gradcheck_rnn.calculus.terms
-import gradcheck_rnn.derivation.render
-import gradcheck_rnn.dynamics.setting
-import gradcheck_rnn.verify.kernels  # noqa: F401
 from gradcheck_rnn.cli import main
 
 

@@ -179,33 +179,6 @@ def test_a_file_that_leaves_is_one_line_in_every_command(
     assert os._exit is leave
 
 
-@pytest.mark.parametrize(
-    ("end", "how"),
-    [
-        ("ctypes.CDLL(None)._exit(0)", "its process ended with exit code 0 before there was a "),
-        ("os.kill(os.getpid(), 15)", "its process died of SIGTERM"),
-    ],
-)
-def test_a_file_that_ends_its_process_is_one_line_in_every_command(
-    run, write, end: str, how: str
-) -> None:
-    """At import, and while a definition is traced."""
-    end = f"import ctypes, os; {end}\n"
-    at_once, traced = "at_once.py", "traced.py"
-    write(end, at_once)
-    write(CELL.replace("    h = tanh", f"    {end}    h = tanh"), traced)
-    write("dh = da", "note.md")
-    for argv in (("derive", traced), ("generate", at_once), ("prove", at_once),
-                 ("vectors", at_once, "-o", "v.npz"), ("report", at_once, "-o", "r.typ"),
-                 ("decay", traced), ("check-equations", "note.md", at_once)):  # fmt: skip
-        ran = run(*argv)
-        assert ran.code == 2, argv
-        file = at_once if at_once in argv else traced
-        assert one_line(ran.err).startswith(f"error: {argv[0]} {file}: {how}")
-        assert ran.out == ""
-    assert {p.name for p in Path().iterdir()} - {"__pycache__"} == {at_once, traced, "note.md"}
-
-
 def test_what_a_file_prints_goes_to_stderr(write, tmp_path: Path) -> None:
     """Python's prints, those below it, and those of programs that the file starts."""
     noise = "import os, sys\nos.write(1, b'raw\\n'); print('printed'); os.system('echo started')\n"
