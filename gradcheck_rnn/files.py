@@ -42,8 +42,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     asked = Path(path)
     if "\0" in str(asked):
         raise UsageError("cannot write there: a path has no null character")
-    target = Path(os.path.realpath(asked))
     try:
+        target = Path(os.path.realpath(asked))  # from the current folder, which may be gone
         if target.is_symlink():  # what is left of a link that was followed to its end
             raise UsageError(f"cannot write {asked}: it is a link that leads to itself")
         if target.is_dir():

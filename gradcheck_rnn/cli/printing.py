@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A pipe has no width; rich would take 80 columns and fold what a reader could have whole.
 PIPE_WIDTH = 120
+#: Names of what is stdout for whoever calls: while a command runs, file descriptor 1 is another.
+STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 #: A size from 1 on, in ASCII digits.
 _WHOLE = re.compile(r"0*[1-9][0-9]{0,29}")
 
@@ -50,7 +52,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def emit(text: str, path: Path | None) -> int:
     """Write a text to `path` whole, or to the terminal as it is (no wrapping, no colour)."""
-    if path is None:
+    if path is None or str(path) in STDOUT:
         output.stream().write(text)
         return 0
     from gradcheck_rnn.files import write_text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from ..errors import DefinitionError, DimensionError
 from .cell import Cell
-from .dims import Dim, parse_dim
+from .dims import AXES, Dim, parse_dim
 from .domains import Domain, check_domain, parse_domain
 from .scans import Ref, Scan
 from .values import Expr, Symbol
@@ -48,6 +50,30 @@ def too_few(title: str, state: str, depth: int, given: int) -> str:
         f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
         f"values, most recent first; {given} given"
     )
+
+
+def check_axes(title: str, axes: Iterable[Any], dims: Collection[str]) -> None:
+    """Sizes are told apart by the names of dims and time axes.
+
+    Raises
+    ------
+    DefinitionError
+        What is to be a time axis is no such name, or a dim's or the batch's.
+    """
+    for axis in axes:
+        if axis is None:
+            continue
+        if not isinstance(axis, str) or not re.fullmatch(r"[A-Za-z]\w*", axis, re.ASCII):
+            raise DefinitionError(
+                f"{title}: {axis!r} is not a name for a time axis; use letters, digits and '_', or "
+                "None for what does not move"
+            )
+        if axis == "B":
+            raise DefinitionError(f"{title}: the axis 'B' is {AXES['B']}; call the time axis T")
+        if axis in dims:
+            raise DefinitionError(
+                f"{title}: {axis!r} is a time axis and a dim; give one of them another name"
+            )
 
 
 def apart(what: str, known: Domain, wanted: Domain) -> str:
@@ -105,21 +131,6 @@ def check_binding(title: str, own: str, kind: str, ref: Ref, axis: str | None) -
             f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
             "sequence to sequence"
         )
-
-
-def check_axes(title: str, axes: Iterable[str], dims: Iterable[str]) -> None:
-    """Raise where a time axis is called as the batch, or as a dim, is."""
-    for axis in axes:
-        if axis == "B":
-            raise DefinitionError(
-                f"network {title!r}: 'B' is the axis of the sequences of a batch; give the time "
-                "axis another name"
-            )
-        if axis in dims:
-            raise DefinitionError(
-                f"network {title!r}: {axis!r} is a time axis and a dim; give one of them another "
-                "name"
-            )
 
 
 def narrower(what: str, ref: Ref, known: Domain | None, domain: str | Domain) -> Domain:

@@ -8,7 +8,8 @@ the ini option ``gradcheck_files`` (``gradcheck_*.py`` by default)::
         gradcheck(loss, gradient, {"W": W, "b": b})
 
 A case runs in a fork of this process where that can be done (see `Isolation`): a crash, an exit or
-a loop without end costs this case alone. Calls of the fixture run here, within the time limit.
+a loop without end costs this case alone. Calls of the fixture run here, within the time limit; what
+ends this process in one of them is at least named (see `sentinel`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .items import ISOLATION, LOST, GradientItem, Isolation
+from .sentinel import SENTINEL, Sentinel
 from .settling import (
     CHECKS,
     GradcheckWarning,
@@ -82,7 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     _check_options(config)
     config.stash[ISOLATION] = Isolation(config)
+    config.stash[SENTINEL] = Sentinel(config)
     config.pluginmanager.register(Verdicts(config), "gradcheck-verdicts")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was started."""
+    if SENTINEL in config.stash:
+        config.stash[SENTINEL].close()
 
 
 def _check_options(config: pytest.Config) -> None:
@@ -112,10 +121,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
     """Files of gradient cases that are no test modules are collected like test modules."""
     if file_path.suffix != ".py" or parent.session.isinitpath(file_path):
         return None  # named on the command line: pytest takes it anyway
-    ini = parent.config.getini
-    if not _is_ours(file_path, parent.config):
+    if not _is_for_cases(file_path, parent.config):
         return None
-    if any(_matches(file_path, p) for p in (*ini("python_files"), "__init__.py")):
+    tests = parent.config.getini("python_files")
+    if any(_matches(file_path, p) for p in (*tests, "__init__.py")):
         return None
     return parent.ihook.pytest_pycollect_makemodule(module_path=file_path, parent=parent)
 
@@ -123,10 +132,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
     """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
-    path = getattr(collector, "path", None)
-    if not isinstance(collector, pytest.Module) or not _has_cases(path, collector.config):
+    if not isinstance(collector, pytest.Module) or not _has_cases(collector.path, collector.config):
         yield
         return
+    path = collector.path
     from gradcheck_rnn.loading import describe_exit, no_exit
 
     with no_exit():
@@ -134,24 +143,19 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if isinstance(outcome.excinfo, tuple) and isinstance(outcome.excinfo[1], SystemExit):
         message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
         outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
-    elif path is not None and _is_ours(path, collector.config) and outcome.excinfo is None:
-        found = outcome.get_result()
-        if found.passed and not found.result:
-            collector.warn(
-                GradcheckWarning(
-                    f"{path.name} has no gradient case: nothing in it was checked; decorate a "
-                    "function with @gradient_case, or give the file another name"
-                )
-            )
+    found = outcome.get_result()
+    if found.failed:
+        found.gradcheck_file = str(path)
+    elif found.passed and not found.result and _is_for_cases(path, collector.config):
+        collector.warn(GradcheckWarning(f"{path.name} has no test: mark cases with @gradient_case"))
 
 
-def _is_ours(path: Any, config: pytest.Config) -> bool:
-    """Whether a file is there for gradient cases."""
+def _is_for_cases(path: Path, config: pytest.Config) -> bool:
     return any(_matches(path, p) for p in config.getini("gradcheck_files"))
 
 
 def _has_cases(path: Any, config: pytest.Config) -> bool:
-    if _is_ours(path, config):
+    if _is_for_cases(path, config):
         return True
     try:
         return b"gradient_case" in path.read_bytes()
@@ -263,11 +267,13 @@ class Gradcheck:
         from gradcheck_rnn.loading import describe_exit, no_exit
 
         isolation = self.item.config.stash[ISOLATION]
+        file, line, _ = self.item.location
+        place = (file, (line or 0) + 1)
+        watching = self.item.config.stash[SENTINEL].watching(self.item.nodeid, *place)
         try:
-            with no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
+            with watching, no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
                 report = check(*args, **merged)
-            file, line, _ = self.item.location
-            settle(self.item, report, undecided, (file, (line or 0) + 1))
+            settle(self.item, report, undecided, place)
         except SystemExit as error:
             said = f"gradcheck: the code under test {describe_exit(error)}"
             raise misuse(said).with_traceback(theirs_of(error.__traceback__)) from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .sentinel import SENTINEL
 from .settling import OURS, budget_of, place_of, replay, settle
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class GradientItem(pytest.Item):
             if isinstance(told, Crash):
                 told = Told(told.kind, f"error: case {self.name!r}: {told.how}")
         else:
-            with isolation.in_time(f"error: case {self.name!r}"):
+            watching = self.config.stash[SENTINEL].watching(self.nodeid, *place_of(self.case))
+            with watching, isolation.in_time(f"error: case {self.name!r}"):
                 told = self._tell()
         if told.kind == "report":
             settle(

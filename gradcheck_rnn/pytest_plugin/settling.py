@@ -32,7 +32,7 @@ OURS = Path(__file__).parents[1]
 
 
 class GradcheckWarning(UserWarning):
-    """An undecided check under ``--gradcheck-undecided warn``."""
+    """An undecided check under ``--gradcheck-undecided warn``; a file for cases that has none."""
 
 
 def place_of(case: GradientCase) -> tuple[str, int]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 __all__ = ["Verdicts"]
+
+#: An annotation has the end of a traceback; the log has all of it.
+MOST_LINES = 8
 
 
 class Verdicts:
@@ -22,7 +26,8 @@ class Verdicts:
         self.broken: list[str] = []
         self.planned: dict[str, None] = {}
         self.lost: dict[str, str] = {}
-        self.fates: dict[str, dict[str, Any]] = {}
+        #: By test or file without a report: where it is, its name, and what pytest says of it.
+        self.said: dict[str, tuple[str, int, str, str]] = {}
         path = config.getoption("--gradcheck-report")
         self.path = None if path is None else Path(path).absolute()
         if self.path is not None and not self.path.parent.is_dir():
@@ -40,15 +45,25 @@ class Verdicts:
         if "gradcheck" in report.keywords and report.when == "setup":
             self.planned[report.nodeid] = None
             self.lost.pop(report.nodeid, None)
+            self.said.pop(report.nodeid, None)
         if report.skipped:
             self.planned.pop(report.nodeid, None)
         if hasattr(report, "gradcheck_lost"):
             self.lost[report.nodeid] = report.gradcheck_lost
-            self.fates[report.nodeid] = _fate(report)
         if hasattr(report, "gradcheck"):
             self.by_test[report.nodeid] = report.gradcheck  # the last run of a repeated test counts
         elif report.failed and "gradcheck" in report.keywords:
             self.broken.append(report.nodeid)
+            file, line, _ = report.location
+            name = report.nodeid.rpartition("::")[2]
+            self.said[report.nodeid] = file, (line or 0) + 1, name, report.longreprtext
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """A file of gradient cases that cannot be loaded loses them all."""
+        file = getattr(report, "gradcheck_file", None)
+        if file is not None and report.nodeid not in self.said:
+            self.broken.append(report.nodeid)
+            self.said[report.nodeid] = file, 1, report.nodeid, report.longreprtext
 
     def pytest_sessionfinish(self) -> None:
         if self.path is None or self.is_worker:
@@ -94,17 +109,17 @@ class Verdicts:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         reports = [r for rows in self.by_test.values() for r in rows]
-        if self.is_worker or not (reports or self.lost):
+        if self.is_worker or not (reports or self.said):
             return
         counts = {v: sum(r["verdict"] == v for r in reports) for v in ("pass", "fail", "undecided")}
-        counts["without a verdict"] = len(self.lost)
+        counts["without a report"] = len(self.said)
         told = ", ".join(f"{n} {v}" for v, n in counts.items() if n)
         terminalreporter.write_line(f"gradcheck: {told}")
         from gradcheck_rnn.verify.annotations import annotation, on_github
 
         if not on_github(self.config.getoption("--gradcheck-github")):
             return
-        for r in [*reports, *(self.fates[test] for test in self.lost)]:
+        for r in (*reports, *self._unreported()):
             file = str(self.config.rootpath / r["file"])
             said = annotation(
                 r, file=file, line=r["line"], warn=_is_warning(r), replay=r["replay"]
@@ -112,16 +127,15 @@ class Verdicts:
             if said is not None:
                 terminalreporter.write_line(said)
 
-
-def _fate(report: Any) -> dict[str, Any]:
-    """A case without a verdict, in the form of a failing report without rows."""
-    file, line, name = report.location
-    message = str(report.longrepr).strip().splitlines()
-    return {
-        "title": name.removeprefix("gradient case "), "verdict": "fail", "rows": [],
-        "findings": [{"message": (message or ["it gave no report"])[-1], "fatal": True}],
-        "file": file, "line": (line or 0) + 1, "undecided_is": "fail", "replay": "",
-    }  # fmt: skip
+    def _unreported(self) -> Iterator[dict[str, Any]]:
+        """What has no report in the form of one, for an annotation."""
+        for test, (file, line, name, text) in self.said.items():
+            last = text.strip().splitlines()[-MOST_LINES:]
+            yield {
+                "verdict": "fail", "title": name, "file": file, "line": line, "rows": (),
+                "findings": [{"fatal": True, "message": "\n".join(last)}],
+                "replay": shlex.join(["pytest", test]),
+            }  # fmt: skip
 
 
 def _is_warning(report: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,6 +191,14 @@ def test_what_a_file_prints_goes_to_stderr(write, tmp_path: Path) -> None:
         assert done.stdout
 
 
+def test_stdout_by_name_is_stdout(run, write) -> None:
+    for argv in (("derive", "linear"), ("generate", write(CELL))):
+        plain = run(*argv).out
+        for name in ("/dev/stdout", "/dev/fd/1"):
+            ran = run(*argv, "-o", name)
+            assert (ran.code, ran.out, ran.err) == (0, plain, "")
+
+
 def test_output_that_cannot_be_written_is_no_pass(tmp_path: Path) -> None:
     script = (
         '"$0" cells --json >&-; echo $?; "$0" cells >/dev/full; echo $?; "$0" nope 2>&-; echo $?;'
@@ -228,6 +234,31 @@ def one():
 def two():
     return loss, loss, {"w": 1.0}
 """
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_a_file_that_hangs_ends_with_its_command(
+    write, tmp_path: Path, number: str, code: int
+) -> None:
+    text = "import os, time\nopen('pid', 'w').write(f'{os.getpid()} ')\nwhile True:\n    pass\n"
+    with subprocess.Popen(
+        [PROGRAM, "derive", write(text)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        pid = tmp_path / "pid"
+        for _ in range(600):
+            if pid.exists() and pid.read_text().endswith(" "):
+                break
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, number))
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (code, "")
+    assert err == {130: "error: interrupted\n", 143: "error: ended by a signal\n"}.get(code, "")
+    for _ in range(100):
+        if not running(int(pid.read_text())):
+            break
+        time.sleep(0.05)
+    assert not running(int(pid.read_text()))
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
@@ -336,39 +367,3 @@ def test_compiled_code_that_ends_the_process_is_no_success(
     )
     assert ran.stdout == ""
     assert not list(tmp_path.glob("made*"))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells a child at once")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_supervised_command_ends_with_its_parent(tmp_path: Path, sent: int) -> None:
-    (tmp_path / "slow.py").write_text(
-        "import os, pathlib, time\n"
-        "pathlib.Path('child').write_text(str(os.getpid()))\n"
-        "while True:\n    time.sleep(0.05)\n"
-    )
-    command = [sys.executable, "-m", "gradcheck_rnn", "derive", "slow.py:c"]
-    parent = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    pid = int(_eventually(lambda: (tmp_path / "child").read_text()))
-    assert pid != parent.pid
-    parent.send_signal(sent)
-    code = parent.wait(20)
-    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
-    _eventually(lambda: "" if _lives(pid) else "gone")
-
-
-def _eventually(look: Callable[[], str]) -> str:
-    """What the function returns as soon as it is not empty, within ten seconds."""
-    for _ in range(200):
-        with contextlib.suppress(OSError):
-            if found := look():
-                return found
-        time.sleep(0.05)
-    pytest.fail("it did not happen within ten seconds")
-
-
-def _lives(pid: int) -> bool:
-    """Whether there is such a process, other than one that waits to be collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -83,6 +83,17 @@ def test_axes() -> None:
     assert network.axes == ("S",)
 
 
+@pytest.mark.parametrize("axis", ["B", "S'", "é", "", "p", "d", 1, ("T",)])
+def test_what_no_axis_can_be_called(axis: Any) -> None:
+    """Sizes are told by name: a dim and a time axis of one name would be one size."""
+    network = Network("n")
+    with pytest.raises(DefinitionError, match="axis"):
+        network.scan(elman_hidden, axis=axis)
+    assert not network.scans
+    assert not network.inputs
+    network.scan(elman_hidden, axis="lambda")
+
+
 def test_dims_unify() -> None:
     network = Network("net")
     wide = network.input("wide", "2*p+q")
@@ -318,18 +329,3 @@ def test_at_least_follows_renames_and_starts() -> None:
     network.scan(mine, suffix="_b", tau=shared, initial={"n": None})
     found = {n: str(d) for n, d in network.domains.items()}
     assert found == {"n_a0": ">= 1", "tau_a": ">= 2", "clock": ">= 2"}
-
-
-@pytest.mark.parametrize(
-    ("axis", "dim", "message"),
-    [("S", "S", "'S' is a time axis and a dim"), ("B", "d", "'B' is the axis of the sequences")],
-)
-def test_a_time_axis_has_a_name_of_its_own(axis: str, dim: str, message: str) -> None:
-    @cell(inputs=f"x: {dim}", states="h: p", params=f"W: p p; U: p {dim}")
-    def step(h, x, W, U):
-        return tanh(W @ h + U @ x)
-
-    network = Network("net")
-    x = network.input("x", dim, axis=axis)
-    with pytest.raises(DefinitionError, match=f"network 'net': {message}"):
-        network.scan(step, axis=axis, x=x)

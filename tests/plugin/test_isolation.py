@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+
+import pytest
 
 from .conftest import CASES
 
@@ -69,12 +73,12 @@ def test_good(gradcheck):
 def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester) -> None:
     project(
         gradcheck_lost=LOST, test_fixture=FIXTURE, gradcheck_exit="import os\nos._exit(0)\n",
-        gradcheck_leave="import sys\nsys.exit(0)\n",
+        gradcheck_leave="import sys\nsys.exit(0)\n", gradcheck_none="import numpy\n",
     )  # fmt: skip
-    options = ("--gradcheck-timeout", "4", "--gradcheck-report", "r.json")
+    options = ("--gradcheck-timeout", "4", "--gradcheck-github", "--gradcheck-report", "r.json")
     ran = run_pytest(*options, "--continue-on-collection-errors", alone=True)
     assert ran.code == 1
-    assert "8 failed, 2 passed, 1 skipped, 2 errors" in ran.last
+    assert "8 failed, 2 passed, 1 skipped, 1 warning, 2 errors" in ran.last
     for said in (
         "error: case 'hard': exits (os._exit(0)) before there is a result",
         "error: case 'body': exits (sys.exit(0)) before there is a result",
@@ -86,8 +90,18 @@ def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester)
         "gradcheck_exit.py exits (os._exit(0)) before there is a result",
         "gradcheck_leave.py exits (sys.exit(0)) before there is a result",
         "bad: fail (entrywise, seed",
+        "GradcheckWarning: gradcheck_none.py has no test: mark cases with @gradient_case",
+        "gradcheck: 2 pass, 2 fail, 8 without a report",
     ):
         assert said in ran.out
+    told = [line for line in ran.out.splitlines() if line.startswith("::error ")]
+    assert len(told) == 10
+    for case, how in (("in_c", "its process ended with exit code 0"), ("hangs", "did not end")):
+        line = LOST[: LOST.index(f"def {case}()")].count("\n")
+        (said,) = [x for x in told if f"gradcheck_lost.py,line={line},title={case}%3A" in x]
+        assert how in said
+    (said,) = [x for x in told if "gradcheck_exit.py,line=1," in x]
+    assert "exits (os._exit(0)) before there is a result" in said
     plain = json.loads((pytester.path / "r.json").read_text())
     mine = "gradcheck_lost.py::{}".format
     account = plain["accounting"]
@@ -100,6 +114,34 @@ def test_what_is_lost_is_named_and_costs_no_other(project, run_pytest, pytester)
     assert (plain["verdict"], plain["passed"]) == ("fail", False)
 
 
+@pytest.mark.parametrize("how", ["_exit(0)", "abort()"])
+@pytest.mark.parametrize(
+    ("file", "isolation"), [("gradcheck_lost", "never"), ("test_fixture", "auto")]
+)
+def test_what_takes_pytest_away_is_named(
+    project, pytester, how: str, file: str, isolation: str
+) -> None:
+    """In pytest's own process: that of cases beside threads, and that of the fixture's calls."""
+    ends = f"lambda p: ctypes.CDLL(None).{how}"
+    case = f"\nimport ctypes\n@gradient_case\ndef ends():\n    return loss, {ends}, point\n"
+    fixture = f"\nimport ctypes\ndef ends(gradcheck):\n    gradcheck(loss, {ends}, point)\n"
+    text = CASES + (case if isolation == "never" else fixture.replace("ends(", "test_ends("))
+    project(**{file: text})
+    argv = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "--gradcheck-github")
+    # Whoever reads the pipe to its end has what is said after pytest's end, too.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *argv, "--gradcheck-isolation", isolation],
+        cwd=pytester.path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, -6), "that cannot be helped"
+    test = f"{file}.py::" + ("ends" if isolation == "never" else "test_ends")
+    said = "the process of pytest ended before there was a result; what follows did not run"
+    assert f"error: {test}: {said}" in done.stderr
+    (told,) = [x for x in done.stderr.splitlines() if x.startswith("::error")]
+    assert f"{file}.py,line={text[: text.index('ends')].count(chr(10)) + (file[0] == 't')}" in told
+    assert f"::{said}" in told
+
+
 def test_where_a_fork_does_no_good_the_limits_hold_as_far_as_they_can(project, run_pytest) -> None:
     project(gradcheck_lost=LOST)
     ran = run_pytest(
@@ -107,28 +149,9 @@ def test_where_a_fork_does_no_good_the_limits_hold_as_far_as_they_can(project, r
         "-k", "good or hard or body or hangs", alone=True,
     )  # fmt: skip
     assert "3 failed, 1 passed, 4 deselected" in ran.last
-    assert "gradcheck: 1 pass, 3 without a verdict" in ran.out
+    assert "gradcheck: 1 pass, 3 without a report" in ran.out
     assert "error: case 'hard': exits (os._exit(0)) before there is a result" in ran.out
     assert "error: case 'hangs': did not end within 4 s" in ran.out
     ran = run_pytest("--gradcheck-timeout", "soon")
     assert ran.code == 4
     assert "timeout 'soon' is no positive number of seconds" in ran.err
-
-
-def test_a_lost_case_is_annotated_as_a_failed_one_is(project, run_pytest) -> None:
-    project(gradcheck_lost=LOST)
-    ran = run_pytest("--gradcheck-github", "-k", "in_c or bad", alone=True)
-    said = [line for line in ran.out.splitlines() if line.startswith("::error")]
-    line = LOST[: LOST.index("def in_c")].count("\n")  # that of the decorator
-    assert len(said) == 2
-    assert any(f"gradcheck_lost.py,line={line},title=in_c" in x for x in said)
-    assert any("its process ended with exit code 0 before there was a result" in x for x in said)
-
-
-def test_a_file_for_cases_that_has_none_is_said(project, run_pytest) -> None:
-    project(gradcheck_empty=CASES, gradcheck_full=LOST, test_empty="x = 1")
-    ran = run_pytest("-k", "good", alone=True)
-    assert "gradcheck_empty.py has no gradient case: nothing in it was checked" in ran.out
-    assert "gradcheck_full.py has no" not in ran.out
-    assert "test_empty.py has no" not in ran.out
-    assert ran.code == 0
