@@ -215,10 +215,11 @@ class Network:
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
             )
-        for stranger in (b for b in bindings if b not in cell.shapes or b in cell.states):
+        free = [n for n in cell.shapes if n not in cell.states]
+        for stranger in (b for b in bindings if b not in free):
             raise DefinitionError(
                 f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
-                f"{', '.join(n for n in cell.shapes if n not in cell.states)}"
+                f"{', '.join(free)}"
             )
         for own, bound in bindings.items():
             check_binding(title, own, cell.kinds[own], bound, axis)
@@ -274,9 +275,8 @@ class Network:
         for n, domain in domains_of(added).items():
             if n in known and known[n].meet(domain) is None:
                 raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
-        made = {n for e in equations for n in e.shape.rows.names}
-        binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*self.dims, *made})
         self.scans.append(added)
+        binding.check_axes(f"scan {title!r}", self.axes, self.dims)
         return ScanHandle(added)
 
     def _spread(
@@ -439,15 +439,11 @@ def as_network(target: Cell | Network) -> Network:
         return target
     check_kind(target, Cell, "a cell or a network; `load` finds them by name")
     network = Network(target.name, target.what, target.source)
-    axis = "T" if target.states or target.of_kind("input", "data") else None
-    handle = network.scan(target, axis=axis)
-    scan = network.scans[0]
+    moves = target.states or target.of_kind("input", "data")
+    handle = network.scan(target, axis="T" if moves else None)
     for o in target.outputs:
         ref = handle[o]
-        if o == "loss" and ref.shape.scalar:
-            network.loss(ref)
-        else:
-            network.output(ref)
-    for state in scan.states:
+        (network.loss if o == "loss" and ref.shape.scalar else network.output)(ref)
+    for state in network.scans[0].states:
         network.output(handle.final(state.name))
     return network
