@@ -12,7 +12,7 @@ HYPOTHESIS_PROFILE ?= ci
 GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
 BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 
-.PHONY: help demo test lint format bench golden gallery audit clean
+.PHONY: help demo test lint format bench golden gallery audit docs clean
 .DEFAULT_GOAL := help
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -24,6 +24,7 @@ help:
 	@echo "make bench   the measured speeds"
 	@echo "make gallery rebuild the derivation reports in reports/"
 	@echo "make audit   judge the published derivations anew, reports/audit.html"
+	@echo "make docs    the documentation site, docs/_build/html/index.html"
 	@echo "make golden  rewrite the generated files that are committed"
 
 $(BIN)/python:
@@ -68,6 +69,9 @@ gallery: $(VENV)/.installed-report
 
 audit: $(VENV)/.installed-report
 	$(BIN)/python -m reports.audit
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

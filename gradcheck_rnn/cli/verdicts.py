@@ -220,6 +220,8 @@ def _show_case(out: Console, report: Report) -> None:
     if not how.startswith("against"):
         how = f"{how}, seed {report.seed}"
     _line(out, f"{flat(report.title)}: {report.verdict} ({how})")
+    if not report.passed:
+        _line(out, flat(report.sentence()))
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)
@@ -247,8 +249,10 @@ def _told(row: Row) -> str:
 
 
 def _findings(out: Console, report: Report) -> None:
+    said = report.sentence() if report.rows == [] else ""
     for finding in report.findings:
-        _line(out, f"{finding.rank}: {finding.message}")
+        if finding.message != said:
+            _line(out, f"{finding.rank}: {finding.message}")
 
 
 def _show_kernel(out: Console, done: Verification) -> None:

@@ -1,0 +1,85 @@
+"""Reference pages that are made from the code: commands, layouts, cells, the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradcheck_rnn
+
+__all__ = ["write"]
+
+
+def write(folder: Path) -> None:
+    """Write all pages; a page that has not changed is left alone."""
+    folder.mkdir(exist_ok=True)
+    pages = {"commands": commands, "layouts": layouts, "cells": cells, "api": api}
+    for name, make in pages.items():
+        text, path = "\n".join(make()) + "\n", folder / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def commands() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    import click
+    import typer.main
+
+    from gradcheck_rnn.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    yield "# Commands\n"
+    yield "Exit codes: 0 pass, 1 fail, 2 misuse, 3 undecided.\n"
+    for name, command in group.commands.items():
+        yield f"## gradcheck-rnn {name}\n"
+        context = click.Context(command, info_name=f"gradcheck-rnn {name}")
+        yield f"```text\n{command.get_help(context)}\n```\n"
+
+
+def layouts() -> Iterator[str]:
+    """The ready layouts, argument by argument."""
+    from gradcheck_rnn.verify.harness.ready import READY, ready
+
+    yield "# Layouts\n"
+    yield (
+        "What a layout can say is told in [the guide](../verifying.md); these are ready, as "
+        '`layout="pytorch lstm"`. Axes: T steps, B sequences, n units.\n'
+    )
+    for convention in READY:
+        for kind in ("lstm", "gru", "rnn"):
+            layout = ready(f"{convention} {kind}")
+            yield f"## {convention} {kind}\n"
+            yield "| array | holds |\n|---|---|"
+            for part in (layout.parameters, layout.inputs):
+                yield from (f"| `{array}` | `{text}` |" for array, text in part.items())
+            returned = ", ".join(f"`{n}` (`{text}`)" for n, text in layout.outputs.items())
+            yield f"\nReturned: {returned}.\n"
+
+
+def cells() -> Iterator[str]:
+    """The zoo, with equations."""
+    from gradcheck_rnn import api
+
+    yield "# Cells and networks\n"
+    yield "`gradcheck-rnn derive NAME` derives each; symbols and equations are those of its page.\n"
+    for name in api.names():
+        pages = api.render(api.derive(name), "text")
+        shown = pages.partition("\nAdjoint recursion")[0].partition("\n")[2]
+        lines = shown.splitlines()[1:]
+        yield f"## {name}\n\n{lines[0]}\n"
+        yield "```text\n" + "\n".join(lines[1:]).strip() + "\n```\n"
+
+
+def api() -> Iterator[str]:
+    """Everything that can be imported from the package."""
+    import inspect
+
+    yield "# API\n"
+    for name in gradcheck_rnn.__all__:
+        if name.startswith("__"):
+            continue
+        value = getattr(gradcheck_rnn, name)
+        kind, members = ("class", "\n   :members:") if inspect.isclass(value) else ("function", "")
+        yield f"## {name}\n"
+        yield f"```{{eval-rst}}\n.. auto{kind}:: gradcheck_rnn.{name}{members}\n```\n"
