@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError
+from gradcheck_rnn.project import add_pythonpath
 from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
@@ -143,7 +144,8 @@ def pick(
 def run_file(path: str) -> ModuleType:
     """Run a user's Python file in its own module namespace.
 
-    Its folder is importable while it runs, as it would be under ``python file.py``.
+    Its folder is importable while it runs, as it would be under ``python file.py``. From then on
+    the folders that its project imports from are, too (``pythonpath``, pytest's own as well).
 
     Parameters
     ----------
@@ -172,6 +174,7 @@ def run_file(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[alias] = module  # dataclasses and inspect look modules up by name
     _remember_modules()
+    add_pythonpath(Path(resolved).parent)
     try:
         with _importable(Path(resolved).parent), no_exit():
             spec.loader.exec_module(module)

@@ -8,10 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gradcheck_rnn import __version__
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads the files; it comes with Dask")
 ROOT = Path(__file__).parent.parent
@@ -80,3 +83,59 @@ def test_the_three_lines_of_the_readme() -> None:
     assert len(lines.strip().splitlines()) == 3
     (step,) = yaml.safe_load(lines)
     assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+WORKFLOWS = {p.name: yaml.safe_load(p.read_text()) for p in ROOT.glob(".github/workflows/*.yml")}
+TEMPLATES = sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml"))
+
+
+def test_the_matrix_has_what_pyproject_promises() -> None:
+    matrix = WORKFLOWS["tests.yml"]["jobs"]["tests"]["strategy"]["matrix"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert {row["os"].partition("-")[0] for row in matrix["include"]} == {
+        "ubuntu", "macos", "windows",
+    }  # fmt: skip
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = project["requires-python"].removeprefix(">=")
+    assert {"os": "ubuntu-latest", "python": lowest, "versions": "lowest"} in matrix["include"]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_asks_for_no_more_rights_than_it_needs(name: str) -> None:
+    flow = WORKFLOWS[name]
+    assert flow["permissions"] == {"contents": "read"}
+    made = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M)
+    for job in flow["jobs"].values():
+        for step in job["steps"]:
+            script = step.get("run", "")
+            assert "${{ github.event" not in script, "an event's text pasted into a script"
+            assert set(re.findall(r"\bmake (\w+)", script)) <= set(made)
+
+
+def test_issue_templates_ask_for_the_replay_command() -> None:
+    forms = [p for p in TEMPLATES if p.name != "config.yml"]
+    assert len(forms) == 2
+    for path in forms:
+        fields = {f.get("id"): f for f in yaml.safe_load(path.read_text())["body"]}
+        assert fields["replay"]["validations"]["required"]
+        assert fields["replay"]["attributes"]["placeholder"].count("gradcheck-rnn") == 1
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == __version__
+    assert cited["license"] == "BSD-3-Clause"
+
+
+def test_the_source_distribution_has_what_the_tests_read() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    taken = {name.strip("/") for name in tool["hatch"]["build"]["targets"]["sdist"]["include"]}
+    assert all((ROOT / name).exists() for name in taken)
+    roots = r'(?:ROOT|parents\[\d\]|parent\.parent|PACKAGE\.parent)\)? / "([\w.]+)"'
+    modules = r"^(?:from|import) (benchmarks|examples|reports|derivations)\b"
+    read = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        read |= set(re.findall(roots, text)) | set(re.findall(modules, text, flags=re.M))
+    assert {"docs", "examples", "benchmarks", "derivations"} <= read
+    assert read - {"tests", "pyproject.toml"} <= taken

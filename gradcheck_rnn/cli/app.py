@@ -30,7 +30,25 @@ class _Once(typer.core.TyperCommand):
                     names = "/".join((*parameter.opts, *parameter.secondary_opts))
                     raise UsageError(f"{names} is given twice; give it once")
                 seen.add(parameter.name)
+        if not any(parameter.is_eager for parameter in order):
+            self.project(ctx, {parameter.name for parameter in order})
         return list(super().parse_args(ctx, args))
+
+    def project(self, ctx: Any, given: set[Any]) -> None:
+        """Take what the user's project says; most commands have no options there."""
+
+
+class _Verify(_Once):
+    """The command whose options a project may have in its pyproject.toml."""
+
+    def project(self, ctx: Any, given: set[Any]) -> None:
+        """Options of the table stand where the command line gives none."""
+        from gradcheck_rnn.cli import settings
+
+        parameters = {parameter.name: parameter for parameter in self.params}
+        ctx.default_map = settings.defaults(
+            given, lambda name, value: parameters[name].process_value(ctx, value)
+        )
 
 
 app = typer.Typer(
@@ -217,7 +235,7 @@ def generate(
 
 
 @app.command(
-    cls=_Once,
+    cls=_Verify,
     epilog="Example: gradcheck-rnn verify gradcheck_mine.py --seed 7 --report found.html",
 )
 def verify(

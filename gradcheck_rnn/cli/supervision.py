@@ -21,7 +21,10 @@ __all__ = ["supervised", "users_code"]
 
 #: Commands that read a definition from a file.
 COMMANDS = ("cells", "derive", "generate", "prove", "report", "decay", "vectors", "check-equations")
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Windows has no SIGHUP; nothing is forked there, but this module is imported.
+FORWARDED = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 #: Seconds after which an interrupt that came to the parent alone is passed on.
 PATIENCE = 0.5
 PR_SET_PDEATHSIG = 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gradcheck_rnn.verify.pools import Pool
     from gradcheck_rnn.verify.session import Verification
 
-__all__ = ["judge", "verify"]
+__all__ = ["judge", "read_budget", "verify"]
 
 #: A log of a machine that nobody watches gets a line after each of these shares of a plan.
 LINES = 10
@@ -91,7 +91,7 @@ def verify(
         raise UsageError("--shape repeats one check: give it one TARGET and no --jobs")
     pool = _pool(jobs, dask, limits)
     names = list(targets) or list(api.names())
-    options.update(seed=seed, budget=_budget(budget), select=options["select"] or None)
+    options.update(seed=seed, budget=read_budget(budget), select=options["select"] or None)
     # The user's code runs in a fork of this process, which keeps the account of it.
     with (
         waiting(f"verifying {names[0] if len(names) == 1 else f'{len(names)} targets'}") as note,
@@ -212,7 +212,7 @@ def _tell(done: Verification, github: bool | None, as_json: bool) -> int:
     return code([done])
 
 
-def _budget(text: str | None) -> int | str | None:
+def read_budget(text: str | None) -> int | str | None:
     """A plain number counts evaluations, ``10s`` is seconds."""
     return int(text) if text is not None and text.strip().isdigit() else text
 

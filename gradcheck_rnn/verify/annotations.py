@@ -47,11 +47,14 @@ def annotation(
     if verdict == "pass":
         return None
     bad = [row for row in report["rows"] if row["verdict"] != "pass"]
-    told = [_line(line) for line in report.get("lines", ()) if line["verdict"] == "wrong"][:1]
-    told += [f"{row['name']}: {_said(row)}" for row in bad[:MOST_ROWS]]
+    wrong = [_line(line) for line in report.get("lines", ()) if line["verdict"] == "wrong"][:1]
+    sentence = report.get("sentence", "")
+    told = wrong or [sentence] * bool(sentence)
+    if len(bad) > 1 or not sentence:  # of one row it says all
+        told += [f"{row['name']}: {_said(row)}" for row in bad[:MOST_ROWS]]
     if len(bad) > MOST_ROWS:
         told.append(f"… and {len(bad) - MOST_ROWS} more")
-    told += [f["message"] for f in report["findings"] if f["fatal"]]
+    told += [f["message"] for f in report["findings"] if f["fatal"] and f["message"] != sentence]
     told += [f"repeat: {replay}"] * bool(replay)
     place = {"file": None if file is None else _relative(file), "line": line}
     place["title"] = f"{report['title']}: gradient {verdict}"

@@ -20,6 +20,8 @@ MOST_ENTRIES = 20
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
 _STEP = re.compile(r" at step \d+")
+#: Findings that say why several rows fail.
+CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
 
 
 class GradientMismatch(GradcheckError):
@@ -88,6 +90,7 @@ class Report:
             # of the steps of one output the first that is wrong tells more than the worst
             worst = next(r for r in failing if _without_step(r) == _without_step(worst))
             others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+            common = next((_first_line(f.message) for f in self.findings if f.kind in CAUSES), "")
             text = f"the gradient of {worst.name}{others} is wrong"
             if worst.reason.endswith(DROPPED):
                 text = (
@@ -99,6 +102,8 @@ class Report:
                     f": {_apart(worst.analytic, worst.numeric)} at {worst.worst}, "
                     f"{worst.failing} of {worst.entries} entries"
                 )
+                cause = common or worst.reason.partition("; ")[2]
+                text += f"; {cause}" if cause else ""
             return f"{text}: {worst.reason}" if worst.reason and not worst.failing else text
         if open_:
             return _first_line(open_[0])
@@ -128,8 +133,17 @@ class Report:
             lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
         lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
         lines += [f"  {f.rank}: {f.message}" for f in self.findings]
-        lines += [f"  {r.name}: could have missed {r.missed}" for r in shown if r.missed]
+        lines += self._unseen()
         return "\n".join(lines)
+
+    def _unseen(self) -> list[str]:
+        """One line on what could hide, for the row in which most could."""
+        rows = [r for r in self.rows if r.missed]
+        if not rows:
+            return []
+        most = max(rows, key=lambda r: r.resolution)
+        where = f"{most.name}, of all parameters the most," if len(rows) > 1 else most.name
+        return [f"  not seen: {where} could have missed {most.missed}"]
 
     def _folded(self) -> tuple[list[Row], list[Row]]:
         """Rows to show, in their order, and those that a line stands for.
@@ -155,14 +169,8 @@ class Report:
         )
 
     def summary(self) -> str:
-        """One line: the title, the verdict, and the diagnosis or else the first rows' reasons."""
-        named = [f.message for f in self.findings if f.kind == "diagnosis"]
-        reasons = [
-            f"{r.name}: {r.reason or r.verdict}" for r in self.rows if r.verdict is not Verdict.PASS
-        ]
-        fatal = [f.message for f in self.findings if f.fatal]
-        told = named or (reasons[:2] + ["…"] * (len(reasons) > 2)) or fatal
-        return " ".join(f"{self.title}: {self.verdict}. {'; '.join(told)}".split()).rstrip(". ")
+        """One line: the title, the verdict, and what is wrong."""
+        return " ".join(f"{self.title}: {self.verdict}. {self.sentence()}".split()).rstrip(". ")
 
     def to_send(self) -> Report:
         """The same without what a worker need not send: the numbers behind each difference."""
@@ -173,6 +181,7 @@ class Report:
         return {
             "title": self.title,
             "verdict": str(self.verdict),
+            "sentence": self.sentence(),
             "mode": self.mode,
             "seed": self.seed,
             "evaluations": self.evaluations,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .entries import EntryCheck
 from .hints import explain
 from .oracle.directions import slip_probability
+from .patterns import pattern
 from .probes import SURE, Probe, slip_statement
 from .trees import Tree
 from .verdict import EntryState, Row, Verdict, relative_resolution
@@ -68,7 +69,9 @@ def entry_row(
         reasons.append(
             f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
         )
-        hint = explain(gradient, check.value.reshape(shape), bound.reshape(shape))
+        numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
+        wrong = (state == EntryState.FAIL).reshape(shape)
+        hint = explain(*numbers) or pattern(*numbers, wrong, known.reshape(shape))
         if hint:
             reasons.append(hint)
     else:
