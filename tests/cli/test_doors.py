@@ -100,7 +100,8 @@ def test_annotations_name_file_line_and_what_is_wrong(run, write) -> None:
     head, _, message = line.removeprefix("::").partition("::")
     assert head.startswith("error file=")
     assert "mine.py,line=11,title=mine%3A gradient fail" in head
-    assert "W: 6 of 6 entries differ" in message
+    assert message.startswith("the gradient of W is wrong: ")
+    assert "6 of 6 entries%0Arepeat: " in message
     assert "%0Arepeat: gradcheck-rnn verify mine.py:mine --select W" in message
     assert "::" not in run("verify", write(GOOD), "--github").out
     assert "::" not in run("verify", write(BAD)).out
