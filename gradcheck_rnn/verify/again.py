@@ -53,7 +53,8 @@ def look_again(
     if eyes is not None:
         # the gradient is a product along the same chain, and its rounding as blind to neighbours
         for i, bound in roundoff.bounds.items():
-            np.maximum(bound, AN_OPERATION * eyes.chain * roundoff.eps[i] * np.abs(g[i]), out=bound)
+            own_chain = AN_OPERATION * eyes.chain * roundoff.eps[i] * np.abs(g[i])
+            roundoff.bounds[i] = np.maximum(bound, own_chain)
     look = _Look(target, roundoff, seed, resolve)
     further: ComplexEyes | None = None
     for k in rows:

@@ -66,6 +66,8 @@ def guessed_step(leaf: NDArray[np.floating], slope: float, noise: Noise) -> int 
     None where noise or slope are not known.
     """
     scale = scale_of(leaf)
+    if not slope > 0:
+        return None
     with np.errstate(all="ignore"):
         best = np.log2(scale * np.cbrt(noise.sigma / (slope * scale)))
     return int(np.round(best)) if np.isfinite(best) else None
