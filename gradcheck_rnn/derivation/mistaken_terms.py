@@ -74,23 +74,25 @@ def _other_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
 
 def _complements(edge: Edge) -> Iterator[Mistake]:
     """1 − z for z and the reverse, a square for its base, a square matrix left out."""
-    turned = [n.operands[1].operands[0] for n in _nodes(edge.pullback) if _is_complement(n)]
     for s in _values(edge):
         less = Plus(Ones(*s.shape), Neg(s))
         shown = to_text(s)
         for k, (new, text) in enumerate(((less, f"1 − {shown}"), (Power(s, 2), f"{shown}²"))):
-            if new == less and s in turned:
-                continue  # z (1 − z) would stay as it is
             term = edge.pullback.xreplace({s: new})
             yield "complement", f"{s.name}{k}", term, f"{text} instead of {shown}"
-    for node in _nodes(edge.pullback):
-        if _is_complement(node):
-            inner = node.operands[1].operands[0]
-            shown = to_text(inner)
-            yield (
-                "complement", shown, edge.pullback.xreplace({node: inner}),
-                f"{shown} instead of 1 − {shown}",
-            )  # fmt: skip
+    stack: list[Term] = [edge.pullback]
+    while stack:
+        node = stack.pop()
+        stack += [a for a in node.args if isinstance(a, Term)]
+        if isinstance(node, Plus) and len(node.operands) == 2:
+            first, second = node.operands
+            if isinstance(first, Ones | Num | Broadcast) and isinstance(second, Neg):
+                inner = second.operands[0]
+                shown = to_text(inner)
+                yield (
+                    "complement", shown, edge.pullback.xreplace({node: inner}),
+                    f"{shown} instead of 1 − {shown}",
+                )  # fmt: skip
         elif isinstance(node, Apply):
             again = Apply(node.fname, node)
             for k, new in enumerate((node.x, again)):
@@ -105,23 +107,6 @@ def _complements(edge: Edge) -> Iterator[Mistake]:
                     "matrix", to_text(matrix), edge.pullback.xreplace({node: column}),
                     f"without {to_text(matrix)}",
                 )  # fmt: skip
-
-
-def _nodes(term: Term) -> Iterator[Term]:
-    """A term and all terms in it."""
-    stack = [term]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack += [a for a in node.args if isinstance(a, Term)]
-
-
-def _is_complement(node: Term) -> bool:
-    """Whether it is 1 − z."""
-    if not isinstance(node, Plus) or len(node.operands) != 2:
-        return False
-    first, second = node.operands
-    return isinstance(first, Ones | Num | Broadcast) and isinstance(second, Neg)
 
 
 def _factors_too_many(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
