@@ -109,9 +109,7 @@ class Laboratory:
             self.right.append(compare_gradients(station, subject, seed, rounding))
         self.bench = Bench(self.derivation)
         self.candidates = derived_candidates(self.derivation)
-        self.all = self.candidates + grouped(
-            self.candidates, self.right[0].station.fitted, self.derivation
-        )
+        self.all = self.candidates + grouped(self.candidates, self.right[0].station.fitted)
         self.after: set[str] = set()
         self.rng = np.random.default_rng([seed, 32])
 

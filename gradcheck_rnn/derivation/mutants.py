@@ -30,8 +30,6 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
-from .mistaken_loops import mistaken_loops
-from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .simplification import tidy
 
@@ -62,15 +60,8 @@ def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
     for edge in derivation.edges:
         for mutant in edge_mutants(derivation, edge):
             found.setdefault(mutant.id, mutant)
-        several = (*share_edits(derivation, edge), *bracket_edits(derivation, edge))
-        for kind, detail, says, edits in several:
-            name = f"{kind}:{edge.id}:{detail}"
-            found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
     for mutant in _flow_mutants(derivation):
         found.setdefault(mutant.id, mutant)
-    for kind, detail, where, says, edits in mistaken_loops(derivation):
-        name = f"{kind}:{where}:{detail}"
-        found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
 
 
@@ -127,8 +118,6 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
         )
-    for kind, detail, term, words in mistaken_terms(derivation, edge):
-        yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     if edge.kind in ("param", "static"):
         yield from _sum_mutants(edge, target, whole)
 

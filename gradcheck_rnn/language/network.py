@@ -275,8 +275,9 @@ class Network:
         for n, domain in domains_of(added).items():
             if n in known and known[n].meet(domain) is None:
                 raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
+        made = {n for e in equations for n in e.shape.rows.names}
+        binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*self.dims, *made})
         self.scans.append(added)
-        binding.check_axes(f"scan {title!r}", self.axes, self.dims)
         return ScanHandle(added)
 
     def _spread(

@@ -14,6 +14,7 @@ from gradcheck_rnn.audit.mathematics import UnreadableEquation, parse
 from gradcheck_rnn.audit.note import Note
 from gradcheck_rnn.cli import main
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.language.network import as_network
 
 derived = functools.cache(api.derive)
 
@@ -24,7 +25,16 @@ def judged(tmp_path: Path, text: str, cell: str, suffix: str = ".txt", **names: 
     return api.check_equations(path, cell, names=names)
 
 
-@pytest.mark.parametrize("cell", api.names())
+MATRICES = [n for n in api.names() if as_network(api.load(n)).matrices]
+
+
+@pytest.mark.parametrize("cell", MATRICES)
+def test_matrices_per_sequence_are_refused(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a matrix for every sequence, and written equations of"):
+        judged(tmp_path, api.render(derived(cell)), cell)
+
+
+@pytest.mark.parametrize("cell", [n for n in api.names() if n not in MATRICES])
 def test_what_derive_prints_is_right(cell: str, tmp_path: Path) -> None:
     note = judged(tmp_path, api.render(derived(cell)), cell)
     assert note.passed, str(note)

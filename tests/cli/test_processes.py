@@ -331,7 +331,8 @@ def test_annotations_escape_what_names_hold(run, write) -> None:
     ran = run("verify", write(text), "--github")
     assert ran.code == 1
     (line,) = [x for x in ran.out.splitlines() if x.startswith("::")]
-    assert "title=x%0A%3A%3Ay%2C%25%3A gradient fail::a%0A::b%25: 3 of 3" in line
+    assert "title=x%0A%3A%3Ay%2C%25%3A gradient fail::" in line
+    assert "a%0A::b%25" in line
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

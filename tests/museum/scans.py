@@ -118,7 +118,7 @@ def fla_1142_gate_gradient_of_a_partial_chunk(wrong: bool) -> Any:
     "https://github.com/NX-AI/mlstm_kernels/pull/10",
     "With other chunks than the forward pass used, the states' gradient between chunks is wrong.",
     arrays="k v g S0",
-    place=("o at step 4 -> k",),
+    place=("wrong are exactly indices 0 to 2 of 4",),
 )
 def mlstm_kernels_10_between_chunks(wrong: bool) -> Any:
     def backward(cotangents: Arrays, saved: Any) -> Arrays:

@@ -218,8 +218,7 @@ def adjoint_claims(derivation: Derivation, setting: Setting) -> Claims:
 
 def tangent_claims(derivation: Derivation, setting: Setting) -> Claims:
     """The tangent program."""
-    from ..evaluate import forward
-    from ..rtrl import rtrl
+    from ..evaluate import forward, rtrl
 
     run = forward(derivation, setting.values, setting.sizes, setting.lengths)
     yield "RTRL", "gradient", rtrl(run, setting.cotangents)

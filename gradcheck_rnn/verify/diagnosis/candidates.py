@@ -79,7 +79,6 @@ class Bench:
 
     def __init__(self, derivation: Derivation) -> None:
         self.derivation = derivation
-        self.reach = _Reach(derivation)
         self._runs: dict[int, Run] = {}
         self._known: dict[tuple[str, int, int], Arrays] = {}
         self.evaluations = 0
@@ -199,17 +198,13 @@ class _Reach:
 
     def of(self, edits: Edits) -> frozenset[str] | None:
         """Names that the backward pass reaches from the edited edges; None if there are none."""
-        loop = (edits.carry, edits.lost_finals, edits.zero_starts, edits.lost_outputs, edits.missed,
-                edits.scaled_outputs, edits.output_of_step, edits.repeated_finals)  # fmt: skip
-        if any(loop):
+        if edits.carry or edits.lost_finals or edits.zero_starts or edits.lost_outputs:
             return None
         names: set[str] = set()
         for state in edits.lost_starts:
             for start in self._starts(state):
                 names |= self.upstream(start)  # it may be the last state of another scan
-        shares = [edge for _, edge in edits.shares]
-        own = (*edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *shares)
-        for identity in own:
+        for identity in (*edits.terms, *edits.only_steps, *edits.skip_steps):
             names |= self.upstream(self.derivation.edge(identity).operand.name)
         for name in edits.permuted:
             names |= self.upstream(name)

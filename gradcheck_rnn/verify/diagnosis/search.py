@@ -17,17 +17,13 @@ import numpy as np
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from ..harness.plan import Case
 from .candidates import Bench, Candidate, plausible
-from .combine import sets_at_one_step
-from .effects import is_one_step
 
 __all__ = ["Diagnosis", "Match", "search", "wrong_names"]
 
 #: Pairs that are tried at most, single mistakes that a pair is built on, and seconds for pairs.
 MOST_PAIRS = 4000
 MOST_BASES = 6
-PAIR_SECONDS = 3.0
-#: Sets found at one step that are tried elsewhere, and that are tried with another mistake.
-MOST_SETS, MOST_EXTENDED = 200, 6
+PAIR_SECONDS = 5.0
 #: Units in the last place that the program and the oracle may differ by.
 BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
@@ -189,14 +185,16 @@ def search(
     fitted = ill[0].station.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in wrong for wrong in names)]
+    main, rest = ill[0], [c for c in comparisons if c is not ill[0]]
+    cases = _telling(main)
     everything = [*afterwards, *derived]
+    first = plausible(everything, set().union(*names))
     out.tried = len(everything)
-    one = next((c for c in comparisons if c.records and is_one_step(c)), None)
-    if one is None:
-        alive = _one_by_one(bench, everything, ill, comparisons, set().union(*names))
-    else:
-        alive = _from_one_step(bench, everything, one, comparisons, pairs)
-    if not alive and pairs and (one is None or time.perf_counter() - started < PAIR_SECONDS):
+    alive = [c for c in first if fits(bench, c, main, cases[:1])]
+    alive = [c for c in alive if fits(bench, c, main, cases[1:])]
+    for other in sorted(rest, key=lambda c: not c.wrong):
+        alive = [c for c in alive if fits(bench, c, other, _telling(other))]
+    if not alive and pairs:
         # Where little is wrong the first mistake is sharpest; a second one may sleep there, and
         # shows in the probe in which most is wrong.
         loudest = max(ill, key=lambda c: len(wrong_names(c)))
@@ -210,85 +208,6 @@ def search(
     out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
     out.seconds = time.perf_counter() - started
     return out
-
-
-def _one_by_one(
-    bench: Bench,
-    everything: Sequence[Candidate],
-    ill: Sequence[Comparison],
-    comparisons: Sequence[Comparison],
-    wrong: set[str],
-) -> list[Candidate]:
-    """Single mistakes that hold everywhere, each run by itself."""
-    main = ill[0]
-    cases = _telling(main)
-    alive = [c for c in plausible(everything, wrong) if fits(bench, c, main, cases[:1])]
-    alive = [c for c in alive if fits(bench, c, main, cases[1:])]
-    return _everywhere(bench, alive, [c for c in comparisons if c is not main])
-
-
-def _everywhere(
-    bench: Bench, alive: Sequence[Candidate], comparisons: Sequence[Comparison]
-) -> list[Candidate]:
-    left = list(alive)
-    for other in sorted(comparisons, key=lambda c: not c.wrong):
-        left = [c for c in left if fits(bench, c, other, _telling(other))]
-    return left
-
-
-def _from_one_step(
-    bench: Bench,
-    everything: Sequence[Candidate],
-    one: Comparison,
-    comparisons: Sequence[Comparison],
-    pairs: bool,
-) -> list[Candidate]:
-    """Mistakes that make what is wrong at one step, with one that is silent there if need be."""
-    seconds = PAIR_SECONDS if pairs else 0.0
-    started = time.perf_counter()
-    longer = sorted((c for c in comparisons if c.wrong and c is not one), key=_length)
-    for found in sets_at_one_step(bench, one, everything, seconds):
-        together = [_all(some) for some in found.sets[:MOST_SETS]]
-        alive = _everywhere(bench, [c for c in together if c is not None], comparisons)
-        if alive:
-            return alive
-        if len(found.sets[0]) and not pairs:
-            return []
-        if not longer:
-            continue
-        for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
-            wrong = set().union(*map(wrong_names, longer)) if not some else set()
-            # a loop that leaves its only step out hides what else is wrong there
-            hidden = any(c.edits.missed for c in some)
-            more = plausible(everything if hidden else found.silent, wrong)
-            tried = []
-            for c in more:
-                if some and time.perf_counter() - started > seconds:
-                    break
-                both = c if base is None else (base & c)
-                if fits(bench, both, longer[0], _telling(longer[0])[:2]):
-                    tried.append(both)
-            alive = _everywhere(bench, tried, comparisons)
-            if alive:
-                return alive
-        if not pairs:
-            return []
-    return []
-
-
-def _all(some: Sequence[Candidate]) -> Candidate | None:
-    if not some:
-        return None
-    ordered = sorted(some, key=lambda c: bool(c.after))
-    out = ordered[0]
-    for c in ordered[1:]:
-        out = out & c
-    return out
-
-
-def _length(comparison: Comparison) -> int:
-    place = comparison.station.place
-    return max(place.lengths.values(), default=1) * place.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.
