@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn import loading
 from gradcheck_rnn.checks import check_names, check_whole
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.reading import read_bytes
 
 from .chunks import Chunk
 from .verification import Undecided, kernel_of, subject_of
@@ -214,7 +215,7 @@ def _seed(chunk: Chunk, seed: int | str | None, groups: Sequence[Any]) -> int | 
 def _stamp(path: str | None) -> str:
     if path is None or not Path(path).is_file():
         return ""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_bytes(Path(path), "file")).hexdigest()[:16]
 
 
 # -- running --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gradcheck_rnn.checks import check_choice, check_names, check_path, check_whole
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.reading import read_text
 
 from .definitions import generate, load
 
@@ -127,7 +128,7 @@ def subject_of(
         return load(target, loss=loss), None, ""
     module = loading.run_file(path)
     if definition is not None:
-        return load(definition, loss=loss), module, Path(path).read_text(encoding="utf-8")
+        return load(definition, loss=loss), module, read_text(Path(path), "file")
     cases = collect_cases(module, path)
     if name is None and cases:
         return cases
@@ -137,7 +138,7 @@ def subject_of(
     types = (Cell, Network, GradientCase)
     if name is None and not any(isinstance(v, types) for v in vars(module).values()):
         network = _origin(module, path, loss)
-        return network, module, Path(path).read_text(encoding="utf-8")
+        return network, module, read_text(Path(path), "file")
     found = loading.pick(module, path, name, types, "gradient case or cell")
     return load(found, loss=loss), None, ""
 

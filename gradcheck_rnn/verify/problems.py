@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
+from ..reading import read_bytes
 from .blackbox import check_gradient
 from .factories import largest
 from .oracle.directions import content_seed
@@ -145,7 +146,7 @@ class ModelProblem:
     def _seed(self) -> int:
         """From the file under test: a rerun repeats, a changed file gets other points."""
         path = Path(self.path)
-        text = path.read_bytes() if path.is_file() else self.path.encode()
+        text = read_bytes(path, "file") if path.is_file() else self.path.encode()
         return content_seed([np.frombuffer(text, dtype=np.uint8)])
 
 

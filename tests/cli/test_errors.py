@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gradcheck_rnn import api
@@ -98,3 +100,13 @@ def test_an_unwritable_output_is_named_and_nothing_is_written(run, write, comman
     assert ran.code == 2
     assert "cannot write missing/out.txt: there is no folder" in one_line(ran.err)
     assert ran.out == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc on this system")
+def test_a_file_that_cannot_be_read_is_named(run, tmp_path: Path) -> None:
+    path = tmp_path / "mem.py"
+    path.symlink_to("/proc/self/mem")
+    for command in ("verify", "derive"):
+        ran = run(command, str(path))
+        assert ran.code == 2
+        assert f"cannot read the file {path}: Input/output error" in one_line(ran.err)
