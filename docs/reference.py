@@ -38,23 +38,17 @@ def commands() -> Iterator[str]:
 
 
 def layouts() -> Iterator[str]:
-    """The ready layouts, argument by argument."""
-    from gradcheck_rnn.verify.harness.ready import READY, ready
+    """The ready layouts, as Python to start from."""
+    from gradcheck_rnn import api
 
     yield "# Layouts\n"
     yield (
         "What a layout can say is told in [the guide](../verifying.md); these are ready, as "
         '`layout="pytorch lstm"`. Axes: T steps, B sequences, n units.\n'
     )
-    for convention in READY:
-        for kind in ("lstm", "gru", "rnn"):
-            layout = ready(f"{convention} {kind}")
-            yield f"## {convention} {kind}\n"
-            yield "| array | holds |\n|---|---|"
-            for part in (layout.parameters, layout.inputs):
-                yield from (f"| `{array}` | `{text}` |" for array, text in part.items())
-            returned = ", ".join(f"`{n}` (`{text}`)" for n, text in layout.outputs.items())
-            yield f"\nReturned: {returned}.\n"
+    for row in api.layouts():
+        yield f"## {row['name']}\n\n{row['what']} Cell: `{row['cell']}`.\n"
+        yield f"```python\n{api.layout_source(row['name']).strip()}\n```\n"
 
 
 def cells() -> Iterator[str]:
@@ -62,13 +56,10 @@ def cells() -> Iterator[str]:
     from gradcheck_rnn import api
 
     yield "# Cells and networks\n"
-    yield "`gradcheck-rnn derive NAME` derives each; symbols and equations are those of its page.\n"
+    yield "`gradcheck-rnn derive NAME` derives each, `gradcheck-rnn cells NAME` shows its arrays.\n"
     for name in api.names():
-        pages = api.render(api.derive(name), "text")
-        shown = pages.partition("\nAdjoint recursion")[0].partition("\n")[2]
-        lines = shown.splitlines()[1:]
-        yield f"## {name}\n\n{lines[0]}\n"
-        yield "```text\n" + "\n".join(lines[1:]).strip() + "\n```\n"
+        shown = api.describe_cell(name)
+        yield f"## {name}\n\n```text\n{shown['text'].strip()}\n```\n"
 
 
 def api() -> Iterator[str]:

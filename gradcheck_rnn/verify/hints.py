@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DROPPED", "common_factor", "explain"]
+__all__ = ["DROPPED", "common_factor", "explain", "opposite"]
 
 Floats = NDArray[np.float64]
 DROPPED = "it is zero where the loss does depend on the parameter"
@@ -31,6 +31,12 @@ def common_factor(analytic: Floats, numeric: Floats, bound: Floats) -> float | N
     return None
 
 
+def opposite(analytic: Floats, numeric: Floats, bound: Floats) -> bool:
+    """Whether analytic = -numeric within the bounds, and no other factor is meant."""
+    gap = np.abs(analytic + numeric)
+    return bool(np.all(gap <= 2 * bound + 1e-12 * np.abs(numeric)))
+
+
 def _simple(c: float) -> bool:
     """Whether a factor is a small integer or its inverse."""
     size = max(abs(c), 1 / abs(c))
@@ -48,7 +54,7 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     c = common_factor(analytic, numeric, bound)
     if c is not None and analytic.size == 1 and not _simple(c):
         c = None  # two numbers always have a quotient
-    if c is not None and np.isclose(c, -1.0, rtol=1e-3):
+    if c is not None and opposite(analytic, numeric, bound):
         return "it has the opposite sign of the difference quotients"
     if c is not None:
         inverse = f" (1/{1 / c:.6g})" if abs(c) < 1 else ""

@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from .hints import common_factor
+from .hints import common_factor, opposite
 
 __all__ = ["pattern"]
 
@@ -161,7 +161,7 @@ def _size(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     c = common_factor(analytic, numeric, bound) if analytic.size > 1 else None
     if c is None:
         return ""
-    if np.isclose(c, -1.0, rtol=1e-3):
+    if opposite(analytic, numeric, bound):
         return "; there it has the opposite sign"
     return f"; there it is {c:.6g} times the difference quotients"
 

@@ -11,6 +11,7 @@ import typer.main
 
 from gradcheck_rnn import Layout, api
 from gradcheck_rnn.cli.app import app
+from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.language.running import array_shape
 from gradcheck_rnn.verify.harness.ready import KINDS, READY, ready
 
@@ -64,6 +65,19 @@ def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
         assert row["name"] in listed
         fitted = ready(row["name"]).fit(api.load(row["cell"]), SIZES, 5, {"T": 4})
         assert fitted.shapes
+
+
+@pytest.mark.parametrize("name", ["linear_attention", "many_to_one", "elman_tied"])
+def test_dims_by_name_are_those_of_the_arrays(name: str) -> None:
+    """A matrix for every sequence has all of its axes."""
+    network = as_network(api.load(name))
+    sizes = {d: 7 + k for k, d in enumerate(network.dims)}
+    shown, known = api.describe_cell(name), {**sizes, "T": 4, "B": 3}
+    for key in ("parameters", "inputs"):
+        for array, dims in shown[key].items():
+            ref = getattr(network, key)[array]
+            made = array_shape(ref, sizes, batch=3, lengths={"T": 4})
+            assert tuple(known[d] for d in dims) == made
 
 
 @pytest.mark.parametrize("name", [f"{c} {k}" for c in READY for k in KINDS])

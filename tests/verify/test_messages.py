@@ -44,6 +44,7 @@ def test_one_number_is_no_multiple_of_another_unless_simply_so() -> None:
     assert "0.5 (1/2) times" in explain(0.5 * one, one, bound)
     assert "opposite sign" in explain(-one, one, bound)
     two = np.array([1.0, 2.0])
+    assert "-1.0005 times" in explain(-1.0005 * two, two, np.full(2, 1e-12))
     assert "1.55 times" in explain(1.55 * two, two, np.full(2, 1e-12))
 
 
