@@ -169,6 +169,8 @@ def _print(found: list[Analysis]) -> None:
         out.print(f"{a.name} ({a.system}), {a.size} state entries, {a.steps} steps", markup=False)
         for sentence in a.verdict.sentences:
             out.print(f"  {sentence}", markup=False, soft_wrap=True)
+        for text in a.verdict.because:
+            out.print(f"  Cause: {text}", markup=False, soft_wrap=True)
         for line in _lines(a):
             out.print(f"  {line}", markup=False, soft_wrap=True)
         if a.remedies:

@@ -233,19 +233,14 @@ def _show_case(out: Console, report: Report) -> None:
     if report.rows:
         out.print(table)
     for row in report.rows:
-        if _told(row):
-            _line(out, f"{flat(row.name)}: {_told(row)}")
+        if row.cause:
+            _line(out, f"{flat(row.name)}: {row.cause}")
     _findings(out, report)
 
 
 def _share(row: Row) -> str:
     """How many entries did not pass."""
     return f"{row.failing + row.undecided} of {row.entries}"
-
-
-def _told(row: Row) -> str:
-    """What the row says beside the numbers, which are in the table."""
-    return row.reason.partition("; ")[2] if row.failing else row.reason
 
 
 def _findings(out: Console, report: Report) -> None:
@@ -258,12 +253,11 @@ def _findings(out: Console, report: Report) -> None:
 def _show_kernel(out: Console, done: Verification) -> None:
     """Forward first; then a row a gradient, with the cotangent for which it does worst."""
     forward, *parts = done
-    name, _, _ = forward.title.rpartition(": ")
     worst = max((r.ratio for r in forward.rows if math.isfinite(r.ratio)), default=0.0)
     agree = {"pass": "agrees with", "fail": "differs from", "undecided": "cannot be compared with"}
     _line(
         out,
-        f"{name}: forward {agree[str(forward.verdict)]} the definition in "
+        f"{forward.subject}: forward {agree[str(forward.verdict)]} the definition in "
         f"{', '.join(r.name for r in forward.rows)} (error÷bound at most {_number(worst)})",
     )
     _findings(out, forward)
@@ -273,7 +267,7 @@ def _show_kernel(out: Console, done: Verification) -> None:
         return
     table = _table("gradient of", "verdict", "error÷bound", "worst entry", "for the")
     for k, first in enumerate(parts[0].rows):
-        rows = [(part.rows[k], part.title.rpartition(": ")[2]) for part in parts]
+        rows = [(part.rows[k], part.part) for part in parts]
         row, what = max(rows, key=_severity)
         table.add_row(first.name, *_cells(row), what)
     out.print(table)
@@ -291,7 +285,7 @@ def _severity(pair: tuple[Row, str]) -> tuple[int, float]:
 
 def _details(out: Console, parts: Sequence[Report]) -> None:
     """The numbers behind what did not pass, the worst first."""
-    bad = [(r, p.title.rpartition(": ")[2]) for p in parts for r in p.rows]
+    bad = [(r, p.part) for p in parts for r in p.rows]
     bad = sorted((b for b in bad if str(b[0].verdict) != "pass"), key=_severity, reverse=True)
     if not bad:
         return
@@ -303,7 +297,7 @@ def _details(out: Console, parts: Sequence[Report]) -> None:
         )  # fmt: skip
     out.print(table)
     for row, what in bad[:MOST_FAILURES]:
-        if _told(row):
-            _line(out, f"{row.name}, {what}: {_told(row)}")
+        if row.cause:
+            _line(out, f"{row.name}, {what}: {row.cause}")
     if len(bad) > MOST_FAILURES:
         _line(out, f"… and {len(bad) - MOST_FAILURES} more; --json gives all")

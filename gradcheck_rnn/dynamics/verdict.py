@@ -34,7 +34,7 @@ class DecayVerdict:
     causes : tuple of Cause
         Those that matter here, largest effect first.
     sentences : tuple of str
-        The verdict, to be read.
+        The verdict, to be read; what causes it is apart, in `because`.
     """
 
     kind: str
@@ -46,7 +46,12 @@ class DecayVerdict:
     sentences: tuple[str, ...]
 
     def __str__(self) -> str:
-        return " ".join(self.sentences)
+        return " ".join([*self.sentences, *(f"Cause: {text}" for text in self.because)])
+
+    @property
+    def because(self) -> list[str]:
+        """A sentence for each cause."""
+        return [_why(cause) for cause in self.causes]
 
 
 def power_of_ten(log: float) -> str:
@@ -110,7 +115,6 @@ def judge(
             f"Before it decays it grows, up to a factor {power_of_ten(float(decay.norm[hump]))} at "
             f"lag {int(decay.lags[hump])}: the Jacobians are far from normal."
         )
-    sentences += [_why(c) for c in relevant]
     return DecayVerdict(kind, rate, error, lag, threshold, tuple(relevant), tuple(sentences))
 
 
@@ -177,4 +181,4 @@ def _second(kind: str, lag: int | None, threshold: float, decay: Decay) -> list[
 def _why(cause: Cause) -> str:
     without = "0" if cause.rate == 0 else f"{cause.rate:+.4f}"
     share = "" if math.isinf(cause.effect) else f", which accounts for {cause.effect:+.4f}"
-    return f"Cause: {cause.name}{share}; without it λ₁ would be {without} ({cause.detail})."
+    return f"{cause.name}{share}; without it λ₁ would be {without} ({cause.detail})."

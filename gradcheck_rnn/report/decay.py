@@ -106,12 +106,10 @@ def _comparison(m: Manuscript, analyses: Sequence[Analysis]) -> None:
 def _one(m: Manuscript, a: Analysis) -> None:
     m.heading(labelled(a.name))
     m.say(f"#aside[{plain(f'Scan {a.system}, {a.size} state entries, {a.steps} steps.')}]")
-    first, *more = a.verdict.sentences
-    causes = [x for x in more if x.startswith("Cause: ")]
-    m.say(" ".join(sentence(x) for x in (first, *(x for x in more if x not in causes))))
-    if causes:
+    m.say(" ".join(sentence(x) for x in a.verdict.sentences))
+    if a.verdict.causes:
         m.say("What causes it:")
-        m.items(sentence(x.removeprefix("Cause: ")) for x in causes)
+        m.items(sentence(x) for x in a.verdict.because)
     tables: dict[Any, Callable[[Manuscript, Analysis], None]] = {
         figures.paths_figure: _shares,
         figures.spectrum_figure: _matrices,

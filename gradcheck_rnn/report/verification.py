@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..derivation.simplification import tidy
 from ..errors import UsageError
 from ..verify.outcome import Report
 from ..verify.session import Verification
-from ..verify.verdict import Finding, Row, Verdict, combine
+from ..verify.verdict import Finding, Reason, Row, Verdict, combine
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
 from .maps import entries_map, lag_maps
@@ -90,7 +89,9 @@ def reports_of(plain: Sequence[Mapping[str, Any]]) -> list[Report]:
 
 
 def _report_of(plain: Mapping[str, Any]) -> Report:
-    findings = [Finding(f["kind"], f["message"], f["fatal"]) for f in plain["findings"]]
+    findings = [
+        Finding(f["kind"], f["message"], f["fatal"], f["undecided"]) for f in plain["findings"]
+    ]
     return Report(
         plain["title"],
         [_row_of(r) for r in plain["rows"]],
@@ -102,6 +103,7 @@ def _report_of(plain: Mapping[str, Any]) -> Report:
         loss=_number(plain["loss"]),
         noise=_number(plain["noise"]),
         deterministic=plain["deterministic"],
+        part=plain.get("part", ""),
     )
 
 
@@ -114,7 +116,8 @@ def _row_of(plain: Mapping[str, Any]) -> Row:
     numbers: dict[str, Any] = {
         k: _number(plain[k]) for k in ("ratio", "analytic", "numeric", "bound", "resolution")
     }
-    words: dict[str, Any] = {k: plain[k] for k in ("worst", "method", "reason", "missed")}
+    words: dict[str, Any] = {k: plain[k] for k in ("worst", "method", "missed")}
+    words["reasons"] = tuple(Reason(r["kind"], r["text"]) for r in plain["reasons"])
     counts: dict[str, Any] = {k: int(plain[k]) for k in ("failing", "undecided", "entries")}
     verdict = Verdict(plain["verdict"])
     return Row(
@@ -127,7 +130,7 @@ def _number(x: float | None) -> float:
 
 
 def _common(reports: Sequence[Report]) -> str:
-    names = dict.fromkeys(r.title.partition(": ")[0] for r in reports)
+    names = dict.fromkeys(r.subject or r.title for r in reports)
     return sentence_list(list(names)[:3]) if names else "nothing"
 
 
@@ -175,16 +178,12 @@ def _detail(m: Manuscript, report: Report, reports: Sequence[Report]) -> None:
     lag_maps(m, report)
 
 
-#: Reasons that the column of wrong entries gives already.
-_COUNTED = re.compile(r"\d+ of \d+ entries differ by more than their bounds?\.?")
-
-
 def _reasons(m: Manuscript, report: Report) -> None:
     """Why arrays did not pass, those with one reason together."""
     reasons: dict[str, list[str]] = {}
     for r in report.rows:
-        if r.reason and not _COUNTED.fullmatch(r.reason):
-            reasons.setdefault(r.reason, []).append(f"`{r.name}`")
+        if r.cause:
+            reasons.setdefault(r.cause, []).append(f"`{r.name}`")
         if r.missed and r.verdict is not Verdict.FAIL and r.resolution > 0:
             reasons.setdefault(f"could have missed {r.missed}", []).append(f"`{r.name}`")
     m.items(f"{sentence_list(names)}: {plain(reason)}" for reason, names in reasons.items())
@@ -253,8 +252,7 @@ def _rows(m: Manuscript, report: Report) -> None:
 
 def _from(report: Report) -> str:
     """The output whose cotangent a check propagated, or what else it was about."""
-    part = report.title.rpartition(": ")[2]
-    return f" ← {part.removeprefix('cotangent of ')}"
+    return f" ← {(report.part or report.title).removeprefix('cotangent of ')}"
 
 
 def _place(worst: str) -> str:

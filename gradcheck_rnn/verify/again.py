@@ -45,7 +45,7 @@ def look_again(
     eyes = None if wide else ComplexEyes(target, noise, seed)
     if eyes is not None and eyes.refused:
         for k in rows:
-            report.rows[k].reason += f"; no complex step: {eyes.refused}"
+            report.rows[k].explained("complex-step", f"no complex step: {eyes.refused}")
         return
     own = gradient_noise(target, seed, roundoff.eps)
     for i in roundoff.bounds:
@@ -70,7 +70,7 @@ def look_again(
         elif eyes is not None:
             row, refused = look.complex(row, i, g[i], eyes)
         if refused and row.verdict is Verdict.UNDECIDED:
-            row.reason += f"; no complex step: {refused}"
+            row.explained("complex-step", f"no complex step: {refused}")
         report.rows[k] = row
 
 

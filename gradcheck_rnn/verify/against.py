@@ -13,7 +13,7 @@ from .harness.arrays import PRECISIONS
 from .hints import explain
 from .outcome import Report
 from .vectorfiles import OUTPUTS, Known, Results
-from .verdict import EntryState, Finding, Row, Verdict, judge, relative_resolution
+from .verdict import EntryState, Finding, Reason, Row, Verdict, judge, relative_resolution
 
 __all__ = ["judge_vectors"]
 
@@ -70,7 +70,7 @@ def judge_vectors(
         found = results.arrays.get(group, {})
         if group == OUTPUTS and not found:
             continue
-        report = Report(f"{known.cell}: {group}", [], mode=f"against vectors, {form}")
+        report = Report(f"{known.cell}: {group}", [], mode=f"against vectors, {form}", part=group)
         for name, high in known.high[group].items():
             if group != OUTPUTS and wanted is not None and name not in wanted:
                 continue
@@ -83,7 +83,7 @@ def judge_vectors(
             elif group != OUTPUTS:
                 report.rows.append(_left_out(name, high))
         reports.append(report)
-    if reports[0].title.endswith(f": {OUTPUTS}") and reports[0].verdict is Verdict.FAIL:
+    if reports[0].part == OUTPUTS and reports[0].verdict is Verdict.FAIL:
         reports[0].findings.append(
             Finding(
                 "other-function",
@@ -131,21 +131,26 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
     worst = int(np.argmax(np.nan_to_num(ratio, nan=-1.0, posinf=1e308)))
     at = np.unravel_index(worst, got.shape)
     resolution = relative_resolution(got, high, bound)
-    verdict, reason = Verdict.PASS, ""
+    verdict, reasons = Verdict.PASS, []
     if failing:
         verdict = Verdict.FAIL
-        reason = f"{failing} of {got.size} entries differ by more than {form} explains"
+        said = f"{failing} of {got.size} entries differ by more than {form} explains"
+        reasons.append(Reason("count", said))
         hint = explain(got, high, bound) if np.isfinite(got).all() and not blind else ""
-        reason += f"; {hint}".replace("difference quotients", "true values") if hint else ""
+        if hint:
+            hint = hint.replace("difference quotients", "true values")
+            reasons.append(Reason("pattern", hint))
     elif blind:
         verdict = Verdict.UNDECIDED
-        reason = f"{form} overflows in {blind} of {got.size} entries"
+        said = f"{form} overflows in {blind} of {got.size} entries"
+        reasons.append(Reason("not-finite", said))
     elif resolution > max(RESOLVE, RESOLVED_UNITS * PRECISIONS[form].eps) and np.any(high):
         verdict = Verdict.UNDECIDED
-        reason = (
+        said = (
             f"in {form} careful arithmetic may be off by {resolution:.2g} of this gradient; "
             "a fault could hide in that"
         )
+        reasons.append(Reason("hidden", said))
     return Row(
         name=name,
         shape=got.shape,
@@ -160,7 +165,7 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
         undecided=blind,
         entries=got.size,
         method="against vectors",
-        reason=reason,
+        reasons=tuple(reasons),
         missed=f"faults below {resolution:.2g} of the gradient" if verdict is Verdict.PASS else "",
         ratios=ratio,
         states=states,
@@ -171,6 +176,6 @@ def _left_out(name: str, high: Array) -> Row:
     nan = float("nan")
     return Row(
         name, high.shape, Verdict.UNDECIDED, nan, "", nan, nan, nan, float("inf"),
-        undecided=high.size, entries=high.size, reason="the results leave it out",
-        missed="any fault",
+        undecided=high.size, entries=high.size, missed="any fault",
+        reasons=(Reason("left-out", "the results leave it out"),),
     )  # fmt: skip

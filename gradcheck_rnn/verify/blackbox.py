@@ -37,7 +37,7 @@ from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
 from .trees import Tree
-from .verdict import Row, Verdict
+from .verdict import Reason, Row, Verdict
 from .zeros import settle_zeros
 
 __all__ = ["check_gradient", "parse_seed", "selected"]
@@ -138,11 +138,11 @@ def check_gradient(
         if np.isfinite(target.base):
             _judge(report, target, g, resolve, repeats)
         else:
-            reason = f"the loss is {target.base} at the given parameters"
+            reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         target.finish(report.noise, report.deterministic)
     except OutOfBudget:
-        reason = "the budget was spent before it was checked"
+        reason = Reason("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .guard import call
 from .outcome import Report
 from .sizes import listed_sizes, size_combinations
-from .verdict import Finding, Row, Verdict
+from .verdict import Finding, Reason, Row, Verdict
 
 __all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "largest", "one_shape", "share_budget"]
 
@@ -138,17 +138,17 @@ def _worst(found: Sequence[tuple[str, Row]]) -> Row:
     if not label:
         return row
     bad = [where for where, r in found if r.verdict is row.verdict]
-    reason = row.reason
+    reasons = row.reasons
     if row.verdict is not Verdict.PASS:
         shown = "; ".join(bad[:4]) + (f" and {len(bad) - 4} more" if len(bad) > 4 else "")
         word = "wrong" if row.verdict is Verdict.FAIL else "undecided"
         where = f"{word} at {len(bad)} of {len(found)} shapes ({shown})"
-        reason = f"{where}: {reason}" if reason else where
+        reasons = (Reason("shapes", where), *reasons)
     coarse = max((r for _, r in found), key=lambda r: r.resolution)
     return replace(
         row,
         worst=f"{row.worst} ({label})",
-        reason=reason,
+        reasons=reasons,
         resolution=coarse.resolution,
         missed=coarse.missed,
     )

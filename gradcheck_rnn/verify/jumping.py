@@ -10,7 +10,7 @@ from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .stepsize import reach_of
 from .target import Target
-from .verdict import EntryState, Row, Verdict
+from .verdict import EntryState, Reason, Row, Verdict
 
 __all__ = ["Jumps", "look_for_jumps", "noise_beside"]
 
@@ -60,7 +60,7 @@ class Jumps:
         for row in report.rows:
             if row.name not in jumping or not self._explains(row, entries[row.name]):
                 continue
-            row.verdict, row.reason = Verdict.UNDECIDED, self.sentence
+            row.verdict, row.reasons = Verdict.UNDECIDED, (Reason("jump", self.sentence),)
 
     @staticmethod
     def _explains(row: Row, entry: int | None) -> bool:

@@ -215,7 +215,7 @@ def check_kernel(
             raise UsageError(f"{title}: the kernel has no function {name!r}; generate it anew")
     point = draw_point(network, seed, shape)
     oracle, called = _Oracle(point), _Called(kernel, point)
-    report = _forward(point, oracle, called, seed, f"{title}: {FORWARD}")
+    report = _forward(point, oracle, called, seed, title)
     parts = parts_of(network)[1:]
     if report.verdict is Verdict.FAIL:
         report.findings.append(
@@ -237,6 +237,7 @@ def check_kernel(
             loss, gradient, values, seed=seed, budget=budget(len(parts) - k), select=select,
             title=f"{title}: {what}",
         )  # fmt: skip
+        report.subject, report.part = title, what
         for row in report.rows:
             rows.setdefault(row.name, []).append(row)
             settle_beside(rows[row.name])
@@ -329,7 +330,10 @@ def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: s
         for n, domain in domains.items():
             moved[n] = point.values[n] if domain.fixed else domain.clip(moved[n])
         neighbours.append(_outputs(called, moved, double))
-    report = Report(title, [], mode=FORWARD, seed=seed, evaluations=2)
+    report = Report(
+        f"{title}: {FORWARD}", [], mode=FORWARD, seed=seed, evaluations=2, subject=title,
+        part=FORWARD,
+    )  # fmt: skip
     for n, expected in truth.items():
         slip = np.abs((double[n] - expected).astype(np.float64))
         report.rows.append(

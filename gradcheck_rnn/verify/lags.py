@@ -5,7 +5,6 @@ A row ``h at step 3 -> x`` says how h_3 depends on every x_t; its entries at t a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +13,6 @@ from .trees import Tree
 from .verdict import EntryState, Finding, Row
 
 __all__ = ["wrong_lags"]
-
-_ROW = re.compile(r"(?P<output>.+) at step (?P<step>\d+) -> (?P<input>.+)")
 
 
 def wrong_lags(rows: Sequence[Row], tree: Tree, axis: int) -> list[Finding]:
@@ -33,10 +30,8 @@ def wrong_lags(rows: Sequence[Row], tree: Tree, axis: int) -> list[Finding]:
     leaves = dict(zip(tree.names, tree.leaves, strict=True))
     found: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
-        match = _ROW.fullmatch(row.name)
-        if match is not None and row.states is not None:
-            key = match["output"], match["input"]
-            found.setdefault(key, {})[int(match["step"]) - 1] = row
+        if row.step and row.states is not None:
+            found.setdefault((row.output, row.source), {})[row.step - 1] = row
     said = []
     for (output, name), by_step in found.items():
         leaf, steps = leaves[name], len(by_step)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .entries import EntryCheck
-from .hints import explain
+from .hints import DROPPED, explain
 from .oracle.directions import slip_probability
 from .patterns import pattern
 from .probes import SURE, Probe, slip_statement
 from .trees import Tree
-from .verdict import EntryState, Row, Verdict, relative_resolution
+from .verdict import EntryState, Reason, Row, Verdict, relative_resolution
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
@@ -25,12 +25,12 @@ def _index(shape: tuple[int, ...], flat: int) -> str:
     return str([int(i) for i in np.unravel_index(flat, shape)]) if shape else "[]"
 
 
-def undecided_row(tree: Tree, block: int, reason: str) -> Row:
+def undecided_row(tree: Tree, block: int, reason: Reason) -> Row:
     """A block about which nothing can be said."""
     leaf, nan = tree.leaves[block], float("nan")
     return Row(
         tree.names[block], leaf.shape, Verdict.UNDECIDED, nan, "", nan, nan, nan, float("inf"),
-        undecided=leaf.size, entries=leaf.size, reason=reason, missed="any fault",
+        undecided=leaf.size, entries=leaf.size, reasons=(reason,), missed="any fault",
     )  # fmt: skip
 
 
@@ -43,8 +43,11 @@ def failed_row(tree: Tree, block: int, gradient: Floats) -> Row:
     return Row(
         tree.names[block], gradient.shape, Verdict.FAIL, inf, where, value, nan, nan, nan,
         failing=len(bad), entries=gradient.size,
-        reason=f"the gradient is {value} at {where} while the loss is finite"
-        f" ({len(bad)} of {gradient.size} entries)",
+        reasons=(Reason(
+            "not-finite",
+            f"the gradient is {value} at {where} while the loss is finite ({len(bad)} of "
+            f"{gradient.size} entries)",
+        ),),
     )  # fmt: skip
 
 
@@ -66,14 +69,13 @@ def entry_row(
     reasons = []
     if count[EntryState.FAIL]:
         verdict = Verdict.FAIL
-        reasons.append(
-            f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
-        )
+        said = f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
+        reasons.append(Reason("count", said))
         numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
         wrong = (state == EntryState.FAIL).reshape(shape)
         hint = explain(*numbers) or pattern(*numbers, wrong, known.reshape(shape))
         if hint:
-            reasons.append(hint)
+            reasons.append(_pattern(hint))
     else:
         reasons += _doubts(check, g, bound, resolution, resolve, shape)
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
@@ -91,7 +93,7 @@ def entry_row(
         undecided=g.size - count[EntryState.FAIL] - count[EntryState.PASS],
         entries=g.size,
         method=", ".join(sorted(check.methods)),
-        reason="; ".join(reasons),
+        reasons=tuple(reasons),
         missed=_missed(g, bound, known, resolution),
         ratios=ratio.reshape(shape),
         states=state.reshape(shape),
@@ -106,7 +108,7 @@ def _doubts(
     resolution: float,
     resolve: float,
     shape: tuple[int, ...],
-) -> list[str]:
+) -> list[Reason]:
     """Why a block without failures is not simply right."""
     reasons, state = [], check.state
     kinks = np.flatnonzero(state == EntryState.KINK)
@@ -115,38 +117,52 @@ def _doubts(
         kink = check.kinks[i]
         side = "between" if kink.between(float(g[i]), float(2 * kink.error)) else "not between"
         reasons.append(
-            f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
-            f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
-            f"the gradient {g[i]:.6g} is {side} them"
+            Reason(
+                "kink",
+                f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
+                f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
+                f"the gradient {g[i]:.6g} is {side} them",
+            )
         )
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
     if blind:
         told = [check.reasons.get(int(i)) for i in np.flatnonzero(state == EntryState.BLIND)]
         known = sorted({why for why in told if why})
         why = known[0] if known else "differences are not finite at any step"
-        reasons.append(f"{blind} of {g.size} entries: {why}")
+        reasons.append(Reason("blind", f"{blind} of {g.size} entries: {why}"))
     rounded = int(np.sum(state == EntryState.ROUNDED))
     if rounded:
-        reasons.append(
-            f"{rounded} entries, too small for plain differences, differ in a sharper oracle but "
-            f"agree once the parameters are scaled down: their digits are lost in the gradient's "
-            f"own rounding here (saturation)"
-        )
+        reasons.append(_saturated(f"{rounded} entries"))
     if unprobed:
-        reasons.append(f"{unprobed} of {g.size} entries were left unprobed by the budget")
+        said = f"{unprobed} of {g.size} entries were left unprobed by the budget"
+        reasons.append(Reason("budget", said))
     if not resolution <= resolve and not blind and not rounded and kinks.size < g.size:
         size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
         if np.any(g):
-            reasons.append(
+            said = (
                 f"differences resolve {size:.1e} an entry, the gradient is at most "
                 f"{np.max(np.abs(g)):.1e}: it is hidden in {_cover(check, bound)}"
             )
         else:
-            reasons.append(
+            said = (
                 f"the gradient is zero and so are differences, but anything below {size:.1e} an "
                 f"entry is hidden in {_cover(check, bound)}"
             )
+        reasons.append(Reason("hidden", said))
     return reasons
+
+
+def _pattern(text: str) -> Reason:
+    return Reason("dropped" if text == DROPPED else "pattern", text)
+
+
+def _saturated(what: str) -> Reason:
+    return Reason(
+        "saturated",
+        f"{what}, too small for plain differences, differ in a sharper oracle but agree once the "
+        "parameters are scaled down: their digits are lost in the gradient's own rounding here "
+        "(saturation)",
+    )
 
 
 def _cover(check: EntryCheck, bound: Floats) -> str:
@@ -190,32 +206,31 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         slip = 0.0  # exact zeros on both sides: a derivative that is there would have answered
     if wrong:
         verdict = Verdict.FAIL
-        reasons.append(f"{len(wrong)} of {len(probes)} directional derivatives differ")
+        said = f"{len(wrong)} of {len(probes)} directional derivatives differ"
+        reasons.append(Reason("count", said))
         quotients = np.array([p.estimate.value for p in smooth])
         bounds = np.array([p.bound for p in smooth])
         if len(smooth) > 1:
             hint = explain(np.array([p.analytic for p in smooth]), quotients, bounds)
             if hint:
-                reasons.append(hint.replace("entry", "direction"))
+                reasons.append(_pattern(hint.replace("entry", "direction")))
     else:
         if len(smooth) < len(probes):
-            reasons.append(
+            said = (
                 f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink or a loss "
                 f"that is not finite; {ENTRIES}"
             )
+            reasons.append(Reason("kink", said))
         if rounded:
-            reasons.append(
-                f"{rounded} of {len(probes)} directional derivatives, too small for plain "
-                f"differences, differ in a sharper oracle but agree once the parameters are scaled "
-                f"down: their digits are lost in the gradient's own rounding here (saturation)"
-            )
+            reasons.append(_saturated(f"{rounded} of {len(probes)} directional derivatives"))
         elif slip > SURE:
-            reasons.append(
+            said = (
                 f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "
                 f"of {resolve:g} of it could slip through with probability {slip:.2g}"
             )
+            reasons.append(Reason("hidden", said))
             if any(p.estimate.kink > 0.5 * p.bound for p in smooth):
-                reasons.append(f"the loss has a kink there; {ENTRIES}")
+                reasons.append(Reason("kink", f"the loss has a kink there; {ENTRIES}"))
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
     return Row(
         name=tree.names[block],
@@ -231,7 +246,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         undecided=len(probes) - len(smooth),
         entries=n,
         method=worst.estimate.method,
-        reason="; ".join(reasons),
+        reasons=tuple(reasons),
         missed=slip_statement(n, threshold, size, len(smooth)),
         probes=tuple(probes),
     )

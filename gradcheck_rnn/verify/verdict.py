@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from .entries import EntryCheck
     from .probes import Probe
 
-__all__ = ["EntryState", "Finding", "Row", "Verdict", "combine", "judge", "relative_resolution"]
+__all__ = [
+    "EntryState",
+    "Finding",
+    "Reason",
+    "Row",
+    "Verdict",
+    "combine",
+    "judge",
+    "relative_resolution",
+]
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +70,17 @@ class Finding:
         return "fault" if self.fatal else "undecided" if self.undecided else "note"
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why a row is no pass, or what its wrong entries have in common; `kind` is stable.
+
+    ``count`` says in words how many entries or probes are wrong, which the row has in numbers.
+    """
+
+    kind: str
+    text: str
+
+
 @dataclass
 class Row:
     """The verdict on one parameter (or one output and input of a vector-Jacobian product).
@@ -70,8 +90,10 @@ class Row:
     of the whole block relative to the gradient's norm: what a fault must exceed to be seen. `rms`
     is the root mean square of the error relative to that of the gradient (model mode: against the
     definition in float64, the worst of all probes).
-    `ratios` and `states` are arrays of the block's shape in entrywise mode, else None; `check` and
-    `probes` are the numbers behind the verdict, by entry or by direction.
+    `output`, `step` (from 1, 0 for the whole output) and `source` say of which output and input a
+    vector-Jacobian product is. `ratios` and `states` are arrays of the block's shape in entrywise
+    mode, else None; `check` and `probes` are the numbers behind the verdict, by entry or by
+    direction.
     """
 
     name: str
@@ -87,13 +109,39 @@ class Row:
     undecided: int = 0
     entries: int = 0
     method: str = ""
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
     missed: str = ""
     rms: float = float("nan")
     ratios: Floats | None = field(default=None, repr=False)
     states: NDArray[np.int8] | None = field(default=None, repr=False)
     check: EntryCheck | None = field(default=None, repr=False, compare=False)
     probes: tuple[Probe, ...] = field(default=(), repr=False, compare=False)
+    output: str = ""
+    step: int = 0
+    source: str = ""
+
+    @property
+    def reason(self) -> str:
+        """All reasons as one text."""
+        return "; ".join(r.text for r in self.reasons)
+
+    @property
+    def cause(self) -> str:
+        """The reasons as one text, but for what the numbers of the row say."""
+        return "; ".join(r.text for r in self.reasons if r.kind != "count")
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a reason of a kind."""
+        return any(r.kind == kind for r in self.reasons)
+
+    def explained(self, kind: str, text: str) -> None:
+        """Add a reason."""
+        self.reasons = (*self.reasons, Reason(kind, text))
+
+    def settled(self, missed: str = "") -> None:
+        """Make it a pass."""
+        self.verdict, self.reasons = Verdict.PASS, ()
+        self.missed = missed or self.missed
 
 
 def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:

@@ -25,17 +25,19 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import Finding, Row, Verdict
-from .zeros import NEVER_CHANGES, settle_beside
+from .verdict import Finding, Reason, Row, Verdict
+from .zeros import settle_beside
 
 __all__ = ["check_pair", "check_vjp"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
-FLAT = (
+FLAT = Reason(
+    "flat",
     "forward does not change with it around the point; if backward is a surrogate's "
-    "(straight-through), give the function it is the derivative of as surrogate="
+    "(straight-through), give the function it is the derivative of as surrogate=",
 )
+NONE = Reason("none", "backward returns None for it, which counts as zeros")
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -156,10 +158,10 @@ def check_pair(
     probed = _probed(outs, outputs, pair.probed)
     inputs = selected(tree, select)
     probes = list(_cotangents(outs, probed, time_axis, used))
-    whole = {k: w for name, k, w in probes if name == outs.names[k]}
+    whole = {k: w for k, step, w in probes if not step}
     pair.protocol(whole)
     parts = []
-    for name, k, weight in probes:
+    for k, step, weight in probes:
         part = check_gradient(
             _paired(pair, k, weight),
             _pulled(pair, k, weight),
@@ -170,28 +172,31 @@ def check_pair(
             select=select,
             unit=unit,
         )
-        parts.append((name, k, part))
+        parts.append((k, step, part))
     positions = {tree.names[i]: i for i in inputs}
-    found = [(name, k, positions[row.name], row) for name, k, part in parts for row in part.rows]
+    found = [(k, step, positions[row.name], row) for k, step, part in parts for row in part.rows]
     for i in inputs:
         settle_beside([row for _, _, j, row in found if j == i])
-    reached = {(k, i) for _, k, i, row in found if _depends(row)}
+    reached = {(k, i) for k, _, i, row in found if _depends(row)}
     linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
-    for name, k, i, row in found:
-        reason = linear.ignored.get((k, i), row.reason)
+    for k, step, i, row in found:
+        if (k, i) in linear.ignored:
+            row.reasons = (Reason("cotangent-ignored", linear.ignored[k, i]),)
         if row.verdict is Verdict.FAIL and (k, i) in pair.none:
-            reason = "backward returns None for it, which counts as zeros"
-        elif row.reason == NEVER_CHANGES and reached:
-            # an output that nothing moves, beside others that something does
-            row = replace(row, verdict=Verdict.PASS, reason="")
-            reason = ""
+            row.reasons = (NONE,)
+        elif row.has("never-changes") and reached:
+            row.settled()  # an output that nothing moves, beside others that something does
         elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
-            reason = f"{reason}; {FLAT}"
-        report.rows.append(replace(row, name=f"{name} -> {row.name}", reason=reason))
-    for name, _, part in parts:
-        _take(report, name, part)
+            row.reasons = (*row.reasons, FLAT)
+        name = f"{_called(outs, k, step)} -> {row.name}"
+        whose = replace(row, output=outs.names[k], step=step, source=row.name)
+        report.rows.append(replace(whose, name=name))
+    for k, step, part in parts:
+        _take(report, _called(outs, k, step), part)
     if outputs is None:
-        report.rows += [undecided_row(outs, k, reason) for k, reason in pair.unprobed.items()]
+        report.rows += [
+            undecided_row(outs, k, Reason("unprobed", why)) for k, why in pair.unprobed.items()
+        ]
     report.findings += [f for f in [*pair.findings, *linear.findings] if f not in report.findings]
     if pair.surrogate is not None:
         who = getattr(pair.surrogate, "__name__", "surrogate")
@@ -262,8 +267,8 @@ def _probed(outs: Tree, wanted: Iterable[str] | None, default: list[int]) -> lis
 
 def _cotangents(
     outs: Tree, probed: list[int], time_axis: int | Mapping[str, int] | None, seed: int
-) -> Iterator[tuple[str, int, Array]]:
-    """Each probe's name, output and cotangent: the whole output, then its steps one by one."""
+) -> Iterator[tuple[int, int, Array]]:
+    """Each probe's output, step and cotangent: the whole output (0), then its steps from 1 on."""
     if isinstance(time_axis, Mapping):
         for name in time_axis:
             if name not in outs.names:
@@ -273,7 +278,7 @@ def _cotangents(
         name, leaf = outs.names[k], outs.leaves[k]
         weight = draw_direction(leaf.shape, seed, f"cotangent of {name}")
         weight = (weight * np.sqrt(weight.size)).astype(leaf.dtype)
-        yield name, k, weight
+        yield k, 0, weight
         if isinstance(time_axis, Mapping):
             axis = time_axis.get(name)
         else:
@@ -287,4 +292,8 @@ def _cotangents(
             alone = np.zeros_like(weight)
             at = (slice(None),) * (axis % leaf.ndim) + (t,)
             alone[at] = weight[at]
-            yield f"{name} at step {t + 1}", k, alone
+            yield k, t + 1, alone
+
+
+def _called(outs: Tree, k: int, step: int) -> str:
+    return f"{outs.names[k]} at step {step}" if step else outs.names[k]

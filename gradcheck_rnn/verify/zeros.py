@@ -22,9 +22,9 @@ from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .stepsize import scale_of
 from .target import Target
 from .trees import plain
-from .verdict import EntryState, Row, Verdict
+from .verdict import EntryState, Reason, Row, Verdict
 
-__all__ = ["NEVER_CHANGES", "settle_beside", "settle_zeros"]
+__all__ = ["settle_beside", "settle_zeros"]
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float64]
@@ -130,14 +130,13 @@ def settle_beside(rows: Sequence[Row]) -> None:
     sizes = [_size(row) for row in rows if row.verdict is Verdict.PASS]
     size = max(sizes, default=0.0)
     for row in rows:
-        if row.verdict is not Verdict.UNDECIDED or not row.reason.endswith(UNCHANGED):
+        if row.verdict is not Verdict.UNDECIDED or not row.has("unchanged"):
             continue
         hidden = row.bound
         if row.check is not None:
             hidden = max(hidden, float(np.max(row.check.error)))
         if hidden <= BESIDE * size:
-            row.verdict, row.reason = Verdict.PASS, ""
-            row.missed = (
+            row.settled(
                 f"changes below {hidden:.1e}, where the gradient for another output is up to "
                 f"{size:.1e}; {UNCHANGED}"
             )
@@ -199,7 +198,7 @@ class _Look:
             same = all(a is Answer.SAME for a in answers)
             if same and not self._independent():
                 # it may have vanished on the way, and no difference would tell
-                row.reason += f"; {UNCHANGED}"
+                row.explained("unchanged", UNCHANGED)
                 return
             if self._zero_there(bound):
                 self._pass(row, bound, responds, same)
@@ -209,8 +208,7 @@ class _Look:
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
                 continue
             if found.verdict is Verdict.PASS:
-                row.verdict, row.reason = Verdict.PASS, ""
-                row.missed = (
+                row.settled(
                     f"changes below {bound:.1e} of a gradient that is zero at this point; at "
                     f"another, where it is not, it was checked too and could have missed "
                     f"{found.missed}"
@@ -221,10 +219,8 @@ class _Look:
                     f"moved it is {found.analytic:.6g} for {found.numeric:.6g} "
                     f"({found.worst}); check at such a point"
                 )
-                row.verdict, row.reason = (
-                    Verdict.UNDECIDED,
-                    "; ".join(filter(None, [row.reason, said])),
-                )
+                row.verdict = Verdict.UNDECIDED
+                row.explained("elsewhere", said)
             return
 
     @staticmethod
@@ -235,9 +231,9 @@ class _Look:
             "here and at other points"
         )
         if same and not responds:
-            row.reason = NEVER_CHANGES
+            row.reasons = (Reason("never-changes", NEVER_CHANGES),)
         else:
-            row.verdict, row.reason = Verdict.PASS, ""
+            row.settled()
 
     def _loss(self, leaves: Sequence[Array]) -> float:
         """The loss, NaN where it raises."""

@@ -4,12 +4,13 @@ import json
 import re
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 pytest.importorskip("typst")
 pytest.importorskip("matplotlib")
 
-from gradcheck_rnn import api
+from gradcheck_rnn import api, check_gradient
 from gradcheck_rnn.cli import main
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.report import typesetting
@@ -166,3 +167,25 @@ def test_pytest_writes_a_report(pytester):
     )
     assert result.ret == 0
     assert "Verdict: pass" in (pytester.path / "out.html").read_text()
+
+
+def test_what_json_says_of_a_row_comes_back_as_it_was():
+    loss = lambda p: float(np.sum(np.tanh(p["W"])))  # noqa: E731
+    nan = check_gradient(loss, lambda p: {"W": p["W"] * np.nan}, {"W": np.array([0.3, 0.4, 0.5])})
+    assert [r.kind for r in nan.rows[0].reasons] == ["not-finite"]
+    (again,) = reports_of([json.loads(nan.dumps())])
+    assert again.rows[0].reasons == nan.rows[0].reasons
+    assert again.findings == nan.findings
+    assert "the gradient is nan at [0]" in again.sentence()
+
+
+def test_a_failing_row_keeps_its_reason_on_the_command_line(tmp_path, capsys):
+    (tmp_path / "nan.py").write_text(
+        "import numpy as np\nimport gradcheck_rnn\n\n\n"
+        "def loss(p):\n    return float(np.sum(np.tanh(p['W'])))\n\n\n"
+        "def gradient(p):\n    return {'W': p['W'] * [1.0, np.nan]}\n\n\n"
+        "@gradcheck_rnn.gradient_case\n"
+        "def mine():\n    return loss, gradient, {'W': np.array([0.3, 0.4])}\n"
+    )
+    assert main(["verify", str(tmp_path / "nan.py")]) == 1
+    assert "W: the gradient is nan at [1]" in capsys.readouterr().out

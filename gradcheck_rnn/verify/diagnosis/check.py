@@ -227,7 +227,8 @@ def check_model(
     for row in report.rows:
         if row.name in noisy:
             row.verdict = Verdict.FAIL
-            row.reason = row.reason or f"{'unsteady' if noisy[row.name].chance else 'unstable'}"
+            if not row.reasons:
+                row.explained("noise", "unsteady" if noisy[row.name].chance else "unstable")
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
     report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)

@@ -14,7 +14,7 @@ from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_ou
 from ..harness.plan import Place
 from ..harness.station import Station
 from ..harness.subject import Subject
-from ..verdict import Finding, Verdict
+from ..verdict import Finding, Reason, Verdict
 from .tables import row_of
 
 if TYPE_CHECKING:
@@ -157,5 +157,6 @@ def _add_rows(report: ModelReport, bad: Sequence[tuple[Station, Output]]) -> Non
         what = (
             f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
         )
-        row.reason = f"the forward pass gives {what} ({station.place.label})"
+        said = f"the forward pass gives {what} ({station.place.label})"
+        row.reasons = (Reason("forward", said),)
         report.rows.append(row)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gradcheck_rnn import check_model, load
-from gradcheck_rnn.verify.outcome import MOST_ROWS, SHOWN_ROWS, Report
+from gradcheck_rnn.verify.outcome import Report
 from gradcheck_rnn.verify.verdict import Finding, Row, Verdict
+from gradcheck_rnn.verify.wording import MOST_ROWS, SHOWN_ROWS
 from tests.verify.model.elman_by_hand import backward, forward
 
 
@@ -31,10 +33,14 @@ def test_a_long_table_shows_what_is_wrong_and_the_worst() -> None:
 
 
 def test_of_many_steps_the_first_wrong_one_is_shown() -> None:
-    rows = [row(f"h at step {t} -> {x}", Verdict.PASS, 0.1) for x in "xW" for t in range(1, 31)]
+    rows = [
+        replace(row(f"h at step {t} -> {x}", Verdict.PASS, 0.1), output="h", step=t, source=x)
+        for x in "xW"
+        for t in range(1, 31)
+    ]
     for k in range(4, 30):
-        rows[k] = row(rows[k].name, Verdict.FAIL, 10.0 + k)
-    rows[44] = row(rows[44].name, Verdict.FAIL, 2.0)
+        rows[k] = replace(rows[k], verdict=Verdict.FAIL, ratio=10.0 + k)
+    rows[44] = replace(rows[44], verdict=Verdict.FAIL, ratio=2.0)
     lines = str(Report("mine", rows)).splitlines()
     assert lines[0].startswith("mine: the gradient of h at step 5 -> x and 26 more is wrong")
     shown = [line.strip().split("  ")[0] for line in lines if " at step " in line]

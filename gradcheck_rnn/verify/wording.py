@@ -1,0 +1,159 @@
+"""A report in words: what is wrong in one sentence, and all of it as a text with a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .hints import DROPPED
+from .verdict import Row, Verdict
+
+if TYPE_CHECKING:
+    from .outcome import Report
+
+__all__ = ["sentence", "text"]
+
+#: Longer tables are folded: what is not pass first, then the rows with the largest errors.
+MOST_ROWS, SHOWN_ROWS = 24, 12
+#: Findings that say why several rows fail.
+CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
+
+
+def sentence(report: Report) -> str:
+    """What is wrong and where, in one sentence; empty where nothing is."""
+    named = [f.message for f in report.findings if f.kind == "diagnosis"]
+    fatal = [f.message for f in report.findings if f.fatal]
+    open_ = [f.message for f in report.findings if f.undecided]
+    bad = [r for r in report.rows if r.verdict is not Verdict.PASS]
+    failing = [r for r in bad if r.verdict is Verdict.FAIL]
+    if named:
+        return _first_line(named[0])
+    if fatal and not any(r.failing for r in failing):
+        return _first_line(fatal[0])
+    if failing:
+        worst = max(failing, key=lambda r: r.ratio if math.isfinite(r.ratio) else math.inf)
+        # of the steps of one output the first that is wrong tells more than the worst
+        worst = next(r for r in failing if _array(r) == _array(worst))
+        others = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+        common = next((_first_line(f.message) for f in report.findings if f.kind in CAUSES), "")
+        text = f"the gradient of {worst.name}{others} is wrong"
+        if worst.has("not-finite"):
+            return f"{text}: {worst.reason}"
+        if worst.has("dropped"):
+            text = (
+                f"the gradient of {worst.name}{others} is lost: 0 for {worst.numeric:.6g} at "
+                f"{worst.worst}, {DROPPED}"
+            )
+        elif worst.failing:
+            text += (
+                f": {_apart(worst.analytic, worst.numeric)} at {worst.worst}, "
+                f"{worst.failing} of {worst.entries} entries"
+            )
+            cause = common or worst.cause
+            text += f"; {cause}" if cause else ""
+        return f"{text}: {worst.reason}" if worst.reason and not worst.failing else text
+    if open_:
+        return _first_line(open_[0])
+    if bad:
+        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
+    return ""
+
+
+def text(report: Report) -> str:
+    """All of it: the sentence, what ran, a table, reasons, findings, what was not seen."""
+    # Model mode compares with a gradient computed from the definition: no loss is differenced.
+    noise = f", noise of the loss {report.noise:.1e}" if math.isfinite(report.noise) else ""
+    head = (
+        f"{report.title}: {report.verdict} "
+        f"({report.mode}, seed {report.seed}, {report.evaluations} loss and {report.gradients} "
+        f"gradient evaluations{noise}{'' if report.deterministic else ', not deterministic'})"
+    )
+    first = report.sentence()
+    lines = [f"{report.title}: {first}", head] if first else [head]
+    shown, folded = _folded(report.rows)
+    lines += _table(shown)
+    if folded:
+        worst = max((r.ratio for r in folded if math.isfinite(r.ratio)), default=0.0)
+        kinds = ", ".join(
+            f"{sum(r.verdict is v for r in folded)} {v}"
+            for v in dict.fromkeys(r.verdict for r in folded)
+        )
+        lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
+    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
+    lines += [f"  {f.rank}: {f.message}" for f in report.findings]
+    lines += _unseen(report.rows)
+    return "\n".join(lines)
+
+
+def _unseen(rows: list[Row]) -> list[str]:
+    """One line on what could hide, for the row in which most could."""
+    rows = [r for r in rows if r.missed]
+    if not rows:
+        return []
+    most = max(rows, key=lambda r: r.resolution)
+    where = f"{most.name}, of all parameters the most," if len(rows) > 1 else most.name
+    return [f"  not seen: {where} could have missed {most.missed}"]
+
+
+def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Rows to show, in their order, and those that a line stands for.
+
+    What is not right comes first, and of the steps of one output the first of them.
+    """
+    if len(rows) <= MOST_ROWS:
+        return rows, []
+    rank = {Verdict.FAIL: 0, Verdict.UNDECIDED: 1, Verdict.PASS: 2}
+    begins: dict[tuple[Verdict, tuple[str, str]], int] = {}
+    for k, r in enumerate(rows):
+        begins.setdefault((r.verdict, _array(r)), k)
+
+    def order(k: int) -> tuple[int, bool, float]:
+        r = rows[k]
+        later = r.verdict is not Verdict.PASS and begins[r.verdict, _array(r)] != k
+        return rank[r.verdict], later, -(r.ratio if math.isfinite(r.ratio) else math.inf)
+
+    first = set(sorted(range(len(rows)), key=order)[:SHOWN_ROWS])
+    return (
+        [r for k, r in enumerate(rows) if k in first],
+        [r for k, r in enumerate(rows) if k not in first],
+    )
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Rows in columns; the column of mean errors only where there are any."""
+    means = any(math.isfinite(r.rms) for r in rows)
+    table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
+              "bound", *(["rms error"] if means else []), "resolution")]  # fmt: skip
+    for r in rows:
+        table.append(
+            (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
+             f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound),
+             *([_number(r.rms)] if means else []), _number(r.resolution))
+        )  # fmt: skip
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+
+
+def _apart(a: float, b: float) -> str:
+    """Two numbers in as many digits as tell them apart, at least six."""
+    for digits in range(6, 17):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            break
+    return f"{a:.{digits}g} for {b:.{digits}g}"
+
+
+def _array(row: Row) -> tuple[str, str]:
+    """The output and the input of a row, of whatever step, or its name."""
+    return row.output, row.source or row.name
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
+
+
+def _number(x: float) -> str:
+    return f"{x:.2g}" if math.isfinite(x) else "–"
