@@ -9,13 +9,13 @@ each: `gradcheck_rnn.verify.children`.)
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from gradcheck_rnn.cli.codes import MISUSE
+from gradcheck_rnn.ends import end_with, named_signal
 
 __all__ = ["supervised", "users_code"]
 
@@ -27,7 +27,6 @@ FORWARDED = tuple(
 )
 #: Seconds after which an interrupt that came to the parent alone is passed on.
 PATIENCE = 0.5
-PR_SET_PDEATHSIG = 1
 
 
 def users_code(arguments: Sequence[str]) -> str:
@@ -57,7 +56,7 @@ def supervised(run: Callable[[], int], what: str) -> int:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _end_with(parent)
+        end_with(parent, signal.SIGTERM, MISUSE)
         code = run()
         with contextlib.suppress(OSError):
             os.write(theirs, bytes([code]))
@@ -94,23 +93,9 @@ def _awaited(child: int) -> int:
 def _ended(status: int, what: str) -> int:
     """Say how a fork ended that did not finish."""
     code = os.waitstatus_to_exitcode(status)
-    how = f"with exit code {code}"
-    if code < 0:
-        name = signal.Signals(-code).name
-        how = f"by {name}"
-        if name == "SIGKILL":
-            how += ": killed from outside, or not enough memory"
+    how = f"with exit code {code}" if code >= 0 else f"by {named_signal(code)}"
     sys.stderr.write(
         f"error: {what}: it, or a library it loads, ended the process {how} before the command "
         "was done\n"
     )
     return MISUSE
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process when the other does (Linux)."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(MISUSE)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import faulthandler
 import os
 import pickle
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Literal, NoReturn
 
+from ..ends import end_with, named_signal
 from ..errors import UsageError
 from .limits import Limits
 
@@ -40,17 +40,10 @@ ALONE = 2
 #: slower than two workers of one.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
            "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
-PR_SET_PDEATHSIG = 1
 #: Above the number of any file that is open.
 MOST_FILES = 1 << 16
 #: Exit code of a child that cannot answer.
 CLOSED = 107
-#: What a signal usually means.
-HINTS = {
-    "SIGKILL": ": killed from outside, or not enough memory",
-    "SIGABRT": ": abort in compiled code",
-    "SIGSEGV": ": a fault in compiled code, or recursion too deep",
-}
 #: Sent by a fresh interpreter when it can work.
 READY = b"ready"
 
@@ -190,8 +183,7 @@ class _Process:
         elif self.code >= 0:
             how = f"its process ended with exit code {self.code} before there was a result"
         else:
-            name = signal.Signals(-self.code).name
-            how = f"its process died of {name}{HINTS.get(name, '')}"
+            how = f"its process died of {named_signal(self.code)}"
             if limits.memory is not None:
                 how += f" (its memory is limited to {limits.text})"
         return Crash(1, "crash", how)
@@ -361,11 +353,7 @@ def _end_with(parent: int, watched: int, group: bool) -> None:
     The kernel of Linux tells this process at once. A second one, which holds nothing but the end of
     a pipe from the parent, does what is left: other systems, and the rest of the group.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with(parent, signal.SIGKILL, 1)
     me = os.getpid()
     between = os.fork()
     if between == 0:

@@ -361,7 +361,7 @@ def test_compiled_code_that_ends_the_process_is_no_success(
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 2
-    how = "by SIGABRT" if "crash" in target else "with exit code 0"
+    how = "by SIGABRT: abort in compiled code" if "crash" in target else "with exit code 0"
     assert ran.stderr.splitlines()[-1] == (
         f"error: {target}: it, or a library it loads, ended the process {how} before the command "
         "was done"
