@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .truth import Known
+from .truth import Values
 
 __all__ = ["COLUMNS", "CONVENTIONS", "Convention"]
 
@@ -38,7 +38,7 @@ class Convention:
     def __str__(self) -> str:
         return self.name
 
-    def turned(self, known: Known, name: str, a: Array, adjoint: bool) -> Array:
+    def turned(self, known: Values, name: str, a: Array, adjoint: bool) -> Array:
         """A value as it stands in the note."""
         if known.matrix(name):
             return a.T if self.weights_transposed != (adjoint and self.gradients_transposed) else a

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..derivation.evaluate import Run
 from ..derivation.program import Derivation, ScanProgram
-from .truth import Choice, Known, NotEvaluated, Reading, choose
+from .truth import Choice, NotEvaluated, Reading, Values, choose
 
 __all__ = ["Differences"]
 
@@ -66,7 +66,7 @@ class _Moved(Run):
             self.series[state.final] = {0: self.series[state.name][times[-1]]}
 
 
-class Differences(Known):
+class Differences(Values):
     """What finite differences of the definition say, in float64."""
 
     def __init__(self, derivation: Derivation, choice: Choice) -> None:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from .conventions import COLUMNS, CONVENTIONS, Convention
-from .lines import Lines, Wanted
+from .lines import Judge, Wanted
 from .meanings import DEFAULT, Meaning, calls, has, meanings, words
 from .naming import Naming
 from .note import RIGHT, Judged, Note
-from .tree import Call, Equation, Name, Node, Time, leaves, rewritten
+from .tree import Applied, Node, Quantity, Time, Written, leaves, rewritten
 from .truth import NotEvaluated, Source
 from .writing import derived_line, written
 
@@ -29,7 +29,7 @@ FAILURES = (GradcheckError, ArithmeticError, TypeError, ValueError, AttributeErr
             IndexError, RecursionError)  # fmt: skip
 
 
-def judge(derivation: Derivation, equations: Sequence[Equation | Judged], seed: int = 0) -> Note:
+def judge(derivation: Derivation, equations: Sequence[Written | Judged], seed: int = 0) -> Note:
     """Judge the lines of a note.
 
     Parameters
@@ -46,7 +46,7 @@ def judge(derivation: Derivation, equations: Sequence[Equation | Judged], seed: 
 
 
 def judge_at(
-    source: Source, equations: Sequence[Equation | Judged], *, explain: bool = True
+    source: Source, equations: Sequence[Written | Judged], *, explain: bool = True
 ) -> Note:
     """`judge` with points that are drawn already, or that are drawn in another way.
 
@@ -71,10 +71,10 @@ def judge_at(
 
 
 def _senses(
-    source: Source, equations: Sequence[Equation | Judged]
+    source: Source, equations: Sequence[Written | Judged]
 ) -> Iterator[tuple[Convention, tuple[str, ...] | None]]:
     """Conventions and what the loss depends on; what no line would show is left out."""
-    trees = [t for e in equations if isinstance(e, Equation) for t in (e.left, e.right)]
+    trees = [t for e in equations if isinstance(e, Written) for t in (e.left, e.right)]
     derivatives = any(has(t, "jacobian") for t in trees)
     for loss in source.losses():
         for convention in CONVENTIONS:
@@ -94,16 +94,16 @@ class _Judge:
         source: Source,
         convention: Convention,
         loss: tuple[str, ...] | None,
-        equations: Sequence[Equation | Judged],
+        equations: Sequence[Written | Judged],
     ) -> None:
         self.source, self.convention, self.loss = source, convention, loss
         self.derivation = source.derivation
         self.equations = equations
         self.lines = self._at(convention)
 
-    def _at(self, convention: Convention, **point: bool) -> Lines:
+    def _at(self, convention: Convention, **point: bool) -> Judge:
         known = self.source.known(outputs=self.loss, **point)
-        return Lines(known, convention, self.equations)
+        return Judge(known, convention, self.equations)
 
     # -- statuses -------------------------------------------------------------------------------
 
@@ -117,11 +117,11 @@ class _Judge:
         self._strangers(out)
         return out
 
-    def _line(self, e: Equation) -> Judged:
+    def _line(self, e: Written) -> Judged:
         told = Judged(e.text, e.line, "not understood", written(e.left))
         known = self.lines.known
         try:
-            if isinstance(e.left, Name) and not known.knows(e.left.name):
+            if isinstance(e.left, Quantity) and not known.knows(e.left.name):
                 self.lines.own(replace(e.left, time=None), max(1, max(known.steps.values()) - 1),
                                self.lines.looker(DEFAULT))  # fmt: skip
                 return replace(told, status="own", why="a quantity of the author's own")
@@ -159,7 +159,7 @@ class _Judge:
             return replace(told, status="wrong", misfit=not self._fits(e, wanted))
         return replace(told, why=_reason(failed))
 
-    def _fits(self, e: Equation, wanted: Wanted) -> bool:
+    def _fits(self, e: Written, wanted: Wanted) -> bool:
         """Whether a line has the shape that it ought to have, in some sense."""
         t, options = wanted[0]
         for meaning in meanings(e.right):
@@ -171,7 +171,7 @@ class _Judge:
                 return True
         return False
 
-    def _right(self, e: Equation, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
+    def _right(self, e: Written, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
         t, (want, *_) = wanted[0]
         if self.lines.flat(e, self.lines.made(e, t, self.lines.looker(meaning), meaning), want):
             why = "; ".join(
@@ -191,10 +191,10 @@ class _Judge:
             return replace(told, status="convention", why=why)
         return replace(told, status="right", why=words(meaning, e.right, self.lines.known))
 
-    def _sense(self, e: Equation) -> str:
+    def _sense(self, e: Written) -> str:
         """The convention of a single line in which it is right, empty if there is none."""
 
-        def fits(trial: Equation, lines: Lines) -> bool:
+        def fits(trial: Written, lines: Judge) -> bool:
             lines.here = self.lines.here
             try:
                 wanted = lines.wanted(trial.left)
@@ -212,7 +212,7 @@ class _Judge:
             if fits(replace(e, right=other), self.lines):
                 return "right with steps counted from 0 in the sum"
         if _divides_by_steps(e.right, self.lines):
-            whole = Call("times", (e.right, Name(max(self.lines.known.steps, key=len))))
+            whole = Applied("times", (e.right, Quantity(max(self.lines.known.steps, key=len))))
             if fits(replace(e, right=whole), self.lines):
                 return "right for a loss that is the mean over the steps"
         if _reads_state(e.right) and fits(e, self._at(self.convention, zero_start=True)):
@@ -222,20 +222,22 @@ class _Judge:
     def _sums(self, note: Note) -> None:
         """Lines that add to the same quantity one after the other are judged as one."""
         for k, e in enumerate(self.equations):
-            if not isinstance(e, Equation) or not e.accumulates or note.lines[k].status != "wrong":
+            if not isinstance(e, Written) or not e.accumulates or note.lines[k].status != "wrong":
                 continue
             before = [
                 i for i in range(k)
-                if isinstance(o := self.equations[i], Equation) and o.left == e.left
+                if isinstance(o := self.equations[i], Written) and o.left == e.left
                 and note.lines[i].status in ("wrong", "own")
             ]  # fmt: skip
             if not before:
                 continue
             first = self.equations[before[0]]
             parts = tuple(o.right for i in (*before, k)
-                          if isinstance(o := self.equations[i], Equation))  # fmt: skip
-            assert isinstance(first, Equation)
-            total = replace(e, right=Call("add", parts), accumulates=first.accumulates, merged=True)
+                          if isinstance(o := self.equations[i], Written))  # fmt: skip
+            assert isinstance(first, Written)
+            total = replace(
+                e, right=Applied("add", parts), accumulates=first.accumulates, merged=True
+            )
             self.lines.here = before[0]
             found = self._line(total)
             if found.status in RIGHT:
@@ -248,7 +250,7 @@ class _Judge:
         """A line of code that adds a whole gradient to one that another line has added already."""
         added: dict[Node, int] = {}
         for k, e in enumerate(self.equations):
-            if not isinstance(e, Equation) or not e.accumulates or note.lines[k].status != "right":
+            if not isinstance(e, Written) or not e.accumulates or note.lines[k].status != "right":
                 continue
             if e.left in added:
                 first = f"line {added[e.left]} adds the whole gradient already"
@@ -259,13 +261,17 @@ class _Judge:
     def _strangers(self, note: Note) -> None:
         """An adjoint of something that the definition does not have, and that no line uses."""
         for k, (e, told) in enumerate(zip(self.equations, note.lines, strict=True)):
-            if told.status != "own" or not isinstance(e, Equation) or not isinstance(e.left, Name):
+            if (
+                told.status != "own"
+                or not isinstance(e, Written)
+                or not isinstance(e.left, Quantity)
+            ):
                 continue
             left = e.left
             if self.lines.known.knows(left.name) or not left.adjoint:
                 continue
             used = any(
-                isinstance(o, Equation) and i != k and any(
+                isinstance(o, Written) and i != k and any(
                     n.name == left.name and n.adjoint for n in leaves(o.right)
                 )
                 for i, o in enumerate(self.equations)
@@ -279,7 +285,7 @@ class _Judge:
 
     # -- words ----------------------------------------------------------------------------------
 
-    def told(self, e: Equation | Judged, judged: Judged) -> Judged:
+    def told(self, e: Written | Judged, judged: Judged) -> Judged:
         """A verdict with what is wrong, the derived line and numbers."""
         if isinstance(e, Judged) or judged.status not in ("wrong", "not understood"):
             return judged
@@ -295,9 +301,9 @@ class _Judge:
         judged.why = self._alone(e) or naming.what(e)
         return judged
 
-    def _alone(self, e: Equation) -> str:
+    def _alone(self, e: Written) -> str:
         """The convention in which a wrong line of a longer note is right by itself."""
-        if len(self.equations) < 2 or (isinstance(e.left, Name) and not e.left.adjoint):
+        if len(self.equations) < 2 or (isinstance(e.left, Quantity) and not e.left.adjoint):
             return ""
         note = judge_at(self.source, [e], explain=False)
         if note.lines[0].status not in RIGHT:
@@ -306,9 +312,9 @@ class _Judge:
         alone = f"right only where this line alone is read as {sense}"
         return f"{alone}; the note is read as {self.convention}"
 
-    def _misfit(self, e: Equation, told: Judged, naming: Naming) -> Judged:
+    def _misfit(self, e: Written, told: Judged, naming: Naming) -> Judged:
         """A line that cannot be evaluated: wrong if one slip explains that, else not understood."""
-        if isinstance(e.left, Name) and not self.lines.known.knows(e.left.name):
+        if isinstance(e.left, Quantity) and not self.lines.known.knows(e.left.name):
             return told
         try:
             what = naming.slip(e, self.lines.wanted(e.left))
@@ -319,7 +325,7 @@ class _Judge:
         derived = derived_line(self.derivation, e.left)
         return replace(told, status="wrong", why=what, evidence=told.why, derived=derived)
 
-    def _one_unit(self, e: Equation) -> bool | None:
+    def _one_unit(self, e: Written) -> bool | None:
         """Whether a line is right where every dim is 1; None if it means nothing even there."""
         try:
             lines = self._at(COLUMNS, one_unit=True)
@@ -352,7 +358,7 @@ def _from_one(right: Node) -> Iterator[Node]:
     """A sum over t = 0…T or 0…T−1 as one over all steps."""
 
     def change(node: Node) -> Iterator[Node]:
-        if isinstance(node, Call) and node.op == "time sum" and isinstance(node.data, tuple):
+        if isinstance(node, Applied) and node.op == "time sum" and isinstance(node.data, tuple):
             letter, lower, upper = node.data
             if lower == Time("", 0) and upper in (None, Time("T"), Time("T", -1)):
                 yield replace(node, data=(letter, Time("", 1), None))
@@ -360,6 +366,6 @@ def _from_one(right: Node) -> Iterator[Node]:
     return rewritten(right, change)
 
 
-def _divides_by_steps(right: Node, lines: Lines) -> bool:
+def _divides_by_steps(right: Node, lines: Judge) -> bool:
     """Whether T itself is a factor or a divisor."""
     return any(n.name in lines.known.steps and n.time is None for n in leaves(right))

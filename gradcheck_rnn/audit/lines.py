@@ -13,11 +13,11 @@ import numpy as np
 from .conventions import Convention
 from .meanings import DEFAULT, Meaning, has
 from .note import Judged
-from .tree import Call, Equation, Name, Node, Time, leaves
-from .truth import READINGS, Known, NotEvaluated
+from .tree import Applied, Node, Quantity, Time, Written, leaves
+from .truth import READINGS, NotEvaluated, Values
 from .values import Evaluation, Steps, at
 
-__all__ = ["Lines", "Wanted", "same"]
+__all__ = ["Judge", "Wanted", "same"]
 
 Array = Any
 Look = Callable[[Any, Steps], Array]
@@ -29,7 +29,7 @@ Wanted = list[tuple[dict[str, int], list[Array]]]
 _CARRIED = re.compile(r"(?:grad_|delta_|d_|d)(\w+)_(next|prev)$")
 
 
-class Lines:
+class Judge:
     """The lines of a note at one point, in one convention.
 
     Names of the author's own have the value of the last line before that defines them, or of the
@@ -37,13 +37,13 @@ class Lines:
     """
 
     def __init__(
-        self, known: Known, convention: Convention, equations: Sequence[Equation | Judged]
+        self, known: Values, convention: Convention, equations: Sequence[Written | Judged]
     ) -> None:
         self.known, self.convention = known, convention
         self.here = 0
-        self.written: dict[tuple[str, bool], list[tuple[int, Equation]]] = {}
+        self.written: dict[tuple[str, bool], list[tuple[int, Written]]] = {}
         for k, e in enumerate(equations):
-            if isinstance(e, Equation) and isinstance(e.left, Name) and not e.merged:
+            if isinstance(e, Written) and isinstance(e.left, Quantity) and not e.merged:
                 self.written.setdefault((e.left.name, e.left.adjoint), []).append((k, e))
 
     # -- values ---------------------------------------------------------------------------------
@@ -51,14 +51,14 @@ class Lines:
     def looker(self, meaning: Meaning) -> Look:
         """True values of names, of own quantities by the author's lines."""
 
-        def look(node: Name | Call, t: Steps) -> Array:
-            if isinstance(node, Call):
+        def look(node: Quantity | Applied, t: Steps) -> Array:
+            if isinstance(node, Applied):
                 return self._derivative(node, t, meaning)
             return self._true(node, t, look)
 
         return look
 
-    def _true(self, node: Name, t: Steps, look: Look) -> Array:
+    def _true(self, node: Quantity, t: Steps, look: Look) -> Array:
         known = self.known
         step = at(node.time, t, known.steps)
         if node.time is not None and known.knows(f"cotangent {node.name}"):
@@ -74,13 +74,13 @@ class Lines:
     def _turned(self, name: str, a: Array, adjoint: bool) -> Array:
         return self.convention.turned(self.known, name, a, adjoint)
 
-    def defined(self, node: Name) -> Equation | None:
+    def defined(self, node: Quantity) -> Written | None:
         """The author's line for a name, seen from the line that is judged."""
         found = self.written.get((node.name, node.adjoint), [])
         before = [e for k, e in found if k < self.here]
         return before[-1] if before else found[0][1] if found else None
 
-    def own(self, node: Name, step: int, look: Look) -> Array:
+    def own(self, node: Quantity, step: int, look: Look) -> Array:
         equation = self.defined(node)
         if equation is None and (m := _CARRIED.match(node.name)) and self._carries(m[1]):
             beside = step + (1 if m[2] == "next" else -1)
@@ -92,7 +92,7 @@ class Lines:
             step += 1
         last = max(self.known.steps.values())
         left = equation.left
-        assert isinstance(left, Name)
+        assert isinstance(left, Quantity)
         time = left.time
         moves = time is None or time.anchor not in ("", *self.known.steps)
         shift = time.offset if time is not None and moves else 0
@@ -113,7 +113,7 @@ class Lines:
         states = {s.name for p in self.known.derivation.scans for s in p.scan.states}
         return self.known.knows(name) and name not in states
 
-    def _place(self, equation: Equation) -> int:
+    def _place(self, equation: Written) -> int:
         return next(k for found in self.written.values() for k, e in found if e is equation)
 
     def value(self, node: Node, t: Steps, look: Look, meaning: Meaning) -> Array:
@@ -124,11 +124,11 @@ class Lines:
 
     def authors(self, meaning: Meaning) -> Look:
         """Values in which what the author defines is as the author defines it."""
-        memo: dict[tuple[Name, int], Array] = {}
-        busy: set[tuple[Name, int]] = set()
+        memo: dict[tuple[Quantity, int], Array] = {}
+        busy: set[tuple[Quantity, int]] = set()
 
-        def look(node: Name | Call, t: Steps) -> Array:
-            if isinstance(node, Call):
+        def look(node: Quantity | Applied, t: Steps) -> Array:
+            if isinstance(node, Applied):
                 return self._derivative(node, t, meaning)
             equation = self.defined(node)
             forward = not node.adjoint and self.known.knows(node.name)
@@ -152,9 +152,9 @@ class Lines:
 
     # -- derivatives ----------------------------------------------------------------------------
 
-    def _ends(self, node: Call, t: Steps) -> tuple[str, int, str, int]:
+    def _ends(self, node: Applied, t: Steps) -> tuple[str, int, str, int]:
         of, by = node.args
-        if not isinstance(of, Name) or not isinstance(by, Name) or of.adjoint or by.adjoint:
+        if not isinstance(of, Quantity) or not isinstance(by, Quantity) or of.adjoint or by.adjoint:
             raise NotEvaluated("a derivative of something that is no name")
         for name in (of.name, by.name):
             if not self.known.knows(name):
@@ -169,7 +169,7 @@ class Lines:
         s = at(by.time, t, steps) if self.known.moves(by.name) else 0
         return of.name, at(of.time, t, steps), by.name, s
 
-    def _derivative(self, node: Call, t: Steps, meaning: Meaning) -> Array:
+    def _derivative(self, node: Applied, t: Steps, meaning: Meaning) -> Array:
         of, at_of, by, at_by = self._ends(node, t)
         reading = meaning.states if self.known.moves(by) else meaning.parameters
         if node.data == "+" and reading == "total":
@@ -208,12 +208,12 @@ class Lines:
     def unreached(self, left: Node, wanted: Wanted) -> bool:
         """Whether the loss does not depend on what a line is about: zero would be right for all."""
         return (
-            isinstance(left, Name) and left.adjoint
+            isinstance(left, Quantity) and left.adjoint
             and all(same(o, 0 * o, self.known) for _, options in wanted for o in options)
         )  # fmt: skip
 
     def _wanted(self, left: Node) -> Iterator[tuple[dict[str, int], list[Array]]]:
-        if isinstance(left, Call) and left.op == "jacobian":
+        if isinstance(left, Applied) and left.op == "jacobian":
             for t in self._indices(left):
                 of, when, by, s = self._ends(left, t)
                 if when not in self.known.values[of] or s not in self.known.values[by]:
@@ -228,7 +228,7 @@ class Lines:
                     raise NotEvaluated(f"{of} does not depend on {by}")
                 yield t, found
             return
-        if not isinstance(left, Name):
+        if not isinstance(left, Quantity):
             raise NotEvaluated("the left-hand side is no single quantity")
         for t in self._indices(left):
             loss = None if left.loss is None else at(left.loss, t, self.known.steps)
@@ -261,7 +261,7 @@ class Lines:
                     yield t
                 continue
             # The second is the earlier one: ∂h_t/∂h_k, ∂L_t/∂h_k.
-            late = 0 if isinstance(left, Name) else 1
+            late = 0 if isinstance(left, Quantity) else 1
             for b in range(1, a + 1 - late):
                 both = {**t, letters[1]: b}
                 if self._inside(left, both):
@@ -269,20 +269,20 @@ class Lines:
 
     def _inside(self, left: Node, t: dict[str, int]) -> bool:
         """Whether the quantity of a left-hand side is there; its start is left out."""
-        head = left.args[0] if isinstance(left, Call) else left
-        if not isinstance(head, Name) or not self.known.moves(head.name):
+        head = left.args[0] if isinstance(left, Applied) else left
+        if not isinstance(head, Quantity) or not self.known.moves(head.name):
             return True
         step = at(head.time, t, self.known.steps)
         if head.time is not None and head.time.anchor in ("", *self.known.steps):
             return step in self.known.values[head.name]
-        if isinstance(left, Call):
+        if isinstance(left, Applied):
             other = left.args[1]
-            assert isinstance(other, Name)
+            assert isinstance(other, Quantity)
             if self.known.moves(other.name) and at(other.time, t, self.known.steps) < 1:
                 return False
         return step in self.known.times(head.name)
 
-    def made(self, e: Equation, t: Steps, look: Look, meaning: Meaning = DEFAULT) -> Array:
+    def made(self, e: Written, t: Steps, look: Look, meaning: Meaning = DEFAULT) -> Array:
         """The right-hand side; added up over time where a gradient's line has no sum of its own."""
         bound = set(self.letters(e.left))
         free = {x.anchor for x in _free(e.right, frozenset())} - set(self.known.steps) - {""}
@@ -298,10 +298,10 @@ class Lines:
             found = found + self.value(e.last, t, look, meaning)
         return found
 
-    def share(self, e: Equation) -> bool:
+    def share(self, e: Written) -> bool:
         """Whether a line says what one step gives to the gradient of a parameter."""
         left = e.left
-        if not isinstance(left, Name) or not self.known.knows(left.name):
+        if not isinstance(left, Quantity) or not self.known.knows(left.name):
             return False
         if self.known.moves(left.name) or left.loss is not None or not left.adjoint:
             return False
@@ -322,13 +322,13 @@ class Lines:
     def _last(self, left: Node) -> int:
         """The step that a scan runs last."""
         network = self.known.derivation.network
-        if not isinstance(left, Name) or left.name in network.parameters:
+        if not isinstance(left, Quantity) or left.name in network.parameters:
             return max(self.known.steps.values())
         last = max(self.known.times(left.name))
         return 1 if self.known.derivation.scan_of(left.name).scan.reverse else last
 
     def holds(
-        self, e: Equation, wanted: Wanted, meaning: Meaning = DEFAULT, look: Look | None = None
+        self, e: Written, wanted: Wanted, meaning: Meaning = DEFAULT, look: Look | None = None
     ) -> bool:
         """Whether a line is right at every step.
 
@@ -348,7 +348,7 @@ class Lines:
             for k in range(most)
         )  # fmt: skip
 
-    def _unvec(self, e: Equation, made: Array, want: Array) -> Array:
+    def _unvec(self, e: Written, made: Array, want: Array) -> Array:
         """The gradient of a matrix whose vec, or its transpose, a line gives."""
         if np.size(made) == 1 and self.known.equal(made, 0 * made):
             return 0 * want  # 0 for a matrix of zeros
@@ -356,21 +356,21 @@ class Lines:
             return made
         return np.asarray(made).reshape(want.shape, order="F")
 
-    def flat(self, e: Equation, made: Array, want: Array) -> bool:
+    def flat(self, e: Written, made: Array, want: Array) -> bool:
         """Whether a line gives the vec of the gradient of a matrix."""
         return (
-            isinstance(e.left, Name) and e.left.adjoint and 1 in np.shape(made)
+            isinstance(e.left, Quantity) and e.left.adjoint and 1 in np.shape(made)
             and 1 not in want.shape and np.size(made) == want.size
         )  # fmt: skip
 
 
 def _free(node: Node, bound: frozenset[str]) -> Iterator[Time]:
     """Index variables that no sum or product binds."""
-    if isinstance(node, Name):
+    if isinstance(node, Quantity):
         for time in (node.time, node.loss):
             if time is not None and time.anchor not in bound:
                 yield time
-    elif isinstance(node, Call):
+    elif isinstance(node, Applied):
         inner = bound
         if node.op in ("time sum", "time product") and isinstance(node.data, tuple):
             for limit in node.data[1:]:
@@ -381,10 +381,10 @@ def _free(node: Node, bound: frozenset[str]) -> Iterator[Time]:
             yield from _free(a, inner)
 
 
-def same(a: Array, b: Array, known: Known) -> bool:
+def same(a: Array, b: Array, known: Values) -> bool:
     """Whether two values are equal, shapes included."""
     return np.shape(a) == np.shape(b) and known.equal(np.asarray(a), np.asarray(b))
 
 
 def _at_t(left: Node) -> bool:
-    return isinstance(left, Name) and (left.time is None or left.time.anchor in ("t", "k"))
+    return isinstance(left, Quantity) and (left.time is None or left.time.anchor in ("t", "k"))

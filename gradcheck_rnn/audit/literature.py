@@ -19,12 +19,12 @@ from ..errors import UsageError
 from .conventions import CONVENTIONS
 from .differences import Differences
 from .judge import judge_at
-from .lines import Lines
+from .lines import Judge
 from .mathematics import words_of
 from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .reading import read_lines
-from .tree import Equation
+from .tree import Written
 from .truth import Source
 
 __all__ = ["VERDICTS", "Audit", "Claim", "Publication", "Result", "read_claims"]
@@ -195,14 +195,14 @@ class Audit:
         )  # fmt: skip
 
     def _numbers(
-        self, exact: Source, source: Source, read: Sequence[Equation | Judged], bad: int, note: Note
+        self, exact: Source, source: Source, read: Sequence[Written | Judged], bad: int, note: Note
     ) -> str:
         """A counter-example by finite differences: the line and the quantity itself."""
         convention = next(c for c in CONVENTIONS if c.name == note.convention)
-        lines = Lines(exact.known(outputs=note.loss), convention, read)
+        lines = Judge(exact.known(outputs=note.loss), convention, read)
         lines.here = bad
         e = read[bad]
-        assert isinstance(e, Equation)
+        assert isinstance(e, Written)
         return Naming(lines, exact, note.loss).evidence(e, source)
 
     def _computed(self, claim: Claim) -> Result:

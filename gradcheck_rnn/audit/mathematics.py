@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from ..language.ops.elementwise import ELEMENTWISE
 from .tokens import FUNCTIONS, SUPERSCRIPTS, UnreadableEquation, inner, split_name, tokens, words_of
-from .tree import Call, Name, Node, Number, Time
+from .tree import Applied, Constant, Node, Quantity, Time
 
 __all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
@@ -63,18 +63,18 @@ class _Parser:
         parts = []
         sign = self.take() if self.peek() in ("+", "-") else "+"
         first = self.elementwise()
-        parts.append(Call("neg", (first,)) if sign == "-" else first)
+        parts.append(Applied("neg", (first,)) if sign == "-" else first)
         while self.peek() in ("+", "-"):
             sign = self.take()
             term = self.elementwise()
-            parts.append(Call("neg", (term,)) if sign == "-" else term)
-        return parts[0] if len(parts) == 1 else Call("add", tuple(parts))
+            parts.append(Applied("neg", (term,)) if sign == "-" else term)
+        return parts[0] if len(parts) == 1 else Applied("add", tuple(parts))
 
     def elementwise(self) -> Node:
         left = self.product()
         while self.peek() in _ELEMENTWISE:
             op = _ELEMENTWISE[self.take()]
-            left = Call(op, (left, self.product()))
+            left = Applied(op, (left, self.product()))
         return left
 
     def product(self) -> Node:
@@ -84,7 +84,7 @@ class _Parser:
                 self.take()
             elif not self._begins():
                 return left
-            left = Call("product", (left, self.postfix()))
+            left = Applied("product", (left, self.postfix()))
 
     def _begins(self) -> bool:
         token = self.peek()
@@ -93,40 +93,40 @@ class _Parser:
     def postfix(self) -> Node:
         if self.peek() == "-":
             self.take()
-            return Call("neg", (self.postfix(),))
+            return Applied("neg", (self.postfix(),))
         node = self.atom()
         while True:
             token = self.peek()
             if token in ("ᵀ", "^T", "^{T}", "^⊤", "^{⊤}", "⊤"):
                 self.take()
-                node = Call("transpose", (node,))
+                node = Applied("transpose", (node,))
             elif token in SUPERSCRIPTS:
                 self.take()
-                node = Call("superscript", (node,), Fraction(SUPERSCRIPTS[token]))
+                node = Applied("superscript", (node,), Fraction(SUPERSCRIPTS[token]))
             elif token.startswith("^"):
                 self.take()
                 node = self._raised(node, token[1:].strip("{}").strip())
             elif token.startswith("_{") and ":" in token:
                 start, _, stop = inner(self.take()).partition(":")
-                node = Call("slice", (node,), (start, stop))
+                node = Applied("slice", (node,), (start, stop))
             elif token == "[" and self._slice_follows():
                 self.take()
                 start = self._until(":")
                 self.take(":")
-                node = Call("slice", (node,), (start, self._until("]")))
+                node = Applied("slice", (node,), (start, self._until("]")))
                 self.take("]")
             else:
                 return node
 
     def _raised(self, node: Node, body: str) -> Node:
         if body.startswith("⊙"):
-            return Call("power", (node,), Fraction(body.removeprefix("⊙").strip()))
+            return Applied("power", (node,), Fraction(body.removeprefix("⊙").strip()))
         time = self._time(body)
         if re.fullmatch(r"-?\d+", body):
-            return Call("superscript", (node,), Fraction(body))
+            return Applied("superscript", (node,), Fraction(body))
         if time is None:
             raise UnreadableEquation(f"{self.text.strip()!r}: the exponent {body!r}")
-        return Call("superscript", (node,), time)
+        return Applied("superscript", (node,), time)
 
     def _time(self, text: str, *, free: bool = True) -> Time | None:
         """A time index, None if it is none."""
@@ -167,7 +167,7 @@ class _Parser:
             self.take()
             held = self.sum()
             self.take("|")
-            return Call("abs", (held,))
+            return Applied("abs", (held,))
         if token in ("Σ", "∑", "Π", "∏"):
             return self._over_time()
         if token == "∂":
@@ -178,7 +178,7 @@ class _Parser:
                 return self._subscripted("ones")
             if token == "1" and self.peek() == "ᵀ":
                 self.take()
-                return Call("sum", (self.postfix(),))
+                return Applied("sum", (self.postfix(),))
             return self._fraction(Fraction(token))
         if token in ("δ", "∇", "d") and (found := self._adjoint(token)) is not None:
             return found
@@ -193,7 +193,7 @@ class _Parser:
                 self.take()
                 bounds.append(self._until(",)"))
             self.take(")")
-            return Call(token, (held,), tuple(bounds))
+            return Applied(token, (held,), tuple(bounds))
         word = _FUNCTIONS.get(token, token)
         if (word in ELEMENTWISE or word in FUNCTIONS) and self._called():
             self.take()
@@ -209,11 +209,11 @@ class _Parser:
                 self.take()
                 arguments.append(self.sum())
             self.take(")")
-            call = Call(word + mark, tuple(arguments))
+            call = Applied(word + mark, tuple(arguments))
             if not power:
                 return call
             digits = SUPERSCRIPTS.get(power, power[1:].strip("{}"))
-            return Call("power", (call,), Fraction(digits))
+            return Applied("power", (call,), Fraction(digits))
         if token and token[0].isalpha():
             return self.name()
         raise UnreadableEquation(
@@ -224,12 +224,12 @@ class _Parser:
         """A number, or one over a number or name: ``1/T Σ …`` is (1/T) Σ …."""
         below = self.peek(1)
         if self.peek() != "/" or not below or not (below.isdigit() or below in "TS"):
-            return Number(above)
+            return Constant(above)
         self.take()
         self.take()
         if below.isdigit():
-            return Number(above / int(below))
-        return Call("divide", (Number(above), Name(below)))
+            return Constant(above / int(below))
+        return Applied("divide", (Constant(above), Quantity(below)))
 
     def _called(self) -> bool:
         """Whether what follows a function's name is its argument."""
@@ -248,14 +248,14 @@ class _Parser:
             self.take()
             parts.append(self.sum())
             self.take("]")
-            return Call("greater", tuple(parts))
+            return Applied("greater", tuple(parts))
         while self.peek() == ";":
             self.take()
             parts.append(self.sum())
         self.take("]")
-        return parts[0] if len(parts) == 1 else Call("concat", tuple(parts))
+        return parts[0] if len(parts) == 1 else Applied("concat", tuple(parts))
 
-    def _adjoint(self, token: str) -> Name | None:
+    def _adjoint(self, token: str) -> Quantity | None:
         """δh_t, dh_t, δ^h_t, ∇h, ∇_h L; None where the token is a letter by itself."""
         after = self.peek(1)
         if token == "d" and not (after[:1].isalpha() and not self.known("d")):
@@ -270,20 +270,20 @@ class _Parser:
             found = self._subscripted(target.name, target.time)
             if token == "∇" and self.peek() in _LOSSES:
                 self.take()
-            return Name(found.name, found.time, adjoint=True)
+            return Quantity(found.name, found.time, adjoint=True)
         if not after[:1].isalpha():
             return None
         self.take()
         found = self.name()
-        return Name(found.name, found.time, adjoint=True)
+        return Quantity(found.name, found.time, adjoint=True)
 
-    def name(self) -> Name:
+    def name(self) -> Quantity:
         token = self.take()
         if not token[0].isalpha() and token != "1":
             raise UnreadableEquation(f"{self.text.strip()!r}: a name is missing before {token!r}")
         return self._subscripted(split_name(token))
 
-    def _subscripted(self, name: str, time: Time | None = None) -> Name:
+    def _subscripted(self, name: str, time: Time | None = None) -> Quantity:
         while True:
             token = self.peek()
             if token.startswith("_") and len(token) > 1 and ":" not in token:
@@ -299,9 +299,9 @@ class _Parser:
                     self.take()
                     name = f"{name}_{script}"
                 else:
-                    return Name(name, time)
+                    return Quantity(name, time)
             else:
-                return Name(name, time)
+                return Quantity(name, time)
 
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
         found = self._time(part, free=self.known(name) or name in _LOSSES)
@@ -337,7 +337,7 @@ class _Parser:
             self._bound(upper or bounds.get("^", "")),
         )
         # A product takes the matrix products that follow it, not one factor alone.
-        return Call(op, (self.elementwise() if op == "time sum" else self._factor(),), data)
+        return Applied(op, (self.elementwise() if op == "time sum" else self._factor(),), data)
 
     def _factor(self) -> Node:
         """What a product over time multiplies: a bracket or a derivative, else all that follows."""
@@ -366,7 +366,7 @@ class _Parser:
             raise UnreadableEquation(
                 f"{self.text.strip()!r}: vec⁻¹ needs its dims, vec^{{-1}}_{{p×d}}"
             )
-        return Call("unvec", (held,), dims)
+        return Applied("unvec", (held,), dims)
 
     def _partial(self) -> Node:
         """∂L/∂x, ∂L_t/∂x, or ∂a/∂b, ∂⁺a/∂b for the immediate derivative."""
@@ -384,8 +384,8 @@ class _Parser:
         if self.peek() == "ᵀ":
             self.take()  # ∂a/∂bᵀ spells the numerator layout out
         if above.name in _LOSSES and not self.known(above.name):
-            return Name(below.name, below.time, adjoint=True, loss=above.time)
-        return Call("jacobian", (above, below), "+" if immediate else None)
+            return Quantity(below.name, below.time, adjoint=True, loss=above.time)
+        return Applied("jacobian", (above, below), "+" if immediate else None)
 
 
 def _parts(body: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .tree import Call, Name, Node
-from .truth import READINGS, Known
+from .tree import Applied, Node, Quantity
+from .truth import READINGS, Values
 
 __all__ = ["DEFAULT", "Meaning", "calls", "has", "meanings", "words"]
 
@@ -39,11 +39,11 @@ _WORDS = {
 }
 
 
-def words(meaning: Meaning, tree: Node, known: Known) -> str:
+def words(meaning: Meaning, tree: Node, known: Values) -> str:
     """What a meaning says of a right-hand side, for those who read a verdict."""
     out = []
     by = [c.args[1] for c in calls(tree) if c.op == "jacobian"]
-    moving = {known.moves(n.name) for n in by if isinstance(n, Name) and known.knows(n.name)}
+    moving = {known.moves(n.name) for n in by if isinstance(n, Quantity) and known.knows(n.name)}
     if True in moving and meaning.states != DEFAULT.states:
         out.append(f"∂ by a state read as {_WORDS[meaning.states]}")
     if False in moving:
@@ -53,9 +53,9 @@ def words(meaning: Meaning, tree: Node, known: Known) -> str:
     return "; ".join(out)
 
 
-def calls(node: Node) -> Iterator[Call]:
+def calls(node: Node) -> Iterator[Applied]:
     """All operations in a tree."""
-    if isinstance(node, Call):
+    if isinstance(node, Applied):
         yield node
         for a in node.args:
             yield from calls(a)

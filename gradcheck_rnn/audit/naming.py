@@ -14,10 +14,10 @@ from ..calculus.printing import to_text
 from ..calculus.terms import shift
 from ..errors import GradcheckError
 from .conventions import COLUMNS
-from .lines import Lines, Wanted, same
+from .lines import Judge, Wanted, same
 from .meanings import DEFAULT, Meaning, meanings
 from .slips import Slips
-from .tree import Call, Equation, Name, Node, terms
+from .tree import Applied, Node, Quantity, Written, terms
 from .truth import Source, Truth
 from .writing import written
 
@@ -35,17 +35,17 @@ class Naming:
 
     Parameters
     ----------
-    lines : Lines
+    lines : Judge
         At an exact point, in the convention of the note.
     loss : tuple of str, optional
         The outputs that the loss depends on.
     """
 
-    def __init__(self, lines: Lines, source: Source, loss: tuple[str, ...] | None) -> None:
+    def __init__(self, lines: Judge, source: Source, loss: tuple[str, ...] | None) -> None:
         self.lines, self.source, self.loss = lines, source, loss
         self.known = lines.known
 
-    def evidence(self, e: Equation, source: Source | None = None) -> str:
+    def evidence(self, e: Written, source: Source | None = None) -> str:
         """Where a line is wrong, in floating-point numbers at a point drawn for that.
 
         Where shapes do not fit, at a point where every dim is 1.
@@ -59,7 +59,7 @@ class Naming:
         misfit = ""
         for one_unit in (False, True):
             known = asked.known(real=source is None, outputs=self.loss, one_unit=one_unit)
-            lines = Lines(known, COLUMNS if one_unit else self.lines.convention, ())
+            lines = Judge(known, COLUMNS if one_unit else self.lines.convention, ())
             lines.written, lines.here = self.lines.written, self.lines.here
             for meaning in meanings(e.right):
                 try:
@@ -75,7 +75,7 @@ class Naming:
 
     # -- what is wrong --------------------------------------------------------------------------
 
-    def what(self, e: Equation) -> str:
+    def what(self, e: Written) -> str:
         """The one thing that is written wrongly, as far as it is found."""
         wanted = self.lines.wanted(e.left)
         try:
@@ -103,7 +103,7 @@ class Naming:
                 return c
         return None
 
-    def slip(self, e: Equation, wanted: Wanted) -> str:
+    def slip(self, e: Written, wanted: Wanted) -> str:
         """The one thing that is written wrongly, empty if there is no such thing."""
 
         def fits(node: Node) -> bool:
@@ -121,14 +121,14 @@ class Naming:
         parts = terms(e.right)
         for i, part in enumerate(parts) if len(parts) > 1 else ():
             rest = [p for k, p in enumerate(parts) if k != i]
-            kept = rest[0] if len(rest) == 1 else Call("add", tuple(rest))
+            kept = rest[0] if len(rest) == 1 else Applied("add", tuple(rest))
             if fits(kept):
                 return f"the term {written(part)} does not belong"
         return ""
 
-    def _missing(self, e: Equation, wanted: Wanted, made: list[Array]) -> str:
+    def _missing(self, e: Written, wanted: Wanted, made: list[Array]) -> str:
         """Derived contributions whose sum is what the line lacks."""
-        if not isinstance(e.left, Name) or not e.left.adjoint or self.lines.convention.rows:
+        if not isinstance(e.left, Quantity) or not e.left.adjoint or self.lines.convention.rows:
             return "no single slip explains it"
         if any(m.shape != o[0].shape for m, (_, o) in zip(made, wanted, strict=True)):
             return "it has another shape"
@@ -166,7 +166,7 @@ class Naming:
             yield to_text(shift(edge.pullback, lag)), total
 
 
-def _first(lines: Lines, e: Equation, meaning: Meaning) -> str:
+def _first(lines: Judge, e: Written, meaning: Meaning) -> str:
     with np.errstate(all="ignore"):
         for t, options in lines.wanted(e.left):
             made = lines.made(e, t, lines.looker(meaning), meaning)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from .mathematics import UnreadableEquation
-from .tree import Call, Equation, Name, Node, Number, Time
+from .tree import Applied, Constant, Node, Quantity, Time, Written
 
 __all__ = ["parse_line"]
 
@@ -21,7 +21,7 @@ _BINARY: dict[type[ast.operator], str] = {
 _PRODUCTS = {"dot": "product", "matmul": "product", "multiply": "times", "divide": "divide"}
 
 
-def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Equation:
+def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Written:
     """One assignment; ``known`` tells the definition's names.
 
     Raises
@@ -36,14 +36,14 @@ def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Equation:
     reader = _Reader(text, known)
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         left, right = reader.node(statement.targets[0]), reader.node(statement.value)
-        if isinstance(right, Call) and right.op == "add" and right.args[0] == left:
-            return Equation(left, right.args[1], text.strip(), line, accumulates=True, code=True)
-        return Equation(left, right, text.strip(), line, code=True)
+        if isinstance(right, Applied) and right.op == "add" and right.args[0] == left:
+            return Written(left, right.args[1], text.strip(), line, accumulates=True, code=True)
+        return Written(left, right, text.strip(), line, code=True)
     if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add | ast.Sub):
         left, right = reader.node(statement.target), reader.node(statement.value)
         if isinstance(statement.op, ast.Sub):
-            right = Call("neg", (right,))
-        return Equation(left, right, text.strip(), line, accumulates=True, code=True)
+            right = Applied("neg", (right,))
+        return Written(left, right, text.strip(), line, accumulates=True, code=True)
     raise UnreadableEquation(f"{text.strip()!r} assigns nothing")
 
 
@@ -53,16 +53,16 @@ class _Reader:
 
     def node(self, e: ast.expr) -> Node:
         if isinstance(e, ast.Constant) and isinstance(e.value, int | float):
-            return Number(Fraction(repr(e.value)))
+            return Constant(Fraction(repr(e.value)))
         if isinstance(e, ast.Name):
             return self._name(e.id)
         if isinstance(e, ast.Subscript) and isinstance(e.value, ast.Name):
             found = self._name(e.value.id)
-            return Name(found.name, self._time(e.slice), found.adjoint)
+            return Quantity(found.name, self._time(e.slice), found.adjoint)
         if isinstance(e, ast.Attribute) and e.attr == "T":
-            return Call("transpose", (self.node(e.value),))
+            return Applied("transpose", (self.node(e.value),))
         if isinstance(e, ast.UnaryOp) and isinstance(e.op, ast.USub):
-            return Call("neg", (self.node(e.operand),))
+            return Applied("neg", (self.node(e.operand),))
         if isinstance(e, ast.BinOp):
             return self._binary(e)
         if isinstance(e, ast.Call):
@@ -72,13 +72,13 @@ class _Reader:
     def _binary(self, e: ast.BinOp) -> Node:
         left, right = self.node(e.left), self.node(e.right)
         if isinstance(e.op, ast.Add):
-            return Call("add", (left, right))
+            return Applied("add", (left, right))
         if isinstance(e.op, ast.Sub):
-            return Call("add", (left, Call("neg", (right,))))
-        if isinstance(e.op, ast.Pow) and isinstance(right, Number):
-            return Call("power", (left,), right.value)
+            return Applied("add", (left, Applied("neg", (right,))))
+        if isinstance(e.op, ast.Pow) and isinstance(right, Constant):
+            return Applied("power", (left,), right.value)
         if type(e.op) in _BINARY:
-            return Call(_BINARY[type(e.op)], (left, right))
+            return Applied(_BINARY[type(e.op)], (left, right))
         raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
 
     def _call(self, e: ast.Call) -> Node:
@@ -93,20 +93,20 @@ class _Reader:
         if name in ("sum", "copy", "astype", "reshape"):
             return args[0]  # over the batch, of which there is one sequence here
         if name == "outer" and len(args) == 2:
-            return Call("product", (args[0], Call("transpose", (args[1],))))
+            return Applied("product", (args[0], Applied("transpose", (args[1],))))
         if name in _PRODUCTS and len(args) == 2:
-            return Call(_PRODUCTS[name], tuple(args))
+            return Applied(_PRODUCTS[name], tuple(args))
         if name == "square":
-            return Call("power", (args[0],), Fraction(2))
+            return Applied("power", (args[0],), Fraction(2))
         if name == "transpose":
-            return Call("transpose", (args[0],))
+            return Applied("transpose", (args[0],))
         if name == "diag":
-            return Call("diag", (args[0],))
+            return Applied("diag", (args[0],))
         if len(args) == 1 and name:
-            return Call(name, tuple(args))
+            return Applied(name, tuple(args))
         raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
 
-    def _name(self, text: str) -> Name:
+    def _name(self, text: str) -> Quantity:
         time: Time | None = None
         for end, offset in (("_prev", -1), ("_next", 1)):
             base = text.removesuffix(end)
@@ -116,8 +116,8 @@ class _Reader:
             for prefix in ("grad_", "d_", "d", "delta_", "bar_"):
                 bare = text.removeprefix(prefix)
                 if bare != text and self.known(bare):
-                    return Name(bare, time, adjoint=True)
-        return Name(text, time)
+                    return Quantity(bare, time, adjoint=True)
+        return Quantity(text, time)
 
     def _time(self, e: ast.expr) -> Time:
         if isinstance(e, ast.Name):

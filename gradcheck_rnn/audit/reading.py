@@ -14,7 +14,7 @@ from .latex import equations, to_text
 from .mathematics import UnreadableEquation, parse, split_name
 from .note import Judged
 from .pythonic import parse_line
-from .tree import Call, Equation, Name, Node
+from .tree import Applied, Node, Quantity, Written
 
 __all__ = ["names_in", "read_lines", "read_note"]
 
@@ -35,7 +35,7 @@ def read_note(
     known: Callable[[str], bool],
     words: frozenset[str],
     names: Mapping[str, str] | None = None,
-) -> list[Equation | Judged]:
+) -> list[Written | Judged]:
     """The equations of a file, in order; a line that is not understood comes as `Judged`.
 
     Parameters
@@ -74,7 +74,7 @@ def read_lines(
     known: Callable[[str], bool],
     words: frozenset[str],
     names: Mapping[str, str],
-) -> list[Equation | Judged]:
+) -> list[Written | Judged]:
     """Equations given one by one; their line is their number from 1 on. See `read_note`."""
     out = []
     for number, text in enumerate(lines, 1):
@@ -88,7 +88,7 @@ def _equations_of(
     known: Callable[[str], bool],
     words: frozenset[str],
     names: Mapping[str, str],
-) -> list[Equation | Judged]:
+) -> list[Written | Judged]:
     return [
         _read(link, number, kind, known, words, names)
         for number, text, kind in lines
@@ -176,7 +176,7 @@ def _read(
     known: Callable[[str], bool],
     words: frozenset[str],
     names: Mapping[str, str],
-) -> Equation | Judged:
+) -> Written | Judged:
     def mapped(name: str) -> bool:
         return known(names.get(name, name).removeprefix("d:"))
 
@@ -188,7 +188,7 @@ def _read(
             text, _, extra = _LAST.sub(r"\1 \n\2", text).partition("\n")
             text = _REMARK.sub("", text)
             left, right = _sides(text)
-            equation = Equation(
+            equation = Written(
                 parse(left, mapped, words), parse(right.strip(" ,.;"), mapped, words),
                 text.strip(), line,
                 last=parse(extra, mapped, words) if extra else None,
@@ -229,13 +229,13 @@ def _spelled(name: str) -> str:
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:
-    if isinstance(node, Name):
+    if isinstance(node, Quantity):
         given = names.get(node.name)
         if given is None:
             return node
         if given.startswith("d:"):  # the author's δ_f is the adjoint of the definition's a_f
-            return Name(split_name(given[2:]), node.time, adjoint=True)
+            return Quantity(split_name(given[2:]), node.time, adjoint=True)
         return replace(node, name=given)
-    if isinstance(node, Call):
-        return Call(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
+    if isinstance(node, Applied):
+        return Applied(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
     return node

@@ -9,8 +9,8 @@ from fractions import Fraction
 from ..calculus.terms import Apply
 from ..derivation.program import Derivation
 from ..language.ops.elementwise import ELEMENTWISE
-from .tree import Call, Name, Node, Number, Time, rewritten
-from .truth import Known
+from .tree import Applied, Constant, Node, Quantity, Time, rewritten
+from .truth import Values
 from .writing import written
 
 __all__ = ["Slips"]
@@ -19,7 +19,7 @@ __all__ = ["Slips"]
 class Slips:
     """What may have been meant, of the names of one derivation."""
 
-    def __init__(self, derivation: Derivation, truth: Known) -> None:
+    def __init__(self, derivation: Derivation, truth: Values) -> None:
         self.derivation, self.truth = derivation, truth
 
     def edits(self, right: Node) -> Iterator[tuple[Node, str]]:
@@ -36,7 +36,7 @@ class Slips:
         for tree in rewritten(right, change):
             yield tree, said[id(held[-1])]
 
-    def _other_names(self, node: Name, shown: str) -> Iterator[tuple[Node, str]]:
+    def _other_names(self, node: Quantity, shown: str) -> Iterator[tuple[Node, str]]:
         """Another time, another quantity of the same shape, a value for an adjoint."""
         if node.time is not None:
             for by in (-1, 1, -2, 2):
@@ -57,75 +57,79 @@ class Slips:
 
     def _changes(self, node: Node) -> Iterator[tuple[Node, str]]:
         shown = written(node)
-        if isinstance(node, Name) and self.truth.knows(node.name):
+        if isinstance(node, Quantity) and self.truth.knows(node.name):
             yield from self._other_names(node, shown)
-        if isinstance(node, Call) and node.op == "transpose":
+        if isinstance(node, Applied) and node.op == "transpose":
             yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
-        elif isinstance(node, Name):
-            flipped = Call("transpose", (node,))
+        elif isinstance(node, Quantity):
+            flipped = Applied("transpose", (node,))
             yield flipped, f"{shown} where {written(flipped)} belongs"
-        if isinstance(node, Call) and node.op == "neg":
+        if isinstance(node, Applied) and node.op == "neg":
             yield node.args[0], f"the sign of {written(node.args[0])}"
-        if isinstance(node, Call) and node.op in ("times", "product") and len(node.args) == 2:
+        if isinstance(node, Applied) and node.op in ("times", "product") and len(node.args) == 2:
             for kept, lost in (node.args, node.args[::-1]):
                 yield kept, f"the factor {written(lost)} does not belong"
             a, b = node.args
-            yield Call(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
-        if isinstance(node, Call) and node.op in ("power", "superscript"):
+            yield Applied(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
+        if isinstance(node, Applied) and node.op in ("power", "superscript"):
             what = "square" if node.data == 2 else f"exponent {node.data}"
             yield node.args[0], f"the {what} of {written(node.args[0])} does not belong"
-        if isinstance(node, Call) and node.op == "times":
-            yield Call("add", node.args), f"{shown}, a product where the sum belongs"
-        if isinstance(node, Call) and node.op == "add":
+        if isinstance(node, Applied) and node.op == "times":
+            yield Applied("add", node.args), f"{shown}, a product where the sum belongs"
+        if isinstance(node, Applied) and node.op == "add":
             yield from self._numbers(node)
-        if isinstance(node, Name) and not node.adjoint:
+        if isinstance(node, Quantity) and not node.adjoint:
             for function in ("tanh", "sigmoid"):
-                applied = Call(function, (node,))
+                applied = Applied(function, (node,))
                 yield applied, f"{shown} where {written(applied)} belongs"
-        if isinstance(node, Call) and node.op in ELEMENTWISE:
+        if isinstance(node, Applied) and node.op in ELEMENTWISE:
             yield node.args[0], f"{shown} where {written(node.args[0])} belongs"
-        if isinstance(node, Name | Call):
-            squared = Call("power", (node,), Fraction(2))
+        if isinstance(node, Quantity | Applied):
+            squared = Applied("power", (node,), Fraction(2))
             yield squared, f"{shown} where {written(squared)} belongs"
-            yield Call("neg", (node,)), f"the sign of {shown}"
-            one = Call("add", (Number(Fraction(1)), Call("neg", (node,))))
+            yield Applied("neg", (node,)), f"the sign of {shown}"
+            one = Applied("add", (Constant(Fraction(1)), Applied("neg", (node,))))
             yield one, f"{shown} where {written(one)} belongs"
-        if isinstance(node, Call) and node.op == "add":
+        if isinstance(node, Applied) and node.op == "add":
             a, b = node.args[0], node.args[-1]
-            if isinstance(a, Number) and isinstance(b, Call) and b.op == "neg":
+            if isinstance(a, Constant) and isinstance(b, Applied) and b.op == "neg":
                 yield b.args[0], f"{shown} where {written(b.args[0])} belongs"
         for factor in self._factors(node):
-            yield Call("times", (node, factor)), f"without the factor {written(factor)}"
+            yield Applied("times", (node, factor)), f"without the factor {written(factor)}"
 
-    def _numbers(self, node: Call) -> Iterator[tuple[Node, str]]:
+    def _numbers(self, node: Applied) -> Iterator[tuple[Node, str]]:
         """1 − hᵀ h, which is one number, as the diagonal of 1 − h ⊙ h."""
 
         def squared(term: Node) -> Node:
-            if isinstance(term, Call) and term.op == "neg":
-                return Call("neg", (squared(term.args[0]),))
-            if isinstance(term, Call) and term.op == "product" and len(term.args) == 2:
+            if isinstance(term, Applied) and term.op == "neg":
+                return Applied("neg", (squared(term.args[0]),))
+            if isinstance(term, Applied) and term.op == "product" and len(term.args) == 2:
                 a, b = term.args
-                if a == Call("transpose", (b,)):
-                    return Call("power", (b,), Fraction(2))
+                if a == Applied("transpose", (b,)):
+                    return Applied("power", (b,), Fraction(2))
             return term
 
         parts = tuple(squared(a) for a in node.args)
         if parts != node.args:
-            meant = Call("diag", (Call("add", parts),))
+            meant = Applied("diag", (Applied("add", parts),))
             yield meant, f"{written(node)}, one number, where {written(meant)} belongs"
 
     def _factors(self, node: Node) -> Iterator[Node]:
         """Factors that people forget: φ′ of everything that is a function of one equation."""
-        if not isinstance(node, Name | Call) or (isinstance(node, Call) and node.op == "neg"):
+        if not isinstance(node, Quantity | Applied) or (
+            isinstance(node, Applied) and node.op == "neg"
+        ):
             return
-        one = Number(Fraction(1))
+        one = Constant(Fraction(1))
         for program in self.derivation.scans:
             for e in program.equations:
-                y = Name(e.name, Time("t"))
+                y = Quantity(e.name, Time("t"))
                 yield y
                 if isinstance(e.rhs, Apply) and str(e.rhs.fname) == "tanh":
-                    yield Call("add", (one, Call("neg", (Call("power", (y,), Fraction(2)),))))
+                    yield Applied(
+                        "add", (one, Applied("neg", (Applied("power", (y,), Fraction(2)),)))
+                    )
                 elif isinstance(e.rhs, Apply) and str(e.rhs.fname) == "sigmoid":
-                    slope = Call("add", (one, Call("neg", (y,))))
+                    slope = Applied("add", (one, Applied("neg", (y,))))
                     yield slope
-                    yield Call("times", (y, slope))
+                    yield Applied("times", (y, slope))

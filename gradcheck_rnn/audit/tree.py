@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-__all__ = ["Call", "Equation", "Name", "Node", "Number", "Time", "leaves", "rewritten", "terms"]
+__all__ = [
+    "Applied",
+    "Constant",
+    "Node",
+    "Quantity",
+    "Time",
+    "Written",
+    "leaves",
+    "rewritten",
+    "terms",
+]
 
 
 @dataclass(frozen=True)
@@ -24,14 +34,14 @@ class Time:
 
 
 @dataclass(frozen=True)
-class Number:
+class Constant:
     """A rational constant."""
 
     value: Fraction
 
 
 @dataclass(frozen=True)
-class Name:
+class Quantity:
     """A quantity: a value of the definition, an adjoint ∂L/∂(·), or one of the author's own.
 
     ``name`` is in the definition's spelling where it is known there. ``loss`` is the step whose
@@ -51,7 +61,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Call:
+class Applied:
     """An operation: add, neg, product (matrix), times (elementwise), kron, divide, power,
     transpose, diag, vec, unvec, jacobian (``data`` "+": immediate), or a function by name with
     ``'`` for its derivative. "superscript" is a power, of a matrix where it is square; "time sum"
@@ -63,11 +73,11 @@ class Call:
     data: object = None
 
 
-Node = Number | Name | Call
+Node = Constant | Quantity | Applied
 
 
 @dataclass(frozen=True)
-class Equation:
+class Written:
     """One line: what it defines, by what, and where it stands.
 
     ``accumulates``: it adds up over time. ``last``: what is added at the last step of a scan alone.
@@ -85,22 +95,22 @@ class Equation:
     code: bool = False
 
 
-def leaves(node: Node) -> Iterator[Name]:
+def leaves(node: Node) -> Iterator[Quantity]:
     """All names in a tree, as they are written."""
-    if isinstance(node, Name):
+    if isinstance(node, Quantity):
         yield node
-    elif isinstance(node, Call):
+    elif isinstance(node, Applied):
         for a in node.args:
             yield from leaves(a)
 
 
 def terms(node: Node) -> list[Node]:
     """The terms of a sum, signs kept; a sum over time of a sum is a sum of sums over time."""
-    if isinstance(node, Call) and node.op == "add":
+    if isinstance(node, Applied) and node.op == "add":
         return [t for a in node.args for t in terms(a)]
-    if isinstance(node, Call) and node.op == "neg":
-        return [Call("neg", (t,)) for t in terms(node.args[0])]
-    if isinstance(node, Call) and node.op == "time sum":
+    if isinstance(node, Applied) and node.op == "neg":
+        return [Applied("neg", (t,)) for t in terms(node.args[0])]
+    if isinstance(node, Applied) and node.op == "time sum":
         return [replace(node, args=(t,)) for t in terms(node.args[0])]
     return [node]
 
@@ -108,7 +118,7 @@ def terms(node: Node) -> list[Node]:
 def rewritten(node: Node, change: Callable[[Node], Iterator[Node]]) -> Iterator[Node]:
     """All trees in which one node is replaced by one of the nodes that `change` gives for it."""
     yield from change(node)
-    if isinstance(node, Call):
+    if isinstance(node, Applied):
         for i, a in enumerate(node.args):
             for other in rewritten(a, change):
                 yield replace(node, args=(*node.args[:i], other, *node.args[i + 1 :]))

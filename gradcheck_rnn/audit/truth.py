@@ -18,10 +18,10 @@ import numpy as np
 from ..derivation.assumptions import summing_to_one
 from ..derivation.evaluate import adjoints, forward
 from ..derivation.program import Derivation, EquationProgram
-from ..derivation.proof import Point, Setting, draw
+from ..derivation.proof import FieldPoint, Setting, draw
 from ..errors import GradcheckError
 
-__all__ = ["READINGS", "Choice", "Known", "NotEvaluated", "Reading", "Source", "Truth", "choose"]
+__all__ = ["READINGS", "Choice", "NotEvaluated", "Reading", "Source", "Truth", "Values", "choose"]
 
 Array = Any
 #: What ∂a_t/∂b_s may mean: through everything, through step t alone with earlier states held, or
@@ -71,7 +71,7 @@ def choose(
     network = derivation.network
     lengths = {axis: STEPS + k for k, axis in enumerate(network.axes)}
     assumed = tuple(summing_to_one(network))
-    setting = draw(network, Point(seed), sizes=sizes, lengths=lengths, assumed=assumed)
+    setting = draw(network, FieldPoint(seed), sizes=sizes, lengths=lengths, assumed=assumed)
     if real:
         rng = np.random.default_rng([seed, 41])
         drawn: dict[str, Array] = {
@@ -100,7 +100,7 @@ def choose(
     return Choice(setting, given)
 
 
-class Known(ABC):
+class Values(ABC):
     """Values and derivatives by name, in the column convention.
 
     Attributes
@@ -185,7 +185,7 @@ class Known(ABC):
         return out
 
 
-class Truth(Known):
+class Truth(Values):
     """What the derivation says."""
 
     def __init__(self, derivation: Derivation, choice: Choice) -> None:
@@ -282,10 +282,10 @@ class Source:
     """
 
     def __init__(
-        self, derivation: Derivation, seed: int = 0, make: Callable[..., Known] = Truth.of
+        self, derivation: Derivation, seed: int = 0, make: Callable[..., Values] = Truth.of
     ) -> None:
         self.derivation, self.seed, self.make = derivation, seed, make
-        self._held: dict[tuple[bool, bool, bool, tuple[str, ...] | None], Known] = {}
+        self._held: dict[tuple[bool, bool, bool, tuple[str, ...] | None], Values] = {}
 
     def known(
         self,
@@ -294,7 +294,7 @@ class Source:
         zero_start: bool = False,
         one_unit: bool = False,
         outputs: tuple[str, ...] | None = None,
-    ) -> Known:
+    ) -> Values:
         """A point; ``one_unit``: all dims are 1; for the others see `choose`."""
         key = (real, zero_start, one_unit, outputs)
         if key not in self._held:

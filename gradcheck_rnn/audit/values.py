@@ -14,7 +14,7 @@ from ..language import numeric
 from ..language.ops.elementwise import ELEMENTWISE, branches
 from ..language.ops.formula import Arithmetic
 from ..language.ops.formula import evaluate as evaluate_formula
-from .tree import Call, Name, Node, Number, Time
+from .tree import Applied, Constant, Node, Quantity, Time
 from .truth import NotEvaluated
 
 __all__ = ["Evaluation", "Steps", "at"]
@@ -45,7 +45,7 @@ class Evaluation:
         self,
         steps: Mapping[str, int],
         sizes: Mapping[str, int],
-        look: Callable[[Name | Call, Steps], Array],
+        look: Callable[[Quantity | Applied, Steps], Array],
         *,
         ascending: bool = False,
         diagonals: bool = False,
@@ -61,9 +61,9 @@ class Evaluation:
         NotEvaluated
             Shapes that do not fit, a function that is not known.
         """
-        if isinstance(node, Number):
+        if isinstance(node, Constant):
             return np.array([[node.value]], dtype=object)
-        if isinstance(node, Name):
+        if isinstance(node, Quantity):
             return self._name(node, t)
         if node.op == "jacobian":
             return self.look(node, t)
@@ -103,7 +103,7 @@ class Evaluation:
             return held[start:stop] if node.op == "slice" else _padded(held, start, stop)
         return _function(node.op, held)
 
-    def _over_time(self, node: Call, t: Steps) -> Array:
+    def _over_time(self, node: Applied, t: Steps) -> Array:
         """A sum or a product over an index variable, empty ones included."""
         assert isinstance(node.data, tuple)
         letter, lower, upper = node.data
@@ -135,7 +135,7 @@ class Evaluation:
         one = 0 * held + np.eye(len(held), dtype=int)
         return functools.reduce(np.matmul, [held] * n, one)
 
-    def _name(self, node: Name, t: Steps) -> Array:
+    def _name(self, node: Quantity, t: Steps) -> Array:
         head, _, dim = node.name.partition("_")
         if (
             head in ("I", "ones")
@@ -214,7 +214,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _slope(node: Node) -> bool:
-    return isinstance(node, Call) and node.op.endswith("'")
+    return isinstance(node, Applied) and node.op.endswith("'")
 
 
 def _with_diagonals(a: Array, b: Array) -> Array:

@@ -10,16 +10,16 @@ from ..calculus.terms import Plus, Term, shift
 from ..derivation.pages.adjoints import line_of
 from ..derivation.program import Derivation
 from ..derivation.simplification import tidy
-from .tree import Call, Name, Node, Number
+from .tree import Applied, Constant, Node, Quantity
 
 __all__ = ["derived_line", "written"]
 
 
 def derived_line(derivation: Derivation, left: Node) -> str:
     """The derived equation of what a line defines, as text."""
-    if isinstance(left, Call) and left.op == "jacobian":
+    if isinstance(left, Applied) and left.op == "jacobian":
         return _derived_jacobian(derivation, left)
-    if not isinstance(left, Name):
+    if not isinstance(left, Quantity):
         return ""
     if not left.adjoint:
         for program in derivation.scans:
@@ -34,10 +34,10 @@ def derived_line(derivation: Derivation, left: Node) -> str:
     return f"{to_text(line.left)} = {to_text(line.right)}" + (f"    ({note})" if note else "")
 
 
-def _derived_jacobian(derivation: Derivation, left: Call) -> str:
+def _derived_jacobian(derivation: Derivation, left: Applied) -> str:
     """∂a_t/∂b_{t−lag} through the equations of one step, for column vectors."""
     of, by = left.args
-    if not isinstance(of, Name) or not isinstance(by, Name):
+    if not isinstance(of, Quantity) or not isinstance(by, Quantity):
         return ""
     program = next(
         (p for p in derivation.scans if any(e.name == of.name for e in p.equations)), None
@@ -62,11 +62,11 @@ def _derived_jacobian(derivation: Derivation, left: Call) -> str:
     return f"{written(left)} = {to_text(shift(tidy(found), _offset(of)))}"
 
 
-def _offset(name: Name) -> int:
+def _offset(name: Quantity) -> int:
     return name.time.offset if name.time is not None else 0
 
 
-def _comparable(of: Name, by: Name) -> bool:
+def _comparable(of: Quantity, by: Quantity) -> bool:
     """Whether two times differ by a fixed number of steps."""
     a, b = (n.time.anchor if n.time is not None else "t" for n in (of, by))
     return a == b and a != ""
@@ -74,12 +74,12 @@ def _comparable(of: Name, by: Name) -> bool:
 
 def written(node: Node) -> str:
     """A tree as text."""
-    if isinstance(node, Number):
+    if isinstance(node, Constant):
         return str(node.value)
-    if isinstance(node, Name):
+    if isinstance(node, Quantity):
         return str(node)
     a = [written(x) for x in node.args]
-    inner = [f"({s})" if isinstance(x, Call) and x.op == "add" else s
+    inner = [f"({s})" if isinstance(x, Applied) and x.op == "add" else s
              for s, x in zip(a, node.args, strict=True)]  # fmt: skip
     if node.op == "add":
         return " + ".join(a).replace("+ −", "− ")

@@ -41,7 +41,7 @@ class Late(pytest.fail.Exception):  # type: ignore[name-defined]
     """A check took longer than it may."""
 
 
-class Lost(Exception):
+class NoResult(Exception):
     """A case gave no report; ``shown`` is what is printed."""
 
     def __init__(self, shown: Any) -> None:
@@ -134,7 +134,7 @@ class GradientItem(pytest.Item):
             raise OUTCOMES[kind](message)
         else:
             self.stash[LOST] = told.kind
-            raise Lost(told.value)
+            raise NoResult(told.value)
 
     def _tell(self) -> Told:
         """Run the case, and tell what came of it in a form that can be sent."""
@@ -183,7 +183,7 @@ class GradientItem(pytest.Item):
         if isinstance(error, GradientMismatch):
             error.args = (f"{error}\nrepeat: {replay(self, error.report)}",)
             return excinfo.getrepr(style="value")
-        return error.shown if isinstance(error, Lost) else super().repr_failure(excinfo, style)
+        return error.shown if isinstance(error, NoResult) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         file, line = place_of(self.case)

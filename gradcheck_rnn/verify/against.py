@@ -12,7 +12,7 @@ from ..errors import DimensionError, UsageError
 from .harness.arrays import PRECISIONS
 from .hints import explain
 from .outcome import Report
-from .vectorfiles import OUTPUTS, Known, Results
+from .vectorfiles import OUTPUTS, Results, VectorFile
 from .verdict import EntryState, Finding, Reason, Row, Verdict, judge, relative_resolution
 
 __all__ = ["judge_vectors"]
@@ -25,7 +25,7 @@ RESOLVED_UNITS = 64
 
 
 def judge_vectors(
-    known: Known,
+    known: VectorFile,
     results: Results,
     *,
     dtype: str | None = None,
@@ -35,7 +35,7 @@ def judge_vectors(
 
     Parameters
     ----------
-    known : Known
+    known : VectorFile
         The vectors, from `read_vectors`.
     results : Results
         What the code under test computed, from `read_results`.
@@ -94,7 +94,7 @@ def judge_vectors(
     return reports
 
 
-def _check_names(known: Known, results: Results, wanted: list[str] | None) -> None:
+def _check_names(known: VectorFile, results: Results, wanted: list[str] | None) -> None:
     names = dict.fromkeys(n for g, arrays in known.high.items() if g != OUTPUTS for n in arrays)
     for name in wanted or ():
         if name not in names:

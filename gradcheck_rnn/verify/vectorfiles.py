@@ -28,7 +28,7 @@ from ..npz import Header, read_npz
 from ..reading import check_file, read_text
 from .vectors import DIGITS, Vectors, split
 
-__all__ = ["Known", "Results", "dump", "read_results", "read_vectors"]
+__all__ = ["Results", "VectorFile", "dump", "read_results", "read_vectors"]
 
 Array = NDArray[Any]
 FORMAT = "gradcheck-rnn vectors 1"
@@ -38,7 +38,7 @@ MARK = "#"
 
 
 @dataclass
-class Known:
+class VectorFile:
     """What a file of vectors says of the true values: probe or ``outputs`` → name → array.
 
     ``high`` and ``low`` add up to the true value; ``bounds`` is by format first.
@@ -150,7 +150,7 @@ def _finite(array: Array) -> Array:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def read_vectors(path: Path) -> Known:
+def read_vectors(path: Path) -> VectorFile:
     """Read a file that `dump` made.
 
     Raises
@@ -160,11 +160,11 @@ def read_vectors(path: Path) -> Known:
     """
     if _suffix(path, "file of vectors") == ".npz":
         entries = read_npz(path, "file of vectors")
-        known = Known(_cell_of(path, _description(path, entries)))
+        known = VectorFile(_cell_of(path, _description(path, entries)))
         _sort(known, entries)
     else:
         content = _load_json(path, "file of vectors", finite=True)
-        known = Known(_cell_of(path, content))
+        known = VectorFile(_cell_of(path, content))
         try:
             _sort_json(known, content)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -176,7 +176,7 @@ def read_vectors(path: Path) -> Known:
     return known
 
 
-def _sort(known: Known, entries: Mapping[str, Array]) -> None:
+def _sort(known: VectorFile, entries: Mapping[str, Array]) -> None:
     """The entries of an npz by what their names say."""
     for key, array in entries.items():
         kind, _, rest = key.partition("/")
@@ -192,7 +192,7 @@ def _sort(known: Known, entries: Mapping[str, Array]) -> None:
             known.bounds.setdefault(form, {}).setdefault(probe, {})[name] = array
 
 
-def _sort_json(known: Known, content: Mapping[str, Any]) -> None:
+def _sort_json(known: VectorFile, content: Mapping[str, Any]) -> None:
     """The same of a JSON file; raises what Python raises where something is of another kind."""
     probes = content["probes"]
     groups = {p: entry["gradients"] for p, entry in probes.items()}
@@ -208,7 +208,7 @@ def _sort_json(known: Known, content: Mapping[str, Any]) -> None:
             known.bounds.setdefault(form, {})[group] = held
 
 
-def _check_whole(path: Path, known: Known) -> None:
+def _check_whole(path: Path, known: VectorFile) -> None:
     """Refuse vectors of which a part is missing or damaged: it would not be judged.
 
     Raises
@@ -266,7 +266,7 @@ def _damaged(path: Path, why: str) -> UsageError:
     return UsageError(f"{path} is a damaged file of vectors: {why}; make it anew")
 
 
-def read_results(path: Path, known: Known | None = None) -> Results:
+def read_results(path: Path, known: VectorFile | None = None) -> Results:
     """Read what foreign code computed.
 
     Arrays of an npz that are larger than those of `known`, the vectors they are for, are not read.
@@ -319,7 +319,7 @@ def _mapping(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, A
     return held
 
 
-def _limit(path: Path, known: Known | None) -> Callable[[str, Header], None]:
+def _limit(path: Path, known: VectorFile | None) -> Callable[[str, Header], None]:
     """A check of an npz's headers: nothing larger than the vectors' array is read."""
     largest = {
         f"outputs/{name}" if group == OUTPUTS else f"gradients/{group}/{name}": array

@@ -28,7 +28,7 @@ from .harness.arrays import PRECISIONS, Precision
 from .oracle.directions import draw_direction
 from .points import Point, draw_point
 
-__all__ = ["DIGITS", "Probe", "Pull", "Vectors", "make_vectors", "split"]
+__all__ = ["DIGITS", "Pull", "VectorProbe", "Vectors", "make_vectors", "split"]
 
 Array = NDArray[Any]
 DIGITS = 30
@@ -59,7 +59,7 @@ class Pull:
 
 
 @dataclass
-class Probe:
+class VectorProbe:
     """Cotangents (none: the loss) and the gradients that belong to them, at the doors.
 
     ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name.
@@ -82,7 +82,7 @@ class Vectors:
     arrays: dict[str, Array]
     outputs: dict[str, Array]
     output_bounds: dict[str, dict[str, Array]]
-    probes: list[Probe]
+    probes: list[VectorProbe]
     domains: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -187,30 +187,30 @@ def _short(array: Array, domain: Domain | None = None) -> Array:
     return np.where(outside == 0, short, form.quantise(short - np.sign(outside) * unit))
 
 
-def _probes(point: Point, made: Mapping[str, Any], seed: int) -> list[Probe]:
+def _probes(point: Point, made: Mapping[str, Any], seed: int) -> list[VectorProbe]:
     network = point.network
     if network.loss_terms:
-        return [Probe("loss", {})]
+        return [VectorProbe("loss", {})]
     whole = {}
     for name, ref in network.outputs.items():
         shape = to_rows(ref, made[name]).shape
         direction = draw_direction(shape, seed, f"vectors: cotangent of {name}")
         whole[name] = _short(direction * np.sqrt(direction.size))
-    probes = [Probe("all", whole)] if len(whole) > 1 else []
+    probes = [VectorProbe("all", whole)] if len(whole) > 1 else []
     for name, cotangent in whole.items():
-        probes.append(Probe(name, {name: cotangent}))
+        probes.append(VectorProbe(name, {name: cotangent}))
         if network.outputs[name].axis is None:
             continue
         count = len(cotangent)
         for t in range(count) if count <= MOST_STEPS else (0, count - 1):
             alone = np.zeros_like(cotangent)
             alone[t] = cotangent[t]
-            probes.append(Probe(f"{name}[{t}]", {name: alone}))
+            probes.append(VectorProbe(f"{name}[{t}]", {name: alone}))
     return probes
 
 
 def _certify(
-    point: Point, columns: Mapping[str, Array], tape: Any, probes: list[Probe], seed: int
+    point: Point, columns: Mapping[str, Array], tape: Any, probes: list[VectorProbe], seed: int
 ) -> None:
     """<gradient, v> against the complex step of the definition along v, for every probe."""
     import mpmath

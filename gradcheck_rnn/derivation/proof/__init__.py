@@ -7,7 +7,7 @@ or without any error (`certificate`, on `graph`, `identities`, `real`).
 
 from .certificate import certify
 from .certified import Certificate, CertifiedGroup
-from .field import FieldElement, Point, Redraw
+from .field import FieldElement, FieldPoint, Redraw
 from .oracle import OracleResult, differentiate, unrolled_gradients
 from .prove import certify_exactly, check, compare, prove
 from .result import Group, ProofResult
@@ -17,9 +17,9 @@ __all__ = [
     "Certificate",
     "CertifiedGroup",
     "FieldElement",
+    "FieldPoint",
     "Group",
     "OracleResult",
-    "Point",
     "ProofResult",
     "Redraw",
     "Setting",

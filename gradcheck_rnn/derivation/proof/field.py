@@ -27,7 +27,16 @@ from ...errors import GradcheckError, UnsupportedOperation
 from ...language.ops.elementwise import ELEMENTWISE, WithElementwise, branches
 from ...language.ops.formula import Arithmetic, evaluate
 
-__all__ = ["PRIME", "Degree", "FieldElement", "Point", "Redraw", "larger", "relations", "summed"]
+__all__ = [
+    "PRIME",
+    "Degree",
+    "FieldElement",
+    "FieldPoint",
+    "Redraw",
+    "larger",
+    "relations",
+    "summed",
+]
 
 PRIME = 2**127 - 1
 
@@ -71,17 +80,17 @@ def summed(a: Mapping[int, int], b: Mapping[int, int]) -> Mapping[int, int]:
 
 
 class FieldElement(WithElementwise):
-    """The value of a rational function at a `Point`, with its degree.
+    """The value of a rational function at a `FieldPoint`, with its degree.
 
     ``value`` is a polynomial of degree ``degree`` in the generators and in inverses of elements;
     ``inverses`` gives the highest power of each inverse. The real degree, over the common
-    denominator, is `Point.degree_of`.
+    denominator, is `FieldPoint.degree_of`.
     """
 
     __slots__ = ("degree", "inverses", "point", "value")
 
     def __init__(
-        self, point: Point, value: int, degree: int = 0, inverses: Mapping[int, int] = _NONE
+        self, point: FieldPoint, value: int, degree: int = 0, inverses: Mapping[int, int] = _NONE
     ) -> None:
         self.point, self.value, self.degree, self.inverses = point, value, degree, inverses
 
@@ -211,7 +220,7 @@ def exact(number: Any) -> Fraction | None:
     return None
 
 
-class Point:
+class FieldPoint:
     """A random point: the values of all generators, drawn when they are first asked for.
 
     Parameters

@@ -123,7 +123,7 @@ class ExactNode(WithElementwise):
 
 
 class ExactGraph:
-    """All nodes of one computation; takes the place of a `Point` where numbers are drawn.
+    """All nodes of one computation; takes the place of a `FieldPoint` where numbers are drawn.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from ...errors import UsageError
 from ...language import numeric
 from ...language.network import Network
 from ...language.running import run
-from .field import PRIME, FieldElement, Point, larger, summed
+from .field import PRIME, FieldElement, FieldPoint, larger, summed
 from .scalars import Scalar, Tape
 from .setting import Numbers, Setting, draw
 
@@ -63,9 +63,9 @@ class OracleResult:
     frozen: bool
 
     @property
-    def point(self) -> Point:
+    def point(self) -> FieldPoint:
         """The random point at which everything was computed."""
-        return cast(Point, self.setting.point)
+        return cast(FieldPoint, self.setting.point)
 
     @property
     def degree(self) -> int:
@@ -79,7 +79,7 @@ def unrolled_gradients(
     *,
     sizes: Mapping[str, int] | None = None,
     lengths: Mapping[str, int] | None = None,
-    point: Point,
+    point: FieldPoint,
     cotangents: Mapping[str, Any] | None = None,
 ) -> OracleResult:
     """Forward values and gradients of the unrolled network at a random point.
@@ -103,7 +103,7 @@ def unrolled_gradients(
 
 def differentiate(setting: Setting) -> OracleResult:
     """The oracle on given values; see `unrolled_gradients`."""
-    point = cast(Point, setting.point)
+    point = cast(FieldPoint, setting.point)
     tape, leaves, made, frozen = record(setting)
     everything = {n: values_of(v, setting.point) for n, v in made.pop("everything").items()}
     total = made.pop("loss", setting.point.zero)

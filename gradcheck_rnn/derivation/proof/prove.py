@@ -19,7 +19,7 @@ from ...language.cell import Cell
 from ...language.network import Network
 from .certificate import certify
 from .certified import Certificate
-from .field import Point, Redraw
+from .field import FieldPoint, Redraw
 from .oracle import OracleResult, differentiate
 from .result import Claims, Group, ProofResult, place
 from .setting import Setting, draw
@@ -251,7 +251,7 @@ def check(
     """
     began = time.perf_counter()
     for redraws in range(_ATTEMPTS):
-        point = Point(seed + redraws * 2**32)
+        point = FieldPoint(seed + redraws * 2**32)
         try:
             setting = draw(network, point, sizes=sizes, lengths=lengths, assumed=assumed)
             oracle = differentiate(setting)
@@ -304,7 +304,7 @@ def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, An
     return [_compare(oracle.point, form, prefix + n, expected[n], claimed.get(n)) for n in names]
 
 
-def _compare(point: Point, form: str, what: str, expected: Any, given: Any) -> Group:
+def _compare(point: FieldPoint, form: str, what: str, expected: Any, given: Any) -> Group:
     if given is None:
         return Group(form, what, expected.size, 0, (f"{what} is missing",))
     given = np.asarray(given, dtype=object)

@@ -23,7 +23,7 @@ _DIFFERENTIATED = ("param", "input", "static")
 
 
 class Numbers(Protocol):
-    """What exact numbers are drawn from: a `Point` or an `ExactGraph`."""
+    """What exact numbers are drawn from: a `FieldPoint` or an `ExactGraph`."""
 
     @property
     def zero(self) -> Any: ...

@@ -10,12 +10,12 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcheck_rnn.derivation.proof.field import PRIME, FieldElement, Point, Redraw
+from gradcheck_rnn.derivation.proof.field import PRIME, FieldElement, FieldPoint, Redraw
 from gradcheck_rnn.errors import UnsupportedOperation
 
 
 def test_constants_are_the_decimals_they_print_as() -> None:
-    point = Point(0)
+    point = FieldPoint(0)
     assert point.coerce(0.1) + point.coerce(0.2) == point.coerce(Fraction(3, 10))
     assert point.coerce(1e-5) * 10**5 == point.one
     assert 1 / (1 / point.coerce(7)) == point.coerce(7)
@@ -24,16 +24,16 @@ def test_constants_are_the_decimals_they_print_as() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_constants_without_a_value_are_refused(bad: float) -> None:
     with pytest.raises(UnsupportedOperation, match="no exact value"):
-        Point(0).coerce(bad)
+        FieldPoint(0).coerce(bad)
 
 
 def test_other_objects_are_left_to_their_own_methods() -> None:
     with pytest.raises(TypeError):
-        Point(0).random() + "1"
+        FieldPoint(0).random() + "1"
 
 
 def test_arithmetic_is_that_of_a_field() -> None:
-    point = Point(1)
+    point = FieldPoint(1)
     a, b, c = (point.random() for _ in range(3))
     assert (a + b) * c == a * c + b * c
     assert (a / b) * b == a
@@ -45,14 +45,14 @@ def test_arithmetic_is_that_of_a_field() -> None:
 
 
 def test_zero_denominators_ask_for_another_point() -> None:
-    point = Point(2)
+    point = FieldPoint(2)
     a = point.random()
     with pytest.raises(Redraw):
         1 / (a - a)
 
 
 def test_a_function_is_one_generator_for_each_argument() -> None:
-    point = Point(3)
+    point = FieldPoint(3)
     a, b = point.random(), point.random()
     assert (a + b).tanh() == (b + a).tanh()
     assert a.tanh() != b.tanh()
@@ -61,7 +61,7 @@ def test_a_function_is_one_generator_for_each_argument() -> None:
 
 
 def test_relations_that_are_used() -> None:
-    point = Point(4)
+    point = FieldPoint(4)
     a = point.random()
     for x in (a, -a):
         assert (-x).tanh() == -(x.tanh())
@@ -84,7 +84,7 @@ def test_relations_that_are_used() -> None:
 
 def test_relations_that_are_not_known_come_out_unequal() -> None:
     """tanh z = 2σ(2z) − 1 is true, and unproved: the price of independent generators."""
-    point = Point(5)
+    point = FieldPoint(5)
     z = point.random()
     assert z.tanh() != 2 * (2 * z).sigmoid() - 1
     assert z.sin() ** 2 + z.cos() ** 2 != 1
@@ -92,13 +92,13 @@ def test_relations_that_are_not_known_come_out_unequal() -> None:
 
 def test_branch_bits_are_generic() -> None:
     """Not 0 or 1, so that one point speaks for all branches."""
-    bit = Point(6).random().positive_bit()
+    bit = FieldPoint(6).random().positive_bit()
     assert bit * bit != bit
     assert bit.degree == 1
 
 
 def test_absolute_value_and_relu_share_the_bit() -> None:
-    a = Point(7).random()
+    a = FieldPoint(7).random()
     assert abs(a) == 2 * a.relu() - a
     assert abs(-a) == abs(a)
 
@@ -125,7 +125,7 @@ def build(tree: Any, leaves: dict[str, Any]) -> Any:
 @given(EXPRESSIONS)
 @settings(max_examples=60)
 def test_the_degree_bounds_the_numerator(tree: Any) -> None:
-    point = Point(8)
+    point = FieldPoint(8)
     symbols = {n: sympy.Symbol(n) for n in "abc"}
     try:
         element = build(
@@ -140,7 +140,7 @@ def test_the_degree_bounds_the_numerator(tree: Any) -> None:
 
 
 def test_the_degree_is_not_idle() -> None:
-    point = Point(9)
+    point = FieldPoint(9)
     a, b = point.random(), point.random()
     assert point.degree_of(a * b + a) == 2
     assert point.degree_of(a**5 * b) == 6
@@ -150,7 +150,7 @@ def test_the_degree_is_not_idle() -> None:
 
 
 def test_collisions_count_pairs_of_arguments() -> None:
-    point = Point(10)
+    point = FieldPoint(10)
     a = point.random()
     assert point.collision_degree == 0
     a.log()
@@ -161,9 +161,9 @@ def test_collisions_count_pairs_of_arguments() -> None:
 
 def test_a_seed_replays_a_point() -> None:
     def numbers(seed: int) -> list[int]:
-        point = Point(seed)
+        point = FieldPoint(seed)
         return [point.random().value, point.random().tanh().value]
 
     assert numbers(11) == numbers(11) != numbers(12)
     assert all(0 < n < PRIME for n in numbers(11))
-    assert isinstance(Point(0).random(), FieldElement)
+    assert isinstance(FieldPoint(0).random(), FieldElement)

@@ -13,7 +13,7 @@ import sympy
 
 import gradcheck_rnn.derivation.proof as proof
 from gradcheck_rnn.derivation.proof import (
-    Point,
+    FieldPoint,
     default_lengths,
     default_sizes,
     differentiate,
@@ -157,7 +157,7 @@ def evaluate(e: Any, known: dict[Any, Any]) -> Any:
 )
 def test_equals_plain_nested_diff(definition: Any, by_hand: Any, steps: int, sizes: Any) -> None:
     network = as_network(definition)
-    result = unrolled_gradients(network, sizes=sizes, lengths={"T": steps}, point=Point(1))
+    result = unrolled_gradients(network, sizes=sizes, lengths={"T": steps}, point=FieldPoint(1))
     setting = result.setting
     matrices, known = symbols_like(setting.values)
     outputs = by_hand(matrices)
@@ -180,7 +180,7 @@ def test_equals_plain_nested_diff(definition: Any, by_hand: Any, steps: int, siz
 
 
 def test_outputs_alone_add_up_to_all_together() -> None:
-    both = unrolled_gradients(as_network(lstm), point=Point(2))
+    both = unrolled_gradients(as_network(lstm), point=FieldPoint(2))
     alone = [
         differentiate(replace(both.setting, cotangents={label: g}))
         for label, g in both.setting.cotangents.items()
@@ -194,9 +194,9 @@ def test_outputs_alone_add_up_to_all_together() -> None:
 def test_cotangents_have_to_fit() -> None:
     network = as_network(elman)
     with pytest.raises(UsageError, match="no output 'z'"):
-        unrolled_gradients(network, point=Point(0), cotangents={"z": np.ones((3, 1), int)})
+        unrolled_gradients(network, point=FieldPoint(0), cotangents={"z": np.ones((3, 1), int)})
     with pytest.raises(UsageError, match=r"cotangent of 'y' has shape \(4, 1\)"):
-        unrolled_gradients(network, point=Point(0), cotangents={"y": np.ones((4, 1), int)})
+        unrolled_gradients(network, point=FieldPoint(0), cotangents={"y": np.ones((4, 1), int)})
 
 
 def test_default_setting() -> None:
@@ -222,7 +222,7 @@ def test_long_delays_get_more_steps() -> None:
         return tanh(w * h[1] + h[3] + x)
 
     assert default_lengths(as_network(delayed)) == {"T": 5}
-    result = unrolled_gradients(as_network(delayed), point=Point(0))
+    result = unrolled_gradients(as_network(delayed), point=FieldPoint(0))
     assert {n for n in result.gradients if n.startswith("h0")} == {"h0_1", "h0_2", "h0_3"}
 
 
@@ -239,7 +239,7 @@ def test_frozen_values_are_constants() -> None:
     def stopped(x, h, w):
         return w * frozen(h * w) + x
 
-    result = unrolled_gradients(as_network(stopped), point=Point(3))
+    result = unrolled_gradients(as_network(stopped), point=FieldPoint(3))
     assert result.frozen
     assert all(x.value == 0 for x in result.gradients["h0"].flat)
     h, g = result.everything["h"], result.setting.cotangents
@@ -256,7 +256,7 @@ def test_functions_made_by_users_run_as_what_they_are_made_of() -> None:
     def user(x, h, w):
         return soft(w * h) + maximum(x, h)
 
-    result = unrolled_gradients(as_network(user), lengths={"T": 1}, point=Point(4))
+    result = unrolled_gradients(as_network(user), lengths={"T": 1}, point=FieldPoint(4))
     values, g = result.setting.values, result.setting.cotangents
     for k in range(3):
         w, h, x = values["w"][k, 0], values["h0"][k, 0], values["x"][0, k, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sympy
 
-from gradcheck_rnn.derivation.proof.field import PRIME, Point
+from gradcheck_rnn.derivation.proof.field import PRIME, FieldPoint
 from gradcheck_rnn.derivation.proof.oracle import tangent
 from gradcheck_rnn.derivation.proof.scalars import Scalar, Tape, local_rule
 from gradcheck_rnn.errors import MissingRule
@@ -16,7 +16,7 @@ from gradcheck_rnn.errors import MissingRule
 
 def slopes_of(function: Any, count: int, seed: int = 0) -> tuple[list[Any], list[Any]]:
     """Leaves' values and derivatives of a scalar function of `count` leaves."""
-    tape = Tape(Point(seed))
+    tape = Tape(FieldPoint(seed))
     leaves = [tape.leaf(tape.point.random()) for _ in range(count)]
     result = function(*leaves)
     assert isinstance(result, Scalar)
@@ -67,7 +67,7 @@ def test_a_scalar_used_twice_is_counted_twice() -> None:
 
 
 def test_the_branch_is_a_constant() -> None:
-    tape = Tape(Point(0))
+    tape = Tape(FieldPoint(0))
     x = tape.leaf(tape.point.random())
     assert not isinstance(x.positive_bit(), Scalar)
     assert x.positive_bit() == x.value.positive_bit()
@@ -75,7 +75,7 @@ def test_the_branch_is_a_constant() -> None:
 
 def test_a_planted_partial_is_seen() -> None:
     """The accumulator reads the list: one wrong partial changes the derivative."""
-    tape = Tape(Point(1))
+    tape = Tape(FieldPoint(1))
     a, b = tape.leaf(tape.point.random()), tape.leaf(tape.point.random())
     product = a * b
     right, _, _ = tangent(tape, product)
@@ -87,7 +87,7 @@ def test_a_planted_partial_is_seen() -> None:
 
 
 def test_what_the_target_does_not_depend_on_has_no_row() -> None:
-    tape = Tape(Point(2))
+    tape = Tape(FieldPoint(2))
     a, b = tape.leaf(tape.point.random()), tape.leaf(tape.point.random())
     target = a * 2
     _ = b * a
@@ -100,7 +100,7 @@ def test_unknown_operations_and_partials_are_named() -> None:
 
 
 def test_powers_have_exact_exponents() -> None:
-    a = Point(3).random()
+    a = FieldPoint(3).random()
     rule = local_rule("pow", Fraction(5, 2))
     assert rule.partials[0](a, a, None) == Fraction(5, 2) * a.sqrt() ** 3
     assert sympy.Rational(5, 2) * a == 2.5 * a
