@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from typing import Any
 
+from gradcheck_rnn.codegen.backends.cfamily import names as c_names
 from gradcheck_rnn.codegen.backends.cupy import config as cuda
 from gradcheck_rnn.codegen.backends.expressions import declared_helpers
 from gradcheck_rnn.codegen.backends.numpy import config as numpy
@@ -37,7 +38,7 @@ HOSTILE = tuple(
         for n in (
             *_TEXT.split(), *keyword.kwlist, *keyword.softkwlist, *numpy.RESERVED,
             *numpy.helper_texts(),
-            *cuda.RESERVED, *cuda._DEVICE, *declared_helpers("cuda"), *sorted(cuda._CXX),
+            *cuda.RESERVED, *cuda._DEVICE, *declared_helpers("cuda"), *sorted(c_names._CXX),
         )
         if n.isidentifier()
     )

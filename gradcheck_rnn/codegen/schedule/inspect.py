@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ...language.dims import Dim
 from .ops import (
     Access,
     Allocate,
@@ -21,7 +22,7 @@ from .ops import (
     accesses,
 )
 
-__all__ = ["read_buffers", "reads", "writes"]
+__all__ = ["read_buffers", "reads", "touched", "views_of", "writes"]
 
 
 def reads(s: Statement) -> Iterator[Access]:
@@ -65,3 +66,26 @@ def writes(s: Statement) -> Iterator[Access]:
 def read_buffers(statements: Iterable[Statement]) -> set[Buffer]:
     """Every buffer that is read."""
     return {a.buffer for s in statements for a in reads(s)}
+
+
+def touched(statements: Iterable[Statement]) -> set[Buffer]:
+    """Every buffer that is read or written, and what it is a view of."""
+    places = [a for s in statements for a in (*reads(s), *writes(s))]
+    return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
+
+
+def views_of(buffers: Iterable[Buffer]) -> dict[Buffer, list[Buffer]]:
+    """Views by base, in the order of their rows."""
+    out: dict[Buffer, list[Buffer]] = {}
+    for b in sorted(buffers, key=lambda b: b.name):
+        if b.base is not None:
+            out.setdefault(b.base, []).append(b)
+    return {base: _in_order(views) for base, views in out.items()}
+
+
+def _in_order(views: list[Buffer]) -> list[Buffer]:
+    by, at, out = {v.offset: v for v in views}, Dim(), []
+    while at in by:
+        out.append(by[at])
+        at = at + by[at].shape[0]
+    return [*out, *(v for v in views if v not in out)]

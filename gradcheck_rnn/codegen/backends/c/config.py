@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ....language.ops.elementwise import ELEMENTWISE
 from ....language.ops.unit_maps import UNIT_MAPS, UnitMap
 from ...schedule.naming import Namer
-from ..cupy.config import c_name
+from ..cfamily.names import c_name
 from ..expressions import declared_helpers
 
 __all__ = ["OWN", "RESERVED", "CNamer", "function_name", "helpers", "public_name"]

@@ -10,7 +10,7 @@ from ....language.dims import Dim
 from ....language.ops.elementwise import ELEMENTWISE
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.ops import Call, Expr, Number
-from ..cupy.expressions import Cuda
+from ..cfamily.expressions import EntryPrinter
 from ..expressions import Precedence, Text
 from .config import function_name
 
@@ -20,7 +20,7 @@ __all__ = ["C99"]
 _SMALL = 2**24
 
 
-class C99(Cuda):
+class C99(EntryPrinter):
     """Prints expressions of one entry; the dialect differs from CUDA in casts and in names."""
 
     title = "C"

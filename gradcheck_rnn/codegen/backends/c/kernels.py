@@ -10,9 +10,9 @@ from ....language.dims import ONE
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.dependence import overlap
 from ...schedule.ops import Assign, Buffer, Units
-from ..cupy.addressing import rows_of, same_place
-from ..cupy.fuse import FusedKernel, Item, reads_of
-from ..cupy.kernels import Entries, Frame
+from ..cfamily.addressing import rows_of, same_place
+from ..cfamily.frame import Entries, Frame
+from ..cfamily.fuse import FusedKernel, Item, reads_of
 from ..wrapping import WIDTH
 from .config import CNamer
 from .expressions import C99
@@ -23,6 +23,8 @@ __all__ = ["CFrame", "comment_lines", "print_kernel"]
 class CFrame(Frame):
     """Pointers, sizes and local names of one C function."""
 
+    printer_type = C99
+
     def __init__(
         self,
         kernel: FusedKernel,
@@ -32,7 +34,6 @@ class CFrame(Frame):
     ) -> None:
         self._namer = CNamer(sizes.values())
         super().__init__(kernel, views, inner, sizes)
-        self.cuda = C99(self.no_access, self.size)
 
     def fresh(self, wanted: str) -> str:
         return self._namer.fresh(wanted)
@@ -87,7 +88,7 @@ def _each_unit(frame: CFrame, rows: str, body: Iterable[str]) -> list[str]:
 def _entries(frame: CFrame) -> list[str]:
     kernel = frame.kernel
     items = [i for i in kernel.items if isinstance(i, Assign)]
-    rows = frame.cuda.dim(kernel.rows)
+    rows = frame.printer.dim(kernel.rows)
     body = Entries(frame).run(items)
     return body if kernel.rows == ONE else _each_unit(frame, rows, body)
 
@@ -102,7 +103,7 @@ def _by_row(frame: CFrame) -> list[str]:
         else:
             block = Entries(frame).run([i for i in phase if isinstance(i, Assign)])
             if first.dest.rows != ONE:
-                out += _each_unit(frame, frame.cuda.dim(first.dest.rows), block)
+                out += _each_unit(frame, frame.printer.dim(first.dest.rows), block)
                 continue
         out += ["{", *_deeper(block), "}"]
     return out
@@ -135,16 +136,16 @@ def _units(frame: CFrame, s: Units) -> list[str]:
     entries = Entries(frame)
     value = entries.value(s.value)
     if s.op == "sum":
-        limit = frame.cuda.dim(rows_of(s.value))
+        limit = frame.printer.dim(rows_of(s.value))
         return [
             "real total = 0;",
             *_each_unit(frame, limit, [*entries.loads, f"total += {value};"]),
             f"{frame.entry(s.dest)} = total;",
         ]
-    rows, x = frame.cuda.dim(s.dest.rows), frame.entry(s.dest)
+    rows, x = frame.printer.dim(s.dest.rows), frame.entry(s.dest)
     put = [*entries.loads, f"{x} = {value};"]
     if s.op in UNIT_MAPS:
-        called = frame.cuda.called("unit_map", s.op)
+        called = frame.printer.called("unit_map", s.op)
         row = f"{frame.pointer(s.dest)} + {frame.position(s.dest, whole=True)}"
         return [*_each_unit(frame, rows, put), f"{called}({row}, {rows});"]
     if s.op == "softmax":

@@ -24,7 +24,7 @@ class Matrices:
 
     Parameters
     ----------
-    cuda : C99
+    printer : C99
         The printer of entries.
     place : callable
         Access → the text of a pointer to its first entry.
@@ -32,7 +32,7 @@ class Matrices:
         Shape → the name of a new array.
     """
 
-    cuda: C99
+    printer: C99
     place: Callable[[Access], str]
     temporary: Callable[[Shape], str]
     lines: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Matrices:
     def entry(self, e: Expr) -> tuple[Shape, Entry]:
         """The shape of an expression, and its entries."""
         if isinstance(e, Number | Size):
-            text = self.cuda.text(e).text
+            text = self.printer.text(e).text
             return (ONE, ONE), lambda i, j: text
         if isinstance(e, Access):
             shape = (e.rows, e.buffer.shape[1] if len(e.buffer.shape) > 1 else ONE)
@@ -74,11 +74,11 @@ class Matrices:
         places = {Access(_Hole(k)): one for k, (_, one) in enumerate(made)}  # type: ignore[arg-type]
 
         def entry(i: str, j: str) -> str:
-            before = self.cuda.access
+            before = self.printer.access
             at = {a.buffer: one(i, j) for a, one in places.items()}
-            self.cuda.access = lambda a: f"({at[a.buffer]})"
-            text = self.cuda.text(Call(e.op, tuple(places), e.data)).text
-            self.cuda.access = before
+            self.printer.access = lambda a: f"({at[a.buffer]})"
+            text = self.printer.text(Call(e.op, tuple(places), e.data)).text
+            self.printer.access = before
             return text
 
         return shape, entry
@@ -94,10 +94,10 @@ class Matrices:
             return (first[0], second[0]), lambda i, j: f"({one(i, '0')}) * ({two(j, '0')})"
         if e.op in ("slice", "pad") and isinstance(e.data, tuple):
             (rows, cols), one = made[0]
-            start = self.cuda.dim(e.data[0])
+            start = self.printer.dim(e.data[0])
             if e.op == "slice":
                 return (e.data[1] - e.data[0], cols), lambda i, j: one(f"{start} + {i}", j)
-            return (e.data[1], cols), self._between(start, self.cuda.dim(rows), one, None)
+            return (e.data[1], cols), self._between(start, self.printer.dim(rows), one, None)
         if e.op == "concat":
             return self._joined(made)
         return None
@@ -105,7 +105,7 @@ class Matrices:
     def _joined(self, made: list[tuple[Shape, Entry]]) -> tuple[Shape, Entry]:
         at, entry = Dim(), None
         for (rows, _), one in made:
-            entry = self._between(self.cuda.dim(at), self.cuda.dim(rows), one, entry)
+            entry = self._between(self.printer.dim(at), self.printer.dim(rows), one, entry)
             at = at + rows
         if entry is None:
             raise UnsupportedOperation("C has no text for a concatenation of nothing")
@@ -128,7 +128,7 @@ class Matrices:
             shape = (shape[0], columns)
             name = self.temporary(shape)
             to = self._array(name, shape)("row", "column")
-            terms = self.cuda.dim(inner)
+            terms = self.printer.dim(inner)
             summand = f"{left('row', 'term')} * {right('term', 'column')}"
             loop = f"for (Index term = 0; term < {terms}; ++term)"
             self._each(shape, [f"{to} = 0;", f"{loop} {to} += {summand};"])
@@ -141,12 +141,12 @@ class Matrices:
             return (ONE, ONE), lambda i, j: f"{name}[0]"
         if shape[1] != ONE:
             raise UnsupportedOperation(f"C has no text for {e.op} of the columns of a matrix")
-        rows = self.cuda.dim(shape[0])
+        rows = self.printer.dim(shape[0])
         if e.op == "unit_map":
-            called = self.cuda.called("unit_map", str(e.data))
+            called = self.printer.called("unit_map", str(e.data))
             self.lines.append(f"{called}({kept}, {rows});")
         else:
-            self.cuda.uses.add(e.op)
+            self.printer.uses.add(e.op)
             self.lines.append(f"{e.op}_of({kept}, {rows});")
         return shape, self._array(kept, shape)
 
@@ -160,7 +160,7 @@ class Matrices:
         return name
 
     def _array(self, pointer: str, shape: Shape) -> Entry:
-        columns = self.cuda.dim(shape[1])
+        columns = self.printer.dim(shape[1])
         base = pointer if pointer.isidentifier() else f"({pointer})"
 
         def entry(i: str, j: str) -> str:
@@ -174,7 +174,7 @@ class Matrices:
         lines = body
         for name, d in (("column", shape[1]), ("row", shape[0])):
             if d != ONE:
-                head = f"for (Index {name} = 0; {name} < {self.cuda.dim(d)}; ++{name}) {{"
+                head = f"for (Index {name} = 0; {name} < {self.printer.dim(d)}; ++{name}) {{"
                 lines = [head, *(f"    {x}" for x in lines), "}"]
         self.lines += lines
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from ....derivation.program import Derivation
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
+from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
-from ..cupy.config import c_sizes
-from ..cupy.module import views_of
+from ..cfamily.names import c_sizes
 from .config import RESERVED, CNamer, helpers, public_name
 from .header import FLAGS, Interface, print_header
 from .python import print_python
@@ -124,7 +124,7 @@ class _Module:
                 given[b] = local.fresh(b.name)
                 field = f"cotangents->{self.interface.outputs[label]}"
                 opening.append(f"    const real *const {given[b]} = {field} ? {field} : zeros;")
-        views = views_of(planned.statements)
+        views = views_of(touched(planned.statements))
         routine = Routine(name, self.sizes, self.file_names, local, views, given, self.equations)
         handed = plan.outputs if forward else plan.gradients
         given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...schedule.build import Schedule
 from .. import template
-from ..cupy.interface import Interface as Doors
+from ..cfamily.python_interface import PythonInterface
 from ..wrapping import wrap
 from .header import FLAGS, Interface
 
@@ -81,7 +81,7 @@ def _call(dtype: np.dtype[Any], function: str, sizes: Any, *rest: Any) -> int:
 
 def print_python(plan: Schedule, face: Interface, origin: str) -> str:
     """The text of the module; it stands beside the C file."""
-    doors = Doors(plan)
+    python = PythonInterface(plan)
     told = template.docstring(
         plan.derivation, f"it needs NumPy, {face.name}.c beside it and a C compiler.", origin
     )
@@ -90,12 +90,12 @@ def print_python(plan: Schedule, face: Interface, origin: str) -> str:
         "import os", "import shlex", "import subprocess", "import tempfile",
         "from collections.abc import Iterable, Mapping", "from pathlib import Path",
         "from typing import Any, TypedDict", "", "import numpy as np", "",
-        "Array = np.ndarray[Any, Any]", "", *template.shape_table(doors.shapes()), *doors.types(),
+        "Array = np.ndarray[Any, Any]", "", *template.shape_table(python.shapes()), *python.types(),
         "", *_CHECK.rstrip("\n").split("\n"), "",
         *_LIBRARY.format(name=face.name, flags=_tuple(FLAGS)).rstrip("\n").split("\n"),
     ]  # fmt: skip
-    code = [*_forward(plan, face, doors), *_backward(plan, face, doors)]
-    code += _loss(doors) if plan.network.loss_terms else []
+    code = [*_forward(plan, face, python), *_backward(plan, face, python)]
+    code += _loss(python) if plan.network.loss_terms else []
     return "\n".join([*out, *(w for line in code for w in wrap(line))]) + "\n"
 
 
@@ -103,12 +103,12 @@ def _tuple(items: tuple[str, ...]) -> str:
     return f"({', '.join(f'{i!r}' for i in items)})".replace("'", '"')
 
 
-def _sizes(face: Interface, doors: Doors) -> list[str]:
-    names = doors.plan.names
+def _sizes(face: Interface, python: PythonInterface) -> list[str]:
+    names = python.plan.names
     local = [n for n, v in names.sizes.items() if v in face.used]
     values = ", ".join(names.sizes[n] for n in local)
     return [
-        *doors.opening(local, True),
+        *python.opening(local, True),
         f"    lengths = (ctypes.c_ssize_t * {len(local)})({values})",
     ]
 
@@ -124,8 +124,10 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _head(doors: Doors, name: str, arguments: list[str], result: str, doc: str) -> list[str]:
-    keywords = doors.keywords()
+def _head(
+    python: PythonInterface, name: str, arguments: list[str], result: str, doc: str
+) -> list[str]:
+    keywords = python.keywords()
     every = [*arguments, *(["*", *keywords] if keywords else [])]
     lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
     return [*lines, f'    """{doc}"""']
@@ -135,16 +137,16 @@ def _shape(plan: Schedule, label: str) -> str:
     return template.shape_text(plan.network.outputs.get(label), plan.names)
 
 
-def _forward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
+def _forward(plan: Schedule, face: Interface, python: PythonInterface) -> list[str]:
     head = _head(
-        doors, "forward", ["parameters: Parameters", "inputs: Inputs"],
+        python, "forward", ["parameters: Parameters", "inputs: Inputs"],
         "tuple[Outputs, dict[str, Array]]",
         "The outputs, and what `backward` needs besides the arguments.",
     )  # fmt: skip
     out = ["    outputs: Outputs = {"]
     out += [f'        "{n}": np.empty({_shape(plan, n)}, dtype),' for n in face.outputs]
     return [
-        *head, *_sizes(face, doors), *_given(face), *out, "    }",
+        *head, *_sizes(face, python), *_given(face), *out, "    }",
         '    workspace = np.empty(_call(dtype, "workspace", lengths), dtype)',
         "    memory = workspace.ctypes.data_as(ctypes.c_void_p)",
         "    wanted = _pointers(outputs.values())",
@@ -153,9 +155,9 @@ def _forward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
     ]  # fmt: skip
 
 
-def _backward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
+def _backward(plan: Schedule, face: Interface, python: PythonInterface) -> list[str]:
     head = _head(
-        doors, "backward",
+        python, "backward",
         ["parameters: Parameters", "inputs: Inputs", "saved: dict[str, Array]",
          "cotangents: Cotangents"],
         "Gradients", "The gradients of Σ ⟨cotangent, output⟩.",
@@ -166,7 +168,7 @@ def _backward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
     out += ["    gradients: Gradients = {"]
     out += [f'        "{n}": np.empty_like(arrays["{n}"]),' for n in face.gradients]
     return [
-        *head, *_sizes(face, doors), *_given(face), *out, "    }",
+        *head, *_sizes(face, python), *_given(face), *out, "    }",
         "    seeds, wanted = _pointers(upstream.values()), _pointers(gradients.values())",
         '    memory = saved["workspace"].ctypes.data_as(ctypes.c_void_p)',
         '    _call(dtype, "backward", lengths, own, given, seeds, wanted, memory)',
@@ -174,10 +176,10 @@ def _backward(plan: Schedule, face: Interface, doors: Doors) -> list[str]:
     ]  # fmt: skip
 
 
-def _loss(doors: Doors) -> list[str]:
-    passed = doors.passed()
+def _loss(python: PythonInterface) -> list[str]:
+    passed = python.passed()
     head = _head(
-        doors, "loss_and_gradients", ["parameters: Parameters", "inputs: Inputs"],
+        python, "loss_and_gradients", ["parameters: Parameters", "inputs: Inputs"],
         "tuple[Array, Gradients]", "The loss, summed over time and batch, and its gradients.",
     )  # fmt: skip
     return [

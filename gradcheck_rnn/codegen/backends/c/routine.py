@@ -22,8 +22,8 @@ from ...schedule.ops import (
     Reduce,
     Statement,
 )
-from ..cupy.addressing import lead_of
-from ..cupy.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
+from ..cfamily.addressing import lead_of
+from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
 from .expressions import C99
@@ -289,7 +289,7 @@ class Routine:
         made = list(dict.fromkeys(self._named(i.dest).name for i in k.items))
         name = self.file_names.fresh(f"{self.name}_{'step' if k.in_loop else made[0]}")
         frame = CFrame(k, self.views, self._inner, self.sizes)
-        frame.cuda.uses = self.uses
+        frame.printer.uses = self.uses
         when = {0: "Once", 1: "One step" if k.in_loop else "Each sequence", 2: "All steps"}
         notes = [f"{when[len(k.lead)]}: {', '.join(made)}."]
         notes += [f"  {self.equations[n]}" for n in made if n in self.equations]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import ClassVar
 
 from ....language.dims import Dim
-from ...schedule.ops import Access, Call
-from ..expressions import ExpressionPrinter, Precedence, Text, dim_text
+from ..cfamily.expressions import EntryPrinter
+from ..expressions import Precedence, Text
 
 __all__ = ["Cuda", "number"]
 
@@ -23,20 +23,10 @@ def number(value: Fraction) -> str:
     return f"real({float(value)!r})"
 
 
-class Cuda(ExpressionPrinter):
-    """Prints expressions of the thread's entries.
+class Cuda(EntryPrinter):
+    """Prints expressions of the thread's entries."""
 
-    Parameters
-    ----------
-    access : callable
-        Place → the name of the thread's entry of it.
-    sizes : callable
-        Name of a dim or an axis → its name in the kernel.
-    """
-
-    backend, title = "cuda", "CUDA"
-    # Never "--", which is an operator of C.
-    negated = divisor = Precedence.ATOM
+    title = "CUDA"
     templates: ClassVar[Mapping[str, str]] = {
         "abs": "fabs({0})",
         "sign": "real(({0:atom} > real(0)) - ({0:atom} < real(0)))",
@@ -45,26 +35,11 @@ class Cuda(ExpressionPrinter):
         "where": "({0} != real(0) ? {1} : {2})",
     }
 
-    def __init__(self, access: Callable[[Access], str], sizes: Callable[[str], str]) -> None:
-        super().__init__(access)
-        self._sizes = sizes
-
-    def dim(self, d: Dim | str) -> str:
-        """A dim or the length of an axis as an integer expression."""
-        if isinstance(d, str):
-            return self._sizes(d)
-        for n in d.names:
-            self._sizes(n)
-        return dim_text(d.rename({n: Dim.of({self._sizes(n): 1}) for n in d.names}))
-
     def number(self, value: Fraction) -> Text:
         return Text(number(value))
 
     def size(self, d: Dim | str) -> Text:
         return Text(f"real({self.dim(d)})")
-
-    def other(self, e: Call, args: list[Text]) -> Text | None:
-        return args[0] if e.op == "broadcast" else None
 
     def power(self, base: Text, exponent: Fraction) -> Text:
         if exponent == 2:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 
 from ....derivation.program import Derivation
-from ....language.dims import Dim
 from ....language.network import Ref
 from ...schedule.build import Routine, Schedule, schedule
-from ...schedule.inspect import read_buffers, reads, writes
+from ...schedule.inspect import read_buffers, touched, views_of
 from ...schedule.ops import Access, Buffer, Statement
 from .. import template
+from ..cfamily.python_interface import PythonInterface
 from ..expressions import declared_helpers, dim_text
 from ..sizes import entry_lines, used_sizes
 from ..wrapping import wrap
-from .addressing import place_text
 from .config import RESERVED, device_functions
 from .host import helper_texts
-from .interface import CHECK, LAUNCH, Interface
 from .kernels import Printed
+from .places import place_text
 from .prepare import Preparer
+from .runtime import CHECK, LAUNCH
 from .writer import CuPyWriter
 
-__all__ = ["print_module", "views_of"]
+__all__ = ["print_module"]
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -35,7 +34,7 @@ def print_module(derivation: Derivation, origin: str = "") -> str:
 class _Module:
     def __init__(self, plan: Schedule, origin: str) -> None:
         self.origin = origin
-        self.plan, self.network, self.interface = plan, plan.network, Interface(plan)
+        self.plan, self.network, self.interface = plan, plan.network, PythonInterface(plan)
         self.equations = template.equation_texts(plan.derivation)
         self.kernels: list[Printed] = []
         self.uses: set[str] = set()
@@ -73,7 +72,7 @@ class _Module:
     def _body(
         self, routine: Routine, name: str, unpack: list[str], made: set[Buffer], after: list[str]
     ) -> list[str]:
-        views = views_of(routine.statements)
+        views = views_of(touched(routine.statements))
         prepare = Preparer(self.plan.names.fresh, views)
         writer = CuPyWriter(name, self.plan.names, views, made, self.equations)
         given_out = {*self.plan.saved, *(a.buffer for a in self._handed(routine))}
@@ -182,27 +181,3 @@ class _Module:
             f"    gradients = backward(parameters, inputs, saved, upstream{passed})",
             '    return outputs["loss"], gradients',
         ]
-
-
-def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
-    places = [a for s in statements for a in (*reads(s), *writes(s))]
-    return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
-
-
-def views_of(statements: Iterable[Statement]) -> dict[Buffer, list[Buffer]]:
-    """Views by base, in the order of their rows."""
-    out: dict[Buffer, list[Buffer]] = {}
-    for b in sorted(_buffers(statements), key=lambda b: b.name):
-        if b.base is not None:
-            out.setdefault(b.base, []).append(b)
-    return {base: list(_in_order(views)) for base, views in out.items()}
-
-
-def _in_order(views: list[Buffer]) -> Iterator[Buffer]:
-    by, at = {v.offset: v for v in views}, Dim()
-    first = []
-    while at in by:
-        first.append(by[at])
-        at = at + by[at].shape[0]
-    yield from first
-    yield from (v for v in views if v not in first)

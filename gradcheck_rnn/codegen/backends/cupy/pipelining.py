@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ...schedule.dependence import conflict, overlap
 from ...schedule.ops import Access, Assign, Buffer, Loop, Pointwise, Statement, accesses
-from .addressing import same_place
+from ..cfamily.addressing import same_place
 
 __all__ = ["pipeline"]
 

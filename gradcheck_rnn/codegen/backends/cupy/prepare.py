@@ -29,8 +29,9 @@ from ...schedule.ops import (
     Size,
     Statement,
 )
-from .addressing import contiguous, lead_of, rows_of
+from ..cfamily.addressing import lead_of, rows_of
 from .pipelining import pipeline
+from .places import contiguous
 
 __all__ = ["Preparer"]
 

@@ -14,15 +14,16 @@ from ....language.dims import ONE, Dim
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Assign, Units
+from ..cfamily.addressing import rows_of, same_place
+from ..cfamily.frame import Entries, Key
+from ..cfamily.fuse import FusedKernel, Item, reads_of
 from ..expressions import dim_text
-from .addressing import rows_of, same_place
-from .fuse import FusedKernel, Item, reads_of
-from .kernels import Entries, Frame, Key, Printed
+from .kernels import CudaFrame, Printed
 
 __all__ = ["print_rows"]
 
 
-def print_rows(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
+def print_rows(name: str, frame: CudaFrame, comment: Iterable[str]) -> Printed:
     """A kernel with one block a row."""
     kernel = frame.kernel
     body = _Rows(frame, kernel).text()
@@ -31,12 +32,12 @@ def print_rows(name: str, frame: Frame, comment: Iterable[str]) -> Printed:
     if any("[sequence" in line for line in body):
         start.append(f"const int sequence = row % {frame.size(BATCH)};")
     text = [*frame.head(name, comment), *(f"    {line}".rstrip() for line in (*start, *body)), "}"]
-    count, uses = " * ".join(kernel.lead), set(frame.cuda.uses)
+    count, uses = " * ".join(kernel.lead), set(frame.printer.uses)
     return Printed(name, text, frame.arrays(), list(frame.sizes), count, True, uses)
 
 
 class _Rows:
-    def __init__(self, frame: Frame, kernel: FusedKernel) -> None:
+    def __init__(self, frame: CudaFrame, kernel: FusedKernel) -> None:
         self.frame, self.kernel = frame, kernel
         self.lines: list[str] = []
         self.scalars: dict[Key, str] = {}
@@ -118,7 +119,7 @@ class _Rows:
     # -- phases ---------------------------------------------------------------------------------
 
     def _each_unit(self, rows: Dim, body: Iterable[str]) -> list[str]:
-        limit = self.frame.cuda.dim(rows)
+        limit = self.frame.printer.dim(rows)
         head = f"for (int unit = threadIdx.x; unit < {limit}; unit += blockDim.x) {{"
         return [head, *(f"    {line}".rstrip() for line in body), "}"]
 
@@ -165,7 +166,7 @@ class _Rows:
     def _sum(self, s: Units) -> None:
         entries = Entries(self.frame, self.scalars)
         value = entries.value(s.value)
-        self.frame.cuda.uses.add("block_sum")
+        self.frame.printer.uses.add("block_sum")
         key = self.frame.key(s.dest)
         self.changing.add(key)
         total = self._set(s.dest, "real(0)")
@@ -182,12 +183,12 @@ class _Rows:
         body = [*entries.loads, f"{frame.entry(s.dest)} = {value};"]
         self.lines += self._each_unit(s.dest.rows, body)
         self.lines.append("__syncthreads();")
-        called = frame.cuda.called("unit_map", s.op)
-        self.lines.append(f"{called}({row}, {frame.cuda.dim(s.dest.rows)});")
+        called = frame.printer.called("unit_map", s.op)
+        self.lines.append(f"{called}({row}, {frame.printer.dim(s.dest.rows)});")
 
     def _softmax(self, s: Units) -> None:
         frame = self.frame
-        frame.cuda.uses |= {"block_sum", "block_max", "lowest"}
+        frame.printer.uses |= {"block_sum", "block_max", "lowest"}
         entries = Entries(frame, self.scalars)
         value = entries.value(s.value)
         x = frame.entry(s.dest)

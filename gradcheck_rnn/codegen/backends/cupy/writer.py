@@ -21,13 +21,14 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
+from ..cfamily.addressing import lead_of
+from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
+from ..cfamily.names import c_name, c_sizes
 from ..contraction import contraction
 from ..expressions import dim_text, number_text
-from .addressing import contiguous, lead_of, place_text
-from .config import c_name, c_sizes
-from .fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
 from .host import Host
-from .kernels import Frame, Printed, print_entries
+from .kernels import CudaFrame, Printed, print_entries
+from .places import contiguous, place_text
 from .rows import print_rows
 
 __all__ = ["CuPyWriter"]
@@ -203,7 +204,7 @@ class CuPyWriter:
         made = [v.name for i in k.items for v in self._named(i.dest)]
         name = f"{self.routine}_{'step' if k.in_loop else made[0]}"
         printer = print_rows if k.by_row else print_entries
-        frame = Frame(k, self.views, self._inner, self._sizes)
+        frame = CudaFrame(k, self.views, self._inner, self._sizes)
         printed = printer(self.names.fresh(c_name(name)), frame, self._comment(k, made))
         self.kernels.append(printed)
         self.line(f"{printed.name}({', '.join(map(self.access, printed.arrays))})")

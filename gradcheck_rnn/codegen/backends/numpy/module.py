@@ -9,7 +9,7 @@ from ....language.dims import ONE, Dim
 from ....language.network import Ref
 from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
-from ...schedule.inspect import read_buffers, reads, writes
+from ...schedule.inspect import read_buffers, touched, views_of
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from .. import template
 from ..expressions import dim_text
@@ -161,7 +161,7 @@ class _Module:
         forward = routine is self.plan.forward
         handed = self.plan.outputs.values() if forward else self.plan.gradients.values()
         out = [a.buffer for a in handed if a is not None]
-        views = _views({*_buffers(routine.statements), *out})
+        views = views_of({*touched(routine.statements), *out})
         writer = NumPyWriter(self.plan.names.scope(), optional, views)
         writer.made |= made
         writer.equations = self.equations
@@ -320,28 +320,6 @@ class _Module:
             f"    gradients = backward(parameters, inputs, saved, one{keywords})",
             '    return outputs["loss"], gradients',
         ]  # fmt: skip
-
-
-def _buffers(statements: Iterable[Statement]) -> set[Buffer]:
-    places = [a for s in statements for a in (*reads(s), *writes(s))]
-    return {b for a in places for b in (a.buffer, a.buffer.base) if b is not None}
-
-
-def _views(buffers: Iterable[Buffer]) -> dict[Buffer, list[Buffer]]:
-    """Views by base, in the order of their rows."""
-    out: dict[Buffer, list[Buffer]] = {}
-    for b in sorted(buffers, key=lambda b: b.name):
-        if b.base is not None:
-            out.setdefault(b.base, []).append(b)
-    return {base: _in_order(views) for base, views in out.items()}
-
-
-def _in_order(views: list[Buffer]) -> list[Buffer]:
-    by, at, out = {v.offset: v for v in views}, Dim(), []
-    while at in by:
-        out.append(by[at])
-        at = at + by[at].shape[0]
-    return [*out, *(v for v in views if v not in out)]
 
 
 def _helpers(names: Iterable[str]) -> list[str]:

@@ -1,40 +1,19 @@
-"""Addressing of places: where they are, how long, and what they are called in Python."""
+"""Places as Python text, and whether they are one block of memory."""
 
 from __future__ import annotations
 
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
-from ...schedule.ops import Access, Expr, Lead, Number, Size
+from ...schedule.ops import Access
 from ..expressions import dim_text
 
-__all__ = ["contiguous", "lead_of", "place_text", "rows_of", "same_place"]
-
-
-def lead_of(a: Access, in_loop: bool) -> Lead:
-    """The leading axes of a place as a kernel sees it: inside a loop a step has the batch only."""
-    return a.lead[1:] if in_loop and len(a.lead) == 2 else a.lead
-
-
-def rows_of(e: Expr) -> Dim:
-    """How many units an expression has; ONE for a scalar."""
-    if isinstance(e, Access):
-        return e.rows
-    if isinstance(e, Number | Size):
-        return ONE
-    if e.op == "broadcast" and isinstance(e.data, tuple):
-        return e.data[0] if e.data else ONE
-    return next((r for r in map(rows_of, e.args) if r != ONE), ONE)
+__all__ = ["contiguous", "place_text"]
 
 
 def contiguous(a: Access) -> bool:
     """Whether a place is one block of memory."""
     root, _, _ = span(a)
     return not a.buffer.lead or a.rows == root.shape[0]
-
-
-def same_place(a: Access, b: Access) -> bool:
-    """Whether two places are the same rows at the same time."""
-    return span(a) == span(b) and a.lag == b.lag and a.slot == b.slot
 
 
 def place_text(a: Access, in_loop: bool = False) -> str:

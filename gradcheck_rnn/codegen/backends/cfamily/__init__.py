@@ -1,0 +1,1 @@
+"""What C and CUDA text share: fused kernels, their pointers and names, expressions."""
