@@ -71,7 +71,9 @@ class Row:
     is the root mean square of the error relative to that of the gradient (model mode: against the
     definition in float64, the worst of all probes).
     `ratios` and `states` are arrays of the block's shape in entrywise mode, else None; `check` and
-    `probes` are the numbers behind the verdict, by entry or by direction.
+    `probes` are the numbers behind the verdict, by entry or by direction. `steps` says that what is
+    checked is constant around the point, with a gradient of zero, and around most other points that
+    were looked at, and changes between them.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Row:
     states: NDArray[np.int8] | None = field(default=None, repr=False)
     check: EntryCheck | None = field(default=None, repr=False, compare=False)
     probes: tuple[Probe, ...] = field(default=(), repr=False, compare=False)
+    steps: bool = field(default=False, repr=False)
 
 
 def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:
