@@ -243,6 +243,13 @@ class Gradcheck:
         __tracebackhide__ = True
         return self._run(check_torch, (function, inputs), options, VJP)
 
+    def torch_double(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_torch_double`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_torch_double
+
+        __tracebackhide__ = True
+        return self._run(check_torch_double, (function, inputs), options, VJP)
+
     def jax(self, function: Any, inputs: Any, **options: Any) -> Report:
         """As `check_jax`, plus ``undecided``."""
         from gradcheck_rnn.verify.adapters import check_jax

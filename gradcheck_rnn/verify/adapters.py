@@ -15,10 +15,11 @@ from .factories import Shapes
 from .guard import fails_on_misbehaviour
 from .jax_pair import JaxPair
 from .outcome import Report
+from .torch_double import DoublePair
 from .torch_pair import TorchPair
 from .vjp import check_pairs
 
-__all__ = ["check_jax", "check_torch"]
+__all__ = ["check_jax", "check_torch", "check_torch_double"]
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -70,6 +71,50 @@ def check_torch(
     return check_pairs(
         lambda made: TorchPair(torch, function, made, surrogate),
         inputs, shapes, "check_torch", **options,
+    )  # fmt: skip
+
+
+@fails_on_misbehaviour(lambda title: Report(title, []))
+def check_torch_double(
+    function: Any,
+    inputs: Any,
+    *,
+    shapes: Shapes | None = None,
+    **options: Any,
+) -> Report:
+    """Check the second derivative: the backward pass of a function, differentiated once more.
+
+    As ``torch.autograd.gradgradcheck``, with a bound for every entry. The gradients that backward
+    gives are compared, as functions of inputs and cotangents, with their own differences: a
+    backward that has lost its graph (``detach``, ``.data``, NumPy, a cell of its own in a
+    compiled kernel) has a second derivative of zero, and fails where it is not zero. Whether the
+    gradients themselves are right is for `check_torch`.
+
+    Parameters
+    ----------
+    function, inputs, shapes
+        As in `check_torch`.
+    **options
+        Of `check_vjp`: outputs, mode, seed, budget, select, title.
+
+    Returns
+    -------
+    Report
+        Rows are named ``dx -> W``, the derivative of the gradient of x with respect to W, and
+        ``dx -> d[0]``, with respect to the cotangent of output ``[0]``.
+
+    Raises
+    ------
+    UsageError
+        As `check_torch`; and a backward marked ``once_differentiable``, or an operation of which
+        PyTorch has no second derivative.
+    """
+    torch = _library("torch", "check_torch_double")
+    named = getattr(function, "__name__", type(function).__name__)
+    options.setdefault("title", f"second derivative of {named}")
+    return check_pairs(
+        lambda made: DoublePair(torch, function, made), inputs, shapes, "check_torch_double",
+        **options,
     )  # fmt: skip
 
 

@@ -145,8 +145,8 @@ def gradient_case(
     function : callable
         Returns ``(loss, gradient, parameters)`` as `check_gradient` takes them, or a dict with
         these names and any of the options mode, seed, budget, select, resolve. With `model` it
-        returns ``(forward, backward)`` as `check_model` takes them, or a dict with any of
-        forward, backward, gradient, loss.
+        returns ``(forward, backward)`` as `check_model` takes them, a PyTorch module or function
+        class, or a dict with any of forward, backward, gradient, loss, module.
     name : str, optional
         Another name than the function's, for cases made in a loop.
     model : Cell or Network, optional

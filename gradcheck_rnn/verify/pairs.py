@@ -48,6 +48,8 @@ class Pair:
         Run in the place of forward where its derivative is wanted, None for forward itself.
     undefined
         Whether absent cotangents can be None.
+    constant
+        Whether outputs that are constant in pieces, with gradients of zero, are nothing odd.
     probed, unprobed
         Outputs whose cotangents are probed unless others are asked for; why others are not.
     none
@@ -58,6 +60,7 @@ class Pair:
     """
 
     undefined = False
+    constant = False
 
     def __init__(self, tree: Tree, surrogate: Callable[..., Any] | None, *functions: Any) -> None:
         self.tree, self.surrogate = tree, surrogate

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..reading import read_bytes
 from .blackbox import check_gradient
 from .factories import largest
+from .harness.modules import is_torch
 from .oracle.directions import content_seed
 from .outcome import Report
 from .trees import Tree
@@ -28,7 +29,7 @@ __all__ = ["Implements", "ModelProblem", "Problem", "sort_model", "sort_problem"
 
 OPTIONS = ("mode", "seed", "budget", "select", "resolve", "shapes")
 NEEDED = ("loss", "gradient", "parameters")
-FUNCTIONS = ("forward", "backward", "gradient", "loss")
+FUNCTIONS = ("forward", "backward", "gradient", "loss", "module")
 
 
 @dataclass(frozen=True)
@@ -186,19 +187,21 @@ def sort_problem(name: str, made: Any) -> Problem:
 
 
 def sort_model(name: str, made: Any, implements: Implements, path: str) -> ModelProblem:
-    """Sort what a model case returned: (forward, backward), or a dict of functions by name.
+    """Sort what a model case returned: (forward, backward), a module, or a dict by name.
 
     Raises
     ------
     UsageError
         It is something else; the message names the case.
     """
+    if is_torch(made):
+        made = {"module": made}
     if isinstance(made, tuple) and len(made) == 2:
         made = dict(zip(("forward", "backward"), made, strict=True))
     if not isinstance(made, Mapping) or not set(made) <= set(FUNCTIONS) or not made:
         raise UsageError(
             f"case {name!r} returned {_kind(made)}; a case with model= returns (forward, "
-            f"backward), or a dict of {', '.join(FUNCTIONS)}"
+            f"backward), a PyTorch module, or a dict of {', '.join(FUNCTIONS)}"
         )
     _functions(name, made)
     return ModelProblem(implements, dict(made), path)

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["WHO", "named_arguments", "tensor_leaves", "with_tensors"]
+__all__ = ["DOUBLE", "WHO", "named_arguments", "tensor_leaves", "with_tensors"]
 
 WHO = "check_torch"
+DOUBLE = "check_torch_double"
 
 
 def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:

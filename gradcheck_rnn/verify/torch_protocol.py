@@ -32,7 +32,7 @@ NOISES = 16.0
 MOST_FROZEN = 12
 
 
-def look_at_protocol(pair: TorchPair, weights: Cotangents) -> None:
+def look_at_protocol(pair: TorchPair, weights: Cotangents, *, frozen: bool = True) -> None:
     """Note on the pair what its backward function does not take."""
     look = _Look(pair, weights)
     for k in weights:
@@ -40,7 +40,8 @@ def look_at_protocol(pair: TorchPair, weights: Cotangents) -> None:
     look.twice()
     look.interleaved()
     look.strided()
-    look.frozen()
+    if frozen:
+        look.frozen()
 
 
 def gradient_or_zeros(gradient: Any, like: Array) -> Array:

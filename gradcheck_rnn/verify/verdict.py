@@ -93,7 +93,8 @@ class Row:
     `output`, `step` (from 1, 0 for the whole output) and `source` say of which output and input a
     vector-Jacobian product is. `ratios` and `states` are arrays of the block's shape in entrywise
     mode, else None; `check` and `probes` are the numbers behind the verdict, by entry or by
-    direction.
+    direction. `in_pieces` says that what is checked is constant around the point, with a gradient
+    of zero, and around most other points that were looked at, and changes between them.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Row:
     output: str = ""
     step: int = 0
     source: str = ""
+    in_pieces: bool = field(default=False, repr=False)
 
     @property
     def reason(self) -> str:

@@ -38,6 +38,8 @@ FLAT = Reason(
     "(straight-through), give the function it is the derivative of as surrogate=",
 )
 NONE = Reason("none", "backward returns None for it, which counts as zeros")
+#: Of what may be constant in pieces, as the derivative of a relu is.
+CONSTANT = "; it is constant in pieces, so its derivative is zero within them"
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -186,6 +188,8 @@ def check_pair(
             row.reasons = (NONE,)
         elif row.has("never-changes") and reached:
             row.settled()  # an output that nothing moves, beside others that something does
+        elif row.in_pieces and pair.constant:
+            row.settled(f"{row.missed}{CONSTANT}")
         elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
             row.reasons = (*row.reasons, FLAT)
         name = f"{_called(outs, k, step)} -> {row.name}"

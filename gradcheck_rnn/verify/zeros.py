@@ -203,8 +203,10 @@ class _Look:
             if self._zero_there(bound):
                 self._pass(row, bound, responds, same)
             return
+        flat = []
         for leaves in [*alive, *further[:FURTHER]]:
             found = self._there(leaves, judge, seed)
+            flat.append(found is not None and found.ratio == 0 and not _size(found))
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
                 continue
             if found.verdict is Verdict.PASS:
@@ -222,6 +224,8 @@ class _Look:
                 row.verdict = Verdict.UNDECIDED
                 row.explained("elsewhere", said)
             return
+        # a jump may be near to one or another of them
+        row.in_pieces = row.ratio == 0 and not _size(row) and 2 * sum(flat) > len(flat)
 
     @staticmethod
     def _pass(row: Row, bound: float, responds: bool, same: bool) -> None:

@@ -19,13 +19,14 @@ from ..guard import fails_on_misbehaviour
 from ..harness.arrays import make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
 from ..harness.layout import Layout
+from ..harness.modules import TorchCode
 from ..harness.plan import Case, Hint, Shapes, plan_places
 from ..harness.ready import ready
 from ..harness.station import Station
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
-from ..verdict import Finding, Verdict
+from ..verdict import Finding, Row, Verdict
 from .confirm import confirm
 from .coverage import coverage
 from .domains import undeclared_data
@@ -36,6 +37,7 @@ from .tables import rows_of
 from .where import pattern
 
 if TYPE_CHECKING:
+    from ..harness.excess import Excess
     from .lines import Line
     from .rounding import SavedRounding
     from .search import Diagnosis
@@ -100,6 +102,7 @@ def check_model(
     backward: Callable[..., Any] | None = None,
     gradient: Callable[..., Any] | None = None,
     loss: Callable[..., Any] | None = None,
+    module: Any = None,
     layout: Layout | str | None = None,
     shapes: Shapes | None = None,
     chunk: Hint | None = None,
@@ -129,6 +132,12 @@ def check_model(
     gradient, loss : callable
         Instead of both, for a definition with a loss: ``gradient(arrays)`` returns the gradients
         of the arrays, or (loss, gradients); ``loss(arrays)`` the loss.
+    module : torch.nn.Module, subclass of torch.autograd.Function, or callable
+        Instead of forward and backward: PyTorch code, whose backward pass is autograd's.
+        Parameters go by the layout's names, inputs by name or in order (what is left over as a
+        tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
+        callable takes tensors by the layout's names, or sizes and makes a module
+        (``lambda d, p: torch.nn.LSTM(d, p)``); a module by itself has the sizes it was made with.
     layout : Layout or str, optional
         How the arrays hold the definition's values: a `Layout`, or a ready one such as
         ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``. By default the definition's names.
@@ -197,6 +206,12 @@ def check_model(
     if inner.eps > form.eps:
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
     fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
+    if module is not None:
+        if any(f is not None for f in given.values()):
+            raise UsageError("module takes the place of forward, backward, gradient and loss")
+        code = TorchCode(module, network, fitted)
+        forward, backward = code.forward, code.backward
+        shapes, array = _of_module(code, shapes), "torch" if array == "numpy" else array
     network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = (
@@ -224,11 +239,7 @@ def check_model(
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
-    for row in report.rows:
-        if row.name in noisy:
-            row.verdict = Verdict.FAIL
-            if not row.reasons:
-                row.explained("noise", "unsteady" if noisy[row.name].chance else "unstable")
+    _fail_noisy(report.rows, noisy)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
     report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)
@@ -254,6 +265,15 @@ def check_model(
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
+
+
+def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
+    """Fail the rows of arrays that change more than rounding explains."""
+    for row in rows:
+        if row.name in noisy:
+            row.verdict = Verdict.FAIL
+            if not row.reasons:
+                row.explained("noise", "unsteady" if noisy[row.name].chance else "unstable")
 
 
 def _judge_lines(
@@ -283,6 +303,17 @@ class _Rounding:
 
             self._made = SavedRounding(*self._arguments)
         return self._made(station, case)
+
+
+def _of_module(code: TorchCode, shapes: Shapes | None) -> Shapes:
+    """The sizes of a module beside those that are asked for."""
+    for name in shapes or {}:
+        if name in code.sizes:
+            raise UsageError(
+                f"shapes name {name!r}, which the module has fixed at {code.sizes[name]}; to run "
+                "several give a function that makes the module, lambda d, p: …"
+            )
+    return {**(shapes or {}), **code.sizes}
 
 
 def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | None:
