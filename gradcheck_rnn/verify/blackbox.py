@@ -23,6 +23,7 @@ from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import look_for_jumps, noise_beside
+from .offered import offered_rows, offers_derivatives
 from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
@@ -188,6 +189,7 @@ def _judge(
     report.mode = _mode(report.mode, target, finite)
     # neighbours of finite gradients show the roundoff; the others fail anyway
     entrywise, roundoff, calls = report.mode == "entrywise", None, 1
+    offered = offers_derivatives(target)
     if finite:
         # a limited budget is for the entries first
         free = entrywise and np.isinf(target.budget.left())
@@ -195,7 +197,7 @@ def _judge(
         repeated = repeat_gradient(target, g, finite, repeats or default_repeats(entries))
         calls, again = repeated.calls, repeated.furthest
         # what agrees without its roundoff needs none measured
-        measured = entrywise or not repeated.deterministic
+        measured = entrywise or offered or not repeated.deterministic
         near = NEIGHBOURS if measured else 0
         roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
         if not repeated.deterministic:
@@ -203,11 +205,16 @@ def _judge(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"
             )
     line = None
-    if entrywise and roundoff is not None and jumps is None:
+    if (entrywise or offered) and roundoff is not None and jumps is None:
         line = _line(target, g, finite, roundoff, noise, rng)
+    known: dict[int, Row] = {}
+    if roundoff is not None and line is not None and line.agrees:
+        known = offered_rows(target, g, finite, roundoff, noise, used, resolve)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
+        elif i in known:
+            report.rows.append(known[i])
         elif entrywise:
             share = g[i].size / sum(g[k].size for k in finite if k >= i)
             row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share)
@@ -221,9 +228,11 @@ def _judge(
                     target, i, g[i], roundoff, noise, used, resolve
                 )
             report.rows.append(row)
+    if all(row.check is not None for row in report.rows):
+        report.mode = "entrywise"
     if roundoff is not None:
         failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-        if line is not None and not line.agrees and not failed:
+        if entrywise and line is not None and not line.agrees and not failed:
             # what is wrong, if anything, is less than one side can see
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows

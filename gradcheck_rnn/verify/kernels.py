@@ -22,9 +22,11 @@ from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import array_shape, run, to_rows
 from .agreement import agreement_row
 from .blackbox import check_gradient
+from .definition_gradients import DefinitionGradients, read_by
 from .oracle.directions import draw_direction
 from .outcome import Report
 from .points import Point, draw_point
+from .repeats import LEAST_REPEATS, default_repeats
 from .verdict import Finding, Row, Verdict
 from .zeros import settle_beside
 
@@ -106,13 +108,16 @@ class _Oracle:
         with holding_frozen(self.tape):
             return self.run({**self.point.values, **moved})
 
-    def stacked(self, moved: Mapping[str, Any], name: str, stack: Array) -> dict[str, Array]:
-        """Run at many values of one array, ``(N, *shape)``; every result gets N in front."""
+    def stacked(
+        self, moved: Mapping[str, Any], stacks: Mapping[str, Array], count: int
+    ) -> dict[str, Array]:
+        """Run at N values of some arrays, ``(N, *shape)``; every result gets N in front."""
         point = self.point
-        columns = point.columns({**point.values, **moved, name: stack})
-        if point.ref(name).axis is not None:
-            # The definition wants time first, then the stack.
-            columns[name] = np.moveaxis(columns[name], 0, 1)
+        columns = point.columns({**point.values, **moved, **stacks})
+        for name in stacks:
+            if point.ref(name).axis is not None:
+                # The definition wants time first, then the stack.
+                columns[name] = np.moveaxis(columns[name], 0, 1)
         with holding_frozen(self.tape):
             made = run(point.network, columns, point.lengths)
         found = {}
@@ -122,7 +127,7 @@ class _Oracle:
             if rows.ndim > len(self.shape(n)):
                 rows = rows if ref is None or ref.axis is None else np.moveaxis(rows, 1, 0)
             else:  # it does not depend on what is moved
-                rows = np.broadcast_to(rows, (len(stack), *rows.shape))
+                rows = np.broadcast_to(rows, (count, *rows.shape))
             found[n] = rows
         return found
 
@@ -138,26 +143,48 @@ class _Oracle:
 class _Paired:
     """The scalar <cotangents, outputs> by the definition; `many` is what `Target` asks for.
 
-    `depth` is how many operations follow one another in it, for the bounds on their rounding.
+    `depth` is how many operations follow one another in it, for the bounds on their rounding;
+    `derivatives` and `reads` are for `offered`.
     """
 
-    def __init__(self, oracle: _Oracle, weights: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        oracle: _Oracle,
+        weights: Mapping[str, Array],
+        gradients: DefinitionGradients,
+        part: str,
+    ) -> None:
         self.oracle, self.weights = oracle, weights
-        self.depth = depth(oracle.point.network, oracle.point.lengths)
+        self.gradients, self.part = gradients, part
+        network = oracle.point.network
+        self.depth = depth(network, oracle.point.lengths)
+        self._read = read_by(network, weights)
 
     def __call__(self, moved: Arrays) -> Any:
         made = self.oracle.held(moved)
         return sum((np.sum(w * made[n]) for n, w in self.weights.items()), start=np.float64(0))
 
-    def many(self, parameters: Arrays, name: str, stack: Array) -> Array:
-        """The scalars at many values of one array."""
-        totals = []
-        for first in range(0, len(stack), MOST_AT_ONCE):
-            part = stack[first : first + MOST_AT_ONCE]
-            made = self.oracle.stacked(parameters, name, part)
-            total = np.zeros(len(part), stack.dtype)
+    def derivatives(self, parameters: Arrays) -> dict[str, tuple[Array, Array]]:
+        """Derivatives by every array and bounds on their errors; none but at the point itself."""
+        own = self.oracle.point.values
+        if not all(np.array_equal(a, own[n]) for n, a in parameters.items()):
+            return {}
+        return self.gradients.of(self.part)
+
+    def reads(self, name: str) -> bool:
+        """Whether anything that the scalar depends on may read an array."""
+        return name in self._read
+
+    def many(self, parameters: Arrays, stacks: Mapping[str, Array]) -> Array:
+        """The scalars at many values of some arrays."""
+        count, totals = len(next(iter(stacks.values()))), []
+        for first in range(0, count, MOST_AT_ONCE):
+            part = {n: a[first : first + MOST_AT_ONCE] for n, a in stacks.items()}
+            size = min(MOST_AT_ONCE, count - first)
+            made = self.oracle.stacked(parameters, part, size)
+            total = np.zeros(size, np.result_type(*part.values()))
             for n, w in self.weights.items():
-                total = total + (w * made[n]).reshape(len(part), -1).sum(axis=1)
+                total = total + (w * made[n]).reshape(size, -1).sum(axis=1)
             totals.append(total)
         return np.concatenate(totals)
 
@@ -230,12 +257,17 @@ def check_kernel(
         return
     values = point.differentiated
     wrong, rows = False, dict[str, list[Row]]()
+    probed = _cotangents(oracle, parts, seed)
+    gradients, entries = DefinitionGradients(point, probed), sum(a.size for a in values.values())
+    # What comes by chance comes in any part.
+    repeats = max(LEAST_REPEATS, default_repeats(entries) // len(parts))
     for k, part in enumerate(parts):
-        loss, gradient = _pairing(oracle, called, part, seed)
+        loss = _Paired(oracle, probed[part], gradients, part)
+        gradient = _pulled(oracle, called, part, probed[part])
         what = LOSS if part == LOSS else f"cotangent of {part}"
         report = check_gradient(
             loss, gradient, values, seed=seed, budget=budget(len(parts) - k), select=select,
-            title=f"{title}: {what}",
+            repeats=repeats, title=f"{title}: {what}",
         )  # fmt: skip
         report.subject, report.part = title, what
         for row in report.rows:
@@ -289,16 +321,20 @@ def _named(
     return [f for f in report.findings if f.kind == "diagnosis"]
 
 
-def _pairing(
-    oracle: _Oracle, called: _Called, part: str, seed: int
-) -> tuple[Callable[[Arrays], Any], Callable[[Arrays], Any]]:
-    """The scalar <cotangent, outputs> by the definition, and its gradient by the kernel."""
-    shapes = {n: a.shape for n, a in oracle.held({}).items()}
+def _cotangents(oracle: _Oracle, parts: Iterable[str], seed: int) -> dict[str, Arrays]:
+    """What each part probes: output → cotangent, of the loss alone a one."""
+    weights = {
+        n: _cotangent(a.shape, seed, f"cotangent of {n}") for n, a in oracle.held({}).items()
+    }
+    probed = {p: {n: w for n, w in weights.items() if p in (n, TOGETHER)} for p in parts}
+    return {p: {LOSS: np.ones(())} if p == LOSS else given for p, given in probed.items()}
+
+
+def _pulled(oracle: _Oracle, called: _Called, part: str, probed: Arrays) -> Callable[[Arrays], Any]:
+    """The gradient of a part by the kernel."""
     if part == LOSS:
-        one = {LOSS: np.ones(())}
-        return _Paired(oracle, one), lambda moved: called("loss_and_gradients", moved)
-    weights = {n: _cotangent(s, seed, f"cotangent of {n}") for n, s in shapes.items()}
-    probed = {n: w for n, w in weights.items() if part in (n, TOGETHER)}
+        return lambda moved: called("loss_and_gradients", moved)
+    shapes = {n: a.shape for n, a in oracle.held({}).items()}
 
     def pulled(moved: Arrays) -> Any:
         _, saved = called("forward", moved)
@@ -306,7 +342,7 @@ def _pairing(
         given = {n: probed[n].copy() if n in probed else np.zeros(s) for n, s in shapes.items()}
         return called("backward", moved, saved, given)
 
-    return _Paired(oracle, probed), pulled
+    return pulled
 
 
 def _cotangent(shape: tuple[int, ...], seed: int, label: str) -> Array:

@@ -382,15 +382,19 @@ class Target:
     def many(self, block: int, stack: Array, leaves: Sequence[Array] | None = None) -> Array:
         """Losses at many values of one leaf at once, ``(N, *shape)`` to (N,); others at `leaves`.
 
-        For losses with a method ``many(parameters, name, stack)``: a definition runs on stacked
+        For losses with a method ``many(parameters, stacks)``: a definition runs on stacked
         perturbations in a fraction of the time that one run each would take.
         """
+        return self._stacked(self.tree.leaves if leaves is None else leaves, {block: stack})
+
+    def _stacked(self, leaves: Sequence[Array], stacks: dict[int, Array]) -> Array:
         function: Any = self.loss
-        copies = [leaf.copy() for leaf in (self.tree.leaves if leaves is None else leaves)]
-        stacked = self.tree.build(copies), self.tree.names[block], stack
-        self.budget.spend(len(stack))
-        values = np.asarray(call(LOSS, function.many, *stacked))
-        self.evaluations += len(stack)
+        given = {self.tree.names[i]: stack for i, stack in stacks.items()}
+        count = len(next(iter(given.values())))
+        self.budget.spend(count)
+        arguments = self.tree.build([leaf.copy() for leaf in leaves]), given
+        values = np.asarray(call(LOSS, function.many, *arguments))
+        self.evaluations += count
         if np.any(values != self.base):
             self.responds = True
         return values
@@ -398,14 +402,23 @@ class Target:
     def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
 
+        def moved(e: float) -> list[Array]:
+            leaves = list(self.tree.leaves)
+            for i, v in directions.items():
+                leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype)
+            return leaves
+
         def evaluate(eps: Floats) -> Floats:
-            values = []
-            for e in eps:
-                leaves = list(self.tree.leaves)
-                for i, v in directions.items():
-                    leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype)
-                values.append(self.value(leaves))
-            return np.array(values)
+            # A step of zero is the point itself, whose value must be the same in every bit.
+            there = np.flatnonzero(eps)
+            if len(there) < 2 or not hasattr(self.loss, "many"):
+                return np.array([self.value(moved(e)) for e in eps])
+            points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
+            stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}
+            values[there] = self._stacked(self.tree.leaves, stacks)
+            for k in np.flatnonzero(eps == 0):
+                values[k] = self.value(moved(0.0))
+            return values
 
         return evaluate
 

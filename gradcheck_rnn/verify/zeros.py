@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
+from .offered import never_reads
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
@@ -84,7 +86,7 @@ def settle_zeros(
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
-    points = [_elsewhere(target, rng, *how) for how in ELSEWHERE]
+    points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in ELSEWHERE]
     for row in rows:
         i = positions[row.name]
         look = _Look(target, i, rng, points, noise)
@@ -160,6 +162,34 @@ def _elsewhere(target: Target, rng: np.random.Generator, spread: float, factor: 
     return leaves
 
 
+class _Elsewhere:
+    """Another point, with loss and gradient there: they are the same for all blocks."""
+
+    def __init__(self, target: Target, leaves: list) -> None:
+        self._target, self.leaves = target, leaves
+
+    @cached_property
+    def value(self) -> float:
+        """The loss, NaN where it raises."""
+        return _loss(self._target, self.leaves)
+
+    @cached_property
+    def gradient(self) -> dict[int, Floats]:
+        """The gradient under test by leaf position."""
+        return self._target.gradient_at(self.leaves)
+
+
+def _loss(target: Target, leaves: Sequence[Array]) -> float:
+    """The loss, NaN where it raises."""
+    try:
+        raw = target.raw([x.copy() for x in leaves])
+        return float(np.asarray(plain(raw)).reshape(()))
+    except OutOfBudget:
+        raise
+    except Exception:  # whatever the function makes of numbers it was not written for
+        return float("nan")
+
+
 class _Look:
     """One block, and what the loss does when it is moved, at the point and elsewhere."""
 
@@ -168,7 +198,7 @@ class _Look:
         target: Target,
         block: int,
         rng: np.random.Generator,
-        points: Sequence[list],
+        points: Sequence[_Elsewhere],
         noise: Noise,
     ) -> None:
         self.target, self.block, self.rng, self.noise = target, block, rng, noise
@@ -178,11 +208,15 @@ class _Look:
     def settle(self, row: Row, rounding: Floats, judge: Judge, seed: int, responds: bool) -> None:
         """Make the row a pass if its gradient is zero everywhere, or right where it is not."""
         bound, size = _hidden(row, rounding), abs(self.target.base)
+        if never_reads(self.target, self.block):
+            if self._zero_there(bound):
+                self._pass(row, bound, responds, same=True)
+            return
         here = list(self.target.tree.leaves)
         answer, further = self._answer(here, self.target.base)
         answers, alive = [answer], []
-        for leaves in self.points:
-            value = self._loss(leaves)
+        for point in self.points:
+            leaves, value = point.leaves, point.value
             if not np.isfinite(value):
                 continue
             size = max(size, abs(value), abs(value - self.target.base))
@@ -239,16 +273,6 @@ class _Look:
         else:
             row.settled()
 
-    def _loss(self, leaves: Sequence[Array]) -> float:
-        """The loss, NaN where it raises."""
-        try:
-            raw = self.target.raw([x.copy() for x in leaves])
-            return float(np.asarray(plain(raw)).reshape(()))
-        except OutOfBudget:
-            raise
-        except Exception:  # whatever the function makes of numbers it was not written for
-            return float("nan")
-
     def _answer(self, leaves: list, value: float) -> tuple[Answer, list]:
         """What the loss does when the block alone is moved from a point, and where it changes."""
         leaf, rounds, there = leaves[self.block], False, []
@@ -257,7 +281,7 @@ class _Look:
             moved = list(leaves)
             step = size * self.scale * self.rng.standard_normal(leaf.shape)
             moved[self.block] = (leaf + step).astype(leaf.dtype)
-            gap = abs(self._loss(moved) - value)
+            gap = abs(_loss(self.target, moved) - value)
             if not gap <= NOISES * sigma * (1 + size):
                 there.append(moved)
             rounds |= gap > 0
@@ -269,13 +293,13 @@ class _Look:
         """Whether numbers that are none in the block leave the loss as it is: nothing reads it."""
         moved = list(self.target.tree.leaves)
         moved[self.block] = np.full_like(moved[self.block], np.nan)
-        return self._loss(moved) == self.target.base
+        return _loss(self.target, moved) == self.target.base
 
     def _zero_there(self, bound: float) -> bool:
         """Whether the gradient of the block is zero at the other points, too."""
-        for leaves in self.points:
-            found = self.target.gradient_at(leaves)[self.block]
-            value = max(abs(self._loss(leaves)) / max(abs(self.target.base), self.noise.sigma), 1)
+        for point in self.points:
+            found = point.gradient[self.block]
+            value = max(abs(point.value) / max(abs(self.target.base), self.noise.sigma), 1)
             if np.isfinite(found).all() and np.max(np.abs(found), initial=0.0) > 64 * bound * value:
                 return False
         return True
