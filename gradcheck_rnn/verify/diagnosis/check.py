@@ -16,7 +16,8 @@ from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..guard import fails_on_misbehaviour
-from ..harness.arrays import make_arrays, precision
+from ..harness.aggregates import COARSE
+from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
 from ..harness.layout import Layout
 from ..harness.plan import Case, Hint, Shapes, plan_places
@@ -228,6 +229,8 @@ def check_model(
         if row.name in noisy:
             row.verdict = Verdict.FAIL
             row.reason = row.reason or f"{'unsteady' if noisy[row.name].chance else 'unstable'}"
+    if form.eps > COARSE and inner is form:
+        _judge_typical(report, bool(chunk), form, used, wanted)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
     report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)
@@ -253,6 +256,23 @@ def check_model(
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, stations, subject)
+
+
+def _judge_typical(
+    report: ModelReport, chunked: bool, form: Precision, seed: int, wanted: set[str] | None
+) -> None:
+    """Errors of all points together, of what no entry and no single array has refuted."""
+    from .typical import findings, typical_errors
+
+    if any(row.verdict is Verdict.FAIL for row in report.rows):
+        return
+    found = {t.user: t for t in typical_errors(report.comparisons, seed, wanted)}
+    for row in report.rows:
+        if row.name in found and found[row.name].verdict(chunked) is not Verdict.PASS:
+            typical = found[row.name]
+            row.verdict = typical.verdict(chunked)
+            row.reason = f"its errors are {typical.times:.1f} times those of rounding"
+    report.findings += findings(list(found.values()), form, chunked)
 
 
 def _judge_lines(
