@@ -171,12 +171,12 @@ def forward(
 class _Adjoints:
     """Sums of contributions by name and time."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, dict[int, Array]] = {}
+    def __init__(self, terms: TermEvaluator) -> None:
+        self.sums, self.summed = dict[str, dict[int, Array]](), terms.summed
 
     def add(self, name: str, t: int, value: Array) -> None:
         line = self.sums.setdefault(name, {})
-        line[t] = line[t] + value if t in line else value
+        line[t] = self.summed(line[t] + value) if t in line else value
 
     def get(self, name: str, t: int) -> Array | None:
         return self.sums.get(name, {}).get(t)
@@ -249,7 +249,7 @@ def adjoints(
     depend on something there is no entry.
     """
     network = run.derivation.network
-    sums = _Adjoints()
+    sums = _Adjoints(run.terms)
     for label, given in cotangents.items():
         if label not in network.outputs:
             raise UsageError(f"network {network.name!r} has no output {label!r}")

@@ -59,6 +59,10 @@ class TermEvaluator:
     def filled(self, shape: tuple[int, ...], value: int) -> Array:
         return np.full(shape, value, dtype=self.dtype)
 
+    def summed(self, total: Array) -> Array:
+        """A sum of contributions as it is kept: evaluators that round do so here too."""
+        return total
+
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
         """The value of a term; ``lookup`` gives the array of each variable."""
         handler = _HANDLERS.get(type(term))

@@ -16,7 +16,8 @@ from ...language.cell import Cell
 from ...language.network import Network, as_network
 from ..blackbox import parse_seed
 from ..guard import fails_on_misbehaviour
-from ..harness.arrays import make_arrays, precision
+from ..harness.aggregates import COARSE
+from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
 from ..harness.layout import Layout
 from ..harness.modules import TorchCode
@@ -26,7 +27,7 @@ from ..harness.station import Station
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
-from ..verdict import Finding, Row, Verdict
+from ..verdict import Finding, Reason, Row, Verdict
 from .confirm import confirm
 from .coverage import coverage
 from .domains import undeclared_data
@@ -240,6 +241,8 @@ def check_model(
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
     _fail_noisy(report.rows, noisy)
+    if inner is form:
+        _judge_typical(report, bool(chunk), form, used, wanted)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
     report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, places, shapes)
@@ -274,6 +277,24 @@ def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
             row.verdict = Verdict.FAIL
             if not row.reasons:
                 row.explained("noise", "unsteady" if noisy[row.name].chance else "unstable")
+
+
+def _judge_typical(
+    report: ModelReport, chunked: bool, form: Precision, seed: int, wanted: set[str] | None
+) -> None:
+    """Errors of all points together, of what no entry and no single array has refuted."""
+    from .typical import findings, typical_errors
+
+    if form.eps <= COARSE or any(row.verdict is Verdict.FAIL for row in report.rows):
+        return
+    found = {t.user: t for t in typical_errors(report.comparisons, seed, wanted)}
+    for row in report.rows:
+        if row.name in found and found[row.name].verdict(chunked) is not Verdict.PASS:
+            typical = found[row.name]
+            row.verdict = typical.verdict(chunked)
+            said = f"its errors are {typical.times:.1f} times those of rounding"
+            row.reasons = (Reason("typical", said),)
+    report.findings += findings(list(found.values()), form, chunked)
 
 
 def _judge_lines(

@@ -10,6 +10,7 @@ import pytest
 from gradcheck_rnn import cell, check_model
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language import exp, softplus
+from gradcheck_rnn.verify.diagnosis.typical import rounding_up_or_down
 from gradcheck_rnn.verify.harness.arrays import precision
 
 
@@ -123,3 +124,38 @@ def test_noise_of_the_carried_adjoint(noise: float, options: Any) -> None:
 def test_what_is_accumulated_is_no_coarser() -> None:
     with pytest.raises(UsageError, match="coarser"):
         check_model(gated, **code("float32", "float32"), dtype="float32", accumulate="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "noise", "verdicts"),
+    [
+        ("bfloat16", {"chunk": 64}, 0.0, {"pass"}),
+        ("bfloat16", {}, 0.0, {"pass"}),
+        ("bfloat16", {}, 0.01, {"undecided"}),
+        ("bfloat16", {}, 0.03, {"undecided", "fail"}),
+        ("float32", {}, 0.03, {"undecided", "fail"}),
+        ("bfloat16", {}, 0.1, {"fail"}),
+    ],
+)
+def test_errors_of_all_points_together(
+    kind: str, options: Any, noise: float, verdicts: set[str]
+) -> None:
+    """No entry shows three percent of noise in a bfloat16 carry; all of them together do."""
+    made = code(kind, "bfloat16", noise=noise)
+    reports = [check_model(gated, **made, **BF16, **options, seed=seed) for seed in (0, 1)]
+    assert {str(r.verdict) for r in reports} <= verdicts, str(reports[0])
+    for report in reports:
+        if 0 < noise < 0.1:
+            assert "rounding every operation to bfloat16 leaves" in str(report)
+        elif not noise:
+            assert "random errors below 0.0" in str(report)
+
+
+def test_stochastic_rounding_is_unbiased() -> None:
+    form, x = precision("bfloat16"), np.linspace(-1.7, 3.1, 8)
+    rounded = rounding_up_or_down(form, np.random.default_rng(0))
+    many = np.stack([rounded(x) for _ in range(4000)])
+    np.testing.assert_array_equal(form.quantise(many), many)
+    np.testing.assert_allclose(many.mean(axis=0), x, atol=2e-4)
+    assert np.abs(many - x).max() < 2 * form.eps
+    np.testing.assert_array_equal(rounded(form.quantise(x)), form.quantise(x))
