@@ -19,7 +19,9 @@ from .guard import (
     changed_argument,
     changed_data,
     close,
+    differing,
     keeps_state,
+    unsteady_loss,
 )
 from .oracle.lines import Lines
 from .trees import Tree, is_scalar, match_gradient, plain
@@ -83,6 +85,14 @@ class Target:
         self.watch = Watch(loss, gradient)
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
+        self._looked: tuple[int, int, dict[str, Any]] | None = None
+
+    def _look(self) -> dict[str, Any]:
+        """What the functions can reach, looked at once where nothing has been called in between."""
+        calls = self.evaluations, self.gradients
+        if self._looked is None or self._looked[:2] != calls:
+            self._looked = *calls, self.watch.look()
+        return self._looked[2]
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
@@ -126,9 +136,9 @@ class Target:
             It exits, or its value at one point depends on earlier calls.
         """
         if self.evaluations == 0:
-            before = self.watch.look()
+            before = self._look()
             first = self._evaluate(leaves)
-            names = self.watch.changed(before)
+            names = differing(before, self._look())
             if names and not close(first, self._evaluate(leaves), self.value_eps):
                 raise keeps_state(LOSS, names)
             return first
@@ -171,16 +181,16 @@ class Target:
             The function exits, or what it gives at one point depends on earlier calls.
         """
         here = leaves is self.tree.leaves
-        before = self.watch.look() if self.gradients < 2 else None
+        before = self._look() if self.gradients < 2 else None
         found = self._gradient(leaves)
         if not here:
             self._finite(found, leaves)
         elif self._first is None:
             self._first = found
             if before is not None:
-                self._data_of_the_loss(self.watch.changed(before))
+                self._data_of_the_loss(differing(before, self._look()))
         elif before is not None and not self._steady(found):
-            names = self.watch.changed(before)
+            names = differing(before, self._look())
             if names:
                 raise keeps_state(GRADIENT, names)
         return found
@@ -248,12 +258,35 @@ class Target:
             raise changed_data(GRADIENT, names, LOSS)
 
     def finish(self, noise: float, deterministic: bool) -> None:
-        """Call both functions a last time at the point: they must give what they gave at first."""
+        """Call both functions a last time at the point: they must give what they gave at first.
+
+        The loss after the gradient at another point, in arrays that are changed in place in
+        between, as optimisers do; the gradient after the loss at another point.
+        """
         self._compare(self._kept, self.tree.leaves, LOSS)
         if not deterministic or self._first is None or not np.isfinite(self.base):
             return
+        held, allowed = _Held(self.tree.leaves), NOISES * noise
+        self.raw(held.beside())
+        now = self._scalar(self.raw(held.here()))
+        self.raw(held.beside())
+        again = self._gradient(self.tree.leaves)
+        same, steady = close(now, self.base, self.value_eps, allowed), self._steady(again)
+        if same and steady:
+            return
+        found = len(self.findings)
+        self._tell_state(allowed)
+        if len(self.findings) > found or any(f.kind == "unsteady" for f in self.findings):
+            return
+        if not same:  # once, and not again
+            self.note(unsteady_loss(self.base, now))
+        elif not steady:
+            self._tell_unsteady()
+
+    def _tell_state(self, allowed: float) -> None:
+        """Say which of both functions gives something else now, and after what."""
         now = self._evaluate(self.tree.leaves)
-        if not close(now, self.base, self.value_eps, NOISES * noise):
+        if not close(now, self.base, self.value_eps, allowed):
             self.find(
                 "state",
                 f"the loss gave {self.base:.9g} in its first call and gives {now:.9g} at the same "
@@ -265,15 +298,8 @@ class Target:
             return
         again = self._gradient(self.tree.leaves)
         if not self._steady(again) and "nondeterministic-gradient" not in known:
-            self.find(
-                "unsteady",
-                "the gradient at the given point is another one at the end than at the start, and "
-                f"the loss is not: the gradient function {STATE}, or fix its seed",
-                fatal=True,
-            )
-        elif self.gradient_function is not None and not self._steady(
-            self._after_the_loss(NOISES * noise)
-        ):
+            self._tell_unsteady()
+        elif self.gradient_function is not None and not self._steady(self._after_the_loss(allowed)):
             self.find(
                 "state",
                 f"the gradient at the given point is another one after {LOSS} was called at "
@@ -282,23 +308,22 @@ class Target:
                 fatal=True,
             )
 
+    def _tell_unsteady(self) -> None:
+        self.find(
+            "unsteady",
+            "the gradient at the given point is another one at the end than at the start, and "
+            f"the loss is not: the gradient function {STATE}, or fix its seed",
+            fatal=True,
+        )
+
     def _after_the_loss(self, allowed: float) -> dict[int, Floats]:
-        """The gradient at the point, in the arrays that the loss got at another one nearby.
+        """The gradient at the point, after the loss in arrays that were at another one nearby.
 
-        They are changed in place in between, as optimisers do; what remembers arrays by `id` gives
-        what it gave before.
+        What remembers arrays by `id` gives what it gave before.
         """
-        here = self.tree.leaves
-        beside = [x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in here]
-        held = [x.copy() for x in here]
-
-        def at(contents: Sequence[Array]) -> list[Array]:
-            for array, x in zip(held, contents, strict=True):
-                array[...] = x
-            return held
-
-        self.raw(at(beside))
-        now = self._scalar(self.raw(at(here)))
+        held = _Held(self.tree.leaves)
+        self.raw(held.beside())
+        now = self._scalar(self.raw(held.here()))
         if not close(now, self.base, self.value_eps, allowed):
             self.find(
                 "state",
@@ -307,8 +332,8 @@ class Target:
                 "their id? Compare contents",
                 fatal=True,
             )
-        self.raw(at(beside))
-        return self._gradient(at(here))
+        self.raw(held.beside())
+        return self._gradient(self.tree.leaves)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
@@ -408,6 +433,26 @@ class Target:
             return np.array(values)
 
         return evaluate
+
+
+class _Held:
+    """Arrays of one identity that hold the point, or another one nearby."""
+
+    def __init__(self, leaves: Sequence[Array]) -> None:
+        self.leaves, self.held = leaves, [x.copy() for x in leaves]
+
+    def here(self) -> list[Array]:
+        """At the point."""
+        return self._at(self.leaves)
+
+    def beside(self) -> list[Array]:
+        """At the other one."""
+        return self._at([x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in self.leaves])
+
+    def _at(self, contents: Sequence[Array]) -> list[Array]:
+        for array, x in zip(self.held, contents, strict=True):
+            array[...] = x
+        return self.held
 
 
 def _late(calls: int) -> str:
