@@ -19,6 +19,7 @@ from ..errors import UsageError
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
+from .ending import finish
 from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
@@ -140,7 +141,7 @@ def check_gradient(
         else:
             reason = f"the loss is {target.base} at the given parameters"
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        target.finish(report.noise, report.deterministic)
+        finish(target, report.noise, report.deterministic)
     except OutOfBudget:
         reason = "the budget was spent before it was checked"
         done = {row.name for row in report.rows}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .stepsize import reach_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
@@ -86,7 +85,7 @@ class LineOfAll:
     def __init__(self, target: Target, rng: np.random.Generator) -> None:
         leaves = target.tree.leaves
         self.directions = {
-            i: reach_of(leaves[i]) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+            i: target.reach(i) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
             * rng.uniform(0.5, 2.0, size=leaves[i].shape)
             for i in target.select
         }  # fmt: skip
@@ -127,9 +126,7 @@ def look_for_jumps(target: Target, line: LineOfAll) -> Jumps | None:
 def noise_beside(target: Target, rng: np.random.Generator, noise: Noise) -> Noise:
     """The noise of the loss on one side of the point, where no jump is taken for noise."""
     leaves = target.tree.leaves
-    directions = {
-        i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
-    }
+    directions = {i: target.reach(i) * rng.standard_normal(leaves[i].shape) for i in target.select}
     along = target.across(directions)
     eps = max(max(float(np.finfo(leaves[i].dtype).eps) for i in target.select), target.unit)
     beside = measure_noise(lambda steps: along(BESIDE + steps), 1.0, eps, target.value_eps)

@@ -20,7 +20,6 @@ from .oracle.differences import CONFIDENCE, Ladder
 from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
-from .stepsize import scale_of
 from .target import Target
 
 __all__ = ["Survey", "survey"]
@@ -74,7 +73,7 @@ def survey(
     """
     leaves = target.tree.leaves
     directions = {
-        i: scale_of(leaves[i])
+        i: target.scale(i)
         * rng.choice([-1.0, 1.0], size=leaves[i].shape)
         * rng.uniform(1.0, 2.0, size=leaves[i].shape)
         for i in blocks
