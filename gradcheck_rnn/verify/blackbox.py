@@ -19,10 +19,11 @@ from ..errors import UsageError
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
+from .ending import finish
 from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
-from .jumping import look_for_jumps, noise_beside
+from .jumping import LineOfAll, look_for_jumps, noise_beside
 from .offered import offered_rows, offers_derivatives
 from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
@@ -33,7 +34,6 @@ from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .stairs import doubt_stairs
-from .stepsize import reach_of
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
@@ -137,11 +137,12 @@ def check_gradient(
         g = target.gradient_at(tree.leaves)
         report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
         if np.isfinite(target.base):
-            _judge(report, target, g, resolve, repeats)
+            second = None if repeats == 1 else target.gradient_at(tree.leaves)
+            _judge(report, target, g, second, resolve, repeats)
         else:
             reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        target.finish(report.noise, report.deterministic)
+        finish(target, report.noise, report.deterministic)
     except OutOfBudget:
         reason = Reason("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
@@ -172,14 +173,20 @@ def _number(value: Any) -> bool:
 
 
 def _judge(
-    report: Report, target: Target, g: dict[int, Floats], resolve: float, repeats: int | None
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    second: dict[int, Floats] | None,
+    resolve: float,
+    repeats: int | None,
 ) -> None:
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
     _check_returned_value(target)
     rng = np.random.default_rng([used, 0])
-    noise = _noise(target, rng)
-    jumps = look_for_jumps(target, rng) if noise.deterministic else None
+    along = LineOfAll(target, rng)
+    noise = _noise(target, along)
+    jumps = look_for_jumps(target, along) if noise.deterministic else None
     if jumps is not None:
         noise = noise_beside(target, rng, noise)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
@@ -194,8 +201,11 @@ def _judge(
         # a limited budget is for the entries first
         free = entrywise and np.isinf(target.budget.left())
         entries = sum(g[i].size for i in finite) if free else 0
-        repeated = repeat_gradient(target, g, finite, repeats or default_repeats(entries))
-        calls, again = repeated.calls, repeated.furthest
+        # calls at neighbours must agree too, or else the one at the end
+        others = 0 if repeats else NEIGHBOURS if entrywise else 1
+        wanted = repeats or default_repeats(entries, others)
+        repeated = repeat_gradient(target, g, finite, wanted, second)
+        calls, again = repeated.calls + others, repeated.furthest
         # what agrees without its roundoff needs none measured
         measured = entrywise or offered or not repeated.deterministic
         near = NEIGHBOURS if measured else 0
@@ -337,15 +347,10 @@ def _check_returned_value(target: Target) -> None:
         )
 
 
-def _noise(target: Target, rng: np.random.Generator) -> Noise:
-    """Noise of the loss along a direction through all checked leaves, each in its own scale."""
-    leaves = target.tree.leaves
-    directions = {
-        i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
-    }
-    eps = max(float(np.finfo(leaves[i].dtype).eps) for i in target.select)
-    eps = max(eps, target.unit)
-    return measure_noise(target.across(directions), 1.0, eps, target.value_eps, target.base)
+def _noise(target: Target, line: LineOfAll) -> Noise:
+    """Noise of the loss along a line through all checked leaves, each in its own scale."""
+    eps = max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in target.select)
+    return measure_noise(line, 1.0, max(eps, target.unit), target.value_eps, target.base)
 
 
 def _mode(mode: str, target: Target, blocks: list[int]) -> str:

@@ -12,7 +12,7 @@ from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
-from .stepsize import calibrate, guessed_step, known_step, reach_of, steps_of
+from .stepsize import calibrate, guessed_step, known_step, steps_of
 from .target import Target
 from .verdict import judge
 
@@ -96,7 +96,7 @@ class Claims:
         self.odd: list[tuple[int, float, float]] = []  # (entry, step, loss) that disagreed
         self.exponent: int | None = None  # of the best step, once it has been searched
         self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
-        self.reach = reach_of(target.tree.leaves[check.block]).ravel()
+        self.reach = target.reach(check.block).ravel()
         #: Whether entries differ in size by orders of magnitude, and each has a step of its own.
         apart = int(np.sum(self.reach < np.max(self.reach)))
         self.mixed = apart > BY_CHANCE * g.size

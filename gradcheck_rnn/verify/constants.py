@@ -23,7 +23,7 @@ from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff
 from .rows import entry_row, probe_row
-from .stepsize import reach_of, scale_of
+from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 

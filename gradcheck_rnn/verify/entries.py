@@ -202,7 +202,9 @@ def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Gene
     _sharpen_first(claims)
     claims.borne_out = refuted and confirmed >= wanted
     target.borne_out |= claims.borne_out
-    return chosen[~claims.looked[chosen]]
+    left = chosen[~claims.looked[chosen]]
+    # where most need both sides, the few others would only make the block's resolution that of one
+    return chosen[~claims.sure[chosen]] if 2 * left.size > chosen.size else left
 
 
 def _sharpen_first(claims: Claims) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "changed_data",
     "checksum",
     "close",
+    "differing",
     "fails_on_misbehaviour",
     "keeps_state",
     "unsteady_loss",
@@ -209,9 +210,13 @@ class Watch:
 
         Empty if random numbers were drawn: what differs then is noise, not state.
         """
-        now = self.look()
-        names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
-        return [] if any(n.startswith("random ") for n in names) else names
+        return differing(before, self.look())
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what differs between two looks of a `Watch`; empty if random numbers were drawn."""
+    names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
+    return [] if any(n.startswith("random ") for n in names) else names
 
 
 def _generators() -> dict[str, Any]:

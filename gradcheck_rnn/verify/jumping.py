@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .stepsize import reach_of
 from .target import Target
 from .verdict import EntryState, Reason, Row, Verdict
 
-__all__ = ["Jumps", "look_for_jumps", "noise_beside"]
+__all__ = ["Jumps", "LineOfAll", "look_for_jumps", "noise_beside"]
 
 Floats = NDArray[np.float64]
-#: Units in the last place of the parameters between the samples, and the most that may be.
-UNITS, WIDEST = 4096.0, 2.0**-10
+#: Units in the last place of the parameters between the samples, as many as between those of the
+#: noise (`oracle.noise`), which then serve for both; and the most that may be.
+UNITS, WIDEST = 1024.0, 2.0**-10
 #: Relative distance from the point at which noise is measured.
 BESIDE = 2.0**-8
 
@@ -73,25 +75,49 @@ class Jumps:
         return entry is not None and failing.size > 0 and bool(np.all(failing == entry))
 
 
-def look_for_jumps(target: Target, rng: np.random.Generator) -> Jumps | None:
+class LineOfAll:
+    """A line through the point that moves every checked parameter, by half to twice its size.
+
+    What it gave at a step is remembered, other than at 0: noise and jumps are seen in one set of
+    values.
+    """
+
+    def __init__(self, target: Target, rng: np.random.Generator) -> None:
+        leaves = target.tree.leaves
+        self.directions = {
+            i: target.reach(i) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+            * rng.uniform(0.5, 2.0, size=leaves[i].shape)
+            for i in target.select
+        }  # fmt: skip
+        self._along = target.across(self.directions)
+        self._known: dict[float, float] = {}
+
+    def __call__(self, eps: Floats) -> Floats:
+        """Values at steps, (k,)."""
+        values = []
+        for e in map(float, eps):
+            value = self._known.get(e)
+            if value is None:
+                value = float(self._along(np.array([e]))[0])
+            if e:
+                self._known[e] = value
+            values.append(value)
+        return np.array(values)
+
+
+def look_for_jumps(target: Target, line: LineOfAll) -> Jumps | None:
     """Compare the loss at the point with its limits, on a line that moves every parameter.
 
     Such a line leaves thresholds and ties on two sides, whichever parameter they are in. Where it
     jumps, each leaf has a line of its own, and halves of it, down to one entry.
     """
-    leaves = target.tree.leaves
-    directions = {
-        i: reach_of(leaves[i]) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
-        * rng.uniform(0.5, 2.0, size=leaves[i].shape)
-        for i in target.select
-    }  # fmt: skip
-    jump = _along(target, directions)
+    jump = _jump(target, line, line.directions)
     if jump is None:
         return None
     if jump.alone:
         return Jumps(jump, dict.fromkeys(target.select))
     places: dict[int, int | None] = {}
-    for i, v in directions.items():
+    for i, v in line.directions.items():
         if _along(target, {i: v}) is not None:
             places[i] = _entry(target, i, v)
     return Jumps(jump, places or dict.fromkeys(target.select))
@@ -100,9 +126,7 @@ def look_for_jumps(target: Target, rng: np.random.Generator) -> Jumps | None:
 def noise_beside(target: Target, rng: np.random.Generator, noise: Noise) -> Noise:
     """The noise of the loss on one side of the point, where no jump is taken for noise."""
     leaves = target.tree.leaves
-    directions = {
-        i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in target.select
-    }
+    directions = {i: target.reach(i) * rng.standard_normal(leaves[i].shape) for i in target.select}
     along = target.across(directions)
     eps = max(max(float(np.finfo(leaves[i].dtype).eps) for i in target.select), target.unit)
     beside = measure_noise(lambda steps: along(BESIDE + steps), 1.0, eps, target.value_eps)
@@ -110,11 +134,17 @@ def noise_beside(target: Target, rng: np.random.Generator, noise: Noise) -> Nois
 
 
 def _along(target: Target, directions: dict[int, Floats]) -> Jump | None:
+    return _jump(target, target.across(directions), directions)
+
+
+def _jump(
+    target: Target, phi: Callable[[Floats], Floats], directions: dict[int, Floats]
+) -> Jump | None:
     eps = max(
         max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in directions), target.unit
     )
     value_eps = max(target.value_eps, float(np.finfo(np.float64).eps))
-    return find_jump(target.across(directions), min(UNITS * eps, WIDEST), target.base, value_eps)
+    return find_jump(phi, min(UNITS * eps, WIDEST), target.base, value_eps)
 
 
 def _entry(target: Target, block: int, direction: Floats) -> int | None:

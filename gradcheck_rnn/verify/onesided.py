@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .oracle.differences import CONFIDENCE
 from .oracle.noise import Noise
-from .stepsize import scale_of
+from .scales import scale_of
 from .survey import Survey
 from .target import Target
 

@@ -17,7 +17,6 @@ from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
-from .stepsize import scale_of
 from .target import Target
 
 __all__ = ["SURE", "Probe", "direction", "needed", "probe_block", "slip_statement"]
@@ -83,7 +82,7 @@ def probe_block(
     more make a fault of size `resolve` visible that these may miss.
     """
     leaf = target.tree.leaves[block]
-    size = float(np.sqrt(leaf.size)) * scale_of(leaf)
+    size = float(np.sqrt(leaf.size)) * target.scale(block)
     found: list[Probe] = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
     cheap = _first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
@@ -119,7 +118,7 @@ def _probe(
     A clear disagreement is settled by smaller steps that bear it out, any other by a whole ladder.
     """
     leaf = target.tree.leaves[block]
-    size = float(np.sqrt(leaf.size)) * scale_of(leaf)
+    size = float(np.sqrt(leaf.size)) * target.scale(block)
     v = direction(target, block, seed, number)
     analytic = float(np.sum(gradient * v))
     own = roundoff.along(block, gradient, v)

@@ -28,9 +28,13 @@ LEAST_REPEATS, MOST_REPEATS = 6, 50
 ENTRIES_A_CALL = 128
 
 
-def default_repeats(entries: int) -> int:
-    """Calls of the gradient that cost little beside the differences of so many entries."""
-    return int(min(max(entries // ENTRIES_A_CALL, LEAST_REPEATS), MOST_REPEATS))
+def default_repeats(entries: int, beside: int = 0) -> int:
+    """Calls of the gradient that cost little beside the differences of so many entries.
+
+    Those `beside` the point, within rounding of it, must agree with the others as well, and count.
+    """
+    calls = min(max(entries // ENTRIES_A_CALL, LEAST_REPEATS), MOST_REPEATS)
+    return int(max(calls - beside, 2))
 
 
 def differ(a: Floats, b: Floats, eps: float) -> bool:
@@ -66,9 +70,15 @@ def _places(first: Floats, other: Floats) -> str:
 
 
 def repeat_gradient(
-    target: Target, g: dict[int, Floats], blocks: Sequence[int], calls: int
+    target: Target,
+    g: dict[int, Floats],
+    blocks: Sequence[int],
+    calls: int,
+    second: dict[int, Floats] | None = None,
 ) -> Repeats:
     """Call the gradient at the target's point until it has been called `calls` times there.
+
+    `g` is what the first call gave, `second` what the second did, if there has been one.
 
     A difference that rounding in another order does not explain is a fatal finding, unless the loss
     itself is random: then it is what that randomness does to the gradient.
@@ -82,7 +92,7 @@ def repeat_gradient(
     equal, made = True, 1
     try:
         for call in range(2, calls + 1):
-            again = target.gradient_at(target.tree.leaves)
+            again = second if call == 2 and second else target.gradient_at(target.tree.leaves)
             made = call
             for i in blocks:
                 if np.array_equal(g[i], again[i]):

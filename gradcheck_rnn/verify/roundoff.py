@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
-from .stepsize import reach_of
+from .scales import reach_of
 from .target import Target
 
 __all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]

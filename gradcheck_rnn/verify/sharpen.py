@@ -16,7 +16,7 @@ from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
-from .stepsize import reach_of, scale_of
+from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .entries import EntryCheck
-from .stepsize import scale_of
 from .target import Target
 from .verdict import EntryState
 
@@ -29,11 +28,14 @@ def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
 
     `check` comes from differences of the loss as it is; two more evaluations an entry.
     """
-    leaf, g = target.tree.leaves[check.block], gradient.ravel()
-    width = WIDE * scale_of(leaf)
+    failing = check.state == EntryState.FAIL
+    if not failing.any():
+        return
+    g = gradient.ravel()
+    width = WIDE * target.scale(check.block)
     unit = max(target.value_eps, float(np.finfo(np.float64).eps)) * abs(target.base)
     clear = np.abs(check.value) * width > VISIBLE * unit
-    asked = np.flatnonzero((check.state == EntryState.FAIL) & (g == 0) & clear)
+    asked = np.flatnonzero(failing & (g == 0) & clear)
     if not asked.size:
         return
     beside = target.lines(check.block, asked)(np.repeat([[-width], [width]], asked.size, axis=1))

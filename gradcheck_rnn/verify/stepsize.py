@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .oracle.differences import Ladder, Table, start_exponent
 from .oracle.noise import Noise
+from .scales import scale_of
 from .target import Target
 
 __all__ = [
@@ -14,50 +15,22 @@ __all__ = [
     "calibrate",
     "guessed_step",
     "known_step",
-    "reach_of",
-    "scale_of",
     "steps_of",
 ]
 
 Floats = NDArray[np.float64]
 
 MOST_MOVES = 12
-#: Share of a leaf's size below which an entry has a size of its own.
-APART = 1e-6
 #: Truncation ÷ roundoff of a sample at a step taken over. Its ends are two and a half to four
 #: times off the best step, which the search itself finds to a factor of two.
 BALANCED = (1 / 64, 16.0)
-
-
-def scale_of(leaf: NDArray[np.floating]) -> float:
-    """Size on which a function of the leaf is first expected to vary: its root mean square, or 1.
-
-    Only a start: ladders move from it as far as the function asks.
-    """
-    with np.errstate(all="ignore"):
-        flat = np.abs(leaf.ravel()).astype(np.float64)
-        top = float(flat.max())
-        if not 0 < top < np.inf:
-            return 1.0
-        flat /= top
-        return top * float(np.sqrt(np.dot(flat, flat) / flat.size))
-
-
-def reach_of(leaf: NDArray[np.floating]) -> Floats:
-    """Size on which a function of each entry is expected to vary, in the leaf's shape.
-
-    That of the leaf, or the entry's own where it is smaller by orders of magnitude: parameters in
-    different units do not move by each other's size.
-    """
-    scale, own = scale_of(leaf), np.abs(leaf.astype(np.float64))
-    return np.where((own > 0) & (own < APART * scale), own, scale)
 
 
 def known_step(target: Target, block: int) -> int | None:
     """Exponent of the step that earlier blocks found, in the scale of this one."""
     if target.found_step is None:
         return None
-    return start_exponent(scale_of(target.tree.leaves[block])) + target.found_step
+    return start_exponent(target.scale(block)) + target.found_step
 
 
 def guessed_step(leaf: NDArray[np.floating], slope: float, noise: Noise) -> int | None:
@@ -93,7 +66,7 @@ def calibrate(target: Target, block: int, g: Floats, noise: Noise, rng: np.rando
     leaf = target.tree.leaves[block]
     by_size = np.argsort(np.abs(g))
     samples = np.unique([by_size[-1], rng.integers(len(g))])
-    scale = scale_of(leaf)
+    scale = target.scale(block)
     start, known = start_exponent(scale), target.found_step
     top = start - 5 if known is None else start + known + 2
     down = 6 if known is None else 4

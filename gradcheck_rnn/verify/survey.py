@@ -1,9 +1,10 @@
-"""One line through all parameters, before entries are differenced: kinks, and one sharp derivative.
+"""One line through all parameters, before entries are differenced: kinks and one sharp derivative.
 
-Four losses on a line that moves every entry by a size of its own show whether any entry has a kink
-at the point or near it. Where there is none, an entry needs a difference on one side only
-(`onesided`). Eight more, at larger steps, give the derivative along the line with an error of order
-h⁸: it sees what one side is too blunt for.
+Six losses on a line that moves every entry by a size of its own give its derivative with an error
+of order h⁶, and show whether any entry has a kink at the point or near it. Where there is none, an
+entry needs a difference on one side only (`onesided`); the derivative sees what one side is too
+blunt for. Where there is a kink, four losses at smaller steps show whether it lies beside the
+point.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .guard import close, unsteady_loss
-from .oracle.differences import COLUMNS, CONFIDENCE, Estimate, Ladder
+from .oracle.differences import CONFIDENCE, Ladder
 from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
-from .stepsize import scale_of
 from .target import Target
 
 __all__ = ["Survey", "survey"]
 
 Floats = NDArray[np.float64]
-#: Exponents of the largest move of the line, in sizes of a leaf: a second, smaller one is tried
-#: where the first meets a kink that may lie beside the point.
+#: Exponent of the first of the steps along the line, in sizes of a leaf, and how many there are.
+LADDER, ROWS = -10, 3
+#: Smaller ones, where these show a kink, or the slope is less sharp than noise allows.
+MORE = 2
+#: Exponents of smaller moves, tried where larger ones meet a kink that may lie beside the point.
 MOVES = (-15, -20)
 #: Standard deviations of its noise that a loss may differ by when it is called again.
 NOISES = 64.0
 #: Smaller move ÷ larger one.
 CLOSER = 0.25
-#: Exponent of the first of the steps that a sharp derivative comes from.
-LADDER = -10
+#: What noise may make of a kink from `ROWS` steps, in standard deviations ÷ the smallest step.
+ROUNDING = CONFIDENCE * 5.0
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,61 @@ def survey(
 ) -> Survey | None:
     """Look along a line through the given leaves; None where it meets a kink, or is not finite.
 
-    Twelve losses; eight more where the first line meets a kink, to see whether it is there again.
+    Six losses; at most sixteen more where it meets a kink, to see whether that lies beside the
+    point, and is there again.
     """
     leaves = target.tree.leaves
     directions = {
-        i: scale_of(leaves[i])
+        i: target.scale(i)
         * rng.choice([-1.0, 1.0], size=leaves[i].shape)
         * rng.uniform(1.0, 2.0, size=leaves[i].shape)
         for i in blocks
     }
-    along, h = target.across(directions), np.array([1.0, CLOSER])
+    along = target.across(directions)
+    found = _far(along, target.base, noise) or _near(target, along, noise)
+    if found is None:
+        return None
+    own = sum(roundoff.along(i, g[i], v) for i, v in directions.items())
+    claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
+    move, kink, slope, error = found
+    return Survey(move, kink, abs(slope - claim), error + own)
+
+
+#: Least move, kink, slope and its error.
+Seen = tuple[float, float, float, float]
+
+
+def _far(along: Callable[[Floats], Floats], centre: float, noise: Noise) -> Seen | None:
+    """From large steps; None where a kink shows in all of them."""
+    ladder = Ladder(Lines(lambda eps: along(eps[:, 0])[:, None]), centre, noise, LADDER)
+    ladder.extend(down=ROWS)
+    for _ in range(MORE):
+        kink, rounding = _kink(ladder)
+        best = ladder.estimates()[0]
+        if kink <= rounding and best.error <= 2 * best.roundoff:
+            break
+        ladder.extend(down=1)
+    kink, rounding = _kink(ladder)
+    best = ladder.estimates()[0]
+    if not (kink <= rounding and best.trusted):
+        return None
+    return float(ladder.steps[-1]), kink + rounding, best.value, best.error
+
+
+def _kink(ladder: Ladder) -> tuple[float, float]:
+    """What the smallest steps leave of a change of slope at 0, and what noise may make of it."""
+    with np.errstate(all="ignore"):
+        forth, back = (side[-ROWS:, 0] for side in ladder.slopes())
+        bend = forth - back
+        # curvature falls like h, what it changes by like h³; a kink stays
+        for k in (1, 3):
+            bend = (2.0**k * bend[1:] - bend[:-1]) / (2.0**k - 1)
+        return abs(float(bend[0])), float(ROUNDING * ladder.noise.sigma / ladder.steps[-1])
+
+
+def _near(target: Target, along: Callable[[Floats], Floats], noise: Noise) -> Seen | None:
+    """From small steps, which kinks beside the point are not within."""
+    h = np.array([1.0, CLOSER])
     for exponent in MOVES:
         steps = np.ldexp(h, exponent)
         with np.errstate(all="ignore"):
@@ -95,17 +143,5 @@ def survey(
         slope = (plus - minus) / (2 * steps)
         best = float(slope[1] - CLOSER**2 * slope[0]) / (1 - CLOSER**2)
         error = abs(best - float(slope[1])) + CONFIDENCE * sigma / float(steps[1])
-        finer = _ladder(along, target.base, noise)
-        if finer.trusted and finer.error < error:
-            best, error = finer.value, finer.error
-        own = sum(roundoff.along(i, g[i], v) for i, v in directions.items())
-        claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
-        return Survey(float(steps[1]), kink + rounding, abs(best - claim), error + own)
+        return float(steps[1]), kink + rounding, best, error
     return None
-
-
-def _ladder(along: Callable[[Floats], Floats], centre: float, noise: Noise) -> Estimate:
-    """The derivative along the line from larger steps, where the loss is smooth that far."""
-    ladder = Ladder(Lines(lambda eps: along(eps[:, 0])[:, None]), centre, noise, LADDER)
-    ladder.extend(down=COLUMNS)
-    return ladder.estimates()[0]

@@ -12,16 +12,17 @@ from ..checks import check_function
 from ..errors import UsageError
 from .budget import Budget
 from .guard import (
-    STATE,
     WATCHED_CALLS,
     Watch,
     call,
     changed_argument,
     changed_data,
     close,
+    differing,
     keeps_state,
 )
 from .oracle.lines import Lines
+from .scales import reach_of, scale_of
 from .trees import Tree, is_scalar, match_gradient, plain
 from .verdict import Finding
 
@@ -33,10 +34,6 @@ Floats = NDArray[np.float64]
 LOSS, GRADIENT = "the loss", "the gradient function"
 #: Calls of the loss after which the arguments that did not move are compared with the originals.
 COMPARED_EVERY = 64
-#: Standard deviations of its noise that a loss may have moved by between its first and last call.
-NOISES = 64.0
-#: Relative distance of a point at which the loss is called before the gradient at the given one.
-BESIDE = 2.0**-8
 
 
 class Target:
@@ -81,8 +78,30 @@ class Target:
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
+        self._scales: dict[int, float] = {}
+        self._reaches: dict[int, Floats] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
+        self._looked: tuple[int, int, dict[str, Any]] | None = None
+
+    def _look(self) -> dict[str, Any]:
+        """What the functions can reach, looked at once where nothing has been called in between."""
+        calls = self.evaluations, self.gradients
+        if self._looked is None or self._looked[:2] != calls:
+            self._looked = *calls, self.watch.look()
+        return self._looked[2]
+
+    def scale(self, i: int) -> float:
+        """Size of a leaf (`scales.scale_of`)."""
+        if i not in self._scales:
+            self._scales[i] = scale_of(self.tree.leaves[i])
+        return self._scales[i]
+
+    def reach(self, i: int) -> Floats:
+        """Sizes of a leaf's entries (`scales.reach_of`)."""
+        if i not in self._reaches:
+            self._reaches[i] = reach_of(self.tree.leaves[i])
+        return self._reaches[i]
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
@@ -126,15 +145,16 @@ class Target:
             It exits, or its value at one point depends on earlier calls.
         """
         if self.evaluations == 0:
-            before = self.watch.look()
-            first = self._evaluate(leaves)
-            names = self.watch.changed(before)
-            if names and not close(first, self._evaluate(leaves), self.value_eps):
+            before = self._look()
+            first = self.evaluate(leaves)
+            names = differing(before, self._look())
+            if names and not close(first, self.evaluate(leaves), self.value_eps):
                 raise keeps_state(LOSS, names)
             return first
-        return self._evaluate(leaves)
+        return self.evaluate(leaves)
 
-    def _evaluate(self, leaves: Sequence[Array]) -> float:
+    def evaluate(self, leaves: Sequence[Array]) -> float:
+        """As `value`, but for what is looked at around the first call."""
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
         given = [k if a is b else a.copy() for a, b, k in zip(leaves, own, kept, strict=True)]
         raw = self.raw(given)
@@ -145,14 +165,24 @@ class Target:
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
-        value = self._scalar(raw)
+        value = self.scalar(raw)
         if value != self.base and not np.isnan(self.base):
             self.responds = True
         return value
 
     @staticmethod
-    def _scalar(raw: Any) -> float:
+    def scalar(raw: Any) -> float:
+        """What the loss returned, as a number."""
         return raw if type(raw) is float else float(np.asarray(plain(raw)).reshape(()))
+
+    def compare_kept(self) -> None:
+        """Compare the arguments that were given again and again with the originals."""
+        self._compare(self._kept, self.tree.leaves, LOSS)
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether the gradient has been called at the point."""
+        return self._first is not None
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         for name, a, b in zip(self.tree.names, now, before, strict=True):
@@ -171,21 +201,22 @@ class Target:
             The function exits, or what it gives at one point depends on earlier calls.
         """
         here = leaves is self.tree.leaves
-        before = self.watch.look() if self.gradients < 2 else None
-        found = self._gradient(leaves)
+        before = self._look() if self.gradients < 2 else None
+        found = self.gradient(leaves)
         if not here:
             self._finite(found, leaves)
         elif self._first is None:
             self._first = found
             if before is not None:
-                self._data_of_the_loss(self.watch.changed(before))
-        elif before is not None and not self._steady(found):
-            names = self.watch.changed(before)
+                self._data_of_the_loss(differing(before, self._look()))
+        elif before is not None and not self.steady(found):
+            names = differing(before, self._look())
             if names:
                 raise keeps_state(GRADIENT, names)
         return found
 
-    def _gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+    def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+        """As `gradient_at`, without a comparison with earlier calls."""
         self.budget.spend()
         copies = [leaf.copy() for leaf in leaves]
         self.gradients += 1
@@ -209,7 +240,7 @@ class Target:
             self._inspect(found, copies)
         return {i: np.array(g, dtype=np.float64) for i, g in found.items()}
 
-    def _steady(self, gradient: dict[int, Floats]) -> bool:
+    def steady(self, gradient: dict[int, Floats]) -> bool:
         """Whether the gradient at the point agrees with that of the first call there."""
         first = self._first or {}
         return all(
@@ -230,7 +261,7 @@ class Target:
             known = any(f.kind == "not-finite" for f in self.findings)
             if known or not np.isfinite(self._first[i]).all():
                 continue
-            if np.isfinite(self._evaluate(leaves)):
+            if np.isfinite(self.evaluate(leaves)):
                 self.find(
                     "not-finite",
                     f"the gradient of '{self.tree.names[i]}' is not finite in call "
@@ -242,73 +273,10 @@ class Target:
         """Fail a gradient function that changes what the loss reads besides its arguments."""
         if not names or np.isnan(self.base):
             return
-        now = self._evaluate(self.tree.leaves)
-        again = self._evaluate(self.tree.leaves)
+        now = self.evaluate(self.tree.leaves)
+        again = self.evaluate(self.tree.leaves)
         if close(now, again, self.value_eps) and not close(now, self.base, self.value_eps):
             raise changed_data(GRADIENT, names, LOSS)
-
-    def finish(self, noise: float, deterministic: bool) -> None:
-        """Call both functions a last time at the point: they must give what they gave at first."""
-        self._compare(self._kept, self.tree.leaves, LOSS)
-        if not deterministic or self._first is None or not np.isfinite(self.base):
-            return
-        now = self._evaluate(self.tree.leaves)
-        if not close(now, self.base, self.value_eps, NOISES * noise):
-            self.find(
-                "state",
-                f"the loss gave {self.base:.9g} in its first call and gives {now:.9g} at the same "
-                f"point at the end: it, or the gradient function, {STATE}",
-                fatal=True,
-            )
-        known = {f.kind for f in self.findings}
-        if known & {"unsteady", "not-finite"}:
-            return
-        again = self._gradient(self.tree.leaves)
-        if not self._steady(again) and "nondeterministic-gradient" not in known:
-            self.find(
-                "unsteady",
-                "the gradient at the given point is another one at the end than at the start, and "
-                f"the loss is not: the gradient function {STATE}, or fix its seed",
-                fatal=True,
-            )
-        elif self.gradient_function is not None and not self._steady(
-            self._after_the_loss(NOISES * noise)
-        ):
-            self.find(
-                "state",
-                f"the gradient at the given point is another one after {LOSS} was called at "
-                f"another: the gradient function reads what the last call of {LOSS} left; call "
-                f"{LOSS} at its own argument within it",
-                fatal=True,
-            )
-
-    def _after_the_loss(self, allowed: float) -> dict[int, Floats]:
-        """The gradient at the point, in the arrays that the loss got at another one nearby.
-
-        They are changed in place in between, as optimisers do; what remembers arrays by `id` gives
-        what it gave before.
-        """
-        here = self.tree.leaves
-        beside = [x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in here]
-        held = [x.copy() for x in here]
-
-        def at(contents: Sequence[Array]) -> list[Array]:
-            for array, x in zip(held, contents, strict=True):
-                array[...] = x
-            return held
-
-        self.raw(at(beside))
-        now = self._scalar(self.raw(at(here)))
-        if not close(now, self.base, self.value_eps, allowed):
-            self.find(
-                "state",
-                f"the loss gives {now:.9g} after its arguments were changed in place, and "
-                f"{self.base:.9g} for other arrays of the same content: does it remember arrays by "
-                "their id? Compare contents",
-                fatal=True,
-            )
-        self.raw(at(beside))
-        return self._gradient(at(here))
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""

@@ -21,7 +21,7 @@ from .offered import never_reads
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
-from .stepsize import scale_of
+from .scales import scale_of
 from .target import Target
 from .trees import plain
 from .verdict import EntryState, Reason, Row, Verdict
@@ -203,7 +203,7 @@ class _Look:
     ) -> None:
         self.target, self.block, self.rng, self.noise = target, block, rng, noise
         self.points = points
-        self.scale = scale_of(target.tree.leaves[block])
+        self.scale = target.scale(block)
 
     def settle(self, row: Row, rounding: Floats, judge: Judge, seed: int, responds: bool) -> None:
         """Make the row a pass if its gradient is zero everywhere, or right where it is not."""

@@ -216,9 +216,9 @@ def test_arguments_that_are_changed_late_or_through_the_cache() -> None:
 
 def test_later_calls_are_inspected() -> None:
     report = check_gradient(loss, Counted(gradient, 2, lambda p: gradient(p) * np.nan), X)
-    assert "not in call 3" in kinds(report)["not-finite"]
-    with pytest.raises(UsageError, match=r"returned None, .* \(in call 31, not before\)"):
-        check_gradient(Counted(loss, 30, lambda _: None), gradient, X)
+    assert "in call 3" in kinds(report)["not-finite"]
+    with pytest.raises(UsageError, match=r"returned None, .* \(in call 16, not before\)"):
+        check_gradient(Counted(loss, 15, lambda _: None), gradient, X)
     with pytest.raises(UsageError, match="complex128"):
         check_gradient(loss, Counted(gradient, 3, lambda p: gradient(p) + 0j), X)
     once = Counted(gradient, 6, lambda p: 1.5 * gradient(p))

@@ -7,7 +7,7 @@ import pytest
 
 from gradcheck_rnn import check_gradient
 from gradcheck_rnn.verify import Verdict
-from gradcheck_rnn.verify.stepsize import reach_of
+from gradcheck_rnn.verify.scales import reach_of
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -118,7 +118,7 @@ def _rough(samples: list[Floats]) -> float:
     """
     left = []
     for values in samples:
-        if not np.isfinite(values).all() or np.ptp(values) == 0:
+        if not np.isfinite(values).all():
             continue
         top = float(np.max(np.abs(values)))
         gamma, table, levels = 1.0, values / top, []
@@ -197,7 +197,9 @@ def measure_noise(
     # Among denormal numbers that product would be lost itself.
     tiny = spacing_of(0.0, eps) if centre else 0.0
     floor = max(SPACING_SIGMA * eps * abs(centre), tiny)
-    if level is None:
+    # where nothing changes at small steps, what changes at large ones is no noise: it is a lattice,
+    # or the end of a plateau (units that are switched off)
+    if level is None and not any(np.ptp(values) == 0 for values in seen[1:]):
         floor = max(floor, _rough(seen[1:]))
     # A standard deviation from sixteen draws is uncertain by a fifth; half as much again is safe.
     sigma = max(level or 0.0, floor, 1.5 * spread, SPACING_SIGMA * quantum)

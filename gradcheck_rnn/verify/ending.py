@@ -1,0 +1,125 @@
+"""The last calls of a check: loss and gradient must give at the point what they gave at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .guard import STATE, close, unsteady_loss
+from .target import LOSS, Target
+
+__all__ = ["finish"]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+#: Standard deviations of its noise that a loss may have moved by between its first and last call.
+NOISES = 64.0
+#: Relative distance of a point at which the loss is called before the gradient at the given one.
+BESIDE = 2.0**-8
+
+
+def finish(target: Target, noise: float, deterministic: bool) -> None:
+    """Call both functions a last time at the point: they must give what they gave at first.
+
+    The loss after the gradient at another point, in arrays that are changed in place in
+    between, as optimisers do; the gradient after the loss at another point.
+    """
+    target.compare_kept()
+    if not deterministic or not target.differentiated or not np.isfinite(target.base):
+        return
+    held, allowed = _Held(target.tree.leaves), NOISES * noise
+    target.raw(held.beside())
+    now = target.scalar(target.raw(held.here()))
+    target.raw(held.beside())
+    again = target.gradient(target.tree.leaves)
+    same, steady = close(now, target.base, target.value_eps, allowed), target.steady(again)
+    if same and steady:
+        return
+    found = len(target.findings)
+    _tell_state(target, allowed)
+    if len(target.findings) > found or any(f.kind == "unsteady" for f in target.findings):
+        return
+    if not same:  # once, and not again
+        target.note(unsteady_loss(target.base, now))
+    elif not steady:
+        _tell_unsteady(target)
+
+
+def _tell_state(target: Target, allowed: float) -> None:
+    """Say which of both functions gives something else now, and after what."""
+    now = target.evaluate(target.tree.leaves)
+    if not close(now, target.base, target.value_eps, allowed):
+        target.find(
+            "state",
+            f"the loss gave {target.base:.9g} in its first call and gives {now:.9g} at the same "
+            f"point at the end: it, or the gradient function, {STATE}",
+            fatal=True,
+        )
+    known = {f.kind for f in target.findings}
+    if known & {"unsteady", "not-finite"}:
+        return
+    again = target.gradient(target.tree.leaves)
+    if not target.steady(again) and "nondeterministic-gradient" not in known:
+        _tell_unsteady(target)
+    elif target.gradient_function is not None and not target.steady(
+        _after_the_loss(target, allowed)
+    ):
+        target.find(
+            "state",
+            f"the gradient at the given point is another one after {LOSS} was called at "
+            f"another: the gradient function reads what the last call of {LOSS} left; call "
+            f"{LOSS} at its own argument within it",
+            fatal=True,
+        )
+
+
+def _tell_unsteady(target: Target) -> None:
+    target.find(
+        "unsteady",
+        "the gradient at the given point is another one at the end than at the start, and "
+        f"the loss is not: the gradient function {STATE}, or fix its seed",
+        fatal=True,
+    )
+
+
+def _after_the_loss(target: Target, allowed: float) -> dict[int, Floats]:
+    """The gradient at the point, after the loss in arrays that were at another one nearby.
+
+    What remembers arrays by `id` gives what it gave before.
+    """
+    held = _Held(target.tree.leaves)
+    target.raw(held.beside())
+    now = target.scalar(target.raw(held.here()))
+    if not close(now, target.base, target.value_eps, allowed):
+        target.find(
+            "state",
+            f"the loss gives {now:.9g} after its arguments were changed in place, and "
+            f"{target.base:.9g} for other arrays of the same content: does it remember arrays by "
+            "their id? Compare contents",
+            fatal=True,
+        )
+    target.raw(held.beside())
+    return target.gradient(target.tree.leaves)
+
+
+class _Held:
+    """Arrays of one identity that hold the point, or another one nearby."""
+
+    def __init__(self, leaves: Sequence[Array]) -> None:
+        self.leaves, self.held = leaves, [x.copy() for x in leaves]
+
+    def here(self) -> list[Array]:
+        """At the point."""
+        return self._at(self.leaves)
+
+    def beside(self) -> list[Array]:
+        """At the other one."""
+        return self._at([x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in self.leaves])
+
+    def _at(self, contents: Sequence[Array]) -> list[Array]:
+        for array, x in zip(self.held, contents, strict=True):
+            array[...] = x
+        return self.held
