@@ -22,7 +22,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff, mypy and the floors of the house"
 	@echo "make bench   the measured speeds"
-	@echo "make gallery rebuild the derivation reports in reports/"
+	@echo "make gallery derivation reports of the whole zoo in build/gallery, an excerpt in reports/"
 	@echo "make audit   judge the published derivations anew, reports/audit.html"
 	@echo "make docs    the documentation site, docs/_build/html/index.html"
 	@echo "make golden  rewrite the generated files that are committed"

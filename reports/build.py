@@ -1,15 +1,19 @@
-"""Rebuild the gallery: ``python -m reports.build`` (``make gallery``).
+"""Build the gallery: ``python -m reports.build`` (``make gallery``).
 
-One HTML file a system of the zoo, two comparisons of gradient decay, and an index. Every number in
-them is computed anew, from fixed seeds.
+One HTML file a system of the zoo, two comparisons of gradient decay, the audit and an index, in
+``build/gallery``. Every number in them is computed anew, from fixed seeds. What is committed, in
+``reports``, is an excerpt: the pages of `PUBLISHED` with an index of their own, which the command
+rewrites too; ``--published`` builds nothing else.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,12 @@ from pathlib import Path
 from gradcheck_rnn import api
 
 HERE = Path(__file__).parent
+WHOLE = HERE.parent / "build" / "gallery"
+#: Systems whose pages are committed: each shows something that the others do not.
+PUBLISHED = (
+    "elman", "lstm", "gru", "slstm", "ltc", "lru", "mamba2", "delta_net", "ntm_head",
+    "bidirectional_elman", "encoder_decoder", "softmax_cross_entropy",
+)  # fmt: skip
 STEPS = 300
 #: Decay comparisons: file → (what is compared, cells with the start of their weights).
 COMPARISONS = {
@@ -54,8 +64,8 @@ def comparison(name: str, folder: str) -> str:
     return name
 
 
-def index(folder: str) -> str:
-    """Write the page that leads to all others."""
+def index(folder: str, names: Sequence[str]) -> str:
+    """Write the page that leads to those of some systems and to the other ones."""
     from gradcheck_rnn.report.listing import titled
     from gradcheck_rnn.report.manuscript import Manuscript
     from gradcheck_rnn.report.mathematics import plain
@@ -72,14 +82,21 @@ def index(folder: str) -> str:
         "real-time recurrent learning, an example in numbers, an exact proof, and finite "
         "differences beside the generated code."
     )
-    kinds: dict[str, list[list[str]]] = {}
+    left = len(api.names()) - len(names)
+    if left:
+        m.say(
+            f"An excerpt: `make gallery` writes the pages of the other {left} systems, too, and "
+            "`gradcheck-rnn report NAME -o NAME.html` the page of one."
+        )
+    families: dict[str, list[list[str]]] = {}
     for row in api.catalogue():
-        link = f'*#link("{row["name"]}.html")[{plain(titled(row["name"]))}]*'
-        kinds.setdefault(row["kind"], []).append([link, plain(row["what"]), f"`{row['name']}`"])
-    titles = {"cell": "Cells", "network": "Networks", "loss": "Losses"}
-    for kind, found in kinds.items():
-        m.heading(titles.get(kind, kind.capitalize()))
-        m.table(("System", "What it is", "Name in commands"), found, "(auto, 1fr, auto)")
+        if row["name"] in names:
+            link = f'*#link("{row["name"]}.html")[{plain(titled(row["name"]))}]*'
+            line = [link, plain(row["what"]), f"`{row['name']}`"]
+            families.setdefault(row["family"], []).append(line)
+    for family, lines in families.items():
+        m.heading(plain(family))
+        m.table(("System", "What it is", "Name in commands"), lines, "(auto, 1fr, auto)")
     m.heading("Gradient decay")
     m.items(f'#link("{name}.html")[{plain(title)}]' for name, (title, _) in COMPARISONS.items())
     m.heading("Published derivations")
@@ -88,31 +105,49 @@ def index(folder: str) -> str:
     return "index"
 
 
+def files(names: Sequence[str]) -> set[str]:
+    """Names of the files of a gallery of these systems."""
+    return {f"{n}.html" for n in (*names, *COMPARISONS, "audit", "index")}
+
+
+def remove_others(folder: Path, names: Sequence[str]) -> None:
+    """Remove pages of systems that are not, or no longer, in a gallery."""
+    wanted = files(names)
+    for old in folder.glob("*.html"):
+        if old.name not in wanted:
+            old.unlink()
+
+
 def build(
-    folder: Path = HERE, workers: int = 0, tell: Callable[[str, int, int], None] = lambda *_: None
+    folder: Path = WHOLE,
+    names: Sequence[str] | None = None,
+    workers: int = 0,
+    tell: Callable[[str, int, int], None] = lambda *_: None,
 ) -> int:
-    """Write everything and return the number of files.
+    """Write a gallery and return the number of files.
 
     Parameters
     ----------
     folder : Path
-        Where to; files of systems that no longer exist are removed.
+        Where to; files of other systems are removed.
+    names : sequence of str, optional
+        The systems; all of them by default.
     workers : int
         Processes; one a core when 0.
     tell : callable
         Called with the name of each file as it is done, how many are, and how many there will be.
     """
-    names = api.names()
-    wanted = {f"{n}.html" for n in (*names, *COMPARISONS, "audit", "index")}
-    for old in folder.glob("*.html"):
-        if old.name not in wanted:
-            old.unlink()
+    names = api.names() if names is None else names
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_others(folder, names)
+    if folder != HERE:  # `make audit` writes it
+        shutil.copyfile(HERE / "audit.html", folder / "audit.html")
     where = str(folder)
     with ProcessPoolExecutor(workers or os.cpu_count() or 1) as pool:
         # The long ones first, so that no worker is left with one of them at the end.
         jobs: list[Future[str]] = [pool.submit(comparison, n, where) for n in COMPARISONS]
         jobs += [pool.submit(derivation, n, where) for n in reversed(names)]
-        jobs.append(pool.submit(index, where))
+        jobs.append(pool.submit(index, where, names))
         for done, job in enumerate(as_completed(jobs), 1):
             tell(job.result(), done, len(jobs))
     return len(jobs)
@@ -135,15 +170,29 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
+def publish(whole: Path = WHOLE, folder: Path = HERE) -> None:
+    """Take the excerpt that is committed out of a gallery that is there."""
+    remove_others(folder, PUBLISHED)
+    for file in files(PUBLISHED) - {"index.html"}:
+        shutil.copyfile(whole / file, folder / file)
+    index(str(folder), PUBLISHED)
+
+
 def main() -> int:
-    """Rebuild the gallery in place and say how long it took."""
+    """Build the gallery and its excerpt, and say how long it took."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--published", action="store_true", help="only what is committed")
+    excerpt = parser.parse_args().published
     begun = time.perf_counter()
+    folder = HERE if excerpt else WHOLE
     with progress() as tell:
-        count = build(tell=tell)
-    size = sum(p.stat().st_size for p in HERE.glob("*.html")) / 1e6
+        count = build(folder, PUBLISHED if excerpt else None, tell=tell)
+    if not excerpt:
+        publish()
+    size = sum(p.stat().st_size for p in folder.glob("*.html")) / 1e6
     sys.stdout.write(
         f"{count} reports, {size:.1f} MB, in {time.perf_counter() - begun:.0f} s: "
-        f"{HERE.name}/index.html\n"
+        f"{folder.relative_to(HERE.parent)}/index.html\n"
     )
     return 0
 

@@ -53,10 +53,10 @@ def names() -> tuple[str, ...]:
 
 
 def catalogue() -> list[dict[str, str]]:
-    """The zoo as rows with the keys name, kind, what and source (equation numbers)."""
+    """The zoo as rows with the keys name, kind, what, source (equation numbers) and family."""
     from gradcheck_rnn import cells
 
-    keys = ("name", "kind", "what", "source")
+    keys = ("name", "kind", "what", "source", "family")
     return [dict(zip(keys, row, strict=True)) for row in cells.describe()]
 
 

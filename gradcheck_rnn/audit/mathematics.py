@@ -16,6 +16,8 @@ from .tree import Applied, Constant, Node, Quantity, Time
 
 __all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
+#: Columns of one number, which carry their dim: 1_p, 0_p.
+_FILLED = {"0": "zeros", "1": "ones"}
 _FUNCTIONS = {"σ": "sigmoid", "sgn": "sign"}
 _TIME = re.compile(r"^\s*(?:([a-zTSτ])\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
 #: Letters that are a time without being told so; others are where a sum or product binds them.
@@ -174,8 +176,8 @@ class _Parser:
             return self._partial()
         if token and token[0].isdigit():
             self.take()
-            if token == "1" and self.peek().startswith("_"):
-                return self._subscripted("ones")
+            if token in _FILLED and self.peek().startswith("_"):
+                return self._subscripted(_FILLED[token])
             if token == "1" and self.peek() == "ᵀ":
                 self.take()
                 return Applied("sum", (self.postfix(),))

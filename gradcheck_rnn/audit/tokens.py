@@ -28,8 +28,11 @@ _GREEK = {
 }  # fmt: skip
 #: Functions of the language that are not elementwise, as they are printed.
 FUNCTIONS = frozenset(
-    {"softmax", "log_softmax", "sign", "sum", "max", "cross_entropy", "CE", "frozen", "dot"}
-)
+    {
+        "softmax", "log_softmax", "sign", "sum", "max", "where", "cross_entropy", "CE", "frozen",
+        "dot",
+    }
+)  # fmt: skip
 
 
 class UnreadableEquation(UsageError):

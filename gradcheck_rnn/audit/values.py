@@ -138,13 +138,13 @@ class Evaluation:
     def _name(self, node: Quantity, t: Steps) -> Array:
         head, _, dim = node.name.partition("_")
         if (
-            head in ("I", "ones")
+            head in ("I", "ones", "zeros")
             and dim
             and all(n in self.sizes for n in re.findall("[a-z]+", dim))
         ):
             n = self._size(dim)
-            made = np.eye(n, dtype=int) if head == "I" else np.ones((n, 1), dtype=int)
-            return made.astype(object)
+            column = np.full((n, 1), 1 if head == "ones" else 0)
+            return (np.eye(n, dtype=int) if head == "I" else column).astype(object)
         for numbers in (self.sizes, self.steps):
             if node.name in numbers and not node.adjoint and node.time is None:
                 return np.array([[numbers[node.name]]], dtype=object)
@@ -230,6 +230,8 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "cross_entropy": numeric.cross_entropy,
     "CE": numeric.cross_entropy,
     "max": numeric.maximum,
+    "sign": lambda x: 2 * numeric.greater(x, np.zeros_like(x)) - 1,
+    "where": numeric.where,
     "dot": numeric.dot,
     "sum": numeric.unit_sum,
     "frozen": lambda x: x,

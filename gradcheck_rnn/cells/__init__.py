@@ -12,6 +12,8 @@ from ..errors import UsageError
 from ..language.network import Network
 from . import (
     bidirectional,
+    continuous_time,
+    convolutional,
     echo_state,
     elman,
     elmo,
@@ -20,35 +22,40 @@ from . import (
     linear,
     losses,
     lstm,
+    memory,
     modern,
+    quasi_recurrent,
     readout,
     regularised,
     stacked,
+    state_space,
     tasks,
 )
 from ._catalogue import Entry, entry
 from .losses import LOSSES, with_loss
 
-__all__ = ["LOSSES", "Entry", "describe", "get", "names", "with_loss"]
+__all__ = ["LOSSES", "Entry", "describe", "families", "get", "names", "with_loss"]
 
-_FAMILIES = (
-    elman,
-    linear,
-    echo_state,
-    lstm,
-    gru,
-    modern,
-    fast_weights,
-    regularised,
-    readout,
-    stacked,
-    bidirectional,
-    elmo,
-    tasks,
-    losses,
-)
+#: The families of the zoo, in their order: cells by what they are made of and roughly by their age.
+_FAMILIES = {
+    "Simple recurrent networks (1990–2016)": (elman, linear, echo_state),
+    "Gated cells (1997–2024)": (lstm, gru, modern, regularised),
+    "Orthogonal, continuous-time and multi-rate cells (2014–2022)": (continuous_time,),
+    "Convolutional and quasi-recurrent cells (2015–2024)": (convolutional, quasi_recurrent),
+    "State spaces (2022–2024)": (state_space,),
+    "Linear attention and fast weights (2020–2025)": (fast_weights,),
+    "Memories with addresses or gradient steps (2014–2025)": (memory,),
+    "Readouts": (readout,),
+    "Layers: stacked, bidirectional, mixed": (stacked, bidirectional, elmo),
+    "Tasks": (tasks,),
+    "Losses": (losses,),
+}
 
-_ENTRIES: dict[str, Entry] = {e.name: e for family in _FAMILIES for e in map(entry, family.ZOO)}
+_BY_FAMILY: dict[str, tuple[Entry, ...]] = {
+    title: tuple(entry(row) for module in modules for row in module.ZOO)
+    for title, modules in _FAMILIES.items()
+}
+_ENTRIES: dict[str, Entry] = {e.name: e for rows in _BY_FAMILY.values() for e in rows}
 
 
 def names() -> tuple[str, ...]:
@@ -56,9 +63,18 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def describe() -> list[tuple[str, str, str, str]]:
-    """(name, kind, what, source) of all systems; kind is cell, network or loss."""
-    return [(e.name, e.kind, e.what, e.source) for e in _ENTRIES.values()]
+def families() -> dict[str, tuple[str, ...]]:
+    """Titles of the families, with the names of the systems in each."""
+    return {title: tuple(e.name for e in rows) for title, rows in _BY_FAMILY.items()}
+
+
+def describe() -> list[tuple[str, str, str, str, str]]:
+    """(name, kind, what, source, family) of all systems; kind is cell, network or loss."""
+    return [
+        (e.name, e.kind, e.what, e.source, title)
+        for title, rows in _BY_FAMILY.items()
+        for e in rows
+    ]
 
 
 def get(name: str) -> Network:

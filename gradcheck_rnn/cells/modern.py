@@ -1,4 +1,4 @@
-"""Later cells, written as any user would write them: nothing here is known to the rest."""
+"""Gated cells with projections, normalisation, exponential gates or missing inputs."""
 
 # Definitions are written as equations, so: untyped, and every result has a name.
 # mypy: disallow-untyped-defs=False
@@ -11,25 +11,11 @@ from ..language import cell, exp, layer_norm, maximum, relu, sigmoid, split, tan
 __all__ = [
     "ZOO",
     "gru_d",
-    "indrnn",
     "lstm_layer_norm",
     "lstm_projected",
     "minimal_rnn",
     "slstm",
 ]
-
-
-@cell(
-    inputs="x: d",
-    states="h: p",
-    params="w: p; U: p d; b_i: p",
-    source="Li et al. 2018, Independently Recurrent Neural Network, eq. (2)",
-)
-def indrnn(x, h, w, U, b_i):
-    """Independently recurrent network: h = relu(w ⊙ h₋ + U x + b_i), one weight a unit."""
-    i = w * h + U @ x + b_i
-    h = relu(i)
-    return h
 
 
 @cell(
@@ -141,4 +127,4 @@ def gru_d(
     return h_new, last
 
 
-ZOO = (indrnn, lstm_projected, lstm_layer_norm, slstm, minimal_rnn, gru_d)
+ZOO = (lstm_projected, lstm_layer_norm, slstm, minimal_rnn, gru_d)

@@ -101,18 +101,28 @@ def show_zoo(as_json: bool) -> int:
     if as_json:
         emit_json(rows)
         return 0
-    _show_rows("what, and which equations", "source", rows)
+    families = {row["family"]: [r for r in rows if r["family"] == row["family"]] for row in rows}
+    width = max(len(row["name"]) for row in rows)
+    for family, members in families.items():
+        _show_rows("what, and which equations", "source", members, family, width)
     return 0
 
 
-def _show_rows(heading: str, second: str, rows: Sequence[Mapping[str, str]]) -> None:
+def _show_rows(
+    heading: str,
+    second: str,
+    rows: Sequence[Mapping[str, str]],
+    title: str | None = None,
+    width: int | None = None,
+) -> None:
     """A name a row; beside it what it is, and under that `second`."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", no_wrap=True, style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.title_style = "bold"
+    table.add_column("name", no_wrap=True, style="bold", min_width=width)
     table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(row["name"], Text.assemble(row["what"], "\n", (row[second], "dim")))

@@ -33,7 +33,7 @@ def test_cells_as_json(run) -> None:
     rows = json.loads(run("cells", "--json").out)
     assert {"elman", "lstm", "gru"} <= {row["name"] for row in rows}
     for row in rows:
-        assert set(row) == {"name", "kind", "what", "source"}
+        assert set(row) == {"name", "kind", "what", "source", "family"}
         assert row["what"]
 
 

@@ -20,7 +20,7 @@ NAMES = tuple(cells.names())
 #: Sums of at most a few hundred products of numbers near one.
 EXACT = 2e-13
 #: These stop gradients on purpose, so their gradient is not the derivative of what runs.
-FROZEN = {"lstm_1997_truncated"}
+FROZEN = {"lstm_1997_truncated", "lif"}
 
 
 @functools.cache

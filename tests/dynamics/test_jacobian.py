@@ -19,7 +19,7 @@ RECURRENT = [
     for name in cells.names()
     if any(s.states for s in cells.get(name).scans)
     # A stopped gradient is by intent not the derivative of the run.
-    and name != "lstm_1997_truncated"
+    and name not in ("lstm_1997_truncated", "lif")
     # Refused: a matrix for every sequence.
     and not cells.get(name).matrices
 ]

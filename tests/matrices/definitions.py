@@ -13,7 +13,6 @@ from gradcheck_rnn.language import (
     ones,
     outer,
     sigmoid,
-    softplus,
     tanh,
 )
 
@@ -63,21 +62,3 @@ def gated(q, k, v, alpha, gamma, S):
     rows = S @ ones("m")
     s = dot(rows, q) * (ones("n").T @ S @ ones("m"))
     return {"S": S, "o": o + S.T @ ones("n"), "s": s}
-
-
-@cell(
-    inputs="q k: n; v: m; i f:",
-    states="C: m n; z: n; s:",
-    outputs="h",
-    source="Beck et al. 2024, xLSTM, eqs. (19)–(27), stabilised as in its appendix, no output gate",
-)
-def mlstm(q, k, v, i, f, C, z, s):
-    """Matrix memory of xLSTM: C = f′ C₋ + i′ v kᵀ, z = f′ z₋ + i′ k, h = C q / max(|zᵀ q|, e⁻ˢ)."""
-    kept = s - softplus(-f)
-    s = maximum(kept, i)
-    write = exp(i - s)
-    keep = exp(kept - s)
-    C = keep * C + write * outer(v, k)
-    z = keep * z + write * k
-    h = C @ q / maximum(abs(dot(z, q)), exp(-s))
-    return {"C": C, "z": z, "s": s, "h": h}

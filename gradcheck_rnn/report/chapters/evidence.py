@@ -143,8 +143,12 @@ def ladder(derivation: Derivation, seed: int = 1) -> ErrorLadder:
 
     steps = 10.0 ** np.arange(-0.5, -13.01, -0.25)
     here = float(at(0.0))
-    plus = np.array([float(at(h)) for h in steps])
-    minus = np.array([float(at(-h)) for h in steps])
+    with np.errstate(all="ignore"):
+        plus = np.array([float(at(h)) for h in steps])
+        minus = np.array([float(at(-h)) for h in steps])
+    # Long steps may lead out of where the definition has a value.
+    inside = np.isfinite(plus) & np.isfinite(minus)
+    steps, plus, minus = steps[inside], plus[inside], minus[inside]
     scale = abs(slope) or 1.0
     roundoff = float(np.finfo(np.float64).eps) * max(abs(here), 1e-300) / scale
     try:
