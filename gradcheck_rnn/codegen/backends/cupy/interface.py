@@ -147,4 +147,4 @@ class Interface:
 
 def _unit(ref: Ref, lead: Lead) -> str:
     """Scalars of a sequence have one unit inside."""
-    return "[..., None]" if ref.shape.scalar and lead else ""
+    return "[..., None]" if lead and not ref.shape.axes else ""
