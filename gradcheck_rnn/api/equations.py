@@ -61,9 +61,10 @@ def check_equations(
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
-    if derivation.network.matrices:
+    if derivation.network.front:
+        has = "heads" if derivation.network.heads else "a matrix for every sequence"
         raise UsageError(
-            f"network {derivation.network.name!r} has a matrix for every sequence, and written "
+            f"network {derivation.network.name!r} has {has}, and written "
             "equations of such are not judged; check the code with check_model, or compare by eye "
             "with the derivation (gradcheck-rnn derive)"
         )

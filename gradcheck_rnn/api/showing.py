@@ -61,12 +61,8 @@ def _dims(ref: Ref) -> list[str]:
     shape = ref.shape
     if shape.batch or ref.kind in ("sequence", "final", "once"):
         lead = [ref.axis, "B"] if ref.axis else ["B"]
-        if shape.stack:
-            return [*lead, str(shape.rows), str(shape.cols)]
-        return lead if shape.scalar else [*lead, str(shape.rows)]
-    if shape.scalar:
-        return []
-    return [str(shape.rows)] if shape.column else [str(shape.rows), str(shape.cols)]
+        return [*lead, *map(str, shape.axes)]
+    return [*map(str, shape.axes)]
 
 
 def layouts() -> list[dict[str, str]]:

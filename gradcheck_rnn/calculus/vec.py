@@ -20,6 +20,7 @@ from gradcheck_rnn.calculus.terms import (
     Dot,
     Eye,
     Hadamard,
+    HeadSum,
     Kron,
     MapUnits,
     Neg,
@@ -293,6 +294,9 @@ IDENTITIES: dict[str, Identity] = {
     ),
     "choice": Identity("vec where(C, X, Y) = diag(vec [C]) vec X + diag(vec [¬C]) vec Y", _LINEAR),
     "time sum": Identity("vec Σ_t X_t = Σ_t vec X_t", _LINEAR),
+    "sum over heads": Identity(
+        "vec Σ_h X⁽ʰ⁾ = Σ_h vec X⁽ʰ⁾; a block for each h where X⁽ʰ⁾ is the variable", _LINEAR
+    ),
 }
 
 
@@ -343,6 +347,10 @@ def _coefficient(term: Term, d: Sym, trace: list[str]) -> Term:
             raise MissingRule(f"no vec coefficient for TimeSum: {d} is bound by its index t.")
         trace.append("time sum")
         return TimeSum(_coefficient(term.x, d, trace), *term.args[1:])
+    if isinstance(term, HeadSum):
+        trace.append("sum over heads")
+        inner = _coefficient(term.x, d, trace)
+        return inner if d.heads != 1 else HeadSum(inner, term.heads)
     rule = _RULES.get(type(term))
     if rule is None or not _contains(term, d):
         reason = "there is no vec identity for it" if rule is None else f"{d} does not occur in it"

@@ -18,7 +18,7 @@ from ..language.cell import Cell
 from ..language.network import Network, Ref, as_network
 from ..language.tracing import trace
 from ._catalogue import HONG, KIM, SURVEY
-from .readout import readout
+from .readout import heads_readout, readout
 
 __all__ = [
     "LOSSES",
@@ -153,12 +153,14 @@ def _suffix(network: Network, definition: Cell, bound: str, wanted: str) -> str:
 
 def _read(network: Network) -> Ref:
     vectors = [r for r in network.outputs.values() if r.shape.column]
+    vectors.sort(key=lambda r: r.shape.headed)
     first = next((r for r in vectors if r.kind != "final"), vectors[0] if vectors else None)
     if first is None:
         what = "vector among its outputs" if network.outputs else "output"
         raise DefinitionError(f"network {network.name!r} has no {what} to put a loss on")
-    suffix = _suffix(network, readout, "h", "_out")
-    y = network.scan(readout, axis=first.axis, suffix=suffix, h=first).y
+    definition = heads_readout if first.shape.headed else readout
+    suffix = _suffix(network, definition, "h", "_out")
+    y = network.scan(definition, axis=first.axis, suffix=suffix, h=first).y
     network.output(y)
     return y
 

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
-from ..language import cell, sigmoid, softmax, tanh
+from ..language import cell, sigmoid, softmax, sum_heads, tanh
 from ._catalogue import HONG, SURVEY
 
-__all__ = ["ZOO", "deep_readout", "readout", "sigmoid_readout", "softmax_readout", "two_readout"]
+__all__ = [
+    "ZOO", "deep_readout", "heads_readout", "readout", "sigmoid_readout", "softmax_readout",
+    "two_readout",
+]  # fmt: skip
 
 
 @cell(
@@ -21,6 +24,19 @@ __all__ = ["ZOO", "deep_readout", "readout", "sigmoid_readout", "softmax_readout
 def readout(h, V, b_y):
     """Linear readout y = V h + b_y."""
     y = V @ h + b_y
+    return y
+
+
+@cell(
+    heads="H",
+    inputs="h: H p",
+    params="V: H q p; b_y: q",
+    outputs="y",
+    source="Vaswani et al. 2017, Attention Is All You Need, sec. 3.2.2: Concat(head_1, …) W^O",
+)
+def heads_readout(h, V, b_y):
+    """Readout of the heads side by side, a block of weights each: y = Σ_h V h + b_y."""
+    y = sum_heads(V @ h) + b_y
     return y
 
 

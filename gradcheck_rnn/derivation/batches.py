@@ -1,19 +1,23 @@
 """Where the batch is in arrays that terms are evaluated on.
 
-It is the last axis of a column, or, in a network with a matrix for every sequence, in front of the
-last two axes (see `language.stacks`).
+It is the last axis of a column, or, in a network with a matrix for every sequence or with heads,
+in front of the last two axes (see `language.stacks`). With heads every array has the batch and the
+heads in front, of length one where they share it: parameters are ``(1, H, n, m)`` or
+``(1, 1, n, m)``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..language.network import Ref
+from ..language.dims import Dim
+from ..language.network import Network, Ref
 from ..language.stacks import to_back, to_front
 
-__all__ = ["fit", "inward", "outward", "single"]
+__all__ = ["Batches", "turned", "vec"]
 
 Array = Any
 
@@ -22,26 +26,83 @@ def _of_sequences(ref: Ref) -> bool:
     return ref.shape.batch or ref.kind in ("sequence", "final", "once")
 
 
-def inward(ref: Ref, array: Array) -> Array:
-    """From the batch last to the batch in front."""
-    a = np.asarray(array)
-    return to_front(a, ref.shape) if _of_sequences(ref) else a
+class Batches:
+    """The axes in front in arrays of one network.
+
+    Attributes
+    ----------
+    front : bool
+        Whether the batch is in front.
+    heads : bool
+        Whether the heads follow it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.front, self.heads = network.front, network.heads
+
+    @property
+    def axis(self) -> int:
+        """The axis of the batch."""
+        return -4 if self.heads else -3 if self.front else -1
+
+    def inward(self, ref: Ref, array: Array) -> Array:
+        """An array with the batch last, as terms take it."""
+        a = np.asarray(array)
+        return to_front(a, ref.shape, self.heads) if self._turned(ref) else a
+
+    def outward(self, ref: Ref, array: Array) -> Array:
+        """An array of terms with the batch last."""
+        if not self._turned(ref):
+            return array
+        if _of_sequences(ref):
+            return to_back(array, ref.shape.stack, self.heads, ref.shape.headed)
+        array = array[..., 0, :, :, :]
+        return array if ref.shape.headed else array[..., 0, :, :]
+
+    def _turned(self, ref: Ref) -> bool:
+        return self.heads or (self.front and _of_sequences(ref))
+
+    def shape(self, ref: Any, size: Callable[[Dim], int], batch: int) -> tuple[int, ...]:
+        """The array of a state of so many sequences."""
+        rows, cols = size(ref.shape.rows), size(ref.shape.cols)
+        if self.heads:
+            return (batch, size(ref.shape.heads), rows, cols)
+        return (batch, rows, cols) if self.front else (rows, batch)
+
+    def spread(self, array: Array, batch: int) -> Array:
+        """What all sequences share, for each of them."""
+        if self.heads:
+            return np.broadcast_to(array, (batch, *array.shape[-3:]))
+        if self.front:
+            return np.broadcast_to(array, (batch, *array.shape[-2:]))
+        return np.broadcast_to(array, (*array.shape[:-1], batch))
+
+    def fit(self, value: Array, like: Array) -> Array:
+        """Sum over the batch what belongs to something that is the same for all sequences.
+
+        What every head is given alike is there for each of them.
+        """
+        if self.heads:
+            if like.shape[-4] == 1 and value.ndim > 3 and value.shape[-4] != 1:
+                value = value.sum(axis=-4, keepdims=True)
+            heads = np.broadcast_shapes(value.shape[-3:-2], like.shape[-3:-2])
+            return np.broadcast_to(value, (*value.shape[:-3], *heads, *value.shape[-2:]))
+        if self.front:
+            return value.sum(axis=-3) if value.ndim > 2 and like.ndim == 2 else value
+        if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
+            return value.sum(axis=-1, keepdims=True)
+        return value
+
+    def single(self, value: Array) -> Array:
+        """The value of the only sequence, without the axis that a batch in front has."""
+        return value[0] if value.ndim == 3 + self.heads else value
 
 
-def outward(ref: Ref, array: Array) -> Array:
-    """From the batch in front to the batch last."""
-    return to_back(array, ref.shape.stack) if _of_sequences(ref) else array
+def turned(x: Array) -> Array:
+    """The last two axes exchanged."""
+    return np.swapaxes(x, -1, -2)
 
 
-def fit(front: bool, value: Array, like: Array) -> Array:
-    """Sum over the batch what belongs to something that is the same for all sequences."""
-    if front:
-        return value.sum(axis=-3) if value.ndim > 2 and like.ndim == 2 else value
-    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
-        return value.sum(axis=-1, keepdims=True)
-    return value
-
-
-def single(value: Array) -> Array:
-    """The value of the only sequence, without the axis that a batch in front has."""
-    return value[0] if value.ndim == 3 else value
+def vec(x: Array) -> Array:
+    """The columns of the last two axes, one below the other."""
+    return turned(x).reshape(*x.shape[:-2], -1, 1)

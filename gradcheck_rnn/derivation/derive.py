@@ -16,7 +16,7 @@ from ..calculus.terms import Sym, Term
 from ..language.cell import Cell
 from ..language.network import Network, Scan, as_network
 from .lowering import lower, symbol_for
-from .program import Derivation, Edge, EquationProgram, ScanProgram, Step
+from .program import Derivation, Edge, EquationProgram, ScanProgram, Step, over_heads
 
 __all__ = ["derive"]
 
@@ -94,4 +94,8 @@ def _pull_back(
         after = rule.pullback(node, i, bar, out)
         steps.append(Step(rule.name, path[:depth], node, bar, after, rule.citation))
         bar, node = after, node.operands[i]
-    return bar, tuple(steps)
+    total = over_heads(bar, node) if isinstance(node, Sym) else bar
+    if total is not bar:
+        rule = rules[total]
+        steps.append(Step(rule.name, path, node, bar, total, rule.citation))
+    return total, tuple(steps)

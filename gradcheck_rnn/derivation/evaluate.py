@@ -1,4 +1,4 @@
-"""Run a derivation on arrays: forward values, BPTT by either form, RTRL.
+"""Run a derivation on arrays: forward values, and BPTT by either form.
 
 For proofs (exact field elements), mutants and dynamics; no code is generated for these.
 Arrays are columns ``(n, B)``; sequences have time first. A network with a matrix for every
@@ -17,12 +17,12 @@ import numpy as np
 from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
-from .batches import fit, inward, outward, single
+from .batches import Batches, turned, vec
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
-__all__ = ["Run", "adjoints", "bptt", "forward", "rtrl"]
+__all__ = ["Run", "adjoints", "bptt", "forward"]
 
 Array = Any
 Form = Literal["matrix", "kronecker"]
@@ -54,7 +54,7 @@ class Run:
         self.steps = dict(lengths or {})
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network
-        self.front = network.matrices
+        self.batches = Batches(network)
         for ref in (*network.parameters.values(), *network.inputs.values()):
             if ref.name not in values:
                 raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
@@ -70,7 +70,7 @@ class Run:
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
         self.batch = max(
             [
-                r[next(iter(r))].shape[-3 if self.front else -1]
+                r[next(iter(r))].shape[self.batches.axis]
                 for n, r in self.series.items()
                 if self._batched(n)
             ]
@@ -81,11 +81,11 @@ class Run:
 
     def inward(self, ref: Ref, array: Array) -> Array:
         """An array of the caller as the terms take it."""
-        return inward(ref, array) if self.front else np.asarray(array)
+        return self.batches.inward(ref, array)
 
     def outward(self, ref: Ref, array: Array) -> Array:
         """An array of the terms as the caller takes it."""
-        return outward(ref, array) if self.front else array
+        return self.batches.outward(ref, array)
 
     def _batched(self, name: str) -> bool:
         ref = self.derivation.network.inputs.get(name)
@@ -108,15 +108,10 @@ class Run:
     def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
         if ref is not None:
             # A trained start is the same for all sequences; the state it starts is not.
-            held = self.series[ref.name][0]
-            if self.front:
-                return np.broadcast_to(held, (self.batch, *held.shape[-2:]))
-            return np.broadcast_to(held, (*held.shape[:-1], self.batch))
+            return self.batches.spread(self.series[ref.name][0], self.batch)
         from .lowering import lower_dim
 
-        shape: tuple[int, ...] = (self.terms.size(lower_dim(state.shape.rows)), self.batch)
-        if self.front:
-            shape = (self.batch, shape[0], self.terms.size(lower_dim(state.shape.cols)))
+        shape = self.batches.shape(state, lambda d: self.terms.size(lower_dim(d)), self.batch)
         if self.terms.dtype != object:
             return self.terms.filled(shape, 0)
         # Objects compute in their own arithmetic, and so must the zeros they meet.
@@ -313,7 +308,7 @@ def _backward(
             got = sums.get(state.name, run.before(program, start.lag))
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
-                sums.add(start.ref.name, 0, fit(run.front, got, like))
+                sums.add(start.ref.name, 0, run.batches.fit(got, like))
 
 
 def _order(
@@ -369,82 +364,16 @@ def _contribution(
 ) -> Array:
     like = values(edge.operand)
     if form == "matrix":
-        return fit(run.front, run.terms(term, values), like)
+        return run.batches.fit(run.terms(term, values), like)
+    single = run.batches.single
     jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
-    column = single(bar).T.reshape(-1, 1)
-    out = np.matmul(jacobian.T, column).reshape(single(like).T.shape).T
-    return out.reshape(like.shape)
-
-
-def rtrl(
-    run: Run, cotangents: Mapping[str, Array], wrt: tuple[str, ...] | None = None
-) -> dict[str, Array]:
-    """Gradients by the tangent program, one parameter, start or input at a time (one sequence).
-
-    An input that moves with time is taken as one vector per step; its gradient has time first.
-    """
-    derivation = run.derivation
-    if run.batch != 1:
-        raise DimensionError("RTRL runs one sequence at a time")
-    out: dict[str, Array] = {}
-    for ref in derivation.differentiated():
-        if wrt is not None and ref.name not in wrt:
-            continue
-        times = [0] if ref.axis is None else range(1, run.steps[ref.axis] + 1)
-        rows = [_tangent_gradient(run, ref, t, cotangents) for t in times]
-        made = rows[0] if ref.axis is None else np.stack(rows)
-        out[ref.name] = made[..., None] if ref.shape.stack else made
-    return out
-
-
-def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
-    derivation = run.derivation
-    network = derivation.network
-    like = single(run.series[ref.name][at])
-    total = run.terms.filled((1, like.size), 0)
-    tangents: dict[str, dict[int, Array]] = {
-        ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}
-    }
-    for program in derivation.scans:
-        _push(run, program, tangents)
-    for label, given in cotangents.items():
-        out = network.outputs[label]
-        line = tangents.get(out.name, {})
-        items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
-        for t, g in items:
-            if t in line:
-                weights = single(run.inward(out, g)).T.reshape(1, -1)
-                total = total + np.matmul(weights, line[t])
-    for loss in network.loss_terms:
-        for t, tangent in tangents.get(loss.name, {}).items():
-            if t >= 1 or loss.axis is None:
-                total = total + tangent
-    return total.reshape(like.T.shape).T
-
-
-def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]]) -> None:
-    scan = program.scan
-    for state in scan.states:
-        for start in state.initial:
-            if start.ref is not None and 0 in tangents.get(start.ref.name, {}):
-                at = run.before(program, start.lag)
-                tangents.setdefault(state.name, {})[at] = tangents[start.ref.name][0]
-    times = run.times(program)
-    for t in times:
-        for e in program.equations:
-            parts = []
-            for edge in e.edges:
-                source = tangents.get(edge.operand.name, {})
-                at = 0 if edge.lag is None else t - edge.lag
-                if at in source:
-                    values = run.lookup(t, {edge.tangent: source[at]})
-                    parts.append(run.terms(edge.pushforward, lambda s: single(values(s))))  # noqa: B023
-            if parts:
-                total = parts[0]
-                for p in parts[1:]:
-                    total = total + p
-                tangents.setdefault(e.name, {})[t] = total
-    for state in scan.states:
-        line = tangents.get(state.name, {})
-        if times[-1] in line:
-            tangents[state.final] = {0: line[times[-1]]}
+    out = np.matmul(turned(jacobian), vec(single(bar)))
+    shape = single(like).shape
+    if out.ndim > 2:
+        shared = shape[0] == 1
+        out = (
+            out.sum(axis=0, keepdims=True)
+            if shared
+            else np.broadcast_to(out, (shape[0], *out.shape[1:]))
+        )
+    return turned(out.reshape(*shape[:-2], shape[-1], shape[-2])).reshape(like.shape)

@@ -25,7 +25,9 @@ def lower_dim(d: Dim) -> Scalar:
 
 def symbol_for(name: str, shape: Any, kind: str, lag: int | None, mark: str = "") -> T.Sym:
     """A variable of the equations as a term."""
-    return T.Sym(name, lower_dim(shape.rows), lower_dim(shape.cols), kind, lag, mark)
+    return T.Sym(
+        name, lower_dim(shape.rows), lower_dim(shape.cols), kind, lag, mark, lower_dim(shape.heads)
+    )
 
 
 def lower(e: Expr, scan: Scan) -> T.Term:
@@ -64,6 +66,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
             if column
             else T.Times(T.Ones(rows), args[0])
         )
+    if e.op == "sum_heads":
+        return T.HeadSum(args[0], lower_dim(e.args[0].shape.heads))
     if e.op == "slice":
         return T.Slice(args[0], lower_dim(e.data["start"]), lower_dim(e.data["stop"]))
     return _NODES[e.op](*args)

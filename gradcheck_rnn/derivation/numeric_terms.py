@@ -113,8 +113,9 @@ def _diag(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     x = ev(term.operands[0], lookup)
     if x.shape[-1] != 1:
         raise DimensionError(f"{term} is a Jacobian of one sequence; its operand has a batch")
-    out = np.zeros((x.shape[-2], x.shape[-2]), dtype=x.dtype)
-    np.fill_diagonal(out, x[:, 0])
+    out = np.zeros((*x.shape[:-1], x.shape[-2]), dtype=x.dtype)
+    entries = np.arange(x.shape[-2])
+    out[..., entries, entries] = x[..., 0]
     return out
 
 
@@ -142,6 +143,12 @@ def _block(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 
+def _head_sum(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    x, heads = ev(term.x, lookup), ev.size(term.heads)
+    # What does not differ from head to head is there once.
+    return x * heads if x.ndim < 3 or x.shape[-3] != heads else numeric.sum_heads(x)
+
+
 def _sign(x: Array) -> Array:
     if x.dtype == object:
         zero = np.zeros_like(x)
@@ -155,9 +162,9 @@ def _apply(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
 
 
 def _kron(a: Array, b: Array) -> Array:
-    return (a[:, None, :, None] * b[None, :, None, :]).reshape(
-        a.shape[0] * b.shape[0], a.shape[1] * b.shape[1]
-    )
+    made = a[..., :, None, :, None] * b[..., None, :, None, :]
+    (m, n), (r, s) = a.shape[-2:], b.shape[-2:]
+    return made.reshape(*made.shape[:-4], m * r, n * s)
 
 
 def _exact(x: Array) -> Array:
@@ -219,4 +226,6 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Unvec: _unvec,
     T.Commutation: _commutation,
     T.Block: _block,
+    T.HeadSum: _head_sum,
+    T.PerHead: lambda ev, term, lookup: ev(term.x, lookup),
 }

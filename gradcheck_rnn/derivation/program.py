@@ -15,12 +15,20 @@ from functools import cached_property
 
 from ..calculus.rules import RuleTable
 from ..calculus.rules.base import product
-from ..calculus.terms import Eye, Plus, Sym, Term, Times, Vec, dim, shift
+from ..calculus.terms import Eye, HeadSum, Plus, Sym, Term, Times, Vec, dim, heads_of, shift
 from ..errors import UsageError
 from ..language.network import Network, Operand, Ref, Scan, State
 from .simplification import transposed
 
-__all__ = ["Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step"]
+__all__ = [
+    "Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step", "over_heads",
+]  # fmt: skip
+
+
+def over_heads(term: Term, operand: Sym) -> Term:
+    """What an operand is given: the sum over heads where they share it."""
+    heads = heads_of(term) if operand.heads == 1 else operand.heads
+    return term if heads == operand.heads else HeadSum(term, heads)
 
 
 @dataclass(frozen=True)
@@ -101,13 +109,16 @@ class Edge:
     def vec_pullback(self) -> Term:
         """The contribution to vec of the operand's adjoint: Jᵀ δ, or Jᵀ vec δ of a matrix."""
         column = self.equation.shape[1] == 1
-        return Times(transposed(self.jacobian), self.adjoint if column else Vec(self.adjoint))
+        made = Times(transposed(self.jacobian), self.adjoint if column else Vec(self.adjoint))
+        return over_heads(made, self.operand)
 
     @cached_property
     def tangent(self) -> Sym:
         """The operand's tangent: a row for each entry of its vec, a column for each parameter."""
         rows = self.operand.shape[0] * self.operand.shape[1]
-        return Sym(self.operand.name, rows, dim("m"), self.kind, self.lag, "total")
+        return Sym(
+            self.operand.name, rows, dim("m"), self.kind, self.lag, "total", self.operand.heads
+        )
 
     @cached_property
     def pushforward(self) -> Term:
@@ -280,7 +291,7 @@ class Derivation:
     def _cotangent(self, label: str, ref: Ref, like: Sym) -> Sym:
         """The cotangent that the caller gives for an output: ∂L/∂output."""
         name = self.cotangent_name(label)
-        return Sym(name, like.shape[0], like.shape[1], "input", 0 if ref.axis is not None else None)
+        return like.with_(name=name, kind="input", lag=0 if ref.axis is not None else None)
 
     def gradient_terms(self, name: str) -> tuple[Contribution, ...]:
         """What the gradient of a parameter or an input is the sum of (a sum over time is implied
@@ -301,11 +312,13 @@ class Derivation:
     def transition(self, scan: str, to: str, source: str, lag: int = 1) -> Term | None:
         """The block ∂to_t/∂(source_{t−lag})ᵀ with the intermediates substituted through.
 
-        None where there is no path within the step. The cost of closed forms can grow with the
-        number of paths; the program itself never needs them.
+        None where there is no path within the step. Of a state that every head has it is the block
+        of head h, which is all there is unless `joins_heads`. The cost of closed forms can grow
+        with the number of paths; the program itself never needs them.
         """
         program = self.program(scan)
         sign = -1 if program.scan.reverse else 1
+        shared = not self.state_is_headed(program, source)
         blocks: dict[str, Term | None] = {}
         for e in program.equations:
             parts: list[Term] = []
@@ -315,9 +328,36 @@ class Derivation:
                 elif edge.kind == "equation":
                     inner = blocks.get(edge.operand.name)
                     if inner is not None:
-                        parts.append(product(edge.jacobian, inner))
+                        part = product(edge.jacobian, inner)
+                        parts.append(over_heads(part, e.symbol) if shared else part)
             blocks[e.name] = Plus(*parts) if parts else None
         return blocks[to]
+
+    @staticmethod
+    def state_is_headed(program: ScanProgram, state: str) -> bool:
+        """Whether every head has such a state."""
+        return bool(next(e.symbol.heads != 1 for e in program.equations if e.name == state))
+
+    def joins_heads(self, scan: str, to: str, source: str, lag: int = 1) -> bool:
+        """Whether one head's state reaches another head within the step, by what they share."""
+        program = self.program(scan)
+        if not self.state_is_headed(program, source):
+            return False
+        sign = -1 if program.scan.reverse else 1
+        #: Equation → whether the state reaches it by what the heads share, and so another head.
+        shared: dict[str, bool] = {}
+        joined: dict[str, bool] = {}
+        for e in program.equations:
+            headed = e.symbol.heads != 1
+            for edge in e.edges:
+                name = edge.operand.name
+                if edge.kind == "state" and (name, edge.lag) == (source, sign * lag):
+                    shared[e.name] = shared.get(e.name, False) or not headed
+                elif edge.kind == "equation" and name in shared:
+                    shared[e.name] = shared.get(e.name, False) or shared[name] or not headed
+                    met = joined.get(name, False) or (shared[name] and headed)
+                    joined[e.name] = joined.get(e.name, False) or met
+        return joined.get(to, False)
 
     def paths(self, scan: str, to: str, source: str, lag: int = 1) -> int:
         """How many paths there are within the step: the terms of `transition`."""

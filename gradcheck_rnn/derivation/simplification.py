@@ -9,6 +9,7 @@ from ..calculus.terms import (
     Diag,
     Eye,
     Hadamard,
+    HeadSum,
     Kron,
     Neg,
     Num,
@@ -83,6 +84,8 @@ def transposed(x: Term) -> Term:
         return Kron(*(transposed(f) for f in x.operands))
     if isinstance(x, Diag | Eye):
         return x
+    if isinstance(x, HeadSum):
+        return HeadSum(transposed(x.x), x.heads)
     if isinstance(x, Times):
         return Times(*(transposed(f) for f in reversed(x.operands)))
     return Transpose(x)

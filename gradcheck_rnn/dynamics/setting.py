@@ -91,9 +91,10 @@ def follow(
     UsageError, DimensionError
         Files, sizes and weights cannot be read or do not fit together.
     """
-    if network.matrices:
+    if network.front:
+        has = "heads" if network.heads else "a matrix state for every sequence"
         raise UsageError(
-            f"network {network.name!r} has a matrix state for every sequence, which decay does not "
+            f"network {network.name!r} has {has}, which decay does not "
             "follow; the derivation shows its transition Jacobian (render with form='kronecker')"
         )
     sizes = check_sizes(sizes)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import DefinitionError, DimensionError
 from .cell import Cell
-from .dims import AXES, Dim, parse_dim
+from .dims import AXES, Dim, Shape, parse_dim
 from .domains import Domain, check_domain, parse_domain
 from .scans import Ref, Scan
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "domains_of", "narrower", "renamed", "too_few",
-    "unify",
+    "READ", "apart", "check_axes", "check_binding", "domains_of", "narrower", "renamed",
+    "spread_starts", "too_few", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -42,6 +42,31 @@ def renamed(e: Expr, names: Mapping[str, tuple[str, str, bool]], dims: Mapping[s
         return Expr("symbol", (), shape, {"symbol": Symbol(name, kind, s.lag if moving else None)})
     data = {k: v.rename(dims) if isinstance(v, Dim) else v for k, v in e.data.items()}
     return Expr(e.op, tuple(renamed(a, names, dims) for a in e.args), shape, data)
+
+
+def spread_starts(
+    title: str,
+    plain: Cell,
+    suffix: str,
+    dims: Mapping[str, Dim],
+    starts: dict[str, Any],
+    start_of: Callable[[str, Shape], Ref],
+) -> None:
+    """Starts of a held delay line, under the names they have without a mask."""
+    for s in plain.states:
+        depth = max(plain.lags[s])
+        if depth == 1:
+            continue
+        start = starts.get(s, "input")
+        if isinstance(start, str):
+            shape = plain.shapes[s].rename(dims)
+            start = tuple(start_of(f"{s}{suffix}0_{k}", shape) for k in range(1, depth + 1))
+        elif not isinstance(start, tuple):
+            start = (start,)
+        if len(start) != depth:
+            raise DefinitionError(too_few(title, s, depth, len(start)))
+        for k, ref in enumerate(start):
+            starts[f"{s}_back{k}" if k else s] = ref
 
 
 def too_few(title: str, state: str, depth: int, given: int) -> str:
@@ -99,7 +124,11 @@ def unify(
     known: dict[str, Dim] = {n: parse_dim(d) for n, d in dims.items()}
     for own, ref in bindings.items():
         declared = cell.shapes[own]
-        for mine, theirs in ((declared.rows, ref.shape.rows), (declared.cols, ref.shape.cols)):
+        pairs = [
+            (getattr(declared, axis), getattr(ref.shape, axis))
+            for axis in ("heads", "rows", "cols")
+        ]
+        for mine, theirs in pairs:
             lone = mine.lone
             if lone is not None and lone not in known:
                 known[lone] = theirs

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import DefinitionError, DimensionError
-from .dims import Dim, Shape, current_dims, parse_group
+from .dims import ONE, Dim, Shape, current_dims, parse_dim, parse_group
 from .domains import Domain, parse_domains
 from .stacks import to_back, to_front
 from .values import ArrayValue
 
 __all__ = ["Cell", "Delays", "cell"]
+
+#: What traces a cell; entered by `tracing`.
+TRACERS: list[Callable[[Cell], Any]] = []
 
 KINDS = ("input", "data", "state", "param", "fixed")
 
@@ -63,6 +67,8 @@ class Cell:
         What a step hands out, in order; states unless declared otherwise.
     domains : mapping
         Name → the set that its values lie in, where one is declared (τ ≥ 1 in a leaky unit).
+    heads : Dim
+        How many heads there are; one where the cell declares none.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Cell:
     what: str = ""
     source: str = ""
     domains: Mapping[str, Domain] = field(default_factory=dict)
+    heads: Dim = ONE
     # Array shapes seen → sizes of dims: a scan checks the same shapes at every step.
     _seen: dict[tuple[Any, ...], dict[str, int]] = field(
         default_factory=dict, compare=False, repr=False
@@ -96,11 +103,23 @@ class Cell:
         return tuple(n for n, shape in self.shapes.items() if shape.stack)
 
     @property
+    def front(self) -> bool:
+        """Whether a definition takes the batch in front (see `stacks`)."""
+        return self.heads != ONE or bool(self.matrices)
+
+    @cached_property
+    def headed(self) -> frozenset[str]:
+        """States and outputs that every head has for itself."""
+        made = TRACERS[0](self).equations if self.heads != ONE else ()
+        return frozenset(e.name for e in made if e.shape.headed)
+
+    @property
     def dims(self) -> tuple[str, ...]:
         """Names of all dims in order of first mention."""
         seen: dict[str, None] = {}
         for shape in self.shapes.values():
-            seen.update(dict.fromkeys((*shape.rows.names, *shape.cols.names)))
+            names = (*shape.heads.names, *shape.rows.names, *shape.cols.names)
+            seen.update(dict.fromkeys(names))
         return tuple(seen)
 
     @property
@@ -146,6 +165,8 @@ class Cell:
     def step(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """One step of the forward pass on arrays in ``(…, n, B)``, matrices ``(…, n, m, B)``.
 
+        What every head has for itself has their axis before its own, ``(…, H, n, B)``.
+
         Parameters
         ----------
         values : mapping
@@ -164,7 +185,7 @@ class Cell:
         """
         arguments: dict[str, Any] = {}
         shapes: list[tuple[str, tuple[int, ...]]] = []
-        front = bool(self.matrices)
+        front, heads = self.front, self.heads != ONE
         for name, declared in self.shapes.items():
             if name not in values:
                 raise DimensionError(
@@ -173,11 +194,11 @@ class Cell:
             given = values[name]
             if name in self.lags and self.lags[name] != (1,):
                 shapes += [(name, np.shape(v)) for v in given.values()]
-                line = {k: to_front(v, declared) if front else v for k, v in given.items()}
+                line = {k: to_front(v, declared, heads) if front else v for k, v in given.items()}
                 arguments[name] = Delays(name, {k: ArrayValue(v) for k, v in line.items()})
             else:
                 shapes.append((name, np.shape(given)))
-                arguments[name] = ArrayValue(to_front(given, declared) if front else given)
+                arguments[name] = ArrayValue(to_front(given, declared, heads) if front else given)
         key = tuple(shapes)
         sizes = self._seen.get(key)
         if sizes is None:
@@ -190,7 +211,9 @@ class Cell:
         made = {
             n: v.array if isinstance(v, ArrayValue) else np.asarray(v) for n, v in returned.items()
         }
-        return {n: to_back(a, n in self.matrices) for n, a in made.items()} if front else made
+        if not front:
+            return made
+        return {n: to_back(a, n in self.matrices, heads, n in self.headed) for n, a in made.items()}
 
     def _sizes(self, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, int]:
         """Sizes of the dims from arrays; raises where they disagree."""
@@ -212,13 +235,18 @@ class Cell:
         sizes: dict[str, tuple[int, str]],
         sums: bool,
     ) -> None:
-        if len(actual) < 2 + shape.stack:
+        axes = 2 + shape.stack + shape.headed
+        if len(actual) < axes:
             wanted = "(…, n, m, B)" if shape.stack else "(…, n, B), parameters of one dim (n, 1)"
+            if shape.headed:
+                wanted = wanted.replace("(…, ", "(…, H, ").replace("(n, 1)", "(H, n, 1)")
             raise DimensionError(
                 f"cell {self.name!r}: {name!r} has array shape {actual}; inside a definition "
                 f"arrays are {wanted}"
             )
         checks = [(shape.rows, actual[-3 if shape.stack else -2])]
+        if shape.headed:
+            checks.append((shape.heads, actual[-axes]))
         if shape.stack:
             checks.append((shape.cols, actual[-2]))
         elif not shape.batch:
@@ -267,6 +295,16 @@ class Cell:
         return f"<cell {self.name}>"
 
 
+def _heads(title: str, heads: str) -> Dim:
+    """The dim of the axis of heads."""
+    if not heads:
+        return ONE
+    number = parse_dim(heads)
+    if number.lone is None:
+        raise DefinitionError(f"cell {title!r}: heads={heads!r} is no name of a dim; write H")
+    return number
+
+
 def cell(
     function: Callable[..., Any] | None = None,
     *,
@@ -276,6 +314,7 @@ def cell(
     data: str | Mapping[str, str] = "",
     fixed: str | Mapping[str, str] = "",
     outputs: str = "",
+    heads: str = "",
     lags: Mapping[str, tuple[int, ...]] | None = None,
     name: str = "",
     what: str = "",
@@ -297,6 +336,10 @@ def cell(
         Parameters, trained or not: ``"W: p p; U: p d; b: p"``.
     outputs : str
         Names a step hands out, ``"h y"``; by default the states.
+    heads : str
+        The axis of heads, ``"H"``: ``"S: H n m"``, ``"W: H n d"`` and ``"g: H"`` are a matrix, a
+        block of weights and a scalar for every head. The definition is that of one head, with
+        what the heads share beside it, and `sum_heads` sums over them.
     lags : mapping, optional
         ``{"h": (1, 3)}``: the definition gets ``h[1]`` and ``h[3]``.
     what, source : str
@@ -327,14 +370,15 @@ def cell(
         kinds: dict[str, str] = {}
         groups = {"input": inputs, "data": data, "state": states, "param": params, "fixed": fixed}
         title = name or fn.__name__
+        number = _heads(title, heads)
         for kind, spec in groups.items():
-            for key, shape in parse_group(spec).items():
+            for key, shape in parse_group(spec, heads).items():
                 if key in shapes:
                     raise DefinitionError(
                         f"cell {title!r}: {key!r} is both {kinds[key]} and {kind}"
                     )
                 if kind in ("input", "data", "state"):
-                    shape = Shape(shape.rows, shape.cols, batch=True)
+                    shape = replace(shape, batch=True)
                 shapes[key], kinds[key] = shape, kind
         signature = inspect.signature(fn).parameters.values()
         order = tuple(a.name for a in signature if a.kind is not a.VAR_KEYWORD)
@@ -372,6 +416,7 @@ def cell(
             what or (inspect.getdoc(fn) or "").split("\n")[0],
             source,
             where,
+            number,
         )
 
     return declare(function) if function is not None else declare

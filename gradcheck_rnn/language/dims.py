@@ -32,7 +32,7 @@ declared_dims: ContextVar[tuple[str, ...] | None] = ContextVar("declared_dims", 
 #: Sizes of the named dims while a definition runs on arrays; ``None`` while it is traced.
 current_dims: ContextVar[Mapping[str, int] | None] = ContextVar("current_dims", default=None)
 
-#: Whether the cell being traced has a matrix per sequence (see `Cell.matrices`).
+#: Whether the cell being traced keeps the batch in front (see `Cell.front`).
 sequences_in_front: ContextVar[bool] = ContextVar("sequences_in_front", default=False)
 
 #: Axes that every array of sequences has, so that no dim may have their names.
@@ -122,15 +122,30 @@ ONE = Dim((), 1)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Rows, columns and whether there is one such value for every sequence of the batch."""
+    """Rows, columns, whether there is one such value for every sequence, and for every head.
+
+    ``heads`` is the number of heads where each has such a value of its own, otherwise one.
+    """
 
     rows: Dim
     cols: Dim = ONE
     batch: bool = False
+    heads: Dim = ONE
 
     @property
     def scalar(self) -> bool:
         return self.rows == ONE and self.cols == ONE
+
+    @property
+    def headed(self) -> bool:
+        """Whether every head has such a value of its own."""
+        return self.heads != ONE
+
+    @property
+    def axes(self) -> tuple[Dim, ...]:
+        """The axes of an array after time and batch: heads, rows, columns."""
+        plain = () if self.scalar else (self.rows,) if self.column else (self.rows, self.cols)
+        return (self.heads, *plain) if self.headed else plain
 
     @property
     def column(self) -> bool:
@@ -151,11 +166,13 @@ class Shape:
         return self[0]
 
     def rename(self, names: Mapping[str, Dim]) -> Shape:
-        return Shape(self.rows.rename(names), self.cols.rename(names), self.batch)
+        return Shape(
+            self.rows.rename(names), self.cols.rename(names), self.batch, self.heads.rename(names)
+        )
 
     def __str__(self) -> str:
         body = str(self.rows) if self.cols == ONE else f"{self.rows}, {self.cols}"
-        return f"({body})"
+        return f"({self.heads}, {body})" if self.headed else f"({body})"
 
 
 def parse_dim(text: str) -> Dim:
@@ -177,19 +194,38 @@ def parse_dim(text: str) -> Dim:
     return out
 
 
-def parse_shape(text: str) -> Shape:
-    """Parse ``""`` (scalar), ``"p"`` (column) or ``"p d"`` (matrix) into a Shape without batch."""
+def parse_shape(text: str, heads: str = "") -> Shape:
+    """Parse ``""`` (scalar), ``"p"`` (column) or ``"p d"`` (matrix) into a Shape without batch.
+
+    With ``heads="H"``, ``"H"``, ``"H p"`` and ``"H p d"`` are one of these for every head.
+    """
     parts = re.sub(r"\s*([*+])\s*", r"\1", text).split()
-    if len(parts) > 2:
-        raise DimensionError(f"shape {text!r} has {len(parts)} dims; at most two are possible")
-    dims = [parse_dim(part) for part in parts]
-    return Shape(dims[0] if dims else ONE, dims[1] if len(dims) > 1 else ONE)
+    headed = bool(heads) and parts[:1] == [heads]
+    if len(parts) - headed > 2:
+        more = "" if heads else f', or three with heads="{parts[0]}"'
+        raise DimensionError(
+            f"shape {text!r} has {len(parts)} dims; at most two are possible{more}"
+        )
+    first, *dims = [parse_dim(part) for part in parts if part] or [ONE]
+    if headed:
+        number, (first, *dims) = first, dims or [ONE]
+    else:
+        number = ONE
+    for part in (first, *dims):
+        if heads and heads in part.names:
+            raise DimensionError(
+                f"shape {text!r}: {heads} is the axis of the heads, which stands first and alone"
+            )
+    return Shape(first, dims[0] if dims else ONE, heads=number)
 
 
-def parse_group(spec: str | Mapping[str, str]) -> dict[str, Shape]:
-    """Parse ``"W_i W_f: p p; b: p"`` (or a mapping name → shape) into name → Shape, in order."""
+def parse_group(spec: str | Mapping[str, str], heads: str = "") -> dict[str, Shape]:
+    """Parse ``"W_i W_f: p p; b: p"`` (or a mapping name → shape) into name → Shape, in order.
+
+    ``heads`` is the name of the axis of heads, if there is one.
+    """
     if isinstance(spec, Mapping):
-        return {name: parse_shape(shape) for name, shape in spec.items()}
+        return {name: parse_shape(shape, heads) for name, shape in spec.items()}
     out: dict[str, Shape] = {}
     for group in filter(None, (g.strip() for g in spec.split(";"))):
         names, colon, shape = group.partition(":")
@@ -200,5 +236,5 @@ def parse_group(spec: str | Mapping[str, str]) -> dict[str, Shape]:
                 raise DimensionError(f"{name!r} in {group!r} is not a valid Python name")
             if name in out:
                 raise DimensionError(f"{name!r} is declared twice in {spec!r}")
-            out[name] = parse_shape(shape)
+            out[name] = parse_shape(shape, heads)
     return out

@@ -17,7 +17,7 @@ from ..errors import DefinitionError, DimensionError, GradcheckError
 from . import binding
 from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
 from .cell import Cell
-from .dims import Dim, Shape, parse_shape
+from .dims import ONE, Dim, Shape, parse_shape
 from .domains import Domain, parse_domains
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
@@ -262,7 +262,7 @@ class Network:
                 f"scan {title!r}: initial names {stranger!r}, which is not a state"
             )
         if cell is not plain:
-            self._spread(title, plain, suffix, dims_of, starts)
+            binding.spread_starts(title, plain, suffix, dims_of, starts, self._start)
         states = tuple(
             self._state(title, cell, s, arguments[s], dims_of, axis, starts.get(s, "input"))
             for s in cell.states
@@ -275,29 +275,10 @@ class Network:
         for n, domain in domains_of(added).items():
             if n in known and known[n].meet(domain) is None:
                 raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
-        made = {n for e in equations for n in e.shape.rows.names}
+        made = {n for e in equations for n in (*e.shape.rows.names, *e.shape.heads.names)}
         binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*self.dims, *made})
         self.scans.append(added)
         return ScanHandle(added)
-
-    def _spread(
-        self, title: str, plain: Cell, suffix: str, dims: Mapping[str, Dim], starts: dict[str, Any]
-    ) -> None:
-        """Starts of a held delay line, under the names they have without a mask."""
-        for s in plain.states:
-            depth = max(plain.lags[s])
-            if depth == 1:
-                continue
-            start = starts.get(s, "input")
-            if isinstance(start, str):
-                shape = plain.shapes[s].rename(dims)
-                start = tuple(self._start(f"{s}{suffix}0_{k}", shape) for k in range(1, depth + 1))
-            elif not isinstance(start, tuple):
-                start = (start,)
-            if len(start) != depth:
-                raise DefinitionError(too_few(title, s, depth, len(start)))
-            for k, ref in enumerate(start):
-                starts[f"{s}_back{k}" if k else s] = ref
 
     def _state(
         self,
@@ -327,8 +308,10 @@ class Network:
             if len(refs) != depth:
                 raise DefinitionError(too_few(title, own, depth, len(refs)))
         for ref in refs:
-            other = ref is not None and (ref.shape.rows, ref.shape.cols) != (shape.rows, shape.cols)
-            if ref is not None and (other or ref.axis is not None):
+            if ref is None:
+                continue
+            other = replace(ref.shape, batch=shape.batch) != shape
+            if other or ref.axis is not None:
                 raise DimensionError(
                     f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
                     f"state {own!r} {shape}"
@@ -376,7 +359,7 @@ class Network:
 
     def loss(self, ref: Ref) -> None:
         """Add a scalar, per step or once, to the loss: it is summed over time and batch."""
-        if not ref.shape.scalar or ref.kind not in ("sequence", "once"):
+        if ref.shape.axes or ref.kind not in ("sequence", "once"):
             raise DefinitionError(
                 f"network {self.name!r}: the loss {ref.name!r} must be a scalar made by a scan, "
                 f"not {ref.kind} {ref.shape}"
@@ -389,7 +372,8 @@ class Network:
         shapes = [r.shape for r in (*self.inputs.values(), *self.parameters.values())]
         for scan in self.scans:
             shapes += [e.shape for e in scan.equations]
-        return tuple(dict.fromkeys(n for s in shapes for n in (*s.rows.names, *s.cols.names)))
+        named = [n for s in shapes for n in (*s.heads.names, *s.rows.names, *s.cols.names)]
+        return tuple(dict.fromkeys(named))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -418,9 +402,14 @@ class Network:
         return found
 
     @property
-    def matrices(self) -> bool:
-        """Whether a scan has a matrix for every sequence (see `language.stacks`)."""
-        return any(scan.cell.matrices for scan in self.scans)
+    def heads(self) -> bool:
+        """Whether a scan has heads."""
+        return any(scan.cell.heads != ONE for scan in self.scans)
+
+    @property
+    def front(self) -> bool:
+        """Whether a definition takes the batch in front (see `language.stacks`)."""
+        return any(scan.cell.front for scan in self.scans)
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""
@@ -444,7 +433,7 @@ def as_network(target: Cell | Network) -> Network:
     handle = network.scan(target, axis="T" if moves else None)
     for o in target.outputs:
         ref = handle[o]
-        (network.loss if o == "loss" and ref.shape.scalar else network.output)(ref)
+        (network.loss if o == "loss" and not ref.shape.axes else network.output)(ref)
     for state in network.scans[0].states:
         network.output(handle.final(state.name))
     return network

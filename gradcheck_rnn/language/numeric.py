@@ -198,6 +198,11 @@ def _slice(x: Any, start: int, stop: int) -> Any:
     return x[..., start:stop, :]
 
 
+def sum_heads(x: Array) -> Array:
+    """Sum over heads, axis −3, which is kept with length 1."""
+    return np.asarray(x.sum(axis=-3, keepdims=True))
+
+
 #: Every operation of the language on arrays, by name.
 RUN: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
@@ -213,6 +218,7 @@ RUN: dict[str, Callable[..., Any]] = {
     "greater": greater,
     "where": where,
     "sum": unit_sum,
+    "sum_heads": sum_heads,
     "mean": lambda a: unit_sum(a) / a.shape[-2],
     "dot": dot,
     "concat": concat,

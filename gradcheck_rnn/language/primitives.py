@@ -40,6 +40,7 @@ __all__ = [
     "softmax",
     "split",
     "sum",
+    "sum_heads",
     "where",
 ]
 
@@ -68,6 +69,11 @@ def sum(x: Any, *start: Any) -> Any:  # noqa: A001
     if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
         return operate("sum", x)
     return builtins.sum(x, *start)
+
+
+def sum_heads(x: Any) -> Any:
+    """Sum over the heads of a cell that declares them: ``y = sum_heads(W_o @ o)``."""
+    return operate("sum_heads", x)
 
 
 def mean(x: Any) -> Any:

@@ -1,8 +1,9 @@
 """Run a network on arrays by calling its definitions step by step: the forward oracle.
 
 Nothing here is derived or generated. Arrays are ``(…, n, B)`` a step, a matrix for every sequence
-``(…, n, m, B)``; a sequence has time first, ``(T, …, n, B)``. `to_columns` and `to_rows` translate
-from and to the doors' ``(T, B, n)`` and ``(T, B, n, m)``.
+``(…, n, m, B)``, what every head has ``(…, H, n, m, B)``; a sequence has time first,
+``(T, …, n, B)``. `to_columns` and `to_rows` translate from and to the doors' ``(T, B, n)`` and
+``(T, B, n, m)``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DimensionError, UsageError
-from .dims import Dim
+from .dims import ONE, Dim
 from .network import Network, Ref, Scan
 
 __all__ = ["array_shape", "run", "sizes_of", "to_columns", "to_rows"]
@@ -25,24 +26,18 @@ def array_shape(
     ref: Ref, sizes: Mapping[str, int], *, batch: int, lengths: Mapping[str, int]
 ) -> tuple[int, ...]:
     """The shape of a value at the doors: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``, …"""
-    rows, cols = ref.shape.rows.size(sizes), ref.shape.cols.size(sizes)
+    own = tuple(d.size(sizes) for d in ref.shape.axes)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
-        lead = (lengths[ref.axis], batch) if ref.axis else (batch,)
-        if ref.shape.scalar:
-            return lead
-        return (*lead, rows) if ref.shape.column else (*lead, rows, cols)
-    if ref.shape.scalar:
-        return ()
-    return (rows,) if ref.shape.column else (rows, cols)
+        return (lengths[ref.axis], batch, *own) if ref.axis else (batch, *own)
+    return own
 
 
 def to_columns(ref: Ref, array: Any) -> Array:
-    """From the doors' layout to ``(…, n, B)``."""
+    """From the doors' layout to ``(…, n, B)``, and ``(…, H, n, B)`` of what every head has."""
     a = np.asarray(array)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
-        if ref.shape.scalar:
-            return a[..., None, :]
-        return np.swapaxes(a, -1, -2) if ref.shape.column else np.moveaxis(a, -3, -1)
+        a = np.moveaxis(a, -1 - len(ref.shape.axes), -1)
+        return a[..., None, :] if ref.shape.scalar else a
     if ref.shape.scalar:
         return a[..., None, None]
     return a[..., None] if ref.shape.column else a
@@ -52,9 +47,8 @@ def to_rows(ref: Ref, array: Any) -> Array:
     """From ``(…, n, B)`` to the doors' layout."""
     a = np.asarray(array)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
-        if ref.shape.scalar:
-            return a[..., 0, :]
-        return np.swapaxes(a, -1, -2) if ref.shape.column else np.moveaxis(a, -1, -3)
+        a = a[..., 0, :] if ref.shape.scalar else a
+        return np.moveaxis(a, -1, -1 - len(ref.shape.axes))
     if ref.shape.scalar:
         return a[..., 0, 0]
     return a[..., 0] if ref.shape.column else a
@@ -67,9 +61,7 @@ def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
         if ref.name not in values:
             raise UsageError(f"network {network.name!r}: no array for {ref.kind} {ref.name!r}")
         actual = np.shape(values[ref.name])
-        dims = [] if ref.shape.scalar else [ref.shape.rows]
-        if not ref.shape.column:
-            dims.append(ref.shape.cols)
+        dims = ref.shape.axes
         lead = ([ref.axis] if ref.axis else []) + ["B"] if ref.shape.batch else []
         if len(actual) != len(lead) + len(dims):
             wanted = ", ".join([*lead, *map(str, dims)])
@@ -241,7 +233,7 @@ def _start(
     if ref is not None:
         # A trained start is the same for all sequences; the state it starts is not.
         start = np.asarray(made[ref.name])
-        if state.shape.stack and not ref.shape.stack:
+        if state.shape.stack and not ref.shape.batch:
             start = start[..., None]
         same = start.shape[-1] == batch
         return start if same else np.broadcast_to(start, (*start.shape[:-1], batch))
@@ -251,9 +243,8 @@ def _start(
         array = _one_step(operand.ref, made[operand.name])
         dtypes.append(np.asarray(array).dtype)
         sizes.update(_told_sizes(operand.ref, array, sizes))
-    shape: tuple[int, ...] = (state.shape.rows.size(sizes), batch)
-    if state.shape.stack:
-        shape = (shape[0], state.shape.cols.size(sizes), batch)
+    dims = state.shape.axes if not state.shape.scalar else (*state.shape.axes, ONE)
+    shape = (*(d.size(sizes) for d in dims), batch)
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
     if dtype.kind != "O":
         return np.zeros(shape, dtype=dtype)
@@ -276,6 +267,8 @@ def _told_sizes(ref: Ref, array: Any, known: Mapping[str, int]) -> dict[str, int
         dims.append((-2, ref.shape.cols))
     elif not (ref.shape.batch or ref.scan):
         dims.append((-1, ref.shape.cols))
+    if ref.shape.headed:
+        dims.append((-3 - ref.shape.stack, ref.shape.heads))
     told: dict[str, int] = {}
     for axis, dim in dims:
         unknown = [n for n in dim.names if n not in known]

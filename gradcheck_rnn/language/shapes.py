@@ -52,7 +52,7 @@ def _aligned(what: str, *args: Expr) -> tuple[tuple[Expr, ...], Shape]:
 
 def _spreads(a: Shape, b: Shape) -> bool:
     """Whether a column, or a row, goes beside every column, or row, of a matrix, as in NumPy."""
-    if not sequences_in_front.get() or a == b:
+    if not sequences_in_front.get() or (a.rows, a.cols) == (b.rows, b.cols):
         return False
     column = a.rows == b.rows and a.cols == ONE
     row = a.cols == b.cols and a.rows == ONE
@@ -236,7 +236,17 @@ def _unit_map(a: Expr, function: str) -> Expr:
     return Expr("unit_map", (a,), a.shape, {"function": function})
 
 
+def _sum_heads(a: Expr) -> Expr:
+    if not a.shape.headed:
+        raise DimensionError(
+            f"sum_heads: {describe(a)} is the same for all heads; declare what every head has with "
+            'the axis of heads first, as in heads="H", inputs="x: H n"'
+        )
+    return Expr("sum_heads", (a,), Shape(a.shape.rows, a.shape.cols, a.shape.batch))
+
+
 RULES |= {
+    "sum_heads": _sum_heads,
     "add": _add,
     "neg": _neg,
     "mul": _mul,

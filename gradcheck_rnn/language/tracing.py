@@ -18,11 +18,11 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import DefinitionError, GradcheckError
-from .cell import Cell, Delays
+from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
 from .primitives import given_names
 from .source_lines import noting
@@ -126,7 +126,7 @@ def _called(
     table: list[tuple[Expr, str]] = []
     token = given_names.set(table)
     dims = declared_dims.set(cell.dims)
-    front = sequences_in_front.set(bool(cell.matrices))
+    front = sequences_in_front.set(cell.front)
     try:
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
@@ -189,10 +189,12 @@ def _other_equations(cell: Cell, draws: str) -> str:
 def _check_result(cell: Cell, n: str, value: Expr) -> None:
     if n in cell.states:
         declared = cell.shapes[n]
-        if (value.shape.rows, value.shape.cols) != (declared.rows, declared.cols):
+        wanted = (declared.rows, declared.cols, declared.heads)
+        if (value.shape.rows, value.shape.cols, value.shape.heads) != wanted:
+            summed = value.shape.headed and not declared.headed
             raise DefinitionError(
                 f"cell {cell.name!r} ({cell.place}): state {n!r} is declared {declared} but the "
-                f"new value has shape {value.shape}"
+                f"new value has shape {value.shape}" + "; sum_heads sums over heads" * summed
             )
     if not value.shape.column and n not in cell.states:
         raise DefinitionError(
@@ -390,7 +392,7 @@ class _Cutter:
             equations.append(Equation(n, fresh, e.shape, "auto" if id(e) in self.auto else "user"))
             rebuilt[id(e)], sizes[id(e)] = _symbol(equations[-1]), 1
         for n, e in self.copies.items():
-            equations.append(Equation(n, rebuilt[id(e)], Shape(e.shape.rows, e.shape.cols, True)))
+            equations.append(Equation(n, rebuilt[id(e)], replace(e.shape, batch=True)))
         return TracedCell(
             self.cell,
             tuple(equations),
@@ -411,3 +413,6 @@ def _flat(e: Expr) -> Expr:
     for a in e.args:
         args.extend(a.args if a.op == e.op else (a,))
     return Expr(e.op, tuple(args), e.shape, e.data) if len(args) != len(e.args) else e
+
+
+TRACERS.append(trace)

@@ -71,6 +71,7 @@ def masked(cell: Cell) -> Cell:
         f"{cell.what} Masked: states held where mask is 0.",
         cell.source,
         {**cell.domains, **_line_domains(cell, depth), "mask": Domain("integers", 0, 1)},
+        cell.heads,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -256,6 +256,12 @@ class Expr(_Operators):
     shape: Shape
     data: Mapping[str, Any] = field(default_factory=dict)
     serial: int = field(default_factory=lambda: next(_serial))
+
+    def __post_init__(self) -> None:
+        # What is computed from a value of every head is one for each, but for a sum over them.
+        for a in self.args if self.op != "sum_heads" else ():
+            if a.shape.headed and not self.shape.headed:
+                self.shape = replace(self.shape, heads=a.shape.heads)
 
     @property
     def symbol(self) -> Symbol:

@@ -160,7 +160,7 @@ def _sizes(network: Network, least: Mapping[str, int]) -> tuple[dict[str, int], 
     """Dim → size, and all sizes in use, those of sums and multiples (``4*p``) among them."""
     refs = (*network.parameters.values(), *network.inputs.values())
     shapes = [r.shape for r in refs] + [e.shape for s in network.scans for e in s.equations]
-    dims = {dim for shape in shapes for dim in (shape.rows, shape.cols)}
+    dims = {dim for shape in shapes for dim in (shape.heads, shape.rows, shape.cols)}
     sizes: dict[str, int] = {}
     for name in sorted(network.dims, key=lambda n: (n not in FEWEST, network.dims.index(n))):
         candidate = least.get(name, 2)

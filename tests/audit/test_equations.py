@@ -25,7 +25,7 @@ def judged(tmp_path: Path, text: str, cell: str, suffix: str = ".txt", **names: 
     return api.check_equations(path, cell, names=names)
 
 
-MATRICES = [n for n in api.names() if as_network(api.load(n)).matrices]
+MATRICES = [n for n in api.names() if as_network(api.load(n)).front]
 
 
 @pytest.mark.parametrize("cell", MATRICES)

@@ -147,4 +147,9 @@ def _dense(term: t.Term, values: Mapping[t.Sym, np.ndarray], dims: Dims) -> np.n
         case t.TimeSum():
             # The tests give every time-indexed variable one value, so the sum is a multiple.
             return xs[0] * (size(term.args[2], dims) - size(term.args[1], dims) + 1)
+        case t.HeadSum():
+            # Nor does a variable differ from head to head here.
+            return xs[0] * size(term.heads, dims)
+        case t.PerHead():
+            return xs[0]
     raise TypeError(f"no dense value for {type(term).__name__}")

@@ -16,6 +16,7 @@ from gradcheck_rnn.calculus.terms import (
     Eye,
     Greater,
     Hadamard,
+    HeadSum,
     Kron,
     MapUnits,
     Maximum,
@@ -103,6 +104,7 @@ CASES = {
     "choice": (Where(Greater(C, D), dX, Hadamard(C, dX)), dX),
     "choice zero": (Where(Greater(C, D), Zeros(n, r), dX), dX),
     "time sum": (TimeSum(Times(A, dX), 1, "T"), dX),
+    "sum over heads": (HeadSum(Times(A, dX), "T"), dX),
 }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from gradcheck_rnn.calculus.rules import RULES, RuleTable
 from gradcheck_rnn.derivation import Derivation, derive
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.derivation.tangents import rtrl
 from gradcheck_rnn.errors import GradcheckError
 from gradcheck_rnn.language import (
     Cell,
@@ -32,6 +33,7 @@ from gradcheck_rnn.language import (
     softplus,
     split,
     sqrt,
+    sum_heads,
     tanh,
     where,
 )
@@ -168,6 +170,12 @@ def accumulated(x, h, W, w):
 
 
 #: Rule → the definitions that meet it.
+@cell(heads="H", inputs="x: H p", states="z: H p", params="w: H p; u: p")
+def over_heads(x, z, w, u):
+    total = sum_heads(w * z * z + u * u + w * x)
+    return tanh(z * total + u)
+
+
 BANK: dict[str, tuple[Cell, ...]] = {
     "sum": (added,),
     "negation": (negated,),
@@ -181,6 +189,7 @@ BANK: dict[str, tuple[Cell, ...]] = {
     "elementwise function": (functions,),
     "absolute value": (absolute,),
     "sum over units": (sums,),
+    "sum over heads": (over_heads,),
     "inner product": (inner,),
     "concatenation": (stacked,),
     "slice": (cut,),

@@ -11,7 +11,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.calculus.terms import Diag, Eye, Scale, Sym, Times
 from gradcheck_rnn.derivation import Derivation, evaluate
-from gradcheck_rnn.derivation.batches import single
+from gradcheck_rnn.derivation.batches import vec
 from gradcheck_rnn.derivation.simplification import tidy
 from gradcheck_rnn.language.running import to_columns
 from gradcheck_rnn.verify.harness.plan import draw_values
@@ -33,18 +33,18 @@ def check(derivation: Derivation, seed: int) -> int:
 
     def at(t: int, also: Mapping[Sym, Any] | None = None) -> Callable[[Sym], Any]:
         values = run.lookup(t, also)
-        return lambda s: single(values(s))
+        return lambda s: run.batches.single(values(s))
 
     for edge in edges:
         t = 0 if edge.equation.lag is None else 2
-        like = single(run.series[edge.equation.name][t])
+        like = run.batches.single(run.series[edge.equation.name][t])
         bar = rng.standard_normal(like.shape)
         also = {edge.adjoint: bar}
         jacobian = run.terms(edge.jacobian, at(t))
         np.testing.assert_allclose(
             run.terms(tidy(edge.jacobian), at(t)), jacobian, rtol=1e-12, atol=1e-12
         )
-        expected = run.terms(edge.pullback, at(t, also)).T.reshape(-1, 1)
+        expected = vec(run.terms(edge.pullback, at(t, also)))
         for term in (edge.vec_pullback, tidy(edge.vec_pullback)):
             found = run.terms(term, at(t, also))
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=edge.id)

@@ -21,7 +21,7 @@ RECURRENT = [
     # A stopped gradient is by intent not the derivative of the run.
     and name not in ("lstm_1997_truncated", "lif")
     # Refused: a matrix for every sequence.
-    and not cells.get(name).matrices
+    and not cells.get(name).front
 ]
 
 

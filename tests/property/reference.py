@@ -36,7 +36,7 @@ __all__ = [
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-SIZES = {"d": 2, "p": 3, "q": 4}
+SIZES = {"d": 2, "p": 3, "q": 4, "H": 2}
 LENGTHS = {"T": 4, "S": 3}
 #: Decisions on smaller relative gaps are left to rounding.
 NEAR = 1e-9
@@ -127,7 +127,9 @@ def loss_of(case: Case, values: Arrays) -> Any:
     out = run(case.network, values, case.lengths)
     total: Any = out.get("loss", 0)
     for n, g in case.cotangents.items():
-        axes = (0, -2, -1) if case.network.outputs[n].axis else (-2, -1)
+        shape = case.network.outputs[n].shape
+        own = tuple(range(-2 - shape.stack - shape.headed, 0))
+        axes = (0, *own) if case.network.outputs[n].axis else own
         stacked = out[n].ndim - g.ndim
         if stacked and case.network.outputs[n].axis:
             g = g.reshape(g.shape[0], *(1,) * stacked, *g.shape[1:])

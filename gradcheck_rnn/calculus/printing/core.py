@@ -118,13 +118,16 @@ class Printer(ABC):
 
     def print_Sym(self, s: Sym) -> Piece:
         bold = self.bold and not s.is_scalar_term
+        of_head = bool(s.heads != 1)
         if s.mark in {"total", "plus"}:
             of, _, wrt = s.name.partition(":")
-            return self.jacobian(self.name(of), self.name(wrt) if wrt else None, s)
+            name = replace(self.name(of), of_head=of_head)
+            return self.jacobian(name, self.name(wrt) if wrt else None, s)
         name, time = self.name(s.name), s.time or s.lag
         if s.time and self.notation is not None:
             started = self.notation.start_at(s.name, s.time, self.target)
             name, time = (name, time) if started is None else (started, None)
+        name = replace(name, of_head=True) if of_head else name
         if s.mark == "bar":
             if time is None and s.kind in {"param", "fixed"}:
                 return self.gradient(name, bold)
@@ -380,6 +383,13 @@ class Printer(ABC):
             self.time_sum(self.dims(lower), self.dims(upper), body), level=Level.TIME_SUM
         )
 
+    def print_HeadSum(self, term: Term) -> Piece:
+        body = self.at_least(term.x, Level.PRODUCT)
+        return Piece(self.head_sum(self.dims(term.heads), body), Level.TIME_SUM)
+
+    def print_PerHead(self, term: Term) -> Piece:
+        return self.piece(term.x)
+
     @abstractmethod
     def paren(self, text: str) -> str:
         """Write parentheses."""
@@ -399,6 +409,10 @@ class Printer(ABC):
     @abstractmethod
     def grid(self, rows: list[list[str]]) -> Piece:
         """Write a block matrix."""
+
+    @abstractmethod
+    def head_sum(self, heads: str, body: str) -> str:
+        """Write a sum over heads."""
 
     @abstractmethod
     def time_sum(self, lower: str, upper: str, body: str) -> Piece:

@@ -22,12 +22,13 @@ def to_json(term: Term) -> dict[str, Any]:
     ``op`` is the class, ``shape`` the two dims as text (``"4*p"``), ``args`` the constructor's
     arguments: nested terms, dims as text, numbers as ``"1/2"``, lists for the grid of a block. A
     variable has ``name``, ``kind``, ``lag`` (None without time, a text for a time of its own) and
-    ``mark`` instead of ``args``.
+    ``mark`` instead of ``args``, and ``heads`` if every head has one.
     """
     head: dict[str, Any] = {"op": type(term).__name__, "shape": [str(n) for n in term.shape]}
     if isinstance(term, Sym):
         time = term.time or term.lag
-        return head | {"name": term.name, "kind": term.kind, "lag": time, "mark": term.mark}
+        head |= {"name": term.name, "kind": term.kind, "lag": time, "mark": term.mark}
+        return head | {"heads": str(term.heads)} if term.heads != 1 else head
     return head | {"args": [_argument(a) for a in term.args]}
 
 
@@ -56,7 +57,8 @@ def from_json(data: Mapping[str, Any]) -> Term:
             raise UsageError(f"{op!r} is not a term class.")
         if cls is Sym:
             rows, cols = (_dim(n) for n in data["shape"])
-            return Sym(data["name"], rows, cols, data["kind"], data["lag"], data["mark"])
+            heads = _dim(data.get("heads", "1"))
+            return Sym(data["name"], rows, cols, data["kind"], data["lag"], data["mark"], heads)
         return cls(*[_read(cls, k, a) for k, a in enumerate(data["args"])])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"not a term in JSON form: {error}.") from error

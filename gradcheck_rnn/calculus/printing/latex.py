@@ -65,7 +65,8 @@ class LatexPrinter(Printer):
         if lag is not None:
             subscripts.append(time_index(lag, "-"))
         index = f"_{{{','.join(subscripts)}}}" if subscripts else ""
-        return Piece(self.letter(name.head, bold, dotted) + index)
+        head = self.letter(name.head, bold, dotted) + "^{(h)}" * name.of_head
+        return Piece(head + index, superscript=name.of_head)
 
     def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         delta = r"\boldsymbol{\delta}" if bold else r"\delta"
@@ -163,6 +164,9 @@ class LatexPrinter(Printer):
             for row in rows
         )
         return Piece(rf"\begin{{bmatrix}} {body} \end{{bmatrix}}")
+
+    def head_sum(self, heads: str, body: str) -> str:
+        return rf"\sum_{{h=1}}^{{{heads}}} {body}"
 
     def time_sum(self, lower: str, upper: str, body: str) -> Piece:
         return Piece(rf"\sum_{{t={lower}}}^{{{upper}}} {body}")

@@ -65,6 +65,8 @@ class Name:
 
     head: Letter
     subscripts: tuple[Letter, ...] = ()
+    of_head: bool = False
+    """Whether it is what head h has for itself."""
 
 
 @lru_cache(maxsize=4096)

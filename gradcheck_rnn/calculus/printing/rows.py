@@ -19,6 +19,7 @@ from gradcheck_rnn.calculus.terms import (
     Frozen,
     Greater,
     Hadamard,
+    HeadSum,
     Kron,
     LogSoftmax,
     MapUnits,
@@ -27,6 +28,7 @@ from gradcheck_rnn.calculus.terms import (
     Num,
     Ones,
     Pad,
+    PerHead,
     Plus,
     Power,
     Scale,
@@ -126,4 +128,6 @@ _RULES: dict[type[Term], Callable[..., Term]] = {
     Vec: _rearranged,
     Block: _block,
     TimeSum: lambda x: TimeSum(_row(x.x), *x.args[1:]),
+    HeadSum: lambda x: HeadSum(_row(x.x), x.heads),
+    PerHead: lambda x: PerHead(_row(x.x), x.heads),
 }

@@ -51,7 +51,7 @@ class TextPrinter(Printer):
         return normalize("NFC", base + "".join(_COMBINING[a] for a in accents))
 
     def variable(self, name: Name, lag: Time, bold: bool, dotted: bool = False) -> Piece:
-        head = self.letter(name.head, dotted=dotted)
+        head = self.letter(name.head, dotted=dotted) + "⁽ʰ⁾" * name.of_head
         subscripts = [self.letter(s) for s in name.subscripts]
         if lag is not None:
             subscripts.append(time_index(lag))
@@ -124,6 +124,9 @@ class TextPrinter(Printer):
 
     def grid(self, rows: list[list[str]]) -> Piece:
         return Piece("[" + "; ".join(", ".join(row) for row in rows) + "]")
+
+    def head_sum(self, heads: str, body: str) -> str:
+        return f"Σ_{{h=1}}^{{{heads}}} {body}"
 
     def time_sum(self, lower: str, upper: str, body: str) -> Piece:
         return Piece(f"Σ_{{t={lower}}}^{{{upper}}} {body}")

@@ -69,7 +69,8 @@ class TypstPrinter(Printer):
         subscripts = [self.letter(s) for s in name.subscripts]
         if lag is not None:
             subscripts.append(self._time(lag))
-        return Piece(self.letter(name.head, bold, dotted) + self._index(subscripts))
+        text = self.letter(name.head, bold, dotted) + self._index(subscripts)
+        return Piece(text + "^((h))" * name.of_head, superscript=name.of_head)
 
     def adjoint(self, name: Name, lag: Time, bold: bool) -> Piece:
         delta = "bold(delta)" if bold else "delta"
@@ -161,6 +162,9 @@ class TypstPrinter(Printer):
     def grid(self, rows: list[list[str]]) -> Piece:
         body = "; ".join(", ".join(row) for row in rows)
         return Piece(f'mat(delim: "[", {body})')
+
+    def head_sum(self, heads: str, body: str) -> str:
+        return f"sum_(h = 1)^({heads}) {body}"
 
     def time_sum(self, lower: str, upper: str, body: str) -> Piece:
         return Piece(f"sum_(t = {lower})^({upper}) {body}")

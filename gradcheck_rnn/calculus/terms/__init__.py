@@ -26,6 +26,7 @@ from gradcheck_rnn.calculus.terms.base import (
     format_shape,
     subterms,
 )
+from gradcheck_rnn.calculus.terms.heads import HeadSum, PerHead, heads_of
 from gradcheck_rnn.calculus.terms.leaves import (
     KINDS,
     MARKS,
@@ -82,6 +83,7 @@ __all__ = [
     "Frozen",
     "Greater",
     "Hadamard",
+    "HeadSum",
     "Kron",
     "LogSoftmax",
     "MapUnits",
@@ -90,6 +92,7 @@ __all__ = [
     "Num",
     "Ones",
     "Pad",
+    "PerHead",
     "Plus",
     "Power",
     "Scale",
@@ -113,6 +116,7 @@ __all__ = [
     "dims_equal",
     "format_dim",
     "format_shape",
+    "heads_of",
     "shift",
     "subterms",
     "symbols_in",

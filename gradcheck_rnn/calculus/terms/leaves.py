@@ -69,6 +69,8 @@ class Sym(Term):
     lag : int, str or None
         None for a variable without time; k for its value at time t − k (−1 is t + 1); a text such
         as ``"1"`` or ``"T−1"`` for its value at that very time, on a page.
+    heads : int, str or SymPy expression
+        How many heads have such a variable each; 1 for what they share.
     mark : str
         "" the variable, "bar" its adjoint, "dot" its tangent, "d" its differential, "total" the
         total derivative with respect to a parameter, "plus" the immediate derivative.
@@ -91,6 +93,7 @@ class Sym(Term):
         kind: str | Str = "param",
         lag: int | Integer | str | Str | None = None,
         mark: str | Str = "",
+        heads: Dim = 1,
     ) -> Sym:
         """Check the words and wrap them as SymPy objects."""
         shape = (as_dim(rows), as_dim(cols))
@@ -114,7 +117,7 @@ class Sym(Term):
             raise DefinitionError(
                 f"variable {name}: lag must be None, an integer or a time as text, not {lag!r}."
             )
-        args = (as_name(name), *shape, as_name(kind), time, as_name(mark))
+        args = (as_name(name), *shape, as_name(kind), time, as_name(mark), as_dim(heads))
         made = cls._make(args, shape)
         # Read at every step of every run: plain values beside SymPy's objects.
         moves = isinstance(time, Integer)
@@ -138,6 +141,11 @@ class Sym(Term):
         return self._plain[1]
 
     @property
+    def heads(self) -> Expr:
+        """How many heads have such a variable each."""
+        return self.args[6]
+
+    @property
     def time(self) -> str:
         """The very time it is taken at, or ''."""
         return self._plain[3]
@@ -153,7 +161,8 @@ class Sym(Term):
 
     def with_(self, **changes: Any) -> Sym:
         """Return the variable with some of name, rows, cols, kind, lag and mark replaced."""
-        now = dict(zip(("name", "rows", "cols", "kind", "lag", "mark"), self.args, strict=True))
+        fields = ("name", "rows", "cols", "kind", "lag", "mark", "heads")
+        now = dict(zip(fields, self.args, strict=True))
         unknown = sorted(set(changes) - set(now))
         if unknown:
             raise DefinitionError(f"a variable has no attribute {unknown[0]!r}.")

@@ -31,17 +31,17 @@ def contraction(
 
     pairs = list(zip(s.operands, s.specs, strict=False))
     left = ",".join(letters(a, spec) for a, spec in pairs)
-    values = [entries(access(a), lead(a), s, spec) for a, spec in pairs]
+    values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
     text = f"{module}.einsum({', '.join([rule, *values])}"
     if out is not None:
-        return f"{text}, out={entries(access(out), lead(out), s, s.specs[-1])})"
+        return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) == 2 else "")
+    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) > 1 else "")
 
 
-def entries(text: str, lead: Lead, s: Contract, spec: str) -> str:
+def entries(text: str, a: Access, lead: Lead, s: Contract, spec: str) -> str:
     """A place whose matrices lie in rows, as an array of matrices."""
-    if not lead or len(spec) < 2:
+    if len(spec) < 2 or len(a.buffer.shape) == len(spec):
         return text
     return f"{text}.reshape({', '.join([*lead, *map(dim_text, s.shape(spec))])})"

@@ -42,7 +42,7 @@ def size_lines(
     compounds = []
     for ref in refs:
         first = len(lead_axes(ref))
-        dims = (ref.shape.rows, ref.shape.cols)[: len(shapes[ref.name]) - first]
+        dims = ref.shape.axes
         compounds += [
             (ref.name, axis, d)
             for axis, d in enumerate(dims, first)
@@ -76,8 +76,8 @@ def entry_lines(names: Names, text: str) -> list[str]:
     """Lines that count the entries of the matrices per sequence that a text mentions."""
     words = set(re.findall(r"\w+", text))
     return [
-        f"    {name} = {_factor(rows)} * {_factor(cols)}"
-        for name, (rows, cols) in names.entries.items()
+        f"    {name} = {' * '.join(map(_factor, dims))}"
+        for name, dims in names.entries.items()
         if name in words
     ]
 

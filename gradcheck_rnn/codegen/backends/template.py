@@ -12,7 +12,6 @@ from ...calculus.printing import to_text
 from ...calculus.terms import Plus
 from ...derivation.pages import gathered, inner_starts, start_terms
 from ...derivation.program import Contribution, Derivation, ScanProgram
-from ...language.dims import Dim
 from ...language.network import Ref
 from ..schedule.naming import Names
 from ..schedule.ops import BATCH, Access, Buffer
@@ -194,7 +193,7 @@ def lead_axes(ref: Ref) -> tuple[str, ...]:
 
 def axes_of(ref: Ref) -> tuple[str, ...]:
     """The axes of an array of the caller, by the user's names."""
-    return (*lead_axes(ref), *(dim_text(d) for d in _dims(ref)))
+    return (*lead_axes(ref), *(dim_text(d) for d in ref.shape.axes))
 
 
 def shape_text(ref: Ref | None, names: Names) -> str:
@@ -202,29 +201,22 @@ def shape_text(ref: Ref | None, names: Names) -> str:
     if ref is None:
         return "()"
     lead = [names.sizes[a] for a in lead_axes(ref)]
-    axes = [*lead, *(dim_text(names.dim(d)) for d in _dims(ref))]
+    axes = [*lead, *(dim_text(names.dim(d)) for d in ref.shape.axes)]
     return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
-def _dims(ref: Ref) -> list[Dim]:
-    """The axes after the leading ones."""
-    if ref.shape.scalar:
-        return []
-    return [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
-
-
 def flattened(text: str, buffer: Buffer, ref: Ref | None) -> str:
-    """An array of the caller as the kernel has it: a matrix per sequence lies in its rows."""
-    if ref is None or not buffer.lead or ref.shape.column:
+    """An array of the caller as the kernel has it: matrices of sequences and heads lie in rows."""
+    if ref is None or len(ref.shape.axes) == len(buffer.shape) or not ref.shape.axes:
         return text
-    return f"{text}.reshape({', '.join([*buffer.lead, dim_text(buffer.shape[0])])})"
+    return f"{text}.reshape({', '.join([*buffer.lead, *map(dim_text, buffer.shape)])})"
 
 
 def unflattened(text: str, place: Access, ref: Ref | None, names: Names) -> str:
     """An array of the kernel as the caller has it."""
-    if ref is None or not place.lead or ref.shape.column:
+    if ref is None or len(ref.shape.axes) < 2 or not (place.lead or ref.shape.headed):
         return text
-    dims = [dim_text(names.dim(d)) for d in (ref.shape.rows, ref.shape.cols)]
+    dims = [dim_text(names.dim(d)) for d in ref.shape.axes]
     return f"{text}.reshape({', '.join([*place.lead, *dims])})"
 
 

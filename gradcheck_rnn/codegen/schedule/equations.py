@@ -15,6 +15,7 @@ from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from ...language.network import Ref, Scan, State
+from .heads import HeadLowering
 from .lowering import Lowering, to_dim
 from .naming import Names
 from .nodes import Graph, Node
@@ -86,16 +87,18 @@ class Equations:
 
     def shape(self, value: Ref | State) -> tuple[Dim, Dim]:
         """Rows and columns of a value of the network, by the names of local variables."""
-        rows, cols = self.names.dim(value.shape.rows), self.names.dim(value.shape.cols)
+        s = value.shape
+        heads, rows, cols = (self.names.dim(d) for d in (s.heads, s.rows, s.cols))
         shared = isinstance(value, Ref) and value.kind in ("param", "fixed")
-        return (rows, cols) if shared else (self.names.flat(rows, cols), ONE)
+        flat = self.names.flat
+        return (flat(heads, rows), cols) if shared else (flat(heads, rows, cols), ONE)
 
     def resolve(self, s: Sym) -> Node:
         """The node of a variable."""
-        rows, cols = (self.names.dim(to_dim(d)) for d in s.shape)
+        heads, rows, cols = (self.names.dim(to_dim(d)) for d in (s.heads, *s.shape))
         if s.kind == "state":
             _, scan = self.states[s.name]
-            rows, cols = self.names.flat(rows, cols), ONE
+            rows, cols = self.names.flat(heads, rows, cols), ONE
             return self.g.leaf("state", rows, cols, self.scan_lead(scan), (s.name, s.lag))
         if s.name in self.forward:
             return self.forward[s.name]
@@ -105,7 +108,7 @@ class Equations:
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
         if s.name in self.finals:
             return self.g.leaf(
-                "final", self.names.flat(rows, cols), ONE, (BATCH,), self.finals[s.name]
+                "final", self.names.flat(heads, rows, cols), ONE, (BATCH,), self.finals[s.name]
             )
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
 
@@ -120,7 +123,9 @@ class Equations:
             self.leads[e.name] = node.lead
 
     def _lowering(self, resolve: Callable[[Sym], Node], lead: Lead) -> Lowering:
-        made = StackLowering if self.network.matrices else Lowering
+        made = Lowering
+        if self.network.front:
+            made = HeadLowering if self.network.heads else StackLowering
         return made(self.g, resolve, lead, self.names)
 
     def _own(self, name: str, node: Node, lead: Lead) -> Node:
@@ -226,6 +231,8 @@ class Equations:
             part = lowering.shared(edge.pullback)
         else:
             part = lowering(edge.pullback)
+        if isinstance(lowering, HeadLowering):
+            part = lowering.given_to(edge.operand, edge.pullback, part)
         if edge.kind == "state":
             self.sums[name].parts.append((edge.lag or 0, part))
         elif name in self.forward:
@@ -257,6 +264,8 @@ class Equations:
         while stack:
             node = stack.pop()
             if node.op in ("outer", "reduce", "length"):
+                return True
+            if node.op == "contract" and any(a.lead for a in node.args):
                 return True
             stack.extend(node.args)
         return False

@@ -112,23 +112,24 @@ class Names(Namer):
         super().__init__(reserved)
         self.sizes = {n: self.fresh(n) for n in (BATCH, *axes, *dims)}
         self._renamed = {n: Dim.of({v: 1}) for n, v in self.sizes.items() if n != v}
-        #: Local variable → rows and columns of the matrices that have so many entries.
-        self.entries: dict[str, tuple[Dim, Dim]] = {}
+        #: Local variable → the dims whose product it is: of a matrix's entries, or with heads.
+        self.entries: dict[str, tuple[Dim, ...]] = {}
 
     def dim(self, d: Dim) -> Dim:
         """A dim in terms of the local variables."""
         return d.rename(self._renamed) if self._renamed else d
 
-    def flat(self, rows: Dim, cols: Dim) -> Dim:
-        """The number of entries of a matrix, as a dim of its own."""
-        if ONE in (rows, cols):
-            return cols if rows == ONE else rows
+    def flat(self, *axes: Dim) -> Dim:
+        """The number of entries of a matrix, or of one for every head, as a dim of its own."""
+        dims = tuple(d for d in axes if d != ONE)
+        if len(dims) < 2:
+            return dims[0] if dims else ONE
         for name, known in self.entries.items():
-            if known == (rows, cols):
+            if known == dims:
                 return Dim.of({name: 1})
-        wanted = [d.lone or "entries" for d in (rows, cols)]
+        wanted = [d.lone or "entries" for d in dims]
         name = self.fresh("_".join(wanted) if "entries" not in wanted else "entries")
-        self.entries[name] = (rows, cols)
+        self.entries[name] = dims
         return Dim.of({name: 1})
 
     def lead(self, axis: str | None) -> Lead:

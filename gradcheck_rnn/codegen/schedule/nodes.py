@@ -340,13 +340,18 @@ class Graph:
         specs: tuple[str, ...],
         sizes: tuple[tuple[str, Dim], ...],
         rows: Dim,
+        total: bool = False,
     ) -> Node:
-        """A product of matrices and vectors, sequence by sequence; ``rows``: its entries."""
+        """A product of matrices and vectors, sequence by sequence; ``rows``: its entries.
+
+        ``total``: their sum over steps and sequences.
+        """
         for i, a in enumerate(args):
             if a.op == "neg":
                 plain = [*args[:i], a.args[0], *args[i + 1 :]]
-                return self.neg(self.contract(plain, specs, sizes, rows))
-        return self.make("contract", args, rows, ONE, join(args), (specs, sizes))
+                return self.neg(self.contract(plain, specs, sizes, rows, total))
+        lead = () if total else join(args)
+        return self.make("contract", args, rows, ONE, lead, (specs, sizes))
 
     def reshaped(self, a: Node, rows: Dim, cols: Dim) -> Node:
         """A parameter with its entries, row by row, in another shape."""

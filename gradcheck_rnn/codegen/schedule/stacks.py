@@ -16,7 +16,7 @@ from ...language.dims import ONE, Dim
 from .lowering import Lowering
 from .nodes import Node
 
-__all__ = ["StackLowering"]
+__all__ = ["Factor", "StackLowering"]
 
 #: Nodes that work entry by entry: their operands lie in memory alike.
 _ENTRYWISE = (
@@ -31,13 +31,17 @@ _PLAIN = (
 
 
 @dataclass(frozen=True)
-class _Factor:
-    """A factor of a product: its node, its rows and columns, and whether the node is turned."""
+class Factor:
+    """A factor of a product: its node, its rows and columns, and whether the node is turned.
+
+    ``heads``: of how many heads each has one; one where they share it.
+    """
 
     node: Node
     rows: Dim
     cols: Dim
     turned: bool = False
+    heads: Dim = ONE
 
     @property
     def moves(self) -> bool:
@@ -100,7 +104,7 @@ class StackLowering(Lowering):
             return super().times(term)
         return self._chain(factors)
 
-    def _chain(self, factors: list[_Factor]) -> Node:
+    def _chain(self, factors: list[Factor]) -> Node:
         while len(factors) > 1:
             # Vectors stay narrow: from the right to a column, otherwise from the left.
             i = len(factors) - 2 if factors[-1].cols == ONE else 0
@@ -114,7 +118,7 @@ class StackLowering(Lowering):
             return super().transpose(term)
         return self._chain(factors)
 
-    def _factors(self, term: T.Term, turned: bool) -> Iterator[_Factor]:
+    def _factors(self, term: T.Term, turned: bool) -> Iterator[Factor]:
         """The factors of a product, or of its transpose: (A B)ᵀ = Bᵀ Aᵀ."""
         if isinstance(term, T.Transpose):
             yield from self._factors(term.operands[0], not turned)
@@ -123,45 +127,45 @@ class StackLowering(Lowering):
             for x in reversed(term.operands) if turned else term.operands:
                 yield from self._factors(x, turned)
             return
+        yield self._factor(term, turned)
+
+    def _factor(self, term: T.Term, turned: bool) -> Factor:
         node, (rows, cols) = self(term), self.shape(term)
         if not turned:
-            yield _Factor(node, rows, cols)
-        elif node.lead:
-            yield _Factor(node, cols, rows, True)
-        else:
-            plain = self.g.value_of(node)
-            turned_node = (
-                self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
-            )
-            yield _Factor(turned_node, cols, rows)
+            return Factor(node, rows, cols)
+        if node.lead:
+            return Factor(node, cols, rows, True)
+        plain = self.g.value_of(node)
+        turned_node = self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
+        return Factor(turned_node, cols, rows)
 
-    def _upright(self, f: _Factor) -> _Factor:
+    def _upright(self, f: Factor) -> Factor:
         if not f.turned:
             return f
         if not f.moves:
-            return _Factor(self.g.transpose(f.node), f.rows, f.cols)
+            return Factor(self.g.transpose(f.node), f.rows, f.cols)
         if ONE in (f.rows, f.cols):
-            return _Factor(f.node, f.rows, f.cols)
+            return Factor(f.node, f.rows, f.cols)
         return self._contracted([f.node], ("ji", "ij"), {"i": f.rows, "j": f.cols}, f.rows, f.cols)
 
-    def _product(self, a: _Factor, b: _Factor) -> _Factor:
+    def _product(self, a: Factor, b: Factor) -> Factor:
         g, rows, cols = self.g, a.rows, b.cols
         if not (a.moves or b.moves):
-            return _Factor(g.parameter_product([a.node, b.node]), rows, cols)
+            return Factor(g.parameter_product([a.node, b.node]), rows, cols)
         if a.scalar or b.scalar:
             s, x = (a, b) if a.scalar else (b, a)
-            return _Factor(g.mul([s.node, self._entries(x.node)]), rows, cols, x.turned)
+            return Factor(g.mul([s.node, self._entries(x.node)]), rows, cols, x.turned)
         if a.node.op == "eye":
             return b
         if b.node.op == "eye":
             return a
         if not a.moves and cols == ONE:
-            return _Factor(g.gemm(b.node, a.node), rows, cols)
+            return Factor(g.gemm(b.node, a.node), rows, cols)
         if not b.moves and rows == ONE:
-            return _Factor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
+            return Factor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
         if rows == ONE and cols == ONE:
             turned = [self._entries(f.node) if f.node.cols != ONE else f.node for f in (a, b)]
-            return _Factor(g.unit_sum(g.mul(turned)), rows, cols)
+            return Factor(g.unit_sum(g.mul(turned)), rows, cols)
         sizes = {"i": rows, "j": a.cols, "k": cols}
         if self.g.value_of(b.node) == 1 and cols == ONE and a.moves:
             return self._contracted([a.node], ("ji" if a.turned else "ij", "i"), sizes, rows, cols)
@@ -182,7 +186,7 @@ class StackLowering(Lowering):
 
     def _contracted(
         self, args: list[Node], specs: tuple[str, ...], sizes: dict[str, Dim], rows: Dim, cols: Dim
-    ) -> _Factor:
+    ) -> Factor:
         used = tuple((x, d) for x, d in sizes.items() if any(x in s for s in specs))
         flat = self.names.flat(rows, cols)
-        return _Factor(self.g.contract(args, specs, used, flat), rows, cols)
+        return Factor(self.g.contract(args, specs, used, flat), rows, cols)

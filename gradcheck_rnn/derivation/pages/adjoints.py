@@ -42,6 +42,8 @@ def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
         role = _ROLES[ref.kind]
         if ref.shape.stack:
             role = role.replace("vector", "matrix")
+        if ref.shape.headed:
+            role += f", for each of {ref.shape.heads} heads"
         if ref.name in domains:
             role += f"; {domains[ref.name].words}"
         rows.setdefault((shape.replace("*", "·"), role), []).append(symbol)

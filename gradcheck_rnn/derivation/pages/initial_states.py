@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...calculus.terms import Plus, Sym, Term, shift, symbols_in
 from ...language.network import Ref
-from ..lowering import lower_dim
+from ..lowering import symbol_for
 from ..program import Derivation, ScanProgram
 from ..simplification import replaced, tidy
 
@@ -18,14 +18,14 @@ def symbol_of(derivation: Derivation, ref: Ref) -> Sym:
 
     ``h0`` is h_0, ``h0_2``, the step before it, h_{−1}.
     """
-    rows, cols = lower_dim(ref.shape.rows), lower_dim(ref.shape.cols)
+    symbol = symbol_for(ref.name, ref.shape, ref.kind, 0 if ref.axis else None)
     for program in derivation.scans:
         for state in program.scan.states:
             for start in state.initial:
                 named = {f"{state.name}0_{start.lag}", f"{state.name}0" * (start.lag == 1)}
                 if start.ref is not None and start.ref.name == ref.name and ref.name in named:
-                    return Sym(state.name, rows, cols, ref.kind, program.time_before(start.lag))
-    return Sym(ref.name, rows, cols, ref.kind, 0 if ref.axis else None)
+                    return symbol.with_(name=state.name, lag=program.time_before(start.lag))
+    return symbol
 
 
 def start_terms(derivation: Derivation, name: str, form: str) -> list[Term]:

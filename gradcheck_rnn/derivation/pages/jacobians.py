@@ -101,6 +101,14 @@ def transitions(derivation: Derivation, several: bool, layout: str) -> Iterator[
             for block in transition_blocks(derivation, program)
             if block.paths > MOST_PATHS
         ]  # fmt: skip
+        words += [
+            (
+                "Block (", block.of, ", ", block.by,
+                ") joins the heads through what they share and is not written out.",
+            )
+            for block in transition_blocks(derivation, program)
+            if block.joined and block.paths <= MOST_PATHS
+        ]  # fmt: skip
         if lines or len(words) > 1:
             yield Section(
                 "transition:" + program.scan.name,
@@ -117,13 +125,22 @@ MOST_PATHS = 200
 
 @dataclass(frozen=True)
 class JacobianBlock:
-    """A block of a transition Jacobian that is not zero: ∂of/∂by, and of how many terms it is."""
+    """A block of a transition Jacobian that is not zero: ∂of/∂by, and of how many terms it is.
+
+    ``joined``: whether one head's state reaches other heads.
+    """
 
     of: Sym
     by: Sym
     state: str
     lag: int
     paths: int
+    joined: bool = False
+
+    @property
+    def written(self) -> bool:
+        """Whether a page writes it out."""
+        return self.paths <= MOST_PATHS and not self.joined
 
 
 def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[JacobianBlock]:
@@ -136,7 +153,8 @@ def transition_blocks(derivation: Derivation, program: ScanProgram) -> Iterator[
                 paths = derivation.paths(program.scan.name, to.name, source.name, lag)
                 if paths:
                     by = symbols[source.name].with_(lag=sign * lag)
-                    yield JacobianBlock(symbols[to.name], by, source.name, lag, paths)
+                    joined = derivation.joins_heads(program.scan.name, to.name, source.name, lag)
+                    yield JacobianBlock(symbols[to.name], by, source.name, lag, paths, joined)
 
 
 def _transition_lines(
@@ -144,7 +162,7 @@ def _transition_lines(
 ) -> Iterator[PageLine]:
     denominator = layout == "denominator"
     for b in transition_blocks(derivation, program):
-        if b.paths > MOST_PATHS:
+        if not b.written:
             continue
         block = derivation.transition(program.scan.name, b.of.name, b.state, b.lag)
         if block is not None:
@@ -186,7 +204,7 @@ def tangents(program: ScanProgram, several: bool) -> Section:
 
 
 def _of_theta(s: Sym, mark: str) -> Sym:
-    return Sym(f"{s.name}:theta", s.shape[0] * s.shape[1], dim("m"), s.kind, s.lag, mark)
+    return Sym(f"{s.name}:theta", s.shape[0] * s.shape[1], dim("m"), s.kind, s.lag, mark, s.heads)
 
 
 def immediates(derivation: Derivation, chosen: Sequence[str]) -> Section:
@@ -204,7 +222,9 @@ def passage(e: EquationProgram) -> Section:
     lines = []
     for edge in e.edges:
         for number, step in enumerate(edge.steps):
-            left: Term = step.node.operands[edge.path[number]]
+            # Behind the last operand of the path comes its sum over heads, if there is one.
+            inside = number < len(edge.path)
+            left: Term = step.node.operands[edge.path[number]] if inside else step.node
             target = left.with_(mark="bar") if isinstance(left, Sym) else None
             note: Prose = ("adjoint of ", left, f", by the rule for the {step.rule}")
             lines.append(

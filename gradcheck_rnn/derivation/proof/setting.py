@@ -40,7 +40,8 @@ class Setting:
     Attributes
     ----------
     values : mapping
-        Parameter or input → object array in columns, ``(n, m)`` or ``(T, n, 1)``.
+        Parameter or input → object array in columns, ``(n, m)`` or ``(T, n, 1)``; of what
+        every head has ``(H, n, m)``.
     cotangents : mapping
         Output → object array shaped like it.
     """
@@ -62,7 +63,7 @@ class Setting:
 def _all_dims(network: Network) -> set[Dim]:
     refs = (*network.parameters.values(), *network.inputs.values())
     shapes = [r.shape for r in refs] + [e.shape for s in network.scans for e in s.equations]
-    return {d for shape in shapes for d in (shape.rows, shape.cols)}
+    return {d for shape in shapes for d in (shape.heads, shape.rows, shape.cols)}
 
 
 def default_sizes(network: Network) -> dict[str, int]:
@@ -130,6 +131,8 @@ def draw(
         shape: tuple[int, ...] = (ref.shape.rows.size(known), ref.shape.cols.size(known))
         if ref.shape.stack:
             shape = (*shape, 1)
+        if ref.shape.headed:
+            shape = (ref.shape.heads.size(known), *shape)
         if ref.axis is not None:
             shape = (steps[ref.axis], *shape)
         out = np.empty(shape, dtype=object)

@@ -86,6 +86,8 @@ def _rounded(
     shape: tuple[int, ...] = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
     if ref.shape.stack:
         shape = (*shape, 1)
+    if ref.shape.headed:
+        shape = (ref.shape.heads.size(sizes), *shape)
     if ref.axis is not None:
         shape = (lengths[ref.axis], *shape)
     domain = network.domains.get(ref.name)
@@ -140,6 +142,8 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
     m.say(
         f"To follow the recursion by hand, take {dims}{', ' if dims and steps else ''}{steps} and "
         f"one sequence. {what} Values are rounded to four digits for display only."
+        + " What every head has is listed head after head."
+        * network.heads
     )
     given = [
         (m.maths.term(symbol_of(derivation, ref)), _matrix(_one(run.series[ref.name][0]), m))
@@ -205,12 +209,13 @@ def _check(m: Manuscript, derivation: Derivation, e: Example) -> None:
         if ref.axis is not None or ref.name not in e.adjoints:
             continue
         gradient = _one(e.adjoints[ref.name][0])
+        gradient = gradient if gradient.ndim == 2 else gradient[0]  # that of the first head
         at = np.unravel_index(int(np.argmax(np.abs(gradient))), gradient.shape)
         step, values = 1e-3, {}
         for sign in (1, -1):
             moved = {n: _stacked(run, network, n) for n in (*network.parameters, *network.inputs)}
             changed = moved[ref.name].copy()
-            changed.reshape(gradient.shape)[at] += sign * step
+            changed.reshape(-1, *gradient.shape)[0][at] += sign * step
             moved[ref.name] = changed
             other = Run(derivation, moved, e.sizes, run.steps)
             values[sign] = _loss(other, e.cotangents)
@@ -236,8 +241,9 @@ def _stacked(run: Run, network: Network, name: str) -> Array:
 
 
 def _one(a: Array) -> Array:
-    """A value of the only sequence, without the axis that a batch in front has."""
-    return a[0] if np.ndim(a) == 3 else a
+    """A value of the only sequence, without the axes in front but that of several heads."""
+    a = a[0] if np.ndim(a) > 2 else a
+    return a[0] if np.ndim(a) == 3 and len(a) == 1 else a
 
 
 def _given(m: Manuscript, pairs: list[tuple[str, str]]) -> None:
@@ -269,6 +275,8 @@ def _over_time(
 
 def _column(a: Array, m: Manuscript) -> str:
     a = _one(a)
+    if a.ndim == 3:
+        return ", ".join(_column(head, m) for head in a)
     if a.ndim == 2 and a.shape[1] > 1:
         return _matrix(a, m)
     flat = [_number(float(x)) for x in np.asarray(a).ravel()]
@@ -276,6 +284,8 @@ def _column(a: Array, m: Manuscript) -> str:
 
 
 def _matrix(a: Array, m: Manuscript) -> str:
+    if np.ndim(a) == 3:
+        return ", ".join(_matrix(head, m) for head in a)
     a = np.asarray(a).T if m.maths.rows else np.asarray(a)
     if a.size > 36:
         return f'({a.shape[0]} times {a.shape[1]} "entries")'

@@ -12,7 +12,7 @@ from ...derivation.pages import Document, PageLine, Section
 from ...derivation.pages.assuming import assuming_line
 from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
-from ...derivation.pages.jacobians import MOST_PATHS, JacobianBlock, transition_blocks
+from ...derivation.pages.jacobians import JacobianBlock, transition_blocks
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
@@ -227,7 +227,7 @@ def _transition(m: Manuscript, section: Section, unwritten: Iterable[JacobianBlo
     Parameters
     ----------
     unwritten : iterable of JacobianBlock
-        Those of so many terms that the section does not have them.
+        Those that the section does not have: of so many terms, or joining heads.
     """
     by_size = sorted(section.lines, key=lambda line: len(to_text(line.right)))
     known: dict[Term, tuple[Term, str]] = {}
@@ -268,9 +268,7 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         "whether a gradient survives."
     )
     unwritten = {
-        f"transition:{p.scan.name}": [
-            b for b in transition_blocks(derivation, p) if b.paths > MOST_PATHS
-        ]
+        f"transition:{p.scan.name}": [b for b in transition_blocks(derivation, p) if not b.written]
         for p in derivation.scans
     }
     for s in blocks:

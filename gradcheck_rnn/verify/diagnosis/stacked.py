@@ -56,7 +56,7 @@ def pulled_back(
     out = {}
     for n, g in found.items():
         moving = refs[n].axis is not None
-        if g.ndim == 2 + moving + refs[n].shape.stack:
+        if g.ndim == 2 + moving + refs[n].shape.stack + refs[n].shape.headed:
             stacked = np.broadcast_to(g, (count, *g.shape))
         else:
             stacked = g.swapaxes(0, 1) if moving else g

@@ -78,6 +78,13 @@ def _place(
             raise UsageError(
                 f"layout: adjoints {name!r} names {word!r}; the equations are {', '.join(known)}"
             )
+    for word in words:
+        if len(known[word.lstrip("-")][1].shape.axes) > 1:
+            raise UsageError(
+                f"the adjoint {name!r}: {word.lstrip('-')!r} is a matrix or one value a head, "
+                "whose adjoints are not handed over; leave it out, gradients "
+                "are judged without it"
+            )
     scan = known[words[0].lstrip("-")][0]
     rows = [known[w.lstrip("-")][1].shape.rows.size(sizes) for w in words]
     order = axes.split() or ["T", "B", "n"]

@@ -26,7 +26,11 @@ the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
 
 The axes of a matrix for every sequence have the names of its dims (n and m where they have none
 of their own, or the same): where the definition says ``S: n m``, ``"state": "S0: B m n"`` is held
-transposed.
+transposed. The axis of heads has the name of its dim, of parameters too, and two axes can be held
+as one::
+
+    inputs={"q": "q: B H T n", "k": "k: B T H*n", "state": "S0: B H n m"},
+    parameters={"w_q": "W_q: H*n d"},        # without an order: (H, n, d)
 
 Commas or spaces separate columns, semicolons rows. Everything comes down to index arrays: which
 entry of the user's array is which entry of the definition's, with a sign. Values go one way by
@@ -35,6 +39,7 @@ them, gradients the other.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +53,7 @@ from ...language.network import Network, Ref
 from ...language.running import array_shape
 from .fitted import Fitted, Piece
 
-__all__ = ["Fitted", "Layout", "Piece"]
+__all__ = ["Fitted", "Layout", "Piece", "axes_of"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -171,7 +176,14 @@ def _fit(
         def of_parameter(name: str, user: str = user) -> tuple[int, ...]:
             return shape(name, network.parameters, user, "parameter")
 
-        shapes[user], pieces[user] = _matrix(user, text, of_parameter)
+        name, _, order = (s.strip() for s in str(text).partition(":"))
+        parameter = network.parameters.get(name)
+        if parameter is not None and (order or parameter.shape.headed):
+            own = of_parameter(name)
+            shapes[user], index = _axes(user, order, own, axes_of(parameter), parameter)
+            pieces[user] = (Piece(name, index),)
+        else:
+            shapes[user], pieces[user] = _matrix(user, text, of_parameter)
     for what, table, given in (
         ("input", network.inputs, layout.inputs), ("output", network.outputs, layout.outputs),
     ):  # fmt: skip
@@ -183,7 +195,7 @@ def _fit(
                 raise UsageError(f"layout: output {user!r}: {text!r} is a form of inputs only")
             own = shape(name, table, user, what)
             ref = table[name]
-            have = _letters(ref)
+            have = axes_of(ref)
             if labels:
                 if "n" not in have or ref.kind not in ("data", "static_data"):
                     raise UsageError(
@@ -330,9 +342,13 @@ def _input(user: str, text: str) -> tuple[str, bool, str, str]:
     return (labels[1] if labels else name), labels is not None, axes, form
 
 
-def _letters(ref: Ref) -> tuple[str, ...]:
-    """The axes of a sequence, state or output: of ``T B n``, those it has; of a matrix its dims."""
-    lead = ("T", "B") if ref.axis else ("B",)
+def axes_of(ref: Ref) -> tuple[str, ...]:
+    """The axes of a value: of ``T B n``, those it has; of a matrix its dims; heads before them."""
+    lead: tuple[str, ...] = ()
+    if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
+        lead = ("T", "B") if ref.axis else ("B",)
+    if ref.shape.headed:
+        lead = (*lead, ref.shape.heads.lone or "H")
     if ref.shape.column:
         return lead if ref.shape.scalar else (*lead, "n")
     rows, cols = ref.shape.rows.lone, ref.shape.cols.lone
@@ -344,22 +360,22 @@ def _axes(
     user: str, axes: str, own: tuple[int, ...], have: tuple[str, ...], ref: Ref
 ) -> tuple[tuple[int, ...], Indices]:
     """Shape of the user's array and the index, from an order such as ``B T n``."""
-    order = axes.split() if axes else list(have)
-    order = ["T" if ref.axis and a == ref.axis else a for a in order]
+    order = [a.split("*") for a in axes.replace(" * ", "*").split()] or [[a] for a in have]
+    order = [["T" if ref.axis and a == ref.axis else a for a in joined] for joined in order]
     known = dict(zip(have, own, strict=True))
-    missing = [a for a in have if a not in order]
-    named = [a for a in order if a != "1"]
+    named = [a for joined in order for a in joined if a != "1"]
+    missing = [a for a in have if a not in named]
     if any(a not in known for a in named) or len(set(named)) != len(named):
         raise UsageError(
             f"layout: {user!r} has axes {axes!r}; write an order of {' '.join(have)}, with 1 for "
-            "an axis of length one" + _hint(ref, have, named)
+            "an axis of length one and H*n for two in one" + _hint(ref, have, named)
         )
     if any(a != "B" or known[a] != 1 for a in missing):
         raise DimensionError(
             f"layout: {user!r} leaves out the axes {' '.join(missing)}; only B can be left out, "
             "with batch=1" + _hint(ref, have, named)
         )
-    full = tuple(1 if a == "1" else known[a] for a in order)
+    full = tuple(math.prod(known.get(a, 1) for a in joined) for joined in order)
     index = np.arange(int(np.prod(full))).reshape([known[a] for a in named])
     index = index.transpose([named.index(a) for a in have if a in named])
     return full, np.ascontiguousarray(index.reshape(own))

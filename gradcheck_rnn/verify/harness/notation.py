@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import permutations
 
 from .fitted import Fitted
+from .layout import axes_of
 
 __all__ = ["notation_for"]
 
@@ -48,7 +49,7 @@ def _texts(fitted: Fitted, user: str, actual: tuple[int, ...]) -> Iterator[str]:
     if ref is None:
         return
     name = text.partition(":")[0].strip()
-    letters = ("T" if ref.axis else "") + "B" + ("" if ref.shape.scalar else "n")
+    letters = axes_of(ref)
     own = dict(zip(letters, pieces[0].index.shape, strict=True))
     for order in permutations(letters):
         rest = list(order)

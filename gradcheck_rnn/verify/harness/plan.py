@@ -242,11 +242,11 @@ def _draw(
     array = np.asarray(rng.standard_normal(shape))
     if ref.kind in ("param", "fixed"):
         factor = LARGE if regime == "saturated" else 1.0
-        if len(shape) < 2:
+        if ref.shape.column:
             return 0.5 * factor * array
-        if regime == "lasting" and shape[0] == shape[1]:
-            radius = float(np.max(np.abs(np.linalg.eigvals(array))))
-            return array / max(radius, 1e-3)
+        if regime == "lasting" and shape[-2] == shape[-1]:
+            radius = np.abs(np.linalg.eigvals(array)).max(axis=-1)[..., None, None]
+            return np.asarray(array / np.maximum(radius, 1e-3))
         return factor * array / np.sqrt(shape[-1])
     if ref.kind in ("data", "static_data"):
         return array * (rng.random(shape) >= 0.25)

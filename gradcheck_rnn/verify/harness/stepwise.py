@@ -15,6 +15,7 @@ a column of its entries here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -167,7 +168,7 @@ class _Steps:
         self.weights = {
             own for own, kind in scan.cell.kinds.items()
             if kind == "param" and scan.arguments[own] in by_products_only(scan)
-            and not scan.cell.matrices
+            and not scan.cell.front
         }  # fmt: skip
         self.evaluations = 0
         self.tape: Any = None
@@ -232,18 +233,18 @@ class _Steps:
     def _inside(self, own: str, array: Array) -> Array:
         """A value as the definition takes it."""
         cell = self.scan.cell
-        if not cell.matrices:
+        if not cell.front:
             return array
-        return to_front(unflat(array, cell.shapes[own], self.sizes), cell.shapes[own])
+        shape = cell.shapes[own]
+        return to_front(unflat(array, shape, self.sizes), shape, cell.heads != ONE)
 
     def _outside(self, own: str, array: Array) -> Array:
         """What the definition gives, as a column of entries."""
         cell = self.scan.cell
-        if not cell.matrices:
+        if not cell.front:
             return array
-        matrix = own in cell.matrices
-        back = to_back(array, matrix)
-        return flat(back, cell.shapes[own]) if matrix else back
+        shape = self.scan.equation(self.scan.arguments[own]).shape
+        return flat(to_back(array, shape.stack, cell.heads != ONE, shape.headed), shape)
 
 
 def scan_jacobians(
@@ -300,9 +301,10 @@ def _by_units(work: _Steps, own: str, lag: int, product: int | None = None) -> d
     if product is not None:
         shape: tuple[int, ...] = (work.rows[own], 1)
     else:
-        shape = work.values[own, lag].shape[-2:]
-        shape = (shape[0], 1) if work.scan.cell.shapes[own].batch else shape
-    count = shape[0] * shape[1]
+        declared = work.scan.cell.shapes[own]
+        shape = work.values[own, lag].shape
+        shape = (shape[-2], 1) if declared.batch else shape[-2 - declared.headed :]
+    count = math.prod(shape)
 
     def respond(directions: Array) -> dict[str, Array]:
         """Imaginary parts ÷ step for directions (k, rows, cols): (T, k, out, B) by output."""
@@ -319,7 +321,7 @@ def _by_units(work: _Steps, own: str, lag: int, product: int | None = None) -> d
             out[n] = np.broadcast_to(part, full)
         return out
 
-    if count > 3 and shape[1] == 1:
+    if count > 3 and shape[1:] == (1,):
         diagonal = _diagonal(respond, count, work)
         if diagonal is not None:
             return diagonal

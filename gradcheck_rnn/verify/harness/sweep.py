@@ -76,14 +76,13 @@ class ModelOracle:
         self.tape = tape
         self.outputs: dict[str, Array] = {n: np.asarray(made[n]) for n in network.outputs}
         self.loss = made.get(LOSS)
-        # A matrix for every sequence is a column of its entries from here on.
+        # A matrix for every sequence, and one value a head, are columns from here on.
         shapes = {r.name: r.shape for r in (*network.parameters.values(), *network.inputs.values())}
         for scan in network.scans:
             shapes.update((e.name, e.shape) for e in scan.equations)
             shapes.update((s.final, s.shape) for s in scan.states)
         self.made: dict[Any, Any] = {
-            n: flat(a, shapes[n]) if n in shapes and shapes[n].stack else a
-            for n, a in made["everything"].items()
+            n: flat(a, shapes[n]) if n in shapes else a for n, a in made["everything"].items()
         }
         self.batch = max([self.values[n].shape[-1] for n in network.inputs] or [1])
         self._starts()
@@ -96,10 +95,11 @@ class ModelOracle:
             for state in scan.states:
                 for start in state.initial:
                     rows = entries_of(state.shape, self.sizes)
-                    value = (
-                        self.made[start.ref.name] if start.ref is not None
-                        else np.zeros((rows, self.batch), dtype)
-                    )  # fmt: skip
+                    value = np.zeros((rows, self.batch), dtype)
+                    if start.ref is not None:
+                        value = self.made[start.ref.name]
+                        if not start.ref.shape.batch:  # trained
+                            value = np.reshape(value, (rows, 1))
                     self.made["start", scan.name, state.name, start.lag] = np.broadcast_to(
                         value, (rows, self.batch)
                     )
@@ -227,7 +227,7 @@ class ModelOracle:
             out.steps.setdefault(name, []).append((scan, delta, block.operand))
             return
         if kind == "param":
-            shape = self.values[name].shape[-2:]
+            shape = self.values[name].shape
             _add(out.of, name, delta.sum((0, 1)).reshape(-1, *shape))
             _add(out.size, name, np.abs(delta).sum((0, 1)).reshape(-1, *shape))
             out.steps.setdefault(name, []).append((scan, delta, np.ones((*delta.shape[:2], 1))))
@@ -252,9 +252,9 @@ class ModelOracle:
             if ref.name in bars:  # (…, B, K, n) to (K, …, n, B)
                 bar = np.moveaxis(bars[ref.name], -2, 0).swapaxes(-1, -2)
                 bar = unflat(bar, ref.shape, self.sizes)
-                if not ref.shape.batch and bar.ndim == 3:  # a trained start
-                    _add(out.of, ref.name, bar.sum(-1, keepdims=True))
-                    _add(out.size, ref.name, np.abs(bar).sum(-1, keepdims=True))
+                if not ref.shape.batch:  # a trained start
+                    _add(out.of, ref.name, bar.sum(-1).reshape(count, *shape))
+                    _add(out.size, ref.name, np.abs(bar).sum(-1).reshape(count, *shape))
                 else:
                     _add(out.of, ref.name, bar)
                     _add(out.size, ref.name, np.abs(bar))
@@ -270,7 +270,7 @@ class ModelOracle:
         total: Any = 0.0
         for label, given in cotangents.items():
             out, ref = made[label], self.network.outputs[label]
-            axes = (-1, -2, -3) if ref.shape.stack else (-1, -2)
+            axes = tuple(range(-2 - ref.shape.stack - ref.shape.headed, 0))
             if ref.axis is not None:
                 total = total + sum(
                     (g * a).sum(axes) for g, a in zip(given, out, strict=True)

@@ -53,7 +53,7 @@ def agrees(case: Case, module: Any, dtype: str = "float64") -> None:
 @pytest.mark.parametrize("name", api.names())
 def test_the_zoo(name: str, tmp_path: Path) -> None:
     network = as_network(api.load(name))
-    if network.matrices:
+    if network.front:
         with pytest.raises(UnsupportedOperation, match="C has no text for"):
             api.write_c(name, tmp_path)
         assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ....derivation.program import Derivation
+from ....errors import UnsupportedOperation
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
@@ -39,6 +40,8 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     UnsupportedOperation
         The definition has an operation for which C has no text.
     """
+    if derivation.network.heads:
+        raise UnsupportedOperation("C has no kernels for cells with heads; use --backend numpy")
     module = _Module(schedule(derivation, RESERVED), origin)
     source = module.source()
     face = module.interface

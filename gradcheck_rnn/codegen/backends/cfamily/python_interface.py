@@ -91,4 +91,4 @@ class PythonInterface:
 
 def _unit(ref: Ref, lead: Lead) -> str:
     """Scalars of a sequence have one unit inside."""
-    return "[..., None]" if ref.shape.scalar and lead else ""
+    return "[..., None]" if lead and not ref.shape.axes else ""

@@ -115,7 +115,7 @@ class _Module:
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
         text = place_text(a)
-        if a.lead and ref is not None and ref.shape.scalar:
+        if a.lead and ref is not None and not ref.shape.axes:
             text += "[..., 0]"
         text = template.unflattened(text, a, ref, self.plan.names)
         return f'        "{key}": {text},'

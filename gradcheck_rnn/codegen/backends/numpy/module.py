@@ -126,7 +126,7 @@ class _Module:
         return out + self._entries
 
     def _unpack(self, buffer: Buffer, key: str, source: str, ref: Ref | None) -> str:
-        scalar = ref is not None and ref.shape.scalar and buffer.lead
+        scalar = ref is not None and not ref.shape.axes and buffer.lead
         text = f'{source}["{key}"]{"[..., None]" if scalar else ""}'
         return f"    {buffer.name} = {template.flattened(text, buffer, ref)}"
 
@@ -188,7 +188,7 @@ class _Module:
 
     def _out(self, key: str, a: Access, ref: Ref | None) -> str:
         text = NumPyWriter(self.plan.names).access(a)
-        if a.lead and ref is not None and ref.shape.scalar:
+        if a.lead and ref is not None and not ref.shape.axes:
             text += "[..., 0]"
         text = template.unflattened(text, a, ref, self.plan.names)
         return f'        "{key}": {text},'
@@ -262,7 +262,7 @@ class _Module:
         lines += self._check_cotangents()
         for label, b in plan.cotangents.items():
             ref = plan.network.outputs.get(label)
-            scalar = ref is not None and ref.shape.scalar
+            scalar = ref is not None and not ref.shape.axes
             if self._only_added(b, plan.backward.statements) and not scalar:
                 optional.add(b)
                 lines.append(f'    {b.name} = upstream.get("{label}")')
