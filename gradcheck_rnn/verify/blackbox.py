@@ -371,8 +371,7 @@ def _line(
     rng: np.random.Generator,
 ) -> Survey | None:
     """A line without kinks through all blocks, where differences on one side may do for some."""
-    leaves = target.tree.leaves
-    if not any(worth(leaves[i], g[i], noise) for i in blocks):
+    if not any(worth(target, i, g[i], noise) for i in blocks):
         return None
     return survey(target, g, blocks, roundoff, noise, rng)
 
@@ -391,7 +390,12 @@ def _entrywise(
     bounds = roundoff.bounds[block]
     check = check_entries(target, block, gradient, bounds, noise, rng, line, share)
     doubt_stairs(target, check, gradient)
-    return entry_row(target.tree, check, gradient, bounds, resolve)
+    row = entry_row(target.tree, check, gradient, bounds, resolve)
+    if line is not None and line.agrees and row.verdict is Verdict.PASS:
+        # it moves every entry by the size of its leaf at least
+        least = line.bound / target.scale(block)
+        row.missed += f"; a fault of one entry alone above {least:.1e} shows on a line through all"
+    return row
 
 
 def _directional(

@@ -28,6 +28,10 @@ BY_CHANCE = 1e-3
 MOST_KINKS = 64
 #: Blurred entries that climb one ladder together.
 TOGETHER = 32
+#: Disagreements that are borne out on one line: each is more of it than `insist` lets vary.
+ON_A_LINE = 3
+#: Exponent of a step below any that a format resolves.
+NO_STEP = -2000
 #: Losses that contradict the gradient and may be called again, and the standard deviations of noise
 #: that they may then differ by.
 MOST_ODD, NOISES = 8, 64.0
@@ -176,7 +180,9 @@ class Claims:
         check = self.check
         gap = np.abs(check.value[entries] - self.g[entries])
         clear = entries[gap > CLEAR * (check.error[entries] + self.b[entries])]
-        if clear.size:
+        if 1 < clear.size <= ON_A_LINE and self._refuted_together(clear, exponent):
+            self.sure[clear] = True
+        elif clear.size:
             lines = self.target.lines(check.block, clear.astype(np.intp))
             gap = np.abs(check.value[clear] - self.g[clear])
             least = steps_of(self.target.tree.leaves[check.block].ravel()[clear], exponent)
@@ -186,6 +192,26 @@ class Claims:
             clear = clear[refuted]
             self.sure[clear] = True
         return clear
+
+    def _refuted_together(self, entries: Indices, exponent: int) -> bool:
+        """Whether smaller steps bear out all of a few disagreements at once.
+
+        On a line on which each counts the same: one that vanished would leave less than `insist`
+        asks for.
+        """
+        check, target = self.check, self.target
+        x = target.tree.leaves[check.block].ravel()[entries]
+        slopes, claims = check.value[entries], self.g[entries]
+        along = np.min(np.abs(slopes - claims)) / (slopes - claims)
+        line = np.zeros(self.g.size)
+        line[entries] = along
+        lines = target.lines(check.block, line.reshape(1, *target.tree.leaves[check.block].shape))
+        finest, top = (np.log2(steps_of(x, e) / np.abs(along)) for e in (NO_STEP, exponent))
+        found = insist(
+            lines, target.base, check.noise, int(np.max(top)), np.array([slopes @ along]),
+            np.array([(slopes - claims) @ along]), float(np.max(finest)),
+        )  # fmt: skip
+        return bool(found[0])
 
     def doubt(self, entries: Indices, steps: Floats, losses: Floats) -> None:
         """Note a few losses that contradict the gradient, to be called again if it holds.

@@ -199,7 +199,8 @@ def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Gene
         claims.looked[seen.entries[settled]] = True
     if sampled:
         check.methods.add(f"differences on one side, their error from {sampled} entries on both")
-    _sharpen_first(claims)
+    if wanted == CONFIRMED:
+        _sharpen_first(claims)
     claims.borne_out = refuted and confirmed >= wanted
     target.borne_out |= claims.borne_out
     left = chosen[~claims.looked[chosen]]
@@ -208,7 +209,7 @@ def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Gene
 
 
 def _sharpen_first(claims: Claims) -> None:
-    """Difference the entry that is shown for a failing block on both sides, for its digits."""
+    """Difference the entry shown for the first failing block on both sides, for its digits."""
     check, first = claims.check, np.flatnonzero(claims.sure)[:1]
     if not first.size:
         return

@@ -13,7 +13,7 @@ import random
 import sys
 import types
 import zlib
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -69,6 +69,11 @@ _LIBRARIES = frozenset(
     }
 ) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
 
+#: What is looked at by its value, and what is passed over.
+_NUMBERS = frozenset({int, float, bool, complex})
+_NUMBER = (int, float, complex, np.number)
+_CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
+_TEXT = (str, bytes, np.generic, type(None))
 #: Whose instances are not looked into: ours, and arrays that cannot change.
 _CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}
 
@@ -245,10 +250,11 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
     todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
     while todo and len(seen) < MOST_OBJECTS:
         path, item, depth = todo.popleft()
-        if isinstance(item, int | float | complex | np.number):
+        kind = type(item)
+        if kind in _NUMBERS or isinstance(item, _NUMBER):
             found[path] = repr(item)
             continue
-        if item is None or isinstance(item, str | bytes | np.generic) or id(item) in seen:
+        if isinstance(item, _TEXT) or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, np.ndarray):
@@ -259,7 +265,7 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
         elif isinstance(item, np.random.Generator | np.random.RandomState):
             found[f"random {path}"] = _of_generator(item)
         elif depth < DEEPEST:
-            todo.extend((n, x, depth + 1) for n, x in _inside(path, item))
+            todo += [(n, x, depth + 1) for n, x in _inside(path, item)]
     return found
 
 
@@ -268,8 +274,7 @@ def _of_array(array: Array) -> tuple[Any, ...]:
 
 
 def _is_tensor(item: Any) -> bool:
-    module = getattr(type(item), "__module__", "")
-    return str(module).split(".")[0] == "torch" and hasattr(item, "untyped_storage")
+    return _root(type(item)) == "torch" and hasattr(item, "untyped_storage")
 
 
 def _of_tensor(tensor: Any) -> Any:
@@ -309,14 +314,15 @@ def _inside(path: str, item: Any) -> Iterator[tuple[str, Any]]:
         yield path, item.__func__
     elif isinstance(item, dict):
         for k, x in list(item.items())[:MOST_ITEMS]:
-            yield f"{path}[{k!r}]" if path else str(k), x
+            if not _empty(x):
+                yield f"{path}[{k!r}]" if path else str(k), x
     elif isinstance(item, list | tuple | set | frozenset | deque):
         yield from ((f"{path}[{k}]", x) for k, x in enumerate(list(item)[:MOST_ITEMS]))
     elif isinstance(item, type):
         if not _of_library(item):
             yield from ((dot + n, x) for n, x in vars(item).items() if not n.startswith("__"))
     elif not isinstance(item, types.ModuleType) and _root(type(item)) not in _CLOSED:
-        yield from ((dot + n, x) for n, x in getattr(item, "__dict__", {}).items())
+        yield from ((dot + n, x) for n, x in getattr(item, "__dict__", {}).items() if not _empty(x))
         for n in getattr(type(item), "__slots__", ()):
             if isinstance(n, str) and isinstance(getattr(type(item), n, None), _SLOT):
                 yield dot + n, getattr(item, n, None)
@@ -325,11 +331,16 @@ def _inside(path: str, item: Any) -> Iterator[tuple[str, Any]]:
             yield path, method
 
 
+def _empty(item: Any) -> bool:
+    """Whether there is nothing to look at: most of what a module of PyTorch has are empty dicts."""
+    return item is None or (type(item) in _CONTAINERS and not item)
+
+
 _SLOT = types.MemberDescriptorType
 
 
 def _root(item: Any) -> str:
-    return str(getattr(item, "__module__", "") or "").split(".")[0]
+    return str(getattr(item, "__module__", "") or "").partition(".")[0]
 
 
 def _of_library(item: Any) -> bool:

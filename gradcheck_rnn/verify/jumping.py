@@ -85,7 +85,7 @@ class LineOfAll:
     def __init__(self, target: Target, rng: np.random.Generator) -> None:
         leaves = target.tree.leaves
         self.directions = {
-            i: target.reach(i) * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+            i: target.reach(i) * (2.0 * rng.integers(2, size=leaves[i].shape) - 1.0)
             * rng.uniform(0.5, 2.0, size=leaves[i].shape)
             for i in target.select
         }  # fmt: skip

@@ -12,6 +12,7 @@ That line also sees what is wrong by less than the error of one side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from .oracle.differences import CONFIDENCE
 from .oracle.noise import Noise
-from .scales import scale_of
 from .survey import Survey
 from .target import Target
 
@@ -70,16 +70,18 @@ class OneSided:
     sampled: int
 
 
-def worth(leaf: NDArray[np.floating], g: Floats, noise: Noise) -> bool:
+def worth(target: Target, block: int, g: Floats, noise: Noise) -> bool:
     """Whether one side can be expected to be sharp: little noise, a gradient well above it."""
-    typical, scale = _typical(g), scale_of(leaf)
+    return _sharp(target.tree.leaves[block], _typical(g), target.scale(block), noise)
+
+
+def _sharp(leaf: NDArray[np.floating], typical: float, scale: float, noise: Noise) -> bool:
     if not (noise.deterministic and not noise.quantum and typical > 0):
         return False
-    with np.errstate(all="ignore"):
-        expected = np.sqrt(2 * MARGIN * ROUNDING * noise.sigma * typical / scale)
+    expected = float(np.sqrt(2 * MARGIN * ROUNDING * noise.sigma)) * math.sqrt(typical / scale)
     # a step that is lost in the parameters' own format is none
     room = float(np.finfo(leaf.dtype).eps) < EXPECTED**3
-    return bool(room and expected <= EXPECTED * typical)
+    return room and expected <= EXPECTED * typical
 
 
 def _typical(g: Floats) -> float:
@@ -120,8 +122,8 @@ def one_sided(
         The sample, differenced on both sides, then the others.
     """
     leaf = target.tree.leaves[block]
-    typical, scale = _typical(g), scale_of(leaf)
-    if not worth(leaf, g, noise) or line.kink > MILD * typical * scale:
+    typical, scale = _typical(g), target.scale(block)
+    if not _sharp(leaf, typical, scale, noise) or line.kink > MILD * typical * scale:
         return
     rounding = ROUNDING * noise.sigma
     finest = float(np.spacing(np.max(np.abs(leaf)))) * GRID
@@ -130,7 +132,7 @@ def one_sided(
     if np.ldexp(1.0, exponent) < finest:
         return
     count = int(np.clip(len(chosen) // PART, LEAST, MOST))
-    sample = np.sort(rng.choice(chosen, min(count, len(chosen)), replace=False))
+    sample = np.sort(chosen[rng.permutation(len(chosen))[:count]])
 
     def judged(
         entries: Indices, steps: Floats, losses: Floats, value: Floats, error: Floats
@@ -173,7 +175,7 @@ def one_sided(
     for part in np.array_split(rest, -(-len(rest) // size) or 1):
         if part.size:
             lines = target.lines(block, part)
-            h = np.ldexp(rng.choice([-1.0, 1.0], size=(1, len(part))), step)
+            h = np.ldexp(2.0 * rng.integers(2, size=(1, len(part))) - 1.0, step)
             values = lines(h)
             with np.errstate(all="ignore"):
                 slope = ((values - target.base) / lines.realise(h))[0]

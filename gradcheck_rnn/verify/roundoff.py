@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
-from .scales import reach_of
 from .target import Target
 
 __all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
@@ -51,13 +50,12 @@ class GradientRoundoff:
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
 
-def _spread(samples: Floats, leaf: NDArray[np.floating]) -> Floats:
+def _spread(samples: Floats, reach: Floats) -> Floats:
     """Largest deviation of each entry, but not below half the typical one of its row or column.
 
     Both count as what they do to the loss where entries of the leaf differ in size by orders of
-    magnitude: a gradient of 1e-8 has nothing of the rounding of its neighbour of 1e8.
+    magnitude (`reach`): a gradient of 1e-8 has nothing of the rounding of its neighbour of 1e8.
     """
-    reach = reach_of(leaf)
     reach = reach / np.max(reach, initial=0.0)
     return np.asarray(_typical(samples * reach) / reach)
 
@@ -108,7 +106,7 @@ def measure_gradient_roundoff(
                 leaves.append(leaf)
                 continue
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
-            signs = rng.choice([-1.0, 1.0], size=leaf.shape)
+            signs = 2.0 * rng.integers(2, size=leaf.shape) - 1.0
             leaves.append((leaf * (1 + signs * unit)).astype(leaf.dtype))
         deviations.append(_steady(target, gradient, leaves, blocks, shown))
     bounds, samples, eps, tiny = {}, {}, {}, {}
@@ -119,10 +117,11 @@ def measure_gradient_roundoff(
             rows = [d[i] - gradient[i] for d in deviations]
             if not repeats or not rows:
                 rows.append(again[i] - gradient[i])
-            samples[i] = np.nan_to_num(np.stack(rows), nan=0.0, posinf=0.0, neginf=0.0)
-            bounds[i] = SPREADS * _spread(samples[i], target.tree.leaves[i]) + UNITS * eps[
-                i
-            ] * np.abs(gradient[i])
+            samples[i] = np.array(rows)
+            if not np.isfinite(samples[i]).all():
+                samples[i] = np.nan_to_num(samples[i], nan=0.0, posinf=0.0, neginf=0.0)
+            bounds[i] = SPREADS * _spread(samples[i], target.reach(i))
+            bounds[i] += UNITS * eps[i] * np.abs(gradient[i])
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
             bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
@@ -203,7 +202,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
                 ):
                     unsteady(target, i)
         distance *= 100
-    return {i: 6.0 * _spread(level[None], target.tree.leaves[i]) for i, level in worst.items()}
+    return {i: 6.0 * _spread(level[None], target.reach(i)) for i, level in worst.items()}
 
 
 def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:

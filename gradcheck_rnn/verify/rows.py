@@ -58,11 +58,11 @@ def entry_row(
     shape = gradient.shape
     g, bound = gradient.ravel(), check.error + roundoff.ravel()
     ratio, state = check.ratio(gradient, roundoff), check.state
-    shown = np.where(state == EntryState.FAIL, ratio + 1e300, np.nan_to_num(ratio, nan=-1.0))
-    shown = np.where(np.isin(state, [EntryState.PASS, EntryState.FAIL]), shown, -1.0)
+    count = [int(n) for n in np.bincount(state, minlength=6)]
+    wrong = state == EntryState.FAIL
+    known = wrong | (state == EntryState.PASS)
+    shown = np.where(known & ~np.isnan(ratio), ratio + 1e300 * wrong, -1.0)
     worst = int(np.argmax(np.where(np.isfinite(shown), shown, 1e301)))
-    count = {code: int(np.sum(state == code)) for code in range(6)}
-    known = (state == EntryState.PASS) | (state == EntryState.FAIL)
     resolution = float("inf")
     if known.any():
         resolution = relative_resolution(g[known], check.value[known], bound[known])
@@ -72,8 +72,7 @@ def entry_row(
         said = f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
         reasons.append(Reason("count", said))
         numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
-        wrong = (state == EntryState.FAIL).reshape(shape)
-        hint = explain(*numbers) or pattern(*numbers, wrong, known.reshape(shape))
+        hint = explain(*numbers) or pattern(*numbers, wrong.reshape(shape), known.reshape(shape))
         if hint:
             reasons.append(_pattern(hint))
     else:

@@ -74,7 +74,7 @@ def survey(
     leaves = target.tree.leaves
     directions = {
         i: target.scale(i)
-        * rng.choice([-1.0, 1.0], size=leaves[i].shape)
+        * (2.0 * rng.integers(2, size=leaves[i].shape) - 1.0)
         * rng.uniform(1.0, 2.0, size=leaves[i].shape)
         for i in blocks
     }

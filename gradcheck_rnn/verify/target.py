@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -321,22 +321,26 @@ class Target:
         entrywise = vectors.dtype.kind == "i"
         flat = leaf.ravel()
 
-        def moved(step: Any, i: int) -> Array:
+        def moved(eps: Floats) -> Iterator[Array]:
+            """The leaf at steps (k, m), one after another."""
             if not entrywise:
-                return np.asarray((leaf + step * vectors[i]).astype(leaf.dtype))
-            copy = leaf.copy()
-            copy.reshape(-1)[vectors[i]] = flat[vectors[i]] + leaf.dtype.type(step)
-            return copy
+                for k, i in np.ndindex(*eps.shape):
+                    yield np.asarray((leaf + eps[k, i] * vectors[i]).astype(leaf.dtype))
+                return
+            for entries in flat[vectors] + eps.astype(leaf.dtype):
+                for i, entry in zip(vectors, entries, strict=True):
+                    copy = leaf.copy()
+                    copy.reshape(-1)[i] = entry
+                    yield copy
 
         def evaluate(eps: Floats) -> Floats:
             if hasattr(self.loss, "many") and eps.size:
-                stack = np.stack([moved(eps[at], at[1]) for at in np.ndindex(*eps.shape)])
+                stack = np.stack(list(moved(eps)))
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
-            out = np.empty(eps.shape)
-            for k, i in np.ndindex(*eps.shape):
-                leaves[block] = moved(eps[k, i], i)
-                out[k, i] = self.value(leaves)
-            return out
+            out = np.empty(eps.size)
+            for k, leaves[block] in enumerate(moved(eps)):
+                out[k] = self.value(leaves)
+            return out.reshape(eps.shape)
 
         def realise(eps: Floats) -> Floats:
             if not entrywise:

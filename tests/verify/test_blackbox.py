@@ -88,8 +88,11 @@ def test_a_fault_below_the_stated_resolution_is_invisible_and_said_so():
         return check_gradient(loss, shifted, P)
 
     assert wrong(30 * floor).verdict is Verdict.FAIL
-    assert wrong(1e-3 * floor).passed
-    assert f"{floor:.1e}" in next(r for r in honest.rows if r.name == "W").missed
+    # a line through all parameters sees more than differences of single entries do
+    assert wrong(1e-5 * floor).passed
+    missed = next(r for r in honest.rows if r.name == "W").missed
+    assert f"{floor:.1e}" in missed
+    assert "shows on a line through all" in missed
 
 
 def _contracting(T):

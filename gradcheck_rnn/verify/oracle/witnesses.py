@@ -25,7 +25,13 @@ AMPLIFICATION = float(np.sqrt(0.5))
 
 
 def insist(
-    lines: Lines, centre: float, noise: Noise, exponent: Floats | int, value: Floats, gap: Floats
+    lines: Lines,
+    centre: float,
+    noise: Noise,
+    exponent: Floats | int,
+    value: Floats,
+    gap: Floats,
+    finest: float = -np.inf,
 ) -> NDArray[np.bool_]:
     """Whether smaller steps bear out slopes that contradict claims, by line.
 
@@ -39,6 +45,8 @@ def insist(
         Of the steps at which the slopes were taken, (m,) or one for all.
     value, gap
         The slopes, and their distance from the claims, both (m,).
+    finest
+        Exponent of the smallest step that the format of the parameters resolves.
 
     Returns
     -------
@@ -49,7 +57,8 @@ def insist(
     top = np.broadcast_to(np.asarray(exponent, dtype=np.float64), (m,))
     with np.errstate(all="ignore"):
         least = CONFIDENCE * AMPLIFICATION * noise.sigma / (PART * gap)
-        room = np.floor(top - np.log2(np.maximum(least, np.finfo(np.float64).tiny)))
+        bottom = np.maximum(np.log2(np.maximum(least, np.finfo(np.float64).tiny)), finest)
+        room = np.floor(top - bottom)
     able = np.isfinite(room) & (room >= WITNESSES) & np.isfinite(value) & (gap > 0)
     # beyond sixty halvings no step is left of x + h
     room = np.where(able, np.minimum(room, 60.0), WITNESSES)
