@@ -10,11 +10,13 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from ..checks import check_function
 from ..errors import UsageError
 from .factories import Shapes
 from .guard import fails_on_misbehaviour
 from .jax_pair import JaxPair
 from .outcome import Report
+from .torch_coarse import check_torch_pair
 from .torch_double import DoublePair
 from .torch_pair import TorchPair
 from .vjp import check_pairs
@@ -27,6 +29,7 @@ def check_torch(
     function: Any,
     inputs: Any,
     *,
+    reference: Callable[..., Any] | None = None,
     surrogate: Callable[..., Any] | None = None,
     shapes: Shapes | None = None,
     **options: Any,
@@ -46,6 +49,10 @@ def check_torch(
         Arguments in order, or by name. Tensors, in any nesting, are perturbed where they are
         floating-point and dense; anything else (None, numbers, integer, complex or sparse tensors)
         is passed on as it is. Float64 tensors give the sharpest check.
+    reference : callable, optional
+        For code that computes in bfloat16 or float16 (its tensors, or autocast): a function of the
+        same arguments that computes the same in float64, by default the code itself. It is checked
+        by differences, and the gradient compared with its; what rounding explains is measured.
     surrogate : callable, optional
         The function whose derivative a backward is by intent, if not that of forward.
     shapes : dict, optional
@@ -66,11 +73,17 @@ def check_torch(
         tensor, or complex or sparse ones. A gradient of None counts as zeros, as in PyTorch.
     """
     torch = _library("torch", "check_torch")
+    if reference is not None:
+        check_function(reference, "check_torch: the reference")
     named = getattr(function, "__name__", type(function).__name__)
     options.setdefault("title", named)
+
+    def check(pair: TorchPair, **given: Any) -> Report:
+        return check_torch_pair(pair, reference, **given)
+
     return check_pairs(
         lambda made: TorchPair(torch, function, made, surrogate),
-        inputs, shapes, "check_torch", **options,
+        inputs, shapes, "check_torch", check=check, **options,
     )  # fmt: skip
 
 

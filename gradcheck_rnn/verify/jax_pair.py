@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..checks import check_function
 from ..errors import UsageError
 from .guard import call
+from .harness.aggregates import COARSE
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .trees import Tree
@@ -67,10 +68,19 @@ class JaxPair(Pair):
             if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.complexfloating):
                 text = f"the input '{names[k]}' is complex: passed on and not checked"
                 self.note(Finding("no-gradient", text))
+        given = {str(np.asarray(x).dtype) for _, x in pairs if isinstance(x, np.ndarray)}
+        if "float64" in given and not any(self.leaves[k].dtype == np.float64 for k in self.moved):
+            text = "float64 arrays were given and float32 is computed: jax_enable_x64 is off"
+            self.note(Finding("dtype", text))
         self._compile()
 
     def _leaf(self, x: Any) -> Any:
-        """An array, or what is none (a string, a function), passed on as it is."""
+        """An array, or what is none (a string, a function, a whole number), passed on as it is.
+
+        Numbers that are static arguments of a compiled function must stay hashable.
+        """
+        if isinstance(x, bool | int):
+            return x
         try:
             return self.jnp.asarray(x)
         except (TypeError, ValueError):
@@ -83,7 +93,7 @@ class JaxPair(Pair):
     def unit(self) -> float:
         """Of the coarsest format that NumPy arrays do not show, 0 if there is none."""
         formats = {str(self.leaves[k].dtype) for k in self.moved}
-        return 2.0**-7 if "bfloat16" in formats else 0.0
+        return max(2.0**-7 if "bfloat16" in formats else 0.0, self.narrowed)
 
     def _of_moved(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def of_moved(*arrays: Any) -> Any:
@@ -134,15 +144,30 @@ class JaxPair(Pair):
             call("forward", self.forward, *arrays)  # raises what is no fault of tracing
             text = f"forward cannot be compiled ({type(error).__name__}) and is run as it is"
             self.note(Finding("not-compiled", f"{text}; jit=False says so"))
-        return super().begin()
+        outs = super().begin()
+        self.narrowed = max(self.narrowed, self._coarsest(arrays))
+        return outs
+
+    def _coarsest(self, arrays: Sequence[Any]) -> float:
+        """Unit of the coarsest format that forward computes in, 0 for float32 and finer."""
+        try:
+            traced = self.jax.make_jaxpr(self._of_moved(self.function))(*arrays)
+        except Exception:  # what cannot be traced with values shows its inputs' formats only
+            return 0.0
+        units = [float(self.jnp.finfo(d).eps) for d in _formats(traced.jaxpr, self.jnp)]
+        worst = max(units, default=0.0)
+        return worst if worst > COARSE else 0.0
 
     def _flat(self, result: Any) -> dict[str, Array]:
         pairs, _ = self.jax.tree_util.tree_flatten_with_path(result)
         if not pairs:
             raise UsageError(f"{WHO}: forward returns no array")
         for path, x in pairs:
+            name = _name(path) or "outputs"
+            if not hasattr(x, "dtype") and not isinstance(x, bool | int | float | complex):
+                kind = type(x).__name__
+                raise UsageError(f"{WHO}: the output '{name}' is of type {kind}; return arrays")
             if self.jnp.issubdtype(self.jnp.asarray(x).dtype, self.jnp.complexfloating):
-                name = _name(path) or "outputs"
                 raise UsageError(f"{WHO}: the output '{name}' is complex; return real parts")
         return {_name(path) or "outputs": to_numpy(x) for path, x in pairs}
 
@@ -158,8 +183,28 @@ class JaxPair(Pair):
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
     ) -> dict[int, Any]:
         weights = [cotangents.get(k, np.zeros_like(x)) for k, x in enumerate(self.outs.leaves)]
-        grads = call("backward", self.backward, tuple(self._arrays(leaves)), weights)
+        try:
+            grads = call("backward", self.backward, tuple(self._arrays(leaves)), weights)
+        except Exception as error:
+            if not self._refused_by_the_library(error):
+                raise
+            said = str(error).strip().splitlines()[0]
+            raise UsageError(f"{WHO}: JAX cannot pull cotangents back: {said}") from None
         return {i: to_numpy(g) for i, g in enumerate(grads)}
+
+    def _refused_by_the_library(self, error: Exception) -> bool:
+        """Whether JAX itself raised it: of a rule's structure, of what it cannot differentiate.
+
+        Its own frames are hidden from tracebacks; those of the user's code are not.
+        """
+        trace = error.__traceback__
+        if trace is None or not str(error).strip():
+            return False
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        place = trace.tb_frame.f_globals.get("__name__", "")
+        known = type(error).__module__.split(".")[0] in ("jax", "jaxlib")
+        return known or place.split(".")[0] in ("jax", "jaxlib") or place == __name__
 
     def _weight(self, y: Any, weight: Any) -> Any:
         """A cotangent in the format of its output; those of integers have none."""
@@ -167,6 +212,22 @@ class JaxPair(Pair):
         if not self.jnp.issubdtype(y.dtype, self.jnp.floating):
             return np.zeros(y.shape, dtype=self.jax.dtypes.float0)
         return self.jnp.asarray(weight, dtype=y.dtype)
+
+
+def _formats(jaxpr: Any, jnp: Any) -> set[Any]:
+    """Floating-point dtypes of everything that a traced function computes, loops included."""
+    found = set()
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            dtype = getattr(variable.aval, "dtype", None)
+            if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+                found.add(dtype)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, list | tuple) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    found |= _formats(inner, jnp)
+    return found
 
 
 def _named(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:

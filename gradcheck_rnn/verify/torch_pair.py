@@ -57,7 +57,7 @@ class TorchPair(Pair):
         inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
         leaves = {name: x for found in inside.values() for name, x in found.items()}
         notes = [note for name, x in leaves.items() if (note := self._refuse(name, x))]
-        self.moved = {name: x for name, x in leaves.items() if self._moves(x)}
+        self.moved = {name: x for name, x in leaves.items() if self.moves(x)}
         #: The moving tensors of each argument; of most it is the argument itself.
         self.inside = {
             n: [name for name in found if name in self.moved] for n, found in inside.items()
@@ -68,7 +68,7 @@ class TorchPair(Pair):
             self._refuse_module(function)
             self.buffers = dict(function.named_buffers())
             for name, x in function.named_parameters():
-                if x.requires_grad and self._moves(x):
+                if x.requires_grad and self.moves(x):
                     own = name if name not in self.moved else f"self.{name}"
                     self.parameters[own] = name
                     self.moved[own] = x
@@ -95,7 +95,8 @@ class TorchPair(Pair):
         ]
         return found[0], found[1]
 
-    def _moves(self, x: Any) -> bool:
+    def moves(self, x: Any) -> bool:
+        """Whether a value is a tensor that is perturbed."""
         torch = self.torch
         return (
             isinstance(x, torch.Tensor)
@@ -159,7 +160,7 @@ class TorchPair(Pair):
         named = {
             n: tensors[n]
             if self.inside[n] == [n]
-            else with_tensors(v, (tensors[name] for name in self.inside[n]), self._moves)
+            else with_tensors(v, (tensors[name] for name in self.inside[n]), self.moves)
             for n, v in self.arguments.items()
         }
         args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})

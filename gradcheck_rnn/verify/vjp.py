@@ -121,19 +121,21 @@ def check_pairs(
     shapes: Shapes | None,
     who: str,
     *,
+    check: Callable[..., Report] | None = None,
     budget: int | str | None = None,
     **options: Any,
 ) -> Report:
-    """`check_pair` at the inputs, or at those that a factory makes for all shapes."""
+    """`check_pair`, or `check`, at the inputs, or at those that a factory makes for all shapes."""
+    check = check or check_pair
     if not is_factory(inputs, shapes, who):
         made = pair(inputs)
-        report = check_pair(made, budget=budget, **options)
+        report = check(made, budget=budget, **options)
         report.findings.append(one_shape(x.shape for x in made.tree.leaves))
         return report
     return at_shapes(
         inputs,
         shapes,
-        lambda given, n: check_pair(pair(given), budget=share_budget(budget, n), **options),
+        lambda given, n: check(pair(given), budget=share_budget(budget, n), **options),
     )
 
 
@@ -150,8 +152,8 @@ def check_pair(
     title: str = "vjp check",
 ) -> Report:
     """`check_vjp` at one point, for a pair of any library."""
-    unit = max(unit, pair.unit)
     tree, outs = pair.tree, pair.begin()
+    unit = max(unit, pair.unit)  # begin sees what forward computes in
     if seed is None:
         used = content_seed([*tree.leaves, *outs.leaves])
     else:

@@ -32,6 +32,10 @@ OTHER = (
     "the code computes another function, or the layout does not describe it (gate order, "
     "transposes, signs)"
 )
+OVERFLOWS = (
+    "entries are not finite: something leaves the range of {} (the exponential of a sum over many "
+    "steps), or is divided by zero"
+)
 NOISY = (
     "neighbouring points scatter far more than rounding does: it draws numbers by its inputs, or "
     "computes in a coarser format than that of its arrays"
@@ -80,12 +84,15 @@ def same_forward(
         return True
     _add_rows(report, bad)
     loud = any(r.excess is not None for _, r in bad)
+    if all(not np.isfinite(r.got).all() for _, r in bad):
+        kind = OVERFLOWS.format(stations[0].inner.name)
+    else:
+        kind = averaged(losses) or (NOISY if loud else OTHER)
     report.findings.append(
         Finding(
             "other-function",
             f"the forward pass differs from the definition {network!r} in {names} ({where}): "
-            + (averaged(losses) or (NOISY if loud else OTHER))
-            + "; gradients were not compared",
+            f"{kind}; gradients were not compared",
             fatal=True,
         )
     )

@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
 from .deviations import line_noise, neighbour, spread
-from .excess import MOST, MOST_COARSE, Excess, Suspect, judge_noise, suspicious
+from .excess import (
+    MOST,
+    MOST_COARSE,
+    Excess,
+    Suspect,
+    judge_noise,
+    lost_precision,
+    suspicious,
+)
 from .plan import Case
 from .station import Station
 from .subject import Subject
@@ -134,6 +142,9 @@ def compare_gradients(
             out.records.append(record)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
     _settle(out, subject, seed, rounding)
+    if station.meaningless is not None and not station.claims:
+        for record in out.wrong:
+            _lost(out, record)
     if rounding is not None:
         _settle_wholes(out, rounding)
     station.release()
@@ -307,6 +318,22 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         error = (record.got - record.want)[None]
         suspect = Suspect(error, error[:0], np.asarray(record.unit))
         _find_excess(out, record, suspect, rounding, None)
+
+
+def _lost(out: Comparison, record: Record) -> None:
+    """Call unstable, not wrong, what an order of steps explains that loses all in this format."""
+    station = out.station
+    assert station.meaningless is not None
+    own, loose = (
+        spread(e.gradients(record.case)[record.user]) for e in (station.own, station.meaningless)
+    )
+    if not np.all(ratio_of(record.got, record.want, record.bound + SPREADS * loose) <= 1):
+        return
+    rest = [r for r in out.excess if (r.user, r.case) == (record.user, record.case.label)]
+    if not rest:
+        excess = lost_precision(record.got - record.want, record.want, own)
+        out.excess.append(Excess(record.user, station.place.label, record.case.label, *excess))
+    record.ratio = np.minimum(record.ratio, 1.0)
 
 
 def _settle_wholes(out: Comparison, rounding: Rounding) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .deviations import spread
 
-__all__ = ["Excess", "Suspect", "judge_noise", "suspicious"]
+__all__ = ["Excess", "Suspect", "judge_noise", "lost_precision", "suspicious"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -137,3 +137,14 @@ def judge_noise(
     size = _rms(want, at) or 1.0
     times = _rms(noise, at) / max(_rms(kept, at), 1e-300)
     return times, _rms(noise, at) / size, _rms(kept, at) / size, chance
+
+
+def lost_precision(error: Array, want: Array, own: Array) -> tuple[float, float, float, bool]:
+    """(times, noise, kept, chance) of `Excess` for an error that is no chance.
+
+    Where it is largest, beside what the definition's own formulas lose there (`own`).
+    """
+    at = np.unravel_index(int(np.argmax(np.abs(error))), error.shape)
+    size = float(np.sqrt(np.mean(want**2))) or 1.0
+    noise, kept = float(np.abs(error[at])), float(own[at])
+    return noise / max(kept, 1e-300), noise / size, kept / size, False

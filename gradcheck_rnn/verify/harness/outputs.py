@@ -18,7 +18,16 @@ from ...language.running import to_rows
 from .aggregates import COARSE
 from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
 from .deviations import neighbour, spread
-from .excess import MOST, MOST_COARSE, Excess, Suspect, judge_noise, suspicious
+from .excess import (
+    MOST,
+    MOST_COARSE,
+    Excess,
+    Suspect,
+    judge_noise,
+    lost_precision,
+    suspicious,
+)
+from .explained import Explained
 from .plan import Case
 from .station import Station
 from .subject import Subject
@@ -92,6 +101,8 @@ def compare_forward(station: Station, subject: Subject, seed: int) -> list[Outpu
                 bound = bound + SPREADS * spread(_placed(station, user, reordered=True))
                 ratio = ratio_of(got, want, bound)
         record.bound, record.ratio = bound, ratio
+        if np.any(ratio > 1) and station.meaningless is not None and not station.claims:
+            _lost(station, record)
         records.append(record)
     return records
 
@@ -158,10 +169,26 @@ def _excess(
     return None if found is None else Excess(user, station.place.label, FORWARD, *found)
 
 
+def _lost(station: Station, record: Output) -> None:
+    """Call unstable what an order of steps explains that loses all in this format."""
+    assert station.meaningless is not None
+    loose = spread(_moved_by(station.meaningless, station, record.user))
+    if not np.all(ratio_of(record.got, record.want, record.bound + SPREADS * loose) <= 1):
+        return
+    own = spread(_placed(station, record.user, reordered=False))
+    found = lost_precision(record.got - record.want, record.want, own)
+    record.excess = record.excess or Excess(record.user, station.place.label, FORWARD, *found)
+    record.ratio = np.minimum(record.ratio, 1.0)
+
+
 def _placed(station: Station, user: str, reordered: bool) -> Array:
     """What rounding does to one output of the definition, in the user's layout: (draws, …)."""
+    return _moved_by(station.explained if reordered else station.own, station, user)
+
+
+def _moved_by(explained: Explained, station: Station, user: str) -> Array:
     name = station.fitted.pieces[user][0].name
-    made = (station.explained if reordered else station.own).outputs()[name]
+    made = explained.outputs()[name]
     return np.stack([station.fitted.place(name, a, user) for a in made])
 
 

@@ -98,12 +98,23 @@ class Station:
     def explained(self) -> Explained:
         """The same for steps that are taken in any order, where the definition allows another."""
         # An order that costs a sixteenth of a number is none to compute in this format.
-        units = min(reordered_units(self.oracle), max(1.0, MEANINGLESS / self.inner.eps))
+        units = min(self._units, max(1.0, MEANINGLESS / self.inner.eps))
         return self.own if units == 1 else Explained(self, self.inner, self.seed, units)
+
+    @cached_property
+    def meaningless(self) -> Explained | None:
+        """The same for an order that is none to compute in this format; None if there is none."""
+        if self._units * self.inner.eps <= max(self.inner.eps, MEANINGLESS):
+            return None
+        return Explained(self, self.inner, self.seed, self._units)
+
+    @cached_property
+    def _units(self) -> float:
+        return reordered_units(self.oracle)
 
     def release(self) -> None:
         """Forget what rounding does here; it is made again when asked for."""
-        for name in ("own", "explained"):
+        for name in ("own", "explained", "meaningless"):
             self.__dict__.pop(name, None)
 
     @property

@@ -33,10 +33,27 @@ _COMPARISONS = {"greater", "less", "greater_equal", "less_equal", "equal", "not_
 _TESTS = {"isfinite", "isnan", "isinf"}
 
 
-class Seen(set[str]):
-    """Names of the operations that are not analytic; `operations` counts all that were applied."""
+#: Of the extrema over an axis: a tie between the largest entries is one.
+_EXTREMA = {"maximum", "minimum", "fmax", "fmin"}
+#: Relative distance of the other point at which ties are looked at again.
+BESIDE = 2.0**-10
 
-    operations: int = 0
+
+class Seen(set[str]):
+    """Names of the operations that are not analytic; `operations` counts all that were applied.
+
+    `ties` are choices between equal values: how many operations came before, which, and where.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+        self.ties: list[tuple[int, str, NDArray[np.bool_]]] = []
+
+    def chose(self, name: str, equal: Any) -> None:
+        """Note where an operation chooses between equal values."""
+        if np.any(equal):
+            self.ties.append((self.operations, name, np.asarray(equal)))
 
 
 class WatchedArray(np.ndarray):
@@ -61,12 +78,18 @@ class WatchedArray(np.ndarray):
         if ufunc.__name__ in _NOT_ANALYTIC_UFUNCS and any(np.iscomplexobj(x) for x in inputs):
             seen.add(ufunc.__name__)
         plain = [_plain(x) for x in inputs]
-        if ufunc.__name__ in _CHOICES and len(plain) == 2 and np.any(plain[0] == plain[1]):
-            seen.add(f"{ufunc.__name__} at a tie")
+        if ufunc.__name__ in _CHOICES and len(plain) == 2 and method == "__call__":
+            seen.chose(ufunc.__name__, plain[0] == plain[1])
         out = kwargs.get("out")
         if out is not None:
             kwargs["out"] = tuple(_plain(x) for x in out)
         result = getattr(ufunc, method)(*plain, **kwargs)
+        if ufunc.__name__ in _EXTREMA and method == "reduce":
+            axis = kwargs.get("axis", 0)
+            kept = (
+                result if kwargs.get("keepdims") or axis is None else np.expand_dims(result, axis)
+            )
+            seen.chose(ufunc.__name__, np.sum(plain[0] == kept, axis=axis) > 1)
         if out is not None:
             return out[0] if len(out) == 1 else out
         return _rewatch(result, seen)
@@ -76,7 +99,8 @@ class WatchedArray(np.ndarray):
             return args[0].real
         if func.__name__ in _NOT_ANALYTIC_FUNCTIONS:
             self.seen.add(func.__name__)
-        return super().__array_function__(func, types, args, kwargs)
+        # What is made of several arrays (concatenate, stack) does not know which of them to ask.
+        return _rewatch(super().__array_function__(func, types, args, kwargs), self.seen)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "imag":
@@ -109,8 +133,7 @@ class WatchedReal(np.ndarray):
         name = ufunc.__name__
         if name in _COMPARISONS and method == "__call__":
             other = plain[1] if len(plain) == 2 else 0.0
-            if np.any(plain[0] == other):
-                seen.add(f"{name} at a tie")
+            seen.chose(name, plain[0] == other)
         elif name not in _TESTS and any(x.size for x in plain if isinstance(x, np.ndarray)):
             seen.add("real")
         return getattr(ufunc, method)(*plain, **kwargs)
@@ -134,8 +157,10 @@ def _plain(x: Any) -> Any:
 
 
 def _rewatch(result: Any, seen: Seen) -> Any:
-    if isinstance(result, tuple):
+    if isinstance(result, tuple) and not hasattr(result, "_fields"):
         return tuple(_rewatch(r, seen) for r in result)
+    if isinstance(result, list):
+        return [_rewatch(r, seen) for r in result]
     if isinstance(result, np.ndarray | np.generic) and np.iscomplexobj(result):
         watched = np.asarray(result).view(WatchedArray)
         watched.seen = seen
@@ -146,7 +171,33 @@ def _rewatch(result: Any, seen: Seen) -> Any:
 def operations_not_analytic(
     evaluate: Callable[[Sequence[NDArray[Any]]], Any], leaves: list[NDArray[Any]]
 ) -> Seen:
-    """Names of the operations in `evaluate` that are not analytic, as far as can be watched."""
+    """Names of the operations in `evaluate` that are not analytic, as far as can be watched.
+
+    A choice between values that are equal at another point nearby too (the diagonal of a mask, a
+    difference of a number and itself) is none that a derivative depends on.
+    """
+    seen = _watched(evaluate, leaves)
+    if seen.ties:
+        rng = np.random.default_rng(5)
+        beside = [
+            x * (1 + BESIDE * rng.uniform(0.5, 1.0, size=x.shape))
+            + BESIDE * rng.uniform(-1.0, 1.0, size=x.shape) * (x == 0)
+            for x in leaves
+        ]
+        try:
+            other = _watched(evaluate, beside).ties
+        except Exception:  # what it cannot do there is no evidence
+            other = []
+        lasting = {(at, name, where.shape): where for at, name, where in other}
+        for at, name, where in seen.ties:
+            if not np.all(
+                where <= lasting.get((at, name, where.shape), np.zeros(where.shape, bool))
+            ):
+                seen.add(f"{name} at a tie")
+    return seen
+
+
+def _watched(evaluate: Callable[[Sequence[NDArray[Any]]], Any], leaves: list[NDArray[Any]]) -> Seen:
     seen = Seen()
     watched = []
     for leaf in leaves:

@@ -159,3 +159,57 @@ def test_stochastic_rounding_is_unbiased() -> None:
     np.testing.assert_allclose(many.mean(axis=0), x, atol=2e-4)
     assert np.abs(many - x).max() < 2 * form.eps
     np.testing.assert_array_equal(rounded(form.quantise(x)), form.quantise(x))
+
+
+@cell(inputs="x: p; a: ", states="h: p")
+def leaky(x: Any, a: Any, h: Any) -> Any:
+    h = exp(-softplus(a)) * h + x
+    return h  # noqa: RET504 - the name is the state
+
+
+def in_blocks(kind: str, factor: float = 1.0, steps: int = 64) -> dict[str, Any]:
+    """Blocks at once, h = exp(G) Σ exp(−G) x, G the sum of log decays; backward by steps."""
+    q = precision(kind).quantise
+
+    def forward(x: Any, a: Any, h0: Any) -> Any:
+        x, a, h = (np.asarray(v, float) for v in (x, a, h0))
+        start, hs, logs = h, [], q(np.logaddexp(0, a.reshape(len(x), -1)))
+        for t in range(len(x)):
+            if t % steps == 0:
+                start, total, held = h, np.zeros(logs.shape[1]), np.zeros_like(h)
+            total = q(total - logs[t])
+            with np.errstate(all="ignore"):
+                held = q(held + q(q(np.exp(-total))[:, None] * x[t]))
+                h = q(q(np.exp(total))[:, None] * q(held + start))
+            hs.append(h)
+        return {"h": np.stack(hs), "h_final": h}, (x, a, h0, np.stack(hs), logs)
+
+    def backward(c: Any, saved: Any) -> Any:
+        x, a, h0, h, logs = saved
+        dh, dx, da = np.asarray(c["h_final"], float), np.empty_like(x), np.empty_like(logs)
+        slopes = q(1 / (1 + np.exp(-a.reshape(logs.shape))))
+        for t in reversed(range(len(x))):
+            dx[t] = dh = q(dh + np.asarray(c["h"][t], float))
+            shared = q((dh * (h[t - 1] if t else np.asarray(h0, float))).sum(-1))
+            da[t] = factor * q(q(-shared * q(np.exp(-logs[t]))) * slopes[t])
+            dh = q(q(np.exp(-logs[t]))[:, None] * dh)
+        return {"x": dx, "a": da.reshape(a.shape), "h0": dh}
+
+    return {"forward": forward, "backward": backward, "array": np.asarray, "diagnose": False}
+
+
+def test_an_order_of_steps_that_loses_all_is_unstable_and_not_wrong() -> None:
+    report = check_model(leaky, **in_blocks("bfloat16"), **BF16, chunk=64)
+    assert str(report.verdict) == "fail"
+    assert not any(c.wrong for c in report.comparisons)
+    assert str(report).startswith("leaky in the definition's own names: da is unstable")
+    assert "the definition's own formula keeps" in str(report)
+    assert check_model(leaky, **in_blocks("bfloat16", steps=8), **BF16, chunk=8).passed
+    wrong = check_model(leaky, **in_blocks("bfloat16", factor=-1.0), **BF16, chunk=64)
+    assert any(c.wrong for c in wrong.comparisons)
+
+
+def test_what_leaves_the_range_of_a_format_is_said() -> None:
+    report = check_model(leaky, **in_blocks("float16"), dtype="float16", shapes={"T": [1, 3, 96]})
+    assert str(report.verdict) == "fail"
+    assert "leaves the range of float16" in str(report)

@@ -1,0 +1,129 @@
+"""JAX functions of all kinds: judged, or refused with one message (runs where JAX is installed)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import check_jax
+from gradcheck_rnn.errors import UsageError
+
+jax = pytest.importorskip("jax", reason="needs JAX: pip install jax")
+jnp = pytest.importorskip("jax.numpy")
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["float32", "float64"])
+def _format(request: Any) -> Iterator[None]:
+    jax.config.update("jax_enable_x64", request.param)
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
+def draw(*shape: int) -> Any:
+    return jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape))
+
+
+def rule(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
+    function = jax.custom_vjp(lambda *a: forward(*a)[0])
+    function.defvjp(forward, backward)
+    return function
+
+
+def step(x: Any, W: Any) -> Any:
+    y = jnp.tanh(x @ W)
+    return y, (x, W, y)
+
+
+def pulled(saved: Any, g: Any, power: int = 2, factor: float = 1.0) -> Any:
+    x, W, y = saved
+    dz = g * (1 - y**power)
+    return dz @ W.T, factor * x.T @ dz
+
+
+class State(NamedTuple):
+    h: Any
+    c: Any
+
+
+def test_a_wrong_term_fails_and_a_right_one_passes() -> None:
+    given = (draw(4, 3), draw(3, 2))
+    assert check_jax(rule(step, pulled), given).passed
+    for fault in ({"power": 1}, {"factor": 1.02}, {"factor": -1.0}):
+        assert str(check_jax(rule(step, functools.partial(pulled, **fault)), given).verdict) == (
+            "fail"
+        )
+
+
+def test_structures_and_what_is_no_array() -> None:
+    def layer(p: Any, s: State, mode: str, n: int) -> Any:
+        h = jnp.tanh(p["W"] @ s.h) * n if mode == "tanh" else s.h
+        return State(h, s.c * h), {"steps": [h.sum(), None], "best": jnp.argmax(h)}
+
+    static = jax.jit(layer, static_argnums=(2, 3))
+    for function in (layer, static):
+        report = check_jax(function, ({"W": draw(3, 3)}, State(draw(3), draw(3)), "tanh", 2))
+        assert report.passed, str(report)
+    key = jax.random.key(0)
+    assert check_jax(lambda k, x: x * jax.random.normal(k, (3,)), (key, draw(3))).passed
+    with pytest.raises(UsageError, match=r"the output '\[1\]' is of type str"):
+        check_jax(lambda x: (x, "name"), (draw(3),))
+
+
+def test_integers_have_no_cotangent() -> None:
+    def taken(x: Any, i: Any) -> Any:
+        return x[i], (x, i)
+
+    def given_back(saved: Any, g: Any, add: bool = True) -> Any:
+        at = jnp.zeros_like(saved[0]).at[saved[1]]
+        return at.add(g) if add else at.set(g), np.zeros(saved[1].shape, jax.dtypes.float0)
+
+    given = (draw(3), np.array([2, 2]))
+    assert check_jax(rule(taken, given_back), given).passed
+    last = functools.partial(given_back, add=False)
+    assert str(check_jax(rule(taken, last), given).verdict) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (rule(step, lambda s, g: pulled(s, g)[:1]), "pytree"),
+        (rule(step, lambda s, g: (pulled(s, g)[0], pulled(s, g)[1].T)), "shapes do not match"),
+        (lambda x, W: jnp.asarray(np.tanh(x)), "__array__"),
+        (
+            lambda x, W: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, x),
+            "Reverse-mode differentiation does not work",
+        ),
+    ],
+)
+def test_what_jax_refuses_is_one_message(function: Any, words: str) -> None:
+    with pytest.raises(UsageError, match="JAX cannot pull cotangents back: ") as refused:
+        check_jax(function, (draw(4, 3), draw(3, 2)))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_errors_of_the_function_stay_as_they_are() -> None:
+    with pytest.raises(ZeroDivisionError):
+        check_jax(lambda x: x * (1 // 0), (draw(3),))
+
+
+def test_a_coarse_format_inside_is_no_fault() -> None:
+    def inside(x: Any, W: Any) -> Any:
+        step = jax.jit(lambda a, b: a.astype(jnp.bfloat16) @ b.astype(jnp.bfloat16))
+        return jnp.sin(step(x, W).astype(x.dtype))
+
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        given = [jnp.asarray(rng.normal(size=s)) for s in ((4, 3), (3, 2))]
+        report = check_jax(inside, given)
+        assert str(report.verdict) != "fail", str(report)
+
+
+def test_float64_arrays_without_x64_are_told() -> None:
+    report = check_jax(jnp.sin, (np.linspace(-1, 1, 3),))
+    assert report.passed
+    assert ("jax_enable_x64 is off" in str(report)) is not jax.config.jax_enable_x64
