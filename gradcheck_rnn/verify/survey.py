@@ -8,8 +8,8 @@ h⁸: it sees what one side is too blunt for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,16 @@ class Survey:
 
     `kink` bounds the sum of all entries' kinks (jumps of slope times the sizes of their leaves);
     `gap` is the derivative's distance from the gradient's, `bound` what errors explain of it.
+    `directions` are those of the line by leaf, `value` is the derivative along it, up to `error`.
     """
 
     move: float
     kink: float
     gap: float
     bound: float
+    directions: Mapping[int, Floats] = field(repr=False)
+    value: float
+    error: float
 
     @property
     def agrees(self) -> bool:
@@ -100,7 +104,10 @@ def survey(
             best, error = finer.value, finer.error
         own = sum(roundoff.along(i, g[i], v) for i, v in directions.items())
         claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
-        return Survey(float(steps[1]), kink + rounding, abs(best - claim), error + own)
+        return Survey(
+            float(steps[1]), kink + rounding, abs(best - claim), error + own,
+            directions, best, error,
+        )  # fmt: skip
     return None
 
 
