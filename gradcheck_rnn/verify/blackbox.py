@@ -218,8 +218,8 @@ def _judge(
     if (entrywise or offered) and roundoff is not None and jumps is None:
         line = _line(target, g, finite, roundoff, noise, rng)
     known: dict[int, Row] = {}
-    if roundoff is not None and line is not None and line.agrees:
-        known = offered_rows(target, g, finite, roundoff, noise, used, resolve)
+    if roundoff is not None and line is not None:
+        known = offered_rows(target, g, finite, roundoff, noise, line, used, resolve)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))

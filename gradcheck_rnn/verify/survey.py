@@ -9,8 +9,8 @@ point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +45,16 @@ class Survey:
 
     `kink` bounds the sum of all entries' kinks (jumps of slope times the sizes of their leaves);
     `gap` is the derivative's distance from the gradient's, `bound` what errors explain of it.
+    `directions` are those of the line by leaf, `value` is the derivative along it, up to `error`.
     """
 
     move: float
     kink: float
     gap: float
     bound: float
+    directions: Mapping[int, Floats] = field(repr=False)
+    value: float
+    error: float
 
     @property
     def agrees(self) -> bool:
@@ -85,7 +89,7 @@ def survey(
     own = sum(roundoff.along(i, g[i], v) for i, v in directions.items())
     claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
     move, kink, slope, error = found
-    return Survey(move, kink, abs(slope - claim), error + own)
+    return Survey(move, kink, abs(slope - claim), error + own, directions, slope, error)
 
 
 #: Least move, kink, slope and its error.

@@ -229,14 +229,14 @@ def _judge(probes: Sequence[_Probe], i: int, form: Precision) -> Row:
         ratio = np.where(np.isfinite(got), ratio, np.inf)
         at = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
         failing = int(np.sum(ratio > 1))
+        said = f"it differs from that in float64 by more than {form.name} explains"
         row = Row(
             name="", shape=want.shape, verdict=Verdict.FAIL if failing else Verdict.PASS,
             ratio=float(ratio[at]), worst=str([int(n) for n in at]), analytic=float(got[at]),
             numeric=float(want[at]), bound=float(bound[at]),
             resolution=relative_resolution(got, want, bound), failing=failing, entries=want.size,
             method=f"beside float64, rounded to {form.name}",
-            reasons=(Reason("coarse", f"it differs from that in float64 by more than {form.name} explains"),)
-            if failing else (),
+            reasons=(Reason("coarse", said),) if failing else (),
             rms=float(np.sqrt(np.mean((got - want) ** 2))) / size if size else float("nan"),
         )  # fmt: skip
         if worst is None or row.ratio > worst.ratio:
