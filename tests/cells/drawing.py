@@ -9,7 +9,7 @@ import numpy as np
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import array_shape, run, to_columns, to_rows
 
-SIZES = {"d": 2, "p": 3, "q": 4, "m": 7, "k": 9, "v": 10, "e": 11, "n": 4}
+SIZES = {"d": 2, "p": 3, "q": 4, "m": 7, "k": 9, "v": 10, "e": 11, "n": 4, "H": 2}
 SIZES |= {"p_1": 3, "p_2": 8, "p_fwd": 3, "p_bwd": 8}
 LENGTHS = {"T": 5, "S": 12}
 BATCH = 6

@@ -437,6 +437,39 @@ def selective_scan(v: Values, T: int) -> Values:
     return fast_weights(v, T, new, "y", "S")
 
 
+def in_heads(v: Values, T: int, new: Callable[[int, Any, Values], Values], *starts: str) -> Values:
+    """One head after the other, each with its block of weights; their outputs are summed."""
+    y: Any = 0
+    last: dict[str, list[Any]] = {n: [] for n in starts}
+    blocks = [n for n, a in v.items() if n.startswith("W_") or n == "gamma"]
+    for h in range(len(v["W_q"])):
+        head = {n: v[n][h] for n in blocks}
+        one = {n + "0": v[n + "0"][:, h] for n in starts}
+        made = fast_weights(
+            one, T, lambda t, b, s, head=head: new(t, v["x"][t, b], {**head, **s}), "y", *starts
+        )
+        y = y + made["y"]
+        for n in starts:
+            last[n].append(made[n + "_final"])
+    return {"y": y, **{n + "_final": np.stack(a, 1) for n, a in last.items()}}
+
+
+def attention_head(t: int, x: Any, s: Values) -> Values:
+    def phi(u: Any) -> Any:
+        return np.where(u > 0, u + 1, np.exp(np.minimum(u, 0)))
+
+    f, g = phi(s["W_q"] @ x), phi(s["W_k"] @ x)
+    S, z = s["S"] + np.outer(g, s["W_v"] @ x), s["z"] + g
+    return {"S": S, "z": z, "y": s["W_o"] @ (f @ S) / (f @ z)}
+
+
+def retention_head(t: int, x: Any, s: Values) -> Values:
+    S = s["gamma"] * s["S"] + np.outer(s["W_k"] @ x, s["W_v"] @ x)
+    o, a = S.T @ (s["W_q"] @ x), s["W_g"] @ x
+    norm = (o - o.mean()) / np.sqrt(o.var() + 1e-5)
+    return {"S": S, "y": s["W_o"] @ (a * sig(a) * norm)}
+
+
 REFERENCE: dict[str, Callable[[Values, int], Values]] = {
     "elman": lambda v, T: elman_like(v, T, elman_step),
     "elman_hidden": lambda v, T: only_h(v, T, lambda t, h: elman_step(v, v["x"][t], h)),
@@ -478,6 +511,8 @@ REFERENCE: dict[str, Callable[[Values, int], Values]] = {
         v, T, attention(v, lambda t, b, S: v["alpha"][t, b][:, None] * S), "o", "S"
     ),
     "delta_net": delta_net,
+    "multihead_linear_attention": lambda v, T: in_heads(v, T, attention_head, "S", "z"),
+    "multihead_retention": lambda v, T: in_heads(v, T, retention_head, "S"),
     "selective_scan": selective_scan,
     "lstm_dropout": lstm_dropout,
     "elman_zoneout": elman_zoneout,

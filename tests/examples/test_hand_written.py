@@ -28,10 +28,14 @@ SLIPS = [
     ("batched_gru.py", "dr = dn * m * r", "dr = dn * n * r"),
     ("batched_gru.py", 'Wh": hs[:-1]', 'Wh": hs[1:]'),
     ("batched_gru.py", '"bh": dah2.sum', '"bh": dax2.sum'),
+    ("multihead_retention.py", "        dS = gamma[:, None, None] * dS\n", ""),
+    ("multihead_retention.py", "(1 + g * (1 - s))", "(1 + (1 - s))"),
+    ("multihead_retention.py", "dS, v[:, t])", "dS, v[:, t, ::-1])"),
+    ("multihead_retention.py", " - normed * (dn * normed)", " - (dn * normed)"),
 ]
 
 
-@pytest.mark.parametrize("name", ["char_rnn.py", "lstm_caches.py", "batched_gru.py"])
+@pytest.mark.parametrize("name", [*dict.fromkeys(name for name, _, _ in SLIPS)])
 def test_a_hand_written_gradient_is_right(name: str) -> None:
     for report in api.verify(EXAMPLES / name):
         assert report.passed, str(report)

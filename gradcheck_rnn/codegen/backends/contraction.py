@@ -37,11 +37,13 @@ def contraction(
     if out is not None:
         return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) > 1 else "")
+    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) != 1 else "")
 
 
 def entries(text: str, a: Access, lead: Lead, s: Contract, spec: str) -> str:
     """A place whose matrices lie in rows, as an array of matrices."""
+    if not spec:
+        return f"{text}[..., 0]" if lead else text
     if len(spec) < 2 or len(a.buffer.shape) == len(spec):
         return text
     return f"{text}.reshape({', '.join([*lead, *map(dim_text, s.shape(spec))])})"

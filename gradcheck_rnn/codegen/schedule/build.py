@@ -75,7 +75,9 @@ class Schedule:
         return self.derivation.network
 
 
-def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
+def schedule(
+    derivation: Derivation, reserved: Iterable[str] = (), compact: bool = False
+) -> Schedule:
     """Schedule a derivation.
 
     Parameters
@@ -84,6 +86,9 @@ def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
         Of a cell or a network.
     reserved : iterable of str
         Names the backend uses itself.
+    compact : bool
+        Whether matrices of the sequences that no recurrence is in are made step by step in the
+        loop that reads them, and again by the backward pass, in place of all steps at once.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def schedule(derivation: Derivation, reserved: Iterable[str] = ()) -> Schedule:
     namer = Names(reserved, network.dims, network.axes)
     eq = Equations(derivation, namer)
     buffers = BufferAssignment(eq, namer)
-    graphs = Graphs(eq, buffers)
+    graphs = Graphs(eq, buffers, compact)
     packing = Packing(graphs)
     ordering = Ordering(graphs, buffers)
     forward, first = _forward(graphs, buffers, namer, packing, ordering)

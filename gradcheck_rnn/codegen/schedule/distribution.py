@@ -80,6 +80,31 @@ class LoopDistribution:
                 loop.update((n, number) for n in component)
         return cls(order, loop)
 
+    def drawn_in(self, deps: Dependencies, wanted: Callable[[Node], bool]) -> LoopDistribution:
+        """The same with wanted values computed step by step, in the only loop that reads them."""
+        readers: dict[Node, set[int | None]] = {}
+        loop = dict(self.loop)
+        for component in reversed(self.order):  # readers first
+            n = component[0]
+            if n not in loop and wanted(n) and len(found := readers.get(n, set())) == 1:
+                (where,) = found
+                if where is not None:
+                    loop[n] = where
+            for member in component:
+                for a in deps(member):
+                    readers.setdefault(a, set()).add(loop.get(member))
+        order: list[list[Node]] = []
+        waiting: dict[int, list[Node]] = {}
+        for component in self.order:
+            n = component[0]
+            if n in self.loop:
+                order.append([*waiting.pop(loop[n], []), *component])
+            elif n in loop:
+                waiting.setdefault(loop[n], []).append(n)
+            else:
+                order.append(component)
+        return LoopDistribution(order, loop)
+
     @property
     def nodes(self) -> list[Node]:
         return [n for component in self.order for n in component]

@@ -38,14 +38,19 @@ class Graphs:
 
     loss: tuple[Node, ...] = ()
 
-    def __init__(self, eq: Equations, buffers: BufferAssignment) -> None:
-        self.eq, self.g, self.buffers = eq, eq.g, buffers
+    def __init__(self, eq: Equations, buffers: BufferAssignment, compact: bool = False) -> None:
+        self.eq, self.g, self.buffers, self.compact = eq, eq.g, buffers, compact
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
         buffers.make_states()
         eq.differentiate()
         self.roots = self._hoist_backward()
         self.backward = LoopDistribution.of(self.roots.values(), self._backward_deps)
+        if compact:
+            kept = set(self.roots.values())
+            self.backward = self.backward.drawn_in(
+                self._read_beside_starts, lambda n: n not in kept and self._wide(n)
+            )
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
@@ -92,6 +97,27 @@ class Graphs:
         roots = [*eq.forward.values(), *self.loss]
         self.forward = LoopDistribution.of(roots, self._forward_deps)
         self.forward_nodes = set(self.forward.nodes)
+        #: Matrices of the sequences that no recurrence is in.
+        self._made_again: set[Node] = set()
+        if self.compact:
+            kept = {*self.outputs(), *self._state_nodes()}
+            wide = {n for n in self.forward.nodes if n not in self.forward.loop and self._wide(n)}
+            self._made_again = wide - kept
+            self.forward = self.forward.drawn_in(
+                self._forward_deps, lambda n: n in self._made_again
+            )
+
+    def _state_nodes(self) -> set[Node]:
+        """The values of states."""
+        return {self.eq.forward[name] for name in self.eq.states}
+
+    def _wide(self, n: Node) -> bool:
+        """Whether a value computed for all steps is a matrix for every sequence and step."""
+        names, scans = self.eq.names, self.eq.network.scans
+        heads = {names.dim(scan.cell.heads.rename(scan.dims)) for scan in scans}
+        dims = names.entries.get(n.rows.lone or "", ())
+        matrix = len([d for d in dims if d not in heads]) > 1
+        return matrix and len(n.lead) == 2 and n.op not in LEAVES and n.op not in ("copy", "slice")
 
     def _loss_node(self) -> None:
         eq, g = self.eq, self.g
@@ -119,6 +145,10 @@ class Graphs:
             return self.sinks_of(n.data[0])
         return () if self._available(n) else n.args
 
+    def _read_beside_starts(self, n: Node) -> Sequence[Node]:
+        """What a value reads, but that a start comes behind the loop of its state anyway."""
+        return () if n.op == "start" else self._backward_deps(n)
+
     def _available(self, n: Node) -> bool:
         return n in self.forward_nodes and not self._recomputed(n)
 
@@ -144,6 +174,7 @@ class Graphs:
         self.stored |= {
             n for n in self.forward_nodes if n.lead and (n.op in HEAVY or n.op == "apply")
         }
+        self.stored -= self._made_again
         self.sinks: dict[str, list[Node]] = {}
         for name, total in eq.sums.items():
             self.sinks[name] = [self._sink(name, lag, part) for lag, part in total.parts] + [

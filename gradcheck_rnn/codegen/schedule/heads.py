@@ -48,7 +48,8 @@ class HeadLowering(StackLowering):
             s, x = (self._factor(o, False) for o in term.operands)
             return self._upright(self._product(s, x)).node
         if isinstance(term, T.Dot):
-            return self._inner(heads, *term.operands)
+            product = self.inner(term)
+            return self._inner(heads, *term.operands) if product is None else self(product)
         if isinstance(term, T.UnitSum):
             return self._inner(heads, term.operands[0])
         if isinstance(term, T.Broadcast):
@@ -162,6 +163,8 @@ class HeadLowering(StackLowering):
 
     def _summed_product(self, a: Factor, b: Factor) -> Factor:
         """Σ_h a b."""
+        if a.scalar or b.scalar:
+            return self._summed(self._product(a, b))
         if b.heads == ONE:
             return super()._product(self._summed(a), b)
         if a.heads == ONE:

@@ -159,7 +159,7 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Times: lambda low, t: low.times(t),
     T.Transpose: lambda low, t: low.transpose(t),
     T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *low.shape(t)),
-    T.Dot: Lowering.dot,
+    T.Dot: lambda low, t: low.dot(t),
     T.UnitSum: lambda low, t: low.g.unit_sum(low(t.operands[0])),
     T.Vec: lambda low, t: low(t.operands[0]),
     T.Apply: Lowering.apply,

@@ -350,8 +350,16 @@ class Graph:
             if a.op == "neg":
                 plain = [*args[:i], a.args[0], *args[i + 1 :]]
                 return self.neg(self.contract(plain, specs, sizes, rows, total))
+        if len(args) == 1 and self._product_of_few(args[0]):
+            # A sum of products is a product of more.
+            specs = (*("" if p.scalar else specs[0] for p in args[0].args), specs[1])
+            args = args[0].args
         lead = () if total else join(args)
         return self.make("contract", args, rows, ONE, lead, (specs, sizes))
+
+    def _product_of_few(self, a: Node) -> bool:
+        plain = a.op == "mul" and a not in self.named and len(a.args) < 4
+        return plain and not any(p.numeric for p in a.args)
 
     def reshaped(self, a: Node, rows: Dim, cols: Dim) -> Node:
         """A parameter with its entries, row by row, in another shape."""

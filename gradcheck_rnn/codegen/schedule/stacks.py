@@ -124,10 +124,42 @@ class StackLowering(Lowering):
             yield from self._factors(term.operands[0], not turned)
             return
         if isinstance(term, T.Times):
+            narrow = ONE in self.shape(term)
             for x in reversed(term.operands) if turned else term.operands:
-                yield from self._factors(x, turned)
+                yield from self._opened(x, turned) if narrow else self._factors(x, turned)
             return
         yield self._factor(term, turned)
+
+    def _opened(self, term: T.Term, turned: bool) -> Iterator[Factor]:
+        """The factors of one that is scaled: a vector is multiplied by the matrix, then scaled."""
+        if isinstance(term, T.Neg) and ONE not in self.shape(term):
+            yield Factor(self.g.const(-1), ONE, ONE)
+            yield from self._opened(term.operands[0], turned)
+        elif isinstance(term, T.Scale) and ONE not in self.shape(term):
+            yield self._factor(term.operands[0], False)
+            yield from self._opened(term.operands[1], turned)
+        else:
+            yield from self._factors(term, turned)
+
+    def inner(self, term: T.Term) -> T.Term | None:
+        """⟨u vᵀ, X⟩ as uᵀ X v, if a term is such an inner product."""
+        a, b = (x.operands[0] if isinstance(x, T.Vec) else x for x in term.operands)
+        for outer, x in ((a, b), (b, a)):
+            if isinstance(outer, T.Times) and len(outer.operands) == 2:
+                u, v = outer.operands
+                if u.shape[1] == 1 and isinstance(v, T.Transpose) and ONE not in self.shape(x):
+                    return T.Times(T.Transpose(u), x, v.operands[0])
+        return None
+
+    def dot(self, term: T.Term) -> Node:
+        """An inner product; of an outer product without making it."""
+        product = self.inner(term)
+        if product is not None:
+            return self.times(product)
+        a, b = self._all(term)
+        if a.rows == ONE or a.rows != b.rows or a.rows.lone not in self.names.entries:
+            return super().dot(term)
+        return self.g.contract([a, b], ("i", "i", ""), (("i", a.rows),), ONE)
 
     def _factor(self, term: T.Term, turned: bool) -> Factor:
         node, (rows, cols) = self(term), self.shape(term)
@@ -151,10 +183,11 @@ class StackLowering(Lowering):
     def _product(self, a: Factor, b: Factor) -> Factor:
         g, rows, cols = self.g, a.rows, b.cols
         if not (a.moves or b.moves):
-            return Factor(g.parameter_product([a.node, b.node]), rows, cols)
+            shape = (b.rows, b.cols) if a.scalar else (a.rows, a.cols) if b.scalar else (rows, cols)
+            return Factor(g.parameter_product([a.node, b.node]), *shape)
         if a.scalar or b.scalar:
             s, x = (a, b) if a.scalar else (b, a)
-            return Factor(g.mul([s.node, self._entries(x.node)]), rows, cols, x.turned)
+            return Factor(g.mul([s.node, self._entries(x.node)]), x.rows, x.cols, x.turned)
         if a.node.op == "eye":
             return b
         if b.node.op == "eye":

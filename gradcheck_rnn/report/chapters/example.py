@@ -276,7 +276,7 @@ def _over_time(
 def _column(a: Array, m: Manuscript) -> str:
     a = _one(a)
     if a.ndim == 3:
-        return ", ".join(_column(head, m) for head in a)
+        return " quad ".join(_column(head, m) for head in a)
     if a.ndim == 2 and a.shape[1] > 1:
         return _matrix(a, m)
     flat = [_number(float(x)) for x in np.asarray(a).ravel()]
@@ -285,7 +285,7 @@ def _column(a: Array, m: Manuscript) -> str:
 
 def _matrix(a: Array, m: Manuscript) -> str:
     if np.ndim(a) == 3:
-        return ", ".join(_matrix(head, m) for head in a)
+        return " quad ".join(_matrix(head, m) for head in a)
     a = np.asarray(a).T if m.maths.rows else np.asarray(a)
     if a.size > 36:
         return f'({a.shape[0]} times {a.shape[1]} "entries")'

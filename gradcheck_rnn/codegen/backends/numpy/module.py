@@ -47,7 +47,7 @@ def _check_cotangents(
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone NumPy module; the same derivation gives the same text."""
-    return _Module(schedule(derivation, (*RESERVED, *helper_texts())), origin).text()
+    return _Module(schedule(derivation, (*RESERVED, *helper_texts()), compact=True), origin).text()
 
 
 class _Module:

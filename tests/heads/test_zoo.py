@@ -1,0 +1,101 @@
+"""The zoo with heads: kernels beside PyTorch, sequences at once and in other forms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import cells
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.language.network import as_network
+from tests.codegen.support import Case
+from tests.heads import definitions
+
+NAMES = (*(n for n in cells.names() if cells.get(n).heads), "gated")
+
+
+@functools.cache
+def case(name: str) -> Case:
+    return Case(as_network(definitions.gated) if name == "gated" else cells.get(name))
+
+
+def _decayed(torch: Any, q: Any, k: Any, v: Any, logs: Any, S: Any) -> tuple[Any, Any]:
+    """Retention as a masked product over all pairs of steps; ``logs`` (T, B, H) of the decays."""
+    total = torch.cumsum(logs, 0)
+    gaps = total[:, None] - total[None]
+    kept = torch.tril(torch.ones(len(q), len(q), dtype=q.dtype))[:, :, None, None]
+    weights = torch.einsum("tbhn,sbhn->tsbh", q, k) * torch.exp(gaps * kept) * kept
+    o = torch.einsum("tsbh,sbhm->tbhm", weights, v)
+    o = o + torch.einsum("tbhn,tbh,bhnm->tbhm", q, torch.exp(total), S)
+    left = torch.exp(total[-1] - total)
+    last = torch.exp(total[-1])[..., None, None] * S
+    return o, last + torch.einsum("tbh,tbhn,tbhm->bhnm", left, k, v)
+
+
+def _projected(torch: Any, a: dict[str, Any], name: str) -> Any:
+    return torch.einsum("hnd,tbd->tbhn", a[name], a["x"])
+
+
+def _attention(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
+    q, k, v = (_projected(torch, a, n) for n in ("W_q", "W_k", "W_v"))
+    f, g = (torch.nn.functional.elu(u) + 1 for u in (q, k))
+    o, S = _decayed(torch, f, g, v, torch.zeros(q.shape[:3], dtype=q.dtype), a["S0"])
+    z = a["z0"] + torch.cumsum(g, 0)
+    o = o / (z * f).sum(-1, keepdim=True)
+    merged = torch.movedim(a["W_o"], 0, 1).flatten(1)
+    return {"y": o.flatten(2) @ merged.T, "S_final": S, "z_final": z[-1]}
+
+
+def _retention(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
+    q, k, v, gate = (_projected(torch, a, n) for n in ("W_q", "W_k", "W_v", "W_g"))
+    logs = torch.log(a["gamma"]).expand(q.shape[:3])
+    o, S = _decayed(torch, q, k, v, logs, a["S0"])
+    flat = o.flatten(0, 1)  # sequences and steps, heads, units: a group a head
+    normed = torch.nn.functional.group_norm(flat.flatten(1), flat.shape[1], eps=1e-5)
+    o = torch.nn.functional.silu(gate).flatten(2) * normed.reshape(*o.shape[:2], -1)
+    return {"y": o @ torch.movedim(a["W_o"], 0, 1).flatten(1).T, "S_final": S}
+
+
+def _gated(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
+    S, out = a["S0"], []
+    for q, k, v, g in zip(*(a[n] for n in ("q", "k", "v", "g")), strict=True):
+        S = g[..., None, None] * S + k[..., None] @ v[..., None, :]
+        out.append((q[..., None, :] @ S)[..., 0, :])
+    return {"o": torch.stack(out), "S_final": S}
+
+
+TORCH: dict[str, Callable[..., dict[str, Any]]] = {
+    "multihead_linear_attention": _attention, "multihead_retention": _retention, "gated": _gated,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_agree_with_autograd(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    c = case(name)
+    arrays = {n: torch.tensor(a, requires_grad=True) for n, a in c.arrays.items()}
+    made = TORCH[name](torch, arrays)
+    outputs, saved = c.forward()
+    assert set(made) == set(outputs)
+    for n, a in outputs.items():
+        scale = 1 + abs(a).max()
+        np.testing.assert_allclose(a, made[n].detach().numpy(), rtol=1e-12, atol=1e-12 * scale)
+    given = c.cotangents()
+    sum((made[n] * torch.tensor(g)).sum() for n, g in given.items()).backward()
+    for n, a in c.backward(saved, given).items():
+        scale = 1 + abs(a).max()
+        theirs = arrays[n].grad.numpy()
+        np.testing.assert_allclose(a, theirs, rtol=1e-12, atol=1e-12 * scale, err_msg=n)
+
+
+def test_page_and_kernel_do_not_know_the_sizes() -> None:
+    text = generate(derive(cells.get("multihead_retention")))
+    assert len(text.splitlines()) < 400
+    sizes = {"H": 4, "n": 2, "m": 3, "d": 5}
+    assert prove(derive(cells.get("multihead_retention")), sizes=sizes).proved

@@ -1,0 +1,59 @@
+"""What a generated kernel holds at once, beside the history of its states and what it is given."""
+
+from __future__ import annotations
+
+import functools
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import cells
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from tests.codegen.support import load
+
+SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3}
+#: Peak of the backward pass beside what it is given: one history of adjoints, and what is more.
+#: The scan of Mamba makes its decays again, and sums the gradient of A over all steps at once.
+BACKWARD = {"delta_net": 2.5, "selective_scan": 5.0}
+NAMES = [n for n in cells.names() if cells.get(n).front]
+
+
+@functools.cache
+def peaks(name: str) -> tuple[float, float]:
+    """Peak bytes of forward and of backward in units of state history plus inputs."""
+    module, network = load(generate(derive(cells.get(name))), name), cells.get(name)
+    rng = np.random.default_rng(0)
+    arrays = {
+        n: rng.uniform(0.1, 1, size=[SIZES[a] for a in axes]) for n, axes in module.SHAPES.items()
+    }
+    parameters = {n: arrays[n] for n in network.parameters}
+    inputs = {n: arrays[n] for n in network.inputs}
+    states = [arrays[i.ref.name] for s in network.scans for st in s.states for i in st.initial
+              if i.ref is not None]  # fmt: skip
+    unit = sum(a.nbytes for a in arrays.values()) + SIZES["T"] * sum(a.nbytes for a in states)
+    tracemalloc.start()
+    try:
+        outputs, saved = module.forward(parameters, inputs)
+        forward = tracemalloc.get_traced_memory()[1]
+        given = {n: np.ones_like(a) for n, a in outputs.items()}
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        made: Any = module.backward(parameters, inputs, saved, given)
+        backward = tracemalloc.get_traced_memory()[1] - before
+        del made
+    finally:
+        tracemalloc.stop()
+    return forward / unit, backward / unit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_forward_pass_holds_little_but_its_states(name: str) -> None:
+    assert peaks(name)[0] < (2.1 if name == "delta_net" else 1.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backward_pass_holds_little_but_the_adjoints(name: str) -> None:
+    assert peaks(name)[1] < BACKWARD.get(name, 1.6)
