@@ -28,10 +28,16 @@ SLIPS = [
     ("batched_gru.py", "dr = dn * m * r", "dr = dn * n * r"),
     ("batched_gru.py", 'Wh": hs[:-1]', 'Wh": hs[1:]'),
     ("batched_gru.py", '"bh": dah2.sum', '"bh": dax2.sum'),
+    ("selective_scan.py", "da = dx * a * xs[t]", "da = dx * xs[t]"),
+    ("selective_scan.py", "dx = dlast.copy()", "dx = 0 * dlast"),
+    ("delta_rule.py", '        dk[:, t] -= np.einsum("bkv,bv->bk", kept, derror)\n', ""),
+    ("delta_rule.py", "dkept = dS - k[:, t, :, None] * derror[:, None]", "dkept = dS"),
+    ("lru_complex.py", "dx = dx * lam.conj()", "dx = dx * lam"),
+    ("wkv.py", "np.where(carried, 0, dm)", "0"),
 ]
 
 
-@pytest.mark.parametrize("name", ["char_rnn.py", "lstm_caches.py", "batched_gru.py"])
+@pytest.mark.parametrize("name", sorted({name for name, *_ in SLIPS}))
 def test_a_hand_written_gradient_is_right(name: str) -> None:
     for report in api.verify(EXAMPLES / name):
         assert report.passed, str(report)
