@@ -59,7 +59,7 @@ def comparison(name: str, folder: str) -> str:
     for cell, start in models:
         label = f"{titled(cell)}, {start} start" if starts else cell
         # Remedies of each model are for its own report: here models are compared.
-        found += api.decay(cell, steps=STEPS, start=start, name=label, remedies=False)
+        found += api.decay(cell, steps=STEPS, init=start, name=label, remedies=False)
     write(decay_report(found, title), Path(folder) / f"{name}.html")
     return name
 

@@ -10,6 +10,8 @@ from tests import golden_proofs
 #: Systems whose tangents are quickly certified; the last column of the others is made with the
 #: table and not compared.
 QUICK = ("elman", "lstm", "gru", "mgu", "squared_error")
+#: Systems whose certificate takes seconds: only what is proved at random points is compared.
+LONG = ("conv_lstm",)
 
 
 def committed() -> dict[str, list[str]]:
@@ -26,5 +28,5 @@ def test_the_text_is_current_and_no_system_is_missing() -> None:
 @pytest.mark.parametrize("name", api.names())
 def test_row_is_current(name: str) -> None:
     rtrl = name in QUICK
-    cells = golden_proofs.row(name, rtrl=rtrl)
+    cells = golden_proofs.row(name, exact=name not in LONG, rtrl=rtrl)
     assert committed()[name][: len(cells)] == cells, "run `make golden` and read the difference"

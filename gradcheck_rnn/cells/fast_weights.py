@@ -146,7 +146,9 @@ def rwkv4(r, k, v, a, b, m, w, u):
     top = maximum(m, u + k)
     past = exp(m - top)
     now = exp(u + k - top)
-    o = sigmoid(r) * ((past * a + now * v) / (past * b + now))
+    below = past * b + now
+    wkv = (past * a + now * v) / below
+    o = sigmoid(r) * wkv
     kept = m - w
     m = maximum(kept, k)
     keep = exp(kept - m)

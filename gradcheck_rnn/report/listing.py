@@ -16,8 +16,17 @@ __all__ = ["definition_of", "labelled", "titled"]
 _WORDS = {
     word.lower(): word
     for word in (
-        "LSTM", "GRU", "MGU", "RNN", "ELMo", "IndRNN", "sLSTM", "Elman",
+        "LSTM", "GRU", "MGU", "RNN", "ELMo", "IndRNN", "sLSTM", "mLSTM", "Elman", "QRNN", "SRU",
+        "LRU", "S4D", "HGRN2", "coRNN", "LTC", "CfC", "NTM", "Householder", "Titans",
     )
+} | {
+    "rwkv4": "RWKV-4", "rwkv6": "RWKV-6", "rwkv7": "RWKV-7", "mamba2": "Mamba-2",
+    "lif": "Leaky integrate-and-fire",
+}  # fmt: skip
+#: Names that are not written word by word.
+_NAMES = {
+    "gru_d": "GRU-D", "min_gru": "minGRU", "min_lstm": "minLSTM", "rg_lru": "RG-LRU",
+    "delta_net": "DeltaNet", "gated_delta_net": "Gated DeltaNet",
 }  # fmt: skip
 _WIDTH = 76
 _TOOLS = re.compile(r"\s*# (?:fmt|noqa|type|ruff|pragma)\b.*$")
@@ -30,8 +39,8 @@ def titled(name: str) -> str:
     """
     head = re.split(r"[,:]", name, maxsplit=1)[0]
     rest = name[len(head) :]
-    if head == "gru_d":
-        return f"GRU-D{rest}"
+    if head in _NAMES:
+        return _NAMES[head] + rest
     if not re.fullmatch(r"[a-z][a-z0-9_]*", head):
         return name
     words = [_WORDS.get(word, word) for word in head.split("_")]

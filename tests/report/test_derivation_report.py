@@ -157,6 +157,12 @@ def test_definitions_are_listed_as_a_reader_can_run_them(name):
         assert max(map(len, text.splitlines())) <= 100
 
 
+def test_symbols_are_listed_with_their_domains():
+    source = derivation_report(api.derive("lif")).source()
+    assert "fixed parameter; in (0, 1)" in source
+    assert "start, given once a sequence; ≥ 0" in derivation_report(api.derive("rwkv4")).source()
+
+
 def test_row_vectors(tmp_path):
     derivation = api.derive("elman")
     file = tmp_path / "n.toml"
@@ -227,6 +233,8 @@ def test_the_drawing_keeps_inside_its_frame(name):
         ("many_to_one", "Many to one"),
         ("gru_d", "GRU-D"),
         ("slstm", "sLSTM"),
+        ("rwkv6", "RWKV-6"),
+        ("gated_delta_net", "Gated DeltaNet"),
         ("lstm, my_model.npz", "LSTM, my_model.npz"),
         ("My_Cell", "My_Cell"),
     ],

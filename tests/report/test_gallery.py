@@ -47,6 +47,14 @@ def test_leftovers_are_removed_and_rerun_gives_the_same_bytes(tmp_path, monkeypa
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.html")} == first
 
 
+def test_comparisons_are_written(tmp_path, monkeypatch):
+    models = [("elman", start) for start in ("normal", "identity")]
+    monkeypatch.setattr(build, "COMPARISONS", {"few": ("Two starts", models)})
+    monkeypatch.setattr(build, "STEPS", 60)
+    build.comparison("few", str(tmp_path))
+    assert "identity start" in (tmp_path / "few.html").read_text(encoding="utf-8")
+
+
 def test_the_excerpt_is_taken_out_of_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "PUBLISHED", ("linear",))
     whole, out = tmp_path / "whole", tmp_path / "out"

@@ -192,9 +192,10 @@ def _computed(m: Manuscript, derivation: Derivation) -> list[list[str]]:
 
 
 def _role(role: str) -> str:
-    role = role.rstrip(")")
-    starts = ("one vector per sequence", "one matrix per sequence")
-    return "start, given once a sequence" if role in starts else role
+    what, colon, domain = role.removesuffix(")").partition(";")
+    if what in ("one vector per sequence", "one matrix per sequence"):
+        what = "start, given once a sequence"
+    return what + colon + domain
 
 
 def _example_symbol(derivation: Derivation) -> Sym:
