@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn._version import __version__
 
 if TYPE_CHECKING:
-    from gradcheck_rnn.api import derive, generate, load, prove, render
+    from gradcheck_rnn.api import derive, generate, layers, load, prove, render
     from gradcheck_rnn.errors import GradcheckError
     from gradcheck_rnn.language.cell import Cell, cell
     from gradcheck_rnn.language.network import Network
@@ -44,6 +44,7 @@ __all__ = [
     "derive",
     "generate",
     "gradient_case",
+    "layers",
     "load",
     "prove",
     "record",
@@ -65,6 +66,7 @@ _HOME = {
     "derive": "api",
     "generate": "api",
     "gradient_case": "verify.cases",
+    "layers": "api",
     "load": "api",
     "prove": "api",
     "record": "verify.recording",

@@ -18,6 +18,7 @@ from ..blackbox import parse_seed
 from ..guard import fails_on_misbehaviour
 from ..harness.arrays import make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
+from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
 from ..harness.modules import TorchCode
 from ..harness.plan import Case, Hint, Shapes, plan_places
@@ -137,6 +138,7 @@ def check_model(
         tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
         callable takes tensors by the layout's names, or sizes and makes a module
         (``lambda d, p: torch.nn.LSTM(d, p)``); a module by itself has the sizes it was made with.
+        With ``array="jax"`` a function of JAX arrays by the layout's names.
     layout : Layout or str, optional
         How the arrays hold the definition's values: a `Layout`, or a ready one such as
         ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``. By default the definition's names.
@@ -208,9 +210,14 @@ def check_model(
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
-        code = TorchCode(module, network, fitted)
+        array = "torch" if array == "numpy" else array
+        code = (
+            JaxCode(module, fitted, form.name)
+            if array == "jax"
+            else TorchCode(module, network, fitted)
+        )
         forward, backward = code.forward, code.backward
-        shapes, array = _of_module(code, shapes), "torch" if array == "numpy" else array
+        shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = (
@@ -298,15 +305,15 @@ class _Rounding:
         return self._made(station, case)
 
 
-def _of_module(code: TorchCode, shapes: Shapes | None) -> Shapes:
+def _of_module(sizes: dict[str, int], shapes: Shapes | None) -> Shapes:
     """The sizes of a module beside those that are asked for."""
     for name in shapes or {}:
-        if name in code.sizes:
+        if name in sizes:
             raise UsageError(
-                f"shapes name {name!r}, which the module has fixed at {code.sizes[name]}; to run "
+                f"shapes name {name!r}, which the module has fixed at {sizes[name]}; to run "
                 "several give a function that makes the module, lambda d, p: …"
             )
-    return {**(shapes or {}), **code.sizes}
+    return {**(shapes or {}), **sizes}
 
 
 def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | None:
