@@ -136,6 +136,26 @@ class Report:
         lines += self._unseen()
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, what is wrong, the table, and the rest folded away."""
+        from .. import html
+
+        shown, folded = self._folded()
+        head, *rows = _cells(shown)
+        colour = html.COLOURS[str(self.verdict)]
+        parts = [html.paragraph(f"{self.title}: {self.verdict}", colour=colour, bold=True)]
+        sentence = self.sentence()
+        parts += [html.paragraph(sentence)] if sentence else []
+        parts.append(html.table(head, rows))
+        parts += [html.paragraph(f"… and {len(folded)} more rows")] if folded else []
+        rest = [f"{r.name}: {r.reason}" for r in shown if r.reason]
+        rest += [f"{f.rank}: {f.message}" for f in self.findings if f.message != sentence]
+        rest += [line.strip() for line in self._unseen()]
+        rest.append(
+            f"seed {self.seed}, {self.evaluations} loss and {self.gradients} gradient calls"
+        )
+        return "".join(parts) + html.details("notes", html.block("\n".join(rest)))
+
     def _unseen(self) -> list[str]:
         """One line on what could hide, for the row in which most could."""
         rows = [r for r in self.rows if r.missed]
@@ -206,17 +226,23 @@ class Report:
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
 
 
-def _table(rows: list[Row]) -> list[str]:
-    """Rows in columns; the column of mean errors only where there are any."""
+def _cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A head and rows of text; the column of mean errors only where there are any."""
     means = any(math.isfinite(r.rms) for r in rows)
-    table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
-              "bound", *(["rms error"] if means else []), "resolution")]  # fmt: skip
+    head = ["parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference", "bound"]
+    table: list[tuple[str, ...]] = [(*head, *(["rms error"] if means else []), "resolution")]
     for r in rows:
         table.append(
             (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
              f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound),
              *([_number(r.rms)] if means else []), _number(r.resolution))
         )  # fmt: skip
+    return table
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Rows in columns."""
+    table = _cells(rows)
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
