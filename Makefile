@@ -55,7 +55,7 @@ $(PEERS)/.installed: pyproject.toml tests/peers/requirements.txt
 	@touch $@
 
 test-peers: $(PEERS)/.installed
-	$(PEERS)/bin/python -m pytest -q -o python_files='peer_*.py' tests/peers
+	$(PEERS)/bin/python -m pytest -q -o python_files='peer_*.py test_tensorflow.py' tests/peers tests/verify/test_tensorflow.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell, cell
     from gradcheck_rnn.language.network import Network
     from gradcheck_rnn.verify import check_gradient, check_vjp
-    from gradcheck_rnn.verify.adapters import check_jax, check_torch, check_torch_double
+    from gradcheck_rnn.verify.adapters import (
+        check_jax,
+        check_tensorflow,
+        check_torch,
+        check_torch_double,
+    )
     from gradcheck_rnn.verify.cases import gradient_case
     from gradcheck_rnn.verify.diagnosis import check_model
     from gradcheck_rnn.verify.harness.layout import Layout
@@ -38,6 +43,7 @@ __all__ = [
     "check_gradient",
     "check_jax",
     "check_model",
+    "check_tensorflow",
     "check_torch",
     "check_torch_double",
     "check_vjp",
@@ -60,6 +66,7 @@ _HOME = {
     "check_gradient": "verify",
     "check_jax": "verify.adapters",
     "check_model": "verify.diagnosis",
+    "check_tensorflow": "verify.adapters",
     "check_torch": "verify.adapters",
     "check_torch_double": "verify.adapters",
     "check_vjp": "verify",
