@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .rounding import SavedRounding
     from .search import Diagnosis
 
-__all__ = ["ModelReport", "check_model"]
+__all__ = ["ModelReport", "check_model", "find_mistake"]
 
 #: The place at which the oracle is confirmed by differences: the last of the regimes.
 CONFIRMED = 5
@@ -266,7 +266,7 @@ def check_model(
     named = any(line.verdict == "wrong" for line in report.lines)
     if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
         try:
-            report.diagnosis = _diagnose(network, report.comparisons)
+            report.diagnosis = find_mistake(network, report.comparisons)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
@@ -343,7 +343,8 @@ def _check_present(
             )
 
 
-def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
+def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
+    """The mistake that gives what was compared, where some of it is wrong."""
     from ...derivation import derive
     from .afterwards import afterwards
     from .candidates import Bench, derived_candidates
