@@ -12,7 +12,7 @@ HYPOTHESIS_PROFILE ?= ci
 GOLDEN := $(subst /,.,$(basename $(wildcard tests/golden_*.py tests/*/golden_*.py)))
 BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 
-.PHONY: help demo test lint format bench golden gallery audit docs clean
+.PHONY: help demo test test-peers lint format bench golden gallery audit docs clean
 .DEFAULT_GOAL := help
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -20,6 +20,7 @@ BENCH := $(subst /,.,$(basename $(wildcard benchmarks/bench_*.py)))
 help:
 	@echo "make demo    derive, generate and verify an LSTM, then verify hand-written gradients"
 	@echo "make test    the whole test suite"
+	@echo "make test-peers  ready layouts against PyTorch, Keras, Flax and onnxruntime themselves"
 	@echo "make lint    ruff, mypy and the floors of the house"
 	@echo "make bench   the measured speeds"
 	@echo "make gallery derivation reports of the whole zoo in build/gallery, an excerpt in reports/"
@@ -45,6 +46,16 @@ demo: $(VENV)/.installed-core
 
 test: $(VENV)/.installed-test
 	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+# Real libraries, one pinned version each, in an environment of their own.
+PEERS := .venv-peers
+$(PEERS)/.installed: pyproject.toml tests/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable . pytest -r tests/peers/requirements.txt
+	@touch $@
+
+test-peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pytest -q -o python_files='peer_*.py test_tensorflow.py' tests/peers tests/verify/test_tensorflow.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
@@ -74,4 +85,4 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist demo_output .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -14,11 +14,26 @@ __all__ = ["write"]
 def write(folder: Path) -> None:
     """Write all pages; a page that has not changed is left alone."""
     folder.mkdir(exist_ok=True)
-    pages = {"commands": commands, "layouts": layouts, "cells": cells, "api": api}
+    pages = {
+        "notebook": notebook,
+        "commands": commands,
+        "layouts": layouts,
+        "cells": cells,
+        "api": api,
+    }
     for name, make in pages.items():
         text, path = "\n".join(make()) + "\n", folder / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def notebook() -> Iterator[str]:
+    """The tutorial that is a notebook: its text and its code."""
+    from gradcheck_rnn.notebook import cells_of
+
+    for cell in cells_of(Path(__file__).parent / "tutorials" / "notebook.ipynb"):
+        yield f"```python\n{cell.text}\n```\n" if cell.kind == "code" else f"{cell.text}\n"
+    yield "{download}`The notebook <../tutorials/notebook.ipynb>`"
 
 
 def commands() -> Iterator[str]:

@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn._version import __version__
 
 if TYPE_CHECKING:
-    from gradcheck_rnn.api import derive, generate, load, prove, render
+    from gradcheck_rnn.api import derive, generate, layers, load, prove, render
     from gradcheck_rnn.errors import GradcheckError
     from gradcheck_rnn.language.cell import Cell, cell
     from gradcheck_rnn.language.network import Network
     from gradcheck_rnn.verify import check_gradient, check_vjp
-    from gradcheck_rnn.verify.adapters import check_jax, check_torch, check_torch_double
+    from gradcheck_rnn.verify.adapters import (
+        check_jax,
+        check_tensorflow,
+        check_torch,
+        check_torch_double,
+    )
     from gradcheck_rnn.verify.cases import gradient_case
     from gradcheck_rnn.verify.diagnosis import check_model
     from gradcheck_rnn.verify.harness.layout import Layout
@@ -38,12 +43,14 @@ __all__ = [
     "check_gradient",
     "check_jax",
     "check_model",
+    "check_tensorflow",
     "check_torch",
     "check_torch_double",
     "check_vjp",
     "derive",
     "generate",
     "gradient_case",
+    "layers",
     "load",
     "prove",
     "record",
@@ -59,12 +66,14 @@ _HOME = {
     "check_gradient": "verify",
     "check_jax": "verify.adapters",
     "check_model": "verify.diagnosis",
+    "check_tensorflow": "verify.adapters",
     "check_torch": "verify.adapters",
     "check_torch_double": "verify.adapters",
     "check_vjp": "verify",
     "derive": "api",
     "generate": "api",
     "gradient_case": "verify.cases",
+    "layers": "api",
     "load": "api",
     "prove": "api",
     "record": "verify.recording",

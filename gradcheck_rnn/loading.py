@@ -13,12 +13,13 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError
+from gradcheck_rnn.notebook import NOTEBOOK, run_cells
 from gradcheck_rnn.project import add_pythonpath
 from gradcheck_rnn.reading import read_bytes
 
@@ -39,6 +40,8 @@ __all__ = [
     "user_frames",
 ]
 
+#: How the names of files with the user's code end.
+FILES = (".py", NOTEBOOK)
 #: Bytes of a Python file; generated modules have some ten thousand.
 MOST_SOURCE = 50 << 20
 # Resolved path of every user file run in this process -> the path as the user wrote it.
@@ -46,17 +49,20 @@ _user_files: dict[str, str] = {}
 
 
 def is_file_target(target: str) -> bool:
-    """Whether `target` means a file (``file.py`` or ``file.py:name``), not a name of the zoo."""
+    """Whether `target` means a file (see `split_target`), not a name of the zoo."""
     path, _ = split_target(target)
     return path is not None
 
 
 def split_target(target: str) -> tuple[str | None, str | None]:
-    """``file.py:name`` → (file, name), ``file.py`` → (file, None), a zoo name → (None, name)."""
-    if target.endswith(".py") or (os.sep in target and ":" not in target):
+    """``file.py:name`` → (file, name), ``file.py`` → (file, None), a zoo name → (None, name).
+
+    A notebook, ``file.ipynb``, is a file like any other.
+    """
+    if target.endswith(FILES) or (os.sep in target and ":" not in target):
         return target, None
     path, colon, name = target.rpartition(":")
-    if colon and path.endswith(".py"):
+    if colon and path.endswith(FILES):
         return path, name
     return None, target
 
@@ -142,7 +148,7 @@ def pick(
 
 
 def run_file(path: str) -> ModuleType:
-    """Run a user's Python file in its own module namespace.
+    """Run a user's Python file, or the code cells of a notebook, in a module namespace of its own.
 
     Its folder is importable while it runs, as it would be under ``python file.py``. From then on
     the folders that its project imports from are, too (``pythonpath``, pytest's own as well).
@@ -168,24 +174,22 @@ def run_file(path: str) -> ModuleType:
     # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.
     alias = f"_gradcheck_user_{len(_user_files)}_{file.stem}"
     _user_files[resolved] = path
-    spec = importlib.util.spec_from_file_location(alias, resolved)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module, run = _module(path, alias, resolved)
     sys.modules[alias] = module  # dataclasses and inspect look modules up by name
     _remember_modules()
     add_pythonpath(Path(resolved).parent)
     try:
         with _importable(Path(resolved).parent), no_exit():
-            spec.loader.exec_module(module)
+            run()
     except GradcheckError:
         raise
     except OSError as error:
         where = place_of(error)
         raise UsageError(f"{where or path}: {error.strerror or error}") from error
     except SyntaxError as error:
-        line = f":{error.lineno}" if error.lineno and error.filename == resolved else ""
-        raise UsageError(f"{path}{line}: {type(error).__name__}: {error.msg}") from error
+        given = _user_files.get(error.filename or "")
+        where = f"{given}:{error.lineno}" if given and error.lineno else path
+        raise UsageError(f"{where}: {type(error).__name__}: {error.msg}") from error
     except SystemExit as error:
         raise UsageError(
             f"{place_of(error) or path}: exits while it is loaded; put the script part under "
@@ -198,6 +202,24 @@ def run_file(path: str) -> ModuleType:
         raise UsageError(f"{where}: {describe(error)}") from error
     check_modules()
     return module
+
+
+def _module(path: str, alias: str, resolved: str) -> tuple[ModuleType, Callable[[], None]]:
+    """A module for a file, and what runs its code in it."""
+    if resolved.endswith(NOTEBOOK):
+        module = ModuleType(alias)
+        module.__file__ = resolved
+
+        def run() -> None:
+            for name, given in run_cells(path, resolved, vars(module)):
+                _user_files[name] = given
+
+        return module, run
+    spec = importlib.util.spec_from_file_location(alias, resolved)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+    return module, lambda: loader.exec_module(module)
 
 
 def describe(error: BaseException) -> str:
@@ -284,7 +306,7 @@ def at(error: BaseException) -> str:
 
 def shorten(message: str) -> str:
     """A message with every user's file under the name the user gave it."""
-    for resolved, given in _user_files.items():
+    for resolved, given in reversed(_user_files.items()):  # cells before their notebook
         message = message.replace(resolved, given)
     return message
 

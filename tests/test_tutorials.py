@@ -60,6 +60,17 @@ def test_a_tutorial_does_what_it_says(page: str, tmp_path: Path) -> None:
             follow(command, expected, tmp_path)
 
 
+def test_the_notebook_names_its_mistake_and_passes_without_it(tmp_path: Path) -> None:
+    text = (PAGES / "notebook.ipynb").read_text(encoding="utf-8")
+    wrong, right = "(1 - h[t + 1])", "(1 - h[t + 1] ** 2)"
+    assert text.count(wrong) == 1
+    for name, source in (("wrong", text), ("right", text.replace(wrong, right))):
+        (tmp_path / f"{name}.ipynb").write_text(source, encoding="utf-8")
+    named = ["layer: fail (model", "dh0 are what you get with: δi_t"]
+    follow("gradcheck-rnn verify wrong.ipynb", named, tmp_path)
+    follow("gradcheck-rnn verify right.ipynb", ["pass: 1 of 1 case passed"], tmp_path)
+
+
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="sphinx is an extra")
     pytest.importorskip("furo", reason="furo is an extra")

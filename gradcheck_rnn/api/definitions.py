@@ -91,6 +91,48 @@ def load(target: str | os.PathLike[str] | Cell | Network, *, loss: str | None = 
     return with_loss(network, loss)
 
 
+def layers(
+    target: str | os.PathLike[str] | Cell | Network,
+    num_layers: int = 1,
+    *,
+    bidirectional: bool = False,
+) -> Network:
+    """Layers of a cell, as ``num_layers`` and ``bidirectional`` of the libraries make them.
+
+    The layout ``"pytorch lstm num_layers=2 bidirectional"`` is of ``layers("lstm", 2,
+    bidirectional=True)``.
+
+    Parameters
+    ----------
+    target : str, os.PathLike, Cell or Network
+        One cell with an input x and a state h, as in `load`.
+    num_layers : int
+        Each reads the state of the one below, of both directions if there are two.
+    bidirectional : bool
+        Each layer also runs from the last step to the first.
+
+    Returns
+    -------
+    Network
+        Names of layer k, from 0 on, end in ``_lk``, backwards ``_lk_reverse``. Its outputs are
+        the states of the last layer, and the last states of all layers.
+
+    Raises
+    ------
+    UsageError
+        Not one cell, or one without x and h.
+    """
+    from gradcheck_rnn.cells.bidirectional import join
+    from gradcheck_rnn.cells.stacked import layers
+
+    check_whole(num_layers, "num_layers", least=1)
+    network = load(target)
+    cell = network.scans[0].cell
+    if len(network.scans) != 1 or "x" not in cell.shapes or "h" not in cell.states:
+        raise UsageError(f"layers: {network.name!r} is not one cell with an input x and a state h")
+    return layers(cell, num_layers, bool(bidirectional), join)
+
+
 def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
     from gradcheck_rnn import cells, loading
     from gradcheck_rnn.language.cell import Cell

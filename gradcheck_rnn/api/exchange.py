@@ -146,8 +146,10 @@ def judge_results(
     dtype: str | None = None,
     select: Iterable[str] | None = None,
     undecided: Undecided = "fail",
+    definition: Any = None,
+    loss: str | None = None,
 ) -> Verification:
-    """Judge a file of results of foreign code by the vectors it is for.
+    """Judge a file of results of foreign code by the vectors it is for, and name the mistake.
 
     Parameters
     ----------
@@ -157,11 +159,14 @@ def judge_results(
         The number format; by default that of the results.
     select, undecided
         As in `api.verify`.
+    definition, loss
+        What the vectors were made of, as in `api.load`, where it is not a cell of the zoo: the
+        mistake is looked for in its derivation.
 
     Returns
     -------
     Verification
-        A report for the outputs and for each probe.
+        A report for the outputs and for each probe; the first that fails has the diagnosis.
 
     Raises
     ------
@@ -170,7 +175,8 @@ def judge_results(
     """
     from gradcheck_rnn.verify.against import judge_vectors
     from gradcheck_rnn.verify.session import Verification
-    from gradcheck_rnn.verify.vectorfiles import read_results, read_vectors
+    from gradcheck_rnn.verify.vectorfiles import OUTPUTS, read_results, read_vectors
+    from gradcheck_rnn.verify.verdict import Finding, Verdict
 
     check_choice(undecided, "undecided", get_args(Undecided))
     if dtype is not None:
@@ -180,6 +186,24 @@ def judge_results(
     found = read_results(check_path(results, "results"), known)
     words = ["--against", os.fspath(against), *(["--dtype", dtype] if dtype else [])]
     reports = judge_vectors(known, found, dtype=dtype, select=select)
+    network = _definition(known.cell, definition, loss)
+    form = dtype or found.dtype
+    bad = [r for r in reports if r.verdict is Verdict.FAIL]
+    if network is not None and form and bad and not bad[0].title.endswith(f": {OUTPUTS}"):
+        from gradcheck_rnn.verify.diagnosis.foreign import diagnose_results
+
+        said = diagnose_results(network, known, found, form)
+        if said is not None:
+            bad[0].findings.insert(0, Finding("diagnosis", str(said)))
     return Verification(
         reports, target=os.fspath(results), kind="vectors", undecided=undecided, options=words
     )
+
+
+def _definition(cell: str, given: Any, loss: str | None) -> Network | None:
+    """What vectors of this name were made of; None where nobody says."""
+    from gradcheck_rnn import cells
+
+    if given is None and cell not in cells.names():
+        return None
+    return load(cell if given is None else given, loss=loss)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..notebook import NOTEBOOK, cells_of
 from .latex import equations, to_text
 from .mathematics import UnreadableEquation, parse, split_name
 from .note import Judged
@@ -56,14 +56,23 @@ def read_note(
         The file cannot be read, or has no equation.
     """
     where = Path(path)
+    if where.suffix == NOTEBOOK:
+        lines = [
+            (cell.number, e, kind)
+            for cell in cells_of(where)
+            for _, e, kind in _lines(cell.text, ".md" if cell.kind == "markdown" else ".py")
+        ]
+        return _found(where, _equations_of(lines, known, words, names or {}))
     try:
         source = where.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is no UTF-8 text"
         raise UsageError(f"{where} cannot be read: {reason}") from None
-    notebook = where.suffix == ".ipynb"
-    lines = _notebook(source, where) if notebook else _lines(source, where.suffix)
-    out = _equations_of(lines, known, words, names or {})
+    lines = _lines(source, where.suffix)
+    return _found(where, _equations_of(lines, known, words, names or {}))
+
+
+def _found(where: Path, out: list[Written | Judged]) -> list[Written | Judged]:
     if not out:
         raise UsageError(f"{where}: no line has an equation (left = right)")
     return out
@@ -115,19 +124,6 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
             kind = "python" if plain and not _MATHS.search(bare) else "math"
             latex = "\\" in bare
             out.append((number, to_text(bare) if latex else bare, "math" if latex else kind))
-    return out
-
-
-def _notebook(source: str, where: Path) -> list[tuple[int, str, str]]:
-    try:
-        cells = json.loads(source)["cells"]
-        out = []
-        for number, c in enumerate(cells, start=1):
-            text = "".join(c["source"])
-            suffix = ".md" if c["cell_type"] == "markdown" else ".py"
-            out += [(number, e, kind) for _, e, kind in _lines(text, suffix)]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{where} is no notebook that can be read") from None
     return out
 
 

@@ -9,7 +9,7 @@ from .elman import elman_hidden
 from .lstm import lstm
 from .readout import readout
 
-__all__ = ["ZOO", "layer_dim", "stack"]
+__all__ = ["ZOO", "layer_dim", "layers", "stack"]
 
 
 def layer_dim(layer: int) -> str:
@@ -48,6 +48,41 @@ def stack(network: Network, definition: Cell, x: Ref, layers: int) -> list[ScanH
         )
         below = made[-1].h
     return made
+
+
+def layers(definition: Cell, num_layers: int, bidirectional: bool, join: Cell) -> Network:
+    """Layers of one cell and width as libraries have them, in one direction or both.
+
+    Names of layer k, from 0 on, end in ``_lk``, backwards ``_lk_reverse``, as in PyTorch; the
+    outputs are the states of the last layer, and the last states of all.
+
+    Parameters
+    ----------
+    definition : Cell
+        Has an input x of dim d and a state h, its first.
+    join : Cell
+        Puts the states of both directions together, ``h_fwd`` and ``h_bwd`` to ``h``.
+    """
+    ways = ", both directions" if bidirectional else ""
+    name = f"{definition.name}_{num_layers}" + ("_both" if bidirectional else "")
+    network = Network(name, f"{num_layers} layers of {definition.name}{ways}", definition.source)
+    below = network.input("x", "d")
+    made: list[ScanHandle] = []
+    for k in range(num_layers):
+        widths = {n: n for s in definition.states for n in definition.shapes[s].rows.names}
+        of_layer = [
+            network.scan(definition, suffix=f"_l{k}{way}", x=below, dims=widths, reverse=bool(way))
+            for way in (("", "_reverse") if bidirectional else ("",))
+        ]
+        below = of_layer[0].h
+        if bidirectional:
+            there, back = of_layer
+            below = network.scan(join, suffix=f"_l{k}_both", h_fwd=there.h, h_bwd=back.h).h
+        made += of_layer
+    network.output(below)
+    for state in definition.states:
+        network.output(*(one.final(state) for one in made))
+    return network
 
 
 def _stacked(network: Network, definition: Cell, layers: int = 2) -> None:

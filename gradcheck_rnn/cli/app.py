@@ -313,12 +313,12 @@ def verify(
 
     if against is not None:
         verifying.refuse_beside_against(
-            every=every, seed=seed, budget=budget, definition=definition, loss=loss, jobs=jobs,
-            dask=dask, shapes=shapes - 1, shape=shape, timeout=timeout, memory=memory,
+            every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
+            shape=shape, timeout=timeout, memory=memory,
         )  # fmt: skip
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
-            github=github, as_json=as_json, report=report or [],
+            definition=definition, loss=loss, github=github, as_json=as_json, report=report or [],
         )  # fmt: skip
     verifying.refuse_without_against(dtype=dtype)
     return verifying.verify(

@@ -33,7 +33,7 @@ def users_code(arguments: Sequence[str]) -> str:
     """The file or module of the user's that a command will run; empty where it runs none."""
     if not hasattr(os, "fork") or not arguments or arguments[0] not in COMMANDS:
         return ""
-    return next((a for a in arguments if ":" in a or a.endswith(".py")), "")
+    return next((a for a in arguments if ":" in a or a.endswith((".py", ".ipynb"))), "")
 
 
 def supervised(run: Callable[[], int], what: str) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import DefinitionError, DimensionError
 from .dims import ONE, Dim, Shape, current_dims, parse_dim, parse_group
 from .domains import Domain, parse_domains
+from .notebooks import cell_html
 from .stacks import to_back, to_front
 from .values import ArrayValue
 
@@ -85,6 +86,9 @@ class Cell:
     _seen: dict[tuple[Any, ...], dict[str, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    def _repr_html_(self) -> str:
+        return cell_html(self)
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         return tuple(n for n, k in self.kinds.items() if k in kinds)

@@ -9,6 +9,7 @@ equations of all scans can be read side by side.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from .binding import READ, apart, check_binding, domains_of, narrower, renamed, 
 from .cell import Cell
 from .dims import ONE, Dim, Shape, parse_shape
 from .domains import Domain, parse_domains
+from .notebooks import ShownNetwork
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
 
@@ -26,7 +28,7 @@ __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State"
 
 
 @dataclass
-class Network:
+class Network(ShownNetwork):
     """A network under construction; every method adds to it and checks names and dims.
 
     Attributes
@@ -413,11 +415,7 @@ class Network:
 
     def copy(self) -> Network:
         """A network that can be added to without changing this one."""
-        return Network(
-            self.name, self.what, self.source, dict(self.inputs), dict(self.parameters),
-            list(self.scans), dict(self.outputs), list(self.loss_terms), dict(self._names),
-            dict(self._declared),
-        )  # fmt: skip
+        return Network(**{name: copy(value) for name, value in vars(self).items()})
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"

@@ -257,6 +257,13 @@ class Gradcheck:
         __tracebackhide__ = True
         return self._run(check_jax, (function, inputs), options, VJP)
 
+    def tensorflow(self, function: Any, inputs: Any, **options: Any) -> Report:
+        """As `check_tensorflow`, plus ``undecided``."""
+        from gradcheck_rnn.verify.adapters import check_tensorflow
+
+        __tracebackhide__ = True
+        return self._run(check_tensorflow, (function, inputs), options, VJP)
+
     def _run(self, check: Any, args: Any, options: dict[str, Any], taken: tuple[str, ...]) -> Any:
         __tracebackhide__ = True
         option = self.item.config.getoption

@@ -16,12 +16,13 @@ from .factories import Shapes
 from .guard import fails_on_misbehaviour
 from .jax_pair import JaxPair
 from .outcome import Report
+from .tensorflow_pair import TensorFlowPair
 from .torch_coarse import check_torch_pair
 from .torch_double import DoublePair
 from .torch_pair import TorchPair
 from .vjp import check_pairs
 
-__all__ = ["check_jax", "check_torch", "check_torch_double"]
+__all__ = ["check_jax", "check_tensorflow", "check_torch", "check_torch_double"]
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -177,6 +178,58 @@ def check_jax(
         lambda made: JaxPair(jax, jnp, function, made, jit=jit, surrogate=surrogate),
         inputs, shapes, "check_jax", **options,
     )  # fmt: skip
+
+
+@fails_on_misbehaviour(lambda title: Report(title, []))
+def check_tensorflow(
+    function: Any,
+    inputs: Any,
+    *,
+    surrogate: Callable[..., Any] | None = None,
+    shapes: Shapes | None = None,
+    **options: Any,
+) -> Report:
+    """Check what `tf.GradientTape` gives for a function, one with ``tf.custom_gradient`` above all.
+
+    Parameters
+    ----------
+    function : callable, tf.Module or Keras layer
+        Returns tensors in any nesting. Trainable variables are checked as inputs by their names
+        and have their values again afterwards.
+    inputs : sequence, dict or tensor
+        Arguments in order, or by name; tensors and arrays in any nesting. Float64 tensors give the
+        sharpest check; those of integers, and what is no tensor, are passed on as they are.
+    surrogate : callable, optional
+        The function whose derivative a backward is by intent, if not that of `function`.
+    shapes : dict, optional
+        For inputs that are a function of sizes, as in `check_vjp`.
+    **options
+        Of `check_vjp`: outputs, time_axis, mode, seed, budget, select, title.
+
+    Returns
+    -------
+    Report
+        Rows are named ``output -> input``.
+
+    Raises
+    ------
+    UsageError
+        TensorFlow is not installed, no input is a floating-point tensor, or no tensor is returned.
+        A gradient of None counts as zeros.
+    """
+    tf = _library("tensorflow", "check_tensorflow")
+    options.setdefault("title", getattr(function, "__name__", type(function).__name__))
+    made: list[TensorFlowPair] = []
+
+    def pair(given: Any) -> TensorFlowPair:
+        made.append(TensorFlowPair(tf, function, given, surrogate))
+        return made[-1]
+
+    try:
+        return check_pairs(pair, inputs, shapes, "check_tensorflow", **options)
+    finally:
+        for one in made[:1]:  # those that follow found them moved
+            one.restore()
 
 
 def _library(name: str, door: str) -> Any:

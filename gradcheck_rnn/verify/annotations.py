@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..notebook import file_of
+
 __all__ = ["annotation", "on_github"]
 
 #: An annotation is read in a narrow box; the whole report is in the log.
@@ -56,7 +58,10 @@ def annotation(
         told.append(f"… and {len(bad) - MOST_ROWS} more")
     told += [f["message"] for f in report["findings"] if f["fatal"] and f["message"] != sentence]
     told += [f"repeat: {replay}"] * bool(replay)
-    place = {"file": None if file is None else _relative(file), "line": line}
+    place: dict[str, Any] = {"file": None if file is None else _relative(file), "line": line}
+    if file is not None and file_of(file) != file:  # lines of a cell are not those of its notebook
+        told.append(f"in {_relative(file)}, line {line}")
+        place = {"file": _relative(file_of(file)), "line": None}
     place["title"] = f"{report['title']}: gradient {verdict}"
     level = "warning" if verdict == "undecided" and warn else "error"
     properties = ",".join(f"{k}={_property(str(v))}" for k, v in place.items() if v is not None)

@@ -18,7 +18,7 @@ from .pairs import Cotangents, Pair
 from .trees import Tree
 from .verdict import Finding
 
-__all__ = ["JaxPair"]
+__all__ = ["JaxPair", "named_inputs"]
 
 Array = NDArray[Any]
 WHO = "check_jax"
@@ -51,7 +51,7 @@ class JaxPair(Pair):
     ) -> None:
         check_function(function, f"{WHO}: what to check")
         self.jax, self.jnp, self.jit = jax, jnp, jit
-        named = _named(function, inputs)
+        named = named_inputs(function, inputs)
         self.by_name = isinstance(inputs, Mapping)
         # a list of arguments, since JAX sorts the keys of a dict
         pairs, self.structure = jax.tree_util.tree_flatten_with_path(list(named.values()))
@@ -230,7 +230,7 @@ def _formats(jaxpr: Any, jnp: Any) -> set[Any]:
     return found
 
 
-def _named(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
+def named_inputs(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
     """Arguments by name, in order, as the signature names them, or by position."""
     if isinstance(inputs, Mapping):
         return dict(inputs)

@@ -78,6 +78,9 @@ class Report:
     def __str__(self) -> str:
         return wording.text(self)
 
+    def _repr_html_(self) -> str:
+        return wording.page(self)
+
     def summary(self) -> str:
         """One line: the title, the verdict, and what is wrong."""
         return " ".join(f"{self.title}: {self.verdict}. {self.sentence()}".split()).rstrip(". ")

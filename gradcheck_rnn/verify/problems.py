@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
+from ..notebook import file_of
 from ..reading import read_bytes
 from .blackbox import check_gradient
 from .factories import largest
@@ -146,7 +147,7 @@ class ModelProblem:
 
     def _seed(self) -> int:
         """From the file under test: a rerun repeats, a changed file gets other points."""
-        path = Path(self.path)
+        path = Path(file_of(self.path))
         text = read_bytes(path, "file") if path.is_file() else self.path.encode()
         return content_seed([np.frombuffer(text, dtype=np.uint8)])
 

@@ -134,6 +134,10 @@ class Verification(list[Report]):
         self.planned = 0
         self.lost: list[Lost] = []
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the reports, one after the other."""
+        return "".join(report._repr_html_() for report in self)
+
     @property
     def reported(self) -> int:
         """Planned cases that were checked to the end."""
@@ -170,7 +174,7 @@ class Verification(list[Report]):
     def replay(self, report: Report) -> str:
         """The command that repeats a report: target, seed and, where few fail, the parameters."""
         target = self.target
-        if self.kind == "cases" and target.endswith(".py"):
+        if self.kind == "cases" and target.endswith((".py", ".ipynb")):
             target = f"{target}:{report.title}"
         words = ["gradcheck-rnn", "verify", target, *self.options]
         bad = [r.name for r in report.rows if r.verdict is not Verdict.PASS]

@@ -41,13 +41,16 @@ MARK = "#"
 class VectorFile:
     """What a file of vectors says of the true values: probe or ``outputs`` → name → array.
 
-    ``high`` and ``low`` add up to the true value; ``bounds`` is by format first.
+    ``high`` and ``low`` add up to it; ``bounds`` is by format first, ``cotangents`` by probe.
     """
 
     cell: str
     high: dict[str, dict[str, Array]] = field(default_factory=dict)
     low: dict[str, dict[str, Array]] = field(default_factory=dict)
     bounds: dict[str, dict[str, dict[str, Array]]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    cotangents: dict[str, dict[str, Array]] = field(default_factory=dict)
 
 
 @dataclass
@@ -160,11 +163,12 @@ def read_vectors(path: Path) -> VectorFile:
     """
     if _suffix(path, "file of vectors") == ".npz":
         entries = read_npz(path, "file of vectors")
-        known = VectorFile(_cell_of(path, _description(path, entries)))
+        about = _description(path, entries)
+        known = VectorFile(_cell_of(path, about), sizes=_sizes(about))
         _sort(known, entries)
     else:
         content = _load_json(path, "file of vectors", finite=True)
-        known = VectorFile(_cell_of(path, content))
+        known = VectorFile(_cell_of(path, content), sizes=_sizes(content))
         try:
             _sort_json(known, content)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -174,6 +178,13 @@ def read_vectors(path: Path) -> VectorFile:
             ) from None
     _check_whole(path, known)
     return known
+
+
+def _sizes(about: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes by dim; none where they are damaged, for nothing is judged by them."""
+    given = about.get("sizes")
+    held = given if isinstance(given, Mapping) else {}
+    return {n: int(size) for n, size in held.items() if str(size).isdecimal()}
 
 
 def _sort(known: VectorFile, entries: Mapping[str, Array]) -> None:
@@ -190,6 +201,10 @@ def _sort(known: VectorFile, entries: Mapping[str, Array]) -> None:
         elif kind == "bounds":
             form, _, probe = probe.partition("/")
             known.bounds.setdefault(form, {}).setdefault(probe, {})[name] = array
+        elif kind == "cotangents":
+            known.cotangents.setdefault(probe, {})[name] = array
+        elif kind == "arrays":
+            known.arrays[rest] = array
 
 
 def _sort_json(known: VectorFile, content: Mapping[str, Any]) -> None:
@@ -201,6 +216,9 @@ def _sort_json(known: VectorFile, content: Mapping[str, Any]) -> None:
             high, low = _parse(text)
             known.high.setdefault(group, {})[name] = high
             known.low.setdefault(group, {})[name] = low
+    known.arrays = {n: _floats(a) for n, a in content["arrays"].items()}
+    for p, entry in probes.items():
+        known.cotangents[p] = {n: _floats(a) for n, a in entry["cotangents"].items()}
     bounds = {p: entry["bounds"] for p, entry in probes.items()}
     for group, by_form in {**bounds, OUTPUTS: content["output_bounds"]}.items():
         for form, arrays in by_form.items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .. import html
 from .hints import DROPPED
 from .verdict import Row, Verdict
 
 if TYPE_CHECKING:
     from .outcome import Report
 
-__all__ = ["sentence", "text"]
+__all__ = ["page", "sentence", "text"]
 
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
@@ -120,17 +121,41 @@ def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     )
 
 
-def _table(rows: list[Row]) -> list[str]:
-    """Rows in columns; the column of mean errors only where there are any."""
+def page(report: Report) -> str:
+    """For notebooks: the verdict, what is wrong, the table, and the rest folded away."""
+    shown, folded = _folded(report.rows)
+    head, *rows = _cells(shown)
+    colour = html.COLOURS[str(report.verdict)]
+    parts = [html.paragraph(f"{report.title}: {report.verdict}", colour=colour, bold=True)]
+    first = report.sentence()
+    parts += [html.paragraph(first)] if first else []
+    parts.append(html.table(head, rows))
+    parts += [html.paragraph(f"… and {len(folded)} more rows")] if folded else []
+    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason]
+    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message != first]
+    rest += [line.strip() for line in _unseen(report.rows)]
+    calls = f"{report.evaluations} loss and {report.gradients} gradient calls"
+    rest.append(f"seed {report.seed}, {calls}")
+    return "".join(parts) + html.details("notes", html.block("\n".join(rest)))
+
+
+def _cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A head and rows of text; the column of mean errors only where there are any."""
     means = any(math.isfinite(r.rms) for r in rows)
-    table = [("parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference",
-              "bound", *(["rms error"] if means else []), "resolution")]  # fmt: skip
+    head = ["parameter", "shape", "verdict", "error÷bound", "at", "gradient", "difference", "bound"]
+    table: list[tuple[str, ...]] = [(*head, *(["rms error"] if means else []), "resolution")]
     for r in rows:
         table.append(
             (r.name, str(r.shape), str(r.verdict), _number(r.ratio), r.worst,
              f"{r.analytic:.9g}", f"{r.numeric:.9g}", _number(r.bound),
              *([_number(r.rms)] if means else []), _number(r.resolution))
         )  # fmt: skip
+    return table
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Rows in columns."""
+    table = _cells(rows)
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()

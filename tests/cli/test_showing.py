@@ -11,12 +11,13 @@ import typer.main
 
 from gradcheck_rnn import Layout, api
 from gradcheck_rnn.cli.app import app
+from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.language.running import array_shape
-from gradcheck_rnn.verify.harness.ready import KINDS, READY, ready
+from gradcheck_rnn.verify.harness.ready import KINDS, READY, VARIANTS, definition, ready
 
 GROUP: Any = typer.main.get_command(app)
-SIZES = {"d": 2, "p": 3}
+SIZES = {"d": 2, "p": 3, "k": 4}
 
 
 def test_one_cell_with_its_arrays_and_equations(run) -> None:
@@ -25,7 +26,9 @@ def test_one_cell_with_its_arrays_and_equations(run) -> None:
     assert "W_r, W_z, W_c: p × p (parameter)" in ran.out
     assert "h_t     = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t" in ran.out
     assert "inputs: x (T, B, d), h0 (B, p)" in ran.out
-    assert "ready layouts: lecture gru, stacked gru" in ran.out
+    assert (
+        "ready layouts: onnx gru, lecture gru, stacked gru, keras gru reset_after=False" in ran.out
+    )
     assert "δ" not in ran.out
 
 
@@ -59,7 +62,7 @@ def test_a_cell_of_ones_own_and_one_that_is_not_there(run, write) -> None:
 
 def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
     rows = json.loads(run("layouts", "--json").out)
-    assert [r["name"] for r in rows] == [f"{c} {k}" for c in READY for k in KINDS]
+    assert [r["name"] for r in rows] == [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
     listed = run("layouts").out
     for row in rows:
         assert row["name"] in listed
@@ -80,12 +83,53 @@ def test_dims_by_name_are_those_of_the_arrays(name: str) -> None:
             assert tuple(known[d] for d in dims) == made
 
 
-@pytest.mark.parametrize("name", [f"{c} {k}" for c in READY for k in KINDS])
+@pytest.mark.parametrize(
+    "name",
+    [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS, "pytorch gru bias=False batch_first",
+     "keras lstm use_bias=False", "onnx rnn bias=False", "lecture lstm order=f,i,o,c"],
+)  # fmt: skip
 def test_a_printed_layout_is_the_layout(run, name: str) -> None:
     space: dict[str, Any] = {}
     exec(run("layouts", name).out, space)
     assert isinstance(space["layout"], Layout)
     assert space["layout"] == ready(name)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_have_a_layout(kind: str, bidirectional: bool) -> None:
+    name = f"pytorch {kind} num_layers=3 bidirectional={bidirectional} bias=False"
+    network = api.layers(definition(name), 3, bidirectional=bidirectional)
+    fitted = ready(name).fit(network, {"d": 2, "p": 3}, 5, {"T": 4})
+    ways = 1 + bidirectional
+    assert fitted.shapes["h_0"] == fitted.shapes["h_n"] == (3 * ways, 5, 3)
+    assert fitted.shapes["output"] == (4, 5, 3 * ways)
+    assert fitted.shapes["weight_ih_l1"][1] == 3 * ways
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pytorch lstm layers=2", "pytorch has no option 'layers'; it has suffix"),
+        ("pytorch lstm num_layers", "num_layers needs a value"),
+        ("pytorch lstm num_layers=0", "is a number from 1 on, not '0'"),
+        ("pytorch lstm bias=no", "bias is True or False, not 'no'"),
+        ("pytorch gru projected", "an option of the LSTM only"),
+        ("onnx gru peepholes", "an option of the LSTM only"),
+        ("pytorch cnn", "no ready layout for 'cnn'"),
+        ("pytorch", "no ready layout for ''"),
+        ("", "conventions are pytorch"),
+    ],
+)
+def test_options_of_layouts_that_are_not_there(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ready(name)
+
+
+def test_layers_of_what_is_not_one_cell() -> None:
+    for target in ("stacked_lstm", "linear_attention"):
+        with pytest.raises(UsageError, match="is not one cell with an input x and a state h"):
+            api.layers(target, 2)
 
 
 def test_a_layout_that_is_not_there(run) -> None:

@@ -326,3 +326,67 @@ def test_vectors_that_are_none(files: Path, tmp_path: Path) -> None:
         api.judge_results(path, path)
     with pytest.raises(UsageError, match=r"give a name that ends in \.npz or \.json"):
         api.write_vectors("gru", tmp_path / "v.csv")
+
+
+# -- the mistake in results -----------------------------------------------------------------------
+
+
+def elman(v: Any, probe: str, lost: str) -> dict[str, Any]:
+    """Gradients of elman_hidden by hand, with a mistake."""
+    given = {n: v[f"arrays/{n}"] for n in ("x", "h0", "W", "U", "b_i")}
+    x, W, U, b = given["x"], given["W"], given["U"], given["b_i"]
+    h = [given["h0"]]
+    for x_t in x:
+        h.append(np.tanh(h[-1] @ W.T + x_t @ U.T + b))
+    zero = {"h": np.zeros((len(x), *h[0].shape)), "h_final": np.zeros_like(h[0])}
+    bar = {n: v[k] if (k := f"cotangents/{probe}/{n}") in v else z for n, z in zero.items()}
+    d = {"x": np.zeros_like(x), "W": 0 * W, "U": 0 * U, "b_i": 0 * b}
+    dh = bar["h_final"]
+    for t in reversed(range(len(x))):
+        da = (dh + bar["h"][t]) * (1 - h[t + 1] ** (1 if lost == "power" else 2))
+        d["x"][t] = da @ U
+        d["W"], d["U"], d["b_i"] = d["W"] + da.T @ h[t], d["U"] + da.T @ x[t], d["b_i"] + da.sum(0)
+        dh = 0 * dh if lost == "carry" else da @ W
+    return d | {"h0": dh}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_the_mistake_in_results_is_named(tmp_path: Path, suffix: str) -> None:
+    against = api.write_vectors("elman_hidden", tmp_path / f"v{suffix}")
+    v = np.load(api.write_vectors("elman_hidden", tmp_path / "same.npz"))
+    probes = json.loads(str(v["about"]))["probes"]
+    for lost, said in (("", ""), ("power", "δi_t"), ("carry", "δh_{t−1} without the term Wᵀ")):
+        out = {
+            f"gradients/{probe}/{n}": g
+            for probe in probes
+            for n, g in elman(v, probe, lost).items()
+        }
+        np.savez(tmp_path / "r.npz", **out)
+        done = api.judge_results(tmp_path / "r.npz", against)
+        if not lost:
+            assert done.passed
+            continue
+        first = next(r for r in done if str(r.verdict) == "fail")
+        assert said in first.sentence()
+        assert "are what you get with" in first.sentence()
+        if lost == "carry":
+            assert "steps back from the cotangent" in str(first)
+
+
+def test_a_mistake_is_looked_for_in_a_definition_that_is_given(tmp_path: Path) -> None:
+    cell = tmp_path / "mine.py"
+    cell.write_text(
+        "from gradcheck_rnn.language import cell, tanh\n\n"
+        "@cell(inputs='x: d', states='h: p', params='W: p p; U: p d; b_i: p')\n"
+        "def mine(x, h, W, U, b_i):\n    return tanh(W @ h + U @ x + b_i)\n"
+    )
+    against = api.write_vectors(f"{cell}:mine", tmp_path / "v.npz")
+    v = np.load(against)
+    probes = json.loads(str(v["about"]))["probes"]
+    out = {f"gradients/{p}/{n}": g for p in probes for n, g in elman(v, p, "carry").items()}
+    np.savez(tmp_path / "r.npz", **out)
+    unsaid = api.judge_results(tmp_path / "r.npz", against)
+    assert not any(f.kind == "diagnosis" for r in unsaid for f in r.findings)
+    for definition, named in ((f"{cell}:mine", True), ("lstm", False)):
+        done = api.judge_results(tmp_path / "r.npz", against, definition=definition)
+        assert any(f.kind == "diagnosis" for r in done for f in r.findings) is named

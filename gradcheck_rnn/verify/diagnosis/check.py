@@ -19,6 +19,7 @@ from ..guard import fails_on_misbehaviour
 from ..harness.aggregates import COARSE
 from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
+from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
 from ..harness.modules import TorchCode
 from ..harness.plan import Case, Hint, Shapes, plan_places
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from .rounding import SavedRounding
     from .search import Diagnosis
 
-__all__ = ["ModelReport", "check_model"]
+__all__ = ["ModelReport", "check_model", "find_mistake"]
 
 #: The place at which the oracle is confirmed by differences: the last of the regimes.
 CONFIRMED = 5
@@ -139,6 +140,7 @@ def check_model(
         tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
         callable takes tensors by the layout's names, or sizes and makes a module
         (``lambda d, p: torch.nn.LSTM(d, p)``); a module by itself has the sizes it was made with.
+        With ``array="jax"`` a function of JAX arrays by the layout's names.
     layout : Layout or str, optional
         How the arrays hold the definition's values: a `Layout`, or a ready one such as
         ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``. By default the definition's names.
@@ -210,9 +212,14 @@ def check_model(
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
-        code = TorchCode(module, network, fitted)
+        array = "torch" if array == "numpy" else array
+        code = (
+            JaxCode(module, fitted, form.name)
+            if array == "jax"
+            else TorchCode(module, network, fitted)
+        )
         forward, backward = code.forward, code.backward
-        shapes, array = _of_module(code, shapes), "torch" if array == "numpy" else array
+        shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
     subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
     used = (
@@ -260,7 +267,7 @@ def check_model(
     named = any(line.verdict == "wrong" for line in report.lines)
     if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
         try:
-            report.diagnosis = _diagnose(network, report.comparisons)
+            report.diagnosis = find_mistake(network, report.comparisons)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
@@ -326,15 +333,15 @@ class _Rounding:
         return self._made(station, case)
 
 
-def _of_module(code: TorchCode, shapes: Shapes | None) -> Shapes:
+def _of_module(sizes: dict[str, int], shapes: Shapes | None) -> Shapes:
     """The sizes of a module beside those that are asked for."""
     for name in shapes or {}:
-        if name in code.sizes:
+        if name in sizes:
             raise UsageError(
-                f"shapes name {name!r}, which the module has fixed at {code.sizes[name]}; to run "
+                f"shapes name {name!r}, which the module has fixed at {sizes[name]}; to run "
                 "several give a function that makes the module, lambda d, p: …"
             )
-    return {**(shapes or {}), **code.sizes}
+    return {**(shapes or {}), **sizes}
 
 
 def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | None:
@@ -364,7 +371,8 @@ def _check_present(
             )
 
 
-def _diagnose(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
+def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
+    """The mistake that gives what was compared, where some of it is wrong."""
     from ...derivation import derive
     from .afterwards import afterwards
     from .candidates import Bench, derived_candidates

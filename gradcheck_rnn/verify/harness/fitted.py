@@ -143,12 +143,13 @@ class Fitted:
                 flat[piece.index] += sign * gradients[piece.name]
         return flat.reshape(self.shapes[user])
 
-    def place(self, name: str, value: Array, user: str) -> Array:
-        """An output of the definition as the user hands it out."""
-        flat = np.zeros(int(np.prod(self.shapes[user])), dtype=value.dtype)
-        for piece in self.pieces[user]:
-            if piece.name == name:
-                flat[piece.index] = piece.sign * value
+    def place(self, user: str, values: Mapping[str, Array]) -> Array:
+        """An output as the user hands it out; zeros where the definition's are not given."""
+        given = [p for p in self.pieces[user] if p.name in values]
+        dtype = np.result_type(*(values[p.name] for p in given)) if given else np.float64
+        flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
+        for piece in given:
+            flat[piece.index] = piece.sign * values[piece.name]
         return flat.reshape(self.shapes[user])
 
     @property

@@ -24,6 +24,10 @@ Inputs can also come in other numbers::
 which says of the definition's value that it is one-hot, or 0/1: points are drawn so. A vector that
 the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
 
+States of several layers in one array are named one after the other, with L for their axis::
+
+    inputs={"h_0": "h_l00 h_l10: L B n"}
+
 The axes of a matrix for every sequence have the names of its dims (n and m where they have none
 of their own, or the same): where the definition says ``S: n m``, ``"state": "S0: B m n"`` is held
 transposed. The axis of heads has the name of its dim, of parameters too, and two axes can be held
@@ -191,6 +195,9 @@ def _fit(
             if user in shapes:
                 raise UsageError(f"layout: {user!r} is declared twice; give its arrays other names")
             name, labels, axes, form = _input(user, text)
+            if len(name.split()) > 1:
+                shapes[user], pieces[user] = _layered(user, name, axes, table, what, shape)
+                continue
             if what == "output" and (labels or form):
                 raise UsageError(f"layout: output {user!r}: {text!r} is a form of inputs only")
             own = shape(name, table, user, what)
@@ -230,6 +237,21 @@ def _fit(
                 "zero if the code does without it"
             )
     return fitted
+
+
+def _layered(
+    user: str, names: str, axes: str, table: Mapping[str, Ref], what: str, shape: Any
+) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
+    """Values of one shape along an axis L of their own."""
+    owns = [shape(n, table, user, what) for n in names.split()]
+    if len(set(owns)) > 1:
+        raise DimensionError(
+            f"layout: {user!r} holds {', '.join(names.split())} along L, which have the shapes "
+            f"{', '.join(map(str, owns))}; give those of other sizes arrays of their own"
+        )
+    ref = table[names.split()[0]]
+    full, index = _axes(user, axes, (len(owns), *owns[0]), ("L", *axes_of(ref)), ref)
+    return full, tuple(Piece(n, index[k]) for k, n in enumerate(names.split()))
 
 
 def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Piece, ...]]:

@@ -18,7 +18,7 @@ from ..tensors import tensor_leaves
 from .layout import Layout
 from .measured import sizes_from
 
-__all__ = ["TorchCode", "is_torch"]
+__all__ = ["TorchCode", "arguments_of", "is_torch", "known_arguments", "named_outputs"]
 
 WHO = "check_model"
 
@@ -74,37 +74,21 @@ class TorchCode:
         elif isinstance(module, type) and issubclass(module, autograd.Function):
             kind: Any = module
             apart = kind.setup_context is not autograd.Function.setup_context
-            self.function, names = kind.apply, _arguments(kind.forward)[0 if apart else 1 :]
-            self.names = self._known(names, kind.__name__)
+            names = arguments_of(kind.forward)[0][0 if apart else 1 :]
+            self.names = known_arguments(layout, names, False, kind.__name__)
+            self.function = lambda **given: kind.apply(*(given[n] for n in self.names))
         elif not callable(module):
             raise UsageError(
                 f"{WHO}: module is {shown(module)}; give a torch.nn.Module, a "
                 "torch.autograd.Function or a function of tensors"
             )
         else:
-            names = _arguments(module)
+            names, rest = arguments_of(module)
             if names and set(names) <= set(network.dims) - {*layout.parameters, *layout.inputs}:
                 self.make, self.names = module, names
             else:
                 self.function = module
-                self.names = self._known(names, getattr(module, "__name__", "the function"))
-
-    def _known(self, names: Sequence[str], who: str) -> list[str]:
-        """Arguments of a function of tensors: all must be arrays of the layout."""
-        arrays = [*self.layout.inputs, *self.layout.parameters]
-        for n in names:
-            if n not in arrays:
-                raise UsageError(
-                    f"{WHO}: {who} takes {n!r}, which the layout does not place; it places "
-                    f"{', '.join(arrays)}. Wrap it in a function of those, or declare it"
-                )
-        for n in self.layout.parameters:
-            if n not in names:
-                raise UsageError(
-                    f"{WHO}: the layout places {n!r}, which {who} does not take; it takes "
-                    f"{', '.join(names)}"
-                )
-        return list(names)
+                self.names = known_arguments(layout, names, rest, named(module))
 
     def _placed(self, module: Any) -> dict[str, Any]:
         """The module's parameters by the layout's names, which may be the ends of theirs."""
@@ -137,7 +121,7 @@ class TorchCode:
         # what is written to is a copy: a leaf that needs a gradient cannot be
         given = {n: x.clone() if x.requires_grad else x for n, x in leaves.items()}
         if self.function is not None:
-            result = self.function(*(given[n] for n in self.names))
+            result = self.function(**{n: given[n] for n in self.names})
         else:
             module = self.module if self.module is not None else self._made(given)
             like = next(x for x in leaves.values() if x.requires_grad)
@@ -145,9 +129,10 @@ class TorchCode:
             for n, b in module.named_buffers():
                 held[n] = b.to(like, copy=True) if b.is_floating_point() else b.clone()
             inputs = {n: given[n] for n in self.layout.inputs}
-            args, named = _call(_arguments(module.forward), inputs)
+            args, named = _call(arguments_of(module.forward)[0], inputs)
             result = torch.func.functional_call(module, held, args, named)
-        outs = self._outputs(result)
+        found = dict(tensor_leaves(result, "", torch))
+        outs = named_outputs(self.layout, found)
         return outs, (leaves, outs)
 
     def _made(self, given: Mapping[str, Any]) -> Any:
@@ -170,20 +155,6 @@ class TorchCode:
             self.made[key] = module
         return self.made[key]
 
-    def _outputs(self, result: Any) -> dict[str, Any]:
-        wanted = list(self.layout.outputs)
-        if isinstance(result, Mapping) and set(wanted) <= set(result):
-            return {n: result[n] for n in wanted}
-        found = list(tensor_leaves(result, "", self.torch))
-        if len(found) != len(wanted):
-            names = ", ".join(n or "one tensor" for n, _ in found) or "none"
-            raise UsageError(
-                f"{WHO}: {len(found)} tensors are returned ({names}), the layout has "
-                f"{len(wanted)} outputs: {', '.join(wanted)}; return those in this order, or as a "
-                "dict"
-            )
-        return dict(zip(wanted, (x for _, x in found), strict=True))
-
     def backward(self, cotangents: Mapping[str, Any], saved: Any) -> dict[str, Any]:
         """Gradients of all leaves; None of autograd is zero."""
         leaves, outs = saved
@@ -199,16 +170,72 @@ class TorchCode:
         return {n: zeros[n] if g is None else g for n, g in zip(own, found, strict=True)}
 
 
-def _arguments(function: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that can be given by position."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def named(function: Any) -> str:
+    """A function's name for messages."""
+    return str(getattr(function, "__name__", "the function"))
+
+
+def arguments_of(function: Callable[..., Any]) -> tuple[list[str], bool]:
+    """Names of the arguments, and whether it takes any others by name."""
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         raise UsageError(
-            f"{WHO}: the arguments of {function!r} cannot be told; wrap it in a function of tensors"
+            f"{WHO}: the arguments of {function!r} cannot be told; wrap it in a function of arrays"
         ) from None
-    return [p.name for p in parameters if p.kind in kinds]
+    rest = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    return [p.name for p in parameters if p.kind in kinds], rest
+
+
+def known_arguments(layout: Layout, names: Sequence[str], rest: bool, who: str) -> list[str]:
+    """Arrays of a layout that a function takes: all of its arguments must be such arrays.
+
+    Raises
+    ------
+    UsageError
+        An argument that the layout does not place, a parameter that the function does not take.
+    """
+    arrays = [*layout.inputs, *layout.parameters]
+    for n in names:
+        if n not in arrays:
+            raise UsageError(
+                f"{WHO}: {who} takes {n!r}, which the layout does not place; it places "
+                f"{', '.join(arrays)}. Wrap it in a function of those, or declare it"
+            )
+    if rest:
+        return arrays
+    for n in layout.parameters:
+        if n not in names:
+            raise UsageError(
+                f"{WHO}: the layout places {n!r}, which {who} does not take; it takes "
+                f"{', '.join(names)}"
+            )
+    return list(names)
+
+
+def named_outputs(layout: Layout, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs by the layout's names, from those that were returned, by their own or in order.
+
+    Raises
+    ------
+    UsageError
+        More or fewer than the layout has.
+    """
+    wanted = list(layout.outputs)
+    if set(wanted) <= set(found):
+        return {n: found[n] for n in wanted}
+    if len(found) != len(wanted):
+        names = ", ".join(n or "one array" for n in found) or "none"
+        raise UsageError(
+            f"{WHO}: {len(found)} arrays are returned ({names}), the layout has {len(wanted)} "
+            f"outputs: {', '.join(wanted)}; return those in this order, or as a dict"
+        )
+    return dict(zip(wanted, found.values(), strict=True))
 
 
 def _call(

@@ -45,7 +45,7 @@ def _texts(fitted: Fitted, user: str, actual: tuple[int, ...]) -> Iterator[str]:
     pieces = fitted.pieces[user]
     network = fitted.network
     refs = {**network.outputs, **network.inputs}
-    ref = refs.get(pieces[0].name) if pieces else None
+    ref = refs.get(pieces[0].name) if len(pieces) == 1 else None
     if ref is None:
         return
     name = text.partition(":")[0].strip()

@@ -68,9 +68,11 @@ def compare_forward(station: Station, subject: Subject, seed: int) -> list[Outpu
     outputs = station.place.network.outputs
     records = []
     for user in fitted.outputs:
-        name = fitted.pieces[user][0].name
-        exact = fitted.place(name, to_rows(outputs[name], wide.outputs[name]), user)
-        plain = fitted.place(name, to_rows(outputs[name], station.oracle.outputs[name]), user)
+        names = [p.name for p in fitted.pieces[user]]
+        exact, plain = (
+            fitted.place(user, {n: to_rows(outputs[n], made[n]) for n in names})
+            for made in (wide.outputs, station.oracle.outputs)
+        )
         want, got = exact.astype(np.float64), found[user]
         record = Output(user, Case(FORWARD, {}), got, want, want, want)
         suspect = Suspect(
@@ -187,9 +189,10 @@ def _placed(station: Station, user: str, reordered: bool) -> Array:
 
 
 def _moved_by(explained: Explained, station: Station, user: str) -> Array:
-    name = station.fitted.pieces[user][0].name
-    made = explained.outputs()[name]
-    return np.stack([station.fitted.place(name, a, user) for a in made])
+    made = explained.outputs()
+    held = {p.name: made[p.name] for p in station.fitted.pieces[user]}
+    draws = range(len(next(iter(held.values()))))
+    return np.stack([station.fitted.place(user, {n: a[k] for n, a in held.items()}) for k in draws])
 
 
 def _unit(station: Station, want: Array) -> Array:

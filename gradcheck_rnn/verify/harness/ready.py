@@ -1,211 +1,136 @@
-"""Ready layouts of libraries and lectures for the zoo's cells.
+"""Ready layouts by name: ``"pytorch lstm"``, ``"keras gru reset_after=False"``.
 
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
-own. The libraries' cells by definition: ``lstm`` for every LSTM, ``gru_reset_after`` for PyTorch,
-cuDNN and Keras with ``reset_after``, ``gru`` for Keras without, ``elman_hidden`` for plain RNNs.
-The update gate of the libraries' GRUs is 1 − z of ours: its weights come with a minus sign.
+own. Options have the names that they have in the library; one without a value is switched on.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ...errors import UsageError
+from .conventions import KINDS, cudnn, flax, keras, lecture, onnx, pytorch, stacked_rows
 from .layout import Layout
 
-__all__ = ["READY", "catalogue", "ready", "source"]
-
-KINDS = ("lstm", "gru", "rnn")
-
-
-def _stack(names: str, suffix: str, prefix: str) -> str:
-    """``[U_i; -U_z]`` from ``i -z``: one piece a gate, signs kept."""
-    if not names:
-        return f"[{prefix.rstrip('_')}{suffix}]"
-    parts = []
-    for gate in names.split():
-        sign, gate = ("-", gate[1:]) if gate.startswith("-") else ("", gate)
-        parts.append(f"{sign}{prefix}{gate}{suffix}")
-    return f"[{'; '.join(parts)}]"
-
-
-_PYTORCH = {"lstm": "i f c o", "gru": "r -z c", "rnn": ""}
-_KERAS = {"lstm": "i f c o", "gru": "-z r c", "rnn": ""}
-_CUDNN = {"lstm": "i f c o", "gru": "r -z c", "rnn": ""}
-
-
-def pytorch(kind: str, *, suffix: str = "", layer: str = "l0", batch_first: bool = False) -> Layout:
-    """``torch.nn.LSTM``, ``GRU`` (reset after the product) and ``RNN``, one layer.
-
-    ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``; states ``(1, B, p)``.
-    """
-    gates = _gates(_PYTORCH, kind)
-    bias = "b_i" if kind == "rnn" else _stack(gates, suffix, "b_")
-    hidden = bias.replace("b_c", "d_c") if kind == "gru" else bias
-    axes = "B T n" if batch_first else "T B n"
-    return _with_states(
-        kind, suffix,
-        {
-            f"weight_ih_{layer}": _stack(gates, suffix, "U_"),
-            f"weight_hh_{layer}": _stack(gates, suffix, "W_"),
-            f"bias_ih_{layer}": bias,
-            f"bias_hh_{layer}": hidden,
-        },
-        {"input": f"x{suffix}: {axes}", "h_0": f"h{suffix}0: 1 B n", "c_0": f"c{suffix}0: 1 B n"},
-        {"output": f"h{suffix}: {axes}", "h_n": f"h{suffix}_final: 1 B n",
-         "c_n": f"c{suffix}_final: 1 B n"},
-        f"PyTorch {kind}",
-    )  # fmt: skip
-
-
-def keras(kind: str, *, suffix: str = "", reset_after: bool = True) -> Layout:
-    """Keras ``LSTM``, ``GRU`` and ``SimpleRNN``: ``kernel``, ``recurrent_kernel``, ``bias``."""
-    gates = _gates(_KERAS, kind)
-    bias = "b_i" if kind == "rnn" else _stack(gates, suffix, "b_")
-    if kind == "gru" and reset_after:
-        row = " ".join(f"{p.strip(' [];')}.T" for p in bias.split(";"))
-        bias = f"[{row}; {row.replace('b_c', 'd_c')}]"
-    return _with_states(
-        kind, suffix,
-        {
-            "kernel": _stack(gates, suffix, "U_") + ".T",
-            "recurrent_kernel": _stack(gates, suffix, "W_") + ".T",
-            "bias": bias,
-        },
-        {"inputs": f"x{suffix}: B T n", "h0": f"h{suffix}0: B n", "c0": f"c{suffix}0: B n"},
-        {"sequence": f"h{suffix}: B T n", "h": f"h{suffix}_final: B n",
-         "c": f"c{suffix}_final: B n"},
-        f"Keras {kind}",
-    )  # fmt: skip
-
-
-def cudnn(kind: str, *, suffix: str = "") -> Layout:
-    """cuDNN's one weight buffer: input matrices, recurrent matrices, then both kinds of biases."""
-    gates = _gates(_CUDNN, kind)
-    if kind == "rnn":
-        words = [f"U{suffix}", f"W{suffix}", "b_i"]
-        second = ["b_i"]
-    else:
-
-        def each(p: str) -> list[str]:
-            return _stack(gates, suffix, p).strip("[]").split("; ")
-
-        words = [*each("U_"), *each("W_"), *each("b_")]
-        second = [w.replace("b_c", "d_c") if kind == "gru" else w for w in each("b_")]
-    return _with_states(
-        kind, suffix, {"weights": f"flat({', '.join([*words, *second])})"},
-        {"x": f"x{suffix}: T B n", "hx": f"h{suffix}0: 1 B n", "cx": f"c{suffix}0: 1 B n"},
-        {"y": f"h{suffix}: T B n", "hy": f"h{suffix}_final: 1 B n",
-         "cy": f"c{suffix}_final: 1 B n"},
-        f"cuDNN {kind}",
-    )  # fmt: skip
-
-
-def lecture(kind: str, *, suffix: str = "", order: str = "") -> Layout:
-    """Row vectors, gates as columns, batch first, as in the CS231n assignments: ``Wx, Wh, b``.
-
-    ``order`` names the gates as the code packs them, by default ``i f o c`` (c is the candidate,
-    often called g).
-    """
-    gates = order or {"lstm": "i f o c", "gru": "r z c", "rnn": ""}.get(kind, "")
-    _gates(_PYTORCH, kind)
-    bias = "b_i" if kind == "rnn" else _stack(gates, suffix, "b_")
-    return _with_states(
-        kind, suffix,
-        {
-            "Wx": _stack(gates, suffix, "U_") + ".T",
-            "Wh": _stack(gates, suffix, "W_") + ".T",
-            "b": bias,
-        },
-        {"x": f"x{suffix}: B T n", "h0": f"h{suffix}0: B n", "c0": f"c{suffix}0: B n"},
-        {"h": f"h{suffix}: B T n", "h_T": f"h{suffix}_final: B n", "c_T": f"c{suffix}_final: B n"},
-        f"row vectors, {kind}",
-    )  # fmt: skip
-
-
-def stacked_rows(kind: str, *, suffix: str = "", order: str = "") -> Layout:
-    """Lectures that stack state and input: ``[W U] [h; x]``, gates as rows, batch as columns."""
-    gates = (order or {"lstm": "f i o c", "gru": "r z c"}.get(kind, "")).split()
-    lines = "; ".join(f"W_{g}{suffix} U_{g}{suffix}" for g in gates) or f"W{suffix} U{suffix}"
-    bias = _stack(" ".join(gates), suffix, "b_") if gates else "b_i"
-    return _with_states(
-        kind, suffix, {"W": f"[{lines}]", "b": f"{bias} as column"},
-        {"x": f"x{suffix}: T n B", "h0": f"h{suffix}0: n B", "c0": f"c{suffix}0: n B"},
-        {"hs": f"h{suffix}: T n B", "h_T": f"h{suffix}_final: n B",
-         "c_T": f"c{suffix}_final: n B"},
-        f"stacked state and input, {kind}",
-    )  # fmt: skip
-
-
-def _gates(table: dict[str, str], kind: str) -> str:
-    if kind not in table:
-        raise UsageError(f"no ready layout for {kind!r}; there are {', '.join(table)}")
-    return table[kind]
-
-
-def _with_states(
-    kind: str,
-    suffix: str,
-    parameters: dict[str, str],
-    inputs: dict[str, str],
-    outputs: dict[str, str],
-    name: str,
-) -> Layout:
-    if kind != "lstm":  # only the LSTM has a memory cell
-        inputs = {n: t for n, t in inputs.items() if not t.startswith(f"c{suffix}0")}
-        outputs = {n: t for n, t in outputs.items() if not t.startswith(f"c{suffix}_final")}
-    return Layout(parameters, inputs, outputs, name=name)
-
+__all__ = ["READY", "catalogue", "definition", "ready", "source"]
 
 READY: dict[str, Callable[..., Layout]] = {
     "pytorch": pytorch,
     "keras": keras,
     "cudnn": cudnn,
+    "onnx": onnx,
+    "flax": flax,
     "lecture": lecture,
     "stacked": stacked_rows,
 }
+#: Layouts with options that are of another cell than those without.
+VARIANTS = (
+    "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
+    "onnx gru linear_before_reset",
+)  # fmt: skip
 
 
-def ready(text: str) -> Layout:
-    """A ready layout by name: ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``, …
+def _read(text: str) -> tuple[str, str, dict[str, Any]]:
+    """Convention, kind and options of a name.
 
     Raises
     ------
     UsageError
-        No such convention or cell.
+        No such convention or option.
     """
-    convention, _, kind = text.partition(" ")
+    given = text.split()
+    convention, kind, *words = given if len(given) > 1 else (text, "")
     if convention not in READY:
         raise UsageError(
             f"no ready layout {text!r}; conventions are {', '.join(READY)}, each with lstm, gru "
             "or rnn"
         )
-    return READY[convention](kind.strip())
+    known = {
+        n: p.default
+        for n, p in inspect.signature(READY[convention]).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    options: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in known:
+            raise UsageError(
+                f"no ready layout {text!r}: {convention} has no option {name!r}; it has "
+                f"{', '.join(known)}"
+            )
+        options[name] = _value(text, name, value, known[name]) if equals else True
+        if not equals and not isinstance(known[name], bool):
+            raise UsageError(f"no ready layout {text!r}: {name} needs a value, {name}=…")
+    return convention, kind, options
+
+
+def _value(text: str, name: str, value: str, default: Any) -> Any:
+    """The value of an option, of the type of its default."""
+    if isinstance(default, bool):
+        if value in ("True", "False"):
+            return value == "True"
+        raise UsageError(f"no ready layout {text!r}: {name} is True or False, not {value!r}")
+    if isinstance(default, int):
+        if value.isdecimal() and 1 <= int(value) <= 999:
+            return int(value)
+        raise UsageError(f"no ready layout {text!r}: {name} is a number from 1 on, not {value!r}")
+    return value.replace(",", " ")
+
+
+def ready(text: str) -> Layout:
+    """A ready layout by name: ``"pytorch lstm"``, ``"keras gru reset_after=False"``, …
+
+    Raises
+    ------
+    UsageError
+        No such convention, cell or option.
+    """
+    convention, kind, options = _read(text)
+    return READY[convention](kind, **options)
+
+
+def definition(text: str) -> str:
+    """The cell of the zoo that code in this layout computes, one layer of it where there are more.
+
+    ``lstm`` for every LSTM, ``gru_reset_after`` for PyTorch, cuDNN, Flax and Keras, ``gru`` where
+    the reset comes before the product, ``elman_hidden`` for plain RNNs.
+    """
+    convention, kind, options = _read(text)
+    if kind == "gru":
+        # The one bias of the lectures goes into the sum, as where the reset comes first.
+        before = {
+            "lecture": True, "stacked": True,
+            "keras": not options.get("reset_after", True),
+            "onnx": not options.get("linear_before_reset", False),
+        }  # fmt: skip
+        return "gru" if before.get(convention) else "gru_reset_after"
+    if options.get("projected"):
+        return "lstm_projected"
+    if options.get("peepholes"):
+        return "lstm_peephole"
+    return {"lstm": "lstm", "rnn": "elman_hidden"}[kind]
 
 
 def catalogue() -> list[dict[str, str]]:
-    """The ready layouts as rows with the keys name, cell (of the zoo, its definition) and what."""
+    """The ready layouts as rows with the keys name, cell (of the zoo) and what (with options)."""
+    names = [f"{convention} {kind}" for convention in READY for kind in KINDS]
     return [
-        {
-            "name": f"{convention} {kind}",
-            "cell": _definition(convention, kind),
-            "what": (inspect.getdoc(make) or "")
-            .partition("\n\n")[0]
-            .replace("\n", " ")
-            .replace("``", ""),
-        }
-        for convention, make in READY.items()
-        for kind in KINDS
+        {"name": name, "cell": definition(name), "what": _what(READY[name.split()[0]])}
+        for name in [*names, *VARIANTS]
     ]
 
 
-def _definition(convention: str, kind: str) -> str:
-    """The cell of the zoo that such code implements."""
-    if kind == "gru":
-        # The one bias of the lectures goes into the sum, as where the reset comes first.
-        return "gru" if convention in ("lecture", "stacked") else "gru_reset_after"
-    return {"lstm": "lstm", "rnn": "elman_hidden"}[kind]
+def _what(make: Callable[..., Layout]) -> str:
+    """The first sentence on a convention, and its options."""
+    said = (inspect.getdoc(make) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "")
+    options = [
+        f"{n}={p.default}" if p.default != "" else f"{n}=…"
+        for n, p in inspect.signature(make).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and n not in ("suffix", "layer")
+    ]
+    return f"{said} Options: {', '.join(options)}." if options else said
 
 
 def source(layout: Layout) -> str:
@@ -218,6 +143,8 @@ def source(layout: Layout) -> str:
     tables = "".join(
         table(name, getattr(layout, name)) for name in ("parameters", "inputs", "outputs")
     )
+    if layout.zero:
+        tables += f"    zero=({', '.join(map(_quoted, layout.zero))},),\n"
     return (
         "from gradcheck_rnn import Layout\n\n"
         f"layout = Layout(\n{tables}    name={_quoted(layout.name)},\n)\n"

@@ -162,12 +162,4 @@ class Station:
 
     def users(self, case: Case) -> Arrays:
         """A case's cotangents as the code takes them, zeros where there are none."""
-        out = {}
-        for user in self.fitted.outputs:
-            name = self.fitted.pieces[user][0].name
-            given = case.cotangents.get(name)
-            if given is None:
-                out[user] = np.zeros(self.fitted.shapes[user])
-            else:
-                out[user] = self.fitted.place(name, given, user)
-        return out
+        return {u: self.fitted.place(u, case.cotangents) for u in self.fitted.outputs}

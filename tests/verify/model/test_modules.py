@@ -136,7 +136,7 @@ def test_more_misuse_is_said() -> None:
     with pytest.raises(UsageError, match="takes the place of forward"):
         check_model(load("lstm"), module=lstm, forward=print, backward=print)
     few = Layout(ready("pytorch lstm").parameters, ready("pytorch lstm").inputs, {"output": "h"})
-    with pytest.raises(UsageError, match="3 tensors are returned"):
+    with pytest.raises(UsageError, match="3 arrays are returned"):
         check_model(load("lstm"), module=lstm, layout=few)
 
 

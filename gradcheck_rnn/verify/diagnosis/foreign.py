@@ -1,0 +1,90 @@
+"""The mistake in results of foreign code, from the gradients alone: no code is run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import GradcheckError
+from ...language.network import Network
+from ...language.running import array_shape
+from ..harness.arrays import PRECISIONS
+from ..harness.compare import Comparison, Record, ratio_of
+from ..harness.layout import Layout
+from ..harness.plan import Case, Place
+from ..harness.station import Station
+from ..harness.subject import Subject
+from ..vectorfiles import OUTPUTS, Results, VectorFile
+from .check import find_mistake
+from .search import Diagnosis
+
+__all__ = ["diagnose_results"]
+
+Array = NDArray[Any]
+#: ``h[3]``: the probe of one step.
+_STEP = re.compile(r"^(\w+)\[(\d+)\]$")
+
+
+def diagnose_results(
+    network: Network, known: VectorFile, results: Results, form: str
+) -> Diagnosis | None:
+    """What mistake gives these gradients; None where the vectors are not of this definition.
+
+    Parameters
+    ----------
+    network : Network
+        The definition that the vectors were made of.
+    known, results
+        As in `judge_vectors`.
+    form : str
+        The number format of the results.
+    """
+    lengths = {a: known.sizes.get(a, 0) for a in network.axes}
+    sizes = {d: known.sizes.get(d, 0) for d in network.dims}
+    batch = known.sizes.get("B", 0)
+    refs = {**network.parameters, **network.inputs}
+    if set(refs) != set(known.arrays) or not all((*lengths.values(), *sizes.values(), batch)):
+        return None
+    for name, ref in refs.items():
+        if known.arrays[name].shape != array_shape(ref, sizes, batch=batch, lengths=lengths):
+            return None
+    place = Place("vectors", network, sizes, lengths, batch, dict(known.arrays))
+    try:
+        comparison = _compare(place, known, results, form)
+    except GradcheckError:  # another definition of the same names and shapes
+        return None
+    return find_mistake(network, [comparison]) if comparison.wrong else None
+
+
+def _compare(place: Place, known: VectorFile, results: Results, form: str) -> Comparison:
+    """The results beside the vectors, as if the code had been run at this one point."""
+    network, precision = place.network, PRECISIONS[form]
+    nothing: Any = lambda *_: {}  # noqa: E731
+    with_loss = nothing if network.loss_terms else None
+    subject = Subject(nothing, nothing, with_loss, None, np.asarray, precision)
+    station = Station.build(place, Layout.of(network), precision, subject, 0)
+    cases = {group: _case(group, known) for group in known.high if group != OUTPUTS}
+    station.cases = [c for group, c in cases.items() if results.arrays.get(group)]
+    out = Comparison(station)
+    out.truth = station.truth(station.oracle, station.cases)
+    for group, case in cases.items():
+        for name, found in results.arrays.get(group, {}).items():
+            got, want = np.asarray(found, dtype=np.float64), known.high[group][name]
+            bound = known.bounds[form][group][name]
+            out.records.append(Record(name, case, got, want, bound, ratio_of(got, want, bound)))
+    return out
+
+
+def _case(group: str, known: VectorFile) -> Case:
+    """The cotangents of a probe."""
+    given: Mapping[str, Array] = known.cotangents.get(group, {})
+    step = _STEP.match(group)
+    if not given:
+        return Case("the loss", {})
+    if step is not None:
+        return Case(f"{step[1]} at step {int(step[2]) + 1} alone", given, int(step[2]))
+    return Case("all outputs" if len(given) > 1 else f"{group} alone", given)
