@@ -76,6 +76,7 @@ class RoutineText:
         self._block: Blocked | None = None
         #: Arrays of the block that must be allocated at its beginning.
         self._held: dict[Buffer, None] = {}
+        self._indices: dict[str, str] = {}
         #: Arrays of all blocks, and whether there are any blocks.
         self.blocked: set[Buffer] = set()
         self._bound: dict[Access, str] = {}
@@ -97,6 +98,16 @@ class RoutineText:
         """A dim or an axis length as text."""
         return d if isinstance(d, str) else dim_text(d)
 
+    def index(self, name: str) -> str:
+        """What ``steps``, ``start``, ``stop`` or ``rows`` of a block is called here."""
+        if name not in self._indices:
+            self._indices[name] = self.names.fresh(name)
+        return self._indices[name]
+
+    def span_of_block(self) -> str:
+        """How many steps a block has."""
+        return f"{self.index('stop')} - {self.index('start')}"
+
     def local(self, b: Buffer) -> bool:
         """Whether an array holds the steps of one block."""
         return self._block is not None and (b.base or b) in self._block.local
@@ -104,7 +115,7 @@ class RoutineText:
     def steps(self, axis: str) -> str:
         """How many steps a place over an axis has, where all steps are worked on at once."""
         blocked = self._block is not None and self._block.loop.axis == axis
-        return "stop - start" if blocked else axis
+        return self.span_of_block() if blocked else axis
 
     def _time(self, a: Access) -> str:
         """The index of a place along its time axis."""
@@ -114,9 +125,11 @@ class RoutineText:
             return f"[{b.before + k if side == 'start' else k - b.after}]"
         first = b.before - a.lag
         if self._loop is not None:
-            return f"[{_moved('t - start' if self.local(b) else 't', first)}]"
+            step = f"t - {self.index('start')}" if self.local(b) else "t"
+            return f"[{_moved(step, first)}]"
         if self._block is not None and self._block.loop.axis == b.lead[0]:
-            return "" if self.local(b) else f"[{_moved('start', first)}:{_moved('stop', first)}]"
+            start, stop = (_moved(self.index(n), first) for n in ("start", "stop"))
+            return "" if self.local(b) else f"[{start}:{stop}]"
         return f"[{first or ''}:{first - pad or ''}]" if pad else ""
 
     def access(self, a: Access) -> str:
@@ -150,7 +163,7 @@ class RoutineText:
         """All steps and sequences as the rows of one matrix."""
         if len(a.lead) == 2:
             blocked = self._block is not None and self._block.loop.axis == a.lead[0]
-            lead = "rows" if blocked else " * ".join(a.lead)
+            lead = self.index("rows") if blocked else " * ".join(a.lead)
             return f"{self.access(a)}.reshape({lead}, {self.size(a.rows)})"
         return self.access(a)
 

@@ -182,13 +182,14 @@ class NumPyWriter(Assigner):
             self.buffers.setdefault(b, True)
         axis = s.loop.axis
         self.blocked |= s.local
-        self.line(f"steps = max(1, ROWS // max({BATCH}, 1))")
+        steps, start, stop, rows = map(self.index, ("steps", "start", "stop", "rows"))
+        self.line(f"{steps} = max(1, ROWS // max({BATCH}, 1))")
         if s.loop.reverse:
-            self.line(f"for stop in range({axis}, 0, -steps):")
-            first = "start = max(stop - steps, 0)"
+            self.line(f"for {stop} in range({axis}, 0, -{steps}):")
+            first = f"{start} = max({stop} - {steps}, 0)"
         else:
-            self.line(f"for start in range(0, {axis}, steps):")
-            first = f"stop = min(start + steps, {axis})"
+            self.line(f"for {start} in range(0, {axis}, {steps}):")
+            first = f"{stop} = min({start} + {steps}, {axis})"
         self._block, self._indent = s, self._indent + 1
         self.line(first)
         at, self._held = len(self.lines), {}
@@ -196,9 +197,9 @@ class NumPyWriter(Assigner):
         self._write_loop(s.loop)
         self.write(s.after)
         inside = "    " * self._indent
-        flat = any(re.search(r"\brows\b", line) for line in self.lines[at:])
-        rows = [f"{inside}rows = (stop - start) * {BATCH}"] if flat else []
-        self.lines[at:at] = [*rows, *(inside + line for line in self._allocate_block())]
+        flat = any(re.search(rf"\b{rows}\b", line) for line in self.lines[at:])
+        made = [f"{inside}{rows} = ({self.span_of_block()}) * {BATCH}"] if flat else []
+        self.lines[at:at] = [*made, *(inside + line for line in self._allocate_block())]
         self._block, self._indent = None, self._indent - 1
 
     def _allocate_block(self) -> list[str]:
@@ -212,7 +213,8 @@ class NumPyWriter(Assigner):
     def _write_loop(self, s: Loop) -> None:
         self.flush()
         self._turn(s)
-        steps = f"range({s.axis if self._block is None else 'start, stop'})"
+        bounds = (self.index("start"), self.index("stop")) if self._block is not None else (s.axis,)
+        steps = f"range({', '.join(bounds)})"
         self.line(f"for t in {f'reversed({steps})' if s.reverse else steps}:")
         self._loop, self._indent = s, self._indent + 1
         self.write(s.body)
