@@ -1,156 +1,151 @@
-"""Generated NumPy kernels against PyTorch on the CPU: forward and backward, paired.
+"""Generated kernels against PyTorch on the CPU: forward and backward pass, paired.
 
-All run in this process with the same number of threads, in turn, so that a busy machine slows
-all. A pair of runs gives a ratio; the median of the ratios is printed: how many times as fast as
-PyTorch the generated kernel is (above 1: faster). Beside the LSTM stand one written by hand in
-NumPy and its matrix products alone, which say what NumPy and its BLAS allow.
+``python -m benchmarks.bench_kernels [--backend numpy|c] [--cells lstm …] [--sizes 50,32,64 …]
+[--dtypes float32 …] [--pairs 20]``: both run in turn in one process with one thread and are timed
+by processor time, so that others who use the machine slow both. Printed are the median of PyTorch's
+time ÷ ours over the pairs (above 1: ours is faster) and its quartiles. LSTM, GRU and RNN meet
+PyTorch's layers, the other cells eager PyTorch. Beside the LSTM stand, in the same sense, an LSTM
+written by hand in NumPy and its matrix products alone: what NumPy and its BLAS allow.
 
-``python -m benchmarks.bench_kernels``; ``--quick`` keeps to small sizes, BENCH_THREADS sets the
-number of threads.
+OPENBLAS_CORETYPE names the kernels of NumPy's BLAS, if its own choice is to be overruled.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
+import tempfile
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-THREADS = os.environ.get("BENCH_THREADS", str(len(os.sched_getaffinity(0))))
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, THREADS)
+    os.environ[variable] = "1"
 
 import numpy as np  # noqa: E402
 
+from gradcheck_rnn import api  # noqa: E402
+
 from .hand_lstm import hand_written, products  # noqa: E402
 
-SIZES = [(50, 1, 16), (50, 32, 64), (50, 64, 256), (50, 128, 512), (50, 128, 1024)]
-QUICK = [(50, 1, 16), (50, 8, 32), (50, 32, 64), (50, 32, 128)]
-#: Zoo cell → (PyTorch module, gates in PyTorch's order, by the suffix of their weights).
-TORCH = {
-    "elman_hidden": ("RNN", ("",)),
-    "gru_reset_after": ("GRU", ("_r", "_z", "_c")),
-    "lstm": ("LSTM", ("_i", "_f", "_c", "_o")),
-}
+SIZES = ("50,1,16", "50,32,64", "50,64,256", "100,16,512")
+CELLS = ("lstm", "gru_reset_after", "elman_hidden", "lstm_layer_norm", "mgu", "slstm")
 
 
-def kernel(name: str) -> types.ModuleType:
-    """The generated module of a zoo cell."""
-    from gradcheck_rnn import cells
-    from gradcheck_rnn.codegen import generate
-    from gradcheck_rnn.derivation import derive
-
-    module = types.ModuleType(name)
-    exec(compile(generate(derive(cells.get(name))), name, "exec"), module.__dict__)
+def kernel(cell: str, backend: str, folder: Path) -> Any:
+    """The generated module of a zoo cell; C behind its Python module."""
+    if backend == "c":
+        api.write_c(cell, folder, python=True)
+    else:
+        (folder / f"{cell}.py").write_text(api.generate(cell, backend), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(cell, folder / f"{cell}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
-def arrays(module: types.ModuleType, sizes: dict[str, int], dtype: Any) -> dict[str, Any]:
+def arrays(module: types.ModuleType, sizes: dict[str, int], dtype: str) -> dict[str, Any]:
     """Random arrays for everything the module takes."""
     rng = np.random.default_rng(0)
     out = {}
     for name, axes in module.SHAPES.items():
-        shape = [sizes[a] for a in axes]
-        scale = 1 / np.sqrt(sizes["p"]) if "T" not in axes else 1.0
+        shape = [int(eval(a, {}, sizes)) for a in axes]
+        scale = 1.0 if "T" in axes else 1 / np.sqrt(sizes["p"])
         out[name] = (rng.normal(size=shape) * scale).astype(dtype)
+    if "n0" in out:  # the normaliser of the sLSTM
+        out["n0"] = 1 + np.abs(out["n0"])
     return out
 
 
-def ours(module: types.ModuleType, given: dict[str, Any], g_h: Any) -> Callable[[], Any]:
+def ours(module: types.ModuleType, given: dict[str, Any], seed: Any) -> Callable[[], Any]:
     """One forward and backward pass of the generated module."""
     parameters = {n: given[n] for n in module.Parameters.__annotations__}
     inputs = {n: given[n] for n in module.Inputs.__annotations__}
-    label = "h" if "h" in module.Outputs.__annotations__ else "y"
 
     def run() -> Any:
         _, saved = module.forward(parameters, inputs)
-        return module.backward(parameters, inputs, saved, {label: g_h})
+        return module.backward(parameters, inputs, saved, {"h": seed})
 
     return run
 
 
-def theirs(name: str, given: dict[str, Any], g_h: Any) -> Callable[[], Any]:
-    """The same pass of PyTorch's own layer, gradients of everything included."""
-    import torch
-
-    torch.set_num_threads(int(THREADS))
-    kind, gates = TORCH[name]
-    d, p = given["x"].shape[-1], given["h0"].shape[-1]
-    dtype = torch.float32 if given["x"].dtype == np.float32 else torch.float64
-    layer = getattr(torch.nn, kind)(d, p, dtype=dtype)
-    with torch.no_grad():
-        for attribute, letter in (("weight_hh_l0", "W"), ("weight_ih_l0", "U")):
-            stacked = np.concatenate([given[f"{letter}{g}"] for g in gates])
-            getattr(layer, attribute).copy_(torch.from_numpy(stacked))
-    x = torch.from_numpy(given["x"]).requires_grad_()
-    states = [torch.from_numpy(given[n])[None].requires_grad_() for n in ("h0", "c0") if n in given]
-    upstream = torch.from_numpy(g_h)
-    leaves = [x, *states, *layer.parameters()]
-
-    def run() -> Any:
-        out, _ = layer(x, tuple(states) if kind == "LSTM" else states[0])
-        return torch.autograd.grad(out, leaves, upstream)
-
-    return run
-
-
-def medians(works: list[Callable[[], Any]], seconds: float, least: int) -> list[list[float]]:
-    """Times of several pieces of work taken in turn, a list for each piece.
-
-    One thread is timed by the processor time it has had, so that waiting for others who use the
-    machine does not count; several threads by the clock on the wall.
-    """
-    clock = time.process_time if THREADS == "1" else time.perf_counter
+def rounds(works: list[Callable[[], Any]], count: int) -> Iterator[list[float]]:
+    """Processor times of all pieces of work in turn; repeated until each round takes 5 ms."""
     for work in works:
         work()
-    times: list[list[float]] = [[] for _ in works]
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < least:
-        for work, taken in zip(works, times, strict=True):
-            start = clock()
-            work()
-            taken.append(clock() - start)
-    return times
-
-
-def over(two: list[float], one: list[float]) -> float:
-    """Median of two / one, pair by pair."""
-    return statistics.median(b / a for a, b in zip(one, two, strict=True))
+    begin = time.process_time()
+    works[0]()
+    repeats = max(1, int(0.005 / max(time.process_time() - begin, 1e-5)))
+    for _ in range(count):
+        spent = []
+        for work in works:
+            begin = time.process_time()
+            for _ in range(repeats):
+                work()
+            spent.append((time.process_time() - begin) / repeats)
+        yield spent
 
 
 def main() -> None:
+    """Print the table."""
+    import torch
+
+    from .torch_cells import torch_pass
+
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time for each line")
-    parser.add_argument("--least", type=int, default=5, help="runs for each line at least")
-    parser.add_argument("--cells", nargs="*", default=list(TORCH))
+    parser.add_argument("--backend", default="numpy", choices=("numpy", "c"))
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--cells", nargs="*", default=CELLS)
+    parser.add_argument("--sizes", nargs="*", default=SIZES)
+    parser.add_argument("--dtypes", nargs="*", default=("float32", "float64"))
     options = parser.parse_args()
-    clock = "processor time" if THREADS == "1" else "wall clock"
-    print(f"{THREADS} threads, {clock}; PyTorch's time / ours, / a hand-written LSTM's, / that of")
-    print("the LSTM's matrix products alone; above 1: faster than PyTorch")
-    head = f"{'cell':16} {'T, B, p':>15} {'dtype':>8} {'ours':>10}"
-    print(f"{head} {'ratio':>7} {'by hand':>8} {'products':>9}")
-    for name in options.cells:
-        module = kernel(name)
-        for steps, batch, p in QUICK if options.quick else SIZES:
-            for dtype in (np.float32, np.float64):
-                sizes = {"T": steps, "B": batch, "p": p, "d": p, "q": p}
-                given = arrays(module, sizes, dtype)
-                g_h = np.ones((steps, batch, p), dtype)
-                works = [ours(module, given, g_h), theirs(name, given, g_h)]
-                if name == "lstm":
-                    works += [hand_written(given, g_h), products(given)]
-                taken, torch_taken, *others = medians(works, options.seconds, options.least)
-                columns = "".join(f"{over(torch_taken, t):9.2f}" for t in others)
-                print(
-                    f"{name:16} {f'{steps}, {batch}, {p}':>15} {np.dtype(dtype).name:>8} "
-                    f"{statistics.median(taken) * 1e3:8.2f}ms {over(torch_taken, taken):7.2f}"
-                    f"{columns}",
-                    flush=True,
-                )
+    print(f"{options.backend}; NumPy's BLAS: {_blas()}; PyTorch {torch.__version__}, "
+          f"{torch.backends.cpu.get_cpu_capability()}; one thread, processor time")  # fmt: skip
+    head = f"{'cell':16} {'T, B, p':>12} {'dtype':>8} {'ours':>10} {'ratio':>6}  {'quartiles':12}"
+    print(f"{head} pairs  by hand  products")
+    with tempfile.TemporaryDirectory() as folder:
+        for cell in options.cells:
+            module = kernel(cell, options.backend, Path(folder))
+            for size in options.sizes:
+                steps, batch, p = map(int, size.split(","))
+                for dtype in options.dtypes:
+                    sizes = {"T": steps, "B": batch, "p": p, "d": p, "q": p}
+                    given = arrays(module, sizes, dtype)
+                    seed = np.ones((steps, batch, p), dtype)
+                    works = [ours(module, given, seed), torch_pass(cell, sizes, dtype)]
+                    if cell == "lstm" and options.backend == "numpy":
+                        works += [hand_written(given, seed), products(given)]
+                    mine, torchs, *others = zip(*rounds(works, options.pairs), strict=True)
+                    ratios = [b / a for a, b in zip(mine, torchs, strict=True)]
+                    low, middle, high = statistics.quantiles(ratios, n=4)
+                    beside = "".join(f"{_over(torchs, t):9.2f}" for t in others)
+                    print(
+                        f"{cell:16} {f'{steps}, {batch}, {p}':>12} {dtype:>8} "
+                        f"{1e3 * statistics.median(mine):8.2f}ms {middle:6.2f}  "
+                        f"{f'{low:.2f} to {high:.2f}':12} {len(ratios):5}{beside}", flush=True,
+                    )  # fmt: skip
+
+
+def _over(two: tuple[float, ...], one: tuple[float, ...]) -> float:
+    """Median of two / one, round by round."""
+    return statistics.median(b / a for a, b in zip(one, two, strict=True))
+
+
+def _blas() -> str:
+    """The kernels that NumPy's BLAS has chosen, where threadpoolctl can tell."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "kernels not known, threadpoolctl is not there"
+    found = [i for i in threadpool_info() if i["user_api"] == "blas" and "numpy" in i["filepath"]]
+    return ", ".join(f"{i['internal_api']} {i['version']} {i['architecture']}" for i in found)
 
 
 if __name__ == "__main__":

@@ -198,3 +198,31 @@ def test_a_changed_module_is_seen() -> None:
 def test_unknown_backend() -> None:
     with pytest.raises(UsageError, match="no backend 'jax'"):
         generate(derive(cells.get("elman")), "jax")
+
+
+@pytest.mark.parametrize("rows", [1, 256])
+@pytest.mark.parametrize(
+    "name", ["lstm_layer_norm", "stacked_lstm", "bidirectional_elman", "char_rnn"]
+)
+def test_blocks_of_any_length_give_the_same(name: str, rows: int, monkeypatch) -> None:
+    """One step a block, and all of them in one."""
+    c = case(name)
+    cotangents = c.cotangents()
+    _, saved = c.forward()
+    expected = c.backward(saved, cotangents)
+    assert c.module.ROWS not in (1, 256)
+    monkeypatch.setattr(c.module, "ROWS", rows)
+    outputs, saved = c.forward()
+    for label, value in c.expected_outputs().items():
+        assert error(outputs[label], value) < EXACT, label
+    gradients = c.backward(saved, cotangents)
+    for n, value in expected.items():
+        assert error(gradients[n], value) < EXACT, n
+
+
+def test_arrays_over_all_steps_that_only_blocks_use_are_gone() -> None:
+    """What the backward pass of an LSTM allocates does not grow with the gates over all steps."""
+    text = generate(derive(cells.get("lstm")))
+    backward = text[text.index("def backward(") :]
+    assert "d_a = np.empty((stop - start, B, 4 * p), dtype)" in backward
+    assert "np.empty((T, B, 4 * p)" not in backward

@@ -46,11 +46,13 @@ def load(path: Path, flags: tuple[str, ...]) -> types.ModuleType:
     return module
 
 
-def results(case: Case, module: Any, given: Arrays, dtype: str = "float64") -> Arrays:
+def results(
+    case: Case, module: Any, given: Arrays, dtype: str = "float64", **options: Any
+) -> Arrays:
     """Outputs and gradients by the module."""
     arrays = {n: np.asarray(a, dtype) for n, a in case.arrays.items()}
     parameters, inputs = case.split(arrays)
-    outputs, saved = module.forward(parameters, inputs, **case.keywords)
+    outputs, saved = module.forward(parameters, inputs, **case.keywords, **options)
     seeds = {n: np.asarray(g, dtype) for n, g in given.items()}
     gradients = module.backward(parameters, inputs, saved, seeds, **case.keywords)
     found = {f"output {n}": np.asarray(a) for n, a in outputs.items()}

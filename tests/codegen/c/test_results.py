@@ -127,6 +127,20 @@ def test_each_cotangent_alone_and_arguments_left_alone(tmp_path: Path) -> None:
     assert all(np.array_equal(g, two[n]) for n, g in one.items())
 
 
+def test_memory_of_an_earlier_call_is_used_again(tmp_path: Path) -> None:
+    """Whatever is in it; one that is too short or of another dtype is not taken."""
+    case = Case(as_network(api.load("gru")))
+    module, given = built(case, tmp_path), upstream(case)
+    first = results(case, module, given)
+    _, saved = module.forward(*case.split(case.arrays))
+    kept = saved["workspace"]
+    for spent in (np.full_like(kept, np.nan), kept[:3].copy(), np.ones(kept.size, np.float32)):
+        again = results(case, module, given, spent={"workspace": spent})
+        assert all(np.array_equal(first[n], again[n]) for n in first)
+    _, saved = module.forward(*case.split(case.arrays), spent=saved)
+    assert saved["workspace"] is kept
+
+
 def test_a_planted_fault_is_found(tmp_path: Path) -> None:
     case = Case(as_network(api.load("lstm")))
     module = built(case, tmp_path)

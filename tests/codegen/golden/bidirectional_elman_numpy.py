@@ -56,6 +56,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -257,44 +260,59 @@ def backward(
     g_h_bwd_final = upstream.get("h_bwd_final")
     g_h_fwd_final = upstream.get("h_fwd_final")
     d_h_bwd = np.zeros((T + 1, B, p_bwd), dtype)
+    d_W_bwd = np.zeros((p_bwd, p_bwd), dtype)
+    d_U_bwd = np.zeros((p_bwd, d), dtype)
+    d_b_i_bwd = np.zeros((p_bwd,), dtype)
     work_p_bwd = np.empty((B, p_bwd), dtype)
+    d_x = np.empty((T, B, d), dtype)
     d_h_fwd = np.zeros((T + 1, B, p_fwd), dtype)
+    d_W_fwd = np.zeros((p_fwd, p_fwd), dtype)
+    d_U_fwd = np.zeros((p_fwd, d), dtype)
+    d_b_i_fwd = np.zeros((p_fwd,), dtype)
     work_p_fwd = np.empty((B, p_fwd), dtype)
 
     # δh_{bwd,t} = g_{h,bwd,final} at t = 1 + W_bwdᵀ δi_{bwd,t−1} + V_bwdᵀ δy_t
     d_h_bwd[:-1] += (g_y.reshape(T * B, q) @ V_bwd).reshape(T, B, p_bwd)
     if g_h_bwd_final is not None:
         d_h_bwd[0] += g_h_bwd_final
-    # for all steps at once, before the loop: towards d_i_bwd
-    d_i_bwd = 1 - h_bwd[:-1] ** 2
-    for t in range(T):
-        d_i_bwd_t = d_i_bwd[t]
-        # δi_{bwd,t} = δh_{bwd,t} ⊙ (1 − h_{bwd,t}²)
-        d_i_bwd_t *= d_h_bwd[t]
-        # δh_{bwd,t} = g_{h,bwd,final} at t = 1 + W_bwdᵀ δi_{bwd,t−1} + V_bwdᵀ δy_t
-        np.matmul(d_i_bwd_t, W_bwd, out=work_p_bwd)
-        d_h_bwd[t + 1] += work_p_bwd
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i_bwd
+        d_i_bwd = 1 - h_bwd[start:stop] ** 2
+        for t in range(start, stop):
+            d_i_bwd_t = d_i_bwd[t - start]
+            # δi_{bwd,t} = δh_{bwd,t} ⊙ (1 − h_{bwd,t}²)
+            d_i_bwd_t *= d_h_bwd[t]
+            # δh_{bwd,t} = g_{h,bwd,final} at t = 1 + W_bwdᵀ δi_{bwd,t−1} + V_bwdᵀ δy_t
+            np.matmul(d_i_bwd_t, W_bwd, out=work_p_bwd)
+            d_h_bwd[t + 1] += work_p_bwd
+        np.matmul(d_i_bwd.reshape(rows, p_bwd), U_bwd, out=d_x[start:stop].reshape(rows, d))
+        d_W_bwd += d_i_bwd.reshape(rows, p_bwd).T @ h_bwd[start + 1:stop + 1].reshape(rows, p_bwd)
+        d_U_bwd += d_i_bwd.reshape(rows, p_bwd).T @ x[start:stop].reshape(rows, d)
+        d_b_i_bwd += d_i_bwd.sum(axis=(0, 1))
     # δh_{fwd,t} = g_{h,fwd,final} at t = T + W_fwdᵀ δi_{fwd,t+1} + V_fwdᵀ δy_t
     d_h_fwd[1:] += (g_y.reshape(T * B, q) @ V_fwd).reshape(T, B, p_fwd)
     if g_h_fwd_final is not None:
         d_h_fwd[-1] += g_h_fwd_final
-    # for all steps at once, before the loop: towards d_i_fwd
-    d_i_fwd = 1 - h_fwd[1:] ** 2
-    for t in reversed(range(T)):
-        d_i_fwd_t = d_i_fwd[t]
-        # δi_{fwd,t} = δh_{fwd,t} ⊙ (1 − h_{fwd,t}²)
-        d_i_fwd_t *= d_h_fwd[t + 1]
-        # δh_{fwd,t} = g_{h,fwd,final} at t = T + W_fwdᵀ δi_{fwd,t+1} + V_fwdᵀ δy_t
-        np.matmul(d_i_fwd_t, W_fwd, out=work_p_fwd)
-        d_h_fwd[t] += work_p_fwd
-    d_x = (d_i_bwd.reshape(T * B, p_bwd) @ U_bwd).reshape(T, B, d)
-    d_x += (d_i_fwd.reshape(T * B, p_fwd) @ U_fwd).reshape(T, B, d)
-    d_W_fwd = d_i_fwd.reshape(T * B, p_fwd).T @ h_fwd[:-1].reshape(T * B, p_fwd)
-    d_U_fwd = d_i_fwd.reshape(T * B, p_fwd).T @ x.reshape(T * B, d)
-    d_b_i_fwd = d_i_fwd.sum(axis=(0, 1))
-    d_W_bwd = d_i_bwd.reshape(T * B, p_bwd).T @ h_bwd[1:].reshape(T * B, p_bwd)
-    d_U_bwd = d_i_bwd.reshape(T * B, p_bwd).T @ x.reshape(T * B, d)
-    d_b_i_bwd = d_i_bwd.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i_fwd
+        d_i_fwd = 1 - h_fwd[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_fwd_t = d_i_fwd[t - start]
+            # δi_{fwd,t} = δh_{fwd,t} ⊙ (1 − h_{fwd,t}²)
+            d_i_fwd_t *= d_h_fwd[t + 1]
+            # δh_{fwd,t} = g_{h,fwd,final} at t = T + W_fwdᵀ δi_{fwd,t+1} + V_fwdᵀ δy_t
+            np.matmul(d_i_fwd_t, W_fwd, out=work_p_fwd)
+            d_h_fwd[t] += work_p_fwd
+        d_x[start:stop] += (d_i_fwd.reshape(rows, p_fwd) @ U_fwd).reshape(stop - start, B, d)
+        d_W_fwd += d_i_fwd.reshape(rows, p_fwd).T @ h_fwd[start:stop].reshape(rows, p_fwd)
+        d_U_fwd += d_i_fwd.reshape(rows, p_fwd).T @ x[start:stop].reshape(rows, d)
+        d_b_i_fwd += d_i_fwd.sum(axis=(0, 1))
     d_V_fwd = g_y.reshape(T * B, q).T @ h_fwd[1:].reshape(T * B, p_fwd)
     d_V_bwd = g_y.reshape(T * B, q).T @ h_bwd[:-1].reshape(T * B, p_bwd)
     d_b_y = g_y.sum(axis=(0, 1))

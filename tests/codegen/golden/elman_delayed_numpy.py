@@ -44,6 +44,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -170,18 +173,22 @@ def forward(
     h[2] = h0_1
     h[1] = h0_2
     h[0] = h0_3
-    i_part = (x.reshape(T * B, d) @ U.T).reshape(T, B, p)
-    i_part += b_i
     W_1_T = np.ascontiguousarray(W_1.T)
     W_3_T = np.ascontiguousarray(W_3.T)
-    for t in range(T):
-        h_t = h[t + 3]
-        np.matmul(h[t + 2], W_1_T, out=W_1_h)
-        np.matmul(h[t], W_3_T, out=W_3_h)
-        # h_t = tanh(i_t)
-        np.add(W_1_h, W_3_h, out=h_t)
-        h_t += i_part[t]
-        np.tanh(h_t, out=h_t)
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        i_part = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, p)
+        i_part += b_i
+        for t in range(start, stop):
+            h_t = h[t + 3]
+            np.matmul(h[t + 2], W_1_T, out=W_1_h)
+            np.matmul(h[t], W_3_T, out=W_3_h)
+            # h_t = tanh(i_t)
+            np.add(W_1_h, W_3_h, out=h_t)
+            h_t += i_part[t - start]
+            np.tanh(h_t, out=h_t)
     # y_t = V h_t + b_y
     y = (h[3:].reshape(T * B, p) @ V.T).reshape(T, B, q)
     y += b_y
@@ -220,7 +227,12 @@ def backward(
     g_h = upstream.get("h")
     g_h_final = upstream.get("h_final")
     d_h = np.zeros((T + 3, B, p), dtype)
+    d_W_1 = np.zeros((p, p), dtype)
+    d_W_3 = np.zeros((p, p), dtype)
+    d_U = np.zeros((p, d), dtype)
+    d_b_i = np.zeros((p,), dtype)
     work_p = np.empty((B, p), dtype)
+    d_x = np.empty((T, B, d), dtype)
 
     # δh_t = g_{h,t} + g_{h,final} at t = T + W_1ᵀ δi_{t+1} + W_3ᵀ δi_{t+3} + Vᵀ δy_t
     d_h[3:] += (g_y.reshape(T * B, q) @ V).reshape(T, B, p)
@@ -228,22 +240,26 @@ def backward(
         d_h[3:] += g_h
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_i
-    d_i = 1 - h[3:] ** 2
-    for t in reversed(range(T)):
-        d_i_t = d_i[t]
-        # δi_t = δh_t ⊙ (1 − h_t²)
-        d_i_t *= d_h[t + 3]
-        # δh_t = g_{h,t} + g_{h,final} at t = T + W_1ᵀ δi_{t+1} + W_3ᵀ δi_{t+3} + Vᵀ δy_t
-        np.matmul(d_i_t, W_1, out=work_p)
-        d_h[t + 2] += work_p
-        np.matmul(d_i_t, W_3, out=work_p)
-        d_h[t] += work_p
-    d_x = (d_i.reshape(T * B, p) @ U).reshape(T, B, d)
-    d_W_1 = d_i.reshape(T * B, p).T @ h[2:-1].reshape(T * B, p)
-    d_W_3 = d_i.reshape(T * B, p).T @ h[:-3].reshape(T * B, p)
-    d_U = d_i.reshape(T * B, p).T @ x.reshape(T * B, d)
-    d_b_i = d_i.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i
+        d_i = 1 - h[start + 3:stop + 3] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_t = d_i[t - start]
+            # δi_t = δh_t ⊙ (1 − h_t²)
+            d_i_t *= d_h[t + 3]
+            # δh_t = g_{h,t} + g_{h,final} at t = T + W_1ᵀ δi_{t+1} + W_3ᵀ δi_{t+3} + Vᵀ δy_t
+            np.matmul(d_i_t, W_1, out=work_p)
+            d_h[t + 2] += work_p
+            np.matmul(d_i_t, W_3, out=work_p)
+            d_h[t] += work_p
+        np.matmul(d_i.reshape(rows, p), U, out=d_x[start:stop].reshape(rows, d))
+        d_W_1 += d_i.reshape(rows, p).T @ h[start + 2:stop + 2].reshape(rows, p)
+        d_W_3 += d_i.reshape(rows, p).T @ h[start:stop].reshape(rows, p)
+        d_U += d_i.reshape(rows, p).T @ x[start:stop].reshape(rows, d)
+        d_b_i += d_i.sum(axis=(0, 1))
     d_V = g_y.reshape(T * B, q).T @ h[3:].reshape(T * B, p)
     d_b_y = g_y.sum(axis=(0, 1))
     gradients: Gradients = {

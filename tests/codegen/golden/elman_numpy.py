@@ -43,6 +43,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -154,15 +157,19 @@ def forward(
     W_h = np.empty((B, p), dtype)
 
     h[0] = h0
-    i_part = (x.reshape(T * B, d) @ U.T).reshape(T, B, p)
-    i_part += b_i
     W_T = np.ascontiguousarray(W.T)
-    for t in range(T):
-        h_t = h[t + 1]
-        np.matmul(h[t], W_T, out=W_h)
-        # h_t = tanh(i_t)
-        np.add(W_h, i_part[t], out=h_t)
-        np.tanh(h_t, out=h_t)
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        i_part = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, p)
+        i_part += b_i
+        for t in range(start, stop):
+            h_t = h[t + 1]
+            np.matmul(h[t], W_T, out=W_h)
+            # h_t = tanh(i_t)
+            np.add(W_h, i_part[t - start], out=h_t)
+            np.tanh(h_t, out=h_t)
     # y_t = V h_t + b_y
     y = (h[1:].reshape(T * B, p) @ V.T).reshape(T, B, q)
     y += b_y
@@ -200,7 +207,11 @@ def backward(
     g_h = upstream.get("h")
     g_h_final = upstream.get("h_final")
     d_h = np.zeros((T + 1, B, p), dtype)
+    d_W = np.zeros((p, p), dtype)
+    d_U = np.zeros((p, d), dtype)
+    d_b_i = np.zeros((p,), dtype)
     work_p = np.empty((B, p), dtype)
+    d_x = np.empty((T, B, d), dtype)
 
     # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
     d_h[1:] += (g_y.reshape(T * B, q) @ V).reshape(T, B, p)
@@ -208,19 +219,23 @@ def backward(
         d_h[1:] += g_h
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_i
-    d_i = 1 - h[1:] ** 2
-    for t in reversed(range(T)):
-        d_i_t = d_i[t]
-        # δi_t = δh_t ⊙ (1 − h_t²)
-        d_i_t *= d_h[t + 1]
-        # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
-        np.matmul(d_i_t, W, out=work_p)
-        d_h[t] += work_p
-    d_x = (d_i.reshape(T * B, p) @ U).reshape(T, B, d)
-    d_W = d_i.reshape(T * B, p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_i.reshape(T * B, p).T @ x.reshape(T * B, d)
-    d_b_i = d_i.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i
+        d_i = 1 - h[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_t = d_i[t - start]
+            # δi_t = δh_t ⊙ (1 − h_t²)
+            d_i_t *= d_h[t + 1]
+            # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
+            np.matmul(d_i_t, W, out=work_p)
+            d_h[t] += work_p
+        np.matmul(d_i.reshape(rows, p), U, out=d_x[start:stop].reshape(rows, d))
+        d_W += d_i.reshape(rows, p).T @ h[start:stop].reshape(rows, p)
+        d_U += d_i.reshape(rows, p).T @ x[start:stop].reshape(rows, d)
+        d_b_i += d_i.sum(axis=(0, 1))
     d_V = g_y.reshape(T * B, q).T @ h[1:].reshape(T * B, p)
     d_b_y = g_y.sum(axis=(0, 1))
     gradients: Gradients = {

@@ -60,6 +60,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x_src": ("S", "B", "e"),
@@ -213,26 +216,34 @@ def forward(
     W_h = np.empty((B, p), dtype)
 
     h_src[0] = h_src0
-    i_src_part = (x_src.reshape(S * B, e) @ U_src.T).reshape(S, B, p)
-    i_src_part += b_i_src
     W_src_T = np.ascontiguousarray(W_src.T)
-    for t in range(S):
-        h_src_t = h_src[t + 1]
-        np.matmul(h_src[t], W_src_T, out=W_src_h_src)
-        # h_{src,t} = tanh(i_{src,t})
-        np.add(W_src_h_src, i_src_part[t], out=h_src_t)
-        np.tanh(h_src_t, out=h_src_t)
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, S, steps):
+        stop = min(start + steps, S)
+        rows = (stop - start) * B
+        i_src_part = (x_src[start:stop].reshape(rows, e) @ U_src.T).reshape(stop - start, B, p)
+        i_src_part += b_i_src
+        for t in range(start, stop):
+            h_src_t = h_src[t + 1]
+            np.matmul(h_src[t], W_src_T, out=W_src_h_src)
+            # h_{src,t} = tanh(i_{src,t})
+            np.add(W_src_h_src, i_src_part[t - start], out=h_src_t)
+            np.tanh(h_src_t, out=h_src_t)
     C_h_src = h_src[-1] @ C.T
-    i_part = (x.reshape(T * B, d) @ U.T).reshape(T, B, p)
-    i_part += C_h_src + b_i
     h[0] = h_src[-1]
     W_T = np.ascontiguousarray(W.T)
-    for t in range(T):
-        h_t = h[t + 1]
-        np.matmul(h[t], W_T, out=W_h)
-        # h_t = tanh(i_t)
-        np.add(W_h, i_part[t], out=h_t)
-        np.tanh(h_t, out=h_t)
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        i_part = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, p)
+        i_part += C_h_src + b_i
+        for t in range(start, stop):
+            h_t = h[t + 1]
+            np.matmul(h[t], W_T, out=W_h)
+            # h_t = tanh(i_t)
+            np.add(W_h, i_part[t - start], out=h_t)
+            np.tanh(h_t, out=h_t)
     # y_t = V h_t + b_y
     y = (h[1:].reshape(T * B, p) @ V.T).reshape(T, B, q)
     y += b_y
@@ -284,7 +295,16 @@ def backward(
     g_h_final = upstream.get("h_final")
     d_h = np.zeros((T + 1, B, p), dtype)
     d_h_src = np.empty((S + 1, B, p), dtype)
+    over_time = np.zeros((B, p), dtype)
+    d_W = np.zeros((p, p), dtype)
+    d_U = np.zeros((p, d), dtype)
+    d_b_i = np.zeros((p,), dtype)
     work_p = np.empty((B, p), dtype)
+    d_x = np.empty((T, B, d), dtype)
+    d_W_src = np.zeros((p, p), dtype)
+    d_U_src = np.zeros((p, e), dtype)
+    d_b_i_src = np.zeros((p,), dtype)
+    d_x_src = np.empty((S, B, e), dtype)
 
     d_h_src[-1] = 0
     d_y_unit_sum = target.sum(axis=-1, keepdims=True)
@@ -295,36 +315,44 @@ def backward(
     d_h[1:] += (d_y.reshape(T * B, q) @ V).reshape(T, B, p)
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_i
-    d_i = 1 - h[1:] ** 2
-    for t in reversed(range(T)):
-        d_i_t = d_i[t]
-        # δi_t = δh_t ⊙ (1 − h_t²)
-        d_i_t *= d_h[t + 1]
-        # δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
-        np.matmul(d_i_t, W, out=work_p)
-        d_h[t] += work_p
-    over_time = d_i.sum(axis=0)
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i
+        d_i = 1 - h[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_t = d_i[t - start]
+            # δi_t = δh_t ⊙ (1 − h_t²)
+            d_i_t *= d_h[t + 1]
+            # δh_t = g_{h,final} at t = T + Wᵀ δi_{t+1} + Vᵀ δy_t
+            np.matmul(d_i_t, W, out=work_p)
+            d_h[t] += work_p
+        over_time += d_i.sum(axis=0)
+        np.matmul(d_i.reshape(rows, p), U, out=d_x[start:stop].reshape(rows, d))
+        d_W += d_i.reshape(rows, p).T @ h[start:stop].reshape(rows, p)
+        d_U += d_i.reshape(rows, p).T @ x[start:stop].reshape(rows, d)
+        d_b_i += d_i.sum(axis=(0, 1))
     # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
     d_h_src[-1] += over_time @ C
     d_h_src[-1] += d_h[0]
-    # for all steps at once, before the loop: towards d_i_src
-    d_i_src = 1 - h_src[1:] ** 2
-    for t in reversed(range(S)):
-        d_i_src_t = d_i_src[t]
-        # δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
-        d_i_src_t *= d_h_src[t + 1]
-        # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
-        np.matmul(d_i_src_t, W_src, out=d_h_src[t])
-    d_x_src = (d_i_src.reshape(S * B, p) @ U_src).reshape(S, B, e)
-    d_x = (d_i.reshape(T * B, p) @ U).reshape(T, B, d)
-    d_W_src = d_i_src.reshape(S * B, p).T @ h_src[:-1].reshape(S * B, p)
-    d_U_src = d_i_src.reshape(S * B, p).T @ x_src.reshape(S * B, e)
-    d_b_i_src = d_i_src.sum(axis=(0, 1))
-    d_W = d_i.reshape(T * B, p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_i.reshape(T * B, p).T @ x.reshape(T * B, d)
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(S, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i_src
+        d_i_src = 1 - h_src[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_src_t = d_i_src[t - start]
+            # δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)
+            d_i_src_t *= d_h_src[t + 1]
+            # δh_{src,t} = W_srcᵀ δi_{src,t+1} + Σ_{t=1}^{T} Cᵀ δi_t at t = S + δh_0 at t = S
+            np.matmul(d_i_src_t, W_src, out=d_h_src[t])
+        np.matmul(d_i_src.reshape(rows, p), U_src, out=d_x_src[start:stop].reshape(rows, e))
+        d_W_src += d_i_src.reshape(rows, p).T @ h_src[start:stop].reshape(rows, p)
+        d_U_src += d_i_src.reshape(rows, p).T @ x_src[start:stop].reshape(rows, e)
+        d_b_i_src += d_i_src.sum(axis=(0, 1))
     d_C = over_time.T @ h_src[-1]
-    d_b_i = d_i.sum(axis=(0, 1))
     d_V = d_y.reshape(T * B, q).T @ h[1:].reshape(T * B, p)
     d_b_y = d_y.sum(axis=(0, 1))
     gradients: Gradients = {

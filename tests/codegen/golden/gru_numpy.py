@@ -53,6 +53,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -259,15 +262,13 @@ def backward(
     g_h = upstream.get("h")
     g_h_final = upstream.get("h_final")
     d_h = np.zeros((T + 1, B, p), dtype)
-    d_a = np.empty((T, B, 3 * p), dtype)
+    d_W = np.zeros((2 * p, p), dtype)
+    d_W_c = np.zeros((p, p), dtype)
+    d_U = np.zeros((3 * p, d), dtype)
+    d_b = np.zeros((3 * p,), dtype)
     work_p = np.empty((B, p), dtype)
     W_c_d_a_h = np.empty((B, p), dtype)
-    d_W = np.empty((2 * p, p), dtype)
-    d_U = np.empty((3 * p, d), dtype)
-    d_b = np.empty((3 * p,), dtype)
-    d_a_r = d_a[..., :p]
-    d_a_z = d_a[..., p:2 * p]
-    d_a_h = d_a[..., 2 * p:]
+    d_x = np.empty((T, B, d), dtype)
     r = gates[..., :p]
     z = gates[..., p:2 * p]
     h_tilde = gates[..., 2 * p:]
@@ -276,44 +277,52 @@ def backward(
     #     ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
     if g_h is not None:
         d_h[1:] += g_h
-    part = 1 - z
-    # for all steps at once, before the loop: towards d_a_z
-    np.subtract(h_tilde, h[:-1], out=d_a_z)
-    d_a_z *= z
-    d_a_z *= part
-    # for all steps at once, before the loop: towards d_a_r
-    np.subtract(1, r, out=d_a_r)
-    d_a_r *= h[:-1]
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_a_h
-    np.subtract(1, h_tilde ** 2, out=d_a_h)
-    d_a_r *= r
-    d_a_h *= z
-    for t in reversed(range(T)):
-        d_h_t = d_h[t + 1]
-        d_a_h_t = d_a_h[t]
-        d_h_before = d_h[t]
-        # δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
-        d_a_h_t *= d_h_t
-        np.matmul(d_a_h_t, W_c, out=W_c_d_a_h)
-        # δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
-        d_a_z[t] *= d_h_t
-        # δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
-        d_a_r[t] *= W_c_d_a_h
-        # δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ
-        #     δa_{h,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
-        np.matmul(d_a[t, :, :2 * p], W, out=work_p)
-        d_h_before += work_p
-        np.multiply(d_h_t, part[t], out=work_p)
-        d_h_before += work_p
-        np.multiply(W_c_d_a_h, r[t], out=work_p)
-        d_h_before += work_p
-    d_x = (d_a.reshape(T * B, 3 * p) @ U).reshape(T, B, d)
-    d_W[...] = d_a[..., :2 * p].reshape(T * B, 2 * p).T @ h[:-1].reshape(T * B, p)
-    d_W_c = d_a_h.reshape(T * B, p).T @ a_h_factor.reshape(T * B, p)
-    d_U[...] = d_a.reshape(T * B, 3 * p).T @ x.reshape(T * B, d)
-    d_b[...] = d_a.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        d_a = np.empty((stop - start, B, 3 * p), dtype)
+        d_a_r = d_a[..., :p]
+        d_a_z = d_a[..., p:2 * p]
+        d_a_h = d_a[..., 2 * p:]
+        part = 1 - z[start:stop]
+        # for all steps at once, before the loop: towards d_a_z
+        np.subtract(h_tilde[start:stop], h[start:stop], out=d_a_z)
+        d_a_z *= z[start:stop]
+        d_a_z *= part
+        # for all steps at once, before the loop: towards d_a_r
+        np.subtract(1, r[start:stop], out=d_a_r)
+        d_a_r *= h[start:stop]
+        # for all steps at once, before the loop: towards d_a_h
+        np.subtract(1, h_tilde[start:stop] ** 2, out=d_a_h)
+        d_a_r *= r[start:stop]
+        d_a_h *= z[start:stop]
+        for t in reversed(range(start, stop)):
+            d_h_t = d_h[t + 1]
+            d_a_h_t = d_a_h[t - start]
+            d_h_before = d_h[t]
+            # δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
+            d_a_h_t *= d_h_t
+            np.matmul(d_a_h_t, W_c, out=W_c_d_a_h)
+            # δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
+            d_a_z[t - start] *= d_h_t
+            # δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
+            d_a_r[t - start] *= W_c_d_a_h
+            # δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ
+            #     δa_{h,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+            np.matmul(d_a[t - start, :, :2 * p], W, out=work_p)
+            d_h_before += work_p
+            np.multiply(d_h_t, part[t - start], out=work_p)
+            d_h_before += work_p
+            np.multiply(W_c_d_a_h, r[t], out=work_p)
+            d_h_before += work_p
+        np.matmul(d_a.reshape(rows, 3 * p), U, out=d_x[start:stop].reshape(rows, d))
+        d_W += d_a[..., :2 * p].reshape(rows, 2 * p).T @ h[start:stop].reshape(rows, p)
+        d_W_c += d_a_h.reshape(rows, p).T @ a_h_factor[start:stop].reshape(rows, p)
+        d_U += d_a.reshape(rows, 3 * p).T @ x[start:stop].reshape(rows, d)
+        d_b += d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -86,6 +86,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -249,6 +252,8 @@ def forward(
     d_c = arrays["d_c"]
     h = np.empty((T + 1, B, p), dtype)
     c = np.empty((T + 1, B, p), dtype)
+    centred_1 = np.empty((T, B, 4 * p), dtype)
+    scale_1 = np.empty((T, B, 1), dtype)
     work_1 = np.empty((B, 1), dtype)
     work_4p = np.empty((B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
@@ -270,71 +275,78 @@ def forward(
 
     h[0] = h0
     c[0] = c0
-    # s_{x,t} = U x_t
-    s_x = (x.reshape(T * B, d) @ U.T).reshape(T, B, 4 * p)
-    centred_1_unit_sum = s_x.sum(axis=-1, keepdims=True)
-    # centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
-    centred_1 = s_x - centred_1_unit_sum / (4 * p)
-    a_scale_1_unit_sum = (centred_1 ** 2).sum(axis=-1, keepdims=True)
-    # scale_{1,t} = sqrt(a_{scale,1,t})
-    scale_1 = np.sqrt(a_scale_1_unit_sum / (4 * p) + 1e-05)
-    a_part = d_h + g_x * (centred_1 / scale_1) + d_x + b
     W_T = np.ascontiguousarray(W.T)
-    for t in range(T):
-        centred_t = centred[t]
-        scale_t = scale[t]
-        f_t = f[t]
-        i_t = i[t]
-        o_t = o[t]
-        g_t = g[t]
-        c_t = c[t + 1]
-        centred_2_t = centred_2[t]
-        scale_2_t = scale_2[t]
-        tanh_a_h_t = tanh_a_h[t]
-        # s_{h,t} = W h_{t−1}
-        np.matmul(h[t], W_T, out=s_h)
-        np.sum(s_h, axis=-1, keepdims=True, out=centred_unit_sum)
-        # centred_t = s_{h,t} − sum(s_{h,t}) / (4p)
-        np.divide(centred_unit_sum, (4 * p), out=work_1)
-        np.subtract(s_h, work_1, out=centred_t)
-        np.square(centred_t, out=work_4p)
-        np.sum(work_4p, axis=-1, keepdims=True, out=a_scale_unit_sum)
-        # scale_t = sqrt(a_{scale,t})
-        np.divide(a_scale_unit_sum, (4 * p), out=scale_t)
-        scale_t += 1e-05
-        np.sqrt(scale_t, out=scale_t)
-        # a_t = g_h ⊙ (centred_t / scale_t) + d_h + g_x ⊙ (centred_{1,t} / scale_{1,t}) + d_x + b
-        np.divide(centred_t, scale_t, out=a)
-        a *= g_h
-        a += a_part[t]
-        # f_t = σ(a_{f,t})
-        sigmoid(a[..., :p], out=f_t)
-        # i_t = σ(a_{i,t})
-        sigmoid(a[..., p:2 * p], out=i_t)
-        # o_t = σ(a_{o,t})
-        sigmoid(a[..., 2 * p:3 * p], out=o_t)
-        # g_t = tanh(a_{g,t})
-        np.tanh(a[..., 3 * p:], out=g_t)
-        # c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t
-        np.multiply(f_t, c[t], out=c_t)
-        np.multiply(i_t, g_t, out=work_p)
-        c_t += work_p
-        np.sum(c_t, axis=-1, keepdims=True, out=centred_2_unit_sum)
-        # centred_{2,t} = c_t − sum(c_t) / p
-        np.divide(centred_2_unit_sum, p, out=work_1)
-        np.subtract(c_t, work_1, out=centred_2_t)
-        np.square(centred_2_t, out=work_p)
-        np.sum(work_p, axis=-1, keepdims=True, out=a_scale_2_unit_sum)
-        # scale_{2,t} = sqrt(a_{scale,2,t})
-        np.divide(a_scale_2_unit_sum, p, out=scale_2_t)
-        scale_2_t += 1e-05
-        np.sqrt(scale_2_t, out=scale_2_t)
-        np.divide(centred_2_t, scale_2_t, out=tanh_a_h_t)
-        tanh_a_h_t *= g_c
-        tanh_a_h_t += d_c
-        np.tanh(tanh_a_h_t, out=tanh_a_h_t)
-        # h_t = o_t ⊙ tanh(a_{h,t})
-        np.multiply(o_t, tanh_a_h_t, out=h[t + 1])
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        # s_{x,t} = U x_t
+        s_x = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, 4 * p)
+        centred_1_unit_sum = s_x.sum(axis=-1, keepdims=True)
+        # centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
+        np.subtract(s_x, (centred_1_unit_sum / (4 * p)), out=centred_1[start:stop])
+        a_scale_1_unit_sum = (centred_1[start:stop] ** 2).sum(axis=-1, keepdims=True)
+        # scale_{1,t} = sqrt(a_{scale,1,t})
+        np.divide(a_scale_1_unit_sum, (4 * p), out=scale_1[start:stop])
+        scale_1[start:stop] += 1e-05
+        np.sqrt(scale_1[start:stop], out=scale_1[start:stop])
+        a_part = d_h + g_x * (centred_1[start:stop] / scale_1[start:stop]) + d_x + b
+        for t in range(start, stop):
+            centred_t = centred[t]
+            scale_t = scale[t]
+            f_t = f[t]
+            i_t = i[t]
+            o_t = o[t]
+            g_t = g[t]
+            c_t = c[t + 1]
+            centred_2_t = centred_2[t]
+            scale_2_t = scale_2[t]
+            tanh_a_h_t = tanh_a_h[t]
+            # s_{h,t} = W h_{t−1}
+            np.matmul(h[t], W_T, out=s_h)
+            np.sum(s_h, axis=-1, keepdims=True, out=centred_unit_sum)
+            # centred_t = s_{h,t} − sum(s_{h,t}) / (4p)
+            np.divide(centred_unit_sum, (4 * p), out=work_1)
+            np.subtract(s_h, work_1, out=centred_t)
+            np.square(centred_t, out=work_4p)
+            np.sum(work_4p, axis=-1, keepdims=True, out=a_scale_unit_sum)
+            # scale_t = sqrt(a_{scale,t})
+            np.divide(a_scale_unit_sum, (4 * p), out=scale_t)
+            scale_t += 1e-05
+            np.sqrt(scale_t, out=scale_t)
+            # a_t = g_h ⊙ (centred_t / scale_t) + d_h + g_x ⊙ (centred_{1,t} / scale_{1,t}) + d_x +
+            #     b
+            np.divide(centred_t, scale_t, out=a)
+            a *= g_h
+            a += a_part[t - start]
+            # f_t = σ(a_{f,t})
+            sigmoid(a[..., :p], out=f_t)
+            # i_t = σ(a_{i,t})
+            sigmoid(a[..., p:2 * p], out=i_t)
+            # o_t = σ(a_{o,t})
+            sigmoid(a[..., 2 * p:3 * p], out=o_t)
+            # g_t = tanh(a_{g,t})
+            np.tanh(a[..., 3 * p:], out=g_t)
+            # c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t
+            np.multiply(f_t, c[t], out=c_t)
+            np.multiply(i_t, g_t, out=work_p)
+            c_t += work_p
+            np.sum(c_t, axis=-1, keepdims=True, out=centred_2_unit_sum)
+            # centred_{2,t} = c_t − sum(c_t) / p
+            np.divide(centred_2_unit_sum, p, out=work_1)
+            np.subtract(c_t, work_1, out=centred_2_t)
+            np.square(centred_2_t, out=work_p)
+            np.sum(work_p, axis=-1, keepdims=True, out=a_scale_2_unit_sum)
+            # scale_{2,t} = sqrt(a_{scale,2,t})
+            np.divide(a_scale_2_unit_sum, p, out=scale_2_t)
+            scale_2_t += 1e-05
+            np.sqrt(scale_2_t, out=scale_2_t)
+            np.divide(centred_2_t, scale_2_t, out=tanh_a_h_t)
+            tanh_a_h_t *= g_c
+            tanh_a_h_t += d_c
+            np.tanh(tanh_a_h_t, out=tanh_a_h_t)
+            # h_t = o_t ⊙ tanh(a_{h,t})
+            np.multiply(o_t, tanh_a_h_t, out=h[t + 1])
     outputs: Outputs = {
         "h": h[1:],
         "h_final": h[-1],
@@ -419,113 +431,127 @@ def backward(
     g_c_final = upstream.get("c_final")
     d_c_2 = np.empty((T + 1, B, p), dtype)
     d_h_2 = np.zeros((T + 1, B, p), dtype)
+    d_W = np.zeros((4 * p, p), dtype)
+    d_U = np.zeros((4 * p, d), dtype)
+    d_b = np.zeros((4 * p,), dtype)
+    d_g_h = np.zeros((4 * p,), dtype)
+    d_g_x = np.zeros((4 * p,), dtype)
+    d_g_c = np.zeros((p,), dtype)
+    d_d_c = np.zeros((p,), dtype)
     work_p = np.empty((B, p), dtype)
     work_1 = np.empty((B, 1), dtype)
     work_4p = np.empty((B, 4 * p), dtype)
     d_a_scale_2_unit_sum = np.empty((B, 1), dtype)
     d_centred_2 = np.empty((B, p), dtype)
     d_c_unit_sum = np.empty((B, 1), dtype)
-    d_a = np.empty((T, B, 4 * p), dtype)
     d_a_scale_unit_sum = np.empty((B, 1), dtype)
     d_centred = np.empty((B, 4 * p), dtype)
     d_s_h_unit_sum = np.empty((B, 1), dtype)
-    d_s_h = np.empty((T, B, 4 * p), dtype)
+    d_x_2 = np.empty((T, B, d), dtype)
 
     d_c_2[-1] = 0
     # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δs_{h,t+1}
     if g_h_2 is not None:
         d_h_2[1:] += g_h_2
-    ratio = centred / scale
-    d_a_scale_factor = g_h * ratio
-    d_a_scale_ratio = 0.5 / scale
-    d_centred_factor = 2 * centred
     if g_h_final is not None:
         d_h_2[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_a_h
-    d_a_h = o * (1 - tanh_a_h ** 2)
-    ratio_2 = centred_2 / scale_2
-    d_a_scale_2_factor = g_c * ratio_2
-    d_a_scale_2_ratio = 0.5 / scale_2
-    d_centred_2_factor = 2 * centred_2
     # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} + (sum(−δcentred_{2,t}) / p)
     #     · 1_p
     if g_c_final is not None:
         d_c_2[-1] += g_c_final
-    d_a_g_factor = i * (1 - g ** 2)
-    d_a_o_factor = tanh_a_h * o * (1 - o)
-    d_a_i_factor = g * i * (1 - i)
-    d_a_f_factor = c[:-1] * f * (1 - f)
-    for t in reversed(range(T)):
-        d_h_2_t = d_h_2[t + 1]
-        d_a_h_t = d_a_h[t]
-        scale_2_t = scale_2[t]
-        d_c_2_t = d_c_2[t + 1]
-        d_a_t = d_a[t]
-        scale_t = scale[t]
-        d_s_h_t = d_s_h[t]
-        # δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
-        d_a_h_t *= d_h_2_t
-        np.multiply(d_a_h_t, d_a_scale_2_factor[t], out=work_p)
-        work_p /= scale_2_t
-        np.sum(work_p, axis=-1, keepdims=True, out=d_a_scale_2_unit_sum)
-        # δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) / scale_{2,t}
-        np.multiply(d_a_h_t, g_c, out=d_centred_2)
-        d_centred_2 /= scale_2_t
-        np.multiply(d_a_scale_2_unit_sum, d_a_scale_2_ratio[t], out=work_1)
-        np.negative(work_1, out=work_1)
-        work_1 /= p
-        np.multiply(work_1, d_centred_2_factor[t], out=work_p)
-        d_centred_2 += work_p
-        np.sum(d_centred_2, axis=-1, keepdims=True, out=d_c_unit_sum)
-        # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} + (sum(−δcentred_{2,t})
-        #     / p) · 1_p
-        d_c_2_t += d_centred_2
-        np.divide(d_c_unit_sum, p, out=work_1)
-        d_c_2_t -= work_1
-        # δa_t = pad(δa_{f,t}, 0, 4p) + pad(δa_{i,t}, p, 4p) + pad(δa_{o,t}, 2p, 4p) + pad(δa_{g,t},
-        #     3p, 4p)
-        np.multiply(d_c_2_t, d_a_g_factor[t], out=d_a[t, :, 3 * p:])
-        np.multiply(d_h_2_t, d_a_o_factor[t], out=d_a[t, :, 2 * p:3 * p])
-        np.multiply(d_c_2_t, d_a_i_factor[t], out=d_a[t, :, p:2 * p])
-        np.multiply(d_c_2_t, d_a_f_factor[t], out=d_a[t, :, :p])
-        np.multiply(d_a_t, d_a_scale_factor[t], out=work_4p)
-        work_4p /= scale_t
-        np.sum(work_4p, axis=-1, keepdims=True, out=d_a_scale_unit_sum)
-        # δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
-        np.multiply(d_a_t, g_h, out=d_centred)
-        d_centred /= scale_t
-        np.multiply(d_a_scale_unit_sum, d_a_scale_ratio[t], out=work_1)
-        np.negative(work_1, out=work_1)
-        work_1 /= (4 * p)
-        np.multiply(work_1, d_centred_factor[t], out=work_4p)
-        d_centred += work_4p
-        np.sum(d_centred, axis=-1, keepdims=True, out=d_s_h_unit_sum)
-        # δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
-        np.divide(d_s_h_unit_sum, (4 * p), out=work_1)
-        np.subtract(d_centred, work_1, out=d_s_h_t)
-        # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δs_{h,t+1}
-        np.matmul(d_s_h_t, W, out=work_p)
-        d_h_2[t] += work_p
-        np.multiply(d_c_2_t, f[t], out=d_c_2[t])
-    ratio_3 = centred_1 / scale_1
-    d_scale_1_unit_sum = (d_a * g_x * ratio_3 / scale_1).sum(axis=-1, keepdims=True)
-    # δcentred_{1,t} = 2 · (δa_{scale,1,t} / (4p)) ⊙ centred_{1,t} + (δa_t ⊙ g_x) / scale_{1,t}
-    d_centred_1 = (
-        d_a * g_x / scale_1 + 2 * (-d_scale_1_unit_sum * (0.5 / scale_1) / (4 * p)) * centred_1
-    )
-    d_s_x_unit_sum = d_centred_1.sum(axis=-1, keepdims=True)
-    # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p
-    d_s_x = d_centred_1 - d_s_x_unit_sum / (4 * p)
-    d_x_2 = (d_s_x.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
-    d_W = d_s_h.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U = d_s_x.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_b = d_a.sum(axis=(0, 1))
-    d_g_h = (d_a * ratio).sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        d_a = np.empty((stop - start, B, 4 * p), dtype)
+        d_s_h = np.empty((stop - start, B, 4 * p), dtype)
+        ratio = centred[start:stop] / scale[start:stop]
+        d_a_scale_factor = g_h * ratio
+        d_a_scale_ratio = 0.5 / scale[start:stop]
+        d_centred_factor = 2 * centred[start:stop]
+        # for all steps at once, before the loop: towards d_a_h
+        d_a_h = o[start:stop] * (1 - tanh_a_h[start:stop] ** 2)
+        ratio_2 = centred_2[start:stop] / scale_2[start:stop]
+        d_a_scale_2_factor = g_c * ratio_2
+        d_a_scale_2_ratio = 0.5 / scale_2[start:stop]
+        d_centred_2_factor = 2 * centred_2[start:stop]
+        d_a_g_factor = i[start:stop] * (1 - g[start:stop] ** 2)
+        d_a_o_factor = tanh_a_h[start:stop] * o[start:stop] * (1 - o[start:stop])
+        d_a_i_factor = g[start:stop] * i[start:stop] * (1 - i[start:stop])
+        d_a_f_factor = c[start:stop] * f[start:stop] * (1 - f[start:stop])
+        for t in reversed(range(start, stop)):
+            d_h_2_t = d_h_2[t + 1]
+            d_a_h_t = d_a_h[t - start]
+            scale_2_t = scale_2[t]
+            d_c_2_t = d_c_2[t + 1]
+            d_a_t = d_a[t - start]
+            scale_t = scale[t]
+            d_s_h_t = d_s_h[t - start]
+            # δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
+            d_a_h_t *= d_h_2_t
+            np.multiply(d_a_h_t, d_a_scale_2_factor[t - start], out=work_p)
+            work_p /= scale_2_t
+            np.sum(work_p, axis=-1, keepdims=True, out=d_a_scale_2_unit_sum)
+            # δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) /
+            #     scale_{2,t}
+            np.multiply(d_a_h_t, g_c, out=d_centred_2)
+            d_centred_2 /= scale_2_t
+            np.multiply(d_a_scale_2_unit_sum, d_a_scale_2_ratio[t - start], out=work_1)
+            np.negative(work_1, out=work_1)
+            work_1 /= p
+            np.multiply(work_1, d_centred_2_factor[t - start], out=work_p)
+            d_centred_2 += work_p
+            np.sum(d_centred_2, axis=-1, keepdims=True, out=d_c_unit_sum)
+            # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} +
+            #     (sum(−δcentred_{2,t}) / p) · 1_p
+            d_c_2_t += d_centred_2
+            np.divide(d_c_unit_sum, p, out=work_1)
+            d_c_2_t -= work_1
+            # δa_t = pad(δa_{f,t}, 0, 4p) + pad(δa_{i,t}, p, 4p) + pad(δa_{o,t}, 2p, 4p) +
+            #     pad(δa_{g,t}, 3p, 4p)
+            np.multiply(d_c_2_t, d_a_g_factor[t - start], out=d_a[t - start, :, 3 * p:])
+            np.multiply(d_h_2_t, d_a_o_factor[t - start], out=d_a[t - start, :, 2 * p:3 * p])
+            np.multiply(d_c_2_t, d_a_i_factor[t - start], out=d_a[t - start, :, p:2 * p])
+            np.multiply(d_c_2_t, d_a_f_factor[t - start], out=d_a[t - start, :, :p])
+            np.multiply(d_a_t, d_a_scale_factor[t - start], out=work_4p)
+            work_4p /= scale_t
+            np.sum(work_4p, axis=-1, keepdims=True, out=d_a_scale_unit_sum)
+            # δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
+            np.multiply(d_a_t, g_h, out=d_centred)
+            d_centred /= scale_t
+            np.multiply(d_a_scale_unit_sum, d_a_scale_ratio[t - start], out=work_1)
+            np.negative(work_1, out=work_1)
+            work_1 /= (4 * p)
+            np.multiply(work_1, d_centred_factor[t - start], out=work_4p)
+            d_centred += work_4p
+            np.sum(d_centred, axis=-1, keepdims=True, out=d_s_h_unit_sum)
+            # δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
+            np.divide(d_s_h_unit_sum, (4 * p), out=work_1)
+            np.subtract(d_centred, work_1, out=d_s_h_t)
+            # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δs_{h,t+1}
+            np.matmul(d_s_h_t, W, out=work_p)
+            d_h_2[t] += work_p
+            np.multiply(d_c_2_t, f[t], out=d_c_2[t])
+        ratio_3 = centred_1[start:stop] / scale_1[start:stop]
+        d_scale_1_unit_sum = (d_a * g_x * ratio_3 / scale_1[start:stop]).sum(axis=-1, keepdims=True)
+        # δcentred_{1,t} = 2 · (δa_{scale,1,t} / (4p)) ⊙ centred_{1,t} + (δa_t ⊙ g_x) / scale_{1,t}
+        d_centred_1 = (
+            d_a * g_x / scale_1[start:stop] + 2
+            * (-d_scale_1_unit_sum * (0.5 / scale_1[start:stop]) / (4 * p)) * centred_1[start:stop]
+        )
+        d_s_x_unit_sum = d_centred_1.sum(axis=-1, keepdims=True)
+        # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p
+        d_s_x = d_centred_1 - d_s_x_unit_sum / (4 * p)
+        np.matmul(d_s_x.reshape(rows, 4 * p), U, out=d_x_2[start:stop].reshape(rows, d))
+        d_W += d_s_h.reshape(rows, 4 * p).T @ h[start:stop].reshape(rows, p)
+        d_U += d_s_x.reshape(rows, 4 * p).T @ x[start:stop].reshape(rows, d)
+        d_b += d_a.sum(axis=(0, 1))
+        d_g_h += (d_a * ratio).sum(axis=(0, 1))
+        d_g_x += (d_a * ratio_3).sum(axis=(0, 1))
+        d_g_c += (d_a_h * ratio_2).sum(axis=(0, 1))
+        d_d_c += d_a_h.sum(axis=(0, 1))
     d_d_h = np.array(d_b)
-    d_g_x = (d_a * ratio_3).sum(axis=(0, 1))
     d_d_x = np.array(d_b)
-    d_g_c = (d_a_h * ratio_2).sum(axis=(0, 1))
-    d_d_c = d_a_h.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x_2,
         "h0": d_h_2[0],

@@ -65,6 +65,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -290,65 +293,70 @@ def backward(
     g_c_final = upstream.get("c_final")
     d_c = np.empty((T + 1, B, p), dtype)
     d_h = np.zeros((T + 1, B, p), dtype)
-    d_a = np.empty((T, B, 4 * p), dtype)
+    d_W = np.zeros((4 * p, p), dtype)
+    d_U = np.zeros((4 * p, d), dtype)
+    d_b = np.zeros((4 * p,), dtype)
     work_p = np.empty((B, p), dtype)
-    d_W = np.empty((4 * p, p), dtype)
-    d_U = np.empty((4 * p, d), dtype)
-    d_b = np.empty((4 * p,), dtype)
+    d_x = np.empty((T, B, d), dtype)
     o = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
     c_tilde = gates[..., 3 * p:]
-    d_a_o = d_a[..., :p]
-    d_a_i = d_a[..., p:2 * p]
-    d_a_f = d_a[..., 2 * p:3 * p]
-    d_a_c = d_a[..., 3 * p:]
 
     d_c[-1] = 0
     # δh_t = g_{h,t} + g_{h,final} at t = T + W_iᵀ δa_{i,t+1} + W_fᵀ δa_{f,t+1} + W_oᵀ δa_{o,t+1} +
     #     W_cᵀ δa_{c,t+1}
     if g_h is not None:
         d_h[1:] += g_h
-    # for all steps at once, before the loop: towards d_a_o, d_a_i, d_a_f
-    np.subtract(1, gates[..., :3 * p], out=d_a[..., :3 * p])
-    d_a_o *= tanh_c
-    d_a_o *= o
-    d_a_i *= c_tilde
-    d_a_i *= i
-    d_a_f *= c[:-1]
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    d_c_factor = o * (1 - tanh_c ** 2)
     # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²)
     if g_c_final is not None:
         d_c[-1] += g_c_final
-    # for all steps at once, before the loop: towards d_a_c
-    np.subtract(1, c_tilde ** 2, out=d_a_c)
-    d_a_f *= f
-    d_a_c *= i
-    for t in reversed(range(T)):
-        d_h_t = d_h[t + 1]
-        d_c_t = d_c[t + 1]
-        # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²)
-        np.multiply(d_h_t, d_c_factor[t], out=work_p)
-        d_c_t += work_p
-        # δa_{c,t} = δc̃_t ⊙ (1 − c̃_t²)
-        d_a_c[t] *= d_c_t
-        # δa_{o,t} = δo_t ⊙ o_t ⊙ (1 − o_t)
-        d_a_o[t] *= d_h_t
-        # δa_{f,t} = δf_t ⊙ f_t ⊙ (1 − f_t)
-        d_a_f[t] *= d_c_t
-        # δa_{i,t} = δi_t ⊙ i_t ⊙ (1 − i_t)
-        d_a_i[t] *= d_c_t
-        # δh_t = g_{h,t} + g_{h,final} at t = T + W_iᵀ δa_{i,t+1} + W_fᵀ δa_{f,t+1} + W_oᵀ
-        #     δa_{o,t+1} + W_cᵀ δa_{c,t+1}
-        np.matmul(d_a[t], W, out=work_p)
-        d_h[t] += work_p
-        np.multiply(d_c_t, f[t], out=d_c[t])
-    d_x = (d_a.reshape(T * B, 4 * p) @ U).reshape(T, B, d)
-    d_W[...] = d_a.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_U[...] = d_a.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_b[...] = d_a.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        d_a = np.empty((stop - start, B, 4 * p), dtype)
+        d_a_o = d_a[..., :p]
+        d_a_i = d_a[..., p:2 * p]
+        d_a_f = d_a[..., 2 * p:3 * p]
+        d_a_c = d_a[..., 3 * p:]
+        # for all steps at once, before the loop: towards d_a_o, d_a_i, d_a_f
+        np.subtract(1, gates[start:stop][..., :3 * p], out=d_a[..., :3 * p])
+        d_a_o *= tanh_c[start:stop]
+        d_a_o *= o[start:stop]
+        d_a_i *= c_tilde[start:stop]
+        d_a_i *= i[start:stop]
+        d_a_f *= c[start:stop]
+        d_c_factor = o[start:stop] * (1 - tanh_c[start:stop] ** 2)
+        # for all steps at once, before the loop: towards d_a_c
+        np.subtract(1, c_tilde[start:stop] ** 2, out=d_a_c)
+        d_a_f *= f[start:stop]
+        d_a_c *= i[start:stop]
+        for t in reversed(range(start, stop)):
+            d_h_t = d_h[t + 1]
+            d_c_t = d_c[t + 1]
+            # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²)
+            np.multiply(d_h_t, d_c_factor[t - start], out=work_p)
+            d_c_t += work_p
+            # δa_{c,t} = δc̃_t ⊙ (1 − c̃_t²)
+            d_a_c[t - start] *= d_c_t
+            # δa_{o,t} = δo_t ⊙ o_t ⊙ (1 − o_t)
+            d_a_o[t - start] *= d_h_t
+            # δa_{f,t} = δf_t ⊙ f_t ⊙ (1 − f_t)
+            d_a_f[t - start] *= d_c_t
+            # δa_{i,t} = δi_t ⊙ i_t ⊙ (1 − i_t)
+            d_a_i[t - start] *= d_c_t
+            # δh_t = g_{h,t} + g_{h,final} at t = T + W_iᵀ δa_{i,t+1} + W_fᵀ δa_{f,t+1} + W_oᵀ
+            #     δa_{o,t+1} + W_cᵀ δa_{c,t+1}
+            np.matmul(d_a[t - start], W, out=work_p)
+            d_h[t] += work_p
+            np.multiply(d_c_t, f[t], out=d_c[t])
+        np.matmul(d_a.reshape(rows, 4 * p), U, out=d_x[start:stop].reshape(rows, d))
+        d_W += d_a.reshape(rows, 4 * p).T @ h[start:stop].reshape(rows, p)
+        d_U += d_a.reshape(rows, 4 * p).T @ x[start:stop].reshape(rows, d)
+        d_b += d_a.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -75,6 +75,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -359,21 +362,17 @@ def backward(
     d_c = np.empty((T + 1, B, p), dtype)
     d_n = np.empty((T + 1, B, p), dtype)
     d_h = np.zeros((T + 1, B, p), dtype)
-    d_gates = np.empty((T, B, 4 * p), dtype)
+    d_W = np.zeros((4 * p, d), dtype)
+    d_R = np.zeros((4 * p, p), dtype)
+    d_b = np.zeros((4 * p,), dtype)
     work_p = np.empty((B, p), dtype)
     d_a_f = np.empty((B, p), dtype)
     d_a_i = np.empty((B, p), dtype)
-    d_W = np.empty((4 * p, d), dtype)
-    d_R = np.empty((4 * p, p), dtype)
-    d_b = np.empty((4 * p,), dtype)
+    d_x = np.empty((T, B, d), dtype)
     z = gates[..., :p]
     log_i = gates[..., p:2 * p]
     carried = gates[..., 2 * p:3 * p]
     o = gates[..., 3 * p:]
-    d_a_z = d_gates[..., :p]
-    d_log_i = d_gates[..., p:2 * p]
-    d_carried = d_gates[..., 2 * p:3 * p]
-    d_a_o = d_gates[..., 3 * p:]
 
     d_m[-1] = 0
     d_c[-1] = 0
@@ -391,68 +390,77 @@ def backward(
     # δm_t = g_{m,final} at t = T + δcarried_{t+1} − δa_{i,t} − δa_{f,t}
     if g_m_final is not None:
         d_m[-1] += g_m_final
-    value = greater(carried, log_i)
-    # for all steps at once, before the loop: towards d_log_i
-    np.subtract(1, value, out=d_log_i)
-    # for all steps at once, before the loop: towards d_a_z
-    np.subtract(1, z ** 2, out=d_a_z)
-    d_a_z *= i
     if g_h_final is not None:
         d_h[-1] += g_h_final
-    # for all steps at once, before the loop: towards d_a_o
-    np.divide(c[1:], n[1:], out=d_a_o)
-    d_a_o *= o
-    d_a_o *= (1 - o)
-    for t in reversed(range(T)):
-        d_h_t = d_h[t + 1]
-        n_t = n[t + 1]
-        d_n_t = d_n[t + 1]
-        d_c_t = d_c[t + 1]
-        f_t = f[t]
-        d_m_t = d_m[t + 1]
-        d_carried_t = d_carried[t]
-        d_log_i_t = d_log_i[t]
-        # δa_{o,t} = δo_t ⊙ o_t ⊙ (1 − o_t)
-        d_a_o[t] *= d_h_t
-        # δn_t = g_{n,final} at t = T + δn_{t+1} ⊙ f_{t+1} − (δh_t ⊙ o_t ⊙ (c_t ⊘ n_t)) ⊘ n_t
-        np.multiply(d_h_t, h[t + 1], out=work_p)
-        work_p /= n_t
-        d_n_t -= work_p
-        # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + (δh_t ⊙ o_t) ⊘ n_t
-        np.multiply(d_h_t, o[t], out=work_p)
-        work_p /= n_t
-        d_c_t += work_p
-        # δa_{f,t} = δf_t ⊙ f_t
-        np.multiply(d_n_t, n[t], out=d_a_f)
-        np.multiply(d_c_t, c[t], out=work_p)
-        d_a_f += work_p
-        d_a_f *= f_t
-        # δa_{i,t} = δi_t ⊙ i_t
-        np.multiply(d_c_t, z[t], out=d_a_i)
-        d_a_i += d_n_t
-        d_a_i *= i[t]
-        # δm_t = g_{m,final} at t = T + δcarried_{t+1} − δa_{i,t} − δa_{f,t}
-        d_m_t -= d_a_f
-        d_m_t -= d_a_i
-        # δcarried_t = δm_t ⊙ [carried_t > log_{i,t}] + δa_{f,t}
-        np.multiply(d_m_t, value[t], out=d_carried_t)
-        d_carried_t += d_a_f
-        # δlog_{i,t} = δm_t ⊙ (1 − [carried_t > log_{i,t}]) + δa_{i,t}
-        d_log_i_t *= d_m_t
-        d_log_i_t += d_a_i
-        # δa_{z,t} = δz_t ⊙ (1 − z_t²)
-        d_a_z[t] *= d_c_t
-        # δh_t = g_{h,t} + g_{h,final} at t = T + R_zᵀ δa_{z,t+1} + R_iᵀ δlog_{i,t+1} + R_fᵀ
-        #     δlog_{f,t+1} + R_oᵀ δa_{o,t+1}
-        np.matmul(d_gates[t], R, out=work_p)
-        d_h[t] += work_p
-        np.multiply(d_n_t, f_t, out=d_n[t])
-        np.multiply(d_c_t, f_t, out=d_c[t])
-        d_m[t] = d_carried_t
-    d_x = (d_gates.reshape(T * B, 4 * p) @ W).reshape(T, B, d)
-    d_W[...] = d_gates.reshape(T * B, 4 * p).T @ x.reshape(T * B, d)
-    d_R[...] = d_gates.reshape(T * B, 4 * p).T @ h[:-1].reshape(T * B, p)
-    d_b[...] = d_gates.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        d_gates = np.empty((stop - start, B, 4 * p), dtype)
+        d_a_z = d_gates[..., :p]
+        d_log_i = d_gates[..., p:2 * p]
+        d_carried = d_gates[..., 2 * p:3 * p]
+        d_a_o = d_gates[..., 3 * p:]
+        value = greater(carried[start:stop], log_i[start:stop])
+        # for all steps at once, before the loop: towards d_log_i
+        np.subtract(1, value, out=d_log_i)
+        # for all steps at once, before the loop: towards d_a_z
+        np.subtract(1, z[start:stop] ** 2, out=d_a_z)
+        d_a_z *= i[start:stop]
+        # for all steps at once, before the loop: towards d_a_o
+        np.divide(c[start + 1:stop + 1], n[start + 1:stop + 1], out=d_a_o)
+        d_a_o *= o[start:stop]
+        d_a_o *= (1 - o[start:stop])
+        for t in reversed(range(start, stop)):
+            d_h_t = d_h[t + 1]
+            n_t = n[t + 1]
+            d_n_t = d_n[t + 1]
+            d_c_t = d_c[t + 1]
+            f_t = f[t]
+            d_m_t = d_m[t + 1]
+            d_carried_t = d_carried[t - start]
+            d_log_i_t = d_log_i[t - start]
+            # δa_{o,t} = δo_t ⊙ o_t ⊙ (1 − o_t)
+            d_a_o[t - start] *= d_h_t
+            # δn_t = g_{n,final} at t = T + δn_{t+1} ⊙ f_{t+1} − (δh_t ⊙ o_t ⊙ (c_t ⊘ n_t)) ⊘ n_t
+            np.multiply(d_h_t, h[t + 1], out=work_p)
+            work_p /= n_t
+            d_n_t -= work_p
+            # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + (δh_t ⊙ o_t) ⊘ n_t
+            np.multiply(d_h_t, o[t], out=work_p)
+            work_p /= n_t
+            d_c_t += work_p
+            # δa_{f,t} = δf_t ⊙ f_t
+            np.multiply(d_n_t, n[t], out=d_a_f)
+            np.multiply(d_c_t, c[t], out=work_p)
+            d_a_f += work_p
+            d_a_f *= f_t
+            # δa_{i,t} = δi_t ⊙ i_t
+            np.multiply(d_c_t, z[t], out=d_a_i)
+            d_a_i += d_n_t
+            d_a_i *= i[t]
+            # δm_t = g_{m,final} at t = T + δcarried_{t+1} − δa_{i,t} − δa_{f,t}
+            d_m_t -= d_a_f
+            d_m_t -= d_a_i
+            # δcarried_t = δm_t ⊙ [carried_t > log_{i,t}] + δa_{f,t}
+            np.multiply(d_m_t, value[t - start], out=d_carried_t)
+            d_carried_t += d_a_f
+            # δlog_{i,t} = δm_t ⊙ (1 − [carried_t > log_{i,t}]) + δa_{i,t}
+            d_log_i_t *= d_m_t
+            d_log_i_t += d_a_i
+            # δa_{z,t} = δz_t ⊙ (1 − z_t²)
+            d_a_z[t - start] *= d_c_t
+            # δh_t = g_{h,t} + g_{h,final} at t = T + R_zᵀ δa_{z,t+1} + R_iᵀ δlog_{i,t+1} + R_fᵀ
+            #     δlog_{f,t+1} + R_oᵀ δa_{o,t+1}
+            np.matmul(d_gates[t - start], R, out=work_p)
+            d_h[t] += work_p
+            np.multiply(d_n_t, f_t, out=d_n[t])
+            np.multiply(d_c_t, f_t, out=d_c[t])
+            d_m[t] = d_carried_t
+        np.matmul(d_gates.reshape(rows, 4 * p), W, out=d_x[start:stop].reshape(rows, d))
+        d_W += d_gates.reshape(rows, 4 * p).T @ x[start:stop].reshape(rows, d)
+        d_R += d_gates.reshape(rows, 4 * p).T @ h[start:stop].reshape(rows, p)
+        d_b += d_gates.sum(axis=(0, 1))
     gradients: Gradients = {
         "x": d_x,
         "h0": d_h[0],

@@ -56,6 +56,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Rows (steps times sequences) of what is done for a block of steps at once.
+ROWS = 512
+
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
     "x": ("T", "B", "d"),
@@ -188,24 +191,34 @@ def forward(
 
     h_1[0] = h_10
     h_2[0] = h_20
-    i_1_part = (x.reshape(T * B, d) @ U_1.T).reshape(T, B, p_1)
-    i_1_part += b_i_1
     W_1_T = np.ascontiguousarray(W_1.T)
-    for t in range(T):
-        h_1_t = h_1[t + 1]
-        np.matmul(h_1[t], W_1_T, out=W_1_h_1)
-        # h_{1,t} = tanh(i_{1,t})
-        np.add(W_1_h_1, i_1_part[t], out=h_1_t)
-        np.tanh(h_1_t, out=h_1_t)
-    i_2_part = (h_1[1:].reshape(T * B, p_1) @ U_2.T).reshape(T, B, p_2)
-    i_2_part += b_i_2
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        i_1_part = (x[start:stop].reshape(rows, d) @ U_1.T).reshape(stop - start, B, p_1)
+        i_1_part += b_i_1
+        for t in range(start, stop):
+            h_1_t = h_1[t + 1]
+            np.matmul(h_1[t], W_1_T, out=W_1_h_1)
+            # h_{1,t} = tanh(i_{1,t})
+            np.add(W_1_h_1, i_1_part[t - start], out=h_1_t)
+            np.tanh(h_1_t, out=h_1_t)
     W_2_T = np.ascontiguousarray(W_2.T)
-    for t in range(T):
-        h_2_t = h_2[t + 1]
-        np.matmul(h_2[t], W_2_T, out=W_2_h_2)
-        # h_{2,t} = tanh(i_{2,t})
-        np.add(W_2_h_2, i_2_part[t], out=h_2_t)
-        np.tanh(h_2_t, out=h_2_t)
+    steps = max(1, ROWS // max(B, 1))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        rows = (stop - start) * B
+        i_2_part = (h_1[start + 1:stop + 1].reshape(rows, p_1) @ U_2.T).reshape(
+            stop - start, B, p_2
+        )
+        i_2_part += b_i_2
+        for t in range(start, stop):
+            h_2_t = h_2[t + 1]
+            np.matmul(h_2[t], W_2_T, out=W_2_h_2)
+            # h_{2,t} = tanh(i_{2,t})
+            np.add(W_2_h_2, i_2_part[t - start], out=h_2_t)
+            np.tanh(h_2_t, out=h_2_t)
     # y_t = V h_{2,t} + b_y
     y = (h_2[1:].reshape(T * B, p_2) @ V.T).reshape(T, B, q)
     y += b_y
@@ -248,43 +261,59 @@ def backward(
     g_h_2_final = upstream.get("h_2_final")
     g_h_1_final = upstream.get("h_1_final")
     d_h_2 = np.zeros((T + 1, B, p_2), dtype)
+    d_W_2 = np.zeros((p_2, p_2), dtype)
+    d_U_2 = np.zeros((p_2, p_1), dtype)
+    d_b_i_2 = np.zeros((p_2,), dtype)
     work_p_2 = np.empty((B, p_2), dtype)
     d_h_1 = np.zeros((T + 1, B, p_1), dtype)
+    d_W_1 = np.zeros((p_1, p_1), dtype)
+    d_U_1 = np.zeros((p_1, d), dtype)
+    d_b_i_1 = np.zeros((p_1,), dtype)
     work_p_1 = np.empty((B, p_1), dtype)
+    d_x = np.empty((T, B, d), dtype)
 
     # δh_{2,t} = g_{h,2,final} at t = T + W_2ᵀ δi_{2,t+1} + Vᵀ δy_t
     d_h_2[1:] += (g_y.reshape(T * B, q) @ V).reshape(T, B, p_2)
     if g_h_2_final is not None:
         d_h_2[-1] += g_h_2_final
-    # for all steps at once, before the loop: towards d_i_2
-    d_i_2 = 1 - h_2[1:] ** 2
-    for t in reversed(range(T)):
-        d_i_2_t = d_i_2[t]
-        # δi_{2,t} = δh_{2,t} ⊙ (1 − h_{2,t}²)
-        d_i_2_t *= d_h_2[t + 1]
-        # δh_{2,t} = g_{h,2,final} at t = T + W_2ᵀ δi_{2,t+1} + Vᵀ δy_t
-        np.matmul(d_i_2_t, W_2, out=work_p_2)
-        d_h_2[t] += work_p_2
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i_2
+        d_i_2 = 1 - h_2[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_2_t = d_i_2[t - start]
+            # δi_{2,t} = δh_{2,t} ⊙ (1 − h_{2,t}²)
+            d_i_2_t *= d_h_2[t + 1]
+            # δh_{2,t} = g_{h,2,final} at t = T + W_2ᵀ δi_{2,t+1} + Vᵀ δy_t
+            np.matmul(d_i_2_t, W_2, out=work_p_2)
+            d_h_2[t] += work_p_2
+        # δh_{1,t} = g_{h,1,final} at t = T + W_1ᵀ δi_{1,t+1} + U_2ᵀ δi_{2,t}
+        d_h_1[start + 1:stop + 1] += (d_i_2.reshape(rows, p_2) @ U_2).reshape(stop - start, B, p_1)
+        d_W_2 += d_i_2.reshape(rows, p_2).T @ h_2[start:stop].reshape(rows, p_2)
+        d_U_2 += d_i_2.reshape(rows, p_2).T @ h_1[start + 1:stop + 1].reshape(rows, p_1)
+        d_b_i_2 += d_i_2.sum(axis=(0, 1))
     # δh_{1,t} = g_{h,1,final} at t = T + W_1ᵀ δi_{1,t+1} + U_2ᵀ δi_{2,t}
-    d_h_1[1:] += (d_i_2.reshape(T * B, p_2) @ U_2).reshape(T, B, p_1)
     if g_h_1_final is not None:
         d_h_1[-1] += g_h_1_final
-    # for all steps at once, before the loop: towards d_i_1
-    d_i_1 = 1 - h_1[1:] ** 2
-    for t in reversed(range(T)):
-        d_i_1_t = d_i_1[t]
-        # δi_{1,t} = δh_{1,t} ⊙ (1 − h_{1,t}²)
-        d_i_1_t *= d_h_1[t + 1]
-        # δh_{1,t} = g_{h,1,final} at t = T + W_1ᵀ δi_{1,t+1} + U_2ᵀ δi_{2,t}
-        np.matmul(d_i_1_t, W_1, out=work_p_1)
-        d_h_1[t] += work_p_1
-    d_x = (d_i_1.reshape(T * B, p_1) @ U_1).reshape(T, B, d)
-    d_W_1 = d_i_1.reshape(T * B, p_1).T @ h_1[:-1].reshape(T * B, p_1)
-    d_U_1 = d_i_1.reshape(T * B, p_1).T @ x.reshape(T * B, d)
-    d_b_i_1 = d_i_1.sum(axis=(0, 1))
-    d_W_2 = d_i_2.reshape(T * B, p_2).T @ h_2[:-1].reshape(T * B, p_2)
-    d_U_2 = d_i_2.reshape(T * B, p_2).T @ h_1[1:].reshape(T * B, p_1)
-    d_b_i_2 = d_i_2.sum(axis=(0, 1))
+    steps = max(1, ROWS // max(B, 1))
+    for stop in range(T, 0, -steps):
+        start = max(stop - steps, 0)
+        rows = (stop - start) * B
+        # for all steps at once, before the loop: towards d_i_1
+        d_i_1 = 1 - h_1[start + 1:stop + 1] ** 2
+        for t in reversed(range(start, stop)):
+            d_i_1_t = d_i_1[t - start]
+            # δi_{1,t} = δh_{1,t} ⊙ (1 − h_{1,t}²)
+            d_i_1_t *= d_h_1[t + 1]
+            # δh_{1,t} = g_{h,1,final} at t = T + W_1ᵀ δi_{1,t+1} + U_2ᵀ δi_{2,t}
+            np.matmul(d_i_1_t, W_1, out=work_p_1)
+            d_h_1[t] += work_p_1
+        np.matmul(d_i_1.reshape(rows, p_1), U_1, out=d_x[start:stop].reshape(rows, d))
+        d_W_1 += d_i_1.reshape(rows, p_1).T @ h_1[start:stop].reshape(rows, p_1)
+        d_U_1 += d_i_1.reshape(rows, p_1).T @ x[start:stop].reshape(rows, d)
+        d_b_i_1 += d_i_1.sum(axis=(0, 1))
     d_V = g_y.reshape(T * B, q).T @ h_2[1:].reshape(T * B, p_2)
     d_b_y = g_y.sum(axis=(0, 1))
     gradients: Gradients = {

@@ -141,8 +141,10 @@ class _Module:
         if not forward and opening:
             counts = [routine.count(b) for b in plan.cotangents.values()]
             needed = _largest(counts)
-            body += [f"    real *const zeros = take(&next, {needed});",
-                     f"    fill(zeros, {needed}, 0);"]  # fmt: skip
+            body.append(f"    real *const zeros = take(&next, {needed});")
+            for label, b in plan.cotangents.items():
+                field = f"cotangents->{self.interface.outputs[label]}"
+                body.append(f"    if (!{field}) fill(zeros, {routine.count(b)}, 0);")
             sizes.append(f"room({needed})")
         if routine.scratch:
             body.append("    real *const scratch = next;")

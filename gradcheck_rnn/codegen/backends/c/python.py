@@ -130,7 +130,7 @@ def _head(
     keywords = python.keywords()
     every = [*arguments, *(["*", *keywords] if keywords else [])]
     lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
-    return [*lines, f'    """{doc}"""']
+    return [*lines, *f'    """{doc}"""'.split("\n")]
 
 
 def _shape(plan: Schedule, label: str) -> str:
@@ -139,15 +139,21 @@ def _shape(plan: Schedule, label: str) -> str:
 
 def _forward(plan: Schedule, face: Interface, python: PythonInterface) -> list[str]:
     head = _head(
-        python, "forward", ["parameters: Parameters", "inputs: Inputs"],
+        python, "forward",
+        ["parameters: Parameters", "inputs: Inputs", "spent: Mapping[str, Array] | None = None"],
         "tuple[Outputs, dict[str, Array]]",
-        "The outputs, and what `backward` needs besides the arguments.",
+        "The outputs, and what `backward` needs besides the arguments.\n\n"
+        "    ``spent``: what an earlier call saved and nobody needs any more; its memory is used.\n"
+        "    ",
     )  # fmt: skip
     out = ["    outputs: Outputs = {"]
     out += [f'        "{n}": np.empty({_shape(plan, n)}, dtype),' for n in face.outputs]
     return [
         *head, *_sizes(face, python), *_given(face), *out, "    }",
-        '    workspace = np.empty(_call(dtype, "workspace", lengths), dtype)',
+        '    count = _call(dtype, "workspace", lengths)',
+        '    workspace = (spent or {}).get("workspace")',
+        "    if workspace is None or workspace.dtype != dtype or workspace.size < count:",
+        "        workspace = np.empty(count, dtype)",
         "    memory = workspace.ctypes.data_as(ctypes.c_void_p)",
         "    wanted = _pointers(outputs.values())",
         '    _call(dtype, "forward", lengths, own, given, wanted, memory)',

@@ -11,8 +11,8 @@ RESERVED = (
     "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays",
     "outputs", "gradients", "sizes", "one", "_", "dtype", "forward", "backward",
     "loss_and_gradients", "_check", "_check_cotangents", "Any", "Array", "Mapping", "TypedDict",
-    "annotations", "SHAPES", "Parameters", "Inputs", "Outputs", "Saved", "Cotangents", "Gradients",
-    "work", "out", "x_", "name", "lengths", "batch", "steps",
+    "annotations", "SHAPES", "ROWS", "Parameters", "Inputs", "Outputs", "Saved", "Cotangents",
+    "Gradients", "work", "out", "x_", "name", "lengths", "batch",
 )  # fmt: skip
 
 #: Helper functions by name, beside those of elementwise functions.

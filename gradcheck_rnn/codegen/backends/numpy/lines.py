@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from textwrap import fill
 
@@ -13,6 +13,7 @@ from ...schedule.naming import Namer
 from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
 from ..expressions import Text, dim_text
 from ..wrapping import WIDTH, wrap
+from .blocking import Blocked
 from .expressions import NumPy
 from .instructions import RawLines, Ufunc, join
 
@@ -30,6 +31,10 @@ def extent(e: Expr) -> tuple[int, Dim]:
         n, r = extent(a)
         lead, rows = max(lead, n), r if r != ONE else rows
     return lead, rows
+
+
+def _moved(name: str, by: int) -> str:
+    return name if by == 0 else f"{name} {'+' if by > 0 else '-'} {abs(by)}"
 
 
 class RoutineText:
@@ -68,6 +73,12 @@ class RoutineText:
         self.seen: dict[Buffer, None] = {}
         self._indent = 1
         self._loop: Loop | None = None
+        self._block: Blocked | None = None
+        #: Arrays of the block that must be allocated at its beginning.
+        self._held: dict[Buffer, None] = {}
+        self._indices: dict[str, str] = {}
+        #: Arrays of all blocks, and whether there are any blocks.
+        self.blocked: set[Buffer] = set()
         self._bound: dict[Access, str] = {}
         self._calls: list[Ufunc | RawLines] = []
         self._note = ""
@@ -87,6 +98,40 @@ class RoutineText:
         """A dim or an axis length as text."""
         return d if isinstance(d, str) else dim_text(d)
 
+    def index(self, name: str) -> str:
+        """What ``steps``, ``start``, ``stop`` or ``rows`` of a block is called here."""
+        if name not in self._indices:
+            self._indices[name] = self.names.fresh(name)
+        return self._indices[name]
+
+    def span_of_block(self) -> str:
+        """How many steps a block has."""
+        return f"{self.index('stop')} - {self.index('start')}"
+
+    def local(self, b: Buffer) -> bool:
+        """Whether an array holds the steps of one block."""
+        return self._block is not None and (b.base or b) in self._block.local
+
+    def steps(self, axis: str) -> str:
+        """How many steps a place over an axis has, where all steps are worked on at once."""
+        blocked = self._block is not None and self._block.loop.axis == axis
+        return self.span_of_block() if blocked else axis
+
+    def _time(self, a: Access) -> str:
+        """The index of a place along its time axis."""
+        b, pad = a.buffer, a.buffer.before + a.buffer.after
+        if a.slot is not None:
+            side, k = a.slot
+            return f"[{b.before + k if side == 'start' else k - b.after}]"
+        first = b.before - a.lag
+        if self._loop is not None:
+            step = f"t - {self.index('start')}" if self.local(b) else "t"
+            return f"[{_moved(step, first)}]"
+        if self._block is not None and self._block.loop.axis == b.lead[0]:
+            start, stop = (_moved(self.index(n), first) for n in ("start", "stop"))
+            return "" if self.local(b) else f"[{start}:{stop}]"
+        return f"[{first or ''}:{first - pad or ''}]" if pad else ""
+
     def access(self, a: Access) -> str:
         """A place as text, at the step of the loop if there is one."""
         if a in self._bound:
@@ -96,18 +141,7 @@ class RoutineText:
             base, start, stop = span(a)
             a = Access(base, start=start, stop=stop)
         b = a.buffer
-        text, pad = b.name, b.before + b.after
-        if b.timed and a.slot is not None:
-            side, k = a.slot
-            text += f"[{b.before + k if side == 'start' else k - b.after}]"
-        elif b.timed and self._loop is not None:
-            offset = b.before - a.lag
-            text += (
-                "[t]" if offset == 0 else f"[t + {offset}]" if offset > 0 else f"[t - {-offset}]"
-            )
-        elif b.timed and pad:
-            first = b.before - a.lag
-            text += f"[{first or ''}:{first - pad or ''}]"
+        text = b.name + (self._time(a) if b.timed else "")
         if a.start is not None and a.stop is not None:
             end = "" if a.stop == b.shape[0] else self.size(a.stop)
             rows = f"{'' if a.start == Dim() else self.size(a.start)}:{end}"
@@ -128,9 +162,21 @@ class RoutineText:
     def flat(self, a: Access) -> str:
         """All steps and sequences as the rows of one matrix."""
         if len(a.lead) == 2:
-            lead = " * ".join(a.lead)
+            blocked = self._block is not None and self._block.loop.axis == a.lead[0]
+            lead = self.index("rows") if blocked else " * ".join(a.lead)
             return f"{self.access(a)}.reshape({lead}, {self.size(a.rows)})"
         return self.access(a)
+
+    def view_lines(self, base: Buffer, also: Collection[Buffer] = ()) -> list[str]:
+        """Names for the rows of a packed array that the statements use."""
+        out = []
+        for v in self.views.get(base, ()):
+            if (v in self.seen or v in also) and base.lead:
+                stop = v.offset + v.shape[0]
+                start = "" if v.offset == Dim() else dim_text(v.offset)
+                end = "" if stop == base.shape[0] else dim_text(stop)
+                out.append(f"{v.name} = {base.name}[..., {start}:{end}]")
+        return out
 
     def new(self, dest: Access) -> bool:
         """Whether this line makes the array; remembers that it did."""
@@ -144,6 +190,10 @@ class RoutineText:
         root = b.base or b
         if b.base is not None:
             self.seen.setdefault(b)
+        if self.local(root):
+            if root not in self.made:
+                self._held.setdefault(root)
+            return
         if root not in self.made and root.role in ("value", "work", "state", "adjoint"):
             self.buffers.setdefault(root, root in self.zero)
 
@@ -214,6 +264,7 @@ class RoutineText:
             and b not in self.bases
             and b.role in ("value", "gradient", "pack")
             and not b.before + b.after
+            and (not b.timed or self._block is None or self.local(b))
         )
 
     # -- names of steps ---------------------------------------------------------------------

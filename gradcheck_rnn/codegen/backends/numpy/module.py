@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ....derivation.program import Derivation
-from ....language.dims import ONE, Dim
+from ....language.dims import ONE
 from ....language.network import Ref
 from ....language.ops.elementwise import ELEMENTWISE
 from ...schedule.build import Routine, Schedule, schedule
@@ -15,6 +15,7 @@ from .. import template
 from ..expressions import dim_text
 from ..sizes import entry_lines, size_lines, used_sizes
 from ..wrapping import wrap
+from .blocking import block
 from .config import RESERVED, helper_texts
 from .writer import NumPyWriter
 
@@ -55,6 +56,7 @@ class _Module:
         self.plan, self.origin = plan, origin
         self.network = plan.network
         self.uses: set[str] = set()
+        self.blocked = False
         self.equations = template.equation_texts(plan.derivation)
         inputs = self.network.inputs.values()
         self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
@@ -72,6 +74,11 @@ class _Module:
         ]
         head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
+        if self.blocked:
+            head += [
+                "#: Rows (steps times sequences) of what is done for a block of steps at once."
+            ]
+            head += ["ROWS = 512", ""]
         head += template.shape_table(self._shapes())
         head += self._types()
         body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *_helpers(self.uses)]
@@ -141,19 +148,6 @@ class _Module:
             out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
         return out
 
-    def _views(self, writer: NumPyWriter, also: Iterable[Buffer] = ()) -> list[str]:
-        """Names for the rows of packed arrays that the statements use."""
-        out = []
-        used = {*writer.seen, *also}
-        for base, views in writer.views.items():
-            for v in views:
-                if v in used and base.lead:
-                    stop = v.offset + v.shape[0]
-                    start = "" if v.offset == Dim() else dim_text(v.offset)
-                    end = "" if stop == base.shape[0] else dim_text(stop)
-                    out.append(f"    {v.name} = {base.name}[..., {start}:{end}]")
-        return out
-
     def _function(
         self, routine: Routine, made: set[Buffer], unpack: list[str], after: list[str],
         optional: frozenset[Buffer] = frozenset(),
@@ -166,10 +160,14 @@ class _Module:
         writer.made |= made
         writer.equations = self.equations
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
-        writer.write(routine.statements)
+        writer.write(block(routine.statements, {*out, *made, *self.plan.saved, *writer.zero}))
         self.uses |= writer.uses
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
-        allocated = [*self._allocate(writer), *self._views(writer, out)]
+        allocated = self._allocate(writer)
+        for base in views:
+            if base not in writer.blocked:
+                allocated += [f"    {line}" for line in writer.view_lines(base, out)]
+        self.blocked |= bool(writer.blocked)
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)
         self._entries = entry_lines(self.plan.names, everything)

@@ -7,10 +7,12 @@ are joined.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.ops import (
+    BATCH,
     Access,
     Assign,
     Call,
@@ -29,8 +31,9 @@ from ...schedule.ops import (
     accesses,
 )
 from ..contraction import contraction
-from ..expressions import Precedence
+from ..expressions import Precedence, dim_text
 from .assign import Assigner
+from .blocking import Blocked
 from .instructions import RawLines, Ufunc
 from .lines import extent
 
@@ -42,9 +45,12 @@ _NOTED = (Gemm, Contract, Units, Outer, Reduce, Matrix)
 class NumPyWriter(Assigner):
     """Prints statements."""
 
-    def write(self, statements: Iterable[Statement]) -> None:
+    def write(self, statements: Iterable[Statement | Blocked]) -> None:
         """Print statements in order."""
         for s in statements:
+            if isinstance(s, Blocked):
+                self._write_blocked(s)
+                continue
             self._note = s.note if isinstance(s, _NOTED) else ""
             if isinstance(s, Loop):
                 self._write_loop(s)
@@ -114,13 +120,15 @@ class NumPyWriter(Assigner):
             self.add(RawLines(into, (s.x, s.weight), (s.dest,)))
             return
         if len(s.x.lead) == 2:
-            axes = ", ".join(s.x.lead)
+            axes = f"{self.steps(s.x.lead[0])}, {s.x.lead[1]}"
             text = f"({text}).reshape({axes}, {self.size(s.dest.rows)})"
         self.put(s.dest, text, (s.x, s.weight), s.accumulate)
 
     def _contract(self, s: Contract) -> None:
         def lead(a: Access) -> Lead:
-            return a.lead[1:] if self._loop is not None and len(a.lead) == 2 else a.lead
+            if len(a.lead) < 2:
+                return a.lead
+            return a.lead[1:] if self._loop is not None else (self.steps(a.lead[0]), a.lead[1])
 
         if self._loop is None and (s.accumulate or self._makes(s.dest)):
             self.put(s.dest, contraction("np", s, self.access, lead), s.operands, s.accumulate)
@@ -166,13 +174,48 @@ class NumPyWriter(Assigner):
 
     # -- loops ----------------------------------------------------------------------------------
 
+    def _write_blocked(self, s: Blocked) -> None:
+        """The loop over blocks; what holds one block is made anew for each."""
+        self.flush()
+        self._turn(s.loop)
+        for b in s.sums:
+            self.buffers.setdefault(b, True)
+        axis = s.loop.axis
+        self.blocked |= s.local
+        steps, start, stop, rows = map(self.index, ("steps", "start", "stop", "rows"))
+        self.line(f"{steps} = max(1, ROWS // max({BATCH}, 1))")
+        if s.loop.reverse:
+            self.line(f"for {stop} in range({axis}, 0, -{steps}):")
+            first = f"{start} = max({stop} - {steps}, 0)"
+        else:
+            self.line(f"for {start} in range(0, {axis}, {steps}):")
+            first = f"{stop} = min({start} + {steps}, {axis})"
+        self._block, self._indent = s, self._indent + 1
+        self.line(first)
+        at, self._held = len(self.lines), {}
+        self.write(s.before)
+        self._write_loop(s.loop)
+        self.write(s.after)
+        inside = "    " * self._indent
+        flat = any(re.search(rf"\b{rows}\b", line) for line in self.lines[at:])
+        made = [f"{inside}{rows} = ({self.span_of_block()}) * {BATCH}"] if flat else []
+        self.lines[at:at] = [*made, *(inside + line for line in self._allocate_block())]
+        self._block, self._indent = None, self._indent - 1
+
+    def _allocate_block(self) -> list[str]:
+        """Arrays of a block that statements write into, and names of their rows."""
+        out = []
+        for b in self._held:
+            shape = ", ".join([self.steps(b.lead[0]), *b.lead[1:], *map(dim_text, b.shape)])
+            out += [f"{b.name} = np.empty(({shape}), dtype)", *self.view_lines(b)]
+        return out
+
     def _write_loop(self, s: Loop) -> None:
         self.flush()
         self._turn(s)
-        count = s.axis
-        self.line(
-            f"for t in reversed(range({count})):" if s.reverse else f"for t in range({count}):"
-        )
+        bounds = (self.index("start"), self.index("stop")) if self._block is not None else (s.axis,)
+        steps = f"range({', '.join(bounds)})"
+        self.line(f"for t in {f'reversed({steps})' if s.reverse else steps}:")
         self._loop, self._indent = s, self._indent + 1
         self.write(s.body)
         self._loop, self._indent = None, self._indent - 1
