@@ -47,8 +47,9 @@ LOST = -2000
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
 PART, LEAST, MOST = 24, 3, 64
-#: Entries evaluated at once; fewer where a budget may end the check between them.
-CHUNK, LIMITED = 256, 16
+#: Entries evaluated at once; fewer where a budget may end the check between them, more where
+#: several processes share them.
+CHUNK, LIMITED, SPREAD = 256, 16, 16384
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def one_sided(
     fresh = np.zeros(g.size, dtype=bool)
     fresh[chosen], fresh[sample] = True, False
     rest = np.flatnonzero(fresh & (np.abs(g) * SHARP >= error))
-    size = CHUNK if np.isinf(target.budget.left()) else LIMITED
+    size = LIMITED
+    if np.isinf(target.budget.left()):
+        size = CHUNK if target.workers == 1 else SPREAD
     for part in np.array_split(rest, -(-len(rest) // size) or 1):
         if part.size:
             lines = target.lines(block, part)
