@@ -167,7 +167,7 @@ class Target:
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
         value = self.scalar(raw)
-        if value != self.base and not np.isnan(self.base):
+        if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
         return value
 
