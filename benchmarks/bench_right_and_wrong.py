@@ -4,13 +4,17 @@
 with about 100 to 7,000 entries, entry by entry: their gradient by autograd, and the same with a
 fault planted. Both checkers call one and the same `torch.autograd.Function`, in one thread; times
 are those of the processor, taken in turns in one run. What is printed is the time of the black box
-÷ that of gradcheck, and both verdicts. ``--sizes 100 500`` leaves out larger ones.
+÷ that of gradcheck, and both verdicts. ``--sizes 100 500`` leaves out larger ones, ``--cells`` and
+``--faults`` choose among the others. ``--mode directional`` compares with gradcheck's fast mode,
+``--workers 2`` the processor time of the busiest of two processes with that of one, ``--budgets 1s
+5s`` the seconds that a check takes with what it was given.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -88,7 +92,7 @@ class Problem:
         fault(arrays)
         return arrays
 
-    def gradcheck(self, fault: Callable[[list[np.ndarray]], None]) -> bool:
+    def gradcheck(self, fault: Callable[[list[np.ndarray]], None], *, fast: bool = False) -> bool:
         """PyTorch's verdict."""
         torch, problem = self.torch, self
 
@@ -105,10 +109,12 @@ class Problem:
                 return tuple(upstream * torch.from_numpy(g) for g in found)
 
         inputs = tuple(w.clone().requires_grad_() for w in self.parameters)
-        return bool(torch.autograd.gradcheck(Loss.apply, inputs, raise_exception=False))
+        return bool(
+            torch.autograd.gradcheck(Loss.apply, inputs, raise_exception=False, fast_mode=fast)
+        )
 
-    def black_box(self, fault: Callable[[list[np.ndarray]], None]) -> str:
-        """Our verdict."""
+    def black_box(self, fault: Callable[[list[np.ndarray]], None], **options: Any) -> Any:
+        """Our report."""
         torch = self.torch
 
         def loss(*weights: Any) -> float:
@@ -119,7 +125,7 @@ class Problem:
             return tuple(self.gradients([torch.from_numpy(np.asarray(w)) for w in weights], fault))
 
         arrays = tuple(w.numpy().copy() for w in self.parameters)
-        return str(check_gradient(loss, gradient, arrays, mode="entrywise").verdict)
+        return check_gradient(loss, gradient, arrays, **{"mode": "entrywise", **options})
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -129,28 +135,26 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, found
 
 
-def main() -> None:
+def against_gradcheck(chosen: argparse.Namespace) -> None:
     """Print a line a problem, then medians."""
-    import torch
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    Problem("RNN", 100, 0).gradcheck(FAULTS["right"])  # loads what PyTorch loads late
     ratios: dict[tuple[int, bool], list[float]] = {}
-    print(f"{'cell':6}{'entries':>8}  {'gradient':18}{'black box ÷ gradcheck slow':>28}  verdicts")
+    fast = chosen.mode == "directional"
+    title = f"black box ÷ gradcheck {'fast' if fast else 'slow'}"
+    print(f"{'cell':6}{'entries':>8}  {'gradient':18}{title:>28}  verdicts")
     for size in chosen.sizes:
-        for number, kind in enumerate(CELLS):
-            problem = Problem(kind, size, number)
-            for name, fault in FAULTS.items():
-                ours, verdict = timed(lambda: problem.black_box(fault))  # noqa: B023
-                theirs, passed = timed(lambda: problem.gradcheck(fault))  # noqa: B023
+        for kind in chosen.cells:
+            problem = Problem(kind, size, CELLS.index(kind))
+            for name in chosen.faults:
+                fault = FAULTS[name]
+                ours, report = timed(lambda: problem.black_box(fault, mode=chosen.mode))  # noqa: B023
+                theirs, passed = timed(lambda: problem.gradcheck(fault, fast=fast))  # noqa: B023
                 ratio = ours / theirs
                 ratios.setdefault((size, name == "right"), []).append(ratio)
                 print(
-                    f"{kind:6}{problem.entries:8}  {name:18}{ratio:28.2f}  "
-                    f"{verdict}, {'pass' if passed else 'fail'}"
+                    f"{kind:6}{problem.entries:8}  {name:18}{ratio:28.2f}  {report.verdict}, "
+                    f"{'pass' if passed else 'fail'}; {report.evaluations} losses, "
+                    f"{report.gradients} gradients",
+                    flush=True,
                 )
     for (size, right), found in sorted(ratios.items()):
         words = "right" if right else "wrong"
@@ -158,6 +162,75 @@ def main() -> None:
             f"about {size} entries, {words}: median {statistics.median(found):.2f}, "
             f"worst {max(found):.2f} ({len(found)} problems)"
         )
+
+
+def several_workers(chosen: argparse.Namespace) -> None:
+    """Print what the busiest process spends, beside one process alone."""
+
+    def spent() -> float:
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+
+    for size in chosen.sizes:
+        for kind in chosen.cells:
+            problem = Problem(kind, size, CELLS.index(kind))
+            one, report = timed(lambda: problem.black_box(FAULTS["right"]))  # noqa: B023
+            before = spent()
+            here, same = timed(
+                lambda: problem.black_box(FAULTS["right"], workers=chosen.workers)  # noqa: B023
+            )
+            there = (spent() - before) / (chosen.workers - 1)
+            print(
+                f"{kind:6}{problem.entries:8}  1 process {one:.2f} s, {chosen.workers}: "
+                f"{here:.2f} s here and {there:.2f} s in each other: {one / max(here, there):.2f} "
+                f"times as fast; {report.verdict}, {same.verdict}",
+                flush=True,
+            )
+
+
+def within_budgets(chosen: argparse.Namespace) -> None:
+    """Print seconds on the clock."""
+    for size in chosen.sizes:
+        for kind in chosen.cells:
+            problem = Problem(kind, size, CELLS.index(kind))
+            for budget in chosen.budgets:
+                for mode in ("entrywise", "directional"):
+                    for name in chosen.faults:
+                        start = time.perf_counter()
+                        report = problem.black_box(FAULTS[name], mode=mode, budget=budget)
+                        seconds = time.perf_counter() - start
+                        undecided = sum(row.undecided for row in report.rows)
+                        print(
+                            f"{kind:6}{problem.entries:8}  {budget:>4} {mode:12}{name:18}"
+                            f"{seconds:7.2f} s, {report.evaluations} losses, {report.verdict}, "
+                            f"{undecided} entries left",
+                            flush=True,
+                        )
+
+
+def main() -> None:
+    """Print what was asked for."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
+    parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--mode", choices=["entrywise", "directional"], default="entrywise")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--budgets", nargs="*", default=[])
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    # loads what PyTorch loads late
+    warm = Problem("RNN", 100, 0)
+    for fast in (False, True):
+        warm.gradcheck(FAULTS["right"], fast=fast)
+    warm.black_box(FAULTS["right"])
+    if chosen.budgets:
+        within_budgets(chosen)
+    elif chosen.workers > 1:
+        several_workers(chosen)
+    else:
+        against_gradcheck(chosen)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def check_gradient(
     unit: float = 0.0,
     repeats: int | None = None,
     shapes: Shapes | None = None,
+    workers: int = 1,
     title: str = "gradient check",
 ) -> Report:
     """Check a gradient against finite differences of its loss, with a bound for every entry.
@@ -104,6 +105,9 @@ def check_gradient(
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
         (its ends, powers of two and their neighbours); all of them are run.
+    workers
+        Processes that share the losses of an entrywise check without a budget, by forks of this
+        one (Linux). Each has what the loss has changed so far, and its own of what it changes.
     title
         First words of the report.
 
@@ -125,12 +129,17 @@ def check_gradient(
             shapes,
             lambda made, n: check_gradient(
                 loss, gradient, made, mode=mode, seed=seed, budget=share_budget(budget, n),
-                select=select, resolve=resolve, unit=unit, repeats=repeats, title=title,
+                select=select, resolve=resolve, unit=unit, repeats=repeats, workers=workers,
+                title=title,
             ),
         )  # fmt: skip
     tree = Tree.of(parameters)
     blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
+    if workers != 1:
+        from .parallel import check_workers
+
+        target.workers = check_workers(workers)
     report = Report(title, [], mode=mode)
     try:
         target.base = target.value(tree.leaves)

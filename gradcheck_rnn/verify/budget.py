@@ -57,10 +57,13 @@ class Budget:
             self.seconds = _seconds(limit)
         elif limit is not None:
             self.evaluations = check_whole(limit, "budget", 1)
+        self.unlimited = limit is None
         self.started = time.perf_counter()
 
     def left(self, used: int = 0) -> float:
         """Loss evaluations that may still be spent after `used`, possibly infinite."""
+        if self.unlimited:
+            return math.inf
         used = max(used, self.used)
         left = self.evaluations - used
         if np.isfinite(self.seconds):
@@ -77,7 +80,8 @@ class Budget:
             The budget does not allow them.
         """
         self.used += evaluations
+        if self.unlimited:
+            return
         over = self.used > max(OVERRUN * self.evaluations, LEAST)
-        late = self.seconds < np.inf and time.perf_counter() - self.started > self.seconds
-        if over or late:
+        if over or time.perf_counter() - self.started > self.seconds:
             raise OutOfBudget

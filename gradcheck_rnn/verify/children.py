@@ -28,7 +28,7 @@ from ..ends import end_with, named_signal
 from ..errors import UsageError
 from .limits import Limits
 
-__all__ = ["Child", "Crash", "forked"]
+__all__ = ["Child", "Crash", "begin", "can_fork", "forked"]
 
 #: Seconds between looks at a child that says nothing.
 PULSE = 0.2
@@ -129,12 +129,21 @@ class Child:
 
 def forked(function: Callable[[], Any], limits: Limits) -> Any:
     """What a function returns in a fork of this process, or `Crash`; its result must pickle."""
+    return begin(function, limits)(limits)
+
+
+def begin(function: Callable[[], Any], limits: Limits) -> Callable[[Limits], Any]:
+    """Start a function in a fork of this process; what is returned waits for it, as `forked`."""
     process = _fork(limits, lambda connection: connection.send_bytes(_pickled(function())))
-    try:
-        found = process.answer(limits)
-    finally:
-        process.end()
-    return found if isinstance(found, Crash) else pickle.loads(found)
+
+    def wait(limits: Limits) -> Any:
+        try:
+            found = process.answer(limits)
+        finally:
+            process.end()
+        return found if isinstance(found, Crash) else pickle.loads(found)
+
+    return wait
 
 
 def can_fork() -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .budget import OutOfBudget
 from .claims import CLEAR, Claims, EntryCheck
-from .onesided import one_sided
+from .onesided import CHUNK, SPREAD, one_sided
 from .oracle.differences import Table, extrapolate
 from .oracle.noise import Noise
 from .stepsize import balanced, guessed_step, steps_of
@@ -44,7 +44,6 @@ LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
 #: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
 MILD = 1e-4
-CHUNK = 256
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
 #: Evaluations kept from a limited budget, to confirm what disagrees.
@@ -162,7 +161,8 @@ def _both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> No
     paired = np.setdiff1d(chosen, sample)
     if paired.size and not claims.mixed:
         paired = _singles(claims, paired, exponent, *seen, 0.1 * float(typical[0]))
-    for part in np.array_split(paired, max(len(paired) // CHUNK, 1)):
+    size = CHUNK if claims.target.workers == 1 else SPREAD
+    for part in np.array_split(paired, max(len(paired) // size, 1)):
         if part.size:
             _pairs(claims, part, exponent)
             claims.looked[part] = True
@@ -317,7 +317,8 @@ def _singles(
     most = float(np.max(change)) * 2.0**lower
     done, refuted = [rest[:0]], False
     single = rest[plain]
-    for part in np.array_split(single, max(len(single) // CHUNK, 1)):
+    size = CHUNK if target.workers == 1 else SPREAD
+    for part in np.array_split(single, max(len(single) // size, 1)):
         if not part.size:
             continue
         lines = target.lines(check.block, part.astype(np.intp))

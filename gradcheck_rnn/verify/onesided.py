@@ -35,8 +35,8 @@ MARGIN = 8.0
 #: Relative errors: of a typical entry, as expected before anything is spent, and of an entry itself
 #: to be called right.
 EXPECTED, SHARP = 1e-4, 1e-3
-#: Steps of the sample, in those of the others: curvature is second order.
-WIDER = 16.0
+#: Steps of the sample, in doublings of those of the others: curvature is second order.
+WIDER = 4
 #: A kink that may be there, relative to a typical entry: differences on two sides pass it as well.
 MILD = 1e-5
 #: Errors by which an entry must differ to stand as wrong once others have been confirmed.
@@ -47,8 +47,9 @@ LOST = -2000
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
 PART, LEAST, MOST = 24, 3, 64
-#: Entries evaluated at once; fewer where a budget may end the check between them.
-CHUNK, LIMITED = 256, 16
+#: Entries evaluated at once; fewer where a budget may end the check between them, more where
+#: several processes share them.
+CHUNK, LIMITED, SPREAD = 256, 16, 16384
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,12 @@ def one_sided(
     if not _sharp(leaf, typical, scale, noise) or line.kink > MILD * typical * scale:
         return
     rounding = ROUNDING * noise.sigma
-    finest = float(np.spacing(np.max(np.abs(leaf)))) * GRID
-    most = int(np.floor(np.log2(line.move * scale)))
-    exponent = min(_step(rounding, typical / scale) + int(np.log2(WIDER)), most)
-    if np.ldexp(1.0, exponent) < finest:
+    finest = float(np.spacing(np.abs(leaf).max())) * GRID
+    most = math.floor(math.log2(line.move * scale))
+    exponent = min(_step(rounding, typical / scale) + WIDER, most)
+    if math.ldexp(1.0, exponent) < finest:
         return
-    count = int(np.clip(len(chosen) // PART, LEAST, MOST))
+    count = min(max(len(chosen) // PART, LEAST), MOST)
     sample = np.sort(chosen[rng.permutation(len(chosen))[:count]])
 
     def judged(
@@ -151,7 +152,7 @@ def one_sided(
             len(sample),
         )
 
-    lines, h = target.lines(block, sample), np.full((1, len(sample)), np.ldexp(1.0, exponent))
+    lines, h = target.lines(block, sample), np.full((1, len(sample)), math.ldexp(1.0, exponent))
     values = lines(np.concatenate([h, -h]))
     with np.errstate(all="ignore"):
         slope = (values[0] - values[1]) / (lines.realise(h) - lines.realise(-h))[0]
@@ -166,13 +167,15 @@ def one_sided(
     step = min(_step(rounding, curvature), most)
     truncation = MARGIN * float(np.ldexp(curvature, step - 1))
     error = truncation + float(np.ldexp(rounding, -step))
-    if not error <= SHARP * typical or np.ldexp(1.0, step) < finest:
+    if not error <= SHARP * typical or math.ldexp(1.0, step) < finest:
         return
     fresh = np.zeros(g.size, dtype=bool)
     fresh[chosen], fresh[sample] = True, False
     rest = np.flatnonzero(fresh & (np.abs(g) * SHARP >= error))
-    size = CHUNK if np.isinf(target.budget.left()) else LIMITED
-    for part in np.array_split(rest, -(-len(rest) // size) or 1):
+    size = LIMITED
+    if np.isinf(target.budget.left()):
+        size = CHUNK if target.workers == 1 else SPREAD
+    for part in np.array_split(rest, -(-len(rest) // size)) if len(rest) > size else [rest]:
         if part.size:
             lines = target.lines(block, part)
             h = np.ldexp(2.0 * rng.integers(2, size=(1, len(part))) - 1.0, step)
@@ -185,6 +188,6 @@ def one_sided(
 
 def _step(rounding: float, curvature: float) -> int:
     """Exponent of the step at which the errors of one side meet."""
-    with np.errstate(all="ignore"):
-        best = 0.5 * np.log2(2 * rounding / (MARGIN * curvature))
-    return int(np.round(best)) if np.isfinite(best) else LOST
+    if not (0 < rounding < math.inf and 0 < curvature < math.inf):
+        return LOST
+    return round(0.5 * (math.log2(2 * rounding / MARGIN) - math.log2(curvature)))

@@ -78,6 +78,7 @@ class Target:
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.watch = Watch(loss, gradient)
+        self.workers = 1  # processes that losses are spread over
         self._scales: dict[int, float] = {}
         self._reaches: dict[int, Floats] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
@@ -166,7 +167,7 @@ class Target:
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
         value = self.scalar(raw)
-        if value != self.base and not np.isnan(self.base):
+        if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
         return value
 
@@ -321,26 +322,36 @@ class Target:
         entrywise = vectors.dtype.kind == "i"
         flat = leaf.ravel()
 
-        def moved(eps: Floats) -> Iterator[Array]:
-            """The leaf at steps (k, m), one after another."""
+        def moved(eps: Floats, first: int, last: int) -> Iterator[Array]:
+            """The leaf at some of the steps (k, m), one after another."""
             if not entrywise:
-                for k, i in np.ndindex(*eps.shape):
+                for at in range(first, last):
+                    k, i = divmod(at, len(vectors))
                     yield np.asarray((leaf + eps[k, i] * vectors[i]).astype(leaf.dtype))
                 return
-            for entries in flat[vectors] + eps.astype(leaf.dtype):
-                for i, entry in zip(vectors, entries, strict=True):
-                    copy = leaf.copy()
-                    copy.reshape(-1)[i] = entry
-                    yield copy
+            entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
+            places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
+            for i, entry in zip(places, entries, strict=True):
+                copy = leaf.copy()
+                copy.reshape(-1)[i] = entry
+                yield copy
 
         def evaluate(eps: Floats) -> Floats:
             if hasattr(self.loss, "many") and eps.size:
-                stack = np.stack(list(moved(eps)))
+                stack = np.stack(list(moved(eps, 0, eps.size)))
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
-            out = np.empty(eps.size)
-            for k, leaves[block] in enumerate(moved(eps)):
-                out[k] = self.value(leaves)
-            return out.reshape(eps.shape)
+
+            def run(first: int, last: int) -> Floats:
+                out = np.empty(last - first)
+                for k, leaves[block] in enumerate(moved(eps, first, last)):
+                    out[k] = self.value(leaves)
+                return out
+
+            if self.workers == 1 or np.isfinite(self.budget.left()):
+                return run(0, eps.size).reshape(eps.shape)
+            from .parallel import spread
+
+            return spread(self, run, eps.size).reshape(eps.shape)
 
         def realise(eps: Floats) -> Floats:
             if not entrywise:
