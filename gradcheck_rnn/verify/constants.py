@@ -4,7 +4,8 @@ An inverse, a solve, a factorisation of a constant matrix is computed with an er
 number times the format's unit, and this error is the same for all parameters. Loss and gradient may
 take it by different ways. Their answers for constants one unit in the last place away show how far
 such errors may have carried either. The user's data is not touched: functions are rebuilt around
-copies. What a function makes of constants within itself cannot be moved.
+copies. Constants that a function makes within itself are moved where they come into a solver of
+`numpy.linalg`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ __all__ = ["forgive_constants", "with_moved_constants"]
 Floats = NDArray[np.float64]
 DRAWS, SPREADS = 3, 4.0
 LOOKED_AT = 2
+#: Of `numpy.linalg`: what loses digits by the condition number of its first argument.
+SOLVERS = ("solve", "inv", "pinv", "lstsq", "tensorsolve", "tensorinv", "matrix_power", "cholesky")
 
 
 def forgive_constants(
@@ -178,7 +181,14 @@ def with_moved_constants(target: Target, rng: np.random.Generator) -> Target | N
         return found
 
     loss, gradient = moved(target.loss), moved(target.gradient_function)
-    if not count[0]:
+    entered, number = [False], int(rng.integers(2**31))
+    loss = _with_moved_matrices(loss, number, entered)
+    if gradient is not None:
+        gradient = _with_moved_matrices(gradient, number, entered)
+    for function in () if count[0] else (loss, gradient):
+        if function is not None:
+            function(*target.tree.arguments([x.copy() for x in target.tree.leaves]))
+    if not count[0] and not entered[0]:
         return None
     other = Target(loss, gradient, target.tree, target.select, target.budget, target.unit)
     other.value_eps, other.random = target.value_eps, target.random
@@ -202,3 +212,34 @@ def _rebuilt(function: types.FunctionType, moved: Any, memo: dict[int, Any]) -> 
     other = types.FunctionType(function.__code__, known, function.__name__, defaults, tuple(cells))
     other.__kwdefaults__ = function.__kwdefaults__
     return other
+
+
+def _with_moved_matrices(function: Any, number: int, entered: list[bool]) -> Any:
+    """A function whose calls of `numpy.linalg` get matrices moved by one unit, always the same."""
+    if hasattr(function, "many"):
+        return function  # a definition: its constants are its own
+
+    def around(solver: Any) -> Any:
+        def called(matrix: Any, *rest: Any, **options: Any) -> Any:
+            given = np.asarray(matrix)
+            if given.dtype.kind == "f":
+                entered[0] = True
+                signs = np.random.default_rng([number, *given.shape]).choice(
+                    [-1.0, 1.0], size=given.shape
+                )
+                matrix = (given * (1 + signs * np.finfo(given.dtype).eps)).astype(given.dtype)
+            return solver(matrix, *rest, **options)
+
+        return called
+
+    def wrapped(*args: Any, **options: Any) -> Any:
+        kept = {n: getattr(np.linalg, n) for n in SOLVERS}
+        for n, solver in kept.items():
+            setattr(np.linalg, n, around(solver))
+        try:
+            return function(*args, **options)
+        finally:
+            for n, solver in kept.items():
+                setattr(np.linalg, n, solver)
+
+    return wrapped

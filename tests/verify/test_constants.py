@@ -47,3 +47,21 @@ def test_tiny_faults_beside_well_conditioned_constants_fail():
             mode="entrywise",
         )
         assert report.verdict is Verdict.FAIL, str(report)
+
+
+@pytest.mark.parametrize("fault", [0.0, 1e-4])
+def test_a_constant_made_within_the_functions_is_moved_where_it_is_solved_with(fault):
+    def hilbert_matrix(n):
+        return 1.0 / (np.arange(n)[:, None] + np.arange(n) + 1)
+
+    solver = np.linalg.solve
+    for seed in range(3):
+        point = np.random.default_rng(seed).normal(size=8)
+        report = check_gradient(
+            lambda p: np.linalg.solve(hilbert_matrix(len(p)), p).sum(),
+            lambda p: (1 + fault) * np.linalg.solve(hilbert_matrix(len(p)), np.ones(len(p))),
+            point,
+            seed=seed,
+        )
+        assert report.passed is (fault == 0), str(report)
+    assert np.linalg.solve is solver
