@@ -29,18 +29,30 @@ __all__ = ["SavedRounding", "slipping"]
 
 Array = NDArray[Any]
 DRAWS = 4
+#: Random signs that large results take theirs from, each from a place of its own.
+SIGNS = 2**18
+#: Entries of all arrays times cases up to which the cases of a station are taken together.
+TOGETHER = 2**17
 
 
 def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
     """An evaluator that moves the result of every operation by one unit up or down."""
     units = np.array([1 - eps, 1 + eps])
+    drawn = units[rng.integers(0, 2, size=2 * SIGNS)]
+
+    def factors(shape: tuple[int, ...]) -> Array:
+        size = int(np.prod(shape))
+        if size <= SIGNS:
+            at = int(rng.integers(0, SIGNS))
+            return drawn[at : at + size].reshape(shape)
+        return units[rng.integers(0, 2, size=shape, dtype=np.int8)]
 
     class Slipping(TermEvaluator):
         def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
             found = super().__call__(term, lookup)
             if not term.operands:
                 return found  # variables have slipped when they were made, numbers are exact
-            return found * units[rng.integers(0, 2, size=found.shape)]
+            return found * factors(found.shape)
 
     return Slipping
 
@@ -52,7 +64,8 @@ class SavedRounding:
         self.network, self.eps, self.seed = network, eps, seed
         self._derivation: Derivation | None = None
         # The station is kept: another one may be given the identity of one that is gone.
-        self._spreads: dict[int, tuple[Station, dict[str, Array]]] = {}
+        self._stations: dict[int, Station] = {}
+        self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
     def _runs(self, station: Station) -> Iterator[Run]:
         """The program as it is, then with every operation moved by one unit up or down."""
@@ -68,27 +81,30 @@ class SavedRounding:
 
     def __call__(self, station: Station, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
-        key = id(station)
-        if key not in self._spreads:
-            given, count = stacked_columns(station, station.cases), len(station.cases)
-            found = [pulled_back(r, station, given, count) for r in self._runs(station)]
-            with np.errstate(all="ignore"):
-                self._spreads[key] = (
-                    station,
-                    {
-                        n: np.nan_to_num(
-                            np.stack([f[n] - a for f in found[1:]]), posinf=0, neginf=0
-                        )
-                        for n, a in found[0].items()
-                    },
-                )
-        k = next(i for i, c in enumerate(station.cases) if c is case)
-        samples = self._spreads[key][1]
-        fitted = station.fitted
+        samples, fitted = self._samples.get((id(station), id(case))), station.fitted
+        if samples is None:
+            self._stations[id(station)] = station
+            self._pull(station, case)
+            samples = self._samples[id(station), id(case)]
         return {
             u: np.stack(
-                [fitted.pull(u, {n: a[draw, k] for n, a in samples.items()})
-                 for draw in range(DRAWS)]
+                [fitted.pull(u, {n: a[draw] for n, a in samples.items()}) for draw in range(DRAWS)]
             )
             for u in fitted.arguments
-        }  # fmt: skip
+        }
+
+    def _pull(self, station: Station, case: Case) -> None:
+        """Samples of one case; of all cases where running the program costs more than arrays do."""
+        entries = sum(a.size for a in station.doors.values())
+        together = entries * len(station.cases) <= TOGETHER
+        cases = station.cases if together else [case]
+        given = stacked_columns(station, cases)
+        found = [pulled_back(r, station, given, len(cases)) for r in self._runs(station)]
+        for k, one in enumerate(cases):
+            with np.errstate(all="ignore"):
+                self._samples[id(station), id(one)] = {
+                    n: np.nan_to_num(
+                        np.stack([f[n][k] - a[k] for f in found[1:]]), posinf=0, neginf=0
+                    )
+                    for n, a in found[0].items()
+                }

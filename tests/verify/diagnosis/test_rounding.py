@@ -10,7 +10,7 @@ import pytest
 from benchmarks.fault_study import correct, own
 from gradcheck_rnn import api
 from gradcheck_rnn.verify import check_gradient
-from gradcheck_rnn.verify.diagnosis import check_model
+from gradcheck_rnn.verify.diagnosis import check_model, rounding
 from gradcheck_rnn.verify.harness.arrays import PRECISIONS
 from gradcheck_rnn.verify.harness.layout import Layout
 
@@ -35,6 +35,23 @@ def test_right_code_is_not_accused(system: str, form: str, regime: str) -> None:
     (row,) = correct._model(system, form, 0, [regime])
     assert row["checks"] > 10
     assert row["alarms"] == 0, row
+
+
+def test_cases_taken_one_at_a_time_are_those_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large arrays: only the cases in doubt are run, with moves of their own."""
+    pulled: list[int] = []
+    whole = rounding.pulled_back
+
+    def spy(run: Any, station: Any, given: Any, count: int) -> Any:
+        pulled.append(count)
+        return whole(run, station, given, count)
+
+    monkeypatch.setattr(rounding, "pulled_back", spy)
+    monkeypatch.setattr(rounding, "TOGETHER", 0)
+    monkeypatch.setattr(rounding, "SIGNS", 4)
+    (row,) = correct._model("elman_leaky", "float32", 0, ["very saturated"])
+    assert row["alarms"] == 0, row
+    assert set(pulled) == {1}
 
 
 def test_smallest_numbers_are_those_of_the_format() -> None:
