@@ -19,8 +19,9 @@ import pytest
 from gradcheck_rnn import api, language
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.errors import UnsupportedOperation
 from gradcheck_rnn.language import cell, cumsum, numeric, reverse_cumsum, tanh
 from gradcheck_rnn.language.network import Network, as_network

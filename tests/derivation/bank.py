@@ -10,7 +10,8 @@ import numpy as np
 
 from gradcheck_rnn.calculus.rules import RULES, RuleTable
 from gradcheck_rnn.derivation import Derivation, derive
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.errors import GradcheckError
 from gradcheck_rnn.language import (
     Cell,

@@ -13,7 +13,8 @@ import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation, derive
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.errors import DimensionError, MissingRule, UsageError
 from gradcheck_rnn.language import cell, concat, cross_entropy, frozen, maximum, relu, sigmoid, tanh
 from gradcheck_rnn.language.network import Network, as_network

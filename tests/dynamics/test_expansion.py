@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn.derivation.evaluate import forward as run_equations
-from gradcheck_rnn.derivation.evaluate import rtrl
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.dynamics.expansion import carousel, expansion
 from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.errors import UsageError

@@ -15,8 +15,9 @@ import numpy as np
 from gradcheck_rnn import api
 from gradcheck_rnn.calculus.terms import subterms
 from gradcheck_rnn.derivation import Derivation
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.language.network import Network
 
 from .reference import (

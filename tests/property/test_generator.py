@@ -20,7 +20,8 @@ from gradcheck_rnn import api
 from gradcheck_rnn.calculus.rules import RULES, Rule
 from gradcheck_rnn.calculus.terms import Num, Scale, Term, subterms
 from gradcheck_rnn.derivation import derive
-from gradcheck_rnn.derivation.evaluate import bptt, forward, rtrl
+from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.derivation.rtrl import rtrl
 from gradcheck_rnn.errors import GradcheckError
 from gradcheck_rnn.language.network import Network
 from tests.strategies.choices import Drawn, Replayed, Seeded

@@ -218,7 +218,8 @@ def adjoint_claims(derivation: Derivation, setting: Setting) -> Claims:
 
 def tangent_claims(derivation: Derivation, setting: Setting) -> Claims:
     """The tangent program."""
-    from ..evaluate import forward, rtrl
+    from ..evaluate import forward
+    from ..rtrl import rtrl
 
     run = forward(derivation, setting.values, setting.sizes, setting.lengths)
     yield "RTRL", "gradient", rtrl(run, setting.cotangents)

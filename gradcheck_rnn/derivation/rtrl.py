@@ -1,0 +1,92 @@
+"""Run the tangent program of a derivation on arrays: real-time recurrent learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DimensionError
+from ..language.network import Ref
+from .batches import single
+from .evaluate import Run
+from .program import ScanProgram
+
+__all__ = ["rtrl"]
+
+Array = Any
+
+
+def rtrl(
+    run: Run, cotangents: Mapping[str, Array], wrt: tuple[str, ...] | None = None
+) -> dict[str, Array]:
+    """Gradients by the tangent program, one parameter, start or input at a time (one sequence).
+
+    An input that moves with time is taken as one vector per step; its gradient has time first.
+    """
+    derivation = run.derivation
+    if run.batch != 1:
+        raise DimensionError("RTRL runs one sequence at a time")
+    out: dict[str, Array] = {}
+    for ref in derivation.differentiated():
+        if wrt is not None and ref.name not in wrt:
+            continue
+        times = [0] if ref.axis is None else range(1, run.steps[ref.axis] + 1)
+        rows = [_tangent_gradient(run, ref, t, cotangents) for t in times]
+        made = rows[0] if ref.axis is None else np.stack(rows)
+        out[ref.name] = made[..., None] if ref.shape.stack else made
+    return out
+
+
+def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
+    derivation = run.derivation
+    network = derivation.network
+    like = single(run.series[ref.name][at])
+    total = run.terms.filled((1, like.size), 0)
+    tangents: dict[str, dict[int, Array]] = {
+        ref.name: {at: np.eye(like.size, dtype=run.terms.dtype)}
+    }
+    for program in derivation.scans:
+        _push(run, program, tangents)
+    for label, given in cotangents.items():
+        out = network.outputs[label]
+        line = tangents.get(out.name, {})
+        items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
+        for t, g in items:
+            if t in line:
+                weights = single(run.inward(out, g)).T.reshape(1, -1)
+                total = total + np.matmul(weights, line[t])
+    for loss in network.loss_terms:
+        for t, tangent in tangents.get(loss.name, {}).items():
+            if t >= 1 or loss.axis is None:
+                total = total + tangent
+    return total.reshape(like.T.shape).T
+
+
+def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]]) -> None:
+    scan = program.scan
+    for state in scan.states:
+        for start in state.initial:
+            if start.ref is not None and 0 in tangents.get(start.ref.name, {}):
+                at = run.before(program, start.lag)
+                tangents.setdefault(state.name, {})[at] = tangents[start.ref.name][0]
+    times = run.times(program)
+    for t in times:
+        for e in program.equations:
+            parts = []
+            for edge in e.edges:
+                source = tangents.get(edge.operand.name, {})
+                at = 0 if edge.lag is None else t - edge.lag
+                if at in source:
+                    values = run.lookup(t, {edge.tangent: source[at]})
+                    parts.append(run.terms(edge.pushforward, lambda s: single(values(s))))  # noqa: B023
+            if parts:
+                total = parts[0]
+                for p in parts[1:]:
+                    total = total + p
+                tangents.setdefault(e.name, {})[t] = total
+    for state in scan.states:
+        line = tangents.get(state.name, {})
+        if times[-1] in line:
+            tangents[state.final] = {0: line[times[-1]]}
