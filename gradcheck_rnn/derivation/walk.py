@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,10 @@ from .edits import NO_EDITS, Edits
 from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
 
-if TYPE_CHECKING:
-    from .responses import Responses
-
 __all__ = ["Values", "Walk"]
 
 Array = NDArray[Any]
+Responses = Any  # of `responses`, which imports this module
 
 
 class Values:
