@@ -109,7 +109,9 @@ class Laboratory:
             self.right.append(compare_gradients(station, subject, seed, rounding))
         self.bench = Bench(self.derivation)
         self.candidates = derived_candidates(self.derivation)
-        self.all = self.candidates + grouped(self.candidates, self.right[0].station.fitted)
+        self.all = self.candidates + grouped(
+            self.candidates, self.right[0].station.fitted, self.derivation
+        )
         self.after: set[str] = set()
         self.rng = np.random.default_rng([seed, 32])
 
@@ -170,11 +172,12 @@ def _judge(lab: Laboratory, candidate: Candidate) -> tuple[str, str]:
     text = "; ".join(c.id for c in named)
     if not named:
         return "unnamed", text
-    others = [c for c in named if c.id != candidate.id]
+    others = [m.candidate for m in found.matches
+              if candidate.id not in (m.candidate.id, *m.also)]  # fmt: skip
     same = [c for c in others if lab.alike(candidate, c)]
     if len(same) < len(others):
         return ("ambiguous" if len(same) + len(named) > len(others) else "wrong"), text
-    return ("alone" if not others else "equals"), text
+    return ("alone" if text == candidate.id else "equals"), text
 
 
 def study(system: str, seed: int, every: int = 1, *, loss: bool = False) -> dict[str, Any]:

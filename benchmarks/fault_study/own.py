@@ -1,8 +1,7 @@
-"""Our own faults in hand-written code: seen by the black box, seen in model mode, never named.
+"""Our own faults in hand-written code: seen by the black box and in model mode, and by what name?
 
-No mistake that the tool knows describes these faults, so that any name it gave would be wrong. A
-name is not counted as wrong where it happens to be the same function: that is decided by hand, and
-no fault of the table is such a one.
+They were written down when no known mistake described them. Since the list of mistakes has grown
+some are named; whether a name is right is decided by hand (``named`` in the notes).
 """
 
 from __future__ import annotations

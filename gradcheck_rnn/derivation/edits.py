@@ -34,6 +34,19 @@ class Edits:
         Output → steps whose cotangent is lost, counted likewise.
     permuted : mapping
         Equation → the equation of its scan whose adjoint is taken for its own.
+    shares : mapping
+        (Source of a share of an equation's adjoint, edge out of the equation) → the term by which
+        this share goes on; None drops it. Sources are those of `sources`.
+    pinned : mapping
+        Edge id → (name, step): the saved value that is read at this step of the scan at all steps.
+    missed : mapping
+        Scan → steps that its loop leaves out, counted likewise: what arrives at them is carried on.
+    scaled_outputs : mapping
+        Output → factor of its cotangent; 0 ignores it.
+    output_of_step : mapping
+        Output → the step, counted likewise, whose cotangent is taken at all steps.
+    repeated_finals : frozenset
+        States whose final cotangent is given to every step instead of what is carried.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -45,6 +58,12 @@ class Edits:
     lost_starts: frozenset[str] = frozenset()
     lost_outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     permuted: dict[str, str] = field(default_factory=dict)
+    shares: dict[tuple[str, str], Term | None] = field(default_factory=dict)
+    pinned: dict[str, tuple[str, int]] = field(default_factory=dict)
+    missed: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    scaled_outputs: dict[str, float] = field(default_factory=dict)
+    output_of_step: dict[str, int] = field(default_factory=dict)
+    repeated_finals: frozenset[str] = frozenset()
 
     def __or__(self, other: Edits) -> Edits:
         """Both mistakes at once; where they meet the second wins, permutations are combined."""
@@ -59,7 +78,17 @@ class Edits:
             self.lost_starts | other.lost_starts,
             {**self.lost_outputs, **other.lost_outputs},
             {n: self.permuted.get(m := other.permuted.get(n, n), m) for n in names},
+            {**self.shares, **other.shares},
+            {**self.pinned, **other.pinned},
+            {**self.missed, **other.missed},
+            {**self.scaled_outputs, **other.scaled_outputs},
+            {**self.output_of_step, **other.output_of_step},
+            self.repeated_finals | other.repeated_finals,
         )
+
+    def lacks(self, scan: str, step: int, steps: int) -> bool:
+        """Whether the loop of a scan leaves a step out."""
+        return bool({step, step - steps - 1} & set(self.missed.get(scan, ())))
 
     def takes_part(self, edge: str, step: int, steps: int) -> bool:
         """Whether an edge contributes at a step (from 1) of a scan of so many steps."""

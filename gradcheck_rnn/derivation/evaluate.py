@@ -1,4 +1,4 @@
-"""Run a derivation on arrays: forward values, and BPTT by either form.
+"""Run a derivation on arrays: forward values, BPTT by either form (RTRL: `rtrl`).
 
 For proofs (exact field elements), mutants and dynamics; no code is generated for these.
 Arrays are columns ``(n, B)``; sequences have time first. A network with a matrix for every
@@ -18,13 +18,25 @@ from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .batches import Batches, turned, vec
+from .editing import (
+    Adjoints,
+    Bars,
+    add_finals,
+    cotangents_as_used,
+    in_order,
+    pass_by,
+    pinned_at,
+    read_wrongly,
+    reads_others,
+)
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
-from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .program import Derivation, Edge, ScanProgram
 
-__all__ = ["Run", "adjoints", "bptt", "forward"]
+__all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
 Array = Any
+Values = Callable[[Sym], Array]
 Form = Literal["matrix", "kronecker"]
 
 
@@ -50,6 +62,7 @@ class Run:
         self.derivation = derivation
         first = np.asarray(next(iter(values.values())))
         self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
+        self.sizes = dict(sizes)
         self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
         self.series: dict[str, dict[int, Array]] = {}
@@ -163,29 +176,6 @@ def forward(
     return Run(derivation, values, sizes, lengths)
 
 
-class _Adjoints:
-    """Sums of contributions by name and time."""
-
-    def __init__(self, terms: TermEvaluator) -> None:
-        self.sums, self.summed = dict[str, dict[int, Array]](), terms.summed
-
-    def add(self, name: str, t: int, value: Array) -> None:
-        line = self.sums.setdefault(name, {})
-        line[t] = self.summed(line[t] + value) if t in line else value
-
-    def get(self, name: str, t: int) -> Array | None:
-        return self.sums.get(name, {}).get(t)
-
-    def permute(self, taken: Mapping[str, str], t: int) -> None:
-        """Give every name the sum of another at one time."""
-        found = {n: self.get(m, t) for n, m in taken.items()}
-        for n, value in found.items():
-            line = self.sums.setdefault(n, {})
-            line.pop(t, None)
-            if value is not None:
-                line[t] = value
-
-
 def bptt(
     run: Run,
     cotangents: Mapping[str, Array],
@@ -193,6 +183,7 @@ def bptt(
     form: Form = "matrix",
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
+    seeds: Mapping[str, Mapping[int, Array]] | None = None,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -207,6 +198,8 @@ def bptt(
         Cut the recursion between blocks of this many steps, as truncated BPTT does.
     edits : Edits
         What to do differently (mutants).
+    seeds : mapping, optional
+        Name → {t: array} that is added to the adjoints of these names.
 
     Returns
     -------
@@ -214,7 +207,13 @@ def bptt(
         Name → gradient of every parameter, input and initial state, shaped like its array.
         What the loss does not depend on has an explicit zero.
     """
-    sums = adjoints(run, cotangents, form=form, truncate=truncate, edits=edits)
+    return gathered(
+        run, adjoints(run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds)
+    )
+
+
+def gathered(run: Run, sums: Mapping[str, Mapping[int, Array]]) -> dict[str, Array]:
+    """Gradients from the adjoints of all names, as `bptt` returns them."""
     out: dict[str, Array] = {}
     for ref in run.derivation.differentiated():
         line = sums.get(ref.name, {})
@@ -237,25 +236,26 @@ def adjoints(
     form: Form = "matrix",
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
+    seeds: Mapping[str, Mapping[int, Array]] | None = None,
+    shares: Adjoints | None = None,
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
     Takes what `bptt` takes. What does not move with time has t = 0; where the loss does not
-    depend on something there is no entry.
+    depend on something there is no entry. ``seeds`` are added to the adjoints of some names;
+    in ``shares`` what an adjoint is the sum of is kept by source.
     """
     network = run.derivation.network
-    sums = _Adjoints(run.terms)
+    sums = Adjoints(bool(edits.shares), run.terms.summed) if shares is None else shares
+    for name, line in (seeds or {}).items():
+        for t, a in line.items():
+            sums.add(name, t, a)
     for label, given in cotangents.items():
         if label not in network.outputs:
             raise UsageError(f"network {network.name!r} has no output {label!r}")
         ref = network.outputs[label]
-        if ref.axis is None:
-            sums.add(ref.name, 0, run.inward(ref, given))
-        else:
-            lost = edits.lost_outputs.get(label, ())
-            for t, g in enumerate(given):
-                if t + 1 not in lost and t - len(given) not in lost:
-                    sums.add(ref.name, t + 1, run.inward(ref, g))
+        for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
+            sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
         _backward(run, program, sums, form, truncate, edits)
     return sums.sums
@@ -264,7 +264,7 @@ def adjoints(
 def _backward(
     run: Run,
     program: ScanProgram,
-    sums: _Adjoints,
+    sums: Adjoints,
     form: Form,
     truncate: int | None,
     edits: Edits,
@@ -274,35 +274,49 @@ def _backward(
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
     reach = edits.carry.get(scan.name)
-    for state in scan.states:
-        final = sums.get(state.final, 0)
-        if final is not None and state.name not in edits.lost_finals:
-            sums.add(state.name, times[-1], final)
-    order, permuted = _order(program, edits.permuted)
+    add_finals(sums, program, times, edits)
+    order, permuted = in_order(program, edits.permuted)
     for step, t in reversed(list(enumerate(times, start=1))):
+        if edits.missed and edits.lacks(scan.name, step, len(times)):
+            pass_by(sums, program, t)
+            continue
+        late: list[tuple[Edge, Term, int]] = []
         for e in order:
             if permuted and e is permuted[0]:
                 sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
             if e.name in losses:
-                sums.add(e.name, t, np.ones_like(run.series[e.name][t]))
+                sums.add(e.name, t, np.ones_like(run.series[e.name][t]), "loss")
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
             values = run.lookup(t, {_bar(e.symbol): bar})
             if edits is not NO_EDITS:
-                values = _wrongly(run, program, edits.zero_starts, t, values)
+                values = read_wrongly(run, program, edits.zero_starts, t, values)
             for edge in e.edges:
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
                 where = t - (edge.lag or 0)
-                if edge.kind == "state":
-                    if truncate and _crosses(run, program, t, where, truncate):
-                        continue
-                    if reach is not None and len(times) - step >= reach:
-                        continue
-                given = _contribution(run, edge, term, values, bar, form)
-                sums.add(edge.operand.name, 0 if edge.lag is None else where, given)
+                if edge.kind == "state" and (
+                    (truncate and crosses(run, program, t, where, truncate))
+                    or (reach is not None and len(times) - step >= reach)
+                ):
+                    continue
+                if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
+                    late.append((edge, term, where))
+                    continue
+                seen = _read(run, program, edge, term, edits, sums, t, values)
+                given = _contribution(run, edge, term, seen, bar, form)
+                index = 0 if edge.lag is None else where
+                if sums.shared:
+                    _add_shares(run, edge, term, edits, sums, t, seen, given)
+                else:
+                    sums.add(edge.operand.name, index, given)
+        for edge, term, where in late:
+            values = run.lookup(t, Bars(sums, run, t))
+            seen = read_wrongly(run, program, edits.zero_starts, t, values)
+            given = run.batches.fit(run.terms(term, seen), values(edge.operand))
+            sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
     for state in scan.states:
         for start in state.initial:
             got = sums.get(state.name, run.before(program, start.lag))
@@ -311,44 +325,48 @@ def _backward(
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
 
 
-def _order(
-    program: ScanProgram, permuted: Mapping[str, str]
-) -> tuple[list[EquationProgram], list[EquationProgram]]:
-    """The equations as the adjoint meets them; those permuted wait for the last of them."""
-    order = list(reversed(program.equations))
-    group = [e for e in order if e.name in permuted]
-    if group:
-        last = order.index(group[-1])
-        order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
-    return order, group
-
-
 @lru_cache(maxsize=4096)
 def _bar(symbol: Sym) -> Sym:
     """The adjoint of a variable, made once."""
     return symbol.with_(mark="bar")
 
 
-def _wrongly(
-    run: Run,
-    program: ScanProgram,
-    zero: frozenset[str],
-    t: int,
-    values: Callable[[Sym], Array],
-) -> Callable[[Sym], Array]:
-    """The same values, but zero for some starts and for what is read from before the start."""
-    times = run.times(program)
-
-    def value(s: Sym) -> Array:
-        outside = s.lag is not None and not s.mark and t - s.lag not in times
-        if outside and (s.name in zero or t - (s.lag or 0) not in run.series[s.name]):
-            return np.zeros_like(run.series[s.name][times[0]])
-        return values(s)
-
-    return value
+def _read(
+    run: Run, program: ScanProgram, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
+    values: Values,
+) -> Values:  # fmt: skip
+    """What an edge reads at a time, where edits make it read something else."""
+    if edge.id in edits.terms and reads_others(edge, term):
+        return read_wrongly(run, program, edits.zero_starts, t, run.lookup(t, Bars(sums, run, t)))
+    if edge.id in edits.pinned:
+        name, pin = edits.pinned[edge.id]
+        return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
+    return values
 
 
-def _crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
+def _add_shares(
+    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, values: Values,
+    given: Array,
+) -> None:  # fmt: skip
+    """Add what an edge gives, with each share of the adjoint it reads by a term of its own."""
+    bar, like = _bar(edge.equation), values(edge.operand)
+    shares: dict[str, Array] = {}
+    for source, part in sums.parts(edge.equation.name, t).items():
+
+        def seen(s: Sym, part: Array = part) -> Array:
+            return part if s == bar else values(s)
+
+        right = run.batches.fit(run.terms(term, seen), like)
+        own = edits.shares.get((source, edge.id), term)
+        shares[source] = (
+            np.zeros_like(right) if own is None else run.batches.fit(run.terms(own, seen), like)
+        )
+        given = given + (shares[source] - right)
+    alone = len(run.derivation.readers(edge.operand.name)) == 1
+    sums.add_shares(edge, 0 if edge.lag is None else t - edge.lag, given, shares if alone else {})
+
+
+def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
     """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
 
     The start belongs to the first block: it keeps its gradient, as in a window run by itself.

@@ -30,6 +30,8 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
+from .mistaken_loops import mistaken_loops
+from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .simplification import tidy
 
@@ -60,8 +62,15 @@ def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
     for edge in derivation.edges:
         for mutant in edge_mutants(derivation, edge):
             found.setdefault(mutant.id, mutant)
+        several = (*share_edits(derivation, edge), *bracket_edits(derivation, edge))
+        for kind, detail, says, edits in several:
+            name = f"{kind}:{edge.id}:{detail}"
+            found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
     for mutant in _flow_mutants(derivation):
         found.setdefault(mutant.id, mutant)
+    for kind, detail, where, says, edits in mistaken_loops(derivation):
+        name = f"{kind}:{where}:{detail}"
+        found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
 
 
@@ -118,6 +127,9 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
         )
+    for kind, detail, term, words in mistaken_terms(derivation, edge):
+        within = "" if isinstance(right, Sym) else f" in {whole}"
+        yield from edited(kind, detail, term, f"{target} with {words}{within}")
     if edge.kind in ("param", "static"):
         yield from _sum_mutants(edge, target, whole)
 

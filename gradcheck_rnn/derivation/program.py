@@ -244,6 +244,10 @@ class Derivation:
             raise UsageError(f"network {self.network.name!r} has no equation {equation!r}")
         return self._makers[equation]
 
+    def equation_edges(self, equation: str) -> tuple[Edge, ...]:
+        """The edges out of an equation: one for each reading of an operand."""
+        return self._made(equation)[1].edges
+
     def operand(self, edge: Edge) -> Operand | None:
         """The network's operand an edge reads; None for the scan's own equations and states."""
         return self.program(edge.scan).scan.operands.get(edge.operand.name)

@@ -228,9 +228,8 @@ def mxnet_4986_mask_value_in_the_gradient(wrong: bool) -> Any:
     "https://github.com/tensorflow/tensorflow/issues/34171",
     "What reaches c_{t-1} through the peepholes is taken of the first sequence for all sequences.",
     arrays="x h0 c0 W_i W_f W_o W_c U_i U_f U_o U_c b_i b_f b_o b_c p_i p_f p_o",
-    place=("B = |sequences?|batch",),
-    term=("sequence|batch",),
-    located="it is not said that it is right for one sequence",
+    place=("right for one sequence",),
+    term=("of the first sequence",),
     named="not among the mistakes that are tried",
 )
 def tensorflow_34171_peephole_broadcast(wrong: bool) -> Any:

@@ -276,7 +276,6 @@ def nicklashansen_1_forget_gate_misses_h(wrong: bool) -> Any:
     "dc += dc: the cell state's gradient is doubled where the path through the output is added.",
     arrays=ALL,
     term=("δc_t",),
-    named="not among the mistakes that are tried",
 )
 def javaidnabi_2_dc_doubled(wrong: bool) -> Any:
     def local(dh: Any, dc: Any, step: Any) -> Any:

@@ -7,6 +7,7 @@ everywhere like any other candidate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ USUAL_CLIPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 50.0, 100.0
 def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one station (names of the definition)."""
     found: dict[str, Candidate] = {}
-    for make in (_factors, _packing, _transposed, _spots, _clips, _sequences):
+    for make in (_factors, _packing, _swapped, _transposed, _spots, _clips, _sequences):
         for c in make(comparison, wrong):
             found.setdefault(c.id, c)
     return list(found.values())
@@ -175,6 +176,32 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     yield Candidate(
         f"packing:{orders}", "packing", " and ".join(words), after=(change,), touches=names
     )
+
+
+def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """The gradients of two parameters of one shape exchanged."""
+    fitted = comparison.station.fitted
+    held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
+    for one, other in combinations(held, 2):
+        a, b = (fitted.pieces[u][k] for u, k in (one, other))
+        if a.index.shape != b.index.shape or not {a.name, b.name} <= wrong:
+            continue
+
+        def change(
+            station: Station, case: Case, arrays: Arrays,
+            one: tuple[str, int] = one, other: tuple[str, int] = other,
+        ) -> Arrays:  # fmt: skip
+            flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
+            p, q = (station.fitted.pieces[u][k] for u, k in (one, other))
+            sign = p.sign * q.sign
+            flat[one[0]][p.index] = sign * arrays[other[0]].reshape(-1)[q.index]
+            flat[other[0]][q.index] = sign * arrays[one[0]].reshape(-1)[p.index]
+            return {**arrays, **{u: x.reshape(arrays[u].shape) for u, x in flat.items()}}
+
+        yield Candidate(
+            f"swapped:{a.name},{b.name}", "swapped", f"d{a.name} and d{b.name} exchanged",
+            after=(change,), touches=frozenset({a.name, b.name}),
+        )  # fmt: skip
 
 
 def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:

@@ -18,6 +18,7 @@ from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, forward
 from ...derivation.mutants import mutants
+from ...derivation.responses import Responses
 from ...language.running import to_columns
 from ..harness.compare import Comparison, Station
 from ..harness.plan import Case
@@ -79,8 +80,11 @@ class Bench:
 
     def __init__(self, derivation: Derivation) -> None:
         self.derivation = derivation
+        self.reach = _Reach(derivation)
         self._runs: dict[int, Run] = {}
         self._known: dict[tuple[str, int, int], Arrays] = {}
+        #: By station and arrays of the user, see `effects`.
+        self.responses: dict[tuple[Any, ...], Responses] = {}
         self.evaluations = 0
 
     def run(self, station: Station) -> Run:
@@ -198,13 +202,17 @@ class _Reach:
 
     def of(self, edits: Edits) -> frozenset[str] | None:
         """Names that the backward pass reaches from the edited edges; None if there are none."""
-        if edits.carry or edits.lost_finals or edits.zero_starts or edits.lost_outputs:
+        loop = (edits.carry, edits.lost_finals, edits.zero_starts, edits.lost_outputs, edits.missed,
+                edits.scaled_outputs, edits.output_of_step, edits.repeated_finals)  # fmt: skip
+        if any(loop):
             return None
         names: set[str] = set()
         for state in edits.lost_starts:
             for start in self._starts(state):
                 names |= self.upstream(start)  # it may be the last state of another scan
-        for identity in (*edits.terms, *edits.only_steps, *edits.skip_steps):
+        shares = [edge for _, edge in edits.shares]
+        own = (*edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *shares)
+        for identity in own:
             names |= self.upstream(self.derivation.edge(identity).operand.name)
         for name in edits.permuted:
             names |= self.upstream(name)

@@ -90,8 +90,11 @@ class ModelReport(Report):
         return replace(self, rows=rows, diagnosis=said, comparisons=[])
 
     def to_json(self) -> dict[str, Any]:
-        """As `Report.to_json`, with the diagnosis (null if there is none) and the judged lines."""
-        said = None if self.diagnosis is None else self.diagnosis.to_json()
+        """As `Report.to_json`, with the judged lines and the diagnosis, null if none was made."""
+        found = self.diagnosis
+        if found is None and any(line.verdict == "wrong" for line in self.lines):
+            found = _of_lines(self.lines)
+        said = None if found is None else found.to_json()
         lines = [line.to_json() for line in self.lines]
         return {**super().to_json(), "diagnosis": said, "lines": lines}
 
@@ -378,6 +381,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     from .candidates import Bench, derived_candidates
     from .groups import grouped
     from .localise import localise
+    from .nextstep import first_wrong, next_steps
     from .search import search, wrong_names
 
     derivation = derive(network)
@@ -387,10 +391,21 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
         known = {c.id for c in after}
         after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single = derived_candidates(derivation)
-    single += grouped(single, ill[0].station.fitted)
-    found = search(Bench(derivation), single, after, comparisons)
-    found.where = localise(ill)
+    single += grouped(single, ill[0].station.fitted, derivation)
+    bench = Bench(derivation)
+    found = search(bench, single, after, comparisons)
+    found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
+    if not found.found:
+        found.where += next_steps(bench, ill)
     return found
+
+
+def _of_lines(lines: Sequence[Line]) -> Diagnosis:
+    """The diagnosis where the judged lines tell what is wrong."""
+    from .search import Diagnosis
+
+    wrong = [line for line in lines if line.verdict == "wrong"]
+    return Diagnosis(wrong=[line.name for line in wrong], where=[str(line) for line in wrong])
 
 
 def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:

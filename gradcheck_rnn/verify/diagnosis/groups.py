@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...calculus.printing.text import to_text
+from ...calculus.terms import symbols_in
+from ...derivation import Derivation
 from ..harness.layout import Fitted
 from .candidates import Candidate
 
 __all__ = ["grouped"]
 
 
-def grouped(single: Sequence[Candidate], fitted: Fitted) -> list[Candidate]:
+def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation) -> list[Candidate]:
     """Mutants of one kind and detail, together for all edges of a line of packed code.
 
-    The lines are: the gradient of one array (all weights that it packs), what goes back to one
-    state (all products that read it), and all slopes of elementwise functions.
+    The lines are: the gradient of one array (all weights that it packs), all gradients made with
+    one value (``d_a.T @ h`` for all gates), what goes back to one state (all products that read
+    it), and all slopes of elementwise functions.
     """
     lines: dict[tuple[str, ...], list[Candidate]] = {}
     holders: dict[str, list[str]] = {}
@@ -33,9 +37,26 @@ def grouped(single: Sequence[Candidate], fitted: Fitted) -> list[Candidate]:
             lines.setdefault((c.kind, f"d{user}", detail), []).append(c)
         if operand not in holders:
             lines.setdefault((c.kind, f"what goes back to {operand}", detail), []).append(c)
+        value = _read_with(c, derivation)
+        if value:
+            lines.setdefault((c.kind, value, detail), []).append(c)
         if c.kind in ("step", "slope"):
             lines.setdefault((c.kind, "all slopes", detail), []).append(c)
-    return [_together(key, found) for key, found in lines.items() if len(found) > 1]
+    found: dict[frozenset[str], Candidate] = {}
+    for key, some in lines.items():
+        if len(some) > 1:
+            found.setdefault(frozenset(c.id for c in some), _together(key, some))
+    return list(found.values())
+
+
+def _read_with(c: Candidate, derivation: Derivation) -> str:
+    """What the adjoint is multiplied with in the gradient of a parameter; empty for others."""
+    edge = derivation.edge(c.where)
+    if edge.kind != "param":
+        return ""
+    values = [to_text(s) for s in symbols_in(edge.pullback) if not s.mark]
+    made = f"made with {', '.join(values)}" if values else "of a bias"
+    return f"every gradient {made} in scan {edge.scan}"
 
 
 def _detail(c: Candidate) -> str:

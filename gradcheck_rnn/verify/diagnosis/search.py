@@ -2,7 +2,7 @@
 
 The smallest probe that shows the fault sorts the candidates; those that are left are tried on all
 others. A candidate that differs anywhere by more than the bound is out, so that what remains is not
-a guess. Several that remain cannot be told apart by any probe, and are all named.
+a guess. Several that remain are all named, but for those that are the same edit of the program.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ import numpy as np
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from ..harness.plan import Case
 from .candidates import Bench, Candidate, plausible
+from .combine import sets_of_mistakes
+from .effects import Effects, is_one_step
+from .naming import one_name_each
 
 __all__ = ["Diagnosis", "Match", "search", "wrong_names"]
 
-#: Pairs that are tried at most, single mistakes that a pair is built on, and seconds for pairs.
-MOST_PAIRS = 4000
-MOST_BASES = 6
-PAIR_SECONDS = 5.0
+#: Sets found at one step that are tried elsewhere, and that are tried with another mistake.
+MOST_SETS, MOST_EXTENDED = 200, 6
+#: Sets with another mistake that are tried at the next place.
+MOST_TRIED = 4000
 #: Units in the last place that the program and the oracle may differ by.
 BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A candidate that reproduces the gradient under test; residual is relative to its largest."""
+    """A candidate that reproduces the gradient under test; residual is relative to its largest.
+
+    ``also`` has the ids of other mistakes that are the same edit of the program.
+    """
 
     candidate: Candidate
     residual: float
+    also: tuple[str, ...] = ()
 
 
 @dataclass
@@ -92,8 +99,8 @@ class Diagnosis:
             lines = "; or ".join(m.candidate.says for m in self.matches)
             worst = max(m.residual for m in self.matches)
             text = (
-                f"{subject} {verb} what you get with any of {len(self.matches)} mistakes that no "
-                f"probe tells apart: {lines}: residual {worst:.0e}"
+                f"{subject} {verb} what you get with any of {len(self.matches)} mistakes, which "
+                f"nothing tried tells apart: {lines}: residual {worst:.0e}"
             )
         return "\n".join([text, *(f"  {line}" for line in self.where)])
 
@@ -181,42 +188,85 @@ def search(
     ill = [c for c in comparisons if c.wrong]
     if not ill:
         return out
-    names = [wrong_names(c) for c in ill]
+    wrong = [wrong_names(c) for c in ill]
     fitted = ill[0].station.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
-    out.wrong = [n for n in order if any(n in wrong for wrong in names)]
-    main, rest = ill[0], [c for c in comparisons if c is not ill[0]]
-    cases = _telling(main)
+    out.wrong = [n for n in order if any(n in some for some in wrong)]
     everything = [*afterwards, *derived]
-    first = plausible(everything, set().union(*names))
     out.tried = len(everything)
-    alive = [c for c in first if fits(bench, c, main, cases[:1])]
-    alive = [c for c in alive if fits(bench, c, main, cases[1:])]
-    for other in sorted(rest, key=lambda c: not c.wrong):
-        alive = [c for c in alive if fits(bench, c, other, _telling(other))]
-    if not alive and pairs:
-        # Where little is wrong the first mistake is sharpest; a second one may sleep there, and
-        # shows in the probe in which most is wrong.
-        loudest = max(ill, key=lambda c: len(wrong_names(c)))
-        for number in dict.fromkeys((0, ill.index(loudest))):
-            base = ill[number]
-            others = [c for c in comparisons if c is not base]
-            alive = _pairs(bench, everything, base, others, _telling(base))
-            if alive:
-                break
-    out.matches = [Match(c, residual(bench, c, comparisons)) for c in _distinct(alive)]
+    one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
+    alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
+    names = one_name_each(bench.derivation, _distinct(alive, frozenset(order)))
+    out.matches = [Match(c, residual(bench, c, comparisons), also) for c, also in names]
     out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
     out.seconds = time.perf_counter() - started
     return out
+
+
+def _everywhere(
+    bench: Bench, alive: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> list[Candidate]:
+    left = list(alive)
+    for other in sorted(comparisons, key=lambda c: not c.wrong):
+        left = [c for c in left if fits(bench, c, other, _telling(other))]
+    return left
+
+
+def _from_one_place(
+    bench: Bench,
+    everything: Sequence[Candidate],
+    place: Comparison,
+    comparisons: Sequence[Comparison],
+    most: int,
+) -> list[Candidate]:
+    """Mistakes that make what is wrong at a place, with one that is silent there if need be."""
+    longer = sorted((c for c in comparisons if c.wrong and c is not place), key=_length)
+    further: Effects | None = None
+    tried = 0
+    for found in sets_of_mistakes(Effects(bench, place), everything, most):
+        together = [_all(some) for some in found.sets[:MOST_SETS]]
+        alive = _everywhere(bench, [c for c in together if c is not None], comparisons)
+        if alive or not longer:
+            return alive
+        further = further or Effects(bench, longer[0])
+        for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
+            wrong = set().union(*map(wrong_names, longer)) if not some else set()
+            # a loop that leaves its only step out hides what else is wrong there
+            hidden = any(c.edits.missed for c in some)
+            alive = []
+            for c in plausible(everything if hidden else found.silent, wrong):
+                both = c if base is None else (base & c)
+                tried += 1
+                if (tried <= MOST_TRIED or base is None) and further.makes(both):
+                    alive.append(both)
+            alive = _everywhere(bench, alive, comparisons)
+            if alive:
+                return alive
+    return []
+
+
+def _all(some: Sequence[Candidate]) -> Candidate | None:
+    if not some:
+        return None
+    ordered = sorted(some, key=lambda c: bool(c.after))
+    out = ordered[0]
+    for c in ordered[1:]:
+        out = out & c
+    return out
+
+
+def _length(comparison: Comparison) -> int:
+    place = comparison.station.place
+    return max(place.lengths.values(), default=1) * place.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.
 _SAID = {"sign", "scale", "dropped"}
 
 
-def _distinct(found: Sequence[Candidate]) -> list[Candidate]:
-    """Without candidates that say in other words what another one says."""
-    said = {c.touches for c in found if c.kind in _SAID and c.touches}
+def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candidate]:
+    """Without candidates that say of the gradients ``names`` what another one says."""
+    said = {c.touches & names for c in found if c.kind in _SAID and c.touches}
     return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
 
 
@@ -225,74 +275,3 @@ def _telling(comparison: Comparison) -> list[Case]:
     return sorted(
         comparison.station.cases, key=lambda c: -len(wrong_names(comparison, c))
     )  # fmt: skip
-
-
-def _explained(bench: Bench, candidate: Candidate, main: Comparison, case: Case) -> set[str]:
-    """Names whose gradient a candidate reproduces in one case."""
-    good: set[str] = set()
-    for r in main.records:
-        if r.case is not case:
-            continue
-        found = bench.gradients(candidate, main, case).get(r.user)
-        if found is None:
-            continue
-        with np.errstate(all="ignore"):
-            gap = np.abs(found - r.got) <= r.bound + 2.0**-52 * ORACLE_UNITS * np.abs(found)
-        for piece in main.station.fitted.pieces[r.user]:
-            if bool(np.all(gap.reshape(-1)[piece.index])):
-                good.add(piece.name)
-    return good
-
-
-def _pairs(
-    bench: Bench,
-    everything: Sequence[Candidate],
-    main: Comparison,
-    rest: Sequence[Comparison],
-    cases: Sequence[Case],
-) -> list[Candidate]:
-    """Two mistakes at once, built on single ones that explain part of what is wrong."""
-    started = time.perf_counter()
-    case = cases[0]
-    wrong = wrong_names(main, case)
-    scores: list[tuple[int, int, Candidate]] = []
-    useful: dict[str, set[str]] = {}
-    for number, c in enumerate(everything):
-        if c.touches is not None and not wrong & c.touches:
-            continue
-        good = _explained(bench, c, main, case)
-        useful[c.id] = good
-        gain = len(good & wrong)
-        if gain:
-            scores.append((-gain, number, c))
-    scores.sort(key=lambda s: (s[0], s[1]))
-    found: list[Candidate] = []
-    tried = 0
-    # Mistakes that do not meet: together they explain all that is wrong.
-    for i, (_, _, a) in enumerate(scores):
-        for _, _, b in scores[i + 1 :]:
-            if not wrong <= useful[a.id] | useful[b.id]:
-                continue
-            tried += 1
-            if tried > MOST_PAIRS or time.perf_counter() - started > PAIR_SECONDS:
-                return found
-            both = a & b
-            if fits(bench, both, main, cases) and all(fits(bench, both, c) for c in rest):
-                found.append(both)
-    if found:
-        return found
-    # Mistakes one of which lies behind the other.
-    bases = [c for _, _, c in scores[:MOST_BASES]]
-    for base in bases:
-        for c in everything:
-            if c is base or (c.touches is not None and not wrong & c.touches):
-                continue
-            tried += 1
-            if tried > MOST_PAIRS or time.perf_counter() - started > PAIR_SECONDS:
-                return found
-            for both in (base & c,) if not c.after else (c & base,):
-                if fits(bench, both, main, cases) and all(fits(bench, both, o) for o in rest):
-                    found.append(both)
-        if found:
-            return found
-    return found

@@ -15,7 +15,7 @@ from ...language.running import to_columns, to_rows
 from ..harness.compare import Station
 from ..harness.plan import Case
 
-__all__ = ["pulled_back", "stacked_columns"]
+__all__ = ["as_program_takes", "pulled_back", "stacked_columns"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -32,6 +32,12 @@ def stacked_columns(station: Station, cases: Sequence[Case]) -> Arrays:
     return given
 
 
+def as_program_takes(station: Station, given: Arrays) -> Arrays:
+    """Stacked cotangents with time first, then the stack."""
+    outputs = station.place.network.outputs
+    return {n: g.swapaxes(0, 1) if outputs[n].axis is not None else g for n, g in given.items()}
+
+
 def pulled_back(
     run: Run,
     station: Station,
@@ -44,10 +50,7 @@ def pulled_back(
     """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
     network = station.place.network
     refs = {**network.parameters, **network.inputs}
-    # The program takes time first, then the stack.
-    bars = {
-        n: g.swapaxes(0, 1) if network.outputs[n].axis is not None else g for n, g in given.items()
-    }
+    bars = as_program_takes(station, given)
     with np.errstate(all="ignore"):
         found = bptt(run, bars, edits=edits, truncate=truncate)
         if network.loss_terms and given:

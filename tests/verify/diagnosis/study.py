@@ -122,10 +122,10 @@ def study(cell: str, every: int = 1, seed: int = 0) -> Study:
             out.missed.append(c.id)
             continue
         found = lab.diagnose(comparisons, pairs=False)
-        ids = [m.candidate.id for m in found.matches]
+        ids = [n for m in found.matches for n in (m.candidate.id, *m.also)]
         if c.id in ids:
             out.named += 1
-            out.alone += len(ids) == 1
+            out.alone += len(found.matches) == 1
         else:
             out.wrong.append((c.id, "; ".join(ids) or "none"))
     out.seconds = time.perf_counter() - started

@@ -45,7 +45,7 @@ def test_three_wrong_lines_are_all_named_with_their_slips() -> None:
     assert wrong(report) == {"δh_t", "δa_{i,t}", "db_f"}
     said = {line.label: line.said for line in report.lines}
     assert said["δh_t"] == "δh with 2 times g_h"
-    assert said["db_f"].startswith("δa_{i,t} instead of δa_{f,t}")
+    assert said["db_f"] == "∇b_f with δa_{i,t} instead of δa_{f,t}"
 
 
 def test_the_first_wrong_line_heads_report_json_and_annotation() -> None:

@@ -13,7 +13,7 @@ def complete(found: Study) -> None:
     assert found.named == found.mutants > 0
 
 
-@pytest.mark.parametrize(("cell", "every"), [("elman", 9), ("gru", 31), ("lstm", 61)])
+@pytest.mark.parametrize(("cell", "every"), [("elman", 13), ("gru", 71), ("lstm", 131)])
 def test_a_sample_of_mutants_is_named(cell: str, every: int) -> None:
     complete(study(cell, every))
 

@@ -1,0 +1,200 @@
+"""How edits of the adjoint program are carried out: shares of adjoints, orders, other values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..calculus.terms import Sym, Term, symbols_in
+from .edits import Edits
+from .program import Derivation, Edge, EquationProgram, ScanProgram
+
+__all__ = [
+    "Adjoints", "Bars", "add_finals", "cotangents_as_used", "in_order", "pass_by", "pinned_at",
+    "read_wrongly", "reads_others", "sources",
+]  # fmt: skip
+
+Array = Any
+Run = Any  # of `evaluate`, which imports this module
+
+
+class Adjoints:
+    """Sums of contributions by name and time, with ``shared`` also each source's share.
+
+    A share goes on under its first source as long as what it goes to has no other reader.
+    """
+
+    def __init__(
+        self, shared: bool = False, summed: Callable[[Array], Array] = lambda total: total
+    ) -> None:
+        self.sums: dict[str, dict[int, Array]] = {}
+        self.shared, self.summed = shared, summed
+        self._parts: dict[tuple[str, int], dict[str, Array]] = {}
+        self._outside: dict[tuple[str, int], Array] = {}
+
+    def add(self, name: str, t: int, value: Array, source: str = "") -> None:
+        line = self.sums.setdefault(name, {})
+        line[t] = self.summed(line[t] + value) if t in line else value
+        if source.startswith("g_"):
+            key = (name, t)
+            self._outside[key] = self._outside[key] + value if key in self._outside else value
+        if self.shared:
+            self._share(name, t, source, value)
+
+    def _share(self, name: str, t: int, source: str, value: Array) -> None:
+        line = self._parts.setdefault((name, t), {})
+        line[source] = line[source] + value if source in line else value
+
+    def add_shares(self, edge: Edge, t: int, value: Array, parts: Mapping[str, Array]) -> None:
+        """Add what an edge gives, whole or by the sources of what it reads."""
+        name = edge.operand.name
+        line = self.sums.setdefault(name, {})
+        line[t] = self.summed(line[t] + value) if t in line else value
+        if len(parts) > 1 and edge.kind == "equation":
+            for source, part in parts.items():
+                self._share(name, t, source, part)
+        else:
+            self._share(name, t, edge.id, value)
+
+    def parts(self, name: str, t: int) -> dict[str, Array]:
+        """Shares of an adjoint by source."""
+        return self._parts.get((name, t), {})
+
+    def carried(self, name: str, t: int) -> Array | None:
+        """The adjoint without the cotangents of the outputs at this time."""
+        whole, outside = self.get(name, t), self._outside.get((name, t))
+        return whole if whole is None or outside is None else whole - outside
+
+    def outside(self, name: str, t: int) -> Array | None:
+        """What the cotangents of the outputs give to an adjoint at a time."""
+        return self._outside.get((name, t))
+
+    def get(self, name: str, t: int) -> Array | None:
+        return self.sums.get(name, {}).get(t)
+
+    def permute(self, taken: Mapping[str, str], t: int) -> None:
+        """Give every name the sum of another at one time."""
+        found = {n: self.get(m, t) for n, m in taken.items()}
+        for n, value in found.items():
+            line = self.sums.setdefault(n, {})
+            line.pop(t, None)
+            if value is not None:
+                line[t] = value
+
+
+class Bars(dict[Sym, Array]):
+    """The adjoints of all equations at one time, zero where there is none."""
+
+    def __init__(self, sums: Adjoints, run: Run, t: int) -> None:
+        self.sums, self.run, self.t = sums, run, t
+
+    def __contains__(self, s: object) -> bool:
+        return isinstance(s, Sym) and s.mark == "bar"
+
+    def __getitem__(self, s: Sym) -> Array:
+        found = self.sums.get(s.name, self.t)
+        return np.zeros_like(self.run.series[s.name][self.t]) if found is None else found
+
+
+def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
+    """What the adjoint of an equation is the sum of, by the names that shares go under."""
+    network = derivation.network
+    out = [e.id for e in derivation.readers(equation)]
+    if len(out) == 1:
+        (reader,) = derivation.readers(equation)
+        behind = sources(derivation, reader.equation.name) if reader.kind == "equation" else ()
+        if len(behind) > 1:
+            out = list(behind)
+    out += ["loss" for r in network.loss_terms if r.name == equation]
+    for label, ref in network.outputs.items():
+        if ref.name == equation:
+            out.append(f"g_{label}")
+        elif ref.state == equation:
+            out.append(f"final {equation}")
+    return tuple(dict.fromkeys(out))
+
+
+def cotangents_as_used(
+    edits: Edits, label: str, single: bool, given: Array
+) -> Iterator[tuple[int, Array]]:
+    """Times and values of an output's cotangent, as a backward pass with these edits takes them."""
+    factor = edits.scaled_outputs.get(label, 1.0)
+    if single:
+        g = np.asarray(given)
+        yield 0, g if factor == 1.0 else factor * g
+        return
+    lost, one = edits.lost_outputs.get(label, ()), edits.output_of_step.get(label)
+    for t, own in enumerate(given):
+        if t + 1 not in lost and t - len(given) not in lost:
+            g = own if one is None else given[one - 1 if one > 0 else one]
+            yield t + 1, g if factor == 1.0 else factor * g
+
+
+def in_order(
+    program: ScanProgram, permuted: Mapping[str, str]
+) -> tuple[list[EquationProgram], list[EquationProgram]]:
+    """The equations as the adjoint meets them; those permuted wait for the last of them."""
+    order = list(reversed(program.equations))
+    group = [e for e in order if e.name in permuted]
+    if group:
+        last = order.index(group[-1])
+        order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
+    return order, group
+
+
+def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits: Edits) -> None:
+    """Give the cotangents of final states to the last step, or to all."""
+    for state in program.scan.states:
+        final = sums.get(state.final, 0)
+        if final is not None and state.name not in edits.lost_finals:
+            every = state.name in edits.repeated_finals
+            for t in times if every else times[-1:]:
+                sums.add(state.name, t, final, "final " + state.name)
+
+
+def pass_by(sums: Adjoints, program: ScanProgram, t: int) -> None:
+    """Carry what arrives at a step that is left out to the step before."""
+    before = t + 1 if program.scan.reverse else t - 1
+    for state in program.scan.states:
+        arrived = sums.carried(state.name, t)
+        if arrived is not None:
+            sums.add(state.name, before, arrived)
+
+
+def reads_others(edge: Edge, term: Term) -> bool:
+    """Whether a term reads the adjoints of other equations than its own."""
+    return any(s.mark == "bar" and s.name != edge.equation.name for s in symbols_in(term))
+
+
+def pinned_at(
+    run: Run, values: Callable[[Sym], Array], name: str, at: int
+) -> Callable[[Sym], Array]:
+    """The same values, but that of one name as the step at time ``at`` reads it."""
+
+    def value(s: Sym) -> Array:
+        if s.name == name and not s.mark and s.lag is not None:
+            return run.series[name][at - s.lag]
+        return values(s)
+
+    return value
+
+
+def read_wrongly(
+    run: Run,
+    program: ScanProgram,
+    zero: frozenset[str],
+    t: int,
+    values: Callable[[Sym], Array],
+) -> Callable[[Sym], Array]:
+    """The same values, but zero for some starts and for what is read from before the start."""
+    times = run.times(program)
+
+    def value(s: Sym) -> Array:
+        outside = s.lag is not None and not s.mark and t - s.lag not in times
+        if outside and (s.name in zero or t - (s.lag or 0) not in run.series[s.name]):
+            return np.zeros_like(run.series[s.name][times[0]])
+        return values(s)
+
+    return value

@@ -1,0 +1,236 @@
+"""Terms written in place of a derived one, as far as they take one value or adjoint for another.
+
+They are read off the program: which values have the shape of the one that belongs there, which
+adjoints are at hand where an equation is pulled back, which shares an adjoint is the sum of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..calculus.printing.text import to_text
+from ..calculus.terms import (
+    Apply,
+    Broadcast,
+    Hadamard,
+    Neg,
+    Num,
+    Ones,
+    Plus,
+    Power,
+    Scale,
+    Sym,
+    Term,
+    Times,
+    dims_equal,
+    symbols_in,
+)
+from .editing import sources
+from .edits import Edits
+from .program import Derivation, Edge
+
+__all__ = ["bracket_edits", "mistaken_terms", "share_edits"]
+
+Mistake = tuple[str, str, Term, str]
+
+
+def mistaken_terms(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """Kind, detail, the term, and words for what is wrong in it."""
+    yield from _other_values(derivation, edge)
+    yield from _complements(edge)
+    yield from _factors_too_many(derivation, edge)
+    yield from _other_adjoints(derivation, edge)
+    yield from _in_place(derivation, edge)
+
+
+def _instead(new: Term, old: Term) -> str:
+    return f"{to_text(new)} instead of {to_text(old)}"
+
+
+def _values(edge: Edge) -> list[Sym]:
+    """Values at a time that the pullback reads."""
+    found = [s for s in symbols_in(edge.pullback) if not s.mark and s.lag is not None]
+    return list(dict.fromkeys(found))
+
+
+def _other_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """Any saved value of the same shape: a gate, its argument, a state."""
+    program = derivation.program(edge.scan)
+    states = {s.name: max(s.lags) for s in program.scan.states}
+    sign = -1 if program.scan.reverse else 1
+    for s in _values(edge):
+        if s.kind == "input":
+            continue
+        others = [e.symbol for e in program.equations if e.symbol.shape == s.shape]
+        others += [e.symbol.with_(kind="state", lag=sign) for e in program.equations
+                   if e.name in states and e.symbol.shape == s.shape]  # fmt: skip
+        for other in others:
+            if other.name != s.name:
+                yield (
+                    "value", f"{s.name}{s.lag}>{other.name}{other.lag}",
+                    edge.pullback.xreplace({s: other}), _instead(other, s),
+                )  # fmt: skip
+
+
+def _complements(edge: Edge) -> Iterator[Mistake]:
+    """1 − z for z and the reverse, a square for its base, a square matrix left out."""
+    turned = [n.operands[1].operands[0] for n in _nodes(edge.pullback) if _is_complement(n)]
+    for s in _values(edge):
+        less = Plus(Ones(*s.shape), Neg(s))
+        shown = to_text(s)
+        for k, (new, text) in enumerate(((less, f"1 − {shown}"), (Power(s, 2), f"{shown}²"))):
+            if new == less and s in turned:
+                continue  # z (1 − z) would stay as it is
+            term = edge.pullback.xreplace({s: new})
+            yield "complement", f"{s.name}{k}", term, f"{text} instead of {shown}"
+    for node in _nodes(edge.pullback):
+        if _is_complement(node):
+            inner = node.operands[1].operands[0]
+            shown = to_text(inner)
+            yield (
+                "complement", shown, edge.pullback.xreplace({node: inner}),
+                f"{shown} instead of 1 − {shown}",
+            )  # fmt: skip
+        elif isinstance(node, Apply):
+            again = Apply(node.fname, node)
+            for k, new in enumerate((node.x, again)):
+                yield (
+                    "applied", f"{to_text(node)}{k}", edge.pullback.xreplace({node: new}),
+                    _instead(new, node),
+                )  # fmt: skip
+        elif isinstance(node, Times) and len(node.operands) == 2:
+            matrix, column = node.operands
+            if dims_equal(*matrix.shape) and column.shape == node.shape:
+                yield (
+                    "matrix", to_text(matrix), edge.pullback.xreplace({node: column}),
+                    f"without {to_text(matrix)}",
+                )  # fmt: skip
+
+
+def _nodes(term: Term) -> Iterator[Term]:
+    """A term and all terms in it."""
+    stack = [term]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack += [a for a in node.args if isinstance(a, Term)]
+
+
+def _is_complement(node: Term) -> bool:
+    """Whether it is 1 − z."""
+    if not isinstance(node, Plus) or len(node.operands) != 2:
+        return False
+    first, second = node.operands
+    return isinstance(first, Ones | Num | Broadcast) and isinstance(second, Neg)
+
+
+def _factors_too_many(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """A gate that does not belong to a value or to the adjoint."""
+    program = derivation.program(edge.scan)
+    gates = [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
+    for s in (edge.adjoint, *_values(edge)):
+        for gate in gates:
+            if gate.shape == s.shape and gate != s:
+                yield (
+                    "besides", f"{s.name}{s.mark}*{gate.name}",
+                    edge.pullback.xreplace({s: Hadamard(s, gate)}),
+                    f"the factor {to_text(gate)} too many",
+                )  # fmt: skip
+
+
+def _other_adjoints(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """The adjoint of another equation: another gate's, or one that is not yet pulled back."""
+    program = derivation.program(edge.scan)
+    place = {e.name: k for k, e in enumerate(program.equations)}
+    for e in program.equations:
+        bar = e.symbol.with_(mark="bar")
+        if e.name == edge.equation.name or bar.shape != edge.adjoint.shape:
+            continue
+        if edge.kind == "equation" and place[e.name] < place[edge.equation.name]:
+            continue  # it is not there yet
+        yield (
+            "adjoint", e.name, edge.pullback.xreplace({edge.adjoint: bar}),
+            _instead(bar, edge.adjoint),
+        )  # fmt: skip
+    if edge.kind == "state" and edge.operand.name in place:
+        bar = program.equations[place[edge.operand.name]].symbol.with_(mark="bar")
+        shown = f"the adjoint {to_text(bar)} of the step itself added"
+        if bar.shape == edge.pullback.shape:
+            yield "added", "", Plus(edge.pullback, bar), shown
+
+
+def _in_place(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """An adjoint that was overwritten by what another operand gets before it is read again."""
+    program = derivation.program(edge.scan)
+    equation = next(e for e in program.equations if e.name == edge.equation.name)
+    for other in equation.edges:
+        made = other.pullback
+        if other.id != edge.id and made.shape == edge.adjoint.shape and made != edge.adjoint:
+            term = edge.pullback.xreplace({edge.adjoint: made})
+            words = f"{to_text(edge.adjoint)} overwritten in place by {to_text(made)}"
+            yield "in-place", other.id.partition("<-")[2], term, words
+
+
+def _source_text(derivation: Derivation, source: str) -> str:
+    if "<-" in source:
+        return to_text(derivation.edge(source).pullback)
+    if source.startswith("final "):
+        return f"the cotangent of the final state {source.removeprefix('final ')}"
+    return "the loss" if source == "loss" else f"the cotangent of {source.removeprefix('g_')}"
+
+
+def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:
+    """A factor of one term of an adjoint that is applied to the whole sum: a bracket too far."""
+    if edge.kind != "equation":
+        return
+    name = edge.operand.name
+    others = [s for s in sources(derivation, name) if s != edge.id]
+    out = derivation.equation_edges(name)
+    if not others:
+        return
+    bar = out[0].adjoint if out else edge.operand.with_(mark="bar")
+    factors: list[tuple[Term, str]] = []
+    for step, i in zip(edge.steps, edge.path, strict=True):
+        if isinstance(step.node, Apply) and step.node.shape == bar.shape:
+            slope = edge.rules[step.node].pullback(step.node, i, bar, step.node)
+            factors.append((slope, f"φ′ of {to_text(step.node)}"))
+    for s in symbols_in(edge.pullback):
+        if not s.mark and s.lag is not None and s.shape == bar.shape and s.name != name:
+            factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
+    for k, (wrong, text) in enumerate(factors):
+        edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in others for e in out}
+        words = f"{to_text(bar)} with {text} applied to all its terms, not to "
+        words += f"{to_text(edge.pullback)} alone"
+        yield "bracket-too-far", str(k), words, Edits(shares=dict(edits))
+
+
+def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:
+    """Kind, detail, words and edits for mistakes in one of the shares of an adjoint."""
+    shares = sources(derivation, edge.equation.name)
+    if len(shares) < 2:
+        return
+    target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
+    own = len(derivation.readers(edge.equation.name)) > 1 or any("<-" not in s for s in shares)
+    several = own and len(derivation.equation_edges(edge.equation.name)) > 1
+    for source in shares:
+        text = _source_text(derivation, source)
+        for k, step in enumerate(edge.steps):
+            if not isinstance(step.node, Apply) or step.before.shape != step.after.shape:
+                continue
+            term: Term = edge.adjoint if k == 0 else step.before
+            for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+                term = edge.rules[later.node].pullback(later.node, i, term, later.node)
+            words = f"{target} with φ′ of {to_text(step.node)} on the other terms only, a lost "
+            words += f"bracket: the share of {text} in {to_text(edge.adjoint)} goes without φ′"
+            yield "bracket", f"{source}/{k}", words, Edits(shares={(source, edge.id): term})
+        if several:
+            yield (
+                "share", source,
+                f"{target} without the share of {text} in {to_text(edge.adjoint)} in {whole}",
+                Edits(shares={(source, edge.id): None}),
+            )  # fmt: skip
+            yield (
+                "share-twice", source,
+                f"{target} with twice the share of {text} in {to_text(edge.adjoint)} in {whole}",
+                Edits(shares={(source, edge.id): Scale(Num(2), edge.pullback)}),
+            )  # fmt: skip

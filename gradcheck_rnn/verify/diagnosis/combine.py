@@ -1,0 +1,283 @@
+"""The fewest mistakes that together make what is wrong at one place.
+
+Mistakes are vectors of what they change. Those whose changes add up to the error are found as sums;
+where one lies behind another, all first ones are handed to the second at once (`Responses.change`).
+What comes after a first mistake has to change exactly the arrays that it leaves wrong, so that most
+pairs are never looked at. Effort is limited by counts, not by time: results do not depend on the
+machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .candidates import Candidate
+from .effects import Effects
+
+__all__ = ["Changes", "Found", "sets_of_mistakes"]
+
+Array = NDArray[Any]
+#: Units of double precision that program, oracle and sums of changes may differ by.
+UNITS = 2.0**-52 * 64
+#: First mistakes that a second is looked for behind to be a part of three, and such pairs.
+STATES = 60
+#: Numbers computed behind first mistakes, and sums of changes that are compared entry by entry.
+NUMBERS, COMPARED = 100_000_000, 20_000
+#: Finished gradients that are changed behind another mistake, and mistakes that are run together.
+FINISHED, INTERLEAVED = 1_000, 1_500
+
+
+@dataclass
+class Found:
+    """Sets of mistakes that make the gradients at a place, and which mistakes are silent there."""
+
+    sets: list[tuple[Candidate, ...]]
+    silent: list[Candidate]
+
+
+@dataclass
+class _States:
+    """Sets of mistakes: what they change and leave, and where the last of them is."""
+
+    members: list[tuple[int, ...]]
+    adjoints: Array
+    residuals: Array
+    left: Array
+    last: Array
+
+    def some(self, rows: Sequence[int]) -> _States:
+        r = list(rows)
+        members = [self.members[k] for k in r]
+        return _States(members, self.adjoints[r], self.residuals[r], self.left[r], self.last[r])
+
+
+class Changes:
+    """What candidates change at a place, and what several of them change at once."""
+
+    def __init__(self, effects: Effects, candidates: Sequence[Candidate]) -> None:
+        self.effects = effects
+        self.error, self.room = effects.error, effects.bound + UNITS * np.abs(effects.got)
+        with np.errstate(all="ignore"):
+            self.bad = self._blocks(~(np.abs(self.error) <= self.room))
+        self.silent: list[Candidate] = []
+        self.chosen: list[Candidate] = []  # they leave alone what is right
+        size = effects.responses.size
+        table, adjoints, firsts, lasts = [], [], [], []
+        for c in candidates:
+            total, first, last = effects.total(c)
+            change = effects.finished(c, total[:, size:].ravel())
+            felt = np.abs(change) > self.room
+            if not felt.any():
+                self.silent.append(c)
+            elif not (self._blocks(felt) & ~self.bad).any():
+                self.chosen.append(c)
+                table.append(change)
+                adjoints.append(total[:, :size])
+                firsts.append(first)
+                lasts.append(last)
+        self.table = np.array(table).reshape(-1, self.error.size)
+        self.adjoints = np.array(adjoints).reshape(-1, len(effects.cases), size)
+        self.support = self._blocks(np.abs(self.table) > self.room)
+        self.first, self.last = np.array(firsts, np.int64), np.array(lasts, np.int64)
+        #: Those whose edits of the program can be carried out behind others'.
+        self.plain = [
+            k for k, c in enumerate(self.chosen)
+            if c.carry is None and not c.after and self.last[k] >= 0
+        ]  # fmt: skip
+
+    def _blocks(self, entries: Array) -> Array:
+        """The blocks in which any entry is true."""
+        starts = self.effects.blocks
+        if not len(starts):
+            return np.zeros((*entries.shape[:-1], 0), bool)
+        found: Array = np.logical_or.reduceat(entries, starts, axis=-1)
+        return found
+
+    def left(self, residuals: Array, changes: Array) -> Array:
+        """Blocks that are wrong still after some changes."""
+        with np.errstate(all="ignore"):
+            return self._blocks(~(np.abs(residuals) <= self.room + UNITS * np.abs(changes)))
+
+    @cached_property
+    def singles(self) -> _States:
+        """All chosen candidates by themselves."""
+        residuals = self.error - self.table
+        left = self.left(residuals, self.table)
+        members: list[tuple[int, ...]] = [(k,) for k in range(len(self.chosen))]
+        return _States(members, self.adjoints, residuals, left, self.last)
+
+    def apart(self, members: tuple[int, ...], k: int) -> bool:
+        """Whether a mistake is none of some others and not in one and the same term."""
+        return all(j != k and _are_apart(self.chosen[j], self.chosen[k]) for j in members)
+
+    def sums(self, states: _States) -> Iterator[tuple[int, ...]]:
+        """States and candidates whose changes add up to the error."""
+        finite = np.isfinite(self.room)
+        scale = np.where(finite, np.abs(self.effects.got) + np.abs(self.effects.want), np.inf)
+        weights = np.random.default_rng(0).uniform(0.5, 1.5, scale.size)
+        weights = np.where(scale > 0, weights / np.maximum(scale, 1e-290), 0.0)
+        wanted, given = states.residuals @ weights, self.table @ weights
+        slack = np.where(finite, self.room, 0.0) @ weights + UNITS * (
+            np.abs(self.table) @ weights
+        ).max(initial=0.0)
+        order = np.argsort(given, kind="stable")
+        low = np.searchsorted(given[order], wanted - slack)
+        high = np.searchsorted(given[order], wanted + slack, side="right")
+        compared = 0
+        for s, (a, b) in enumerate(zip(low, high, strict=True)):
+            for k in order[a:b]:
+                if not self.apart(states.members[s], int(k)):
+                    continue
+                compared += 1
+                if compared > COMPARED:
+                    return
+                change = self.table[k]
+                if not self.left(states.residuals[s] - change, self.error).any():
+                    yield (*states.members[s], int(k))
+
+    def behind(self, states: _States, whole: bool) -> Iterator[_States]:
+        """States with one more mistake behind them: those that leave nothing, or less."""
+        numbers, width = 0, self.effects.responses.table.shape[1] * len(self.effects.cases)
+        size = self.effects.responses.size
+        for k in self.plain:
+            felt = self.support[k]
+            if whole:
+                fitting = (states.left == felt).all(axis=1)
+            else:
+                fitting = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
+            rows = [
+                int(s) for s in np.flatnonzero(fitting & (states.last <= self.first[k]))
+                if self.apart(states.members[s], k)
+            ]  # fmt: skip
+            if not rows:
+                continue
+            numbers += len(rows) * width
+            if numbers > NUMBERS:
+                return
+            c, old = self.chosen[k], states.some(rows)
+            made, _, last = self.effects.responses.change(c.edits, c.truncate, old.adjoints)
+            made = np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
+            change = made[..., size:].reshape(len(rows), -1)
+            residuals = old.residuals - change
+            left = self.left(residuals, np.abs(change) + np.abs(self.error))
+            good = ~left.any(axis=1) if whole else left.sum(axis=1) < old.left.sum(axis=1)
+            if good.any():
+                members = [(*m, k) for m in old.members]
+                adjoints = old.adjoints + made[..., :size]
+                found = _States(members, adjoints, residuals, left, np.full(len(rows), last))
+                yield found.some([int(s) for s in np.flatnonzero(good)])
+
+    def interleaved(self) -> Iterator[tuple[int, ...]]:
+        """Two mistakes neither of which is behind the other as a whole."""
+        left, tried = self.singles.left, 0
+        plain = np.array(self.plain, int)
+        for i in plain[np.argsort(left[plain].sum(axis=1), kind="stable")]:
+            meet = (self.first[plain] < self.last[i]) & (self.last[plain] > self.first[i])
+            for k in plain[meet & (self.support[plain] == left[i]).all(axis=1)]:
+                if not self.apart((int(i),), int(k)):
+                    continue
+                tried += 1
+                if tried > INTERLEAVED:
+                    return
+                made = self.effects.change(self.chosen[i] & self.chosen[k])
+                if not self.left(self.error - made, np.abs(made)).any():
+                    yield int(i), int(k)
+
+    def finished(self, states: _States) -> Iterator[tuple[int, ...]]:
+        """States and something that is done to finished gradients, where they give the error."""
+        tried = 0
+        for k, c in enumerate(self.chosen):
+            if not c.after:
+                continue
+            for s in np.flatnonzero((states.left == self.support[k]).all(axis=1)):
+                members = states.members[s]
+                if any(self.chosen[j].after or self.chosen[j].carry for j in members):
+                    continue
+                tried += 1
+                if tried > FINISHED:
+                    return
+                change = self.effects.finished(c, self.error - states.residuals[s])
+                if not self.left(self.error - change, np.abs(change)).any():
+                    yield (*members, k)
+
+    def partial(self) -> _States:
+        """The sets of two that leave least, of those of which each explains something."""
+        ones = self.singles
+        first = _best(ones, np.flatnonzero(ones.left.sum(axis=1) < self.bad.sum()))
+        found = list(self.behind(first, False))
+        for s, members in enumerate(first.members):
+            felt, left = self.support, first.left[s]
+            near = np.flatnonzero((felt & left).any(axis=1) & ~(felt & ~left).any(axis=1))
+            near = np.array([k for k in near if self.apart(members, int(k))], int)
+            if not len(near):
+                continue
+            residuals = first.residuals[s] - self.table[near]
+            after = self.left(residuals, np.abs(self.error))
+            good = np.flatnonzero(after.sum(axis=1) < left.sum())
+            more = _States(
+                [(*members, int(k)) for k in near], first.adjoints[s] + self.adjoints[near],
+                residuals, after, np.maximum(first.last[s], self.last[near]),
+            )  # fmt: skip
+            found.append(_best(more, good))
+        if not found:
+            return first.some([])
+        parts = [np.concatenate([getattr(f, n) for f in found]) for n in
+                 ("adjoints", "residuals", "left", "last")]  # fmt: skip
+        together = _States([m for f in found for m in f.members], *parts)
+        return _best(together, np.arange(len(together.members)))
+
+
+def _best(states: _States, rows: Array) -> _States:
+    """Of some states those that leave the fewest blocks, one of all that leave the same."""
+    seen: dict[bytes, int] = {}
+    for k in rows[np.argsort(states.left[rows].sum(axis=1), kind="stable")]:
+        top = np.abs(states.residuals[k]).max(initial=1e-290)
+        shown = np.round(states.residuals[k] / top, 9).tobytes()
+        seen.setdefault(shown, int(k))
+        if len(seen) == STATES:
+            break
+    return states.some(list(seen.values()))
+
+
+def _are_apart(a: Candidate, b: Candidate) -> bool:
+    return not (a.where and a.where == b.where and "<-" in a.where) or a.kind != b.kind
+
+
+def sets_of_mistakes(
+    effects: Effects, candidates: Sequence[Candidate], most: int = 3
+) -> Iterator[Found]:
+    """Sets of one, then of two, then of three mistakes; empty where nothing is wrong at the place.
+
+    Each kind of set is given out by itself, so that larger ones are looked for only if the smaller
+    ones do not hold elsewhere.
+    """
+    changes = Changes(effects, candidates)
+    if not changes.bad.any():
+        yield Found([()], changes.silent)
+        return
+    ones = changes.singles
+
+    def named(found: Sequence[tuple[int, ...]]) -> Found:
+        sets: dict[frozenset[int], tuple[int, ...]] = {}
+        for some in found:
+            sets.setdefault(frozenset(some), some)
+        return Found([tuple(changes.chosen[k] for k in s) for s in sets.values()], changes.silent)
+
+    yield named([ones.members[k] for k in np.flatnonzero(~ones.left.any(axis=1))])
+    if not np.isfinite(changes.error).all():
+        return
+    for count in range(2, most + 1):
+        states = ones if count == 2 else changes.partial()
+        found = list(changes.sums(states))
+        for more in changes.behind(states, True):
+            found += more.members
+        found += changes.finished(states)
+        if count == 2:
+            found += changes.interleaved()
+        yield named(found)

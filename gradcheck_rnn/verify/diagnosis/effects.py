@@ -1,0 +1,176 @@
+"""What mistakes change in the gradients at one place, as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...derivation.edits import NO_EDITS
+from ...derivation.evaluate import gathered
+from ...derivation.responses import Responses
+from ...language.running import to_rows
+from ..harness.compare import ORACLE_UNITS, UNITS, Comparison
+from .candidates import Bench, Candidate
+from .stacked import as_program_takes, stacked_columns
+
+__all__ = ["Effects", "is_one_step"]
+
+Array = NDArray[Any]
+#: Units in the last place that the program and the oracle may differ by.
+BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
+
+
+def is_one_step(comparison: Comparison) -> bool:
+    """Whether all sequences have one step."""
+    return all(n == 1 for n in comparison.station.place.lengths.values())
+
+
+class Effects:
+    """The gradients at a place as vectors: those under test, and what candidates change in them.
+
+    Attributes
+    ----------
+    got, want, error : array
+        The gradients of the code, of the definition, and their difference.
+    bound : array
+        Bounds of the verdict, infinite where nothing is known of an entry.
+    blocks : array of int
+        Where each block begins: the entries of one of the definition's values in one case.
+    """
+
+    def __init__(self, bench: Bench, comparison: Comparison) -> None:
+        self.bench, self.comparison = bench, comparison
+        self.station = comparison.station
+        self.cases = list(self.station.cases)
+        users = dict.fromkeys(r.user for r in comparison.records)
+        self.pieces = [(u, p) for u in users for p in self.station.fitted.pieces[u] if p.index.size]
+        self._places: dict[str, list[tuple[slice, float]]] = {}
+        at = 0
+        starts = []
+        for _, piece in self.pieces:
+            starts.append(at)
+            self._places.setdefault(piece.name, []).append(
+                (slice(at, at + piece.index.size), piece.sign)
+            )
+            at += piece.index.size
+        self.width = at
+        self.blocks = np.array([k * at + s for k in range(len(self.cases)) for s in starts], int)
+        self.got = self._of_records(lambda r: r.got, 0.0)
+        self.bound = self._of_records(lambda r: r.bound, np.inf)
+        self.want = self._of_records(lambda r: r.want, 0.0)
+        self.widest = self._of_records(
+            lambda r: np.full(r.bound.shape, np.max(r.bound, initial=0.0)), np.inf
+        )
+        with np.errstate(all="ignore"):
+            self.error = np.where(np.isfinite(self.bound), self.got - self.want, 0.0)
+        key = (id(self.station), *users)
+        if key not in bench.responses:
+            given = as_program_takes(self.station, stacked_columns(self.station, self.cases))
+            run = bench.run(self.station)
+            bench.responses[key] = Responses(run, given, len(self.cases), self.width, self._flatten)
+        self.responses = bench.responses[key]
+
+    def names(self, blocks: Array) -> set[str]:
+        """The definition's names of some blocks (a boolean for each)."""
+        return {self.pieces[int(k) % len(self.pieces)][1].name for k in np.flatnonzero(blocks)}
+
+    def of(self, name: str) -> Array:
+        """Which entries are those of a name of the definition."""
+        one = np.zeros(self.width, bool)
+        for place, _ in self._places.get(name, []):
+            one[place] = True
+        return np.tile(one, len(self.cases))
+
+    def _of_records(self, part: Callable[[Any], Array], without: float) -> Array:
+        found = {(r.user, id(r.case)): part(r).reshape(-1) for r in self.comparison.records}
+        rows = []
+        for case in self.cases:
+            for user, piece in self.pieces:
+                a = found.get((user, id(case)))
+                rows.append(
+                    np.full(piece.index.size, without) if a is None else a[piece.index].ravel()
+                )
+        return np.concatenate(rows) if rows else np.zeros(0)
+
+    def flat(self, gradients: Sequence[Mapping[str, Array]]) -> Array:
+        """Gradients of the user's arrays, one mapping a case, as one vector."""
+        parts = []
+        for made in gradients:
+            for user, piece in self.pieces:
+                parts.append(made[user].reshape(-1)[piece.index].ravel())
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _flatten(self, sums: Mapping[str, Mapping[int, Array]], count: int) -> Array:
+        """Gradients by the program, ``count`` at once, as rows (count, entry)."""
+        run = self.bench.run(self.station)
+        network = run.derivation.network
+        refs = {**network.parameters, **network.inputs}
+        found = gathered(run, sums)
+        out = np.zeros((count, self.width))
+        for name, places in self._places.items():
+            if name not in sums:
+                continue
+            ref, g = refs[name], found[name]
+            moving = ref.axis is not None
+            if g.ndim == 2 + moving + ref.shape.stack:
+                g = np.broadcast_to(g, (count, *g.shape))
+            elif moving:
+                g = g.swapaxes(0, 1)
+            made = to_rows(ref, g).reshape(count, -1)
+            for place, sign in places:
+                out[:, place] = sign * made
+        return out
+
+    def change(self, candidate: Candidate) -> Array:
+        """What a candidate changes: an entry for each entry of `error`."""
+        total = self.total(candidate)[0]
+        return self.finished(candidate, total[:, self.responses.size :].ravel())
+
+    def makes(self, candidate: Candidate) -> bool:
+        """Whether a candidate gives the gradients under test."""
+        change = self.change(candidate)
+        with np.errstate(all="ignore"):
+            room = self.bound + BOTH_UNITS * np.abs(self.want + change)
+            # As in `search.misfit`: where a mask makes the right gradient vanish.
+            room = np.where(np.abs(change) > room, np.maximum(room, self.widest), room)
+            return bool(np.all((np.abs(self.error - change) <= room) | ~np.isfinite(self.got)))
+
+    def total(self, candidate: Candidate) -> tuple[Array, int, int]:
+        """Changes of adjoints and gradients before what is done to finished gradients."""
+        size = self.responses.table.shape[1]
+        if candidate.carry is not None:  # through the definition itself
+            plain = replace(candidate, id=f"{candidate.id} alone", after=())
+            given = [self.bench.gradients(plain, self.comparison, c) for c in self.cases]
+            change = np.nan_to_num(self.flat(given) - self.want, nan=0.0, posinf=0.0, neginf=0.0)
+            out = np.zeros((len(self.cases), size))
+            out[:, self.responses.size :] = change.reshape(len(self.cases), -1)
+            return out, -1, -1
+        if candidate.edits is NO_EDITS and candidate.truncate is None:
+            return np.zeros((len(self.cases), size)), -1, -1
+        made, first, last = self.responses.change(candidate.edits, candidate.truncate)
+        return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0), first, last
+
+    def finished(self, candidate: Candidate, change: Array) -> Array:
+        """A change of the gradients with what a candidate does to the finished ones."""
+        if not candidate.after:
+            return change
+        flat = (self.want + change).reshape(len(self.cases), -1)
+        known = {(r.user, id(r.case)): r.want for r in self.comparison.records}
+        made = []
+        for case, row in zip(self.cases, flat, strict=True):
+            arrays = {
+                u: known[u, id(case)].copy() for u in dict.fromkeys(u for u, _ in self.pieces)
+            }
+            at = 0
+            for user, piece in self.pieces:
+                values = row[at : at + piece.index.size].reshape(piece.index.shape)
+                arrays[user].reshape(-1)[piece.index] = values
+                at += piece.index.size
+            for step in candidate.after:
+                arrays = step(self.station, case, arrays)
+            made.append(arrays)
+        return np.nan_to_num(self.flat(made) - self.want, nan=0.0, posinf=0.0, neginf=0.0)
