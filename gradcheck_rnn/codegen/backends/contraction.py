@@ -30,6 +30,17 @@ def contraction(
         return "tb"[2 - len(lead(a)) :] + spec
 
     pairs = list(zip(s.operands, s.specs, strict=False))
+    product = _matrix_product(s, lead)
+    if product:
+        a, b = (
+            entries(access(x), x, lead(x), s, spec) + (".swapaxes(-1, -2)" if turned else "")
+            for (x, spec), turned in zip(pairs, product, strict=True)
+        )
+        if out is not None:
+            place = entries(access(out), out, lead(out), s, s.specs[-1])
+            return f"{module}.matmul({a}, {b}, out={place})"
+        end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
+        return f"{module}.matmul({a}, {b}).reshape({end})"
     left = ",".join(letters(a, spec) for a, spec in pairs)
     values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
@@ -38,6 +49,17 @@ def contraction(
         return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
     return text + ")" + (f".reshape({end})" if len(s.specs[-1]) != 1 else "")
+
+
+def _matrix_product(s: Contract, lead: Callable[[Access], Lead]) -> tuple[bool, bool] | None:
+    """Which operands are turned, if the whole is a product of two matrices for every sequence."""
+    if len(s.operands) != 2 or len({lead(a) for a in (*s.operands, s.dest)}) != 1:
+        return None
+    heads = "h" if all(x.startswith("h") for x in s.specs) else ""
+    a, b, made = (x.removeprefix(heads) for x in s.specs)
+    if made != "ik" or a not in ("ij", "ji") or b not in ("jk", "kj"):
+        return None
+    return a == "ji", b == "kj"
 
 
 def entries(text: str, a: Access, lead: Lead, s: Contract, spec: str) -> str:

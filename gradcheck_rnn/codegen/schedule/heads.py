@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
+from .lowrank import expanded
 from .nodes import Node, join
 from .stacks import Factor, StackLowering
 
@@ -143,11 +144,11 @@ class HeadLowering(StackLowering):
         if self.heads(x) == ONE:
             return g.mul([g.make("size", (), ONE, ONE, (), (heads, ONE)), self(x)])
         if isinstance(x, T.Times):
-            factors = list(self._factors(x, False))
-            while len(factors) > 2:
-                i = len(factors) - 2 if factors[-1].cols == ONE else 0
-                factors[i : i + 2] = [self._product(factors[i], factors[i + 1])]
-            return self._upright(self._summed_product(*factors)).node
+            sum_ = expanded(x)
+            if sum_ is not None:
+                return self(T.HeadSum(sum_, term.heads))
+            a, b = self._joined(list(self._factors(x, False)), 2)
+            return self._upright(self._summed_product(a, b)).node
         return self._summed(self._factor(x, False)).node
 
     def _summed(self, f: Factor) -> Factor:
@@ -192,6 +193,9 @@ class HeadLowering(StackLowering):
         return self._heads_or(term) or super().transpose(term)
 
     def _heads_or(self, term: T.Term) -> Node | None:
+        sum_ = expanded(term) if self.heads(term) != ONE else None
+        if sum_ is not None:
+            return self(sum_)
         factors = list(self._factors(term, False)) if self.heads(term) != ONE else []
         return self._chain(factors) if factors else None
 
@@ -281,10 +285,7 @@ class HeadLowering(StackLowering):
         if not isinstance(x, T.Times) or self.heads(x) == ONE:
             return super().shared(term)
         *first, b = self._factors(x, False)
-        while len(first) > 1:
-            i = len(first) - 2 if first[-1].cols == ONE else 0
-            first[i : i + 2] = [self._product(first[i], first[i + 1])]
-        a = first[0]
+        (a,) = self._joined(first, 1)
         column = a.cols == ONE and a.moves and b.moves and not (a.scalar or b.scalar)
         if not column or join([a.node, b.node]) != self.lead:
             return self(term)

@@ -8,12 +8,13 @@ all sequences share gets the sum of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .lowering import Lowering
+from .lowrank import expanded, inner_products
 from .nodes import Node
 
 __all__ = ["Factor", "StackLowering"]
@@ -50,6 +51,21 @@ class Factor:
     @property
     def scalar(self) -> bool:
         return self.rows == ONE and self.cols == ONE
+
+
+def _cost(a: Factor, b: Factor) -> tuple[int, int]:
+    """Axes that a product runs over, and axes that it has."""
+    if a.scalar or b.scalar:
+        x = b if a.scalar else a
+        axes = (x.rows != ONE) + (x.cols != ONE)
+        return axes, axes
+    made = (a.rows != ONE) + (b.cols != ONE)
+    return made + (a.cols != ONE), made
+
+
+def _turned(f: Factor) -> Factor:
+    """The transpose of a factor."""
+    return replace(f, rows=f.cols, cols=f.rows, turned=not f.turned)
 
 
 class StackLowering(Lowering):
@@ -99,17 +115,23 @@ class StackLowering(Lowering):
 
     def times(self, term: T.Term) -> Node:
         """A product, sequence by sequence."""
+        sum_ = expanded(term)
+        if sum_ is not None:
+            return self(sum_)
         factors = list(self._factors(term, False))
         if not any(f.moves for f in factors):
             return super().times(term)
         return self._chain(factors)
 
     def _chain(self, factors: list[Factor]) -> Node:
-        while len(factors) > 1:
-            # Vectors stay narrow: from the right to a column, otherwise from the left.
-            i = len(factors) - 2 if factors[-1].cols == ONE else 0
+        return self._upright(self._joined(factors, 1)[0]).node
+
+    def _joined(self, factors: list[Factor], count: int) -> list[Factor]:
+        """Products of neighbours, the cheapest first, until so many are left."""
+        while len(factors) > count:
+            i = min(range(len(factors) - 1), key=lambda i: _cost(*factors[i : i + 2]))
             factors[i : i + 2] = [self._product(factors[i], factors[i + 1])]
-        return self._upright(factors[0]).node
+        return factors
 
     def transpose(self, term: T.Term) -> Node:
         """A transpose outside a product."""
@@ -118,48 +140,25 @@ class StackLowering(Lowering):
             return super().transpose(term)
         return self._chain(factors)
 
-    def _factors(self, term: T.Term, turned: bool) -> Iterator[Factor]:
-        """The factors of a product, or of its transpose: (A B)ᵀ = Bᵀ Aᵀ."""
+    def _factors(self, term: T.Term, turned: bool, narrow: bool = False) -> Iterator[Factor]:
+        """The factors of a product, or of its transpose: (A B)ᵀ = Bᵀ Aᵀ.
+
+        ``narrow``: a vector is in it, which is multiplied by matrices before these are scaled.
+        """
         if isinstance(term, T.Transpose):
-            yield from self._factors(term.operands[0], not turned)
-            return
-        if isinstance(term, T.Times):
-            narrow = ONE in self.shape(term)
+            yield from self._factors(term.operands[0], not turned, narrow)
+        elif isinstance(term, T.Times):
+            narrow = narrow or ONE in self.shape(term)
             for x in reversed(term.operands) if turned else term.operands:
-                yield from self._opened(x, turned) if narrow else self._factors(x, turned)
-            return
-        yield self._factor(term, turned)
-
-    def _opened(self, term: T.Term, turned: bool) -> Iterator[Factor]:
-        """The factors of one that is scaled: a vector is multiplied by the matrix, then scaled."""
-        if isinstance(term, T.Neg) and ONE not in self.shape(term):
+                yield from self._factors(x, turned, narrow)
+        elif narrow and isinstance(term, T.Neg) and ONE not in self.shape(term):
             yield Factor(self.g.const(-1), ONE, ONE)
-            yield from self._opened(term.operands[0], turned)
-        elif isinstance(term, T.Scale) and ONE not in self.shape(term):
+            yield from self._factors(term.operands[0], turned, narrow)
+        elif narrow and isinstance(term, T.Scale) and ONE not in self.shape(term):
             yield self._factor(term.operands[0], False)
-            yield from self._opened(term.operands[1], turned)
+            yield from self._factors(term.operands[1], turned, narrow)
         else:
-            yield from self._factors(term, turned)
-
-    def inner(self, term: T.Term) -> T.Term | None:
-        """⟨u vᵀ, X⟩ as uᵀ X v, if a term is such an inner product."""
-        a, b = (x.operands[0] if isinstance(x, T.Vec) else x for x in term.operands)
-        for outer, x in ((a, b), (b, a)):
-            if isinstance(outer, T.Times) and len(outer.operands) == 2:
-                u, v = outer.operands
-                if u.shape[1] == 1 and isinstance(v, T.Transpose) and ONE not in self.shape(x):
-                    return T.Times(T.Transpose(u), x, v.operands[0])
-        return None
-
-    def dot(self, term: T.Term) -> Node:
-        """An inner product; of an outer product without making it."""
-        product = self.inner(term)
-        if product is not None:
-            return self.times(product)
-        a, b = self._all(term)
-        if a.rows == ONE or a.rows != b.rows or a.rows.lone not in self.names.entries:
-            return super().dot(term)
-        return self.g.contract([a, b], ("i", "i", ""), (("i", a.rows),), ONE)
+            yield self._factor(term, turned)
 
     def _factor(self, term: T.Term, turned: bool) -> Factor:
         node, (rows, cols) = self(term), self.shape(term)
@@ -170,6 +169,29 @@ class StackLowering(Lowering):
         plain = self.g.value_of(node)
         turned_node = self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
         return Factor(turned_node, cols, rows)
+
+    def inner(self, term: T.Term) -> T.Term | None:
+        """⟨u vᵀ, X⟩ as uᵀ X v, ⟨A (I − u vᵀ), X⟩ as ⟨A, X⟩ − (A u)ᵀ X v, or None."""
+        a, b = (x.operands[0] if isinstance(x, T.Vec) else x for x in term.operands)
+        for outer, x in ((a, b), (b, a)):
+            if ONE not in self.shape(x) and (sum_ := inner_products(outer, x)) is not None:
+                return sum_
+            if isinstance(outer, T.Times) and isinstance(outer.operands[-1], T.Transpose):
+                *rest, v = outer.operands
+                u = T.Times(*rest) if len(rest) > 1 else rest[0]
+                if u.shape[1] == 1 and ONE not in self.shape(x):
+                    return T.Times(T.Transpose(u), x, v.operands[0])
+        return None
+
+    def dot(self, term: T.Term) -> Node:
+        """An inner product; of an outer product without making it."""
+        product = self.inner(term)
+        if product is not None:
+            return self(product)
+        a, b = self._all(term)
+        if a.rows == ONE or a.rows != b.rows or a.rows.lone not in self.names.entries:
+            return super().dot(term)
+        return self.g.contract([a, b], ("i", "i", ""), (("i", a.rows),), ONE)
 
     def _upright(self, f: Factor) -> Factor:
         if not f.turned:
@@ -204,6 +226,9 @@ class StackLowering(Lowering):
             return self._contracted([a.node], ("ji" if a.turned else "ij", "i"), sizes, rows, cols)
         if self.g.value_of(a.node) == 1 and rows == ONE and b.moves:
             return self._contracted([b.node], ("kj" if b.turned else "jk", "k"), sizes, rows, cols)
+        if rows == ONE:  # xᵀ A as Aᵀ x, so that the two are one
+            made = self._product(_turned(b), _turned(a))
+            return Factor(made.node, rows, cols)
         specs = []
         for f, letters in ((a, "ij"), (b, "jk")):
             order = letters[::-1] if f.turned else letters
