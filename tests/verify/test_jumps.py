@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn.verify import Verdict, check_gradient
+from gradcheck_rnn.verify.budget import Budget
+from gradcheck_rnn.verify.jumping import LineOfAll, look_for_jumps
+from gradcheck_rnn.verify.oracle.noise import measure_noise
+from gradcheck_rnn.verify.target import Target
+from gradcheck_rnn.verify.trees import Tree
 
 MODES = ["entrywise", "directional"]
 
@@ -90,3 +95,20 @@ def test_parameters_of_other_sizes_are_no_jump() -> None:
 
     report = check_gradient(loss, gradient, np.array([0.4, -0.7, 1.1]) / sizes)
     assert report.passed, report
+
+
+def test_noise_and_jumps_are_seen_in_one_set_of_values() -> None:
+    _, w, smooth, gradient = problem(2)
+    tree = Tree.of(w)
+    target = Target(smooth, gradient, tree, [0], Budget(None))
+    target.base = target.value(tree.leaves)
+    line = LineOfAll(target, np.random.default_rng(0))
+    assert np.all(np.abs(line.directions[0]) >= 0.5 * target.scale(0))
+    noise = measure_noise(line, 1.0, 2.0**-52, 0.0, target.base)
+    spent = target.evaluations
+    assert noise.evaluations == spent - 1
+    assert look_for_jumps(target, line) is None
+    assert target.evaluations == spent + 1
+    # at the point itself nothing is remembered: it is what repeats are for
+    line(np.zeros(2))
+    assert target.evaluations == spent + 3

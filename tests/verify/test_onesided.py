@@ -38,6 +38,18 @@ def test_a_right_gradient_costs_little_more_than_one_evaluation_an_entry() -> No
     assert "one side" in report.rows[0].method
 
 
+def test_what_does_not_grow_with_entries_is_shared() -> None:
+    """Noise and jumps: ten losses. Kinks and the sharp slope: six. At the end: three."""
+    W = np.random.default_rng(8).normal(size=(3, 4))
+    report = check_gradient(
+        lambda w: float(np.sum(np.exp(w))), lambda w: np.exp(w), W, mode="entrywise"
+    )
+    assert report.passed
+    assert report.evaluations <= W.size + 1 + 10 + 6 + 3 + 3
+    # six must agree, one is at another point, one the last
+    assert report.gradients == 8
+
+
 @pytest.mark.parametrize("factor", [2.0, 1.01, -1.0])
 def test_a_wrong_gradient_costs_hardly_more_and_every_entry_is_named(factor: float) -> None:
     loss, gradient, W = smooth(1)
