@@ -39,20 +39,20 @@ def _new_in(gradients: str, matrix: str) -> str:
 
 def index() -> str:
     """A list of the pages."""
-    rows = [
-        f"| [{r['name']}]({r['name']}.md) | {r['what']} | {r['source']} |" for r in api.catalogue()
-    ]
+    families: dict[str, list[str]] = {}
+    for r in api.catalogue():
+        row = f"| [{r['name']}]({r['name']}.md) | {r['what']} | {r['source']} |"
+        families.setdefault(r["family"], []).append(row)
     head = [
         "# Derivations",
         "",
         "The derived equations of every system of the zoo, written by `make golden` and compared",
         "by the tests. Each page has the definition, BPTT in matrix form, the Kronecker form of",
         "Magnus and Neudecker, and RTRL.",
-        "",
-        "| system | what | source |",
-        "|---|---|---|",
     ]
-    return "\n".join([*head, *rows]) + "\n"
+    for family, rows in families.items():
+        head += ["", f"## {family}", "", "| system | what | source |", "|---|---|---|", *rows]
+    return "\n".join(head) + "\n"
 
 
 def pages() -> dict[str, str]:

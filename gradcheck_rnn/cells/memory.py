@@ -30,7 +30,7 @@ __all__ = ["ZOO", "ntm_head", "titans"]
 )
 def ntm_head(k, e, a, beta, g, gamma, s, M, w):
     """Neural Turing machine head: w by content, shift s, power γ; r = M₋ᵀ w, then write."""
-    size = sqrt((M * M) @ ones("m") + 1e-6) * sqrt(total(k**2) + 1e-6)
+    size = sqrt(M**2 @ ones("m") + 1e-6) * sqrt(total(k**2) + 1e-6)
     content = softmax(beta * (M @ k) / size)
     gated = g * content + (1 - g) * w
     ahead = concat(gated[1:], gated[:1])

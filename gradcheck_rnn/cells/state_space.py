@@ -96,10 +96,10 @@ def rg_lru(x, h, W_a, W_x, b_a, b_x, lam):
     source="Dao & Gu 2024, Transformers are SSMs (Mamba-2), recurrent form of one head",
 )
 def mamba2(x, B, C, dt, S, A_log, dt_bias, D):
-    """Mamba-2: S = a S₋ + δ x Bᵀ, y = S C + D x, a = exp(−e^A_log δ) one number a head and step."""
-    delta = softplus(dt + dt_bias)
-    a = exp(-exp(A_log) * delta)
-    S = a * S + delta * outer(x, B)
+    """Mamba-2: S = a S₋ + Δ x Bᵀ, y = S C + D x, a = exp(−e^A_log Δ) one number a head and step."""
+    step = softplus(dt + dt_bias)
+    a = exp(-exp(A_log) * step)
+    S = a * S + step * outer(x, B)
     y = S @ C + D * x
     return {"S": S, "y": y}
 

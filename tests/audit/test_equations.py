@@ -44,6 +44,22 @@ def test_what_derive_prints_is_right(cell: str, tmp_path: Path) -> None:
     assert note.count("right") == len(note.lines)
 
 
+@pytest.mark.parametrize(
+    ("cell", "right", "wrong"),
+    [
+        ("phased_lstm", "α · where([r_on > φ_t], 0_p, δk_t)", "α · where([r_on > φ_t], δk_t, 0_p)"),
+        ("lif", "⊙ sign(over_t)", "⊙ sign(smooth_t − over_t)"),
+    ],
+)
+def test_branches_signs_and_zeros_are_read(
+    cell: str, right: str, wrong: str, tmp_path: Path
+) -> None:
+    (line,) = [x for x in api.render(derived(cell)).splitlines() if right in x]
+    assert judged(tmp_path, line, cell).passed
+    found = judged(tmp_path, line.replace(right, wrong), cell)
+    assert [x.status for x in found.lines] == ["wrong"]
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "bidirectional_stack", "char_rnn"])
 def test_what_derive_prints_in_latex_is_right(cell: str, tmp_path: Path) -> None:
     note = judged(tmp_path, api.render(derived(cell), "latex"), cell, ".tex")

@@ -33,7 +33,7 @@ def one_line(err: str) -> str:
         (("nope",), "No such command 'nope'"),
         (("derive",), "Missing argument 'CELL'"),
         (("derive", "lsmt"), "unknown cell 'lsmt'; did you mean lstm"),
-        (("derive", "transformer"), "unknown cell 'transformer'; there are "),
+        (("derive", "zebra"), "unknown cell 'zebra'; there are "),
         (("derive", "lstm", "--format", "word"), "'word' is not one of"),
         (("derive", "lstm", "--truncate", "0"), "--truncate"),
         (("derive", "lstm", "--unknown"), "No such option: --unknown"),

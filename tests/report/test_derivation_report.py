@@ -163,6 +163,14 @@ def test_symbols_are_listed_with_their_domains():
     assert "start, given once a sequence; ≥ 0" in derivation_report(api.derive("rwkv4")).source()
 
 
+def test_steps_out_of_a_domain_are_not_in_the_picture():
+    """The weights of a Turing head leave the positive numbers at the longest steps."""
+    found = ladder(api.derive("ntm_head"))
+    assert 40 < len(found.steps) < 51
+    assert np.isfinite(found.central).all()
+    assert found.central.min() < 1e-9
+
+
 def test_row_vectors(tmp_path):
     derivation = api.derive("elman")
     file = tmp_path / "n.toml"
