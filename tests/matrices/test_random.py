@@ -1,4 +1,4 @@
-"""Random cells with matrices per sequence: proved, generated, and the kernel differentiated."""
+"""Random cells with matrices per sequence and with heads: proved, generated, and the kernel differentiated."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from gradcheck_rnn.derivation.proof import prove
 from tests.codegen.support import Case
 from tests.property.pipeline import load_text
 from tests.strategies.choices import Seeded
+from tests.strategies.random_heads import random_head_cell
 from tests.strategies.random_stacks import random_stack_cell
 
 BLOCK = 6
 
 
+KINDS = {"stacked": random_stack_cell, "headed": random_head_cell}
+
+
 @pytest.mark.parametrize("start", range(0, 18, BLOCK))
-def test_block(start: int) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_block(name: str, start: int) -> None:
     for seed in range(start, start + BLOCK):
-        text = random_stack_cell(Seeded(seed))
+        text = KINDS[name](Seeded(seed))
         try:
-            examine(text, seed)
+            examine(text, name, seed)
         except Exception as problem:
             raise AssertionError(f"seed {seed}: {problem}\n{text}") from problem
 
 
-def examine(text: str, seed: int) -> None:
+def examine(text: str, name: str, seed: int) -> None:
     """Raise where two ways to the same numbers differ."""
-    case = Case(load_text(text, "stacked"), seed)
+    case = Case(load_text(text, name), seed)
     result = prove(case.derivation, seed=seed)
     assert result.proved, str(result)
     outputs, saved = case.forward()
@@ -38,6 +43,6 @@ def examine(text: str, seed: int) -> None:
     for n, a in case.expected_gradients(given, loss=False).items():
         np.testing.assert_allclose(gradients[n], a, rtol=1e-9, atol=1e-11 * scale, err_msg=n)
     direction = {n: case.rng.normal(size=a.shape) for n, a in case.arrays.items()}
-    del direction["u"]  # data have no gradient
+    direction = {n: a for n, a in direction.items() if n in gradients}  # data have none
     along = sum(np.sum(gradients[n] * d) for n, d in direction.items())
     np.testing.assert_allclose(along, case.slope(given, direction), rtol=1e-8, atol=1e-10 * scale)

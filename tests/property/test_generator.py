@@ -26,13 +26,15 @@ from gradcheck_rnn.errors import GradcheckError
 from gradcheck_rnn.language.network import Network
 from tests.strategies.choices import Drawn, Replayed, Seeded
 from tests.strategies.random_cells import emit_file, random_cell
+from tests.strategies.random_heads import random_head_cell
 from tests.strategies.random_networks import random_file
 
 from .minimise import minimise
 from .pipeline import Disagreement, compare, load_text, measured_roundoff, rules_of
 from .reference import Arrays, Case, complex_gradients, draw_case
 
-POOL = 60
+#: Seeds of definitions of columns, and of some with heads.
+POOL, HEADED = 60, 4
 FAMILIES: dict[str, Callable[[Any, Arrays], Arrays]] = {
     "pullback": lambda run, g: bptt(run, g),
     "differential": lambda run, g: bptt(run, g, form="kronecker"),
@@ -53,11 +55,13 @@ class _Prepared:
 
 @pytest.fixture(scope="module")
 def pool() -> list[_Prepared]:
-    return [_prepare(seed) for seed in range(POOL)]
+    columns = [(seed, random_file(Seeded(seed), size=5)) for seed in range(POOL)]
+    headed = [(seed, (random_head_cell(Seeded(seed)), "headed")) for seed in range(HEADED)]
+    return [_prepare(seed, *text) for seed, text in [*columns, *headed]]
 
 
-def _prepare(seed: int) -> _Prepared:
-    network = load_text(*random_file(Seeded(seed), size=5))
+def _prepare(seed: int, text: str, name: str) -> _Prepared:
+    network = load_text(text, name)
     case = draw_case(network, seed)
     derivation = derive(network)
     made = []
@@ -99,7 +103,7 @@ def test_the_pool_is_sound_and_meets_every_rule(
     assert names <= set(met), "rules that no definition of the pool meets"
     possible = len(names) * (len(names) - 1) // 2
     gradcheck_summary.append(
-        f"random cells: {POOL} definitions meet all {len(names)} rules, and {len(pairs)} of "
+        f"random cells: {POOL + HEADED} definitions meet all {len(names)} rules, and {len(pairs)} of "
         f"{possible} pairs of rules together; rarest {met.most_common()[-1]}"
     )
 

@@ -39,6 +39,7 @@ from gradcheck_rnn.language import (
 )
 from gradcheck_rnn.language import sum as unit_sum
 from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
+from tests.derivation.bank import over_heads
 
 FORMS = {
     "pullback": "BPTT, matrix form",
@@ -84,7 +85,7 @@ def active(rule: Rule) -> bool:
 @pytest.fixture(autouse=True, scope="module")
 def _sound() -> None:
     """Without a fault all is proved: what fails below fails because of the fault."""
-    for definition in (everything, functions_of):
+    for definition in (everything, functions_of, over_heads):
         result = prove(definition)
         assert result.proved, str(result)
 
@@ -100,7 +101,8 @@ def test_a_planted_rule_fails_its_own_form(rule: Rule, family: str) -> None:
         # A factor, not a sign: applied twice on one path, a sign would cancel.
         return Scale(Num(2), right(*arguments))
 
-    result = prove(derive(everything, RULES.replaced(replace(rule, **{family: wrong}))))
+    definition = over_heads if rule.name == "sum over heads" else everything
+    result = prove(derive(definition, RULES.replaced(replace(rule, **{family: wrong}))))
     assert {g.form for g in result.groups if g.mismatches} == {FORMS[family]}
 
 
