@@ -14,10 +14,11 @@ from tests.strategies.random_stacks import random_stack_cell
 BLOCK = 6
 
 
-@pytest.mark.parametrize("start", range(0, 18, BLOCK))
-def test_block(start: int) -> None:
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("start", range(0, 12, BLOCK))
+def test_block(start: int, heads: bool) -> None:
     for seed in range(start, start + BLOCK):
-        text = random_stack_cell(Seeded(seed))
+        text = random_stack_cell(Seeded(seed), heads)
         try:
             examine(text, seed)
         except Exception as problem:
