@@ -21,10 +21,7 @@ from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
 from .source_lines import noted_place
 
-__all__ = [
-    "ArrayValue", "Expr", "Symbol", "clip", "describe", "literal", "logaddexp", "minimum",
-    "operate",
-]  # fmt: skip
+__all__ = ["ArrayValue", "Expr", "Symbol", "clip", "describe", "literal", "logaddexp", "operate"]
 
 Number = int | float | Fraction
 
