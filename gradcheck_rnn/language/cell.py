@@ -7,7 +7,8 @@ the equations. Nothing is reserved for the zoo.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import DefinitionError, DimensionError
-from .dims import ONE, Dim, Shape, current_dims, parse_dim, parse_group
+from .dims import (
+    ONE,
+    Dim,
+    Shape,
+    current_dims,
+    parse_dim,
+    parse_group,
+    sequences_in_front,
+)  # fmt: skip
 from .domains import Domain, parse_domains
 from .notebooks import cell_html
 from .stacks import to_back, to_front
@@ -166,6 +175,16 @@ class Cell:
             )
         return out
 
+    @contextmanager
+    def running(self, sizes: Mapping[str, int]) -> Iterator[None]:
+        """While the definition runs on arrays: the sizes of its dims, and where the batch is."""
+        dims, front = current_dims.set(sizes), sequences_in_front.set(self.front)
+        try:
+            yield
+        finally:
+            current_dims.reset(dims)
+            sequences_in_front.reset(front)
+
     def step(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """One step of the forward pass on arrays in ``(…, n, B)``, matrices ``(…, n, m, B)``.
 
@@ -207,11 +226,8 @@ class Cell:
         sizes = self._seen.get(key)
         if sizes is None:
             sizes = self._seen[key] = self._sizes(shapes)
-        token = current_dims.set(sizes)
-        try:
+        with self.running(sizes):
             returned = self.collect(self.function(**arguments))
-        finally:
-            current_dims.reset(token)
         made = {
             n: v.array if isinstance(v, ArrayValue) else np.asarray(v) for n, v in returned.items()
         }

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedOperation
+from .dims import sequences_in_front
 
 __all__ = ["ELEMENTWISE", "RUN", "UNIT_MAPS", "frozen", "holding_frozen", "recording_frozen"]
 
@@ -86,8 +87,8 @@ def absolute(x: Array) -> Array:
 
 
 def unit_sum(x: Array) -> Array:
-    """Sum over units, axis −2, which is kept with length 1."""
-    return x.sum(axis=-2, keepdims=True)
+    """Sum over units, axis −2, which is kept with length 1; of a matrix over all its entries."""
+    return x.sum(axis=(-2, -1) if sequences_in_front.get() else -2, keepdims=True)
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -219,7 +220,9 @@ RUN: dict[str, Callable[..., Any]] = {
     "where": where,
     "sum": unit_sum,
     "sum_heads": sum_heads,
-    "mean": lambda a: unit_sum(a) / a.shape[-2],
+    "mean": lambda a: (
+        unit_sum(a) / (a.shape[-2] * (a.shape[-1] if sequences_in_front.get() else 1))
+    ),
     "dot": dot,
     "concat": concat,
     "slice": _slice,

@@ -19,11 +19,13 @@ from . import numeric
 from .dims import Dim, Shape, parse_dim
 from .source_lines import calling_place
 from .user_functions import PLACES, USER_FUNCTIONS
-from .values import ArrayValue, Expr, dim_value, operate
+from .values import ArrayValue, Expr, clip, dim_value, logaddexp, minimum, operate
 
 __all__ = [
+    "clip",
     "concat",
     "cross_entropy",
+    "diag",
     "dim",
     "dot",
     "elementwise",
@@ -31,10 +33,12 @@ __all__ = [
     "frozen",
     "layer_norm",
     "log_softmax",
+    "logaddexp",
     "maximum",
     "mean",
     "minimum",
     "name",
+    "norm",
     "ones",
     "outer",
     "softmax",
@@ -42,6 +46,7 @@ __all__ = [
     "sum",
     "sum_heads",
     "where",
+    "zeros",
 ]
 
 #: Values named with `name` during the current trace; they are held, so that no other value can
@@ -54,18 +59,13 @@ def maximum(a: Any, b: Any) -> Any:
     return operate("maximum", a, b)
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """Elementwise minimum, −maximum(−a, −b)."""
-    return operate("neg", operate("maximum", operate("neg", a), operate("neg", b)))
-
-
 def where(condition: Any, a: Any, b: Any) -> Any:
     """``a`` where the condition (a comparison or a 0/1 data value) holds, else ``b``."""
     return operate("where", condition, a, b)
 
 
 def sum(x: Any, *start: Any) -> Any:  # noqa: A001
-    """Sum over units, a scalar per sequence; of a list or any other iterable, Python's ``sum``."""
+    """Sum over units or entries, a scalar per sequence; of a list or other iterable, Python's."""
     if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
         return operate("sum", x)
     return builtins.sum(x, *start)
@@ -77,13 +77,18 @@ def sum_heads(x: Any) -> Any:
 
 
 def mean(x: Any) -> Any:
-    """Mean over units, a scalar per sequence."""
+    """Mean over units, or the entries of a matrix, a scalar per sequence."""
     return operate("mean", x)
 
 
 def dot(a: Any, b: Any) -> Any:
-    """Inner product over units, a scalar per sequence."""
+    """Inner product over units, or the entries of matrices, a scalar per sequence."""
     return operate("dot", a, b)
+
+
+def norm(x: Any) -> Any:
+    """sqrt(Σ x²) over units or entries; it has no derivative where x is zero."""
+    return operate("apply", operate("dot", x, x), function="sqrt")
 
 
 def softmax(x: Any) -> Any:
@@ -157,6 +162,19 @@ def ones(text: str) -> Any:
     if isinstance(size, Dim):
         return Expr("ones", (), Shape(size), {"dim": size})
     return ArrayValue(np.ones((size, 1), dtype=int))
+
+
+def zeros(text: str) -> Any:
+    """The column of zeros of a named dim."""
+    return 0 * ones(text)
+
+
+def diag(x: Any) -> Any:
+    """The square matrix with the units of a vector on its diagonal, for every sequence."""
+    rows = x.shape.rows if isinstance(x, Expr) else x.shape[-2]
+    if isinstance(rows, Dim):
+        return x * Expr("eye", (), Shape(rows, rows), {"dim": rows})
+    return x * ArrayValue(np.eye(rows, dtype=int))
 
 
 def outer(a: Any, b: Any) -> Any:

@@ -177,9 +177,17 @@ def _column(op: str, a: Expr) -> None:
         raise UnsupportedOperation(f"{op} acts on the units of a vector; {describe(a)} is a matrix")
 
 
+def _of_entries(op: str, a: Expr) -> Expr:
+    """Sums over the rows of a matrix, of which the sum is that of all its entries."""
+    if a.shape.column or not sequences_in_front.get():
+        _column(op, a)
+        return a
+    return _matmul(a, Expr("ones", (), Shape(a.shape.cols), {"dim": a.shape.cols}))
+
+
 def _reduce(op: str) -> Callable[..., Expr]:
     def rule(a: Expr) -> Expr:
-        _column(op, a)
+        a = _of_entries(op, a)
         return Expr(op, (a,), Shape(Dim((), 1), batch=a.shape.batch))
 
     return rule
@@ -187,11 +195,16 @@ def _reduce(op: str) -> Callable[..., Expr]:
 
 def _mean(a: Expr) -> Expr:
     total = _reduce("sum")(a)
-    return _div(total, Expr("size", (), Shape(Dim((), 1)), {"dim": a.shape.rows}))
+    for dim in (a.shape.rows, a.shape.cols):
+        if dim != ONE or a.shape.scalar:
+            total = _div(total, Expr("size", (), Shape(ONE), {"dim": dim}))
+    return total
 
 
 def _pair(op: str) -> Callable[..., Expr]:
     def rule(a: Expr, b: Expr) -> Expr:
+        if op == "dot" and not a.shape.column and sequences_in_front.get():
+            return _reduce("sum")(_mul(a, b))
         for e in (a, b):
             _column(op, e)
         if a.shape.rows != b.shape.rows:

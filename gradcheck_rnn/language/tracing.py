@@ -337,6 +337,18 @@ class _Cutter:
                 else:
                     stack.extend(a.args)
 
+    def _name_sums_over_heads(self) -> None:
+        """Those within what each head has: their adjoint is the sum of what all heads say."""
+        for e in sorted(self.nodes.values(), key=lambda e: e.serial):
+            stack = [a for a in e.args if not a.shape.headed] if e.shape.headed else []
+            while stack:
+                a = stack.pop()
+                if a.op == "sum_heads" and id(a) not in self.names:
+                    self.names[id(a)] = self._fresh("v")
+                    self.auto.add(id(a))
+                elif id(a) not in self.names and a.op != "sum_heads":
+                    stack.extend(a.args)
+
     @staticmethod
     def _simple(e: Expr) -> bool:
         while e.op in ("neg", "broadcast", "spread", "transpose"):
@@ -373,6 +385,7 @@ class _Cutter:
         self._name_shared()
         self._name_preactivations()
         self._name_shared_products()
+        self._name_sums_over_heads()
         rebuilt: dict[int, Expr] = {}
         sizes: dict[int, int] = {}
         equations: list[Equation] = []

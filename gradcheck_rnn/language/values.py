@@ -21,7 +21,7 @@ from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
 from .source_lines import noted_place
 
-__all__ = ["ArrayValue", "Expr", "Symbol", "describe", "literal", "operate"]
+__all__ = ["ArrayValue", "Expr", "Symbol", "clip", "describe", "literal", "logaddexp", "operate"]
 
 Number = int | float | Fraction
 
@@ -187,9 +187,24 @@ class _Operators:
         return handler(*args)
 
 
+def minimum(a: Any, b: Any) -> Any:
+    """Elementwise minimum, −maximum(−a, −b)."""
+    return operate("neg", operate("maximum", operate("neg", a), operate("neg", b)))
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """``x`` between ``low`` and ``high``; beyond them and at them its derivative is 0."""
+    return minimum(operate("maximum", x, low), high)
+
+
+def logaddexp(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)), as b + softplus(a − b)."""
+    return b + operate("apply", a - b, function="softplus")
+
+
 _UFUNCS: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: operate("add", a, b),
-    "subtract": lambda a, b: operate("add", a, operate("neg", b)),
+    "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: operate("mul", a, b),
     "divide": lambda a, b: operate("div", a, b),
     "matmul": lambda a, b: operate("matmul", a, b),
@@ -198,9 +213,8 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     "square": lambda a: operate("pow", a, exponent=2),
     "power": lambda a, n: a**n,
     "maximum": lambda a, b: operate("maximum", a, b),
-    "minimum": lambda a, b: operate(
-        "neg", operate("maximum", operate("neg", a), operate("neg", b))
-    ),
+    "minimum": minimum,
+    "logaddexp": logaddexp,
     "greater": lambda a, b: operate("greater", a, b),
     "less": lambda a, b: operate("greater", b, a),
 }
@@ -208,6 +222,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": lambda c, a, b: operate("where", c, a, b),
     "concatenate": lambda parts: operate("concat", *parts),
     "dot": lambda a, b: operate("matmul", a, b),
+    "sum": lambda x: operate("sum", x),
+    "mean": lambda x: operate("mean", x),
+    "clip": clip,
 }
 
 

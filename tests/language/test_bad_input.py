@@ -115,10 +115,10 @@ MISTAKES = {
         "np.sinh is not an operation of the language; write 0.5 * (exp(x) - exp(-x))",
     ),
     "unknown function": (
-        "return np.mean(h) + W @ h + U @ x + b",
+        "return np.median(h) + W @ h + U @ x + b",
         2,
         UnsupportedOperation,
-        "np.mean is not an operation of the language (units are axis −2 here); write mean(x)",
+        "np.median is not an operation of the language (units are axis −2 here); there is nothing",
     ),
     "ufunc options": (
         I + "np.tanh(h, out=h)\nreturn h",
@@ -211,7 +211,7 @@ MISTAKES = {
     "reduce": (I + "return h * np.add.reduce(h)", 3, UnsupportedOperation, "write sum(x)"),
     "zeros": (I + "return np.zeros_like(h)", 3, UnsupportedOperation, "write 0 * x"),
     "stack": (I + "return np.vstack([h, h])", 3, UnsupportedOperation, "write concat(a, b)"),
-    "clip": (I + "return h.clip(-1, 1)", 3, UnsupportedOperation, "write minimum(maximum(x, low)"),
+    "clip": (I + "return h.clip(-1, 1)", 3, UnsupportedOperation, "write clip(x, low, high)"),
     "einsum": (I + "return np.einsum('ij,jk', W, h)", 3, UnsupportedOperation, "write W @ x, dot"),
     "identity": (I + "return (W + np.eye(3)) @ h", 3, UnsupportedOperation, 'write eye("p")'),
     "infinite": (

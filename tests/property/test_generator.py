@@ -26,15 +26,16 @@ from gradcheck_rnn.errors import GradcheckError
 from gradcheck_rnn.language.network import Network
 from tests.strategies.choices import Drawn, Replayed, Seeded
 from tests.strategies.random_cells import emit_file, random_cell
-from tests.strategies.random_heads import random_head_cell
 from tests.strategies.random_networks import random_file
+from tests.strategies.random_stacks import random_stack_cell
 
 from .minimise import minimise
 from .pipeline import Disagreement, compare, load_text, measured_roundoff, rules_of
-from .reference import Arrays, Case, complex_gradients, draw_case
+from .reference import SIZES, Arrays, Case, complex_gradients, draw_case
 
-#: Seeds of definitions of columns, and of some with heads.
-POOL, HEADED = 60, 4
+POOL = 60
+#: Definitions with heads beside them.
+HEADS = 3
 FAMILIES: dict[str, Callable[[Any, Arrays], Arrays]] = {
     "pullback": lambda run, g: bptt(run, g),
     "differential": lambda run, g: bptt(run, g, form="kronecker"),
@@ -55,14 +56,13 @@ class _Prepared:
 
 @pytest.fixture(scope="module")
 def pool() -> list[_Prepared]:
-    columns = [(seed, random_file(Seeded(seed), size=5)) for seed in range(POOL)]
-    headed = [(seed, (random_head_cell(Seeded(seed)), "headed")) for seed in range(HEADED)]
-    return [_prepare(seed, *text) for seed, text in [*columns, *headed]]
+    plain = [_prepare(load_text(*random_file(Seeded(s), size=5)), s) for s in range(POOL)]
+    texts = [random_stack_cell(Seeded(seed), heads=True) for seed in range(HEADS)]
+    return plain + [_prepare(load_text(text, "stacked"), s) for s, text in enumerate(texts)]
 
 
-def _prepare(seed: int, text: str, name: str) -> _Prepared:
-    network = load_text(text, name)
-    case = draw_case(network, seed)
+def _prepare(network: Network, seed: int) -> _Prepared:
+    case = draw_case(network, seed, sizes={**SIZES, "n": 2, "m": 3})
     derivation = derive(network)
     made = []
     for dtype in (np.longdouble, np.float64):
@@ -103,7 +103,7 @@ def test_the_pool_is_sound_and_meets_every_rule(
     assert names <= set(met), "rules that no definition of the pool meets"
     possible = len(names) * (len(names) - 1) // 2
     gradcheck_summary.append(
-        f"random cells: {POOL + HEADED} definitions meet all {len(names)} rules, and {len(pairs)} of "
+        f"random cells: {len(pool)} definitions meet all {len(names)} rules, and {len(pairs)} of "
         f"{possible} pairs of rules together; rarest {met.most_common()[-1]}"
     )
 

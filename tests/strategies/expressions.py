@@ -179,11 +179,11 @@ class Expressions:
             return Value(text, rows, cols, a.batch or b.batch, bounds, tight)
 
         def applied() -> Value:
-            f = pick(("tanh", "sigmoid", "relu", "softplus", "sin", "cos", "exp", "log", "sqrt"))
+            f = pick(tuple(APPLIED))
             x = sub()
-            if f in ("log", "sqrt"):
+            if f in ("log", "log1p", "sqrt"):
                 x = self.positive(x)
-            if f == "exp" and x.range.hi > 3:
+            if f in ("exp", "expm1") and x.range.hi > 3:
                 x = self.apply(pick(_BOUNDED), x)
             return self.apply(f, x)
 

@@ -47,7 +47,7 @@ class _Draw:
         if not own and not cols:
             options += ["over heads", "over heads", "over heads"]
         if rows and not cols:
-            options += ["read", "softmax", "scaled"]
+            options += ["read", "scaled"] if own else ["read", "scaled", "softmax"]
         elif cols:
             options += ["outer"]
         else:

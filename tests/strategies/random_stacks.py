@@ -23,8 +23,8 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 }
 _HEADER = """\
 from gradcheck_rnn.language import (
-    cell, concat, cos, cumsum, dot, exp, eye, maximum, mean, ones, outer, sigmoid, sin, softmax,
-    sum, tanh, where,
+    cell, clip, concat, cos, cumsum, diag, dot, exp, expm1, eye, logaddexp, maximum, mean, norm,
+    ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads, tanh, where,
 )
 
 
@@ -36,9 +36,16 @@ def stacked(q, k, v, g, u, S, z, w, b, A, P, R):
 """
 
 
+#: The same with heads: some of what is read is shared by them.
+_IN_HEADS = """\
+    heads="H", inputs="q: n; k: H n; v: H m; g: H", data="u: m", states="S: H n m; z: H n",
+    params="w:; b: H n; A: H n m; P: n n; R: H m m", outputs="y s",
+"""
+
+
 class _Draw:
-    def __init__(self, choices: Choices) -> None:
-        self.choices = choices
+    def __init__(self, choices: Choices, heads: bool = False) -> None:
+        self.choices, self.heads = choices, heads
 
     def value(self, kind: Kind, depth: int) -> str:
         if depth <= 0:
@@ -47,10 +54,12 @@ class _Draw:
         options = ["leaf", "add", "mul", "function", "scaled", "where"]
         if rows and cols:
             options += ["outer", "product", "product", "rows", "columns", "turned"]
+            options += ["diagonal"] * (rows == cols)
         elif rows:
-            options += ["read", "read", "read turned", "row sums", "units"]
+            options += ["read", "read", "read turned", "row sums"]
+            options += ["units"] * (not self.heads)
         else:
-            options += ["dot", "quadratic", "sum"]
+            options += ["dot", "quadratic", "sum", "entries"]
         made: str = getattr(self, "_" + self.choices.pick(options).replace(" ", "_"))(kind, depth)
         return made
 
@@ -67,11 +76,25 @@ class _Draw:
         return f"({self.value(kind, depth - 1)} {sign} {self.value(kind, depth - 1)})"
 
     def _mul(self, kind: Kind, depth: int) -> str:
-        return f"({self.value(kind, depth - 1)} * {self.value(kind, depth - 1)})"
+        a, b = self.value(kind, depth - 1), self.value(kind, depth - 1)
+        return self.choices.pick(
+            (f"({a} * {b})", f"({a} * {b})", f"clip({a}, -0.7, {b})", f"logaddexp({a}, {b})")
+        )
 
     def _function(self, kind: Kind, depth: int) -> str:
-        f = self.choices.pick(("tanh", "sigmoid", "sin", "cos", "abs"))
-        return f"{f}({self.value(kind, depth - 1)})"
+        f = self.choices.pick(("tanh", "sigmoid", "sin", "cos", "abs", "silu", "expm1 of sin"))
+        first, _, second = f.partition(" of ")
+        inner = self.value(kind, depth - 1)
+        return f"{first}({second}({inner}))" if second else f"{f}({inner})"
+
+    def _diagonal(self, kind: Kind, depth: int) -> str:
+        return f"diag({self.value((kind[0], ''), depth - 1)})"
+
+    def _entries(self, kind: Kind, depth: int) -> str:
+        a, b = self.value(("n", "m"), depth - 1), self.value(("n", "m"), depth - 1)
+        return self.choices.pick(
+            (f"sum({a})", f"mean({a})", f"dot({a}, {b})", f"norm(1.5 + {a} * {a})")
+        )
 
     def _scaled(self, kind: Kind, depth: int) -> str:
         return f"({self.value(('', ''), depth - 1)} * {self.value(kind, depth - 1)})"
@@ -131,9 +154,9 @@ class _Draw:
         return f"{f}({self.value((self.choices.pick(('n', 'm')), ''), depth - 1)})"
 
 
-def random_stack_cell(choices: Choices) -> str:
+def random_stack_cell(choices: Choices, heads: bool = False) -> str:
     """The text of a file that defines ``stacked``; every declared name is read."""
-    it = _Draw(choices)
+    it = _Draw(choices, heads)
     lines = [
         f"T1 = {it.value(('n', 'm'), 2)}",
         f"t2 = {it.value(('n', ''), 2)}",
@@ -143,4 +166,9 @@ def random_stack_cell(choices: Choices) -> str:
         f"y = {it.value(('m', ''), 2)} + S_new.T @ z_new + R @ (u * v)",
         'return {"S": tanh(S_new), "z": z_new, "y": y, "s": s}',
     ]
-    return _HEADER + "\n".join(f"    {line}" for line in lines) + "\n"
+    header = _HEADER
+    if heads:
+        first, last = header.index("    inputs="), header.index(")\ndef")
+        header = header[:first] + _IN_HEADS + header[last:]
+        lines[-1] = lines[-1].replace('"s": s', '"s": sum_heads(s)')
+    return header + "\n".join(f"    {line}" for line in lines) + "\n"

@@ -79,13 +79,16 @@ def _rising(f: object) -> object:
     return lambda r: Range(f(r.lo), f(r.hi))  # type: ignore[operator]
 
 
-#: Bounds of the elementwise functions; log and sqrt need a positive range, exp one below 4.
+#: Bounds of the elementwise functions; log, log1p and sqrt need a positive range, exp one below 4.
 APPLIED = {
     "tanh": _rising(math.tanh),
     "sigmoid": _rising(_logistic),
     "relu": _rising(lambda x: max(x, 0.0)),
     "softplus": _rising(_soft),
+    "silu": lambda r: Range(-0.3, max(r.hi, 0.0)),
     "exp": _rising(math.exp),
+    "expm1": _rising(math.expm1),
+    "log1p": _rising(math.log1p),
     "log": _rising(math.log),
     "sqrt": _rising(math.sqrt),
     "sin": lambda r: Range(-1.0, 1.0),

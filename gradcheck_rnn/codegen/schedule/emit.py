@@ -161,6 +161,8 @@ class Emitter:
         for a in n.args:
             if a in self.needs:
                 yield a
+            elif a in self.assigned:
+                continue  # what it was computed from is not read
             elif len(self.readers.get(a, [])) == 1 and a.op in POINTWISE:
                 yield from self._inlined(a)
 

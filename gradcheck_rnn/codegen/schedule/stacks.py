@@ -166,9 +166,15 @@ class StackLowering(Lowering):
             return Factor(node, rows, cols)
         if node.lead:
             return Factor(node, cols, rows, True)
+        node = self._shared(Factor(node, rows, cols))
         plain = self.g.value_of(node)
         turned_node = self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
         return Factor(turned_node, cols, rows)
+
+    def _shared(self, f: Factor) -> Node:
+        """What all sequences share as the matrix that it is, not entry by entry."""
+        flat = f.node.cols == ONE and f.cols != ONE and self.g.value_of(f.node) is None
+        return self.g.reshaped(f.node, f.rows, f.cols) if flat else f.node
 
     def inner(self, term: T.Term) -> T.Term | None:
         """⟨u vᵀ, X⟩ as uᵀ X v, ⟨A (I − u vᵀ), X⟩ as ⟨A, X⟩ − (A u)ᵀ X v, or None."""
@@ -206,7 +212,7 @@ class StackLowering(Lowering):
         g, rows, cols = self.g, a.rows, b.cols
         if not (a.moves or b.moves):
             shape = (b.rows, b.cols) if a.scalar else (a.rows, a.cols) if b.scalar else (rows, cols)
-            return Factor(g.parameter_product([a.node, b.node]), *shape)
+            return Factor(g.parameter_product([self._shared(f) for f in (a, b)]), *shape)
         if a.scalar or b.scalar:
             s, x = (a, b) if a.scalar else (b, a)
             return Factor(g.mul([s.node, self._entries(x.node)]), x.rows, x.cols, x.turned)

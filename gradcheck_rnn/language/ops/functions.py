@@ -129,6 +129,34 @@ __device__ __forceinline__ real softplus(const real x)
     supremum=1.0,
 )
 
+silu = _Elementwise(
+    "silu",
+    "x σ(x), also called swish.",
+    definition="x / (1 + exp(-x))",
+    slope="y + sigmoid(x)*(1 - y)",
+    array=lambda x: x * _sigmoid(x),
+    numpy='''
+def silu(x: Array, out: Array | None = None) -> Array:
+    """x / (1 + exp(−x)); where exp(−x) overflows it is 0."""
+    y = np.asarray(-x)
+    if y.dtype.kind == "c":
+        # An infinite complex number has no reciprocal.
+        np.minimum(y, np.log(np.finfo(y.dtype).max) - 1, out=y)
+    return np.divide(x, 1 + np.exp(y), out=out)
+''',
+    cupy='''
+def silu(x: Array) -> Array:
+    """x / (1 + exp(−x))."""
+    return x / (1 + cp.exp(-x))
+''',
+    cuda="""
+__device__ __forceinline__ real silu(const real x) { return x / (real(1) + exp(-x)); }
+""",
+    supremum=1.1,
+    at_zero=_Fraction(0),
+    overflows=True,
+)
+
 exp = _Elementwise(
     "exp",
     "Exponential.",
@@ -155,6 +183,30 @@ log = _Elementwise(
     latex=r"\log",
     typst="log",
     positive=True,
+)
+
+log1p = _Elementwise(
+    "log1p",
+    "log(1 + x), accurate near 0.",
+    definition="log1p(x)",
+    slope="1/(1 + x)",
+    array=_np.log1p,
+    numpy="np.log1p",
+    cupy="cp.log1p",
+    cuda="log1p",
+    at_zero=_Fraction(0),
+)
+
+expm1 = _Elementwise(
+    "expm1",
+    "exp(x) − 1, accurate near 0.",
+    definition="exp(x) - 1",
+    slope="y + 1",
+    array=_np.expm1,
+    numpy="np.expm1",
+    cupy="cp.expm1",
+    cuda="expm1",
+    at_zero=_Fraction(0),
 )
 
 sqrt = _Elementwise(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language.cell import Delays
-from ...language.dims import ONE, Dim, current_dims
+from ...language.dims import ONE, Dim
 from ...language.network import Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.stacks import flat, to_back, to_front, unflat
@@ -213,16 +214,10 @@ class _Steps:
                 weight = value.array.view(_Weight)
                 weight.tap = self.taps[own] = taps.get(own) or _Tap()
                 value.array = weight
-        token = current_dims.set(self.sizes)
         self.evaluations += 1
-        try:
-            if self.tape is None:
-                returned = cell.collect(cell.function(**arguments))
-            else:
-                with holding_frozen(self.tape):
-                    returned = cell.collect(cell.function(**arguments))
-        finally:
-            current_dims.reset(token)
+        frozen = nullcontext() if self.tape is None else holding_frozen(self.tape)
+        with cell.running(self.sizes), frozen:
+            returned = cell.collect(cell.function(**arguments))
         return {
             self.scan.arguments[n]: self._outside(
                 n, v.array if isinstance(v, ArrayValue) else np.asarray(v)

@@ -13,7 +13,7 @@ _TAKEN = """
     Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
     annotations _ _check _check_cotangents _function _module _kernel launch
     row entry unit sequence real peak total scratch warp lane REAL block_sum block_max
-    lowest other square sigmoid relu softplus tanh exp log sqrt sin cos pow fabs log1p
+    lowest other square sigmoid relu softplus silu expm1 tanh exp log sqrt sin cos pow fabs log1p
     threadIdx blockIdx blockDim gridDim
 """
 RESERVED = tuple(_TAKEN.split())

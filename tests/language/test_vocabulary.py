@@ -1,0 +1,120 @@
+"""Words that NumPy users know: on arrays they are NumPy's, traced they are proved."""
+
+# mypy: disallow-untyped-defs=False
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.errors import UnsupportedOperation
+from gradcheck_rnn.language import (
+    cell,
+    clip,
+    diag,
+    dot,
+    expm1,
+    log1p,
+    logaddexp,
+    mean,
+    norm,
+    ones,
+    outer,
+    silu,
+    zeros,
+)
+from gradcheck_rnn.language import sum as total
+from gradcheck_rnn.language.network import as_network
+from tests.codegen.support import Case
+
+
+def one(a: Any) -> Any:
+    return np.asarray(a)
+
+
+X = np.linspace(-3, 3, 8).reshape(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (silu, lambda x: x / (1 + np.exp(-x))),
+        (expm1, np.expm1),
+        (lambda x: log1p(x * x), lambda x: np.log1p(x * x)),
+        (lambda x: clip(x, -1, 0.5), lambda x: np.clip(x, -1, 0.5)),
+        (lambda x: logaddexp(x, 1), lambda x: np.logaddexp(x, 1)),
+        (norm, lambda x: np.linalg.norm(x, axis=-2, keepdims=True)),
+    ],
+)
+def test_words_are_those_of_numpy(ours: Any, theirs: Any) -> None:
+    np.testing.assert_allclose(one(ours(X)), theirs(X), rtol=1e-14)
+    step = 1e-30
+    slope = (theirs(X + 1e-6) - theirs(X - 1e-6)) / 2e-6
+    np.testing.assert_allclose(one(ours(X + 1j * step)).imag / step, slope, rtol=1e-7, atol=1e-9)
+
+
+def test_the_tails_of_silu_do_not_overflow() -> None:
+    np.testing.assert_array_equal(one(silu(np.array([[-1e4, 1e4]]))), [[0.0, 1e4]])
+
+
+@cell(inputs="x y: p", states="h: p", params="w: p", outputs="h s")
+def vector(x, y, h, w):
+    """The vocabulary on vectors, some of it as NumPy spells it."""
+    a = silu(w * h + x) + np.clip(y, -0.5, w) + zeros("p")
+    h = np.tanh(a + np.logaddexp(x, y) * np.mean(x)) + np.expm1(-x * x)
+    s = norm(1 + x * x) + np.sum(np.log1p(y * y))
+    return {"h": h, "s": s}
+
+
+@cell(inputs="k: n; v: m", states="S: n m", params="A: n m; P: n n", outputs="S s t r")
+def matrix(k, v, S, A, P):
+    """Sums over the entries of matrices, diagonal matrices, a trace."""
+    S = 0.5 * S + outer(k, v) + diag(k) @ A * mean(S * A)
+    s = dot(S, A) + total(P) * norm(1.0 + S * S)
+    t = dot(P, diag(ones("n"))) + mean(P * P)
+    r = np.sum(k) + np.sum(v)
+    return {"S": S, "s": s, "t": t * total(k), "r": r}
+
+
+@pytest.mark.parametrize("definition", [vector, matrix])
+def test_words_are_derived_and_proved(definition: Any) -> None:
+    assert prove(derive(definition)).proved
+    c = Case(as_network(definition))
+    outputs, saved = c.forward()
+    for n, a in c.expected_outputs().items():
+        np.testing.assert_allclose(outputs[n], a, rtol=1e-12, atol=1e-12, err_msg=n)
+    given = c.cotangents()
+    gradients = c.backward(saved, given)
+    for n, a in c.expected_gradients(given, loss=False).items():
+        np.testing.assert_allclose(gradients[n], a, rtol=1e-11, atol=1e-12, err_msg=n)
+    direction = {n: c.rng.normal(size=a.shape) for n, a in c.arrays.items()}
+    along = np.sum([np.sum(gradients[n] * d) for n, d in direction.items()])
+    np.testing.assert_allclose(along, c.slope(given, direction), rtol=1e-10)
+
+
+def test_sums_of_matrices_are_of_all_entries() -> None:
+    c = Case(as_network(matrix))
+    a, made = c.arrays, c.expected_outputs()
+    S = a["S0"].copy()
+    for t in range(c.lengths["T"]):
+        for b in range(len(S)):
+            k, v = a["k"][t, b], a["v"][t, b]
+            row = np.diag(k) @ a["A"] * np.mean(S[b] * a["A"])
+            S[b] = 0.5 * S[b] + np.outer(k, v) + row
+            s = np.sum(S[b] * a["A"]) + a["P"].sum() * np.sqrt(np.sum((1 + S[b] ** 2) ** 2))
+            np.testing.assert_allclose(made["s"][t, b], s, rtol=1e-12)
+            trace = (np.trace(a["P"]) + np.mean(a["P"] ** 2)) * k.sum()
+            np.testing.assert_allclose(made["t"][t, b], trace, rtol=1e-12)
+
+
+def test_a_matrix_of_parameters_alone_is_not_summed() -> None:
+    @cell(inputs="x: p", states="h: p", params="W: p p")
+    def wrong(x, h, W):
+        return h + x * total(W)
+
+    with pytest.raises(UnsupportedOperation, match="sum acts on the units of a vector"):
+        derive(wrong)
