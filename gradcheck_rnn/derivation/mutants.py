@@ -269,11 +269,12 @@ def _time_slips(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, 
 def _siblings(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
     """A gate, a weight, a peephole or a state taken for another of the same shape and role."""
     groups = _roles(derivation, edge.scan)
+    shared = _shared(derivation.program(edge.scan))
     for s in symbols_in(edge.pullback):
         if s.mark:
             continue
         for other in groups.get(_role(s), ()):
-            if other.name != s.name:
+            if other.name != s.name and (other.name in shared) == (s.name in shared):
                 swapped = s.with_(name=other.name, kind=other.kind)
                 yield s, swapped, edge.pullback.xreplace({s: swapped})
 
@@ -283,6 +284,15 @@ def _role(s: Sym) -> tuple[object, ...]:
     if s.kind in ("param", "fixed"):
         return ("param", s.name.partition("_")[0], s.shape)
     return ("value", s.kind, s.lag, s.shape)
+
+
+def _shared(program: ScanProgram) -> set[str]:
+    """Values that are made of parameters alone, and so the same for all sequences."""
+    found: set[str] = set()
+    for e in program.equations:
+        if all(s.kind in ("param", "fixed") or s.name in found for s in symbols_in(e.rhs)):
+            found.add(e.name)
+    return found
 
 
 def _roles(derivation: Derivation, scan: str) -> dict[tuple[object, ...], list[Sym]]:

@@ -101,3 +101,11 @@ def test_gates_that_can_be_exchanged(name: str, pairs: list[str]) -> None:
     assert [m.id.partition("/")[2] for m in found] == pairs
     for mutant in found:
         assert gap(run, cotangents, mutant) > 1e-6
+
+
+def test_what_all_sequences_share_is_not_taken_for_what_each_has() -> None:
+    """|λ| is a column like the state, and has no batch that a product with δy could sum over."""
+    ids = {m.id for m in mutants(api.derive("lru"))}
+    assert "sibling:lru/x_re<-l_re:x_re>x_im" in ids
+    assert "sibling:lru/y<-C_re:x_re>size" not in ids
+    assert "sibling:lru/l_re<-size:phase>gamma" in ids
