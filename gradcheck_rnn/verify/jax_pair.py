@@ -23,8 +23,8 @@ __all__ = ["JaxPair"]
 Array = NDArray[Any]
 WHO = "check_jax"
 COARSELY = (
-    "something is computed in bfloat16 or float16, whose rounding hides what differences see: check "
-    "the same function in float32 or float64, or judge the code beside a definition "
+    "something is computed in bfloat16 or float16, whose rounding hides what differences see: "
+    "check the same function in float32 or float64, or judge the code beside a definition "
     "(check_model with dtype=)"
 )
 
