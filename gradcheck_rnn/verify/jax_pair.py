@@ -22,6 +22,11 @@ __all__ = ["JaxPair", "named_inputs"]
 
 Array = NDArray[Any]
 WHO = "check_jax"
+COARSELY = (
+    "something is computed in bfloat16 or float16, whose rounding hides what differences see: "
+    "check the same function in float32 or float64, or judge the code beside a definition "
+    "(check_model with dtype=)"
+)
 
 
 class JaxPair(Pair):
@@ -146,6 +151,8 @@ class JaxPair(Pair):
             self.note(Finding("not-compiled", f"{text}; jit=False says so"))
         outs = super().begin()
         self.narrowed = max(self.narrowed, self._coarsest(arrays))
+        if max([self.narrowed, *(float(self.jnp.finfo(a.dtype).eps) for a in arrays)]) > COARSE:
+            self.note(Finding("coarse", COARSELY))
         return outs
 
     def _coarsest(self, arrays: Sequence[Any]) -> float:

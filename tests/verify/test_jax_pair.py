@@ -121,6 +121,7 @@ def test_a_coarse_format_inside_is_no_fault() -> None:
         given = [jnp.asarray(rng.normal(size=s)) for s in ((4, 3), (3, 2))]
         report = check_jax(inside, given)
         assert str(report.verdict) != "fail", str(report)
+        assert "check_model" in str(report)
 
 
 def test_float64_arrays_without_x64_are_told() -> None:

@@ -302,8 +302,7 @@ def _judge_typical(
         if row.name in found and found[row.name].verdict(chunked) is not Verdict.PASS:
             typical = found[row.name]
             row.verdict = typical.verdict(chunked)
-            said = f"its errors are {typical.times:.1f} times those of rounding"
-            row.reasons = (Reason("typical", said),)
+            row.reasons = (Reason("typical", typical.reason),)
     report.findings += findings(list(found.values()), form, chunked)
 
 

@@ -151,6 +151,13 @@ def test_errors_of_all_points_together(
             assert "random errors below 0.0" in str(report)
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "pass"), (1.02, "fail"), (0.98, "fail")])
+def test_a_factor_is_seen_over_all_points(factor: float, verdict: str) -> None:
+    report = check_model(fast, **code("bfloat16", "bfloat16", 8.0, factor=factor), **BF16, seed=2)
+    assert str(report.verdict) == verdict, str(report)
+    assert ("times that of the definition along itself" in str(report)) is (verdict == "fail")
+
+
 def test_stochastic_rounding_is_unbiased() -> None:
     form, x = precision("bfloat16"), np.linspace(-1.7, 3.1, 8)
     rounded = rounding_up_or_down(form, np.random.default_rng(0))
