@@ -36,6 +36,7 @@ from .stairs import doubt_stairs
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
+from .together import probe_together
 from .trees import Tree
 from .verdict import Row, Verdict
 from .zeros import settle_zeros
@@ -221,9 +222,11 @@ def _judge(
             target.find(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"
             )
-    line = None
+    line, settled = None, {}
     if entrywise and roundoff is not None and jumps is None:
         line = _line(target, g, finite, roundoff, noise, rng)
+    elif roundoff is not None and jumps is None:
+        settled = probe_together(target, g, finite, roundoff, noise, used, resolve)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
@@ -231,6 +234,8 @@ def _judge(
             share = g[i].size / sum(g[k].size for k in finite if k >= i)
             row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share)
             report.rows.append(row)
+        elif i in settled:
+            report.rows.append(probe_row(tree, i, g[i], settled[i], resolve))
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
             if row.verdict is not Verdict.PASS and not measured:
