@@ -37,6 +37,7 @@ from .stairs import doubt_stairs
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
+from .together import probe_together
 from .trees import Tree
 from .verdict import Reason, Row, Verdict
 from .zeros import settle_zeros
@@ -223,12 +224,16 @@ def _judge(
             target.find(
                 "nondeterministic-gradient", "the gradient differs between calls at one point"
             )
-    line = None
-    if (entrywise or offered) and roundoff is not None and jumps is None:
-        line = _line(target, g, finite, roundoff, noise, rng)
+    line: Survey | None = None
     known: dict[int, Row] = {}
-    if roundoff is not None and line is not None:
-        known = offered_rows(target, g, finite, roundoff, noise, line, used, resolve)
+    if roundoff is not None and jumps is None:
+        if entrywise or offered:
+            line = _line(target, g, finite, roundoff, noise, rng)
+        if line is not None:
+            known = offered_rows(target, g, finite, roundoff, noise, line, used, resolve)
+        elif not entrywise and not offered:
+            probes = probe_together(target, g, finite, roundoff, noise, used, resolve)
+            known = {i: probe_row(tree, i, g[i], p, resolve) for i, p in probes.items()}
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))

@@ -91,7 +91,7 @@ class Claims:
     """What is claimed of the entries of one block, and how far each has been looked into.
 
     `looked`: differenced; `sure`: its disagreement outlived smaller steps; `skipped`: not looked
-    into further, because the block fails anyway.
+    into further, because the block fails anyway; `kinked`: its slopes on both sides differ.
     """
 
     def __init__(self, target: Target, check: EntryCheck, g: Floats, b: Floats) -> None:
@@ -99,7 +99,9 @@ class Claims:
         self.borne_out = False  # smaller steps bore out clear disagreements spread over the block
         self.odd: list[tuple[int, float, float]] = []  # (entry, step, loss) that disagreed
         self.exponent: int | None = None  # of the best step, once it has been searched
-        self.looked, self.sure, self.skipped = (np.zeros(g.size, dtype=bool) for _ in range(3))
+        self.looked, self.sure, self.skipped, self.kinked = (
+            np.zeros(g.size, dtype=bool) for _ in range(4)
+        )
         self.reach = target.reach(check.block).ravel()
         #: Whether entries differ in size by orders of magnitude, and each has a step of its own.
         apart = int(np.sum(self.reach < np.max(self.reach)))

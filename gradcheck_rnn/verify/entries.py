@@ -44,6 +44,8 @@ LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
 MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
 #: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
 MILD = 1e-4
+#: Of a slope: the kink from which an entry that agrees is looked into, as those that disagree are.
+KINKED = 1e-3
 #: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
 CONFIRMED = 3
 #: Evaluations kept from a limited budget, to confirm what disagrees.
@@ -170,7 +172,7 @@ def _both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> No
     # NaN compares false: unknown errors are climbed as well
     flagged = chosen[~(ratio <= 1)]
     vague = check.error > 0.01 * np.maximum(np.abs(g), 0.1 * typical)
-    blurred = np.setdiff1d(chosen[vague[chosen]], flagged)
+    blurred = np.setdiff1d(chosen[(vague | claims.kinked)[chosen]], flagged)
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
     _confirm(claims, suspects, exponent)
     if not claims.sure.any():
@@ -369,6 +371,9 @@ def _pairs(claims: Claims, chosen: Indices, exponent: int) -> tuple[Table, Float
     check.error[chosen] = table.error[1, column, at]
     check.seen[chosen] = np.max(np.abs(values - target.base), axis=0)
     check.methods.add("central differences at h and 2h")
+    with np.errstate(all="ignore"):
+        slightly = np.maximum(KINKED * np.abs(table.value[1, 0]), 4 * table.roundoff[1, 0])
+        claims.kinked[chosen] = table.kink[1, 0] > slightly
     change = _change(values[1], values[3], target.base, h)
     with np.errstate(all="ignore"):
         # a value that is off by chance bends one line more than all others

@@ -19,7 +19,18 @@ from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
 from .target import Target
 
-__all__ = ["SURE", "Probe", "direction", "needed", "probe_block", "slip_statement"]
+__all__ = [
+    "CHANCE",
+    "FINER",
+    "SURE",
+    "Probe",
+    "direction",
+    "first_exponent",
+    "needed",
+    "probe_block",
+    "sharp_enough",
+    "slip_statement",
+]
 
 Floats = NDArray[np.float64]
 PROBES, MOST_PROBES = 3, 16
@@ -85,7 +96,7 @@ def probe_block(
     size = float(np.sqrt(leaf.size)) * target.scale(block)
     found: list[Probe] = []
     norm = float(np.linalg.norm(gradient)) if np.isfinite(gradient).all() else 0.0
-    cheap = _first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
+    cheap = first_exponent(noise, size, norm / float(np.sqrt(leaf.size)))
     while len(found) < max(probes, needed(found, leaf.size, norm, resolve)):
         if sum(p.ratio > 1 and p.kink is None for p in found) >= REFUTED:
             break
@@ -124,7 +135,7 @@ def _probe(
     own = roundoff.along(block, gradient, v)
     top = float(np.max(np.abs(gradient)))
     norm = float(np.linalg.norm(gradient / top)) * top if top > 0 else 0.0
-    enough = max(own, 1e-6 * norm / np.sqrt(leaf.size))
+    enough = sharp_enough(own, norm, leaf.size)
     lines = target.lines(block, v[None])
     estimate = None if cheap is None else three_points(lines, target.base, noise, cheap)
     if estimate is not None and (
@@ -171,13 +182,18 @@ def needed(found: list[Probe], size: int, norm: float, resolve: float) -> int:
     return max(count, len(found)) if count <= MOST_PROBES else len(found)
 
 
+def sharp_enough(own: float, norm: float, size: int) -> float:
+    """The error of a difference along one direction that needs none smaller."""
+    return float(max(own, 1e-6 * norm / np.sqrt(size)))
+
+
 def _settled(estimate: Estimate, analytic: float, own: float, enough: float) -> bool:
     """Whether a first difference agrees, and resolves all that a probe is to resolve."""
     agrees = abs(estimate.value - analytic) <= estimate.error + own
     return estimate.trusted and agrees and estimate.error <= enough
 
 
-def _first_exponent(noise: Noise, size: float, slope: float) -> int | None:
+def first_exponent(noise: Noise, size: float, slope: float) -> int | None:
     """Exponent of the smaller of two steps that may do: truncation h² against noise / h.
 
     None where the slope to be expected is lost in the noise, or unknown.

@@ -120,8 +120,9 @@ def measure_gradient_roundoff(
             samples[i] = np.array(rows)
             if not np.isfinite(samples[i]).all():
                 samples[i] = np.nan_to_num(samples[i], nan=0.0, posinf=0.0, neginf=0.0)
-            bounds[i] = SPREADS * _spread(samples[i], target.reach(i))
-            bounds[i] += UNITS * eps[i] * np.abs(gradient[i])
+            bounds[i] = UNITS * eps[i] * np.abs(gradient[i])
+            if samples[i].any():
+                bounds[i] += SPREADS * _spread(samples[i], target.reach(i))
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
             bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)

@@ -327,7 +327,7 @@ class Target:
             if not entrywise:
                 for at in range(first, last):
                     k, i = divmod(at, len(vectors))
-                    yield np.asarray((leaf + eps[k, i] * vectors[i]).astype(leaf.dtype))
+                    yield np.asarray((leaf + eps[k, i] * vectors[i]).astype(leaf.dtype, copy=False))
                 return
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
             places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
@@ -388,7 +388,7 @@ class Target:
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)
             for i, v in directions.items():
-                leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype)
+                leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype, copy=False)
             return leaves
 
         def evaluate(eps: Floats) -> Floats:

@@ -102,6 +102,19 @@ def test_a_kink_on_either_side_of_one_entry_is_seen(claimed: float, seed: int) -
     assert np.flatnonzero(row.states == EntryState.KINK).tolist() == [7]
 
 
+@pytest.mark.parametrize("part", [3e-3, 3e-2])
+@pytest.mark.parametrize("entry", range(6))
+def test_a_small_kink_is_seen_in_the_sample_as_well(entry: int, part: float) -> None:
+    w = np.linspace(0.3, 1.2, 6)
+
+    def loss(p: Floats) -> float:
+        return float(np.sum(np.sin(p)) + part * np.cos(w[entry]) * abs(p[entry] - w[entry]))
+
+    (row,) = check_gradient(loss, np.cos, w, mode="entrywise").rows
+    assert row.states is not None
+    assert np.flatnonzero(row.states == EntryState.KINK).tolist() == [entry]
+
+
 def test_an_entry_that_bends_ten_thousand_times_as_much_passes_and_fails_rightly() -> None:
     loss, gradient, W = smooth(4)
 

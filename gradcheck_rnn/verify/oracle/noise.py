@@ -73,7 +73,7 @@ def value_eps(values: Floats) -> float:
     flat = flat[np.isfinite(flat)]
     with np.errstate(over="ignore", under="ignore"):
         in_single = flat.astype(np.float32).astype(np.float64) == flat
-    if flat.size >= 4 and np.unique(flat).size >= 3 and bool(in_single.all()):
+    if flat.size >= 4 and bool(in_single.all()) and np.unique(flat).size >= 3:
         return float(np.finfo(np.float32).eps)
     return float(np.finfo(np.float64).eps)
 
