@@ -1,9 +1,8 @@
 """Largest errors of the elementary functions of generated C, in units in the last place.
 
-``python -m benchmarks.elementary_errors [--samples 4000000]``: against NumPy in a wider type
-(double for single precision, extended for double), at random arguments over the whole range where the
-result is a normal number and, for tanh, near zero. σ is the function of generated kernels,
-1 / (1 + exp(-x)).
+``python -m benchmarks.elementary_errors [--samples 4000000]``: against NumPy in a wider type, at
+random arguments over the whole range where the result is a normal number and, for tanh, near zero.
+σ is the function of generated kernels, 1 / (1 + exp(-x)).
 """
 
 from __future__ import annotations

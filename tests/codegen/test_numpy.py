@@ -224,5 +224,5 @@ def test_arrays_over_all_steps_that_only_blocks_use_are_gone() -> None:
     """What the backward pass of an LSTM allocates does not grow with the gates over all steps."""
     text = generate(derive(cells.get("lstm")))
     backward = text[text.index("def backward(") :]
-    assert "d_a = np.empty((stop - start, B, 4 * p), dtype)" in backward
+    assert "d_a = np.empty((held, B, 4 * p), dtype)" in backward
     assert "np.empty((T, B, 4 * p)" not in backward

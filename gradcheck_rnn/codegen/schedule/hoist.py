@@ -104,7 +104,12 @@ def _product(g: Graph, items: list[tuple[Node, bool]]) -> Node:
     moving = [n for n, moves in items if moves]
     if not moving or all(g.value_of(n) is not None for n in still):
         return g.mul([*still, *moving])
-    return _join_product(g, moving, still)
+    # What all units share is multiplied first: one number a sequence, not one a unit.
+    shared = [n for n in (*still, *moving) if n.scalar or g.value_of(n) is not None]
+    if any(n.scalar for n in moving) and len(shared) > 1:
+        moving = [g.mul(shared), *(n for n in moving if n not in shared)]
+        still = [n for n in still if n not in shared]
+    return _join_product(g, moving, still) if still else g.pointwise("mul", moving)
 
 
 def _join_product(g: Graph, moving: list[Node], still: list[Node]) -> Node:

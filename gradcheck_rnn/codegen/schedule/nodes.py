@@ -237,6 +237,13 @@ class Graph:
             return self.make("total", (a,), ONE, ONE, ())
         if a.op == "neg":
             return self.neg(self.unit_sum(a.args[0]))
+        if a not in self.named:  # a factor that all units share is taken once, after the sum
+            if a.op == "div" and a.args[1].scalar:
+                return self.div(self.unit_sum(a.args[0]), a.args[1])
+            shared = [f for f in a.args if f.scalar] if a.op == "mul" else []
+            if shared:
+                rest = [f for f in a.args if not f.scalar]
+                return self.mul([*shared, self.unit_sum(self.mul(rest))])
         return self.make("sum", (a,), ONE, ONE, a.lead)
 
     def softmax(self, op: str, a: Node) -> Node:

@@ -276,11 +276,17 @@ def backward(
     if g_h_bwd_final is not None:
         d_h_bwd[0] += g_h_bwd_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            block_p_bwd = np.empty((held, B, p_bwd), dtype)
+            d_i_bwd = np.empty((held, B, p_bwd), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_bwd
-        d_i_bwd = 1 - h_bwd[start:stop] ** 2
+        np.square(h_bwd[start:stop], out=block_p_bwd)
+        np.subtract(1, block_p_bwd, out=d_i_bwd)
         for t in range(start, stop):
             d_i_bwd_t = d_i_bwd[t - start]
             # δi_{bwd,t} = δh_{bwd,t} ⊙ (1 − h_{bwd,t}²)
@@ -297,11 +303,17 @@ def backward(
     if g_h_fwd_final is not None:
         d_h_fwd[-1] += g_h_fwd_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p_fwd = np.empty((held, B, p_fwd), dtype)
+            d_i_fwd = np.empty((held, B, p_fwd), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_fwd
-        d_i_fwd = 1 - h_fwd[start + 1:stop + 1] ** 2
+        np.square(h_fwd[start + 1:stop + 1], out=block_p_fwd)
+        np.subtract(1, block_p_fwd, out=d_i_fwd)
         for t in reversed(range(start, stop)):
             d_i_fwd_t = d_i_fwd[t - start]
             # δi_{fwd,t} = δh_{fwd,t} ⊙ (1 − h_{fwd,t}²)

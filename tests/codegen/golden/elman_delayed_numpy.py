@@ -176,10 +176,14 @@ def forward(
     W_1_T = np.ascontiguousarray(W_1.T)
     W_3_T = np.ascontiguousarray(W_3.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            i_part = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
-        i_part = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, p)
+        np.matmul(x[start:stop].reshape(rows, d), U.T, out=i_part.reshape(rows, p))
         i_part += b_i
         for t in range(start, stop):
             h_t = h[t + 3]
@@ -241,11 +245,17 @@ def backward(
     if g_h_final is not None:
         d_h[-1] += g_h_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            d_i = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i
-        d_i = 1 - h[start + 3:stop + 3] ** 2
+        np.square(h[start + 3:stop + 3], out=block_p)
+        np.subtract(1, block_p, out=d_i)
         for t in reversed(range(start, stop)):
             d_i_t = d_i[t - start]
             # δi_t = δh_t ⊙ (1 − h_t²)

@@ -218,10 +218,14 @@ def forward(
     h_src[0] = h_src0
     W_src_T = np.ascontiguousarray(W_src.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, S, steps):
         stop = min(start + steps, S)
+        if stop - start != held:
+            held = stop - start
+            i_src_part = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
-        i_src_part = (x_src[start:stop].reshape(rows, e) @ U_src.T).reshape(stop - start, B, p)
+        np.matmul(x_src[start:stop].reshape(rows, e), U_src.T, out=i_src_part.reshape(rows, p))
         i_src_part += b_i_src
         for t in range(start, stop):
             h_src_t = h_src[t + 1]
@@ -233,11 +237,16 @@ def forward(
     h[0] = h_src[-1]
     W_T = np.ascontiguousarray(W.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            i_part = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
-        i_part = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, p)
-        i_part += C_h_src + b_i
+        np.matmul(x[start:stop].reshape(rows, d), U.T, out=i_part.reshape(rows, p))
+        i_part += C_h_src
+        i_part += b_i
         for t in range(start, stop):
             h_t = h[t + 1]
             np.matmul(h[t], W_T, out=W_h)
@@ -316,11 +325,17 @@ def backward(
     if g_h_final is not None:
         d_h[-1] += g_h_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            d_i = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i
-        d_i = 1 - h[start + 1:stop + 1] ** 2
+        np.square(h[start + 1:stop + 1], out=block_p)
+        np.subtract(1, block_p, out=d_i)
         for t in reversed(range(start, stop)):
             d_i_t = d_i[t - start]
             # δi_t = δh_t ⊙ (1 − h_t²)
@@ -337,11 +352,17 @@ def backward(
     d_h_src[-1] += over_time @ C
     d_h_src[-1] += d_h[0]
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(S, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p_2 = np.empty((held, B, p), dtype)
+            d_i_src = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_src
-        d_i_src = 1 - h_src[start + 1:stop + 1] ** 2
+        np.square(h_src[start + 1:stop + 1], out=block_p_2)
+        np.subtract(1, block_p_2, out=d_i_src)
         for t in reversed(range(start, stop)):
             d_i_src_t = d_i_src[t - start]
             # δi_{src,t} = δh_{src,t} ⊙ (1 − h_{src,t}²)

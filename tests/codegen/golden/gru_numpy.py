@@ -280,14 +280,19 @@ def backward(
     if g_h_final is not None:
         d_h[-1] += g_h_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            part = np.empty((held, B, p), dtype)
+            d_a = np.empty((held, B, 3 * p), dtype)
+            d_a_r = d_a[..., :p]
+            d_a_z = d_a[..., p:2 * p]
+            d_a_h = d_a[..., 2 * p:]
         rows = (stop - start) * B
-        d_a = np.empty((stop - start, B, 3 * p), dtype)
-        d_a_r = d_a[..., :p]
-        d_a_z = d_a[..., p:2 * p]
-        d_a_h = d_a[..., 2 * p:]
-        part = 1 - z[start:stop]
+        np.subtract(1, z[start:stop], out=part)
         # for all steps at once, before the loop: towards d_a_z
         np.subtract(h_tilde[start:stop], h[start:stop], out=d_a_z)
         d_a_z *= z[start:stop]
@@ -296,7 +301,8 @@ def backward(
         np.subtract(1, r[start:stop], out=d_a_r)
         d_a_r *= h[start:stop]
         # for all steps at once, before the loop: towards d_a_h
-        np.subtract(1, h_tilde[start:stop] ** 2, out=d_a_h)
+        np.square(h_tilde[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_a_h)
         d_a_r *= r[start:stop]
         d_a_h *= z[start:stop]
         for t in reversed(range(start, stop)):

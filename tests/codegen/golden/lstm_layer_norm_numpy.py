@@ -277,20 +277,35 @@ def forward(
     c[0] = c0
     W_T = np.ascontiguousarray(W.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            block_1 = np.empty((held, B, 1), dtype)
+            block_4p = np.empty((held, B, 4 * p), dtype)
+            s_x = np.empty((held, B, 4 * p), dtype)
+            centred_1_unit_sum = np.empty((held, B, 1), dtype)
+            a_scale_1_unit_sum = np.empty((held, B, 1), dtype)
+            a_part = np.empty((held, B, 4 * p), dtype)
         rows = (stop - start) * B
         # s_{x,t} = U x_t
-        s_x = (x[start:stop].reshape(rows, d) @ U.T).reshape(stop - start, B, 4 * p)
-        centred_1_unit_sum = s_x.sum(axis=-1, keepdims=True)
+        np.matmul(x[start:stop].reshape(rows, d), U.T, out=s_x.reshape(rows, 4 * p))
+        np.sum(s_x, axis=-1, keepdims=True, out=centred_1_unit_sum)
         # centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
-        np.subtract(s_x, (centred_1_unit_sum / (4 * p)), out=centred_1[start:stop])
-        a_scale_1_unit_sum = (centred_1[start:stop] ** 2).sum(axis=-1, keepdims=True)
+        np.divide(centred_1_unit_sum, (4 * p), out=block_1)
+        np.subtract(s_x, block_1, out=centred_1[start:stop])
+        np.square(centred_1[start:stop], out=block_4p)
+        np.sum(block_4p, axis=-1, keepdims=True, out=a_scale_1_unit_sum)
         # scale_{1,t} = sqrt(a_{scale,1,t})
         np.divide(a_scale_1_unit_sum, (4 * p), out=scale_1[start:stop])
         scale_1[start:stop] += 1e-05
         np.sqrt(scale_1[start:stop], out=scale_1[start:stop])
-        a_part = d_h + g_x * (centred_1[start:stop] / scale_1[start:stop]) + d_x + b
+        np.divide(centred_1[start:stop], scale_1[start:stop], out=a_part)
+        a_part *= g_x
+        a_part += d_h
+        a_part += d_x
+        a_part += b
         for t in range(start, stop):
             centred_t = centred[t]
             scale_t = scale[t]
@@ -460,25 +475,56 @@ def backward(
     if g_c_final is not None:
         d_c_2[-1] += g_c_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            d_a_scale_ratio = np.empty((held, B, 1), dtype)
+            ratio = np.empty((held, B, 4 * p), dtype)
+            d_a_scale_factor = np.empty((held, B, 4 * p), dtype)
+            d_a_h = np.empty((held, B, p), dtype)
+            d_a_scale_2_ratio = np.empty((held, B, 1), dtype)
+            ratio_2 = np.empty((held, B, p), dtype)
+            d_a_scale_2_factor = np.empty((held, B, p), dtype)
+            d_a_g_factor = np.empty((held, B, p), dtype)
+            d_a_o_factor = np.empty((held, B, p), dtype)
+            d_a_i_factor = np.empty((held, B, p), dtype)
+            d_a_f_factor = np.empty((held, B, p), dtype)
+            d_a = np.empty((held, B, 4 * p), dtype)
+            d_s_h = np.empty((held, B, 4 * p), dtype)
+            block_4p = np.empty((held, B, 4 * p), dtype)
+            block_1 = np.empty((held, B, 1), dtype)
+            block_1_2 = np.empty((held, B, 1), dtype)
+            ratio_3 = np.empty((held, B, 4 * p), dtype)
+            d_scale_1_unit_sum = np.empty((held, B, 1), dtype)
+            d_centred_1 = np.empty((held, B, 4 * p), dtype)
+            d_s_x_unit_sum = np.empty((held, B, 1), dtype)
+            d_s_x = np.empty((held, B, 4 * p), dtype)
         rows = (stop - start) * B
-        d_a = np.empty((stop - start, B, 4 * p), dtype)
-        d_s_h = np.empty((stop - start, B, 4 * p), dtype)
-        ratio = centred[start:stop] / scale[start:stop]
-        d_a_scale_factor = g_h * ratio
-        d_a_scale_ratio = 0.5 / scale[start:stop]
-        d_centred_factor = 2 * centred[start:stop]
+        np.divide(0.5, scale[start:stop], out=d_a_scale_ratio)
+        np.divide(centred[start:stop], scale[start:stop], out=ratio)
+        np.multiply(g_h, ratio, out=d_a_scale_factor)
         # for all steps at once, before the loop: towards d_a_h
-        d_a_h = o[start:stop] * (1 - tanh_a_h[start:stop] ** 2)
-        ratio_2 = centred_2[start:stop] / scale_2[start:stop]
-        d_a_scale_2_factor = g_c * ratio_2
-        d_a_scale_2_ratio = 0.5 / scale_2[start:stop]
-        d_centred_2_factor = 2 * centred_2[start:stop]
-        d_a_g_factor = i[start:stop] * (1 - g[start:stop] ** 2)
-        d_a_o_factor = tanh_a_h[start:stop] * o[start:stop] * (1 - o[start:stop])
-        d_a_i_factor = g[start:stop] * i[start:stop] * (1 - i[start:stop])
-        d_a_f_factor = c[start:stop] * f[start:stop] * (1 - f[start:stop])
+        np.square(tanh_a_h[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_a_h)
+        d_a_h *= o[start:stop]
+        np.divide(0.5, scale_2[start:stop], out=d_a_scale_2_ratio)
+        np.divide(centred_2[start:stop], scale_2[start:stop], out=ratio_2)
+        np.multiply(g_c, ratio_2, out=d_a_scale_2_factor)
+        np.square(g[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_a_g_factor)
+        d_a_g_factor *= i[start:stop]
+        np.subtract(1, o[start:stop], out=d_a_o_factor)
+        d_a_o_factor *= tanh_a_h[start:stop]
+        d_a_o_factor *= o[start:stop]
+        np.subtract(1, i[start:stop], out=d_a_i_factor)
+        d_a_i_factor *= g[start:stop]
+        d_a_i_factor *= i[start:stop]
+        np.subtract(1, f[start:stop], out=d_a_f_factor)
+        d_a_f_factor *= c[start:stop]
+        d_a_f_factor *= f[start:stop]
         for t in reversed(range(start, stop)):
             d_h_2_t = d_h_2[t + 1]
             d_a_h_t = d_a_h[t - start]
@@ -490,16 +536,17 @@ def backward(
             # δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
             d_a_h_t *= d_h_2_t
             np.multiply(d_a_h_t, d_a_scale_2_factor[t - start], out=work_p)
-            work_p /= scale_2_t
             np.sum(work_p, axis=-1, keepdims=True, out=d_a_scale_2_unit_sum)
             # δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) /
             #     scale_{2,t}
             np.multiply(d_a_h_t, g_c, out=d_centred_2)
             d_centred_2 /= scale_2_t
-            np.multiply(d_a_scale_2_unit_sum, d_a_scale_2_ratio[t - start], out=work_1)
+            np.divide(d_a_scale_2_unit_sum, scale_2_t, out=work_1)
+            work_1 *= d_a_scale_2_ratio[t - start]
             np.negative(work_1, out=work_1)
             work_1 /= p
-            np.multiply(work_1, d_centred_2_factor[t - start], out=work_p)
+            work_1 *= 2
+            np.multiply(work_1, centred_2[t], out=work_p)
             d_centred_2 += work_p
             np.sum(d_centred_2, axis=-1, keepdims=True, out=d_c_unit_sum)
             # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} +
@@ -514,15 +561,16 @@ def backward(
             np.multiply(d_c_2_t, d_a_i_factor[t - start], out=d_a[t - start, :, p:2 * p])
             np.multiply(d_c_2_t, d_a_f_factor[t - start], out=d_a[t - start, :, :p])
             np.multiply(d_a_t, d_a_scale_factor[t - start], out=work_4p)
-            work_4p /= scale_t
             np.sum(work_4p, axis=-1, keepdims=True, out=d_a_scale_unit_sum)
             # δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
             np.multiply(d_a_t, g_h, out=d_centred)
             d_centred /= scale_t
-            np.multiply(d_a_scale_unit_sum, d_a_scale_ratio[t - start], out=work_1)
+            np.divide(d_a_scale_unit_sum, scale_t, out=work_1)
+            work_1 *= d_a_scale_ratio[t - start]
             np.negative(work_1, out=work_1)
             work_1 /= (4 * p)
-            np.multiply(work_1, d_centred_factor[t - start], out=work_4p)
+            work_1 *= 2
+            np.multiply(work_1, centred[t], out=work_4p)
             d_centred += work_4p
             np.sum(d_centred, axis=-1, keepdims=True, out=d_s_h_unit_sum)
             # δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
@@ -532,23 +580,35 @@ def backward(
             np.matmul(d_s_h_t, W, out=work_p)
             d_h_2[t] += work_p
             np.multiply(d_c_2_t, f[t], out=d_c_2[t])
-        ratio_3 = centred_1[start:stop] / scale_1[start:stop]
-        d_scale_1_unit_sum = (d_a * g_x * ratio_3 / scale_1[start:stop]).sum(axis=-1, keepdims=True)
+        np.divide(centred_1[start:stop], scale_1[start:stop], out=ratio_3)
+        np.multiply(d_a, g_x, out=block_4p)
+        block_4p *= ratio_3
+        np.sum(block_4p, axis=-1, keepdims=True, out=d_scale_1_unit_sum)
         # δcentred_{1,t} = 2 · (δa_{scale,1,t} / (4p)) ⊙ centred_{1,t} + (δa_t ⊙ g_x) / scale_{1,t}
-        d_centred_1 = (
-            d_a * g_x / scale_1[start:stop] + 2
-            * (-d_scale_1_unit_sum * (0.5 / scale_1[start:stop]) / (4 * p)) * centred_1[start:stop]
-        )
-        d_s_x_unit_sum = d_centred_1.sum(axis=-1, keepdims=True)
+        np.multiply(d_a, g_x, out=d_centred_1)
+        d_centred_1 /= scale_1[start:stop]
+        np.divide(d_scale_1_unit_sum, scale_1[start:stop], out=block_1)
+        np.negative(block_1, out=block_1)
+        np.divide(0.5, scale_1[start:stop], out=block_1_2)
+        block_1 *= block_1_2
+        block_1 /= (4 * p)
+        np.multiply(2, block_1, out=block_4p)
+        block_4p *= centred_1[start:stop]
+        d_centred_1 += block_4p
+        np.sum(d_centred_1, axis=-1, keepdims=True, out=d_s_x_unit_sum)
         # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p
-        d_s_x = d_centred_1 - d_s_x_unit_sum / (4 * p)
+        np.divide(d_s_x_unit_sum, (4 * p), out=block_1)
+        np.subtract(d_centred_1, block_1, out=d_s_x)
         np.matmul(d_s_x.reshape(rows, 4 * p), U, out=d_x_2[start:stop].reshape(rows, d))
         d_W += d_s_h.reshape(rows, 4 * p).T @ h[start:stop].reshape(rows, p)
         d_U += d_s_x.reshape(rows, 4 * p).T @ x[start:stop].reshape(rows, d)
         d_b += d_a.sum(axis=(0, 1))
-        d_g_h += (d_a * ratio).sum(axis=(0, 1))
-        d_g_x += (d_a * ratio_3).sum(axis=(0, 1))
-        d_g_c += (d_a_h * ratio_2).sum(axis=(0, 1))
+        np.multiply(d_a, ratio, out=block_4p)
+        d_g_h += block_4p.sum(axis=(0, 1))
+        np.multiply(d_a, ratio_3, out=block_4p)
+        d_g_x += block_4p.sum(axis=(0, 1))
+        np.multiply(d_a_h, ratio_2, out=block_p)
+        d_g_c += block_p.sum(axis=(0, 1))
         d_d_c += d_a_h.sum(axis=(0, 1))
     d_d_h = np.array(d_b)
     d_d_x = np.array(d_b)

@@ -314,14 +314,19 @@ def backward(
     if g_c_final is not None:
         d_c[-1] += g_c_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            d_a = np.empty((held, B, 4 * p), dtype)
+            d_a_o = d_a[..., :p]
+            d_a_i = d_a[..., p:2 * p]
+            d_a_f = d_a[..., 2 * p:3 * p]
+            d_a_c = d_a[..., 3 * p:]
+            d_c_factor = np.empty((held, B, p), dtype)
         rows = (stop - start) * B
-        d_a = np.empty((stop - start, B, 4 * p), dtype)
-        d_a_o = d_a[..., :p]
-        d_a_i = d_a[..., p:2 * p]
-        d_a_f = d_a[..., 2 * p:3 * p]
-        d_a_c = d_a[..., 3 * p:]
         # for all steps at once, before the loop: towards d_a_o, d_a_i, d_a_f
         np.subtract(1, gates[start:stop][..., :3 * p], out=d_a[..., :3 * p])
         d_a_o *= tanh_c[start:stop]
@@ -329,9 +334,12 @@ def backward(
         d_a_i *= c_tilde[start:stop]
         d_a_i *= i[start:stop]
         d_a_f *= c[start:stop]
-        d_c_factor = o[start:stop] * (1 - tanh_c[start:stop] ** 2)
+        np.square(tanh_c[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_c_factor)
+        d_c_factor *= o[start:stop]
         # for all steps at once, before the loop: towards d_a_c
-        np.subtract(1, c_tilde[start:stop] ** 2, out=d_a_c)
+        np.square(c_tilde[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_a_c)
         d_a_f *= f[start:stop]
         d_a_c *= i[start:stop]
         for t in reversed(range(start, stop)):

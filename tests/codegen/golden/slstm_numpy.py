@@ -393,24 +393,31 @@ def backward(
     if g_h_final is not None:
         d_h[-1] += g_h_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p = np.empty((held, B, p), dtype)
+            value = np.empty((held, B, p), dtype)
+            d_gates = np.empty((held, B, 4 * p), dtype)
+            d_a_z = d_gates[..., :p]
+            d_log_i = d_gates[..., p:2 * p]
+            d_carried = d_gates[..., 2 * p:3 * p]
+            d_a_o = d_gates[..., 3 * p:]
         rows = (stop - start) * B
-        d_gates = np.empty((stop - start, B, 4 * p), dtype)
-        d_a_z = d_gates[..., :p]
-        d_log_i = d_gates[..., p:2 * p]
-        d_carried = d_gates[..., 2 * p:3 * p]
-        d_a_o = d_gates[..., 3 * p:]
-        value = greater(carried[start:stop], log_i[start:stop])
+        value[...] = greater(carried[start:stop], log_i[start:stop])
         # for all steps at once, before the loop: towards d_log_i
         np.subtract(1, value, out=d_log_i)
         # for all steps at once, before the loop: towards d_a_z
-        np.subtract(1, z[start:stop] ** 2, out=d_a_z)
+        np.square(z[start:stop], out=block_p)
+        np.subtract(1, block_p, out=d_a_z)
         d_a_z *= i[start:stop]
         # for all steps at once, before the loop: towards d_a_o
         np.divide(c[start + 1:stop + 1], n[start + 1:stop + 1], out=d_a_o)
         d_a_o *= o[start:stop]
-        d_a_o *= (1 - o[start:stop])
+        np.subtract(1, o[start:stop], out=block_p)
+        d_a_o *= block_p
         for t in reversed(range(start, stop)):
             d_h_t = d_h[t + 1]
             n_t = n[t + 1]

@@ -193,10 +193,14 @@ def forward(
     h_2[0] = h_20
     W_1_T = np.ascontiguousarray(W_1.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            i_1_part = np.empty((held, B, p_1), dtype)
         rows = (stop - start) * B
-        i_1_part = (x[start:stop].reshape(rows, d) @ U_1.T).reshape(stop - start, B, p_1)
+        np.matmul(x[start:stop].reshape(rows, d), U_1.T, out=i_1_part.reshape(rows, p_1))
         i_1_part += b_i_1
         for t in range(start, stop):
             h_1_t = h_1[t + 1]
@@ -206,11 +210,15 @@ def forward(
             np.tanh(h_1_t, out=h_1_t)
     W_2_T = np.ascontiguousarray(W_2.T)
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for start in range(0, T, steps):
         stop = min(start + steps, T)
+        if stop - start != held:
+            held = stop - start
+            i_2_part = np.empty((held, B, p_2), dtype)
         rows = (stop - start) * B
-        i_2_part = (h_1[start + 1:stop + 1].reshape(rows, p_1) @ U_2.T).reshape(
-            stop - start, B, p_2
+        np.matmul(
+            h_1[start + 1:stop + 1].reshape(rows, p_1), U_2.T, out=i_2_part.reshape(rows, p_2)
         )
         i_2_part += b_i_2
         for t in range(start, stop):
@@ -277,11 +285,17 @@ def backward(
     if g_h_2_final is not None:
         d_h_2[-1] += g_h_2_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p_2 = np.empty((held, B, p_2), dtype)
+            d_i_2 = np.empty((held, B, p_2), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_2
-        d_i_2 = 1 - h_2[start + 1:stop + 1] ** 2
+        np.square(h_2[start + 1:stop + 1], out=block_p_2)
+        np.subtract(1, block_p_2, out=d_i_2)
         for t in reversed(range(start, stop)):
             d_i_2_t = d_i_2[t - start]
             # δi_{2,t} = δh_{2,t} ⊙ (1 − h_{2,t}²)
@@ -298,11 +312,17 @@ def backward(
     if g_h_1_final is not None:
         d_h_1[-1] += g_h_1_final
     steps = max(1, ROWS // max(B, 1))
+    held = 0  # steps that the arrays of a block have
     for stop in range(T, 0, -steps):
         start = max(stop - steps, 0)
+        if stop - start != held:
+            held = stop - start
+            block_p_1 = np.empty((held, B, p_1), dtype)
+            d_i_1 = np.empty((held, B, p_1), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_1
-        d_i_1 = 1 - h_1[start + 1:stop + 1] ** 2
+        np.square(h_1[start + 1:stop + 1], out=block_p_1)
+        np.subtract(1, block_p_1, out=d_i_1)
         for t in reversed(range(start, stop)):
             d_i_1_t = d_i_1[t - start]
             # δi_{1,t} = δh_{1,t} ⊙ (1 − h_{1,t}²)

@@ -18,13 +18,16 @@ class Assigner(RoutineText):
     """Turns an expression into NumPy calls with ``out=``."""
 
     def work(self, like: Access, avoid: Iterable[Access] = ()) -> Access:
-        """A scratch array of one step with the rows of ``like``, not among ``avoid``."""
+        """A scratch array of a step or a block with the rows of ``like``, not among ``avoid``."""
         taken = {a.buffer for a in avoid}
-        known = self._works.setdefault(like.rows, [])
+        whole = self._block is not None and self._loop is None
+        known = (self._block_works if whole else self._works).setdefault(like.rows, [])
         b = next((b for b in known if b not in taken), None)
         if b is None:
-            name = self.names.fresh(f"work_{self._row_name(like.rows)}")
-            b = Buffer(name, (BATCH,), (like.rows,), "work")
+            kind = "block" if whole else "work"
+            name = self.names.fresh(f"{kind}_{self._row_name(like.rows)}")
+            lead = (self._block.loop.axis, BATCH) if self._block and whole else (BATCH,)
+            b = Buffer(name, lead, (like.rows,), "work")
             known.append(b)
         self.need(b)
         return Access(b)
@@ -38,7 +41,7 @@ class Assigner(RoutineText):
         """An operand: as it stands if it is a place or a number, else in a scratch array."""
         if isinstance(e, Access):
             return e
-        if isinstance(e, Number | Size) or extent(e)[0] == 0 or self._loop is None:
+        if isinstance(e, Number | Size) or extent(e)[0] == 0 or not self.in_place:
             # Operands stand in calls and behind operators.
             return self.text(e).at(Precedence.UNARY)
         rows = extent(e)[1]

@@ -76,6 +76,7 @@ class RoutineText:
         self._block: Blocked | None = None
         #: Arrays of the block that must be allocated at its beginning.
         self._held: dict[Buffer, None] = {}
+        self._block_works: dict[Dim, list[Buffer]] = {}
         self._indices: dict[str, str] = {}
         #: Arrays of all blocks, and whether there are any blocks.
         self.blocked: set[Buffer] = set()
@@ -110,7 +111,18 @@ class RoutineText:
 
     def local(self, b: Buffer) -> bool:
         """Whether an array holds the steps of one block."""
-        return self._block is not None and (b.base or b) in self._block.local
+        if self._block is None:
+            return False
+        work = any(b in some for some in self._block_works.values())
+        return work or (b.base or b) in self._block.local
+
+    @property
+    def in_place(self) -> bool:
+        """Whether results are written into arrays, operand by operand: in loops and in blocks.
+
+        A fresh array a call would have the memory returned and zeroed again by the system.
+        """
+        return self._loop is not None or self._block is not None
 
     def steps(self, axis: str) -> str:
         """How many steps a place over an axis has, where all steps are worked on at once."""
@@ -264,7 +276,7 @@ class RoutineText:
             and b not in self.bases
             and b.role in ("value", "gradient", "pack")
             and not b.before + b.after
-            and (not b.timed or self._block is None or self.local(b))
+            and not (b.timed and self.in_place)
         )
 
     # -- names of steps ---------------------------------------------------------------------

@@ -91,7 +91,7 @@ class NumPyWriter(Assigner):
             self.add(RawLines(lines, (value, dest), (dest,)))
             return
         full = extent(value) == (len(dest.lead), dest.rows) and isinstance(value, Call)
-        if self._loop is None and (a.accumulate or (full and self._makes(dest))):
+        if not self.in_place and (a.accumulate or (full and self._makes(dest))):
             self.put(dest, value, accesses(value), a.accumulate)
         else:
             self._into(value, dest, a.accumulate)
@@ -144,11 +144,16 @@ class NumPyWriter(Assigner):
 
     def _reduce(self, s: Reduce) -> None:
         axis = "" if not s.dest.buffer.shape else "axis=0" if len(s.over) == 1 else "axis=(0, 1)"
-        text = f"{self.text(s.value).at(Precedence.ATOM)}.sum({axis})"
-        self.put(s.dest, text, accesses(s.value), s.accumulate)
+        value = s.value
+        if self.in_place and isinstance(value, Call):
+            timed = (a for a in accesses(value) if len(a.lead) == 2)
+            place = self._place(value, next(timed))
+            value = value if isinstance(place, str) else place
+        text = f"{self.text(value).at(Precedence.ATOM)}.sum({axis})"
+        self.put(s.dest, text, accesses(value), s.accumulate)
 
     def _units(self, s: Units) -> None:
-        if self._loop is None:
+        if not self.in_place:
             if s.op == "sum":
                 text = f"{self.text(s.value).at(Precedence.ATOM)}.sum(axis=-1, keepdims=True)"
             else:
@@ -175,7 +180,7 @@ class NumPyWriter(Assigner):
     # -- loops ----------------------------------------------------------------------------------
 
     def _write_blocked(self, s: Blocked) -> None:
-        """The loop over blocks; what holds one block is made anew for each."""
+        """The loop over blocks; arrays of a block are made for the first and a shorter last one."""
         self.flush()
         self._turn(s.loop)
         for b in s.sums:
@@ -183,7 +188,9 @@ class NumPyWriter(Assigner):
         axis = s.loop.axis
         self.blocked |= s.local
         steps, start, stop, rows = map(self.index, ("steps", "start", "stop", "rows"))
+        held = self.index("held")
         self.line(f"{steps} = max(1, ROWS // max({BATCH}, 1))")
+        self.line(f"{held} = 0  # steps that the arrays of a block have")
         if s.loop.reverse:
             self.line(f"for {stop} in range({axis}, 0, -{steps}):")
             first = f"{start} = max({stop} - {steps}, 0)"
@@ -192,21 +199,25 @@ class NumPyWriter(Assigner):
             first = f"{stop} = min({start} + {steps}, {axis})"
         self._block, self._indent = s, self._indent + 1
         self.line(first)
-        at, self._held = len(self.lines), {}
+        at, self._held, self._block_works = len(self.lines), {}, {}
         self.write(s.before)
         self._write_loop(s.loop)
         self.write(s.after)
         inside = "    " * self._indent
         flat = any(re.search(rf"\b{rows}\b", line) for line in self.lines[at:])
         made = [f"{inside}{rows} = ({self.span_of_block()}) * {BATCH}"] if flat else []
-        self.lines[at:at] = [*made, *(inside + line for line in self._allocate_block())]
+        allocated = [f"{inside}    {line}" for line in self._allocate_block()]
+        test = f"{inside}if {self.span_of_block()} != {held}:"
+        self.lines[at:at] = [
+            test, f"{inside}    {held} = {self.span_of_block()}", *allocated, *made,
+        ]  # fmt: skip
         self._block, self._indent = None, self._indent - 1
 
     def _allocate_block(self) -> list[str]:
         """Arrays of a block that statements write into, and names of their rows."""
         out = []
         for b in self._held:
-            shape = ", ".join([self.steps(b.lead[0]), *b.lead[1:], *map(dim_text, b.shape)])
+            shape = ", ".join([self.index("held"), *b.lead[1:], *map(dim_text, b.shape)])
             out += [f"{b.name} = np.empty(({shape}), dtype)", *self.view_lines(b)]
         return out
 
