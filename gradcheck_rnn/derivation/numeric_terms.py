@@ -48,6 +48,11 @@ class TermEvaluator:
             found = self._dims[d] = int(value)
         return found
 
+    @property
+    def exact(self) -> bool:
+        """Whether constants are exact integers and fractions."""
+        return self.dtype.kind == "O" and isinstance(self.number(Integer(1)), int)
+
     def number(self, value: Any) -> Any:
         """An exact number in the dtype of the run."""
         if self.dtype.kind == "O":
@@ -157,8 +162,10 @@ def _sign(x: Array) -> Array:
 
 
 def _apply(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    name, x = term.args
-    return numeric.ELEMENTWISE[str(name.name)](ev(x, lookup))
+    name, x = str(term.args[0].name), ev(term.args[1], lookup)
+    if x.dtype == object and ev.exact and all(isinstance(v, int | Fraction) for v in x.flat):
+        x = x.astype(float)  # of constants alone, as the definition computes it
+    return numeric.ELEMENTWISE[name](x)
 
 
 def _kron(a: Array, b: Array) -> Array:

@@ -10,6 +10,7 @@ from gradcheck_rnn.language import (
     exp,
     eye,
     mean,
+    ones,
     outer,
     sigmoid,
     sqrt,
@@ -59,3 +60,17 @@ def mixed(q, k, v, beta, r, S, z, c, w, b, u, P):
     c = tanh(c + sum_heads(o + b))
     y = dot(c, v) + sum_heads(beta * r)
     return {"S": S, "z": z, "c": c, "o": o, "y": y}
+
+
+@cell(
+    heads="G",
+    inputs="Q: G n r; k: G n; v: G m; g: G",
+    states="S: G n m",
+    params="W: G r m",
+    outputs="y",
+)
+def grouped(Q, k, v, g, S, W):
+    """Queries of a group are the columns of a matrix; they share the group's keys and values."""
+    S = g * S + outer(k, v)
+    y = sum_heads((W * (Q.T @ S)) @ ones("m"))
+    return {"S": S, "y": y}

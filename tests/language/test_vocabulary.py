@@ -15,9 +15,11 @@ from gradcheck_rnn.errors import UnsupportedOperation
 from gradcheck_rnn.language import (
     cell,
     clip,
+    cos,
     diag,
     dot,
     expm1,
+    eye,
     log1p,
     logaddexp,
     mean,
@@ -118,3 +120,11 @@ def test_a_matrix_of_parameters_alone_is_not_summed() -> None:
 
     with pytest.raises(UnsupportedOperation, match="sum acts on the units of a vector"):
         derive(wrong)
+
+
+def test_functions_of_constant_matrices_are_proved() -> None:
+    @cell(inputs="x: p", states="h: p", params="P: p p")
+    def turned(x, h, P):
+        return np.tanh(cos(0.3 * eye("p")) @ (P @ h) + x)
+
+    assert prove(derive(turned)).proved
