@@ -113,6 +113,14 @@ class Report:
         return ""
 
     def __str__(self) -> str:
+        return self._text(*self._folded())
+
+    def in_full(self) -> str:
+        """As `str`, with every row and what each of them could have missed."""
+        missed = [f"  {r.name} could have missed {r.missed}" for r in self.rows if r.missed]
+        return "\n".join([self._text(self.rows, []), *missed])
+
+    def _text(self, shown: list[Row], folded: list[Row]) -> str:
         # Model mode compares with a gradient computed from the definition: no loss is differenced.
         noise = f", noise of the loss {self.noise:.1e}" if math.isfinite(self.noise) else ""
         head = (
@@ -122,7 +130,6 @@ class Report:
         )
         sentence = self.sentence()
         lines = [f"{self.title}: {sentence}", head] if sentence else [head]
-        shown, folded = self._folded()
         lines += _table(shown)
         if folded:
             worst = max((r.ratio for r in folded if math.isfinite(r.ratio)), default=0.0)
