@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-import typer.core
 
 from gradcheck_rnn._version import __version__
 from gradcheck_rnn.api import Backend, Form, Format, Layout, Undecided
-from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.cli import completion
+from gradcheck_rnn.cli.parsing import Once, Verify
 
 __all__ = ["app"]
-
-
-class _Once(typer.core.TyperCommand):
-    """A command that refuses an option that is given twice: the last would win silently."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as usual, after a look at how often each option comes."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        seen = set()
-        for parameter in order:
-            if parameter.param_type_name == "option" and not (
-                parameter.multiple or parameter.is_eager
-            ):
-                if parameter.name in seen:
-                    names = "/".join((*parameter.opts, *parameter.secondary_opts))
-                    raise UsageError(f"{names} is given twice; give it once")
-                seen.add(parameter.name)
-        if not any(parameter.is_eager for parameter in order):
-            self.project(ctx, {parameter.name for parameter in order})
-        return list(super().parse_args(ctx, args))
-
-    def project(self, ctx: Any, given: set[Any]) -> None:
-        """Take what the user's project says; most commands have no options there."""
-
-
-class _Verify(_Once):
-    """The command whose options a project may have in its pyproject.toml."""
-
-    def project(self, ctx: Any, given: set[Any]) -> None:
-        """Options of the table stand where the command line gives none."""
-        from gradcheck_rnn.cli import settings
-
-        parameters = {parameter.name: parameter for parameter in self.params}
-        ctx.default_map = settings.defaults(
-            given, lambda name, value: parameters[name].process_value(ctx, value)
-        )
 
 
 app = typer.Typer(
@@ -80,11 +44,21 @@ def _root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    shell: Annotated[
+        str | None,
+        typer.Option(
+            "--completion",
+            metavar="bash|zsh|fish",
+            callback=completion.script,
+            is_eager=True,
+            help="Print a script that completes commands in a shell.",
+        ),
+    ] = None,
 ) -> None:
     pass
 
 
-@app.command(cls=_Once, epilog="Example: gradcheck-rnn cells gru")
+@app.command(cls=Once, epilog="Example: gradcheck-rnn cells gru")
 def cells(cell: Annotated[str | None, CELL] = None, as_json: Annotated[bool, JSON] = False) -> int:
     """List the cells and networks of the zoo, or show one: arrays, shapes and equations."""
     from gradcheck_rnn.cli import printing
@@ -92,10 +66,14 @@ def cells(cell: Annotated[str | None, CELL] = None, as_json: Annotated[bool, JSO
     return printing.show_zoo(as_json) if cell is None else printing.show_cell(cell, as_json)
 
 
-@app.command(cls=_Once, epilog="Example: gradcheck-rnn layouts 'pytorch lstm'")
+@app.command(cls=Once, epilog="Example: gradcheck-rnn layouts 'pytorch lstm'")
 def layouts(
     layout: Annotated[
-        str | None, typer.Argument(metavar="LAYOUT", help="One of them, to print as Python.")
+        str | None,
+        typer.Argument(
+            metavar="LAYOUT",
+            help="One of them, to print as Python.",
+        ),
     ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
@@ -106,7 +84,7 @@ def layouts(
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn derive lstm --format latex --standalone -o lstm.tex",
 )
 def derive(
@@ -154,7 +132,7 @@ def derive(
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn prove gru --exact",
 )
 def prove(
@@ -174,7 +152,7 @@ def prove(
 
 @app.command(
     "check-equations",
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn check-equations notes.tex lstm --name g=c_tilde",
 )
 def check_equations(
@@ -209,7 +187,7 @@ def check_equations(
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn generate lstm --backend numpy -o lstm_kernel.py",
 )
 def generate(
@@ -235,7 +213,7 @@ def generate(
 
 
 @app.command(
-    cls=_Verify,
+    cls=Verify,
     epilog="Example: gradcheck-rnn verify gradcheck_mine.py --seed 7 --report found.html",
 )
 def verify(
@@ -244,7 +222,7 @@ def verify(
         typer.Argument(
             metavar="TARGET...",
             help="A cell of the zoo or file.py:name (its kernel is generated and checked), "
-            "a generated file, or a Python file with gradient cases.",
+            "a generated file, or a Python file or notebook with gradient cases.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Verify the whole zoo.")] = False,
@@ -306,6 +284,8 @@ def verify(
             help="Write what was found as .html or .pdf; may be repeated.",
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="All rows, all notes.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
@@ -319,17 +299,19 @@ def verify(
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
             definition=definition, loss=loss, github=github, as_json=as_json, report=report or [],
+            quiet=quiet, verbose=verbose,
         )  # fmt: skip
     verifying.refuse_without_against(dtype=dtype)
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
         definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
         timeout=timeout, memory=memory, github=github, as_json=as_json, report=report or [],
+        quiet=quiet, verbose=verbose,
     )  # fmt: skip
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn vectors lstm --size p=4 --size T=3 -o lstm.json",
 )
 def vectors(
@@ -354,7 +336,7 @@ def vectors(
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn decay elman lstm --size p=8 --steps 50",
 )
 def decay(
@@ -420,7 +402,7 @@ def decay(
 
 
 @app.command(
-    cls=_Once,
+    cls=Once,
     epilog="Example: gradcheck-rnn report gru -o gru.html",
 )
 def report(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from gradcheck_rnn.cli import output, supervision
+from gradcheck_rnn.cli import completion, output, supervision
 from gradcheck_rnn.cli.codes import INTERNAL, MISUSE, PASS, SIGINT, SIGPIPE, SIGTERM, UNWRITTEN
 from gradcheck_rnn.errors import GradcheckError, Signalled
 
@@ -64,7 +64,9 @@ def _run(arguments: list[str]) -> int:
             stream.reconfigure(errors="replace")
     try:
         with _signals():
-            code = _command()(args=arguments, prog_name="gradcheck-rnn", standalone_mode=False)
+            if completion.complete(command := _command()):
+                return PASS
+            code = command(args=arguments, prog_name="gradcheck-rnn", standalone_mode=False)
             if sys.stdout is not None:
                 sys.stdout.flush()
     except _Interrupted:

@@ -30,6 +30,8 @@ __all__ = [
     "plain",
     "say_lost",
     "show",
+    "show_all",
+    "show_failing",
     "waiting",
     "wide_console",
 ]
@@ -175,6 +177,27 @@ def show(out: Console, done: Verification, budget: int | str | None = None) -> N
         f"{verdict}: {len(done) - len(bad)} of {len(done)} {what}{plural} passed{note}{cost}",
         STYLES[verdict],
     )
+
+
+def show_failing(found: Sequence[Verification]) -> None:
+    """A line and a command for each report that did not pass; nothing else."""
+    out = wide_console()
+    for done in found:
+        for report in done:
+            if not report.passed and not (done.passed and done.undecided == "warn"):
+                _line(out, flat(report.summary()))
+                if done.kind != "vectors":
+                    _line(out, f"repeat: {flat(done.replay(report))}")
+
+
+def show_all(found: Sequence[Verification]) -> None:
+    """Every report with all of its rows and notes, then the verdict of each verification."""
+    out = wide_console()
+    for done in found:
+        for report in done:
+            _line(out, report.in_full())
+        passed = sum(report.passed for report in done)
+        _line(out, f"{done.verdict}: {passed} of {len(done)} passed", STYLES[str(done.verdict)])
 
 
 def _show_power(out: Console, done: Verification) -> None:

@@ -19,6 +19,8 @@ from gradcheck_rnn.cli.verdicts import (
     plain,
     say_lost,
     show,
+    show_all,
+    show_failing,
     waiting,
     wide_console,
 )
@@ -50,6 +52,8 @@ def verify(
     github: bool | None,
     as_json: bool,
     report: Sequence[Path] = (),
+    quiet: bool = False,
+    verbose: bool = False,
     **options: Any,
 ) -> int:
     """Verify what is named and print what was found.
@@ -64,6 +68,8 @@ def verify(
         Limits of a case or kernel; see `verify.limits`.
     report : sequence of Path
         Write what was found as HTML or PDF, too.
+    quiet, verbose : bool
+        Print a line for what did not pass and nothing else, or everything that reports hold.
     **options
         Of `api.verify_many`: select, undecided, definition, loss.
 
@@ -82,6 +88,7 @@ def verify(
     from gradcheck_rnn.verify.children import Child
     from gradcheck_rnn.verify.limits import Limits
 
+    _one_of(quiet, verbose, as_json)
     if every == bool(targets):
         raise UsageError("give TARGETs to verify, or --all for the whole zoo")
     check_reports(report)
@@ -109,7 +116,11 @@ def verify(
     if as_json:
         emit_json(plain_plan(found) if several else plain(found[0]))
     elif any(v.reported for v in found) or any(r.mode != "error" for v in found for r in v):
-        if several:
+        if quiet:
+            show_failing(found)
+        elif verbose:
+            show_all(found)
+        elif several:
             show_plan(found)
         else:
             show(wide_console(), found[0], options["budget"])
@@ -148,6 +159,8 @@ def judge(
     github: bool | None,
     as_json: bool,
     report: Sequence[Path] = (),
+    quiet: bool = False,
+    verbose: bool = False,
     **options: Any,
 ) -> int:
     """Judge a file of results by the vectors they are for; see `verify`."""
@@ -156,9 +169,19 @@ def judge(
     if len(results) != 1:
         raise UsageError("--against wants one TARGET: the file of results to be judged")
     check_reports(report)
+    _one_of(quiet, verbose, as_json)
     done = api.judge_results(results[0], against, **options)
     keep([done], report)
-    return _tell(done, github, as_json)
+    if as_json:
+        emit_json(plain(done))
+    elif quiet:
+        show_failing([done])
+    elif verbose:
+        show_all([done])
+    else:
+        show(wide_console(), done)
+    annotate([done], github, stderr=as_json)
+    return code([done])
 
 
 def check_reports(paths: Sequence[Path]) -> None:
@@ -203,13 +226,9 @@ def refuse_without_against(dtype: str | None) -> None:
         raise UsageError("--dtype is the number format of results; give --against with it")
 
 
-def _tell(done: Verification, github: bool | None, as_json: bool) -> int:
-    if as_json:
-        emit_json(plain(done))
-    else:
-        show(wide_console(), done)
-    annotate([done], github, stderr=as_json)
-    return code([done])
+def _one_of(quiet: bool, verbose: bool, as_json: bool) -> None:
+    if quiet + verbose + as_json > 1:
+        raise UsageError("give one of --quiet, --verbose and --json")
 
 
 def read_budget(text: str | None) -> int | str | None:

@@ -78,6 +78,10 @@ class Report:
     def __str__(self) -> str:
         return wording.text(self)
 
+    def in_full(self) -> str:
+        """As `str`, with every row and what each of them could have missed."""
+        return wording.text(self, whole=True)
+
     def _repr_html_(self) -> str:
         return wording.page(self)
 

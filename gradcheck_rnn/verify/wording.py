@@ -61,8 +61,11 @@ def sentence(report: Report) -> str:
     return ""
 
 
-def text(report: Report) -> str:
-    """All of it: the sentence, what ran, a table, reasons, findings, what was not seen."""
+def text(report: Report, *, whole: bool = False) -> str:
+    """All of it: the sentence, what ran, a table, reasons, findings, what was not seen.
+
+    Long tables are folded; ``whole`` has every row, and what each could have missed.
+    """
     # Model mode compares with a gradient computed from the definition: no loss is differenced.
     noise = f", noise of the loss {report.noise:.1e}" if math.isfinite(report.noise) else ""
     head = (
@@ -72,7 +75,7 @@ def text(report: Report) -> str:
     )
     first = report.sentence()
     lines = [f"{report.title}: {first}", head] if first else [head]
-    shown, folded = _folded(report.rows)
+    shown, folded = (report.rows, []) if whole else _folded(report.rows)
     lines += _table(shown)
     if folded:
         worst = max((r.ratio for r in folded if math.isfinite(r.ratio)), default=0.0)
@@ -84,6 +87,8 @@ def text(report: Report) -> str:
     lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
     lines += [f"  {f.rank}: {f.message}" for f in report.findings]
     lines += _unseen(report.rows)
+    if whole:
+        lines += [f"  {r.name} could have missed {r.missed}" for r in report.rows if r.missed]
     return "\n".join(lines)
 
 

@@ -1,0 +1,47 @@
+"""Commands as they read their arguments: options once, and a project's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer.core
+
+from gradcheck_rnn.errors import UsageError
+
+__all__ = ["Once", "Verify"]
+
+
+class Once(typer.core.TyperCommand):
+    """A command that refuses an option that is given twice: the last would win silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual, after a look at how often each option comes."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        seen = set()
+        for parameter in order:
+            if parameter.param_type_name == "option" and not (
+                parameter.multiple or parameter.is_eager
+            ):
+                if parameter.name in seen:
+                    names = "/".join((*parameter.opts, *parameter.secondary_opts))
+                    raise UsageError(f"{names} is given twice; give it once")
+                seen.add(parameter.name)
+        if not any(parameter.is_eager for parameter in order):
+            self.project(ctx, {parameter.name for parameter in order})
+        return list(super().parse_args(ctx, args))
+
+    def project(self, ctx: Any, given: set[Any]) -> None:
+        """Take what the user's project says; most commands have no options there."""
+
+
+class Verify(Once):
+    """The command whose options a project may have in its pyproject.toml."""
+
+    def project(self, ctx: Any, given: set[Any]) -> None:
+        """Options of the table stand where the command line gives none."""
+        from gradcheck_rnn.cli import settings
+
+        parameters = {parameter.name: parameter for parameter in self.params}
+        ctx.default_map = settings.defaults(
+            given, lambda name, value: parameters[name].process_value(ctx, value)
+        )
