@@ -12,6 +12,7 @@ import pytest
 
 from gradcheck_rnn import cells
 from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.dynamics import trajectory
 from gradcheck_rnn.dynamics.accumulate import LogMatrix, QRProduct, array_module, pairwise
 from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.products import decay, lags_to_show, singular_values_of
@@ -218,3 +219,24 @@ def test_a_step_that_cannot_be_inverted(tiny: float) -> None:
     largest, smallest = singular_values_of([np.stack([block] * 6)], 2, np.array([6]))
     assert np.isfinite(largest[0])
     assert smallest[0] == -np.inf
+
+
+def test_a_trajectory_that_was_run_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = build(cells.get("bidirectional_stack")).systems(steps=12)[0]
+    first = [s.line for s in trajectory.forward(system, 12)]
+    fresh = build(cells.get("bidirectional_stack")).systems(steps=12)[0]
+    monkeypatch.setattr(trajectory, "HELD", 0)
+    stepped = list(trajectory.forward(fresh, 12))
+    assert not fresh.stepped
+
+    def never(*_: Any) -> None:
+        raise AssertionError("stepped through again")
+
+    monkeypatch.setattr(trajectory, "_step_through", never)
+    for again in (list(trajectory.forward(system, 12)), list(trajectory.backward(system, 12))):
+        assert all(np.array_equal(s.line[n], a) for s, b in zip(again, first, strict=True)
+                   for n, a in b.items())  # fmt: skip
+    assert all(np.array_equal(s.line[n], a) for s, b in zip(stepped, first, strict=True)
+               for n, a in b.items())  # fmt: skip
+    with pytest.raises(AssertionError, match="again"):
+        list(trajectory.forward(system, 11))
