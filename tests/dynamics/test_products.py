@@ -15,7 +15,7 @@ from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.dynamics import trajectory
 from gradcheck_rnn.dynamics.accumulate import LogMatrix, QRProduct, array_module, pairwise
 from gradcheck_rnn.dynamics.initialisation import build
-from gradcheck_rnn.dynamics.products import decay, lags_to_show, singular_values_of
+from gradcheck_rnn.dynamics.products import decay, lags_to_show, norm_at, singular_values_of
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
 
@@ -240,3 +240,13 @@ def test_a_trajectory_that_was_run_is_not_run_again(monkeypatch: pytest.MonkeyPa
                for n, a in b.items())  # fmt: skip
     with pytest.raises(AssertionError, match="again"):
         list(trajectory.forward(system, 11))
+
+
+@pytest.mark.parametrize("name", ["lstm", "elman_delayed"])
+def test_the_norm_at_one_lag_is_that_of_the_decay(name: str) -> None:
+    system = build(cells.get(name)).systems(steps=40)[0]
+    whole = decay(system, 40, lags=np.array([0, 7, 40]), paths=False, gates=False)
+    for lag, norm in zip(whole.lags, whole.norm, strict=True):
+        assert norm_at(system, 40, int(lag)) == pytest.approx(norm, abs=1e-9)
+    with pytest.raises(UsageError, match="between 0 and 40"):
+        norm_at(system, 40, 41)
