@@ -20,7 +20,7 @@ from .system import System
 from .threads import few_threads
 from .trajectory import Segment, backward
 
-__all__ = ["Decay", "decay", "lags_to_show", "path_names", "singular_values_of"]
+__all__ = ["Decay", "decay", "lags_to_show", "norm_at", "path_names", "singular_values_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -224,6 +224,28 @@ def decay(
     with few_threads(system.n):
         norm, smallest = singular_values_of(segments(), system.n, shown, xp=xp)
     return follow.result(norm, smallest, steps)
+
+
+def norm_at(system: System, steps: int, lag: int) -> float:
+    """log ‖∂s_T/∂s_{T−lag}‖₂ alone, without what `decay` finds beside it.
+
+    Raises
+    ------
+    UsageError
+        The lag is longer than the trajectory.
+    """
+    if not 0 <= lag <= steps:
+        raise UsageError(f"lags must lie between 0 and {steps}; {lag} was asked for")
+    product, left = LogMatrix(np.eye(system.n)), lag
+    with few_threads(system.n):
+        for segment in backward(system, steps):
+            for jacobian in segment.jacobian()[::-1][:left]:
+                if math.isfinite(product.shift):
+                    product = LogMatrix(product.matrix @ jacobian, product.shift).normalised()
+            left = max(left - segment.steps, 0)
+            if not left:
+                break
+    return product.log_norm()
 
 
 class _Follower:

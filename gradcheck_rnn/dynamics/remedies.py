@@ -15,7 +15,7 @@ from ..errors import GradcheckError
 from .causes import direct_edges
 from .initialisation import orthogonal, square_blocks
 from .lyapunov import lyapunov
-from .products import decay
+from .products import norm_at
 from .spectrum import recurrent_names
 from .system import Model, System, Variant
 from .trajectory import backward
@@ -74,8 +74,8 @@ def remedies(model: Model, index: int, steps: int, lag: int, *, seed: int = 0) -
         try:
             made = make()
             rate = lyapunov(made, steps, leading=1).leading
-            at = decay(made, steps, lags=np.array([lag]), paths=False, gates=False).norm[0]
-            out.append(Remedy(name, change, rate, float(at)))
+            at = norm_at(made, steps, lag)
+            out.append(Remedy(name, change, rate, at))
         except GradcheckError as problem:
             out.append(_not(name, str(problem)))
 
@@ -172,13 +172,13 @@ def _forget_bias(
         changed = {b: model.values[b] + sign * BIAS for b in gates.values() if b}
         made = model.with_values(**changed).systems(steps=steps)[index]
         rate = lyapunov(made, steps, leading=1).leading
-        at = decay(made, steps, lags=np.array([lag]), paths=False, gates=False).norm[0]
+        at = norm_at(made, steps, lag)
         names = ", ".join(dict.fromkeys(map(str, gates.values())))
         found = Remedy(
             "forget-gate bias",
             f"{names} {'+' if sign > 0 else '−'} {BIAS:g}",
             rate,
-            float(at),
+            at,
         )
         if best is None or found.rate > best.rate:
             best = found
@@ -212,6 +212,6 @@ def _clipping(system: System, steps: int, lag: int) -> Remedy:
         return Remedy("clipping", change, log / at, log, f"clipped at {clipped} of {at} steps")
     # Nothing was cut, so the numbers are those of the model as it is.
     rate = lyapunov(system, steps, leading=1).leading
-    norm = decay(system, steps, lags=np.array([lag]), paths=False, gates=False).norm[0]
+    norm = norm_at(system, steps, lag)
     note = "never active: clipping only shortens gradients, it does not bring them back"
-    return Remedy("clipping", change, rate, float(norm), note)
+    return Remedy("clipping", change, rate, norm, note)

@@ -122,10 +122,18 @@ class Model:
         if any(s.foreign for s in made):
             if steps is None:
                 raise UsageError(f"{self.network.name!r}: give the number of steps")
-            everything = self._run(steps)
+            if steps not in self._supplied:
+                everything = self._run(steps)
+                foreign = {n for s in made for n in s.foreign}
+                self._supplied[steps] = {n: everything[n] for n in foreign}
             for s in made:
-                s.supplied.update({n: everything[n] for n in s.foreign})
+                s.supplied.update({n: self._supplied[steps][n] for n in s.foreign})
         return made
+
+    @cached_property
+    def _supplied(self) -> dict[int, dict[str, Array]]:
+        """Number of steps → sequences that recurrences read from each other."""
+        return {}
 
     def _run(self, steps: int) -> Mapping[str, Array]:
         values = dict(self.values)
@@ -157,6 +165,8 @@ class System:
         self.columns = TermEvaluator(model.sizes, float)
         self.leading = LeadingEvaluator(model.sizes, float)
         self.supplied: dict[str, Array] = {}
+        #: (first step, steps, steps in all) → states there, of trajectories that have been run.
+        self.stepped: dict[tuple[int, int, int], Mapping[str, Array]] = {}
         states = [s for p in programs for s in p.scan.states]
         if variant.mix and any(s.lags != (1,) for s in states):
             raise UsageError("delays can be mixed in only where every state is read at lag 1")

@@ -23,6 +23,7 @@ from .guard import (
 )
 from .oracle.lines import Lines
 from .scales import reach_of, scale_of
+from .sharing import sharing
 from .trees import Tree, is_scalar, match_gradient, plain
 from .verdict import Finding
 
@@ -298,20 +299,21 @@ class Target:
                     f"the gradient of '{name}' has dtype {array.dtype}, the parameter {want}",
                     fatal=True,
                 )
-            for j, copy in enumerate(copies):
-                if np.may_share_memory(array, copy):
-                    self.find(
-                        "alias",
-                        f"the gradient of '{name}' shares memory with the parameter "
-                        f"'{self.tree.names[j]}'; an update in place would change both",
-                    )
-            for j, other in arrays.items():
-                if j > i and np.may_share_memory(array, other):
-                    self.find(
-                        "alias",
-                        f"the gradients of '{name}' and '{self.tree.names[j]}' share memory; "
-                        f"scaling one in place would scale both",
-                    )
+        shared = sharing([*arrays.values(), *copies])
+        names, count = [self.tree.names[i] for i in arrays], len(arrays)
+        for a, b in shared:
+            if a < count <= b:
+                self.find(
+                    "alias",
+                    f"the gradient of '{names[a]}' shares memory with the parameter "
+                    f"'{self.tree.names[b - count]}'; an update in place would change both",
+                )
+            elif b < count:
+                self.find(
+                    "alias",
+                    f"the gradients of '{names[a]}' and '{names[b]}' share memory; "
+                    f"scaling one in place would scale both",
+                )
 
     def lines(self, block: int, vectors: Floats | NDArray[np.intp]) -> Lines:
         """Lines through the point within one leaf.

@@ -12,9 +12,10 @@ import pytest
 
 from gradcheck_rnn import cells
 from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.dynamics import trajectory
 from gradcheck_rnn.dynamics.accumulate import LogMatrix, QRProduct, array_module, pairwise
 from gradcheck_rnn.dynamics.initialisation import build
-from gradcheck_rnn.dynamics.products import decay, lags_to_show, singular_values_of
+from gradcheck_rnn.dynamics.products import decay, lags_to_show, norm_at, singular_values_of
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
 
@@ -218,3 +219,34 @@ def test_a_step_that_cannot_be_inverted(tiny: float) -> None:
     largest, smallest = singular_values_of([np.stack([block] * 6)], 2, np.array([6]))
     assert np.isfinite(largest[0])
     assert smallest[0] == -np.inf
+
+
+def test_a_trajectory_that_was_run_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = build(cells.get("bidirectional_stack")).systems(steps=12)[0]
+    first = [s.line for s in trajectory.forward(system, 12)]
+    fresh = build(cells.get("bidirectional_stack")).systems(steps=12)[0]
+    monkeypatch.setattr(trajectory, "HELD", 0)
+    stepped = list(trajectory.forward(fresh, 12))
+    assert not fresh.stepped
+
+    def never(*_: Any) -> None:
+        raise AssertionError("stepped through again")
+
+    monkeypatch.setattr(trajectory, "_step_through", never)
+    for again in (list(trajectory.forward(system, 12)), list(trajectory.backward(system, 12))):
+        assert all(np.array_equal(s.line[n], a) for s, b in zip(again, first, strict=True)
+                   for n, a in b.items())  # fmt: skip
+    assert all(np.array_equal(s.line[n], a) for s, b in zip(stepped, first, strict=True)
+               for n, a in b.items())  # fmt: skip
+    with pytest.raises(AssertionError, match="again"):
+        list(trajectory.forward(system, 11))
+
+
+@pytest.mark.parametrize("name", ["lstm", "elman_delayed"])
+def test_the_norm_at_one_lag_is_that_of_the_decay(name: str) -> None:
+    system = build(cells.get(name)).systems(steps=40)[0]
+    whole = decay(system, 40, lags=np.array([0, 7, 40]), paths=False, gates=False)
+    for lag, norm in zip(whole.lags, whole.norm, strict=True):
+        assert norm_at(system, 40, int(lag)) == pytest.approx(norm, abs=1e-9)
+    with pytest.raises(UsageError, match="between 0 and 40"):
+        norm_at(system, 40, 41)

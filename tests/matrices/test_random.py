@@ -1,4 +1,4 @@
-"""Random cells with matrices per sequence and with heads: proved, generated, and the kernel differentiated."""
+"""Random cells with matrices per sequence and heads: proved, generated, differentiated."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 
 from gradcheck_rnn.errors import DimensionError, GradcheckError, UsageError
 from gradcheck_rnn.verify import GradientMismatch, Verdict, check_gradient
+from gradcheck_rnn.verify.sharing import sharing
 from tests.verify.handwritten import elman_problem, lstm_problem
 
 
@@ -292,6 +293,15 @@ def test_mutated_inputs_are_found_and_the_caller_keeps_theirs():
         assert report.verdict is Verdict.FAIL
         assert any(x.kind == "mutated-input" and name in x.message for x in report.findings)
     assert all(np.array_equal(before[k], P[k]) for k in P)
+
+
+def test_shared_memory_is_found_among_many_arrays():
+    whole, empty = np.arange(24.0).reshape(4, 6), np.zeros((0, 2))
+    arrays = [np.zeros(3), whole[1:3], np.ones(()), whole[::-1, 4:], empty, whole[3, ::-1]]
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    found = sharing(arrays)
+    assert found == [(i, j) for i, j in pairs if np.may_share_memory(arrays[i], arrays[j])]
+    assert (1, 3) in found
 
 
 def test_alias_is_noted_and_does_not_fail():
