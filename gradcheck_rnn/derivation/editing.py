@@ -182,18 +182,18 @@ def pinned_at(
 
 
 def read_wrongly(
-    run: Run,
-    program: ScanProgram,
-    zero: frozenset[str],
-    t: int,
-    values: Callable[[Sym], Array],
+    run: Run, program: ScanProgram, edits: Edits, t: int, values: Callable[[Sym], Array]
 ) -> Callable[[Sym], Array]:
-    """The same values, but zero for some starts and for what is read from before the start."""
+    """The same values, but others for some starts, and zero for what is before them."""
     times = run.times(program)
 
     def value(s: Sym) -> Array:
-        outside = s.lag is not None and not s.mark and t - s.lag not in times
-        if outside and (s.name in zero or t - (s.lag or 0) not in run.series[s.name]):
+        if s.lag is None or s.mark or t - s.lag in times:
+            return values(s)
+        if s.name in edits.wrapped_starts:
+            back = abs(t - times[0]) - abs(s.lag)
+            return run.series[s.name][times[max(back, -len(times))]]
+        if s.name in edits.zero_starts or t - s.lag not in run.series[s.name]:
             return np.zeros_like(run.series[s.name][times[0]])
         return values(s)
 

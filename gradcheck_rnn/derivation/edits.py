@@ -28,6 +28,8 @@ class Edits:
         Final states whose cotangent is lost.
     zero_starts : frozenset
         States whose start is taken as zero in the backward pass.
+    wrapped_starts : frozenset
+        States of which the last step's value is read in place of the start: an index of −1.
     lost_starts : frozenset
         States to whose start no gradient is given.
     lost_outputs : mapping
@@ -64,6 +66,7 @@ class Edits:
     scaled_outputs: dict[str, float] = field(default_factory=dict)
     output_of_step: dict[str, int] = field(default_factory=dict)
     repeated_finals: frozenset[str] = frozenset()
+    wrapped_starts: frozenset[str] = frozenset()
 
     def __or__(self, other: Edits) -> Edits:
         """Both mistakes at once; where they meet the second wins, permutations are combined."""
@@ -84,6 +87,7 @@ class Edits:
             {**self.scaled_outputs, **other.scaled_outputs},
             {**self.output_of_step, **other.output_of_step},
             self.repeated_finals | other.repeated_finals,
+            self.wrapped_starts | other.wrapped_starts,
         )
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:

@@ -291,7 +291,7 @@ def _backward(
                 continue
             values = run.lookup(t, {_bar(e.symbol): bar})
             if edits is not NO_EDITS:
-                values = read_wrongly(run, program, edits.zero_starts, t, values)
+                values = read_wrongly(run, program, edits, t, values)
             for edge in e.edges:
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
@@ -314,7 +314,7 @@ def _backward(
                     sums.add(edge.operand.name, index, given)
         for edge, term, where in late:
             values = run.lookup(t, Bars(sums, run, t))
-            seen = read_wrongly(run, program, edits.zero_starts, t, values)
+            seen = read_wrongly(run, program, edits, t, values)
             given = run.batches.fit(run.terms(term, seen), values(edge.operand))
             sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
     for state in scan.states:
@@ -337,7 +337,7 @@ def _read(
 ) -> Values:  # fmt: skip
     """What an edge reads at a time, where edits make it read something else."""
     if edge.id in edits.terms and reads_others(edge, term):
-        return read_wrongly(run, program, edits.zero_starts, t, run.lookup(t, Bars(sums, run, t)))
+        return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
     if edge.id in edits.pinned:
         name, pin = edits.pinned[edge.id]
         return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])

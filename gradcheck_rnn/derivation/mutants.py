@@ -200,7 +200,8 @@ def _without_factors(term: Term) -> Iterator[tuple[Term, str, Term]]:
                 rest = (*node.operands[:i], *node.operands[i + 1 :])
                 yield _put(term, path, Plus(*rest)), "term", part
         elif isinstance(node, Power) and node.exponent != 1:
-            less = Power(node.operands[0], node.exponent - 1)
+            base = node.operands[0]
+            less = base if node.exponent == 2 else Power(base, node.exponent - 1)
             yield _put(term, path, node.operands[0]), "factor", less
 
 
@@ -359,6 +360,11 @@ def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
                     f"zero_start:{state.name}", "zero_start", state.name,
                     f"the initial state of {state.name} is taken as zero in the backward pass",
                     Edits(zero_starts=frozenset({state.name})),
+                )  # fmt: skip
+                yield Mutant(
+                    f"wrapped_start:{state.name}", "wrapped_start", state.name,
+                    f"the last {state.name} is read in place of its initial state, an index of −1",
+                    Edits(wrapped_starts=frozenset({state.name})),
                 )  # fmt: skip
                 yield Mutant(
                     f"lost_start:{state.name}", "lost_start", state.name,

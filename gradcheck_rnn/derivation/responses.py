@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .editing import Adjoints
-from .edits import Edits
+from .editing import Adjoints, read_wrongly
+from .edits import NO_EDITS, Edits
 from .evaluate import Run, adjoints
 from .numeric_terms import TermEvaluator
 from .program import ScanProgram
@@ -208,22 +208,18 @@ class Responses:
         program: ScanProgram,
         t: int,
         bar: Callable[[str, int], Array],
-        zero: frozenset[str] = frozenset(),
+        edits: Edits = NO_EDITS,
     ) -> Callable[[Sym], Array]:
         """Values and adjoints at a time; what is read from before a start that has none is zero."""
-        times, series = self.run.times(program), self.run.series
+        series = self.run.series
 
         def value(s: Sym) -> Array:
             if s.mark:
                 return bar(s.name, t)
-            if s.lag is None:
-                return series[s.name][0]
-            at = t - s.lag
-            if at not in times and (s.name in zero or at not in series[s.name]):
-                return np.zeros_like(series[s.name][times[0]])
-            return series[s.name][at]
+            found: Array = series[s.name][0 if s.lag is None else t - s.lag]
+            return found
 
-        return value
+        return read_wrongly(self.run, program, edits, t, value)
 
     def change(
         self, edits: Edits, truncate: int | None = None, base: Array | None = None

@@ -45,7 +45,7 @@ class Walk:
         self.total = np.zeros((*lead, responses.table.shape[1]))
         self.base = base
         self.now, self.first, self.last = 0, 1 << 60, -1
-        self.zeroed = edits.zero_starts
+        self.restarted = edits.zero_starts | edits.wrapped_starts
         self.given: dict[tuple[str, int], Array] = {}
         self.edges = {
             *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned,
@@ -126,7 +126,7 @@ class Walk:
         for edge in program.edges:
             if (
                 edge.id in self.edges or everything or (cut and edge.kind == "state")
-                or (self.zeroed and any(s.name in self.zeroed for s in symbols_in(edge.pullback)))
+                or any(s.name in self.restarted for s in symbols_in(edge.pullback))
             ):  # fmt: skip
                 out.setdefault(edge.equation.name, []).append(edge)
         return out
@@ -181,13 +181,13 @@ class Walk:
     ) -> Values:
         """The values that an edge with another saved value or a lost start reads."""
         pinned = self.edits.pinned.get(edge.id)
-        if pinned is None and not self.zeroed:
+        if pinned is None and not self.restarted:
             return seen
         if pinned is None:
-            return Values(self.of.lookup(program, t, self.bar, self.zeroed), {})
+            return Values(self.of.lookup(program, t, self.bar, self.edits), {})
         name, pin = pinned
         at = times[pin - 1 if pin > 0 else pin]
-        plain = self.of.lookup(program, t, self.bar, self.zeroed)
+        plain = self.of.lookup(program, t, self.bar, self.edits)
 
         def value(s: Sym) -> Array:
             if s.name == name and not s.mark and s.lag is not None:
@@ -201,12 +201,12 @@ class Walk:
         own: Term | None, like: Array,
     ) -> Array:  # fmt: skip
         """What a share of an adjoint gives by its own term more than by the common one."""
-        plain, bar = self.of.lookup(program, t, self.bar, self.zeroed), edge.adjoint
+        plain, bar = self.of.lookup(program, t, self.bar, self.edits), edge.adjoint
 
         def value(s: Sym) -> Array:
             return part if s == bar else plain(s)
 
-        still = {} if self.zeroed else self.of.still(program.scan.name, t)
+        still = {} if self.restarted else self.of.still(program.scan.name, t)
         seen = Values(value, still)
         less = -self.run.batches.fit(self.of.terms(term, seen), like)
         return less if own is None else less + self.run.batches.fit(self.of.terms(own, seen), like)

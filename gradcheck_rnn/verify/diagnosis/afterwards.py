@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, Record, Station
 from ..harness.plan import Case
-from .candidates import Arrays, Candidate
+from .candidates import After, Arrays, Candidate
 
 __all__ = ["afterwards"]
 
@@ -301,7 +301,16 @@ def _clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             size = float(np.sqrt(sum(_norm(a) ** 2 for a in arrays.values())))
             return {u: a * min(1.0, c / max(size, 1e-300)) for u, a in arrays.items()}
 
+        def parameters(station: Station, case: Case, arrays: Arrays, clip: After = clip) -> Arrays:
+            clipped = clip(station, case, arrays)
+            held = station.fitted.layout.parameters
+            return {u: clipped[u] if u in held else a for u, a in arrays.items()}
+
         yield Candidate(f"clip:{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,))
+        yield Candidate(
+            f"clip-parameters:{c}", "clip",
+            f"the gradient of every parameter clipped to ±{c:.6g}", after=(parameters,),
+        )  # fmt: skip
         yield Candidate(
             f"clip-norm:{c}", "clip", f"each gradient clipped to the norm {c:.6g}", after=(each,)
         )

@@ -202,8 +202,11 @@ class _Reach:
 
     def of(self, edits: Edits) -> frozenset[str] | None:
         """Names that the backward pass reaches from the edited edges; None if there are none."""
-        loop = (edits.carry, edits.lost_finals, edits.zero_starts, edits.lost_outputs, edits.missed,
-                edits.scaled_outputs, edits.output_of_step, edits.repeated_finals)  # fmt: skip
+        loop = (
+            edits.carry, edits.lost_finals, edits.zero_starts, edits.wrapped_starts,
+            edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
+            edits.repeated_finals,
+        )  # fmt: skip
         if any(loop):
             return None
         names: set[str] = set()

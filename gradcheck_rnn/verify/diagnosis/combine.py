@@ -30,7 +30,7 @@ STATES = 60
 #: Numbers computed behind first mistakes, and sums of changes that are compared entry by entry.
 NUMBERS, COMPARED = 100_000_000, 20_000
 #: Finished gradients that are changed behind another mistake, and mistakes that are run together.
-FINISHED, INTERLEAVED = 1_000, 1_500
+FINISHED, INTERLEAVED = 1_000, 2_500
 
 
 @dataclass

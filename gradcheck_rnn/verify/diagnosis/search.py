@@ -240,8 +240,21 @@ def _from_one_place(
                 if (tried <= MOST_TRIED or base is None) and further.makes(both):
                     alive.append(both)
             alive = _everywhere(bench, alive, comparisons)
+            if not alive and base is None and most > 1:
+                alive = _silent_pairs(bench, further, found.silent, comparisons)
             if alive:
                 return alive
+    return []
+
+
+def _silent_pairs(
+    bench: Bench, place: Effects, silent: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> list[Candidate]:
+    """Two mistakes that are both silent at one step, at the next place."""
+    for found in sets_of_mistakes(place, silent, 2):
+        if found.sets and len(found.sets[0]) == 2:
+            together = [_all(some) for some in found.sets[:MOST_SETS]]
+            return _everywhere(bench, [c for c in together if c is not None], comparisons)
     return []
 
 
@@ -255,9 +268,10 @@ def _all(some: Sequence[Candidate]) -> Candidate | None:
     return out
 
 
-def _length(comparison: Comparison) -> int:
+def _length(comparison: Comparison) -> tuple[bool, int]:
+    """Several sequences first, then the shortest: few entries and many cotangents tell most."""
     place = comparison.station.place
-    return max(place.lengths.values(), default=1) * place.batch
+    return place.batch == 1, max(place.lengths.values(), default=1) * place.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.
