@@ -110,7 +110,8 @@ def gated_delta_net(q, k, v, a, b, S, A_log, dt_bias):
     beta = sigmoid(b)
     k_hat = k / sqrt(total(k**2) + 1e-6)
     q_hat = q / sqrt(total(q**2) + 1e-6)
-    S = alpha * (S - beta * outer(S @ k_hat, k_hat)) + beta * outer(v, k_hat)
+    error = v - alpha * (S @ k_hat)
+    S = alpha * S + beta * outer(error, k_hat)
     o = S @ q_hat
     return {"S": S, "o": o}
 
@@ -168,7 +169,7 @@ def rwkv4(r, k, v, a, b, m, w, u):
 def rwkv6(r, k, d, v, S, u):
     """RWKV-6: o = (S₋ + (u ⊙ k) vᵀ)ᵀ r, S = diag(w) S₋ + k vᵀ, w = exp(−e^d)."""
     w = exp(-exp(d))
-    o = (S + outer(u * k, v)).T @ r
+    o = S.T @ r + dot(u * k, r) * v
     S = w * S + outer(k, v)
     return {"S": S, "o": o}
 
