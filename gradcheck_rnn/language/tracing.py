@@ -9,7 +9,8 @@ graph is cut into equations, in the order in which the definition computed them:
 3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint);
 4. a product of parameters inside something that differs by sequence (``W @ b`` in ``W @ b + h``):
    its adjoint is one for all sequences, so the sum over the batch has to happen there;
-5. the largest operands of what would be longer than `LONGEST` operations, so that every
+5. a sum over heads inside something that every head has: its adjoint is one for all heads;
+6. the largest operands of what would be longer than `LONGEST` operations, so that every
    right-hand side is small enough to be read, and to be walked recursively.
 """
 
@@ -338,15 +339,16 @@ class _Cutter:
                     stack.extend(a.args)
 
     def _name_sums_over_heads(self) -> None:
-        """Those within what each head has: their adjoint is the sum of what all heads say."""
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
             stack = [a for a in e.args if not a.shape.headed] if e.shape.headed else []
             while stack:
                 a = stack.pop()
-                if a.op == "sum_heads" and id(a) not in self.names:
+                if id(a) in self.names:
+                    continue
+                if a.op == "sum_heads":
                     self.names[id(a)] = self._fresh("v")
                     self.auto.add(id(a))
-                elif id(a) not in self.names and a.op != "sum_heads":
+                else:
                     stack.extend(a.args)
 
     @staticmethod

@@ -204,7 +204,7 @@ def logaddexp(a: Any, b: Any) -> Any:
 
 _UFUNCS: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: operate("add", a, b),
-    "subtract": lambda a, b: a - b,
+    "subtract": lambda a, b: operate("add", a, operate("neg", b)),
     "multiply": lambda a, b: operate("mul", a, b),
     "divide": lambda a, b: operate("div", a, b),
     "matmul": lambda a, b: operate("matmul", a, b),

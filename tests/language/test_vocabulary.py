@@ -66,8 +66,8 @@ def test_the_tails_of_silu_do_not_overflow() -> None:
 @cell(inputs="x y: p", states="h: p", params="w: p", outputs="h s")
 def vector(x, y, h, w):
     """The vocabulary on vectors, some of it as NumPy spells it."""
-    a = silu(w * h + x) + np.clip(y, -0.5, w) + zeros("p")
-    h = np.tanh(a + np.logaddexp(x, y) * np.mean(x)) + np.expm1(-x * x)
+    a = logaddexp(np.float64(0.3), x) - silu(w * h + x) + np.clip(y, -0.5, w) + zeros("p")
+    h = np.tanh(a + np.logaddexp(np.float64(0.5) - x, y) * np.mean(x)) + np.expm1(-x * x)
     s = norm(1 + x * x) + np.sum(np.log1p(y * y))
     return {"h": h, "s": s}
 

@@ -43,6 +43,10 @@ _IN_HEADS = """\
 """
 
 
+#: What every head has for itself.
+_OWN = {("", ""): "g", ("n", ""): "k", ("m", ""): "v", ("n", "m"): "S", ("m", "m"): "R"}
+
+
 class _Draw:
     def __init__(self, choices: Choices, heads: bool = False) -> None:
         self.choices, self.heads = choices, heads
@@ -60,6 +64,7 @@ class _Draw:
             options += ["units"] * (not self.heads)
         else:
             options += ["dot", "quadratic", "sum", "entries"]
+        options += ["over heads"] * (self.heads and kind in _OWN)
         made: str = getattr(self, "_" + self.choices.pick(options).replace(" ", "_"))(kind, depth)
         return made
 
@@ -86,6 +91,9 @@ class _Draw:
         first, _, second = f.partition(" of ")
         inner = self.value(kind, depth - 1)
         return f"{first}({second}({inner}))" if second else f"{f}({inner})"
+
+    def _over_heads(self, kind: Kind, depth: int) -> str:
+        return f"sum_heads({_OWN[kind]} * {self.value(kind, depth - 1)})"
 
     def _diagonal(self, kind: Kind, depth: int) -> str:
         return f"diag({self.value((kind[0], ''), depth - 1)})"

@@ -43,6 +43,8 @@ class HeadLowering(StackLowering):
         heads = self.heads(term)
         if heads == ONE:
             return super().__call__(term)
+        if isinstance(term, T.Hadamard) and (made := self.spread(term)) is not None:
+            return made
         if isinstance(term, _WHOLE_VECTORS):
             raise UnsupportedOperation(f"no kernel has {type(term).__name__} within heads: {term}")
         if isinstance(term, T.Scale) and self.heads(term.operands[0]) != ONE:

@@ -15,7 +15,7 @@ from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .lowering import Lowering
 from .lowrank import expanded, inner_products
-from .nodes import Node
+from .nodes import Node, join
 
 __all__ = ["Factor", "StackLowering"]
 
@@ -63,6 +63,20 @@ def _cost(a: Factor, b: Factor) -> tuple[int, int]:
     return made + (a.cols != ONE), made
 
 
+def _vector(x: T.Term) -> tuple[T.Term, str] | None:
+    """The vector beside every column, or every row, of a matrix, and the letter of its axis."""
+    if not isinstance(x, T.Times) or len(x.operands) != 2:
+        return None
+    a, b = x.operands
+    if a.shape[1] != 1 or b.shape[0] != 1 or (x.shape[0] == 1 or x.shape[1] == 1):
+        return None
+    if isinstance(b, T.Transpose) and isinstance(b.operands[0], T.Ones):
+        return a, "i"
+    if isinstance(a, T.Ones):
+        return (b.operands[0] if isinstance(b, T.Transpose) else T.Transpose(b)), "k"
+    return None
+
+
 def _turned(f: Factor) -> Factor:
     """The transpose of a factor."""
     return replace(f, rows=f.cols, cols=f.rows, turned=not f.turned)
@@ -78,6 +92,8 @@ class StackLowering(Lowering):
                 raise UnsupportedOperation(
                     f"no kernel has {type(term).__name__} of a matrix per sequence: {term}"
                 )
+        if isinstance(term, T.Hadamard) and (made := self.spread(term)) is not None:
+            return made
         if isinstance(term, T.Broadcast):
             inner_node = self(term.operands[0])
             rows, cols = self.shape(term)
@@ -109,7 +125,33 @@ class StackLowering(Lowering):
                 left, right = self(delta), self(x.operands[0])
                 if left.lead and right.lead:
                     return self.g.outer(left, right, self.lead)
-        return self(term)
+        made = self.spread(term, total=True) if isinstance(term, T.Hadamard) else None
+        return self(term) if made is None else made
+
+    def spread(self, term: T.Hadamard, total: bool = False) -> Node | None:
+        """(a 1ᵀ) ⊙ (1 bᵀ) ⊙ X as one product, or None where there is no such factor.
+
+        ``total``: summed over steps and sequences.
+        """
+        vectors = [(x, v) for x in term.operands if (v := _vector(x)) is not None]
+        rest = [x for x in term.operands if _vector(x) is None]
+        if not vectors or not rest or any(isinstance(x, T.Broadcast) for x in rest):
+            return None
+        x = self._factor(T.Hadamard(*rest) if len(rest) > 1 else rest[0], False)
+        factors = [self._factor(v, False) for _, (v, _) in vectors]
+        if ONE in (x.rows, x.cols) or self.g.value_of(x.node) is not None:
+            return None
+        args = [*(f.node for f in factors), x.node]
+        if not any(n.lead for n in args) or (total and join(args) != self.lead):
+            return None
+        heads = next((f.heads for f in (*factors, x) if f.heads != ONE), ONE)
+        letters = [*(letter for _, (_, letter) in vectors), "ik"]
+        specs = ["h" * (f.heads != ONE) + s for f, s in zip((*factors, x), letters, strict=True)]
+        out = "h" * (heads != ONE) + "ik"
+        sizes = (("h", heads), ("i", x.rows), ("k", x.cols))
+        used = tuple((s, d) for s, d in sizes if s in out)
+        flat = self.names.flat(heads, x.rows, x.cols)
+        return self.g.contract(args, (*specs, out), used, flat, total)
 
     # -- products ----------------------------------------------------------------------------
 
