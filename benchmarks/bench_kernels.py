@@ -1,11 +1,12 @@
 """Generated kernels against PyTorch on the CPU: forward and backward pass, paired.
 
 ``python -m benchmarks.bench_kernels [--backend numpy|c] [--cells lstm …] [--sizes 50,32,64 …]
-[--dtypes float32 …] [--pairs 20]``: both run in turn in one process with one thread and are timed
-by processor time, so that others who use the machine slow both. Printed are the median of PyTorch's
-time ÷ ours over the pairs (above 1: ours is faster) and its quartiles. LSTM, GRU and RNN meet
-PyTorch's layers, the other cells eager PyTorch. Beside the LSTM stand, in the same sense, an LSTM
-written by hand in NumPy and its matrix products alone: what NumPy and its BLAS allow.
+[--dtypes float32 …] [--pairs 20] [--keep]``: both run in turn in one process with one thread and
+are timed by processor time, so that others who use the machine slow both. Printed are the median of
+PyTorch's time ÷ ours over the pairs (above 1: ours is faster) and its quartiles; from p = 256 on a
+quarter of the pairs is measured. LSTM, GRU and RNN meet PyTorch's layers, the other cells eager
+PyTorch. Beside the LSTM stand, in the same sense, an LSTM written by hand in NumPy and its matrix
+products alone: what NumPy and its BLAS allow. ``--keep`` gives our kernels a workspace that lasts.
 
 OPENBLAS_CORETYPE names the kernels of NumPy's BLAS, if its own choice is to be overruled.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import os
 import statistics
 import tempfile
@@ -63,14 +65,19 @@ def arrays(module: types.ModuleType, sizes: dict[str, int], dtype: str) -> dict[
     return out
 
 
-def ours(module: types.ModuleType, given: dict[str, Any], seed: Any) -> Callable[[], Any]:
-    """One forward and backward pass of the generated module."""
+def ours(
+    module: types.ModuleType, given: dict[str, Any], seed: Any, keep: bool = False
+) -> Callable[[], Any]:
+    """One forward and backward pass of the generated module; ``keep``: with a workspace."""
+    workspace: dict[str, Any] | None = {} if keep else None
+    both = "workspace" in inspect.signature(module.backward).parameters
+    last = (workspace,) if both else ()  # memory of a C kernel goes with what is saved
     parameters = {n: given[n] for n in module.Parameters.__annotations__}
     inputs = {n: given[n] for n in module.Inputs.__annotations__}
 
     def run() -> Any:
-        _, saved = module.forward(parameters, inputs)
-        return module.backward(parameters, inputs, saved, {"h": seed})
+        _, saved = module.forward(parameters, inputs, workspace)
+        return module.backward(parameters, inputs, saved, {"h": seed}, *last)
 
     return run
 
@@ -105,6 +112,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=CELLS)
     parser.add_argument("--sizes", nargs="*", default=SIZES)
     parser.add_argument("--dtypes", nargs="*", default=("float32", "float64"))
+    parser.add_argument("--keep", action="store_true", help="keep a workspace between calls")
     options = parser.parse_args()
     print(f"{options.backend}; NumPy's BLAS: {_blas()}; PyTorch {torch.__version__}, "
           f"{torch.backends.cpu.get_cpu_capability()}; one thread, processor time")  # fmt: skip
@@ -115,14 +123,18 @@ def main() -> None:
             module = kernel(cell, options.backend, Path(folder))
             for size in options.sizes:
                 steps, batch, p = map(int, size.split(","))
+                count = options.pairs if p < 256 else max(5, options.pairs // 4)
                 for dtype in options.dtypes:
                     sizes = {"T": steps, "B": batch, "p": p, "d": p, "q": p}
                     given = arrays(module, sizes, dtype)
                     seed = np.ones((steps, batch, p), dtype)
-                    works = [ours(module, given, seed), torch_pass(cell, sizes, dtype)]
+                    works = [
+                        ours(module, given, seed, options.keep),
+                        torch_pass(cell, sizes, dtype),
+                    ]
                     if cell == "lstm" and options.backend == "numpy":
                         works += [hand_written(given, seed), products(given)]
-                    mine, torchs, *others = zip(*rounds(works, options.pairs), strict=True)
+                    mine, torchs, *others = zip(*rounds(works, count), strict=True)
                     ratios = [b / a for a, b in zip(mine, torchs, strict=True)]
                     low, middle, high = statistics.quantiles(ratios, n=4)
                     beside = "".join(f"{_over(torchs, t):9.2f}" for t in others)

@@ -224,5 +224,32 @@ def test_arrays_over_all_steps_that_only_blocks_use_are_gone() -> None:
     """What the backward pass of an LSTM allocates does not grow with the gates over all steps."""
     text = generate(derive(cells.get("lstm")))
     backward = text[text.index("def backward(") :]
-    assert "d_a = np.empty((held, B, 4 * p), dtype)" in backward
-    assert "np.empty((T, B, 4 * p)" not in backward
+    assert 'd_a = _array(workspace, "d_a", (held, B, 4 * p), dtype)' in backward
+    assert "(T, B, 4 * p)" not in backward
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "stacked_lstm", "elman_delayed"])
+def test_a_workspace_keeps_arrays_and_changes_nothing(name: str) -> None:
+    """Whatever an earlier call has left in it; arrays of another shape or dtype are not taken."""
+    c = case(name)
+    cotangents = c.cotangents()
+    outputs, saved = c.forward()
+    expected = c.backward(saved, cotangents)
+    workspace: dict[str, np.ndarray] = {}
+    for spoil in (np.nan, 3.0):
+        again, saved = c.module.forward(*c.split(c.arrays), workspace)
+        gradients = c.module.backward(*c.split(c.arrays), saved, cotangents, workspace)
+        for label, value in outputs.items():
+            assert np.array_equal(again[label], value)
+        for n, value in expected.items():
+            assert np.array_equal(gradients[n], value), n
+        held = {n: id(a) for n, a in workspace.items()}
+        for n, a in workspace.items():
+            assert not any(np.shares_memory(a, g) for g in gradients.values()), n
+            a[...] = spoil
+    first = next(iter(workspace))
+    workspace[first] = workspace[first].astype(np.float32)[:, :1]
+    _, saved = c.module.forward(*c.split(c.arrays), workspace)
+    gradients = c.module.backward(*c.split(c.arrays), saved, cotangents, workspace)
+    assert all(np.array_equal(gradients[n], value) for n, value in expected.items())
+    assert sum(id(a) == held.get(n) for n, a in workspace.items()) >= len(held) - 1

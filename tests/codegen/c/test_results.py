@@ -24,7 +24,7 @@ from gradcheck_rnn.language.dims import Dim
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS
 from tests.codegen.hostile import HOSTILE, ROLES, made
-from tests.codegen.support import Case, error
+from tests.codegen.support import Arrays, Case, error
 from tests.codegen.test_features import FEATURES
 from tests.strategies.choices import Seeded
 from tests.strategies.random_networks import random_file
@@ -132,13 +132,14 @@ def test_memory_of_an_earlier_call_is_used_again(tmp_path: Path) -> None:
     case = Case(as_network(api.load("gru")))
     module, given = built(case, tmp_path), upstream(case)
     first = results(case, module, given)
-    _, saved = module.forward(*case.split(case.arrays))
-    kept = saved["workspace"]
-    for spent in (np.full_like(kept, np.nan), kept[:3].copy(), np.ones(kept.size, np.float32)):
-        again = results(case, module, given, spent={"workspace": spent})
+    workspace: Arrays = {}
+    results(case, module, given, workspace=workspace)
+    kept = workspace["memory"]
+    for memory in (np.full_like(kept, np.nan), kept[:3].copy(), np.ones(kept.size, np.float32)):
+        again = results(case, module, given, workspace={"memory": memory})
         assert all(np.array_equal(first[n], again[n]) for n in first)
-    _, saved = module.forward(*case.split(case.arrays), spent=saved)
-    assert saved["workspace"] is kept
+    results(case, module, given, workspace=workspace)
+    assert workspace["memory"] is kept
 
 
 def test_a_planted_fault_is_found(tmp_path: Path) -> None:

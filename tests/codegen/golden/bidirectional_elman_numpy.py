@@ -167,10 +167,28 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p_fwd, p_bwd, q = sizes["B"], sizes["T"], sizes["d"], sizes["p_fwd"], sizes["p_bwd"], sizes[
@@ -188,9 +206,9 @@ def forward(
     V_fwd = arrays["V_fwd"]
     V_bwd = arrays["V_bwd"]
     b_y = arrays["b_y"]
-    U_x = np.empty((T, B, p_bwd + p_fwd), dtype)
-    h_fwd = np.empty((T + 1, B, p_fwd), dtype)
-    h_bwd = np.empty((T + 1, B, p_bwd), dtype)
+    U_x = _array(workspace, "U_x", (T, B, p_bwd + p_fwd), dtype)
+    h_fwd = _array(workspace, "h_fwd", (T + 1, B, p_fwd), dtype)
+    h_bwd = _array(workspace, "h_bwd", (T + 1, B, p_bwd), dtype)
     W_fwd_h_fwd = np.empty((B, p_fwd), dtype)
     W_bwd_h_bwd = np.empty((B, p_bwd), dtype)
     i_fwd_part = U_x[..., :p_fwd]
@@ -234,6 +252,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -281,8 +300,8 @@ def backward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            block_p_bwd = np.empty((held, B, p_bwd), dtype)
-            d_i_bwd = np.empty((held, B, p_bwd), dtype)
+            block_p_bwd = _array(workspace, "block_p_bwd", (held, B, p_bwd), dtype)
+            d_i_bwd = _array(workspace, "d_i_bwd", (held, B, p_bwd), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_bwd
         np.square(h_bwd[start:stop], out=block_p_bwd)
@@ -308,8 +327,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p_fwd = np.empty((held, B, p_fwd), dtype)
-            d_i_fwd = np.empty((held, B, p_fwd), dtype)
+            block_p_fwd = _array(workspace, "block_p_fwd", (held, B, p_fwd), dtype)
+            d_i_fwd = _array(workspace, "d_i_fwd", (held, B, p_fwd), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_fwd
         np.square(h_fwd[start + 1:stop + 1], out=block_p_fwd)

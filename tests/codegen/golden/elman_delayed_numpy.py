@@ -149,10 +149,28 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p, q = sizes["B"], sizes["T"], sizes["d"], sizes["p"], sizes["q"]
@@ -166,7 +184,7 @@ def forward(
     b_i = arrays["b_i"]
     V = arrays["V"]
     b_y = arrays["b_y"]
-    h = np.empty((T + 3, B, p), dtype)
+    h = _array(workspace, "h", (T + 3, B, p), dtype)
     W_1_h = np.empty((B, p), dtype)
     W_3_h = np.empty((B, p), dtype)
 
@@ -181,7 +199,7 @@ def forward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            i_part = np.empty((held, B, p), dtype)
+            i_part = _array(workspace, "i_part", (held, B, p), dtype)
         rows = (stop - start) * B
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=i_part.reshape(rows, p))
         i_part += b_i
@@ -210,6 +228,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -250,8 +269,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            d_i = np.empty((held, B, p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            d_i = _array(workspace, "d_i", (held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i
         np.square(h[start + 3:stop + 3], out=block_p)

@@ -173,6 +173,18 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def softmax(x: Array, out: Array | None = None) -> Array:
     """exp(x) / Σ exp(x) over the last axis."""
     y = np.subtract(x, np.real(x).max(axis=-1, keepdims=True), out=out)
@@ -189,9 +201,15 @@ def log_softmax(x: Array, out: Array | None = None) -> Array:
 
 
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, S, T, e, p, d, q = sizes["B"], sizes["S"], sizes["T"], sizes["e"], sizes["p"], sizes["d"], sizes[
@@ -210,9 +228,9 @@ def forward(
     b_i = arrays["b_i"]
     V = arrays["V"]
     b_y = arrays["b_y"]
-    h_src = np.empty((S + 1, B, p), dtype)
+    h_src = _array(workspace, "h_src", (S + 1, B, p), dtype)
     W_src_h_src = np.empty((B, p), dtype)
-    h = np.empty((T + 1, B, p), dtype)
+    h = _array(workspace, "h", (T + 1, B, p), dtype)
     W_h = np.empty((B, p), dtype)
 
     h_src[0] = h_src0
@@ -223,7 +241,7 @@ def forward(
         stop = min(start + steps, S)
         if stop - start != held:
             held = stop - start
-            i_src_part = np.empty((held, B, p), dtype)
+            i_src_part = _array(workspace, "i_src_part", (held, B, p), dtype)
         rows = (stop - start) * B
         np.matmul(x_src[start:stop].reshape(rows, e), U_src.T, out=i_src_part.reshape(rows, p))
         i_src_part += b_i_src
@@ -242,7 +260,7 @@ def forward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            i_part = np.empty((held, B, p), dtype)
+            i_part = _array(workspace, "i_part", (held, B, p), dtype)
         rows = (stop - start) * B
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=i_part.reshape(rows, p))
         i_part += C_h_src
@@ -274,6 +292,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -330,8 +349,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            d_i = np.empty((held, B, p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            d_i = _array(workspace, "d_i", (held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i
         np.square(h[start + 1:stop + 1], out=block_p)
@@ -357,8 +376,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p_2 = np.empty((held, B, p), dtype)
-            d_i_src = np.empty((held, B, p), dtype)
+            block_p_2 = _array(workspace, "block_p_2", (held, B, p), dtype)
+            d_i_src = _array(workspace, "d_i_src", (held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_src
         np.square(h_src[start + 1:stop + 1], out=block_p_2)

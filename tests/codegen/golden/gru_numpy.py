@@ -159,6 +159,18 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
     y = np.asarray(np.negative(x, out=out))
@@ -173,9 +185,15 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p = sizes["B"], sizes["T"], sizes["d"], sizes["p"]
@@ -190,11 +208,11 @@ def forward(
     b_r = arrays["b_r"]
     b_z = arrays["b_z"]
     b_c = arrays["b_c"]
-    gates = np.empty((T, B, 3 * p), dtype)
-    h = np.empty((T + 1, B, p), dtype)
+    gates = _array(workspace, "gates", (T, B, 3 * p), dtype)
+    h = _array(workspace, "h", (T + 1, B, p), dtype)
     work_p = np.empty((B, p), dtype)
     W_h = np.empty((B, 2 * p), dtype)
-    a_h_factor = np.empty((T, B, p), dtype)
+    a_h_factor = _array(workspace, "a_h_factor", (T, B, p), dtype)
     a_h_value = np.empty((B, p), dtype)
     r = gates[..., :p]
     z = gates[..., p:2 * p]
@@ -242,6 +260,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -285,9 +304,9 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            part = np.empty((held, B, p), dtype)
-            d_a = np.empty((held, B, 3 * p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            part = _array(workspace, "part", (held, B, p), dtype)
+            d_a = _array(workspace, "d_a", (held, B, 3 * p), dtype)
             d_a_r = d_a[..., :p]
             d_a_z = d_a[..., p:2 * p]
             d_a_h = d_a[..., 2 * p:]

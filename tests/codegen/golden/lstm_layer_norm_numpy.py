@@ -197,6 +197,18 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
     y = np.asarray(np.negative(x, out=out))
@@ -211,9 +223,15 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     if arrays["W"].shape[0] != 4 * sizes["p"]:
@@ -250,28 +268,28 @@ def forward(
     d_x = arrays["d_x"]
     g_c = arrays["g_c"]
     d_c = arrays["d_c"]
-    h = np.empty((T + 1, B, p), dtype)
-    c = np.empty((T + 1, B, p), dtype)
-    centred_1 = np.empty((T, B, 4 * p), dtype)
-    scale_1 = np.empty((T, B, 1), dtype)
+    h = _array(workspace, "h", (T + 1, B, p), dtype)
+    c = _array(workspace, "c", (T + 1, B, p), dtype)
+    centred_1 = _array(workspace, "centred_1", (T, B, 4 * p), dtype)
+    scale_1 = _array(workspace, "scale_1", (T, B, 1), dtype)
     work_1 = np.empty((B, 1), dtype)
     work_4p = np.empty((B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
     s_h = np.empty((B, 4 * p), dtype)
     centred_unit_sum = np.empty((B, 1), dtype)
-    centred = np.empty((T, B, 4 * p), dtype)
+    centred = _array(workspace, "centred", (T, B, 4 * p), dtype)
     a_scale_unit_sum = np.empty((B, 1), dtype)
-    scale = np.empty((T, B, 1), dtype)
+    scale = _array(workspace, "scale", (T, B, 1), dtype)
     a = np.empty((B, 4 * p), dtype)
-    f = np.empty((T, B, p), dtype)
-    i = np.empty((T, B, p), dtype)
-    o = np.empty((T, B, p), dtype)
-    g = np.empty((T, B, p), dtype)
+    f = _array(workspace, "f", (T, B, p), dtype)
+    i = _array(workspace, "i", (T, B, p), dtype)
+    o = _array(workspace, "o", (T, B, p), dtype)
+    g = _array(workspace, "g", (T, B, p), dtype)
     centred_2_unit_sum = np.empty((B, 1), dtype)
-    centred_2 = np.empty((T, B, p), dtype)
+    centred_2 = _array(workspace, "centred_2", (T, B, p), dtype)
     a_scale_2_unit_sum = np.empty((B, 1), dtype)
-    scale_2 = np.empty((T, B, 1), dtype)
-    tanh_a_h = np.empty((T, B, p), dtype)
+    scale_2 = _array(workspace, "scale_2", (T, B, 1), dtype)
+    tanh_a_h = _array(workspace, "tanh_a_h", (T, B, p), dtype)
 
     h[0] = h0
     c[0] = c0
@@ -282,12 +300,12 @@ def forward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            block_1 = np.empty((held, B, 1), dtype)
-            block_4p = np.empty((held, B, 4 * p), dtype)
-            s_x = np.empty((held, B, 4 * p), dtype)
-            centred_1_unit_sum = np.empty((held, B, 1), dtype)
-            a_scale_1_unit_sum = np.empty((held, B, 1), dtype)
-            a_part = np.empty((held, B, 4 * p), dtype)
+            block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
+            block_4p = _array(workspace, "block_4p", (held, B, 4 * p), dtype)
+            s_x = _array(workspace, "s_x", (held, B, 4 * p), dtype)
+            centred_1_unit_sum = _array(workspace, "centred_1_unit_sum", (held, B, 1), dtype)
+            a_scale_1_unit_sum = _array(workspace, "a_scale_1_unit_sum", (held, B, 1), dtype)
+            a_part = _array(workspace, "a_part", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
         # s_{x,t} = U x_t
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=s_x.reshape(rows, 4 * p))
@@ -390,6 +408,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -480,28 +499,28 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            d_a_scale_ratio = np.empty((held, B, 1), dtype)
-            ratio = np.empty((held, B, 4 * p), dtype)
-            d_a_scale_factor = np.empty((held, B, 4 * p), dtype)
-            d_a_h = np.empty((held, B, p), dtype)
-            d_a_scale_2_ratio = np.empty((held, B, 1), dtype)
-            ratio_2 = np.empty((held, B, p), dtype)
-            d_a_scale_2_factor = np.empty((held, B, p), dtype)
-            d_a_g_factor = np.empty((held, B, p), dtype)
-            d_a_o_factor = np.empty((held, B, p), dtype)
-            d_a_i_factor = np.empty((held, B, p), dtype)
-            d_a_f_factor = np.empty((held, B, p), dtype)
-            d_a = np.empty((held, B, 4 * p), dtype)
-            d_s_h = np.empty((held, B, 4 * p), dtype)
-            block_4p = np.empty((held, B, 4 * p), dtype)
-            block_1 = np.empty((held, B, 1), dtype)
-            block_1_2 = np.empty((held, B, 1), dtype)
-            ratio_3 = np.empty((held, B, 4 * p), dtype)
-            d_scale_1_unit_sum = np.empty((held, B, 1), dtype)
-            d_centred_1 = np.empty((held, B, 4 * p), dtype)
-            d_s_x_unit_sum = np.empty((held, B, 1), dtype)
-            d_s_x = np.empty((held, B, 4 * p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            d_a_scale_ratio = _array(workspace, "d_a_scale_ratio", (held, B, 1), dtype)
+            ratio = _array(workspace, "ratio", (held, B, 4 * p), dtype)
+            d_a_scale_factor = _array(workspace, "d_a_scale_factor", (held, B, 4 * p), dtype)
+            d_a_h = _array(workspace, "d_a_h", (held, B, p), dtype)
+            d_a_scale_2_ratio = _array(workspace, "d_a_scale_2_ratio", (held, B, 1), dtype)
+            ratio_2 = _array(workspace, "ratio_2", (held, B, p), dtype)
+            d_a_scale_2_factor = _array(workspace, "d_a_scale_2_factor", (held, B, p), dtype)
+            d_a_g_factor = _array(workspace, "d_a_g_factor", (held, B, p), dtype)
+            d_a_o_factor = _array(workspace, "d_a_o_factor", (held, B, p), dtype)
+            d_a_i_factor = _array(workspace, "d_a_i_factor", (held, B, p), dtype)
+            d_a_f_factor = _array(workspace, "d_a_f_factor", (held, B, p), dtype)
+            d_a = _array(workspace, "d_a", (held, B, 4 * p), dtype)
+            d_s_h = _array(workspace, "d_s_h", (held, B, 4 * p), dtype)
+            block_4p = _array(workspace, "block_4p", (held, B, 4 * p), dtype)
+            block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
+            block_1_2 = _array(workspace, "block_1_2", (held, B, 1), dtype)
+            ratio_3 = _array(workspace, "ratio_3", (held, B, 4 * p), dtype)
+            d_scale_1_unit_sum = _array(workspace, "d_scale_1_unit_sum", (held, B, 1), dtype)
+            d_centred_1 = _array(workspace, "d_centred_1", (held, B, 4 * p), dtype)
+            d_s_x_unit_sum = _array(workspace, "d_s_x_unit_sum", (held, B, 1), dtype)
+            d_s_x = _array(workspace, "d_s_x", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
         np.divide(0.5, scale[start:stop], out=d_a_scale_ratio)
         np.divide(centred[start:stop], scale[start:stop], out=ratio)

@@ -185,6 +185,18 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
     y = np.asarray(np.negative(x, out=out))
@@ -199,9 +211,15 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p = sizes["B"], sizes["T"], sizes["d"], sizes["p"]
@@ -220,12 +238,12 @@ def forward(
     b_f = arrays["b_f"]
     b_o = arrays["b_o"]
     b_c = arrays["b_c"]
-    gates = np.empty((T, B, 4 * p), dtype)
-    h = np.empty((T + 1, B, p), dtype)
-    c = np.empty((T + 1, B, p), dtype)
+    gates = _array(workspace, "gates", (T, B, 4 * p), dtype)
+    h = _array(workspace, "h", (T + 1, B, p), dtype)
+    c = _array(workspace, "c", (T + 1, B, p), dtype)
     work_p = np.empty((B, p), dtype)
     W_h = np.empty((B, 4 * p), dtype)
-    tanh_c = np.empty((T, B, p), dtype)
+    tanh_c = _array(workspace, "tanh_c", (T, B, p), dtype)
     o = gates[..., :p]
     i = gates[..., p:2 * p]
     f = gates[..., 2 * p:3 * p]
@@ -270,6 +288,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -319,13 +338,13 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            d_a = np.empty((held, B, 4 * p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            d_a = _array(workspace, "d_a", (held, B, 4 * p), dtype)
             d_a_o = d_a[..., :p]
             d_a_i = d_a[..., p:2 * p]
             d_a_f = d_a[..., 2 * p:3 * p]
             d_a_c = d_a[..., 3 * p:]
-            d_c_factor = np.empty((held, B, p), dtype)
+            d_c_factor = _array(workspace, "d_c_factor", (held, B, p), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_a_o, d_a_i, d_a_f
         np.subtract(1, gates[start:stop][..., :3 * p], out=d_a[..., :3 * p])

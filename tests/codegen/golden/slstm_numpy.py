@@ -205,6 +205,18 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(−x)), accurate in both tails; where exp(−x) overflows it is 0."""
     y = np.asarray(np.negative(x, out=out))
@@ -230,9 +242,15 @@ def maximum(a: Array, b: Array) -> Array:
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p = sizes["B"], sizes["T"], sizes["d"], sizes["p"]
@@ -253,16 +271,16 @@ def forward(
     b_i = arrays["b_i"]
     b_f = arrays["b_f"]
     b_o = arrays["b_o"]
-    gates = np.empty((T, B, 4 * p), dtype)
-    h = np.empty((T + 1, B, p), dtype)
-    c = np.empty((T + 1, B, p), dtype)
-    n = np.empty((T + 1, B, p), dtype)
+    gates = _array(workspace, "gates", (T, B, 4 * p), dtype)
+    h = _array(workspace, "h", (T + 1, B, p), dtype)
+    c = _array(workspace, "c", (T + 1, B, p), dtype)
+    n = _array(workspace, "n", (T + 1, B, p), dtype)
     m = np.empty((T + 1, B, p), dtype)
     work_p = np.empty((B, p), dtype)
     R_h = np.empty((B, 4 * p), dtype)
     minus = np.empty((B, p), dtype)
-    i = np.empty((T, B, p), dtype)
-    f = np.empty((T, B, p), dtype)
+    i = _array(workspace, "i", (T, B, p), dtype)
+    f = _array(workspace, "f", (T, B, p), dtype)
     z = gates[..., :p]
     log_i = gates[..., p:2 * p]
     carried = gates[..., 2 * p:3 * p]
@@ -331,6 +349,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -398,9 +417,9 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p = np.empty((held, B, p), dtype)
-            value = np.empty((held, B, p), dtype)
-            d_gates = np.empty((held, B, 4 * p), dtype)
+            block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            value = _array(workspace, "value", (held, B, p), dtype)
+            d_gates = _array(workspace, "d_gates", (held, B, 4 * p), dtype)
             d_a_z = d_gates[..., :p]
             d_log_i = d_gates[..., p:2 * p]
             d_carried = d_gates[..., 2 * p:3 * p]

@@ -164,10 +164,28 @@ def _check_cotangents(
     return {name: np.asarray(value, dtype) for name, value in given.items()}
 
 
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
+
+
 def forward(
-    parameters: Parameters, inputs: Inputs
+    parameters: Parameters,
+    inputs: Inputs,
+    workspace: dict[str, Array] | None = None,
 ) -> tuple[Outputs, dict[str, Array]]:
-    """The outputs, and what `backward` needs besides the arguments."""
+    """The outputs, and what `backward` needs besides the arguments.
+
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+    """
     sizes: dict[str, int] = {}
     arrays, dtype = _check({**parameters, **inputs}, sizes)
     B, T, d, p_1, p_2, q = sizes["B"], sizes["T"], sizes["d"], sizes["p_1"], sizes["p_2"], sizes[
@@ -184,8 +202,8 @@ def forward(
     b_i_2 = arrays["b_i_2"]
     V = arrays["V"]
     b_y = arrays["b_y"]
-    h_1 = np.empty((T + 1, B, p_1), dtype)
-    h_2 = np.empty((T + 1, B, p_2), dtype)
+    h_1 = _array(workspace, "h_1", (T + 1, B, p_1), dtype)
+    h_2 = _array(workspace, "h_2", (T + 1, B, p_2), dtype)
     W_1_h_1 = np.empty((B, p_1), dtype)
     W_2_h_2 = np.empty((B, p_2), dtype)
 
@@ -198,7 +216,7 @@ def forward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            i_1_part = np.empty((held, B, p_1), dtype)
+            i_1_part = _array(workspace, "i_1_part", (held, B, p_1), dtype)
         rows = (stop - start) * B
         np.matmul(x[start:stop].reshape(rows, d), U_1.T, out=i_1_part.reshape(rows, p_1))
         i_1_part += b_i_1
@@ -215,7 +233,7 @@ def forward(
         stop = min(start + steps, T)
         if stop - start != held:
             held = stop - start
-            i_2_part = np.empty((held, B, p_2), dtype)
+            i_2_part = _array(workspace, "i_2_part", (held, B, p_2), dtype)
         rows = (stop - start) * B
         np.matmul(
             h_1[start + 1:stop + 1].reshape(rows, p_1), U_2.T, out=i_2_part.reshape(rows, p_2)
@@ -244,6 +262,7 @@ def backward(
     inputs: Inputs,
     saved: dict[str, Array],
     cotangents: Cotangents,
+    workspace: dict[str, Array] | None = None,
 ) -> Gradients:
     """The gradients of Σ ⟨cotangent, output⟩."""
     sizes: dict[str, int] = {}
@@ -290,8 +309,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p_2 = np.empty((held, B, p_2), dtype)
-            d_i_2 = np.empty((held, B, p_2), dtype)
+            block_p_2 = _array(workspace, "block_p_2", (held, B, p_2), dtype)
+            d_i_2 = _array(workspace, "d_i_2", (held, B, p_2), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_2
         np.square(h_2[start + 1:stop + 1], out=block_p_2)
@@ -317,8 +336,8 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
-            block_p_1 = np.empty((held, B, p_1), dtype)
-            d_i_1 = np.empty((held, B, p_1), dtype)
+            block_p_1 = _array(workspace, "block_p_1", (held, B, p_1), dtype)
+            d_i_1 = _array(workspace, "d_i_1", (held, B, p_1), dtype)
         rows = (stop - start) * B
         # for all steps at once, before the loop: towards d_i_1
         np.square(h_1[start + 1:stop + 1], out=block_p_1)

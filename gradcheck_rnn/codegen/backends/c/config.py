@@ -31,7 +31,7 @@ RESERVED = (
     "functools", "os", "shlex", "subprocess", "tempfile", "Path", "Any", "Array", "Mapping",
     "TypedDict", "SHAPES", "FLAGS", "Parameters", "Inputs", "Outputs", "Cotangents", "Gradients",
     "annotations", "loss_and_gradients", "saved", "name", "_", "_check", "_check_cotangents",
-    "_library", "_call", "_pointers", "spent", "count", "workspace", "memory",
+    "_library", "_call", "_pointers", "_pointer", "count", "memory",
 )  # fmt: skip
 
 

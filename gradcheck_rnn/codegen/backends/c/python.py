@@ -67,6 +67,11 @@ def _pointers(arrays: Iterable[Array | None]) -> ctypes.Array[Any]:
     return (ctypes.c_void_p * max(len(found), 1))(*found)
 
 
+def _pointer(array: Array) -> ctypes.c_void_p:
+    """Where an array lies."""
+    return ctypes.c_void_p(array.ctypes.data)
+
+
 def _call(dtype: np.dtype[Any], function: str, sizes: Any, *rest: Any) -> int:
     """Call a function of the library."""
     kind = "f32" if dtype == np.float32 else "f64"
@@ -140,10 +145,11 @@ def _shape(plan: Schedule, label: str) -> str:
 def _forward(plan: Schedule, face: Interface, python: PythonInterface) -> list[str]:
     head = _head(
         python, "forward",
-        ["parameters: Parameters", "inputs: Inputs", "spent: Mapping[str, Array] | None = None"],
+        ["parameters: Parameters", "inputs: Inputs", "workspace: dict[str, Array] | None = None"],
         "tuple[Outputs, dict[str, Array]]",
         "The outputs, and what `backward` needs besides the arguments.\n\n"
-        "    ``spent``: what an earlier call saved and nobody needs any more; its memory is used.\n"
+        "    ``workspace``: a dictionary that keeps memory for the next call, which overwrites\n"
+        "    what this one saved.\n"
         "    ",
     )  # fmt: skip
     out = ["    outputs: Outputs = {"]
@@ -151,13 +157,14 @@ def _forward(plan: Schedule, face: Interface, python: PythonInterface) -> list[s
     return [
         *head, *_sizes(face, python), *_given(face), *out, "    }",
         '    count = _call(dtype, "workspace", lengths)',
-        '    workspace = (spent or {}).get("workspace")',
-        "    if workspace is None or workspace.dtype != dtype or workspace.size < count:",
-        "        workspace = np.empty(count, dtype)",
-        "    memory = workspace.ctypes.data_as(ctypes.c_void_p)",
+        '    memory = None if workspace is None else workspace.get("memory")',
+        "    if memory is None or memory.dtype != dtype or memory.size < count:",
+        "        memory = np.empty(count, dtype)",
+        "        if workspace is not None:",
+        '            workspace["memory"] = memory',
         "    wanted = _pointers(outputs.values())",
-        '    _call(dtype, "forward", lengths, own, given, wanted, memory)',
-        '    return outputs, {"workspace": workspace}',
+        '    _call(dtype, "forward", lengths, own, given, wanted, _pointer(memory))',
+        '    return outputs, {"memory": memory}',
     ]  # fmt: skip
 
 
@@ -176,7 +183,7 @@ def _backward(plan: Schedule, face: Interface, python: PythonInterface) -> list[
     return [
         *head, *_sizes(face, python), *_given(face), *out, "    }",
         "    seeds, wanted = _pointers(upstream.values()), _pointers(gradients.values())",
-        '    memory = saved["workspace"].ctypes.data_as(ctypes.c_void_p)',
+        '    memory = _pointer(saved["memory"])',
         '    _call(dtype, "backward", lengths, own, given, seeds, wanted, memory)',
         "    return gradients",
     ]  # fmt: skip

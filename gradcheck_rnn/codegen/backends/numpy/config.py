@@ -12,7 +12,7 @@ RESERVED = (
     "outputs", "gradients", "sizes", "one", "_", "dtype", "forward", "backward",
     "loss_and_gradients", "_check", "_check_cotangents", "Any", "Array", "Mapping", "TypedDict",
     "annotations", "SHAPES", "ROWS", "Parameters", "Inputs", "Outputs", "Saved", "Cotangents",
-    "Gradients", "work", "out", "x_", "name", "lengths", "batch",
+    "Gradients", "work", "out", "x_", "name", "lengths", "batch", "workspace", "_array",
 )  # fmt: skip
 
 #: Helper functions by name, beside those of elementwise functions.

@@ -17,7 +17,7 @@ from .blocking import Blocked
 from .expressions import NumPy
 from .instructions import RawLines, Ufunc, join
 
-__all__ = ["RoutineText", "extent"]
+__all__ = ["RoutineText", "extent", "kept_array"]
 
 
 def extent(e: Expr) -> tuple[int, Dim]:
@@ -35,6 +35,11 @@ def extent(e: Expr) -> tuple[int, Dim]:
 
 def _moved(name: str, by: int) -> str:
     return name if by == 0 else f"{name} {'+' if by > 0 else '-'} {abs(by)}"
+
+
+def kept_array(b: Buffer, shape: str) -> str:
+    """An array that a workspace keeps, as text."""
+    return f'_array(workspace, "{b.name}", {shape}, dtype)'
 
 
 class RoutineText:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ....derivation.program import Derivation
 from ....language.dims import ONE
@@ -17,6 +17,7 @@ from ..sizes import entry_lines, size_lines, used_sizes
 from ..wrapping import wrap
 from .blocking import block
 from .config import RESERVED, helper_texts
+from .lines import kept_array
 from .writer import NumPyWriter
 
 __all__ = ["print_module"]
@@ -42,8 +43,25 @@ def _check_cotangents(
             found, wanted = np.shape(value), shapes[name]
             raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
     return {name: np.asarray(value, dtype) for name, value in given.items()}
+
+
+def _array(
+    workspace: dict[str, Array] | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """An array of an earlier call if it fits, else a fresh one that is kept for the next."""
+    kept = None if workspace is None else workspace.get(name)
+    if kept is None or kept.dtype != dtype or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
+        kept = np.empty(shape, dtype)
+        if workspace is not None:
+            workspace[name] = kept
+    return kept[: shape[0]]
 ''',
 )
+
+_WORKSPACE = """
+    ``workspace``: a dictionary that keeps arrays for the next call, which overwrites them and what
+    is a view of them: outputs and saved arrays. A fresh one a call costs the system's zeroing.
+"""
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -118,6 +136,10 @@ class _Module:
             else ""
         )
 
+    def _keyword_lines(self) -> list[str]:
+        names = self._keywords().removeprefix(", *, ")
+        return ["    *,", *(f"    {n}," for n in names.split(", "))] if names else []
+
     def _open(self) -> list[str]:
         """Check arrays and take the sizes that are used."""
         given = [*self.free_axes, *([BATCH] if self.free_batch else [])]
@@ -137,7 +159,7 @@ class _Module:
         text = f'{source}["{key}"]{"[..., None]" if scalar else ""}'
         return f"    {buffer.name} = {template.flattened(text, buffer, ref)}"
 
-    def _allocate(self, writer: NumPyWriter) -> list[str]:
+    def _allocate(self, writer: NumPyWriter, handed: Collection[Buffer]) -> list[str]:
         out = []
         for b, zero in writer.buffers.items():
             lead = [*b.lead]
@@ -145,7 +167,10 @@ class _Module:
                 lead[0] = f"{lead[0]} + {b.before + b.after}"
             shape = ", ".join([*lead, *(dim_text(d) for d in b.shape)])
             comma = "," if len(lead) + len(b.shape) == 1 else ""
-            out.append(f"    {b.name} = np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)")
+            made = f"np.{'zeros' if zero else 'empty'}(({shape}{comma}), dtype)"
+            if b.timed and not zero and b not in handed:
+                made = kept_array(b, f"({shape}{comma})")
+            out.append(f"    {b.name} = {made}")
         return out
 
     def _function(
@@ -163,7 +188,8 @@ class _Module:
         writer.write(block(routine.statements, {*out, *made, *self.plan.saved, *writer.zero}))
         self.uses |= writer.uses
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
-        allocated = self._allocate(writer)
+        saved = {b.base or b for b in self.plan.saved}
+        allocated = self._allocate(writer, {b.base or b for b in out} - saved)
         for base in views:
             if base not in writer.blocked:
                 allocated += [f"    {line}" for line in writer.view_lines(base, out)]
@@ -210,10 +236,14 @@ class _Module:
             "",
             *self._decorators(),
             "def forward(",
-            f"    parameters: Parameters, inputs: Inputs{self._keywords()}",
+            "    parameters: Parameters,",
+            "    inputs: Inputs,",
+            "    workspace: dict[str, Array] | None = None,",
+            *self._keyword_lines(),
             ") -> tuple[Outputs, dict[str, Array]]:",
         ]
-        out += ['    """The outputs, and what `backward` needs besides the arguments."""']
+        about = "The outputs, and what `backward` needs besides the arguments."
+        out += [f'    """{about}', *_WORKSPACE.rstrip("\n").split("\n"), '    """']
         return [*out, *body, *after]
 
     def _decorators(self) -> list[str]:
@@ -246,7 +276,9 @@ class _Module:
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    saved: dict[str, Array],",
-            f"    cotangents: Cotangents{self._keywords()},".replace(", *, ", ",\n    *,\n    "),
+            "    cotangents: Cotangents,",
+            "    workspace: dict[str, Array] | None = None,",
+            *self._keyword_lines(),
             ") -> Gradients:",
         ]
         out += ['    """The gradients of Σ ⟨cotangent, output⟩."""']

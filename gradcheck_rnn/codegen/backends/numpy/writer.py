@@ -35,7 +35,7 @@ from ..expressions import Precedence, dim_text
 from .assign import Assigner
 from .blocking import Blocked
 from .instructions import RawLines, Ufunc
-from .lines import extent
+from .lines import extent, kept_array
 
 __all__ = ["NumPyWriter"]
 
@@ -218,7 +218,7 @@ class NumPyWriter(Assigner):
         out = []
         for b in self._held:
             shape = ", ".join([self.index("held"), *b.lead[1:], *map(dim_text, b.shape)])
-            out += [f"{b.name} = np.empty(({shape}), dtype)", *self.view_lines(b)]
+            out += [f"{b.name} = {kept_array(b, f'({shape})')}", *self.view_lines(b)]
         return out
 
     def _write_loop(self, s: Loop) -> None:
