@@ -1,7 +1,9 @@
 """A kernel against the definition it was made from.
 
-The finite differences are those of the definition (`language.running.run`), never of the kernel:
-a kernel that computes another function, and its gradient rightly, fails. Its forward pass is
+The derivatives are those of the definition (`language.running.run`), never of the kernel: a kernel
+that computes another function, and its gradient rightly, fails. They come from complex steps of
+single steps (`definition_gradients`), borne out by differences of whole runs, and from such
+differences where entries are in doubt (`offered`). Its forward pass is
 compared first; then each output gets a random cotangent alone, so that the path through a last
 state is not lost in a sum; then all of them (and the loss) together, and the loss if there is one.
 """
