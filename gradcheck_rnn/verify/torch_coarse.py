@@ -91,7 +91,9 @@ def _alone(pair: TorchPair, form: Precision | None, why: str, **options: Any) ->
 
 
 def _wide(pair: TorchPair, reference: Callable[..., Any] | None) -> TorchPair:
-    """The reference as a pair at the same numbers in float64.
+    """The reference as a pair at the same numbers in float64, on the CPU.
+
+    Elsewhere autograd works in threads of its own, which no rounding reaches.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def _wide(pair: TorchPair, reference: Callable[..., Any] | None) -> TorchPair:
         It computes in a coarse format itself.
     """
     torch = pair.torch
-    double = {n: x.detach().to(torch.float64) for n, x in pair.moved.items()}
+    double = {n: x.detach().to("cpu", torch.float64) for n, x in pair.moved.items()}
     arguments = {
         n: double[n] if pair.inside[n] == [n]
         else with_tensors(v, (double[name] for name in pair.inside[n]), pair.moves)
@@ -109,7 +111,7 @@ def _wide(pair: TorchPair, reference: Callable[..., Any] | None) -> TorchPair:
     if function is None:
         function, surrogate = pair.function, pair.surrogate
     if isinstance(function, torch.nn.Module):
-        function = copy.deepcopy(function).to(torch.float64)
+        function = copy.deepcopy(function).to("cpu", torch.float64)
     wide = TorchPair(
         torch, function, arguments if pair.by_name else list(arguments.values()), surrogate
     )

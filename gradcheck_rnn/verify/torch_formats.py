@@ -39,7 +39,7 @@ def coarsest(torch: Any) -> Iterator[set[Any]]:
 
 @contextmanager
 def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[None]:
-    """A context in which every float64 result is rounded to a coarser format, up or down.
+    """A context in which every float64 result on the CPU is rounded to a coarser format.
 
     Stochastic rounding: up or down in proportion, unbiased. Views and what makes no new number
     are left alone.
@@ -69,7 +69,7 @@ def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[No
             if any(a is not None and not a.is_write for a in aliases):
                 return made  # a view
             for x in _tensors(torch, made):
-                if x.dtype == torch.float64 and x.numel() and x.device.type == "cpu":
+                if x.dtype == torch.float64 and x.numel():
                     round_(x)
             return made
 

@@ -40,6 +40,9 @@ DRAWS = 3
 #: Times the errors of stochastic rounding that are explained, and that certainly are not: the first
 #: takes four, the second eight roundings to nearest for each of the program's.
 DOUBTED, REFUSED = 1.5, 2.0
+#: Of so few points that one may be an outlier: limits are at least 1 and so much ÷ √points. Single
+#: points of right code were seen to reach 1.9.
+DOUBTED_ALONE, REFUSED_ALONE = 1.5, 3.0
 #: What one point may contribute, so that one ill-conditioned point makes no verdict by itself.
 MOST = 4.0
 #: Standard deviations that an error along the gradient may have, beside half a unit.
@@ -56,6 +59,8 @@ class Typical:
 
     Attributes
     ----------
+    points : int
+        How many they are.
     times : float
         Root mean square of its errors ÷ that of stochastic rounding.
     reordered : float
@@ -70,6 +75,7 @@ class Typical:
     """
 
     user: str
+    points: int
     times: float
     reordered: float
     error: float
@@ -81,9 +87,10 @@ class Typical:
     def verdict(self, chunked: bool) -> Verdict:
         """Fail for what no order of steps explains; `chunked` code declares another order."""
         seen = self.reordered if chunked else self.times
-        if self.reordered > REFUSED or abs(self.factor) > self.limit:
+        refused = max(REFUSED, 1 + REFUSED_ALONE / np.sqrt(self.points))
+        if self.reordered > refused or abs(self.factor) > self.limit:
             return Verdict.FAIL
-        return Verdict.UNDECIDED if seen > DOUBTED else Verdict.PASS
+        return Verdict.UNDECIDED if seen > _doubted(self.points) else Verdict.PASS
 
     @property
     def reason(self) -> str:
@@ -94,6 +101,10 @@ class Typical:
                 f"itself, {abs(self.factor):.1%} off where rounding explains {self.limit:.1%}"
             )
         return f"its errors are {self.times:.1f} times those of rounding"
+
+
+def _doubted(points: int) -> float:
+    return max(DOUBTED, 1 + DOUBTED_ALONE / float(np.sqrt(points)))
 
 
 def rounding_up_or_down(form: Precision, rng: np.random.Generator) -> Callable[[Array], Array]:
@@ -261,11 +272,12 @@ def _pooled(user: str, samples: Sequence[_Sample], eps: float) -> Typical:
     times = over(s.error / s.kept for s in samples)
     reordered = over(s.error / max(s.kept, REORDERED * s.loose / REFUSED) for s in samples)
     noise = over(s.carried / s.kept for s in samples)
+    points = len({s.point for s in samples})
     return Typical(
-        user, times, reordered,
+        user, points, times, reordered,
         float(np.sqrt(np.mean([s.error**2 for s in samples]))),
         float(np.sqrt(np.mean([s.kept**2 for s in samples]))),
-        eps * DOUBTED / noise if noise else float("inf"), *_factor(samples, eps),
+        eps * _doubted(points) / noise if noise else float("inf"), *_factor(samples, eps),
     )  # fmt: skip
 
 
@@ -303,7 +315,7 @@ def findings(found: Sequence[Typical], form: Precision, chunked: bool) -> list[F
         if verdict is Verdict.FAIL:
             text += ": random errors, something held in a coarser format, or a difference of "
             text += "large numbers"
-        elif not chunked and worst.reordered <= DOUBTED < worst.times:
+        elif not chunked and worst.reordered <= _doubted(worst.points):
             text += (
                 ": steps taken in another order (prefix sums in blocks) may lose that much, and so "
                 "may a fault; give chunk= if the code works so"

@@ -151,6 +151,13 @@ def test_errors_of_all_points_together(
             assert "random errors below 0.0" in str(report)
 
 
+def test_one_point_may_be_an_outlier() -> None:
+    made = code("bfloat16", "bfloat16", 8.0)
+    assert all(
+        check_model(fast, **made, **BF16, plan="point", seed=seed).passed for seed in (22, 28)
+    )
+
+
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "pass"), (1.02, "fail"), (0.98, "fail")])
 def test_a_factor_is_seen_over_all_points(factor: float, verdict: str) -> None:
     report = check_model(fast, **code("bfloat16", "bfloat16", 8.0, factor=factor), **BF16, seed=2)
