@@ -47,6 +47,8 @@ __all__ = ["check_gradient", "parse_seed", "selected"]
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
+#: Units in the last place of the loss from which its noise may be that of some calls only.
+NOISY = 256.0
 #: Evaluations an entry that a budget must allow; most need one or two.
 PLANNED = 4
 
@@ -196,6 +198,8 @@ def _judge(
     rng = np.random.default_rng([used, 0])
     along = LineOfAll(target, rng)
     noise = _noise(target, along)
+    if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
+        along.call_again(target)
     jumps = look_for_jumps(target, along) if noise.deterministic else None
     if jumps is not None:
         noise = noise_beside(target, rng, noise)

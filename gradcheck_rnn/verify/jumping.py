@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from .guard import close, unsteady_loss
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -103,6 +104,13 @@ class LineOfAll:
                 self._known[e] = value
             values.append(value)
         return np.array(values)
+
+    def call_again(self, target: Target) -> None:
+        """Note it where the loss gives something else at the steps at which it has been called."""
+        steps = np.array(list(self._known))
+        first, again = np.array(list(self._known.values())), self._along(steps)
+        if not close(first, again, target.value_eps):
+            target.note(unsteady_loss(first, again))
 
 
 def look_for_jumps(target: Target, line: LineOfAll) -> Jumps | None:

@@ -313,3 +313,27 @@ def test_a_layer_object_passes_and_is_told_that_it_serves_one_use() -> None:
     assert [f.kind for f in report.findings].count("interleaved") == 1
     report = check_vjp(lambda x: (np.sin(x), x), lambda d, x: d * np.cos(x), X)
     assert "interleaved" not in [f.kind for f in report.findings]
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+def test_a_gradient_that_reads_what_the_loss_was_given_last_fails(mode: str) -> None:
+    last: dict[str, np.ndarray] = {}
+
+    def keeping(p: np.ndarray) -> float:
+        last["p"] = p  # the array itself, which its owner may change
+        return loss(p)
+
+    report = check_gradient(keeping, lambda p: gradient(last.get("p", p)), X, mode=mode)
+    assert report.verdict is Verdict.FAIL
+    assert "state" in kinds(report)
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("at", [4, 7, 9])
+def test_a_loss_that_is_wrong_while_its_noise_is_measured_is_unsteady(at: int, mode: str) -> None:
+    calls = iter(range(10**6))
+    report = check_gradient(
+        lambda p: loss(p) * (1 + 1e-6 * (next(calls) % 20 == at)), gradient, X, mode=mode
+    )
+    assert report.verdict is Verdict.FAIL
+    assert "unsteady-loss" in kinds(report)
