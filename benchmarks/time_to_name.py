@@ -4,7 +4,7 @@
 
 Three faults for each system: one term without its slope, an edit of the packed product of all gates
 with the state (``d_a.T @ h[1:]`` for ``h[:-1]``), and both at once. "Verdict" is the same check
-without a search; each is the least of three in a process of its own warmth.
+without a search; both are the least of three.
 """
 
 from __future__ import annotations

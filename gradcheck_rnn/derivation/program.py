@@ -219,10 +219,14 @@ class Derivation:
 
     def edge(self, identity: str) -> Edge:
         """The edge with this id; raises UsageError if there is none."""
-        for e in self.edges:
-            if e.id == identity:
-                return e
-        raise UsageError(f"network {self.network.name!r} has no edge {identity!r}")
+        found = self._by_id.get(identity)
+        if found is None:
+            raise UsageError(f"network {self.network.name!r} has no edge {identity!r}")
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[str, Edge]:
+        return {e.id: e for e in self.edges}
 
     def readers(self, name: str) -> tuple[Edge, ...]:
         """The edges that read a name, in forward order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,11 @@ class Values:
         return self.lookup(s)
 
 
+@lru_cache(maxsize=65536)
+def _adjoints_in(term: Term) -> frozenset[str]:
+    return frozenset(s.name for s in symbols_in(term) if s.mark)
+
+
 class Walk:
     """The adjoint program gone through in its order, at edited edges only."""
 
@@ -51,6 +57,9 @@ class Walk:
             *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned,
             *(edge for _, edge in edits.shares),
         }  # fmt: skip
+        self.by_scan: dict[str, list[Edge]] = {}
+        for edge in map(responses.derivation.edge, self.edges):
+            self.by_scan.setdefault(edge.scan, []).append(edge)
 
     def inject(self, name: str, t: int, value: Array) -> None:
         """Add something to an adjoint or a gradient, and to all that is behind it."""
@@ -88,6 +97,10 @@ class Walk:
             times = self.run.times(program)
             self._finals(program, times)
             edited = self._edited(program)
+            if not edited and not self.edits.permuted and not self.edits.missed:
+                self.now += (len(program.equations) + 2) * len(times)
+                self._starts(program)
+                continue
             order, permuted = in_order(program, self.edits.permuted)
             # Only what is edited is met; everything else is in the map.
             met = [(k, e) for k, e in enumerate(order) if e.name in edited or e in permuted]
@@ -119,16 +132,20 @@ class Walk:
             self._starts(program)
 
     def _edited(self, program: ScanProgram) -> dict[str, list[Edge]]:
+        """The edges of a scan that the edits change, by equation."""
         edits, scan = self.edits, program.scan
         cut = scan.name in edits.carry or self.truncate is not None
-        everything = scan.name in edits.missed
+        if not (cut or scan.name in edits.missed or self.restarted):
+            edges = self.by_scan.get(scan.name, [])
+        else:
+            edges = [
+                e for e in program.edges
+                if e.id in self.edges or scan.name in edits.missed or (cut and e.kind == "state")
+                or any(s.name in self.restarted for s in symbols_in(e.pullback))
+            ]  # fmt: skip
         out: dict[str, list[Edge]] = {}
-        for edge in program.edges:
-            if (
-                edge.id in self.edges or everything or (cut and edge.kind == "state")
-                or any(s.name in self.restarted for s in symbols_in(edge.pullback))
-            ):  # fmt: skip
-                out.setdefault(edge.equation.name, []).append(edge)
+        for edge in edges:
+            out.setdefault(edge.equation.name, []).append(edge)
         return out
 
     def _edge(
@@ -170,7 +187,7 @@ class Walk:
         """Values at a time; those kept from other edits where no adjoint has changed."""
         names = {edge.equation.name}
         if term is not None and term is not edge.pullback:
-            names |= {s.name for s in symbols_in(term) if s.mark}
+            names |= _adjoints_in(term)
         if all(self.shift(n, t) is None for n in names):
             return self.of.untouched(program, t)
         still = self.of.still(program.scan.name, t)

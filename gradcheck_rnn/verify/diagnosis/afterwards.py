@@ -340,6 +340,7 @@ def _norm(a: Array) -> float:
 
 def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """Sums over the batch that are overwritten: only one sequence counts."""
+    known: dict[tuple[int, int, int], Arrays] = {}
     for which, says in ((-1, "last"), (0, "first")):
         for what, names in _groups(comparison, wrong):
             names = names & frozenset(comparison.station.place.network.parameters)
@@ -350,7 +351,10 @@ def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
                 station: Station, case: Case, arrays: Arrays,
                 which: int = which, names: frozenset[str] = names,
             ) -> Arrays:  # fmt: skip
-                alone = _one_sequence(station, case, which)
+                key = (id(station), id(case), which)
+                if key not in known:
+                    known[key] = _one_sequence(station, case, which)
+                alone = known[key]
                 out = {}
                 for user, a in arrays.items():
                     flat, part = a.reshape(-1).copy(), station.fitted.pull(user, alone).reshape(-1)

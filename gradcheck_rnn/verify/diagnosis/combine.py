@@ -67,24 +67,34 @@ class Changes:
             self.bad = self._blocks(~(np.abs(self.error) <= self.room))
         self.silent: list[Candidate] = []
         self.chosen: list[Candidate] = []  # they leave alone what is right
-        size = effects.responses.size
-        table, adjoints, firsts, lasts = [], [], [], []
+        #: Those that only the definition itself can be run with: dear, and taken when nothing fits.
+        self.later = [c for c in candidates if c.carry is not None]
+        self._rows: list[tuple[Array, Array, int, int]] = []
+        self._take([c for c in candidates if c.carry is None])
+
+    def take_later(self) -> None:
+        """Take those that were left for later."""
+        later, self.later = self.later, []
+        self._take(later)
+        self.__dict__.pop("singles", None)
+
+    def _take(self, candidates: Sequence[Candidate]) -> None:
+        size = self.effects.responses.size
         for c in candidates:
-            total, first, last = effects.total(c)
-            change = effects.finished(c, total[:, size:].ravel())
+            total, first, last = self.effects.total(c)
+            change = self.effects.finished(c, total[:, size:].ravel())
             felt = np.abs(change) > self.room
             if not felt.any():
                 self.silent.append(c)
             elif not (self._blocks(felt) & ~self.bad).any():
                 self.chosen.append(c)
-                table.append(change)
-                adjoints.append(total[:, :size])
-                firsts.append(first)
-                lasts.append(last)
-        self.table = np.array(table).reshape(-1, self.error.size)
-        self.adjoints = np.array(adjoints).reshape(-1, len(effects.cases), size)
+                self._rows.append((change, total[:, :size], first, last))
+        rows = self._rows
+        self.table = np.array([r[0] for r in rows]).reshape(-1, self.error.size)
+        self.adjoints = np.array([r[1] for r in rows]).reshape(-1, len(self.effects.cases), size)
+        self.first = np.array([r[2] for r in rows], np.int64)
+        self.last = np.array([r[3] for r in rows], np.int64)
         self.support = self._blocks(np.abs(self.table) > self.room)
-        self.first, self.last = np.array(firsts, np.int64), np.array(lasts, np.int64)
         #: Those whose edits of the program can be carried out behind others'.
         self.plain = [
             k for k, c in enumerate(self.chosen)
@@ -111,6 +121,10 @@ class Changes:
         left = self.left(residuals, self.table)
         members: list[tuple[int, ...]] = [(k,) for k in range(len(self.chosen))]
         return _States(members, self.adjoints, residuals, left, self.last)
+
+    def alone(self) -> list[tuple[int, ...]]:
+        """Candidates that make the error by themselves."""
+        return [self.singles.members[k] for k in np.flatnonzero(~self.singles.left.any(axis=1))]
 
     def apart(self, members: tuple[int, ...], k: int) -> bool:
         """Whether a mistake is none of some others and not in one and the same term."""
@@ -259,9 +273,8 @@ def sets_of_mistakes(
     """
     changes = Changes(effects, candidates)
     if not changes.bad.any():
-        yield Found([()], changes.silent)
+        yield Found([()], [*changes.silent, *changes.later])
         return
-    ones = changes.singles
 
     def named(found: Sequence[tuple[int, ...]]) -> Found:
         sets: dict[frozenset[int], tuple[int, ...]] = {}
@@ -269,7 +282,11 @@ def sets_of_mistakes(
             sets.setdefault(frozenset(some), some)
         return Found([tuple(changes.chosen[k] for k in s) for s in sets.values()], changes.silent)
 
-    yield named([ones.members[k] for k in np.flatnonzero(~ones.left.any(axis=1))])
+    yield named(changes.alone())
+    if changes.later:
+        changes.take_later()
+        yield named(changes.alone())
+    ones = changes.singles
     if not np.isfinite(changes.error).all():
         return
     for count in range(2, most + 1):

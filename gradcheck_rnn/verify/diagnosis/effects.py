@@ -17,9 +17,11 @@ from ..harness.compare import ORACLE_UNITS, UNITS, Comparison
 from .candidates import Bench, Candidate
 from .stacked import as_program_takes, stacked_columns
 
-__all__ = ["Effects", "is_one_step"]
+__all__ = ["Effects", "is_affordable", "is_one_step"]
 
 Array = NDArray[Any]
+#: Numbers of the map between all adjoints and gradients of a place.
+MOST_NUMBERS = 10_000_000
 #: Units in the last place that the program and the oracle may differ by.
 BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
@@ -27,6 +29,16 @@ BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 def is_one_step(comparison: Comparison) -> bool:
     """Whether all sequences have one step."""
     return all(n == 1 for n in comparison.station.place.lengths.values())
+
+
+def is_affordable(bench: Bench, comparison: Comparison) -> bool:
+    """Whether the map between all adjoints of a place is of a size to be made."""
+    run = bench.run(comparison.station)
+    names = {e.name for program in bench.derivation.scans for e in program.equations}
+    units = sum(a.size for n in names for a in run.series[n].values())
+    ends = {r.name for r in bench.derivation.differentiated()}
+    width = sum(a.size for n in ends for a in run.series[n].values())
+    return units * (units + width) <= MOST_NUMBERS
 
 
 class Effects:

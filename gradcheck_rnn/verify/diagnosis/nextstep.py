@@ -12,7 +12,7 @@ from ...derivation.editing import sources
 from ...derivation.edits import Edits
 from ..harness.compare import Comparison
 from .candidates import Bench, Candidate
-from .effects import Effects, is_one_step
+from .effects import Effects, is_affordable, is_one_step
 from .search import wrong_names
 
 __all__ = ["first_wrong", "next_steps"]
@@ -61,7 +61,7 @@ def next_steps(bench: Bench, ill: Sequence[Comparison]) -> list[str]:
     shape = ", ".join(f"{n} = {s}" for n, s in sizes.items())
     lines = [f"smallest failure: {shape}, {case.label} ({place.label})"]
     wrong = [r.name for r in derivation.differentiated() if r.name in wrong_names(small)]
-    if is_one_step(small):
+    if is_one_step(small) and is_affordable(bench, small):
         lines += _fits(bench, small, wrong)
     made = dict.fromkeys(
         e.equation.name for n in wrong for e in derivation.readers(n)

@@ -18,7 +18,7 @@ from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from ..harness.plan import Case
 from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
-from .effects import Effects, is_one_step
+from .effects import Effects, is_affordable, is_one_step
 from .naming import one_name_each
 
 __all__ = ["Diagnosis", "Match", "search", "wrong_names"]
@@ -195,7 +195,11 @@ def search(
     everything = [*afterwards, *derived]
     out.tried = len(everything)
     one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
-    alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
+    if is_affordable(bench, one):
+        alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
+    else:
+        likely = plausible(everything, set().union(*wrong))
+        alive = _everywhere(bench, likely, [ill[0], *comparisons])
     names = one_name_each(bench.derivation, _distinct(alive, frozenset(order)))
     out.matches = [Match(c, residual(bench, c, comparisons), also) for c, also in names]
     out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
@@ -228,7 +232,8 @@ def _from_one_place(
         alive = _everywhere(bench, [c for c in together if c is not None], comparisons)
         if alive or not longer:
             return alive
-        further = further or Effects(bench, longer[0])
+        if further is None and is_affordable(bench, longer[0]):
+            further = Effects(bench, longer[0])
         for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
             # a loop that leaves its only step out hides what else is wrong there
@@ -237,10 +242,16 @@ def _from_one_place(
             for c in plausible(everything if hidden else found.silent, wrong):
                 both = c if base is None else (base & c)
                 tried += 1
-                if (tried <= MOST_TRIED or base is None) and further.makes(both):
+                if tried > MOST_TRIED and base is not None:
+                    break
+                if further is None:
+                    good = fits(bench, both, longer[0], _telling(longer[0])[:2])
+                else:
+                    good = further.makes(both)
+                if good:
                     alive.append(both)
             alive = _everywhere(bench, alive, comparisons)
-            if not alive and base is None and most > 1:
+            if not alive and base is None and most > 1 and further is not None:
                 alive = _silent_pairs(bench, further, found.silent, comparisons)
             if alive:
                 return alive

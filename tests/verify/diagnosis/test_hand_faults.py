@@ -96,6 +96,15 @@ def test_the_same_edit_has_one_name_and_others_keep_theirs() -> None:
     assert [(c.id, also) for c, also in found] == [(same[1].id, (same[0].id,)), (other.id, ())]
 
 
+def test_a_place_too_large_for_the_map_is_searched_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gradcheck_rnn.verify.diagnosis.effects.MOST_NUMBERS", 0)
+    forward, backward = patched("elman", ("dU += da.T", "dU -= da.T", ""))
+    report = check_model(load("elman_hidden"), forward=forward, backward=backward)
+    assert "∇U with the sign of δi_t x_tᵀ reversed" in str(report.diagnosis)
+
+
 def test_where_nothing_fits_the_report_says_what_to_do_next() -> None:
     fault = ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh * np.cos(zs[t] + 0.3)", "")
     forward, backward = patched("elman", fault)
