@@ -233,11 +233,8 @@ def _judge(
     if roundoff is not None and jumps is None:
         if entrywise or offered:
             line = _line(target, g, finite, roundoff, noise, rng)
-        if line is not None:
-            known = offered_rows(target, g, finite, roundoff, noise, line, used, resolve)
-        elif not entrywise and not offered:
-            probes = probe_together(target, g, finite, roundoff, noise, used, resolve)
-            known = {i: probe_row(tree, i, g[i], p, resolve) for i, p in probes.items()}
+        if line is not None or not (entrywise or offered):
+            known = _all_at_once(target, g, finite, roundoff, noise, line, used, resolve)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
@@ -378,6 +375,23 @@ def _mode(mode: str, target: Target, blocks: list[int]) -> str:
     cost = PLANNED * entries + 64 * len(blocks)
     affordable = cost <= target.budget.left(target.evaluations)
     return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
+
+
+def _all_at_once(
+    target: Target,
+    g: dict[int, Floats],
+    blocks: list[int],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    line: Survey | None,
+    seed: int,
+    resolve: float,
+) -> dict[int, Row]:
+    """Rows that one line through all blocks settles: by what the loss offers, or along it alone."""
+    if line is not None:
+        return offered_rows(target, g, blocks, roundoff, noise, line, seed, resolve)
+    probes = probe_together(target, g, blocks, roundoff, noise, seed, resolve)
+    return {i: probe_row(target.tree, i, g[i], p, resolve) for i, p in probes.items()}
 
 
 def _line(
