@@ -79,16 +79,19 @@ class Problem:
             columns = self._columns({**self.values, **parameters})
             return self._scalar(run(self.network, columns, self.lengths))
 
-    def many(self, parameters: Arrays, name: str, stack: Array) -> Array:
-        """The scalars at many values of one array."""
-        key = (name, stack.tobytes(), *(a.tobytes() for a in parameters.values()))
+    def many(self, parameters: Arrays, stacks: Arrays) -> Array:
+        """The scalars at many values of some arrays."""
+        moved = (part for name, stack in stacks.items() for part in (name, stack.tobytes()))
+        key = (*moved, *(a.tobytes() for a in parameters.values()))
         if key not in self._losses:
-            columns = self._columns({**self.values, **parameters, name: stack})
-            if self.refs[name].axis is not None:
-                columns[name] = np.moveaxis(columns[name], 0, 1)
+            columns = self._columns({**self.values, **parameters, **stacks})
+            for name in stacks:
+                if self.refs[name].axis is not None:
+                    columns[name] = np.moveaxis(columns[name], 0, 1)
             with holding_frozen(self.tape):
                 made = run(self.network, columns, self.lengths)
-            self._losses[key] = np.array(self._scalar(made, len(stack)))
+            count = len(next(iter(stacks.values())))
+            self._losses[key] = np.array(self._scalar(made, count))
         return np.asarray(self._losses[key])
 
     def gradient(self, candidate: Candidate | None) -> Any:
@@ -127,8 +130,8 @@ class _Loss:
     def __call__(self, parameters: Arrays) -> Any:
         return self.problem.loss(parameters)
 
-    def many(self, parameters: Arrays, name: str, stack: Array) -> Array:
-        return self.problem.many(parameters, name, stack)
+    def many(self, parameters: Arrays, stacks: Arrays) -> Array:
+        return self.problem.many(parameters, stacks)
 
 
 def needed_steps(candidate: Candidate) -> int:
