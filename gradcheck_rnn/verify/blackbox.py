@@ -24,7 +24,7 @@ from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, look_for_jumps, noise_beside
-from .offered import offered_rows, offers_derivatives
+from .offered import offers_derivatives
 from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
@@ -37,7 +37,7 @@ from .stairs import doubt_stairs
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
-from .together import probe_together
+from .together import settled_at_once
 from .trees import Tree
 from .verdict import Reason, Row, Verdict
 from .zeros import settle_zeros
@@ -234,7 +234,7 @@ def _judge(
         if entrywise or offered:
             line = _line(target, g, finite, roundoff, noise, rng)
         if line is not None or not (entrywise or offered):
-            known = _all_at_once(target, g, finite, roundoff, noise, line, used, resolve)
+            known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
@@ -375,23 +375,6 @@ def _mode(mode: str, target: Target, blocks: list[int]) -> str:
     cost = PLANNED * entries + 64 * len(blocks)
     affordable = cost <= target.budget.left(target.evaluations)
     return "entrywise" if entries <= MOST_ENTRIES and affordable else "directional"
-
-
-def _all_at_once(
-    target: Target,
-    g: dict[int, Floats],
-    blocks: list[int],
-    roundoff: GradientRoundoff,
-    noise: Noise,
-    line: Survey | None,
-    seed: int,
-    resolve: float,
-) -> dict[int, Row]:
-    """Rows that one line through all blocks settles: by what the loss offers, or along it alone."""
-    if line is not None:
-        return offered_rows(target, g, blocks, roundoff, noise, line, seed, resolve)
-    probes = probe_together(target, g, blocks, roundoff, noise, seed, resolve)
-    return {i: probe_row(target.tree, i, g[i], p, resolve) for i, p in probes.items()}
 
 
 def _line(

@@ -16,15 +16,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .offered import offered_rows
 from .oracle.directions import slip_probability
 from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .probes import CHANCE, FINER, Probe, direction, first_exponent, sharp_enough
 from .roundoff import GradientRoundoff
+from .rows import probe_row
+from .survey import Survey
 from .target import Target
+from .verdict import Row
 
-__all__ = ["probe_together"]
+__all__ = ["probe_together", "settled_at_once"]
 
 Floats = NDArray[np.float64]
 #: Entries of a block from which the projection of a fault is unimodal.
@@ -75,3 +79,20 @@ def probe_together(
         if slip <= CHANCE and part.error <= sharp_enough(own[i], norm, g[i].size):
             found[i] = [probe]
     return found
+
+
+def settled_at_once(
+    target: Target,
+    g: dict[int, Floats],
+    blocks: Sequence[int],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    line: Survey | None,
+    seed: int,
+    resolve: float,
+) -> dict[int, Row]:
+    """Rows that one line through all blocks settles: by what the loss offers, or along it alone."""
+    if line is not None:
+        return offered_rows(target, g, blocks, roundoff, noise, line, seed, resolve)
+    probes = probe_together(target, g, blocks, roundoff, noise, seed, resolve)
+    return {i: probe_row(target.tree, i, g[i], p, resolve) for i, p in probes.items()}
