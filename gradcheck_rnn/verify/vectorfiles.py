@@ -150,9 +150,6 @@ def _finite(array: Array) -> Array:
     return plain
 
 
-# -- reading --------------------------------------------------------------------------------------
-
-
 def read_vectors(path: Path) -> VectorFile:
     """Read a file that `dump` made.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .. import html
 from .hints import DROPPED
 from .verdict import Row, Verdict
 
@@ -128,6 +127,8 @@ def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
 
 def page(report: Report) -> str:
     """For notebooks: the verdict, what is wrong, the table, and the rest folded away."""
+    from .. import html
+
     shown, folded = _folded(report.rows)
     head, *rows = _cells(shown)
     colour = html.COLOURS[str(report.verdict)]

@@ -16,7 +16,6 @@ from tests.museum.parts import Arrays, elman_forward, normal, sigmoid
     "The backward pass uses the zoneout mask of the first step at all steps.",
     arrays="W U b_i x h0",
     term=("z_1|first step",),
-    named="not among the mistakes that are tried",
 )
 def haste_43_mask_of_the_first_step(wrong: bool) -> Any:
     def forward(x: Any, z: Any, h0: Any, W: Any, U: Any, b_i: Any) -> Any:

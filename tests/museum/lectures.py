@@ -41,7 +41,7 @@ def zero_to_gpt_9_state_at_the_first_step(wrong: bool) -> Any:
     "https://github.com/qixianbiao/RNN/issues/2",
     "The gradient of the state is not passed on to the step before.",
     arrays="W U b_i x h0",
-    term=("nothing is carried through the state h",),
+    term=("nothing is carried",),
 )
 def qixianbiao_2_no_gradient_through_time(wrong: bool) -> Any:
     def forward(x: Any, h0: Any, W: Any, U: Any, b_i: Any, V: Any, b_y: Any) -> Any:

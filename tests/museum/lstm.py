@@ -74,7 +74,6 @@ def captaine_1_sigmoid_for_its_derivative(wrong: bool) -> Any:
     "dh_next and dC_next keep their first values: no step passes anything to the step before.",
     arrays=ALL,
     term=("only the (cotangents of the )?final|nothing is carried|carry",),
-    named="not among the mistakes that are tried",
 )
 def captaine_1_nothing_carried(wrong: bool) -> Any:
     def backward(cotangents: Arrays, saved: Any) -> Arrays:
@@ -233,7 +232,6 @@ def neuron_181_all_three(wrong: bool) -> Any:
     "The course's equation for the candidate lost a bracket: the slope stands on one of two terms.",
     arrays=ALL,
     term=("a_\\{c,t\\}.*φ′|φ′.*a_\\{c,t\\}",),
-    named="not among the mistakes that are tried",
 )
 def coursera_44_lost_bracket(wrong: bool) -> Any:
     def local(dh: Any, dc_next: Any, step: Any) -> Any:

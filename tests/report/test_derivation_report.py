@@ -143,7 +143,7 @@ def test_long_blocks_name_their_parts(pages):
     source = pages("lstm")[0].source()
     named = "frac(partial bold(c)_t, partial bold(h)_(t - 1)^top)"
     assert source.count(named) == 2
-    assert "block" not in source
+    assert not re.search(r"\bblock[a-h]\b", source)  # stand-ins of `chapters.steps`
 
 
 @pytest.mark.parametrize("name", api.names())

@@ -109,10 +109,12 @@ def test_other_code_is_said_first(file: Path) -> None:
 
 def test_a_kernel_is_diagnosed(tmp_path: Path) -> None:
     text = api.generate("gru")
-    right = "    d_a_r *= h[:-1]\n"
+    right = "        d_a_r *= h[start:stop]\n"
     assert text.count(right) == 1
     path = tmp_path / "gru.py"
-    path.write_text(text.replace(right, "    d_a_r *= h[1:]\n"), encoding="utf-8")
+    path.write_text(
+        text.replace(right, "        d_a_r *= h[start + 1:stop + 1]\n"), encoding="utf-8"
+    )
     done = api.verify(path)
     named = [f.message for r in done for f in r.findings if f.kind == "diagnosis"]
     assert len(named) == 1

@@ -106,7 +106,7 @@ def _product(g: Graph, items: list[tuple[Node, bool]]) -> Node:
         return g.mul([*still, *moving])
     # What all units share is multiplied first: one number a sequence, not one a unit.
     shared = [n for n in (*still, *moving) if n.scalar or g.value_of(n) is not None]
-    if any(n.scalar for n in moving) and len(shared) > 1:
+    if any(n.scalar for n in moving) and 1 < len(shared) < len(items):
         moving = [g.mul(shared), *(n for n in moving if n not in shared)]
         still = [n for n in still if n not in shared]
     return _join_product(g, moving, still) if still else g.pointwise("mul", moving)

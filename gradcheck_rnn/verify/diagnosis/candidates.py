@@ -164,7 +164,7 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
         found += _ignored(derivation, program)
     found += [
         Candidate(
-            f"truncated:{k}", "truncated", f"truncated BPTT in blocks of {k} steps", truncate=k
+            f"truncated:{k}", "truncated", _truncated(k), truncate=k
         )
         for k in (1, 2, 3, 4, 5, 8, 10, 16, 20)
     ]  # fmt: skip
@@ -253,3 +253,9 @@ def plausible(candidates: Iterable[Candidate], wrong: set[str]) -> list[Candidat
     """Candidates that can change everything that is wrong, the most specific first."""
     good = [c for c in candidates if c.touches is None or wrong <= c.touches]
     return sorted(good, key=lambda c: len(c.touches) if c.touches is not None else 10**6)
+
+
+def _truncated(block: int) -> str:
+    if block == 1:
+        return "nothing is carried from a step to the step before"
+    return f"truncated BPTT in blocks of {block} steps"

@@ -308,20 +308,6 @@ extern "C" __global__ void backward_d_h_2(
     d_h_2[entry] = d_h_2_j;
 }
 
-// All steps, one thread an entry: d_a_scale_ratio.
-extern "C" __global__ void backward_d_a_scale_ratio(
-    const real* __restrict__ scale,      // (T, B, 1)
-    real* __restrict__ d_a_scale_ratio,  // (T, B, 1)
-    const int T, const int B)
-{
-    const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (row >= (long long)T * B) return;
-
-    const real scale_b = scale[row];
-    const real d_a_scale_ratio_b = real(0.5) / scale_b;
-    d_a_scale_ratio[row] = d_a_scale_ratio_b;
-}
-
 // All steps, one thread an entry: ratio, d_a_scale_factor.
 extern "C" __global__ void backward_ratio(
     const real* __restrict__ centred,     // (T, B, 4 * p)
@@ -345,6 +331,20 @@ extern "C" __global__ void backward_ratio(
     d_a_scale_factor[entry] = d_a_scale_factor_j;
 }
 
+// All steps, one thread an entry: d_a_scale_ratio.
+extern "C" __global__ void backward_d_a_scale_ratio(
+    const real* __restrict__ scale,      // (T, B, 1)
+    real* __restrict__ d_a_scale_ratio,  // (T, B, 1)
+    const int T, const int B)
+{
+    const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= (long long)T * B) return;
+
+    const real scale_b = scale[row];
+    const real d_a_scale_ratio_b = real(0.5) / scale_b;
+    d_a_scale_ratio[row] = d_a_scale_ratio_b;
+}
+
 // All steps, one thread an entry: d_a_h, d_a_o_factor.
 //   δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
 extern "C" __global__ void backward_d_a_h(
@@ -363,20 +363,6 @@ extern "C" __global__ void backward_d_a_h(
     const real d_a_o_factor_j = tanh_a_h_j * o_j * (real(1) - o_j);
     d_a_h[entry] = d_a_h_j;
     d_a_o_factor[entry] = d_a_o_factor_j;
-}
-
-// All steps, one thread an entry: d_a_scale_2_ratio.
-extern "C" __global__ void backward_d_a_scale_2_ratio(
-    const real* __restrict__ scale_2,      // (T, B, 1)
-    real* __restrict__ d_a_scale_2_ratio,  // (T, B, 1)
-    const int T, const int B)
-{
-    const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (row >= (long long)T * B) return;
-
-    const real scale_2_b = scale_2[row];
-    const real d_a_scale_2_ratio_b = real(0.5) / scale_2_b;
-    d_a_scale_2_ratio[row] = d_a_scale_2_ratio_b;
 }
 
 // All steps, one thread an entry: ratio_2, d_a_scale_2_factor.
@@ -400,6 +386,20 @@ extern "C" __global__ void backward_ratio_2(
     const real d_a_scale_2_factor_j = g_c_j * ratio_2_j;
     ratio_2[entry] = ratio_2_j;
     d_a_scale_2_factor[entry] = d_a_scale_2_factor_j;
+}
+
+// All steps, one thread an entry: d_a_scale_2_ratio.
+extern "C" __global__ void backward_d_a_scale_2_ratio(
+    const real* __restrict__ scale_2,      // (T, B, 1)
+    real* __restrict__ d_a_scale_2_ratio,  // (T, B, 1)
+    const int T, const int B)
+{
+    const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= (long long)T * B) return;
+
+    const real scale_2_b = scale_2[row];
+    const real d_a_scale_2_ratio_b = real(0.5) / scale_2_b;
+    d_a_scale_2_ratio[row] = d_a_scale_2_ratio_b;
 }
 
 // All steps, one thread an entry: d_a_g_factor, d_a_i_factor.
@@ -495,7 +495,7 @@ extern "C" __global__ void backward_step(
         const real d_a_h_j = d_a_h[row * p + unit];
         const real g_c_j = g_c[unit];
         const real centred_2_j = centred_2[row * p + unit];
-        const real d_centred_2_j = d_a_h_j * g_c_j / scale_2_b + real(2) * (-(d_a_scale_2_ratio_b * (d_a_scale_2_unit_sum_b / scale_2_b)) / real(p)) * centred_2_j;
+        const real d_centred_2_j = d_a_h_j * g_c_j / scale_2_b + real(2) * (-(d_a_scale_2_unit_sum_b / scale_2_b * d_a_scale_2_ratio_b) / real(p)) * centred_2_j;
         d_centred_2[row * p + unit] = d_centred_2_j;
     }
     real d_c_unit_sum_b = real(0);
@@ -539,7 +539,7 @@ extern "C" __global__ void backward_step(
         const real d_a_j = d_a[row * 4 * p + unit];
         const real g_h_j = g_h[unit];
         const real centred_j = centred[row * 4 * p + unit];
-        const real d_centred_j = d_a_j * g_h_j / scale_b + real(2) * (-(d_a_scale_ratio_b * (d_a_scale_unit_sum_b / scale_b)) / real(4 * p)) * centred_j;
+        const real d_centred_j = d_a_j * g_h_j / scale_b + real(2) * (-(d_a_scale_unit_sum_b / scale_b * d_a_scale_ratio_b) / real(4 * p)) * centred_j;
         d_centred[row * 4 * p + unit] = d_centred_j;
     }
     real d_s_h_unit_sum_b = real(0);
@@ -933,14 +933,14 @@ def backward(
     g_c_final = upstream["c_final"]
     d_c_2 = cp.empty((T + 1, B, p), dtype)
     d_h_2 = cp.zeros((T + 1, B, p), dtype)
-    d_a_scale_ratio = cp.empty((T, B, 1), dtype)
     ratio = cp.empty((T, B, 4 * p), dtype)
     d_a_scale_factor = cp.empty((T, B, 4 * p), dtype)
+    d_a_scale_ratio = cp.empty((T, B, 1), dtype)
     d_a_h = cp.empty((T, B, p), dtype)
     d_a_o_factor = cp.empty((T, B, p), dtype)
-    d_a_scale_2_ratio = cp.empty((T, B, 1), dtype)
     ratio_2 = cp.empty((T, B, p), dtype)
     d_a_scale_2_factor = cp.empty((T, B, p), dtype)
+    d_a_scale_2_ratio = cp.empty((T, B, 1), dtype)
     d_a_g_factor = cp.empty((T, B, p), dtype)
     d_a_i_factor = cp.empty((T, B, p), dtype)
     d_a_f_factor = cp.empty((T, B, p), dtype)
@@ -956,11 +956,11 @@ def backward(
     summand_2 = cp.empty((T, B, 4 * p), dtype)
     summand_3 = cp.empty((T, B, p), dtype)
     backward_d_h_2 = _kernel("backward_d_h_2", dtype, T * B * p, p, T, B)
-    backward_d_a_scale_ratio = _kernel("backward_d_a_scale_ratio", dtype, T * B, T, B)
     backward_ratio = _kernel("backward_ratio", dtype, T * B * (4 * p), p, T, B)
+    backward_d_a_scale_ratio = _kernel("backward_d_a_scale_ratio", dtype, T * B, T, B)
     backward_d_a_h = _kernel("backward_d_a_h", dtype, T * B * p, p, T, B)
-    backward_d_a_scale_2_ratio = _kernel("backward_d_a_scale_2_ratio", dtype, T * B, T, B)
     backward_ratio_2 = _kernel("backward_ratio_2", dtype, T * B * p, p, T, B)
+    backward_d_a_scale_2_ratio = _kernel("backward_d_a_scale_2_ratio", dtype, T * B, T, B)
     backward_d_a_g_factor = _kernel("backward_d_a_g_factor", dtype, T * B * p, p, T, B)
     backward_d_a_f_factor = _kernel("backward_d_a_f_factor", dtype, T * B * p, p, T, B)
     backward_step = _kernel("backward_step", dtype, B, p, by_row=True)
@@ -970,12 +970,12 @@ def backward(
     d_c_2[-1] = 0
     d_c_2[-1] += g_c_final
     backward_d_h_2(g_h_2, d_h_2[1:])
-    backward_d_a_scale_ratio(scale, d_a_scale_ratio)
     backward_ratio(centred, scale, ratio, d_a_scale_factor, g_h)
+    backward_d_a_scale_ratio(scale, d_a_scale_ratio)
     d_h_2[-1] += g_h_final
     backward_d_a_h(o, tanh_a_h, d_a_h, d_a_o_factor)
-    backward_d_a_scale_2_ratio(scale_2, d_a_scale_2_ratio)
     backward_ratio_2(centred_2, scale_2, ratio_2, d_a_scale_2_factor, g_c)
+    backward_d_a_scale_2_ratio(scale_2, d_a_scale_2_ratio)
     backward_d_a_g_factor(i, g, d_a_g_factor, d_a_i_factor)
     backward_d_a_f_factor(c[:-1], f, d_a_f_factor)
     for t in reversed(range(T)):

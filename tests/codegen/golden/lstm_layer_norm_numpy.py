@@ -500,13 +500,13 @@ def backward(
         if stop - start != held:
             held = stop - start
             block_p = _array(workspace, "block_p", (held, B, p), dtype)
-            d_a_scale_ratio = _array(workspace, "d_a_scale_ratio", (held, B, 1), dtype)
             ratio = _array(workspace, "ratio", (held, B, 4 * p), dtype)
             d_a_scale_factor = _array(workspace, "d_a_scale_factor", (held, B, 4 * p), dtype)
+            d_a_scale_ratio = _array(workspace, "d_a_scale_ratio", (held, B, 1), dtype)
             d_a_h = _array(workspace, "d_a_h", (held, B, p), dtype)
-            d_a_scale_2_ratio = _array(workspace, "d_a_scale_2_ratio", (held, B, 1), dtype)
             ratio_2 = _array(workspace, "ratio_2", (held, B, p), dtype)
             d_a_scale_2_factor = _array(workspace, "d_a_scale_2_factor", (held, B, p), dtype)
+            d_a_scale_2_ratio = _array(workspace, "d_a_scale_2_ratio", (held, B, 1), dtype)
             d_a_g_factor = _array(workspace, "d_a_g_factor", (held, B, p), dtype)
             d_a_o_factor = _array(workspace, "d_a_o_factor", (held, B, p), dtype)
             d_a_i_factor = _array(workspace, "d_a_i_factor", (held, B, p), dtype)
@@ -522,16 +522,16 @@ def backward(
             d_s_x_unit_sum = _array(workspace, "d_s_x_unit_sum", (held, B, 1), dtype)
             d_s_x = _array(workspace, "d_s_x", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
-        np.divide(0.5, scale[start:stop], out=d_a_scale_ratio)
         np.divide(centred[start:stop], scale[start:stop], out=ratio)
         np.multiply(g_h, ratio, out=d_a_scale_factor)
+        np.divide(0.5, scale[start:stop], out=d_a_scale_ratio)
         # for all steps at once, before the loop: towards d_a_h
         np.square(tanh_a_h[start:stop], out=block_p)
         np.subtract(1, block_p, out=d_a_h)
         d_a_h *= o[start:stop]
-        np.divide(0.5, scale_2[start:stop], out=d_a_scale_2_ratio)
         np.divide(centred_2[start:stop], scale_2[start:stop], out=ratio_2)
         np.multiply(g_c, ratio_2, out=d_a_scale_2_factor)
+        np.divide(0.5, scale_2[start:stop], out=d_a_scale_2_ratio)
         np.square(g[start:stop], out=block_p)
         np.subtract(1, block_p, out=d_a_g_factor)
         d_a_g_factor *= i[start:stop]
