@@ -16,7 +16,7 @@ from typing import Any
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.reading import read_text
 
-__all__ = ["NOTEBOOK", "Cell", "cells_of", "file_of", "run_cells"]
+__all__ = ["NOTEBOOK", "CodeCell", "cells_of", "file_of", "run_cells"]
 
 NOTEBOOK = ".ipynb"
 #: A line for IPython alone: a magic or a command of the shell.
@@ -25,7 +25,7 @@ _PLACE = re.compile(rf"^(.*{re.escape(NOTEBOOK)}):cell \d+$", re.S)
 
 
 @dataclass(frozen=True)
-class Cell:
+class CodeCell:
     """A cell: its number in the notebook from 1 on, its kind (code, markdown, raw), its text."""
 
     number: int
@@ -33,7 +33,7 @@ class Cell:
     text: str
 
 
-def cells_of(path: str | Path) -> Iterator[Cell]:
+def cells_of(path: str | Path) -> Iterator[CodeCell]:
     """The cells of a notebook (format 4), in order.
 
     Raises
@@ -48,7 +48,7 @@ def cells_of(path: str | Path) -> Iterator[Cell]:
         for number, cell in enumerate(found, start=1):
             source = cell["source"]
             lines = source if isinstance(source, str) else "".join(source)
-            yield Cell(number, str(cell["cell_type"]), lines)
+            yield CodeCell(number, str(cell["cell_type"]), lines)
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise UsageError(
             f"{path} is no notebook of format 4 ({type(problem).__name__}); save it again with "

@@ -229,3 +229,12 @@ def test_the_checks_of_modules_can_fail() -> None:
     assert list(undocumented(tree)) == ["the module", "A", "g"]
     assert narrows(ast.parse("isinstance(a, int)", mode="eval").body)
     assert not narrows(ast.parse("a == b", mode="eval").body)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {n: p for n, p in places.items() if len(p) > 1} == {}

@@ -22,7 +22,7 @@ from .edits import NO_EDITS, Edits
 from .evaluate import Run, adjoints
 from .numeric_terms import TermEvaluator
 from .program import ScanProgram
-from .walk import Values, Walk
+from .walk import EditedValues, Walk
 
 __all__ = ["Responses"]
 
@@ -88,7 +88,7 @@ class Responses:
             self._add_node(name, t)
         self.terms = _Remembering(run.sizes, run.terms.dtype)
         self._still: dict[tuple[str, int], dict[Term, Array]] = {}
-        self._untouched: dict[tuple[str, int], Values] = {}
+        self._untouched: dict[tuple[str, int], EditedValues] = {}
         self._shares: tuple[Adjoints, Adjoints | None] | None = None
         self.mixed = bool(self.derivation.network.loss_terms and cotangents)
         with np.errstate(all="ignore"):
@@ -191,12 +191,12 @@ class Responses:
         """What has been evaluated without adjoints at a time of a scan."""
         return self._still.setdefault((scan, t), {})
 
-    def untouched(self, program: ScanProgram, t: int) -> Values:
+    def untouched(self, program: ScanProgram, t: int) -> EditedValues:
         """Values at a time, with the adjoints of the derived program."""
         key = (program.scan.name, t)
         if key not in self._untouched:
             look = self.lookup(program, t, self.bar)
-            self._untouched[key] = Values(look, self.still(*key))
+            self._untouched[key] = EditedValues(look, self.still(*key))
         return self._untouched[key]
 
     def bar(self, name: str, t: int) -> Array:

@@ -15,13 +15,13 @@ from .edits import NO_EDITS, Edits
 from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
 
-__all__ = ["Values", "Walk"]
+__all__ = ["EditedValues", "Walk"]
 
 Array = NDArray[Any]
 Responses = Any  # of `responses`, which imports this module
 
 
-class Values:
+class EditedValues:
     """Values of symbols at a time of a scan, with what has been evaluated from them."""
 
     def __init__(self, lookup: Callable[[Sym], Array], still: dict[Term, Array]) -> None:
@@ -183,7 +183,7 @@ class Walk:
             self.given[edge.id, t] = more
         self.inject(edge.operand.name, 0 if edge.lag is None else where, more)
 
-    def _values(self, program: ScanProgram, edge: Edge, term: Term | None, t: int) -> Values:
+    def _values(self, program: ScanProgram, edge: Edge, term: Term | None, t: int) -> EditedValues:
         """Values at a time; those kept from other edits where no adjoint has changed."""
         names = {edge.equation.name}
         if term is not None and term is not edge.pullback:
@@ -191,17 +191,17 @@ class Walk:
         if all(self.shift(n, t) is None for n in names):
             return self.of.untouched(program, t)
         still = self.of.still(program.scan.name, t)
-        return Values(self.of.lookup(program, t, self.bar), still)
+        return EditedValues(self.of.lookup(program, t, self.bar), still)
 
     def _as_edited(
-        self, program: ScanProgram, edge: Edge, t: int, times: Sequence[int], seen: Values
-    ) -> Values:
+        self, program: ScanProgram, edge: Edge, t: int, times: Sequence[int], seen: EditedValues
+    ) -> EditedValues:
         """The values that an edge with another saved value or a lost start reads."""
         pinned = self.edits.pinned.get(edge.id)
         if pinned is None and not self.restarted:
             return seen
         if pinned is None:
-            return Values(self.of.lookup(program, t, self.bar, self.edits), {})
+            return EditedValues(self.of.lookup(program, t, self.bar, self.edits), {})
         name, pin = pinned
         at = times[pin - 1 if pin > 0 else pin]
         plain = self.of.lookup(program, t, self.bar, self.edits)
@@ -211,7 +211,7 @@ class Walk:
                 return self.run.series[name][at - s.lag]
             return plain(s)
 
-        return Values(value, {})
+        return EditedValues(value, {})
 
     def _share(
         self, program: ScanProgram, edge: Edge, t: int, part: Array, term: Term,
@@ -224,7 +224,7 @@ class Walk:
             return part if s == bar else plain(s)
 
         still = {} if self.restarted else self.of.still(program.scan.name, t)
-        seen = Values(value, still)
+        seen = EditedValues(value, still)
         less = -self.run.batches.fit(self.of.terms(term, seen), like)
         return less if own is None else less + self.run.batches.fit(self.of.terms(own, seen), like)
 
@@ -258,7 +258,7 @@ class Walk:
         def value(s: Sym) -> Array:
             return own if s == edge.adjoint else plain(s)
 
-        seen = Values(value, self.of.still(program.scan.name, t))
+        seen = EditedValues(value, self.of.still(program.scan.name, t))
         return self.run.batches.fit(self.of.terms(edge.pullback, seen), plain(edge.operand))
 
     def _permute(self, t: int) -> None:

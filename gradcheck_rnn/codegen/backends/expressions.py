@@ -18,7 +18,7 @@ from ...language.dims import Dim
 from ...language.ops.elementwise import ELEMENTWISE
 from ...language.ops.texts import helpers_of
 from ...language.ops.unit_maps import UNIT_MAPS
-from ..schedule.ops import Access, Call, Expr, Number, Size
+from ..schedule.ops import Access, Call, Expr, Number, SizeOf
 
 __all__ = [
     "ArrayPrinter",
@@ -136,7 +136,7 @@ class ExpressionPrinter(ABC):
             return Text(self.access(e))
         if isinstance(e, Number):
             return self.number(e.value)
-        if isinstance(e, Size):
+        if isinstance(e, SizeOf):
             return self.size(e.dim)
         if e.op == "add":
             return Text(self._sum(e), Precedence.SUM)

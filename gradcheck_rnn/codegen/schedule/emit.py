@@ -30,7 +30,7 @@ from .ops import (
     Outer,
     Pointwise,
     Reduce,
-    Size,
+    SizeOf,
     Statement,
     Units,
     shape_of,
@@ -309,10 +309,10 @@ class Emitter:
             return Number(n.data)
         if n.op == "size":
             rows, cols = n.data
-            sizes: list[Expr] = [Size(d) for d in (rows, cols) if d != ONE]
+            sizes: list[Expr] = [SizeOf(d) for d in (rows, cols) if d != ONE]
             return sizes[0] if len(sizes) == 1 else Call("mul", tuple(sizes))
         if n.op == "length":
-            return Size(n.data)
+            return SizeOf(n.data)
         if n in self.assigned or n.op in LEAVES or (n.op == "slice" and self._sliceable(n)):
             return self.access(n)
         return self._build(n)

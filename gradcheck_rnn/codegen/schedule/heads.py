@@ -14,7 +14,7 @@ from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .lowrank import expanded
 from .nodes import Node, join
-from .stacks import Factor, StackLowering
+from .stacks import MatrixFactor, StackLowering
 
 __all__ = ["HeadLowering"]
 
@@ -101,7 +101,7 @@ class HeadLowering(StackLowering):
     def _ones(self, count: Dim) -> Node:
         return self.g.broadcast(self.g.const(1), count, ONE)
 
-    def _row(self, f: Factor) -> Node:
+    def _row(self, f: MatrixFactor) -> Node:
         """All entries in a row."""
         n = f.node
         if n.lead or n.cols == ONE:
@@ -153,7 +153,7 @@ class HeadLowering(StackLowering):
             return self._upright(self._summed_product(a, b)).node
         return self._summed(self._factor(x, False)).node
 
-    def _summed(self, f: Factor) -> Factor:
+    def _summed(self, f: MatrixFactor) -> MatrixFactor:
         """The sum of a factor over heads."""
         if f.heads == ONE:
             raise ValueError("a factor that the heads share has no sum over them")
@@ -161,10 +161,10 @@ class HeadLowering(StackLowering):
         out = self._letters(f, "ij").removeprefix("h")
         sizes = {"h": f.heads, "i": f.rows, "j": f.cols}
         if not out:
-            return Factor(self.g.unit_sum(f.node), f.rows, f.cols)
-        return Factor(self._contract([f.node], ("h" + out, out), sizes), f.rows, f.cols)
+            return MatrixFactor(self.g.unit_sum(f.node), f.rows, f.cols)
+        return MatrixFactor(self._contract([f.node], ("h" + out, out), sizes), f.rows, f.cols)
 
-    def _summed_product(self, a: Factor, b: Factor) -> Factor:
+    def _summed_product(self, a: MatrixFactor, b: MatrixFactor) -> MatrixFactor:
         """Σ_h a b."""
         if a.scalar or b.scalar:
             return self._summed(self._product(a, b))
@@ -175,14 +175,14 @@ class HeadLowering(StackLowering):
         if not a.moves and a.turned and b.moves and b.cols == ONE and a.rows != ONE:
             # Wᵀ δ of blocks one below the other.
             weight = self.g.transpose(self._weight(a))
-            return Factor(self.g.gemm(b.node, weight), a.rows, ONE)
+            return MatrixFactor(self.g.gemm(b.node, weight), a.rows, ONE)
         sizes = {"h": a.heads, "i": a.rows, "j": a.cols, "k": b.cols}
         out = "".join(x for x in "ik" if sizes[x] != ONE)
         specs = (self._letters(a, "ij"), self._letters(b, "jk"), out)
         if not out:
             rows = [self._row(f) for f in (a, b)]
-            return Factor(self.g.unit_sum(self.g.mul(rows)), ONE, ONE)
-        return Factor(self._contract([a.node, b.node], specs, sizes), a.rows, b.cols)
+            return MatrixFactor(self.g.unit_sum(self.g.mul(rows)), ONE, ONE)
+        return MatrixFactor(self._contract([a.node, b.node], specs, sizes), a.rows, b.cols)
 
     # -- products ------------------------------------------------------------------------------
 
@@ -201,40 +201,40 @@ class HeadLowering(StackLowering):
         factors = list(self._factors(term, False)) if self.heads(term) != ONE else []
         return self._chain(factors) if factors else None
 
-    def _factor(self, term: T.Term, turned: bool) -> Factor:
+    def _factor(self, term: T.Term, turned: bool) -> MatrixFactor:
         heads = self.heads(term)
         if heads == ONE:
             return super()._factor(term, turned)
         rows, cols = self.shape(term)
         node = self(term)
         return (
-            Factor(node, cols, rows, True, heads)
+            MatrixFactor(node, cols, rows, True, heads)
             if turned
-            else Factor(node, rows, cols, False, heads)
+            else MatrixFactor(node, rows, cols, False, heads)
         )
 
-    def _upright(self, f: Factor) -> Factor:
+    def _upright(self, f: MatrixFactor) -> MatrixFactor:
         if f.heads == ONE or not f.turned:
             return super()._upright(f)
         if ONE in (f.rows, f.cols):
-            return Factor(f.node, f.rows, f.cols, False, f.heads)
+            return MatrixFactor(f.node, f.rows, f.cols, False, f.heads)
         sizes = {"h": f.heads, "i": f.rows, "j": f.cols}
         node = self._contract([f.node], ("hji", "hij"), sizes)
-        return Factor(node, f.rows, f.cols, False, f.heads)
+        return MatrixFactor(node, f.rows, f.cols, False, f.heads)
 
-    def _weight(self, f: Factor) -> Node:
+    def _weight(self, f: MatrixFactor) -> Node:
         """Parameters with a block a head as one matrix, the blocks one below the other."""
         rows, cols = (f.cols, f.rows) if f.turned else (f.rows, f.cols)
         return self.g.reshaped(f.node, self.names.flat(f.heads, rows), cols)
 
     @staticmethod
-    def _letters(f: Factor, letters: str) -> str:
+    def _letters(f: MatrixFactor, letters: str) -> str:
         """The axes of a factor by letters, those of length one left out."""
         known = {letters[0]: f.rows, letters[1]: f.cols}
         order = letters[::-1] if f.turned else letters
         return "h" * (f.heads != ONE) + "".join(x for x in order if known[x] != ONE)
 
-    def _product(self, a: Factor, b: Factor) -> Factor:
+    def _product(self, a: MatrixFactor, b: MatrixFactor) -> MatrixFactor:
         heads = a.heads if a.heads != ONE else b.heads
         if heads == ONE:
             return super()._product(a, b)
@@ -244,9 +244,9 @@ class HeadLowering(StackLowering):
         if a.scalar or b.scalar:
             return self._scaled(*((a, b) if a.scalar else (b, a)))
         if not a.moves and not a.turned and b.moves and b.heads == ONE and cols == ONE:
-            return Factor(g.gemm(b.node, self._weight(a)), rows, cols, False, heads)
+            return MatrixFactor(g.gemm(b.node, self._weight(a)), rows, cols, False, heads)
         if not b.moves and b.turned and a.moves and a.heads == ONE and rows == ONE:
-            return Factor(g.gemm(a.node, self._weight(b)), rows, cols, False, heads)
+            return MatrixFactor(g.gemm(a.node, self._weight(b)), rows, cols, False, heads)
         sizes = {"h": heads, "i": rows, "j": a.cols, "k": cols}
         out = "h" + "".join(x for x in "ik" if sizes[x] != ONE)
         operands = [(self._plain(a.node), self._letters(a, "ij"))]
@@ -255,15 +255,15 @@ class HeadLowering(StackLowering):
         if len(summed) == 1:  # a product with ones is a sum
             operands.remove(summed[0])
         made = self._contract([n for n, _ in operands], (*(s for _, s in operands), out), sizes)
-        return Factor(made, rows, cols, False, heads)
+        return MatrixFactor(made, rows, cols, False, heads)
 
-    def _scaled(self, s: Factor, x: Factor) -> Factor:
+    def _scaled(self, s: MatrixFactor, x: MatrixFactor) -> MatrixFactor:
         """A scalar, of the heads or of each, times a factor."""
         heads = s.heads if s.heads != ONE else x.heads
         plain = x.scalar or (s.heads == ONE)
         if plain:
             node = self.g.mul([s.node, self._row(x)])
-            return Factor(node, x.rows, x.cols, x.turned, heads)
+            return MatrixFactor(node, x.rows, x.cols, x.turned, heads)
         shape = (x.cols, x.rows) if x.turned else (x.rows, x.cols)
         sizes = {"h": heads, "e": self.names.flat(*shape)}
         spec = "e" if x.heads == ONE else "he"
@@ -274,7 +274,7 @@ class HeadLowering(StackLowering):
             else self.g.broadcast(self.g.const(value), sizes["e"], ONE)
         )
         node = self._contract([s.node, row], ("h", spec, "he"), sizes)
-        return Factor(node, x.rows, x.cols, x.turned, heads)
+        return MatrixFactor(node, x.rows, x.cols, x.turned, heads)
 
     # -- sums over steps and sequences ------------------------------------------------------------
 

@@ -41,7 +41,7 @@ __all__ = [
     "Pack",
     "Pointwise",
     "Reduce",
-    "Size",
+    "SizeOf",
     "Statement",
     "Units",
     "accesses",
@@ -126,7 +126,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Size:
+class SizeOf:
     """The size of a dim, or of a leading axis when ``dim`` is a string, as a number."""
 
     dim: Dim | str
@@ -150,7 +150,7 @@ class Call:
     data: object = None
 
 
-Expr: TypeAlias = Access | Number | Size | Call
+Expr: TypeAlias = Access | Number | SizeOf | Call
 
 
 @dataclass(frozen=True)

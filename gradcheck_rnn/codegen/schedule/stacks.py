@@ -17,7 +17,7 @@ from .lowering import Lowering
 from .lowrank import expanded, inner_products
 from .nodes import Node, join
 
-__all__ = ["Factor", "StackLowering"]
+__all__ = ["MatrixFactor", "StackLowering"]
 
 #: Nodes that work entry by entry: their operands lie in memory alike.
 _ENTRYWISE = (
@@ -32,7 +32,7 @@ _PLAIN = (
 
 
 @dataclass(frozen=True)
-class Factor:
+class MatrixFactor:
     """A factor of a product: its node, its rows and columns, and whether the node is turned.
 
     ``heads``: of how many heads each has one; one where they share it.
@@ -53,7 +53,7 @@ class Factor:
         return self.rows == ONE and self.cols == ONE
 
 
-def _cost(a: Factor, b: Factor) -> tuple[int, int]:
+def _cost(a: MatrixFactor, b: MatrixFactor) -> tuple[int, int]:
     """Axes that a product runs over, and axes that it has."""
     if a.scalar or b.scalar:
         x = b if a.scalar else a
@@ -77,7 +77,7 @@ def _vector(x: T.Term) -> tuple[T.Term, str] | None:
     return None
 
 
-def _turned(f: Factor) -> Factor:
+def _turned(f: MatrixFactor) -> MatrixFactor:
     """The transpose of a factor."""
     return replace(f, rows=f.cols, cols=f.rows, turned=not f.turned)
 
@@ -165,10 +165,10 @@ class StackLowering(Lowering):
             return super().times(term)
         return self._chain(factors)
 
-    def _chain(self, factors: list[Factor]) -> Node:
+    def _chain(self, factors: list[MatrixFactor]) -> Node:
         return self._upright(self._joined(factors, 1)[0]).node
 
-    def _joined(self, factors: list[Factor], count: int) -> list[Factor]:
+    def _joined(self, factors: list[MatrixFactor], count: int) -> list[MatrixFactor]:
         """Products of neighbours, the cheapest first, until so many are left."""
         while len(factors) > count:
             i = min(range(len(factors) - 1), key=lambda i: _cost(*factors[i : i + 2]))
@@ -182,7 +182,7 @@ class StackLowering(Lowering):
             return super().transpose(term)
         return self._chain(factors)
 
-    def _factors(self, term: T.Term, turned: bool, narrow: bool = False) -> Iterator[Factor]:
+    def _factors(self, term: T.Term, turned: bool, narrow: bool = False) -> Iterator[MatrixFactor]:
         """The factors of a product, or of its transpose: (A B)ᵀ = Bᵀ Aᵀ.
 
         ``narrow``: a vector is in it, which is multiplied by matrices before these are scaled.
@@ -194,7 +194,7 @@ class StackLowering(Lowering):
             for x in reversed(term.operands) if turned else term.operands:
                 yield from self._factors(x, turned, narrow)
         elif narrow and isinstance(term, T.Neg) and ONE not in self.shape(term):
-            yield Factor(self.g.const(-1), ONE, ONE)
+            yield MatrixFactor(self.g.const(-1), ONE, ONE)
             yield from self._factors(term.operands[0], turned, narrow)
         elif narrow and isinstance(term, T.Scale) and ONE not in self.shape(term):
             yield self._factor(term.operands[0], False)
@@ -202,18 +202,18 @@ class StackLowering(Lowering):
         else:
             yield self._factor(term, turned)
 
-    def _factor(self, term: T.Term, turned: bool) -> Factor:
+    def _factor(self, term: T.Term, turned: bool) -> MatrixFactor:
         node, (rows, cols) = self(term), self.shape(term)
         if not turned:
-            return Factor(node, rows, cols)
+            return MatrixFactor(node, rows, cols)
         if node.lead:
-            return Factor(node, cols, rows, True)
-        node = self._shared(Factor(node, rows, cols))
+            return MatrixFactor(node, cols, rows, True)
+        node = self._shared(MatrixFactor(node, rows, cols))
         plain = self.g.value_of(node)
         turned_node = self.g.transpose(node) if plain is None else self.g.reshaped(node, cols, rows)
-        return Factor(turned_node, cols, rows)
+        return MatrixFactor(turned_node, cols, rows)
 
-    def _shared(self, f: Factor) -> Node:
+    def _shared(self, f: MatrixFactor) -> Node:
         """What all sequences share as the matrix that it is, not entry by entry."""
         flat = f.node.cols == ONE and f.cols != ONE and self.g.value_of(f.node) is None
         return self.g.reshaped(f.node, f.rows, f.cols) if flat else f.node
@@ -241,34 +241,34 @@ class StackLowering(Lowering):
             return super().dot(term)
         return self.g.contract([a, b], ("i", "i", ""), (("i", a.rows),), ONE)
 
-    def _upright(self, f: Factor) -> Factor:
+    def _upright(self, f: MatrixFactor) -> MatrixFactor:
         if not f.turned:
             return f
         if not f.moves:
-            return Factor(self.g.transpose(f.node), f.rows, f.cols)
+            return MatrixFactor(self.g.transpose(f.node), f.rows, f.cols)
         if ONE in (f.rows, f.cols):
-            return Factor(f.node, f.rows, f.cols)
+            return MatrixFactor(f.node, f.rows, f.cols)
         return self._contracted([f.node], ("ji", "ij"), {"i": f.rows, "j": f.cols}, f.rows, f.cols)
 
-    def _product(self, a: Factor, b: Factor) -> Factor:
+    def _product(self, a: MatrixFactor, b: MatrixFactor) -> MatrixFactor:
         g, rows, cols = self.g, a.rows, b.cols
         if not (a.moves or b.moves):
             shape = (b.rows, b.cols) if a.scalar else (a.rows, a.cols) if b.scalar else (rows, cols)
-            return Factor(g.parameter_product([self._shared(f) for f in (a, b)]), *shape)
+            return MatrixFactor(g.parameter_product([self._shared(f) for f in (a, b)]), *shape)
         if a.scalar or b.scalar:
             s, x = (a, b) if a.scalar else (b, a)
-            return Factor(g.mul([s.node, self._entries(x.node)]), x.rows, x.cols, x.turned)
+            return MatrixFactor(g.mul([s.node, self._entries(x.node)]), x.rows, x.cols, x.turned)
         if a.node.op == "eye":
             return b
         if b.node.op == "eye":
             return a
         if not a.moves and cols == ONE:
-            return Factor(g.gemm(b.node, a.node), rows, cols)
+            return MatrixFactor(g.gemm(b.node, a.node), rows, cols)
         if not b.moves and rows == ONE:
-            return Factor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
+            return MatrixFactor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
         if rows == ONE and cols == ONE:
             turned = [self._entries(f.node) if f.node.cols != ONE else f.node for f in (a, b)]
-            return Factor(g.unit_sum(g.mul(turned)), rows, cols)
+            return MatrixFactor(g.unit_sum(g.mul(turned)), rows, cols)
         sizes = {"i": rows, "j": a.cols, "k": cols}
         if self.g.value_of(b.node) == 1 and cols == ONE and a.moves:
             return self._contracted([a.node], ("ji" if a.turned else "ij", "i"), sizes, rows, cols)
@@ -276,7 +276,7 @@ class StackLowering(Lowering):
             return self._contracted([b.node], ("kj" if b.turned else "jk", "k"), sizes, rows, cols)
         if rows == ONE:  # xᵀ A as Aᵀ x, so that the two are one
             made = self._product(_turned(b), _turned(a))
-            return Factor(made.node, rows, cols)
+            return MatrixFactor(made.node, rows, cols)
         specs = []
         for f, letters in ((a, "ij"), (b, "jk")):
             order = letters[::-1] if f.turned else letters
@@ -292,7 +292,7 @@ class StackLowering(Lowering):
 
     def _contracted(
         self, args: list[Node], specs: tuple[str, ...], sizes: dict[str, Dim], rows: Dim, cols: Dim
-    ) -> Factor:
+    ) -> MatrixFactor:
         used = tuple((x, d) for x, d in sizes.items() if any(x in s for s in specs))
         flat = self.names.flat(rows, cols)
-        return Factor(self.g.contract(args, specs, used, flat), rows, cols)
+        return MatrixFactor(self.g.contract(args, specs, used, flat), rows, cols)

@@ -20,7 +20,7 @@ from ...derivation import Derivation
 from ...derivation.local import Local, edge_values
 from ...derivation.nearmisses import near_misses
 from ...derivation.program import Edge
-from .lines import Line, Point
+from .lines import Line, LinePoint
 
 __all__ = ["explain_line"]
 
@@ -45,8 +45,8 @@ class _Slip:
 class _Observed:
     """A line at all points, in units of its bounds."""
 
-    def __init__(self, points: list[Point], line: Line) -> None:
-        self.rows: list[tuple[Point, int, Array]] = []
+    def __init__(self, points: list[LinePoint], line: Line) -> None:
+        self.rows: list[tuple[LinePoint, int, Array]] = []
         got, want = [], []
         for point in points:
             for t, seen, right, bound in point.compared(line):
@@ -75,7 +75,7 @@ def _edges(derivation: Derivation, name: str) -> list[Edge]:
     return found
 
 
-def explain_line(points: list[Point], line: Line, derivation: Derivation) -> None:
+def explain_line(points: list[LinePoint], line: Line, derivation: Derivation) -> None:
     """Put into a wrong line what it is instead, or the fit of its derived terms."""
     points = [p for p in points if line.of or line.name in p.given]
     seen = _Observed(points, line)
@@ -101,7 +101,7 @@ class _Change:
     besides: bool = False
 
 
-def _terms(points: list[Point], name: str, derivation: Derivation) -> dict[str, Values]:
+def _terms(points: list[LinePoint], name: str, derivation: Derivation) -> dict[str, Values]:
     """The derived terms of a line at all points."""
     out: dict[str, Values] = {}
     for edge in _edges(derivation, name):
@@ -112,7 +112,7 @@ def _terms(points: list[Point], name: str, derivation: Derivation) -> dict[str, 
 
 
 def _at_points(
-    points: list[Point], edge: Edge, term: Term, steps: slice = slice(None),
+    points: list[LinePoint], edge: Edge, term: Term, steps: slice = slice(None),
     bars: Values | None = None,
 ) -> Values:  # fmt: skip
     """A term of an edge at all points; with ``bars`` in place of the adjoint that it reads."""
@@ -127,7 +127,11 @@ def _at_points(
 
 
 def _changes(
-    points: list[Point], name: str, derivation: Derivation, unseen: frozenset[str], depth: int = 3
+    points: list[LinePoint],
+    name: str,
+    derivation: Derivation,
+    unseen: frozenset[str],
+    depth: int = 3,
 ) -> list[_Change]:
     """Slips in a line, and in those lines it reads that nobody has seen."""
     out: list[_Change] = []
@@ -174,7 +178,9 @@ def _minus(a: Values, b: Values) -> Values:
     return out
 
 
-def _of_start(values: Values, points: list[Point], line: Line, derivation: Derivation) -> Values:
+def _of_start(
+    values: Values, points: list[LinePoint], line: Line, derivation: Derivation
+) -> Values:
     """Of the adjoint of a state that a start begins, what belongs to the start."""
     for program in derivation.scans:
         for state in program.scan.states:
@@ -186,7 +192,7 @@ def _of_start(values: Values, points: list[Point], line: Line, derivation: Deriv
 
 
 def _slips(
-    seen: _Observed, points: list[Point], line: Line, derivation: Derivation
+    seen: _Observed, points: list[LinePoint], line: Line, derivation: Derivation
 ) -> tuple[list[_Slip], dict[str, Array]]:
     handed = {n for p in points for n in p.given}
     unseen = frozenset(e.name for p in derivation.scans for e in p.equations) - handed
@@ -211,11 +217,11 @@ def _slips(
     return slips, terms
 
 
-def _steps(p: Point) -> int:
+def _steps(p: LinePoint) -> int:
     return max(p.station.place.lengths.values(), default=1)
 
 
-def _batch(p: Point) -> int:
+def _batch(p: LinePoint) -> int:
     return p.station.place.batch
 
 

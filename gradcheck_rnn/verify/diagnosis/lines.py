@@ -26,7 +26,7 @@ from ..harness.station import Station
 from ..harness.subject import Subject
 from .rounding import slipping
 
-__all__ = ["Line", "Point", "in_words", "judge_lines"]
+__all__ = ["Line", "LinePoint", "in_words", "judge_lines"]
 
 Array = NDArray[Any]
 DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
@@ -35,7 +35,7 @@ CASES = 4
 
 
 @dataclass
-class Point:
+class LinePoint:
     """One call of the backward pass, and every line of the derivation from what it handed over."""
 
     station: Station
@@ -147,7 +147,7 @@ class Line:
 
 def points_of(
     stations: Sequence[Station], subject: Subject, derivation: Derivation, seed: int
-) -> list[Point]:
+) -> list[LinePoint]:
     """Calls of the backward pass that hand something over."""
     out = []
     for station in stations:
@@ -166,7 +166,7 @@ def points_of(
             if run is None:
                 run, slipped = _runs(station, derivation, seed)
             gradients = _by_piece(station, got)
-            out.append(Point(station, case, given, gradients, _with(run, saved),
+            out.append(LinePoint(station, case, given, gradients, _with(run, saved),
                              [_with(r, saved) for r in slipped]))  # fmt: skip
     return out
 
@@ -206,7 +206,7 @@ def _by_piece(station: Station, got: Mapping[str, Array]) -> dict[tuple[str, str
     return out
 
 
-def _lines(points: list[Point], derivation: Derivation) -> list[Line]:
+def _lines(points: list[LinePoint], derivation: Derivation) -> list[Line]:
     """All lines there are, in the order in which a backward pass meets them."""
     from ...calculus.printing.text import to_text
     from ...derivation.pages.adjoints import line_of
@@ -246,7 +246,7 @@ def _reads(derivation: Derivation, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _judge(points: list[Point], lines: list[Line]) -> dict[tuple[str, str], tuple[float, int]]:
+def _judge(points: list[LinePoint], lines: list[Line]) -> dict[tuple[str, str], tuple[float, int]]:
     """The wrong lines: largest error ÷ bound, and the first wrong step in backward order."""
     wrong: dict[tuple[str, str], tuple[float, int]] = {}
     for line in lines:
@@ -268,7 +268,7 @@ def _judge(points: list[Point], lines: list[Line]) -> dict[tuple[str, str], tupl
 
 def judge_lines(
     network: Network, stations: Sequence[Station], subject: Subject, seed: int,
-    explain: Callable[[list[Point], Line, Derivation], None],
+    explain: Callable[[list[LinePoint], Line, Derivation], None],
 ) -> list[Line]:  # fmt: skip
     """Judge every adjoint that is handed over and every gradient, each from what it reads.
 

@@ -14,14 +14,14 @@ from ...language.network import Network
 if TYPE_CHECKING:
     from .layout import Layout
 
-__all__ = ["Fitted", "Piece"]
+__all__ = ["Fitted", "Placed"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Piece:
+class Placed:
     """One value of the definition inside one array of the user.
 
     ``index`` has the definition's shape and holds flat positions in the user's array.
@@ -40,11 +40,11 @@ class Fitted:
     network: Network
     layout: Layout
     shapes: Mapping[str, tuple[int, ...]]
-    pieces: Mapping[str, tuple[Piece, ...]]
+    pieces: Mapping[str, tuple[Placed, ...]]
     of_definition: Mapping[str, tuple[int, ...]]
     arguments: tuple[str, ...]
     outputs: tuple[str, ...]
-    labels: Mapping[str, Piece] = field(default_factory=dict)
+    labels: Mapping[str, Placed] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
 
     def unpack(self, arrays: Mapping[str, Array]) -> dict[str, Array]:

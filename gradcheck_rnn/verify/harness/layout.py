@@ -55,9 +55,9 @@ from numpy.typing import NDArray
 from ...errors import DefinitionError, DimensionError, UsageError
 from ...language.network import Network, Ref
 from ...language.running import array_shape
-from .fitted import Fitted, Piece
+from .fitted import Fitted, Placed
 
-__all__ = ["Fitted", "Layout", "Piece", "axes_of"]
+__all__ = ["Fitted", "Layout", "Placed", "axes_of"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -172,8 +172,8 @@ def _fit(
         return inner[name]
 
     shapes: dict[str, tuple[int, ...]] = {}
-    pieces: dict[str, tuple[Piece, ...]] = {}
-    held_labels: dict[str, Piece] = {}
+    pieces: dict[str, tuple[Placed, ...]] = {}
+    held_labels: dict[str, Placed] = {}
     formats: dict[str, str] = {}
     for user, text in layout.parameters.items():
 
@@ -185,7 +185,7 @@ def _fit(
         if parameter is not None and (order or parameter.shape.headed):
             own = of_parameter(name)
             shapes[user], index = _axes(user, order, own, axes_of(parameter), parameter)
-            pieces[user] = (Piece(name, index),)
+            pieces[user] = (Placed(name, index),)
         else:
             shapes[user], pieces[user] = _matrix(user, text, of_parameter)
     for what, table, given in (
@@ -210,7 +210,7 @@ def _fit(
                         + ("a scalar" if "n" not in have else "differentiated: declare it as data")
                     )
                 shapes[user], index = _axes(user, axes, own[:-1], have[:-1], ref)
-                held_labels[user], pieces[user] = Piece(name, index), ()
+                held_labels[user], pieces[user] = Placed(name, index), ()
                 formats[user] = form or "int64"
                 continue
             if form and ref.kind not in ("data", "static_data"):
@@ -219,7 +219,7 @@ def _fit(
                     "declare it as data in the definition"
                 )
             shapes[user], index = _axes(user, axes, own, have, ref)
-            pieces[user] = (Piece(name, index),)
+            pieces[user] = (Placed(name, index),)
             if form:
                 formats[user] = form
     fitted = Fitted(
@@ -241,7 +241,7 @@ def _fit(
 
 def _layered(
     user: str, names: str, axes: str, table: Mapping[str, Ref], what: str, shape: Any
-) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
+) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
     """Values of one shape along an axis L of their own."""
     owns = [shape(n, table, user, what) for n in names.split()]
     if len(set(owns)) > 1:
@@ -251,10 +251,10 @@ def _layered(
         )
     ref = table[names.split()[0]]
     full, index = _axes(user, axes, (len(owns), *owns[0]), ("L", *axes_of(ref)), ref)
-    return full, tuple(Piece(n, index[k]) for k, n in enumerate(names.split()))
+    return full, tuple(Placed(n, index[k]) for k, n in enumerate(names.split()))
 
 
-def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
+def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
     text = text.strip()
     flat = _FLAT.match(text)
     if flat:
@@ -306,7 +306,7 @@ def _matrix(user: str, text: str, shape: Any) -> tuple[tuple[int, ...], tuple[Pi
             block = table[top : top + height, left : left + width]
             block = block.T if part[3] else block
             pieces.append(
-                Piece(part[0], block.reshape(part[1].shape).copy(), part[2], part[3] != whole)
+                Placed(part[0], block.reshape(part[1].shape).copy(), part[2], part[3] != whole)
             )
             left += width
         top += height
@@ -328,7 +328,9 @@ def _size(part: tuple[str, Indices, float, bool]) -> tuple[int, int]:
     return (cols, rows) if part[3] else (rows, cols)
 
 
-def _flat(user: str, words: Sequence[str], shape: Any) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
+def _flat(
+    user: str, words: Sequence[str], shape: Any
+) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
     pieces, start = [], 0
     for word in words:
         item = _ITEM.match(word)
@@ -338,7 +340,7 @@ def _flat(user: str, words: Sequence[str], shape: Any) -> tuple[tuple[int, ...],
         size = int(np.prod(own))
         index = np.arange(start, start + size)
         index = index.reshape(own[::-1]).T if item[3] else index.reshape(own)
-        pieces.append(Piece(item[2], index, -1.0 if item[1] else 1.0, bool(item[3])))
+        pieces.append(Placed(item[2], index, -1.0 if item[1] else 1.0, bool(item[3])))
         start += size
     return (start,), tuple(pieces)
 

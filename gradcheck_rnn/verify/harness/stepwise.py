@@ -30,9 +30,9 @@ from ...language.network import Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.stacks import flat, to_back, to_front, unflat
 from ...language.values import ArrayValue, Expr
-from .through import Jacobian, Term, Through, diagonal_of
+from .through import Jacobian, Summand, Through, diagonal_of
 
-__all__ = ["Block", "ScanJacobians", "scan_jacobians"]
+__all__ = ["ScanJacobians", "StepBlock", "scan_jacobians"]
 
 Array = NDArray[Any]
 #: The imaginary step: its square is lost in any real part, its products do not underflow.
@@ -44,7 +44,7 @@ FACTORED = 32
 
 
 @dataclass(frozen=True)
-class Block:
+class StepBlock:
     """Derivatives of what a step hands out by one thing it reads, per sequence.
 
     ``source``: ("value", name, lag), ("param", name, 0), or ("product", name, which product).
@@ -64,7 +64,7 @@ class ScanJacobians:
 
     scan: Scan
     steps: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[StepBlock, ...]
     evaluations: int
 
 
@@ -268,7 +268,7 @@ def scan_jacobians(
         (own, number): _by_units(work, own, 0, number)
         for own in work.weights for number in range(len(work.products.get(own, ())))
     }  # fmt: skip
-    blocks: list[Block] = []
+    blocks: list[StepBlock] = []
     for own, kind in scan.cell.kinds.items():
         name = scan.arguments.get(own, own)
         if kind in ("data", "fixed"):
@@ -282,12 +282,12 @@ def scan_jacobians(
                 ).reshape(-1, operand.shape[-2], work.batch)  # fmt: skip
                 held = np.broadcast_to(held, (steps, *held.shape[1:])).transpose(0, 2, 1)
                 of: Mapping[str, Jacobian] = products[own, number]
-                blocks.append(Block(("product", name, number), of, held))
+                blocks.append(StepBlock(("product", name, number), of, held))
             continue
         for lag in scan.cell.lags.get(own, (0,)):
             factors = _through(work, own, lag, products) if kind != "param" else None
             of = factors or _by_units(work, own, lag)
-            blocks.append(Block(("param" if kind == "param" else "value", name, lag), of))
+            blocks.append(StepBlock(("param" if kind == "param" else "value", name, lag), of))
     return ScanJacobians(scan, steps, tuple(blocks), work.evaluations)
 
 
@@ -394,7 +394,7 @@ def _through(
     found: dict[str, Jacobian] = {}
     for n, (_, own_part) in direct.items():
         terms = [
-            Term(outer[n], work.values[key[0], 0], part)
+            Summand(outer[n], work.values[key[0], 0], part)
             for key, (_, part) in inner.items() if part is not None
             for outer in (products[key],) if outer[n].any()
         ]  # fmt: skip

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Jacobian", "Term", "Through", "diagonal_of", "pull_step"]
+__all__ = ["Jacobian", "Summand", "Through", "diagonal_of", "pull_step"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Term:
+class Summand:
     """One product: J_k (T, B, out, rows) or its diagonal, W_k, and the diagonal of ∂u_k/∂v."""
 
     outer: Array
@@ -35,12 +35,12 @@ class Through:
     there is one term at least."""
 
     direct: Array | None
-    terms: Sequence[Term]
+    terms: Sequence[Summand]
 
     def __getitem__(self, at: int) -> Through:
         return Through(
             None if self.direct is None else self.direct[at],
-            [Term(t.outer[at], t.weight, t.inner[at]) for t in self.terms],
+            [Summand(t.outer[at], t.weight, t.inner[at]) for t in self.terms],
         )
 
     @property

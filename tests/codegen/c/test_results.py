@@ -16,7 +16,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.codegen.backends.c import print_files
 from gradcheck_rnn.codegen.backends.c.config import CNamer
-from gradcheck_rnn.codegen.backends.c.routine import Routine
+from gradcheck_rnn.codegen.backends.c.routine import CRoutine
 from gradcheck_rnn.codegen.schedule.ops import Access, Assign, Buffer, Number, Pointwise
 from gradcheck_rnn.errors import UnsupportedOperation
 from gradcheck_rnn.language import cell, cumsum, tanh
@@ -265,7 +265,7 @@ def test_an_operation_without_a_text_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_matrices_over_time_are_refused() -> None:
     """Places are rows of units; what is no row would be addressed wrongly."""
     state = Buffer("C", ("T", "B"), (Dim.of({"p": 1}), Dim.of({"q": 1})), "state")
-    routine = Routine("forward", {"T": "T", "B": "B", "p": "p", "q": "q"}, CNamer(), CNamer(),
+    routine = CRoutine("forward", {"T": "T", "B": "B", "p": "p", "q": "q"}, CNamer(), CNamer(),
                       {}, {}, {})  # fmt: skip
     with pytest.raises(UnsupportedOperation, match="the matrix 'C' that changes with time"):
         routine.write([Pointwise((Assign(Access(state), Number(Fraction(0))),))], [])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
-from ...schedule.ops import Access, Call, Expr, Number, Size
+from ...schedule.ops import Access, Call, Expr, Number, SizeOf
 from .expressions import C99
 
 __all__ = ["Matrices"]
@@ -51,7 +51,7 @@ class Matrices:
 
     def entry(self, e: Expr) -> tuple[Shape, Entry]:
         """The shape of an expression, and its entries."""
-        if isinstance(e, Number | Size):
+        if isinstance(e, Number | SizeOf):
             text = self.printer.text(e).text
             return (ONE, ONE), lambda i, j: text
         if isinstance(e, Access):

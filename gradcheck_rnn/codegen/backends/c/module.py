@@ -17,7 +17,7 @@ from ..cfamily.names import c_sizes
 from .config import RESERVED, CNamer, helpers, public_name
 from .header import FLAGS, Interface, print_header
 from .python import print_python
-from .routine import Routine
+from .routine import CRoutine
 from .runtime import ELEMENTARY, MEMORY, PRODUCTS, TYPES
 
 __all__ = ["print_files"]
@@ -56,7 +56,7 @@ class _Printed:
     """One routine: lines of its body, and how many numbers its arrays have."""
 
     body: list[str]
-    routine: Routine
+    routine: CRoutine
     room: list[str]
 
 
@@ -128,7 +128,7 @@ class _Module:
                 field = f"cotangents->{self.interface.outputs[label]}"
                 opening.append(f"    const real *const {given[b]} = {field} ? {field} : zeros;")
         views = views_of(touched(planned.statements))
-        routine = Routine(name, self.sizes, self.file_names, local, views, given, self.equations)
+        routine = CRoutine(name, self.sizes, self.file_names, local, views, given, self.equations)
         handed = plan.outputs if forward else plan.gradients
         given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}
         routine.write(planned.statements, {b.base or b for b in given_out})
@@ -154,7 +154,7 @@ class _Module:
                  for b in routine.made if b in zero]  # fmt: skip
         return _Printed([*body, "", *routine.lines, "", *closing], routine, sizes)
 
-    def _copies(self, routine: Routine, forward: bool) -> list[str]:
+    def _copies(self, routine: CRoutine, forward: bool) -> list[str]:
         """Lines that give out outputs or gradients."""
         face = self.interface
         handed = self.plan.outputs if forward else self.plan.gradients
@@ -209,7 +209,7 @@ class _Module:
         ]  # fmt: skip
 
 
-def _rows(routine: Routine, a: Access) -> str:
+def _rows(routine: CRoutine, a: Access) -> str:
     return " * ".join(routine.sizes[n] for n in a.lead) or "1"
 
 

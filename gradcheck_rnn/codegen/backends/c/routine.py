@@ -30,10 +30,10 @@ from .expressions import C99
 from .kernels import CFrame, print_kernel
 from .matrices import Matrices
 
-__all__ = ["Routine"]
+__all__ = ["CRoutine"]
 
 
-class Routine:
+class CRoutine:
     """Prints one routine.
 
     Parameters

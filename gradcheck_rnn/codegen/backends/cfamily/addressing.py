@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
-from ...schedule.ops import Access, Expr, Lead, Number, Size
+from ...schedule.ops import Access, Expr, Lead, Number, SizeOf
 
 __all__ = ["lead_of", "rows_of", "same_place"]
 
@@ -18,7 +18,7 @@ def rows_of(e: Expr) -> Dim:
     """How many units an expression has; ONE for a scalar."""
     if isinstance(e, Access):
         return e.rows
-    if isinstance(e, Number | Size):
+    if isinstance(e, Number | SizeOf):
         return ONE
     if e.op == "broadcast" and isinstance(e.data, tuple):
         return e.data[0] if e.data else ONE

@@ -26,7 +26,7 @@ from ...schedule.ops import (
     Number,
     Pointwise,
     Reduce,
-    Size,
+    SizeOf,
     Statement,
 )
 from ..cfamily.addressing import lead_of, rows_of
@@ -136,6 +136,6 @@ def _rows(e: Expr, whole: Dim, offset: Dim, rows: Dim) -> Expr:
     """Some rows of an expression; its scalars stay."""
     if isinstance(e, Access):
         return _part(e, offset, rows) if e.rows == whole and whole != ONE else e
-    if isinstance(e, Number | Size):
+    if isinstance(e, Number | SizeOf):
         return e
     return replace(e, args=tuple(_rows(x, whole, offset, rows) for x in e.args))

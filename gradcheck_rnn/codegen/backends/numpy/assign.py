@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ....language.dims import Dim
 from ...schedule.dependence import overlap
-from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, Size, accesses
+from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, SizeOf, accesses
 from ..expressions import Precedence, split_sign
 from .instructions import RawLines, Ufunc
 from .lines import RoutineText, extent
@@ -41,7 +41,7 @@ class Assigner(RoutineText):
         """An operand: as it stands if it is a place or a number, else in a scratch array."""
         if isinstance(e, Access):
             return e
-        if isinstance(e, Number | Size) or extent(e)[0] == 0 or not self.in_place:
+        if isinstance(e, Number | SizeOf) or extent(e)[0] == 0 or not self.in_place:
             # Operands stand in calls and behind operators.
             return self.text(e).at(Precedence.UNARY)
         rows = extent(e)[1]

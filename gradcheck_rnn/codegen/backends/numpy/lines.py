@@ -10,7 +10,7 @@ from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
-from ...schedule.ops import Access, Buffer, Expr, Loop, Number, Size
+from ...schedule.ops import Access, Buffer, Expr, Loop, Number, SizeOf
 from ..expressions import Text, dim_text
 from ..wrapping import WIDTH, wrap
 from .blocking import Blocked
@@ -24,7 +24,7 @@ def extent(e: Expr) -> tuple[int, Dim]:
     """Number of leading axes and rows of an expression's value (rows ONE: a scalar)."""
     if isinstance(e, Access):
         return len(e.lead), e.rows
-    if isinstance(e, Number | Size):
+    if isinstance(e, Number | SizeOf):
         return 0, ONE
     lead, rows = 0, ONE
     for a in e.args:
