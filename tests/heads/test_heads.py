@@ -189,7 +189,9 @@ def test_kernels_are_verified_and_reported(tmp_path: Any) -> None:
     assert "head after head" in page.read_text()
     with pytest.raises(UsageError, match="has heads, which decay does not follow"):
         api.decay(definitions.retention)
-    with pytest.raises(UnsupportedOperation, match="C has no kernels for cells with heads"):
+    with pytest.raises(
+        UnsupportedOperation, match="has heads, for which there are no kernels in C"
+    ):
         api.write_c(definitions.retention, tmp_path)
 
 

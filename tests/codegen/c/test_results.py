@@ -54,7 +54,7 @@ def agrees(case: Case, module: Any, dtype: str = "float64") -> None:
 def test_the_zoo(name: str, tmp_path: Path) -> None:
     network = as_network(api.load(name))
     if network.front:
-        with pytest.raises(UnsupportedOperation, match=r"C has no (text|kernels) for"):
+        with pytest.raises(UnsupportedOperation, match="no kernels in C"):
             api.write_c(name, tmp_path)
         assert not list(tmp_path.iterdir())
         return

@@ -40,8 +40,13 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     UnsupportedOperation
         The definition has an operation for which C has no text.
     """
-    if derivation.network.heads:
-        raise UnsupportedOperation("C has no kernels for cells with heads; use --backend numpy")
+    network = derivation.network
+    if network.front:
+        what = "heads" if network.heads else "a matrix for every sequence"
+        raise UnsupportedOperation(
+            f"network {network.name!r} has {what}, for which there are no kernels in C; use "
+            "--backend numpy"
+        )
     module = _Module(schedule(derivation, RESERVED), origin)
     source = module.source()
     face = module.interface
