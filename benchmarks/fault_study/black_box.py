@@ -24,6 +24,7 @@ from gradcheck_rnn.language.running import run, to_columns, to_rows
 from gradcheck_rnn.verify import Verdict, check_gradient
 from gradcheck_rnn.verify.diagnosis.candidates import Candidate, derived_candidates
 from gradcheck_rnn.verify.harness.plan import draw_values
+from gradcheck_rnn.verify.known import KnownLoss
 from gradcheck_rnn.verify.points import draw_point
 
 from .equality import Equality
@@ -121,7 +122,7 @@ class Problem:
         return all(np.allclose(right[n], wrong[n], rtol=1e-13, atol=0.0) for n in right)
 
 
-class _Loss:
+class _Loss(KnownLoss):
     """The loss of a problem with its stacked form, as the checker may use it."""
 
     def __init__(self, problem: Problem) -> None:

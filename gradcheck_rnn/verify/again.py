@@ -45,7 +45,7 @@ def look_again(
     eyes = None if wide else ComplexEyes(target, noise, seed)
     if eyes is not None and eyes.refused:
         for k in rows:
-            report.rows[k].explained("complex-step", f"no complex step: {eyes.refused}")
+            _refused(report.rows[k], eyes.refused)
         return
     own = gradient_noise(target, seed, roundoff.eps)
     for i in roundoff.bounds:
@@ -70,8 +70,14 @@ def look_again(
         elif eyes is not None:
             row, refused = look.complex(row, i, g[i], eyes)
         if refused and row.verdict is Verdict.UNDECIDED:
-            row.explained("complex-step", f"no complex step: {refused}")
+            _refused(row, refused)
         report.rows[k] = row
+
+
+def _refused(row: Row, why: str) -> None:
+    """Say why no sharper oracle helped; at a kink none would."""
+    if not row.has("kink"):
+        row.explained("complex-step", f"no complex step: {why}")
 
 
 def _may_be_sharpened(row: Row) -> bool:

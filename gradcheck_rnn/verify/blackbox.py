@@ -276,7 +276,8 @@ def _judge(
     if jumps is not None:
         jumps.tell(report, target)
     for row in report.rows:
-        row.missed += f"; what comes once in more than {calls} calls of the gradient"
+        rare = f"what comes once in more than {calls} calls of the gradient"
+        row.missed = "; ".join(filter(None, [row.missed, rare]))
 
 
 def _tell_noise(target: Target, noise: Noise) -> None:

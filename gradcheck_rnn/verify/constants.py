@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
+from .known import tells
 from .oracle.differences import Ladder, start_exponent
 from .oracle.noise import Noise
 from .outcome import Report
@@ -216,7 +217,7 @@ def _rebuilt(function: types.FunctionType, moved: Any, memo: dict[int, Any]) -> 
 
 def _with_moved_matrices(function: Any, number: int, entered: list[bool]) -> Any:
     """A function whose calls of `numpy.linalg` get matrices moved by one unit, always the same."""
-    if hasattr(function, "many"):
+    if tells(function, "many"):
         return function  # a definition: its constants are its own
 
     def around(solver: Any) -> Any:

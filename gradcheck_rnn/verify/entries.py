@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .budget import OutOfBudget
 from .claims import CLEAR, Claims, EntryCheck
+from .known import tells
 from .onesided import CHUNK, SPREAD, one_sided
 from .oracle.differences import Table, extrapolate
 from .oracle.noise import Noise
@@ -266,7 +267,7 @@ def _sharpen(claims: Claims, blurred: Indices, exponent: int) -> None:
     """Ladders for entries that agree with a large error, until they stop helping."""
     helped = 0
     for count, i in enumerate(blurred):
-        if count == HOPELESS and helped and hasattr(claims.target.loss, "many"):
+        if count == HOPELESS and helped and tells(claims.target.loss, "many"):
             blurred = claims.climb_together(blurred[count:], exponent)
             break
         if count >= HOPELESS and helped == 0 and not claims.mixed:

@@ -25,6 +25,7 @@ from ..language.running import array_shape, run, to_rows
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .definition_gradients import DefinitionGradients, read_by
+from .known import KnownLoss
 from .oracle.directions import draw_direction
 from .outcome import Report
 from .points import Point, draw_point
@@ -142,12 +143,8 @@ class _Oracle:
         return array_shape(ref, point.sizes, batch=point.batch, lengths=point.lengths)
 
 
-class _Paired:
-    """The scalar <cotangents, outputs> by the definition; `many` is what `Target` asks for.
-
-    `depth` is how many operations follow one another in it, for the bounds on their rounding;
-    `derivatives` and `reads` are for `offered`.
-    """
+class _Paired(KnownLoss):
+    """The scalar <cotangents, outputs> by the definition."""
 
     def __init__(
         self,

@@ -8,11 +8,13 @@ so little that rounding could be the reason, or that they do not resolve, is dif
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .claims import EntryCheck
+from .known import tells
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff, gradient_noise
 from .rows import entry_row
@@ -31,12 +33,8 @@ NEAR = 2.0**-26
 
 
 def offers_derivatives(target: Target) -> bool:
-    """Whether the loss has a method ``derivatives(parameters)``.
-
-    It gives, by name, derivatives and bounds on their errors in the shape of the parameter, as far
-    as it knows them at that point.
-    """
-    return hasattr(target.loss, "derivatives")
+    """Whether the loss gives derivatives, as far as it knows them at a point."""
+    return tells(target.loss, "derivatives")
 
 
 def offered_rows(
@@ -143,6 +141,6 @@ def _row(
 
 
 def never_reads(target: Target, block: int) -> bool:
-    """Whether the loss says, by ``reads(name)``, that nothing in it reads a parameter."""
-    reads = getattr(target.loss, "reads", None)
-    return reads is not None and not reads(target.tree.names[block])
+    """Whether the loss says that nothing in it reads a parameter."""
+    loss: Any = target.loss
+    return tells(loss, "reads") and not loss.reads(target.tree.names[block])

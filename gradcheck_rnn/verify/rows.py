@@ -114,13 +114,16 @@ def _doubts(
     if kinks.size:
         i = int(kinks[0])
         kink = check.kinks[i]
-        side = "between" if kink.between(float(g[i]), float(2 * kink.error)) else "not between"
+        side = "not between them"
+        if kink.between(float(g[i]), float(2 * kink.error)):
+            exactly = kink.between(float(g[i]), 0.0)
+            side = "between them" if exactly else "between them within their error"
         reasons.append(
             Reason(
                 "kink",
                 f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
                 f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
-                f"the gradient {g[i]:.6g} is {side} them",
+                f"the gradient {g[i]:.6g} is {side}; check at a point beside it",
             )
         )
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
@@ -135,7 +138,7 @@ def _doubts(
     if unprobed:
         said = f"{unprobed} of {g.size} entries were left unprobed by the budget"
         reasons.append(Reason("budget", said))
-    if not resolution <= resolve and not blind and not rounded and kinks.size < g.size:
+    if not resolution <= resolve and not blind and not rounded and not kinks.size:
         size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
         if np.any(g):
             said = (

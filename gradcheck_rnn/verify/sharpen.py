@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import GradcheckError
 from .entries import EntryCheck
+from .known import tells
 from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.lines import Lines
@@ -49,7 +50,8 @@ class ComplexEyes:
         """Try the complex step along one random direction through all checked leaves."""
         self.target, self.noise = target, noise
         self.rng = np.random.default_rng([seed, 2])
-        self.chain = int(getattr(target.loss, "depth", 0))
+        loss: Any = target.loss
+        self.chain = int(loss.depth) if tells(loss, "depth") else 0
         self.refused = self._try()
 
     def _complex(self, leaves: list[NDArray]) -> list[NDArray]:
@@ -138,7 +140,7 @@ class ComplexEyes:
             return copy
 
         with np.errstate(all="ignore"):
-            if hasattr(target.loss, "many"):
+            if tells(target.loss, "many"):
                 stack = np.stack([moved(k) for k in range(count)])
                 return np.asarray(target.many(block, stack, whole).imag / h)
             found = []

@@ -21,6 +21,7 @@ from .guard import (
     differing,
     keeps_state,
 )
+from .known import tells
 from .oracle.lines import Lines
 from .scales import reach_of, scale_of
 from .sharing import sharing
@@ -339,7 +340,7 @@ class Target:
                 yield copy
 
         def evaluate(eps: Floats) -> Floats:
-            if hasattr(self.loss, "many") and eps.size:
+            if tells(self.loss, "many") and eps.size:
                 stack = np.stack(list(moved(eps, 0, eps.size)))
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
 
@@ -396,7 +397,7 @@ class Target:
         def evaluate(eps: Floats) -> Floats:
             # A step of zero is the point itself, whose value must be the same in every bit.
             there = np.flatnonzero(eps)
-            if len(there) < 2 or not hasattr(self.loss, "many"):
+            if len(there) < 2 or not tells(self.loss, "many"):
                 return np.array([self.value(moved(e)) for e in eps])
             points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
             stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}

@@ -202,7 +202,7 @@ class _Coarse:
         rows = []
         for row in kept.rows:
             if row.verdict is not Verdict.PASS:
-                row = replace(row, reasons=(Reason("reference", f"of {what}"), *row.reasons))
+                row = replace(row, reasons=(Reason("reference", f"seen in {what}"), *row.reasons))
             elif not row.step and row.output in probes and row.source in positions:
                 found = _judge(probes[row.output], positions[row.source], self.form)
                 whose = replace(found, output=row.output, source=row.source)

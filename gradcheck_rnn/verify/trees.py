@@ -183,8 +183,9 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
     for i in needed:
         name = tree.names[i]
         if found.get(i) is None:
+            what = "None" if i in found else "missing"
             raise UsageError(
-                f"the gradient of '{name}' is missing; return it or leave '{name}' out with select"
+                f"the gradient of '{name}' is {what}; return it or leave '{name}' out with select"
             )
         shape, want = np.shape(found[i]), tree.leaves[i].shape
         if shape != want:

@@ -361,7 +361,7 @@ def test_lower_precision_gradient_fails_by_its_dtype():
         (lambda p: p["w"], None, UsageError, "scalar"),
         (lambda p: np.zeros(3), 0, UsageError, r"\(3,\)"),
         (0, lambda p: {"w": p["w"]}, UsageError, "'b' is missing"),
-        (0, lambda p: {"w": p["w"], "b": None}, UsageError, "'b' is missing"),
+        (0, lambda p: {"w": p["w"], "b": None}, UsageError, "'b' is None"),
         (0, lambda p: {"w": p["w"], "b": p["b"], "c": p["b"]}, UsageError, "'c'"),
         (0, lambda p: {"w": p["w"].T, "b": p["b"]}, DimensionError, r"'w' has shape.*transposed"),
         (0, lambda p: {"w": p["w"], "b": np.array([1, 2])}, UsageError, "int"),
@@ -505,3 +505,25 @@ def test_black_box_imports_neither_scipy_nor_sympy():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_kink_is_the_only_reason_and_the_way_out_is_told() -> None:
+    x = np.random.default_rng(0).normal(size=12)
+    x[7] = 0.0
+    report = check_gradient(lambda p: np.maximum(p, 0).sum(), lambda p: (p > 0) * 1.0, x)
+    (row,) = report.rows
+    assert [r.kind for r in row.reasons] == ["kink"]
+    assert "the gradient 0 is between them; check at a point beside it" in row.reason
+
+
+def test_what_a_gradient_that_is_not_finite_could_have_missed_is_whole() -> None:
+    report = check_gradient(lambda p: np.sum(p**2), lambda p: p * np.inf, np.array([1.0, 2.0]))
+    assert not any("could have missed ;" in line for line in str(report).splitlines())
+
+
+def test_a_gradient_that_is_none_is_called_so() -> None:
+    point = {"a": np.ones(2), "c": np.ones(3)}
+    with pytest.raises(UsageError, match="the gradient of 'c' is None"):
+        check_gradient(
+            lambda p: p["a"].sum() + p["c"].sum(), lambda p: {"a": np.ones(2), "c": None}, point
+        )

@@ -16,6 +16,7 @@ from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.verify.blackbox import check_gradient
 from gradcheck_rnn.verify.definition_gradients import DefinitionGradients, read_by
 from gradcheck_rnn.verify.kernels import check_kernel
+from gradcheck_rnn.verify.known import KnownLoss
 from gradcheck_rnn.verify.offered import METHOD
 from gradcheck_rnn.verify.points import draw_point
 
@@ -24,7 +25,7 @@ from .program_kernel import ProgramKernel
 A = np.array([[1.0, -2.0, 0.5], [0.3, 1.5, -1.0]])
 
 
-class Cubic:
+class Cubic(KnownLoss):
     """Σ (A x)³ of `x` (3,) and Σ y² of `y` (2,), which offers derivatives times factors."""
 
     def __init__(self, x: float = 1.0, y: float = 1.0, error: float = 1e-15) -> None:

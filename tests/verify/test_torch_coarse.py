@@ -69,7 +69,7 @@ def test_two_percent_fail(where: Any) -> None:
         report = check_torch(scaled(1.02, where), given(seed, (9, 5), (5, 4)))
         assert [r.verdict.value for r in report.rows] == ["pass", "fail"], str(report)
     said = report.rows[1].reason
-    assert said.startswith("of the same function in float64; ") is (where == torch.float64)
+    assert said.startswith("seen in the same function in float64; ") is (where == torch.float64)
 
 
 @pytest.mark.parametrize("wide", [False, True])
