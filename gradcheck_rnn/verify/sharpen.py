@@ -7,6 +7,8 @@ more precision needs a loss whose measured noise really falls.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -93,6 +93,11 @@ class Typical:
         return Verdict.UNDECIDED if seen > _doubted(self.points) else Verdict.PASS
 
     @property
+    def rank(self) -> tuple[bool, float]:
+        """Orders values of one array: first what is off along itself, then by its errors."""
+        return abs(self.factor) > self.limit, self.times
+
+    @property
     def reason(self) -> str:
         """For a row that does not pass."""
         if abs(self.factor) > self.limit:
@@ -216,7 +221,7 @@ def typical_errors(
     for (user, _), found in samples.items():
         pooled = _pooled(user, found, first.form.eps)
         held = worst.get(user)
-        if held is None or pooled.times > held.times:
+        if held is None or pooled.rank > held.rank:
             worst[user] = pooled
     return list(worst.values())
 
