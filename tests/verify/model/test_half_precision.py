@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from gradcheck_rnn import cell, check_model
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language import exp, softplus
-from gradcheck_rnn.verify.diagnosis.typical import rounding_up_or_down
+from gradcheck_rnn.verify.diagnosis.typical import Typical, rounding_up_or_down
 from gradcheck_rnn.verify.harness.arrays import precision
+from gradcheck_rnn.verify.verdict import Verdict
 
 
 @cell(inputs="x: p; k: p; a: p", states="h: p")
@@ -227,3 +229,13 @@ def test_what_leaves_the_range_of_a_format_is_said() -> None:
     report = check_model(leaky, **in_blocks("float16"), dtype="float16", shapes={"T": [1, 3, 96]})
     assert str(report.verdict) == "fail"
     assert "leaves the range of float16" in str(report)
+
+
+def test_a_part_that_is_off_along_itself_comes_before_a_louder_one() -> None:
+    """A packed array is judged by the worst of its parts: a factor fails, noise of 1.4 does not."""
+    loud = Typical("W", 9, 1.4, 1.4, 0.01, 0.01, 0.05, 0.0, 0.01)
+    off = replace(loud, times=1.1, factor=0.02)
+    assert loud.verdict(False) is Verdict.PASS
+    assert off.verdict(False) is Verdict.FAIL
+    assert max((loud, off), key=lambda t: t.rank) is off
+    assert max((off, replace(off, times=1.2)), key=lambda t: t.rank).times == 1.2
