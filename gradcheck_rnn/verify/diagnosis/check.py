@@ -21,13 +21,14 @@ from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
 from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
+from ..harness.modelpoint import ModelPoint
 from ..harness.modules import TorchCode
-from ..harness.plan import Case, Hint, Shapes, plan_places
+from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
-from ..harness.station import Station
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
+from ..points import Role
 from ..verdict import Finding, Reason, Row, Verdict
 from .confirm import confirm
 from .coverage import coverage
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelReport", "check_model", "find_mistake"]
 
-#: The place at which the oracle is confirmed by differences: the last of the regimes.
-CONFIRMED = 5
+#: The point at which the oracle is confirmed by differences; the first of these roles that is run.
+CONFIRMED = (Role.SATURATED, Role.ORDINARY)
 #: Findings about the forward pass that come before everything about gradients.
 FORWARD = ("other-function", "unsteady-forward")
 
@@ -233,12 +234,14 @@ def check_model(
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
     full = plan == "full"
-    places = list(
-        plan_places(network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile)
-    )
-    stations = [Station.build(p, fitted, form, subject, used, inner) for p in places]
+    stations = [
+        ModelPoint.build(p, fitted, form, subject, used, inner)
+        for p in plan_points(
+            network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile
+        )
+    ]
     if not same_forward(report, stations, subject, used):
-        return _finish(report, stations, subject)
+        return _finish(report, network, stations, subject)
     rounding = _Rounding(network, inner.eps, used)
     for station in stations:
         found = compare_gradients(station, subject, used, rounding, repeats)
@@ -246,7 +249,7 @@ def check_model(
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
-    report.findings += confirm(stations[min(CONFIRMED, len(stations) - 1)], used)
+    report.findings += confirm(_confirmed(stations), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
@@ -254,9 +257,9 @@ def check_model(
     if inner is form:
         _judge_typical(report, bool(chunk), form, used, wanted)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
-    report.findings += coverage(network, places, shapes, chunk, tile)
-    report.findings += could_have_missed(report.comparisons, places, shapes)
-    if stations[0].oracle.frozen:
+    report.findings += coverage(network, stations, shapes, chunk, tile)
+    report.findings += could_have_missed(report.comparisons, shapes)
+    if any(s.oracle.frozen for s in stations):
         report.findings.append(
             Finding(
                 "frozen",
@@ -277,7 +280,7 @@ def check_model(
             report.findings.insert(0, Finding("no-diagnosis", said))
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
-    return _finish(report, stations, subject)
+    return _finish(report, network, stations, subject)
 
 
 def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
@@ -307,7 +310,7 @@ def _judge_typical(
 
 
 def _judge_lines(
-    report: ModelReport, network: Network, stations: Sequence[Station], subject: Subject
+    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
 ) -> None:
     from .linefit import explain_line
     from .lines import in_words, judge_lines
@@ -327,7 +330,7 @@ class _Rounding:
         self._arguments = (network, eps, seed)
         self._made: SavedRounding | None = None
 
-    def __call__(self, station: Station, case: Case) -> Mapping[str, Any]:
+    def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Any]:
         if self._made is None:
             from .rounding import SavedRounding
 
@@ -407,10 +410,16 @@ def _of_lines(lines: Sequence[Line]) -> Diagnosis:
     return Diagnosis(wrong=[line.name for line in wrong], where=[str(line) for line in wrong])
 
 
-def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:
+def _confirmed(stations: Sequence[ModelPoint]) -> ModelPoint:
+    return next(s for role in CONFIRMED for s in stations if s.role is role)
+
+
+def _finish(
+    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
+) -> ModelReport:
     report.findings = [*subject.findings, *report.findings]
     if report.verdict is Verdict.FAIL:
-        report.findings += undeclared_data(stations[0].place.network)
+        report.findings += undeclared_data(network)
     report.gradients = subject.calls
     report.evaluations = sum(s.oracle.evaluations for s in stations)
     return report

@@ -48,9 +48,7 @@ def _places(comparison: Comparison) -> list[str]:
             worst[r.user] = r
     for user, r in worst.items():
         what = "; ".join(gates(comparison, r))
-        lines.append(
-            f"d{user} ({r.case.label}, {station.place.label}): {what}{_moments(comparison, r)}"
-        )
+        lines.append(f"d{user} ({r.case.label}, {station.label}): {what}{_moments(comparison, r)}")
         steps = missing_steps(comparison, r)
         if steps:
             lines.append(f"d{user}: {steps}")
@@ -59,7 +57,7 @@ def _places(comparison: Comparison) -> list[str]:
 
 def _cleared(comparison: Comparison) -> list[str]:
     """What is right at a station, of the gradients and of the cotangents."""
-    station, where = comparison.station, comparison.station.place.label
+    station, where = comparison.station, comparison.station.label
     lines = []
     # what was not returned is not right
     returned = {r.user for r in comparison.records}
@@ -77,7 +75,7 @@ def _cleared(comparison: Comparison) -> list[str]:
 
 
 def _data(comparison: Comparison, name: str) -> bool:
-    network = comparison.station.place.network
+    network = comparison.station.network
     ref = network.inputs.get(name)
     return ref is not None and ref.kind not in ("input", "static")
 
@@ -89,7 +87,7 @@ def _top(record: Record) -> float:
 def _moments(comparison: Comparison, record: Record) -> str:
     """Time steps and sequences at which the gradient of an input is wrong."""
     pieces = comparison.station.fitted.pieces[record.user]
-    ref = comparison.station.place.network.inputs.get(pieces[0].name)
+    ref = comparison.station.network.inputs.get(pieces[0].name)
     if ref is None or ref.axis is None:
         return ""
     bad = record.ratio.reshape(-1)[pieces[0].index] > 1  # (T, B, n)

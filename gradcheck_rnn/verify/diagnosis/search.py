@@ -281,8 +281,8 @@ def _all(some: Sequence[Candidate]) -> Candidate | None:
 
 def _length(comparison: Comparison) -> tuple[bool, int]:
     """Several sequences first, then the shortest: few entries and many cotangents tell most."""
-    place = comparison.station.place
-    return place.batch == 1, max(place.lengths.values(), default=1) * place.batch
+    point = comparison.station
+    return point.batch == 1, point.steps * point.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.
