@@ -27,7 +27,7 @@ from .verdict import Finding
 __all__ = [
     "STATE",
     "WATCHED_CALLS",
-    "Watch",
+    "UserCode",
     "call",
     "changed_argument",
     "changed_cache",
@@ -44,6 +44,7 @@ __all__ = [
 Array = NDArray[Any]
 P = ParamSpec("P")
 R = TypeVar("R", bound=Report)
+T = TypeVar("T")
 
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
@@ -195,14 +196,34 @@ def close(a: Any, b: Any, eps: float = 0.0, noise: float = 0.0) -> bool:
     return bool(gap <= max(min(REORDERED * unit, 0.1) * size, np.nan_to_num(noise)))
 
 
-class Watch:
-    """Checksums of the data that functions can reach besides their arguments."""
+class UserCode:
+    """The functions under test: how each is called, and what it does besides its work.
+
+    What a check asks of them (a loss and its gradient at a point, outputs and pulled-back
+    cotangents, a model in a layout) is a subclass; that a call cannot end the process, that
+    arguments, cotangents and caches stay as they were, and that no result depends on earlier calls
+    is looked at here.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        What they did besides, each once.
+    """
 
     def __init__(self, *functions: Any) -> None:
         self.functions = [f for f in functions if f is not None]
+        self.findings: list[Finding] = []
+
+    def note(self, finding: Finding) -> None:
+        """Note a finding once."""
+        if finding not in self.findings:
+            self.findings.append(finding)
 
     def look(self) -> dict[str, Any]:
-        """Checksums by name: ``D``, ``self.h``, ``model.layers[0].W``."""
+        """Checksums of the data that can be reached besides the arguments, by name.
+
+        The names are those of the author: ``D``, ``self.h``, ``model.layers[0].W``.
+        """
         seen: set[int] = set()
         found: dict[str, Any] = {}
         for function in self.functions:
@@ -210,16 +231,77 @@ class Watch:
         found |= _generators()
         return found
 
-    def changed(self, before: Mapping[str, Any]) -> list[str]:
-        """Names of what differs from an earlier look, but for random numbers drawn.
+    def watched(self, run: Callable[[], T], *, watch: bool = True) -> tuple[T, list[str]]:
+        """What a call gives, and the names of the data that it changed.
 
         Empty if random numbers were drawn: what differs then is noise, not state.
         """
-        return differing(before, self.look())
+        if not watch:
+            return run(), []
+        before = self.look()
+        found = run()
+        return found, differing(before, self.look())
+
+    def unchanged(
+        self, who: str, names: Iterable[str], given: Iterable[Array], before: Iterable[Array]
+    ) -> bool:
+        """Whether arguments hold what they held; those that do not are noted."""
+        changed = [
+            n for n, a, b in zip(names, given, before, strict=True) if not np.array_equal(a, b)
+        ]
+        for name in changed:
+            self.note(changed_argument(who, name))
+        return not changed
+
+    @staticmethod
+    def check_data(
+        who: str, names: Sequence[str], reader: str, run: Callable[[], T], first: T, eps: float
+    ) -> None:
+        """Fail `who`, which changed data, if `reader` gives another value ever since.
+
+        Raises
+        ------
+        UserCodeError
+            It does, and keeps to it: what differs from call to call is noise.
+        """
+        now = run()
+        if not close(now, first, eps) and close(now, run(), eps):
+            raise changed_data(who, names, reader)
+
+    @staticmethod
+    def check_state(
+        who: str,
+        names: Sequence[str],
+        run: Callable[[], T],
+        first: T,
+        same: Callable[[T, T], bool],
+    ) -> None:
+        """Fail `who`, which changed data, if no two of three calls give the same.
+
+        Raises
+        ------
+        UserCodeError
+            They do not.
+        """
+        second, third = run(), run()
+        if not same(first, second) and not same(second, third):
+            raise keeps_state(who, names)
+
+    def check_cache(self, run: Callable[[], T], first: T, same: Callable[[T, T], bool]) -> None:
+        """Note a changed cache where a second backward pass with it gives something else.
+
+        Its arrays may be workspaces that every call fills anew.
+        """
+        try:
+            kept = same(first, run())
+        except Exception:  # whatever a destroyed cache makes of it
+            kept = False
+        if not kept:
+            self.note(changed_cache())
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names of what differs between two looks of a `Watch`; empty if random numbers were drawn."""
+    """Names of what differs between two looks; empty if random numbers were drawn."""
     names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
     return [] if any(n.startswith("random ") for n in names) else names
 

@@ -25,6 +25,7 @@ from ..language.running import array_shape, run, to_rows
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .definition_gradients import DefinitionGradients, read_by
+from .guard import UserCode, call
 from .known import KnownLoss
 from .oracle.directions import draw_direction
 from .outcome import Report
@@ -61,10 +62,11 @@ class Kernel(Protocol):
         """Gradients of parameters, inputs and initial states by name."""
 
 
-class _Called:
+class _Called(UserCode):
     """A kernel at a point: its functions get dicts of their own and the lengths they ask for."""
 
     def __init__(self, kernel: Any, point: Point) -> None:
+        super().__init__(kernel)
         self.kernel, self.point = kernel, point
         self.lengths: dict[str, dict[str, int]] = {}
 
@@ -74,7 +76,8 @@ class _Called:
             known = inspect.signature(function).parameters
             self.lengths[name] = {a: n for a, n in self.point.lengths.items() if a in known}
         whole = {**self.point.values, **values}
-        result = function(*self.point.split(whole), *rest, **self.lengths[name])
+        given = *self.point.split(whole), *rest
+        result = call(f"the kernel's {name}", function, *given, **self.lengths[name])
         if name == "forward" and isinstance(result, tuple):
             # What is saved for backward stays where it is.
             return (_fetched(result[0]), *result[1:])
