@@ -80,9 +80,7 @@ class ModelReport(Report):
             names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
             verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
             text = f"{names} {verb} wrong {self.where}".rstrip()
-        lags = [line for line in self.diagnosis.where if ", at step" in line]
-        lags.sort(key=lambda line: "steps back from the cotangent" not in line)
-        return "; ".join([text, *lags[:1]])
+        return "; ".join(filter(None, (text, self.diagnosis.steps)))
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""
@@ -382,7 +380,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     from .afterwards import afterwards
     from .candidates import Bench, derived_candidates
     from .groups import grouped
-    from .localise import localise
+    from .localise import localise, told_steps
     from .nextstep import first_wrong, next_steps
     from .search import search, wrong_names
 
@@ -397,6 +395,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
+    found.steps = told_steps(ill)
     if not found.found:
         found.where += next_steps(bench, ill)
     return found
