@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EntryState",
     "Finding",
-    "Reason",
     "Row",
     "Verdict",
     "combine",
@@ -54,7 +53,9 @@ class Finding:
     """Something seen beside the numbers: a mutated input, an alias, a suspicion of the cause.
 
     `kind` is a stable identifier, `fatal` whether it fails the check by itself, `undecided` whether
-    it leaves the check undecided: something that was declared has not been looked at.
+    it leaves the check undecided: something that was declared has not been looked at. Of a row it
+    is a reason why the row is no pass, or what its wrong entries have in common; the kind ``count``
+    says in words how many entries or probes are wrong, which the row has in numbers.
     """
 
     kind: str
@@ -68,17 +69,6 @@ class Finding:
         if self.kind == "diagnosis":
             return "diagnosis"
         return "fault" if self.fatal else "undecided" if self.undecided else "note"
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a row is no pass, or what its wrong entries have in common; `kind` is stable.
-
-    ``count`` says in words how many entries or probes are wrong, which the row has in numbers.
-    """
-
-    kind: str
-    text: str
 
 
 @dataclass
@@ -110,7 +100,7 @@ class Row:
     undecided: int = 0
     entries: int = 0
     method: str = ""
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Finding, ...] = ()
     missed: str = ""
     rms: float = float("nan")
     ratios: Floats | None = field(default=None, repr=False)
@@ -125,12 +115,12 @@ class Row:
     @property
     def reason(self) -> str:
         """All reasons as one text."""
-        return "; ".join(r.text for r in self.reasons)
+        return "; ".join(r.message for r in self.reasons)
 
     @property
     def cause(self) -> str:
         """The reasons as one text, but for what the numbers of the row say."""
-        return "; ".join(r.text for r in self.reasons if r.kind != "count")
+        return "; ".join(r.message for r in self.reasons if r.kind != "count")
 
     def has(self, kind: str) -> bool:
         """Whether there is a reason of a kind."""
@@ -138,7 +128,7 @@ class Row:
 
     def explained(self, kind: str, text: str) -> None:
         """Add a reason."""
-        self.reasons = (*self.reasons, Reason(kind, text))
+        self.reasons = (*self.reasons, Finding(kind, text))
 
     def settled(self, missed: str = "") -> None:
         """Make it a pass."""

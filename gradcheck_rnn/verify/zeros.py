@@ -24,7 +24,7 @@ from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .scales import scale_of
 from .target import Target
 from .trees import plain
-from .verdict import EntryState, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["settle_beside", "settle_zeros"]
 
@@ -269,7 +269,7 @@ class _Look:
             "here and at other points"
         )
         if same and not responds:
-            row.reasons = (Reason("never-changes", NEVER_CHANGES),)
+            row.reasons = (Finding("never-changes", NEVER_CHANGES),)
         else:
             row.settled()
 

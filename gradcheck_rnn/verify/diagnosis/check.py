@@ -29,7 +29,7 @@ from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
 from ..points import Role
-from ..verdict import Finding, Reason, Row, Verdict
+from ..verdict import Finding, Row, Verdict
 from .confirm import confirm
 from .coverage import coverage
 from .domains import undeclared_data
@@ -303,7 +303,7 @@ def _judge_typical(
         if row.name in found and found[row.name].verdict(chunked) is not Verdict.PASS:
             typical = found[row.name]
             row.verdict = typical.verdict(chunked)
-            row.reasons = (Reason("typical", typical.reason),)
+            row.reasons = (Finding("typical", typical.reason),)
     report.findings += findings(list(found.values()), form, chunked)
 
 

@@ -13,7 +13,7 @@ from ..harness.excess import Excess
 from ..harness.modelpoint import ModelPoint
 from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_outputs
 from ..harness.subject import Subject
-from ..verdict import Finding, Reason, Verdict
+from ..verdict import Finding, Verdict
 from .tables import row_of
 
 if TYPE_CHECKING:
@@ -164,5 +164,5 @@ def _add_rows(report: ModelReport, bad: Sequence[tuple[ModelPoint, Output]]) -> 
             f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
         )
         said = f"the forward pass gives {what} ({station.label})"
-        row.reasons = (Reason("forward", said),)
+        row.reasons = (Finding("forward", said),)
         report.rows.append(row)

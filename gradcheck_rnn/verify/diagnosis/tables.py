@@ -10,7 +10,7 @@ import numpy as np
 from ..harness.aggregates import Along, combine_along
 from ..harness.compare import Comparison, Record
 from ..harness.modelpoint import ModelPoint
-from ..verdict import EntryState, Reason, Row, Verdict, relative_resolution
+from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 
 __all__ = ["row_of", "rows_of"]
 
@@ -26,7 +26,7 @@ def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
         row = row_of(user, found)
         told = _aggregates(user, found)
         if told and row.verdict is not Verdict.FAIL:
-            row.verdict, row.reasons = Verdict.FAIL, (Reason("aggregate", told),)
+            row.verdict, row.reasons = Verdict.FAIL, (Finding("aggregate", told),)
         rows.append(row)
     return rows
 
@@ -43,13 +43,13 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
     )
     failing = [f for f in found if np.any(f[1].ratio > 1)]
     verdict = Verdict.FAIL if failing else Verdict.PASS
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Finding, ...] = ()
     if failing:
         labels = dict.fromkeys(f"{s.label}: {r.case.label}" for s, r in failing)
         shown = list(labels)[:4]
         more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
         said = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
-        reasons = (Reason("count", said),)
+        reasons = (Finding("count", said),)
     states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
     # A gradient that is zero, or below the numbers of the format, is resolved by no bound.
     fine = [
