@@ -34,7 +34,7 @@ class Report:
     the directions; `evaluations` counts calls of the loss, `gradients` of the gradient; `noise` is
     the measured standard deviation of the loss, and `deterministic` whether it repeats; `place` is
     the file and line of what was checked, where they are known; `traceback` is of what the user's
-    code raised. Of several reports on one `subject` each is about a `part` of it (a cotangent, say).
+    code raised. Of several reports on one `subject` each is about a `part` of it (a cotangent).
     """
 
     title: str
