@@ -19,10 +19,10 @@ from .guard import (
     UserCode,
     call,
     changed_cotangents,
-    checksum,
     close,
     keeps_state,
 )
+from .reachable import checksum
 from .trees import Tree, flatten, given_gradients
 from .verdict import Finding
 

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import EntryCheck
 from .hints import DROPPED, explain
 from .oracle.directions import slip_probability
 from .patterns import pattern
-from .probes import SURE, Probe, slip_statement
+from .probes import SURE, slip_statement
 from .trees import Tree
-from .verdict import EntryState, Finding, Row, Verdict, relative_resolution
+from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
-from .entries import EntryCheck
 from .known import tells
 from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
@@ -21,7 +20,7 @@ from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
 from .scales import reach_of, scale_of
 from .target import Target
-from .verdict import EntryState
+from .verdict import EntryCheck, EntryState
 
 __all__ = ["ComplexEyes", "WideEyes", "widen"]
 

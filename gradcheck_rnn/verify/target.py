@@ -16,11 +16,11 @@ from .guard import (
     UserCode,
     call,
     close,
-    differing,
     keeps_state,
 )
 from .known import tells
 from .oracle.lines import Lines
+from .reachable import differing
 from .scales import reach_of, scale_of
 from .sharing import sharing
 from .trees import Tree, is_scalar, match_gradient, plain
@@ -173,6 +173,11 @@ class Target(UserCode):
     def compare_kept(self) -> None:
         """Compare the arguments that were given again and again with the originals."""
         self._compare(self._kept, self.tree.leaves, LOSS)
+
+    def _noticed(self) -> tuple[list[Finding], bool, float]:
+        """In a fork: what it has noticed, for `spread`."""
+        self.compare_kept()
+        return self.findings, self.responds, self.value_eps
 
     @property
     def differentiated(self) -> bool:
@@ -341,7 +346,15 @@ class Target(UserCode):
                 return run(0, eps.size).reshape(eps.shape)
             from .parallel import spread
 
-            return spread(self, run, eps.size).reshape(eps.shape)
+            values, states = spread(run, eps.size, self.workers, self._noticed)
+            for count, (findings, responds, unit) in states:
+                self.budget.spend(count)
+                self.evaluations += count
+                for finding in findings:
+                    self.note(finding)
+                self.responds |= responds
+                self.value_eps = max(self.value_eps, unit)
+            return values.reshape(eps.shape)
 
         def realise(eps: Floats) -> Floats:
             if not entrywise:

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .entries import EntryCheck
-    from .probes import Probe
+from .oracle.differences import Estimate
+from .oracle.kinks import Kink
+from .oracle.noise import Noise
 
 __all__ = [
+    "EntryCheck",
     "EntryState",
     "Finding",
+    "Probe",
     "Row",
     "Verdict",
     "combine",
@@ -69,6 +70,56 @@ class Finding:
         if self.kind == "diagnosis":
             return "diagnosis"
         return "fault" if self.fatal else "undecided" if self.undecided else "note"
+
+
+@dataclass
+class EntryCheck:
+    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
+
+    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
+    """
+
+    block: int
+    value: Floats
+    error: Floats
+    state: NDArray[np.int8]
+    kinks: dict[int, Kink]
+    methods: set[str]
+    seen: Floats
+    noise: Noise
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
+        """Error ÷ bound of every entry."""
+        return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The derivative of the loss along one unit direction, from the gradient and by differences.
+
+    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only.
+    """
+
+    number: int
+    analytic: float
+    estimate: Estimate
+    roundoff: float
+    kink: Kink | None
+    rounded: bool = False
+
+    @property
+    def bound(self) -> float:
+        """Error of the difference plus roundoff of the gradient under test."""
+        return self.estimate.error + self.roundoff
+
+    @property
+    def ratio(self) -> float:
+        """Error ÷ bound, NaN where the difference is not known."""
+        if not self.estimate.trusted:
+            return float("nan")
+        error = abs(self.analytic - self.estimate.value)
+        return error / self.bound if error else 0.0
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
-from gradcheck_rnn.verify.guard import STATE, UserCode, checksum
+from gradcheck_rnn.verify.guard import STATE, UserCode
+from gradcheck_rnn.verify.reachable import checksum
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(4, 5))

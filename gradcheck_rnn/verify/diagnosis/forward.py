@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,9 @@ from ..harness.excess import Excess
 from ..harness.modelpoint import ModelPoint
 from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_outputs
 from ..harness.subject import Subject
+from ..outcome import Report
 from ..verdict import Finding, Verdict
 from .tables import row_of
-
-if TYPE_CHECKING:
-    from .check import ModelReport
 
 __all__ = ["same_forward", "still_same_forward"]
 
@@ -42,7 +39,7 @@ NOISY = (
 
 
 def same_forward(
-    report: ModelReport, stations: Sequence[ModelPoint], subject: Subject, seed: int
+    report: Report, stations: Sequence[ModelPoint], subject: Subject, seed: int
 ) -> bool:
     """Compare forward passes; where they clearly differ that is said, and gradients are left."""
     bad: list[tuple[ModelPoint, Output]] = []
@@ -106,9 +103,7 @@ def _near(record: Record, eps: float) -> bool:
         return bool(np.all(record.ratio[wrong] <= NEAR) and np.all(error <= PLAIN * size))
 
 
-def still_same_forward(
-    report: ModelReport, comparisons: Sequence[Comparison], subject: Subject
-) -> None:
+def still_same_forward(report: Report, comparisons: Sequence[Comparison], subject: Subject) -> None:
     """Say so where the outputs changed between the calls that the gradients were taken with."""
     found = [e for c in comparisons for e in unsteady_outputs(c)]
     if found:
@@ -150,7 +145,7 @@ def _places(found: Sequence[Excess]) -> str:
     return places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
 
 
-def _add_rows(report: ModelReport, bad: Sequence[tuple[ModelPoint, Output]]) -> None:
+def _add_rows(report: Report, bad: Sequence[tuple[ModelPoint, Output]]) -> None:
     """A failing row for each output, from the worst place."""
     worst_of: dict[str, tuple[ModelPoint, Output]] = {}
     for station, record in bad:

@@ -15,10 +15,10 @@ from ..guard import (
     UserCode,
     call,
     changed_cotangents,
-    checksum,
     close,
     keeps_state,
 )
+from ..reachable import checksum
 from ..recording import recording
 from .arrays import Precision, to_numpy
 from .handed import adjoint_of
