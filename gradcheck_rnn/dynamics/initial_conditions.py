@@ -16,6 +16,7 @@ import numpy as np
 
 from ..checks import check_path, shown
 from ..errors import DimensionError, UsageError
+from ..streams import Stream, generator
 from .system import Model
 from .weights import read_weights
 
@@ -73,7 +74,7 @@ def started(model: Model, start: Start, seed: int) -> Model:
         for k, (name, state) in enumerate(states.items()):
             if name not in computed:
                 size = state.shape.rows.size(model.sizes)
-                rng = np.random.default_rng([seed, 31, k])
+                rng = generator(seed, Stream.INITIAL_STATES, k)
                 first[name] = rng.standard_normal((size, max(state.lags)))
                 domains = [
                     model.network.domains[i.ref.name] for i in state.initial
