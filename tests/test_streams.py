@@ -38,7 +38,8 @@ def test_streams_of_one_seed_differ_and_repeat() -> None:
     assert len(set(first)) == len(Stream)
     assert first[0] == generator(5, next(iter(Stream))).random()
     parts = [generator(5, Stream.PLAN, k).random() for k in range(3)]
-    assert len(set(parts)) == 3 and np.isfinite(parts).all()
+    assert len(set(parts)) == 3
+    assert np.isfinite(parts).all()
 
 
 def test_every_stream_is_drawn_from() -> None:
