@@ -7,7 +7,7 @@ so that each output has its own rows in the report; that backward is linear cove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,17 +18,16 @@ from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
-from .lags import wrong_lags
 from .linearity import look_at_linearity
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import Finding, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 from .zeros import settle_beside
 
-__all__ = ["check_pair", "check_vjp"]
+__all__ = ["check_pair", "check_vjp", "wrong_lags"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
@@ -303,3 +302,61 @@ def _cotangents(
 
 def _called(outs: Tree, k: int, step: int) -> str:
     return f"{outs.names[k]} at step {step}" if step else outs.names[k]
+
+
+def wrong_lags(rows: Sequence[Row], tree: Tree, axis: int) -> list[Finding]:
+    """One finding an output and input of equally many steps, where only some lags are wrong.
+
+    Parameters
+    ----------
+    rows
+        Of a vector-Jacobian check; others than of single steps are passed over.
+    tree
+        The inputs.
+    axis
+        The axis of time, of outputs and inputs alike.
+    """
+    leaves = dict(zip(tree.names, tree.leaves, strict=True))
+    found: dict[tuple[str, str], dict[int, Row]] = {}
+    for row in rows:
+        if row.step and row.states is not None:
+            found.setdefault((row.output, row.source), {})[row.step - 1] = row
+    said = []
+    for (output, name), by_step in found.items():
+        leaf, steps = leaves[name], len(by_step)
+        if leaf.ndim <= axis or leaf.shape[axis] != steps:
+            continue
+        wrong, looked = set(), set()
+        for at, row in by_step.items():
+            states = np.moveaxis(np.asarray(row.states), axis, 0).reshape(steps, -1)
+            for t in range(steps):
+                if np.any(states[t] == EntryState.FAIL):
+                    wrong.add((at, t))
+                if np.any(states[t] != EntryState.UNPROBED):
+                    looked.add((at, t))
+        sentence = _sentence(wrong, looked)
+        if sentence:
+            said.append(Finding("lags", f"the gradient of '{name}' from '{output}' {sentence}"))
+    return said
+
+
+def _sentence(wrong: set[tuple[int, int]], looked: set[tuple[int, int]]) -> str:
+    """What the wrong pairs (step of the output, step of the input) have in common, or nothing."""
+    if not wrong:
+        return ""
+    lags, right = ({at - t for at, t in pairs} for pairs in (wrong, looked - wrong))
+    if not lags & right:
+        shortest, longest = min(lags), max(at - t for at, t in looked)
+        plural = "s" if shortest != 1 else ""
+        if len(lags) == 1:
+            return f"is wrong {shortest} step{plural} back only"
+        if shortest > 0 and lags == set(range(shortest, longest + 1)):
+            return f"is wrong {shortest} step{plural} back and more, right before"
+    for s in {at for at, _ in looked}:
+        if wrong == {(at, t) for at, t in looked if t < s <= at}:
+            return f"is wrong wherever it goes back from step {s + 1} to step {s}"
+    for which, who in ((1, "to"), (0, "from")):
+        steps = {pair[which] for pair in wrong}
+        if len(steps) == 1:
+            return f"is wrong {who} step {steps.pop() + 1} only"
+    return ""

@@ -11,24 +11,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from ...derivation.program import DIFFERENTIATED, Derivation
 from ...language.network import Network
 from .buffers import BufferAssignment, last_step
 from .emit import LEAVES, Emitter
 from .equations import Equations
-from .first_writes import write_first
 from .graphs import Graphs
-from .inspect import read_buffers, writes
+from .inspect import read_buffers, reads, writes
 from .merge import Packs, merge
 from .naming import Namer, Names
-from .ops import Access, Allocate, Buffer, Statement
-from .ordering import Ordering
+from .nodes import Node
+from .ops import (
+    Access,
+    Allocate,
+    Assign,
+    Buffer,
+    Contract,
+    Gemm,
+    Loop,
+    Number,
+    Pointwise,
+    Statement,
+)
 from .packing import Packing, common_name
 
-__all__ = ["Routine", "Schedule", "schedule"]
+__all__ = ["Ordering", "Routine", "Schedule", "schedule", "write_first"]
 
 
 @dataclass
@@ -191,3 +202,134 @@ def _merge(namer: Namer, forward: Routine, backward: Routine) -> None:
                 # Of matrices that are computed: just before it is used.
                 at = next(i for i, s in enumerate(routine.statements) if b in read_buffers([s]))
             routine.statements.insert(at, pack)
+
+
+def write_first(statements: list[Statement], allocations: list[Allocate]) -> None:
+    """Change, in place, the statements and allocations of a backward routine."""
+    for i, allocate in enumerate(allocations):
+        b = allocate.buffer
+        if b.role != "adjoint" or b.before + b.after != 1:
+            continue
+        loop = _only_loop(statements, b)
+        if loop is None:
+            continue
+        lag = 1 if b.before else -1
+        first = _first(loop, b, lag)
+        if first is None:
+            continue
+        loop.body[first] = _written(loop.body[first])
+        allocations[i] = Allocate(b)
+        last = Access(b, slot=("end", -1) if b.before else ("start", 0))
+        statements.insert(0, Pointwise((Assign(last, Number(Fraction(0))),)))
+
+
+def _only_loop(statements: list[Statement], b: Buffer) -> Loop | None:
+    """The loop that works on an adjoint, if all else that writes it is single steps."""
+    loop: Loop | None = None
+    for s in statements:
+        touched = [a for a in writes(s) if a.buffer == b]
+        if isinstance(s, Loop):
+            if touched:
+                if loop is not None:
+                    return None
+                loop = s
+        elif any(a.slot is None for a in touched):
+            return None
+    return loop
+
+
+def _first(loop: Loop, b: Buffer, lag: int) -> int | None:
+    """The first statement of the body that touches the step before, if it adds to all of it."""
+    for i, s in enumerate(loop.body):
+        touched = [a for a in (*reads(s), *writes(s)) if a.buffer == b and a.lag == lag]
+        if not touched:
+            continue
+        if isinstance(s, Gemm | Contract):
+            return i if s.accumulate and s.dest.whole else None
+        if isinstance(s, Pointwise) and s.assigns[0].accumulate and s.assigns[0].dest.whole:
+            return i if len(s.assigns) == 1 else None
+        return None
+    return None
+
+
+def _written(s: Statement) -> Statement:
+    if isinstance(s, Gemm | Contract):
+        return replace(s, accumulate=False)
+    if isinstance(s, Pointwise):
+        return Pointwise((replace(s.assigns[0], accumulate=False),))
+    return s
+
+
+class Ordering:
+    """Writes the statements of a routine."""
+
+    def __init__(self, graphs: Graphs, buffers: BufferAssignment) -> None:
+        self.graphs, self.buffers, self.eq = graphs, buffers, graphs.eq
+
+    def statements(self, emitter: Emitter, *, backward: bool) -> list[Statement]:
+        """All statements of the routine whose values the emitter has placed."""
+        distribution = emitter.distribution
+        out: list[Statement] = []
+        done: set[str] = set()
+        for component in distribution.order:
+            if component[0] not in distribution.loop:
+                n = component[0]
+                if not backward:
+                    out += self.buffers.late_initial_values([n], done, emitter.access)
+                out += self._emit(emitter, n)
+                continue
+            if not backward:
+                out += self.buffers.late_initial_values(component, done, emitter.access)
+            out.append(self._loop(emitter, component, backward=backward))
+        return out
+
+    def _emit(self, emitter: Emitter, n: Node) -> Iterator[Statement]:
+        if n.op == "accumulate":
+            name, lag = n.data
+            buffer = self.buffers.adjoint(name)
+            scan = self.eq.states[name][1]
+            dest = Access(buffer, slot=last_step(scan)) if lag == "final" else Access(buffer, lag)
+            yield from emitter.store(dest, n.args[0], True, f"d_{name}")
+        elif n in emitter.assigned and n not in emitter.given:
+            yield from emitter.store(emitter.assigned[n], n)
+
+    def _loop(self, emitter: Emitter, component: list[Node], *, backward: bool) -> Loop:
+        members = set(component)
+        leaf = next(n for n in component if n.op in ("state", "adjoint"))
+        name = leaf.data if backward else leaf.data[0]
+        scan = self.eq.states[name][1]
+        loop = Loop(self.eq.scan_lead(scan)[0], scan.reverse != backward)
+        first: list[Node] = []
+        last: list[Node] = []
+        for n in component:
+            (last if n.op == "accumulate" and n.data[1] != 0 else first).append(n)
+        order = {n: i for i, n in enumerate(self.eq.forward.values())}
+        if not backward:
+            first.sort(key=lambda n: (order.get(n, len(order)), n.serial))
+
+        def deps(n: Node) -> Sequence[Node]:
+            if n.op == "adjoint":
+                return [s for s in self.graphs.sinks_of(n.data) if s in members and s.data[1] == 0]
+            if n.op == "state" or n in emitter.given:
+                return ()
+            return [a for a in n.args if a in members]
+
+        seen: set[Node] = set()
+        for root in (*first, *last):
+            for n in _postorder(root, deps, seen):
+                loop.body += self._emit(emitter, n)
+        return loop
+
+
+def _postorder(
+    root: Node, deps: Callable[[Node], Sequence[Node]], seen: set[Node]
+) -> Iterator[Node]:
+    stack = [(root, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(list(deps(node))))

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...language.domains import Domain
-from ...language.network import Network, Ref
-from ...language.running import array_shape
+from ...language.network import Network, Ref, Scan
+from ...language.running import array_shape, run, to_columns
 from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
-from .reach import answer
 
-__all__ = ["Case", "Hint", "Shapes", "plan_points", "wanted_sizes"]
+__all__ = ["Case", "Hint", "Shapes", "answer", "plan_points", "wanted_sizes"]
 
 Array = NDArray[Any]
 Shapes = Mapping[str, int | Sequence[int]]
@@ -270,3 +269,58 @@ def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case
     if point.role is Role.ORDINARY:
         cases.append(Case("no cotangent", {n: np.zeros_like(g) for n, g in whole.items()}))
     return cases
+
+
+#: A complex step: the answer is exact, however small.
+STEP = 1e-100
+
+
+def answer(network: Network, values: Mapping[str, Array], lengths: Mapping[str, int]) -> float:
+    """The least that a recurrent scan's last state moves with its start and first inputs.
+
+    Parameters
+    ----------
+    values, lengths
+        Arrays in the doors' layout, and steps along each axis.
+
+    Returns
+    -------
+    The largest derivative of an entry of the last state, of that scan where it is smallest; 1 for
+    a network without recurrence.
+    """
+    refs = {**network.parameters, **network.inputs}
+    columns = {n: to_columns(refs[n], a) for n, a in values.items()}
+    least = 1.0
+    for reverse in (False, True):
+        scans = [s for s in network.scans if s.states and s.reverse is reverse]
+        if not scans:
+            continue
+        with np.errstate(all="ignore"):
+            nudged = _nudged(network, scans, columns)
+            made = run(network, nudged, lengths, everything=True)["everything"]
+        last = 0 if reverse else -1
+        for scan in scans:
+            felt = (np.max(np.abs(np.imag(made[s.name][last])), initial=0.0) for s in scan.states)
+            least = min(least, float(max(felt)) / STEP)
+    return least
+
+
+def _nudged(network: Network, scans: list[Scan], columns: Mapping[str, Array]) -> dict[str, Array]:
+    """The values with the starts of those scans and what they are given first moved a little."""
+    starts = {s.name: _starts([s]) for s in network.scans}
+    others = set().union(*starts.values()) - _starts(scans)
+    out, first = dict(columns), -1 if scans[0].reverse else 0
+    for n, ref in {**network.inputs, **network.parameters}.items():
+        moves = ref.kind in ("input", "static") or n in _starts(scans)
+        if not moves or n in others:
+            continue
+        out[n] = columns[n].astype(np.complex128)
+        if ref.axis is None:
+            out[n] += 1j * STEP
+        else:
+            out[n][first] += 1j * STEP
+    return out
+
+
+def _starts(scans: list[Scan]) -> set[str]:
+    return {i.ref.name for s in scans for state in s.states for i in state.initial if i.ref}

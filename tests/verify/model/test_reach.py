@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.verify.harness.plan import LEAST, Point, plan_points
-from gradcheck_rnn.verify.harness.reach import answer
+from gradcheck_rnn.verify.harness.plan import LEAST, Point, answer, plan_points
 
 
 def long_place(name: str, seed: int) -> Point:

@@ -13,16 +13,15 @@ from .. import template
 from ..cfamily.python_interface import PythonInterface
 from ..expressions import declared_helpers, dim_text
 from ..sizes import entry_lines, used_sizes
+from ..template import check
 from ..wrapping import wrap
-from .config import RESERVED, device_functions
 from .host import helper_texts
 from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
-from .runtime import CHECK, LAUNCH
 from .writer import CuPyWriter
 
-__all__ = ["print_module"]
+__all__ = ["CHECK", "LAUNCH", "RESERVED", "device_functions", "print_module"]
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -181,3 +180,121 @@ class _Module:
             f"    gradients = backward(parameters, inputs, saved, upstream{passed})",
             '    return outputs["loss"], gradients',
         ]
+
+
+CHECK = check(
+    "cp",
+    "Arrays on the device, contiguous, of one dtype; raises ValueError on what does not fit.",
+    '''\
+    dtype = np.result_type(*({a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {float}))
+    if dtype.name not in REAL:
+        raise TypeError(f"arrays must be float32 or float64, not {dtype}")
+    return {n: cp.asarray(a, dtype, order="C") for n, a in arrays.items()}, dtype
+
+
+def _check_cotangents(
+    given: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """A cotangent for every output, zeros where none is given; raises ValueError on misfits."""
+    for name in given:
+        if name not in shapes:
+            raise ValueError(f"there is no output {name!r}; there are {', '.join(shapes)}")
+    out = {}
+    for name, shape in shapes.items():
+        value = given.get(name)
+        out[name] = array = (
+            cp.zeros(shape, dtype) if value is None else cp.asarray(value, dtype, order="C")
+        )
+        if array.shape != shape:
+            raise ValueError(f"the cotangent of {name!r} has shape {array.shape}, expected {shape}")
+    return out
+''',
+)
+
+LAUNCH = '''
+@functools.cache
+def _function(name: str, dtype: str, device: int) -> Callable[..., None]:
+    """A kernel, compiled on first use."""
+    return _module(dtype, device).get_function(name)
+
+
+@functools.cache
+def _module(dtype: str, device: int) -> cp.RawModule:
+    return cp.RawModule(code=CUDA, options=("-std=c++17", f"-DREAL={REAL[dtype]}"))
+
+
+def _kernel(
+    name: str, dtype: np.dtype[Any], count: int, *sizes: int, by_row: bool = False
+) -> Callable[..., None]:
+    """A kernel as a function of arrays: a thread an entry or a block a row, ``count`` of them."""
+    function = _function(name, dtype.name, cp.cuda.Device().id)
+    grid = (count if by_row else -(-count // THREADS),)
+    rest = tuple(map(np.int32, sizes))
+
+    def launch(*arrays: Array) -> None:
+        if count:
+            function(grid, (THREADS,), (*arrays, *rest))
+
+    return launch
+'''
+
+
+#: Names that the printed text uses for itself, in Python or in CUDA.
+_TAKEN = """
+    cp np t inputs parameters saved cotangents upstream shapes arrays outputs gradients sizes dtype
+    forward backward loss_and_gradients functools Any Array Callable Mapping TypedDict SHAPES CUDA
+    Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
+    annotations _ _check _check_cotangents _function _module _kernel launch
+    row entry unit sequence real peak total scratch warp lane REAL block_sum block_max
+    lowest other square sigmoid relu softplus silu expm1 tanh exp log sqrt sin cos pow fabs log1p
+    threadIdx blockIdx blockDim gridDim
+"""
+RESERVED = tuple(_TAKEN.split())
+
+#: Device functions by name, beside those of elementwise functions.
+_DEVICE: dict[str, str] = {
+    "square": "__device__ __forceinline__ real square(const real x) { return x * x; }",
+    "lowest": (
+        "__device__ __forceinline__ real lowest() { return log(real(0)); }  // minus infinity"
+    ),
+    "block_sum": """
+// The sum of x over the threads of a block, for all of them.
+__device__ real block_sum(real x)
+{
+    __shared__ real scratch[32];
+    for (int by = 16; by > 0; by /= 2) x += __shfl_xor_sync(0xffffffffu, x, by);
+    __syncthreads();  // an earlier call may still be reading
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = scratch[0];
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) x += scratch[warp];
+    return x;
+}
+""",
+    "block_max": """
+// The largest x among the threads of a block, for all of them.
+__device__ real block_max(real x)
+{
+    __shared__ real scratch[32];
+    for (int by = 16; by > 0; by /= 2) {
+        const real other = __shfl_xor_sync(0xffffffffu, x, by);
+        x = other > x ? other : x;
+    }
+    __syncthreads();  // an earlier call may still be reading
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = scratch[0];
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) x = scratch[warp] > x ? scratch[warp] : x;
+    return x;
+}
+""",
+}
+
+
+def device_functions(names: set[str]) -> list[str]:
+    """Lines of device functions, in the order of the table."""
+    texts = {"square": _DEVICE["square"], **declared_helpers("cuda"), **_DEVICE}
+    return [
+        line for name, text in texts.items() if name in names
+        for line in ("", *text.strip("\n").split("\n"))
+    ]  # fmt: skip

@@ -8,11 +8,11 @@ second time by the kernel that makes it. So the hot loop has products and kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ....language.dims import ONE, Dim
-from ...schedule.dependence import span
+from ...schedule.dependence import conflict, overlap, span
 from ...schedule.ops import (
     BATCH,
     Access,
@@ -28,12 +28,12 @@ from ...schedule.ops import (
     Reduce,
     SizeOf,
     Statement,
+    accesses,
 )
-from ..cfamily.addressing import lead_of, rows_of
-from .pipelining import pipeline
+from ..cfamily.addressing import lead_of, rows_of, same_place
 from .places import contiguous
 
-__all__ = ["Preparer"]
+__all__ = ["Preparer", "pipeline"]
 
 
 class Preparer:
@@ -139,3 +139,49 @@ def _rows(e: Expr, whole: Dim, offset: Dim, rows: Dim) -> Expr:
     if isinstance(e, Number | SizeOf):
         return e
     return replace(e, args=tuple(_rows(x, whole, offset, rows) for x in e.args))
+
+
+def pipeline(loop: Loop, works: Collection[Buffer]) -> tuple[list[Statement], set[Buffer]]:
+    """The loop and what follows it, and which arrays must start at zero.
+
+    Parameters
+    ----------
+    works : collection of Buffer
+        Arrays that hold a product until it is added.
+    """
+    ahead = 1 if loop.reverse else -1
+    stay: list[Statement] = []
+    first: list[Statement] = []
+    after: list[Statement] = []
+    zero: set[Buffer] = set()
+    for s in reversed(loop.body):
+        a = _addition(s, works)
+        if a is None or a.dest.lag * ahead < 1 or any(_matters(a, s, later) for later in stay):
+            stay.insert(0, s)
+            continue
+        lag = a.dest.lag
+        first.insert(0, Pointwise((replace(a, dest=replace(a.dest, lag=lag - ahead)),)))
+        slot = ("start", -lag) if loop.reverse else ("end", -1 - lag)
+        after.insert(0, Pointwise((replace(a, dest=replace(a.dest, lag=0, slot=slot)),)))
+        zero |= {x.buffer for x in accesses(a.value)}
+    return [replace(loop, body=[*first, *stay]), *after], zero
+
+
+def _addition(s: Statement, works: Collection[Buffer]) -> Assign | None:
+    """The statement if all it does is to add a product to an array over time."""
+    if not isinstance(s, Pointwise) or len(s.assigns) != 1:
+        return None
+    a = s.assigns[0]
+    waiting = isinstance(a.value, Access) and a.value.buffer in works
+    return a if waiting and a.accumulate and a.dest.buffer.timed and a.dest.slot is None else None
+
+
+def _matters(a: Assign, s: Statement, later: Statement) -> bool:
+    """Whether a statement has to come after the addition; two additions may change places."""
+    if not conflict(later, s, True):
+        return False
+    if not isinstance(later, Pointwise) or len(later.assigns) != 1:
+        return True
+    b = later.assigns[0]
+    adds = b.accumulate and same_place(a.dest, b.dest)
+    return not adds or any(overlap(a.dest, x, True) for x in accesses(b.value))
