@@ -124,7 +124,7 @@ class Pair:
         before = self.watch.look()
         first = self._run(self.tree.leaves)
         names = self.watch.changed(before)
-        self.outs = Tree.of(first, "outputs")
+        self.outs = Tree.of(first, "outputs", empty=True)
         self.probed = self.outs.real
         inputs, outputs = self._units()
         if min(outputs, default=0.0) > max(inputs):
