@@ -34,7 +34,7 @@ from .coverage import coverage
 from .domains import undeclared_data
 from .forward import same_forward, still_same_forward
 from .missed import could_have_missed
-from .steadiness import noisy_arrays, unsteady
+from .steadiness import noisy_arrays, reformed_functions, unsteady
 from .tables import rows_of
 from .where import pattern
 
@@ -239,9 +239,9 @@ def check_model(
     stations = [Station.build(p, fitted, form, subject, used, inner) for p in places]
     if not same_forward(report, stations, subject, used):
         return _finish(report, stations, subject)
-    rounding = _Rounding(network, inner.eps, used)
+    rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
     for station in stations:
-        found = compare_gradients(station, subject, used, rounding, repeats)
+        found = compare_gradients(station, subject, used, rounding, repeats, reformed)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
@@ -250,6 +250,7 @@ def check_model(
     if filled:
         report.findings += confirm(filled[min(CONFIRMED, len(filled) - 1)], used)
     report.findings += unsteady(report.comparisons, inner, wanted)
+    report.findings += reformed_functions(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
     _fail_noisy(report.rows, noisy)
@@ -324,17 +325,21 @@ def _judge_lines(
 
 
 class _Rounding:
-    """`SavedRounding`, imported when it is first needed: it brings SymPy."""
+    """`SavedRounding`, imported when it is first needed: it brings SymPy.
 
-    def __init__(self, network: Network, eps: float, seed: int) -> None:
-        self._arguments = (network, eps, seed)
+    ``reformed``: of functions in other forms.
+    """
+
+    def __init__(self, network: Network, eps: float, seed: int, reformed: bool = False) -> None:
+        self._arguments, self._reformed = (network, eps, seed), reformed
         self._made: SavedRounding | None = None
 
     def __call__(self, station: Station, case: Case) -> Mapping[str, Any]:
         if self._made is None:
-            from .rounding import SavedRounding
+            from .rounding import SavedRounding, in_other_forms, slipping
 
-            self._made = SavedRounding(*self._arguments)
+            model = in_other_forms if self._reformed else slipping
+            self._made = SavedRounding(*self._arguments, model)
         return self._made(station, case)
 
 
