@@ -37,15 +37,15 @@ class Stream(IntEnum):
     LINE_ROUNDING = 23
     TYPICAL_ERRORS = 24
     INITIAL_STATES = 31
-    WIDE_RESPONSE = 32
-    CONSTANTS = 33
-    EVIDENCE = 34
-    SAVED_ROUNDING = 36
-    LINEARITY = 37
     VECTOR_DIRECTIONS = 38
     VECTOR_BOUNDS = 39
     CLAIMED_EQUATIONS = 41
     COTANGENT_NEIGHBOURS = 42
+    WIDE_RESPONSE = 43
+    CONSTANTS = 44
+    EVIDENCE = 45
+    SAVED_ROUNDING = 46
+    LINEARITY = 47
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

@@ -80,6 +80,11 @@ class Point:
         self.label = self.label or str(self.role)
 
     @property
+    def empty(self) -> bool:
+        """Whether there is a time axis of no steps, or no sequence."""
+        return 0 in self.lengths.values() or not self.batch
+
+    @property
     def steps(self) -> int:
         """Steps of the longest time axis; 1 where there is none."""
         return max(self.lengths.values(), default=1)

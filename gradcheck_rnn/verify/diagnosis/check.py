@@ -35,7 +35,7 @@ from .coverage import coverage
 from .domains import undeclared_data
 from .forward import same_forward, still_same_forward
 from .missed import could_have_missed
-from .steadiness import noisy_arrays, unsteady
+from .steadiness import noisy_arrays, reformed_functions, unsteady
 from .tables import rows_of
 from .where import pattern
 
@@ -240,15 +240,18 @@ def check_model(
     ]
     if not same_forward(report, stations, subject, used):
         return _finish(report, network, stations, subject)
-    rounding = _Rounding(network, inner.eps, used)
+    rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
     for station in stations:
-        found = compare_gradients(station, subject, used, rounding, repeats)
+        found = compare_gradients(station, subject, used, rounding, repeats, reformed)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
-    report.findings += confirm(_confirmed(stations), used)
+    filled = [s for s in stations if not s.empty]
+    if filled:
+        report.findings += confirm(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
+    report.findings += reformed_functions(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
     _fail_noisy(report.rows, noisy)
@@ -266,12 +269,13 @@ def check_model(
             )
         )
     steady = not any(e.chance for e in noisy.values())
-    if steady and subject.handed:
-        _judge_lines(report, network, stations, subject)
+    if steady and subject.handed and filled:
+        _judge_lines(report, network, filled, subject)
     named = any(line.verdict == "wrong" for line in report.lines)
-    if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
+    told = [c for c in report.comparisons if not c.station.empty]
+    if diagnose and steady and not named and any(c.wrong for c in told):
         try:
-            report.diagnosis = find_mistake(network, report.comparisons)
+            report.diagnosis = find_mistake(network, told)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
@@ -322,17 +326,21 @@ def _judge_lines(
 
 
 class _Rounding:
-    """`SavedRounding`, imported when it is first needed: it brings SymPy."""
+    """`SavedRounding`, imported when it is first needed: it brings SymPy.
 
-    def __init__(self, network: Network, eps: float, seed: int) -> None:
-        self._arguments = (network, eps, seed)
+    ``reformed``: of functions in other forms.
+    """
+
+    def __init__(self, network: Network, eps: float, seed: int, reformed: bool = False) -> None:
+        self._arguments, self._reformed = (network, eps, seed), reformed
         self._made: SavedRounding | None = None
 
     def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Any]:
         if self._made is None:
-            from .rounding import SavedRounding
+            from .rounding import SavedRounding, in_other_forms, slipping
 
-            self._made = SavedRounding(*self._arguments)
+            model = in_other_forms if self._reformed else slipping
+            self._made = SavedRounding(*self._arguments, model)
         return self._made(station, case)
 
 

@@ -5,6 +5,11 @@ of h alone ruins that difference, in any correct code; no movement of the inputs
 it, because h does not move with them. Here the derived program is run with the result of every
 operation moved by one unit. Only the spread of the results is used, never their values: it is of
 the size of the rounding whether or not the program is right, so that it cannot hide a fault.
+
+A function may also be evaluated in another form, which rounds numbers of the size of its range: σ
+as (1 + tanh(x/2))/2 is known to half a unit of one, not of itself, and is zero where that is all of
+it. Hardware does the same (an approximate tanh has an absolute error). `in_other_forms` moves every
+function by that much.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...calculus import terms as T
 from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
@@ -25,7 +31,7 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from .stacked import pulled_back, stacked_columns
 
-__all__ = ["SavedRounding", "slipping"]
+__all__ = ["SavedRounding", "in_other_forms", "slipping"]
 
 Array = NDArray[Any]
 DRAWS = 4
@@ -33,6 +39,10 @@ DRAWS = 4
 SIGNS = 2**18
 #: Entries of all arrays times cases up to which the cases of a station are taken together.
 TOGETHER = 2**17
+#: Functions that are known to a unit of their own value in whatever form they are written.
+RELATIVE = frozenset({"sqrt", "log", "relu"})
+#: Functions whose range is narrower than one: σ is half of 1 + tanh.
+RANGE = {"sigmoid": 0.5}
 
 
 def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
@@ -57,11 +67,53 @@ def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
     return Slipping
 
 
-class SavedRounding:
-    """Spreads of gradients under rounding; the derivation is made when it is first needed."""
+def in_other_forms(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
+    """As `slipping`, and functions are known to a unit of their range, or of their argument.
 
-    def __init__(self, network: Network, eps: float, seed: int) -> None:
-        self.network, self.eps, self.seed = network, eps, seed
+    Exponentials and softmax are known to as many units as their argument has: exp(x) is
+    2^(x log₂ e), the product rounded.
+    """
+    slips = slipping(eps, rng)
+
+    class Reformed(slips):  # type: ignore[misc, valid-type]
+        def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
+            found = super().__call__(term, lookup)
+            size = self._range(term, np.abs(found), lookup)
+            if size is None:
+                return found
+            return found + eps * size * rng.choice([-1.0, 1.0], size=found.shape)
+
+        def _range(self, term: Term, y: Array, lookup: Callable[[Sym], Any]) -> Any:
+            with np.errstate(all="ignore"):
+                if isinstance(term, T.Softmax) or (
+                    isinstance(term, T.Apply) and term.fname == "exp"
+                ):
+                    return np.nan_to_num(y * np.abs(np.log(y)))
+                if isinstance(term, T.LogSoftmax | T.CrossEntropy):
+                    return np.max(y, axis=-2, keepdims=True)
+                if not isinstance(term, T.Apply) or term.fname in RELATIVE:
+                    return None
+                if term.fname == "silu":
+                    return np.abs(self(term.x, lookup))
+                return RANGE.get(term.fname, 1.0)
+
+    return Reformed
+
+
+class SavedRounding:
+    """Spreads of gradients under rounding; the derivation is made when it is first needed.
+
+    ``model`` makes the evaluator that rounds, from the unit of the format and a generator.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        eps: float,
+        seed: int,
+        model: Callable[[float, np.random.Generator], type[TermEvaluator]] = slipping,
+    ) -> None:
+        self.network, self.eps, self.seed, self.model = network, eps, seed, model
         self._derivation: Derivation | None = None
         # The station is kept: another one may be given the identity of one that is gone.
         self._stations: dict[int, ModelPoint] = {}
@@ -73,7 +125,7 @@ class SavedRounding:
             self._derivation = derive(self.network)
         columns = station.columns(station.values)
         rng = generator(self.seed, Stream.SAVED_ROUNDING)
-        kinds: list[type[TermEvaluator]] = [TermEvaluator, *[slipping(self.eps, rng)] * DRAWS]
+        kinds: list[type[TermEvaluator]] = [TermEvaluator, *[self.model(self.eps, rng)] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):
                 yield Run(self._derivation, columns, station.sizes, station.lengths, evaluator)
@@ -81,6 +133,8 @@ class SavedRounding:
     def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
         samples, fitted = self._samples.get((id(station), id(case))), station.fitted
+        if station.empty:  # nothing is computed
+            return {u: np.zeros((DRAWS, *fitted.shapes[u])) for u in fitted.arguments}
         if samples is None:
             self._stations[id(station)] = station
             self._pull(station, case)

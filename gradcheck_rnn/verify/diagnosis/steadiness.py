@@ -9,7 +9,7 @@ from ..harness.compare import Comparison
 from ..harness.excess import Excess
 from ..verdict import Finding
 
-__all__ = ["noisy_arrays", "unsteady"]
+__all__ = ["noisy_arrays", "reformed_functions", "unsteady"]
 
 
 def noisy_arrays(
@@ -61,6 +61,26 @@ def unsteady(
             )
         )
     return found
+
+
+def reformed_functions(
+    comparisons: Sequence[Comparison], form: Precision, wanted: Collection[str] | None = None
+) -> list[Finding]:
+    """A note on errors that only another form of a function explains, empty if there are none."""
+    found = [e for c in comparisons for e in c.reformed if wanted is None or e.user in wanted]
+    if not found:
+        return []
+    worst = max(found, key=lambda e: e.noise)
+    names = ", ".join(dict.fromkeys(f"d{e.user}" for e in found))
+    return [
+        Finding(
+            "lost-precision",
+            f"digits are lost in {names} ({_where(found)}): d{worst.user} is off by "
+            f"{worst.noise:.1e} of the array, the definition's own formula keeps {worst.kept:.1e} "
+            f"there in {form.name}. Functions in a form that rounds numbers of the size of their "
+            "range, such as σ through tanh, lose as much, and so may a fault of this size",
+        )
+    ]
 
 
 def _names(found: Sequence[Excess]) -> str:

@@ -203,12 +203,20 @@ def typical_errors(
     comparisons: Sequence[Comparison], seed: int, wanted: Collection[str] | None = None
 ) -> list[Typical]:
     """For every array of the user, the value in it whose errors are explained least."""
+    comparisons = [c for c in comparisons if not c.station.empty]
+    if not comparisons:
+        return []
     first = comparisons[0].station
     model = _Model(derive(first.network), seed)
     samples: dict[tuple[str, str], list[_Sample]] = {}
     for compared in comparisons:
         station = compared.station
-        records = [r for r in compared.records if wanted is None or r.user in wanted]
+        # What only another form of a function explains is said, and is no rounding to compare with.
+        told = {(e.user, e.case) for e in compared.reformed}
+        records = [
+            r for r in compared.records
+            if (wanted is None or r.user in wanted) and (r.user, r.case.label) not in told
+        ]  # fmt: skip
         for r, deviations in _by_record(station, records, model):
             for name, at in station.parts(r.user).items():
                 sample = _sample(station, r, at, *deviations)

@@ -84,6 +84,8 @@ class Comparison:
     settled: bool = False
     truth: Gradients | None = None
     excess: list[Excess] = field(default_factory=list)
+    #: What another form of a function explains, and nothing else.
+    reformed: list[Excess] = field(default_factory=list)
     #: By output, the largest deviation between calls of forward at this very point.
     restless: Arrays = field(default_factory=dict, repr=False)
 
@@ -98,11 +100,13 @@ def compare_gradients(
     seed: int,
     rounding: Rounding | None = None,
     repeats: int = 0,
+    reformed: Rounding | None = None,
 ) -> Comparison:
     """Every gradient entry of every case; the first one is repeated so many times more.
 
     ``rounding(station, case)`` gives, by array, deviations under the rounding of saved values; it
-    is asked only for what would fail.
+    is asked only for what would fail. ``reformed`` gives those of functions in other forms, and is
+    asked last.
     """
     form, fitted = subject.form, station.fitted
     out = Comparison(station)
@@ -127,7 +131,7 @@ def compare_gradients(
             again.append(subject.gradients(fitted, station.arrays, given))
             _note_outputs(out, subject)
         for user in fitted.arguments:
-            if not _has_gradient(station, user):
+            if not _has_gradient(station, user) or not station.arrays[user].size:
                 continue
             if user not in got:
                 if user not in out.missing:
@@ -146,8 +150,11 @@ def compare_gradients(
     if station.meaningless is not None and not station.claims:
         for record in out.wrong:
             _lost(out, record)
+    if reformed is not None:
+        for record in out.wrong:
+            _reform(out, record, reformed)
     if rounding is not None:
-        _settle_wholes(out, rounding)
+        _settle_wholes(out, rounding, reformed)
     station.release()
     return out
 
@@ -339,8 +346,29 @@ def _lost(out: Comparison, record: Record) -> None:
     record.ratio = np.minimum(record.ratio, 1.0)
 
 
-def _settle_wholes(out: Comparison, rounding: Rounding) -> None:
-    """The rounding of saved values, for whole arrays that are in doubt."""
+def _reform(out: Comparison, record: Record, reformed: Rounding) -> None:
+    """Let pass, with a note, what functions lose in forms that round numbers of their range."""
+    station = out.station
+    loose = spread(reformed(station, record.case)[record.user])
+    bound = record.bound + SPREADS * loose
+    if not np.all(ratio_of(record.got, record.want, bound) <= 1):
+        return
+    _note_reformed(out, record)
+    record.bound, record.ratio = bound, ratio_of(record.got, record.want, bound)
+
+
+def _note_reformed(out: Comparison, record: Record) -> None:
+    station, case = out.station, record.case
+    own = spread(station.own.gradients(case)[record.user])
+    excess = lost_precision(record.got - record.want, record.want, own)
+    out.reformed.append(Excess(record.user, station.label, case.label, *excess))
+
+
+def _settle_wholes(out: Comparison, rounding: Rounding, reformed: Rounding | None) -> None:
+    """The rounding of saved values, for whole arrays that are in doubt.
+
+    Then that of functions in other forms, where an array as a whole needs it.
+    """
     station, last = out.station, out.station.form.eps
     for r in out.records:
         loud = r.whole is not None and r.whole.error > r.whole.bound
@@ -351,6 +379,15 @@ def _settle_wholes(out: Comparison, rounding: Rounding) -> None:
             r.whole = r.whole.with_moves(r.want, others)
         saved = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
         r.along = {n: a.with_moves(saved[n].moves) for n, a in r.along.items() if n in saved}
+        if reformed is None or r.whole is None or r.whole.error <= r.whole.bound:
+            continue
+        others = np.asarray(reformed(station, r.case)[r.user])
+        wider = r.whole.with_moves(r.want, others)
+        if wider.error <= wider.bound:
+            r.whole = wider
+            loose = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
+            r.along = {n: a.with_moves(loose[n].moves) for n, a in r.along.items() if n in loose}
+            _note_reformed(out, r)
 
 
 def _widen(record: Record, by: Array) -> None:
