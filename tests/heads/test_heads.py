@@ -188,10 +188,6 @@ def test_kernels_are_verified_and_reported(tmp_path: Any) -> None:
     assert "head after head" in page.read_text()
     (found,) = api.decay(definitions.retention, steps=60, remedies=False)
     assert found.system == "retention"
-    with pytest.raises(
-        UnsupportedOperation, match="has heads, for which there are no kernels in C"
-    ):
-        api.write_c(definitions.retention, tmp_path)
 
 
 # -- refusals ----------------------------------------------------------------------------------
