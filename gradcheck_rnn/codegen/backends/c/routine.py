@@ -11,10 +11,12 @@ from ....language.dims import ONE, Dim
 from ...schedule.inspect import writes
 from ...schedule.ops import (
     Access,
+    Arrange,
     Assign,
     Buffer,
     Contract,
     Gemm,
+    Lead,
     Loop,
     Matrix,
     Outer,
@@ -180,6 +182,8 @@ class CRoutine:
                 self._gemm(s)
             elif isinstance(s, Contract):
                 self._contract(s)
+            elif isinstance(s, Arrange):
+                self._arrange(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -251,6 +255,43 @@ class CRoutine:
         arguments = [self.pointer(a) for a in product.arrays]
         arguments += [self.sizes[n] for n in product.used]
         self.line(f"{name}({', '.join(arguments)});")
+
+    def _arrange(self, s: Arrange) -> None:
+        """Loops over rows and groups, one copy a part."""
+        lead = lead_of(s.dest, self._loop is not None)
+        inside = [] if s.covers else [self._zeros(s)]
+        sizes = "group * {width} * {columns} + {first}"
+        for part, (width, first, place, count) in zip(s.parts, s.moves, strict=True):
+            columns = self.dim(s.columns)
+            here, there = (
+                sizes.format(width=self.dim(w), columns=columns,
+                             first=f"{self.dim(at)} * {columns}")
+                for w, at in ((width, first), (s.width, place))
+            )  # fmt: skip
+            own = lead_of(part, self._loop is not None)
+            row = "" if not own else "row" if own == lead else f"(row % {self.sizes[own[-1]]})"
+            x = f"{self.pointer(part)}{f' + {row} * {self.stride(part)}' if row else ''} + {here}"
+            y = f"{self.pointer(s.dest)}{self._row_of(s.dest, lead)} + {there}"
+            inside.append(f"copy_rows({y}, {x}, 1, {self.dim(count)} * {columns}, 0);")
+        self.line(f"for (Index row = 0; row < {self.rows(s.dest)}; ++row) {{")
+        self._indent += 1
+        self.line(f"for (Index group = 0; group < {self.dim(s.groups)}; ++group) {{")
+        self._indent += 1
+        for text in inside:
+            self.line(text)
+        self._indent -= 1
+        self.line("}")
+        self._indent -= 1
+        self.line("}")
+
+    def _row_of(self, a: Access, lead: Lead) -> str:
+        return f" + row * {self.stride(a)}" if lead else ""
+
+    def _zeros(self, s: Arrange) -> str:
+        lead = lead_of(s.dest, self._loop is not None)
+        group = f"{self.dim(s.width)} * {self.dim(s.columns)}"
+        first = f"{self.pointer(s.dest)}{self._row_of(s.dest, lead)} + group * {group}"
+        return f"fill({first}, {group}, 0);"
 
     def _outer(self, s: Outer) -> None:
         height, width = self.dim(s.delta.rows), self.dim(s.x.rows)
