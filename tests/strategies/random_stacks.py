@@ -23,8 +23,8 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 }
 _HEADER = """\
 from gradcheck_rnn.language import (
-    cell, clip, concat, cos, cumsum, diag, dot, exp, expm1, eye, logaddexp, maximum, mean, norm,
-    ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads, tanh, where,
+    cell, clip, concat, cos, cumsum, diag, dim, dot, exp, expm1, eye, log_softmax, logaddexp,
+    maximum, mean, norm, ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads, tanh, where,
 )
 
 
@@ -61,7 +61,7 @@ class _Draw:
             options += ["diagonal"] * (rows == cols)
         elif rows:
             options += ["read", "read", "read turned", "row sums"]
-            options += ["units"] * (not self.heads)
+            options += ["units", "pieces"]
         else:
             options += ["dot", "quadratic", "sum", "entries"]
         options += ["over heads"] * (self.heads and kind in _OWN)
@@ -145,8 +145,14 @@ class _Draw:
         return f'({self.value((kind[0], other), depth - 1)} @ ones("{other}"))'
 
     def _units(self, kind: Kind, depth: int) -> str:
-        f = self.choices.pick(("softmax", "cumsum"))
+        f = self.choices.pick(("softmax", "cumsum", "log_softmax"))
         return f"{f}({self.value(kind, depth - 1)})"
+
+    def _pieces(self, kind: Kind, depth: int) -> str:
+        a, b = self.value(kind, depth - 1), self.value(kind, depth - 1)
+        return self.choices.pick(
+            (f"concat({a}[1:], {b}[:1])", f"concat({a}, {b})[1 : dim({kind[0]!r}) + 1]")
+        )
 
     def _dot(self, kind: Kind, depth: int) -> str:
         inner = (self.choices.pick(("n", "m")), "")

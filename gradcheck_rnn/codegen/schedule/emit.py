@@ -15,10 +15,11 @@ from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .distribution import LoopDistribution
 from .naming import Namer
-from .nodes import POINTWISE, Graph, Node, topological
+from .nodes import POINTWISE, Graph, Node, covers, grouped, topological
 from .ops import (
     Access,
     Allocate,
+    Arrange,
     Assign,
     Buffer,
     Call,
@@ -41,10 +42,12 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
     {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
-    | {"concat", "pad"}
+    | {"concat", "pad", "arrange"}
 )
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
+#: What reads places, no expressions.
+_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange"})
 LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
@@ -214,8 +217,7 @@ class Emitter:
             return not self._merges(n, readers)
         if n.op == "broadcast":
             return any(
-                r.op in ("gemm", "contract", "outer", "softmax", "log_softmax", "unit_map")
-                for r in readers
+                r.op in (*_FROM_PLACES, "softmax", "log_softmax", "unit_map") for r in readers
             )
         if n.op == "slice":
             return False
@@ -225,7 +227,7 @@ class Emitter:
             return not self._only_added(n)
         if not n.lead and any(r.lead for r in readers):
             return True
-        if any(r.op in ("gemm", "contract", "outer", "slice") for r in readers):
+        if any(r.op in (*_FROM_PLACES, "slice") for r in readers):
             return True
         here = self.loop.get(n)
         if any(self.loop.get(r) != here for r in readers):
@@ -326,6 +328,10 @@ class Emitter:
         if n.op == "broadcast" and n.lead:
             return self.expr(n.args[0])
         data: object = n.data
+        if grouped(n) != ONE:
+            raise UnsupportedOperation(f"code generation left a {n.op} of groups without a place")
+        if n.op == "unit_map":
+            data = n.data[0]
         if n.op in ("broadcast", "reshape"):
             data = shape_of(n.rows, n.cols, n.lead)
         if n.op == "eye":
@@ -364,11 +370,19 @@ class Emitter:
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
-        elif n.op in ("sum", "softmax", "log_softmax", "unit_map") and n.lead:
-            op = n.data if n.op == "unit_map" else n.op
+        elif n.op == "arrange":
+            if accumulate:
+                raise UnsupportedOperation("rows put among others cannot be added in place")
+            groups, width, columns, moves = n.data
+            parts = tuple(map(self.access, n.args))
+            yield Arrange(dest, parts, groups, width, columns, moves, note)
+        elif n.op in ("sum", "softmax", "log_softmax", "unit_map") and (
+            n.lead or grouped(n) != ONE
+        ):
+            op = n.data[0] if n.op == "unit_map" else n.op
             if accumulate:
                 raise UnsupportedOperation(f"a {op} cannot be added in place")
-            yield Units(dest, op, self.expr(n.args[0]), note)
+            yield Units(dest, op, self.expr(n.args[0]), note, grouped(n))
         elif n.op == "concat" and n.lead:
             start = dest.start or Dim()
             for a in n.args:
@@ -413,7 +427,7 @@ class Emitter:
                 yield Matrix(dest.buffer, self._plus(rest), accumulate, note)
             accumulate = True
         base = dest.start or Dim()
-        if pads and not accumulate and not _covers(pads):
+        if pads and not accumulate and not covers(pads):
             yield Pointwise((Assign(dest, Number(Fraction(0)), False, note),))
             accumulate = True
         for p in pads:
@@ -433,17 +447,3 @@ def _same_shape(a: Node, b: Node) -> bool:
 
 def _rows(dest: Access, start: Dim, stop: Dim) -> Access:
     return Access(dest.buffer, dest.lag, start, stop, dest.slot)
-
-
-def _covers(pads: list[Node]) -> bool:
-    """Whether the padded rows fill the whole without overlap, in order."""
-    # Rows in any order: walk from zero to the total, each start met once.
-    starts = {p.data[0]: p.args[0].rows for p in pads}
-    if len(starts) != len(pads):
-        return False
-    at = Dim()
-    for _ in pads:
-        if at not in starts:
-            return False
-        at = at + starts[at]
-    return at == pads[0].data[1]

@@ -10,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...calculus import terms as T
-from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .lowrank import expanded
 from .nodes import Node, join
 from .stacks import MatrixFactor, StackLowering
+from .within import WITHIN, within
 
 __all__ = ["HeadLowering"]
-
-#: What takes the units of a vector in their order has no kernel within heads yet.
-_WHOLE_VECTORS = (
-    T.Softmax, T.LogSoftmax, T.CrossEntropy, T.MapUnits, T.Concat, T.Slice, T.Pad,
-)  # fmt: skip
 
 
 class HeadLowering(StackLowering):
@@ -45,8 +40,11 @@ class HeadLowering(StackLowering):
             return super().__call__(term)
         if isinstance(term, T.Hadamard) and (made := self.spread(term)) is not None:
             return made
-        if isinstance(term, _WHOLE_VECTORS):
-            raise UnsupportedOperation(f"no kernel has {type(term).__name__} within heads: {term}")
+        if isinstance(term, WITHIN):
+            return within(self, term, heads)
+        if isinstance(term, T.CrossEntropy):
+            y, target = term.operands
+            return self.g.neg(self._inner(heads, target, T.LogSoftmax(y)))
         if isinstance(term, T.Scale) and self.heads(term.operands[0]) != ONE:
             s, x = (self._factor(o, False) for o in term.operands)
             return self._upright(self._product(s, x)).node
@@ -88,6 +86,17 @@ class HeadLowering(StackLowering):
             specs, sizes = ("h", "e", "he"), {"h": heads, "e": count}
             return self._contract([f.node, self._ones(count)], specs, sizes)
         return self._row(f)
+
+    def row(self, term: T.Term, heads: Dim) -> Node:
+        """All entries of a term in a row, for each head."""
+        if heads == ONE:
+            return super().row(term, heads)
+        count = self.names.flat(*self.shape(term))
+        made = self._aligned(term, heads, count)
+        value = self.g.value_of(made)
+        if value is not None:
+            return self.g.broadcast(self.g.const(value), self._with(heads, count), ONE)
+        return self._spread(made, heads, count) if self.heads(term) == ONE and made.scalar else made
 
     def _spread(self, n: Node, heads: Dim, count: Dim) -> Node:
         """What the heads share, for each of them."""

@@ -8,6 +8,7 @@ from ...language.dims import Dim
 from .ops import (
     Access,
     Allocate,
+    Arrange,
     Buffer,
     Contract,
     Gemm,
@@ -41,7 +42,7 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from (s.delta, s.x)
     elif isinstance(s, Contract):
         yield from s.operands
-    elif isinstance(s, Pack):
+    elif isinstance(s, Pack | Arrange):
         yield from s.parts
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)

@@ -82,7 +82,8 @@ class Namer:
             return ""
 
         if n.op in ("apply", "unit_map") and name(n.args[0]):
-            return f"{n.data}_{name(n.args[0])}"
+            called = n.data[0] if n.op == "unit_map" else n.data
+            return f"{called}_{name(n.args[0])}"
         if n.op == "gemm" and name(n.args[1]) and name(n.args[0]):
             return f"{name(n.args[1])}_{name(n.args[0])}"
         if n.op in ("softmax", "log_softmax") and name(n.args[0]):
@@ -145,6 +146,6 @@ def _normal(name: str) -> str:
 _KINDS = {
     "mul": "factor", "add": "part", "div": "ratio", "sum": "unit_sum", "total": "entry_sum",
     "reduce": "over_time", "outer": "d_weight", "transpose": "transposed", "neg": "minus",
-    "contract": "product",
+    "contract": "product", "arrange": "rows",
 }  # fmt: skip
 _VAGUE = {*_KINDS.values(), "value"}

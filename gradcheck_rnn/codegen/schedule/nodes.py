@@ -17,7 +17,7 @@ from ...language.dims import ONE, Dim
 from ...language.ops.unit_maps import UNIT_MAPS
 from .ops import Lead
 
-__all__ = ["POINTWISE", "WIDEST", "Graph", "Node", "join", "topological"]
+__all__ = ["POINTWISE", "WIDEST", "Graph", "Node", "covers", "grouped", "join", "topological"]
 
 #: Operations that work entry by entry.
 POINTWISE = frozenset(
@@ -246,16 +246,25 @@ class Graph:
                 return self.mul([*shared, self.unit_sum(self.mul(rest))])
         return self.make("sum", (a,), ONE, ONE, a.lead)
 
-    def softmax(self, op: str, a: Node) -> Node:
-        return self.make(op, (a,), a.rows, a.cols, a.lead)
+    def softmax(self, op: str, a: Node, groups: Dim = ONE) -> Node:
+        """Softmax or its logarithm; ``groups``: of each of so many groups of units."""
+        return self.make(op, (a,), a.rows, a.cols, a.lead, groups)
 
-    def unit_map(self, name: str, a: Node) -> Node:
-        """A declared linear map of units; of one unit it is a number."""
+    def unit_map(self, name: str, a: Node, groups: Dim = ONE) -> Node:
+        """A declared linear map of units, of each of so many groups; of one unit it is a number."""
         if a.scalar:
             return self.mul([self.const(Fraction(UNIT_MAPS[name].matrix(1).item())), a])
         if a.op == "neg":
-            return self.neg(self.unit_map(name, a.args[0]))
-        return self.make("unit_map", (a,), a.rows, a.cols, a.lead, name)
+            return self.neg(self.unit_map(name, a.args[0], groups))
+        return self.make("unit_map", (a,), a.rows, a.cols, a.lead, (name, groups))
+
+    def arrange(
+        self, parts: Sequence[Node], groups: Dim, width: Dim, columns: Dim,
+        moves: tuple[tuple[Dim, Dim, Dim, Dim], ...], rows: Dim,
+    ) -> Node:  # fmt: skip
+        """Rows of matrices, group by group, put into rows of others (see `ops.Arrange`)."""
+        data = (groups, width, columns, moves)
+        return self.make("arrange", parts, rows, ONE, join(parts), data)
 
     def reduce(self, a: Node, source: Lead, target: Lead) -> Node:
         """Sum over the leading axes of ``source`` that ``target`` does not have.
@@ -395,3 +404,24 @@ class Graph:
 
     def pad(self, a: Node, start: Dim, total: Dim) -> Node:
         return self.make("pad", (a,), total, a.cols, a.lead, (start, total))
+
+
+def grouped(n: Node) -> Dim:
+    """Of how many groups of units a value is made, each for itself."""
+    if n.op == "unit_map":
+        return n.data[1]
+    return n.data if n.op in ("softmax", "log_softmax") else ONE
+
+
+def covers(pads: Sequence[Node]) -> bool:
+    """Whether the padded rows fill the whole without overlap, in order."""
+    # Rows in any order: walk from zero to the total, each start met once.
+    starts = {p.data[0]: p.args[0].rows for p in pads}
+    if len(starts) != len(pads):
+        return False
+    at = Dim()
+    for _ in pads:
+        if at not in starts:
+            return False
+        at = at + starts[at]
+    return at == pads[0].data[1]

@@ -27,6 +27,7 @@ __all__ = [
     "BATCH",
     "Access",
     "Allocate",
+    "Arrange",
     "Assign",
     "Buffer",
     "Call",
@@ -201,12 +202,42 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Units:
-    """Over the units of each sequence: sum (dest has one unit), softmax, log_softmax or a map."""
+    """Over the units of each sequence: sum (dest has one unit), softmax, log_softmax or a map.
+
+    ``groups``: so many groups of units side by side (heads), each for itself; not of a sum.
+    """
 
     dest: Access
     op: str
     value: Expr
     note: str = ""
+    groups: Dim = ONE
+
+
+@dataclass(frozen=True)
+class Arrange:
+    """Rows of matrices, group by group (heads), put into rows of others; what is left is zero.
+
+    All lie in their rows entry by entry: so many ``groups`` of ``width`` rows of ``columns``
+    entries. ``moves`` has for each of ``parts`` its own width, its first row, the first row of dest
+    and how many rows are taken.
+    """
+
+    dest: Access
+    parts: tuple[Access, ...]
+    groups: Dim
+    width: Dim
+    columns: Dim
+    moves: tuple[tuple[Dim, Dim, Dim, Dim], ...]
+    note: str = ""
+
+    @property
+    def covers(self) -> bool:
+        """Whether the parts fill all of dest."""
+        total = Dim()
+        for *_, count in self.moves:
+            total = total + count
+        return total == self.width
 
 
 @dataclass(frozen=True)
@@ -274,7 +305,7 @@ class Loop:
 
 
 Statement: TypeAlias = (
-    Allocate | Pack | Gemm | Contract | Pointwise | Units | Outer | Reduce | Matrix | Loop
+    Allocate | Pack | Gemm | Contract | Arrange | Pointwise | Units | Outer | Reduce | Matrix | Loop
 )
 
 

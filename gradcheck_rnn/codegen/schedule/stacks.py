@@ -16,6 +16,7 @@ from ...language.dims import ONE, Dim
 from .lowering import Lowering
 from .lowrank import expanded, inner_products
 from .nodes import Node, join
+from .within import WITHIN, within
 
 __all__ = ["MatrixFactor", "StackLowering"]
 
@@ -88,6 +89,8 @@ class StackLowering(Lowering):
     def __call__(self, term: T.Term) -> Node:
         if not isinstance(term, (*_ENTRYWISE, *_PLAIN)) and ONE not in self.shape(term):
             inner = [super(StackLowering, self).__call__(x) for x in term.operands]
+            if any(n.lead for n in inner) and isinstance(term, WITHIN):
+                return within(self, term, ONE)
             if any(n.lead for n in inner):
                 raise UnsupportedOperation(
                     f"no kernel has {type(term).__name__} of a matrix per sequence: {term}"
@@ -109,6 +112,14 @@ class StackLowering(Lowering):
         ):
             return made
         return [self._entries(n) for n in made]
+
+    def row(self, term: T.Term, heads: Dim) -> Node:
+        """All entries of a term in a row."""
+        n, count = self(term), self.names.flat(*self.shape(term))
+        value = self.g.value_of(n)
+        if value is not None:
+            return self.g.broadcast(self.g.const(value), count, ONE)
+        return self._entries(n)
 
     def _entries(self, n: Node) -> Node:
         if n.lead or n.cols == ONE:

@@ -17,7 +17,7 @@ __all__ = ["OWN", "RESERVED", "CNamer", "function_name", "helpers", "public_name
 MATHEMATICS = ("fabs", "sqrt", "exp", "log", "log1p", "sin", "cos", "pow", "tanh", "square")
 
 _TAKEN = """
-    real Index vector bits t row column term entry unit sequence total peak value_of_row
+    real Index group vector bits t row column term entry unit sequence total peak value_of_row
     workspace scratch sizes parameters inputs outputs cotangents gradients next zeros needed
     smallest largest forward_needs backward_needs take room fill copy_rows pack packed_size
     multiply turn product outer tile tile_n bits_of power_of_two reduced expm1_of softmax_of
@@ -67,6 +67,8 @@ def helpers(names: Iterable[str]) -> list[str]:
     wanted, waiting = set[str](), list(names)
     while waiting:
         name = waiting.pop()
+        if name in ELEMENTWISE and name not in texts and name not in MATHEMATICS:
+            texts[name] = _of_library(name)
         if name in texts and name not in wanted:
             wanted.add(name)
             waiting += re.findall(r"\breal_(\w+)\(", texts[name])
@@ -74,6 +76,12 @@ def helpers(names: Iterable[str]) -> list[str]:
         line for n, text in texts.items() if n in wanted
         for line in ("", *text.strip("\n").split("\n"))
     ]  # fmt: skip
+
+
+def _of_library(name: str) -> str:
+    """A function that CUDA and the C library have by the same name."""
+    called = ELEMENTWISE[name].texts("cuda")[0]
+    return f"static inline real {function_name(name)}(real x) {{ return LIBRARY({called})(x); }}"
 
 
 def _over_units(f: UnitMap) -> str:

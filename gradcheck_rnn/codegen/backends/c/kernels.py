@@ -142,6 +142,8 @@ def _units(frame: CFrame, s: Units) -> list[str]:
             *_each_unit(frame, limit, [*entries.loads, f"total += {value};"]),
             f"{frame.entry(s.dest)} = total;",
         ]
+    if s.groups != ONE:
+        return _groups(frame, s, entries, value)
     rows, x = frame.printer.dim(s.dest.rows), frame.entry(s.dest)
     put = [*entries.loads, f"{x} = {value};"]
     if s.op in UNIT_MAPS:
@@ -160,3 +162,20 @@ def _units(frame: CFrame, s: Units) -> list[str]:
         *_each_unit(frame, rows, second),
         *_each_unit(frame, rows, third),
     ]
+
+
+def _groups(frame: CFrame, s: Units, entries: Entries, value: str) -> list[str]:
+    """A softmax or a map of units of each of several groups: in place, group by group."""
+    rows, groups = frame.printer.dim(s.dest.rows), frame.printer.dim(s.groups)
+    if s.op in UNIT_MAPS:
+        called = frame.printer.called("unit_map", s.op)
+    else:
+        frame.printer.uses.add(s.op)
+        called = f"{s.op}_of"
+    first = f"{frame.pointer(s.dest)} + {frame.position(s.dest, whole=True)}"
+    width = f"({rows} / {groups})"
+    return [
+        *_each_unit(frame, rows, [*entries.loads, f"{frame.entry(s.dest)} = {value};"]),
+        f"for (Index group = 0; group < {groups}; ++group) {{",
+        f"    {called}({first} + group * {width}, {rows} / {groups});", "}",
+    ]  # fmt: skip

@@ -11,9 +11,12 @@ from ....language.dims import ONE, Dim
 from ...schedule.inspect import writes
 from ...schedule.ops import (
     Access,
+    Arrange,
     Assign,
     Buffer,
+    Contract,
     Gemm,
+    Lead,
     Loop,
     Matrix,
     Outer,
@@ -26,6 +29,7 @@ from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
+from .contractions import Contraction
 from .expressions import C99
 from .kernels import CFrame, print_kernel
 from .matrices import Matrices
@@ -176,6 +180,10 @@ class CRoutine:
                 self._write_loop(s)
             elif isinstance(s, Gemm):
                 self._gemm(s)
+            elif isinstance(s, Contract):
+                self._contract(s)
+            elif isinstance(s, Arrange):
+                self._arrange(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -235,6 +243,55 @@ class CRoutine:
         self.scratch.append(f"packed_size({terms}, {columns})")
         weight = ", ".join(self._weight(s))
         self.line(f"product({to}, {x}, {weight}, {rows}, {columns}, {terms}, {add}, scratch);")
+
+    def _contract(self, s: Contract) -> None:
+        made = self._named(s.dest).name
+        name = self.file_names.fresh(f"{self.name}_{made}")
+        product = Contraction(s, lambda a: lead_of(a, self._loop is not None), self.sizes)
+        notes = [f"{'One step' if self._loop else 'All steps'}: {made}."]
+        known = s.note if s.note in self.equations else made
+        notes += [f"  {self.equations[known]}"] if known in self.equations else []
+        self.functions += ["", *product.text(name, notes)]
+        arguments = [self.pointer(a) for a in product.arrays]
+        arguments += [self.sizes[n] for n in product.used]
+        self.line(f"{name}({', '.join(arguments)});")
+
+    def _arrange(self, s: Arrange) -> None:
+        """Loops over rows and groups, one copy a part."""
+        lead = lead_of(s.dest, self._loop is not None)
+        inside = [] if s.covers else [self._zeros(s)]
+        sizes = "group * {width} * {columns} + {first}"
+        for part, (width, first, place, count) in zip(s.parts, s.moves, strict=True):
+            columns = self.dim(s.columns)
+            here, there = (
+                sizes.format(width=self.dim(w), columns=columns,
+                             first=f"{self.dim(at)} * {columns}")
+                for w, at in ((width, first), (s.width, place))
+            )  # fmt: skip
+            own = lead_of(part, self._loop is not None)
+            row = "" if not own else "row" if own == lead else f"(row % {self.sizes[own[-1]]})"
+            x = f"{self.pointer(part)}{f' + {row} * {self.stride(part)}' if row else ''} + {here}"
+            y = f"{self.pointer(s.dest)}{self._row_of(s.dest, lead)} + {there}"
+            inside.append(f"copy_rows({y}, {x}, 1, {self.dim(count)} * {columns}, 0);")
+        self.line(f"for (Index row = 0; row < {self.rows(s.dest)}; ++row) {{")
+        self._indent += 1
+        self.line(f"for (Index group = 0; group < {self.dim(s.groups)}; ++group) {{")
+        self._indent += 1
+        for text in inside:
+            self.line(text)
+        self._indent -= 1
+        self.line("}")
+        self._indent -= 1
+        self.line("}")
+
+    def _row_of(self, a: Access, lead: Lead) -> str:
+        return f" + row * {self.stride(a)}" if lead else ""
+
+    def _zeros(self, s: Arrange) -> str:
+        lead = lead_of(s.dest, self._loop is not None)
+        group = f"{self.dim(s.width)} * {self.dim(s.columns)}"
+        first = f"{self.pointer(s.dest)}{self._row_of(s.dest, lead)} + group * {group}"
+        return f"fill({first}, {group}, 0);"
 
     def _outer(self, s: Outer) -> None:
         height, width = self.dim(s.delta.rows), self.dim(s.x.rows)

@@ -20,8 +20,8 @@ _CXX_TEXT = """
     xor xor_eq
     assert errno stdin stdout stderr linux unix i386 minor major makedev alloca offsetof signbit
     isnan isinf isfinite isnormal fpclassify complex imaginary noreturn warpSize
-    row entry unit sequence real peak total scratch warp lane REAL block_sum block_max lowest other
-    square sigmoid relu softplus silu expm1 tanh exp log sqrt sin cos pow fabs log1p threadIdx
+    row entry unit sequence group real peak total scratch warp lane REAL block_sum block_max lowest
+    other square sigmoid relu softplus silu expm1 tanh exp log sqrt sin cos pow fabs log1p threadIdx
     blockIdx blockDim gridDim
 """
 _CXX = frozenset(_CXX_TEXT.split())

@@ -32,7 +32,7 @@ def print_rows(name: str, frame: CudaFrame, comment: Iterable[str]) -> Printed:
     if any("[sequence" in line for line in body):
         start.append(f"const int sequence = row % {frame.size(BATCH)};")
     text = [*frame.head(name, comment), *(f"    {line}".rstrip() for line in (*start, *body)), "}"]
-    count, uses = " * ".join(kernel.lead), set(frame.printer.uses)
+    count, uses = " * ".join(kernel.lead) or "1", set(frame.printer.uses)
     return Printed(name, text, frame.arrays(), list(frame.sizes), count, True, uses)
 
 
@@ -116,6 +116,11 @@ class _Rows:
         self._wait([a for a in reads if a.rows != ONE], False)
         self._wait([i.dest for i in items if i.dest.rows != ONE], True)
 
+    def _fence(self) -> None:
+        """Let every thread wait for what all have written."""
+        self.lines.append("__syncthreads();")
+        self.open.clear()
+
     # -- phases ---------------------------------------------------------------------------------
 
     def _each_unit(self, rows: Dim, body: Iterable[str]) -> list[str]:
@@ -154,6 +159,9 @@ class _Rows:
 
     def _units(self, s: Units) -> None:
         self._touch([s])
+        if s.groups != ONE:
+            # Units of a group belong to other threads than units of the whole row.
+            self._fence()
         if s.op == "sum":
             self._sum(s)
         elif s.op in UNIT_MAPS:
@@ -184,7 +192,17 @@ class _Rows:
         self.lines += self._each_unit(s.dest.rows, body)
         self.lines.append("__syncthreads();")
         called = frame.printer.called("unit_map", s.op)
-        self.lines.append(f"{called}({row}, {frame.printer.dim(s.dest.rows)});")
+        rows = frame.printer.dim(s.dest.rows)
+        if s.groups == ONE:
+            self.lines.append(f"{called}({row}, {rows});")
+            return
+        groups = frame.printer.dim(s.groups)
+        width = f"{rows} / {groups}"
+        self.lines += [
+            f"for (int group = 0; group < {groups}; ++group) {{",
+            f"    {called}({row} + group * ({width}), {width});", "}",
+        ]  # fmt: skip
+        self._fence()
 
     def _softmax(self, s: Units) -> None:
         frame = self.frame
@@ -207,14 +225,29 @@ class _Rows:
         else:
             second = [f"total += exp({x} - peak);"]
             third = [f"{x} = {x} - peak - log(total);"]
+        groups, limit = frame.printer.dim(s.groups), frame.printer.dim(rows)
+        bounds = ("", limit) if s.groups == ONE else (
+            f"group * ({limit} / {groups}) + ", f"(group + 1) * ({limit} / {groups})"
+        )  # fmt: skip
+
+        def each(inside: Iterable[str]) -> list[str]:
+            head = f"for (int unit = {bounds[0]}threadIdx.x; unit < {bounds[1]}; unit += "
+            return [f"{head}blockDim.x) {{", *(f"    {line}".rstrip() for line in inside), "}"]
+
         body = [
             "real peak = lowest();",
-            *self._each_unit(rows, first),
+            *each(first),
             "peak = block_max(peak);",
             "real total = real(0);",
-            *self._each_unit(rows, second),
+            *each(second),
             "total = block_sum(total);",
-            *self._each_unit(rows, third),
+            *each(third),
         ]
-        title = f"    // {s.op} of {dim_text(rows)} units"
-        self.lines += ["{", title, *(f"    {line}" for line in body), "}"]
+        if s.groups == ONE:
+            title, head = f"    // {s.op} of {dim_text(rows)} units", "{"
+        else:
+            title = f"    // {s.op} of each of {dim_text(s.groups)} groups of units"
+            head = f"for (int group = 0; group < {groups}; ++group) {{"
+        self.lines += [head, title, *(f"    {line}" for line in body), "}"]
+        if s.groups != ONE:
+            self._fence()

@@ -8,10 +8,12 @@ from ....language.dims import Dim
 from ...schedule.naming import Names
 from ...schedule.ops import (
     Access,
+    Arrange,
     Assign,
     Buffer,
     Contract,
     Gemm,
+    Lead,
     Loop,
     Matrix,
     Number,
@@ -21,6 +23,7 @@ from ...schedule.ops import (
     Statement,
     accesses,
 )
+from ..arrangement import arrangement
 from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
 from ..cfamily.names import c_name, c_sizes
@@ -144,6 +147,10 @@ class CuPyWriter:
                 self._gemm(s)
             elif isinstance(s, Contract):
                 self.put(s.dest, self._product(s), s.accumulate)
+            elif isinstance(s, Arrange):
+                self.need(s.dest.buffer)
+                for text in arrangement(s, self.access, self._lead):
+                    self.line(text)
             elif isinstance(s, Outer):
                 self.put(s.dest, f"cp.dot({self._turned(s.delta)}, {self.flat(s.x)})", s.accumulate)
             elif isinstance(s, Reduce):
@@ -176,7 +183,11 @@ class CuPyWriter:
             self.put(s.dest, f"cp.dot({product})")
 
     def _product(self, s: Contract) -> str:
-        return contraction("cp", s, self.access, lambda a: lead_of(a, self._loop is not None))
+        return contraction("cp", s, self.access, self._lead)
+
+    def _lead(self, a: Access) -> Lead:
+        """The leading axes that a place has here."""
+        return lead_of(a, self._loop is not None)
 
     def _reduce(self, s: Reduce) -> None:
         if not isinstance(s.value, Access):

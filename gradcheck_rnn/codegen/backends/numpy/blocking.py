@@ -15,6 +15,7 @@ from ...schedule.dependence import conflict
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import (
     Access,
+    Arrange,
     Buffer,
     Contract,
     Gemm,
@@ -130,7 +131,7 @@ def _parts(s: Statement | Blocked) -> list[Statement]:
 
 def _splits(s: Statement, axis: str, sums: bool) -> bool:
     """Whether a block of steps of a statement needs only the same block of its operands."""
-    if isinstance(s, Pointwise | Units | Gemm):
+    if isinstance(s, Pointwise | Units | Gemm | Arrange):
         made = all(_over(a, axis) for a in writes(s))
     elif isinstance(s, Outer | Reduce | Contract):
         made = _over(s.dest, axis) or (sums and any(_over(a, axis) for a in reads(s)))

@@ -53,6 +53,18 @@ def log_softmax(x: Array, out: Array | None = None) -> Array:
     y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
     return y
 ''',
+    "within": '''
+def within(
+    function: Callable[..., Array], x: Array, groups: int, out: Array | None = None
+) -> Array:
+    """A function of the last axis for each of so many groups of its entries side by side."""
+    axes = (*x.shape[:-1], groups, x.shape[-1] // max(groups, 1))
+    if out is None:
+        made: Array = function(x.reshape(axes)).reshape(x.shape)
+        return made
+    function(x.reshape(axes), out=out.reshape(axes))
+    return out
+''',
     "pad": '''
 def pad(x: Array, start: int, rows: int) -> Array:
     """The rows of x from row ``start`` on among zeros."""

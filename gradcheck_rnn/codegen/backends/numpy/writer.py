@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from ....language.dims import ONE
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.ops import (
     BATCH,
     Access,
+    Arrange,
     Assign,
     Call,
     Contract,
@@ -30,6 +32,7 @@ from ...schedule.ops import (
     Units,
     accesses,
 )
+from ..arrangement import arrangement
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
 from .assign import Assigner
@@ -64,6 +67,8 @@ class NumPyWriter(Assigner):
                 self._units(s)
             elif isinstance(s, Contract):
                 self._contract(s)
+            elif isinstance(s, Arrange):
+                self._arrange(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -124,12 +129,14 @@ class NumPyWriter(Assigner):
             text = f"({text}).reshape({axes}, {self.size(s.dest.rows)})"
         self.put(s.dest, text, (s.x, s.weight), s.accumulate)
 
-    def _contract(self, s: Contract) -> None:
-        def lead(a: Access) -> Lead:
-            if len(a.lead) < 2:
-                return a.lead
-            return a.lead[1:] if self._loop is not None else (self.steps(a.lead[0]), a.lead[1])
+    def _lead(self, a: Access) -> Lead:
+        """The leading axes that a place has here."""
+        if len(a.lead) < 2:
+            return a.lead
+        return a.lead[1:] if self._loop is not None else (self.steps(a.lead[0]), a.lead[1])
 
+    def _contract(self, s: Contract) -> None:
+        lead = self._lead
         if self._loop is None and (s.accumulate or self._makes(s.dest)):
             self.put(s.dest, contraction("np", s, self.access, lead), s.operands, s.accumulate)
             return
@@ -137,6 +144,10 @@ class NumPyWriter(Assigner):
         self.add(RawLines(lambda at: [contraction("np", s, at, lead, dest)], s.operands, (dest,)))
         if s.accumulate:
             self.add(Ufunc("+=", (dest,), s.dest))
+
+    def _arrange(self, s: Arrange) -> None:
+        self.need(s.dest.buffer)
+        self.add(RawLines(lambda at: arrangement(s, at, self._lead), s.parts, (s.dest,)))
 
     def _outer(self, s: Outer) -> None:
         text = f"{self.flat(s.delta)}.T @ {self.flat(s.x)}"
@@ -157,7 +168,7 @@ class NumPyWriter(Assigner):
             if s.op == "sum":
                 text = f"{self.text(s.value).at(Precedence.ATOM)}.sum(axis=-1, keepdims=True)"
             else:
-                text = f"{self._over_units(s.op)}({self.text(s.value).text})"
+                text = self._over_groups(s, self.text(s.value).text)
             self.put(s.dest, text, accesses(s.value))
             return
         if s.op == "sum":
@@ -165,7 +176,23 @@ class NumPyWriter(Assigner):
             self.add(Ufunc("np.sum", (value, "axis=-1", "keepdims=True"), s.dest))
         else:
             self._into(s.value, s.dest)
-            self.add(Ufunc(self._over_units(s.op), (s.dest,), s.dest))
+            if s.groups == ONE:
+                self.add(Ufunc(self._over_units(s.op), (s.dest,), s.dest))
+                return
+            self._over_units(s.op)
+
+            def lines(at: Callable[[Access], str]) -> list[str]:
+                return [self._over_groups(s, at(s.dest), f", out={at(s.dest)}")]
+
+            self.add(RawLines(lines, (s.dest,), (s.dest,)))
+
+    def _over_groups(self, s: Units, value: str, end: str = "") -> str:
+        """A softmax or a map of units of an array, or of each of its groups."""
+        function = self._over_units(s.op)
+        if s.groups == ONE:
+            return f"{function}({value}{end})"
+        self.uses.add("within")
+        return f"within({function}, {value}, {self.size(s.groups)}{end})"
 
     def _over_units(self, op: str) -> str:
         """What NumPy calls a softmax or a map of units."""
