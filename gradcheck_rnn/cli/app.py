@@ -245,6 +245,14 @@ def verify(
         str | None,
         typer.Option(metavar="CELL", help="What the file's forward and backward are to compute."),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT",
+            help="TARGET is file.py:NAME, a class with forward and backward or a module whose "
+            "arrays are in this ready layout (see `layouts`).",
+        ),
+    ] = None,
     loss: Annotated[str | None, LOSS] = None,
     against: Annotated[
         Path | None,
@@ -294,7 +302,7 @@ def verify(
     if against is not None:
         verifying.refuse_beside_against(
             every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
-            shape=shape, timeout=timeout, memory=memory,
+            shape=shape, timeout=timeout, memory=memory, layout=layout,
         )  # fmt: skip
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
@@ -304,9 +312,9 @@ def verify(
     verifying.refuse_without_against(dtype=dtype)
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
-        definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
-        timeout=timeout, memory=memory, github=github, as_json=as_json, report=report or [],
-        quiet=quiet, verbose=verbose,
+        definition=definition, loss=loss, layout=layout, shape=shape, shapes=shapes, jobs=jobs,
+        dask=dask, timeout=timeout, memory=memory, github=github, as_json=as_json,
+        report=report or [], quiet=quiet, verbose=verbose,
     )  # fmt: skip
 
 
