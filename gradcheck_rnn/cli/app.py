@@ -75,12 +75,15 @@ def layouts(
             help="One of them, to print as Python.",
         ),
     ] = None,
+    definition: Annotated[
+        str | None, typer.Option(metavar="CELL", help="What the layout `own` is of.")
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """List the ready layouts of libraries and lectures, or print one to change and keep."""
     from gradcheck_rnn.cli import printing
 
-    return printing.show_layouts(layout, as_json)
+    return printing.show_layouts(layout, as_json, definition)
 
 
 @app.command(
@@ -222,7 +225,8 @@ def verify(
         typer.Argument(
             metavar="TARGET...",
             help="A cell of the zoo or file.py:name (its kernel is generated and checked), "
-            "a generated file, or a Python file or notebook with gradient cases.",
+            "a generated file, a Python file or notebook with gradient cases, or a folder of "
+            "vectors with results.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Verify the whole zoo.")] = False,
@@ -299,7 +303,7 @@ def verify(
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
 
-    if against is not None:
+    if against is not None or verifying.holds_results(target or []):
         verifying.refuse_beside_against(
             every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
             shape=shape, timeout=timeout, memory=memory, layout=layout,
@@ -325,7 +329,8 @@ def verify(
 def vectors(
     cell: Annotated[str, CELL],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npz or .json.")
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="Where to: .npz, .json or a folder."),
     ],
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the values.")] = 0,
     size: Annotated[
@@ -333,13 +338,17 @@ def vectors(
         typer.Option(metavar="p=8", help="Size of a dim, of T or of B; may be repeated."),
     ] = None,
     loss: Annotated[str | None, LOSS] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(metavar="LAYOUT", help="As this library holds its arrays (see `layouts`)."),
+    ] = None,
 ) -> int:
     """Write inputs, cotangents and gradients to 30 digits, for code that is not Python."""
     from gradcheck_rnn import api
     from gradcheck_rnn.cli import printing
 
     sizes = printing.read_sizes(size or [])
-    api.write_vectors(cell, output, seed=seed, sizes=sizes, loss=loss)
+    api.write_vectors(cell, output, seed=seed, sizes=sizes, loss=loss, layout=layout)
     return 0
 
 

@@ -63,11 +63,13 @@ def test_a_cell_of_ones_own_and_one_that_is_not_there(run, write) -> None:
 
 def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
     rows = json.loads(run("layouts", "--json").out)
-    assert [r["name"] for r in rows] == [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
+    names = [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
+    assert [r["name"] for r in rows] == [*names, "own"]
     listed = run("layouts").out
     for row in rows:
         assert row["name"] in listed
-        fitted = ready(row["name"]).fit(api.load(row["cell"]), SIZES, 5, {"T": 4})
+        network = api.load("gru" if row["cell"] == "any" else row["cell"])
+        fitted = ready(row["name"], network).fit(network, SIZES, 5, {"T": 4})
         assert fitted.shapes
 
 

@@ -42,7 +42,7 @@ READY: dict[str, Callable[..., Layout]] = {
 }
 #: The layout of any definition, in its own names.
 OWN = "own"
-SAY = "say of which (verify cell.py:Mine --layout own --definition cell.py:mine)"
+SAY = "say of which (--definition cell.py:mine)"
 #: An option of every layout: initial states that start at zero, and outputs, that the code has not.
 WITHOUT = "without"
 #: Layouts with options that are of another cell than those without.
