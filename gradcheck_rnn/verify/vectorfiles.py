@@ -144,8 +144,9 @@ def _json(vectors: Vectors) -> bytes:
 
 def _finite(array: Array) -> Array:
     """JSON has no infinity: null says that there is no bound."""
-    plain = np.asarray(array, dtype=np.float64)
-    return np.where(np.isfinite(plain), plain.astype(object), None)
+    plain: Array = np.array(array, dtype=np.float64).astype(object)
+    plain[~np.isfinite(np.asarray(array, dtype=np.float64))] = None
+    return plain
 
 
 def read_vectors(path: Path) -> VectorFile:
