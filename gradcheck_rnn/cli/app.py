@@ -434,8 +434,11 @@ def report(
         Path | None, typer.Option(metavar="FILE.toml", help="Your own names for the symbols.")
     ] = None,
     loss: Annotated[str | None, LOSS] = None,
+    slides: Annotated[
+        bool, typer.Option("--slides", help="The equations on slides for a lecture, as .pdf.")
+    ] = False,
 ) -> int:
     """Write how the gradient of a cell is derived, proved and verified, as HTML or PDF."""
     from gradcheck_rnn.cli import reporting
 
-    return reporting.report(cell, output, notation=notation, loss=loss)
+    return reporting.report(cell, output, notation=notation, loss=loss, slides=slides)

@@ -47,6 +47,8 @@ class Manuscript:
         Plain text, formulas of the subtitle are typeset; the description goes into the document's metadata.
     files : dict
         Name → content of the pictures.
+    style : {"house", "slides"}
+        A chapter, or slides.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Manuscript:
     files: dict[str, bytes] = field(default_factory=dict)
     cited: list[str] = field(default_factory=list)
     equations: int = 0
+    style: str = "house"
 
     def heading(self, title: str, level: int = 1) -> None:
         """A heading of the given level, in plain text."""
@@ -194,7 +197,9 @@ class Manuscript:
         if self.subtitle:
             head += f", subtitle: [{prose(self.subtitle)}]"
         body = "\n".join(self.parts).rstrip()
-        return _NO_TEXT.sub(" ", f'#import "house.typ": *\n#show: house.with({head})\n\n{body}\n')
+        return _NO_TEXT.sub(
+            " ", f'#import "{self.style}.typ": *\n#show: {self.style}.with({head})\n\n{body}\n'
+        )
 
 
 def _bare(markup: str) -> str:

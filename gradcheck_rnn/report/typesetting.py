@@ -54,7 +54,7 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
     UsageError
         The packages for reports are not installed.
     """
-    style = _asset("house.typ")
+    style = _asset(f"{manuscript.style}.typ")
     if kind == "typ":
         body = manuscript.source().partition("\n")[2]
         return f"{style}\n{body}".encode()
@@ -64,7 +64,7 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
         raise UsageError(_EXTRA) from error
     files = {
         "main.typ": manuscript.source().encode(),
-        "house.typ": style.encode(),
+        f"{manuscript.style}.typ": style.encode(),
         **manuscript.files,
     }
     # Nothing outside the manuscript can be read from an empty folder, whatever it says. Without a
