@@ -70,6 +70,7 @@ def report(
     *paths: str | os.PathLike[str],
     notation: str | os.PathLike[str] | None = None,
     loss: str | None = None,
+    slides: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> list[Path]:
     """Write a report as HTML or PDF, one self-contained file each.
@@ -86,6 +87,8 @@ def report(
         As in `render`.
     loss : str, optional
         As in `load`.
+    slides : bool
+        The equations of a cell on slides for a lecture, ``.pdf`` or ``.typ``, instead of a chapter.
     progress : callable, optional
         Called with the name of each stage as it begins.
 
@@ -107,8 +110,13 @@ def report(
         raise UsageError("a report needs a file to be written to")
     need_extra()
     for path in paths:
-        check_output(check_path(path, "the path of a report"))
-    manuscript = _manuscript(subject, notation, loss, progress)
+        out = check_output(check_path(path, "the path of a report"))
+        if slides and out.suffix.lower() == ".html":
+            raise UsageError(f"cannot write slides to {out}: give .pdf or .typ")
+    if slides:
+        manuscript = _slides(subject, notation, loss)
+    else:
+        manuscript = _manuscript(subject, notation, loss, progress)
     progress("typesetting")
     return [write(manuscript, path) for path in paths]
 
@@ -128,6 +136,17 @@ def report_plain(
     from gradcheck_rnn.report.verification import reports_of
 
     return report(reports_of(reports), *paths)
+
+
+def _slides(subject: Any, notation: str | os.PathLike[str] | None, loss: str | None) -> Manuscript:
+    """The slides of a cell."""
+    from gradcheck_rnn.report.derivation import notation_of
+    from gradcheck_rnn.report.slides import slides
+
+    if isinstance(subject, list | tuple):
+        raise UsageError("slides are of a cell, not of results")
+    derivation = derive(load(subject, loss=loss))
+    return slides(derivation, notation=notation_of(derivation, notation))
 
 
 def _manuscript(

@@ -12,7 +12,14 @@ from gradcheck_rnn.cli.printing import console
 __all__ = ["report", "stages"]
 
 
-def report(cell: str, paths: Sequence[Path], *, notation: Path | None, loss: str | None) -> int:
+def report(
+    cell: str,
+    paths: Sequence[Path],
+    *,
+    notation: Path | None,
+    loss: str | None,
+    slides: bool = False,
+) -> int:
     """Write the report of a cell to every path and say where it is.
 
     Raises
@@ -23,7 +30,7 @@ def report(cell: str, paths: Sequence[Path], *, notation: Path | None, loss: str
     from gradcheck_rnn import api
 
     with stages(cell) as tell:
-        made = api.report(cell, *paths, notation=notation, loss=loss, progress=tell)
+        made = api.report(cell, *paths, notation=notation, loss=loss, slides=slides, progress=tell)
     for path in made:
         console(stderr=True).print(f"wrote {path}", markup=False, soft_wrap=True)
     return PASS

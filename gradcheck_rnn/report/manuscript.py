@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..calculus.terms import Term
 from ..derivation.pages import PageLine, Prose
 from ..derivation.pages.grouping import renamed_apart
+from .formulas import prose
 from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
@@ -43,9 +44,11 @@ class Manuscript:
     Attributes
     ----------
     title, subtitle, description : str
-        Plain text; the description goes into the document's metadata.
+        Plain text, formulas of the subtitle are typeset; the description goes into the document's metadata.
     files : dict
         Name → content of the pictures.
+    style : {"house", "slides"}
+        A chapter, or slides.
     """
 
     title: str
@@ -56,6 +59,7 @@ class Manuscript:
     files: dict[str, bytes] = field(default_factory=dict)
     cited: list[str] = field(default_factory=list)
     equations: int = 0
+    style: str = "house"
 
     def heading(self, title: str, level: int = 1) -> None:
         """A heading of the given level, in plain text."""
@@ -191,9 +195,11 @@ class Manuscript:
         """The typst source of the whole."""
         head = f"title: {_quoted(self.title)}, description: {_quoted(self.description)}"
         if self.subtitle:
-            head += f", subtitle: [{plain(self.subtitle)}]"
+            head += f", subtitle: [{prose(self.subtitle)}]"
         body = "\n".join(self.parts).rstrip()
-        return _NO_TEXT.sub(" ", f'#import "house.typ": *\n#show: house.with({head})\n\n{body}\n')
+        return _NO_TEXT.sub(
+            " ", f'#import "{self.style}.typ": *\n#show: {self.style}.with({head})\n\n{body}\n'
+        )
 
 
 def _bare(markup: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ..errors import UsageError
 from ..files import check_writable, write_bytes
+from .font import face
 from .manuscript import Manuscript
 
 __all__ = ["SUFFIXES", "check_output", "compiled", "need_extra", "write"]
@@ -53,7 +54,7 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
     UsageError
         The packages for reports are not installed.
     """
-    style = _asset("house.typ")
+    style = _asset(f"{manuscript.style}.typ")
     if kind == "typ":
         body = manuscript.source().partition("\n")[2]
         return f"{style}\n{body}".encode()
@@ -63,7 +64,7 @@ def compiled(manuscript: Manuscript, kind: str) -> bytes:
         raise UsageError(_EXTRA) from error
     files = {
         "main.typ": manuscript.source().encode(),
-        "house.typ": style.encode(),
+        f"{manuscript.style}.typ": style.encode(),
         **manuscript.files,
     }
     # Nothing outside the manuscript can be read from an empty folder, whatever it says. Without a
@@ -124,7 +125,7 @@ def _dressed(html: str) -> str:
     html = html.replace("<body>", '<body><a class="skip" href="#text">Skip the contents</a>', 1)
     html = html.replace("</nav>", '</nav><main id="text" tabindex="-1">', 1)
     html = html.replace("</body>", "</main></body>", 1)
-    return html.replace("</head>", f"<style>{_asset('house.css')}</style></head>", 1)
+    return html.replace("</head>", f"<style>{face(html)}{_asset('house.css')}</style></head>", 1)
 
 
 def _asset(name: str) -> str:
