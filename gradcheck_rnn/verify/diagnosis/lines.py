@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
-from ...derivation.local import Local, local_lines
+from ...derivation.local import Known, Local, local_lines
 from ...language.network import Network
 from ...language.running import to_columns
 from ..harness.handed import Handed, handed_over
@@ -46,8 +46,10 @@ class LinePoint:
     slipped: list[Run]
     found: Local = field(init=False)
     others: list[Local] = field(init=False)
+    _known: list[Known] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._known = [{} for _ in range(1 + len(self.slipped))]
         self.read(frozenset())
 
     def read(self, without: frozenset[str]) -> None:
@@ -56,8 +58,11 @@ class LinePoint:
         bars = self.station.cotangents(self.case)
         loss = not self.case.cotangents
         with np.errstate(all="ignore"):
-            self.found = local_lines(self.run, bars, given, loss=loss)
-            self.others = [local_lines(r, bars, given, False, loss) for r in self.slipped]
+            self.found = local_lines(self.run, bars, given, loss=loss, known=self._known[0])
+            self.others = [
+                local_lines(r, bars, given, False, loss, known=known)
+                for r, known in zip(self.slipped, self._known[1:], strict=True)
+            ]
 
     def compared(self, line: Line) -> Iterator[tuple[int, Array, Array, Array]]:
         """Time, what the code has, what the derived line gives, and the bound."""
