@@ -43,7 +43,9 @@ def merged(
         together.setdefault((chunk.number, chunk.shape), []).append((chunk, result))
     for parts in together.values():
         first = parts[0][0]
-        said = {"--definition": first.definition, "--loss": first.loss}
+        said = {
+            "--layout": first.layout, "--definition": first.definition, "--loss": first.loss,
+        }  # fmt: skip
         options = [w for k, v in said.items() if v is not None for w in (k, v)]
         options += ["--shape", str(first.shape)] if first.shape else []
         done = Verification(

@@ -181,10 +181,11 @@ def verify_cases(
     select: str | Iterable[str] | None = None,
     budget: int | str | None = None,
     undecided: Undecided = "fail",
+    options: Sequence[str] = (),
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
     """Verify gradient cases; see `api.verify`."""
-    done = Verification(target=target, kind="cases", undecided=undecided)
+    done = Verification(target=target, kind="cases", undecided=undecided, options=options)
     found = check_cases(cases, seed=_settled(seed), budget=Allowance(budget), select=select)
     return done.collect(found, len(cases), on_report)
 

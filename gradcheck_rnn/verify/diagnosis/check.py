@@ -22,7 +22,8 @@ from ..harness.compare import Comparison, compare_gradients
 from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
 from ..harness.modelpoint import ModelPoint
-from ..harness.modules import TorchCode
+from ..harness.modules import TorchCode, is_torch
+from ..harness.objects import ObjectCode, is_object_code
 from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
 from ..harness.subject import Subject
@@ -136,8 +137,11 @@ def check_model(
     gradient, loss : callable
         Instead of both, for a definition with a loss: ``gradient(arrays)`` returns the gradients
         of the arrays, or (loss, gradients); ``loss(arrays)`` the loss.
-    module : torch.nn.Module, subclass of torch.autograd.Function, or callable
-        Instead of forward and backward: PyTorch code, whose backward pass is autograd's.
+    module : class or object with forward and backward, torch.nn.Module, autograd.Function, callable
+        Instead of forward and backward. A class takes the parameters by the layout's names, an
+        object has them as attributes or in a dict ``params``; inputs and cotangents are given by
+        name or in order, gradients are returned or left as ``dW`` or in a dict ``grads``.
+        PyTorch code has autograd's backward pass.
         Parameters go by the layout's names, inputs by name or in order (what is left over as a
         tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
         callable takes tensors by the layout's names, or sizes and makes a module
@@ -210,16 +214,11 @@ def check_model(
     inner = form if accumulate is None else precision(accumulate)
     if inner.eps > form.eps:
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
-    fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
+    fitted = ready(layout, network) if isinstance(layout, str) else layout or Layout.of(network)
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
-        array = "torch" if array == "numpy" else array
-        code = (
-            JaxCode(module, fitted, form.name)
-            if array == "jax"
-            else TorchCode(module, network, fitted)
-        )
+        code, array = _code_of(module, network, fitted, form, array)
         forward, backward = code.forward, code.backward
         shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
@@ -279,6 +278,17 @@ def check_model(
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
     return _finish(report, network, stations, subject)
+
+
+def _code_of(
+    module: Any, network: Network, fitted: Layout, form: Precision, array: Any
+) -> tuple[ObjectCode | JaxCode | TorchCode, Any]:
+    """The two passes of what was given as module, and the arrays that it takes."""
+    if is_object_code(module) and not is_torch(module):
+        return ObjectCode(module, network, fitted), array
+    if isinstance(array, str) and array == "jax":
+        return JaxCode(module, fitted, form.name), array
+    return TorchCode(module, network, fitted), "torch" if array == "numpy" else array
 
 
 def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:

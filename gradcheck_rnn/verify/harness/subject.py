@@ -24,12 +24,12 @@ from .arrays import Precision, to_numpy
 from .handed import adjoint_of
 from .layout import Fitted
 from .notation import notation_for
+from .objects import GRADIENT_OF
 
 __all__ = ["Subject"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-_PREFIXES = ("d", "d_", "grad_", "g_")
 
 
 class Subject(UserCode):
@@ -257,7 +257,7 @@ class Subject(UserCode):
             plain = n
             if plain not in names:
                 plain = next(
-                    (n.removeprefix(p) for p in _PREFIXES if n.removeprefix(p) in names), n
+                    (n.removeprefix(p) for p in GRADIENT_OF if n.removeprefix(p) in names), n
                 )
             if plain not in names:
                 if g is None:
