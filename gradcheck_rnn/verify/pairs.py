@@ -113,7 +113,7 @@ class Pair(UserCode):
     def begin(self) -> Tree:
         """Run forward twice, which must agree; its outputs as a tree."""
         first, names = self.watched(lambda: self._run(self.tree.leaves))
-        self.outs = Tree.of(first, "outputs")
+        self.outs = Tree.of(first, "outputs", empty=True)
         self.probed = self.outs.real
         inputs, outputs = self._units()
         if min(outputs, default=0.0) > max(inputs):

@@ -84,6 +84,11 @@ class Point:
         return max(self.lengths.values(), default=1)
 
     @property
+    def empty(self) -> bool:
+        """Whether there is a time axis of no steps, or no sequence."""
+        return 0 in self.lengths.values() or not self.batch
+
+    @property
     def differentiated(self) -> dict[str, Array]:
         """What has a gradient: parameters, inputs and initial states."""
         return {n: a for n, a in self.values.items() if self.ref(n).kind in DIFFERENTIATED}

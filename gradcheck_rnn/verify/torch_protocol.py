@@ -243,6 +243,8 @@ def _said(error: Exception) -> str:
 
 def _expanded(weight: Any) -> Any:
     """The same numbers, all equal, as one number in memory."""
+    if not weight.numel():
+        return weight
     return weight.reshape(-1)[:1].reshape([1] * weight.ndim).expand(weight.shape)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
+from .empty import rows_of_nothing
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .lags import wrong_lags
@@ -159,8 +160,12 @@ def check_pair(
     else:
         used = fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
-    probed = _probed(outs, outputs, pair.probed)
     inputs = selected(tree, select)
+    if not outs.real and outs.names:
+        report.rows, report.findings = rows_of_nothing(pair, inputs), list(pair.findings)
+        report.mode, report.gradients, report.evaluations = "entrywise", pair.pulls, pair.runs
+        return report
+    probed = _probed(outs, outputs, pair.probed)
     probes = list(_cotangents(outs, probed, time_axis, used))
     whole = {k: w for k, step, w in probes if not step}
     pair.protocol(whole)
@@ -279,7 +284,9 @@ def _cotangents(
         for name in time_axis:
             if name not in outs.names:
                 raise UsageError(f"time_axis names '{name}'; outputs are {', '.join(outs.names)}")
-    most = max((outs.leaves[k].ndim for k in probed), default=0)
+    # A sequence of no steps is not probed, and still is the one that runs along time.
+    empty = [k for k, leaf in enumerate(outs.leaves) if not leaf.size]
+    most = max((outs.leaves[k].ndim for k in (*probed, *empty)), default=0)
     for k in probed:
         name, leaf = outs.names[k], outs.leaves[k]
         weight = draw_direction(leaf.shape, seed, f"cotangent of {name}")

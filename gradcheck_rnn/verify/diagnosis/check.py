@@ -246,7 +246,9 @@ def check_model(
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
-    report.findings += confirm(_confirmed(stations), used)
+    filled = [s for s in stations if not s.empty]
+    if filled:
+        report.findings += confirm(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
@@ -265,12 +267,13 @@ def check_model(
             )
         )
     steady = not any(e.chance for e in noisy.values())
-    if steady and subject.handed:
-        _judge_lines(report, network, stations, subject)
+    if steady and subject.handed and filled:
+        _judge_lines(report, network, filled, subject)
     named = any(line.verdict == "wrong" for line in report.lines)
-    if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
+    told = [c for c in report.comparisons if not c.station.empty]
+    if diagnose and steady and not named and any(c.wrong for c in told):
         try:
-            report.diagnosis = find_mistake(network, report.comparisons)
+            report.diagnosis = find_mistake(network, told)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
@@ -420,7 +423,7 @@ def _of_lines(lines: Sequence[Line]) -> Diagnosis:
 
 
 def _confirmed(stations: Sequence[ModelPoint]) -> ModelPoint:
-    return next(s for role in CONFIRMED for s in stations if s.role is role)
+    return next((s for role in CONFIRMED for s in stations if s.role is role), stations[-1])
 
 
 def _finish(

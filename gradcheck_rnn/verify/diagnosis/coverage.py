@@ -62,6 +62,8 @@ def _recurrence(network: Network, reached: dict[str, set[int]]) -> list[Finding]
                     + f", no gradient is carried; declare {scan.axis} ≥ {max(lags) + 1}"
                 )
             )
+    if reached["B"] == {0}:
+        out.append(_undecided("B = 0 is all that was run: no sequence; declare B ≥ 2"))
     if reached["B"] == {1}:
         out.append(
             Finding(

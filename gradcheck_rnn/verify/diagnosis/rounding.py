@@ -80,6 +80,8 @@ class SavedRounding:
     def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
         samples, fitted = self._samples.get((id(station), id(case))), station.fitted
+        if station.empty:  # nothing is computed
+            return {u: np.zeros((DRAWS, *fitted.shapes[u])) for u in fitted.arguments}
         if samples is None:
             self._stations[id(station)] = station
             self._pull(station, case)

@@ -202,6 +202,9 @@ def typical_errors(
     comparisons: Sequence[Comparison], seed: int, wanted: Collection[str] | None = None
 ) -> list[Typical]:
     """For every array of the user, the value in it whose errors are explained least."""
+    comparisons = [c for c in comparisons if not c.station.empty]
+    if not comparisons:
+        return []
     first = comparisons[0].station
     model = _Model(derive(first.network), seed)
     samples: dict[tuple[str, str], list[_Sample]] = {}

@@ -49,6 +49,8 @@ def _by_size(bad: set[int], good: set[int], name: str) -> str:
         return ""
     if min(bad) > max(good):
         return f"from {name} = {min(bad)} on (right up to {name} = {max(good)})"
+    if max(bad) == 0:
+        return f"for {name} = 0 (right from {name} = {min(good)} on)"
     if max(bad) < min(good):
         return f"up to {name} = {max(bad)} (right from {name} = {min(good)} on)"
     shown, fine = (", ".join(map(str, sorted(s)[:6])) for s in (bad, good))

@@ -37,7 +37,7 @@ def neighbour(
 def spread(samples: Array) -> Array:
     """Largest deviation of each entry, but not below the typical one of its row or column."""
     largest = np.max(np.abs(samples), axis=0)
-    if largest.ndim == 0:
+    if largest.ndim == 0 or not largest.size:
         return np.asarray(largest)
     squares = np.mean(samples**2, axis=0)
     typical = np.min(

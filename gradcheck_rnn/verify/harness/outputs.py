@@ -66,7 +66,7 @@ def compare_forward(station: ModelPoint, subject: Subject, seed: int) -> list[Ou
     moved = [subject.run(fitted, arrays)[0] for arrays in near]
     outputs = station.network.outputs
     records = []
-    for user in fitted.outputs:
+    for user in (u for u in fitted.outputs if found[u].size):
         names = [p.name for p in fitted.pieces[user]]
         exact, plain = (
             fitted.place(user, {n: to_rows(outputs[n], made[n]) for n in names})
@@ -150,7 +150,7 @@ def unsteady_outputs(compared: Comparison) -> list[Excess]:
     station, found = compared.station, []
     for user, gap in compared.restless.items():
         first = station.outputs[user]
-        if not gap.any() or not np.isfinite(first).all():
+        if not np.any(gap) or not np.isfinite(first).all():
             continue
         nothing = np.zeros((0, *first.shape))
         suspect = Suspect(nothing, gap[None], _unit(station, first), _most_there(station))

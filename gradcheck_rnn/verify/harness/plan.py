@@ -58,13 +58,20 @@ class Case:
 
 
 def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
-    """The allowed size that is nearest to the wanted one, not larger where possible."""
+    """The allowed size that is nearest to the wanted one, not larger where possible, 0 last."""
     given = shapes.get(name)
     if given is None:
         return wanted
     if isinstance(given, range) and len(given):  # of a range every size is allowed
-        return min(given, key=lambda n: (abs(n - wanted), n))
-    return min(listed_sizes(given), key=lambda n: (abs(n - wanted), n))
+        return min(given, key=lambda n: (n == 0, abs(n - wanted), n))
+    return min(listed_sizes(given), key=lambda n: (n == 0, abs(n - wanted), n))
+
+
+def _listed(name: str, given: int | Sequence[int], least: int) -> list[int]:
+    try:
+        return listed_sizes(given, least=least)
+    except UsageError as error:
+        raise UsageError(f"shapes of {name!r}: {error}") from None
 
 
 def wanted_sizes(
@@ -74,7 +81,8 @@ def wanted_sizes(
 
     Around a block only what the declaration allows.
     """
-    out = {n: listed_sizes(given) for n, given in shapes.items()}
+    countable = {*network.axes, "B"}  # a sequence of no steps, a batch of no sequences
+    out = {n: _listed(n, given, 0 if n in countable else 1) for n, given in shapes.items()}
     for what, hint, names in (
         ("chunk", chunk, network.axes),
         ("tile", tile, tuple(network.dims)),
@@ -162,7 +170,7 @@ def plan_points(
         reached |= {*sizes.items(), *lengths.items(), ("B", B)}
         rng = np.random.default_rng([seed, 11, number])
         values = draw_values(network, sizes, B, lengths, regime, rng)
-        if role is Role.LONG:
+        if role is Role.LONG and B and all(lengths.values()):
             values = _alive(network, sizes, B, lengths, rng, values)
         single = single and max(lengths.values(), default=1) <= FEW
         yield Point(network, values, dict(sizes), lengths, B, role, single_steps=single)
@@ -250,13 +258,15 @@ def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case
         direction = draw_direction(a.shape, seed, f"{point.label}: cotangent of {n}")
         whole[n] = np.asarray(direction * np.sqrt(direction.size))
     cases = []
-    if len(outputs) > 1:
+    if len(outputs) > 1 or not any(g.size for g in whole.values()):
         cases.append(Case("all outputs", whole))
     if point.role is Role.ORDINARY:
         # Clipping inside a backward pass sleeps until something is large.
         large = {n: LOUD * g for n, g in whole.items()}
         cases.append(Case("all outputs, large cotangents", large))
     for n, g in whole.items():
+        if not g.size:
+            continue  # no step, no sequence: nothing comes in there
         cases.append(Case(f"{n} alone", {n: g}))
         sequence = point.network.outputs[n].axis is not None
         if sequence and len(g) > 1:
