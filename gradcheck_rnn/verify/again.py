@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .entries import check_entries
 from .oracle.noise import Noise
 from .outcome import Report
@@ -95,7 +96,7 @@ class _Look:
         self, target: Target, roundoff: GradientRoundoff, seed: int, resolve: float
     ) -> None:
         self.target, self.roundoff, self.seed, self.resolve = target, roundoff, seed, resolve
-        self.rng = np.random.default_rng([seed, 4])
+        self.rng = generator(seed, Stream.SECOND_LOOK)
 
     def wide(self, row: Row, block: int, gradient: Floats, eyes: WideEyes) -> Row:
         """Differences once more, of the loss in more precision."""

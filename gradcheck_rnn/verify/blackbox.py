@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_names, shown
 from ..errors import UsageError
+from ..streams import Stream, generator
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
@@ -195,7 +196,7 @@ def _judge(
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
     _check_returned_value(target)
-    rng = np.random.default_rng([used, 0])
+    rng = generator(used, Stream.NOISE_OF_LOSS)
     along = LineOfAll(target, rng)
     noise = _noise(target, along)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):

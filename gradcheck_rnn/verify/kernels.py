@@ -22,6 +22,7 @@ from ..language.depth import depth
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import array_shape, run, to_rows
+from ..streams import Stream, generator
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .definition_gradients import DefinitionGradients, read_by
@@ -357,7 +358,7 @@ def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: s
     double = oracle.held({})
     wide = {n: a.astype(np.longdouble) for n, a in point.values.items()}
     truth = oracle.run(wide)
-    rng = np.random.default_rng([seed, 8])
+    rng = generator(seed, Stream.KERNEL_NEIGHBOURS)
     ours = _outputs(called, point.values, double)
     eps = float(np.finfo(np.float64).eps)
     neighbours, domains = [], point.network.domains

@@ -19,6 +19,7 @@ from ..language.dims import Dim
 from ..language.domains import Domain
 from ..language.network import Network, Ref
 from ..language.running import array_shape, to_columns
+from ..streams import Stream, generator
 
 __all__ = ["Point", "Role", "draw_point"]
 
@@ -137,7 +138,7 @@ def draw_point(
     UsageError
         `sizes` names something else.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, Stream.POINT)
     least = _least(network, shape)
     wanted = dict(sizes or {})
     known = (*network.dims, *network.axes, "B")
@@ -187,7 +188,7 @@ def _least(network: Network, shape: int) -> dict[str, int]:
     """Sizes to start from: dims by name, time axes by name, ``"B"``."""
     if not shape:
         return FEWEST
-    rng = np.random.default_rng([shape, 17])
+    rng = generator(shape, Stream.SHAPE)
     # Of all networks the same stream, so that one shape of two cells can be compared.
     drawn = {n: int(rng.integers(1, most)) for n, most in LARGEST.items()}
     others = sorted(n for n in (*network.dims, *network.axes) if n not in drawn)

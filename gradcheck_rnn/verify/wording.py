@@ -16,7 +16,7 @@ MOST_ROWS, SHOWN_ROWS = 24, 12
 CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
 
 
-class Told(Protocol):
+class Worded(Protocol):
     """What is put into words: a `Report`."""
 
     title: str
@@ -34,7 +34,7 @@ class Told(Protocol):
     def sentence(self) -> str: ...
 
 
-def sentence(report: Told) -> str:
+def sentence(report: Worded) -> str:
     """What is wrong and where, in one sentence; empty where nothing is."""
     named = [f.message for f in report.findings if f.kind == "diagnosis"]
     fatal = [f.message for f in report.findings if f.fatal]
@@ -75,7 +75,7 @@ def sentence(report: Told) -> str:
     return ""
 
 
-def text(report: Told, *, whole: bool = False) -> str:
+def text(report: Worded, *, whole: bool = False) -> str:
     """All of it: the sentence, what ran, a table, reasons, findings, what was not seen.
 
     Long tables are folded; ``whole`` has every row, and what each could have missed.
@@ -140,7 +140,7 @@ def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     )
 
 
-def page(report: Told) -> str:
+def page(report: Worded) -> str:
     """For notebooks: the verdict, what is wrong, the table, and the rest folded away."""
     from .. import html
 

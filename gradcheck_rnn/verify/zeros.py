@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .budget import OutOfBudget
 from .offered import never_reads
 from .oracle.noise import Noise, measure_noise
@@ -82,7 +83,7 @@ def settle_zeros(
     if target.random or noise.quantum or not noise.deterministic:
         return
     positions = {target.tree.names[i]: i for i in target.select}
-    responds, rng = target.responds, np.random.default_rng([seed, 9])
+    responds, rng = target.responds, generator(seed, Stream.ZEROS)
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
@@ -313,7 +314,7 @@ class _Look:
             g = moved.gradient_at(leaves)
             if not np.isfinite(moved.base) or not np.isfinite(g[self.block]).all():
                 return None
-            rng = np.random.default_rng([seed, 10])
+            rng = generator(seed, Stream.ZEROS_ELSEWHERE)
             directions = {
                 i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in moved.select
             }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...language.network import Ref
 from ...language.running import to_columns
+from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
 from ..harness.sweep import differentiated
 from ..oracle.differences import Ladder, start_exponent
@@ -34,7 +35,7 @@ def confirm(station: ModelPoint, seed: int) -> list[Finding]:
     case = station.cases[0]
     cotangents, loss = station.cotangents(case), None if case.cotangents else 1.0
     truth = station.truth(oracle, [case])
-    rng = np.random.default_rng([seed, 16])
+    rng = generator(seed, Stream.CONFIRMATION)
     refs = differentiated(network)
     scale = {n: float(np.sqrt(np.mean(station.values[n] ** 2))) or 1.0 for n in refs}
     directions = [

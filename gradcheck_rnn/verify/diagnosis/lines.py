@@ -20,6 +20,7 @@ from ...derivation.evaluate import Run
 from ...derivation.local import Known, Local, local_lines
 from ...language.network import Network
 from ...language.running import to_columns
+from ...streams import Stream, generator
 from ..harness.handed import Handed, handed_over
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
@@ -176,7 +177,7 @@ def points_of(
 
 def _runs(station: ModelPoint, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
     columns = station.columns(station.values)
-    rng = np.random.default_rng([seed, 23])
+    rng = generator(seed, Stream.LINE_ROUNDING)
     kind = slipping(station.inner.eps, rng)
     with np.errstate(all="ignore"):
         run = Run(derivation, columns, station.sizes, station.lengths)

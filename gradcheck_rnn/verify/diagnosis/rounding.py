@@ -20,6 +20,7 @@ from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
 from ...language.network import Network
+from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from .stacked import pulled_back, stacked_columns
@@ -71,7 +72,7 @@ class SavedRounding:
         if self._derivation is None:
             self._derivation = derive(self.network)
         columns = station.columns(station.values)
-        rng = np.random.default_rng([self.seed, 17])
+        rng = generator(self.seed, Stream.SAVED_ROUNDING)
         kinds: list[type[TermEvaluator]] = [TermEvaluator, *[slipping(self.eps, rng)] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):

@@ -25,6 +25,7 @@ from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
+from ...streams import Stream, generator
 from ..harness.arrays import Precision
 from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
@@ -153,7 +154,7 @@ class _Model:
 
     def __init__(self, derivation: Derivation, seed: int) -> None:
         self.derivation = derivation
-        self.rng = np.random.default_rng([seed, 24])
+        self.rng = generator(seed, Stream.TYPICAL_ERRORS)
 
     def rounded(self, station: ModelPoint) -> Iterator[dict[str, Array]]:
         """Deviations of the gradients of all cases by name, (K, \\*shape), draw by draw."""

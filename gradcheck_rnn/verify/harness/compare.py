@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...streams import Stream, generator
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
 from .deviations import line_noise, neighbour, spread
@@ -107,7 +108,7 @@ def compare_gradients(
     out = Comparison(station)
     out.truth = truth = station.truth(station.oracle, station.cases)
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
-    rng = np.random.default_rng([seed, 14])
+    rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
     near = [neighbour(station.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
     for k, case in enumerate(station.cases):
         given = station.users(case) if subject.with_cotangents else None
@@ -117,7 +118,7 @@ def compare_gradients(
         bars = [
             None
             if given is None
-            else neighbour(given, form, np.random.default_rng([seed, 14, k, j]))
+            else neighbour(given, form, generator(seed, Stream.COTANGENT_NEIGHBOURS, k, j))
             for j in range(NEIGHBOURS)
         ]
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]

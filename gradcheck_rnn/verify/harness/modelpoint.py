@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ...language.network import Scan
 from ...language.running import to_columns, to_rows
+from ...streams import Stream, generator
 from ..points import Point
 from .arrays import Precision
 from .layout import Fitted, Layout
@@ -75,7 +76,7 @@ class ModelPoint(Point):
         """
         network = point.network
         fitted = layout.fit(network, point.sizes, point.batch, point.lengths)
-        rng = np.random.default_rng([seed, 12])
+        rng = generator(seed, Stream.UNUSED_ENTRIES)
         values = dict(point.values)
         for name in set(network.parameters) | set(network.inputs):
             if name not in fitted.names:
@@ -239,7 +240,7 @@ class Explained:
 
     def _moved(self) -> Iterator[ModelOracle]:
         """Oracles at moved points, one at a time: each holds the Jacobians of all steps."""
-        rng = np.random.default_rng([self.seed, 21])
+        rng = generator(self.seed, Stream.EXPLAINED)
         for _ in range(DRAWS):
             values = {n: self._noisy(a, rng) for n, a in self.point.values.items()}
             oracle = self.point.at(values)
@@ -282,7 +283,7 @@ class Explained:
     def _pull(self) -> list[Arrays]:
         """By draw, the deviations of the definition's gradients of all cases."""
         point, cases = self.point, self.point.cases
-        rng = np.random.default_rng([self.seed, 22])
+        rng = generator(self.seed, Stream.EXPLAINED_COTANGENTS)
         base = point.truth(point.oracle, cases).of
         found = []
         for oracle in self._moved():

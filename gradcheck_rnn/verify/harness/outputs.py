@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language.running import to_rows
+from ...streams import Stream, generator
 from .aggregates import COARSE
 from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
 from .deviations import neighbour, spread
@@ -58,7 +59,7 @@ def compare_forward(station: ModelPoint, subject: Subject, seed: int) -> list[Ou
     station.outputs = dict(found)
     again = [subject.run(fitted, station.arrays)[0] for _ in range(REPEATS)]
     wide = station.wide()
-    rng = np.random.default_rng([seed, 13])
+    rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
     near = [
         neighbour(station.arrays, form, rng, fitted)
         for _ in range(0 if station.claims else NEIGHBOURS)
@@ -112,7 +113,7 @@ def compare_loss(station: ModelPoint, subject: Subject, seed: int) -> Output:
     """The loss of the code and of the definition, summed over steps, sequences and scans."""
     form = subject.form
     got = subject.value(station.arrays)
-    rng = np.random.default_rng([seed, 13])
+    rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
     near = [neighbour(station.arrays, form, rng, station.fitted) for _ in range(NEIGHBOURS)]
     moved = [subject.value(arrays) for arrays in near]
     again = [subject.value(station.arrays) for _ in range(REPEATS)]

@@ -22,6 +22,7 @@ from ...errors import UsageError
 from ...language.domains import Domain
 from ...language.network import Network, Ref
 from ...language.running import array_shape
+from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
@@ -168,7 +169,7 @@ def plan_points(
             continue
         seen.add(key)
         reached |= {*sizes.items(), *lengths.items(), ("B", B)}
-        rng = np.random.default_rng([seed, 11, number])
+        rng = generator(seed, Stream.PLAN, number)
         values = draw_values(network, sizes, B, lengths, regime, rng)
         if role is Role.LONG and B and all(lengths.values()):
             values = _alive(network, sizes, B, lengths, rng, values)
@@ -189,7 +190,7 @@ def plan_points(
             lengths[name] = size
         else:
             own[name] = size
-        rng = np.random.default_rng([seed, 19, number])
+        rng = generator(seed, Stream.PLAN_SIZES, number)
         values = draw_values(network, own, B, lengths, "lasting", rng)
         yield Point(network, values, own, lengths, B, Role.SIZE, f"{name} = {size}")
 
