@@ -428,7 +428,7 @@ def _of_lines(lines: Sequence[Line]) -> Diagnosis:
 
 
 def _confirmed(stations: Sequence[ModelPoint]) -> ModelPoint:
-    return next(s for role in CONFIRMED for s in stations if s.role is role)
+    return next((s for role in CONFIRMED for s in stations if s.role is role), stations[-1])
 
 
 def _finish(
