@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import gradcheck_rnn
+from benchmarks import house
+from benchmarks.house import circles, graph, lonely
 
 PACKAGE = Path(gradcheck_rnn.__file__).parent
 PICTURE = PACKAGE.parent / "docs" / "architecture.md"
@@ -32,60 +34,6 @@ def imported(path: Path) -> set[str]:
                 a.name.split(".")[1] for a in node.names if a.name.startswith("gradcheck_rnn.")
             )
     return found
-
-
-def modules() -> dict[str, Path]:
-    """Every module of the package by its full name."""
-    out = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = ("gradcheck_rnn", *path.relative_to(PACKAGE).with_suffix("").parts)
-        out[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return out
-
-
-def graph() -> dict[str, set[str]]:
-    """Module → modules that it imports: at its top, inside functions, or for types only."""
-    known = modules()
-    out: dict[str, set[str]] = {}
-    for name, path in known.items():
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        found: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found.update(a.name for a in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                start = package.split(".")
-                start = start[: len(start) - node.level + 1] if node.level else []
-                base = ".".join([*start, *([node.module] if node.module else [])])
-                for a in node.names:
-                    inside = f"{base}.{a.name}"
-                    found.add(inside if inside in known else base)
-        out[name] = (found & known.keys()) - {name}
-    return out
-
-
-def circles() -> list[list[str]]:
-    """Groups of modules that import each other, directly or by others of the group."""
-    imports = graph()
-    while True:  # what imports nothing that is left, or is imported by nothing left, is in none
-        used = {other for others in imports.values() for other in others}
-        free = {n for n, others in imports.items() if not others or n not in used}
-        if not free:
-            break
-        imports = {n: others - free for n, others in imports.items() if n not in free}
-
-    def reached(start: str) -> set[str]:
-        seen: set[str] = set()
-        todo = [start]
-        while todo:
-            new = imports[todo.pop()] - seen
-            seen |= new
-            todo += new
-        return seen
-
-    reach = {n: reached(n) for n in imports}
-    groups = {frozenset({m for m in reach[n] if n in reach[m]}) for n in imports}
-    return sorted(sorted(g) for g in groups if len(g) > 1)
 
 
 def arrows() -> set[tuple[str, str]]:
@@ -124,5 +72,11 @@ def test_no_modules_import_each_other() -> None:
 def test_a_circle_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = graph()
     real["gradcheck_rnn.errors"].add("gradcheck_rnn.cli.app")
-    monkeypatch.setitem(globals(), "graph", lambda: real)
+    monkeypatch.setattr(house, "graph", lambda: real)
     assert any("gradcheck_rnn.errors" in c for c in circles())
+
+
+def test_a_module_with_one_importer_is_found() -> None:
+    imports = {"a": {"b", "c"}, "b": {"c"}, "c": set[str](), "d": {"b"}}
+    assert lonely({**imports, "d": set()}) == {"b": "a"}
+    assert lonely(imports) == {}

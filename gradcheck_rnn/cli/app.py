@@ -148,9 +148,9 @@ def prove(
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Prove a derivation against an independent scalar oracle, entry by entry."""
-    from gradcheck_rnn.cli import proving
+    from gradcheck_rnn.cli import commands
 
-    return proving.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
+    return commands.prove(cell, every=every, seed=seed, exact=exact, as_json=as_json)
 
 
 @app.command(
@@ -181,9 +181,9 @@ def check_equations(
     ] = None,
 ) -> int:
     """Judge the backward equations that somebody wrote, line by line."""
-    from gradcheck_rnn.cli import equations
+    from gradcheck_rnn.cli import commands
 
-    return equations.check_equations(
+    return commands.check_equations(
         note, cell, names=name or (), notation=notation, loss=loss, seed=seed, as_json=as_json,
         report=report or (),
     )  # fmt: skip
@@ -208,9 +208,9 @@ def generate(
     ] = False,
 ) -> int:
     """Generate a standalone module with forward and backward pass; in C, a folder of files."""
-    from gradcheck_rnn.cli import generating
+    from gradcheck_rnn.cli import commands
 
-    return generating.generate(
+    return commands.generate(
         cell, backend, loss=loss, output=output, python=python, vectors=with_vectors
     )
 
@@ -439,6 +439,6 @@ def report(
     ] = False,
 ) -> int:
     """Write how the gradient of a cell is derived, proved and verified, as HTML or PDF."""
-    from gradcheck_rnn.cli import reporting
+    from gradcheck_rnn.cli import commands
 
-    return reporting.report(cell, output, notation=notation, loss=loss, slides=slides)
+    return commands.report(cell, output, notation=notation, loss=loss, slides=slides)

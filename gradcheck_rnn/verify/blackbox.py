@@ -24,7 +24,7 @@ from .ending import finish
 from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
-from .jumping import LineOfAll, look_for_jumps, noise_beside
+from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .offered import offers_derivatives
 from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
@@ -34,7 +34,6 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
-from .stairs import doubt_stairs
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target

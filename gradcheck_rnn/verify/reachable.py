@@ -1,4 +1,4 @@
-"""What functions can reach besides arguments, by checksum: closure, defaults, globals, self."""
+"""What functions can reach besides arguments, by checksum, and arrays that share memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import types
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["checksum", "differing", "generators"]
+__all__ = ["checksum", "differing", "generators", "sharing"]
 
 Array = NDArray[Any]
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
@@ -194,3 +194,30 @@ def _global_names(code: types.CodeType) -> Iterable[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _global_names(constant)
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """The first and the last address of an array, the latter exclusive."""
+    first = last = int(array.__array_interface__["data"][0])
+    if not array.size:
+        return first, first
+    for length, stride in zip(array.shape, array.strides, strict=True):
+        far = (length - 1) * stride
+        first, last = first + min(far, 0), last + max(far, 0)
+    return first, last + array.itemsize
+
+
+def sharing(arrays: Sequence[Array]) -> list[tuple[int, int]]:
+    """Positions of arrays of which the memory overlaps, the smaller one first.
+
+    In order of their addresses only those that are still open are compared.
+    """
+    bounds = [_bounds(a) for a in arrays]
+    found, still = [], list[int]()
+    for i in sorted(range(len(arrays)), key=bounds.__getitem__):
+        still = [j for j in still if bounds[j][1] > bounds[i][0]]
+        found += [
+            (min(i, j), max(i, j)) for j in still if np.may_share_memory(arrays[i], arrays[j])
+        ]
+        still.append(i)
+    return sorted(found)

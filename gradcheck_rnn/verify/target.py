@@ -20,9 +20,8 @@ from .guard import (
 )
 from .known import tells
 from .oracle.lines import Lines
-from .reachable import differing
+from .reachable import differing, sharing
 from .scales import reach_of, scale_of
-from .sharing import sharing
 from .trees import Tree, is_scalar, match_gradient, plain
 from .verdict import Finding
 

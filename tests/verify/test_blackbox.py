@@ -11,7 +11,7 @@ import pytest
 
 from gradcheck_rnn.errors import DimensionError, GradcheckError, UsageError
 from gradcheck_rnn.verify import GradientMismatch, Verdict, check_gradient
-from gradcheck_rnn.verify.sharing import sharing
+from gradcheck_rnn.verify.reachable import sharing
 from tests.verify.handwritten import elman_problem, lstm_problem
 
 

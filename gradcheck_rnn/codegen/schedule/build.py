@@ -5,8 +5,8 @@
    need not be there, choose what forward saves;
 3. `packing`: which values lie side by side in one buffer;
 4. `emit`: assign buffers (`buffers` has those of given values, states and adjoints);
-5. `ordering`: write statements in order;
-6. `merge`: join statements on adjacent values; `first_writes`: adjoints that need no zeros.
+5. `Ordering`: write statements in order;
+6. `merge`: join statements on adjacent values; `write_first`: adjoints that need no zeros.
 """
 
 from __future__ import annotations

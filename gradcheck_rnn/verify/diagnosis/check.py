@@ -32,13 +32,11 @@ from ..outcome import Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from .confirm import confirm
-from .coverage import coverage
+from .coverage import could_have_missed, coverage
 from .domains import undeclared_data
 from .forward import same_forward, still_same_forward
-from .missed import could_have_missed
 from .steadiness import noisy_arrays, reformed_functions, unsteady
-from .tables import rows_of
-from .where import pattern
+from .tables import pattern, rows_of
 
 if TYPE_CHECKING:
     from ..harness.excess import Excess

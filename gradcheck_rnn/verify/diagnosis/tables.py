@@ -1,8 +1,8 @@
-"""Rows of a report: the worst of all probes of each array, entries first, then whole arrays."""
+"""Rows of a report: the worst of all probes of each array; at which shapes some are wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from ..harness.aggregates import Along, combine_along
 from ..harness.compare import Comparison, Record
 from ..harness.modelpoint import ModelPoint
+from ..harness.plan import Hint
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 
-__all__ = ["row_of", "rows_of"]
+__all__ = ["pattern", "row_of", "rows_of"]
 
 
 def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -114,3 +115,56 @@ def _entry(user: str, at: tuple[Any, ...], station: ModelPoint) -> str:
             if len(inner):
                 return f"{index} = {piece.name}{[int(i) for i in inner[0]]}"
     return str(index)
+
+
+def pattern(
+    comparisons: Sequence[Comparison],
+    unsteady: Collection[str] = (),
+    chunk: Hint | None = None,
+) -> str:
+    """What separates points with errors from those without, empty if nothing does.
+
+    Parameters
+    ----------
+    unsteady : collection of str
+        Labels of points at which the gradient has noise.
+    chunk : int or mapping, optional
+        Steps in a block, as declared: tells a fault of the tail.
+    """
+    bad: list[dict[str, int]] = []
+    good: list[dict[str, int]] = []
+    for c in comparisons:
+        point = c.station
+        sizes = {**point.lengths, "B": point.batch, **point.sizes}
+        (bad if c.wrong or point.label in unsteady else good).append(sizes)
+    if not bad or not good:
+        return "at every point tried" if bad and len(comparisons) > 1 else ""
+    for name in bad[0]:
+        said = _by_size({s[name] for s in bad}, {s[name] for s in good}, name)
+        block = chunk.get(name) if isinstance(chunk, Mapping) else chunk
+        lengths = comparisons[0].station.lengths
+        if block is not None and name in lengths and _tail(bad, good, name, block):
+            said = f"where the last chunk of {block} steps is not full ({said or name})"
+        if said:
+            return said
+    labels = [c.station.label for c in comparisons if c.wrong]
+    return f"at {len(bad)} of {len(bad) + len(good)} points ({', '.join(labels[:3])})"
+
+
+def _by_size(bad: set[int], good: set[int], name: str) -> str:
+    if bad & good:
+        return ""
+    if min(bad) > max(good):
+        return f"from {name} = {min(bad)} on (right up to {name} = {max(good)})"
+    if max(bad) == 0:
+        return f"for {name} = 0 (right from {name} = {min(good)} on)"
+    if max(bad) < min(good):
+        return f"up to {name} = {max(bad)} (right from {name} = {min(good)} on)"
+    shown, fine = (", ".join(map(str, sorted(s)[:6])) for s in (bad, good))
+    return f"for {name} = {shown} (right for {name} = {fine})"
+
+
+def _tail(
+    bad: Sequence[Mapping[str, int]], good: Sequence[Mapping[str, int]], name: str, block: int
+) -> bool:
+    return all(s[name] % block for s in bad) and all(s[name] % block == 0 for s in good)

@@ -1,18 +1,23 @@
-"""The command `prove`: one system in full, or the whole zoo as a table with a progress bar."""
+"""The commands `prove`, `check-equations`, `generate` and `report`."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from gradcheck_rnn.cli.codes import FAIL, PASS
+from gradcheck_rnn.cli import printing
+from gradcheck_rnn.cli.codes import FAIL, PASS, UNDECIDED
 from gradcheck_rnn.cli.printing import console, emit_json
+from gradcheck_rnn.cli.verifying import check_reports
 from gradcheck_rnn.errors import UsageError
 
 if TYPE_CHECKING:
     from gradcheck_rnn.derivation.proof import ProofResult
 
-__all__ = ["prove"]
+__all__ = ["check_equations", "generate", "prove", "report", "stages"]
 
 
 def prove(cell: str | None, *, every: bool, seed: int, exact: bool, as_json: bool) -> int:
@@ -107,3 +112,107 @@ def _certified(result: ProofResult) -> str:
     colour = "bold red" if certificate.different else "yellow"
     share = f"{certificate.certified} of {certificate.entries} entries"
     return f"[{colour}]{certificate.verdict}[/], {share} certified"
+
+
+def generate(
+    cell: str, backend: Literal["numpy", "cupy", "c"], *, loss: str | None, output: Path | None,
+    python: bool, vectors: bool,
+) -> int:  # fmt: skip
+    """Write the kernel of a cell.
+
+    Raises
+    ------
+    UsageError
+        ``--python`` or ``--vectors`` for another backend than C; C without a folder.
+    """
+    from gradcheck_rnn import api
+
+    if backend != "c":
+        for given, option in ((python, "--python"), (vectors, "--vectors")):
+            if given:
+                raise UsageError(f"{option} goes with --backend c only")
+        return printing.emit(api.generate(cell, backend, loss=loss), output)
+    if output is None:
+        raise UsageError("--backend c writes several files: give a folder with -o")
+    for path in api.write_c(cell, output, loss=loss, python=python, vectors=vectors):
+        printing.console(stderr=True).print(f"wrote {path}", markup=False, soft_wrap=True)
+    return PASS
+
+
+def report(
+    cell: str,
+    paths: Sequence[Path],
+    *,
+    notation: Path | None,
+    loss: str | None,
+    slides: bool = False,
+) -> int:
+    """Write the report of a cell to every path and say where it is.
+
+    Raises
+    ------
+    UsageError
+        A path that cannot be written, another suffix, missing packages; before any work.
+    """
+    from gradcheck_rnn import api
+
+    with stages(cell) as tell:
+        made = api.report(cell, *paths, notation=notation, loss=loss, slides=slides, progress=tell)
+    for path in made:
+        console(stderr=True).print(f"wrote {path}", markup=False, soft_wrap=True)
+    return PASS
+
+
+@contextlib.contextmanager
+def stages(name: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that names the stage at work; nothing in a pipe."""
+    err = console(stderr=True)
+    if not err.is_terminal:
+        yield lambda stage: None
+        return
+    with err.status(name) as line:
+        yield lambda stage: line.update(f"{name}: {stage}")
+
+
+def check_equations(
+    note: Path,
+    cell: str,
+    *,
+    names: Sequence[str],
+    notation: Path | None,
+    loss: str | None,
+    seed: int,
+    as_json: bool,
+    report: Sequence[Path],
+) -> int:
+    """Judge the lines of a note and print what was found.
+
+    Returns
+    -------
+    int
+        0 all right, 1 a line is wrong, 3 a line is not understood, or none was judged.
+
+    Raises
+    ------
+    UsageError
+        A name that is not ``THEIRS=OURS``; a report that cannot be written.
+    """
+    from gradcheck_rnn import api
+
+    check_reports(report)
+    given = {}
+    for text in names:
+        theirs, equals, ours = text.partition("=")
+        if not equals or not theirs or not ours:
+            raise UsageError(f"--name {text!r} is not THEIRS=OURS, such as W_hh=W or delta=d:i")
+        given[theirs] = ours
+    found = api.check_equations(note, cell, names=given, notation=notation, loss=loss, seed=seed)
+    if report:
+        api.write_note_report(found, note.name, *report)
+    if as_json:
+        emit_json(found.to_json())
+    else:
+        console().print(str(found), markup=False, highlight=False, soft_wrap=True)
+    if found.count("wrong"):
+        return FAIL
+    return PASS if found.passed else UNDECIDED
