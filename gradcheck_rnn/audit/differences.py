@@ -36,7 +36,7 @@ class _Moved(Run):
         self.move = move
         super().__init__(*args)
 
-    def _moved(self, name: str, t: int) -> None:
+    def computed(self, name: str, t: int) -> None:
         if self.move is None or (name, t) != self.move[:2]:
             return
         held = np.array(self.series[name][t], dtype=float)
@@ -48,22 +48,8 @@ class _Moved(Run):
         if self.move is not None and program is self.derivation.scans[0]:
             for name, line in self.series.items():
                 for t in list(line):
-                    self._moved(name, t)
-        scan = program.scan
-        for e in program.equations:
-            self.series.setdefault(e.name, {})
-        for state in scan.states:
-            for start in state.initial:
-                at = self.before(program, start.lag)
-                self.series[state.name][at] = self.start(program, state, start.ref)
-                self._moved(state.name, at)
-        times = self.times(program)
-        for t in times:
-            for e in program.equations:
-                self.series[e.name][t] = self.terms(e.rhs, self.lookup(t))
-                self._moved(e.name, t)
-        for state in scan.states:
-            self.series[state.final] = {0: self.series[state.name][times[-1]]}
+                    self.computed(name, t)
+        super()._forward(program)
 
 
 class Differences(Values):

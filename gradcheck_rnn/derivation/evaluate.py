@@ -141,6 +141,9 @@ class Run:
 
         return value
 
+    def computed(self, name: str, t: int) -> None:
+        """Called with every start and every value of an equation, before anything reads it."""
+
     def _forward(self, program: ScanProgram) -> None:
         scan = program.scan
         for e in program.equations:
@@ -149,10 +152,12 @@ class Run:
             for start in state.initial:
                 at = self.before(program, start.lag)
                 self.series[state.name][at] = self.start(program, state, start.ref)
+                self.computed(state.name, at)
         times = self.times(program)
         for t in times:
             for e in program.equations:
                 self.series[e.name][t] = self.terms(e.rhs, self.lookup(t))
+                self.computed(e.name, t)
         for state in scan.states:
             self.series[state.final] = {0: self.series[state.name][times[-1]]}
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ..language.depth import depth
 from ..language.network import Network
 from ..language.running import to_columns
-from .harness.deviations import spread
 from .harness.sweep import LOSS, Gradients, ModelOracle
 from .points import Point
+from .roundoff import spread
 
 __all__ = ["DefinitionGradients", "read_by"]
 

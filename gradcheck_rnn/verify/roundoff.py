@@ -18,7 +18,10 @@ from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
 from .target import Target
 
-__all__ = ["NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff"]
+__all__ = [
+    "NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff", "noise_level",
+    "spread",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 NEIGHBOURS = 4
@@ -51,25 +54,25 @@ class GradientRoundoff:
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
 
-def _spread(samples: Floats, reach: Floats) -> Floats:
-    """Largest deviation of each entry, but not below half the typical one of its row or column.
+def _scaled(samples: Floats, reach: Floats) -> Floats:
+    """As `spread`, of a leaf whose entries differ in size (`reach`) by orders of magnitude.
 
-    Both count as what they do to the loss where entries of the leaf differ in size by orders of
-    magnitude (`reach`): a gradient of 1e-8 has nothing of the rounding of its neighbour of 1e8.
+    Deviations count as what they do to the loss: a gradient of 1e-8 has nothing of the rounding of
+    its neighbour of 1e8.
     """
     reach = reach / np.max(reach, initial=0.0)
-    return np.asarray(_typical(samples * reach) / reach)
+    return np.asarray(spread(samples * reach) / reach)
 
 
-def _typical(samples: Floats) -> Floats:
-    """The same, for entries of one size.
+def spread(samples: Floats) -> Floats:
+    """Largest deviation of each entry, but not below the typical one of its row or column.
 
     Four draws of one entry may all be small by chance; its row and column know better. The smaller
     of the two is taken, so that a block whose rows differ in scale keeps its small rows sharp.
     """
     largest = np.max(np.abs(samples), axis=0)
-    if largest.ndim == 0:
-        return largest
+    if largest.ndim == 0 or not largest.size:
+        return np.asarray(largest)
     squares = np.mean(samples**2, axis=0)
     typical = np.min(
         [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
@@ -123,7 +126,7 @@ def measure_gradient_roundoff(
                 samples[i] = np.nan_to_num(samples[i], nan=0.0, posinf=0.0, neginf=0.0)
             bounds[i] = UNITS * eps[i] * np.abs(gradient[i])
             if samples[i].any():
-                bounds[i] += SPREADS * _spread(samples[i], target.reach(i))
+                bounds[i] += SPREADS * _scaled(samples[i], target.reach(i))
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
             bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
@@ -189,7 +192,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         coarse = []
         for i, so_far in worst.items():
             values = np.stack([s[i] for s in samples])
-            fifth, sixth = (_level(values, order) for order in (5, 6))
+            fifth, sixth = (noise_level(values, order) for order in (5, 6))
             noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
             np.maximum(so_far, np.where(noisy, sixth, 0.0), out=so_far)
             with np.errstate(all="ignore"):
@@ -204,7 +207,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
                 ):
                     unsteady(target, i)
         distance *= 100
-    return {i: 6.0 * _spread(level[None], target.reach(i)) for i, level in worst.items()}
+    return {i: 6.0 * _scaled(level[None], target.reach(i)) for i, level in worst.items()}
 
 
 def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:
@@ -218,7 +221,7 @@ def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:
         return np.asarray(np.sum(differences[1:] * differences[:-1], axis=0) > 0)
 
 
-def _level(values: Floats, order: int) -> Floats:
+def noise_level(values: Floats, order: int) -> Floats:
     """Noise level of (n, *shape) equispaced values by differences of one order."""
     gamma = float(np.prod([0.5 * k / (2 * k - 1) for k in range(1, order + 1)]))
     with np.errstate(all="ignore"):

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .harness.aggregates import COARSE
 from .harness.arrays import PRECISIONS, Precision
-from .harness.deviations import spread
 from .oracle.directions import draw_direction
 from .outcome import Report
+from .roundoff import spread
 from .tensors import WHO, with_tensors
 from .torch_pair import TorchPair
 from .torch_protocol import gradient_or_zeros

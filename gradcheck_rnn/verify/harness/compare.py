@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...streams import Stream, generator
+from ..roundoff import spread
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
-from .deviations import line_noise, neighbour, spread
+from .deviations import line_noise, neighbour
 from .excess import (
     MOST,
     MOST_COARSE,

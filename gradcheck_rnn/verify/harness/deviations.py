@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...streams import Stream, generator
+from ..roundoff import noise_level, spread
 from .arrays import Precision
 from .layout import Fitted
 from .subject import Subject
 
-__all__ = ["line_noise", "neighbour", "spread"]
+__all__ = [
+    "line_noise",
+    "neighbour",
+]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -33,19 +37,6 @@ def neighbour(
         for n, a in arrays.items()
     }
     return moved if fitted is None else fitted.inside(moved, arrays)
-
-
-def spread(samples: Array) -> Array:
-    """Largest deviation of each entry, but not below the typical one of its row or column."""
-    largest = np.max(np.abs(samples), axis=0)
-    if largest.ndim == 0 or not largest.size:
-        return np.asarray(largest)
-    squares = np.mean(samples**2, axis=0)
-    typical = np.min(
-        [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
-         for k in range(largest.ndim)], axis=0,
-    )  # fmt: skip
-    return np.asarray(np.maximum(largest, typical))
 
 
 def line_noise(
@@ -76,15 +67,7 @@ def line_noise(
             values.append(subject.gradients(fitted, fitted.inside(near, arrays), given))
         for user in values[0]:
             series = np.stack([v[user] for v in values])
-            fifth, sixth = (_level(series, order) for order in (5, 6))
+            fifth, sixth = (noise_level(series, order) for order in (5, 6))
             level = np.where(fifth <= 4 * sixth, sixth, 0.0)
             worst[user] = np.maximum(worst.get(user, 0.0), level)
     return {user: NOISES * spread(level[None]) for user, level in worst.items()}
-
-
-def _level(values: Array, order: int) -> Array:
-    gamma = float(np.prod([0.5 * k / (2 * k - 1) for k in range(1, order + 1)]))
-    with np.errstate(all="ignore"):
-        differences = np.diff(values, n=order, axis=0)
-        level = np.sqrt(gamma * np.mean(differences**2, axis=0))
-    return np.asarray(np.nan_to_num(level, nan=0.0, posinf=0.0, neginf=0.0))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .deviations import spread
+from ..roundoff import spread
 
 __all__ = ["Excess", "Suspect", "judge_noise", "lost_precision", "suspicious"]
 

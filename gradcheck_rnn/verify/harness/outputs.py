@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ...language.running import to_rows
 from ...streams import Stream, generator
+from ..roundoff import spread
 from .aggregates import COARSE
 from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
-from .deviations import neighbour, spread
+from .deviations import neighbour
 from .excess import (
     MOST,
     MOST_COARSE,
