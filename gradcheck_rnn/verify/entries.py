@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .claims import CLEAR, Claims, EntryCheck
+from .claims import CLEAR, ON_A_LINE, Claims, EntryCheck, refuted_together
 from .onesided import OneSided, Part, one_sided
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
@@ -175,48 +175,52 @@ def _one_side(
     parts = [Part(c.check.block, c.g, c.b, mine) for c, mine in zip(several, chosen, strict=True)]
     for seen in one_sided(several[0].target, parts, several[0].check.noise, line, rng):
         sides[seen.part].take(seen)
+    _confirm(sides)
     return [side.left(mine) for side, mine in zip(sides, chosen, strict=True)]
 
 
 class _Side:
-    """What differences on one side have said of a block: confirmed wrong entries, and how many."""
+    """What differences on one side have said of a block.
+
+    `differing` is what contradicts the gradient, `refuted` whether smaller steps have borne out
+    some of it.
+    """
 
     def __init__(self, claims: Claims) -> None:
         self.claims = claims
-        # an earlier block's were borne out: one confirms that it is so here, too
-        self.wanted = CONFIRMED
-        self.confirmed, self.refuted, self.sampled = 0, True, 0
+        self.sampled, self.exponent = 0, 0
+        self.parts: list[OneSided] = []
+        self.refuted = self.first = False
+
+    @property
+    def differing(self) -> Indices:
+        """Entries that contradict the gradient clearly, in the order in which they were seen."""
+        found = [seen.entries[seen.differs] for seen in self.parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
 
     def take(self, seen: OneSided) -> None:
-        """Settle what can be settled by some entries, after confirming what differs."""
+        """Settle what agrees, and keep what differs."""
         claims, check = self.claims, self.claims.check
-        self.sampled = seen.sampled
-        check.value[seen.entries], check.error[seen.entries] = seen.value, seen.error
-        if seen.agrees.all():
-            claims.looked[seen.entries] = True
-            return
-        differing = seen.entries[seen.differs]
-        if differing.size:
-            self._confirm(differing, seen.exponent)
-        settled = seen.agrees | (seen.differs & self.refuted)
-        odd = seen.differs & ~settled
-        claims.doubt(seen.entries[odd], seen.steps[None, odd], seen.losses[None, odd])
-        claims.sure[seen.entries[seen.differs & self.refuted]] = True
-        check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
-        claims.looked[seen.entries[settled]] = True
+        self.sampled, self.exponent = seen.sampled, seen.exponent
+        agrees = seen.entries[seen.agrees]
+        claims.looked[agrees] = True
+        check.value[agrees], check.error[agrees] = seen.value[seen.agrees], seen.error[seen.agrees]
+        if seen.differs.any():
+            self.parts.append(seen)
 
-    def _confirm(self, differing: Indices, exponent: int) -> None:
-        """Find out whether smaller steps bear out some entries that differ."""
-        target = self.claims.target
-        if not self.confirmed:
-            self.wanted = 1 if target.borne_out else CONFIRMED
-        if self.refuted and self.confirmed < self.wanted:
-            first = differing[spread(differing.size, self.wanted - self.confirmed)]
-            borne_out = self.claims.refute(first, exponent).size
-            self.confirmed += borne_out
-            self.refuted = borne_out == first.size
-        if self.refuted and self.confirmed >= self.wanted:
-            self.claims.borne_out = target.borne_out = True
+    def confirm(self, entries: Indices, wanted: int) -> None:
+        """Take over what differs, where smaller steps have borne out all of some entries of it."""
+        claims, check = self.claims, self.claims.check
+        self.refuted = bool(np.all(claims.sure[entries]))
+        if self.refuted and entries.size >= wanted:
+            claims.borne_out = claims.target.borne_out = True
+        for seen in self.parts:
+            odd = seen.entries[seen.differs]
+            if self.refuted:
+                claims.sure[odd] = claims.looked[odd] = True
+            else:
+                claims.doubt(odd, seen.steps[None, seen.differs], seen.losses[None, seen.differs])
+                check.value[odd], check.error[odd] = np.nan, np.inf
 
     def left(self, chosen: Indices) -> Indices:
         """Those of the chosen entries that need differences on both sides."""
@@ -224,11 +228,43 @@ class _Side:
         if sampled:
             said = f"differences on one side, their error from {sampled} entries on both"
             claims.check.methods.add(said)
-        if self.wanted == CONFIRMED:
+        if self.first:
             _sharpen_first(claims)
         left = chosen[~claims.looked[chosen]]
         # where most need both sides, few others would make the block's resolution that of one
         return chosen[~claims.sure[chosen]] if 2 * left.size > chosen.size else left
+
+
+def _confirm(sides: Sequence[_Side]) -> None:
+    """Find out whether smaller steps bear out some of what differs, of all blocks together.
+
+    Three entries of the first block, spread over all, and one of each of the others: a few of them
+    on one line.
+    """
+    asked: list[tuple[_Side, Indices, int]] = []
+    suspects: list[tuple[Claims, int, int]] = []
+    for side in sides:
+        differing, check = side.differing, side.claims.check
+        if not differing.size:
+            continue
+        for seen in side.parts:
+            odd = seen.entries[seen.differs]
+            check.value[odd], check.error[odd] = seen.value[seen.differs], seen.error[seen.differs]
+        side.first = not (side.claims.target.borne_out or asked)
+        wanted = CONFIRMED if side.first else 1
+        entries = differing[spread(differing.size, wanted)]
+        asked.append((side, entries, wanted))
+        suspects += [(side.claims, int(i), side.exponent) for i in entries]
+    for k in range(0, len(suspects), ON_A_LINE):
+        few = suspects[k : k + ON_A_LINE]
+        together = len(few) > 1 and refuted_together(few)
+        for claims, i, exponent in few:
+            if together:
+                claims.sure[i] = True
+            else:
+                claims.refute(np.array([i]), exponent)
+    for side, entries, wanted in asked:
+        side.confirm(entries, wanted)
 
 
 def _sharpen_first(claims: Claims) -> None:

@@ -47,6 +47,9 @@ LOST = -2000
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
 PART, LEAST, MOST = 24, 3, 64
+#: Entries that one side may leave open for the other side to be looked at as well; and those of a
+#: block that it is tried on although it cannot call them right.
+FEW = 10
 #: Entries evaluated at once; fewer where a budget may end the check between them, more where
 #: several processes share them.
 CHUNK, LIMITED, SPREAD = 256, 16, 16384
@@ -130,7 +133,7 @@ def one_sided(
     target
         The loss at its point.
     parts
-        Entries to look at; those whose gradient is too small for one side are left out.
+        Entries to look at; many whose gradient is too small for one side are left out.
     noise
         Of the loss.
     line
@@ -141,7 +144,7 @@ def one_sided(
     Yields
     ------
     OneSided
-        The samples, differenced on both sides, then the others.
+        The samples, differenced on both sides, then the others, of which a few may come twice.
     """
     samples = [
         piece
@@ -177,6 +180,26 @@ def one_sided(
             slope = (values[0] - target.base) / width
             seen = _judged(parts, pieces, h[0], values[0], slope, error)
         yield from seen
+        doubtful = [(s, at) for s in seen if (at := np.flatnonzero(~(s.agrees | s.differs))).size]
+        if sum(at.size for _, at in doubtful) <= FEW:
+            yield from (_other_side(target, parts, s, at, noise) for s, at in doubtful)
+
+
+def _other_side(
+    target: Target, parts: Sequence[Part], seen: OneSided, at: Indices, noise: Noise
+) -> OneSided:
+    """A few entries that bend more than those sampled, with their own curvature as the error."""
+    entries, h = seen.entries[at], seen.steps[at]
+    lines = target.lines(parts[seen.part].block, entries)
+    with np.errstate(all="ignore"):
+        there, here = lines(-h[None])[0], seen.losses[at]
+        width = lines.realise(np.stack([h, -h]))
+        sigma = np.maximum(noise.at(there, target.base), noise.at(here, target.base))
+        bend = np.abs((here - target.base) - (target.base - there)) + ROUNDING * sigma
+        error = (bend / 2 + ROUNDING * sigma) / np.abs(h)
+        slope = (here - there) / (width[0] - width[1])
+        piece = _Piece(seen.part, entries, seen.exponent, seen.sampled, 0)
+        return _judged(parts, [piece], h, here, slope, error)[0]
 
 
 def _sample(
@@ -221,7 +244,10 @@ def _others(
         return
     fresh = np.zeros(part.g.size, dtype=bool)
     fresh[part.chosen], fresh[sample.entries] = True, False
-    rest = np.flatnonzero(fresh & (np.abs(part.g) * SHARP >= error))
+    rest, small = np.flatnonzero(fresh), np.abs(part.g) * SHARP < error
+    if np.count_nonzero(small[rest]) > FEW:
+        # a few may be lost, many are as small as they say
+        rest = rest[~small[rest]]
     size = _at_once(target)
     for entries in np.array_split(rest, -(-len(rest) // size)) if len(rest) > size else [rest]:
         if entries.size:
