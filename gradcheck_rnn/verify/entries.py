@@ -17,11 +17,12 @@ from .budget import OutOfBudget
 from .claims import CLEAR, ON_A_LINE, Claims, EntryCheck, refuted_together
 from .onesided import OneSided, Part, one_sided
 from .oracle.noise import Noise
+from .oracle.three_points import three_points
 from .roundoff import GradientRoundoff
-from .stepsize import guessed_step
+from .stepsize import guessed_step, steps_of
 from .survey import Survey
 from .target import Target
-from .twosided import CONFIRMED, both_sides, pairs, spread
+from .twosided import CONFIRMED, both_sides, spread
 from .verdict import EntryState, judge
 
 __all__ = ["CLEAR", "Begun", "EntryCheck", "begin_entries", "check_entries"]
@@ -269,14 +270,20 @@ def _confirm(sides: Sequence[_Side]) -> None:
 
 def _sharpen_first(claims: Claims) -> None:
     """Difference the entry shown for the first failing block on both sides, for its digits."""
-    check, first = claims.check, np.flatnonzero(claims.sure)[:1]
+    check, target = claims.check, claims.target
+    first = np.flatnonzero(claims.sure)[:1]
     if not first.size:
         return
-    blunt = check.value[first], check.error[first]
-    leaf = claims.target.tree.leaves[check.block]
-    exponent = guessed_step(leaf, float(np.abs(blunt[0][0])), check.noise)
-    if exponent is None:
+    leaf = target.tree.leaves[check.block]
+    exponent = guessed_step(leaf, float(np.abs(check.value[first[0]])), check.noise)
+    if exponent is None or 2.0**exponent < steps_of(leaf.ravel()[first], exponent)[0]:
         return
-    pairs(claims, first, exponent)
-    if not check.error[first] < blunt[1]:
-        check.value[first], check.error[first] = blunt
+    lines = target.lines(check.block, first)
+    seen = three_points(lines, target.base, check.noise, exponent)
+    # x + h rounds
+    error = seen.error + abs(seen.value) * float(
+        np.spacing(np.abs(leaf.ravel()[first[0]])) / seen.step
+    )
+    if error < check.error[first[0]]:
+        check.value[first], check.error[first] = seen.value, error
+        check.methods.add(seen.method)

@@ -32,6 +32,8 @@ Indices = NDArray[np.intp]
 ROUNDING = CONFIDENCE * float(np.sqrt(2.0))
 #: Times the largest curvature of a sample that others are taken to have.
 MARGIN = 8.0
+#: Curvature that is taken for chance where a sample has less, in slopes ÷ sizes.
+LITTLE = 0.25
 #: Relative errors: of a typical entry, as expected before anything is spent, and of an entry itself
 #: to be called right.
 EXPECTED, SHARP = 1e-4, 1e-3
@@ -46,7 +48,7 @@ LOST = -2000
 #: Units in the last place of the largest entry that a step must be.
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
-PART, LEAST, MOST = 24, 3, 64
+PART, LEAST, MOST = 24, 2, 64
 #: Entries that one side may leave open for the other side to be looked at as well; and those of a
 #: block that it is tried on although it cannot call them right.
 FEW = 10
@@ -237,10 +239,13 @@ def _others(
     leaf, scale = target.tree.leaves[part.block], target.scale(part.block)
     if not np.isfinite(curvature):
         return
+    typical = _typical(part.g)
+    # a few that bend little by chance say nothing of the others
+    curvature = max(curvature, LITTLE * typical / scale)
     step = min(_step(rounding, curvature), math.floor(math.log2(line.move * scale)))
     truncation = MARGIN * float(np.ldexp(curvature, step - 1))
     error = truncation + float(np.ldexp(rounding, -step))
-    if not error <= SHARP * _typical(part.g) or math.ldexp(1.0, step) < _finest(leaf):
+    if not error <= SHARP * typical or math.ldexp(1.0, step) < _finest(leaf):
         return
     fresh = np.zeros(part.g.size, dtype=bool)
     fresh[part.chosen], fresh[sample.entries] = True, False
