@@ -21,7 +21,7 @@ from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
 from .ending import finish
-from .entries import check_entries
+from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
@@ -235,6 +235,8 @@ def _judge(
             line = _line(target, g, finite, roundoff, noise, rng)
         if line is not None or not (entrywise or offered):
             known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve)
+    mine = [i for i in finite if i not in known]
+    begun = begin_entries(target, g, mine, roundoff, noise, rng, line if entrywise else None)
     for i in blocks:
         if i not in finite or roundoff is None:
             report.rows.append(failed_row(tree, i, g[i]))
@@ -242,7 +244,9 @@ def _judge(
             report.rows.append(known[i])
         elif entrywise:
             share = g[i].size / sum(g[k].size for k in finite if k >= i)
-            row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share)
+            row = _entrywise(
+                target, i, g[i], roundoff, noise, rng, resolve, line, share, begun.get(i)
+            )
             report.rows.append(row)
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
@@ -402,9 +406,10 @@ def _entrywise(
     resolve: float,
     line: Survey | None = None,
     share: float = 1.0,
+    begun: Begun | None = None,
 ) -> Row:
     bounds = roundoff.bounds[block]
-    check = check_entries(target, block, gradient, bounds, noise, rng, line, share)
+    check = check_entries(target, block, gradient, bounds, noise, rng, line, share, begun)
     doubt_stairs(target, check, gradient)
     row = entry_row(target.tree, check, gradient, bounds, resolve)
     if line is not None and line.agrees and row.verdict is Verdict.PASS:

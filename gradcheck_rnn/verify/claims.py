@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .guard import close, unsteady_loss
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
+from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
 from .stepsize import calibrate, guessed_step, known_step, steps_of
 from .target import Target
 from .verdict import EntryCheck, judge
 
-__all__ = ["CLEAR", "Claims"]
+__all__ = ["CLEAR", "ON_A_LINE", "Claims", "refuted_together"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -158,7 +161,9 @@ class Claims:
         check = self.check
         gap = np.abs(check.value[entries] - self.g[entries])
         clear = entries[gap > CLEAR * (check.error[entries] + self.b[entries])]
-        if 1 < clear.size <= ON_A_LINE and self._refuted_together(clear, exponent):
+        if 1 < clear.size <= ON_A_LINE and refuted_together(
+            [(self, int(i), exponent) for i in clear]
+        ):
             self.sure[clear] = True
         elif clear.size:
             lines = self.target.lines(check.block, clear.astype(np.intp))
@@ -170,26 +175,6 @@ class Claims:
             clear = clear[refuted]
             self.sure[clear] = True
         return clear
-
-    def _refuted_together(self, entries: Indices, exponent: int) -> bool:
-        """Whether smaller steps bear out all of a few disagreements at once.
-
-        On a line on which each counts the same: one that vanished would leave less than `insist`
-        asks for.
-        """
-        check, target = self.check, self.target
-        x = target.tree.leaves[check.block].ravel()[entries]
-        slopes, claims = check.value[entries], self.g[entries]
-        along = np.min(np.abs(slopes - claims)) / (slopes - claims)
-        line = np.zeros(self.g.size)
-        line[entries] = along
-        lines = target.lines(check.block, line.reshape(1, *target.tree.leaves[check.block].shape))
-        finest, top = (np.log2(steps_of(x, e) / np.abs(along)) for e in (NO_STEP, exponent))
-        found = insist(
-            lines, target.base, check.noise, int(np.max(top)), np.array([slopes @ along]),
-            np.array([(slopes - claims) @ along]), float(np.max(finest)),
-        )  # fmt: skip
-        return bool(found[0])
 
     def doubt(self, entries: Indices, steps: Floats, losses: Floats) -> None:
         """Note a few losses that contradict the gradient, to be called again if it holds.
@@ -214,3 +199,31 @@ class Claims:
             if not close(value, again, target.value_eps, NOISES * check.noise.sigma):
                 target.note(unsteady_loss(value, again))
                 return
+
+
+def refuted_together(suspects: Sequence[tuple[Claims, int, int]]) -> bool:
+    """Whether smaller steps bear out all of a few disagreements at once.
+
+    On a line on which each counts the same: one that vanished would leave less than `insist`
+    asks for. Given as (claims, entry, exponent of the step); they may be in several blocks.
+    """
+    target, noise = suspects[0][0].target, suspects[0][0].check.noise
+    slopes = np.array([c.check.value[i] for c, i, _ in suspects])
+    gaps = slopes - np.array([c.g[i] for c, i, _ in suspects])
+    along = np.min(np.abs(gaps)) / gaps
+    directions: dict[int, Floats] = {}
+    finest, top = [], []
+    for (claims, i, exponent), a in zip(suspects, along, strict=True):
+        block = claims.check.block
+        leaf = target.tree.leaves[block]
+        directions.setdefault(block, np.zeros(leaf.shape)).reshape(-1)[i] = a
+        x = leaf.reshape(-1)[i : i + 1]
+        finest.append(float(steps_of(x, NO_STEP)[0] / abs(a)))
+        top.append(float(steps_of(x, exponent)[0] / abs(a)))
+    across = target.across(directions)
+    lines = Lines(lambda eps: across(eps[:, 0])[:, None])
+    found = insist(
+        lines, target.base, noise, int(np.log2(np.max(top))), np.array([slopes @ along]),
+        np.array([gaps @ along]), float(np.log2(np.max(finest))),
+    )  # fmt: skip
+    return bool(found[0])

@@ -1,61 +1,48 @@
 """Every entry of a block against finite differences: one evaluation an entry, more on doubt.
 
 Where a line through the point has met no kink (`survey`), a difference on one side settles most
-entries (`onesided`). For the others, or all where there is such a kink or the loss is noisy, two
-entries of the first block find a step h, relative to the scale of the leaf; a later block takes it
-over where truncation and roundoff of its own sample balance there, and searches if not.
-A sample of entries, drawn at random, is differenced at h and 2h, which shows how large truncation
-and the change of slope are. The others need one step, two evaluations; those that agree with the
-gradient within the largest truncation seen, and whose slope changes no more than was seen, are
-done, all others are differenced at h and 2h too. What was not seen can only make an entry disagree,
-or hide a fault equal to its own truncation.
-
-An entry that disagrees at h and 2h, or whose error is too large to mean anything, climbs a ladder
-of its own; only a disagreement that outlives the whole ladder is a failure.
+entries (`onesided`), of all blocks in one pass where no budget is to be shared among them. The
+others, or all where there is such a kink or the loss is noisy, are differenced on two (`twosided`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .claims import CLEAR, Claims
-from .known import tells
-from .onesided import CHUNK, SPREAD, one_sided
-from .oracle.differences import Table, extrapolate
+from .claims import CLEAR, ON_A_LINE, Claims, refuted_together
+from .onesided import OneSided, Part, one_sided
 from .oracle.noise import Noise
-from .stepsize import balanced, guessed_step, steps_of
+from .oracle.three_points import three_points
+from .roundoff import GradientRoundoff
+from .stepsize import guessed_step, steps_of
 from .survey import Survey
 from .target import Target
+from .twosided import CONFIRMED, both_sides, spread
 from .verdict import EntryCheck, EntryState, judge
 
-__all__ = ["CLEAR", "check_entries"]
+__all__ = ["CLEAR", "Begun", "begin_entries", "check_entries"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-
+#: Evaluations an entry that a limited budget plans with at first.
 PAIR = 4
-#: Entries of a block from which some are a sample for the others, and how many these are.
-LARGE = 6
-#: Entries left over by one side for which a search for the best step would cost more than it saves.
-FEW = 10
-LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_PART = 3, 64, 24
-#: Samples that show truncation well; times it that fewer, and that many, are taken to stand for.
-MANY, FEW_MARGIN, MARGIN = 8, 4.0, 2.0
-#: Change of slope, relative, below which an entry that agrees has no kink worth a ladder.
-MILD = 1e-4
-#: Of a slope: the kink from which an entry that agrees is looked into, as those that disagree are.
-KINKED = 1e-3
-#: Suspects tried first; if all are refuted clearly, those further than CLEAR bounds off stand too.
-CONFIRMED = 3
 #: Evaluations kept from a limited budget, to confirm what disagrees.
 RESERVED = 24
 #: Entries that a further round of a limited budget must allow.
 LEAST_ROUND = 4
-#: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
-FURTHER = 8
-HOPELESS = 4
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Claims of a block that one side has been looked at of, and the entries it leaves open."""
+
+    claims: Claims
+    left: Indices
 
 
 def check_entries(
@@ -67,6 +54,7 @@ def check_entries(
     rng: np.random.Generator,
     line: Survey | None = None,
     share: float = 1.0,
+    begun: Begun | None = None,
 ) -> EntryCheck:
     """Check the gradient of one leaf entry by entry.
 
@@ -86,20 +74,20 @@ def check_entries(
         Through the point, without a kink: then most entries need one evaluation.
     share
         Part of what is left of the budget that may be spent here.
+    begun
+        What one side has shown of the leaf (`begin_entries`).
 
     Returns
     -------
     States are PASS, FAIL, KINK, BLIND (error unknown) or UNPROBED (budget spent).
     """
-    n = gradient.size
-    check = EntryCheck(
-        block, np.full(n, np.nan), np.full(n, np.inf),
-        np.full(n, EntryState.UNPROBED, dtype=np.int8), {}, set(), np.zeros(n), noise,
-    )  # fmt: skip
-    claims = Claims(target, check, gradient.ravel(), roundoff.ravel())
-    spent = False
+    claims = _claims(target, block, gradient, roundoff, noise) if begun is None else begun.claims
+    check, spent = claims.check, False
     try:
-        _look_at_entries(claims, rng, line, share)
+        if begun is None:
+            _look_at_entries(claims, rng, line, share)
+        elif begun.left.size:
+            both_sides(claims, begun.left, rng)
         if noise.deterministic:
             claims.repeat()
     except OutOfBudget:
@@ -114,6 +102,35 @@ def check_entries(
     check.state[known & (ratio > 1) & unsure] = EntryState.UNPROBED
     check.state[list(check.kinks)] = EntryState.KINK
     return check
+
+
+def begin_entries(
+    target: Target,
+    g: Mapping[int, Floats],
+    blocks: Sequence[int],
+    roundoff: GradientRoundoff | None,
+    noise: Noise,
+    rng: np.random.Generator,
+    line: Survey | None,
+) -> dict[int, Begun]:
+    """Look at leaves from one side, where a line allows it and no budget is to be shared."""
+    if line is None or roundoff is None or np.isfinite(target.budget.left()):
+        return {}
+    several = [_claims(target, i, g[i], roundoff.bounds[i], noise) for i in blocks]
+    alike = [claims for claims in several if not claims.mixed]
+    left = _one_side(alike, [np.arange(claims.g.size) for claims in alike], line, rng)
+    found = zip(alike, left, strict=True)
+    return {claims.check.block: Begun(claims, rest) for claims, rest in found}
+
+
+def _claims(target: Target, block: int, gradient: Floats, roundoff: Floats, noise: Noise) -> Claims:
+    """The claims of a block, of which nothing has been looked at."""
+    n = gradient.size
+    check = EntryCheck(
+        block, np.full(n, np.nan), np.full(n, np.inf),
+        np.full(n, EntryState.UNPROBED, dtype=np.int8), {}, set(), np.zeros(n), noise,
+    )  # fmt: skip
+    return Claims(target, check, gradient.ravel(), roundoff.ravel())
 
 
 def _look_at_entries(
@@ -139,252 +156,134 @@ def _look_at_entries(
         chosen = np.sort(order[at : at + count])
         before = target.evaluations
         if line is not None:
-            chosen = _one_side(claims, chosen, line, rng)
+            (chosen,) = _one_side([claims], [chosen], line, rng)
         if chosen.size:
-            _both_sides(claims, chosen, rng)
+            both_sides(claims, chosen, rng)
         at += count
         cost = max((target.evaluations - before) / count, 1.0)
 
 
-def _both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> None:
-    """Differences on both sides of some entries, then what they leave in doubt."""
-    check, g, b = claims.check, claims.g, claims.b
-    moved = g * (claims.reach / np.max(claims.reach))
-    top = float(np.max(np.abs(moved)))
-    rms = float(np.sqrt(np.mean((moved / (top or 1.0)) ** 2))) * top
-    typical = rms * (np.max(claims.reach) / claims.reach)
-    few = len(chosen) <= FEW and len(chosen) < g.size
-    exponent, found = claims.step(float(typical[0]), few, rng)
-    sample = _sample(chosen, rng)
-    seen = _pairs(claims, sample, exponent)
-    if not found and not few and not balanced(seen[0]):
-        exponent = claims.search(rng)
-        seen = _pairs(claims, sample, exponent)
-    claims.looked[sample] = True
-    paired = np.setdiff1d(chosen, sample)
-    if paired.size and not claims.mixed:
-        paired = _singles(claims, paired, exponent, *seen, 0.1 * float(typical[0]))
-    size = CHUNK if claims.target.workers == 1 else SPREAD
-    for part in np.array_split(paired, max(len(paired) // size, 1)):
-        if part.size:
-            _pairs(claims, part, exponent)
-            claims.looked[part] = True
-    ratio = judge(g, check.value, check.error + b)[chosen]
-    # NaN compares false: unknown errors are climbed as well
-    flagged = chosen[~(ratio <= 1)]
-    vague = check.error > 0.01 * np.maximum(np.abs(g), 0.1 * typical)
-    blurred = np.setdiff1d(chosen[(vague | claims.kinked)[chosen]], flagged)
-    suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
-    _confirm(claims, suspects, exponent)
-    if not claims.sure.any():
-        _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
+def _one_side(
+    several: Sequence[Claims], chosen: Sequence[Indices], line: Survey, rng: np.random.Generator
+) -> list[Indices]:
+    """Entries that differences on one side leave open: neither right, nor wrong beyond doubt.
+
+    Of several blocks at once, each with the entries chosen from it.
+    """
+    if not several:
+        return []
+    sides = [_Side(claims) for claims in several]
+    parts = [Part(c.check.block, c.g, c.b, mine) for c, mine in zip(several, chosen, strict=True)]
+    for seen in one_sided(several[0].target, parts, several[0].check.noise, line, rng):
+        sides[seen.part].take(seen)
+    _confirm(sides)
+    return [side.left(mine) for side, mine in zip(sides, chosen, strict=True)]
 
 
-def _one_side(claims: Claims, chosen: Indices, line: Survey, rng: np.random.Generator) -> Indices:
-    """Entries that differences on one side leave open: neither right, nor wrong beyond doubt."""
-    target, check = claims.target, claims.check
-    # an earlier block's were borne out: one confirms that it is so here, too
-    wanted = 1 if target.borne_out else CONFIRMED
-    confirmed, refuted, sampled = 0, True, 0
-    for seen in one_sided(target, check.block, claims.g, claims.b, chosen, check.noise, line, rng):
-        sampled = seen.sampled
-        check.value[seen.entries], check.error[seen.entries] = seen.value, seen.error
-        differing = seen.entries[seen.differs]
-        if differing.size and refuted and confirmed < wanted:
-            first = differing[_spread(differing.size, wanted - confirmed)]
-            borne_out = claims.refute(first, seen.exponent).size
-            confirmed, refuted = confirmed + borne_out, borne_out == first.size
-        settled = seen.agrees | (seen.differs & refuted)
-        odd = seen.differs & ~settled
-        claims.doubt(seen.entries[odd], seen.steps[None, odd], seen.losses[None, odd])
-        claims.sure[seen.entries[seen.differs & refuted]] = True
-        check.value[seen.entries[~settled]], check.error[seen.entries[~settled]] = np.nan, np.inf
-        claims.looked[seen.entries[settled]] = True
-    if sampled:
-        check.methods.add(f"differences on one side, their error from {sampled} entries on both")
-    if wanted == CONFIRMED:
-        _sharpen_first(claims)
-    claims.borne_out = refuted and confirmed >= wanted
-    target.borne_out |= claims.borne_out
-    left = chosen[~claims.looked[chosen]]
-    # where most need both sides, the few others would only make the block's resolution that of one
-    return chosen[~claims.sure[chosen]] if 2 * left.size > chosen.size else left
+class _Side:
+    """What differences on one side have said of a block.
+
+    `differing` is what contradicts the gradient, `refuted` whether smaller steps have borne out
+    some of it.
+    """
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+        self.sampled, self.exponent = 0, 0
+        self.parts: list[OneSided] = []
+        self.refuted = self.first = False
+
+    @property
+    def differing(self) -> Indices:
+        """Entries that contradict the gradient clearly, in the order in which they were seen."""
+        found = [seen.entries[seen.differs] for seen in self.parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
+
+    def take(self, seen: OneSided) -> None:
+        """Settle what agrees, and keep what differs."""
+        claims, check = self.claims, self.claims.check
+        self.sampled, self.exponent = seen.sampled, seen.exponent
+        agrees = seen.entries[seen.agrees]
+        claims.looked[agrees] = True
+        check.value[agrees], check.error[agrees] = seen.value[seen.agrees], seen.error[seen.agrees]
+        if seen.differs.any():
+            self.parts.append(seen)
+
+    def confirm(self, entries: Indices, wanted: int) -> None:
+        """Take over what differs, where smaller steps have borne out all of some entries of it."""
+        claims, check = self.claims, self.claims.check
+        self.refuted = bool(np.all(claims.sure[entries]))
+        if self.refuted and entries.size >= wanted:
+            claims.borne_out = claims.target.borne_out = True
+        for seen in self.parts:
+            odd = seen.entries[seen.differs]
+            if self.refuted:
+                claims.sure[odd] = claims.looked[odd] = True
+            else:
+                claims.doubt(odd, seen.steps[None, seen.differs], seen.losses[None, seen.differs])
+                check.value[odd], check.error[odd] = np.nan, np.inf
+
+    def left(self, chosen: Indices) -> Indices:
+        """Those of the chosen entries that need differences on both sides."""
+        claims, sampled = self.claims, self.sampled
+        if sampled:
+            said = f"differences on one side, their error from {sampled} entries on both"
+            claims.check.methods.add(said)
+        if self.first:
+            _sharpen_first(claims)
+        left = chosen[~claims.looked[chosen]]
+        # where most need both sides, few others would make the block's resolution that of one
+        return chosen[~claims.sure[chosen]] if 2 * left.size > chosen.size else left
+
+
+def _confirm(sides: Sequence[_Side]) -> None:
+    """Find out whether smaller steps bear out some of what differs, of all blocks together.
+
+    Three entries of the first block, spread over all, and one of each of the others: a few of them
+    on one line.
+    """
+    asked: list[tuple[_Side, Indices, int]] = []
+    suspects: list[tuple[Claims, int, int]] = []
+    for side in sides:
+        differing, check = side.differing, side.claims.check
+        if not differing.size:
+            continue
+        for seen in side.parts:
+            odd = seen.entries[seen.differs]
+            check.value[odd], check.error[odd] = seen.value[seen.differs], seen.error[seen.differs]
+        side.first = not (side.claims.target.borne_out or asked)
+        wanted = CONFIRMED if side.first else 1
+        entries = differing[spread(differing.size, wanted)]
+        asked.append((side, entries, wanted))
+        suspects += [(side.claims, int(i), side.exponent) for i in entries]
+    for k in range(0, len(suspects), ON_A_LINE):
+        few = suspects[k : k + ON_A_LINE]
+        together = len(few) > 1 and refuted_together(few)
+        for claims, i, exponent in few:
+            if together:
+                claims.sure[i] = True
+            else:
+                claims.refute(np.array([i]), exponent)
+    for side, entries, wanted in asked:
+        side.confirm(entries, wanted)
 
 
 def _sharpen_first(claims: Claims) -> None:
     """Difference the entry shown for the first failing block on both sides, for its digits."""
-    check, first = claims.check, np.flatnonzero(claims.sure)[:1]
+    check, target = claims.check, claims.target
+    first = np.flatnonzero(claims.sure)[:1]
     if not first.size:
         return
-    blunt = check.value[first], check.error[first]
-    leaf = claims.target.tree.leaves[check.block]
-    exponent = guessed_step(leaf, float(np.abs(blunt[0][0])), check.noise)
-    if exponent is None:
+    leaf = target.tree.leaves[check.block]
+    exponent = guessed_step(leaf, float(np.abs(check.value[first[0]])), check.noise)
+    if exponent is None or 2.0**exponent < steps_of(leaf.ravel()[first], exponent)[0]:
         return
-    _pairs(claims, first, exponent)
-    if not check.error[first] < blunt[1]:
-        check.value[first], check.error[first] = blunt
-
-
-def _confirm(claims: Claims, suspects: Indices, exponent: int) -> None:
-    """Find out which disagreements outlive smaller steps.
-
-    Three suspects first, spread over all. When smaller steps bear out all of them, the errors at
-    h and 2h are what they seem, and so are all other clear disagreements: the block is wrong, and
-    where. Three that were borne out at one step spare this. Otherwise each suspect is tried; in a
-    block that fails, few ladders are climbed for the others.
-    """
-    suspects = suspects[~claims.sure[suspects]]
-    if not suspects.size:
-        return
-    first = suspects[_spread(suspects.size)]
-    gap = np.abs(claims.check.value - claims.g)
-    clear = gap > CLEAR * (claims.check.error + claims.b)
-    borne_out = claims.borne_out
-    if not borne_out:
-        refuted = claims.refute(first, exponent)
-        borne_out = 0 < refuted.size == int(np.sum(clear[first]))
-    if borne_out:
-        claims.sure[suspects[clear[suspects]]] = True
-    elif suspects.size > first.size:
-        claims.refute(np.setdiff1d(suspects, first), exponent)
-    climbs = 0
-    for i in suspects[~claims.sure[suspects]]:
-        certain = bool(claims.sure.any())
-        if certain and climbs >= FURTHER:
-            claims.skipped[i] = True
-            continue
-        climbs += certain
-        claims.climb(int(i), exponent, thorough=True)
-
-
-def _spread(count: int, few: int = CONFIRMED) -> Indices:
-    """A few of so many positions, over their whole range."""
-    return np.unique(np.linspace(0, count - 1, few).astype(np.intp))
-
-
-def _sharpen(claims: Claims, blurred: Indices, exponent: int) -> None:
-    """Ladders for entries that agree with a large error, until they stop helping."""
-    helped = 0
-    for count, i in enumerate(blurred):
-        if count == HOPELESS and helped and tells(claims.target.loss, "many"):
-            blurred = claims.climb_together(blurred[count:], exponent)
-            break
-        if count >= HOPELESS and helped == 0 and not claims.mixed:
-            return
-        if claims.target.budget.left(claims.target.evaluations) <= 0:
-            return
-        helped += claims.climb(int(i), exponent, thorough=False)
-    else:
-        return
-    for i in blurred:
-        if claims.target.budget.left(claims.target.evaluations) <= 0:
-            return
-        claims.climb(int(i), exponent, thorough=False)
-
-
-def _sample(chosen: Indices, rng: np.random.Generator) -> Indices:
-    """Entries that stand for the others; all of a small block."""
-    if len(chosen) < LARGE:
-        return chosen
-    count = int(np.clip(len(chosen) // SAMPLED_PART, LEAST_SAMPLED, MOST_SAMPLED))
-    return np.sort(rng.choice(chosen, count, replace=False))
-
-
-def _singles(
-    claims: Claims, rest: Indices, exponent: int, table: Table, change: Floats, small: float
-) -> Indices:
-    """Differences at one step, with the errors that a sample shows; entries that need two.
-
-    The step is the one at which truncation, as the sample shows it at h and as it falls with h²,
-    meets roundoff. `table` and `change` are those of the sample, `small` is the size below which an
-    entry may be blurred. Clear disagreements stand without a second step, once smaller steps have
-    borne out some of them.
-    """
-    target, check, g, b = claims.target, claims.check, claims.g, claims.b
-    leaf, count = target.tree.leaves[check.block].ravel(), table.value.shape[-1]
-    margin = MARGIN if count >= MANY else FEW_MARGIN
-    with np.errstate(all="ignore"):
-        # below what a fault of a ten-thousandth would be, a kink is rounding in an odd difference
-        least = MILD * np.maximum(np.abs(table.value[1, 0]), small)
-        rough = np.maximum(table.truncation[1, 0] + table.roundoff[1, 0], least)
-        kinked = table.kink[1, 0] > rough
-        truncation = float(np.max(table.truncation[1, 0]))
-        roundoff = float(np.max(table.roundoff[1, 0]))
-        finer = np.floor(np.log2(roundoff / (margin * truncation)) / 3) if truncation > 0 else 0.0
-    if kinked.any() or not np.isfinite(truncation):
-        return rest
-    lower = int(np.clip(finer, -40, 0)) if np.isfinite(finer) else 0
-    exponent, truncation = exponent + lower, margin * truncation * 4.0**lower
-    plain = steps_of(leaf[rest], exponent) == 2.0**exponent
-    most = float(np.max(change)) * 2.0**lower
-    done, refuted = [rest[:0]], False
-    single = rest[plain]
-    size = CHUNK if target.workers == 1 else SPREAD
-    for part in np.array_split(single, max(len(single) // size, 1)):
-        if not part.size:
-            continue
-        lines = target.lines(check.block, part.astype(np.intp))
-        h = np.full((1, len(part)), 2.0**exponent)
-        values = lines(np.concatenate([h, -h]))
-        width = lines.realise(h) - lines.realise(-h)
-        found = extrapolate(h, width, values[:1], values[1:], target.base, check.noise)
-        slope, rounding = found.value[0, 0], found.roundoff[0, 0]
-        curved = _change(values[0], values[1], target.base, h[0])
-        error = truncation + rounding
-        with np.errstate(all="ignore"):
-            smooth = curved <= 2 * most + 4 * rounding
-            # a kink that differences at h and 2h would let pass needs none of them
-            mild = curved <= MILD * np.maximum(np.abs(slope), small)
-            sharp = error <= 0.01 * np.maximum(np.abs(g[part]), small)
-            gap = np.abs(slope - g[part])
-            agrees = (smooth | mild) & sharp & (gap <= error + b[part])
-            differs = smooth & (gap > CLEAR * (error + b[part]))
-        check.value[part], check.error[part] = slope, error
-        if differs.any() and not refuted:
-            first = part[differs][_spread(int(np.sum(differs)))]
-            refuted = claims.refute(first, exponent).size == first.size
-            claims.borne_out = refuted and first.size == CONFIRMED
-        settled = agrees | (differs & refuted)
-        odd = ~settled & (gap > CLEAR * (error + b[part]))
-        claims.doubt(part[odd], np.concatenate([h, -h])[:, odd], values[:, odd])
-        claims.sure[part[differs & refuted]] = True
-        check.value[part[~settled]], check.error[part[~settled]] = np.nan, np.inf
-        check.seen[part] = np.max(np.abs(values - target.base), axis=0)
-        claims.looked[part[settled]] = True
-        done.append(part[settled])
-    check.methods.add(f"central differences at h, their error from {count} entries at h and 2h")
-    return np.setdiff1d(rest, np.concatenate(done))
-
-
-def _pairs(claims: Claims, chosen: Indices, exponent: int) -> tuple[Table, Floats]:
-    """Differences at h and 2h for all chosen entries; also by how much slopes change within h."""
-    target, check, noise = claims.target, claims.check, claims.check.noise
-    lines = target.lines(check.block, chosen.astype(np.intp))
-    h = steps_of(target.tree.leaves[check.block].ravel()[chosen], exponent)
-    steps = np.stack([2 * h, h])
-    values = lines(np.concatenate([steps, -steps]))
-    width = lines.realise(steps) - lines.realise(-steps)
-    table = extrapolate(steps, width, values[:2], values[2:], target.base, noise)
-    column = np.argmin(table.error[1, :2], axis=0)
-    at = np.arange(len(chosen))
-    check.value[chosen] = table.value[1, column, at]
-    check.error[chosen] = table.error[1, column, at]
-    check.seen[chosen] = np.max(np.abs(values - target.base), axis=0)
-    check.methods.add("central differences at h and 2h")
-    with np.errstate(all="ignore"):
-        slightly = np.maximum(KINKED * np.abs(table.value[1, 0]), 4 * table.roundoff[1, 0])
-        claims.kinked[chosen] = table.kink[1, 0] > slightly
-    change = _change(values[1], values[3], target.base, h)
-    with np.errstate(all="ignore"):
-        # a value that is off by chance bends one line more than all others
-        usual = 64 * np.maximum(np.median(change), table.roundoff[1, 0])
-        odd = (change > usual) & (change > MILD * np.abs(check.value[chosen]))
-    claims.doubt(chosen[odd], np.concatenate([steps, -steps])[:, odd], values[:, odd])
-    return table, change
-
-
-def _change(plus: Floats, minus: Floats, centre: float, h: Floats) -> Floats:
-    """The one-sided slopes' difference: of order h where the function is smooth."""
-    with np.errstate(all="ignore"):
-        return np.asarray(np.abs((plus - centre) - (centre - minus)) / h)
+    lines = target.lines(check.block, first)
+    seen = three_points(lines, target.base, check.noise, exponent)
+    # x + h rounds
+    error = seen.error + abs(seen.value) * float(
+        np.spacing(np.abs(leaf.ravel()[first[0]])) / seen.step
+    )
+    if error < check.error[first[0]]:
+        check.value[first], check.error[first] = seen.value, error
+        check.methods.add(seen.method)

@@ -180,7 +180,7 @@ VISIBLE = 64.0
 def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
     """Leave open the failing entries whose gradient is zero, on a wide step of the loss.
 
-    `check` comes from differences of the loss as it is; two more evaluations an entry.
+    `check` comes from differences of the loss as it is; one or two more evaluations an entry.
     """
     failing = check.state == EntryState.FAIL
     if not failing.any():
@@ -190,10 +190,11 @@ def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
     unit = max(target.value_eps, float(np.finfo(np.float64).eps)) * abs(target.base)
     clear = np.abs(check.value) * width > VISIBLE * unit
     asked = np.flatnonzero(failing & (g == 0) & clear)
-    if not asked.size:
-        return
-    beside = target.lines(check.block, asked)(np.repeat([[-width], [width]], asked.size, axis=1))
-    for i in asked[np.all(beside == target.base, axis=0)]:
+    for side in (-width, width):
+        if asked.size:
+            beside = target.lines(check.block, asked)(np.full((1, asked.size), side))[0]
+            asked = asked[beside == target.base]
+    for i in asked:
         check.state[i] = EntryState.BLIND
         check.reasons[int(i)] = (
             "the loss changes in steps (floor, round, a sign, a count?): it is flat here, where a "

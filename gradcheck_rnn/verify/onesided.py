@@ -13,7 +13,7 @@ That line also sees what is wrong by less than the error of one side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from .oracle.noise import Noise
 from .survey import Survey
 from .target import Target
 
-__all__ = ["OneSided", "one_sided", "worth"]
+__all__ = ["OneSided", "Part", "one_sided", "worth"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -32,6 +32,8 @@ Indices = NDArray[np.intp]
 ROUNDING = CONFIDENCE * float(np.sqrt(2.0))
 #: Times the largest curvature of a sample that others are taken to have.
 MARGIN = 8.0
+#: Curvature that is taken for chance where a sample has less, in slopes ÷ sizes.
+LITTLE = 0.25
 #: Relative errors: of a typical entry, as expected before anything is spent, and of an entry itself
 #: to be called right.
 EXPECTED, SHARP = 1e-4, 1e-3
@@ -46,20 +48,35 @@ LOST = -2000
 #: Units in the last place of the largest entry that a step must be.
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
-PART, LEAST, MOST = 24, 3, 64
+PART, LEAST, MOST = 24, 2, 64
+#: Entries that one side may leave open for the other side to be looked at as well; and those of a
+#: block that it is tried on although it cannot call them right.
+FEW = 10
 #: Entries evaluated at once; fewer where a budget may end the check between them, more where
 #: several processes share them.
 CHUNK, LIMITED, SPREAD = 256, 16, 16384
 
 
 @dataclass(frozen=True)
+class Part:
+    """Entries of one leaf: its position, the gradient under test and its roundoff, flat."""
+
+    block: int
+    g: Floats
+    b: Floats
+    chosen: Indices
+
+
+@dataclass(frozen=True)
 class OneSided:
     """Derivatives of some `entries` and their errors; `agrees` and `differs` tell what is settled.
 
-    `steps` and `losses` are what they come from, `exponent` is of a step at which slopes have been
-    measured for those who look closer, `sampled` the number of entries that errors come from.
+    `part` is the position of theirs, `steps` and `losses` are what they come from, `exponent` is of
+    a step at which slopes have been measured for those who look closer, `sampled` the number of
+    entries that errors come from.
     """
 
+    part: int
     entries: Indices
     steps: Floats
     losses: Floats
@@ -69,6 +86,18 @@ class OneSided:
     differs: NDArray[np.bool_]
     exponent: int
     sampled: int
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Entries of a part that are differenced at one step, and what the others of it go by."""
+
+    part: int
+    entries: Indices
+    exponent: int
+    sampled: int
+    step: int
+    truncation: float = 0.0
 
 
 def worth(target: Target, block: int, g: Floats, noise: Noise) -> bool:
@@ -92,98 +121,208 @@ def _typical(g: Floats) -> float:
 
 def one_sided(
     target: Target,
-    block: int,
-    g: Floats,
-    b: Floats,
-    chosen: Indices,
+    parts: Sequence[Part],
     noise: Noise,
     line: Survey,
     rng: np.random.Generator,
 ) -> Iterator[OneSided]:
-    """Difference the chosen entries on one side, part by part; nothing where that would be blunt.
+    """Difference entries on one side, those of several leaves at once.
+
+    Nothing where that would be blunt.
 
     Parameters
     ----------
-    target, block
-        The loss at its point, and the position of the leaf.
-    g, b
-        The gradient under test and the bound on its roundoff, flat.
-    chosen
-        Entries to look at; those whose gradient is too small for one side are left out.
+    target
+        The loss at its point.
+    parts
+        Entries to look at; many whose gradient is too small for one side are left out.
     noise
         Of the loss.
     line
         Through the point, without a kink.
     rng
-        Draws the sample, and the side of every entry.
+        Draws the samples, and the side of every entry.
 
     Yields
     ------
     OneSided
-        The sample, differenced on both sides, then the others.
+        The samples, differenced on both sides, then the others, of which a few may come twice.
     """
-    leaf = target.tree.leaves[block]
-    typical, scale = _typical(g), target.scale(block)
-    if not _sharp(leaf, typical, scale, noise) or line.kink > MILD * typical * scale:
+    samples = [
+        piece
+        for k, part in enumerate(parts)
+        if (piece := _sample(target, k, part, noise, line, rng)) is not None
+    ]
+    if not samples:
         return
     rounding = ROUNDING * noise.sigma
-    finest = float(np.spacing(np.abs(leaf).max())) * GRID
-    most = math.floor(math.log2(line.move * scale))
-    exponent = min(_step(rounding, typical / scale) + WIDER, most)
-    if math.ldexp(1.0, exponent) < finest:
-        return
-    count = min(max(len(chosen) // PART, LEAST), MOST)
-    sample = np.sort(chosen[rng.permutation(len(chosen))[:count]])
-
-    def judged(
-        entries: Indices, steps: Floats, losses: Floats, value: Floats, error: Floats
-    ) -> OneSided:
-        gap, own = np.abs(value - g[entries]), b[entries]
-        agrees = (gap <= error + own) & (error <= SHARP * np.abs(g[entries]))
-        return OneSided(
-            entries,
-            steps,
-            losses,
-            value,
-            error,
-            agrees,
-            gap > FAR * (error + own),
-            exponent,
-            len(sample),
-        )
-
-    lines, h = target.lines(block, sample), np.full((1, len(sample)), math.ldexp(1.0, exponent))
-    values = lines(np.concatenate([h, -h]))
     with np.errstate(all="ignore"):
-        slope = (values[0] - values[1]) / (lines.realise(h) - lines.realise(-h))[0]
+        h, values, width = _differenced(target, parts, samples, None)
         sigma = np.max(noise.at(values, target.base), axis=0)
         bend = np.abs((values[0] - target.base) - (target.base - values[1])) + ROUNDING * sigma
-        curvature = float(np.ldexp(np.max(bend), -2 * exponent))
-        yield judged(
-            sample, h[0], values[0], slope, np.ldexp(bend / 2 + ROUNDING * sigma, -exponent)
-        )
+        exponents = np.repeat([p.exponent for p in samples], [p.entries.size for p in samples])
+        error = np.ldexp(bend / 2 + ROUNDING * sigma, -exponents)
+        slope = (values[0] - values[1]) / width
+        seen = _judged(parts, samples, h[0], values[0], slope, error)
+        starts = np.cumsum([0, *(p.entries.size for p in samples[:-1])])
+        curvatures = np.ldexp(np.maximum.reduceat(bend, starts), [-2 * p.exponent for p in samples])
+    yield from seen
+    rest = [
+        piece
+        for sample, curvature in zip(samples, curvatures, strict=True)
+        for piece in _others(target, parts[sample.part], sample, rounding, float(curvature), line)
+    ]
+    for pieces in _batches(rest, _at_once(target)):
+        with np.errstate(all="ignore"):
+            h, values, width = _differenced(target, parts, pieces, rng)
+            counts = [p.entries.size for p in pieces]
+            steps = np.repeat([-p.step for p in pieces], counts)
+            grown = np.ldexp(ROUNDING * noise.at(values[0], target.base), steps)
+            error = np.repeat([p.truncation for p in pieces], counts) + grown
+            slope = (values[0] - target.base) / width
+            seen = _judged(parts, pieces, h[0], values[0], slope, error)
+        yield from seen
+        doubtful = [(s, at) for s in seen if (at := np.flatnonzero(~(s.agrees | s.differs))).size]
+        if sum(at.size for _, at in doubtful) <= FEW:
+            yield from (_other_side(target, parts, s, at, noise) for s, at in doubtful)
+
+
+def _other_side(
+    target: Target, parts: Sequence[Part], seen: OneSided, at: Indices, noise: Noise
+) -> OneSided:
+    """A few entries that bend more than those sampled, with their own curvature as the error."""
+    entries, h = seen.entries[at], seen.steps[at]
+    lines = target.lines(parts[seen.part].block, entries)
+    with np.errstate(all="ignore"):
+        there, here = lines(-h[None])[0], seen.losses[at]
+        width = lines.realise(np.stack([h, -h]))
+        sigma = np.maximum(noise.at(there, target.base), noise.at(here, target.base))
+        bend = np.abs((here - target.base) - (target.base - there)) + ROUNDING * sigma
+        error = (bend / 2 + ROUNDING * sigma) / np.abs(h)
+        slope = (here - there) / (width[0] - width[1])
+        piece = _Piece(seen.part, entries, seen.exponent, seen.sampled, 0)
+        return _judged(parts, [piece], h, here, slope, error)[0]
+
+
+def _sample(
+    target: Target, k: int, part: Part, noise: Noise, line: Survey, rng: np.random.Generator
+) -> _Piece | None:
+    """Entries of a part that show its curvature; None where one side would be blunt."""
+    leaf, typical, scale = (
+        target.tree.leaves[part.block],
+        _typical(part.g),
+        target.scale(part.block),
+    )
+    if not _sharp(leaf, typical, scale, noise) or line.kink > MILD * typical * scale:
+        return None
+    exponent = min(
+        _step(ROUNDING * noise.sigma, typical / scale) + WIDER,
+        math.floor(math.log2(line.move * scale)),
+    )
+    if math.ldexp(1.0, exponent) < _finest(leaf):
+        return None
+    chosen = part.chosen
+    count = min(max(chosen.size // PART, LEAST), MOST)
+    sample = np.sort(chosen[rng.permutation(chosen.size)[:count]])
+    return _Piece(k, sample, exponent, sample.size, exponent)
+
+
+def _finest(leaf: NDArray[np.floating]) -> float:
+    """The least step that the format of a leaf resolves well."""
+    return float(np.spacing(np.abs(leaf).max())) * GRID
+
+
+def _others(
+    target: Target, part: Part, sample: _Piece, rounding: float, curvature: float, line: Survey
+) -> Iterator[_Piece]:
+    """The entries of a part that were not sampled, at the step where both errors meet."""
+    leaf, scale = target.tree.leaves[part.block], target.scale(part.block)
     if not np.isfinite(curvature):
         return
-    step = min(_step(rounding, curvature), most)
+    typical = _typical(part.g)
+    # a few that bend little by chance say nothing of the others
+    curvature = max(curvature, LITTLE * typical / scale)
+    step = min(_step(rounding, curvature), math.floor(math.log2(line.move * scale)))
     truncation = MARGIN * float(np.ldexp(curvature, step - 1))
     error = truncation + float(np.ldexp(rounding, -step))
-    if not error <= SHARP * typical or math.ldexp(1.0, step) < finest:
+    if not error <= SHARP * typical or math.ldexp(1.0, step) < _finest(leaf):
         return
-    fresh = np.zeros(g.size, dtype=bool)
-    fresh[chosen], fresh[sample] = True, False
-    rest = np.flatnonzero(fresh & (np.abs(g) * SHARP >= error))
-    size = LIMITED
-    if np.isinf(target.budget.left()):
-        size = CHUNK if target.workers == 1 else SPREAD
-    for part in np.array_split(rest, -(-len(rest) // size)) if len(rest) > size else [rest]:
-        if part.size:
-            lines = target.lines(block, part)
-            h = np.ldexp(2.0 * rng.integers(2, size=(1, len(part))) - 1.0, step)
-            values = lines(h)
-            with np.errstate(all="ignore"):
-                slope = ((values - target.base) / lines.realise(h))[0]
-                grown = np.ldexp(ROUNDING * noise.at(values[0], target.base), -step)
-            yield judged(part, h[0], values[0], slope, truncation + grown)
+    fresh = np.zeros(part.g.size, dtype=bool)
+    fresh[part.chosen], fresh[sample.entries] = True, False
+    rest, small = np.flatnonzero(fresh), np.abs(part.g) * SHARP < error
+    if np.count_nonzero(small[rest]) > FEW:
+        # a few may be lost, many are as small as they say
+        rest = rest[~small[rest]]
+    size = _at_once(target)
+    for entries in np.array_split(rest, -(-len(rest) // size)) if len(rest) > size else [rest]:
+        if entries.size:
+            yield _Piece(sample.part, entries, sample.exponent, sample.sampled, step, truncation)
+
+
+def _at_once(target: Target) -> int:
+    """How many entries are evaluated at once."""
+    if np.isfinite(target.budget.left()):
+        return LIMITED
+    return CHUNK if target.workers == 1 else SPREAD
+
+
+def _batches(pieces: Sequence[_Piece], most: int) -> Iterator[list[_Piece]]:
+    """Pieces in order, together while they have so many entries at most."""
+    batch: list[_Piece] = []
+    for piece in pieces:
+        if batch and sum(p.entries.size for p in batch) + piece.entries.size > most:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch
+
+
+def _differenced(
+    target: Target,
+    parts: Sequence[Part],
+    pieces: Sequence[_Piece],
+    rng: np.random.Generator | None,
+) -> tuple[Floats, Floats, Floats]:
+    """Steps, losses and realised widths: on one side that is drawn, on both without a generator."""
+    steps, losses, widths = [], [], []
+    for piece in pieces:
+        lines = target.lines(parts[piece.part].block, piece.entries)
+        h = np.full((1, piece.entries.size), math.ldexp(1.0, piece.step))
+        if rng is None:
+            width = lines.realise(h) - lines.realise(-h)
+            h = np.concatenate([h, -h])
+        else:
+            h *= 2.0 * rng.integers(2, size=h.shape) - 1.0
+            width = lines.realise(h)
+        steps.append(h)
+        losses.append(lines(h))
+        widths.append(width[0])
+    return np.concatenate(steps, axis=1), np.concatenate(losses, axis=1), np.concatenate(widths)
+
+
+def _judged(
+    parts: Sequence[Part],
+    pieces: Sequence[_Piece],
+    steps: Floats,
+    losses: Floats,
+    value: Floats,
+    error: Floats,
+) -> list[OneSided]:
+    """What differences say of the gradient, piece by piece."""
+    g = np.concatenate([parts[p.part].g[p.entries] for p in pieces])
+    bound = error + np.concatenate([parts[p.part].b[p.entries] for p in pieces])
+    gap = np.abs(value - g)
+    agrees = (gap <= bound) & (error <= SHARP * np.abs(g))
+    differs = gap > FAR * bound
+    found, first = [], 0
+    for p in pieces:
+        at = slice(first, first + p.entries.size)
+        first = at.stop
+        claim = agrees[at], differs[at]
+        here = steps[at], losses[at], value[at], error[at]
+        found.append(OneSided(p.part, p.entries, *here, *claim, p.exponent, p.sampled))
+    return found
 
 
 def _step(rounding: float, curvature: float) -> int:

@@ -99,15 +99,12 @@ Seen = tuple[float, float, float, float]
 def _far(along: Callable[[Floats], Floats], centre: float, noise: Noise) -> Seen | None:
     """From large steps; None where a kink shows in all of them."""
     ladder = Ladder(Lines(lambda eps: along(eps[:, 0])[:, None]), centre, noise, LADDER)
-    ladder.extend(down=ROWS)
-    for _ in range(MORE):
+    for down in (ROWS, *[1] * MORE):
+        ladder.extend(down=down)
         kink, rounding = _kink(ladder)
         best = ladder.estimates()[0]
         if kink <= rounding and best.error <= 2 * best.roundoff:
             break
-        ladder.extend(down=1)
-    kink, rounding = _kink(ladder)
-    best = ladder.estimates()[0]
     if not (kink <= rounding and best.trusted):
         return None
     return float(ladder.steps[-1]), kink + rounding, best.value, best.error
