@@ -33,6 +33,7 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
+from .singular import settle_singular
 from .stairs import doubt_stairs
 from .survey import Survey, survey
 from .suspicions import suspect
@@ -151,6 +152,7 @@ def check_gradient(
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
             _judge(report, target, g, second, resolve, repeats)
+            settle_singular(report, target, check_gradient, mode=mode, resolve=resolve)
         else:
             reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]

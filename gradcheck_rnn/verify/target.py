@@ -183,6 +183,11 @@ class Target:
         self._compare(self._kept, self.tree.leaves, LOSS)
 
     @property
+    def first(self) -> dict[int, Floats]:
+        """What the first call of the gradient gave at the point, by leaf."""
+        return self._first or {}
+
+    @property
     def differentiated(self) -> bool:
         """Whether the gradient has been called at the point."""
         return self._first is not None

@@ -26,7 +26,7 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import Finding, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Reason, Row, Verdict
 from .zeros import settle_beside
 
 __all__ = ["check_pair", "check_vjp"]
@@ -259,6 +259,8 @@ def _depends(row: Row) -> bool:
     """Whether differences saw the output change with the input."""
     if row.check is None:
         return bool(row.numeric != 0)
+    if row.states is not None and np.any(row.states == EntryState.KINK):
+        return True  # it changes, though not smoothly
     known = np.isfinite(row.check.value) & (np.abs(row.check.value) > row.check.error)
     return bool(np.any(known))
 
