@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from ..checks import check_names, shown
 from ..errors import UsageError
+from ..streams import Stream, generator
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .ending import finish
+from .ending import check_returned_value, finish
 from .entries import check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
@@ -40,7 +41,7 @@ from .suspicions import suspect
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
-from .verdict import Reason, Row, Verdict
+from .verdict import Finding, Row, Verdict
 from .zeros import settle_zeros
 
 __all__ = ["check_gradient", "parse_seed", "selected"]
@@ -154,11 +155,11 @@ def check_gradient(
             _judge(report, target, g, second, resolve, repeats)
             settle_singular(report, target, check_gradient, mode=mode, resolve=resolve)
         else:
-            reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
+            reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         finish(target, report.noise, report.deterministic)
     except OutOfBudget:
-        reason = Reason("budget", "the budget was spent before it was checked")
+        reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
@@ -196,8 +197,8 @@ def _judge(
 ) -> None:
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
-    _check_returned_value(target)
-    rng = np.random.default_rng([used, 0])
+    check_returned_value(target)
+    rng = generator(used, Stream.NOISE_OF_LOSS)
     along = LineOfAll(target, rng)
     noise = _noise(target, along)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
@@ -349,20 +350,6 @@ def parse_seed(seed: int | str) -> int:
     if number < 0 or isinstance(seed, bool):
         raise UsageError(f"seed {shown(seed)} is neither a non-negative integer nor 'fresh'")
     return number
-
-
-def _check_returned_value(target: Target) -> None:
-    """A gradient function that returns the loss too must return the same loss."""
-    value = target.returned_value
-    if value is None or value == target.base:
-        return
-    # sums in another order may differ; half of the digits may not
-    if abs(value - target.base) > 1e-4 * max(abs(value), abs(target.base)):
-        target.find(
-            "other-loss",
-            f"the gradient function returns the loss {value:.9g}, "
-            f"the loss function {target.base:.9g}",
-        )
 
 
 def _noise(target: Target, line: LineOfAll) -> Noise:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .pairs import Pair
 from .trees import match_gradient
-from .verdict import Reason, Row, Verdict
+from .verdict import Finding, Row, Verdict
 
 __all__ = ["rows_of_nothing"]
 
@@ -37,7 +37,7 @@ def _row(whose: str, name: str, gradient: Array) -> Row:
     wrong = gradient != 0  # NaN is not zero
     at = int(np.argmax(np.nan_to_num(np.abs(gradient), nan=np.inf)))
     bad = int(np.sum(wrong))
-    reason = Reason("empty", "the outputs have no entry, so that nothing depends on it")
+    reason = Finding("empty", "the outputs have no entry, so that nothing depends on it")
     return Row(
         f"{whose} -> {name}", gradient.shape,
         Verdict.FAIL if bad else Verdict.PASS, float("inf") if bad else 0.0,

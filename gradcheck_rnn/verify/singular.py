@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .outcome import Report
 from .target import Target
 from .trees import flatten
-from .verdict import EntryState, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["held_at", "settle_singular"]
 
@@ -151,7 +151,7 @@ def _tell(
         row.verdict = Verdict.UNDECIDED
         text += f"; the gradient there is {claim:.6g}, which nothing can check: move the point"
     row.failing, row.undecided = (count, 0) if wrong else (0, count)
-    row.reasons = (Reason("singular", text),)
+    row.reasons = (Finding("singular", text),)
 
 
 def held_at(

@@ -26,19 +26,19 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import EntryState, Finding, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 from .zeros import settle_beside
 
 __all__ = ["check_pair", "check_vjp"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
-FLAT = Reason(
+FLAT = Finding(
     "flat",
     "forward does not change with it around the point; if backward is a surrogate's "
     "(straight-through), give the function it is the derivative of as surrogate=",
 )
-NONE = Reason("none", "backward returns None for it, which counts as zeros")
+NONE = Finding("none", "backward returns None for it, which counts as zeros")
 #: Of what may be constant in pieces, as the derivative of a relu is.
 CONSTANT = "; it is constant in pieces, so its derivative is zero within them"
 
@@ -190,7 +190,7 @@ def check_pair(
     linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
     for k, step, i, row in found:
         if (k, i) in linear.ignored:
-            row.reasons = (Reason("cotangent-ignored", linear.ignored[k, i]),)
+            row.reasons = (Finding("cotangent-ignored", linear.ignored[k, i]),)
         if row.verdict is Verdict.FAIL and (k, i) in pair.none:
             row.reasons = (NONE,)
         elif row.has("never-changes") and reached:
@@ -206,7 +206,7 @@ def check_pair(
         _take(report, _called(outs, k, step), part)
     if outputs is None:
         report.rows += [
-            undecided_row(outs, k, Reason("unprobed", why)) for k, why in pair.unprobed.items()
+            undecided_row(outs, k, Finding("unprobed", why)) for k, why in pair.unprobed.items()
         ]
     report.findings += [f for f in [*pair.findings, *linear.findings] if f not in report.findings]
     if pair.surrogate is not None:

@@ -27,20 +27,20 @@ def pattern(
     bad: list[dict[str, int]] = []
     good: list[dict[str, int]] = []
     for c in comparisons:
-        place = c.station.place
-        sizes = {**place.lengths, "B": place.batch, **place.sizes}
-        (bad if c.wrong or place.label in unsteady else good).append(sizes)
+        point = c.station
+        sizes = {**point.lengths, "B": point.batch, **point.sizes}
+        (bad if c.wrong or point.label in unsteady else good).append(sizes)
     if not bad or not good:
         return "at every point tried" if bad and len(comparisons) > 1 else ""
     for name in bad[0]:
         said = _by_size({s[name] for s in bad}, {s[name] for s in good}, name)
         block = chunk.get(name) if isinstance(chunk, Mapping) else chunk
-        lengths = comparisons[0].station.place.lengths
+        lengths = comparisons[0].station.lengths
         if block is not None and name in lengths and _tail(bad, good, name, block):
             said = f"where the last chunk of {block} steps is not full ({said or name})"
         if said:
             return said
-    labels = [c.station.place.label for c in comparisons if c.wrong]
+    labels = [c.station.label for c in comparisons if c.wrong]
     return f"at {len(bad)} of {len(bad) + len(good)} points ({', '.join(labels[:3])})"
 
 
