@@ -46,6 +46,7 @@ class Stream(IntEnum):
     EVIDENCE = 45
     SAVED_ROUNDING = 46
     LINEARITY = 47
+    OTHER_FORMS = 48
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

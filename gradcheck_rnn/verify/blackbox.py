@@ -20,7 +20,7 @@ from ..streams import Stream, generator
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .ending import finish
+from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
@@ -34,6 +34,7 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
+from .singular import settle_singular
 from .survey import Survey, survey
 from .suspicions import suspect
 from .target import Target
@@ -151,6 +152,7 @@ def check_gradient(
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
             _judge(report, target, g, second, resolve, repeats)
+            settle_singular(report, target, check_gradient, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
@@ -194,7 +196,7 @@ def _judge(
 ) -> None:
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
-    _check_returned_value(target)
+    check_returned_value(target)
     rng = generator(used, Stream.NOISE_OF_LOSS)
     along = LineOfAll(target, rng)
     noise = _noise(target, along)
@@ -351,20 +353,6 @@ def parse_seed(seed: int | str) -> int:
     if number < 0 or isinstance(seed, bool):
         raise UsageError(f"seed {shown(seed)} is neither a non-negative integer nor 'fresh'")
     return number
-
-
-def _check_returned_value(target: Target) -> None:
-    """A gradient function that returns the loss too must return the same loss."""
-    value = target.returned_value
-    if value is None or value == target.base:
-        return
-    # sums in another order may differ; half of the digits may not
-    if abs(value - target.base) > 1e-4 * max(abs(value), abs(target.base)):
-        target.find(
-            "other-loss",
-            f"the gradient function returns the loss {value:.9g}, "
-            f"the loss function {target.base:.9g}",
-        )
 
 
 def _noise(target: Target, line: LineOfAll) -> Noise:

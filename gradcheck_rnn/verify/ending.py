@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .guard import STATE, close, unsteady_loss
 from .target import LOSS, Target
 
-__all__ = ["finish"]
+__all__ = ["check_returned_value", "finish"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -123,3 +123,17 @@ class _Held:
         for array, x in zip(self.held, contents, strict=True):
             array[...] = x
         return self.held
+
+
+def check_returned_value(target: Target) -> None:
+    """A gradient function that returns the loss too must return the same loss."""
+    value = target.returned_value
+    if value is None or value == target.base:
+        return
+    # sums in another order may differ; half of the digits may not
+    if abs(value - target.base) > 1e-4 * max(abs(value), abs(target.base)):
+        target.find(
+            "other-loss",
+            f"the gradient function returns the loss {value:.9g}, "
+            f"the loss function {target.base:.9g}",
+        )

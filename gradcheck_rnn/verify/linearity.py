@@ -114,7 +114,7 @@ class _Look:
         }
         for i in sorted(bounds):
             asked = [k for k in self.weights if (k, i) in reached]
-            if not self._ignores(i, asked, alone, scaled) and not self._offset(i, nothing):
+            if not self._ignores(i, asked, alone, scaled) and not self._offset(i, nothing, alone):
                 self._multiples(i, alone, scaled, bounds[i])
                 self._sums(i, alone, whole, bounds[i])
         return Linearity(list(self.said.values()), self.ignored)
@@ -182,9 +182,12 @@ class _Look:
                 any_ignored = True
         return any_ignored
 
-    def _offset(self, i: int, nothing: Gradients) -> bool:
+    def _offset(self, i: int, nothing: Gradients, alone: Mapping[int, Gradients]) -> bool:
         g = nothing.get(i)
-        if g is None or not np.any(g):  # NaN counts as something
+        if g is None:
+            return False
+        known = np.logical_and.reduce([np.isfinite(a[i]) for a in alone.values() if i in a])
+        if not np.any(g[known]):  # NaN counts as something, but 0 times infinity is none
             return False
         text = (
             "backward is not linear in its cotangents: where all of them are zeros, the gradient "

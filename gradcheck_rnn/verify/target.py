@@ -179,6 +179,11 @@ class Target(UserCode):
         return self.findings, self.responds, self.value_eps
 
     @property
+    def first(self) -> dict[int, Floats]:
+        """What the first call of the gradient gave at the point, by leaf."""
+        return self._first or {}
+
+    @property
     def differentiated(self) -> bool:
         """Whether the gradient has been called at the point."""
         return self._first is not None

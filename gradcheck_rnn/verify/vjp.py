@@ -258,6 +258,8 @@ def _depends(row: Row) -> bool:
     """Whether differences saw the output change with the input."""
     if row.check is None:
         return bool(row.numeric != 0)
+    if row.states is not None and np.any(row.states == EntryState.KINK):
+        return True  # it changes, though not smoothly
     known = np.isfinite(row.check.value) & (np.abs(row.check.value) > row.check.error)
     return bool(np.any(known))
 

@@ -124,7 +124,8 @@ class SavedRounding:
         if self._derivation is None:
             self._derivation = derive(self.network)
         columns = station.columns(station.values)
-        rng = generator(self.seed, Stream.SAVED_ROUNDING)
+        plain = self.model is slipping
+        rng = generator(self.seed, Stream.SAVED_ROUNDING if plain else Stream.OTHER_FORMS)
         kinds: list[type[TermEvaluator]] = [TermEvaluator, *[self.model(self.eps, rng)] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):

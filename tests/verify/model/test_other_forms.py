@@ -53,7 +53,7 @@ def code(form: str, through: str, lost: bool = False) -> dict[str, Any]:
     return {"forward": forward, "backward": backward, "array": lambda a: a.astype(float)}
 
 
-@pytest.mark.parametrize("seed", [1, 32])
+@pytest.mark.parametrize("seed", [32, 37])
 def test_digits_lost_in_the_form_of_a_function_are_no_fault(seed: int) -> None:
     """Saturated, σ through tanh is zero where the definition's own is 10⁻³: a note, no fault."""
     options: dict[str, Any] = {"dtype": "bfloat16", "seed": seed, "diagnose": False}
