@@ -146,6 +146,8 @@ class RoutineText:
             return f"[{_moved(step, first)}]"
         if self._block is not None and self._block.loop.axis == b.lead[0]:
             start, stop = (_moved(self.index(n), first) for n in ("start", "stop"))
+            if b in self._block.carried:
+                return f"[{first or ''}:{_moved(self.span_of_block(), first)}]"
             return "" if self.local(b) else f"[{start}:{stop}]"
         return f"[{first or ''}:{first - pad or ''}]" if pad else ""
 
