@@ -19,6 +19,7 @@ from ..errors import DimensionError, UsageError
 from ..language.dims import ONE
 from ..language.scans import State
 from ..language.stacks import entries_of
+from ..streams import Stream, generator
 from .entries import from_blocks
 from .system import Model
 from .weights import read_weights
@@ -78,7 +79,7 @@ def started(model: Model, start: Start, seed: int) -> Model:
         for k, (name, state) in enumerate(states.items()):
             if name not in computed:
                 size = entries_of(state.shape, model.sizes)
-                rng = np.random.default_rng([seed, 31, k])
+                rng = generator(seed, Stream.INITIAL_STATES, k)
                 first[name] = rng.standard_normal((size, max(state.lags)))
                 domains = [
                     model.network.domains[i.ref.name] for i in state.initial
