@@ -6,7 +6,7 @@ import keyword
 from typing import Any
 
 from gradcheck_rnn.codegen.backends.cfamily import names as c_names
-from gradcheck_rnn.codegen.backends.cupy import module as cuda
+from gradcheck_rnn.codegen.backends.cupy import config as cuda
 from gradcheck_rnn.codegen.backends.expressions import declared_helpers
 from gradcheck_rnn.codegen.backends.numpy import config as numpy
 from gradcheck_rnn.language import cell, name, sigmoid, softmax, tanh

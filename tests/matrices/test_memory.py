@@ -15,9 +15,6 @@ from gradcheck_rnn.derivation import derive
 from tests.codegen.support import load
 
 SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3}
-#: Peak of the backward pass beside what it is given: one history of adjoints, and what is more.
-#: The scan of Mamba makes its decays again, and sums the gradient of A over all steps at once.
-BACKWARD = {"selective_scan": 5.0}
 #: Cells that keep more than their states at every step: gates of their size, the shares of a write.
 GATED = ("conv_lstm", "ntm_head")
 NAMES = [n for n in cells.names() if cells.get(n).front and n not in GATED]
@@ -27,6 +24,7 @@ NAMES = [n for n in cells.names() if cells.get(n).front and n not in GATED]
 def peaks(name: str) -> tuple[float, float]:
     """Peak bytes of forward and of backward in units of state history plus inputs."""
     module, network = load(generate(derive(cells.get(name))), name), cells.get(name)
+    module.ENTRIES = 2**12  # short blocks, as those of large matrices are
     rng = np.random.default_rng(0)
     arrays = {
         n: rng.uniform(0.1, 1, size=[SIZES[a] for a in axes]) for n, axes in module.SHAPES.items()
@@ -57,5 +55,5 @@ def test_a_forward_pass_holds_little_but_its_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_backward_pass_holds_little_but_the_adjoints(name: str) -> None:
-    assert peaks(name)[1] < BACKWARD.get(name, 1.6)
+def test_a_backward_pass_holds_the_adjoints_of_a_block(name: str) -> None:
+    assert peaks(name)[1] < 0.65

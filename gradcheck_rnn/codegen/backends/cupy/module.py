@@ -15,13 +15,14 @@ from ..expressions import declared_helpers, dim_text
 from ..sizes import entry_lines, used_sizes
 from ..template import check
 from ..wrapping import wrap
+from .config import RESERVED, device_functions
 from .host import helper_texts
 from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
 from .writer import CuPyWriter
 
-__all__ = ["CHECK", "LAUNCH", "RESERVED", "device_functions", "print_module"]
+__all__ = ["print_module"]
 
 
 def print_module(derivation: Derivation, origin: str = "") -> str:
@@ -239,18 +240,6 @@ def _kernel(
 '''
 
 
-#: Names that the printed text uses for itself, in Python or in CUDA.
-_TAKEN = """
-    cp np t inputs parameters saved cotangents upstream shapes arrays outputs gradients sizes dtype
-    forward backward loss_and_gradients functools Any Array Callable Mapping TypedDict SHAPES CUDA
-    Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
-    annotations _ _check _check_cotangents _function _module _kernel launch
-    row entry unit sequence real peak total scratch warp lane REAL block_sum block_max
-    lowest other square sigmoid relu softplus silu expm1 tanh exp log sqrt sin cos pow fabs log1p
-    threadIdx blockIdx blockDim gridDim
-"""
-RESERVED = tuple(_TAKEN.split())
-
 #: Device functions by name, beside those of elementwise functions.
 _DEVICE: dict[str, str] = {
     "square": "__device__ __forceinline__ real square(const real x) { return x * x; }",
@@ -289,12 +278,3 @@ __device__ real block_max(real x)
 }
 """,
 }
-
-
-def device_functions(names: set[str]) -> list[str]:
-    """Lines of device functions, in the order of the table."""
-    texts = {"square": _DEVICE["square"], **declared_helpers("cuda"), **_DEVICE}
-    return [
-        line for name, text in texts.items() if name in names
-        for line in ("", *text.strip("\n").split("\n"))
-    ]  # fmt: skip

@@ -20,6 +20,7 @@ from ...schedule.ops import (
     Contract,
     Gemm,
     Loop,
+    Matrix,
     Outer,
     Pointwise,
     Reduce,
@@ -42,6 +43,10 @@ class Blocked:
         Arrays that hold one block.
     sums : tuple of Buffer
         Arrays that blocks add to and that must be zero before the first one.
+    carried : tuple of Buffer
+        Of the local ones, adjoints whose first step a block hands to the one before it.
+    wide : str
+        How many numbers of one sequence a step of the widest array has; empty where that is few.
     """
 
     loop: Loop
@@ -49,10 +54,17 @@ class Blocked:
     after: list[Statement]
     local: frozenset[Buffer]
     sums: tuple[Buffer, ...]
+    carried: tuple[Buffer, ...] = ()
+    wide: str = ""
 
 
-def block(statements: Sequence[Statement], kept: Collection[Buffer]) -> list[Statement | Blocked]:
+def block(
+    statements: Sequence[Statement], kept: Collection[Buffer],
+    wide: Collection[str] = (), ends: Collection[Buffer] = (),
+) -> list[Statement | Blocked]:  # fmt: skip
     """The statements of a routine with loops blocked where that saves arrays over all steps.
+
+    Matrices of the sequences are read by the block that makes them, while they are near.
 
     Parameters
     ----------
@@ -60,17 +72,35 @@ def block(statements: Sequence[Statement], kept: Collection[Buffer]) -> list[Sta
         In order.
     kept : collection of Buffer
         Arrays that hold all steps because they are given, handed out or start at zero.
+    wide : collection of str
+        Names of the sizes of matrices of the sequences.
+    ends : collection of Buffer
+        Adjoints of which nothing but what comes before the first step is handed out.
     """
     out: list[Statement | Blocked] = list(statements)
     for loop in statements:
         if not isinstance(loop, Loop):
             continue
+        if wide:
+            out = _parameters_first(out, loop)
         at = next(i for i, s in enumerate(out) if s is loop)
-        whole, early, late = _blocked(loop, out[:at][::-1], out[at + 1 :], kept)
-        # Again with those alone that use what a block holds: the others gain nothing by joining.
-        useful = [s for s in out if not isinstance(s, Blocked) and _uses(s, whole.local)]
-        whole, early, late = _blocked(loop, out[:at][::-1], out[at + 1 :], kept, useful)
-        if whole.local:
+        near = {b for a in writes(loop) if (b := _root(a)).timed and _lone(b) in wide}
+        sides = (out[:at][::-1], out[at + 1 :])
+        whole, early, late = _blocked(loop, *sides, kept, bool(near))
+        # Again with those alone that use what a block holds: the others gain nothing by joining,
+        # and would lose in the short blocks of wide arrays.
+        single = [s for s in out if not isinstance(s, Blocked)]
+        if near:
+            held = {b for b in whole.local if _lone(b) in wide} | near
+            useful = _with_operands(single, held)
+        else:
+            useful = [s for s in single if _uses(s, whole.local)]
+        whole, early, late = _blocked(loop, *sides, kept, bool(near), useful)
+        if near and whole.after:
+            whole.carried = _carried(whole, [*early, *late], kept, ends)
+            whole.local |= {*whole.carried}
+            whole.wide = min(map(_lone, near))
+        if whole.local or whole.wide:
             out = [*early[::-1], whole, *late]
     return out
 
@@ -80,18 +110,53 @@ def _blocked(
     earlier: Sequence[Statement | Blocked],
     later: Sequence[Statement | Blocked],
     kept: Collection[Buffer],
+    near: bool,
     useful: Sequence[Statement] | None = None,
 ) -> tuple[Blocked, list[Statement | Blocked], list[Statement | Blocked]]:
     """The loop with all that can join it (of ``useful``), and the rest on both sides of it.
 
-    ``earlier`` is in reverse order, and so is what is left of it.
+    ``earlier`` is in reverse order, and so is what is left of it. ``near``: what comes after the
+    steps of a block may read what they leave.
     """
     group: list[Statement] = [loop]
     before, early = _joining(loop.axis, group, earlier, useful, sums=False)
-    after, late = _joining(loop.axis, group, later, useful, sums=True)
+    after, late = _joining(loop.axis, group, later, useful, sums=True, left=near)
     local = _local(loop.axis, group, [*early, *late], kept)
     added, sums = _summed(after, loop.axis)
     return Blocked(loop, before[::-1], added, local, sums), early, late
+
+
+def _parameters_first(
+    statements: Sequence[Statement | Blocked], loop: Loop
+) -> list[Statement | Blocked]:
+    """What is made of parameters alone put before a loop, so that nothing has to wait for it."""
+    at = next(i for i, s in enumerate(statements) if s is loop)
+    ahead: list[Statement | Blocked] = []
+    rest: list[Statement | Blocked] = [loop]
+    for s in statements[at + 1 :]:
+        alone = isinstance(s, Matrix) and not any(
+            conflict(s, p, in_loop=False) for other in rest for p in _parts(other)
+        )
+        (ahead if alone else rest).append(s)
+    return [*statements[:at], *ahead, *rest]
+
+
+def _with_operands(statements: Sequence[Statement], held: Collection[Buffer]) -> list[Statement]:
+    """What uses some arrays, and what its operands are made by, other than parameters' alone."""
+    wanted: list[Statement] = []
+    needed: set[Buffer] = set()
+    for s in reversed(statements):
+        uses = _uses(s, held)
+        if uses or any(_root(a) in needed for a in writes(s)):
+            wanted.append(s)
+            if not isinstance(s, Loop):
+                needed |= {b for a in reads(s) if (b := _root(a)).timed}
+    return wanted
+
+
+def _lone(b: Buffer) -> str:
+    """The name of the number of rows, if it has one."""
+    return b.shape[0].lone or ""
 
 
 def _uses(s: Statement, local: Collection[Buffer]) -> bool:
@@ -105,6 +170,7 @@ def _joining(
     useful: Sequence[Statement] | None,
     *,
     sums: bool,
+    left: bool = False,
 ) -> tuple[list[Statement], list[Statement | Blocked]]:
     """Which statements can join the blocks, and the others; ``others`` begin next to the loop."""
     joining: list[Statement] = []
@@ -116,7 +182,7 @@ def _joining(
             and wanted
             and not any(conflict(s, p, in_loop=False) for other in staying for p in _parts(other))
             and _splits(s, axis, sums)
-            and _agrees(s, group)
+            and _agrees(s, group, left)
         ):
             joining.append(s)
             group.append(s)
@@ -146,10 +212,11 @@ def _over(a: Access, axis: str) -> bool:
     return a.slot is None and a.buffer.timed and a.buffer.lead[0] == axis
 
 
-def _agrees(s: Statement, group: Iterable[Statement]) -> bool:
+def _agrees(s: Statement, group: Iterable[Statement], late: bool) -> bool:
     """Whether what a statement shares with others is of the same step wherever it is changed.
 
-    Several statements may add to one sum.
+    Several statements may add to one sum. ``late``: it comes after the steps of a block, and may
+    read what these leave as it is from then on.
     """
     mine, made = [*reads(s), *writes(s)], list(writes(s))
     for other in group:
@@ -159,11 +226,41 @@ def _agrees(s: Statement, group: Iterable[Statement]) -> bool:
             if _root(a) != _root(b):
                 continue
             together = _same_step(a) and _same_step(b)
-            if not together and not (_sums(s, a) and _sums(other, b)):
+            left = late and isinstance(other, Loop) and a not in made and _final(a, other)
+            if not (together or left) and not (_sums(s, a) and _sums(other, b)):
                 return False
     # What it changes itself it must not read at another step.
     changed_roots = {_root(a) for a in made if a.buffer.timed}
     return all(_same_step(a) for a in mine if _root(a) in changed_roots)
+
+
+def _final(a: Access, loop: Loop) -> bool:
+    """Whether the steps of a block have done with what is read of an array after them."""
+    written = [w for w in writes(loop) if _root(w) == _root(a)]
+    if a.slot is not None or any(w.slot is not None for w in written):
+        return False
+    lags = [w.lag for w in written]
+    return a.lag <= min(lags) if loop.reverse else a.lag >= max(lags)
+
+
+def _carried(
+    whole: Blocked, others: Iterable[Statement | Blocked], kept: Collection[Buffer],
+    ends: Collection[Buffer],
+) -> tuple[Buffer, ...]:  # fmt: skip
+    """Adjoints of which a block's own steps, and one more, are enough."""
+    inside = [a for s in _parts(whole) for a in (*reads(s), *writes(s))]
+    outside = [a for other in others for s in _parts(other) for a in (*reads(s), *writes(s))]
+    held = {k.base or k for k in kept} - set(ends)
+    axis, found = whole.loop.axis, {_root(a) for a in inside} - held
+    if not whole.loop.reverse:
+        return ()
+    carried = (
+        b for b in found
+        if b.role == "adjoint" and b.lead[:1] == (axis,) and (b.before, b.after) == (1, 0)
+        and all(a.slot is None and a.lag in (0, 1) for a in inside if _root(a) == b)
+        and all(a.slot == ("end", -1) for a in outside if _root(a) == b)
+    )  # fmt: skip
+    return tuple(sorted(carried, key=lambda b: b.name))
 
 
 def _root(a: Access) -> Buffer:

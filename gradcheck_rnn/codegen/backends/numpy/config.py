@@ -11,8 +11,9 @@ RESERVED = (
     "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays",
     "outputs", "gradients", "sizes", "one", "_", "dtype", "forward", "backward",
     "loss_and_gradients", "_check", "_check_cotangents", "Any", "Array", "Mapping", "TypedDict",
-    "annotations", "SHAPES", "ROWS", "Parameters", "Inputs", "Outputs", "Saved", "Cotangents",
-    "Gradients", "work", "out", "x_", "name", "lengths", "batch", "workspace", "_array",
+    "annotations", "SHAPES", "ROWS", "ENTRIES", "Parameters", "Inputs", "Outputs", "Saved",
+    "Cotangents", "Gradients", "work", "out", "x_", "name", "lengths", "batch", "workspace",
+    "_array",
 )  # fmt: skip
 
 #: Helper functions by name, beside those of elementwise functions.
@@ -55,7 +56,7 @@ def log_softmax(x: Array, out: Array | None = None) -> Array:
 ''',
     "within": '''
 def within(
-    function: Callable[..., Array], x: Array, groups: int, out: Array | None = None
+    function: Any, x: Array, groups: int, out: Array | None = None
 ) -> Array:
     """A function of the last axis for each of so many groups of its entries side by side."""
     axes = (*x.shape[:-1], groups, x.shape[-1] // max(groups, 1))

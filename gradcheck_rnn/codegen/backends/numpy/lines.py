@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from textwrap import fill
-from typing import ClassVar
 
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
-from ...schedule.ops import Access, Buffer, Call, Expr, Loop, Number, SizeOf
-from ..expressions import ArrayPrinter, Precedence, Text, dim_text
+from ...schedule.ops import Access, Buffer, Expr, Loop, Number, SizeOf
+from ..expressions import Text, dim_text
 from ..wrapping import WIDTH, wrap
 from .blocking import Blocked
-from .config import HELPERS
+from .expressions import NumPy
 from .instructions import RawLines, Ufunc, join
 
-__all__ = ["NumPy", "RoutineText", "extent", "kept_array"]
+__all__ = ["RoutineText", "extent", "kept_array"]
 
 
 def extent(e: Expr) -> tuple[int, Dim]:
@@ -147,6 +146,8 @@ class RoutineText:
             return f"[{_moved(step, first)}]"
         if self._block is not None and self._block.loop.axis == b.lead[0]:
             start, stop = (_moved(self.index(n), first) for n in ("start", "stop"))
+            if b in self._block.carried:
+                return f"[{first or ''}:{_moved(self.span_of_block(), first)}]"
             return "" if self.local(b) else f"[{start}:{stop}]"
         return f"[{first or ''}:{first - pad or ''}]" if pad else ""
 
@@ -326,32 +327,3 @@ class RoutineText:
             inside.append(v)
             at = at + v.shape[0]
         return inside
-
-
-class NumPy(ArrayPrinter):
-    """Prints expressions of arrays of any floating point dtype, complex ones too."""
-
-    backend, title, module = "numpy", "NumPy", "np"
-    helpers = HELPERS
-    filled = "np.full({0}, {1}, dtype=dtype)"
-    templates: ClassVar[Mapping[str, str]] = {
-        "abs": "absolute({0})",
-        "greater": "greater({all})",
-        "where": "where({all})",
-        "maximum": "maximum({all})",
-        "softmax": "softmax({0})",
-        "log_softmax": "log_softmax({0})",
-        "sign": "np.sign(np.real({0}))",
-        "total": "np.sum({0})",
-        "parameter_outer": "np.outer({all})",
-    }
-
-    def other(self, e: Call, args: list[Text]) -> Text | None:
-        if e.op == "matmul":
-            return Text(f"{args[0]:product} @ {args[1]:unary}", Precedence.PRODUCT)
-        return super().other(e, args)
-
-    def joined(self, e: Call, args: list[Text]) -> list[str]:
-        # Scalars have no axis to be joined along.
-        scalars = e.data if isinstance(e.data, tuple) else ()
-        return [f"np.atleast_1d({a})" if i in scalars else a.text for i, a in enumerate(args)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 from ....derivation.program import Derivation
@@ -96,7 +97,10 @@ class _Module:
             head += [
                 "#: Rows (steps times sequences) of what is done for a block of steps at once."
             ]
-            head += ["ROWS = 512", ""]
+            head += ["ROWS = 512"]
+            if any("ENTRIES //" in line for line in (*forward, *backward)):
+                head += ["#: Numbers of the largest array of such a block.", "ENTRIES = 2**17"]
+            head += [""]
         head += template.shape_table(self._shapes())
         head += self._types()
         body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *_helpers(self.uses)]
@@ -173,6 +177,14 @@ class _Module:
             out.append(f"    {b.name} = {made}")
         return out
 
+    def _matrices(self) -> set[str]:
+        """Names of the numbers of entries of matrices of the sequences."""
+        names, scans = self.plan.names, self.plan.network.scans
+        heads = {names.dim(scan.cell.heads.rename(scan.dims)) for scan in scans}
+        return {
+            n for n, dims in names.entries.items() if len([d for d in dims if d not in heads]) > 1
+        }
+
     def _function(
         self, routine: Routine, made: set[Buffer], unpack: list[str], after: list[str],
         optional: frozenset[Buffer] = frozenset(),
@@ -185,7 +197,11 @@ class _Module:
         writer.made |= made
         writer.equations = self.equations
         writer.zero = {a.buffer for a in routine.allocations if a.zero}
-        writer.write(block(routine.statements, {*out, *made, *self.plan.saved, *writer.zero}))
+        kept = {*out, *made, *self.plan.saved, *writer.zero}
+        first = {a.buffer for a in handed if a is not None and a.slot == ("start", -1)}
+        first -= {a.buffer for a in handed if a is not None and a.slot != ("start", -1)}
+        ends = first - {*made, *self.plan.saved, *writer.zero}
+        writer.write(block(routine.statements, kept, self._matrices(), ends))
         self.uses |= writer.uses
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
         saved = {b.base or b for b in self.plan.saved}
@@ -193,7 +209,7 @@ class _Module:
         for base in views:
             if base not in writer.blocked:
                 allocated += [f"    {line}" for line in writer.view_lines(base, out)]
-        self.blocked |= bool(writer.blocked)
+        self.blocked |= any(re.search(r"\bROWS\b", line) for line in writer.lines)
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)
         self._entries = entry_lines(self.plan.names, everything)

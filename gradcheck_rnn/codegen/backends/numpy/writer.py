@@ -35,6 +35,7 @@ from ...schedule.ops import (
 from ..arrangement import arrangement
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
+from ..wrapping import wrap
 from .assign import Assigner
 from .blocking import Blocked
 from .instructions import RawLines, Ufunc
@@ -216,7 +217,10 @@ class NumPyWriter(Assigner):
         self.blocked |= s.local
         steps, start, stop, rows = map(self.index, ("steps", "start", "stop", "rows"))
         held = self.index("held")
-        self.line(f"{steps} = max(1, ROWS // max({BATCH}, 1))")
+        if s.carried:
+            self._make_carried(s, steps)
+        else:
+            self.line(f"{steps} = {self._steps_of(s)}")
         self.line(f"{held} = 0  # steps that the arrays of a block have")
         if s.loop.reverse:
             self.line(f"for {stop} in range({axis}, 0, -{steps}):")
@@ -226,6 +230,9 @@ class NumPyWriter(Assigner):
             first = f"{stop} = min({start} + {steps}, {axis})"
         self._block, self._indent = s, self._indent + 1
         self.line(first)
+        for b in s.carried:
+            self.line(f"if {stop} < {axis}:")
+            self.line(f"    {b.name}[{self.span_of_block()}] = {b.name}[0]")
         at, self._held, self._block_works = len(self.lines), {}, {}
         self.write(s.before)
         self._write_loop(s.loop)
@@ -239,6 +246,22 @@ class NumPyWriter(Assigner):
             test, f"{inside}    {held} = {self.span_of_block()}", *allocated, *made,
         ]  # fmt: skip
         self._block, self._indent = None, self._indent - 1
+
+    def _steps_of(self, s: Blocked) -> str:
+        """How many steps a block has; fewer where a step has many numbers."""
+        rows = f"min(ROWS, ENTRIES // max({s.wide}, 1))" if s.wide else "ROWS"
+        return f"max(1, {rows} // max({BATCH}, 1))"
+
+    def _make_carried(self, s: Blocked, steps: str) -> None:
+        """Arrays of a block that are there before the first one, made first of all."""
+        top = [f"    {steps} = {self._steps_of(s)}"]
+        for b in s.carried:
+            shape = ", ".join(map(dim_text, b.shape))
+            axes = f"(min({steps}, {s.loop.axis}) + 1, {BATCH}, {shape})"
+            top.append(f"    {b.name} = np.empty({axes}, dtype)")
+            self.buffers.pop(b, None)
+            self.made.add(b)
+        self.lines[:0] = [w for line in top for w in wrap(line)]
 
     def _allocate_block(self) -> list[str]:
         """Arrays of a block that statements write into, and names of their rows."""
