@@ -48,6 +48,8 @@ __all__ = ["ModelReport", "check_model", "find_mistake"]
 
 #: The place at which the oracle is confirmed by differences: the last of the regimes.
 CONFIRMED = 5
+#: Equations whose mistakes are looked for all at once; in longer programs part by part.
+MOST_AT_ONCE = 60
 #: Findings about the forward pass that come before everything about gradients.
 FORWARD = ("other-function", "unsteady-forward")
 
@@ -377,11 +379,12 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     """The mistake that gives what was compared, where some of it is wrong."""
     from ...derivation import derive
     from .afterwards import afterwards
-    from .candidates import Bench, derived_candidates
+    from .candidates import Bench, Candidate, derived_candidates
     from .groups import grouped
     from .localise import localise
+    from .matching import wrong_names
     from .nextstep import first_wrong, next_steps
-    from .search import search, wrong_names
+    from .search import search
 
     derivation = derive(network)
     ill = [c for c in comparisons if c.wrong]
@@ -389,8 +392,10 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
         after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-    single = derived_candidates(derivation)
-    single += grouped(single, ill[0].station.fitted, derivation)
+    single: list[Candidate] | None = None
+    if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
+        single = derived_candidates(derivation)
+        single += grouped(single, ill[0].station.fitted, derivation)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
