@@ -26,8 +26,8 @@ from gradcheck_rnn.language.running import to_columns, to_rows
 from gradcheck_rnn.verify.diagnosis.lines import judge_lines
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
-from gradcheck_rnn.verify.harness.station import Station
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 __all__ = ["CELLS", "one"]
@@ -115,8 +115,8 @@ def one(cell: str, count: int, seed: int, form: str = "float64") -> tuple[set[st
     forward, backward = wrong_backward(derivation, bends)
     made = precision(form)
     subject = Subject(forward, backward, None, None, make_arrays("numpy", made), made)
-    places = [p for p in plan_places(network, seed) if p.label in ("short", "ordinary")]
-    stations = [Station.build(p, Layout.of(network), made, subject, seed) for p in places]
+    places = [p for p in plan_points(network, seed) if p.label in ("short", "ordinary")]
+    stations = [ModelPoint.build(p, Layout.of(network), made, subject, seed) for p in places]
     lines = judge_lines(network, stations, subject, seed, lambda *_: None)
     starts = {
         s.ref.name: state.name

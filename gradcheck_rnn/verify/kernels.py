@@ -22,9 +22,11 @@ from ..language.depth import depth
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import array_shape, run, to_rows
+from ..streams import Stream, generator
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .definition_gradients import DefinitionGradients, read_by
+from .guard import UserCode, call
 from .known import KnownLoss
 from .oracle.directions import draw_direction
 from .outcome import Report
@@ -41,8 +43,6 @@ FORWARD, TOGETHER, LOSS = "forward", "all outputs", "loss"
 NEIGHBOURS = 4
 #: Stacked perturbations in one run of the definition: more would only fill the memory.
 MOST_AT_ONCE = 256
-#: Equations of a network among whose edits a mistake is looked for: the search runs each of them.
-MOST_NAMED = 60
 
 
 class Kernel(Protocol):
@@ -61,10 +61,11 @@ class Kernel(Protocol):
         """Gradients of parameters, inputs and initial states by name."""
 
 
-class _Called:
+class _Called(UserCode):
     """A kernel at a point: its functions get dicts of their own and the lengths they ask for."""
 
     def __init__(self, kernel: Any, point: Point) -> None:
+        super().__init__(kernel)
         self.kernel, self.point = kernel, point
         self.lengths: dict[str, dict[str, int]] = {}
 
@@ -74,7 +75,8 @@ class _Called:
             known = inspect.signature(function).parameters
             self.lengths[name] = {a: n for a, n in self.point.lengths.items() if a in known}
         whole = {**self.point.values, **values}
-        result = function(*self.point.split(whole), *rest, **self.lengths[name])
+        given = *self.point.split(whole), *rest
+        result = call(f"the kernel's {name}", function, *given, **self.lengths[name])
         if name == "forward" and isinstance(result, tuple):
             # What is saved for backward stays where it is.
             return (_fetched(result[0]), *result[1:])
@@ -300,19 +302,12 @@ def _named(
         outputs, inner = called("forward", values)
         return dict(outputs), (values, inner)
 
-    equations = sum(len(scan.equations) for scan in network.scans)
-    if equations > MOST_NAMED:
-        message = (
-            f"the mistake was not looked for among the edits of {equations} equations (at most "
-            f"{MOST_NAMED}): the search grows with their square; check_model looks for it"
-        )
-        return [Finding("no-diagnosis", message)]
     if any(called.lengths.values()):
         message = "the mistake was not looked for: the kernel asks for the length of its time axis"
         return [Finding("no-diagnosis", message)]
     try:
         report = check_model(
-            network, forward=forward, backward=backward, select=select, seed=seed, plan="point"
+            network, forward=forward, backward=backward, select=select, seed=seed, plan="few"
         )
     except Exception as error:  # the verdict stands, whatever the code does at another point
         message = f"the mistake was not looked for: {type(error).__name__}: {error}"
@@ -354,7 +349,7 @@ def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: s
     double = oracle.held({})
     wide = {n: a.astype(np.longdouble) for n, a in point.values.items()}
     truth = oracle.run(wide)
-    rng = np.random.default_rng([seed, 8])
+    rng = generator(seed, Stream.KERNEL_NEIGHBOURS)
     ours = _outputs(called, point.values, double)
     eps = float(np.finfo(np.float64).eps)
     neighbours, domains = [], point.network.domains

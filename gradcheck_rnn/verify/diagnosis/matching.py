@@ -100,8 +100,8 @@ def together(some: Sequence[Candidate]) -> Candidate | None:
 
 def by_length(comparison: Comparison) -> tuple[bool, int]:
     """Several sequences first, then the shortest: few entries and many cotangents tell most."""
-    place = comparison.station.place
-    return place.batch == 1, max(place.lengths.values(), default=1) * place.batch
+    point = comparison.station
+    return point.batch == 1, point.steps * point.batch
 
 
 def telling(comparison: Comparison) -> list[Case]:

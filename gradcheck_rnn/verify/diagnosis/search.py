@@ -49,6 +49,8 @@ class Diagnosis:
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
+    #: The line of `where` that tells most of the steps at which an input is wrong, if one does.
+    steps: str = ""
 
     @property
     def found(self) -> bool:
