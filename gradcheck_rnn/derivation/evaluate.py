@@ -8,7 +8,7 @@ it last, as everywhere (see `language.stacks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -217,10 +217,14 @@ def bptt(
     )
 
 
-def gathered(run: Run, sums: Mapping[str, Mapping[int, Array]]) -> dict[str, Array]:
-    """Gradients from the adjoints of all names, as `bptt` returns them."""
+def gathered(
+    run: Run, sums: Mapping[str, Mapping[int, Array]], names: Collection[str] | None = None
+) -> dict[str, Array]:
+    """Gradients from the adjoints of all names, as `bptt` returns them; all, or those named."""
     out: dict[str, Array] = {}
     for ref in run.derivation.differentiated():
+        if names is not None and ref.name not in names:
+            continue
         line = sums.get(ref.name, {})
         if ref.axis is None:
             like = run.series[ref.name][0]
@@ -243,12 +247,14 @@ def adjoints(
     edits: Edits = NO_EDITS,
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
     shares: Adjoints | None = None,
+    last: str = "",
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
     Takes what `bptt` takes. What does not move with time has t = 0; where the loss does not
     depend on something there is no entry. ``seeds`` are added to the adjoints of some names;
-    in ``shares`` what an adjoint is the sum of is kept by source.
+    in ``shares`` what an adjoint is the sum of is kept by source. Behind the scan ``last`` nothing
+    is computed.
     """
     network = run.derivation.network
     sums = Adjoints(bool(edits.shares), run.terms.summed) if shares is None else shares
@@ -263,6 +269,8 @@ def adjoints(
             sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
         _backward(run, program, sums, form, truncate, edits)
+        if program.scan.name == last:
+            break
     return sums.sums
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Num, Scale, Sym, Term, symbols_in
@@ -15,10 +15,17 @@ __all__ = ["mistaken_loops"]
 Loop = tuple[str, str, str, str, Edits]
 
 
-def mistaken_loops(derivation: Derivation) -> Iterator[Loop]:
-    """Kind, detail, where, words and edits."""
+def mistaken_loops(
+    derivation: Derivation, edges: Sequence[Edge], loops: Collection[str] | None = None
+) -> Iterator[Loop]:
+    """Kind, detail, where, words and edits.
+
+    Of values at these edges, and of the loops of all scans, states and outputs or of those named.
+    """
     for program in derivation.scans:
         scan = program.scan
+        if loops is not None and scan.name not in loops:
+            continue
         if scan.states and all(max(s.lags) == 1 for s in scan.states) and scan.axis:
             for step, name in ((1, "first"), (-1, "last")):
                 yield (
@@ -27,11 +34,14 @@ def mistaken_loops(derivation: Derivation) -> Iterator[Loop]:
                     Edits(missed={scan.name: (step,)}),
                 )  # fmt: skip
         for state in scan.states:
+            if loops is not None and state.name not in loops:
+                continue
             reads = [e for e in derivation.readers(state.name) if e.kind == "state"]
             yield from _received(derivation, state.name, reads)
     for label, ref in derivation.network.outputs.items():
-        yield from _cotangents(label, ref.axis is not None)
-    for edge in derivation.edges:
+        if loops is None or label in loops:
+            yield from _cotangents(label, ref.axis is not None)
+    for edge in edges:
         yield from _one_step(edge)
 
 

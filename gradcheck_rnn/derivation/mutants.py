@@ -7,7 +7,7 @@ with the edited edge; nothing is derived again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -52,23 +52,29 @@ class Mutant:
         return self.says
 
 
-def mutants(derivation: Derivation) -> tuple[Mutant, ...]:
+def mutants(
+    derivation: Derivation,
+    edges: Iterable[Edge] | None = None,
+    loops: Collection[str] | None = None,
+) -> tuple[Mutant, ...]:
     """All single mistakes of the grammar for a derivation, in the order of its equations.
 
+    Of all edges, or of some; of the loops of all scans, states and outputs, or of those named.
     Some can be mathematically equal to the right program (a transposed symmetric factor, say);
     whether one is visible is decided by running it.
     """
     found: dict[str, Mutant] = {}
-    for edge in derivation.edges:
+    edited = list(derivation.edges if edges is None else edges)
+    for edge in edited:
         for mutant in edge_mutants(derivation, edge):
             found.setdefault(mutant.id, mutant)
         several = (*share_edits(derivation, edge), *bracket_edits(derivation, edge))
         for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
-    for mutant in _flow_mutants(derivation):
+    for mutant in _flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
-    for kind, detail, where, says, edits in mistaken_loops(derivation):
+    for kind, detail, where, says, edits in mistaken_loops(derivation, edited, loops):
         name = f"{kind}:{where}:{detail}"
         found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
@@ -328,10 +334,12 @@ def _exchanges(program: ScanProgram) -> Iterator[tuple[EquationProgram, Equation
             yield first, second
 
 
-def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
-    """Mistakes of the loop rather than of an equation."""
+def _flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Iterator[Mutant]:
+    """Mistakes of the loop rather than of an equation, in all scans, states and outputs or some."""
     for program in derivation.scans:
         scan = program.scan
+        if loops is not None and scan.name not in loops:
+            continue
         for a, b in _exchanges(program):
             yield Mutant(
                 f"exchanged:{scan.name}/{a.name}:{b.name}", "exchanged", f"{scan.name}/{a.name}",
@@ -348,6 +356,8 @@ def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
                     Edits(carry={scan.name: k}),
                 )  # fmt: skip
         for state in scan.states:
+            if loops is not None and state.name not in loops:
+                continue
             reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
             if any(r.state == state.name for r in derivation.network.outputs.values()):
                 yield Mutant(
@@ -378,7 +388,7 @@ def _flow_mutants(derivation: Derivation) -> Iterator[Mutant]:
                         Edits(terms=dict.fromkeys(reads)),
                     )  # fmt: skip
     for label, ref in derivation.network.outputs.items():
-        if ref.axis is not None:
+        if ref.axis is not None and (loops is None or label in loops):
             for step, name in ((1, "first"), (-1, "last")):
                 yield Mutant(
                     f"output:{label}:{step}", "output", label,

@@ -9,8 +9,8 @@ are taken in the order of the program, each reading the adjoints as the ones bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,12 @@ class Responses:
         Numbers of a flattened gradient.
     flatten : callable
         Gradients by name, with an axis of ``count`` in front, → (count, width).
+    only : collection of str, optional
+        Equations in whose adjoints edits change something; by default all.
+    last : str
+        The last scan of the backward pass that matters; by default all do.
+    edits, truncate : Edits, int, optional
+        What the program does differently already.
 
     Attributes
     ----------
@@ -78,8 +84,15 @@ class Responses:
         cases: int,
         width: int,
         flatten: Callable[[Mapping[str, Mapping[int, Array]], int], Array],
+        *,
+        only: Collection[str] | None = None,
+        last: str = "",
+        edits: Edits = NO_EDITS,
+        truncate: int | None = None,
     ) -> None:
         self.run, self.cotangents, self.cases, self.width = run, cotangents, cases, width
+        self.only = only
+        self._program = partial(adjoints, run, edits=edits, truncate=truncate, last=last)
         self.derivation = run.derivation
         self.nodes: dict[Node, slice] = {}
         self.shapes: dict[Node, tuple[int, ...]] = {}
@@ -92,9 +105,8 @@ class Responses:
         self._shares: tuple[Adjoints, Adjoints | None] | None = None
         self.mixed = bool(self.derivation.network.loss_terms and cotangents)
         with np.errstate(all="ignore"):
-            silent = adjoints(run, {})
-            self.table = self._map(silent, flatten)
-            self.bars = self._bars(silent)
+            self.table = self._map(flatten)
+            self.bars = self._bars()
         self.direct = self._places(flatten)
 
     def _all_nodes(self) -> Iterator[Node]:
@@ -108,19 +120,21 @@ class Responses:
                     yield state.name, self.run.before(program, start.lag)
 
     def _add_node(self, name: str, t: int) -> None:
-        if (name, t) not in self.nodes:
-            shape = self.run.series[name][t].shape
-            units = int(np.prod(shape))
-            self.nodes[name, t], self.shapes[name, t] = slice(self.size, self.size + units), shape
-            self.size += units
+        if (name, t) not in self.shapes:
+            shape = self.shapes[name, t] = self.run.series[name][t].shape
+            if self.only is None or name in self.only:
+                units = int(np.prod(shape))
+                self.nodes[name, t] = slice(self.size, self.size + units)
+                self.size += units
 
-    def _map(self, silent: Any, flatten: Any) -> Array:
+    def _map(self, flatten: Any) -> Array:
         seeds: dict[str, dict[int, Array]] = {}
         for (name, t), rows in self.nodes.items():
             unit = np.zeros((self.size, rows.stop - rows.start))
             unit[rows] = np.eye(rows.stop - rows.start)
             seeds.setdefault(name, {})[t] = unit.reshape(self.size, *self.shapes[name, t])
-        sums = adjoints(self.run, {}, seeds=seeds)
+        silent = self._program({})
+        sums = self._program({}, seeds=seeds)
         table = np.zeros((self.size, self.size + self.width))
         for node, rows in self.nodes.items():
             table[:, rows] = self._flat(node, sums, silent, self.size)
@@ -143,11 +157,11 @@ class Responses:
         found = found if less is None else found - less
         return np.broadcast_to(found, (count, *shape)).reshape(count, -1)
 
-    def _bars(self, silent: Any) -> dict[Node, Array]:
-        sums = adjoints(self.run, self.cotangents)
-        less = silent if self.mixed else {}
+    def _bars(self) -> dict[Node, Array]:
+        sums = self._program(self.cotangents)
+        less = self._program({}) if self.mixed else {}
         out = {}
-        for node in self.nodes:
+        for node in self.shapes:
             if node[1] in sums.get(node[0], {}):
                 flat = self._flat(node, sums, less, self.cases)
                 out[node] = flat.reshape(self.cases, *self.shapes[node])
@@ -172,9 +186,9 @@ class Responses:
         if self._shares is None:
             with np.errstate(all="ignore"):
                 whole, silent = Adjoints(shared=True), Adjoints(shared=True)
-                adjoints(self.run, self.cotangents, shares=whole)
+                self._program(self.cotangents, shares=whole)
                 if self.mixed:
-                    adjoints(self.run, {}, shares=silent)
+                    self._program({}, shares=silent)
             self._shares = whole, silent if self.mixed else None
         whole_, silent_ = self._shares
         found = whole_.parts(name, t).get(source)

@@ -79,7 +79,9 @@ class Walk:
 
     def shift(self, name: str, t: int) -> Array | None:
         """What has been added to an adjoint so far; None for nothing."""
-        rows = self.of.nodes[name, t]
+        rows = self.of.nodes.get((name, t))
+        if rows is None:  # nothing of what is looked at changes it
+            return None
         own = self.total[..., rows]
         if self.base is not None:
             own = own + self.base[..., rows]

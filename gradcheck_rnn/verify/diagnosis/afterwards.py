@@ -24,6 +24,9 @@ Factor = Callable[[ModelPoint], float]
 #: Bounds at which clipping is usually set.
 USUAL_CLIPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 50.0, 100.0)
 
+#: Wrong names beyond which two are taken for exchanged only if one is what the other should be.
+MANY = 60
+
 
 def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one station (names of the definition)."""
@@ -182,9 +185,12 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """The gradients of two parameters of one shape exchanged."""
     fitted = comparison.station.fitted
     held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
+    many = len(wrong) > MANY
     for one, other in combinations(held, 2):
         a, b = (fitted.pieces[u][k] for u, k in (one, other))
         if a.index.shape != b.index.shape or not {a.name, b.name} <= wrong:
+            continue
+        if many and not _is_other(comparison, one, other):
             continue
 
         def change(
@@ -202,6 +208,19 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             f"swapped:{a.name},{b.name}", "swapped", f"d{a.name} and d{b.name} exchanged",
             after=(change,), touches=frozenset({a.name, b.name}),
         )  # fmt: skip
+
+
+def _is_other(comparison: Comparison, one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether an array is what another should be, up to its sign, in the first case."""
+    u, v = one[0], other[0]
+    case = comparison.records[0].case
+    records = {r.user: r for r in comparison.records if r.case is case}
+    if u not in records or v not in records:
+        return False
+    p, q = (comparison.station.fitted.pieces[n][i] for n, i in (one, other))
+    gap = np.abs(records[u].got.reshape(-1)[p.index]) - np.abs(records[v].want.reshape(-1)[q.index])
+    bound = records[u].bound.reshape(-1)[p.index] + records[v].bound.reshape(-1)[q.index]
+    return bool(np.all(np.abs(gap) <= bound))
 
 
 def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:

@@ -7,7 +7,7 @@ are not edges of the program (`afterwards`) change its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, forward
 from ...derivation.mutants import mutants
+from ...derivation.program import Edge
 from ...derivation.responses import Responses
 from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
@@ -49,6 +50,8 @@ class Candidate:
         What is done to the finished gradients of the user's arrays.
     touches : frozenset of str or None
         Names of the definition whose gradients can change; None: any.
+    members : tuple of str
+        Ids of the single mistakes that a group of them consists of.
     """
 
     id: str
@@ -61,6 +64,7 @@ class Candidate:
     touches: frozenset[str] | None = None
     parts: int = 1
     where: str = ""
+    members: tuple[str, ...] = ()
 
     def __and__(self, other: Candidate) -> Candidate:
         """Both mistakes at once."""
@@ -132,16 +136,28 @@ class Bench:
         return {u: station.fitted.pull(u, gradients) for u in station.fitted.arguments}
 
 
-def derived_candidates(derivation: Derivation) -> list[Candidate]:
-    """All single mistakes of the mutant grammar, and truncations at more depths than it has."""
+def derived_candidates(
+    derivation: Derivation,
+    edges: Sequence[Edge] | None = None,
+    loops: Collection[str] | None = None,
+) -> list[Candidate]:
+    """All single mistakes of the mutant grammar, and truncations at more depths than it has.
+
+    Parameters
+    ----------
+    edges : sequence of Edge, optional
+        Those that are edited, by default all.
+    loops : collection of str, optional
+        Scans, states and outputs whose loops are edited, by default all.
+    """
     reach = _Reach(derivation)
     found = [
         Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits), where=m.where)
-        for m in mutants(derivation)
+        for m in mutants(derivation, edges, loops)
     ]
     for program in derivation.scans:
         scan = program.scan
-        if not scan.states:
+        if not scan.states or (loops is not None and scan.name not in loops):
             continue
         for k in (3, 4, 6, 7, 8, 10, 12, 16, 20):
             found.append(
@@ -151,7 +167,7 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
                     Edits(carry={scan.name: k}),
                 )
             )  # fmt: skip
-        found += _ignored(derivation, program)
+        found += _ignored(derivation, program, loops)
     found += [
         Candidate(
             f"truncated:{k}", "truncated", _truncated(k), truncate=k
@@ -161,9 +177,13 @@ def derived_candidates(derivation: Derivation) -> list[Candidate]:
     return found
 
 
-def _ignored(derivation: Derivation, program: ScanProgram) -> Iterator[Candidate]:
+def _ignored(
+    derivation: Derivation, program: ScanProgram, loops: Collection[str] | None
+) -> Iterator[Candidate]:
     """A step function that ignores the adjoint it is handed for a state."""
     for state in program.scan.states:
+        if loops is not None and state.name not in loops:
+            continue
         reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
         first: dict[str, tuple[int, ...]] = dict.fromkeys(reads, (1,))
         if not reads:
@@ -189,6 +209,15 @@ class _Reach:
     def __init__(self, derivation: Derivation) -> None:
         self.derivation = derivation
         self._known: dict[str, frozenset[str]] = {}
+        self._started: dict[str, set[str]] = {}
+        for p in derivation.scans:
+            for s in p.scan.states:
+                refs = {i.ref.name for i in s.initial if i.ref is not None}
+                self._started.setdefault(s.name, set()).update(refs)
+        self._made = {
+            e.name: {edge.operand.name for edge in e.edges}
+            for p in derivation.scans for e in p.equations
+        }  # fmt: skip
 
     def of(self, edits: Edits) -> frozenset[str] | None:
         """Names that the backward pass reaches from the edited edges; None if there are none."""
@@ -201,7 +230,7 @@ class _Reach:
             return None
         names: set[str] = set()
         for state in edits.lost_starts:
-            for start in self._starts(state):
+            for start in self._started.get(state, ()):
                 names |= self.upstream(start)  # it may be the last state of another scan
         shares = [edge for _, edge in edits.shares]
         own = (*edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *shares)
@@ -210,12 +239,6 @@ class _Reach:
         for name in edits.permuted:
             names |= self.upstream(name)
         return frozenset(names)
-
-    def _starts(self, state: str) -> set[str]:
-        return {
-            i.ref.name for p in self.derivation.scans for s in p.scan.states if s.name == state
-            for i in s.initial if i.ref is not None
-        }  # fmt: skip
 
     def upstream(self, name: str) -> frozenset[str]:
         """What the adjoint of a name flows on to."""
@@ -229,12 +252,9 @@ class _Reach:
             if current in seen:
                 continue
             seen.add(current)
-            stack += self._starts(current)
-            base = finals.get(current, current)
-            for p in self.derivation.scans:
-                for e in p.equations:
-                    if e.name in (current, base):
-                        stack += [edge.operand.name for edge in e.edges]
+            stack += self._started.get(current, ())
+            for base in {current, finals.get(current, current)}:
+                stack += self._made.get(base, ())
         self._known[name] = frozenset(seen)
         return self._known[name]
 

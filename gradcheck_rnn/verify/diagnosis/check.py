@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelReport", "check_model", "find_mistake"]
 
+#: Equations whose mistakes are looked for all at once; in longer programs part by part.
+MOST_AT_ONCE = 60
 #: The point at which the oracle is confirmed by differences; the first of these roles that is run.
 CONFIRMED = (Role.SATURATED, Role.ORDINARY)
 #: Findings about the forward pass that come before everything about gradients.
@@ -165,8 +167,9 @@ def check_model(
     array : str or callable
         The arrays that the code takes: ``"numpy"``, ``"torch"``, ``"cupy"``, ``"jax"``, or a
         function of a NumPy array.
-    plan : {"full", "point"}
-        All places of the plan, or one ordinary point.
+    plan : {"full", "few", "point"}
+        All places of the plan, those of few steps (for the name of what is known to be wrong), or
+        one ordinary point.
     repeats : int
         Further calls of the gradient at every point, to catch what fails now and then.
     seed : int or "fresh", optional
@@ -205,8 +208,8 @@ def check_model(
             f"{network.name!r} has no outputs besides its loss: give gradient= and loss= "
             "instead of forward and backward"
         )
-    if plan not in ("full", "point"):
-        raise UsageError(f"plan {plan!r} is unknown; use 'full' or 'point'")
+    if plan not in ("full", "few", "point"):
+        raise UsageError(f"plan {plan!r} is unknown; use 'full', 'few' or 'point'")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:
         raise UsageError(f"repeats is {repeats!r}; give a number of calls, 0 or more")
     inner = form if accumulate is None else precision(accumulate)
@@ -228,11 +231,11 @@ def check_model(
     )
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
-    full = plan == "full"
+    full, few = plan == "full", plan == "few"
     stations = [
         ModelPoint.build(p, fitted, form, subject, used, inner)
         for p in plan_points(
-            network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile
+            network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
     if not same_forward(report, stations, subject, used):
@@ -394,11 +397,12 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     """The mistake that gives what was compared, where some of it is wrong."""
     from ...derivation import derive
     from .afterwards import afterwards
-    from .candidates import Bench, derived_candidates
+    from .candidates import Bench, Candidate, derived_candidates
     from .groups import grouped
     from .localise import localise, told_steps
+    from .matching import wrong_names
     from .nextstep import first_wrong, next_steps
-    from .search import search, wrong_names
+    from .search import search
 
     derivation = derive(network)
     ill = [c for c in comparisons if c.wrong]
@@ -406,8 +410,10 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
         after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-    single = derived_candidates(derivation)
-    single += grouped(single, ill[0].station.fitted, derivation)
+    single: list[Candidate] | None = None
+    if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
+        single = derived_candidates(derivation)
+        single += grouped(single, ill[0].station.fitted, derivation)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from ...derivation.edits import NO_EDITS
 from ...derivation.evaluate import gathered
 from ...derivation.responses import Responses
 from ...language.running import to_rows
-from ..harness.compare import ORACLE_UNITS, UNITS, Comparison
+from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from .candidates import Bench, Candidate
+from .parts import Part
 from .stacked import as_program_takes, stacked_columns
 
 __all__ = ["Effects", "is_affordable", "is_one_step"]
@@ -31,12 +33,14 @@ def is_one_step(comparison: Comparison) -> bool:
     return all(n == 1 for n in comparison.station.lengths.values())
 
 
-def is_affordable(bench: Bench, comparison: Comparison) -> bool:
-    """Whether the map between all adjoints of a place is of a size to be made."""
+def is_affordable(bench: Bench, comparison: Comparison, part: Part | None = None) -> bool:
+    """Whether the map between all adjoints of a place, or of a part, can be made."""
     run = bench.run(comparison.station)
     names = {e.name for program in bench.derivation.scans for e in program.equations}
-    units = sum(a.size for n in names for a in run.series[n].values())
     ends = {r.name for r in bench.derivation.differentiated()}
+    if part is not None:
+        names, ends = names & part.nodes, ends & part.names
+    units = sum(a.size for n in names for a in run.series[n].values())
     width = sum(a.size for n in ends for a in run.series[n].values())
     return units * (units + width) <= MOST_NUMBERS
 
@@ -44,22 +48,39 @@ def is_affordable(bench: Bench, comparison: Comparison) -> bool:
 class Effects:
     """The gradients at a place as vectors: those under test, and what candidates change in them.
 
+    Parameters
+    ----------
+    part : Part, optional
+        The part of the program that is looked at; by default all of it.
+    base : Candidate, optional
+        Mistakes that the program makes already.
+
     Attributes
     ----------
     got, want, error : array
-        The gradients of the code, of the definition, and their difference.
+        The gradients of the code, of the definition (with the mistakes of ``base``), and their
+        difference.
     bound : array
         Bounds of the verdict, infinite where nothing is known of an entry.
     blocks : array of int
         Where each block begins: the entries of one of the definition's values in one case.
     """
 
-    def __init__(self, bench: Bench, comparison: Comparison) -> None:
-        self.bench, self.comparison = bench, comparison
+    def __init__(
+        self,
+        bench: Bench,
+        comparison: Comparison,
+        part: Part | None = None,
+        base: Candidate | None = None,
+    ) -> None:
+        self.bench, self.comparison, self.base = bench, comparison, base
         self.station = comparison.station
         self.cases = list(self.station.cases)
         users = dict.fromkeys(r.user for r in comparison.records)
-        self.pieces = [(u, p) for u in users for p in self.station.fitted.pieces[u] if p.index.size]
+        self.pieces = [
+            (u, p) for u in users for p in self.station.fitted.pieces[u]
+            if p.index.size and (part is None or p.name in part.names)
+        ]  # fmt: skip
         self._places: dict[str, list[tuple[slice, float]]] = {}
         at = 0
         starts = []
@@ -73,18 +94,28 @@ class Effects:
         self.blocks = np.array([k * at + s for k in range(len(self.cases)) for s in starts], int)
         self.got = self._of_records(lambda r: r.got, 0.0)
         self.bound = self._of_records(lambda r: r.bound, np.inf)
-        self.want = self._of_records(lambda r: r.want, 0.0)
+        self.want = self._of_records(lambda r: self._wanted(r), 0.0)
         self.widest = self._of_records(
             lambda r: np.full(r.bound.shape, np.max(r.bound, initial=0.0)), np.inf
         )
         with np.errstate(all="ignore"):
             self.error = np.where(np.isfinite(self.bound), self.got - self.want, 0.0)
-        key = (id(self.station), *users)
+        key = (id(self.station), *users, part and part.scan, part and part.names, base and base.id)
         if key not in bench.responses:
             given = as_program_takes(self.station, stacked_columns(self.station, self.cases))
             run = bench.run(self.station)
-            bench.responses[key] = Responses(run, given, len(self.cases), self.width, self._flatten)
+            bench.responses[key] = Responses(
+                run, given, len(self.cases), self.width, self._flatten,
+                only=None if part is None else part.nodes, last=part.scan if part else "",
+                edits=base.edits if base else NO_EDITS, truncate=base.truncate if base else None,
+            )  # fmt: skip
         self.responses = bench.responses[key]
+
+    def _wanted(self, record: Record) -> Array:
+        """What the program with its mistakes gives for a record."""
+        if self.base is None:
+            return record.want
+        return self.bench.gradients(self.base, self.comparison, record.case)[record.user]
 
     def names(self, blocks: Array) -> set[str]:
         """The definition's names of some blocks (a boolean for each)."""
@@ -121,7 +152,7 @@ class Effects:
         run = self.bench.run(self.station)
         network = run.derivation.network
         refs = {**network.parameters, **network.inputs}
-        found = gathered(run, sums)
+        found = gathered(run, sums, self._places)
         out = np.zeros((count, self.width))
         for name, places in self._places.items():
             if name not in sums:
@@ -135,6 +166,16 @@ class Effects:
             made = to_rows(ref, g).reshape(count, -1)
             for place, sign in places:
                 out[:, place] = sign * made
+        return out
+
+    @cached_property
+    def _whole(self) -> dict[int, dict[str, Array]]:
+        """The definition's gradients by case, as the user holds them."""
+        users = {u for u, _ in self.pieces}
+        out: dict[int, dict[str, Array]] = {id(c): {} for c in self.cases}
+        for r in self.comparison.records:
+            if r.user in users:
+                out[id(r.case)][r.user] = r.want
         return out
 
     def change(self, candidate: Candidate) -> Array:
@@ -171,12 +212,9 @@ class Effects:
         if not candidate.after:
             return change
         flat = (self.want + change).reshape(len(self.cases), -1)
-        known = {(r.user, id(r.case)): r.want for r in self.comparison.records}
         made = []
         for case, row in zip(self.cases, flat, strict=True):
-            arrays = {
-                u: known[u, id(case)].copy() for u in dict.fromkeys(u for u, _ in self.pieces)
-            }
+            arrays = {u: a.copy() for u, a in self._whole[id(case)].items()}
             at = 0
             for user, piece in self.pieces:
                 values = row[at : at + piece.index.size].reshape(piece.index.shape)

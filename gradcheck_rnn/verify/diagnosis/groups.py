@@ -75,5 +75,5 @@ def _together(key: tuple[str, ...], found: Sequence[Candidate]) -> Candidate:
     return Candidate(
         "all:" + ":".join(key), kind,
         f"in {line}, for all {len(found)} terms alike: {found[0].says}",
-        edits, touches=touches,
+        edits, touches=touches, members=tuple(c.id for c in found),
     )  # fmt: skip

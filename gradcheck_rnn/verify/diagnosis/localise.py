@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, Record
-from .search import wrong_names
+from .matching import wrong_names
 
 __all__ = ["gates", "localise", "missing_steps", "told_steps"]
 

@@ -13,7 +13,7 @@ from ...derivation.edits import Edits
 from ..harness.compare import Comparison
 from .candidates import Bench, Candidate
 from .effects import Effects, is_affordable, is_one_step
-from .search import wrong_names
+from .matching import wrong_names
 
 __all__ = ["first_wrong", "next_steps"]
 

@@ -12,23 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
-from ..harness.plan import Case
+from ..harness.compare import Comparison
 from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
+from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
+from .matching import by_length, everywhere, fits, residual, telling, together, wrong_names
 from .naming import one_name_each
 
-__all__ = ["Diagnosis", "Match", "search", "wrong_names"]
+__all__ = ["Diagnosis", "Match", "search"]
 
 #: Sets found at one step that are tried elsewhere, and that are tried with another mistake.
 MOST_SETS, MOST_EXTENDED = 200, 6
 #: Sets with another mistake that are tried at the next place.
 MOST_TRIED = 4000
-#: Units in the last place that the program and the oracle may differ by.
-BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
 
 @dataclass(frozen=True)
@@ -113,64 +110,9 @@ def _listed(names: Sequence[str], most: int) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def wrong_names(comparison: Comparison, case: Case | None = None) -> set[str]:
-    """Names of the definition with a wrong entry."""
-    out: set[str] = set()
-    for r in comparison.wrong:
-        if case is None or r.case is case:
-            for piece in comparison.station.fitted.pieces[r.user]:
-                if np.any(r.ratio.reshape(-1)[piece.index] > 1):
-                    out.add(piece.name)
-    return out
-
-
-def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: Record) -> float:
-    """Largest |gradient under test − candidate's| ÷ bound over one record; inf if not finite."""
-    found = bench.gradients(candidate, comparison, record.case).get(record.user)
-    if found is None:
-        return 0.0
-    with np.errstate(all="ignore"):
-        gap = np.abs(record.got - found)
-        bound = record.bound + BOTH_UNITS * np.abs(found)
-        # Where a mask makes the right gradient vanish its bound does too, though what the mistake
-        # lets through is rounded as anything else in the array.
-        other = np.abs(found - record.want) > bound
-        bound = np.where(other, np.maximum(bound, np.max(record.bound, initial=0.0)), bound)
-        if bool((gap <= bound).all()):
-            return float(np.max(np.where(gap == 0, 0.0, gap / bound), initial=0.0))
-        ratio = np.where(gap == 0, 0.0, gap / bound)
-    ratio = np.where(np.isfinite(record.got) | np.isfinite(found), ratio, 0.0)
-    return float(np.max(np.nan_to_num(ratio, nan=np.inf), initial=0.0))
-
-
-def fits(
-    bench: Bench, candidate: Candidate, comparison: Comparison, cases: Sequence[Case] | None = None
-) -> bool:
-    """Whether a candidate reproduces every record, cheapest case first."""
-    chosen = comparison.station.cases if cases is None else cases
-    wanted = {id(c): k for k, c in enumerate(chosen)}
-    records = [r for r in comparison.records if id(r.case) in wanted]
-    # What is wrong refutes most candidates at once.
-    records.sort(key=lambda r: (wanted[id(r.case)], not np.any(r.ratio > 1)))
-    return all(misfit(bench, candidate, comparison, r) <= 1 for r in records)
-
-
-def residual(bench: Bench, candidate: Candidate, comparisons: Sequence[Comparison]) -> float:
-    """Largest difference left over, relative to the largest entry of the same array."""
-    worst = 0.0
-    for comparison in comparisons:
-        for r in comparison.records:
-            found = bench.gradients(candidate, comparison, r.case).get(r.user)
-            if found is None or not np.isfinite(r.got).all() or not r.got.size:
-                continue
-            top = float(np.max(np.abs(r.got))) or 1.0
-            worst = max(worst, float(np.max(np.abs(found - r.got))) / top)
-    return worst
-
-
 def search(
     bench: Bench,
-    derived: Sequence[Candidate],
+    derived: Sequence[Candidate] | None,
     afterwards: Sequence[Candidate],
     comparisons: Sequence[Comparison],
     *,
@@ -181,7 +123,8 @@ def search(
     Parameters
     ----------
     derived, afterwards : sequences of Candidate
-        Mutants of the program, and faults that are done to its result.
+        Mutants of the program, and faults that are done to its result. Without mutants they are
+        made and looked for part by part (`DeepSearch`).
     comparisons : sequence of Comparison
         Smallest first.
     """
@@ -194,28 +137,22 @@ def search(
     fitted = ill[0].station.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in some for some in wrong)]
-    everything = [*afterwards, *derived]
+    everything = [*afterwards, *(derived or ())]
     out.tried = len(everything)
     one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
-    if is_affordable(bench, one):
+    if derived is None:
+        deep = DeepSearch(bench, afterwards, comparisons)
+        alive, out.tried = deep.matches(), deep.tried
+    elif is_affordable(bench, one):
         alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
     else:
         likely = plausible(everything, set().union(*wrong))
-        alive = _everywhere(bench, likely, [ill[0], *comparisons])
+        alive = everywhere(bench, likely, [ill[0], *comparisons])
     names = one_name_each(bench.derivation, _distinct(alive, frozenset(order)))
     out.matches = [Match(c, residual(bench, c, comparisons), also) for c, also in names]
     out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
     out.seconds = time.perf_counter() - started
     return out
-
-
-def _everywhere(
-    bench: Bench, alive: Sequence[Candidate], comparisons: Sequence[Comparison]
-) -> list[Candidate]:
-    left = list(alive)
-    for other in sorted(comparisons, key=lambda c: not c.wrong):
-        left = [c for c in left if fits(bench, c, other, _telling(other))]
-    return left
 
 
 def _from_one_place(
@@ -226,17 +163,17 @@ def _from_one_place(
     most: int,
 ) -> list[Candidate]:
     """Mistakes that make what is wrong at a place, with one that is silent there if need be."""
-    longer = sorted((c for c in comparisons if c.wrong and c is not place), key=_length)
+    longer = sorted((c for c in comparisons if c.wrong and c is not place), key=by_length)
     further: Effects | None = None
     tried = 0
     for found in sets_of_mistakes(Effects(bench, place), everything, most):
-        together = [_all(some) for some in found.sets[:MOST_SETS]]
-        alive = _everywhere(bench, [c for c in together if c is not None], comparisons)
+        sets = [together(some) for some in found.sets[:MOST_SETS]]
+        alive = everywhere(bench, [c for c in sets if c is not None], comparisons)
         if alive or not longer:
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
-        for some, base in zip(found.sets[:MOST_EXTENDED], together, strict=False):
+        for some, base in zip(found.sets[:MOST_EXTENDED], sets, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
             # a loop that leaves its only step out hides what else is wrong there
             hidden = any(c.edits.missed for c in some)
@@ -247,12 +184,12 @@ def _from_one_place(
                 if tried > MOST_TRIED and base is not None:
                     break
                 if further is None:
-                    good = fits(bench, both, longer[0], _telling(longer[0])[:2])
+                    good = fits(bench, both, longer[0], telling(longer[0])[:2])
                 else:
                     good = further.makes(both)
                 if good:
                     alive.append(both)
-            alive = _everywhere(bench, alive, comparisons)
+            alive = everywhere(bench, alive, comparisons)
             if not alive and base is None and most > 1 and further is not None:
                 alive = _silent_pairs(bench, further, found.silent, comparisons)
             if alive:
@@ -266,25 +203,9 @@ def _silent_pairs(
     """Two mistakes that are both silent at one step, at the next place."""
     for found in sets_of_mistakes(place, silent, 2):
         if found.sets and len(found.sets[0]) == 2:
-            together = [_all(some) for some in found.sets[:MOST_SETS]]
-            return _everywhere(bench, [c for c in together if c is not None], comparisons)
+            sets = [together(some) for some in found.sets[:MOST_SETS]]
+            return everywhere(bench, [c for c in sets if c is not None], comparisons)
     return []
-
-
-def _all(some: Sequence[Candidate]) -> Candidate | None:
-    if not some:
-        return None
-    ordered = sorted(some, key=lambda c: bool(c.after))
-    out = ordered[0]
-    for c in ordered[1:]:
-        out = out & c
-    return out
-
-
-def _length(comparison: Comparison) -> tuple[bool, int]:
-    """Several sequences first, then the shortest: few entries and many cotangents tell most."""
-    point = comparison.station
-    return point.batch == 1, point.steps * point.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.
@@ -295,10 +216,3 @@ def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candida
     """Without candidates that say of the gradients ``names`` what another one says."""
     said = {c.touches & names for c in found if c.kind in _SAID and c.touches}
     return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
-
-
-def _telling(comparison: Comparison) -> list[Case]:
-    """Cases of a station, the one with most wrong names first."""
-    return sorted(
-        comparison.station.cases, key=lambda c: -len(wrong_names(comparison, c))
-    )  # fmt: skip

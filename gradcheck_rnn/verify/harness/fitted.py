@@ -145,12 +145,12 @@ class Fitted:
 
         ``absolute`` leaves the signs out: for magnitudes.
         """
-        dtype = np.result_type(np.float64, *gradients.values())
+        given = [p for p in self.pieces[user] if p.name in gradients]
+        dtype = np.result_type(np.float64, *(gradients[p.name].dtype for p in given))
         flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
-        for piece in self.pieces[user]:
-            if piece.name in gradients:
-                sign = 1.0 if absolute else piece.sign
-                flat[piece.index] += sign * gradients[piece.name]
+        for piece in given:
+            sign = 1.0 if absolute else piece.sign
+            flat[piece.index] += sign * gradients[piece.name]
         return flat.reshape(self.shapes[user])
 
     def place(self, user: str, values: Mapping[str, Array]) -> Array:

@@ -237,6 +237,7 @@ class Explained:
         self.units = units
         self._outputs: dict[str, Array] | None = None
         self._gradients: list[Arrays] | None = None
+        self._by_case: dict[int, Arrays] = {}
 
     def _moved(self) -> Iterator[ModelOracle]:
         """Oracles at moved points, one at a time: each holds the Jacobians of all steps."""
@@ -275,10 +276,12 @@ class Explained:
             self._gradients = self._pull()
         fitted = self.point.fitted
         k = next(i for i, c in enumerate(self.point.cases) if c is case)
-        return {
-            u: np.stack([fitted.pull(u, {n: a[k] for n, a in s.items()}) for s in self._gradients])
-            for u in fitted.arguments
-        }
+        if k not in self._by_case:
+            draws = [{n: a[k] for n, a in s.items()} for s in self._gradients]
+            self._by_case[k] = {
+                u: np.stack([fitted.pull(u, s) for s in draws]) for u in fitted.arguments
+            }
+        return self._by_case[k]
 
     def _pull(self) -> list[Arrays]:
         """By draw, the deviations of the definition's gradients of all cases."""

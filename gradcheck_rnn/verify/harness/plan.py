@@ -110,6 +110,7 @@ def plan_points(
     *,
     batch: int | None = None,
     full: bool = True,
+    few: bool = False,
     chunk: Hint | None = None,
     tile: Hint | None = None,
 ) -> Iterator[Point]:
@@ -124,6 +125,8 @@ def plan_points(
         The only batch size of the layout.
     full : bool
         False: only one ordinary point, of the declared shapes.
+    few : bool
+        Only the three points of few steps: enough for the name of what is known to be wrong.
     chunk, tile : int or mapping, optional
         Sizes of the blocks that the code works in, along time and along dims: 1, C − 1, C, C + 1
         and 2C + 1 are run.
@@ -153,7 +156,9 @@ def plan_points(
         (Role.ONE_SEQUENCE, 4, 1, "lasting", False),
         (Role.SATURATED, 5, 2, "saturated", False),
     ]
-    if not full:
+    if few:
+        recipes = recipes[:3]
+    elif not full:
         recipes = [(Role.ORDINARY, max(6, deepest + 3), 2, "ordinary", False)]
     seen: set[tuple[Any, ...]] = set()
     reached: set[tuple[str, int]] = set()
@@ -174,7 +179,7 @@ def plan_points(
             values = _alive(network, sizes, B, lengths, rng, values)
         single = single and max(lengths.values(), default=1) <= FEW
         yield Point(network, values, dict(sizes), lengths, B, role, single_steps=single)
-    if not full:
+    if few or not full:
         return
     for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):
         if (name, size) in reached:

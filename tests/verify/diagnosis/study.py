@@ -17,8 +17,9 @@ from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
 from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
+from gradcheck_rnn.verify.diagnosis.matching import wrong_names
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
-from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search, wrong_names
+from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import (
     ORACLE_UNITS,

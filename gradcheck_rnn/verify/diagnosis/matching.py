@@ -1,0 +1,111 @@
+"""Whether mistakes make the gradients under test, at some places or at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..harness.compare import Comparison, Record
+from ..harness.plan import Case
+from .candidates import Bench, Candidate
+from .effects import BOTH_UNITS
+
+__all__ = [
+    "by_length", "everywhere", "fits", "misfit", "residual", "telling", "together", "wrong_names",
+]  # fmt: skip
+
+
+def wrong_names(comparison: Comparison, case: Case | None = None) -> set[str]:
+    """Names of the definition with a wrong entry."""
+    out: set[str] = set()
+    for r in comparison.records:
+        if (case is None or r.case is case) and np.any(r.ratio > 1):
+            for piece in comparison.station.fitted.pieces[r.user]:
+                if np.any(r.ratio.reshape(-1)[piece.index] > 1):
+                    out.add(piece.name)
+    return out
+
+
+def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: Record) -> float:
+    """Largest |gradient under test − candidate's| ÷ bound over one record; inf if not finite."""
+    found = bench.gradients(candidate, comparison, record.case).get(record.user)
+    if found is None:
+        return 0.0
+    with np.errstate(all="ignore"):
+        gap = np.abs(record.got - found)
+        bound = record.bound + BOTH_UNITS * np.abs(found)
+        # Where a mask makes the right gradient vanish its bound does too, though what the mistake
+        # lets through is rounded as anything else in the array.
+        other = np.abs(found - record.want) > bound
+        bound = np.where(other, np.maximum(bound, np.max(record.bound, initial=0.0)), bound)
+        if bool((gap <= bound).all()):
+            return float(np.max(np.where(gap == 0, 0.0, gap / bound), initial=0.0))
+        ratio = np.where(gap == 0, 0.0, gap / bound)
+    ratio = np.where(np.isfinite(record.got) | np.isfinite(found), ratio, 0.0)
+    return float(np.max(np.nan_to_num(ratio, nan=np.inf), initial=0.0))
+
+
+def _ordered(comparison: Comparison, cases: Sequence[Case] | None) -> list[Record]:
+    """Records of some cases in their order, of each first what is wrong: it refutes most."""
+    chosen = comparison.station.cases if cases is None else cases
+    wanted = {id(c): k for k, c in enumerate(chosen)}
+    records = [r for r in comparison.records if id(r.case) in wanted]
+    return sorted(records, key=lambda r: (wanted[id(r.case)], not np.any(r.ratio > 1)))
+
+
+def fits(
+    bench: Bench, candidate: Candidate, comparison: Comparison, cases: Sequence[Case] | None = None
+) -> bool:
+    """Whether a candidate reproduces every record."""
+    records = _ordered(comparison, cases)
+    return all(misfit(bench, candidate, comparison, r) <= 1 for r in records)
+
+
+def residual(bench: Bench, candidate: Candidate, comparisons: Sequence[Comparison]) -> float:
+    """Largest difference left over, relative to the largest entry of the same array."""
+    worst = 0.0
+    for comparison in comparisons:
+        for r in comparison.records:
+            found = bench.gradients(candidate, comparison, r.case).get(r.user)
+            if found is None or not np.isfinite(r.got).all() or not r.got.size:
+                continue
+            top = float(np.max(np.abs(r.got))) or 1.0
+            worst = max(worst, float(np.max(np.abs(found - r.got))) / top)
+    return worst
+
+
+def everywhere(
+    bench: Bench, alive: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> list[Candidate]:
+    """The candidates that reproduce every record of all comparisons, refuted by the wrong first."""
+    left = list(alive)
+    for other in sorted(comparisons, key=lambda c: not c.wrong):
+        if left:
+            records = _ordered(other, telling(other))
+            left = [c for c in left if all(misfit(bench, c, other, r) <= 1 for r in records)]
+    return left
+
+
+def together(some: Sequence[Candidate]) -> Candidate | None:
+    """Some mistakes as one, those that are done to finished gradients last; None for none."""
+    if not some:
+        return None
+    ordered = sorted(some, key=lambda c: bool(c.after))
+    out = ordered[0]
+    for c in ordered[1:]:
+        out = out & c
+    return out
+
+
+def by_length(comparison: Comparison) -> tuple[bool, int]:
+    """Several sequences first, then the shortest: few entries and many cotangents tell most."""
+    point = comparison.station
+    return point.batch == 1, point.steps * point.batch
+
+
+def telling(comparison: Comparison) -> list[Case]:
+    """Cases of a station, the one with most wrong names first."""
+    return sorted(
+        comparison.station.cases, key=lambda c: -len(wrong_names(comparison, c))
+    )  # fmt: skip

@@ -1,0 +1,152 @@
+"""Parts of a long adjoint program, in the order in which it is run, and the mistakes within each.
+
+In a deep network what is wrong in the first wrong layer, seen from the loss, has its mistake there:
+all that lies above is right. A part is a scan, or some equations of a long one, with the gradients
+that are complete once it has been run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from ...derivation import Derivation
+from ...derivation.program import Edge, EquationProgram, ScanProgram
+from ..harness.layout import Fitted
+from .candidates import Candidate, derived_candidates
+from .groups import grouped
+
+__all__ = ["Part", "alike", "parts_of"]
+
+#: Equations of a scan that are taken as one part, and how many a part of a longer one has.
+WHOLE, SOME = 48, 24
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Equations whose adjoints, and gradients which, come out of one part of the backward pass.
+
+    Attributes
+    ----------
+    scan : str
+        The scan that the part belongs to.
+    nodes : frozenset of str
+        Its equations, their final values among them.
+    names : frozenset of str
+        Parameters, inputs and starts to which nothing is added after this part.
+    """
+
+    derivation: Derivation
+    scan: str
+    equations: tuple[EquationProgram, ...]
+    nodes: frozenset[str]
+    names: frozenset[str]
+    _known: dict[int, list[Candidate]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """The readings that end in this part, in forward order."""
+        ends = self.nodes | self.names
+        return tuple(e for e in self.derivation.edges if e.operand.name in ends)
+
+    @cached_property
+    def view(self) -> Derivation:
+        """The derivation with the equations of this part, and those that read them, alone."""
+        met = {e.equation.name for e in self.edges} | self.nodes
+        scans = [
+            replace(p, equations=tuple(e for e in p.equations if e.name in met))
+            for p in self.derivation.scans
+        ]
+        return replace(self.derivation, scans=tuple(p for p in scans if p.equations))
+
+    def candidates(self, fitted: Fitted) -> list[Candidate]:
+        """The mistakes within this part, those of packed code among them."""
+        if id(fitted) not in self._known:
+            own = {self.scan, *self.nodes}
+            network = self.derivation.network
+            own |= {n for n, r in network.outputs.items() if {r.name, r.state} & self.nodes}
+            single = derived_candidates(self.view, self.edges, own)
+            self._known[id(fitted)] = single + grouped(single, fitted, self.view)
+        return self._known[id(fitted)]
+
+
+def parts_of(derivation: Derivation) -> list[Part]:
+    """The parts of a derivation, in the order in which the backward pass meets them."""
+    pieces: list[tuple[ScanProgram, tuple[EquationProgram, ...]]] = []
+    for program in reversed(derivation.scans):
+        equations, size = program.equations, len(program.equations)
+        step = size if size <= WHOLE else SOME
+        for end in range(size, 0, -max(step, 1)):
+            pieces.append((program, equations[max(end - step, 0) : end]))
+    place = {e.name: k for k, (_, some) in enumerate(pieces) for e in some}
+    last: dict[str, int] = {}
+    for name, reader in _readings(derivation):
+        last[name] = max(last.get(name, 0), place[reader])
+    names = {r.name for r in derivation.differentiated()}
+    finals = {base: final for final, base in derivation.network.finals.items()}
+    out = []
+    for k, (program, some) in enumerate(pieces):
+        made = {e.name for e in some}
+        made |= {finals[n] for n in made if n in finals}
+        own = frozenset(n for n in names if last.get(n) == k)
+        out.append(Part(derivation, program.scan.name, some, frozenset(made), own))
+    return out
+
+
+def _readings(derivation: Derivation) -> Iterator[tuple[str, str]]:
+    """Names with a gradient and the equations that give it to them, starts by their states."""
+    for edge in derivation.edges:
+        yield edge.operand.name, edge.equation.name
+    for program in derivation.scans:
+        for state in program.scan.states:
+            for start in state.initial:
+                if start.ref is not None:
+                    for edge in derivation.readers(state.name):
+                        yield start.ref.name, edge.equation.name
+
+
+def alike(
+    candidate: Candidate, part: Part, others: Sequence[Part], fitted: Fitted
+) -> Candidate | None:
+    """The same mistake in all parts that are built like this one: code that every layer calls."""
+    both, count = candidate, 1
+    ids = candidate.members or (candidate.id,)
+    for other in others:
+        renamed = _names_between(part, other)
+        if other is part or renamed is None:
+            continue
+        known = {c.id: c for c in other.candidates(fitted)}
+        same = [known.get(_renamed(i, renamed)) for i in ids]
+        found = [c for c in same if c is not None]
+        if len(found) == len(ids):
+            count += 1
+            for c in found:
+                both = replace(both, edits=both.edits | c.edits)
+    if count == 1:
+        return None
+    return replace(
+        both, id=f"alike:{candidate.id}", touches=None, members=(),
+        says=f"in {count} layers alike: {candidate.says}",
+    )  # fmt: skip
+
+
+def _renamed(identity: str, names: dict[str, str]) -> str:
+    return re.sub(r"\w+", lambda m: names.get(m.group(), m.group()), identity)
+
+
+def _names_between(one: Part, other: Part) -> dict[str, str] | None:
+    """What the names of one part are called in another; None if they are not built alike."""
+    if len(one.equations) != len(other.equations):
+        return None
+    out = {one.scan: other.scan}
+    for a, b in zip(one.equations, other.equations, strict=True):
+        out[a.name] = b.name
+        if len(a.edges) != len(b.edges) or type(a.rhs) is not type(b.rhs):
+            return None
+        for x, y in zip(a.edges, b.edges, strict=True):
+            if x.operand.lag != y.operand.lag or x.path != y.path:
+                return None
+            out.setdefault(x.operand.name, y.operand.name)
+    return out
