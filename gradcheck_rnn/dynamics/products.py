@@ -150,7 +150,7 @@ class _Rows:
 class _Path:
     """The product along one path: hops of `lag` steps from a state to itself."""
 
-    def __init__(self, system: System, title: str, keep: Callable[[Edge], bool]) -> None:
+    def __init__(self, system: System, keep: Callable[[Edge], bool]) -> None:
         edge = next(e for e in system.entries if keep(e))
         self.state, self.lag, self.keep = edge.operand.name, abs(edge.lag or 0), keep
         slot = system.slot(self.state, 1)
@@ -267,9 +267,7 @@ class _Follower:
         self.loss = "a given direction"
         self.delta = None if cotangent is None else LogMatrix(np.asarray(cotangent, float)[None])
         self.rows = _Rows(system)
-        self.paths = (
-            {t: _Path(system, t, k) for t, k in path_names(system).items()} if paths else {}
-        )
+        self.paths = {t: _Path(system, k) for t, k in path_names(system).items()} if paths else {}
         names = system.ports if gates and len(system.ports) > 1 else ()
         self.without = {g: LogMatrix(np.eye(system.n)) for g in names}
         self.strength: dict[str, list[float]] = {g: [] for g in names}

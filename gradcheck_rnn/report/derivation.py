@@ -57,7 +57,7 @@ def derivation_report(
     pages = document(derivation, form="kronecker")
     matrix = document(derivation)
     tangent = document(derivation, rtrl=True)
-    m.say(_abstract(derivation, proof, reports, kernel))
+    m.say(_abstract(derivation, proof, kernel))
     numbers = definition.definition(m, derivation, matrix)
     definition.conventions(m, derivation)
     steps.sum_over_time(m, derivation)
@@ -74,9 +74,7 @@ def derivation_report(
     return m
 
 
-def _abstract(
-    derivation: Derivation, proof: ProofResult | None, reports: Sequence[Report], kernel: str
-) -> str:
+def _abstract(derivation: Derivation, proof: ProofResult | None, kernel: str) -> str:
     recurrent = any(p.scan.states for p in derivation.scans)
     text = (
         "This chapter derives the gradient of the loss with respect to every parameter, input and "

@@ -57,7 +57,7 @@ def verification_report(reports: Sequence[Report], title: str = "") -> Manuscrip
         _dots(m, reports)
     for report in reports:
         if report.verdict is not Verdict.PASS or report.findings:
-            _detail(m, report, reports)
+            _detail(m, report)
     passing = [r for r in reports if r.verdict is Verdict.PASS and not r.findings]
     if passing:
         m.heading("What passed")
@@ -161,7 +161,7 @@ def _abstract(reports: Sequence[Report], verdict: Verdict) -> str:
     return text
 
 
-def _detail(m: Manuscript, report: Report, reports: Sequence[Report]) -> None:
+def _detail(m: Manuscript, report: Report) -> None:
     m.heading(report.title)
     if report.rows:
         _rows(m, report)

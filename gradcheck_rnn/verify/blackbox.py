@@ -277,8 +277,8 @@ def _judge(
                 return _entrywise(there, i, own, rounded, level, rng, resolve)
             return _directional(there, i, own, rounded, level, used, resolve)
 
-        settle_zeros(report, target, g, roundoff, noise, used, judge)
-        suspect(report, target, g, roundoff, noise)
+        settle_zeros(report, target, roundoff, noise, used, judge)
+        suspect(report, target, g, roundoff)
     if jumps is not None:
         jumps.tell(report, target)
     for row in report.rows:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..streams import Stream, generator
 from .hints import common_factor
-from .oracle.noise import Noise, measure_noise
+from .oracle.noise import measure_noise
 from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def suspect(
-    report: Report, target: Target, g: dict[int, Floats], roundoff: GradientRoundoff, noise: Noise
+    report: Report, target: Target, g: dict[int, Floats], roundoff: GradientRoundoff
 ) -> None:
     """Add findings that explain a report, or that it could not see at one point."""
     if not target.responds and any(np.any(g[i]) for i in target.select):

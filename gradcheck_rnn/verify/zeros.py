@@ -61,7 +61,6 @@ class Answer(Enum):
 def settle_zeros(
     report: Report,
     target: Target,
-    g: dict[int, Floats],
     roundoff: GradientRoundoff,
     noise: Noise,
     seed: int,
@@ -73,8 +72,8 @@ def settle_zeros(
     ----------
     report
         Its undecided rows may become passes; no row becomes a failure.
-    target, g, roundoff, noise
-        The functions at the point; the gradient, its roundoff and the noise of the loss there.
+    target, roundoff, noise
+        The functions at the point; the roundoff of the gradient and the noise of the loss there.
     seed
         Of the moves.
     judge

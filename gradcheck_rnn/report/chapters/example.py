@@ -167,7 +167,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
             symbols = [Sym(n, 2, 1, "input", 0) for n in names] + [
                 q.symbol for q in program.equations
             ]
-            _over_time(m, run, run.times(program), symbols, run.series)
+            _over_time(m, run.times(program), symbols, run.series)
         m.say(
             f"The loss is $L = {_number(e.loss)}$. The backward pass fills its table from the "
             "last step to the first:"
@@ -180,7 +180,7 @@ def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) ->
                 for o in program.scan.operands.values()
                 if o.ref.axis and o.ref.name in network.inputs and o.ref.name in e.adjoints
             ]
-            _over_time(m, run, list(reversed(run.times(program))), symbols, e.adjoints)
+            _over_time(m, list(reversed(run.times(program))), symbols, e.adjoints)
         if any(r.axis is None for r in derivation.differentiated()):
             m.say("Summing each step's contribution gives the gradients")
     else:
@@ -257,7 +257,6 @@ def _given(m: Manuscript, pairs: list[tuple[str, str]]) -> None:
 
 def _over_time(
     m: Manuscript,
-    run: Run,
     times: Any,
     symbols: list[Sym],
     series: Mapping[str, Mapping[int, Array]],

@@ -245,7 +245,7 @@ def check_model(
         found = compare_gradients(station, subject, used, rounding, repeats, reformed)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
-    _check_present(report, network, fitted, wanted)
+    _check_present(report, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
     filled = [s for s in stations if not s.empty]
     if filled:
@@ -377,9 +377,7 @@ def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | No
     return set(names)
 
 
-def _check_present(
-    report: ModelReport, network: Network, layout: Layout, wanted: set[str] | None
-) -> None:
+def _check_present(report: ModelReport, layout: Layout, wanted: set[str] | None) -> None:
     missing = dict.fromkeys(n for c in report.comparisons for n in c.missing)
     lost = [n for n in missing if n in layout.parameters and (wanted is None or n in wanted)]
     if lost:
