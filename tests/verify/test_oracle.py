@@ -8,13 +8,11 @@ import mpmath
 import numpy as np
 import pytest
 
-from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify.oracle import (
     Ladder,
     Lines,
     complex_step,
     differentiate,
-    differentiate_precise,
     draw_direction,
     ecnoise,
     find_kink,
@@ -229,14 +227,6 @@ def test_operations_that_are_not_analytic_are_seen():
     )
     assert tiny_norm == {"absolute"}
     assert "real" in operations_not_analytic(lambda p: np.sum((p[0] @ p[0]).real), [w])
-
-
-def test_high_precision_mode():
-    estimate = differentiate_precise(lambda e: mpmath.tanh(mpmath.mpf("0.5") + e))
-    assert abs(estimate.value - 1 / math.cosh(0.5) ** 2) <= 2 * EPS
-    assert estimate.error < 1e-15
-    with pytest.raises(UsageError, match="mpmath"):
-        differentiate_precise(lambda e: float(e))
 
 
 def test_directions_repeat_by_seed_and_lie_on_the_sphere():

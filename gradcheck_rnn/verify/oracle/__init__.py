@@ -13,7 +13,6 @@ from .kinks import Kink, find_kink
 from .lattice import Lattice, find_lattice
 from .lines import Lines
 from .noise import Noise, ecnoise, measure_noise
-from .precise import differentiate_precise
 from .three_points import three_points
 from .witnesses import insist
 
@@ -28,7 +27,6 @@ __all__ = [
     "Noise",
     "complex_step",
     "differentiate",
-    "differentiate_precise",
     "draw_direction",
     "ecnoise",
     "find_jump",
