@@ -154,7 +154,8 @@ def check_gradient(
         else:
             reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        finish(target, report.noise, report.deterministic)
+        failed = any(row.verdict is Verdict.FAIL for row in report.rows)
+        finish(target, report.noise, report.deterministic, failed=failed)
     except OutOfBudget:
         reason = Reason("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}

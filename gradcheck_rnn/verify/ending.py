@@ -21,11 +21,12 @@ NOISES = 64.0
 BESIDE = 2.0**-8
 
 
-def finish(target: Target, noise: float, deterministic: bool) -> None:
+def finish(target: Target, noise: float, deterministic: bool, *, failed: bool = False) -> None:
     """Call both functions a last time at the point: they must give what they gave at first.
 
     The loss after the gradient at another point, in arrays that are changed in place in
-    between, as optimisers do; the gradient after the loss at another point.
+    between, as optimisers do; the gradient after the loss at another point, unless it has
+    `failed` while the loss is steady.
     """
     target.compare_kept()
     if not deterministic or not target.differentiated or not np.isfinite(target.base):
@@ -33,6 +34,8 @@ def finish(target: Target, noise: float, deterministic: bool) -> None:
     held, allowed = _Held(target.tree.leaves), NOISES * noise
     target.raw(held.beside())
     now = target.scalar(target.raw(held.here()))
+    if failed and close(now, target.base, target.value_eps, allowed):
+        return
     target.raw(held.beside())
     again = target.gradient(target.tree.leaves)
     same, steady = close(now, target.base, target.value_eps, allowed), target.steady(again)
