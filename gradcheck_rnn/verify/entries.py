@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .claims import CLEAR, ON_A_LINE, Claims, EntryCheck, refuted_together
+from .claims import CLEAR, ON_A_LINE, Claims, refuted_together
 from .onesided import OneSided, Part, one_sided
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
@@ -23,9 +23,9 @@ from .stepsize import guessed_step, steps_of
 from .survey import Survey
 from .target import Target
 from .twosided import CONFIRMED, both_sides, spread
-from .verdict import EntryState, judge
+from .verdict import EntryCheck, EntryState, judge
 
-__all__ = ["CLEAR", "Begun", "EntryCheck", "begin_entries", "check_entries"]
+__all__ = ["CLEAR", "Begun", "begin_entries", "check_entries"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

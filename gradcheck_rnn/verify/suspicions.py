@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .hints import common_factor
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -80,7 +81,7 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
     """
     if near.deterministic and all(x.any() for i, x in near.samples.items() if np.any(g[i])):
         return
-    rng = np.random.default_rng([seed, 5])
+    rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
         (x * (1 + 0.03 * rng.standard_normal(x.shape))).astype(x.dtype) if i in target.select else x
         for i, x in enumerate(target.tree.leaves)
