@@ -36,7 +36,7 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .singular import settle_singular
 from .survey import Survey, survey
-from .suspicions import suspect
+from .suspicions import suspect, tell_noise
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
@@ -156,7 +156,7 @@ def check_gradient(
         else:
             reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        finish(target, report.noise, report.deterministic)
+        finish(target, report)
     except OutOfBudget:
         reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
@@ -207,7 +207,7 @@ def _judge(
         noise = noise_beside(target, rng, noise)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
     target.random = noise.random
-    _tell_noise(target, noise)
+    tell_noise(target, noise)
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
     report.mode = _mode(report.mode, target, finite)
     # neighbours of finite gradients show the roundoff; the others fail anyway
@@ -246,9 +246,8 @@ def _judge(
             report.rows.append(known[i])
         elif entrywise:
             share = g[i].size / sum(g[k].size for k in finite if k >= i)
-            row = _entrywise(
-                target, i, g[i], roundoff, noise, rng, resolve, line, share, begun.get(i)
-            )
+            done = begun.get(i)
+            row = _entrywise(target, i, g[i], roundoff, noise, rng, resolve, line, share, done)
             report.rows.append(row)
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
@@ -284,30 +283,6 @@ def _judge(
     for row in report.rows:
         rare = f"what comes once in more than {calls} calls of the gradient"
         row.missed = "; ".join(filter(None, [row.missed, rare]))
-
-
-def _tell_noise(target: Target, noise: Noise) -> None:
-    """Findings on a loss whose values are not those of a smooth function."""
-    if noise.quantum:
-        target.find(
-            "rounded-loss",
-            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
-            "format, counted, or flat between steps); this is part of every bound: return it as "
-            "computed",
-        )
-    if noise.random:
-        target.find(
-            "nondeterministic",
-            f"the loss draws random numbers: it differs between calls at one point by "
-            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
-            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
-        )
-    elif not noise.deterministic:
-        target.find(
-            "nondeterministic",
-            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
-            "this noise is part of every bound",
-        )
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:

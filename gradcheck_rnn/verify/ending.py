@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .guard import STATE, close, unsteady_loss
+from .outcome import Report
 from .target import LOSS, Target
+from .verdict import Verdict
 
 __all__ = ["check_returned_value", "finish"]
 
@@ -21,18 +23,22 @@ NOISES = 64.0
 BESIDE = 2.0**-8
 
 
-def finish(target: Target, noise: float, deterministic: bool) -> None:
+def finish(target: Target, report: Report) -> None:
     """Call both functions a last time at the point: they must give what they gave at first.
 
     The loss after the gradient at another point, in arrays that are changed in place in
-    between, as optimisers do; the gradient after the loss at another point.
+    between, as optimisers do; the gradient after the loss at another point, unless rows
+    fail while the loss is steady.
     """
     target.compare_kept()
-    if not deterministic or not target.differentiated or not np.isfinite(target.base):
+    if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
-    held, allowed = _Held(target.tree.leaves), NOISES * noise
+    held, allowed = _Held(target.tree.leaves), NOISES * report.noise
     target.raw(held.beside())
     now = target.scalar(target.raw(held.here()))
+    failed = any(row.verdict is Verdict.FAIL for row in report.rows)
+    if failed and close(now, target.base, target.value_eps, allowed):
+        return
     target.raw(held.beside())
     again = target.gradient(target.tree.leaves)
     same, steady = close(now, target.base, target.value_eps, allowed), target.steady(again)

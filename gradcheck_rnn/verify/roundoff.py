@@ -112,18 +112,21 @@ def measure_gradient_roundoff(
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
             signs = 2.0 * rng.integers(2, size=leaf.shape) - 1.0
             leaves.append((leaf * (1 + signs * unit)).astype(leaf.dtype))
-        deviations.append(_steady(target, gradient, leaves, blocks, shown))
+        deviations.append(_steady(target, leaves, blocks, everything, shown) - everything)
+    if not repeats or not deviations:
+        deviations.append(np.concatenate([again[i].ravel() for i in blocks]) - everything)
+    moved = np.array(deviations)
+    if not np.isfinite(moved).all():
+        moved = np.nan_to_num(moved, nan=0.0, posinf=0.0, neginf=0.0)
+    at = 0
     bounds, samples, eps, tiny = {}, {}, {}, {}
     with np.errstate(all="ignore"):
         for i in blocks:
             leaf_eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
             eps[i] = max(leaf_eps, shown, float(np.finfo(np.float64).eps))
-            rows = [d[i] - gradient[i] for d in deviations]
-            if not repeats or not rows:
-                rows.append(again[i] - gradient[i])
-            samples[i] = np.array(rows)
-            if not np.isfinite(samples[i]).all():
-                samples[i] = np.nan_to_num(samples[i], nan=0.0, posinf=0.0, neginf=0.0)
+            end = at + gradient[i].size
+            samples[i] = moved[:, at:end].reshape(-1, *gradient[i].shape)
+            at = end
             bounds[i] = UNITS * eps[i] * np.abs(gradient[i])
             if samples[i].any():
                 bounds[i] += SPREADS * _scaled(samples[i], target.reach(i))
@@ -134,19 +137,31 @@ def measure_gradient_roundoff(
 
 def _steady(
     target: Target,
-    gradient: dict[int, Floats],
     leaves: list[NDArray[np.floating]],
     blocks: Sequence[int],
+    here: Floats,
     eps: float,
-) -> dict[int, Floats]:
-    """The gradient at a neighbour, called twice where it is not near that at the point."""
+) -> Floats:
+    """The gradient at a neighbour, flat, called twice where it is not near that at the point."""
+    sizes = [target.tree.leaves[i].size for i in blocks]
+    starts = np.cumsum([0, *sizes[:-1]])
+    units = np.array([max(eps, target.format_eps(i)) for i in blocks])
 
-    def apart(a: dict[int, Floats], b: dict[int, Floats]) -> list[int]:
-        return [i for i in blocks if differ(a[i], b[i], max(eps, target.format_eps(i)))]
+    def flat() -> Floats:
+        found = target.gradient_at(leaves)
+        return np.concatenate([found[i].ravel() for i in blocks])
 
-    found = target.gradient_at(leaves)
-    if apart(gradient, found):
-        again = target.gradient_at(leaves)
+    def apart(a: Floats, b: Floats) -> list[int]:
+        if not bool(np.isfinite(b).all() and np.isfinite(a).all()):
+            pieces = zip(np.split(a, starts[1:]), np.split(b, starts[1:]), units, strict=True)
+            return [i for i, (x, y, e) in zip(blocks, pieces, strict=True) if differ(x, y, e)]
+        with np.errstate(all="ignore"):
+            top, gap = (np.maximum.reduceat(np.abs(x), starts) for x in (a, a - b))
+            return [blocks[int(k)] for k in np.flatnonzero(gap > REORDERED * units * top)]
+
+    found = flat()
+    if apart(here, found):
+        again = flat()
         for i in apart(found, again):
             unsteady(target, i)
     return found

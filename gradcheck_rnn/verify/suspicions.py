@@ -14,7 +14,7 @@ from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
-__all__ = ["suspect"]
+__all__ = ["suspect", "tell_noise"]
 
 Floats = NDArray[np.float64]
 
@@ -109,3 +109,27 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
                 )
     target.evaluations += moved.evaluations
     target.gradients += moved.gradients
+
+
+def tell_noise(target: Target, noise: Noise) -> None:
+    """Findings on a loss whose values are not those of a smooth function."""
+    if noise.quantum:
+        target.find(
+            "rounded-loss",
+            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
+            "format, counted, or flat between steps); this is part of every bound: return it as "
+            "computed",
+        )
+    if noise.random:
+        target.find(
+            "nondeterministic",
+            f"the loss draws random numbers: it differs between calls at one point by "
+            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
+            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
+        )
+    elif not noise.deterministic:
+        target.find(
+            "nondeterministic",
+            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            "this noise is part of every bound",
+        )

@@ -147,14 +147,21 @@ class Target(UserCode):
             return first
         return self.evaluate(leaves)
 
-    def evaluate(self, leaves: Sequence[Array]) -> float:
-        """As `value`, but for what is looked at around the first call."""
+    def evaluate(self, leaves: Sequence[Array], *, fresh: bool = False) -> float:
+        """As `value`, but for what is looked at around the first call.
+
+        What is `fresh` was made for this call, and needs a copy only where it is compared.
+        """
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
-        given = [k if a is b else a.copy() for a, b, k in zip(leaves, own, kept, strict=True)]
+        watched = calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
+        given = [
+            k if a is b else a.copy() if watched or not fresh else a
+            for a, b, k in zip(leaves, own, kept, strict=True)
+        ]
         raw = self.raw(given)
         if type(raw) is not float and not is_scalar(raw):
             raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
-        if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+        if watched:
             self._compare(given, leaves, LOSS)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
@@ -326,7 +333,7 @@ class Target(UserCode):
             if not entrywise:
                 for at in range(first, last):
                     k, i = divmod(at, len(vectors))
-                    yield np.asarray((leaf + eps[k, i] * vectors[i]).astype(leaf.dtype, copy=False))
+                    yield _moved(leaf, eps[k, i], vectors[i])
                 return
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
             places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
@@ -343,7 +350,7 @@ class Target(UserCode):
             def run(first: int, last: int) -> Floats:
                 out = np.empty(last - first)
                 for k, leaves[block] in enumerate(moved(eps, first, last)):
-                    out[k] = self.value(leaves)
+                    out[k] = self.evaluate(leaves, fresh=True)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
@@ -395,14 +402,14 @@ class Target(UserCode):
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)
             for i, v in directions.items():
-                leaves[i] = (leaves[i] + e * v).astype(leaves[i].dtype, copy=False)
+                leaves[i] = _moved(leaves[i], e, v)
             return leaves
 
         def evaluate(eps: Floats) -> Floats:
             # A step of zero is the point itself, whose value must be the same in every bit.
             there = np.flatnonzero(eps)
             if len(there) < 2 or not tells(self.loss, "many"):
-                return np.array([self.value(moved(e)) for e in eps])
+                return np.array([self.evaluate(moved(e), fresh=True) for e in eps])
             points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
             stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}
             values[there] = self._stacked(self.tree.leaves, stacks)
@@ -411,6 +418,15 @@ class Target(UserCode):
             return values
 
         return evaluate
+
+
+def _moved(leaf: Array, step: float, direction: Floats) -> Array:
+    """A leaf moved along a direction: a new array of its format."""
+    moved = np.multiply(direction, step)
+    if moved.ndim == 0 or np.result_type(moved, leaf) != moved.dtype:
+        return np.asarray(leaf + moved).astype(leaf.dtype, copy=False)
+    moved += leaf
+    return moved.astype(leaf.dtype, copy=False)
 
 
 def _late(calls: int) -> str:
