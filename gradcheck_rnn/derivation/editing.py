@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = [
-    "Adjoints", "Bars", "add_finals", "cotangents_as_used", "in_order", "pass_by", "pinned_at",
-    "read_wrongly", "reads_others", "sources",
+    "Adjoints", "Bars", "add_finals", "cotangents_as_used", "cotangents_taken", "in_order",
+    "mirrored_values", "pass_by", "pinned_at", "read_wrongly", "reads_others", "sources",
+    "target_time",
 ]  # fmt: skip
 
 Array = Any
@@ -116,6 +117,43 @@ def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
+def cotangents_taken(edits: Edits, cotangents: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Outputs and the cotangents that are taken for theirs."""
+    for label in {**cotangents, **edits.taken_outputs}:
+        source = edits.taken_outputs.get(label, label)
+        if source in cotangents:
+            yield label, cotangents[source]
+
+
+def target_time(edits: Edits, edge: Edge, t: int, times: Sequence[int]) -> int:
+    """The time of the operand to which an edge of the step at time t gives something."""
+    if edge.lag is None:
+        return 0
+    where = t - edge.lag
+    if edge.id in edits.mirrored and where in times and edge.kind != "param":
+        return times[0] + times[-1] - where
+    if edge.kind == "state" and edge.scan in edits.turned:
+        where = t + edge.lag  # the step that is taken next
+        if where not in times:  # after the last one it goes to the start
+            beyond = abs(where - times[-1]) - 1
+            where = times[0] - edge.lag + (beyond if edge.lag > 0 else -beyond)
+    return where
+
+
+def mirrored_values(
+    run: Run, values: Callable[[Sym], Array], t: int, times: Sequence[int]
+) -> Callable[[Sym], Array]:
+    """The same adjoints, but values of the steps in reversed order."""
+
+    def value(s: Sym) -> Array:
+        if s.mark or s.lag is None:
+            return values(s)
+        at = times[0] + times[-1] - t - s.lag
+        return run.series[s.name][at]
+
+    return value
+
+
 def cotangents_as_used(
     edits: Edits, label: str, single: bool, given: Array
 ) -> Iterator[tuple[int, Array]]:
@@ -133,15 +171,38 @@ def cotangents_as_used(
 
 
 def in_order(
-    program: ScanProgram, permuted: Mapping[str, str]
+    program: ScanProgram, edits: Edits
 ) -> tuple[list[EquationProgram], list[EquationProgram]]:
-    """The equations as the adjoint meets them; those permuted wait for the last of them."""
+    """The equations as the adjoint meets them; those permuted wait for the last of them.
+
+    What reads the adjoint of another equation within the step waits until that is complete.
+    """
     order = list(reversed(program.equations))
-    group = [e for e in order if e.name in permuted]
+    for e in program.equations if edits.terms else ():
+        for edge in e.edges:
+            term = edits.terms.get(edge.id)
+            if term is not None and edge.kind == "equation" and reads_others(edge, term):
+                order = _waiting(order, e, {s.name for s in symbols_in(term) if s.mark == "bar"})
+    group = [e for e in order if e.name in edits.permuted]
     if group:
         last = order.index(group[-1])
         order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
     return order, group
+
+
+def _waiting(
+    order: list[EquationProgram], waits: EquationProgram, names: set[str]
+) -> list[EquationProgram]:
+    """The order with all that the adjoints of some names are made of before an equation."""
+    first = set(names) - {waits.name}
+    for e in reversed(order):  # in the order of the definition
+        if any(x.lag == 0 and x.operand.name in first for x in e.edges):
+            first.add(e.name)
+    if waits.name in first:
+        return order
+    at = order.index(waits)
+    moved = [e for e in order[at:] if e.name in first]
+    return order[:at] + moved + [e for e in order[at:] if e not in moved]
 
 
 def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits: Edits) -> None:
@@ -150,14 +211,19 @@ def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits
         final = sums.get(state.final, 0)
         if final is not None and state.name not in edits.lost_finals:
             every = state.name in edits.repeated_finals
-            for t in times if every else times[-1:]:
+            first = times[:1] if program.scan.name in edits.turned else times[-1:]
+            for t in times if every else first:
                 sums.add(state.name, t, final, "final " + state.name)
 
 
-def pass_by(sums: Adjoints, program: ScanProgram, t: int) -> None:
-    """Carry what arrives at a step that is left out to the step before."""
+def pass_by(
+    sums: Adjoints, program: ScanProgram, t: int, states: Collection[str] | None = None
+) -> None:
+    """Carry what arrives at a step to the step before: of all states, or of some."""
     before = t + 1 if program.scan.reverse else t - 1
     for state in program.scan.states:
+        if states is not None and state.name not in states:
+            continue
         arrived = sums.carried(state.name, t)
         if arrived is not None:
             sums.add(state.name, before, arrived)

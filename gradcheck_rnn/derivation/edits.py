@@ -49,6 +49,15 @@ class Edits:
         Output → the step, counted likewise, whose cotangent is taken at all steps.
     repeated_finals : frozenset
         States whose final cotangent is given to every step instead of what is carried.
+    taken_outputs : mapping
+        Output → the output whose cotangent is taken for its own.
+    kept : frozenset
+        States of which a step adds to what it hands on what it has been handed.
+    mirrored : frozenset
+        Edges whose contributions, and the values they read, are in reversed order of time: the
+        adjoint goes to (or a saved value comes from) step T + 1 − t.
+    turned : frozenset
+        Scans whose backward pass runs in the order of the forward pass.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -67,6 +76,15 @@ class Edits:
     output_of_step: dict[str, int] = field(default_factory=dict)
     repeated_finals: frozenset[str] = frozenset()
     wrapped_starts: frozenset[str] = frozenset()
+    taken_outputs: dict[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    mirrored: frozenset[str] = frozenset()
+    turned: frozenset[str] = frozenset()
+
+    @property
+    def reorders(self) -> bool:
+        """Whether steps are taken in another order: only the program as a whole tells."""
+        return bool(self.kept or self.mirrored or self.turned)
 
     def __or__(self, other: Edits) -> Edits:
         """Both mistakes at once; where they meet the second wins, permutations are combined."""
@@ -88,6 +106,10 @@ class Edits:
             {**self.output_of_step, **other.output_of_step},
             self.repeated_finals | other.repeated_finals,
             self.wrapped_starts | other.wrapped_starts,
+            {**self.taken_outputs, **other.taken_outputs},
+            self.kept | other.kept,
+            self.mirrored | other.mirrored,
+            self.turned | other.turned,
         )
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:

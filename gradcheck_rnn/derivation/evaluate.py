@@ -23,11 +23,14 @@ from .editing import (
     Bars,
     add_finals,
     cotangents_as_used,
+    cotangents_taken,
     in_order,
+    mirrored_values,
     pass_by,
     pinned_at,
     read_wrongly,
     reads_others,
+    target_time,
 )
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
@@ -261,9 +264,10 @@ def adjoints(
     for name, line in (seeds or {}).items():
         for t, a in line.items():
             sums.add(name, t, a)
-    for label, given in cotangents.items():
+    for label in cotangents:
         if label not in network.outputs:
             raise UsageError(f"network {network.name!r} has no output {label!r}")
+    for label, given in cotangents_taken(edits, cotangents):
         ref = network.outputs[label]
         for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
             sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
@@ -288,11 +292,14 @@ def _backward(
     losses = {r.name for r in network.loss_terms}
     reach = edits.carry.get(scan.name)
     add_finals(sums, program, times, edits)
-    order, permuted = in_order(program, edits.permuted)
-    for step, t in reversed(list(enumerate(times, start=1))):
+    order, permuted = in_order(program, edits)
+    steps = list(enumerate(times, start=1))
+    for step, t in steps if scan.name in edits.turned else reversed(steps):
         if edits.missed and edits.lacks(scan.name, step, len(times)):
             pass_by(sums, program, t)
             continue
+        if edits.kept:
+            pass_by(sums, program, t, edits.kept)
         late: list[tuple[Edge, Term, int]] = []
         for e in order:
             if permuted and e is permuted[0]:
@@ -309,7 +316,7 @@ def _backward(
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
-                where = t - (edge.lag or 0)
+                where = target_time(edits, edge, t, times)
                 if edge.kind == "state" and (
                     (truncate and crosses(run, program, t, where, truncate))
                     or (reach is not None and len(times) - step >= reach)
@@ -351,6 +358,8 @@ def _read(
     """What an edge reads at a time, where edits make it read something else."""
     if edge.id in edits.terms and reads_others(edge, term):
         return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
+    if edge.id in edits.mirrored and edge.kind == "param":
+        return mirrored_values(run, values, t, run.times(program))
     if edge.id in edits.pinned:
         name, pin = edits.pinned[edge.id]
         return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])

@@ -41,8 +41,11 @@ def mistaken_loops(
     for label, ref in derivation.network.outputs.items():
         if loops is None or label in loops:
             yield from _cotangents(label, ref.axis is not None)
+    yield from _orders(derivation, edges, loops)
+    yield from _other_outputs(derivation, loops)
     for edge in edges:
         yield from _one_step(edge)
+        yield from _step_before(derivation, edge)
 
 
 def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator[Loop]:
@@ -105,3 +108,82 @@ def _one_step(edge: Edge) -> Iterator[Loop]:
                 f"{target} with {to_text(s)} of the {words} step at every step in {whole}",
                 Edits(pinned={edge.id: (name, step)}),
             )  # fmt: skip
+
+
+def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
+    """A value of the step before, of the last at the first step: an index of −1."""
+    program = derivation.program(edge.scan)
+    states = {s.name for s in program.scan.states}
+    sign = -1 if program.scan.reverse else 1
+    target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
+    for s in dict.fromkeys(symbols_in(edge.pullback)):
+        if not s.mark and s.lag == 0 and s.name not in states:
+            moved = s.with_(lag=sign)
+            words = f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}, "
+            words += "at the first step the last one (an index of −1)"
+            yield (
+                "wrapped", s.name, edge.id, words,
+                Edits(
+                    terms={edge.id: edge.pullback.xreplace({s: moved})},
+                    wrapped_starts=frozenset({s.name}),
+                ),
+            )  # fmt: skip
+
+
+def _orders(
+    derivation: Derivation, edges: Sequence[Edge], loops: Collection[str] | None
+) -> Iterator[Loop]:
+    """Steps in reversed order of time: a whole loop, what it hands to another, what it reads."""
+    for program in derivation.scans:
+        scan = program.scan
+        if not scan.axis or (loops is not None and scan.name not in loops):
+            continue
+        if scan.states and all(max(s.lags) == 1 for s in scan.states):
+            words = f"the backward pass of scan {scan.name} runs in the order of its forward pass"
+            yield "turned", "", scan.name, words, Edits(turned=frozenset({scan.name}))
+        for state in scan.states if all(max(s.lags) == 1 for s in scan.states) else ():
+            words = f"what a step receives for δ{state.name} is added to what it hands on"
+            yield "kept", state.name, scan.name, words, Edits(kept=frozenset({state.name}))
+    handed: dict[tuple[str, str], list[Edge]] = {}
+    for edge in edges:
+        if edge.kind in ("sequence", "input") and edge.lag is not None:
+            handed.setdefault((edge.scan, edge.operand.name), []).append(edge)
+        elif edge.kind == "param" and any(s.lag is not None for s in _read(edge)):
+            target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
+            words = (
+                f"{target} with {', '.join(map(to_text, _read(edge)))} in reversed order of time"
+            )
+            yield (
+                "mirrored", "", edge.id, f"{words} in {whole}",
+                Edits(mirrored=frozenset({edge.id})),
+            )  # fmt: skip
+    for (scan_name, name), some in handed.items():
+        target = to_text(some[0].operand.with_(mark="bar"))
+        words = f"{target} receives from scan {scan_name} what it gives in reversed order of time"
+        ids = frozenset(e.id for e in some)
+        yield "mirrored", f"{scan_name}>{name}", some[0].id, words, Edits(mirrored=ids)
+
+
+def _read(edge: Edge) -> list[Sym]:
+    return [s for s in dict.fromkeys(symbols_in(edge.pullback)) if not s.mark]
+
+
+def _other_outputs(derivation: Derivation, loops: Collection[str] | None) -> Iterator[Loop]:
+    """The cotangent of another output taken, in place of one's own or both exchanged."""
+    outputs = derivation.network.outputs
+    for label, ref in outputs.items():
+        for other, that in outputs.items():
+            same = (that.shape, that.axis) == (ref.shape, ref.axis)
+            if label == other or not same or (loops is not None and label not in loops):
+                continue
+            yield (
+                "cotangent", f"{label}>{other}", label,
+                f"the cotangent of {other} is taken for that of {label}",
+                Edits(taken_outputs={label: other}),
+            )  # fmt: skip
+            if label < other:
+                yield (
+                    "cotangent", f"{label}<>{other}", label,
+                    f"the cotangents of {label} and {other} are exchanged",
+                    Edits(taken_outputs={label: other, other: label}),
+                )  # fmt: skip

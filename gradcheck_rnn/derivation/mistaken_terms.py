@@ -58,18 +58,27 @@ def _other_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     program = derivation.program(edge.scan)
     states = {s.name: max(s.lags) for s in program.scan.states}
     sign = -1 if program.scan.reverse else 1
-    for s in _values(edge):
+    statics = [x.operand for x in program.edges if x.kind == "static"]
+    inputs = [x.operand for x in program.edges if x.kind == "input"]
+    fixed = [s for s in symbols_in(edge.pullback) if not s.mark and s.kind == "static"]
+    for s in (*_values(edge), *dict.fromkeys(fixed)):
         if s.kind == "input":
+            for other in dict.fromkeys(inputs):
+                if other.name != s.name and (other.shape, other.lag) == (s.shape, s.lag):
+                    yield _value(edge, s, other)
             continue
         others = [e.symbol for e in program.equations if e.symbol.shape == s.shape]
         others += [e.symbol.with_(kind="state", lag=sign) for e in program.equations
                    if e.name in states and e.symbol.shape == s.shape]  # fmt: skip
+        others += [x for x in dict.fromkeys(statics) if x.shape == s.shape]
         for other in others:
             if other.name != s.name:
-                yield (
-                    "value", f"{s.name}{s.lag}>{other.name}{other.lag}",
-                    edge.pullback.xreplace({s: other}), _instead(other, s),
-                )  # fmt: skip
+                yield _value(edge, s, other)
+
+
+def _value(edge: Edge, s: Sym, other: Sym) -> Mistake:
+    detail = f"{s.name}{s.lag}>{other.name}{other.lag}"
+    return "value", detail, edge.pullback.xreplace({s: other}), _instead(other, s)
 
 
 def _complements(edge: Edge) -> Iterator[Mistake]:
@@ -142,11 +151,18 @@ def _other_adjoints(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     """The adjoint of another equation: another gate's, or one that is not yet pulled back."""
     program = derivation.program(edge.scan)
     place = {e.name: k for k, e in enumerate(program.equations)}
+    made = {e.name: [x.operand.name for x in e.edges if x.lag == 0] for e in program.equations}
+    below, stack = set[str](), [edge.equation.name]  # their adjoints wait for this edge
+    while stack:
+        name = stack.pop()
+        if name in made and name not in below:
+            below.add(name)
+            stack += made[name]
     for e in program.equations:
         bar = e.symbol.with_(mark="bar")
         if e.name == edge.equation.name or bar.shape != edge.adjoint.shape:
             continue
-        if edge.kind == "equation" and place[e.name] < place[edge.equation.name]:
+        if edge.kind == "equation" and e.name in below:
             continue  # it is not there yet
         yield (
             "adjoint", e.name, edge.pullback.xreplace({edge.adjoint: bar}),

@@ -8,8 +8,6 @@ with the edited edge; nothing is derived again.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import combinations
 
 import sympy
 
@@ -30,26 +28,14 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
+from .mistaken_factors import mistaken_factors
+from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_loops import mistaken_loops
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
-from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .program import Derivation, Edge, ScanProgram
 from .simplification import tidy
 
 __all__ = ["Mutant", "edge_mutants", "mutants"]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One mistake: its kind, where it is, what the program does then, and how to say it."""
-
-    id: str
-    kind: str
-    where: str
-    says: str
-    edits: Edits
-
-    def __str__(self) -> str:
-        return self.says
 
 
 def mutants(
@@ -72,7 +58,7 @@ def mutants(
         for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
-    for mutant in _flow_mutants(derivation, loops):
+    for mutant in flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
     for kind, detail, where, says, edits in mistaken_loops(derivation, edited, loops):
         name = f"{kind}:{where}:{detail}"
@@ -133,7 +119,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
         )
-    for kind, detail, term, words in mistaken_terms(derivation, edge):
+    found = (*mistaken_terms(derivation, edge), *mistaken_factors(derivation, edge))
+    for kind, detail, term, words in found:
         within = "" if isinstance(right, Sym) else f" in {whole}"
         yield from edited(kind, detail, term, f"{target} with {words}{within}")
     if edge.kind in ("param", "static"):
@@ -267,8 +254,9 @@ def _time_slips(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, 
         if s.mark or s.lag is None:
             continue
         for lag in (s.lag + sign, s.lag - sign):
-            if lag * sign < 0 or (lag != 0 and s.name not in states):
-                continue  # before its first step only a state has a value, later none is computed
+            outside = s.kind in ("input", "sequence") and lag == sign
+            if lag * sign < 0 or (lag != 0 and s.name not in states and not outside):
+                continue  # before its first step a gate has no value, later none is computed
             moved = s.with_(lag=lag)
             yield s, moved, edge.pullback.xreplace({s: moved})
 
@@ -277,13 +265,22 @@ def _siblings(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Te
     """A gate, a weight, a peephole or a state taken for another of the same shape and role."""
     groups = _roles(derivation, edge.scan)
     shared = _shared(derivation.program(edge.scan))
+    abroad = [e.operand for e in derivation.edges if e.kind == "param" and e.scan != edge.scan]
     for s in symbols_in(edge.pullback):
         if s.mark:
             continue
-        for other in groups.get(_role(s), ()):
+        others = list(groups.get(_role(s), ()))
+        others += [o for o in abroad if _role(o) == _role(s) and _called_alike(o.name, s.name)]
+        for other in dict.fromkeys(others):
             if other.name != s.name and (other.name in shared) == (s.name in shared):
                 swapped = s.with_(name=other.name, kind=other.kind)
                 yield s, swapped, edge.pullback.xreplace({s: swapped})
+
+
+def _called_alike(one: str, other: str) -> bool:
+    """Whether two names differ in their last part only, or one of them lacks it: W, W_2, W_src."""
+    a, b = one.split("_"), other.split("_")
+    return a[:-1] == b[:-1] or a[:-1] == b or a == b[:-1]
 
 
 def _role(s: Sym) -> tuple[object, ...]:
@@ -310,88 +307,3 @@ def _roles(derivation: Derivation, scan: str) -> dict[tuple[object, ...], list[S
     for s in dict.fromkeys(found):
         out.setdefault(_role(s), []).append(s)
     return out
-
-
-def _exchanges(program: ScanProgram) -> Iterator[tuple[EquationProgram, EquationProgram]]:
-    """Pairs of gates, that is of equations with weights, whose adjoints can be exchanged.
-
-    Both adjoints must be there before either is used: no equation between the two may be read by
-    the later one.
-    """
-    moving: set[str] = set()  # what only parameters make is one for all sequences, and no gate
-    for e in program.equations:
-        if any(x.kind in ("state", "input", "static") or x.operand.name in moving for x in e.edges):
-            moving.add(e.name)
-    gates = [
-        e for e in program.equations
-        if e.name in moving and any(edge.kind == "param" for edge in e.edges)
-    ]  # fmt: skip
-    place = {e.name: k for k, e in enumerate(program.equations)}
-    for first, second in combinations(gates, 2):
-        read = [place[edge.operand.name] for edge in second.edges
-                if edge.lag == 0 and edge.operand.name in place]  # fmt: skip
-        if first.symbol.shape == second.symbol.shape and all(k < place[first.name] for k in read):
-            yield first, second
-
-
-def _flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Iterator[Mutant]:
-    """Mistakes of the loop rather than of an equation, in all scans, states and outputs or some."""
-    for program in derivation.scans:
-        scan = program.scan
-        if loops is not None and scan.name not in loops:
-            continue
-        for a, b in _exchanges(program):
-            yield Mutant(
-                f"exchanged:{scan.name}/{a.name}:{b.name}", "exchanged", f"{scan.name}/{a.name}",
-                f"δ{to_text(a.symbol)} and δ{to_text(b.symbol)} exchanged: gates in another order "
-                "than in the forward pass",
-                Edits(permuted={a.name: b.name, b.name: a.name}),
-            )  # fmt: skip
-        if scan.states:
-            for k in (0, 1, 2, 5):
-                yield Mutant(
-                    f"carry:{scan.name}:{k}", "carry", scan.name,
-                    f"the carry of scan {scan.name} cut after {k} step{'s' * (k != 1)}"
-                    if k else f"nothing carried from step to step in scan {scan.name}",
-                    Edits(carry={scan.name: k}),
-                )  # fmt: skip
-        for state in scan.states:
-            if loops is not None and state.name not in loops:
-                continue
-            reads = [e.id for e in derivation.readers(state.name) if e.kind == "state"]
-            if any(r.state == state.name for r in derivation.network.outputs.values()):
-                yield Mutant(
-                    f"final:{state.name}", "final", state.name,
-                    f"the cotangent of the final state {state.name} is lost",
-                    Edits(lost_finals=frozenset({state.name})),
-                )  # fmt: skip
-            if reads and any(i.ref is not None for i in state.initial):
-                yield Mutant(
-                    f"zero_start:{state.name}", "zero_start", state.name,
-                    f"the initial state of {state.name} is taken as zero in the backward pass",
-                    Edits(zero_starts=frozenset({state.name})),
-                )  # fmt: skip
-                yield Mutant(
-                    f"wrapped_start:{state.name}", "wrapped_start", state.name,
-                    f"the last {state.name} is read in place of its initial state, an index of −1",
-                    Edits(wrapped_starts=frozenset({state.name})),
-                )  # fmt: skip
-                yield Mutant(
-                    f"lost_start:{state.name}", "lost_start", state.name,
-                    f"the initial state of {state.name} receives no gradient",
-                    Edits(lost_starts=frozenset({state.name})),
-                )  # fmt: skip
-                if len(scan.states) > 1:
-                    yield Mutant(
-                        f"carry_of:{state.name}", "carry_of", state.name,
-                        f"nothing is carried through the state {state.name}",
-                        Edits(terms=dict.fromkeys(reads)),
-                    )  # fmt: skip
-    for label, ref in derivation.network.outputs.items():
-        if ref.axis is not None and (loops is None or label in loops):
-            for step, name in ((1, "first"), (-1, "last")):
-                yield Mutant(
-                    f"output:{label}:{step}", "output", label,
-                    f"the cotangent of {label} at the {name} step is lost",
-                    Edits(lost_outputs={label: (step,)}),
-                )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .editing import cotangents_as_used, in_order, reads_others
+from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others
 from .edits import NO_EDITS, Edits
 from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
@@ -103,7 +103,7 @@ class Walk:
                 self.now += (len(program.equations) + 2) * len(times)
                 self._starts(program)
                 continue
-            order, permuted = in_order(program, self.edits.permuted)
+            order, permuted = in_order(program, self.edits)
             # Only what is edited is met; everything else is in the map.
             met = [(k, e) for k, e in enumerate(order) if e.name in edited or e in permuted]
             for step, t in reversed(list(enumerate(times, start=1))):
@@ -272,15 +272,22 @@ class Walk:
 
     def _cotangents(self) -> None:
         edits, network = self.edits, self.of.derivation.network
-        for label in {*edits.scaled_outputs, *edits.lost_outputs, *edits.output_of_step}:
-            given = self.of.cotangents.get(label)
-            if given is None:
-                continue
+        known = dict(cotangents_taken(edits, self.of.cotangents))
+        changed = (
+            edits.scaled_outputs, edits.lost_outputs, edits.output_of_step, edits.taken_outputs
+        )  # fmt: skip
+        for label in dict.fromkeys(n for some in changed for n in some):
             ref = network.outputs[label]
             single = ref.axis is None
-            used = dict(cotangents_as_used(edits, label, single, given))
-            for t, g in cotangents_as_used(NO_EDITS, label, single, given):
-                more = used[t] - g if t in used else -np.asarray(g)
+            used = {}
+            if label in known:
+                used = dict(cotangents_as_used(edits, label, single, known[label]))
+            own = self.of.cotangents.get(label)
+            right = {}
+            if own is not None:
+                right = dict(cotangents_as_used(NO_EDITS, label, single, own))
+            for t in {**used, **right}:
+                more = np.asarray(used.get(t, 0.0)) - np.asarray(right.get(t, 0.0))
                 self.inject(ref.name, t, self.run.inward(ref, more))
 
     def _finals(self, program: ScanProgram, times: Sequence[int]) -> None:

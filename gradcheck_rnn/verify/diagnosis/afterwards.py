@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
-from .candidates import After, Arrays, Candidate
+from .candidates import Arrays, Candidate
+from .clipping import clips
 
 __all__ = ["afterwards"]
 
 Array = NDArray[Any]
 Factor = Callable[[ModelPoint], float]
-#: Bounds at which clipping is usually set.
-USUAL_CLIPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 50.0, 100.0)
-
 #: Wrong names beyond which two are taken for exchanged only if one is what the other should be.
 MANY = 60
 
@@ -31,7 +29,16 @@ MANY = 60
 def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one station (names of the definition)."""
     found: dict[str, Candidate] = {}
-    for make in (_factors, _packing, _swapped, _transposed, _spots, _clips, _sequences):
+    for make in (
+        _factors,
+        _packing,
+        _swapped,
+        _transposed,
+        _spots,
+        clips,
+        _users_scaled,
+        _sequences,
+    ):
         for c in make(comparison, wrong):
             found.setdefault(c.id, c)
     return list(found.values())
@@ -300,63 +307,31 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             yield Candidate(f"spot:{what}:{factor}", "spot", says, after=(change,))
 
 
-def _clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
-    """Clipping of the finished gradients, or of what is carried from step to step."""
-    tops: dict[str, list[float]] = {}
-    for r in comparison.wrong:
-        top = float(np.max(np.abs(np.where(r.ratio > 1, r.got, 0.0))))
-        if np.isfinite(top) and top > 0:
-            tops.setdefault(r.user, []).append(top)
-    values = dict.fromkeys([*(max(t) for t in tops.values()), *USUAL_CLIPS])
-    for c in values:
+def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """A factor on one of several arrays that hold the same values, such as two biases."""
+    fitted = comparison.station.fitted
+    held: dict[str, set[str]] = {}
+    for user in fitted.layout.parameters:
+        for piece in fitted.pieces[user]:
+            held.setdefault(piece.name, set()).add(user)
+    shared = set().union(*(u for u in held.values() if len(u) > 1))
+    bad = list(dict.fromkeys(r.user for r in comparison.wrong if r.user in shared))
+    table = [(t, f) for t, f in _factor_table(comparison) if t[0] in "012−" or t.startswith("1/2")]
+    for users in dict.fromkeys([*((u,) for u in bad), tuple(bad)]):
+        for text, factor in table if users else ():
 
-        def clip(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
-            return {u: np.clip(a, -c, c) for u, a in arrays.items()}
+            def change(
+                station: ModelPoint, case: Case, arrays: Arrays,
+                users: tuple[str, ...] = users, factor: Factor = factor,
+            ) -> Arrays:  # fmt: skip
+                return {**arrays, **{u: arrays[u] * factor(station) for u in users}}
 
-        def each(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
-            return {u: a * min(1.0, c / max(_norm(a), 1e-300)) for u, a in arrays.items()}
-
-        def together(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
-            size = float(np.sqrt(sum(_norm(a) ** 2 for a in arrays.values())))
-            return {u: a * min(1.0, c / max(size, 1e-300)) for u, a in arrays.items()}
-
-        def parameters(
-            station: ModelPoint, case: Case, arrays: Arrays, clip: After = clip
-        ) -> Arrays:
-            clipped = clip(station, case, arrays)
-            held = station.fitted.layout.parameters
-            return {u: clipped[u] if u in held else a for u, a in arrays.items()}
-
-        yield Candidate(f"clip:{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,))
-        yield Candidate(
-            f"clip-parameters:{c}", "clip",
-            f"the gradient of every parameter clipped to ±{c:.6g}", after=(parameters,),
-        )  # fmt: skip
-        yield Candidate(
-            f"clip-norm:{c}", "clip", f"each gradient clipped to the norm {c:.6g}", after=(each,)
-        )
-        yield Candidate(
-            f"clip-global:{c}", "clip",
-            f"all gradients clipped to the common norm {c:.6g}", after=(together,),
-        )  # fmt: skip
-        states = {s.name for scan in comparison.station.network.scans for s in scan.states}
-        for names in (states, *({s} for s in states if len(states) > 1)):
-
-            def carry(
-                name: str, at: int, bar: Array, c: float = c, names: set[str] = names
-            ) -> Array:
-                return np.clip(bar, -c, c) if name in names else bar
-
-            which = " and ".join(f"δ{n}" for n in sorted(names))
+            names = _called(users)
+            verb = "has" if len(users) == 1 else "have"
             yield Candidate(
-                f"clip-carry:{c}:{which}", "clip",
-                f"{which} clipped to ±{c:.6g} between steps, inside the backward pass",
-                carry=carry,
+                f"times:{text}:arrays {','.join(users)}", "factor",
+                f"{names} {verb} a factor {text} too many", after=(change,),
             )  # fmt: skip
-
-
-def _norm(a: Array) -> float:
-    return float(np.linalg.norm(a))
 
 
 def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:

@@ -224,7 +224,7 @@ class _Reach:
         loop = (
             edits.carry, edits.lost_finals, edits.zero_starts, edits.wrapped_starts,
             edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
-            edits.repeated_finals,
+            edits.repeated_finals, edits.taken_outputs, edits.kept, edits.turned,
         )  # fmt: skip
         if any(loop):
             return None
@@ -233,7 +233,14 @@ class _Reach:
             for start in self._started.get(state, ()):
                 names |= self.upstream(start)  # it may be the last state of another scan
         shares = [edge for _, edge in edits.shares]
-        own = (*edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *shares)
+        own = (
+            *edits.terms,
+            *edits.only_steps,
+            *edits.skip_steps,
+            *edits.pinned,
+            *shares,
+            *edits.mirrored,
+        )
         for identity in own:
             names |= self.upstream(self.derivation.edge(identity).operand.name)
         for name in edits.permuted:

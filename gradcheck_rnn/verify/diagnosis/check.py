@@ -400,6 +400,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     from .localise import localise, told_steps
     from .matching import wrong_names
     from .nextstep import first_wrong, next_steps
+    from .parts import alike_in_all
     from .search import search
 
     derivation = derive(network)
@@ -412,6 +413,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
         single = derived_candidates(derivation)
         single += grouped(single, ill[0].station.fitted, derivation)
+        single += alike_in_all(derivation, single)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]

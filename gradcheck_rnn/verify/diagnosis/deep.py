@@ -8,6 +8,7 @@ at: time grows with the wrong parts only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -112,8 +113,13 @@ class DeepSearch:
         found = self._within(place, part, base)
         sets = behind(found)
         if sets and all(self.left(c, place) for c in sets):
-            sets += behind([alike(c, part, self.parts, self.fitted) for c in found])
+            sets += behind([alike(c, self.bench.derivation, self._known) for c in found])
         return sets
+
+    @cached_property
+    def _known(self) -> dict[str, Candidate]:
+        """The mistakes of all parts by their ids."""
+        return {c.id: c for p in self.parts for c in p.candidates(self.fitted)}
 
     def _within(self, place: Comparison, part: Part, base: Candidate | None) -> list[Candidate]:
         """The smallest sets of mistakes within a part that explain its gradients."""

@@ -195,8 +195,9 @@ class Effects:
     def total(self, candidate: Candidate) -> tuple[Array, int, int]:
         """Changes of adjoints and gradients before what is done to finished gradients."""
         size = self.responses.table.shape[1]
-        if candidate.carry is not None:  # through the definition itself
+        if candidate.carry is not None or candidate.edits.reorders:  # as a whole
             plain = replace(candidate, id=f"{candidate.id} alone", after=())
+            plain = plain if self.base is None else self.base & plain
             given = [self.bench.gradients(plain, self.comparison, c) for c in self.cases]
             change = np.nan_to_num(self.flat(given) - self.want, nan=0.0, posinf=0.0, neginf=0.0)
             out = np.zeros((len(self.cases), size))

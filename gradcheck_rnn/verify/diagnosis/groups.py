@@ -6,7 +6,7 @@ wrong in all of them: ``dWh = …`` for ``dWh += …`` overwrites the gradient o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...calculus.printing.text import to_text
 from ...calculus.terms import symbols_in
@@ -37,9 +37,15 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
             lines.setdefault((c.kind, f"d{user}", detail), []).append(c)
         if operand not in holders:
             lines.setdefault((c.kind, f"what goes back to {operand}", detail), []).append(c)
-        value = _read_with(c, derivation)
-        if value:
+        for value in _read_with(c, derivation):
             lines.setdefault((c.kind, value, detail), []).append(c)
+        if c.kind == "in-place" or "bar*" in detail:
+            edge = derivation.edge(c.where)
+            name = to_text(edge.adjoint)
+            lines.setdefault((c.kind, f"all that {name} is read for", detail), []).append(c)
+            if edge.kind != "state":
+                line = f"all that {name} is read for within the step"
+                lines.setdefault((c.kind, line, detail), []).append(c)
         if c.kind in ("step", "slope"):
             lines.setdefault((c.kind, "all slopes", detail), []).append(c)
     found: dict[frozenset[str], Candidate] = {}
@@ -49,14 +55,16 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
     return list(found.values())
 
 
-def _read_with(c: Candidate, derivation: Derivation) -> str:
-    """What the adjoint is multiplied with in the gradient of a parameter; empty for others."""
+def _read_with(c: Candidate, derivation: Derivation) -> Iterator[str]:
+    """Lines by what the adjoint is multiplied with in the gradient of a parameter."""
     edge = derivation.edge(c.where)
     if edge.kind != "param":
-        return ""
+        return
     values = [to_text(s) for s in symbols_in(edge.pullback) if not s.mark]
     made = f"made with {', '.join(values)}" if values else "of a bias"
-    return f"every gradient {made} in scan {edge.scan}"
+    yield f"every gradient {made} in scan {edge.scan}"
+    if c.kind in ("time", "wrapped", "pinned"):
+        yield f"every gradient in scan {edge.scan} that reads it"
 
 
 def _detail(c: Candidate) -> str:

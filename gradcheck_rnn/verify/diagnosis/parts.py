@@ -8,7 +8,7 @@ that are complete once it has been run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from ..harness.layout import Fitted
 from .candidates import Candidate, derived_candidates
 from .groups import grouped
 
-__all__ = ["Part", "alike", "parts_of"]
+__all__ = ["Part", "alike", "alike_in_all", "parts_of"]
 
 #: Equations of a scan that are taken as one part, and how many a part of a longer one has.
 WHOLE, SOME = 48, 24
@@ -108,39 +108,77 @@ def _readings(derivation: Derivation) -> Iterator[tuple[str, str]]:
 
 
 def alike(
-    candidate: Candidate, part: Part, others: Sequence[Part], fitted: Fitted
+    candidate: Candidate, derivation: Derivation, known: Mapping[str, Candidate]
 ) -> Candidate | None:
-    """The same mistake in all parts that are built like this one: code that every layer calls."""
-    both, count = candidate, 1
+    """The same mistake in all scans that are built like its own: code that every layer calls.
+
+    ``known`` has the single mistakes of all scans by their ids.
+    """
     ids = candidate.members or (candidate.id,)
-    for other in others:
-        renamed = _names_between(part, other)
-        if other is part or renamed is None:
+    scans = {m.group(1) for m in (re.search(r":(\w+)[/:]", f"{i}:") for i in ids) if m}
+    programs = {p.scan.name: p for p in derivation.scans}
+    if len(scans) != 1 or not scans <= set(programs):
+        return None
+    (scan,) = scans
+    both, count = candidate, 1
+    for other in derivation.scans:
+        renamed = None if other.scan.name == scan else _between(programs[scan], other)
+        if renamed is None:
             continue
-        known = {c.id: c for c in other.candidates(fitted)}
-        same = [known.get(_renamed(i, renamed)) for i in ids]
-        found = [c for c in same if c is not None]
-        if len(found) == len(ids):
+        found = [known.get(_renamed(i, renamed)) for i in ids]
+        if None not in found:
             count += 1
             for c in found:
-                both = replace(both, edits=both.edits | c.edits)
+                both = replace(both, edits=both.edits | c.edits)  # type: ignore[union-attr]
     if count == 1:
         return None
     return replace(
-        both, id=f"alike:{candidate.id}", touches=None, members=(),
+        both, id=f"alike:{candidate.id}", touches=None, members=(), where="",
         says=f"in {count} layers alike: {candidate.says}",
     )  # fmt: skip
 
 
+def alike_in_all(derivation: Derivation, single: Sequence[Candidate]) -> list[Candidate]:
+    """All mistakes that can be the same in several scans, each once."""
+    if len(derivation.scans) < 2:
+        return []
+    known = {c.id: c for c in single if not c.members}
+    first: dict[str, str] = {}  # scan → the first that is built like it
+    for program in derivation.scans:
+        same = (n for n in first.values() if _between(derivation.program(n), program) is not None)
+        first[program.scan.name] = next(same, program.scan.name)
+    leaders = {n for n in first.values() if list(first.values()).count(n) > 1}
+    out = []
+    for c in single if leaders else ():
+        ids = c.members or (c.id,)
+        if all(any(f":{n}/" in i or f":{n}:" in i for n in leaders) for i in ids):
+            found = alike(c, derivation, known)
+            if found is not None:
+                out.append(found)
+    return out
+
+
 def _renamed(identity: str, names: dict[str, str]) -> str:
-    return re.sub(r"\w+", lambda m: names.get(m.group(), m.group()), identity)
+    return re.sub(r"[A-Za-z_]\w*", lambda m: _name(m.group(), names), identity)
 
 
-def _names_between(one: Part, other: Part) -> dict[str, str] | None:
-    """What the names of one part are called in another; None if they are not built alike."""
-    if len(one.equations) != len(other.equations):
+def _name(word: str, names: dict[str, str]) -> str:
+    """A name renamed; a value's own is followed by digits of its lags."""
+    if word in names:
+        return names[word]
+    for k in range(len(word) - 1, 0, -1):
+        if not word[k:].isdigit():
+            break
+        if word[:k] in names:
+            return names[word[:k]] + word[k:]
+    return word
+
+
+def _between(one: ScanProgram, other: ScanProgram) -> dict[str, str] | None:
+    """What the names of one scan are called in another; None if they are not built alike."""
+    if len(one.equations) != len(other.equations) or not one.scan.states:
         return None
-    out = {one.scan: other.scan}
+    out = {one.scan.name: other.scan.name}
     for a, b in zip(one.equations, other.equations, strict=True):
         out[a.name] = b.name
         if len(a.edges) != len(b.edges) or type(a.rhs) is not type(b.rhs):
@@ -149,4 +187,6 @@ def _names_between(one: Part, other: Part) -> dict[str, str] | None:
             if x.operand.lag != y.operand.lag or x.path != y.path:
                 return None
             out.setdefault(x.operand.name, y.operand.name)
+    for s, u in zip(one.scan.states, other.scan.states, strict=True):
+        out[s.final] = u.final
     return out

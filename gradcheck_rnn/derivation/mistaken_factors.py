@@ -1,0 +1,172 @@
+"""Factors of a derived term that are written wrongly: another's, one too many, on the wrong side.
+
+Where `mistaken_terms` takes one value for another everywhere in a term, these change one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..calculus.printing.text import to_text
+from ..calculus.terms import (
+    Apply,
+    Divide,
+    Hadamard,
+    Neg,
+    Ones,
+    Plus,
+    Scale,
+    Softmax,
+    Sym,
+    Term,
+    symbols_in,
+)
+from .program import Derivation, Edge
+
+__all__ = ["mistaken_factors"]
+
+Mistake = tuple[str, str, Term, str]
+
+
+def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """Kind, detail, the term, and words for what is wrong in it."""
+    yield from _one_occurrence(derivation, edge)
+    yield from _functions(derivation, edge)
+    yield from _divided(edge)
+    yield from _slopes_twice(edge)
+    yield from _parameters_too_many(edge)
+    yield from _lost_brackets(edge)
+
+
+def _places(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
+    stack: list[tuple[Term, tuple[int, ...]]] = [(term, ())]
+    while stack:
+        node, path = stack.pop()
+        yield node, path
+        for i, a in enumerate(node.args):
+            if isinstance(a, Term):
+                stack.append((a, (*path, i)))
+
+
+def _put(term: Term, path: tuple[int, ...], new: Term) -> Term:
+    if not path:
+        return new
+    args = list(term.args)
+    args[path[0]] = _put(args[path[0]], path[1:], new)
+    return term.func(*args)
+
+
+def _moves(s: Term) -> bool:
+    return isinstance(s, Sym) and not s.mark and s.lag is not None
+
+
+def _has_bar(term: Term) -> bool:
+    return any(s.mark == "bar" for s in symbols_in(term))
+
+
+def _one_occurrence(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """Of a value that a term reads twice, one reading of another gate: i ⊙ (1 − f)."""
+    program = derivation.program(edge.scan)
+    gates = [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
+    places: dict[Term, list[tuple[int, ...]]] = {}
+    for node, path in _places(edge.pullback):
+        if _moves(node):
+            places.setdefault(node, []).append(path)
+    for s, paths in places.items():
+        for k, path in enumerate(paths) if len(paths) > 1 else ():
+            for gate in gates:
+                if gate.shape == s.shape and gate != s:
+                    yield (
+                        "copied", f"{s}{k}>{gate.name}", _put(edge.pullback, path, gate),
+                        f"{to_text(gate)} instead of one of the {to_text(s)}",
+                    )  # fmt: skip
+
+
+def _functions(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """A value with a function of the cell applied to it: tanh(c) for c."""
+    program = derivation.program(edge.scan)
+    names = dict.fromkeys(
+        n.fname for e in program.equations for n, _ in _places(e.rhs) if isinstance(n, Apply)
+    )
+    for s in dict.fromkeys(n for n, _ in _places(edge.pullback) if _moves(n)):
+        for name in names:
+            new = Apply(name, s)
+            yield (
+                "function", f"{s}{name}", edge.pullback.xreplace({s: new}),
+                f"{to_text(new)} instead of {to_text(s)}",
+            )  # fmt: skip
+
+
+def _divided(edge: Edge) -> Iterator[Mistake]:
+    """Divided by a factor, or multiplied by a divisor."""
+    for node, path in _places(edge.pullback):
+        if isinstance(node, Hadamard):
+            for k, factor in enumerate(node.operands):
+                if not _has_bar(factor):
+                    rest = Hadamard(*node.operands[:k], *node.operands[k + 1 :])
+                    yield (
+                        "divided", f"{path}{k}", _put(edge.pullback, path, Divide(rest, factor)),
+                        f"divided by {to_text(factor)}, not multiplied",
+                    )  # fmt: skip
+        elif isinstance(node, Divide):
+            top, below = node.operands
+            if below.shape == top.shape:
+                yield (
+                    "divided", f"{path}", _put(edge.pullback, path, Hadamard(top, below)),
+                    f"multiplied by {to_text(below)}, not divided",
+                )  # fmt: skip
+
+
+def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
+    """φ′ applied twice, or that of an output activation whose loss has it in its gradient."""
+    for k, step in enumerate(edge.steps):
+        if not isinstance(step.node, Apply) or step.before.shape != step.after.shape:
+            continue
+        bar: Term = edge.adjoint if k == 0 else step.before
+        out: Term = edge.equation if k == 0 else step.node
+        i = edge.path[k]
+        once = edge.rules[step.node].pullback(step.node, i, bar, out)
+        term = edge.rules[step.node].pullback(step.node, i, once, out)
+        for later, j in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+            term = edge.rules[later.node].pullback(later.node, j, term, later.node)
+        yield "slope-twice", str(k), term, f"φ′ of {to_text(step.node)} twice"
+    for node, _ in _places(edge.pullback):
+        chosen = isinstance(node, Softmax) or (isinstance(node, Apply) and node.fname == "sigmoid")
+        if chosen and node.shape == edge.pullback.shape:
+            slope = Hadamard(node, Plus(Ones(*node.shape), Neg(node)))
+            yield (
+                "slope-twice", to_text(node), Hadamard(edge.pullback, slope),
+                f"the factor {to_text(slope)} too many",
+            )  # fmt: skip
+
+
+def _parameters_too_many(edge: Edge) -> Iterator[Mistake]:
+    """A parameter of the equation, a gain or a peephole, as a factor that does not belong."""
+    own = {n for n, _ in _places(edge.rhs) if isinstance(n, Sym) and n.kind in ("param", "fixed")}
+    for s in own:
+        if s.shape == edge.adjoint.shape:
+            term = edge.pullback.xreplace({edge.adjoint: Hadamard(edge.adjoint, s)})
+            yield "besides", f"{s.name}", term, f"the factor {to_text(s)} too many"
+
+
+def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
+    """δ ⊙ a − b for δ ⊙ (a − b), and a factor of one of the terms only."""
+    for node, path in _places(edge.pullback):
+        if isinstance(node, Scale):
+            factor, inner = node.operands
+            if isinstance(inner, Plus):
+                lost = Plus(Scale(factor, inner.operands[0]), *inner.operands[1:])
+                yield _lost(edge, path, node, lost)
+        elif isinstance(node, Hadamard):
+            for k, inner in enumerate(node.operands):
+                if isinstance(inner, Plus) and not _has_bar(inner):
+                    first, *others = inner.operands
+                    rest = [*node.operands[:k], *node.operands[k + 1 :]]
+                    head = rest if isinstance(first, Ones) else [*rest, first]
+                    product = head[0] if len(head) == 1 else Hadamard(*head)
+                    yield _lost(edge, path, node, Plus(product, *others))
+
+
+def _lost(edge: Edge, path: tuple[int, ...], node: Term, lost: Term) -> Mistake:
+    words = f"{to_text(lost)} instead of {to_text(node)}, a bracket lost"
+    return "lost-bracket", f"{path}", _put(edge.pullback, path, lost), words
