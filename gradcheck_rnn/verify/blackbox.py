@@ -20,6 +20,7 @@ from ..streams import Stream, generator
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
+from .contradicted import judge_along_lines
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
@@ -50,6 +51,8 @@ MOST_ENTRIES = 10_000
 RESOLVE = 0.1
 #: Units in the last place of the loss from which its noise may be that of some calls only.
 NOISY = 256.0
+#: Bounds of a line that a fault must exceed to be seen on it: the next line has another bound.
+SURELY = 4.0
 #: Evaluations an entry that a budget must allow; most need one or two.
 PLANNED = 4
 
@@ -277,6 +280,7 @@ def _judge(
             return _directional(there, i, own, rounded, level, used, resolve)
 
         settle_zeros(report, target, roundoff, noise, used, judge)
+        judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)
         suspect(report, target, g, roundoff)
     if jumps is not None:
         jumps.tell(report, target)
@@ -377,7 +381,7 @@ def _entrywise(
     row = entry_row(target.tree, check, gradient, bounds, resolve)
     if line is not None and line.agrees and row.verdict is Verdict.PASS:
         # it moves every entry by the size of its leaf at least
-        least = line.bound / target.scale(block)
+        least = SURELY * line.bound / target.scale(block)
         row.missed += f"; a fault of one entry alone above {least:.1e} shows on a line through all"
     return row
 

@@ -29,8 +29,8 @@ RUNGS, LEAST = range(2, 13), 6
 #: Growth of the quotients from step to step, relative to that before: 1 for x log x, 4 for √x, and
 #: at most 0.8 for what goes with the tenth root of the step, or a higher power of it.
 LASTING = 0.95
-#: Standard deviations of noise that a difference must exceed, and units in the last place that a
-#: step must be.
+#: Standard deviations of noise that the change of a quotient must exceed, and units in the last
+#: place that a step must be.
 CLEAR, UNITS = 64.0, 64.0
 #: Entries of a leaf that are looked at: each costs two ladders.
 MOST = 64
@@ -66,6 +66,7 @@ def settle_singular(report: Report, target: Target, check: Check, **options: Any
     """
     names = target.tree.names
     masks: dict[int, NDArray[np.bool_]] = {}
+    sigma = report.noise if np.isfinite(report.noise) else 0.0
     for row in report.rows:
         i = names.index(row.name)
         gradient = target.first[i].reshape(-1)
@@ -78,7 +79,7 @@ def settle_singular(report: Report, target: Target, check: Check, **options: Any
             continue
         if len(entries) > MOST:
             continue
-        found = {int(k): _slopes(target, i, int(k)) for k in entries}
+        found = {int(k): _slopes(target, i, int(k), sigma) for k in entries}
         allowed = {k: s.allows(float(gradient[k])) for k, s in found.items()}
         if not allowed or any(a is None for a in allowed.values()):
             continue
@@ -97,29 +98,27 @@ def settle_singular(report: Report, target: Target, check: Check, **options: Any
         target.gradients += inner.gradients
 
 
-def _slopes(target: Target, block: int, entry: int) -> _Slopes:
+def _slopes(target: Target, block: int, entry: int, sigma: float) -> _Slopes:
     lines = target.lines(block, np.array([entry]))
     x = float(target.tree.leaves[block].reshape(-1)[entry])
     steps = target.scale(block) * 16.0 ** -np.array(RUNGS, dtype=np.float64)
-    least = UNITS * target.format_eps(block) * abs(x)
-    h = steps[steps > least][:, None]
+    h = steps[steps > UNITS * target.format_eps(block) * abs(x)][:, None]
+    if len(h) < LEAST:
+        return _Slopes(0.0, 0.0)
+    level = max(sigma, max(target.value_eps, 2.0**-52) * abs(target.base))
     ends = []
     for side in (-h, h):
-        if not len(h):
-            ends.append(0.0)
-            continue
         with np.errstate(all="ignore"):
-            change = (lines(side) - target.base)[:, 0]
-            quotients = change / lines.realise(side)[:, 0]
-        eps = max(target.value_eps, 2.0**-52)
-        usable = np.abs(change) > CLEAR * eps * abs(target.base)
-        ends.append(_grows(quotients, usable & np.isfinite(quotients)))
+            quotients = ((lines(side) - target.base) / lines.realise(side))[:, 0]
+        ends.append(_grows(quotients, CLEAR * level / h[:, 0]))
     return _Slopes(*ends)
 
 
-def _grows(quotients: Floats, usable: NDArray[np.bool_]) -> float:
-    """The last quotient if they grow without bound, else 0."""
-    count = len(usable) if usable.all() else int(np.argmin(usable))
+def _grows(quotients: Floats, noise: Floats) -> float:
+    """The last quotient above its noise if they grow without bound, else 0."""
+    with np.errstate(all="ignore"):
+        changes = np.abs(np.diff(quotients)) > noise[1:]  # not where they are not finite
+    count = 1 + (len(changes) if changes.all() else int(np.argmin(changes)))
     q = quotients[:count]
     if count < LEAST or np.any(np.sign(q[-LEAST:]) != np.sign(q[-1])):
         return 0.0

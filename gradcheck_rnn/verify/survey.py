@@ -45,7 +45,8 @@ class Survey:
 
     `kink` bounds the sum of all entries' kinks (jumps of slope times the sizes of their leaves);
     `gap` is the derivative's distance from the gradient's, `bound` what errors explain of it.
-    `directions` are those of the line by leaf, `value` is the derivative along it, up to `error`.
+    `directions` are those of the line by leaf, `value` is the derivative along it, up to `error`,
+    and `claim` the gradient's.
     """
 
     move: float
@@ -55,6 +56,7 @@ class Survey:
     directions: Mapping[int, Floats] = field(repr=False)
     value: float
     error: float
+    claim: float
 
     @property
     def agrees(self) -> bool:
@@ -89,7 +91,7 @@ def survey(
     own = sum(roundoff.along(i, g[i], v) for i, v in directions.items())
     claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
     move, kink, slope, error = found
-    return Survey(move, kink, abs(slope - claim), error + own, directions, slope, error)
+    return Survey(move, kink, abs(slope - claim), error + own, directions, slope, error, claim)
 
 
 #: Least move, kink, slope and its error.
