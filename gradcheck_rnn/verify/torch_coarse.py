@@ -9,7 +9,6 @@ result rounded up or down at random.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +22,7 @@ from .harness.arrays import PRECISIONS, Precision
 from .harness.deviations import spread
 from .oracle.directions import draw_direction
 from .outcome import Report
-from .tensors import WHO, with_tensors
+from .tensors import WHO
 from .torch_formats import coarsest, rounding
 from .torch_pair import TorchPair
 from .torch_protocol import gradient_or_zeros
@@ -67,7 +66,8 @@ def check_torch_pair(
     try:
         wide = _wide(pair, reference)
         kept = check_pair(wide, **options)
-        coarse = _Coarse(pair, wide, form or PRECISIONS["float32"], kept.seed)
+        own = pair.widened(None) if reference is not None and pair.fused else None
+        coarse = _Coarse(pair, wide, form or PRECISIONS["float32"], kept.seed, own)
         differing = coarse.differing_output()
     except (UsageError, RuntimeError, TypeError, NotImplementedError) as error:
         if reference is not None:
@@ -100,21 +100,7 @@ def _wide(pair: TorchPair, reference: Callable[..., Any] | None) -> TorchPair:
     UsageError
         It computes in a coarse format itself.
     """
-    torch = pair.torch
-    double = {n: x.detach().to("cpu", torch.float64) for n, x in pair.moved.items()}
-    arguments = {
-        n: double[n] if pair.inside[n] == [n]
-        else with_tensors(v, (double[name] for name in pair.inside[n]), pair.moves)
-        for n, v in pair.arguments.items()
-    }  # fmt: skip
-    function, surrogate = reference, None
-    if function is None:
-        function, surrogate = pair.function, pair.surrogate
-    if isinstance(function, torch.nn.Module):
-        function = copy.deepcopy(function).to("cpu", torch.float64)
-    wide = TorchPair(
-        torch, function, arguments if pair.by_name else list(arguments.values()), surrogate
-    )
+    wide = pair.widened(reference)
     form = format_of(wide)
     if form is not None:
         who = "the reference" if reference is not None else "the function"
@@ -135,24 +121,33 @@ class _Probe:
 class _Coarse:
     """A pair beside its reference, which is run a few times with every result rounded."""
 
-    def __init__(self, pair: TorchPair, wide: TorchPair, form: Precision, seed: int) -> None:
+    def __init__(
+        self,
+        pair: TorchPair,
+        wide: TorchPair,
+        form: Precision,
+        seed: int,
+        own: TorchPair | None = None,
+    ) -> None:
         self.pair, self.wide, self.form, self.seed = pair, wide, form, seed
+        #: Whose rounding counts: of the reference, and of the code itself where that is fused.
+        self.sources = [wide] if own is None else [wide, own]
         pair.begin()
         for what, one, other in (
             ("inputs and parameters", pair.tree, wide.tree), ("outputs", pair.outs, wide.outs)
         ):  # fmt: skip
             if [x.shape for x in one.leaves] != [x.shape for x in other.leaves]:
                 raise UsageError(f"{WHO}: the reference has other {what}")
-        self.rounded = [self._rounded(draw) for draw in range(DRAWS)]
+        self.rounded = [[self._rounded(p, draw) for draw in range(DRAWS)] for p in self.sources]
 
     def _rounding(self, draw: int) -> Any:
         generator = self.pair.torch.Generator().manual_seed((self.seed + 7919 * draw) % 2**31)
         return rounding(self.pair.torch, self.form.bits, self.form.least, generator)
 
-    def _rounded(self, draw: int) -> tuple[list[Any], list[Any]]:
+    def _rounded(self, pair: TorchPair, draw: int) -> tuple[list[Any], list[Any]]:
         """Leaves and outputs of a graph of rounded results."""
         with self._rounding(draw):
-            own, outs = self.wide.forward(self.wide.tree.leaves)
+            own, outs = pair.forward(pair.tree.leaves)
         return own, list(outs.values())
 
     def differing_output(self) -> str:
@@ -161,7 +156,9 @@ class _Coarse:
             got, want = (np.asarray(p.outs.leaves[k]) for p in (self.pair, self.wide))
             if want.dtype.kind != "f" or not want.size:
                 continue
-            noise = spread(np.stack([outs[k].detach().numpy() - want for _, outs in self.rounded]))
+            noise = spread(
+                np.stack([outs[k].detach().numpy() - want for _, outs in self.rounded[0]])
+            )
             size = float(np.sqrt(np.mean(want**2)))
             bound = SPREADS * noise + self.form.eps * (np.abs(want) + size)
             worst = float(np.max(judge(got.astype(np.float64), want, bound), initial=0.0))
@@ -179,11 +176,13 @@ class _Coarse:
         got = self.pair.pull(self.pair.tree.leaves, given)
         want = self.wide.pull(self.wide.tree.leaves, given)
         moves: dict[int, list[Array]] = {i: [] for i in want}
-        for draw, (own, outs) in enumerate(self.rounded):
-            with self._rounding(DRAWS * (number + 1) + draw):
-                grads = self.wide.grad(own, outs, given, False)
-            for i, g in want.items():
-                moves[i].append(gradient_or_zeros(grads[i], g) - g)
+        for pair, runs in zip(self.sources, self.rounded, strict=True):
+            exact = want if pair is self.wide else pair.pull(pair.tree.leaves, given)
+            for draw, (own, outs) in enumerate(runs):
+                with self._rounding(DRAWS * (number + 1) + draw):
+                    grads = pair.grad(own, outs, given, False)
+                for i in want:
+                    moves[i].append(gradient_or_zeros(grads[i], exact[i]) - exact[i])
         return _Probe(
             given, {i: np.asarray(g, np.float64) for i, g in got.items()}, want,
             {i: np.stack(m) for i, m in moves.items()},
