@@ -18,7 +18,6 @@ from .oracle.directions import draw_direction
 from .pairs import Cotangents
 from .tensors import DOUBLE
 from .torch_pair import SEED, TorchPair
-from .torch_protocol import look_at_protocol
 from .trees import Tree
 from .verdict import Finding
 
@@ -43,6 +42,8 @@ class DoublePair(TorchPair):
 
     constant = True
     fused = True  # PyTorch differentiates tanh and sigmoid in one operation each
+    #: What needs no gradient has none to differentiate.
+    freezes = False
 
     def __init__(
         self,
@@ -177,7 +178,3 @@ class DoublePair(TorchPair):
                     f"({said}); check the first with check_torch"
                 ) from None
             raise
-
-    def protocol(self, weights: Cotangents) -> None:
-        """As for a first derivative; inputs that need no gradient have none to differentiate."""
-        look_at_protocol(self, weights, frozen=False)

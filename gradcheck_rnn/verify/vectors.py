@@ -24,6 +24,7 @@ from ..language.domains import Domain
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import run, to_columns, to_rows
+from ..streams import Stream, generator
 from .harness.arrays import PRECISIONS, Precision
 from .oracle.directions import draw_direction
 from .points import Point, draw_point
@@ -230,7 +231,7 @@ def _certify(
 
     network = point.network
     step = mpmath.mpf(10) ** STEP_EXPONENT
-    rng = np.random.default_rng([seed, 21])
+    rng = generator(seed, Stream.VECTOR_DIRECTIONS)
     directions = {n: _wide(rng.standard_normal(a.shape)) for n, a in point.differentiated.items()}
     moved = dict(columns)
     for n, v in directions.items():
@@ -265,7 +266,7 @@ def split(truth: Array) -> tuple[Array, Array]:
 def _bound(vectors: Vectors, point: Point, ways: Pull, name: str, form: Precision) -> None:
     """Measure what the format can do, in several runs."""
     network = point.network
-    rng = np.random.default_rng([vectors.seed, 22])
+    rng = generator(vectors.seed, Stream.VECTOR_BOUNDS)
     columns = point.columns(point.values)
 
     # tanh in float32 may be off by a unit or two; a narrow format computes it wider and rounds.

@@ -15,10 +15,11 @@ from ...language.running import array_shape
 from ..harness.arrays import PRECISIONS
 from ..harness.compare import Comparison, Record, ratio_of
 from ..harness.layout import Fitted, Layout
-from ..harness.plan import Case, Place
+from ..harness.modelpoint import ModelPoint
+from ..harness.plan import Case
 from ..harness.ready import ready
-from ..harness.station import Station
 from ..harness.subject import Subject
+from ..points import Point, Role
 from ..vectorfiles import OUTPUTS, Results, VectorFile
 from .check import find_mistake
 from .search import Diagnosis
@@ -60,23 +61,23 @@ def diagnose_results(
     for name, ref in refs.items():
         if arrays[name].shape != array_shape(ref, sizes, batch=batch, lengths=lengths):
             return None
-    place = Place("vectors", network, sizes, lengths, batch, arrays)
+    point = Point(network, arrays, sizes, lengths, batch, Role.VECTORS)
     try:
-        comparison = _compare(place, layout, known, results, form)
+        comparison = _compare(point, layout, known, results, form)
     except GradcheckError:  # another definition of the same names and shapes
         return None
     return find_mistake(network, [comparison]) if comparison.wrong else None
 
 
 def _compare(
-    place: Place, layout: Layout, known: VectorFile, results: Results, form: str
+    point: Point, layout: Layout, known: VectorFile, results: Results, form: str
 ) -> Comparison:
     """The results beside the vectors, as if the code had been run at this one point."""
-    network, precision = place.network, PRECISIONS[form]
+    network, precision = point.network, PRECISIONS[form]
     nothing: Any = lambda *_: {}  # noqa: E731
     with_loss = nothing if network.loss_terms else None
     subject = Subject(nothing, nothing, with_loss, None, np.asarray, precision)
-    station = Station.build(place, layout, precision, subject, 0)
+    station = ModelPoint.build(point, layout, precision, subject, 0)
     cases = {group: _case(group, known, station.fitted) for group in known.high if group != OUTPUTS}
     station.cases = [c for group, c in cases.items() if results.arrays.get(group)]
     out = Comparison(station)
