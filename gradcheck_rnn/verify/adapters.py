@@ -93,6 +93,7 @@ def check_torch_double(
     function: Any,
     inputs: Any,
     *,
+    reference: Callable[..., Any] | None = None,
     shapes: Shapes | None = None,
     **options: Any,
 ) -> Report:
@@ -108,6 +109,9 @@ def check_torch_double(
     ----------
     function, inputs, shapes
         As in `check_torch`.
+    reference : callable, optional
+        As in `check_torch`, for code that computes in bfloat16 or float16: it is differentiated
+        twice in float64.
     **options
         Of `check_vjp`: outputs, mode, seed, budget, select, title.
 
@@ -124,11 +128,17 @@ def check_torch_double(
         PyTorch has no second derivative.
     """
     torch = _library("torch", "check_torch_double")
+    if reference is not None:
+        check_function(reference, "check_torch_double: the reference")
     named = getattr(function, "__name__", type(function).__name__)
     options.setdefault("title", f"second derivative of {named}")
+
+    def check(pair: TorchPair, **given: Any) -> Report:
+        return check_torch_pair(pair, reference, **given)
+
     return check_pairs(
         lambda made: DoublePair(torch, function, made), inputs, shapes, "check_torch_double",
-        **options,
+        check=check, **options,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..streams import Stream, generator
 from .hints import common_factor
-from .oracle.noise import measure_noise
+from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff

@@ -9,9 +9,7 @@ result rounded up or down at random.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,13 +22,14 @@ from .harness.arrays import PRECISIONS, Precision
 from .oracle.directions import draw_direction
 from .outcome import Report
 from .roundoff import spread
-from .tensors import WHO, with_tensors
+from .tensors import WHO
+from .torch_formats import coarsest, rounding
 from .torch_pair import TorchPair
 from .torch_protocol import gradient_or_zeros
 from .verdict import Finding, Row, Verdict, judge, relative_resolution
 from .vjp import check_pair
 
-__all__ = ["check_torch_pair", "coarsest", "format_of", "rounding"]
+__all__ = ["check_torch_pair", "format_of"]
 
 Array = NDArray[Any]
 #: Runs with rounded results, and cotangents for each output.
@@ -67,7 +66,8 @@ def check_torch_pair(
     try:
         wide = _wide(pair, reference)
         kept = check_pair(wide, **options)
-        coarse = _Coarse(pair, wide, form or PRECISIONS["float32"], kept.seed)
+        own = pair.widened(None) if reference is not None and pair.fused else None
+        coarse = _Coarse(pair, wide, form or PRECISIONS["float32"], kept.seed, own)
         differing = coarse.differing_output()
     except (UsageError, RuntimeError, TypeError, NotImplementedError) as error:
         if reference is not None:
@@ -100,21 +100,7 @@ def _wide(pair: TorchPair, reference: Callable[..., Any] | None) -> TorchPair:
     UsageError
         It computes in a coarse format itself.
     """
-    torch = pair.torch
-    double = {n: x.detach().to("cpu", torch.float64) for n, x in pair.moved.items()}
-    arguments = {
-        n: double[n] if pair.inside[n] == [n]
-        else with_tensors(v, (double[name] for name in pair.inside[n]), pair.moves)
-        for n, v in pair.arguments.items()
-    }  # fmt: skip
-    function, surrogate = reference, None
-    if function is None:
-        function, surrogate = pair.function, pair.surrogate
-    if isinstance(function, torch.nn.Module):
-        function = copy.deepcopy(function).to("cpu", torch.float64)
-    wide = TorchPair(
-        torch, function, arguments if pair.by_name else list(arguments.values()), surrogate
-    )
+    wide = pair.widened(reference)
     form = format_of(wide)
     if form is not None:
         who = "the reference" if reference is not None else "the function"
@@ -135,24 +121,33 @@ class _Probe:
 class _Coarse:
     """A pair beside its reference, which is run a few times with every result rounded."""
 
-    def __init__(self, pair: TorchPair, wide: TorchPair, form: Precision, seed: int) -> None:
+    def __init__(
+        self,
+        pair: TorchPair,
+        wide: TorchPair,
+        form: Precision,
+        seed: int,
+        own: TorchPair | None = None,
+    ) -> None:
         self.pair, self.wide, self.form, self.seed = pair, wide, form, seed
+        #: Whose rounding counts: of the reference, and of the code itself where that is fused.
+        self.sources = [wide] if own is None else [wide, own]
         pair.begin()
         for what, one, other in (
             ("inputs and parameters", pair.tree, wide.tree), ("outputs", pair.outs, wide.outs)
         ):  # fmt: skip
             if [x.shape for x in one.leaves] != [x.shape for x in other.leaves]:
                 raise UsageError(f"{WHO}: the reference has other {what}")
-        self.rounded = [self._rounded(draw) for draw in range(DRAWS)]
+        self.rounded = [[self._rounded(p, draw) for draw in range(DRAWS)] for p in self.sources]
 
     def _rounding(self, draw: int) -> Any:
         generator = self.pair.torch.Generator().manual_seed((self.seed + 7919 * draw) % 2**31)
         return rounding(self.pair.torch, self.form.bits, self.form.least, generator)
 
-    def _rounded(self, draw: int) -> tuple[list[Any], list[Any]]:
+    def _rounded(self, pair: TorchPair, draw: int) -> tuple[list[Any], list[Any]]:
         """Leaves and outputs of a graph of rounded results."""
         with self._rounding(draw):
-            own, outs = self.wide.forward(self.wide.tree.leaves)
+            own, outs = pair.forward(pair.tree.leaves)
         return own, list(outs.values())
 
     def differing_output(self) -> str:
@@ -161,7 +156,9 @@ class _Coarse:
             got, want = (np.asarray(p.outs.leaves[k]) for p in (self.pair, self.wide))
             if want.dtype.kind != "f" or not want.size:
                 continue
-            noise = spread(np.stack([outs[k].detach().numpy() - want for _, outs in self.rounded]))
+            noise = spread(
+                np.stack([outs[k].detach().numpy() - want for _, outs in self.rounded[0]])
+            )
             size = float(np.sqrt(np.mean(want**2)))
             bound = SPREADS * noise + self.form.eps * (np.abs(want) + size)
             worst = float(np.max(judge(got.astype(np.float64), want, bound), initial=0.0))
@@ -179,11 +176,13 @@ class _Coarse:
         got = self.pair.pull(self.pair.tree.leaves, given)
         want = self.wide.pull(self.wide.tree.leaves, given)
         moves: dict[int, list[Array]] = {i: [] for i in want}
-        for draw, (own, outs) in enumerate(self.rounded):
-            with self._rounding(DRAWS * (number + 1) + draw):
-                grads = self.wide.grad(own, outs, given, False)
-            for i, g in want.items():
-                moves[i].append(gradient_or_zeros(grads[i], g) - g)
+        for pair, runs in zip(self.sources, self.rounded, strict=True):
+            exact = want if pair is self.wide else pair.pull(pair.tree.leaves, given)
+            for draw, (own, outs) in enumerate(runs):
+                with self._rounding(DRAWS * (number + 1) + draw):
+                    grads = pair.grad(own, outs, given, False)
+                for i in want:
+                    moves[i].append(gradient_or_zeros(grads[i], exact[i]) - exact[i])
         return _Probe(
             given, {i: np.asarray(g, np.float64) for i, g in got.items()}, want,
             {i: np.stack(m) for i, m in moves.items()},
@@ -262,68 +261,3 @@ def _judge(probes: Sequence[_Probe], i: int, form: Precision) -> Row:
                 f"where rounding explains {limit:.1%}",
             )
     return worst
-
-
-def _tensors(torch: Any, value: Any) -> Iterator[Any]:
-    for leaf in torch.utils._pytree.tree_leaves(value):
-        if isinstance(leaf, torch.Tensor):
-            yield leaf
-
-
-@contextmanager
-def coarsest(torch: Any) -> Iterator[set[Any]]:
-    """A context that collects the floating-point dtypes of all results computed in it."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    found: set[Any] = set()
-
-    class Looking(TorchDispatchMode):
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            made = func(*args, **(kwargs or {}))
-            found.update(x.dtype for x in _tensors(torch, made) if x.is_floating_point())
-            return made
-
-    with Looking():
-        yield found
-
-
-@contextmanager
-def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[None]:
-    """A context in which every float64 result on the CPU is rounded to a coarser format.
-
-    Stochastic rounding: up or down in proportion, unbiased. Views and what makes no new number
-    are left alone.
-
-    Parameters
-    ----------
-    bits, least
-        Of the format's mantissa, and its smallest positive number.
-    generator : torch.Generator
-        Of the directions.
-    """
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    def round_(x: Any) -> None:
-        unit = torch.ldexp(torch.ones_like(x), torch.frexp(x).exponent - 1 - bits)
-        unit = unit.clamp_min(least)
-        chance = torch.rand(x.shape, generator=generator, dtype=x.dtype)
-        moved = torch.floor(x / unit + chance) * unit
-        x.copy_(torch.where(torch.isfinite(moved), moved, x))
-
-    class Rounding(TorchDispatchMode):
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            made = func(*args, **(kwargs or {}))
-            aliases = [r.alias_info for r in func._schema.returns]
-            if any(a is not None and not a.is_write for a in aliases):
-                return made  # a view
-            for x in _tensors(torch, made):
-                if x.dtype == torch.float64 and x.numel():
-                    round_(x)
-            return made
-
-    with Rounding():
-        yield

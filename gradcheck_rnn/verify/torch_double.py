@@ -7,7 +7,7 @@ backward; everything else is as for a first derivative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,41 @@ class DoublePair(TorchPair):
     ----------
     torch, function, inputs
         As in `TorchPair`.
+    weights : mapping, optional
+        The cotangents of the first backward pass, as ``d[0]``; drawn where they are left out.
     """
 
     constant = True
+    fused = True  # PyTorch differentiates tanh and sigmoid in one operation each
     #: What needs no gradient has none to differentiate.
     freezes = False
 
-    def __init__(self, torch: Any, function: Any, inputs: Any) -> None:
-        self.first = TorchPair(torch, function, inputs)
+    def __init__(
+        self,
+        torch: Any,
+        function: Any,
+        inputs: Any,
+        weights: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.first = (
+            function if isinstance(function, TorchPair) else TorchPair(torch, function, inputs)
+        )
         own, outs = self.first.forward(self.first.tree.leaves)
         self.given = len(own)
         self.asked = [n for n, y in outs.items() if y.requires_grad and y.is_floating_point()]
         if not self.asked:
             raise UsageError(f"{DOUBLE}: no gradient flows through any output; nothing to check")
+        given = dict(weights or {})
         weights = {}
         for name in self.asked:
+            if f"d{name}" in given:
+                if given[f"d{name}"].shape != outs[name].shape:
+                    raise UsageError(
+                        f"{DOUBLE}: the output '{name}' of the reference has the shape "
+                        f"{tuple(outs[name].shape)}, not {tuple(given[f'd{name}'].shape)}"
+                    )
+                weights[f"d{name}"] = given[f"d{name}"]
+                continue
             shape = tuple(outs[name].shape)
             drawn = draw_direction(shape, SEED, f"cotangent of {name}") * np.sqrt(np.prod(shape))
             weights[f"d{name}"] = torch.from_numpy(np.asarray(drawn)).to(outs[name])
@@ -108,6 +128,23 @@ class DoublePair(TorchPair):
             f"d{n}": zeros(t) if g is None else g
             for n, t, g in zip(first.moved, own, grads, strict=True)
         }
+
+    def widened(self, reference: Callable[..., Any] | None) -> DoublePair:
+        """The same numbers in float64 on the CPU, cotangents included.
+
+        Raises
+        ------
+        UsageError
+            Outputs or inputs of the reference have other names.
+        """
+        first = self.first.widened(reference)
+        wide = DoublePair(self.torch, first, None, self.doubles())
+        if list(wide.moved) != list(self.moved):
+            raise UsageError(
+                f"{DOUBLE}: the reference has the inputs and cotangents {', '.join(wide.moved)}, "
+                f"the function {', '.join(self.moved)}"
+            )
+        return wide
 
     def begin(self) -> Tree:
         """Gradients; one that has lost its graph is probed: its derivative counts as zeros."""

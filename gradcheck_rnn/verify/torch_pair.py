@@ -6,6 +6,7 @@ autograd may do to a backward function is done to it (`torch_protocol`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ class TorchPair(GraphPair):
     """
 
     undefined = True
+    #: Whether a reference may be computed by operations that round less often than the code.
+    fused = False
 
     def __init__(
         self, torch: Any, function: Any, inputs: Any, surrogate: Callable[..., Any] | None = None
@@ -94,6 +97,26 @@ class TorchPair(GraphPair):
             for tensors in (self.moved.values(), outs)
         ]
         return found[0], found[1]
+
+    def widened(self, reference: Callable[..., Any] | None) -> TorchPair:
+        """The same numbers in float64 on the CPU, for `reference` or the function itself."""
+        double = self.doubles()
+        arguments = {
+            n: double[n] if self.inside[n] == [n]
+            else with_tensors(v, (double[name] for name in self.inside[n]), self.moves)
+            for n, v in self.arguments.items()
+        }  # fmt: skip
+        function, surrogate = reference, None
+        if function is None:
+            function, surrogate = self.function, self.surrogate
+        if isinstance(function, self.torch.nn.Module):
+            function = copy.deepcopy(function).to("cpu", self.torch.float64)
+        given = arguments if self.by_name else list(arguments.values())
+        return TorchPair(self.torch, function, given, surrogate)
+
+    def doubles(self) -> dict[str, Any]:
+        """The tensors that are perturbed, in float64 on the CPU."""
+        return {n: x.detach().to("cpu", self.torch.float64) for n, x in self.moved.items()}
 
     def moves(self, x: Any) -> bool:
         """Whether a value is a tensor that is perturbed."""

@@ -130,3 +130,34 @@ def test_modules_and_functions_without_a_gradient() -> None:
     assert report.passed, str(report)
     with pytest.raises(UsageError, match="no gradient flows"):
         check_torch_double(lambda x: x.detach(), draw(2, 3))
+
+
+def pulled(factor: float, detached: bool) -> Any:
+    def backward(g: Any, x: Any, W: Any, h: Any) -> Any:
+        if detached:
+            x, W, h = x.detach(), W.detach(), h.detach()
+        dz = g * (1 - factor * h * h)
+        return dz @ W.T, x.T @ dz
+
+    return tanh(backward)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_coarse_formats_have_a_reference(dtype: Any) -> None:
+    coarse = {n: x.to(dtype) for n, x in INPUTS.items()}
+
+    def reference(x: Any, W: Any) -> Any:
+        return torch.tanh(x @ W)
+
+    args = (list(coarse.values()),)
+    assert check_torch_double(pulled(1.0, False), *args, reference=reference).passed
+    assert check_torch_double(pulled(1.0, False), *args).passed
+    lost = check_torch_double(pulled(1.0, True), *args, reference=reference)
+    assert not lost.passed
+    assert "dx -> x" in str(lost)
+    assert not check_torch_double(pulled(1.3, False), *args, reference=reference).passed
+
+
+def test_a_reference_of_other_arguments_is_refused() -> None:
+    with pytest.raises(UsageError, match="reference"):
+        check_torch_double(pulled(1.0, False), list(INPUTS.values()), reference=lambda a, b: (a, b))
