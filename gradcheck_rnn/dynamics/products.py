@@ -7,8 +7,8 @@ under- nor overflow. Extreme singular values come from QR of the transposed prod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,9 @@ class Decay:
         T.
     loss : str
         What L_T is.
+    heads : dict
+        State that every head has for itself → log ‖∂state⁽ʰ⁾_T/∂state⁽ʰ⁾_t‖₂ with every path
+        counted, ``(k, heads)``.
     """
 
     lags: Array
@@ -65,6 +68,7 @@ class Decay:
     adjoint_by_state: dict[str, Array]
     steps: int
     loss: str
+    heads: dict[str, Array] = field(default_factory=dict)
 
     def slope(self, curve: Array | None = None) -> float:
         """Growth a step over the second half of the lags (least squares), in nats."""
@@ -132,9 +136,9 @@ def path_names(system: System) -> dict[str, Callable[[Edge], bool]]:
 class _Rows:
     """P's rows in log scale, one scale for each state at T: blocks far apart stay exact."""
 
-    def __init__(self, system: System) -> None:
-        self.system = system
-        self.rows = {s.name: LogMatrix(np.eye(system.n)[s.at]) for s in system.slots if s.lag == 1}
+    def __init__(self, system: System, parts: Mapping[str, slice]) -> None:
+        self.system, eye = system, np.eye(system.n)
+        self.rows = {name: LogMatrix(eye[at]) for name, at in parts.items()}
 
     def multiply(self, jacobian: Array) -> None:
         for name, row in self.rows.items():
@@ -142,9 +146,12 @@ class _Rows:
                 self.rows[name] = LogMatrix(row.matrix @ jacobian, row.shift).normalised()
 
     def block(self, to: str, source: str) -> float:
+        return self.part(to, self.system.slot(source, 1).at)
+
+    def part(self, to: str, columns: slice) -> float:
+        """log ‖·‖₂ of some columns of the rows of a part."""
         row = self.rows[to]
-        part = row.matrix[:, self.system.slot(source, 1).at]
-        return LogMatrix(part, row.shift).normalised().log_norm()
+        return LogMatrix(row.matrix[:, columns], row.shift).normalised().log_norm()
 
 
 class _Path:
@@ -266,7 +273,10 @@ class _Follower:
         self._wanted = set(lags.tolist())
         self.loss = "a given direction"
         self.delta = None if cotangent is None else LogMatrix(np.asarray(cotangent, float)[None])
-        self.rows = _Rows(system)
+        self.rows = _Rows(system, {s.name: s.at for s in system.slots if s.lag == 1})
+        self.parts = {name: system.parts(name) for name in system.states}
+        single = {f"{n} {h}": p for n, own in self.parts.items() for h, p in enumerate(own)}
+        self.heads = _Rows(system, single)
         self.paths = {t: _Path(system, k) for t, k in path_names(system).items()} if paths else {}
         names = system.ports if gates and len(system.ports) > 1 else ()
         self.without = {g: LogMatrix(np.eye(system.n)) for g in names}
@@ -313,6 +323,7 @@ class _Follower:
     def _step(self, jacobian: Array) -> None:
         self.lag += 1
         self.rows.multiply(jacobian)
+        self.heads.multiply(jacobian)
         if self.delta is not None:
             self.delta = LogMatrix(self.delta.matrix @ jacobian, self.delta.shift).normalised()
 
@@ -348,6 +359,9 @@ class _Follower:
         for to in self.rows.rows:
             for source in self.system.states:
                 put(("block", to, source), self.rows.block(to, source))
+        for name, own in self.parts.items():
+            for h, columns in enumerate(own):
+                put(("head", name, str(h)), self.heads.part(f"{name} {h}", columns))
         delta = self.delta
         if delta is not None:
             put("adjoint", delta.log_frobenius())
@@ -379,4 +393,9 @@ class _Follower:
             curves("adjoint"),
             steps,
             self.loss,
+            {
+                name: np.stack([curves("head")[name, str(h)] for h in range(len(own))], axis=1)
+                for name, own in self.parts.items()
+                if own
+            },
         )

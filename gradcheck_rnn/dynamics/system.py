@@ -204,6 +204,14 @@ class System:
     def slot(self, name: str, lag: int) -> Slot:
         return next(s for s in self.slots if s.name == name and s.lag == lag)
 
+    def parts(self, name: str) -> list[slice]:
+        """Where each head of a state lies in the joint state; empty where it has no heads."""
+        if not self.shapes[name].headed:
+            return []
+        slot, heads = self.slot(name, 1), self.shapes[name].heads.size(self.model.sizes)
+        size = (slot.stop - slot.start) // heads
+        return [slice(slot.start + h * size, slot.start + (h + 1) * size) for h in range(heads)]
+
     @cached_property
     def equations(self) -> dict[str, Any]:
         return {e.name: e for p in self.programs for e in p.equations}

@@ -107,6 +107,7 @@ def judge(
     relevant = _relevant(causes, rate, kind)
     sentences = [_first(kind, rate, error, exponents), *_rest(resting, states, rate)]
     sentences += _second(kind, lag, threshold, decay)
+    sentences += _by_head(decay)
     hump = int(np.argmax(decay.norm))
     ten = math.log(10)
     risen = decay.norm[hump] > ten and decay.norm[hump] - decay.norm[-1] > ten
@@ -176,6 +177,20 @@ def _second(kind: str, lag: int | None, threshold: float, decay: Decay) -> list[
             f"Within {int(decay.lags[-1])} steps ∂s_T/∂s_t does not stay {word} {limit}; {end}."
         ]
     return [f"From lag {lag} on ‖∂s_T/∂s_t‖ stays {word} {limit}; {end}."]
+
+
+def _by_head(decay: Decay) -> list[str]:
+    """How far apart the heads of a state are."""
+    out = []
+    for name, curves in decay.heads.items():
+        last = curves[-1]
+        slow, fast = int(np.argmax(last)), int(np.argmin(last))
+        out.append(
+            f"Of the {len(last)} heads of {name}, head {slow + 1} keeps most and head {fast + 1} "
+            f"least: at lag {int(decay.lags[-1])} ‖∂{name}_T/∂{name}_t‖ within them is "
+            f"{power_of_ten(float(last[slow]))} and {power_of_ten(float(last[fast]))}."
+        )
+    return out
 
 
 def _why(cause: Cause) -> str:

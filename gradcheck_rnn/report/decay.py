@@ -234,6 +234,9 @@ def _shares(m: Manuscript, a: Analysis) -> None:
         rows.append([f"only through {plain(name)}", *_rate(d.lags, curve, None)])
     for name, curve in d.without.items():
         rows.append([f"without {sentence(name)}", *_rate(d.lags, curve, whole)])
+    for name, curves in d.heads.items():
+        for h, curve in enumerate(curves.T, 1):
+            rows.append([f"within head {h} of {plain(name)}", *_rate(d.lags, curve, None)])
     rows.append(["all paths", f"${whole:+.4f}$", "", _power(float(d.norm[-1]))])
     header = ("Path", "rate a step", "its contribution", f"norm at lag {int(d.lags[-1])}")
     m.table(header, rows, "(1fr, auto, auto, auto)", "(left, right, right, right)")

@@ -17,6 +17,7 @@ from gradcheck_rnn.dynamics.factors import Factor
 from gradcheck_rnn.dynamics.initial_conditions import read_start, started
 from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.inputs import Given
+from gradcheck_rnn.dynamics.products import decay
 from gradcheck_rnn.dynamics.setting import follow
 from gradcheck_rnn.dynamics.system import Model, System
 from gradcheck_rnn.dynamics.trajectory import forward
@@ -78,6 +79,15 @@ def test_wrong_heads_are_seen(fault: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert not agrees(system)
 
 
+def test_within_heads_that_read_each_other() -> None:
+    (system,) = joined().systems()
+    found = decay(system, STEPS, paths=False, gates=False)
+    whole = product(jacobians(system, STEPS))
+    blocks = [np.linalg.norm(whole[p, p], 2) for p in system.parts("S")]
+    np.testing.assert_allclose(found.heads["S"][-1], np.log(blocks))
+    assert "z" not in found.heads
+
+
 def test_the_delta_rule_written_out() -> None:
     network = cells.get("delta_net")
     sizes = {"n": 3, "m": 2}
@@ -111,6 +121,9 @@ def test_a_head_decays_by_its_own_factor() -> None:
     np.testing.assert_allclose(found.exponents.exponents, rates, atol=1e-3)
     assert found.exponents.exponents.sum() == pytest.approx(rates.sum())
     np.testing.assert_allclose(found.decay.norm, found.decay.lags * np.log(0.9), atol=1e-9)
+    lags = found.decay.lags[:, None]
+    np.testing.assert_allclose(found.decay.heads["S"], lags * np.log([0.5, 0.9]), atol=1e-9)
+    assert any("head 2 keeps most and head 1 least" in s for s in found.verdict.sentences)
     (path,) = found.carousels
     assert path.log_products.shape == (len(path.lags), 24)
 
