@@ -18,8 +18,19 @@ from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
 from .dims import Dim, Shape, parse_dim
 from .source_lines import calling_place
+from .spellings import (
+    clip,
+    identity_like,
+    largest,
+    logaddexp,
+    minimum,
+    roll,
+    sign,
+    smallest,
+    tr,
+)  # fmt: skip
 from .user_functions import PLACES, USER_FUNCTIONS
-from .values import ArrayValue, Expr, clip, dim_value, logaddexp, minimum, operate
+from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [
     "clip",
@@ -31,20 +42,27 @@ __all__ = [
     "elementwise",
     "eye",
     "frozen",
+    "gelu_tanh",
     "layer_norm",
     "log_softmax",
     "logaddexp",
+    "max",
     "maximum",
     "mean",
+    "min",
     "minimum",
     "name",
     "norm",
     "ones",
     "outer",
+    "roll",
+    "shift",
+    "sign",
     "softmax",
     "split",
     "sum",
     "sum_heads",
+    "tr",
     "where",
     "zeros",
 ]
@@ -64,11 +82,50 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return operate("where", condition, a, b)
 
 
+def _of_the_cell(x: Any) -> bool:
+    """Whether it is a value of a cell, or an array of vectors; the rest is Python's."""
+    return isinstance(x, Expr | ArrayValue) or (isinstance(x, np.ndarray) and x.ndim >= 2)
+
+
 def sum(x: Any, *start: Any) -> Any:  # noqa: A001
     """Sum over units or entries, a scalar per sequence; of a list or other iterable, Python's."""
-    if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
+    if (_of_the_cell(x) or isinstance(x, np.generic | int | float)) and not start:
         return operate("sum", x)
     return builtins.sum(x, *start)
+
+
+def max(x: Any, *others: Any, **options: Any) -> Any:  # noqa: A001
+    """The largest unit, a scalar per sequence; on ties the derivative goes to the first.
+
+    Of numbers, lists and other iterables it is Python's.
+    """
+    if _of_the_cell(x) and not others and not options:
+        return largest(x)
+    return builtins.max(x, *others, **options)
+
+
+def min(x: Any, *others: Any, **options: Any) -> Any:  # noqa: A001
+    """The smallest unit, a scalar per sequence; on ties the derivative goes to the first.
+
+    Of numbers, lists and other iterables it is Python's.
+    """
+    if _of_the_cell(x) and not others and not options:
+        return smallest(x)
+    return builtins.min(x, *others, **options)
+
+
+def shift(x: Any, by: int) -> Any:
+    """Units moved on by ``by`` places (back, if it is negative), zeros where none comes from."""
+    if not by:
+        return x
+    gone = x[-by:] if by > 0 else x[:-by]
+    return concat(0 * gone, x[:-by]) if by > 0 else concat(x[-by:], 0 * gone)
+
+
+def gelu_tanh(x: Any) -> Any:
+    """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), which is near `gelu`."""
+    inner = 0.7978845608028654 * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + operate("apply", inner, function="tanh"))
 
 
 def sum_heads(x: Any) -> Any:
@@ -171,10 +228,7 @@ def zeros(text: str) -> Any:
 
 def diag(x: Any) -> Any:
     """The square matrix with the units of a vector on its diagonal, for every sequence."""
-    rows = x.shape.rows if isinstance(x, Expr) else x.shape[-2]
-    if isinstance(rows, Dim):
-        return x * Expr("eye", (), Shape(rows, rows), {"dim": rows})
-    return x * ArrayValue(np.eye(rows, dtype=int))
+    return x * identity_like(x)
 
 
 def outer(a: Any, b: Any) -> Any:

@@ -8,6 +8,7 @@ CuPy on purpose: uninitialised memory is NaN, and a launch checks its arguments 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import types
 import weakref
@@ -284,6 +285,23 @@ def _make_module() -> types.ModuleType:
 module = _make_module()
 
 
+def _on_floats(function: Callable[[float], float]) -> Any:
+    every = np.frompyfunc(function, 1, 1)
+    return on_device(lambda x: np.asarray(every(x), dtype=x.dtype))
+
+
+def _make_cupyx() -> Any:
+    cupyx, scipy, special = (
+        types.ModuleType(n) for n in ("cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    )
+    cupyx.scipy, scipy.special = scipy, special  # type: ignore[attr-defined]
+    special.erf, special.erfc = _on_floats(math.erf), _on_floats(math.erfc)  # type: ignore[attr-defined]
+    return cupyx
+
+
+_CUPYX = _make_cupyx()
+
+
 @contextlib.contextmanager
 def installed(*, checked: bool = True, reverse: bool = False) -> Iterator[types.ModuleType]:
     """Make ``import cupy`` find the stand-in.
@@ -295,9 +313,11 @@ def installed(*, checked: bool = True, reverse: bool = False) -> Iterator[types.
     reverse
         Run blocks and threads from the last to the first.
     """
-    hidden = {name: sys.modules.get(name) for name in ("cupy", "cupy.cuda")}
+    standing = {"cupy": module, "cupy.cuda": module.cuda, "cupyx": _CUPYX}
+    standing |= {"cupyx.scipy": _CUPYX.scipy, "cupyx.scipy.special": _CUPYX.scipy.special}
+    hidden = {name: sys.modules.get(name) for name in standing}
     before = RawModule.checked, launcher.schedule.reverse
-    sys.modules["cupy"], sys.modules["cupy.cuda"] = module, module.cuda
+    sys.modules.update(standing)
     RawModule.checked, launcher.schedule.reverse = checked, reverse
     try:
         yield module

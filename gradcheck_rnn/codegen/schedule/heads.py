@@ -20,7 +20,7 @@ __all__ = ["HeadLowering"]
 
 #: What takes the units of a vector in their order has no kernel within heads yet.
 _WHOLE_VECTORS = (
-    T.Softmax, T.LogSoftmax, T.CrossEntropy, T.MapUnits, T.Concat, T.Slice, T.Pad,
+    T.Softmax, T.LogSoftmax, T.CrossEntropy, T.MapUnits, T.ChooseUnits, T.Concat, T.Slice, T.Pad,
 )  # fmt: skip
 
 

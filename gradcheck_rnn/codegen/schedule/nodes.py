@@ -250,10 +250,12 @@ class Graph:
         return self.make(op, (a,), a.rows, a.cols, a.lead)
 
     def unit_map(self, name: str, a: Node) -> Node:
-        """A declared linear map of units; of one unit it is a number."""
+        """A declared map of units; of one unit it is a number."""
+        known = UNIT_MAPS[name]
         if a.scalar:
-            return self.mul([self.const(Fraction(UNIT_MAPS[name].matrix(1).item())), a])
-        if a.op == "neg":
+            number = self.const(Fraction(known.matrix(1).item()))
+            return number if known.constant else self.mul([number, a])
+        if a.op == "neg" and not known.constant:
             return self.neg(self.unit_map(name, a.args[0]))
         return self.make("unit_map", (a,), a.rows, a.cols, a.lead, name)
 
