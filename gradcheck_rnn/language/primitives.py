@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import Dim, Shape, parse_dim
+from .dims import ONE, Dim, Shape, parse_dim
 from .source_lines import calling_place
 from .spellings import (
     clip,
@@ -118,8 +118,12 @@ def shift(x: Any, by: int) -> Any:
     """Units moved on by ``by`` places (back, if it is negative), zeros where none comes from."""
     if not by:
         return x
-    gone = x[-by:] if by > 0 else x[:-by]
-    return concat(0 * gone, x[:-by]) if by > 0 else concat(x[-by:], 0 * gone)
+    size = Dim((), abs(by))
+    none: Any = np.zeros((abs(by), 1), dtype=int)
+    if isinstance(x, Expr):
+        column = Expr("ones", (), Shape(size), {"dim": size})
+        none = 0 if size == ONE else operate("mul", 0, column)
+    return concat(none, x[:-by]) if by > 0 else concat(x[-by:], none)
 
 
 def gelu_tanh(x: Any) -> Any:

@@ -25,9 +25,9 @@ __all__ = ["RawKernel", "RawModule", "compile_pending", "installed", "module"]
 
 SAME_AS_NUMPY = """
     abs absolute add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2
-    arctanh argmax argmin argsort array_equal ascontiguousarray asfortranarray atleast_2d
-    broadcast_to cbrt ceil clip column_stack concatenate copysign copyto cos cosh count_nonzero
-    cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims expm1 eye flip
+    arctanh argmax argmin argsort array_equal ascontiguousarray asfortranarray atleast_1d
+    atleast_2d broadcast_to cbrt ceil clip column_stack concatenate copysign copyto cos cosh
+    count_nonzero cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims expm1 eye flip
     floor full full_like greater greater_equal hsplit hstack hypot identity inner isclose isfinite
     isinf isnan kron less less_equal linspace log log10 log1p log2 logical_and logical_not
     logical_or matmul max maximum mean min minimum mod moveaxis multiply nan_to_num negative

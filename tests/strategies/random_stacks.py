@@ -24,8 +24,8 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 _HEADER = """\
 from gradcheck_rnn.language import (
     cell, clip, concat, cos, cumsum, diag, dot, erf, exp, expm1, eye, floor, gelu, logaddexp,
-    maximum, mean, norm, one_hot_max, ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads, tanh,
-    where,
+    maximum, mean, norm, one_hot_max, ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads,
+    tanh, where,
 )
 
 

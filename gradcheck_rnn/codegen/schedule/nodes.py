@@ -383,9 +383,13 @@ class Graph:
     # -- arrangement -------------------------------------------------------------------------
 
     def concat(self, args: Sequence[Node]) -> Node:
-        rows = Dim()
+        rows, start = Dim(), Dim()
+        filled = [a for a in args if self.value_of(a) != 0]
         for a in args:
+            start = rows if filled[:1] == [a] else start
             rows = rows + a.rows
+        if len(filled) == 1:  # one part among zeros
+            return self.pad(filled[0], start, rows)
         return self.make("concat", args, rows, args[0].cols, join(args))
 
     def slice(self, a: Node, start: Dim, stop: Dim) -> Node:
@@ -396,4 +400,6 @@ class Graph:
         return self.make("slice", (a,), stop - start, a.cols, a.lead, (start, stop))
 
     def pad(self, a: Node, start: Dim, total: Dim) -> Node:
+        if self.value_of(a) == 0:
+            return self.zero(total, a.cols)
         return self.make("pad", (a,), total, a.cols, a.lead, (start, total))

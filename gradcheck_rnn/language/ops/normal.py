@@ -63,7 +63,7 @@ erf_slope = _Elementwise(
     numpy='''
 def erf_slope(x: Array, out: Array | None = None) -> Array:
     """2 exp(−x²) / √π."""
-    return np.multiply(np.exp(-x * x), 2 / np.sqrt(np.pi), out=out)
+    return np.multiply(np.exp(-x * x), 2 / math.sqrt(math.pi), out=out)
 ''',
     cupy='''
 def erf_slope(x: Array) -> Array:
@@ -92,7 +92,7 @@ normal_pdf = _Elementwise(
     numpy='''
 def normal_pdf(x: Array, out: Array | None = None) -> Array:
     """exp(−x²/2) / √(2π)."""
-    return np.multiply(np.exp(-0.5 * x * x), 1 / np.sqrt(2 * np.pi), out=out)
+    return np.multiply(np.exp(-0.5 * x * x), 1 / math.sqrt(2 * math.pi), out=out)
 ''',
     cupy='''
 def normal_pdf(x: Array) -> Array:
