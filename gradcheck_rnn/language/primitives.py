@@ -33,6 +33,7 @@ from .user_functions import PLACES, USER_FUNCTIONS
 from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [
+    "attend",
     "clip",
     "concat",
     "cross_entropy",
@@ -155,6 +156,28 @@ def norm(x: Any) -> Any:
 def softmax(x: Any) -> Any:
     """Softmax over units."""
     return operate("softmax", x)
+
+
+def attend(query: Any, keys: Any, values: Any, mask: Any = None) -> Any:
+    """valuesᵀ softmax(keys query) over the rows of two matrices of every sequence.
+
+    Parameters
+    ----------
+    query, keys, values : value of a cell
+        ``m``, ``n m`` and ``n p``: a key and a value for each of ``n`` positions. A factor such as
+        1/√m is the caller's.
+    mask : value of a cell, optional
+        ``n`` numbers, of which 0 marks a position that is not read. One at least is not 0.
+
+    Returns
+    -------
+    value of a cell
+        ``p`` units.
+    """
+    scores = operate("matmul", keys, query)
+    if mask is not None:
+        scores = operate("where", mask, scores, -1e30)
+    return operate("matmul", operate("transpose", values), operate("softmax", scores))
 
 
 def log_softmax(x: Any) -> Any:

@@ -27,12 +27,12 @@ SAME_AS_NUMPY = """
     abs absolute add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2
     arctanh argmax argmin argsort array_equal ascontiguousarray asfortranarray atleast_1d
     atleast_2d broadcast_to cbrt ceil clip column_stack concatenate copysign copyto cos cosh
-    count_nonzero cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims expm1 eye flip
-    floor full full_like greater greater_equal hsplit hstack hypot identity inner isclose isfinite
-    isinf isnan kron less less_equal linspace log log10 log1p log2 logical_and logical_not
-    logical_or matmul max maximum mean min minimum mod moveaxis multiply nan_to_num negative
-    not_equal ones ones_like outer power prod ravel reciprocal repeat reshape rint roll rollaxis
-    sign sin sinh sort split sqrt square squeeze stack std subtract sum swapaxes take
+    count_nonzero cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims
+    expm1 eye flip floor full full_like greater greater_equal hsplit hstack hypot identity inner
+    isclose isfinite isinf isnan kron less less_equal linspace log log10 log1p log2 logical_and
+    logical_not logical_or matmul max maximum mean min minimum mod moveaxis multiply nan_to_num
+    negative not_equal ones ones_like outer power prod ravel reciprocal repeat reshape rint roll
+    rollaxis sign sin sinh sort split sqrt square squeeze stack std subtract sum swapaxes take
     take_along_axis tan tanh tensordot tile trace transpose tril triu true_divide trunc var vdot
     vstack where zeros zeros_like may_share_memory shares_memory
 """
