@@ -324,3 +324,61 @@ def musubi_90_weights_frozen_with_the_input(wrong: bool) -> Any:
 
     # check
     return check_torch(Recurrent, tensors(**SHAPES))
+
+
+@exhibit(
+    "https://github.com/tensorflow/tensorflow/issues/26331",
+    "A second gradient of one forward pass finds the reserved space used up.",
+    place=("twice|second|again|saved|overwrit|workspace",),
+    torch=True,
+)
+def tensorflow_26331_reserved_space_used_up(wrong: bool) -> Any:
+    import torch
+
+    class Recurrent(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, h0: Any, W: Any, U: Any) -> Any:
+            h = states(x, h0, W, U)
+            ctx.reserve = 1 - h**2
+            ctx.save_for_backward(x, h, W, U)
+            return h[1:]
+
+        @staticmethod
+        def backward(ctx: Any, dh: Any) -> Any:
+            x, h, W, U = ctx.saved_tensors
+            slopes = ctx.reserve if wrong else ctx.reserve.clone()
+            given = torch.sqrt(1 - slopes) * h.sign()
+            slopes *= 0.5  # the space is written over
+            return states_back(dh, torch.zeros_like(h[0]), x, given, W, U)
+
+    # check
+    return check_torch(Recurrent, tensors(**SHAPES))
+
+
+@exhibit(
+    "https://github.com/chainer/chainer/pull/4043",
+    "Backward fails where a final state is not used.",
+    place=("\\[[01]\\]", "None|not used|undefined"),
+    torch=True,
+)
+def chainer_4043_unused_state(wrong: bool) -> Any:
+    import torch
+
+    class Recurrent(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, h0: Any, W: Any, U: Any) -> Any:
+            h = states(x, h0, W, U)
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(x, h, W, U)
+            return h[1:], h[-1].clone()
+
+        @staticmethod
+        def backward(ctx: Any, dh: Any, dh_T: Any) -> Any:
+            x, h, W, U = ctx.saved_tensors
+            dh = torch.zeros_like(h[1:]) if dh is None else dh
+            if dh_T is None:  # the wrong shape: one row for all of the batch's columns
+                dh_T = torch.zeros_like(h[0].T if wrong else h[0])
+            return states_back(dh, dh_T, x, h, W, U)
+
+    # check
+    return check_torch(Recurrent, tensors(**SHAPES))

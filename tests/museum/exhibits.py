@@ -14,7 +14,17 @@ from typing import Any
 
 from gradcheck_rnn import GradcheckError
 
-MODULES = ("lstm", "lectures", "layers", "norms", "kernels", "scans", "autograd")
+MODULES = (
+    "lstm",
+    "lectures",
+    "layers",
+    "norms",
+    "kernels",
+    "scans",
+    "autograd",
+    "losses",
+    "memory",
+)
 
 
 @dataclass(frozen=True)

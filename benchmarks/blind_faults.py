@@ -1,0 +1,231 @@
+"""What the diagnosis makes of faults written without looking at it.
+
+``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
+`blind_cells_more`). It was written from public issues, courses' forums and experience by somebody
+who had not read the search for mistakes, and before it was run (blind_faults.md). The code hands
+no adjoints over. ``--only NAME`` runs the faults whose names begin so, ``--text`` prints what was
+said of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import time
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from benchmarks import blind_cells, blind_cells_more
+from gradcheck_rnn import Layout, check_model, layers, load
+
+LECTURE = Layout(
+    parameters={"W" + k: f"[W_{k}, U_{k}]" for k in "fico"}
+    | {"b" + k: f"b_{k} as column" for k in "fico"},
+    inputs={"x": "x: n B T", "a0": "h0: n B", "c0": "c0: n B"},
+    outputs={"a": "h: n B T", "a_T": "h_final: n B", "c_T": "c_final: n B"},
+)
+MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), layout
+    "elman": ("elman_hidden", None),
+    "char": ("char_rnn", None),
+    "lstm": ("lstm", LECTURE),
+    "packed": ("lstm", "lecture lstm"),
+    "peephole": ("lstm_peephole", None),
+    "gru": ("gru", None),
+    "torch_gru": ("gru_reset_after", "pytorch gru"),
+    "normed": (blind_cells_more.normed, None),
+    "stack": (layers("lstm", 2), "pytorch lstm num_layers=2"),
+    "bi": ("bidirectional_elman", None),
+    "min_gru": ("min_gru", None),
+    "sru": ("sru", None),
+    "gla": ("gated_linear_attention", None),
+    "delta": ("delta_net", None),
+    "attention": ("linear_attention", None),
+    "decoder": ("encoder_decoder", None),
+}
+WITH_LOSS = ("char", "decoder")
+MARKS = ("right", "half", "wrong", "none")
+CORPUS = Path(__file__).with_name("blind_faults.txt")
+
+
+class Fault(NamedTuple):
+    """One edit: the text before and after it, what is wrong then, and what names it."""
+
+    name: str
+    truth: str
+    before: str
+    after: str
+    names: str
+    source: str
+
+    @property
+    def edit(self) -> tuple[str, str]:
+        """What is replaced, and by what."""
+        return self.before, self.after
+
+
+class Outcome(NamedTuple):
+    """What was said of one fault: marks, seconds and the sentence."""
+
+    name: str
+    found: bool  # the verdict is fail
+    located: bool  # named, or the first wrong arrays are told and others are cleared
+    named: str  # one of MARKS
+    seconds: float
+    said: str
+
+
+def corpus(text: str) -> tuple[dict[str, Fault], list[list[str]]]:
+    """The single faults by name and the pairs, from the corpus as text."""
+    faults, pairs = {}, []
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if line and not line.startswith("#")]
+        if lines and lines[0].startswith("both "):
+            pairs += [line.removeprefix("both ").split(", ") for line in lines]
+        elif lines:
+            name, _, truth = lines[0].partition(": ")
+            before, after = ("\n".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
+            rest = dict(line.split(" ", 1) for line in lines[1:] if line[0] not in "-+")
+            source = rest.get("from", "own")
+            faults[name] = Fault(name, truth, before, after, rest["is"], source)
+    return faults, pairs
+
+
+FAULTS, PAIRS = corpus(CORPUS.read_text(encoding="utf-8"))
+
+
+def module_of(cell: str) -> ModuleType:
+    """The module with the code of a cell."""
+    return blind_cells if hasattr(blind_cells, part(cell, "back")) else blind_cells_more
+
+
+def part(cell: str, which: str) -> str:
+    """Name of the function of a cell: what runs forward ("fore"), or what is edited ("back")."""
+    if cell in WITH_LOSS:
+        return f"{cell}_loss" if which == "fore" else f"{cell}_gradient"
+    return f"{cell}_forward" if which == "fore" else f"{cell}_backward"
+
+
+@cache
+def definition(cell: str) -> Any:
+    """The definition that a cell's code implements."""
+    model = MODELS[cell][0]
+    return load(model) if isinstance(model, str) else model
+
+
+def edited(cell: str, edits: list[tuple[str, str]]) -> Any:
+    """The backward function of a cell after edits; each must change the text."""
+    module = module_of(cell)
+    source = inspect.getsource(getattr(module, part(cell, "back")))
+    for old, new in edits:
+        if source.count(old) != 1:
+            raise ValueError(f"{cell}: not one {old!r} in the code")
+        source = source.replace(old, new)
+    space = dict(vars(module))
+    exec(source, space)  # the corpus is text of our own
+    return space[part(cell, "back")]
+
+
+def check(cell: str, edits: list[tuple[str, str]]) -> Any:
+    """The report of the tool on a cell's code after edits."""
+    module, layout = module_of(cell), MODELS[cell][1]
+    fore, back = getattr(module, part(cell, "fore")), edited(cell, edits)
+    options = {} if layout is None else {"layout": layout}
+    if cell in WITH_LOSS:
+        return check_model(definition(cell), gradient=back, loss=lambda a: fore(a)[0], **options)
+    return check_model(definition(cell), forward=fore, backward=back, **options)
+
+
+def found_words(wanted: str, clause: str) -> bool:
+    """Does a clause speak of the equation wanted, with the words wanted?"""
+    place, _, words = wanted.partition(":")
+    place = place.strip()
+    if place and not re.match(rf"(?:in \S+, for all \d+ terms alike: )?{re.escape(place)}", clause):
+        return False
+    return all(
+        re.search(r"(?<![\w∇δ])" + re.escape(word.replace("~", " ")), clause)
+        for word in words.split()
+    )
+
+
+def claims(truth: str, clauses: list[str]) -> set[int]:
+    """Which clauses tell a truth; none unless all that it needs are there."""
+    for alternative in truth.split(" | "):
+        mine = [
+            {i for i, clause in enumerate(clauses) if found_words(wanted, clause)}
+            for wanted in alternative.split(" + ")
+        ]
+        if all(mine):
+            return set.union(*mine)
+    return set()
+
+
+def judge(truths: list[str], sentence: str) -> str:
+    """Is what a diagnosis names right, half (not all or too much), wrong, or is there no name?"""
+    if "what you get with" not in sentence:
+        return "none"
+    named = sentence.split("what you get with", 1)[1].replace("{", "").replace("}", "")
+    named = re.sub(r"^( any of \d+ mistakes, which nothing tried tells apart)?: ", "", named)
+    named = re.sub(r": residual \S+$", "", named)
+    marks = set()
+    for option in named.split("; or "):
+        clauses = option.split(", and ")
+        told = [claims(truth, clauses) for truth in truths]
+        if all(told) and set.union(*told) == set(range(len(clauses))):
+            return "right"
+        marks.add("half" if any(told) else "wrong")
+    return "half" if "half" in marks else "wrong"
+
+
+def outcome(names: list[str]) -> Outcome:
+    """Run the tool on one or two faults and judge what it says."""
+    rows = [FAULTS[name] for name in names]
+    begun = time.process_time()
+    report = check(names[0].split("/")[0], [row.edit for row in rows])
+    seconds = time.process_time() - begun
+    said = str(report.diagnosis)
+    lines = said.splitlines()
+    mark = judge([row.names for row in rows], lines[0])
+    starts = [line.strip() for line in lines]
+    cleared = any(line.startswith("right (") for line in starts)
+    first = any(line.startswith(("already wrong", "wrong first")) for line in starts)
+    located = mark in ("right", "half") or (first and cleared)
+    return Outcome(" + ".join(names), str(report.verdict) == "fail", located, mark, seconds, said)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the corpus, or a part of it, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="names that begin so")
+    parser.add_argument("--text", action="store_true", help="print what was said")
+    options = parser.parse_args(arguments)
+    single = [[name] for name in FAULTS if name.startswith(options.only)]
+    double = [pair for pair in PAIRS if pair[0].startswith(options.only)]
+    totals: dict[str, list[Outcome]] = {"single": [], "double": []}
+    for kind, chosen in (("single", single), ("double", double)):
+        for names in chosen:
+            one = outcome(names)
+            totals[kind].append(one)
+            marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
+            print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)
+            if options.text or one.named == "wrong":
+                print("    " + one.said.replace("\n", "\n    "))
+    for kind, outcomes in totals.items():
+        if outcomes:
+            print(f"{kind}: {len(outcomes)} faults, {summary(outcomes)}")
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """Counts of marks."""
+    counts = {mark: sum(one.named == mark for one in outcomes) for mark in MARKS}
+    found, located = sum(one.found for one in outcomes), sum(one.located for one in outcomes)
+    names = ", ".join(f"{mark} {count}" for mark, count in counts.items())
+    return (
+        f"found {found}, located {located}, named: {names} ({counts['right'] / len(outcomes):.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()

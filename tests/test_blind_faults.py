@@ -1,0 +1,53 @@
+"""The blind corpus: every edit is one of code that is right, and names are judged by clause."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("benchmarks.blind_faults")
+
+from benchmarks.blind_faults import FAULTS, MODELS, PAIRS, check, edited, judge, outcome
+
+SINGLES, DOUBLES = 60, 30  # what the corpus is said to have at least
+
+
+@pytest.mark.parametrize("cell", sorted(MODELS))
+def test_every_edit_is_of_the_code(cell: str) -> None:
+    mine = [fault for name, fault in FAULTS.items() if name.startswith(cell + "/")]
+    assert mine
+    for fault in mine:
+        assert callable(edited(cell, [fault.edit]))
+    for pair in PAIRS:
+        if pair[0].startswith(cell + "/"):
+            assert callable(edited(cell, [FAULTS[name].edit for name in pair]))
+
+
+def test_size_and_sources() -> None:
+    assert len(FAULTS) >= SINGLES
+    assert len(PAIRS) >= DOUBLES
+    assert all(f.source == "own" or f.source.startswith("https://") for f in FAULTS.values())
+
+
+@pytest.mark.parametrize("cell", ["normed", "gla", "char"])
+def test_code_is_right_before_it_is_edited(cell: str) -> None:
+    check(cell, []).raise_for_failure()
+
+
+def test_a_name_is_judged_clause_by_clause() -> None:
+    one, other = "δh: without~the~term W_zᵀ", "∇W_c: without r_t"
+    start = "dW is what you get with: "
+    first = "δh_{t−1} without the term W_zᵀ δa_{z,t}"
+    second = "∇W_c without the factor r_t in δa_{h,t} (r_t ⊙ h_{t−1})ᵀ"
+    assert judge([one], f"{start}{first}: residual 1e-15") == "right"
+    assert judge([one, other], f"{start}{first}, and {second}: residual 1e-15") == "right"
+    assert judge([one, other], f"{start}{first}: residual 1e-15") == "half"
+    assert judge([one], f"{start}{first}, and {second}: residual 1e-15") == "half"
+    assert judge([other], f"{start}{first}: residual 1e-15") == "wrong"
+    assert judge([one], "dW is wrong; none of 9 known mistakes reproduces the gradient") == "none"
+    either = "dW is what you get with any of 2 mistakes, which nothing tried tells apart: "
+    assert judge([one], f"{either}{second}; or {first}: residual 1e-15") == "right"
+
+
+def test_an_outcome() -> None:
+    found = outcome(["min_gru/gate-not-in-dx"])
+    assert (found.found, found.located, found.named) == (True, True, "right")
