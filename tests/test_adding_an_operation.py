@@ -28,23 +28,23 @@ from tests.cuda_shim import nvrtc
 
 def declare() -> Elementwise:
     return Elementwise(
-        "softsign",
+        "halfsign",
         "x / (1 + |x|).",
         definition="x / (1 + abs(x))",
         slope="1 / (1 + abs(x))**2",
         array=lambda x: x / (1 + np.where(x.real > 0, x, -x)),
         numpy='''
-def softsign(x: Array, out: Array | None = None) -> Array:
+def halfsign(x: Array, out: Array | None = None) -> Array:
     """x / (1 + |x|); complex numbers branch on the real part."""
     return np.divide(x, 1 + np.where(np.real(x) > 0, x, -x), out=out)
 ''',
         cupy='''
-def softsign(x: Array) -> Array:
+def halfsign(x: Array) -> Array:
     """x / (1 + |x|)."""
     return x / (1 + cp.abs(x))
 ''',
         cuda="""
-__device__ __forceinline__ real softsign(const real x) { return x / (real(1) + fabs(x)); }
+__device__ __forceinline__ real halfsign(const real x) { return x / (real(1) + fabs(x)); }
 """,
         supremum=1.0,
         mirror="-y",
@@ -53,15 +53,15 @@ __device__ __forceinline__ real softsign(const real x) { return x / (real(1) + f
 
 
 @pytest.fixture
-def softsign() -> Iterator[Elementwise]:
+def halfsign() -> Iterator[Elementwise]:
     yield declare()
-    del ELEMENTWISE["softsign"], numeric.ELEMENTWISE["softsign"]
+    del ELEMENTWISE["halfsign"], numeric.ELEMENTWISE["halfsign"]
 
 
-def network_of(softsign: Elementwise) -> Network:
-    @cell(inputs="x: d", states="h: p", params="W: p p; U: p d; b: p", name="softsign_cell")
+def network_of(halfsign: Elementwise) -> Network:
+    @cell(inputs="x: d", states="h: p", params="W: p p; U: p d; b: p", name="halfsign_cell")
     def definition(x, h, W, U, b):  # type: ignore[no-untyped-def]
-        return softsign(W @ h + U @ x + b)
+        return halfsign(W @ h + U @ x + b)
 
     return as_network(definition)
 
@@ -70,26 +70,26 @@ def test_the_declaration_is_short() -> None:
     assert len(inspect.getsource(declare).splitlines()) <= 28  # 25 and the function around it
 
 
-def test_one_declaration_goes_all_the_way(softsign: Elementwise, tmp_path: Path) -> None:
-    network = network_of(softsign)
+def test_one_declaration_goes_all_the_way(halfsign: Elementwise, tmp_path: Path) -> None:
+    network = network_of(halfsign)
     shown = api.render(derive(network))
-    assert "softsign" in shown
+    assert "halfsign" in shown
     assert "(1 + |a_{h,t}|)²" in shown
-    assert certify("softsign")
+    assert certify("halfsign")
     result = prove(derive(network), exact=True)
     assert result.proved
     assert result.certificate is not None
     assert result.certificate.exact
     verification = api.verify(network, shape=2)
     assert verification.passed, "\n".join(map(str, verification))
-    page = tmp_path / "softsign.typ"
+    page = tmp_path / "halfsign.typ"
     api.report(network, page)
-    assert 'op("softsign")' in page.read_text()
+    assert 'op("halfsign")' in page.read_text()
 
 
-def test_it_is_generated_for_cuda(softsign: Elementwise) -> None:
-    text = generate(derive(network_of(softsign)), "cupy")
-    assert "real softsign(const real x)" in text
+def test_it_is_generated_for_cuda(halfsign: Elementwise) -> None:
+    text = generate(derive(network_of(halfsign)), "cupy")
+    assert "real halfsign(const real x)" in text
     reason = nvrtc.unavailable()
     if reason is not None:
         pytest.skip(reason)
@@ -97,20 +97,20 @@ def test_it_is_generated_for_cuda(softsign: Elementwise) -> None:
     assert nvrtc.compile_sm90(source, ["-DREAL=float"])
 
 
-def test_a_backend_without_a_text_refuses(softsign: Elementwise) -> None:
+def test_a_backend_without_a_text_refuses(halfsign: Elementwise) -> None:
     lacking = declare()
     for backend in ("numpy", "cuda"):
         object.__setattr__(lacking, backend, "")
-    derivation = derive(network_of(softsign))
+    derivation = derive(network_of(halfsign))
     for name in ("numpy", "cupy"):
-        with pytest.raises(UnsupportedOperation, match=r"no text for .* 'softsign'"):
+        with pytest.raises(UnsupportedOperation, match=r"no text for .* 'halfsign'"):
             generate(derivation, name)
 
 
-def test_a_wrong_declared_slope_is_not_proved(softsign: Elementwise) -> None:
+def test_a_wrong_declared_slope_is_not_proved(halfsign: Elementwise) -> None:
     wrong = declare()
     object.__setattr__(wrong, "slope", "1 / (1 + abs(x))")
-    assert not certify("softsign")
+    assert not certify("halfsign")
     object.__setattr__(ELEMENTWISE["tanh"], "slope", "1 - y")
     try:
         from gradcheck_rnn.derivation.proof.scalars import local_rule

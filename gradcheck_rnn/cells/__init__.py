@@ -11,6 +11,7 @@ import difflib
 from ..errors import UsageError
 from ..language.network import Network
 from . import (
+    attention,
     bidirectional,
     continuous_time,
     convolutional,
@@ -46,6 +47,7 @@ _FAMILIES = {
     "State spaces (2022–2024)": (state_space,),
     "Linear attention and fast weights (2020–2025)": (fast_weights, heads),
     "Memories with addresses or gradient steps (2014–2025)": (memory,),
+    "Sequences and trees that are read (2015–2017)": (attention,),
     "Readouts": (readout,),
     "Layers: stacked, bidirectional, mixed": (stacked, bidirectional, elmo),
     "Tasks": (tasks,),

@@ -81,7 +81,7 @@ class _Sizes:
             with np.errstate(all="ignore"):
                 high = self(term.operands[1], lookup) / low
                 return self(term.operands[0], lookup) / low * high + value
-        if isinstance(term, T.MapUnits):
+        if isinstance(term, T.MapUnits) and not term.map.constant:
             inner = self(term.x, lookup)
             return np.matmul(np.abs(term.map.matrix(inner.shape[-2], inner.dtype)), inner)
         if not isinstance(term, _ADDING):

@@ -10,6 +10,7 @@ from sympy import Integer
 from ..calculus import terms as T
 from ..language.dims import Dim
 from ..language.network import Scan
+from ..language.ops.unit_maps import UNIT_MAPS
 from ..language.values import Expr
 
 __all__ = ["lower", "lower_dim", "symbol_for"]
@@ -53,7 +54,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
     if e.op == "apply":
         return T.Apply(e.data["function"], args[0])
     if e.op == "unit_map":
-        return T.MapUnits(args[0], e.data["function"])
+        node = T.ChooseUnits if UNIT_MAPS[e.data["function"]].constant else T.MapUnits
+        return node(args[0], e.data["function"])
     if e.op == "pow":
         return T.Power(args[0], e.data["exponent"])
     if e.op == "broadcast":

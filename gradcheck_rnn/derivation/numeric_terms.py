@@ -217,6 +217,7 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Concat: _map(numeric.concat),
     T.Slice: _slice,
     T.Pad: _pad,
+    T.ChooseUnits: lambda ev, term, lookup: term.map.array(ev(term.x, lookup)),
     T.MapUnits: lambda ev, term, lookup: term.map.array(ev(term.x, lookup)),
     T.Softmax: _map(numeric.softmax),
     T.LogSoftmax: _map(numeric.log_softmax),

@@ -5,8 +5,10 @@ from . import (
     shapes,  # noqa: F401  (enters the shape rules in `values.RULES`)
 )
 from .cell import Cell, cell
+from .ops.choices import *  # noqa: F403
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403
+from .ops.normal import *  # noqa: F403
 from .ops.structural import *  # noqa: F403
 from .ops.unit_maps import UNIT_MAPS
 from .primitives import *  # noqa: F403

@@ -12,33 +12,25 @@ from ..errors import UnsupportedOperation
 __all__ = ["of_attribute", "of_constant", "of_function", "of_index", "refusing"]
 
 _MODULE = "gradcheck_rnn.language"
-_STAIRS = "where(x > 1, 1.0, 0.0) for a step of the staircase"
-_PHASE = "sin(x) and cos(x) for a phase"
-_OUTER = "v * dot(k, q) for (v @ k.T) @ q"
+_STAIRS = "floor(x + 0.5), whose derivative is 0"
 #: Functions and ufuncs of NumPy by name.
 _FUNCTIONS = {
     "sum": "sum(x)", "add.reduce": "sum(x)", "mean": "mean(x)", "average": "mean(x)",
-    "max": "maximum(a, b)", "amax": "maximum(a, b)", "zeros": 'zeros("p")',
+    "max": "max(x)", "min": "min(x)", "zeros": 'zeros("p")',
     "var": "mean((x - mean(x)) ** 2)", "std": "sqrt(mean((x - mean(x)) ** 2))",
-    "clip": "clip(x, low, high)", "zeros_like": "0 * x", "ones_like": "0 * x + 1",
+    "clip": "clip(x, low, high)",
     "full_like": "0 * x + value", "empty_like": "0 * x", "stack": "concat(a, b)",
     "hstack": "concat(a, b)", "vstack": "concat(a, b)", "append": "concat(a, b)",
-    "split": "split(x, parts)", "array_split": "split(x, parts)", "roll": "concat(x[1:], x[:1])",
-    "outer": _OUTER, "inner": "dot(a, b)", "vdot": "dot(a, b)",
+    "split": "split(x, parts)", "array_split": "split(x, parts)", "inner": "dot(a, b)",
     "einsum": "W @ x, dot(a, b) or a * b", "tensordot": "W @ x or dot(a, b)",
-    "norm": "norm(x)", "eye": 'eye("p")', "identity": 'eye("p")', "transpose": "W.T",
+    "eye": 'eye("p")', "identity": 'eye("p")', "transpose": "W.T",
     "copy": "x", "asarray": "x", "array": "x", "nan_to_num": "x", "real": "x",
     "expand_dims": "x; a scalar is broadcast by itself", "squeeze": "x",
     "reshape": "split(x, parts) or concat(a, b)", "ravel": "x", "flip": "a fixed matrix P @ x",
     "cumsum": "cumsum(x)", "diag": "diag(w), or w * x for diag(w) @ x", "diagonal": "",
-    "heaviside": "where(x > 0, 1.0, 0.0)", "sign": "where(x > 0, 1.0, -1.0)",
-    "floor": _STAIRS, "ceil": _STAIRS,
-    "rint": _STAIRS,
-    "round": _STAIRS,
-    "trunc": _STAIRS,
-    "remainder": _PHASE, "fmod": _PHASE,
-    "mod": _PHASE, "divmod": _PHASE,
-    "floor_divide": _STAIRS,
+    "heaviside": "where(x > 0, 1.0, 0.0)",
+    "rint": _STAIRS, "round": _STAIRS, "trunc": _STAIRS, "fmod": "x % period",
+    "divmod": "x // y and x % y",
     "sinh": "0.5 * (exp(x) - exp(-x))", "cosh": "0.5 * (exp(x) + exp(-x))",
     "tan": "sin(x) / cos(x)", "exp2": "exp(x * log(2))", "log2": "log(x) / log(2)",
     "log10": "log(x) / log(10)", "reciprocal": "1 / x", "positive": "x", "cbrt": "x ** (1 / 3)",
@@ -61,10 +53,9 @@ _ATTRIBUTES = {
     "matmul": "W @ x", "chunk": "split(x, parts)", "t": "W.T", "fill": "0 * x + value",
 }  # fmt: skip
 _OPERATORS = {
-    "%": _PHASE, "//": _STAIRS,
     "&": "c1 * c2", "|": "maximum(c1, c2)", "^": "c1 + c2 - 2 * c1 * c2", "~": "1 - c",
     "round": _STAIRS, "<<": "", ">>": "",
-    "divmod": _PHASE,
+    "divmod": "x // y and x % y",
 }  # fmt: skip
 
 

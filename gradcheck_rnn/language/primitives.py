@@ -16,12 +16,24 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import Dim, Shape, parse_dim
+from .dims import ONE, Dim, Shape, parse_dim
 from .source_lines import calling_place
+from .spellings import (
+    clip,
+    identity_like,
+    largest,
+    logaddexp,
+    minimum,
+    roll,
+    sign,
+    smallest,
+    tr,
+)  # fmt: skip
 from .user_functions import PLACES, USER_FUNCTIONS
-from .values import ArrayValue, Expr, clip, dim_value, logaddexp, minimum, operate
+from .values import ArrayValue, Expr, dim_value, operate
 
 __all__ = [
+    "attend",
     "clip",
     "concat",
     "cross_entropy",
@@ -31,20 +43,27 @@ __all__ = [
     "elementwise",
     "eye",
     "frozen",
+    "gelu_tanh",
     "layer_norm",
     "log_softmax",
     "logaddexp",
+    "max",
     "maximum",
     "mean",
+    "min",
     "minimum",
     "name",
     "norm",
     "ones",
     "outer",
+    "roll",
+    "shift",
+    "sign",
     "softmax",
     "split",
     "sum",
     "sum_heads",
+    "tr",
     "where",
     "zeros",
 ]
@@ -64,11 +83,54 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return operate("where", condition, a, b)
 
 
+def _of_the_cell(x: Any) -> bool:
+    """Whether it is a value of a cell, or an array of vectors; the rest is Python's."""
+    return isinstance(x, Expr | ArrayValue) or (isinstance(x, np.ndarray) and x.ndim >= 2)
+
+
 def sum(x: Any, *start: Any) -> Any:  # noqa: A001
     """Sum over units or entries, a scalar per sequence; of a list or other iterable, Python's."""
-    if isinstance(x, Expr | ArrayValue | np.ndarray | np.generic | int | float) and not start:
+    if (_of_the_cell(x) or isinstance(x, np.generic | int | float)) and not start:
         return operate("sum", x)
     return builtins.sum(x, *start)
+
+
+def max(x: Any, *others: Any, **options: Any) -> Any:  # noqa: A001
+    """The largest unit, a scalar per sequence; on ties the derivative goes to the first.
+
+    Of numbers, lists and other iterables it is Python's.
+    """
+    if _of_the_cell(x) and not others and not options:
+        return largest(x)
+    return builtins.max(x, *others, **options)
+
+
+def min(x: Any, *others: Any, **options: Any) -> Any:  # noqa: A001
+    """The smallest unit, a scalar per sequence; on ties the derivative goes to the first.
+
+    Of numbers, lists and other iterables it is Python's.
+    """
+    if _of_the_cell(x) and not others and not options:
+        return smallest(x)
+    return builtins.min(x, *others, **options)
+
+
+def shift(x: Any, by: int) -> Any:
+    """Units moved on by ``by`` places (back, if it is negative), zeros where none comes from."""
+    if not by:
+        return x
+    size = Dim((), abs(by))
+    none: Any = np.zeros((abs(by), 1), dtype=int)
+    if isinstance(x, Expr):
+        column = Expr("ones", (), Shape(size), {"dim": size})
+        none = 0 if size == ONE else operate("mul", 0, column)
+    return concat(none, x[:-by]) if by > 0 else concat(x[-by:], none)
+
+
+def gelu_tanh(x: Any) -> Any:
+    """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), which is near `gelu`."""
+    inner = 0.7978845608028654 * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + operate("apply", inner, function="tanh"))
 
 
 def sum_heads(x: Any) -> Any:
@@ -94,6 +156,28 @@ def norm(x: Any) -> Any:
 def softmax(x: Any) -> Any:
     """Softmax over units."""
     return operate("softmax", x)
+
+
+def attend(query: Any, keys: Any, values: Any, mask: Any = None) -> Any:
+    """valuesᵀ softmax(keys query) over the rows of two matrices of every sequence.
+
+    Parameters
+    ----------
+    query, keys, values : value of a cell
+        ``m``, ``n m`` and ``n p``: a key and a value for each of ``n`` positions. A factor such as
+        1/√m is the caller's.
+    mask : value of a cell, optional
+        ``n`` numbers, of which 0 marks a position that is not read. One at least is not 0.
+
+    Returns
+    -------
+    value of a cell
+        ``p`` units.
+    """
+    scores = operate("matmul", keys, query)
+    if mask is not None:
+        scores = operate("where", mask, scores, -1e30)
+    return operate("matmul", operate("transpose", values), operate("softmax", scores))
 
 
 def log_softmax(x: Any) -> Any:
@@ -171,10 +255,7 @@ def zeros(text: str) -> Any:
 
 def diag(x: Any) -> Any:
     """The square matrix with the units of a vector on its diagonal, for every sequence."""
-    rows = x.shape.rows if isinstance(x, Expr) else x.shape[-2]
-    if isinstance(rows, Dim):
-        return x * Expr("eye", (), Shape(rows, rows), {"dim": rows})
-    return x * ArrayValue(np.eye(rows, dtype=int))
+    return x * identity_like(x)
 
 
 def outer(a: Any, b: Any) -> Any:

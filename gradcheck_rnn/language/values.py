@@ -21,7 +21,9 @@ from . import advice, numeric
 from .dims import ONE, Dim, Shape, current_dims, declared_dims
 from .source_lines import noted_place
 
-__all__ = ["ArrayValue", "Expr", "Symbol", "clip", "describe", "literal", "logaddexp", "operate"]
+__all__ = [
+    "FUNCTIONS", "UFUNCS", "ArrayValue", "Expr", "Symbol", "describe", "literal", "operate",
+]  # fmt: skip
 
 Number = int | float | Fraction
 
@@ -87,6 +89,12 @@ class _Operators:
         raise UnsupportedOperation(
             f"{base} ** x is not in the language; write exp(x * log({base}))"
         )
+
+    def __mod__(self, period: Any) -> Any:
+        return UFUNCS["remainder"](self, period)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return UFUNCS["floor_divide"](self, other)
 
     def __neg__(self) -> Any:
         return operate("neg", self)
@@ -154,7 +162,10 @@ class _Operators:
         )
 
     def __iter__(self) -> Any:
-        raise UnsupportedOperation("a value of the cell cannot be looped over; use split(x, parts)")
+        raise UnsupportedOperation(
+            "a value of the cell cannot be looped over; use split(x, parts), and np.sum(x), "
+            "np.max(x) or sum, max, min of gradcheck_rnn.language in place of Python's"
+        )
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise UnsupportedOperation(
@@ -162,7 +173,7 @@ class _Operators:
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        handler = _UFUNCS.get(ufunc.__name__)
+        handler = UFUNCS.get(ufunc.__name__)
         if handler is None and ufunc.nin == 1 and ufunc.__name__ in numeric.ELEMENTWISE:
             handler = partial(operate, "apply", function=ufunc.__name__)
         if handler is not None and options:
@@ -177,64 +188,38 @@ class _Operators:
         return handler(*inputs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        handler = _FUNCTIONS.get(func.__name__)
-        if handler is None or kwargs:
+        handler = FUNCTIONS.get(func.__name__)
+        spelled = getattr(handler, "__name__", "") == "spelled"
+        if handler is None or (kwargs and not (spelled and set(kwargs) <= {"axis", "keepdims"})):
             what = f"np.{func.__name__}" + f" with {', '.join(kwargs)}=" * bool(kwargs)
             raise UnsupportedOperation(
                 f"{what} is not an operation of the language (units are axis −2 here); "
                 + advice.of_function(func.__name__)
             )
-        return handler(*args)
+        return handler(*args, **kwargs)
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """Elementwise minimum, −maximum(−a, −b)."""
-    return operate("neg", operate("maximum", operate("neg", a), operate("neg", b)))
-
-
-def clip(x: Any, low: Any, high: Any) -> Any:
-    """``x`` between ``low`` and ``high``; beyond them and at them its derivative is 0."""
-    return minimum(operate("maximum", x, low), high)
-
-
-def logaddexp(a: Any, b: Any) -> Any:
-    """log(exp(a) + exp(b)), as b + softplus(a − b)."""
-    return b + operate("apply", a - b, function="softplus")
-
-
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: operate("add", a, b),
-    "subtract": lambda a, b: operate("add", a, operate("neg", b)),
-    "multiply": lambda a, b: operate("mul", a, b),
-    "divide": lambda a, b: operate("div", a, b),
-    "matmul": lambda a, b: operate("matmul", a, b),
-    "negative": lambda a: operate("neg", a),
-    "absolute": lambda a: operate("abs", a),
-    "square": lambda a: operate("pow", a, exponent=2),
-    "power": lambda a, n: a**n,
-    "maximum": lambda a, b: operate("maximum", a, b),
-    "minimum": minimum,
-    "logaddexp": logaddexp,
-    "greater": lambda a, b: operate("greater", a, b),
-    "less": lambda a, b: operate("greater", b, a),
-}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "where": lambda c, a, b: operate("where", c, a, b),
-    "concatenate": lambda parts: operate("concat", *parts),
-    "dot": lambda a, b: operate("matmul", a, b),
-    "sum": lambda x: operate("sum", x),
-    "mean": lambda x: operate("mean", x),
-    "clip": clip,
-}
+#: What NumPy's ufuncs and functions mean, by name; entered by `spellings`.
+UFUNCS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 
 for _sign, _methods in {
-    "%": "mod rmod imod", "//": "floordiv rfloordiv ifloordiv", "&": "and rand iand",
+    "&": "and rand iand",
     "|": "or ror ior", "^": "xor rxor ixor", "~": "invert", "round": "round",
     "divmod": "divmod rdivmod", "<<": "lshift rlshift", ">>": "rshift rrshift",
 }.items():  # fmt: skip
     for _method in _methods.split():
         setattr(_Operators, f"__{_method}__", advice.refusing(_sign))
+
+
+def _spelled(name: str) -> Callable[..., Any]:
+    """The method of an array that is NumPy's function of the same name."""
+    return lambda self, *args, **options: FUNCTIONS[name](self, *args, **options)
+
+
+for _name in ("sum", "mean", "max", "min", "clip"):
+    setattr(_Operators, _name, _spelled(_name))
 
 
 class ArrayValue(_Operators):
@@ -254,7 +239,7 @@ class ArrayValue(_Operators):
         return self.array.dtype
 
     def __getitem__(self, key: Any) -> ArrayValue:
-        start, stop = _slice_bounds(key, self.array.shape[-2])
+        start, stop = _slice_bounds(key, self.array.shape[-2], True)
         return operate("slice", self, start=start, stop=stop)
 
     def __repr__(self) -> str:
@@ -285,26 +270,27 @@ class Expr(_Operators):
         return self.data["symbol"]
 
     def __getitem__(self, key: Any) -> Any:
-        start, stop = _slice_bounds(key, self.shape.rows)
+        start, stop = _slice_bounds(key, self.shape.rows, self.shape.column)
         return operate("slice", self, start=start, stop=stop)
 
     def __repr__(self) -> str:
         return f"<{describe(self)} {self.shape}>"
 
 
-def _slice_bounds(key: Any, rows: Any) -> tuple[Any, Any]:
-    if not isinstance(key, slice) or key.step is not None:
+def _slice_bounds(key: Any, rows: Any, vector: bool) -> tuple[Any, Any]:
+    if vector and isinstance(key, int) and not isinstance(key, bool):
+        key = slice(key, key + 1 or None)
+    if not isinstance(key, slice) or key.step not in (None, 1):
         raise UnsupportedOperation(
             "units are taken with a plain slice x[start:stop]"
             + advice.of_index(key, isinstance(key, _Operators))
         )
     start, stop = key.start or 0, rows if key.stop is None else key.stop
-    if isinstance(rows, Dim):
-        start = start if isinstance(start, Dim) else Dim((), start)
-        stop = stop if isinstance(stop, Dim) else Dim((), stop)
-        for bound in (start, stop):
-            if not bound.terms and bound.const < 0:
-                raise UnsupportedOperation("negative slice bounds are not supported; name the dim")
+    if not isinstance(rows, Dim):
+        start, stop = (rows + k if k < 0 else k for k in (start, stop))
+        return start, stop
+    start, stop = (k if isinstance(k, Dim) else Dim((), k) for k in (start, stop))
+    start, stop = (rows + k if not k.terms and k.const < 0 else k for k in (start, stop))
     return start, stop
 
 

@@ -215,6 +215,67 @@ def ntm_head(v: Values, T: int) -> Values:
     return fast_weights(v, T, new, "r", "M", "w")
 
 
+# -- sequences and trees that are read -----------------------------------------------------------
+
+
+def read(scores: Any, there: Any) -> Any:
+    """Weights of a softmax over the positions that are there; of all alike, if none is."""
+    if not there.any():
+        return np.full(len(scores), 1 / len(scores))
+    weights = np.zeros(len(scores))
+    weights[there > 0] = np.exp(scores[there > 0]) / np.exp(scores[there > 0]).sum()
+    return weights
+
+
+def attention_decoder(v: Values, T: int) -> Values:
+    h, H = v["h_src0"], v["H_src0"].copy()
+    for x, place in zip(v["x"], v["place_src"], strict=True):
+        h = np.tanh(h @ v["W_src"].T + x @ v["U_src"].T + v["b_src"])
+        for b in range(len(h)):
+            H[b, place[b].argmax()] += h[b]
+
+    def new(t: int, b: int, s: Values) -> Values:
+        old, y = s["s"], v["y"][t, b]
+        scores = [v["v"] @ np.tanh(v["W_a"] @ old + v["U_a"] @ row) for row in H[b]]
+        c = read(np.array(scores), v["there"][b]) @ H[b]
+        z, r = (sig(v[f"W_{g}"] @ y + v[f"U_{g}"] @ old + v[f"C_{g}"] @ c) for g in "zr")
+        fresh = np.tanh(v["W"] @ y + v["U"] @ (r * old) + v["C"] @ c)
+        return {"s": old + z * (fresh - old), "c": c}
+
+    made = fast_weights(v, T, new, "s", "s")
+    return {**made, "c": fast_weights(v, T, new, "c", "s")["c"]}
+
+
+def causal_attention(v: Values, T: int) -> Values:
+    def new(t: int, b: int, s: Values) -> Values:
+        K, V, row = s["K"].copy(), s["V"].copy(), v["place"][t, b].argmax()
+        K[row] += v["k"][t, b]
+        V[row] += v["v"][t, b]
+        return {"K": K, "V": V, "o": read(K @ v["q"][t, b], v["past"][t, b]) @ V}
+
+    return fast_weights(v, T, new, "o", "K", "V")
+
+
+def tree_lstm(v: Values, T: int) -> Values:
+    def new(t: int, b: int, s: Values) -> Values:
+        H, C, x = s["H"].copy(), s["C"].copy(), v["x"][t, b]
+        below = [n for n in range(len(H)) if v["children"][t, b, n]]
+        i, o, u = (
+            affine(v, x, g) + v[f"U_{g}"] @ sum((H[n] for n in below), 0 * H[0]) for g in "iou"
+        )
+        c = sig(i) * np.tanh(u)
+        for n in below:
+            c = c + sig(affine(v, x, "f") + v["U_f"] @ H[n]) * C[n]
+        h = sig(o) * np.tanh(c)
+        row = v["place"][t, b].argmax()
+        H[row] += h
+        C[row] += c
+        return {"H": H, "C": C, "h": h, "c": c}
+
+    made = fast_weights(v, T, new, "h", "H", "C")
+    return {**made, "c": fast_weights(v, T, new, "c", "H", "C")["c"]}
+
+
 # -- orthogonal, continuous-time, multi-rate, convolutional ------------------------------------
 
 
@@ -335,5 +396,6 @@ LATER: dict[str, Callable[[Values, int], Values]] = {
         qrnn, sru, min_gru, min_lstm, lru, s4d, rg_lru, mamba2, hgrn2, retention, gated_delta_net,
         mlstm, rwkv4, rwkv6, rwkv7, titans, ntm_head, clockwork, phased_lstm, recurrent_highway,
         householder, antisymmetric, cornn, ltc, cfc, lif, conv_lstm,
+        attention_decoder, causal_attention, tree_lstm,
     )
 }  # fmt: skip

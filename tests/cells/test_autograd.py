@@ -16,7 +16,14 @@ import torch
 from tests.cells.torch_forms import FORMS
 
 #: Families whose cells all have a form.
-WHOLE = ("Orthogonal", "Convolutional", "State spaces", "Linear attention", "Memories")
+WHOLE = (
+    "Orthogonal",
+    "Convolutional",
+    "State spaces",
+    "Linear attention",
+    "Memories",
+    "Sequences and trees",
+)
 
 
 def prepared(name: str) -> Case:

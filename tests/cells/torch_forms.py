@@ -320,6 +320,68 @@ def ntm_head(a: Tensors) -> Tensors:
     return {"r": torch.stack(out), "M_final": M, "w_final": w}
 
 
+# -- sequences and trees that are read -----------------------------------------------------------
+
+
+def attention_decoder(a: Tensors) -> Tensors:
+    """All states of the encoder put in their rows at once; gates as one product; masked scores."""
+    step = lambda h, x: torch.tanh(F.linear(torch.cat([h, x], 1), weights, a["b_src"]))  # noqa: E731
+    weights = torch.cat([a["W_src"], a["U_src"]], 1)
+    states = torch.stack(over(a, step, a["h_src0"], "x"))
+    H = a["H_src0"] + torch.einsum("sbn,sbk->bnk", a["place_src"], states)
+    keys, absent = F.linear(H, a["U_a"]), a["there"] == 0
+    of_y, of_c, of_s = (torch.cat([a[f"{w}_z"], a[f"{w}_r"]]) for w in "WCU")
+    s, made, read = a["s0"], [], []
+    for y in a["y"]:
+        scores = torch.tanh(keys + F.linear(s, a["W_a"])[:, None]) @ a["v"]
+        c = torch.einsum("bn,bnk->bk", torch.softmax(scores.masked_fill(absent, -1e9), -1), H)
+        z, r = torch.sigmoid(F.linear(y, of_y) + F.linear(c, of_c) + F.linear(s, of_s)).chunk(2, 1)
+        fresh = F.linear(y, a["W"]) + F.linear(c, a["C"]) + F.linear(r * s, a["U"])
+        s = torch.lerp(s, torch.tanh(fresh), z)
+        made.append(s)
+        read.append(c)
+    return {"s": torch.stack(made), "c": torch.stack(read), "s_final": s}
+
+
+def causal_attention(a: Tensors) -> Tensors:
+    """Scores of all pairs of steps, put to the rows where the keys are; no cache is made."""
+    past = lower(len(a["q"]))
+    pairs = torch.einsum("tbm,sbm->tsb", a["q"], a["k"]) * past[..., None]
+    scores = torch.einsum("tsb,sbn->tbn", pairs, a["place"])
+    scores = scores + torch.einsum("tbm,bnm->tbn", a["q"], a["K0"])
+    alpha = torch.softmax(scores.masked_fill(a["past"] == 0, -1e9), -1)
+    weights = torch.einsum("tbn,sbn->tsb", alpha, a["place"]) * past[..., None]
+    o = torch.einsum("tsb,sbp->tbp", weights, a["v"]) + torch.einsum("tbn,bnp->tbp", alpha, a["V0"])
+    final = {
+        f"{n}_final": a[f"{n}0"] + torch.einsum("tbn,tbi->bni", a["place"], a[given])
+        for n, given in (("K", "k"), ("V", "v"))
+    }
+    return {"o": o, **final}
+
+
+def tree_lstm(a: Tensors) -> Tensors:
+    """A node after the other, each with a loop over its children; i, o and u as one product."""
+    H, C = list(a["H0"].unbind(1)), list(a["C0"].unbind(1))
+    packed = {w: torch.cat([a[f"{w}_{g}"] for g in "iou"]) for w in "WUb"}
+    hs, cs = [], []
+    for x, place, children in zip(a["x"], a["place"], a["children"], strict=True):
+        below = sum(on[:, None] * h for on, h in zip(children.unbind(1), H, strict=True))
+        gates = F.linear(x, packed["W"], packed["b"]) + F.linear(below, packed["U"])
+        i, o, u = gates.chunk(3, 1)
+        c = torch.sigmoid(i) * torch.tanh(u)
+        for on, h, cell in zip(children.unbind(1), H, C, strict=True):
+            f = torch.sigmoid(affine(a, x, "f") + F.linear(h, a["U_f"]))
+            c = torch.where(on[:, None] > 0, c + f * cell, c)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        at = place.unbind(1)
+        H = [row + on[:, None] * h for on, row in zip(at, H, strict=True)]
+        C = [row + on[:, None] * c for on, row in zip(at, C, strict=True)]
+        hs.append(h)
+        cs.append(c)
+    last = {"H_final": torch.stack(H, 1), "C_final": torch.stack(C, 1)}
+    return {"h": torch.stack(hs), "c": torch.stack(cs), **last}
+
+
 # -- orthogonal, continuous-time, multi-rate, convolutional ------------------------------------
 
 
@@ -476,5 +538,6 @@ FORMS: dict[str, Callable[[Tensors], Tensors]] = {
         linear_attention, retention, gated_linear_attention, hgrn2, rwkv6, mlstm, rwkv4, delta_net,
         gated_delta_net, rwkv7, titans, ntm_head, clockwork, phased_lstm, recurrent_highway,
         householder, antisymmetric, cornn, ltc, cfc, lif, conv_lstm,
+        attention_decoder, causal_attention, tree_lstm,
     )
 }  # fmt: skip

@@ -17,16 +17,23 @@ from gradcheck_rnn.language import (
     dim,
     dot,
     elementwise,
+    erf,
     exp,
     eye,
     frozen,
+    gelu,
+    gelu_tanh,
     layer_norm,
     log_softmax,
     maximum,
     mean,
+    normal_cdf,
+    one_hot_max,
+    shift,
     sigmoid,
     softmax,
     softplus,
+    softsign,
     split,
     sqrt,
     tanh,
@@ -45,14 +52,14 @@ def feature(fill: Callable[[Network], None]) -> Callable[[Network], None]:
     return fill
 
 
-softsign = elementwise("softsign_codegen", "x / (1 + abs(x))")
+own_softsign = elementwise("softsign_codegen", "x / (1 + abs(x))")
 
 
 @cell(inputs="x: d", states="h: p", params="W U_x: p p; U: p d; b: p; s: ", outputs="h y")
 def branches(x, h, W, U_x, U, b, s):
     """Branches, user-made functions, scalars."""
     a = W @ h + U @ x + b
-    k = s * softsign(a) + abs(a)
+    k = s * own_softsign(a) + abs(a)
     m = maximum(k, a * h)
     h = where(a > 0, tanh(m), 0.5 * sigmoid(m) - s)
     y = dot(h, U_x @ h) / (1 + unit_sum(h**2)) + mean(exp(-abs(a)))
@@ -68,6 +75,15 @@ def arranged(x, h, g, W, U, V, w, z):
     r = log_softmax(tail) + g
     v = concat(both * 2.0, sqrt(1 + r**2), both[: dim("p")])
     return {"h": softmax(w) * head, "g": r * 0.5, "v": v}
+
+
+@cell(inputs="x: p", states="h: p", params="W: p p; w: p", outputs="h s")
+def words(x, h, W, w):
+    """Units chosen, moved and measured; the error function and what is made of it; floors."""
+    a = np.roll(W @ h, 1) + shift(x, -1) * h[-1] + gelu_tanh(w * h)
+    b = gelu(a) * np.max(a) - np.min(softsign(x)) + 0.1 * normal_cdf(w).sum()
+    h = tanh(erf(a * one_hot_max(x)) - b % 1.5 + a[:1] * np.trace(W) + np.clip(h, -0.5, 0.5))
+    return {"h": h, "s": dot(h[:-1], x[1:]) + x.mean() + np.min(h) + gelu(w)[0] * erf(w)[1]}
 
 
 @cell(inputs="x: d", states="h: p", params="W_1 W_3: p p; U: p d; b: p", lags={"h": (1, 3)})
@@ -105,6 +121,12 @@ def bridge(u, v, A):
 def branching(n: Network) -> None:
     s = n.scan(branches)
     n.output(s.h), n.output(s.y), n.output(s.final("h"))
+
+
+@feature
+def vocabulary(n: Network) -> None:
+    s = n.scan(words)
+    n.output(s.h), n.output(s.s)
 
 
 @feature

@@ -8,6 +8,7 @@ CuPy on purpose: uninitialised memory is NaN, and a launch checks its arguments 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import types
 import weakref
@@ -24,14 +25,14 @@ __all__ = ["RawKernel", "RawModule", "compile_pending", "installed", "module"]
 
 SAME_AS_NUMPY = """
     abs absolute add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2
-    arctanh argmax argmin argsort array_equal ascontiguousarray asfortranarray atleast_2d
-    broadcast_to cbrt ceil clip column_stack concatenate copysign copyto cos cosh count_nonzero
-    cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims expm1 eye flip
-    floor full full_like greater greater_equal hsplit hstack hypot identity inner isclose isfinite
-    isinf isnan kron less less_equal linspace log log10 log1p log2 logical_and logical_not
-    logical_or matmul max maximum mean min minimum mod moveaxis multiply nan_to_num negative
-    not_equal ones ones_like outer power prod ravel reciprocal repeat reshape rint roll rollaxis
-    sign sin sinh sort split sqrt square squeeze stack std subtract sum swapaxes take
+    arctanh argmax argmin argsort array_equal ascontiguousarray asfortranarray atleast_1d
+    atleast_2d broadcast_to cbrt ceil clip column_stack concatenate copysign copyto cos cosh
+    count_nonzero cumprod cumsum diag diagonal divide dot dsplit einsum equal exp exp2 expand_dims
+    expm1 eye flip floor full full_like greater greater_equal hsplit hstack hypot identity inner
+    isclose isfinite isinf isnan kron less less_equal linspace log log10 log1p log2 logical_and
+    logical_not logical_or matmul max maximum mean min minimum mod moveaxis multiply nan_to_num
+    negative not_equal ones ones_like outer power prod ravel reciprocal repeat reshape rint roll
+    rollaxis sign sin sinh sort split sqrt square squeeze stack std subtract sum swapaxes take
     take_along_axis tan tanh tensordot tile trace transpose tril triu true_divide trunc var vdot
     vstack where zeros zeros_like may_share_memory shares_memory
 """
@@ -284,6 +285,23 @@ def _make_module() -> types.ModuleType:
 module = _make_module()
 
 
+def _on_floats(function: Callable[[float], float]) -> Any:
+    every = np.frompyfunc(function, 1, 1)
+    return on_device(lambda x: np.asarray(every(x), dtype=x.dtype))
+
+
+def _make_cupyx() -> Any:
+    cupyx, scipy, special = (
+        types.ModuleType(n) for n in ("cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    )
+    cupyx.scipy, scipy.special = scipy, special  # type: ignore[attr-defined]
+    special.erf, special.erfc = _on_floats(math.erf), _on_floats(math.erfc)  # type: ignore[attr-defined]
+    return cupyx
+
+
+_CUPYX = _make_cupyx()
+
+
 @contextlib.contextmanager
 def installed(*, checked: bool = True, reverse: bool = False) -> Iterator[types.ModuleType]:
     """Make ``import cupy`` find the stand-in.
@@ -295,9 +313,11 @@ def installed(*, checked: bool = True, reverse: bool = False) -> Iterator[types.
     reverse
         Run blocks and threads from the last to the first.
     """
-    hidden = {name: sys.modules.get(name) for name in ("cupy", "cupy.cuda")}
+    standing = {"cupy": module, "cupy.cuda": module.cuda, "cupyx": _CUPYX}
+    standing |= {"cupyx.scipy": _CUPYX.scipy, "cupyx.scipy.special": _CUPYX.scipy.special}
+    hidden = {name: sys.modules.get(name) for name in standing}
     before = RawModule.checked, launcher.schedule.reverse
-    sys.modules["cupy"], sys.modules["cupy.cuda"] = module, module.cuda
+    sys.modules.update(standing)
     RawModule.checked, launcher.schedule.reverse = checked, reverse
     try:
         yield module

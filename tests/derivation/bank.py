@@ -169,13 +169,18 @@ def accumulated(x, h, W, w):
     return tanh(cumsum(W @ h + w * x) * h + reverse_cumsum(w * h))
 
 
-#: Rule → the definitions that meet it.
+@cell(inputs="x: p", states="h: p", params="W: p p; w: p")
+def largest(x, h, W, w):
+    return tanh(W @ h + x * np.max(w * h + x) - h * np.min(x * x))
+
+
 @cell(heads="H", inputs="x: H p", states="z: H p", params="w: H p; u: p")
 def over_heads(x, z, w, u):
     total = sum_heads(w * z * z + u * u + w * x)
     return tanh(z * total + u)
 
 
+#: Rule → the definitions that meet it.
 BANK: dict[str, tuple[Cell, ...]] = {
     "sum": (added,),
     "negation": (negated,),
@@ -198,6 +203,7 @@ BANK: dict[str, tuple[Cell, ...]] = {
     "where": (chosen,),
     "comparison": (compared,),
     "frozen value": (held,),
+    "choice of units": (largest,),
     "softmax": (soft,),
     "log softmax": (log_soft,),
     "cross-entropy of logits": (entropies,),

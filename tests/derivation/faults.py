@@ -149,9 +149,7 @@ def _inverse_factor(right: Term, incoming: Term) -> Term | None:
 
 def _other_map(right: Term, incoming: Term) -> Term | None:
     """L for Lᵀ, or Lᵀ for L."""
-    return _rebuilt(
-        right, lambda x: MapUnits(x.x, x.map.adjoint) if isinstance(x, MapUnits) else None
-    )
+    return _rebuilt(right, lambda x: MapUnits(x.x, x.map.adjoint) if type(x) is MapUnits else None)
 
 
 FAULTS: dict[str, Fault] = {

@@ -38,6 +38,12 @@ SLIPS = [
     ("delta_rule.py", "dkept = dS - k[:, t, :, None] * derror[:, None]", "dkept = dS"),
     ("lru_complex.py", "dx = dx * lam.conj()", "dx = dx * lam"),
     ("wkv.py", "np.where(carried, 0, dm)", "0"),
+    ("kv_cache.py", " * mask[:, t]", ""),
+    ("kv_cache.py", "dkeys += dscores", "dkeys = dscores"),
+    ("kv_cache.py", "dvalues[every, rows[:, t]]", "dvalues[every, rows[:, 0]]"),
+    ("tree_lstm.py", "dH[s, below] += U[:n].T @ diou + df @ U[n:]", "dH[s, below] += df @ U[n:]"),
+    ("tree_lstm.py", "dC[s, below] += gc * f", "dC[s, below] = gc * f"),
+    ("tree_lstm.py", "np.outer(diou, ha.sum(axis=0))", "np.outer(diou, ha.mean(axis=0))"),
 ]
 
 

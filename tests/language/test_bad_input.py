@@ -139,7 +139,7 @@ MISTAKES = {
         "complex in a cell definition: constants must be numbers",
     ),
     "loop": (I + "for a in h:\n    pass\nreturn h", 3, UnsupportedOperation, "use split(x, parts)"),
-    "index": (I + "return h[0]", 3, UnsupportedOperation, "a plain slice x[start:stop]"),
+    "index": (I + "return h[0, 1]", 3, UnsupportedOperation, "a plain slice x[start:stop]"),
     "power": (
         I + "return h ** b",
         3,
@@ -149,17 +149,17 @@ MISTAKES = {
     "reflected power": (I + "return 2 ** h", 3, UnsupportedOperation, "write exp(x * log(2))"),
     "float": (I + "return float(h)", 3, UnsupportedOperation, "turned into a Python number"),
     "method": (
-        I + "return h.sum()",
+        I + "return h.var()",
         3,
         UnsupportedOperation,
-        "values of a cell have no 'sum'; write sum(x)",
+        "values of a cell have no 'var'; write mean((x - mean(x)) ** 2)",
     ),
     "python error": ("return W @ h + U @ x + c", 2, DefinitionError, "NameError: name 'c'"),
     "not of the language": (
-        I + "return h % 2",
+        I + "return divmod(h, 2)[1]",
         3,
         UnsupportedOperation,
-        "% is not an operation of the language; write sin(x) and cos(x) for a phase",
+        "divmod is not an operation of the language; write x // y and x % y",
     ),
     "to array": (
         I + "return np.asarray(h)",
@@ -209,9 +209,9 @@ MISTAKES = {
         "& is not an operation of the language; write c1 * c2",
     ),
     "reduce": (I + "return h * np.add.reduce(h)", 3, UnsupportedOperation, "write sum(x)"),
-    "zeros": (I + "return np.zeros_like(h)", 3, UnsupportedOperation, "write 0 * x"),
+    "zeros": (I + "return np.empty_like(h)", 3, UnsupportedOperation, "write 0 * x"),
     "stack": (I + "return np.vstack([h, h])", 3, UnsupportedOperation, "write concat(a, b)"),
-    "clip": (I + "return h.clip(-1, 1)", 3, UnsupportedOperation, "write clip(x, low, high)"),
+    "axis": (I + "return h.sum(axis=1) * h", 3, UnsupportedOperation, "units are axis −2 here"),
     "einsum": (I + "return np.einsum('ij,jk', W, h)", 3, UnsupportedOperation, "write W @ x, dot"),
     "identity": (I + "return (W + np.eye(3)) @ h", 3, UnsupportedOperation, 'write eye("p")'),
     "infinite": (

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
+from gradcheck_rnn import language
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.errors import UnsupportedOperation
@@ -18,15 +21,24 @@ from gradcheck_rnn.language import (
     cos,
     diag,
     dot,
+    erf,
     expm1,
     eye,
+    floor,
+    gelu,
+    gelu_tanh,
     log1p,
     logaddexp,
     mean,
     norm,
+    normal_cdf,
     ones,
     outer,
+    roll,
+    shift,
+    sign,
     silu,
+    softsign,
     zeros,
 )
 from gradcheck_rnn.language import sum as total
@@ -50,6 +62,17 @@ X = np.linspace(-3, 3, 8).reshape(4, 2)
         (lambda x: clip(x, -1, 0.5), lambda x: np.clip(x, -1, 0.5)),
         (lambda x: logaddexp(x, 1), lambda x: np.logaddexp(x, 1)),
         (norm, lambda x: np.linalg.norm(x, axis=-2, keepdims=True)),
+        (softsign, lambda x: x / (1 + abs(x))),
+        (erf, lambda x: np.vectorize(math.erf)(x)),
+        (normal_cdf, lambda x: 0.5 * np.vectorize(math.erfc)(-x / math.sqrt(2))),
+        (gelu, lambda x: 0.5 * x * np.vectorize(math.erfc)(-x / math.sqrt(2))),
+        (gelu_tanh, lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
+        (language.max, lambda x: np.max(x, axis=-2, keepdims=True)),
+        (language.min, lambda x: np.min(x, axis=-2, keepdims=True)),
+        (lambda x: roll(x, 1), lambda x: np.roll(x, 1, axis=-2)),
+        (lambda x: roll(x, -2), lambda x: np.roll(x, -2, axis=-2)),
+        (lambda x: shift(x, 1), lambda x: np.vstack([0 * x[:1], x[:-1]])),
+        (lambda x: shift(x, -2), lambda x: np.vstack([x[2:], 0 * x[:2]])),
     ],
 )
 def test_words_are_those_of_numpy(ours: Any, theirs: Any) -> None:
@@ -57,6 +80,53 @@ def test_words_are_those_of_numpy(ours: Any, theirs: Any) -> None:
     step = 1e-30
     slope = (theirs(X + 1e-6) - theirs(X - 1e-6)) / 2e-6
     np.testing.assert_allclose(one(ours(X + 1j * step)).imag / step, slope, rtol=1e-7, atol=1e-9)
+
+
+def test_functions_of_the_error_function_keep_the_precision_of_their_argument() -> None:
+    x = np.linspace(-5.5, 5.5, 45).astype(np.longdouble)
+    with mpmath.workdps(30):
+        for ours, theirs, bound in [(erf, mpmath.erf, 5e-19), (normal_cdf, mpmath.ncdf, 1e-16)]:
+            right = np.array([np.longdouble(str(theirs(float(v)))) for v in x])
+            assert np.max(np.abs(one(ours(x[:, None]))[:, 0] / right - 1)[right != 0]) < bound
+    assert one(gelu(np.float32([[0.5]]))).dtype == np.float32
+
+
+def test_what_jumps_has_no_derivative_between_its_jumps() -> None:
+    x = X + 1e-30j
+    for made, plain in [(floor(x), np.floor(X)), (sign(x), np.sign(X))]:
+        np.testing.assert_array_equal(one(made).real, plain)
+        assert not np.any(one(made).imag)
+
+    @cell(inputs="x: p", states="h: p", params="w: p", outputs="h a")
+    def sawtooth(x, h, w):
+        a = (w * h + x) % 0.7 - np.mod(x, w + 2.5) // 0.3 + np.ceil(x) * np.sign(w)
+        return {"h": a, "a": np.floor_divide(w, 0.1 + x * x)}
+
+    c = Case(as_network(sawtooth))
+    made = c.expected_outputs()
+    x, w, h = c.arrays["x"], c.arrays["w"], c.arrays["h0"]
+    for t in range(len(x)):
+        h = (w * h + x[t]) % 0.7 - np.mod(x[t], w + 2.5) // 0.3 + np.ceil(x[t]) * np.sign(w)
+        np.testing.assert_allclose(made["h"][t], h, atol=1e-12)
+        np.testing.assert_array_equal(made["a"][t], w // (0.1 + x[t] ** 2))
+
+
+def test_on_ties_the_derivative_of_the_maximum_goes_to_the_first() -> None:
+    x = np.array([[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]])
+    np.testing.assert_array_equal(one(language.one_hot_max(x)), [[0, 1], [1, 0], [0, 0]])
+    exact = language.one_hot_max(x.astype(int).astype(object))
+    np.testing.assert_array_equal(one(exact), [[0, 1], [1, 0], [0, 0]])
+
+
+@cell(inputs="x: p", states="h: p", params="W: p p; w: p", outputs="h s")
+def words(x, h, W, w):
+    """Units chosen, moved and measured; the error function; floors; NumPy's spellings."""
+    a = np.roll(W @ h, 1) + shift(x, -1) * h[-1] + gelu_tanh(w * h)
+    b = gelu(a) * np.max(a, axis=0) - softsign(x).min() + normal_cdf(w).sum(axis=-2) * 0.1
+    h = np.tanh(
+        erf(a) - b % 1.5 + a[:1] * np.trace(W) + h.clip(-0.5, 0.5) * np.linalg.norm(1 + x * x)
+    )
+    return {"h": h, "s": np.vdot(h[:-1], x[1:]) + np.ones_like(w).mean() * x.mean() + np.min(h)}
 
 
 def test_the_tails_of_silu_do_not_overflow() -> None:
@@ -82,7 +152,7 @@ def matrix(k, v, S, A, P):
     return {"S": S, "s": s, "t": t * total(k), "r": r}
 
 
-@pytest.mark.parametrize("definition", [vector, matrix])
+@pytest.mark.parametrize("definition", [vector, matrix, words])
 def test_words_are_derived_and_proved(definition: Any) -> None:
     assert prove(derive(definition)).proved
     c = Case(as_network(definition))

@@ -289,7 +289,16 @@ class Expressions:
 
         def over_units() -> Value:
             x = self.calm(sub(), 12.0)
-            f = pick(("softmax", "log_softmax", "cumsum", "reverse_cumsum"))
+            f = pick(
+                ("softmax", "log_softmax", "cumsum", "reverse_cumsum", "roll", "shift",
+                 "one_hot_max")
+            )  # fmt: skip
+            if f in ("roll", "shift"):
+                by = pick((", 1", ", -1"))
+                bounds = x.range.hull(Range(0, 0))
+                return Value(self.call(f, x, extra=by), rows, ONE, x.batch, bounds)
+            if f == "one_hot_max":
+                return Value(self.call(f, x), rows, ONE, x.batch, BIT)
             if f.endswith("cumsum"):
                 bounds = x.range.times(size_of(rows)).hull(x.range)
                 return Value(self.call(f, x), rows, ONE, x.batch, bounds)
@@ -384,8 +393,8 @@ class Expressions:
 
         def unit() -> Value:
             x = some(pick((P, Q, D)))
-            cut = pick(("[0:1]", "[1:2]", "[1:]", "[0:2]"))
-            if cut in ("[0:1]", "[1:2]"):
+            cut = pick(("[0:1]", "[1:2]", "[1:]", "[0:2]", "[0]", "[-1]", "[:-1]", ".max()"))
+            if cut in ("[0:1]", "[1:2]", "[0]", "[-1]", ".max()"):
                 return Value(f"{x.inner}{cut}", ONE, ONE, x.batch, x.range)
             self.imports.add("sum")
             bounds = x.range.times(size_of(x.rows)).hull(x.range)

@@ -23,8 +23,9 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 }
 _HEADER = """\
 from gradcheck_rnn.language import (
-    cell, clip, concat, cos, cumsum, diag, dim, dot, exp, expm1, eye, log_softmax, logaddexp,
-    maximum, mean, norm, ones, outer, sigmoid, silu, sin, softmax, sum, sum_heads, tanh, where,
+    cell, clip, concat, cos, cumsum, diag, dim, dot, erf, exp, expm1, eye, floor, gelu, log_softmax,
+    logaddexp, maximum, mean, norm, one_hot_max, ones, outer, sigmoid, silu, sin, softmax, sum,
+    sum_heads, tanh, where,
 )
 
 
@@ -87,7 +88,9 @@ class _Draw:
         )
 
     def _function(self, kind: Kind, depth: int) -> str:
-        f = self.choices.pick(("tanh", "sigmoid", "sin", "cos", "abs", "silu", "expm1 of sin"))
+        f = self.choices.pick(
+            ("tanh", "sigmoid", "sin", "cos", "abs", "silu", "expm1 of sin", "gelu", "erf", "floor")
+        )
         first, _, second = f.partition(" of ")
         inner = self.value(kind, depth - 1)
         return f"{first}({second}({inner}))" if second else f"{f}({inner})"
@@ -145,7 +148,7 @@ class _Draw:
         return f'({self.value((kind[0], other), depth - 1)} @ ones("{other}"))'
 
     def _units(self, kind: Kind, depth: int) -> str:
-        f = self.choices.pick(("softmax", "cumsum", "log_softmax"))
+        f = self.choices.pick(("softmax", "cumsum", "log_softmax", "one_hot_max"))
         return f"{f}({self.value(kind, depth - 1)})"
 
     def _pieces(self, kind: Kind, depth: int) -> str:

@@ -93,6 +93,13 @@ APPLIED = {
     "sqrt": _rising(math.sqrt),
     "sin": lambda r: Range(-1.0, 1.0),
     "cos": lambda r: Range(-1.0, 1.0),
+    "softsign": _rising(lambda x: x / (1 + abs(x))),
+    "erf": _rising(math.erf),
+    "erf_slope": lambda r: Range(0.0, 1.2),
+    "normal_pdf": lambda r: Range(0.0, 0.4),
+    "normal_cdf": _rising(lambda x: math.erfc(-x / math.sqrt(2)) / 2),
+    "gelu": lambda r: Range(-0.2, max(r.hi, 0.0)),
+    "floor": _rising(math.floor),
 }
 
 #: Users' own elementwise functions: name → (SymPy text, bounds from the argument's bounds).

@@ -321,6 +321,8 @@ class Printer(ABC):
     def print_MapUnits(self, term: Term) -> Piece:
         return self._call(term.map.name, term.x)
 
+    print_ChooseUnits = print_MapUnits
+
     def print_Softmax(self, term: Term) -> Piece:
         return self._call("softmax", term.operands[0])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ...errors import MissingRule
 from ..terms import (
     Broadcast,
+    ChooseUnits,
     Frozen,
     Greater,
     Hadamard,
@@ -75,6 +76,15 @@ RULES = (
         pushforward=_refuse,
         citation="an indicator is locally constant",
         passive=(0, 1),
+    ),
+    Rule(
+        "choice of units",
+        ChooseUnits,
+        differential=_refuse,
+        pullback=_refuse,
+        pushforward=_refuse,
+        citation="a piecewise constant map is locally constant",
+        passive=(0,),
     ),
     Rule(
         "frozen value",

@@ -54,6 +54,7 @@ from gradcheck_rnn.calculus.terms.pointwise import (
 )
 from gradcheck_rnn.calculus.terms.structure import (
     Block,
+    ChooseUnits,
     Concat,
     Diag,
     Kron,
@@ -72,6 +73,7 @@ __all__ = [
     "Apply",
     "Block",
     "Broadcast",
+    "ChooseUnits",
     "Commutation",
     "Concat",
     "CrossEntropy",

@@ -23,6 +23,7 @@ from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS, UnitMap
 
 __all__ = [
     "Block",
+    "ChooseUnits",
     "Concat",
     "Diag",
     "Kron",
@@ -125,6 +126,13 @@ class MapUnits(Term):
         n = int(self.shape[0])
         row = self.map.matrix(n)[int(i)]
         return sum((row[k] * self.x[k, j] for k in range(n)), Integer(0))
+
+
+class ChooseUnits(MapUnits):
+    """A declared piecewise constant map of the units of a column, whose derivative is 0."""
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        raise DefinitionError(f"{self.map.name} has no entries that are written in symbols.")
 
 
 class Diag(Term):

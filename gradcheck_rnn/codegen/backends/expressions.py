@@ -236,5 +236,11 @@ class ArrayPrinter(ExpressionPrinter):
         return None
 
     def joined(self, e: Call, args: list[Text]) -> list[str]:
-        """The operands of a concatenation."""
-        return [a.text for a in args]
+        """The operands of a concatenation; numbers and scalars have no axis to be joined along."""
+        scalars = e.data if isinstance(e.data, tuple) else ()
+        return [
+            self.filled.format("(1,)", a) if isinstance(x, Number)
+            else f"{self.module}.atleast_1d({a})" if i in scalars
+            else a.text
+            for i, (x, a) in enumerate(zip(e.args, args, strict=True))
+        ]  # fmt: skip

@@ -166,6 +166,7 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Abs: lambda low, t: low.g.pointwise("abs", low._all(t)),
     T.Sign: lambda low, t: low.g.pointwise("sign", low._all(t)),
     T.Frozen: lambda low, t: low(t.operands[0]),
+    T.ChooseUnits: lambda low, t: low.g.unit_map(t.map.name, low(t.x)),
     T.MapUnits: lambda low, t: low.g.unit_map(t.map.name, low(t.x)),
     T.Softmax: lambda low, t: low.g.softmax("softmax", low(t.operands[0])),
     T.LogSoftmax: lambda low, t: low.g.softmax("log_softmax", low(t.operands[0])),

@@ -251,10 +251,12 @@ class Graph:
         return self.make(op, (a,), a.rows, a.cols, a.lead, groups)
 
     def unit_map(self, name: str, a: Node, groups: Dim = ONE) -> Node:
-        """A declared linear map of units, of each of so many groups; of one unit it is a number."""
+        """A declared map of units, of each of so many groups; of one unit it is a number."""
+        known = UNIT_MAPS[name]
         if a.scalar:
-            return self.mul([self.const(Fraction(UNIT_MAPS[name].matrix(1).item())), a])
-        if a.op == "neg":
+            number = self.const(Fraction(known.matrix(1).item()))
+            return number if known.constant else self.mul([number, a])
+        if a.op == "neg" and not known.constant:
             return self.neg(self.unit_map(name, a.args[0], groups))
         return self.make("unit_map", (a,), a.rows, a.cols, a.lead, (name, groups))
 
@@ -390,9 +392,13 @@ class Graph:
     # -- arrangement -------------------------------------------------------------------------
 
     def concat(self, args: Sequence[Node]) -> Node:
-        rows = Dim()
+        rows, start = Dim(), Dim()
+        filled = [a for a in args if self.value_of(a) != 0]
         for a in args:
+            start = rows if filled[:1] == [a] else start
             rows = rows + a.rows
+        if len(filled) == 1:  # one part among zeros
+            return self.pad(filled[0], start, rows)
         return self.make("concat", args, rows, args[0].cols, join(args))
 
     def slice(self, a: Node, start: Dim, stop: Dim) -> Node:
@@ -403,6 +409,8 @@ class Graph:
         return self.make("slice", (a,), stop - start, a.cols, a.lead, (start, stop))
 
     def pad(self, a: Node, start: Dim, total: Dim) -> Node:
+        if self.value_of(a) == 0:
+            return self.zero(total, a.cols)
         return self.make("pad", (a,), total, a.cols, a.lead, (start, total))
 
 

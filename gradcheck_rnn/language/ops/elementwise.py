@@ -114,6 +114,8 @@ class Elementwise(WithTexts):
                 return x if mpmath.re(x) > 0 else -x
             if name == "positive_bit":
                 return 1 if mpmath.re(x) > 0 else 0
+            if name == "floor":
+                return mpmath.floor(mpmath.re(x))
             return getattr(mpmath, name)(x)
 
         if hasattr(mpmath, self.name):

@@ -248,3 +248,44 @@ cos = _Elementwise(
     mirror="y",
     at_zero=_Fraction(1),
 )
+
+softsign = _Elementwise(
+    "softsign",
+    "x / (1 + |x|).",
+    definition="x / (1 + abs(x))",
+    slope="1 / (1 + abs(x))**2",
+    array=lambda x: x / (1 + _np.where(x.real > 0, x, -x)),
+    numpy='''
+def softsign(x: Array, out: Array | None = None) -> Array:
+    """x / (1 + |x|); complex numbers branch on the real part."""
+    return np.divide(x, 1 + np.where(np.real(x) > 0, x, -x), out=out)
+''',
+    cupy='''
+def softsign(x: Array) -> Array:
+    """x / (1 + |x|)."""
+    return x / (1 + cp.abs(x))
+''',
+    cuda="""
+__device__ __forceinline__ real softsign(const real x) { return x / (real(1) + fabs(x)); }
+""",
+    supremum=1.0,
+    mirror="-y",
+    at_zero=_Fraction(0),
+)
+
+floor = _Elementwise(
+    "floor",
+    "The largest whole number not above x; its derivative is 0, at its jumps too.",
+    definition="floor(x)",
+    slope="0",
+    array=lambda x: _np.asarray(_np.floor(x.real), dtype=x.dtype),
+    numpy='''
+def floor(x: Array, out: Array | None = None) -> Array:
+    """The largest whole number not above x; complex numbers lose what is imaginary."""
+    return np.positive(np.asarray(np.floor(np.real(x)), dtype=np.asarray(x).dtype), out=out)
+''',
+    cupy="cp.floor",
+    cuda="floor",
+    supremum=0.0,
+    at_zero=_Fraction(0),
+)

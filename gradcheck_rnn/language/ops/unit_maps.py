@@ -37,6 +37,7 @@ class UnitMap(WithTexts):
         with numbers only.
     adjoint : str
         The name of the map Lᵀ; its own where L is symmetric. A proof finds it where it is wrong.
+        Empty: the map is no linear one but piecewise constant, and its derivative is 0.
     numpy, cupy : str
         A helper function of the same name on arrays with the units on the last axis; NumPy's
         takes ``out=``, which may be its operand. Empty: that backend refuses it.
@@ -66,6 +67,11 @@ class UnitMap(WithTexts):
 
     def __call__(self, x: Any) -> Any:
         return operate("unit_map", x, function=self.name)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the map is piecewise constant, so that its derivative is 0."""
+        return not self.adjoint
 
     def matrix(self, n: int, dtype: Any = object) -> Array:
         """L for n units, exact integers by default."""

@@ -15,6 +15,8 @@ __all__ = ["OWN", "RESERVED", "CNamer", "function_name", "helpers", "public_name
 
 #: Functions of the C library and of `runtime` that expressions call; each as ``real_NAME``.
 MATHEMATICS = ("fabs", "sqrt", "exp", "log", "log1p", "sin", "cos", "pow", "tanh", "square")
+#: Functions of the C library that are declared where an expression calls them.
+LIBRARY = ("erf", "erfc", "floor")
 
 _TAKEN = """
     real Index group vector bits t row column term entry unit sequence total peak value_of_row
@@ -64,6 +66,8 @@ def helpers(names: Iterable[str]) -> list[str]:
     texts = {n: _as_c(text) for n, text in declared_helpers("cuda").items()}
     texts = {n: text for n, text in texts.items() if n in ELEMENTWISE}
     texts |= {n: _over_units(f) for n, f in UNIT_MAPS.items() if f.c}
+    library = "static inline real real_{0}(real x) {{ return LIBRARY({0})(x); }}"
+    texts = {n: library.format(n) for n in LIBRARY} | texts
     wanted, waiting = set[str](), list(names)
     while waiting:
         name = waiting.pop()
@@ -95,5 +99,5 @@ def _as_c(text: str) -> str:
     text = text.replace("__device__ __forceinline__", "static inline")
     text = text.replace("__device__", "static")
     text = re.sub(r"\breal\(", "(real)(", text)
-    known = "|".join(map(re.escape, (*MATHEMATICS, *ELEMENTWISE)))
+    known = "|".join(map(re.escape, (*MATHEMATICS, *LIBRARY, *ELEMENTWISE)))
     return re.sub(rf"\b({known})\(", lambda m: f"{function_name(m[1])}(", text)

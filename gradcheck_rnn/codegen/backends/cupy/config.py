@@ -8,7 +8,8 @@ __all__ = ["RESERVED", "device_functions"]
 
 #: Names that the printed text uses for itself, in Python or in CUDA.
 _TAKEN = """
-    cp np t inputs parameters saved cotangents upstream shapes arrays outputs gradients sizes dtype
+    cp np special t inputs parameters saved cotangents upstream shapes arrays outputs gradients
+    sizes dtype
     forward backward loss_and_gradients functools Any Array Callable Mapping TypedDict SHAPES CUDA
     Parameters Inputs Outputs Cotangents Gradients THREADS name range len dict int float tuple
     annotations _ _check _check_cotangents _function _module _kernel launch

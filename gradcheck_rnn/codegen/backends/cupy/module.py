@@ -47,16 +47,19 @@ class _Module:
         head += ["", "from __future__ import annotations", "", "import functools"]
         head += ["from collections.abc import Callable, Mapping"]
         head += ["from typing import Any, TypedDict"]
-        head += ["", "import cupy as cp", "import numpy as np", "", "Array = cp.ndarray", ""]
+        helpers = [text for n, text in helper_texts().items() if n in self.uses]
+        code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        special = any("special." in text for text in (*helpers, *code))
+        head += ["", "import cupy as cp", "import numpy as np"]
+        head += ["from cupyx.scipy import special"] if special else []
+        head += ["", "Array = cp.ndarray", ""]
         head += ["#: Threads a block.", "THREADS = 256", ""]
         head += ["#: What a dtype is called in CUDA."]
         head += ['REAL = {"float32": "float", "float64": "double"}', ""]
         head += template.shape_table(self.interface.shapes())
-        helpers = [text for n, text in helper_texts().items() if n in self.uses]
         lines = [*head, "", *self._cuda(), *self.interface.types()]
         for text in (CHECK, LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]
-        code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         return "\n".join([*lines, *code]) + "\n"
 
     def _cuda(self) -> list[str]:

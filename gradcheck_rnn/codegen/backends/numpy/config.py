@@ -8,7 +8,8 @@ __all__ = ["HELPERS", "RESERVED", "helper_texts"]
 
 #: Names that generated code uses for itself.
 RESERVED = (
-    "np", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes", "arrays",
+    "np", "math", "t", "inputs", "parameters", "saved", "cotangents", "upstream", "shapes",
+    "arrays",
     "outputs", "gradients", "sizes", "one", "_", "dtype", "forward", "backward",
     "loss_and_gradients", "_check", "_check_cotangents", "Any", "Array", "Mapping", "TypedDict",
     "annotations", "SHAPES", "ROWS", "ENTRIES", "Parameters", "Inputs", "Outputs", "Saved",

@@ -34,8 +34,3 @@ class NumPy(ArrayPrinter):
         if e.op == "matmul":
             return Text(f"{args[0]:product} @ {args[1]:unary}", Precedence.PRODUCT)
         return super().other(e, args)
-
-    def joined(self, e: Call, args: list[Text]) -> list[str]:
-        # Scalars have no axis to be joined along.
-        scalars = e.data if isinstance(e.data, tuple) else ()
-        return [f"np.atleast_1d({a})" if i in scalars else a.text for i, a in enumerate(args)]

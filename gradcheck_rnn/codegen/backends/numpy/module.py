@@ -85,10 +85,13 @@ class _Module:
         forward, backward = self._forward(), self._backward()
         tail = self._loss() if self.network.loss_terms else []
         head = template.docstring(self.plan.derivation, "it needs nothing but NumPy.", self.origin)
+        helpers = _helpers(self.uses)
+        mathematics = ["import math"] if any("math." in line for line in helpers) else []
         head += [
             "",
             "from __future__ import annotations",
             "",
+            *mathematics,
             "from collections.abc import Mapping",
         ]
         head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
@@ -103,7 +106,7 @@ class _Module:
             head += [""]
         head += template.shape_table(self._shapes())
         head += self._types()
-        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *_helpers(self.uses)]
+        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *helpers]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         return "\n".join([*body, *code]) + "\n"
 
