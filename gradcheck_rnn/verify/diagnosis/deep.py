@@ -17,7 +17,7 @@ from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .effects import BOTH_UNITS, Effects, is_affordable, is_one_step
 from .matching import by_length, everywhere, together, wrong_names
-from .parts import ProgramPart, alike, parts_of
+from .parts import PassPart, alike, parts_of
 
 __all__ = ["DeepSearch"]
 
@@ -34,7 +34,7 @@ class DeepSearch:
 
     Attributes
     ----------
-    parts : list of ProgramPart
+    parts : list of PassPart
         In the order of the backward pass.
     tried : int
         Single mistakes of the parts that were looked at.
@@ -87,7 +87,7 @@ class DeepSearch:
             return found
         return [] if base is None else everywhere(self.bench, [base], self.comparisons)
 
-    def _first_wrong(self, place: Comparison, base: Candidate | None) -> ProgramPart | None:
+    def _first_wrong(self, place: Comparison, base: Candidate | None) -> PassPart | None:
         """The part in which something is wrong first, by what mistakes ``base`` leave."""
         left = wrong_names(place) if base is None else self.left(base, place)
         return next((p for p in self.parts if p.names & left), None)
@@ -104,9 +104,7 @@ class DeepSearch:
                     out.add(piece.name)
         return out
 
-    def _sets(
-        self, place: Comparison, part: ProgramPart, base: Candidate | None
-    ) -> list[Candidate]:
+    def _sets(self, place: Comparison, part: PassPart, base: Candidate | None) -> list[Candidate]:
         """Sets that explain a part, the mistakes before among them; also in all layers alike."""
 
         def behind(some: Sequence[Candidate | None]) -> list[Candidate]:
@@ -123,9 +121,7 @@ class DeepSearch:
         """The mistakes of all parts by their ids."""
         return {c.id: c for p in self.parts for c in p.candidates(self.fitted)}
 
-    def _within(
-        self, place: Comparison, part: ProgramPart, base: Candidate | None
-    ) -> list[Candidate]:
+    def _within(self, place: Comparison, part: PassPart, base: Candidate | None) -> list[Candidate]:
         """The smallest sets of mistakes within a part that explain its gradients."""
         if not is_affordable(self.bench, place, part):
             return []

@@ -16,7 +16,7 @@ from ...derivation.responses import Responses
 from ...language.running import to_rows
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from .candidates import Bench, Candidate
-from .parts import ProgramPart
+from .parts import PassPart
 from .stacked import as_program_takes, stacked_columns
 
 __all__ = ["Effects", "is_affordable", "is_one_step"]
@@ -33,7 +33,7 @@ def is_one_step(comparison: Comparison) -> bool:
     return all(n == 1 for n in comparison.station.lengths.values())
 
 
-def is_affordable(bench: Bench, comparison: Comparison, part: ProgramPart | None = None) -> bool:
+def is_affordable(bench: Bench, comparison: Comparison, part: PassPart | None = None) -> bool:
     """Whether the map between all adjoints of a place, or of a part, can be made."""
     run = bench.run(comparison.station)
     names = {e.name for program in bench.derivation.scans for e in program.equations}
@@ -50,7 +50,7 @@ class Effects:
 
     Parameters
     ----------
-    part : ProgramPart, optional
+    part : PassPart, optional
         The part of the program that is looked at; by default all of it.
     base : Candidate, optional
         Mistakes that the program makes already.
@@ -70,7 +70,7 @@ class Effects:
         self,
         bench: Bench,
         comparison: Comparison,
-        part: ProgramPart | None = None,
+        part: PassPart | None = None,
         base: Candidate | None = None,
     ) -> None:
         self.bench, self.comparison, self.base = bench, comparison, base

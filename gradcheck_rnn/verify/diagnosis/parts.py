@@ -18,14 +18,14 @@ from ..harness.layout import Fitted
 from .candidates import Candidate, derived_candidates
 from .groups import grouped
 
-__all__ = ["ProgramPart", "alike", "alike_in_all", "parts_of"]
+__all__ = ["PassPart", "alike", "alike_in_all", "parts_of"]
 
 #: Equations of a scan that are taken as one part, and how many a part of a longer one has.
 WHOLE, SOME = 48, 24
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramPart:
+class PassPart:
     """Equations whose adjoints, and gradients which, come out of one part of the backward pass.
 
     Attributes
@@ -72,7 +72,7 @@ class ProgramPart:
         return self._known[id(fitted)]
 
 
-def parts_of(derivation: Derivation) -> list[ProgramPart]:
+def parts_of(derivation: Derivation) -> list[PassPart]:
     """The parts of a derivation, in the order in which the backward pass meets them."""
     pieces: list[tuple[ScanProgram, tuple[EquationProgram, ...]]] = []
     for program in reversed(derivation.scans):
@@ -91,7 +91,7 @@ def parts_of(derivation: Derivation) -> list[ProgramPart]:
         made = {e.name for e in some}
         made |= {finals[n] for n in made if n in finals}
         own = frozenset(n for n in names if last.get(n) == k)
-        out.append(ProgramPart(derivation, program.scan.name, some, frozenset(made), own))
+        out.append(PassPart(derivation, program.scan.name, some, frozenset(made), own))
     return out
 
 
