@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .guard import close, unsteady_loss
-from .oracle.differences import Estimate, Ladder, start_exponent
+from .oracle.differences import CONFIDENCE, Estimate, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.lines import Lines
 from .oracle.noise import Noise
@@ -36,6 +37,10 @@ NO_STEP = -2000
 #: Losses that contradict the gradient and may be called again, and the standard deviations of noise
 #: that they may then differ by.
 MOST_ODD, NOISES = 8, 64.0
+LOST = (
+    "noise of the loss hides what the gradient claims; it would show only at steps far beyond the "
+    "parameter's size, where the loss may have saturated"
+)
 
 
 def _climb(
@@ -125,8 +130,19 @@ class Claims:
             check.value[i], check.error[i] = found.value, found.error
         check.methods.add(found.method)
         wrong = abs(found.value - self.g[i]) > found.error + self.b[i]
+        if wrong and self._lost(i, found.value, found.error):
+            check.error[i], check.reasons[i] = np.inf, LOST
+            wrong = helped = False
         self.sure[i] = bool(wrong) and kink is None
         return bool(self.sure[i] if thorough else helped)
+
+    def _lost(self, entries: Any, value: Any, error: Any) -> Any:
+        """Whether slopes of zero may be those of steps at which the loss has saturated.
+
+        Within the size of the parameter noise hides all that the gradient claims.
+        """
+        claimed = np.abs(self.g[entries]) * self.reach[entries]
+        return (np.abs(value) <= error) & (claimed <= CONFIDENCE * self.check.noise.sigma)
 
     def climb_together(self, entries: Indices, exponent: int) -> Indices:
         """Climb one ladder for many blurred entries of one size; those that need their own.
@@ -161,6 +177,7 @@ class Claims:
         check = self.check
         gap = np.abs(check.value[entries] - self.g[entries])
         clear = entries[gap > CLEAR * (check.error[entries] + self.b[entries])]
+        clear = clear[~self._lost(clear, check.value[clear], check.error[clear])]
         if 1 < clear.size <= ON_A_LINE and refuted_together(
             [(self, int(i), exponent) for i in clear]
         ):

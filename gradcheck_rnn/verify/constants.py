@@ -11,6 +11,7 @@ copies. Constants that a function makes within itself are moved where they come 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,10 +31,12 @@ from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState, Row, Verdict
 
-__all__ = ["forgive_constants", "with_moved_constants"]
+__all__ = ["DRAWS", "forgive_constants", "moved_along", "with_moved_constants"]
 
 Floats = NDArray[np.float64]
 DRAWS, SPREADS = 3, 4.0
+#: Exponent of the steps at which a slope with other constants is compared, in sizes of a leaf.
+ALONG = -10
 LOOKED_AT = 2
 #: Of `numpy.linalg`: what loses digits by the condition number of its first argument.
 SOLVERS = ("solve", "inv", "pinv", "lstsq", "tensorsolve", "tensorinv", "matrix_power", "cholesky")
@@ -71,6 +74,24 @@ def forgive_constants(
         return
     finally:
         target.evaluations = max(target.evaluations, target.budget.used)
+
+
+def moved_along(
+    target: Target, others: Sequence[Target | None], directions: Mapping[int, Floats]
+) -> float:
+    """How far rounding of constants moves a derivative along a line, of the gradient or the loss.
+
+    ``others`` are the same functions around moved constants (`with_moved_constants`).
+    """
+    ends = np.ldexp([1.0, -1.0], ALONG)
+    worst = 0.0
+    for other in (o for o in others if o is not None):
+        there = other.gradient_at(other.tree.leaves)
+        claim = sum(np.sum((there[i] - target.first[i]) * v) for i, v in directions.items())
+        moved, here = (of.across(dict(directions))(ends) for of in (other, target))
+        slope = np.ldexp((moved[0] - moved[1]) - (here[0] - here[1]), -ALONG - 1)
+        worst = max([worst, *(abs(float(x)) for x in (claim, slope) if np.isfinite(x))])
+    return SPREADS * worst
 
 
 def _tiny(row: Row, target: Target, g: dict[int, Floats]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradcheck_rnn import check_gradient
+from gradcheck_rnn import check_gradient, check_vjp
 from gradcheck_rnn.verify.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -45,3 +47,28 @@ def test_a_factor_is_a_fault_wherever_it_can_be_seen(factor: float) -> None:
     verdict = check_gradient(loss, wrong, point).verdict
     assert verdict is not Verdict.PASS
     assert factor == 1.0 or verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_a_slope_of_zero_far_off_is_that_of_a_saturated_loss(factor: float) -> None:
+    """exp(−softplus) over saturated steps: changes of 10⁻¹⁶ within the size of a, none beyond."""
+
+    def forward(x: Any, a: Any, h0: Any) -> Any:
+        decays, h = np.exp(-np.log1p(np.exp(a))), [h0]
+        for t in range(len(x)):
+            h.append(decays[t] * h[-1] + x[t])
+        return (np.stack(h[1:]), h[-1]), (decays, np.stack(h), a)
+
+    def backward(g: Any, cache: Any) -> Any:
+        decays, h, a = cache
+        dx, da, dh = np.zeros_like(a), np.zeros_like(a), g[1]
+        for t in reversed(range(len(a))):
+            dx[t] = dh = dh + g[0][t]
+            da[t] = -factor * dh * h[t] * decays[t] / (1 + np.exp(-a[t]))
+            dh = dh * decays[t]
+        return dx, da, dh
+
+    rng = np.random.default_rng(0)
+    x, a = rng.normal(size=(5, 2, 3)), 8 * rng.normal(size=(5, 2, 3))
+    report = check_vjp(forward, backward, (x, a, rng.normal(size=(2, 3))))
+    assert report.passed is (factor > 0), str(report)
