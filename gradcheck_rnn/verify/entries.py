@@ -34,7 +34,7 @@ PAIR = 4
 #: Evaluations kept from a limited budget, to confirm what disagrees.
 RESERVED = 24
 #: Relative error of a derivative that has all the digits that are shown.
-DIGITS = 2e-7
+DIGITS = 1e-9
 #: Entries that a further round of a limited budget must allow.
 LEAST_ROUND = 4
 
