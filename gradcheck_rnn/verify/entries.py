@@ -33,6 +33,8 @@ Indices = NDArray[np.intp]
 PAIR = 4
 #: Evaluations kept from a limited budget, to confirm what disagrees.
 RESERVED = 24
+#: Relative error of a derivative that has all the digits that are shown.
+DIGITS = 1e-9
 #: Entries that a further round of a limited budget must allow.
 LEAST_ROUND = 4
 
@@ -227,7 +229,8 @@ class _Side:
         """Those of the chosen entries that need differences on both sides."""
         claims, sampled = self.claims, self.sampled
         if sampled:
-            said = f"differences on one side, their error from {sampled} entries on both"
+            many = "1 entry" if sampled == 1 else f"{sampled} entries"
+            said = f"differences on one side, their error from {many} on both"
             claims.check.methods.add(said)
         if self.first:
             _sharpen_first(claims)
@@ -272,7 +275,7 @@ def _sharpen_first(claims: Claims) -> None:
     """Difference the entry shown for the first failing block on both sides, for its digits."""
     check, target = claims.check, claims.target
     first = np.flatnonzero(claims.sure)[:1]
-    if not first.size:
+    if not first.size or check.error[first[0]] <= DIGITS * abs(check.value[first[0]]):
         return
     leaf = target.tree.leaves[check.block]
     exponent = guessed_step(leaf, float(np.abs(check.value[first[0]])), check.noise)

@@ -86,10 +86,9 @@ class LineOfAll:
     def __init__(self, target: Target, rng: np.random.Generator) -> None:
         leaves = target.tree.leaves
         self.directions = {
-            i: target.reach(i) * (2.0 * rng.integers(2, size=leaves[i].shape) - 1.0)
-            * rng.uniform(0.5, 2.0, size=leaves[i].shape)
+            i: target.reach(i) * _signed(rng.uniform(-1.5, 1.5, size=leaves[i].shape))
             for i in target.select
-        }  # fmt: skip
+        }
         self._along = target.across(self.directions)
         self._known: dict[float, float] = {}
 
@@ -111,6 +110,11 @@ class LineOfAll:
         first, again = np.array(list(self._known.values())), self._along(steps)
         if not close(first, again, target.value_eps):
             target.note(unsteady_loss(first, again))
+
+
+def _signed(drawn: Floats) -> Floats:
+    """Half further from zero than was drawn."""
+    return np.asarray(drawn + np.copysign(0.5, drawn))
 
 
 def look_for_jumps(target: Target, line: LineOfAll) -> Jumps | None:

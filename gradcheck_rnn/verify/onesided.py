@@ -48,7 +48,7 @@ LOST = -2000
 #: Units in the last place of the largest entry that a step must be.
 GRID = 1024.0
 #: Sampled entries of a block: one in so many, between the least and the most.
-PART, LEAST, MOST = 24, 2, 64
+PART, LEAST, MOST = 24, 1, 64
 #: Entries that one side may leave open for the other side to be looked at as well; and those of a
 #: block that it is tried on although it cannot call them right.
 FEW = 10

@@ -79,10 +79,9 @@ def survey(
     """
     leaves = target.tree.leaves
     directions = {
-        i: target.scale(i)
-        * (2.0 * rng.integers(2, size=leaves[i].shape) - 1.0)
-        * rng.uniform(1.0, 2.0, size=leaves[i].shape)
+        i: target.scale(i) * (drawn + np.copysign(1.0, drawn))
         for i in blocks
+        for drawn in [rng.uniform(-1.0, 1.0, size=leaves[i].shape)]
     }
     along = target.across(directions)
     found = _far(along, target.base, noise) or _near(target, along, noise)

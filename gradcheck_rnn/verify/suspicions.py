@@ -83,7 +83,7 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
         return
     rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
-        (x * (1 + 0.03 * rng.standard_normal(x.shape))).astype(x.dtype) if i in target.select else x
+        (x * (1 + rng.uniform(-0.05, 0.05, x.shape))).astype(x.dtype) if i in target.select else x
         for i, x in enumerate(target.tree.leaves)
     ]
     there = target.gradient_at(leaves)

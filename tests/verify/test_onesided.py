@@ -185,3 +185,67 @@ def test_a_count_is_used_within_a_fifth_and_shared_by_blocks(budget: int, factor
     # the first block that fails also pays for the smaller steps that bear it out
     assert min(shares) > (0.3 * max(shares) if factor == 1.0 else 0)
     assert report.verdict is (Verdict.UNDECIDED if factor == 1.0 else Verdict.FAIL)
+
+
+def blocks(bent: float = 0.0) -> tuple[Callable[..., float], Callable[..., list[Floats]], list]:
+    """Four smooth blocks of pairwise different shapes, one entry of which may bend more."""
+    rng = np.random.default_rng(9)
+    P = [rng.normal(size=s) + 2 for s in ((6, 5), (7, 4), (9,), (11,))]
+
+    def loss(*P: Floats) -> float:
+        return float(sum(np.sum(np.exp(p / 3)) for p in P) + bent * P[0][3, 2] ** 2)
+
+    def gradient(*P: Floats) -> list[Floats]:
+        found = [np.exp(p / 3) / 3 for p in P]
+        found[0][3, 2] += 2 * bent * P[0][3, 2]
+        return found
+
+    return loss, gradient, P
+
+
+def test_four_wrong_blocks_are_borne_out_on_two_lines() -> None:
+    loss, gradient, P = blocks()
+    right = check_gradient(loss, gradient, tuple(P), mode="entrywise")
+    wrong = check_gradient(
+        loss, lambda *P: [1.02 * g for g in gradient(*P)], tuple(P), mode="entrywise"
+    )
+    assert right.passed
+    assert [row.failing for row in wrong.rows] == [p.size for p in P]
+    # two lines of six, three for the digits of the entry shown; no gradient and loss at the end
+    assert wrong.evaluations <= right.evaluations + 2 * 6 + 3
+    assert wrong.gradients < right.gradients
+
+
+def test_one_block_is_not_called_wrong_for_another() -> None:
+    loss, gradient, P = blocks()
+
+    def claim(*P: Floats) -> list[Floats]:
+        found = gradient(*P)
+        found[1][2] *= 1.01
+        found[3][4] = 0.0
+        return found
+
+    rows = check_gradient(loss, claim, tuple(P), mode="entrywise").rows
+    assert [row.verdict for row in rows] == [
+        Verdict.PASS, Verdict.FAIL, Verdict.PASS, Verdict.FAIL,
+    ]  # fmt: skip
+    for row, wrong in ((rows[1], [8, 9, 10, 11]), (rows[3], [4])):
+        assert row.states is not None
+        assert np.flatnonzero(row.states == EntryState.FAIL).tolist() == wrong
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_an_entry_that_bends_more_than_those_sampled_costs_one_loss_more(factor: float) -> None:
+    loss, gradient, P = blocks()
+    usual = check_gradient(loss, gradient, tuple(P), mode="entrywise").evaluations
+    loss, gradient, P = blocks(bent=30.0)
+
+    def claim(*P: Floats) -> list[Floats]:
+        found = gradient(*P)
+        found[0][3, 2] *= factor
+        return found
+
+    report = check_gradient(loss, claim, tuple(P), mode="entrywise")
+    assert report.passed == (factor == 1.0)
+    if report.passed:
+        assert report.evaluations <= usual + 2

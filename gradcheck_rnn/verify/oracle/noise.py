@@ -19,6 +19,8 @@ __all__ = ["Noise", "ecnoise", "measure_noise", "value_eps"]
 Floats = NDArray[np.float64]
 POINTS = 8
 REPEATS = 3
+#: Values looked at first for digits that single precision has not.
+FIRST = 64
 MORE_REPEATS = 13
 #: Units in the last place that a sum in another order may change a value by.
 REORDERED = 2.0**16
@@ -70,6 +72,10 @@ def value_eps(values: Floats) -> float:
     Values that are all exact in float32, and not all equal, came through float32.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        first = flat[:FIRST]
+        if bool(np.any(np.isfinite(first) & (first.astype(np.float32) != first))):
+            return float(np.finfo(np.float64).eps)
     flat = flat[np.isfinite(flat)]
     with np.errstate(over="ignore", under="ignore"):
         in_single = flat.astype(np.float32).astype(np.float64) == flat
