@@ -44,7 +44,7 @@ def said(code: Code, monkeypatch: Any, *mistakes: str) -> list[str]:
     for m in mistakes:
         code.edits = code.edits | known[m].edits
     monkeypatch.setattr(check, "MOST_AT_ONCE", 0)
-    report = check_model(code.network, forward=code.forward, backward=code.backward)
+    report = check_model(code.network, forward=code.forward, backward=code.backward, plan="few")
     assert str(report.verdict) == "fail"
     assert report.diagnosis is not None
     return [m.candidate.says for m in report.diagnosis.matches]
@@ -82,7 +82,7 @@ def test_without_a_name_the_next_step_is_said(code: Code, monkeypatch: Any) -> N
 
     code.edits = Edits()
     monkeypatch.setattr(check, "MOST_AT_ONCE", 0)
-    report = check_model(code.network, forward=code.forward, backward=spoilt)
+    report = check_model(code.network, forward=code.forward, backward=spoilt, plan="few")
     text = str(report.diagnosis)
     assert report.diagnosis is not None
     assert not report.diagnosis.found
