@@ -1,18 +1,21 @@
-"""Cells with a matrix state, and heads: generated NumPy beside an eager loop in PyTorch.
+"""Cells with a matrix state, and heads: generated NumPy or C beside an eager loop in PyTorch.
 
 Forward and backward pass with the gradients of everything, in float64 on one thread, by processor
 time, in turn; and what it takes to derive, prove and generate, which does not depend on a size.
 
-    python -m benchmarks.bench_matrices
+    python -m benchmarks.bench_matrices --backend c
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
+import tempfile
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +25,7 @@ import numpy as np
 
 from gradcheck_rnn import cells
 from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.codegen.backends.c import print_files
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
 
@@ -96,14 +100,29 @@ def least(*runs: Callable[[], Any], seconds: float) -> list[float]:
     return best
 
 
-def row(name: str, width: int, seconds: float) -> str:
+def module_of(name: str, backend: str, folder: Path) -> Any:
+    """The generated module of a cell, C compiled in a folder."""
+    derivation = derive(cells.get(name))
+    if backend == "numpy":
+        module = types.ModuleType(name)
+        exec(compile(generate(derivation), name, "exec"), module.__dict__)
+        return module
+    for file, text in print_files(derivation, python=True).items():
+        (folder / file).write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(name: str, width: int, seconds: float, module: Any) -> str:
     """One cell at one width."""
     import torch
 
     torch.set_num_threads(1)
     network = cells.get(name)
-    module = types.ModuleType(name)
-    exec(compile(generate(derive(network)), name, "exec"), module.__dict__)
     sizes = {"T": T, "B": B, "H": H, "n": width, "m": width, "d": width}
     rng = np.random.default_rng(0)
     arrays = {
@@ -146,12 +165,15 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--backend", choices=("numpy", "c"), default="numpy")
+    options = parser.parse_args()
     print(f"T = {T}, B = {B}, H = {H}, float64, one thread, processor time of both passes")
     print(f"{'cell':24} {'n':>5} {'ours':>11} {'PyTorch':>11} {'ratio':>6}")
-    for name in LOOPS:
-        for width in WIDTHS:
-            print(row(name, width, seconds), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in LOOPS:
+            module = module_of(name, options.backend, Path(folder))
+            for width in WIDTHS:
+                print(row(name, width, options.seconds, module), flush=True)
     print("derive, prove and generate, for all sizes")
     for name in LOOPS:
         print(prepared(name))

@@ -25,6 +25,9 @@ from gradcheck_rnn.errors import DimensionError
 from gradcheck_rnn.language import cell, outer, sum_heads, tanh
 from gradcheck_rnn.language.network import as_network
 from tests.dynamics.test_jacobian import by_differences, jacobians, product
+from tests.property.pipeline import load_text
+from tests.strategies.choices import Seeded
+from tests.strategies.random_stacks import random_stack_cell
 
 STEPS = 5
 
@@ -77,6 +80,15 @@ def test_wrong_heads_are_seen(fault: Any, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Factor, "over_heads", wrong)
     (system,) = joined().systems()
     assert not agrees(system)
+
+
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_random_cells(seed: int, heads: bool) -> None:
+    network = load_text(random_stack_cell(Seeded(seed), heads), "stacked")
+    sizes = {"n": 3, "m": 2} | ({"H": 2} if heads else {})
+    (system,) = build(network, sizes=sizes, seed=seed).systems()
+    assert agrees(system)
 
 
 def test_within_heads_that_read_each_other() -> None:

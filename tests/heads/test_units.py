@@ -32,6 +32,9 @@ from tests.codegen.c.test_results import agrees
 from tests.codegen.cupy.support import cast, on_cupy, on_numpy, upstream
 from tests.codegen.support import Case, error, load
 from tests.cuda_shim import fake_cupy
+from tests.property.pipeline import load_text
+from tests.strategies.choices import Seeded
+from tests.strategies.random_stacks import random_stack_cell
 
 
 @cell(heads="H", inputs="x: d; g: H", data="c: H n", states="S: H n m; z: H n",
@@ -94,6 +97,17 @@ def test_c(case: Case, tmp_path: Path) -> None:
 
 
 def test_cupy(case: Case) -> None:
+    on_device(case)
+
+
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("seed", [1, 6])
+def test_random_cells_on_cupy(seed: int, heads: bool) -> None:
+    on_device(Case(load_text(random_stack_cell(Seeded(seed), heads), "stacked")))
+
+
+def on_device(case: Case) -> None:
+    """CuPy kernels of a case agree with NumPy's."""
     with fake_cupy.installed():
         import cupy
 

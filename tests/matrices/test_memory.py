@@ -12,7 +12,7 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
-from tests.codegen.support import load
+from tests.codegen.support import Case, error, load
 
 SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3}
 #: Cells that keep more than their states at every step: gates of their size, the shares of a write.
@@ -57,3 +57,23 @@ def test_a_forward_pass_holds_little_but_its_states(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_backward_pass_holds_the_adjoints_of_a_block(name: str) -> None:
     assert peaks(name)[1] < 0.65
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [
+        ("d_S[stop - start] = d_S[0]", "pass"),
+        ("d_S[1:stop - start + 1]", "d_S[:stop - start]"),
+    ],
+)  # fmt: skip
+def test_a_wrong_border_between_blocks_is_found(right: str, wrong: str) -> None:
+    case = Case(cells.get("delta_net"))
+    _, saved = case.forward()
+    given = case.cotangents()
+    wanted = case.expected_gradients(given, loss=False)
+    assert max(error(case.backward(saved, given)[n], a) for n, a in wanted.items()) < 1e-12
+    text = generate(case.derivation)
+    assert right in text
+    case.module = load(text.replace(right, wrong), "delta_net")
+    case.module.ROWS = 4
+    found = case.backward(case.forward()[1], given)
+    assert max(error(found[n], a) for n, a in wanted.items()) > 1e-3
