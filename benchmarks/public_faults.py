@@ -130,7 +130,7 @@ FAULTS: dict[str, list[Fault]] = {
         ("the same, weights of δ10 and δ18",
          [("gW_r += dar.T @ h", "gW_r += dac.T @ h"),
           ("gW_c += dac.T @ (r * h)", "gW_c += dar.T @ (r * h)")],
-         [r"W_r with δa_\{h,t\}", r"W_c with δa_\{r,t\}"]),
+         [r"W_r with δa_\{c,t\}", r"W_c with δa_\{r,t\}"]),
         ("PaddlePaddle/issues/5493, z and 1 − z in backward only",
          [("dn = dh * z\n", "dn = dh * (1 - z)\n"), ("dh = dh * (1 - z) +", "dh = dh * z +")],
          [r"δh̃_t with 1 − z_t", r"h_\{t−1\}.*z_t instead of 1 − z_t"]),
@@ -142,7 +142,7 @@ FAULTS: dict[str, list[Fault]] = {
         ("tanh′ for a gate", [("daz = dz * z * (1 - z)", "daz = dz * (1 - z ** 2)")],
          [r"a_\{z,t\}.*tanh′"]),
         ("a square lost", [("dac = dn * (1 - n ** 2)", "dac = dn * (1 - n)")],
-         [r"δa_\{h,t\} without the factor h̃_t|square|h̃_t"]),
+         [r"δa_\{c,t\} with 1 − h̃_t instead"]),
         ("one bias overwritten", [("gb_c += dac.sum", "gb_c = dac.sum")],
          ["b_c with only the first"]),
         ("r h for h in another gate", [("gW_z += daz.T @ h", "gW_z += daz.T @ (r * h)")],
@@ -153,7 +153,7 @@ FAULTS: dict[str, list[Fault]] = {
         ("a transpose in one gate", [("daz @ W_z\n", "daz @ W_z.T\n")], [r"W_z instead of W_zᵀ"]),
         ("a transpose and a slope",
          [("daz @ W_z\n", "daz @ W_z.T\n"), ("dac = dn * (1 - n ** 2)", "dac = dn")],
-         [r"W_z instead of W_zᵀ", r"δa_\{h,t\} without"]),
+         [r"W_z instead of W_zᵀ", r"δa_\{c,t\} without"]),
     ],
 }  # fmt: skip
 

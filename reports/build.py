@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,15 +45,25 @@ document.addEventListener("input", () => {
   }
 });
 """
-#: Decay comparisons: file → (what is compared, cells with the start of their weights).
-COMPARISONS = {
+#: Decay comparisons: file → (what is compared, cells with the start of their weights and what is
+#: added to a bias).
+COMPARISONS: dict[str, tuple[str, list[tuple[str, str, Mapping[str, float]]]]] = {
     "decay_cells": (
         "Gradient decay of five cells from the same kind of start",
-        [(name, "normal") for name in ("elman", "elman_leaky", "lstm", "gru", "mgu")],
+        [(name, "normal", {}) for name in ("elman", "elman_leaky", "lstm", "gru", "mgu")],
     ),
     "decay_starts": (
         "Gradient decay of the Elman network from four starts",
-        [("elman", start) for start in ("normal", "uniform", "orthogonal", "identity")],
+        [("elman", start, {}) for start in ("normal", "uniform", "orthogonal", "identity")],
+    ),
+    "decay_gates": (
+        "Gradient decay with gates opened by their bias",
+        [
+            ("elman", "normal", {}),
+            ("lstm", "normal", {}),
+            ("lstm", "normal", {"b_f": 4.0}),
+            ("gru", "normal", {"b_z": -4.0}),
+        ],
     ),
 }
 
@@ -71,14 +81,34 @@ def comparison(name: str, folder: str) -> str:
     from gradcheck_rnn.report.typesetting import write
 
     title, models = COMPARISONS[name]
-    starts = len({start for _, start in models}) > 1
+    starts = len({start for _, start, _ in models}) > 1
     found = []
-    for cell, start in models:
+    for cell, start, added in models:
         label = f"{titled(cell)}, {start} start" if starts else cell
+        if added:
+            biases = ", ".join(f"{n} = {x:g}" for n, x in added.items())
+            label = f"{titled(cell)}, {biases.replace('-', '−')}"
+        weights = shifted(cell, start, added, folder) if added else None
         # Remedies of each model are for its own report: here models are compared.
-        found += api.decay(cell, steps=STEPS, init=start, name=label, remedies=False)
+        found += api.decay(
+            cell, steps=STEPS, init=start, name=label, remedies=False, weights=weights
+        )
+        if weights is not None:
+            weights.unlink()
     write(decay_report(found, title), Path(folder) / f"{name}.html")
     return name
+
+
+def shifted(cell: str, start: str, added: Mapping[str, float], folder: str) -> Path:
+    """A file of the weights that are drawn for a cell, with numbers added to some of them."""
+    import numpy as np
+
+    from gradcheck_rnn.dynamics.setting import model_of
+
+    values = model_of(api.load(cell), init=start).values
+    path = Path(folder) / f"{cell}_shifted.npz"
+    np.savez(path, **{n: values[n] + added.get(n, 0.0) for n in api.load(cell).parameters})
+    return path
 
 
 def index(folder: str, names: Sequence[str]) -> str:

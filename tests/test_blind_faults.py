@@ -37,7 +37,7 @@ def test_a_name_is_judged_clause_by_clause() -> None:
     one, other = "δh: without~the~term W_zᵀ", "∇W_c: without r_t"
     start = "dW is what you get with: "
     first = "δh_{t−1} without the term W_zᵀ δa_{z,t}"
-    second = "∇W_c without the factor r_t in δa_{h,t} (r_t ⊙ h_{t−1})ᵀ"
+    second = "∇W_c without the factor r_t in δa_{c,t} (r_t ⊙ h_{t−1})ᵀ"
     assert judge([one], f"{start}{first}: residual 1e-15") == "right"
     assert judge([one, other], f"{start}{first}, and {second}: residual 1e-15") == "right"
     assert judge([one, other], f"{start}{first}: residual 1e-15") == "half"

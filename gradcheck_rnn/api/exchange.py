@@ -148,6 +148,8 @@ def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> 
     from gradcheck_rnn.verify.vectorfolder import write_folder
 
     file = check_path(path, "the file")
+    if not os.fspath(path):
+        raise UsageError("vectors need a name to be written to: .npz, .json or that of a folder")
     suffix = file.suffix.lower()
     if not suffix:
         check_writable(file / "any" if file.is_dir() else file)

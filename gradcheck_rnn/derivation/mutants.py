@@ -91,10 +91,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
     yield from edited("sign", "", Neg(right), f"{target} with the sign of {whole} reversed")
     for k, term, what in _without_steps(edge):
         yield from edited("step", str(k), term, f"{target} without {what} in {whole}")
-    for k, (term, what, part) in enumerate(_without_factors(right)):
-        yield from edited(
-            "factor", str(k), term, f"{target} without the {what} {to_text(part)} in {whole}"
-        )
+    for k, (term, words) in enumerate(_without_factors(right)):
+        yield from edited("factor", str(k), term, f"{target} {words} in {whole}")
     for k, (term, wrong, good) in enumerate(_wrong_slopes(edge)):
         yield from edited(
             "slope", str(k), term, f"{target} with φ′ taken at {wrong} instead of {good}"
@@ -178,24 +176,33 @@ def _has_bar(term: Term) -> bool:
     return any(s.mark == "bar" for s in symbols_in(term))
 
 
-def _without_factors(term: Term) -> Iterator[tuple[Term, str, Term]]:
-    """Each factor of an elementwise product, scalar multiple or term of a sum left out."""
+def _without_factors(term: Term) -> Iterator[tuple[Term, str]]:
+    """Each factor of a product, scalar multiple or term of a sum left out, and words for it."""
     for node, path in _inside(term):
         if isinstance(node, Hadamard):
             for i, factor in enumerate(node.operands):
                 if not _has_bar(factor):
                     rest = (*node.operands[:i], *node.operands[i + 1 :])
-                    yield _put(term, path, Hadamard(*rest)), "factor", factor
+                    yield _put(term, path, Hadamard(*rest)), f"without the factor {to_text(factor)}"
         elif isinstance(node, Scale) and not _has_bar(node.operands[0]):
-            yield _put(term, path, node.operands[1]), "factor", node.operands[0]
+            left_out = to_text(node.operands[0])
+            yield _put(term, path, node.operands[1]), f"without the factor {left_out}"
         elif isinstance(node, Plus):
             for i, part in enumerate(node.operands):
                 rest = (*node.operands[:i], *node.operands[i + 1 :])
-                yield _put(term, path, Plus(*rest)), "term", part
+                yield _put(term, path, Plus(*rest)), f"without the term {to_text(part)}"
         elif isinstance(node, Power) and node.exponent != 1:
-            base = node.operands[0]
-            less = base if node.exponent == 2 else Power(base, node.exponent - 1)
-            yield _put(term, path, node.operands[0]), "factor", less
+            yield _put(term, path, node.operands[0]), _powers(term, path, node.operands[0])
+
+
+def _powers(term: Term, path: tuple[int, ...], base: Term) -> str:
+    """``with 1 − h instead of 1 − h²``: a power's whole factor, without it and as it is."""
+    at, factor = 0, term
+    while at < len(path) and _has_bar(factor):
+        factor = factor.args[path[at]]
+        at += 1
+    wrong = to_text(_put(factor, path[at:], base))
+    return f"with {wrong} instead of {to_text(factor)}"
 
 
 def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:

@@ -109,6 +109,8 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
     (tmp_path / "other" / "file").touch()
     with pytest.raises(UsageError, match="holds something else"):
         api.write_vectors("elman_hidden", tmp_path / "other")
+    with pytest.raises(UsageError, match="need a name"):
+        api.write_vectors("elman_hidden", "")
     with pytest.raises(UsageError, match="no folder of vectors"):
         api.judge_results(tmp_path / "other")
 

@@ -48,11 +48,24 @@ def test_leftovers_are_removed_and_rerun_gives_the_same_bytes(tmp_path, monkeypa
 
 
 def test_comparisons_are_written(tmp_path, monkeypatch):
-    models = [("elman", start) for start in ("normal", "identity")]
+    models = [("elman", start, {}) for start in ("normal", "identity")]
     monkeypatch.setattr(build, "COMPARISONS", {"few": ("Two starts", models)})
     monkeypatch.setattr(build, "STEPS", 60)
     build.comparison("few", str(tmp_path))
     assert "identity start" in (tmp_path / "few.html").read_text(encoding="utf-8")
+
+
+def test_an_open_gate_is_a_bias_that_is_added(tmp_path):
+    import numpy as np
+
+    path = build.shifted("lstm", "normal", {"b_f": 4.0}, str(tmp_path))
+    held = np.load(path)
+    assert set(held) == set(api.load("lstm").parameters)
+    assert np.all(held["b_f"] == 4)
+    assert np.all(held["b_i"] == 0)
+    (found,) = api.decay("lstm", steps=60, weights=path, remedies=False)
+    (closed,) = api.decay("lstm", steps=60, init="normal", remedies=False)
+    assert found.exponents.leading > closed.exponents.leading + 0.2
 
 
 def test_the_excerpt_is_taken_out_of_the_whole(tmp_path, monkeypatch):
