@@ -14,12 +14,24 @@ from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from tests.codegen.support import load
 
-SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3}
+SIZES = {
+    "T": 24,
+    "B": 2,
+    "n": 40,
+    "m": 36,
+    "d": 16,
+    "H": 3,
+    "k": 20,
+    "3": 3,
+    "S": 24,
+    "p": 30,
+    "e": 12,
+}
 #: Peak of the backward pass beside what it is given: one history of adjoints, and what is more.
 #: The scan of Mamba makes its decays again, and sums the gradient of A over all steps at once.
 BACKWARD = {"selective_scan": 5.0}
 #: Cells that keep more than their states at every step: gates of their size, the shares of a write.
-GATED = ("conv_lstm", "ntm_head")
+GATED = ("conv_lstm", "ntm_head", "attention_decoder", "tree_lstm")
 NAMES = [n for n in cells.names() if cells.get(n).front and n not in GATED]
 
 
