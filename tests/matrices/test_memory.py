@@ -14,9 +14,11 @@ from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from tests.codegen.support import Case, error, load
 
-SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3}
+SIZES = {
+    "T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3, "S": 24, "p": 30, "e": 12,
+}  # fmt: skip
 #: Cells that keep more than their states at every step: gates of their size, the shares of a write.
-GATED = ("conv_lstm", "ntm_head")
+GATED = ("conv_lstm", "ntm_head", "attention_decoder", "tree_lstm")
 NAMES = [n for n in cells.names() if cells.get(n).front and n not in GATED]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Rational
+from sympy import Expr, Integer, Rational
 
 from gradcheck_rnn.calculus.printing.names import Letter, Name, Time, parse_name
 from gradcheck_rnn.calculus.terms import (
@@ -188,6 +188,9 @@ class Printer(ABC):
         if value < 0:
             return Piece(self.minus + self.number(-value).text, Level.NEGATIVE)
         if value.is_Integer:
+            zeros = len(str(value)) - 1
+            if value == 10**zeros and zeros > 6:
+                return self.power(Piece("10"), Integer(zeros), elementwise=False)
             return Piece(str(value))
         # A constant such as √(2/π) is a long exact rational; a reader wants its first digits.
         return Piece(f"{float(value):.6g}") if value.q > 10**9 else self.fraction(value)

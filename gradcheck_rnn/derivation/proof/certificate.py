@@ -30,8 +30,8 @@ __all__ = ["certify"]
 
 Mode = Literal["adjoint", "tangent"]
 _ATTEMPTS = 8
-#: A graph of so many nodes takes about 200 MB.
-_NODES = 500_000
+#: A graph of so many nodes takes about 1 GB.
+_NODES = 2_000_000
 
 
 def certify(
