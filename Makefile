@@ -51,7 +51,7 @@ test: $(VENV)/.installed-test
 PEERS := .venv-peers
 $(PEERS)/.installed: pyproject.toml tests/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable . pytest -r tests/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --editable . pytest hypothesis -r tests/peers/requirements.txt
 	@touch $@
 
 test-peers: $(PEERS)/.installed

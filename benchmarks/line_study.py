@@ -1,6 +1,6 @@
 """Random faults in backward passes that hand their adjoints over: is the wrong line named?
 
-    python -m benchmarks.line_study 20
+    python -m benchmarks.line_study 20 [--form float32] [--faults 3]
 
 Faults are drawn, not taken from the list of mistakes: the term that an equation gives to an
 adjoint or a gradient is scaled by a random number, shifted by half a saved value, bent by a
@@ -9,7 +9,8 @@ sine, held back at one step, or loses a unit of its result.
 
 from __future__ import annotations
 
-import sys
+import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,8 @@ from gradcheck_rnn.language.running import to_columns, to_rows
 from gradcheck_rnn.verify.diagnosis.lines import judge_lines
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
-from gradcheck_rnn.verify.harness.station import Station
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 __all__ = ["CELLS", "one"]
@@ -114,8 +115,8 @@ def one(cell: str, count: int, seed: int, form: str = "float64") -> tuple[set[st
     forward, backward = wrong_backward(derivation, bends)
     made = precision(form)
     subject = Subject(forward, backward, None, None, make_arrays("numpy", made), made)
-    places = [p for p in plan_places(network, seed) if p.label in ("short", "ordinary")]
-    stations = [Station.build(p, Layout.of(network), made, subject, seed) for p in places]
+    places = [p for p in plan_points(network, seed) if p.label in ("short", "ordinary")]
+    stations = [ModelPoint.build(p, Layout.of(network), made, subject, seed) for p in places]
     lines = judge_lines(network, stations, subject, seed, lambda *_: None)
     starts = {
         s.ref.name: state.name
@@ -128,19 +129,29 @@ def one(cell: str, count: int, seed: int, form: str = "float64") -> tuple[set[st
     return wanted, {line.name for line in lines if line.verdict == "wrong"}
 
 
-def main(trials: int) -> None:
-    for form in ("float64", "float32"):
-        for count in (0, 1, 2, 3):
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("trials", type=int, nargs="?", default=5, help="runs of every cell")
+    parser.add_argument("--form", action="append", help="float64, float32; default both")
+    parser.add_argument("--faults", type=int, action="append", help="how many; default 0 to 3")
+    chosen = parser.parse_args()
+    for form in chosen.form or ("float64", "float32"):
+        for count in (0, 1, 2, 3) if chosen.faults is None else chosen.faults:
             right = total = 0
+            start = time.process_time()
             for cell in CELLS:
-                for seed in range(trials if count else 2):
+                for seed in range(chosen.trials):
                     wanted, named = one(cell, count, seed, form)
                     total += 1
                     right += wanted == named
                     if wanted != named:
                         print(f"  {cell} {form} seed {seed}: {sorted(wanted)}, {sorted(named)}")
-            print(f"{form}, {count} faults: all wrong lines and only these in {right} of {total}")
+            each = (time.process_time() - start) / total
+            print(
+                f"{form}, {count} faults: all wrong lines and only these in {right} of {total}; "
+                f"{each:.2f} s each", flush=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

@@ -63,7 +63,8 @@ def layouts() -> Iterator[str]:
     )
     for row in api.layouts():
         yield f"## {row['name']}\n\n{row['what']} Cell: `{row['cell']}`.\n"
-        yield f"```python\n{api.layout_source(row['name']).strip()}\n```\n"
+        of = "gru" if row["cell"] == "any" else None
+        yield f"```python\n{api.layout_source(row['name'], of).strip()}\n```\n"
 
 
 def cells() -> Iterator[str]:

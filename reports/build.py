@@ -28,6 +28,23 @@ PUBLISHED = (
     "bidirectional_elman", "encoder_decoder", "softmax_cross_entropy",
 )  # fmt: skip
 STEPS = 300
+#: Hides rows of the index, and families of which no row is left.
+FIND = """
+document.addEventListener("input", () => {
+  const words = document.getElementById("find").value.toLowerCase().split(/\\s+/);
+  for (const table of document.querySelectorAll("main table")) {
+    let left = 0;
+    for (const row of table.querySelectorAll("tbody tr")) {
+      row.hidden = !words.every(w => row.textContent.toLowerCase().includes(w));
+      left += !row.hidden;
+    }
+    const box = table.closest("figure, div") || table;
+    box.hidden = !left;
+    const head = box.previousElementSibling;
+    if (head && head.tagName === "H2") head.hidden = !left;
+  }
+});
+"""
 #: Decay comparisons: file → (what is compared, cells with the start of their weights).
 COMPARISONS = {
     "decay_cells": (
@@ -66,6 +83,7 @@ def comparison(name: str, folder: str) -> str:
 
 def index(folder: str, names: Sequence[str]) -> str:
     """Write the page that leads to those of some systems and to the other ones."""
+    from gradcheck_rnn.report.formulas import prose
     from gradcheck_rnn.report.listing import titled
     from gradcheck_rnn.report.manuscript import Manuscript
     from gradcheck_rnn.report.mathematics import plain
@@ -92,17 +110,25 @@ def index(folder: str, names: Sequence[str]) -> str:
     for row in api.catalogue():
         if row["name"] in names:
             link = f'*#link("{row["name"]}.html")[{plain(titled(row["name"]))}]*'
-            line = [link, plain(row["what"]), f"`{row['name']}`"]
+            line = [link, prose(row["what"]), f"`{row['name']}`"]
             families.setdefault(row["family"], []).append(line)
     for family, lines in families.items():
-        m.heading(plain(family))
+        m.heading(family)
         m.table(("System", "What it is", "Name in commands"), lines, "(auto, 1fr, auto)")
     m.heading("Gradient decay")
     m.items(f'#link("{name}.html")[{plain(title)}]' for name, (title, _) in COMPARISONS.items())
     m.heading("Published derivations")
     m.items(['#link("audit.html")[An audit of published derivations]'])
-    write(m, Path(folder) / "index.html")
+    page = write(m, Path(folder) / "index.html")
+    page.write_text(searchable(page.read_text(encoding="utf-8")), encoding="utf-8")
     return "index"
+
+
+def searchable(html: str) -> str:
+    """The index with a field that leaves the rows in which all of its words stand."""
+    at = html.index("<h2", html.index("<main"))
+    field = '<search><label>Search <input type="search" id="find"></label></search>'
+    return f"{html[:at]}{field}<script>{FIND}</script>{html[at:]}"
 
 
 def files(names: Sequence[str]) -> set[str]:

@@ -1,12 +1,14 @@
-"""The blocks of docs/verifying.md are run, and what it says of layouts is so."""
+"""The blocks of docs/verifying.md and of the how-to page are run; what is said of layouts is so."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gradcheck_rnn import derive, render
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.outcome import Report
 
@@ -32,6 +34,16 @@ def test_blocks_run(
         assert names["report"].passed  # type: ignore[attr-defined]
 
 
+def test_a_network_of_the_how_to_page_is_derived() -> None:
+    page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, "howto.md", "exec"), names)
+    text = render(derive(names["network"]))
+    assert "softmax(y_t) − target_t" in text
+    assert "(r_t ⊙ h_{t−1})ᵀ" in text
+
+
 def test_there_are_three_ways_in() -> None:
     text = "".join(PYTHON)
     for door in ("check_gradient(", "check_vjp(", "check_model(", "Layout("):
@@ -46,7 +58,7 @@ def test_layouts_take_and_give_what_the_table_says(name: str, arguments: str, ou
 
 
 def test_the_table_has_all_conventions() -> None:
-    assert len(TABLE) == 5
+    assert len(TABLE) == 6
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", GUIDE))

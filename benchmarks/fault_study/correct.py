@@ -30,11 +30,11 @@ from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.diagnosis.steadiness import unsteady
 from gradcheck_rnn.verify.diagnosis.tables import rows_of
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
-from gradcheck_rnn.verify.harness.compare import Station, compare_gradients
+from gradcheck_rnn.verify.harness.compare import ModelPoint, compare_gradients
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import Place, draw_values
+from gradcheck_rnn.verify.harness.plan import draw_values
 from gradcheck_rnn.verify.harness.subject import Subject
-from gradcheck_rnn.verify.points import draw_point
+from gradcheck_rnn.verify.points import Point, Role, draw_point
 
 __all__ = ["BOX", "REGIMES", "plan", "scaled_problem", "study"]
 
@@ -101,7 +101,7 @@ class RoundedCode:
         return self.backward({}, self._run(values)[1])
 
 
-def _place(network: Network, regime: str, seed: int) -> Place:
+def _place(network: Network, regime: str, seed: int) -> Point:
     steps, batch, kind, _, factor, p = REGIMES[regime] if regime != "longest" else (
         200, 1, "lasting", 1.0, 1.0, None)  # fmt: skip
     sizes = dict(draw_point(network, seed).sizes)
@@ -109,11 +109,13 @@ def _place(network: Network, regime: str, seed: int) -> Place:
         sizes["p"] = p
     deepest = max([max(s.lags) for scan in network.scans for s in scan.states] or [1])
     lengths = {a: max(steps, 1 if steps == 1 else deepest + 1) for a in network.axes}
+    # Only an ordinary point gets large cotangents and none.
+    role = Role.ORDINARY if regime == "ordinary" else Role.SIZE
     rng = np.random.default_rng([seed, 35, *regime.encode()])
     values = draw_values(network, sizes, batch, lengths, kind, rng)
     weights = {n for n, r in network.parameters.items() if n not in network.domains}
     values = {n: a * factor if n in weights else a for n, a in values.items()}
-    return Place(regime, network, sizes, lengths, batch, values, single_steps=steps <= 6)
+    return Point(network, values, sizes, lengths, batch, role, regime, single_steps=steps <= 6)
 
 
 def _model(system: str, name: str, seed: int, regimes: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -133,7 +135,7 @@ def _model(system: str, name: str, seed: int, regimes: Sequence[str]) -> Iterato
             Subject(None, None, code.gradient, None, array, form) if loss
             else Subject(code.forward, code.backward, None, None, array, form)
         )  # fmt: skip
-        station = Station.build(place, Layout.of(network), form, subject, seed)
+        station = ModelPoint.build(place, Layout.of(network), form, subject, seed)
         factor = REGIMES.get(regime, (0, 0, "", 1.0))[3]
         station.cases = [
             replace(c, cotangents={n: form.quantise(factor * g) for n, g in c.cotangents.items()})

@@ -35,11 +35,11 @@ from gradcheck_rnn.verify.harness.compare import (
     ORACLE_UNITS,
     UNITS,
     Comparison,
-    Station,
+    ModelPoint,
     compare_gradients,
 )
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 from .equality import Equality
@@ -103,9 +103,9 @@ class Laboratory:
         layout = Layout.of(self.network)
         rounding = SavedRounding(self.network, form.eps, seed)
         self.right = []
-        for place in plan_places(self.network, seed):
+        for place in plan_points(self.network, seed):
             code.lengths = place.lengths  # a system without inputs is told by nothing else
-            station = Station.build(place, layout, form, subject, seed)
+            station = ModelPoint.build(place, layout, form, subject, seed)
             self.right.append(compare_gradients(station, subject, seed, rounding))
         self.bench = Bench(self.derivation)
         self.candidates = derived_candidates(self.derivation)
@@ -145,7 +145,7 @@ class Laboratory:
     def alike(self, one: Candidate, other: Candidate) -> bool:
         """Whether two mistakes give the same gradients on all probes."""
         for c in self.right:
-            if c.station.place.label == "saturated":
+            if c.station.label == "saturated":
                 continue
             for r in c.records:
                 a, b = (self.bench.gradients(k, c, r.case)[r.user] for k in (one, other))
@@ -156,9 +156,7 @@ class Laboratory:
 
     def tidy(self) -> None:
         """Forget what belongs to one mutant only."""
-        long = [
-            c.station for c in self.right if max(c.station.place.lengths.values(), default=1) > KEPT
-        ]
+        long = [c.station for c in self.right if max(c.station.lengths.values(), default=1) > KEPT]
         self.bench.forget(*long, also=self.after)
 
 

@@ -26,8 +26,14 @@ class Chunk:
     budget: int | str | None = None
     definition: str | None = None
     loss: str | None = None
+    layout: str | None = None
     stamp: str = ""
     line: int | None = None
+
+    @property
+    def subject(self) -> tuple[str, str | None, str | None, str | None, str]:
+        """What tells a worker what is under test."""
+        return self.where, self.definition, self.loss, self.layout, self.stamp
 
     @property
     def label(self) -> str:

@@ -41,6 +41,7 @@ def vectors(
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
     loss: str | None = None,
+    layout: str | None = None,
 ) -> Vectors:
     """Test vectors of a cell: inputs, cotangents, gradients to 30 digits, bounds by format.
 
@@ -52,21 +53,32 @@ def vectors(
         Of the values.
     sizes : mapping, optional
         Sizes of dims and time axes, and of the batch as ``"B"``.
+    layout : str, optional
+        A ready layout: arrays, cotangents and gradients are then as that library holds them.
 
     Raises
     ------
     UsageError
-        An unknown cell or size.
+        An unknown cell, size or layout.
     """
+    from gradcheck_rnn.verify.harness.ready import ready
+    from gradcheck_rnn.verify.laid_out import laid_out, left_out
+    from gradcheck_rnn.verify.points import draw_point
     from gradcheck_rnn.verify.vectors import make_vectors
 
     check_whole(seed, "seed")
     wanted = check_sizes(sizes)
     network = load(target, loss=loss)
     _check_cost(network, wanted)
-    return make_vectors(network, _puller(network), seed=seed, sizes=wanted)
+    if layout is None:
+        return make_vectors(network, _puller(network), seed=seed, sizes=wanted)
+    known = ready(check_text(layout, "layout", LAYOUT), network)
+    without = left_out(network, known, draw_point(network, seed, sizes=wanted))
+    made = make_vectors(network, _puller(network), seed=seed, sizes=wanted, without=without)
+    return laid_out(made, network, known, layout)
 
 
+LAYOUT = 'the name of a ready layout, as "cudnn lstm"'
 #: Numbers in 60 digits that one set of vectors may take to compute: some hours.
 MOST_OPERATIONS = 10**9
 
@@ -122,26 +134,35 @@ def _puller(network: Network) -> Any:
 
 
 def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """Write the vectors of a cell to a ``.npz`` or ``.json`` file; see `vectors`.
+    """Write the vectors of a cell to a ``.npz`` or ``.json`` file, or to a folder; see `vectors`.
+
+    A name without a suffix is a folder of plain numbers, with a header for C++ (docs/vectors.md).
 
     Raises
     ------
     UsageError
-        Another suffix, or the file cannot be written; nothing is half-written.
+        Another suffix, or the file cannot be written; no file is half-written.
     """
-    from gradcheck_rnn.files import write_bytes
+    from gradcheck_rnn.files import check_writable, write_bytes
     from gradcheck_rnn.verify.vectorfiles import SUFFIXES, dump
+    from gradcheck_rnn.verify.vectorfolder import write_folder
 
     file = check_path(path, "the file")
     suffix = file.suffix.lower()
+    if not suffix:
+        check_writable(file / "any" if file.is_dir() else file)
+        return write_folder(vectors(target, **options), file)
     if suffix not in SUFFIXES:
-        raise UsageError(f"cannot write {file}: give a name that ends in {' or '.join(SUFFIXES)}")
+        raise UsageError(
+            f"cannot write {file}: give a name that ends in {' or '.join(SUFFIXES)}, or that of a "
+            "folder"
+        )
     return write_bytes(file, dump(vectors(target, **options), suffix))
 
 
 def judge_results(
     results: str | os.PathLike[str],
-    against: str | os.PathLike[str],
+    against: str | os.PathLike[str] | None = None,
     *,
     dtype: str | None = None,
     select: Iterable[str] | None = None,
@@ -154,7 +175,8 @@ def judge_results(
     Parameters
     ----------
     results, against : path
-        ``.npz`` or ``.json``: what was computed, and what `write_vectors` wrote.
+        ``.npz`` or ``.json``: what was computed, and what `write_vectors` wrote. A folder that
+        `write_vectors` made holds both: it is judged by itself.
     dtype : {"float64", "float32", "tf32", "float16", "bfloat16"}, optional
         The number format; by default that of the results.
     select, undecided
@@ -176,15 +198,20 @@ def judge_results(
     from gradcheck_rnn.verify.against import judge_vectors
     from gradcheck_rnn.verify.session import Verification
     from gradcheck_rnn.verify.vectorfiles import OUTPUTS, read_results, read_vectors
+    from gradcheck_rnn.verify.vectorfolder import VECTORS, is_folder, read_folder
     from gradcheck_rnn.verify.verdict import Finding, Verdict
 
     check_choice(undecided, "undecided", get_args(Undecided))
     if dtype is not None:
         check_text(dtype, "dtype", "the name of a number format")
     select = None if select is None else check_names(select, "select")
-    known = read_vectors(check_path(against, "against"))
-    found = read_results(check_path(results, "results"), known)
-    words = ["--against", os.fspath(against), *(["--dtype", dtype] if dtype else [])]
+    given = check_path(results, "results")
+    if against is None and not is_folder(given):
+        raise UsageError(f"{given} is no folder of vectors; give those that the results are for")
+    known = read_vectors(given / VECTORS if against is None else _file(against))
+    found = read_folder(given, known) if is_folder(given) else read_results(given, known)
+    words = [] if against is None else ["--against", os.fspath(against)]
+    words += ["--dtype", dtype] if dtype else []
     reports = judge_vectors(known, found, dtype=dtype, select=select)
     network = _definition(known.cell, definition, loss)
     form = dtype or found.dtype
@@ -198,6 +225,14 @@ def judge_results(
     return Verification(
         reports, target=os.fspath(results), kind="vectors", undecided=undecided, options=words
     )
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    """The file of vectors, which may be that of a folder."""
+    from gradcheck_rnn.verify.vectorfolder import VECTORS, is_folder
+
+    given = check_path(path, "against")
+    return given / VECTORS if is_folder(given) else given
 
 
 def _definition(cell: str, given: Any, loss: str | None) -> Network | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_rnn import loading
 from gradcheck_rnn.verify.children import Crash
 from gradcheck_rnn.verify.executors import Raised
-from gradcheck_rnn.verify.session import Lost, LostKind, Verification
+from gradcheck_rnn.verify.session import LostKind, Verification, lost
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.outcome import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merged"]
 
-#: Kinds of `Raised` as kinds of `Lost`.
+#: Kinds of `Raised` as modes of reports.
 KINDS: dict[str, LostKind] = {
     "misuse": "error", "user": "error", "exit": "exit", "memory": "memory",
 }  # fmt: skip
@@ -43,7 +43,9 @@ def merged(
         together.setdefault((chunk.number, chunk.shape), []).append((chunk, result))
     for parts in together.values():
         first = parts[0][0]
-        said = {"--definition": first.definition, "--loss": first.loss}
+        said = {
+            "--layout": first.layout, "--definition": first.definition, "--loss": first.loss,
+        }  # fmt: skip
         options = [w for k, v in said.items() if v is not None for w in (k, v)]
         options += ["--shape", str(first.shape)] if first.shape else []
         done = Verification(
@@ -52,10 +54,10 @@ def merged(
         )  # fmt: skip
         done.planned = len({chunk.case for chunk, _ in parts})
         reports: dict[str, Report] = {}
-        lost: dict[str | None, tuple[Chunk, Lost]] = {}
+        gone: dict[str | None, tuple[Chunk, Report]] = {}
         for chunk, result in parts:
             if not isinstance(result, list) or not result:
-                lost.setdefault(chunk.case, (chunk, _lost(chunk, result)))
+                gone.setdefault(chunk.case, (chunk, _lost(chunk, result)))
                 continue
             for report in result:
                 if report.title in reports:
@@ -63,11 +65,11 @@ def merged(
                 else:
                     reports[report.title] = report
         done.extend(reports.values())
-        for chunk, reason in lost.values():
-            done.add_lost(reason)
+        for chunk, report in gone.values():
+            done.append(report)
             path, _ = loading.split_target(chunk.target)
             if path is not None and chunk.line is not None:
-                done[-1].place = (path, chunk.line)
+                report.place = (path, chunk.line)
         cases = list(dict.fromkeys(chunk.case for chunk, _ in parts))
         done.sort(key=lambda r: cases.index(r.title) if r.title in cases else 0)
         yield done
@@ -85,13 +87,13 @@ def _join(report: Report, more: Report) -> None:
     report.findings += [f for f in more.findings if f.message not in known]
 
 
-def _lost(chunk: Chunk, result: Any) -> Lost:
-    """Why there is no report of a chunk."""
+def _lost(chunk: Chunk, result: Any) -> Report:
+    """The report of a chunk that gave none."""
     title = chunk.case or chunk.target
     if isinstance(result, Raised):
-        return Lost(title, KINDS[result.kind], result.message, result.frames)
+        return lost(title, KINDS[result.kind], result.message, result.frames)
     if isinstance(result, Crash):
         what = "" if chunk.select is None else f" with {', '.join(chunk.select)}"
         often = f", each of the {result.times} times it was run" if result.times > 1 else ""
-        return Lost(title, result.kind, f"{result.how}{what}{often}")
-    return Lost(title, "crash", "was planned, but no report of it came back")
+        return lost(title, result.kind, f"{result.how}{what}{often}")
+    return lost(title, "crash", "was planned, but no report of it came back")

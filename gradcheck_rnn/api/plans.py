@@ -76,6 +76,7 @@ def make_plan(
     shapes: int | Sequence[int] = 1,
     definition: str | None = None,
     loss: str | None = None,
+    layout: str | None = None,
     grain: int | None = GRAIN,
     local: bool = False,
     ask: Ask = call,
@@ -86,7 +87,7 @@ def make_plan(
     ----------
     targets : sequence of str
         As `api.verify` takes them, by name.
-    seed, select, definition, loss
+    seed, select, definition, loss, layout
         As in `api.verify`; a gradient that `select` names must be one of some target.
     shapes : int or sequence of int
         Check kernels at this many different shapes, or at these.
@@ -124,7 +125,7 @@ def make_plan(
         where = target if path is None else os.path.realpath(path) + target[len(path) :]
         chunk = Chunk(
             number, target, target if local else where, definition=definition, loss=loss,
-            stamp=_stamp(path), seed=seed,
+            layout=layout, stamp=_stamp(path), seed=seed,
         )  # fmt: skip
         parts = ask(_outline, chunk, numbers)
         if isinstance(parts, Crash | Raised):
@@ -166,7 +167,7 @@ class Plan(list[Chunk]):
 
 def _outline(chunk: Chunk, shapes: Sequence[int]) -> list[Chunk]:
     """The cases of a target, or its kernel at each shape."""
-    subject = _subject(chunk.where, chunk.definition, chunk.loss, chunk.stamp)
+    subject = _subject(*chunk.subject)
     if isinstance(subject, list):
         if len(shapes) == 1 and shapes[0]:
             raise UsageError("shape is for kernels; a gradient case has the shapes it returns")
@@ -178,7 +179,7 @@ def _entries(chunk: Chunk) -> dict[str, int]:
     """Names of the gradients of a case or kernel, and how many entries each has."""
     from gradcheck_rnn.verify.points import draw_point
 
-    subject = _subject(chunk.where, chunk.definition, chunk.loss, chunk.stamp)
+    subject = _subject(*chunk.subject)
     if isinstance(subject, list):
         (case,) = (c for c in subject if c.name == chunk.case)
         return case.build().chosen()
@@ -232,6 +233,7 @@ def verify_many(
     undecided: Undecided = "fail",
     definition: str | None = None,
     loss: str | None = None,
+    layout: str | None = None,
     shapes: int | Sequence[int] = 1,
     grain: int | None = GRAIN,
     keep_going: bool = False,
@@ -241,7 +243,7 @@ def verify_many(
 
     Parameters
     ----------
-    targets, seed, select, definition, loss, shapes, grain
+    targets, seed, select, definition, loss, layout, shapes, grain
         As in `make_plan`.
     pool : Pool, optional
         `verify.pools.Processes`, `Cluster` or `Borrowed`, which share the chunks out.
@@ -287,7 +289,8 @@ def verify_many(
     try:
         plan = make_plan(
             targets, seed=seed, select=select, shapes=shapes, definition=definition, loss=loss,
-            grain=grain, local=pool is None or pool.local, ask=asking(planner, keep_going),
+            layout=layout, grain=grain, local=pool is None or pool.local,
+            ask=asking(planner, keep_going),
         )  # fmt: skip
         results: dict[int, Any] = dict(plan.early)
 
@@ -324,7 +327,7 @@ def run_chunk(chunk: Chunk) -> list[Report]:
     """In the worker: run a chunk and give reports that are light to send."""
     from gradcheck_rnn.verify.session import verify_cases, verify_kernel
 
-    subject = _ready(chunk.where, chunk.definition, chunk.loss, chunk.stamp)
+    subject = _ready(*chunk.subject)
     if isinstance(subject, list):
         cases = [c for c in subject if c.name == chunk.case]
         done = verify_cases(
@@ -340,7 +343,9 @@ def run_chunk(chunk: Chunk) -> list[Report]:
 
 
 @functools.lru_cache(maxsize=64)
-def _subject(where: str, definition: str | None, loss: str | None, stamp: str) -> Any:
+def _subject(
+    where: str, definition: str | None, loss: str | None, layout: str | None, stamp: str
+) -> Any:
     """What is under test, made once a worker; a file must be the one that was planned."""
     path, _ = loading.split_target(where)
     if stamp and path is not None:
@@ -351,13 +356,15 @@ def _subject(where: str, definition: str | None, loss: str | None, stamp: str) -
             )
         if _stamp(path) != stamp:
             raise UsageError(f"{path} on the worker {here} is another file than here, or changed")
-    return subject_of(where, definition, loss)
+    return subject_of(where, definition, loss, layout)
 
 
 @functools.lru_cache(maxsize=4)
-def _ready(where: str, definition: str | None, loss: str | None, stamp: str) -> Any:
+def _ready(
+    where: str, definition: str | None, loss: str | None, layout: str | None, stamp: str
+) -> Any:
     """What is under test, with a kernel generated where there is none."""
-    subject = _subject(where, definition, loss, stamp)
+    subject = _subject(where, definition, loss, layout, stamp)
     if isinstance(subject, list) or subject[1] is not None:
         return subject
     return (subject[0], *kernel_of(subject[0]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn.checks import check_text
 
-from .definitions import derive
+from .definitions import derive, load
 
 if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell
@@ -72,8 +72,17 @@ def layouts() -> list[dict[str, str]]:
     return catalogue()
 
 
-def layout_source(name: str) -> str:
+def layout_source(
+    name: str, definition: str | os.PathLike[str] | Cell | Network | None = None
+) -> str:
     """A ready layout as Python text, to be changed and kept.
+
+    Parameters
+    ----------
+    name : str
+        Of the layout.
+    definition : str, os.PathLike, Cell or Network, optional
+        As in `load`: what ``"own"`` is a layout of.
 
     Raises
     ------
@@ -82,4 +91,5 @@ def layout_source(name: str) -> str:
     """
     from gradcheck_rnn.verify.harness.ready import ready, source
 
-    return source(ready(check_text(name, "name", 'the name of a layout, as "pytorch lstm"')))
+    text = check_text(name, "name", 'the name of a layout, as "pytorch lstm"')
+    return source(ready(text, None if definition is None else load(definition)))

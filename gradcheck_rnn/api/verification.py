@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gradcheck_rnn.checks import check_choice, check_names, check_path, check_whole
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.reading import read_text
 
-from .definitions import generate, load
+from .definitions import generate, layers, load
 
 if TYPE_CHECKING:
     from gradcheck_rnn.language.cell import Cell
@@ -36,6 +37,7 @@ def verify(
     undecided: Undecided = "fail",
     definition: str | os.PathLike[str] | Cell | Network | None = None,
     loss: str | None = None,
+    layout: str | None = None,
     shape: int = 0,
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
@@ -62,6 +64,11 @@ def verify(
         verified with this.
     loss : str, optional
         Put this loss of the zoo on top of the cell or definition.
+    layout : str, optional
+        A ready layout in which a file's code holds its arrays: ``"file.py:NAME"`` is then a class
+        with forward and backward, an object of one, or PyTorch code, as `check_model` takes them
+        as ``module``; a file by itself has these two as functions. `definition` is by default the
+        cell of the zoo that the layout is of.
     shape : int
         Sizes at which a kernel is checked: 0 the smallest that tell dims apart, others drawn.
     on_report : callable, optional
@@ -86,19 +93,19 @@ def verify(
     check_whole(shape, "shape")
     select = None if select is None else check_names(select, "select")
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
-    subject = subject_of(target, definition, loss)
+    subject = subject_of(target, definition, loss, layout)
     if isinstance(subject, list) and shape:
         raise UsageError("shape is for kernels; a gradient case has the shapes it returns")
+    said = {"--layout": layout, "--definition": definition, "--loss": loss}
+    options = [w for k, v in said.items() if isinstance(v, str | os.PathLike) for w in (k, str(v))]
     if isinstance(subject, list):
         return verify_cases(
             subject, target=name, seed=seed, select=select, budget=budget, undecided=undecided,
-            on_report=on_report,
+            options=options, on_report=on_report,
         )  # fmt: skip
     network, kernel, text = subject
     if kernel is None:
         kernel, text = kernel_of(network)
-    said = {"--definition": definition, "--loss": loss}
-    options = [w for k, v in said.items() if isinstance(v, str | os.PathLike) for w in (k, str(v))]
     return verify_kernel(
         network, kernel, text, target=name, seed=seed, select=select, budget=budget,
         undecided=undecided, shape=shape, options=options, on_report=on_report,
@@ -109,6 +116,7 @@ def subject_of(
     target: str | os.PathLike[str] | Cell | Network,
     definition: str | os.PathLike[str] | Cell | Network | None,
     loss: str | None,
+    layout: str | None = None,
 ) -> list[GradientCase] | tuple[Network, Any, str]:
     """What is under test: gradient cases, or (definition, kernel, the kernel's text).
 
@@ -122,8 +130,13 @@ def subject_of(
     path, name = None, None
     if isinstance(target, str | os.PathLike):
         path, name = loading.split_target(str(check_path(target, "the target")))
+    if layout is not None:
+        return [_laid_out(path, name, definition, loss, layout)]
     if definition is not None and (path is None or name is not None):
-        raise UsageError("a definition goes with a file that has forward and backward")
+        raise UsageError(
+            "a definition goes with a file that has forward and backward; for a class or object "
+            "in it give a layout, too"
+        )
     if path is None:
         return load(target, loss=loss), None, ""
     module = loading.run_file(path)
@@ -141,6 +154,73 @@ def subject_of(
         return network, module, read_text(Path(path), "file")
     found = loading.pick(module, path, name, types, "gradient case or cell")
     return load(found, loss=loss), None, ""
+
+
+def _laid_out(
+    path: str | None,
+    name: str | None,
+    definition: str | os.PathLike[str] | Cell | Network | None,
+    loss: str | None,
+    layout: str,
+) -> GradientCase:
+    """Code of a file whose arrays are in a ready layout, as a gradient case.
+
+    Raises
+    ------
+    UsageError
+        No file, nothing in it that has a forward and a backward pass, no such layout.
+    """
+    from gradcheck_rnn import loading
+    from gradcheck_rnn.verify.cases import GradientCase
+    from gradcheck_rnn.verify.harness.objects import is_object_code
+    from gradcheck_rnn.verify.harness.ready import definition as cell_of
+    from gradcheck_rnn.verify.harness.ready import depth, ready
+    from gradcheck_rnn.verify.problems import Implements
+
+    if definition is None:
+        number, both = depth(layout)
+        cell = cell_of(layout)
+        network = load(cell, loss=loss)
+        if number > 1 or both:
+            network = layers(network, number, bidirectional=both)
+    else:
+        network = load(definition, loss=loss)
+    known = ready(layout, network)
+    if path is None:
+        raise UsageError("a layout goes with code of yours: give file.py:NAME")
+    module = loading.run_file(path)
+    own = vars(module)
+    made: Any
+    if name is None and all(callable(own.get(n)) for n in ("forward", "backward")):
+        name, made = Path(path).stem, (own["forward"], own["backward"])
+    else:
+        found = [
+            n for n, v in own.items()
+            if is_object_code(v) and getattr(v, "__module__", "") == module.__name__
+        ]  # fmt: skip
+        if name is None and len(found) == 1:
+            name = found[0]
+        if name is None:
+            several = f"; say which: {', '.join(f'{path}:{n}' for n in found)}" if found else ""
+            raise UsageError(
+                f"{path} has {'several' if found else 'no'} classes with forward and backward, and "
+                f"not these two functions{several}"
+            )
+        if name not in own:
+            raise UsageError(f"{path}: {loading.suggest(name, found or list(own), 'class')}")
+        made = own[name]
+    said = Implements(network, layout=known)
+    return GradientCase(lambda: made, name, said, (path, _line_of(made)))
+
+
+def _line_of(made: Any) -> int:
+    """The line at which a class or function, or the class of an object, is defined."""
+    thing = made[1] if isinstance(made, tuple) else made
+    thing = thing if isinstance(thing, type | FunctionType) else type(thing)
+    try:
+        return inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):  # it is not from a file
+        return 1
 
 
 #: The line by which a generated module says what it was made from.

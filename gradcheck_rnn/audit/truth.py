@@ -20,6 +20,7 @@ from ..derivation.evaluate import adjoints, forward
 from ..derivation.program import Derivation, EquationProgram
 from ..derivation.proof import FieldPoint, Setting, draw
 from ..errors import GradcheckError
+from ..streams import Stream, generator
 
 __all__ = ["READINGS", "Choice", "NotEvaluated", "Reading", "Source", "Truth", "Values", "choose"]
 
@@ -73,7 +74,7 @@ def choose(
     assumed = tuple(summing_to_one(network))
     setting = draw(network, FieldPoint(seed), sizes=sizes, lengths=lengths, assumed=assumed)
     if real:
-        rng = np.random.default_rng([seed, 41])
+        rng = generator(seed, Stream.CLAIMED_EQUATIONS)
         drawn: dict[str, Array] = {
             n: rng.standard_normal(a.shape) for n, a in setting.values.items()
         }

@@ -75,12 +75,15 @@ def layouts(
             help="One of them, to print as Python.",
         ),
     ] = None,
+    definition: Annotated[
+        str | None, typer.Option(metavar="CELL", help="What the layout `own` is of.")
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """List the ready layouts of libraries and lectures, or print one to change and keep."""
     from gradcheck_rnn.cli import printing
 
-    return printing.show_layouts(layout, as_json)
+    return printing.show_layouts(layout, as_json, definition)
 
 
 @app.command(
@@ -222,7 +225,8 @@ def verify(
         typer.Argument(
             metavar="TARGET...",
             help="A cell of the zoo or file.py:name (its kernel is generated and checked), "
-            "a generated file, or a Python file or notebook with gradient cases.",
+            "a generated file, a Python file or notebook with gradient cases, or a folder of "
+            "vectors with results.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Verify the whole zoo.")] = False,
@@ -244,6 +248,14 @@ def verify(
     definition: Annotated[
         str | None,
         typer.Option(metavar="CELL", help="What the file's forward and backward are to compute."),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT",
+            help="TARGET is file.py:NAME, a class with forward and backward or a module whose "
+            "arrays are in this ready layout (see `layouts`).",
+        ),
     ] = None,
     loss: Annotated[str | None, LOSS] = None,
     against: Annotated[
@@ -291,10 +303,10 @@ def verify(
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
 
-    if against is not None:
+    if against is not None or verifying.holds_results(target or []):
         verifying.refuse_beside_against(
             every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
-            shape=shape, timeout=timeout, memory=memory,
+            shape=shape, timeout=timeout, memory=memory, layout=layout,
         )  # fmt: skip
         return verifying.judge(
             target or [], against, dtype=dtype, select=select, undecided=undecided,
@@ -304,9 +316,9 @@ def verify(
     verifying.refuse_without_against(dtype=dtype)
     return verifying.verify(
         target or [], every=every, select=select, seed=seed, budget=budget, undecided=undecided,
-        definition=definition, loss=loss, shape=shape, shapes=shapes, jobs=jobs, dask=dask,
-        timeout=timeout, memory=memory, github=github, as_json=as_json, report=report or [],
-        quiet=quiet, verbose=verbose,
+        definition=definition, loss=loss, layout=layout, shape=shape, shapes=shapes, jobs=jobs,
+        dask=dask, timeout=timeout, memory=memory, github=github, as_json=as_json,
+        report=report or [], quiet=quiet, verbose=verbose,
     )  # fmt: skip
 
 
@@ -317,7 +329,8 @@ def verify(
 def vectors(
     cell: Annotated[str, CELL],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npz or .json.")
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="Where to: .npz, .json or a folder."),
     ],
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the values.")] = 0,
     size: Annotated[
@@ -325,13 +338,17 @@ def vectors(
         typer.Option(metavar="p=8", help="Size of a dim, of T or of B; may be repeated."),
     ] = None,
     loss: Annotated[str | None, LOSS] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(metavar="LAYOUT", help="As this library holds its arrays (see `layouts`)."),
+    ] = None,
 ) -> int:
     """Write inputs, cotangents and gradients to 30 digits, for code that is not Python."""
     from gradcheck_rnn import api
     from gradcheck_rnn.cli import printing
 
     sizes = printing.read_sizes(size or [])
-    api.write_vectors(cell, output, seed=seed, sizes=sizes, loss=loss)
+    api.write_vectors(cell, output, seed=seed, sizes=sizes, loss=loss, layout=layout)
     return 0
 
 

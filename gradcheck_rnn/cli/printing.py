@@ -149,12 +149,12 @@ def show_cell(target: str, as_json: bool) -> int:
     return emit("\n".join(lines) + "\n", None)
 
 
-def show_layouts(name: str | None, as_json: bool) -> int:
-    """Print the ready layouts, or the text of one."""
+def show_layouts(name: str | None, as_json: bool, definition: str | None = None) -> int:
+    """Print the ready layouts, or the text of one, of a definition where it is of any."""
     from gradcheck_rnn import api
 
     if name is not None:
-        text = api.layout_source(name)
+        text = api.layout_source(name, definition)
         if as_json:
             emit_json({"name": name, "python": text})
             return 0

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
-#: Names in the account -> kinds of `Lost`.
+#: Names in the account -> modes of reports.
 LOST = {
     "crashed": ("crash", "exit"), "timed_out": ("timeout",), "out_of_memory": ("memory",),
     "raised": ("error",),
@@ -77,8 +77,8 @@ def say_lost(done: Sequence[Verification]) -> None:
     said = set()
     for verification in done:
         for lost in verification.lost:
-            what = " ".join(lost.message.split())
-            if lost.kind != "error":
+            what = " ".join(lost.findings[0].message.split())
+            if lost.mode != "error":
                 what = f"{_case(verification, lost.title)}: {what}"
             text = lost.traceback or f"error: {flat(what)}\n"
             if text not in said:  # what is wrong with a file is wrong with all of its cases
@@ -94,7 +94,7 @@ def _case(done: Verification, title: str) -> str:
 def account(done: Sequence[Verification]) -> dict[str, Any]:
     """What was planned, and what became of it."""
     lost = {
-        name: [_case(v, gone.title) for v in done for gone in v.lost if gone.kind in kinds]
+        name: [_case(v, gone.title) for v in done for gone in v.lost if gone.mode in kinds]
         for name, kinds in LOST.items()
     }
     counts = {"planned": sum(v.planned for v in done), "reported": sum(v.reported for v in done)}
@@ -149,7 +149,7 @@ def _plain_report(done: Verification, report: Report) -> dict[str, Any]:
 
 def show(out: Console, done: Verification, budget: int | str | None = None) -> None:
     """For people: tables, then what does not pass, what could hide, and how to repeat it."""
-    kinds = {lost.kind for lost in done.lost}
+    kinds = {lost.mode for lost in done.lost}
     if done.kind == "kernel" and not kinds:
         _show_kernel(out, done)
     else:

@@ -154,7 +154,7 @@ def _pool(jobs: int | None, dask: str | None, limits: Limits) -> Pool | None:
 
 def judge(
     results: Sequence[str],
-    against: Path,
+    against: Path | None,
     *,
     github: bool | None,
     as_json: bool,
@@ -167,7 +167,7 @@ def judge(
     from gradcheck_rnn import api
 
     if len(results) != 1:
-        raise UsageError("--against wants one TARGET: the file of results to be judged")
+        raise UsageError("--against wants one TARGET: the file or folder of results to be judged")
     check_reports(report)
     _one_of(quiet, verbose, as_json)
     done = api.judge_results(results[0], against, **options)
@@ -198,6 +198,14 @@ def check_reports(paths: Sequence[Path]) -> None:
         need_extra()
         for path in paths:
             check_output(path)
+
+
+def holds_results(targets: Sequence[str]) -> bool:
+    """Whether a target is a folder of vectors; a cell of the zoo of that name wins (``./lstm``)."""
+    from gradcheck_rnn import api
+    from gradcheck_rnn.verify.vectorfolder import is_folder
+
+    return any(Path(t).is_dir() and t not in api.names() and is_folder(t) for t in targets)
 
 
 def refuse_beside_against(**given: Any) -> None:

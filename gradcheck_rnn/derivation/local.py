@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from .evaluate import Run
 from .numeric_terms import TermEvaluator
 from .program import Edge, ScanProgram
 
-__all__ = ["Local", "Series", "edge_values", "local_lines"]
+__all__ = ["Known", "Local", "Series", "edge_values", "local_lines"]
 
 Array = Any
 #: Edge → what its contribution at a time becomes, for studies of wrong passes.
 Bends = Mapping[str, Callable[[Array, int], Array]]
 Series = dict[str, dict[int, Array]]
+#: (Edge, time) → what it gives to its operand from a given adjoint, and the size of that.
+Known = dict[tuple[str, int], tuple[Array, Array]]
 #: Relative step by which the sensitivity of a function is measured.
 STEP = 2.0**-20
 
@@ -83,10 +86,9 @@ class _Sizes:
             return np.matmul(np.abs(term.map.matrix(inner.shape[-2], inner.dtype)), inner)
         if not isinstance(term, _ADDING):
             return self._function(term, lookup)
-        names = [Sym(f"size_{k}", *x.shape) for k, x in enumerate(term.operands)]
+        names, bare = _on_names(term)
         held = {s: self(x, lookup) for s, x in zip(names, term.operands, strict=True)}
-        rest = [a for a in term.args if not isinstance(a, Term)]
-        return np.abs(self.terms(term.func(*names, *rest), held.__getitem__))
+        return np.abs(self.terms(bare, held.__getitem__))
 
     def _function(self, term: Term, lookup: Callable[[Sym], Array]) -> Array:
         value = self.terms(term, lookup)
@@ -107,6 +109,14 @@ _ADDING = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
+def _on_names(term: Term) -> tuple[tuple[Sym, ...], Term]:
+    """An operation on names of its own in place of what it is applied to."""
+    names = tuple(Sym(f"size_{k}", *x.shape) for k, x in enumerate(term.operands))
+    rest = [a for a in term.args if not isinstance(a, Term)]
+    return names, term.func(*names, *rest)
+
+
 def _sized(sizes: _Sizes, term: Term, lookup: Callable[[Sym], Array]) -> Array:
     try:
         return sizes(term, lookup)
@@ -117,6 +127,7 @@ def _sized(sizes: _Sizes, term: Term, lookup: Callable[[Sym], Array]) -> Array:
 def local_lines(
     run: Run, cotangents: Mapping[str, Array], given: Mapping[str, Mapping[int, Array]],
     sized: bool = True, loss: bool = True, bends: Bends | None = None,
+    known: Known | None = None,
 ) -> Local:  # fmt: skip
     """Every line of the adjoint program from the given adjoints.
 
@@ -132,6 +143,8 @@ def local_lines(
         Whether the definition's own loss counts.
     bends : mapping, optional
         Edge → a function of its contribution and the time, for studies of wrong passes.
+    known : mapping, optional
+        What given adjoints have made in an earlier call on the same run; filled and read.
     """
     network = run.derivation.network
     out = Local(run)
@@ -142,13 +155,13 @@ def local_lines(
             out.from_outside(f"g_{label}", ref.name, t, np.asarray(a), np.abs(a))
     sizes = _Sizes(run.terms) if sized else None
     for program in reversed(run.derivation.scans):
-        _scan(out, program, given, sizes, loss, bends or {})
+        _scan(out, program, given, sizes, loss, bends or {}, {} if known is None else known)
     return out
 
 
 def _scan(
     out: Local, program: ScanProgram, given: Mapping[str, Mapping[int, Array]],
-    sizes: _Sizes | None, loss: bool, bends: Bends,
+    sizes: _Sizes | None, loss: bool, bends: Bends, known: Known,
 ) -> None:  # fmt: skip
     run, times = out.run, out.run.times(program)
     losses = {r.name for r in run.derivation.network.loss_terms} if loss else set()
@@ -170,18 +183,11 @@ def _scan(
             if bar is None:
                 continue
             out.bars.setdefault(e.name, {})[t] = bar
-            symbol = e.symbol.with_(mark="bar")
-            values = run.lookup(t, {symbol: bar})
+            own = known if bar is given.get(e.name, {}).get(t) else {}
             for edge in e.edges:
-                value = _fitted(run.terms(edge.pullback, values), values(edge.operand))
-                if edge.id in bends:
-                    value = bends[edge.id](value, t)
-                much = np.abs(value)
-                if sizes is not None:
-                    amounts = run.lookup(t, {symbol: size})
-                    found = _sized(sizes, edge.pullback, amounts)
-                    much = _fitted(np.broadcast_to(found, np.broadcast_shapes(
-                        found.shape, (1, 1))), values(edge.operand))  # fmt: skip
+                if (edge.id, t) not in own:
+                    own[edge.id, t] = _given_by(out, edge, t, bar, size, sizes, bends)
+                value, much = own[edge.id, t]
                 out.add(edge.operand.name, 0 if edge.lag is None else t - edge.lag, value, much)
     for state in program.scan.states:
         for start in state.initial:
@@ -191,6 +197,23 @@ def _scan(
                 like = run.series[start.ref.name][0]
                 much = _fitted(out.size[state.name][at], like)
                 out.add(start.ref.name, 0, _fitted(got, like), much)
+
+
+def _given_by(
+    out: Local, edge: Edge, t: int, bar: Array, size: Array, sizes: _Sizes | None, bends: Bends
+) -> tuple[Array, Array]:
+    """What an edge gives to its operand from an adjoint, and its size."""
+    run, symbol = out.run, edge.adjoint
+    values = run.lookup(t, {symbol: bar})
+    like = values(edge.operand)
+    value = _fitted(run.terms(edge.pullback, values), like)
+    if edge.id in bends:
+        value = bends[edge.id](value, t)
+    if sizes is None:
+        return value, np.abs(value)
+    found = _sized(sizes, edge.pullback, run.lookup(t, {symbol: size}))
+    whole = np.broadcast_to(found, np.broadcast_shapes(found.shape, (1, 1)))
+    return value, _fitted(whole, like)
 
 
 def _fitted(value: Array, like: Array) -> Array:

@@ -79,7 +79,7 @@ class Edge:
     def lag(self) -> int | None:
         return self.operand.lag
 
-    @property
+    @cached_property
     def adjoint(self) -> Sym:
         """The equation's adjoint at t."""
         return self.equation.with_(mark="bar")

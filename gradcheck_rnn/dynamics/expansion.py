@@ -17,7 +17,6 @@ from ..calculus import terms as T
 from ..derivation.program import Edge
 from ..errors import UsageError
 from .accumulate import LogMatrix
-from .factors import factor_of
 from .system import System
 from .trajectory import Segment, backward
 
@@ -122,7 +121,7 @@ def _immediate(segment: Segment, edge: Edge) -> tuple[Array, Array | None]:
     system = segment.system
     onward = segment.onward(edge.equation.name)
     n = system.n
-    width = segment.equations[edge.equation.name].shape[0]
+    width = system.entries_of(edge.equation)
     lefts = np.zeros((segment.steps, n, width))
     for name, factor in onward.items():
         lefts[:, system.slot(name, 1).at] = factor.dense()
@@ -131,18 +130,20 @@ def _immediate(segment: Segment, edge: Edge) -> tuple[Array, Array | None]:
         isinstance(jacobian, T.Kron)
         and isinstance(jacobian.operands[0], T.Transpose)
         and isinstance(jacobian.operands[1], T.Eye)
+        and jacobian.operands[0].shape[0] == 1
+        and not system.batches.heads
     ):
         column = jacobian.operands[0].operands[0]
         values = system.leading(column, segment.leading)
         return lefts, np.broadcast_to(values, (segment.steps, *values.shape[-2:]))[:, :, 0]
-    rows, cols = (system.leading.size(s) for s in jacobian.shape)
+    cols = system.entries_of(edge.operand)
     if n * cols > DENSE:
         raise UsageError(
             f"∂⁺s/∂{edge.operand.name} has {n}×{cols} entries and no Kronecker form; use a smaller "
             "model"
         )
-    factor = factor_of(system.leading, jacobian, segment.leading)
-    return lefts @ np.broadcast_to(factor.dense(), (segment.steps, rows, cols)), None
+    factor = segment.edge(edge)
+    return lefts @ np.broadcast_to(factor.dense(), (segment.steps, width, cols)), None
 
 
 def _sum(

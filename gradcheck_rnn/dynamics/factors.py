@@ -67,6 +67,32 @@ class Factor:
             return Factor(self.rows, self.cols, a + b, self.matrix)
         return Factor(self.rows, self.cols, None, self.dense() + other.dense())
 
+    def over_heads(self, rows: int, cols: int) -> Factor:
+        """The Jacobian of all heads from that of one, whose arrays have their axis before the last.
+
+        Parameters
+        ----------
+        rows, cols : int
+            How many heads have a result, and an operand, of their own; 0 where they share it.
+        """
+        heads = rows or cols or 1
+        if rows == cols and self.matrix is None:
+            scale = None if self.scale is None else _each(self.scale, heads)
+            stacked = None if scale is None else scale.reshape(*scale.shape[:-3], -1, 1)
+            return Factor(heads * self.rows, heads * self.cols, stacked)
+        one = _each(self.dense(), heads)
+        lead = one.shape[:-3]
+        if rows != cols or heads == 1:
+            # What the heads share is read by each of them, or is a sum over all.
+            one = np.swapaxes(one, -3, -2) if cols else one
+            shape = (self.rows * (rows or 1), self.cols * (cols or 1))
+            return Factor(*shape, None, one.reshape(*lead, *shape))
+        out = np.zeros((*lead, heads, self.rows, heads, self.cols))
+        each = np.arange(heads)
+        out[..., each, :, each, :] = np.moveaxis(one, -3, 0)
+        shape = (heads * self.rows, heads * self.cols)
+        return Factor(*shape, None, out.reshape(*lead, *shape))
+
     def scaled(self, s: Array) -> Factor:
         """Multiplied by a scalar, or by one scalar a step, ``(m, 1, 1)``."""
         s = np.asarray(s)
@@ -81,6 +107,13 @@ def _mul(a: Array | None, b: Array | None) -> Array | None:
     if a is None:
         return b
     return a if b is None else a * b
+
+
+def _each(a: Array, heads: int) -> Array:
+    """An array ``(m, H, …)`` or ``(H, …)``, without the steps where it is the same at each."""
+    lead = a.shape[:-3] if a.ndim > 3 and len(a) > 1 else ()
+    a = a if lead or a.ndim < 4 else a[0]
+    return np.broadcast_to(a, (*lead, heads, *a.shape[-2:]))
 
 
 class LeadingEvaluator(TermEvaluator):

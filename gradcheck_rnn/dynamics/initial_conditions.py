@@ -16,6 +16,11 @@ import numpy as np
 
 from ..checks import check_path, shown
 from ..errors import DimensionError, UsageError
+from ..language.dims import ONE
+from ..language.scans import State
+from ..language.stacks import entries_of
+from ..streams import Stream, generator
+from .entries import from_blocks
 from .system import Model
 from .weights import read_weights
 
@@ -49,8 +54,9 @@ def started(model: Model, start: Start, seed: int) -> Model:
     Parameters
     ----------
     start : str or mapping
-        From `read_start`. An array is ``(n,)``, or ``(lags, n)`` for a state that is read at
-        several lags, lag 1 first; states that are not named start as the definition says.
+        From `read_start`. An array is ``(n,)``, or ``(n, m)`` of a matrix, with the heads in front,
+        and ``(lags, n)`` for a state that is read at several lags, lag 1 first; states that are not
+        named start as the definition says.
     seed : int
         Of a drawn start: N(0, 1), or its absolute value above the bound of an initial state that
         has one.
@@ -72,8 +78,8 @@ def started(model: Model, start: Start, seed: int) -> Model:
     if isinstance(start, str):
         for k, (name, state) in enumerate(states.items()):
             if name not in computed:
-                size = state.shape.rows.size(model.sizes)
-                rng = np.random.default_rng([seed, 31, k])
+                size = entries_of(state.shape, model.sizes)
+                rng = generator(seed, Stream.INITIAL_STATES, k)
                 first[name] = rng.standard_normal((size, max(state.lags)))
                 domains = [
                     model.network.domains[i.ref.name] for i in state.initial
@@ -96,9 +102,7 @@ def started(model: Model, start: Start, seed: int) -> Model:
             raise UsageError(
                 f"{model.network.name!r} has no state {given!r} to start; it has {known}"
             )
-        first[name] = _column(
-            given, array, states[name].shape.rows.size(model.sizes), states[name].lags
-        )
+        first[name] = _column(given, array, states[name], model.sizes)
     return _with_first(model, first)
 
 
@@ -109,12 +113,15 @@ def _with_first(model: Model, first: Mapping[str, Array]) -> Model:
     return made
 
 
-def _column(name: str, array: Array, size: int, lags: tuple[int, ...]) -> Array:
+def _column(name: str, array: Array, state: State, sizes: Mapping[str, int]) -> Array:
     """One start as ``(size, depth)``, the last step before the first one last."""
     if not np.isfinite(array).all():
         raise UsageError(f"the start {name!r} has values that are not finite")
-    rows = array.reshape(1, -1) if array.ndim == 1 or array.shape == (size, 1) else array
-    if rows.ndim != 2 or rows.shape[1] != size or len(rows) > max(lags):
-        wanted = f"({size},)" if max(lags) == 1 else f"({max(lags)}, {size})"
+    one, most = tuple(d.size(sizes) for d in state.shape.axes or (ONE,)), max(state.lags)
+    rows = array[None] if array.shape == one else array
+    if array.shape == (*one, 1):
+        rows = array[None, ..., 0]
+    if rows.shape[1:] != one or not 0 < len(rows) <= most:
+        wanted = one if most == 1 else (most, *one)
         raise DimensionError(f"the start {name!r} has shape {array.shape}, expected {wanted}")
-    return np.asarray(rows[::-1].T, dtype=float)
+    return np.asarray(from_blocks(rows[::-1], state.shape, sizes), dtype=float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from ..calculus.terms import Diag, subterms
 from ..derivation import Derivation, derive
 from ..errors import DimensionError, UsageError
+from ..language.dims import ONE
 from ..language.network import Network, Ref
+from ..language.stacks import entries_of, unflat
 from ..memory import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
@@ -20,6 +23,8 @@ __all__ = ["INITS", "build", "draw", "orthogonal", "square_blocks"]
 Array = np.ndarray[Any, Any]
 #: Arrays of the size of a parameter, and of a Jacobian, that an analysis holds at a time.
 COPIES, JACOBIANS = 3, 12
+#: The size of a dim of a matrix state, or of a state of every head, that nothing tells.
+STACKED = 6
 INITS = ("normal", "uniform", "orthogonal", "identity", "zero")
 
 
@@ -30,17 +35,21 @@ def orthogonal(n: int, rng: np.random.Generator) -> Array:
 
 
 def square_blocks(matrix: Array) -> list[slice] | None:
-    """Row ranges of the square blocks of ``(k p, p)`` packed weights; None for other shapes."""
-    rows, cols = matrix.shape
-    if rows % cols:
+    """Row ranges of the square blocks of ``(k p, p)`` packed weights; None for other shapes.
+
+    Of several heads, ``(H, k p, p)``, those of their rows one below the other.
+    """
+    cols = matrix.shape[-1]
+    if matrix.shape[-2] % cols:
         return None
+    rows = matrix.size // cols
     return [slice(k, k + cols) for k in range(0, rows, cols)]
 
 
 def draw(
     ref: Ref, sizes: Mapping[str, int], kind: str, rng: np.random.Generator, gain: float = 1.0
 ) -> Array:
-    """One parameter as ``(n, k)``: vectors are zero, matrices as `kind` says.
+    """One parameter as ``(n, k)``, or ``(H, n, k)``: vectors are zero, matrices as `kind` says.
 
     Parameters
     ----------
@@ -52,6 +61,10 @@ def draw(
     if kind not in INITS:
         raise UsageError(f"unknown initialisation {kind!r}; there are {', '.join(INITS)}")
     shape = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
+    if ref.shape.headed:
+        one = replace(ref, shape=replace(ref.shape, heads=ONE))
+        heads = ref.shape.heads.size(sizes)
+        return np.stack([draw(one, sizes, kind, rng, gain) for _ in range(heads)])
     if kind == "zero" or (ref.shape.column and kind != "uniform"):
         return np.zeros(shape)
     if kind == "uniform":
@@ -114,13 +127,15 @@ def build(
         if name in factors and init != "zero":
             made = np.ones_like(made)
         if name in domains and name not in given:
-            made = domains[name].draw(rng, made.shape[::-1], data=False).T
+            # Vectors of many sequences are drawn as rows.
+            across = (*made.shape[:-2], made.shape[-1], made.shape[-2])
+            made = np.swapaxes(domains[name].draw(rng, across, data=False), -1, -2)
         if name in given:
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
     sources: dict[str, InputSource] = {}
     for k, (name, ref) in enumerate(network.inputs.items()):
-        width = ref.shape.rows.size(settled)
+        width = entries_of(ref.shape, settled)
         domain = domains.get(name)
         if ref.axis is None:
             start_value = np.zeros((width, 1))
@@ -128,12 +143,15 @@ def build(
                 start_value = domain.clip(start_value)
             elif domain is not None:
                 start_value = domain.draw(rng, (1, width), data=False).T
-            values[name] = (
-                np.asarray(given[name], dtype=float).reshape(width, 1)
-                if (name in given)
-                else start_value
-            )
+            if name in given:
+                start_value = np.asarray(given[name], dtype=float).reshape(width, 1)
+            values[name] = unflat(start_value, ref.shape, settled)
         elif name in feeds:
+            if feeds[name].width != width:
+                raise DimensionError(
+                    f"{network.name!r}: the input sequence {name!r} has {feeds[name].width} "
+                    f"numbers a step, expected {width}"
+                )
             sources[name] = feeds[name]
         else:
             # Data that say nothing of where they lie are real numbers, as inputs are.
@@ -145,12 +163,10 @@ def build(
 
 def _check_memory(network: Network, sizes: Mapping[str, int]) -> None:
     """Refuse sizes whose parameters and Jacobians do not fit into memory."""
-    parameters = sum(
-        r.shape.rows.size(sizes) * r.shape.cols.size(sizes) for r in network.parameters.values()
-    )
-    widths = sum(r.shape.rows.size(sizes) for r in network.inputs.values())
+    parameters = sum(entries_of(r.shape, sizes) for r in network.parameters.values())
+    widths = sum(entries_of(r.shape, sizes) for r in network.inputs.values())
     joint = sum(
-        st.shape.rows.size(sizes) * max(st.lags) for scan in network.scans for st in scan.states
+        entries_of(st.shape, sizes) * max(st.lags) for scan in network.scans for st in scan.states
     )
     check_memory(
         8 * (COPIES * parameters + BLOCK * widths + JACOBIANS * joint**2),
@@ -199,10 +215,12 @@ def _sizes(
     for name, array in given.items():
         ref = network.parameters.get(name) or network.inputs[name]
         shape = np.shape(array)
-        dims = [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
+        dims = ref.shape.axes
         if len(shape) == len(dims):
             facts += [(name, d, n) for d, n in zip(dims, shape, strict=True)]
-    facts += [(n, network.inputs[n].shape.rows, s.width) for n, s in feeds.items()]
+    # Of a matrix, or of heads, a source knows the product of the dims only.
+    axes = {n: network.inputs[n].shape.axes or (ONE,) for n in feeds}
+    facts += [(n, axes[n][0], source.width) for n, source in feeds.items() if len(axes[n]) == 1]
     for name, d, n in sorted(facts, key=lambda f: f[1].lone is None):
         unknown = [x for x in d.names if x not in found]
         if len(d.names) == 1 and unknown:
@@ -213,14 +231,20 @@ def _sizes(
             raise DimensionError(
                 f"{network.name!r}: {name!r} has a dim of {n} where {d} is {d.size(found)}"
             )
-    hidden = {n for s in network.scans for st in s.states for n in st.shape.rows.names}
+    states = [st.shape for s in network.scans for st in s.states]
+    hidden = {n for shape in states for n in shape.rows.names}
+    stacked = {
+        n for shape in states if shape.stack or shape.headed
+        for d in shape.axes for n in d.names
+    }  # fmt: skip
     for dim in asked:
         if dim not in network.dims:
             raise UsageError(
                 f"{network.name!r} has no dim {dim!r}; it has {', '.join(network.dims)}"
             )
     for dim in network.dims:
-        found.setdefault(dim, 32 if dim in hidden else 16)
+        small = dim in stacked
+        found.setdefault(dim, STACKED if small else 32 if dim in hidden else 16)
     for dim, size in found.items():
         if size < 1:
             raise DimensionError(f"{network.name!r}: dim {dim} is {size}; sizes start at 1")
@@ -228,9 +252,11 @@ def _sizes(
 
 
 def _checked(name: str, ref: Ref, array: Array, sizes: Mapping[str, int]) -> Array:
-    shape = (ref.shape.rows.size(sizes), ref.shape.cols.size(sizes))
-    declared = shape[:1] if ref.shape.column else shape
-    if array.shape not in (declared, shape) and not (ref.shape.scalar and array.size == 1):
+    headed = (ref.shape.heads,) if ref.shape.headed else ()
+    shape = tuple(d.size(sizes) for d in (*headed, ref.shape.rows, ref.shape.cols))
+    declared = tuple(d.size(sizes) for d in ref.shape.axes)
+    lone = not headed and ref.shape.scalar and array.size == 1
+    if array.shape not in (declared, shape, shape[:-1] if ref.shape.column else shape) and not lone:
         raise DimensionError(f"{name!r} has shape {array.shape}, expected {declared}")
     if not np.isfinite(array).all():
         raise UsageError(f"{name!r} holds {int((~np.isfinite(array)).sum())} values not finite")

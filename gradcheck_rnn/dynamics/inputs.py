@@ -51,14 +51,15 @@ class InputSource(Protocol):
 
 
 class Given:
-    """A sequence that is held as an array ``(T, width)``."""
+    """A sequence that is held as an array ``(T, d)``, or ``(T, H, n, m)`` of matrices or heads."""
 
     def __init__(self, array: Any) -> None:
         self.array = np.asarray(array, dtype=float)
-        if self.array.ndim != 2:
+        if self.array.ndim < 2:
             raise DimensionError(
                 f"an input sequence has shape (T, d); this one has shape {self.array.shape}"
             )
+        self.array = self.array.reshape(len(self.array), math.prod(self.array.shape[1:]))
         if not np.isfinite(self.array).all():
             bad = int(np.argwhere(~np.isfinite(self.array).all(axis=1))[0, 0])
             raise UsageError(f"the input sequence is not finite, first at step {bad}")

@@ -131,7 +131,9 @@ def _not(name: str, why: str) -> Remedy:
 
 
 def _blockwise(matrix: Array, change: Callable[[Array], Array]) -> Array:
-    return np.concatenate([change(matrix[rows]) for rows in square_blocks(matrix) or []])
+    stacked = matrix.reshape(-1, matrix.shape[-1])
+    made = np.concatenate([change(stacked[rows]) for rows in square_blocks(matrix) or []])
+    return made.reshape(matrix.shape)
 
 
 def _to_radius(w: Array) -> Array:
@@ -154,7 +156,7 @@ def gate_bias(model: Model, system: System, edge: Edge) -> str | None:
         for x in table[name].edges:
             if x.kind == "equation":
                 waiting.append(x.operand.name)
-            elif x.kind == "param" and model.values[x.operand.name].shape[1] == 1:
+            elif x.kind == "param" and model.values[x.operand.name].shape[-1] == 1:
                 return str(x.operand.name)
     return None
 

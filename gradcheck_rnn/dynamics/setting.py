@@ -91,12 +91,6 @@ def follow(
     UsageError, DimensionError
         Files, sizes and weights cannot be read or do not fit together.
     """
-    if network.front:
-        has = "heads" if network.heads else "a matrix state for every sequence"
-        raise UsageError(
-            f"network {network.name!r} has {has}, which decay does not "
-            "follow; the derivation shows its transition Jacobian (render with form='kronecker')"
-        )
     sizes = check_sizes(sizes)
     check_choice(init, "init", INITS)
     check_choice(device, "device", ("numpy", "cupy"))
@@ -272,6 +266,11 @@ def _from_file(
     first = "x" if "x" in read else next(iter(read), None)
     if first is None:
         raise UsageError(f"{network.name!r} reads no input sequence; leave {path} out")
+    if network.inputs[first].shape.stack or network.inputs[first].shape.headed:
+        raise UsageError(
+            f"{network.name!r} reads {first!r} {network.inputs[first].shape} at every step, which "
+            f"the rows of {path} are not; leave it out, or give arrays from Python"
+        )
     dim = network.inputs[first].shape.rows
     width = _width(network, dim, parameters, sizes)
     table = _embedding(others, width)

@@ -92,6 +92,7 @@ def recurrent_spectra(model: Model, system: System) -> list[MatrixSpectrum]:
     for name in recurrent_names(system):
         matrix = model.values[name]
         blocks = square_blocks(matrix)
+        matrix = matrix.reshape(-1, matrix.shape[-1])
         for k, rows in enumerate(blocks or []):
             title = name if len(blocks or []) == 1 else f"{name}[{k}]"
             out.append(matrix_spectrum(matrix[rows], title))

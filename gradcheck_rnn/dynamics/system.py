@@ -7,6 +7,7 @@ at a time; a backward pass keeps one state per segment and makes the segments ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,12 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..calculus.terms import Sym
 from ..derivation import derive
+from ..derivation.batches import Batches
 from ..derivation.numeric_terms import TermEvaluator
 from ..derivation.program import Derivation, Edge, ScanProgram
 from ..errors import UsageError
-from ..language.network import Network
+from ..language.dims import Shape
+from ..language.network import Network, Ref
 from ..language.running import run
+from ..language.stacks import entries_of, unflat
+from .entries import as_defined, as_terms, from_blocks
 from .factors import Factor, LeadingEvaluator
 from .inputs import InputSource
 
@@ -138,7 +144,8 @@ class Model:
     def _run(self, steps: int) -> Mapping[str, Array]:
         values = dict(self.values)
         for name, source in self.sources.items():
-            values[name] = source.block(0, steps)[:, :, None]
+            shape = self.network.inputs[name].shape
+            values[name] = unflat(source.block(0, steps)[:, :, None], shape, self.sizes)
         lengths = dict.fromkeys(self.network.axes, steps)
         out: Mapping[str, Array] = run(self.network, values, lengths, everything=True)["everything"]
         return out
@@ -172,7 +179,9 @@ class System:
             raise UsageError("delays can be mixed in only where every state is read at lag 1")
         depths = {s.name: max((*s.lags, *variant.mix)) for s in states}
         self.depth = max(depths.values())
-        self.sizes = {s.name: s.shape.rows.size(model.sizes) for s in states}
+        self.batches = Batches(model.network)
+        self.shapes = {s.name: s.shape for s in states}
+        self.sizes = {s.name: entries_of(s.shape, model.sizes) for s in states}
         slots: list[Slot] = []
         at = 0
         for lag in range(1, self.depth + 1):
@@ -278,8 +287,9 @@ class System:
             for s in p.scan.states:
                 for first in s.initial:
                     if first.ref is not None:
-                        value = self.outside(first.ref.name)
-                        out[s.name][:, self.depth - first.lag] = value[:, 0]
+                        value = self.outside(first.ref.name)[None]
+                        column = from_blocks(value, s.shape, self.model.sizes)[:, 0]
+                        out[s.name][:, self.depth - first.lag] = column
         for name, given in self.model.first.items():
             if name in out:
                 out[name][:, self.depth - given.shape[1] :] = given
@@ -288,3 +298,46 @@ class System:
     def outside(self, name: str) -> Array:
         """A parameter, or what is one vector a sequence, as columns."""
         return self.model.values[name] if name in self.model.values else self.supplied[name]
+
+    def terms_of(self, columns: Array, shape: Shape) -> Array:
+        """Columns ``(size, m)`` of a state or of what moves, as terms take them."""
+        if not self.batches.front:
+            return columns
+        return as_terms(columns, shape, self.model.sizes, self.batches.heads)
+
+    def defined(self, name: str, column: Array) -> Array:
+        """A column ``(size, 1)`` of a state or of what moves, as a definition takes it."""
+        if not self.batches.front:
+            return column
+        return as_defined(column, self.shape(name), self.model.sizes)
+
+    def heads_of(self, s: Sym) -> int:
+        """How many heads have such a value of their own; 0 where they share it."""
+        return 0 if s.heads == 1 else self.leading.size(s.heads)
+
+    def entries_of(self, s: Sym) -> int:
+        """How many numbers a value has at one step."""
+        return math.prod(map(self.leading.size, (*s.shape, s.heads)))
+
+    @cached_property
+    def _fixed(self) -> dict[str, Array]:
+        return {}
+
+    def fixed(self, name: str) -> Array:
+        """What `outside` gives, as terms take it."""
+        made = self._fixed.get(name)
+        if made is None:
+            network = self.model.network
+            ref = network.parameters.get(name) or network.inputs.get(name) or self.refs.get(name)
+            array = self.outside(name)
+            made = array if ref is None else self.batches.inward(ref, array)
+            self._fixed[name] = made
+        return made
+
+    @cached_property
+    def refs(self) -> dict[str, Ref]:
+        return {n: o.ref for p in self.programs for n, o in p.scan.operands.items()}
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a state, or of what a scan reads."""
+        return self.shapes[name] if name in self.shapes else self.refs[name].shape

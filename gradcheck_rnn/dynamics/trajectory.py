@@ -17,6 +17,7 @@ import numpy as np
 from ..calculus.terms import Sym
 from ..derivation.program import Edge, ScanProgram
 from ..errors import UsageError
+from .entries import from_blocks
 from .factors import Factor, factor_of
 from .system import System
 
@@ -62,7 +63,10 @@ class Segment:
 
     @property
     def equations(self) -> Mapping[str, Array]:
-        """Values of all equations, ``(n, m)``, or ``(n, 1)`` for what does not move."""
+        """Values of all equations, ``(n, m)``, or ``(n, 1)`` for what does not move.
+
+        With matrix states or heads the steps come first, ``(m, n, 1)``, ``(m, H, n, k)``.
+        """
         if not self._equations:
             ev = self.system.columns
             for program in self.system.programs:
@@ -72,16 +76,19 @@ class Segment:
 
     def _lookup(self, s: Sym) -> Array:
         if s.kind == "state":
-            return self.previous(s.name, abs(s.lag or 0))
+            before = self.previous(s.name, abs(s.lag or 0))
+            return self.system.terms_of(before, self.system.shape(s.name))
         if s.name in self._equations:
             return self._equations[s.name]
         if s.name in self.moving:
-            return self.moving[s.name]
-        return self.system.outside(s.name)
+            return self.system.terms_of(self.moving[s.name], self.system.shape(s.name))
+        return self.system.fixed(s.name)
 
     def leading(self, s: Sym) -> Array:
         """The value of a variable with the steps as leading axis, ``(m, n, 1)``."""
         value = self._lookup(s)
+        if self.system.batches.front:
+            return value
         moves = s.kind in ("state", "equation", "sequence", "input", "data")
         return value.T[:, :, None] if moves and value.shape[-1] == self.steps else value
 
@@ -92,6 +99,9 @@ class Segment:
             if not self._equations:
                 _ = self.equations
             known = factor_of(self.system.leading, edge.jacobian, self.leading)
+            if self.system.batches.heads:
+                heads = (self.system.heads_of(s) for s in (edge.equation, edge.operand))
+                known = known.over_heads(*heads)
             if self.system.edit is not None:
                 known = self.system.edit(edge, known)
             self._edges[edge.id] = known
@@ -159,7 +169,7 @@ class Segment:
         for program in self.system.programs:
             for e in program.equations:
                 if e.name == name:
-                    size = self.equations[name].shape[0]
+                    size = self.system.entries_of(e.symbol)
                     here[name] = Factor(size, size)
                     continue
                 parts = [x for x in e.edges if x.kind != "state" and x.operand.name in here]
@@ -264,13 +274,14 @@ def _moving(system: System, start: int, stop: int, total: int) -> dict[str, Arra
             if name in system.model.sources:
                 block = system.model.sources[name].block(a, b)
             else:
-                block = system.supplied[name][a:b, :, 0]
+                block = system.supplied[name][a:b, ..., 0]
             if len(block) != b - a:
                 raise UsageError(
                     f"{system.model.network.name!r}: the input {name!r} ends after "
                     f"{a + len(block)} steps; {total} were asked for"
                 )
-            out[name] = (block[::-1] if system.reverse else block).T
+            block = block[::-1] if system.reverse else block
+            out[name] = from_blocks(block, operand.ref.shape, system.model.sizes)
     return out
 
 
@@ -306,32 +317,35 @@ def _step_through(
     system: System, made: dict[str, Array], moving: Mapping[str, Array], steps: int
 ) -> None:
     plans = [_plan(system, p) for p in system.running]
-    leak = system.variant.leak
+    leak, sizes = system.variant.leak, system.model.sizes
     for j in range(steps):
         now: dict[str, Array] = {}
         for program, fixed, states, read in plans:
             values = dict(fixed)
             for own, name, lags in states:
-                values[own] = _read(system, made[name], j, lags)
+                values[own] = _read(system, name, made[name], j, lags)
             for own, name in read:
-                values[own] = now[name] if name in now else moving[name][:, j : j + 1]
+                values[own] = (
+                    now[name] if name in now else system.defined(name, moving[name][:, [j]])
+                )
             new = program.scan.cell.step(values)
             for own, value in new.items():
                 now[program.scan.arguments[own]] = value
         for name, a in made.items():
-            value = now[name][:, 0]
+            value = from_blocks(now[name][None], system.shapes[name], sizes)[:, 0]
             if leak is not None:
                 value = (1.0 - leak) * a[:, system.depth + j - 1] + leak * value
             a[:, system.depth + j] = value
 
 
-def _read(system: System, a: Array, j: int, lags: tuple[int, ...]) -> Any:
+def _read(system: System, name: str, a: Array, j: int, lags: tuple[int, ...]) -> Any:
     at = system.depth + j
     if system.variant.mix:
-        return sum(w * a[:, at - k : at - k + 1] for k, w in system.variant.mix.items())
+        mixed = sum(w * a[:, at - k : at - k + 1] for k, w in system.variant.mix.items())
+        return system.defined(name, mixed)
     if lags == (1,):
-        return a[:, at - 1 : at]
-    return {k: a[:, at - k : at - k + 1] for k in lags}
+        return system.defined(name, a[:, at - 1 : at])
+    return {k: system.defined(name, a[:, at - k : at - k + 1]) for k in lags}
 
 
 def _plan(system: System, program: ScanProgram) -> tuple[ScanProgram, Any, Any, Any]:

@@ -163,6 +163,4 @@ def match_names(network: Network, arrays: Mapping[str, Array], path: Path) -> di
 
 
 def _dims(ref: Any) -> list[Any]:
-    if ref.shape.scalar:
-        return []
-    return [ref.shape.rows] if ref.shape.column else [ref.shape.rows, ref.shape.cols]
+    return list(ref.shape.axes)

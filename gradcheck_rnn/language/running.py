@@ -212,14 +212,22 @@ def _run_scan(
     out: dict[str, Any] = {}
     for n, sequence in lists.items():
         if not sequence:
-            continue
-        if scan.axis is None:
+            out[n] = _no_steps(scan, n, made, batch, sizes)
+        elif scan.axis is None:
             out[n] = sequence[0]
         else:
             out[n] = sequence[::-1] if scan.reverse else sequence
     for state in scan.states:
         out[state.final] = past[state.name][1]
     return out
+
+
+def _no_steps(
+    scan: Scan, name: str, made: Mapping[str, Any], batch: int, known: Mapping[str, int]
+) -> Any:
+    """What an equation gives in no step: an array (0, …, n, B)."""
+    shape, dtype = _whole_shape(scan, scan.equation(name).shape, made, batch, known)
+    return np.zeros((0, *shape), dtype=dtype)
 
 
 def _start(
@@ -237,21 +245,27 @@ def _start(
             start = start[..., None]
         same = start.shape[-1] == batch
         return start if same else np.broadcast_to(start, (*start.shape[:-1], batch))
-    # Zero start: shaped by the dims of the network, in the dtype of whatever the scan reads.
-    sizes, dtypes = dict(known), []
-    for operand in scan.operands.values():
-        array = _one_step(operand.ref, made[operand.name])
-        dtypes.append(np.asarray(array).dtype)
-        sizes.update(_told_sizes(operand.ref, array, sizes))
-    dims = state.shape.axes if not state.shape.scalar else (*state.shape.axes, ONE)
-    shape = (*(d.size(sizes) for d in dims), batch)
-    dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
+    shape, dtype = _whole_shape(scan, state.shape, made, batch, known)
     if dtype.kind != "O":
         return np.zeros(shape, dtype=dtype)
     # Objects compute in their own arithmetic, and so must the zeros they meet.
     arrays = (_one_step(o.ref, made[o.name]) for o in scan.operands.values())
     sample = next(a.flat[0] for a in map(np.asarray, arrays) if a.dtype == object and a.size)
     return np.full(shape, 0 * sample, dtype=object)
+
+
+def _whole_shape(
+    scan: Scan, of: Any, made: Mapping[str, Any], batch: int, known: Mapping[str, int]
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """A shape of the network's dims with the batch, and the dtype of whatever the scan reads."""
+    sizes, dtypes = dict(known), []
+    for operand in scan.operands.values():
+        array = _one_step(operand.ref, made[operand.name])
+        dtypes.append(np.asarray(array).dtype)
+        sizes.update(_told_sizes(operand.ref, array, sizes))
+    dims = of.axes if not of.scalar else (*of.axes, ONE)
+    shape = (*(d.size(sizes) for d in dims), batch)
+    return shape, np.result_type(*dtypes) if dtypes else np.dtype(float)
 
 
 def _one_step(ref: Ref, array: Any) -> Any:

@@ -318,10 +318,22 @@ class _Cutter:
             a = e.args[0]
             if id(a) in self.names or self._simple(a):
                 continue
-            self.names[id(a)] = self._fresh(
-                "a_" + owners[id(e)].removesuffix("_tilde").removeprefix("a_")
-            )
+            owner = owners[id(e)]
+            letter = self._letter(a) if owner.endswith("_tilde") else ""
+            stem = letter or owner.removesuffix("_tilde").removeprefix("a_")
+            self.names[id(a)] = self._fresh(f"a_{stem}")
             self.auto.add(id(a))
+
+    def _letter(self, e: Expr) -> str:
+        """The letter of a gate, c, where all its parameters have it: W_c, U_c, b_c."""
+        found, stack = set(), [e]
+        while stack:
+            node = stack.pop()
+            if node.op == "symbol" and not node.shape.batch:
+                found.add(node.symbol.name.rpartition("_")[2])
+            elif node is e or id(node) not in self.names:
+                stack.extend(node.args)
+        return found.pop() if len(found) == 1 else ""
 
     def _name_shared_products(self) -> None:
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..calculus.terms import Term
 from ..derivation.pages import PageLine, Prose
 from ..derivation.pages.grouping import renamed_apart
+from .formulas import prose
 from .mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
@@ -43,7 +44,7 @@ class Manuscript:
     Attributes
     ----------
     title, subtitle, description : str
-        Plain text; the description goes into the document's metadata.
+        Plain text, formulas of the subtitle are typeset; the description goes into the document's metadata.
     files : dict
         Name → content of the pictures.
     """
@@ -191,7 +192,7 @@ class Manuscript:
         """The typst source of the whole."""
         head = f"title: {_quoted(self.title)}, description: {_quoted(self.description)}"
         if self.subtitle:
-            head += f", subtitle: [{plain(self.subtitle)}]"
+            head += f", subtitle: [{prose(self.subtitle)}]"
         body = "\n".join(self.parts).rstrip()
         return _NO_TEXT.sub(" ", f'#import "house.typ": *\n#show: house.with({head})\n\n{body}\n')
 

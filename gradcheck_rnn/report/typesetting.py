@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ..errors import UsageError
 from ..files import check_writable, write_bytes
+from .font import face
 from .manuscript import Manuscript
 
 __all__ = ["SUFFIXES", "check_output", "compiled", "need_extra", "write"]
@@ -124,7 +125,7 @@ def _dressed(html: str) -> str:
     html = html.replace("<body>", '<body><a class="skip" href="#text">Skip the contents</a>', 1)
     html = html.replace("</nav>", '</nav><main id="text" tabindex="-1">', 1)
     html = html.replace("</body>", "</main></body>", 1)
-    return html.replace("</head>", f"<style>{_asset('house.css')}</style></head>", 1)
+    return html.replace("</head>", f"<style>{face(html)}{_asset('house.css')}</style></head>", 1)
 
 
 def _asset(name: str) -> str:

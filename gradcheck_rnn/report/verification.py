@@ -13,7 +13,7 @@ from ..derivation.simplification import tidy
 from ..errors import UsageError
 from ..verify.outcome import Report
 from ..verify.session import Verification
-from ..verify.verdict import Finding, Reason, Row, Verdict, combine
+from ..verify.verdict import Finding, Row, Verdict, combine
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
 from .maps import entries_map, lag_maps
@@ -117,7 +117,7 @@ def _row_of(plain: Mapping[str, Any]) -> Row:
         k: _number(plain[k]) for k in ("ratio", "analytic", "numeric", "bound", "resolution")
     }
     words: dict[str, Any] = {k: plain[k] for k in ("worst", "method", "missed")}
-    words["reasons"] = tuple(Reason(r["kind"], r["text"]) for r in plain["reasons"])
+    words["reasons"] = tuple(Finding(r["kind"], r["text"]) for r in plain["reasons"])
     counts: dict[str, Any] = {k: int(plain[k]) for k in ("failing", "undecided", "entries")}
     verdict = Verdict(plain["verdict"])
     return Row(
@@ -205,7 +205,7 @@ def _equations(m: Manuscript, report: Report, diagnosis: Any) -> None:
     comparisons = getattr(report, "comparisons", [])
     if not terms or not comparisons:
         return
-    edges = {e.id: e for e in derive(comparisons[0].station.place.network).edges}
+    edges = {e.id: e for e in derive(comparisons[0].station.network).edges}
     rows = []
     for key, term in list(terms.items())[:MOST_MAPS]:
         edge = edges[key]

@@ -11,15 +11,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import EntryCheck, check_entries
+from ..streams import Stream, generator
+from .entries import check_entries
 from .oracle.noise import Noise
 from .outcome import Report
-from .probes import Probe, direction, needed, probe_block
+from .probes import direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
 from .rows import entry_row, probe_row
 from .sharpen import AN_OPERATION, ComplexEyes, WideEyes, widen
 from .target import Target
-from .verdict import EntryState, Row, Verdict
+from .verdict import EntryCheck, EntryState, Probe, Row, Verdict
 
 __all__ = ["look_again"]
 
@@ -95,7 +96,7 @@ class _Look:
         self, target: Target, roundoff: GradientRoundoff, seed: int, resolve: float
     ) -> None:
         self.target, self.roundoff, self.seed, self.resolve = target, roundoff, seed, resolve
-        self.rng = np.random.default_rng([seed, 4])
+        self.rng = generator(seed, Stream.SECOND_LOOK)
 
     def wide(self, row: Row, block: int, gradient: Floats, eyes: WideEyes) -> Row:
         """Differences once more, of the loss in more precision."""

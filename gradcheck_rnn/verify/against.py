@@ -13,7 +13,7 @@ from .harness.arrays import PRECISIONS
 from .hints import explain
 from .outcome import Report
 from .vectorfiles import OUTPUTS, Results, VectorFile
-from .verdict import EntryState, Finding, Reason, Row, Verdict, judge, relative_resolution
+from .verdict import EntryState, Finding, Row, Verdict, judge, relative_resolution
 
 __all__ = ["judge_vectors"]
 
@@ -135,22 +135,22 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
     if failing:
         verdict = Verdict.FAIL
         said = f"{failing} of {got.size} entries differ by more than {form} explains"
-        reasons.append(Reason("count", said))
+        reasons.append(Finding("count", said))
         hint = explain(got, high, bound) if np.isfinite(got).all() and not blind else ""
         if hint:
             hint = hint.replace("difference quotients", "true values")
-            reasons.append(Reason("pattern", hint))
+            reasons.append(Finding("pattern", hint))
     elif blind:
         verdict = Verdict.UNDECIDED
         said = f"{form} overflows in {blind} of {got.size} entries"
-        reasons.append(Reason("not-finite", said))
+        reasons.append(Finding("not-finite", said))
     elif resolution > max(RESOLVE, RESOLVED_UNITS * PRECISIONS[form].eps) and np.any(high):
         verdict = Verdict.UNDECIDED
         said = (
             f"in {form} careful arithmetic may be off by {resolution:.2g} of this gradient; "
             "a fault could hide in that"
         )
-        reasons.append(Reason("hidden", said))
+        reasons.append(Finding("hidden", said))
     return Row(
         name=name,
         shape=got.shape,
@@ -177,5 +177,5 @@ def _left_out(name: str, high: Array) -> Row:
     return Row(
         name, high.shape, Verdict.UNDECIDED, nan, "", nan, nan, nan, float("inf"),
         undecided=high.size, entries=high.size, missed="any fault",
-        reasons=(Reason("left-out", "the results leave it out"),),
+        reasons=(Finding("left-out", "the results leave it out"),),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .verdict import EntryState, Reason, Row, Verdict, judge, relative_resolution
+from .verdict import EntryState, Finding, Row, Verdict, judge, relative_resolution
 
 __all__ = ["agreement_row"]
 
@@ -54,16 +54,16 @@ def agreement_row(name: str, found: Array, expected: Array, neighbours: Array, s
     failing, undecided = int(np.sum(states == EntryState.FAIL)), int(np.sum(unknown))
     worst = int(np.argmax(np.nan_to_num(ratio, nan=-1.0, posinf=1e308)))
     at = np.unravel_index(worst, value.shape)
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Finding, ...] = ()
     if failing:
         said = f"{failing} of {value.size} entries differ from the definition's"
-        reasons = (Reason("count", said),)
+        reasons = (Finding("count", said),)
     elif undecided:
         said = (
             f"the definition gives {undecided} of {value.size} entries that are not finite; "
             "declare where the values lie with domains"
         )
-        reasons = (Reason("not-finite", said),)
+        reasons = (Finding("not-finite", said),)
     verdict = Verdict.FAIL if failing else Verdict.UNDECIDED if undecided else Verdict.PASS
     return Row(
         name=name,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_names, shown
 from ..errors import UsageError
+from ..streams import Stream, generator
 from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
@@ -39,7 +40,7 @@ from .suspicions import suspect
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
-from .verdict import Reason, Row, Verdict
+from .verdict import Finding, Row, Verdict
 from .zeros import settle_zeros
 
 __all__ = ["check_gradient", "parse_seed", "selected"]
@@ -152,11 +153,11 @@ def check_gradient(
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
             _judge(report, target, g, second, resolve, repeats)
         else:
-            reason = Reason("not-finite", f"the loss is {target.base} at the given parameters")
+            reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         finish(target, report.noise, report.deterministic)
     except OutOfBudget:
-        reason = Reason("budget", "the budget was spent before it was checked")
+        reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
@@ -195,7 +196,7 @@ def _judge(
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
     _check_returned_value(target)
-    rng = np.random.default_rng([used, 0])
+    rng = generator(used, Stream.NOISE_OF_LOSS)
     along = LineOfAll(target, rng)
     noise = _noise(target, along)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):

@@ -48,20 +48,27 @@ class GradientCase:
         Its name in reports and on the command line (``file.py:name``).
     implements : Implements or None
         The definition that the code implements, in model mode.
+    place : (str, int), optional
+        File and line of what is under test, where that is not the function.
     """
 
     function: Callable[[], Any]
     name: str
     implements: Implements | None = None
+    place: tuple[str, int] | None = None
 
     @property
     def line(self) -> int:
         """The line of its definition."""
+        if self.place is not None:
+            return self.place[1]
         return int(inspect.unwrap(self.function).__code__.co_firstlineno)
 
     @property
     def path(self) -> str:
         """The file of its definition."""
+        if self.place is not None:
+            return self.place[0]
         return str(inspect.unwrap(self.function).__code__.co_filename)
 
     def __call__(self) -> Any:
@@ -145,8 +152,9 @@ def gradient_case(
     function : callable
         Returns ``(loss, gradient, parameters)`` as `check_gradient` takes them, or a dict with
         these names and any of the options mode, seed, budget, select, resolve. With `model` it
-        returns ``(forward, backward)`` as `check_model` takes them, a PyTorch module or function
-        class, or a dict with any of forward, backward, gradient, loss, module.
+        returns ``(forward, backward)`` as `check_model` takes them, a class or object with these
+        methods, a PyTorch module or function class, or a dict with any of forward, backward,
+        gradient, loss, module.
     name : str, optional
         Another name than the function's, for cases made in a loop.
     model : Cell or Network, optional

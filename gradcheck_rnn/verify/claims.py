@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +12,9 @@ from .oracle.noise import Noise
 from .oracle.witnesses import insist
 from .stepsize import calibrate, guessed_step, known_step, steps_of
 from .target import Target
-from .verdict import judge
+from .verdict import EntryCheck, judge
 
-__all__ = ["CLEAR", "Claims", "EntryCheck"]
+__all__ = ["CLEAR", "Claims"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -35,28 +33,6 @@ NO_STEP = -2000
 #: Losses that contradict the gradient and may be called again, and the standard deviations of noise
 #: that they may then differ by.
 MOST_ODD, NOISES = 8, 64.0
-
-
-@dataclass
-class EntryCheck:
-    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
-
-    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
-    """
-
-    block: int
-    value: Floats
-    error: Floats
-    state: NDArray[np.int8]
-    kinks: dict[int, Kink]
-    methods: set[str]
-    seen: Floats
-    noise: Noise
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
-        """Error ÷ bound of every entry."""
-        return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
 
 
 def _climb(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .budget import OutOfBudget
 from .known import tells
 from .oracle.differences import Ladder, start_exponent
@@ -57,7 +58,7 @@ def forgive_constants(
     if not rows:
         return
     positions = {target.tree.names[i]: i for i in target.select}
-    rng = np.random.default_rng([seed, 9])
+    rng = generator(seed, Stream.CONSTANTS)
     try:
         others = [with_moved_constants(target, rng) for _ in range(DRAWS)]
         for k in rows:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .claims import CLEAR, Claims, EntryCheck
+from .claims import CLEAR, Claims
 from .known import tells
 from .onesided import CHUNK, SPREAD, one_sided
 from .oracle.differences import Table, extrapolate
@@ -28,9 +28,9 @@ from .oracle.noise import Noise
 from .stepsize import balanced, guessed_step, steps_of
 from .survey import Survey
 from .target import Target
-from .verdict import EntryState, judge
+from .verdict import EntryCheck, EntryState, judge
 
-__all__ = ["CLEAR", "EntryCheck", "check_entries"]
+__all__ = ["CLEAR", "check_entries"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .guard import call
 from .outcome import Report
 from .sizes import listed_sizes, size_combinations
-from .verdict import Finding, Reason, Row, Verdict
+from .verdict import Finding, Row, Verdict
 
 __all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "largest", "one_shape", "share_budget"]
 
@@ -143,7 +143,7 @@ def _worst(found: Sequence[tuple[str, Row]]) -> Row:
         shown = "; ".join(bad[:4]) + (f" and {len(bad) - 4} more" if len(bad) > 4 else "")
         word = "wrong" if row.verdict is Verdict.FAIL else "undecided"
         where = f"{word} at {len(bad)} of {len(found)} shapes ({shown})"
-        reasons = (Reason("shapes", where), *reasons)
+        reasons = (Finding("shapes", where), *reasons)
     coarse = max((r for _, r in found), key=lambda r: r.resolution)
     return replace(
         row,

@@ -12,7 +12,7 @@ from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .target import Target
-from .verdict import EntryState, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["Jumps", "LineOfAll", "look_for_jumps", "noise_beside"]
 
@@ -63,7 +63,7 @@ class Jumps:
         for row in report.rows:
             if row.name not in jumping or not self._explains(row, entries[row.name]):
                 continue
-            row.verdict, row.reasons = Verdict.UNDECIDED, (Reason("jump", self.sentence),)
+            row.verdict, row.reasons = Verdict.UNDECIDED, (Finding("jump", self.sentence),)
 
     @staticmethod
     def _explains(row: Row, entry: int | None) -> bool:

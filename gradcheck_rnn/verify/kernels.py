@@ -22,9 +22,11 @@ from ..language.depth import depth
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import array_shape, run, to_rows
+from ..streams import Stream, generator
 from .agreement import agreement_row
 from .blackbox import check_gradient
 from .definition_gradients import DefinitionGradients, read_by
+from .guard import UserCode, call
 from .known import KnownLoss
 from .oracle.directions import draw_direction
 from .outcome import Report
@@ -61,10 +63,11 @@ class Kernel(Protocol):
         """Gradients of parameters, inputs and initial states by name."""
 
 
-class _Called:
+class _Called(UserCode):
     """A kernel at a point: its functions get dicts of their own and the lengths they ask for."""
 
     def __init__(self, kernel: Any, point: Point) -> None:
+        super().__init__(kernel)
         self.kernel, self.point = kernel, point
         self.lengths: dict[str, dict[str, int]] = {}
 
@@ -74,7 +77,8 @@ class _Called:
             known = inspect.signature(function).parameters
             self.lengths[name] = {a: n for a, n in self.point.lengths.items() if a in known}
         whole = {**self.point.values, **values}
-        result = function(*self.point.split(whole), *rest, **self.lengths[name])
+        given = *self.point.split(whole), *rest
+        result = call(f"the kernel's {name}", function, *given, **self.lengths[name])
         if name == "forward" and isinstance(result, tuple):
             # What is saved for backward stays where it is.
             return (_fetched(result[0]), *result[1:])
@@ -354,7 +358,7 @@ def _forward(point: Point, oracle: _Oracle, called: _Called, seed: int, title: s
     double = oracle.held({})
     wide = {n: a.astype(np.longdouble) for n, a in point.values.items()}
     truth = oracle.run(wide)
-    rng = np.random.default_rng([seed, 8])
+    rng = generator(seed, Stream.KERNEL_NEIGHBOURS)
     ours = _outputs(called, point.values, double)
     eps = float(np.finfo(np.float64).eps)
     neighbours, domains = [], point.network.domains

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .pairs import Pair
 from .verdict import Finding
 
@@ -71,7 +72,7 @@ class _Look:
         unit: float,
     ) -> None:
         self.pair, self.weights, self.inputs = pair, dict(weights), set(inputs)
-        self.rng = np.random.default_rng([seed, 21])
+        self.rng = generator(seed, Stream.LINEARITY)
         self.unit = max(
             [unit, pair.tree.unit]
             + [float(np.finfo(pair.tree.leaves[i].dtype).eps) for i in inputs]

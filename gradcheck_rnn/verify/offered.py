@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .claims import EntryCheck
 from .known import tells
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff, gradient_noise
 from .rows import entry_row
 from .survey import Survey
 from .target import Target
-from .verdict import EntryState, Row, Verdict
+from .verdict import EntryCheck, EntryState, Row, Verdict
 
 __all__ = ["never_reads", "offered_rows", "offers_derivatives"]
 

@@ -33,8 +33,8 @@ class Report:
     `rows` are verdicts per parameter; `findings` what was seen beside the numbers; `seed` repeats
     the directions; `evaluations` counts calls of the loss, `gradients` of the gradient; `noise` is
     the measured standard deviation of the loss, and `deterministic` whether it repeats; `place` is
-    the file and line of what was checked, where they are known. Of several reports on one `subject`
-    each is about a `part` of it (a cotangent, say).
+    the file and line of what was checked, where they are known; `traceback` is of what the user's
+    code raised. Of several reports on one `subject` each is about a `part` of it (a cotangent).
     """
 
     title: str
@@ -50,6 +50,7 @@ class Report:
     place: tuple[str, int] | None = None
     subject: str = ""
     part: str = ""
+    traceback: str = field(default="", repr=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -142,7 +143,7 @@ def _row(r: Row) -> dict[str, Any]:
         "undecided": r.undecided,
         "method": r.method,
         "reason": r.reason,
-        "reasons": [{"kind": x.kind, "text": x.text} for x in r.reasons],
+        "reasons": [{"kind": x.kind, "text": x.message} for x in r.reasons],
         "missed": r.missed,
         "rms_error": _finite(r.rms),
     }

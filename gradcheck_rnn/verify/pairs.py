@@ -16,16 +16,13 @@ from ..checks import check_function
 from ..errors import UsageError
 from .guard import (
     WATCHED_CALLS,
-    Watch,
+    UserCode,
     call,
-    changed_argument,
-    changed_cache,
     changed_cotangents,
-    changed_data,
-    checksum,
     close,
     keeps_state,
 )
+from .reachable import checksum
 from .trees import Tree, flatten, given_gradients
 from .verdict import Finding
 
@@ -37,7 +34,7 @@ Cotangents = Mapping[int, Array]
 BESIDE = 2.0**-4
 
 
-class Pair:
+class Pair(UserCode):
     """A forward and a backward function at the inputs of `tree`.
 
     Attributes
@@ -63,9 +60,8 @@ class Pair:
     constant = False
 
     def __init__(self, tree: Tree, surrogate: Callable[..., Any] | None, *functions: Any) -> None:
+        super().__init__(*functions, surrogate)
         self.tree, self.surrogate = tree, surrogate
-        self.watch = Watch(*functions, surrogate)
-        self.findings: list[Finding] = []
         self.runs = self.pulls = 0
         self.seen: dict[frozenset[int], int] = {}
         self.unprobed: dict[int, str] = {}
@@ -85,11 +81,6 @@ class Pair:
             formats = [np.finfo(tree.leaves[i].dtype) for i in tree.real]
             found.append([float(form.eps) for form in formats])
         return found[0], found[1]
-
-    def note(self, finding: Finding) -> None:
-        """Note a finding once."""
-        if finding not in self.findings:
-            self.findings.append(finding)
 
     # What a library does -----------------------------------------------------------------------
 
@@ -121,10 +112,8 @@ class Pair:
 
     def begin(self) -> Tree:
         """Run forward twice, which must agree; its outputs as a tree."""
-        before = self.watch.look()
-        first = self._run(self.tree.leaves)
-        names = self.watch.changed(before)
-        self.outs = Tree.of(first, "outputs")
+        first, names = self.watched(lambda: self._run(self.tree.leaves))
+        self.outs = Tree.of(first, "outputs", empty=True)
         self.probed = self.outs.real
         inputs, outputs = self._units()
         if min(outputs, default=0.0) > max(inputs):
@@ -163,11 +152,10 @@ class Pair:
     ) -> dict[int, Any]:
         """Gradients by input for the cotangents of some outputs."""
         undefined = self.undefined if undefined is None else undefined
-        first = self.pulls == 0
-        before = self.watch.look() if first else {}
         self.pulls += 1
-        found = self._pull(leaves, cotangents, undefined)
-        names = self.watch.changed(before) if first else []
+        found, names = self.watched(
+            lambda: self._pull(leaves, cotangents, undefined), watch=self.pulls == 1
+        )
         if names:
             self._judge_changes(names, leaves, cotangents, found)
         return found
@@ -182,17 +170,18 @@ class Pair:
         self, names: list[str], leaves: Sequence[Array], cotangents: Cotangents, found: Any
     ) -> None:
         """Forward and backward changed data that they can reach: does anything depend on it?"""
-        now, again = (self._outputs(self._run(self.tree.leaves)) for _ in range(2))
-        eps = self.unit
-        if close(now, again, eps) and not close(now, list(self.outs.leaves), eps):
-            raise changed_data("backward", names, "forward")
-        second = self._pull(leaves, cotangents, False)
-        third = self._pull(leaves, cotangents, False)
-        for i, g in found.items():
-            if g is None or second.get(i) is None or third.get(i) is None:
-                continue
-            if not close(g, second[i], eps) and not close(second[i], third[i], eps):
-                raise keeps_state("backward", names)
+        first = list(self.outs.leaves)
+        self.check_data(
+            "backward", names, "forward", lambda: self._outputs(self._run(self.tree.leaves)),
+            first, self.unit,
+        )  # fmt: skip
+        self.check_state(
+            "backward", names, lambda: self._pull(leaves, cotangents, False), found, self._agree
+        )
+
+    def _agree(self, a: Mapping[int, Any], b: Mapping[int, Any]) -> bool:
+        """Whether two pulls give the same gradients; None has none to compare."""
+        return all(g is None or b.get(i) is None or close(g, b[i], self.unit) for i, g in a.items())
 
 
 class ArrayPair(Pair):
@@ -263,7 +252,7 @@ class ArrayPair(Pair):
     def _forward(self, given: Sequence[Array], leaves: Sequence[Array]) -> tuple[Any, Any]:
         result = self._split(self._call(self.forward, "forward", given), self.cached)
         if self.runs < WATCHED_CALLS:
-            self._compare("forward", given, leaves)
+            self.unchanged("forward", self.tree.names, given, leaves)
         self.runs += 1
         return result
 
@@ -275,14 +264,6 @@ class ArrayPair(Pair):
                 "forward must return (outputs, cache); pass cache=False if it returns outputs only"
             )
         return result
-
-    def _compare(self, who: str, now: Sequence[Array], before: Sequence[Array]) -> bool:
-        changed = False
-        for name, a, b in zip(self.tree.names, now, before, strict=True):
-            if not np.array_equal(a, b):
-                self.note(changed_argument(who, name))
-                changed = True
-        return changed
 
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
@@ -304,23 +285,18 @@ class ArrayPair(Pair):
             found = {i: None if g is None else np.array(g) for i, g in found.items()}
             if not all(np.array_equal(a, b) for a, b in zip(kept, weights, strict=True)):
                 self.note(changed_cotangents())
-            if not self._compare("backward", given, leaves) and checksum(cache) != before:
-                self._look_again(cache, kept, found)
+            kept_inputs = self.unchanged("backward", self.tree.names, given, leaves)
+            if kept_inputs and checksum(cache) != before:
+
+                def again() -> dict[int, Any]:
+                    raw = call("backward", self.backward, self.outs.build(kept), cache)
+                    return given_gradients(raw, self.tree)
+
+                self.check_cache(again, found, _same)
         return found
 
-    def _look_again(self, cache: Any, weights: Sequence[Array], found: Mapping[int, Any]) -> None:
-        """A cache that has changed is a fault for a second call only if that gives another result.
 
-        Its arrays may be workspaces that every call fills anew.
-        """
-        try:
-            raw = call("backward", self.backward, self.outs.build(weights), cache)
-            again = given_gradients(raw, self.tree)
-            same = all(
-                (g is None) == (again[i] is None) and (g is None or close(g, again[i]))
-                for i, g in found.items()
-            )
-        except Exception:  # whatever a destroyed cache makes of it
-            same = False
-        if not same:
-            self.note(changed_cache())
+def _same(a: Mapping[int, Any], b: Mapping[int, Any]) -> bool:
+    return all(
+        (g is None) == (b[i] is None) and (g is None or close(g, b[i])) for i, g in a.items()
+    )

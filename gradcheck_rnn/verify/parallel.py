@@ -12,7 +12,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,10 @@ from ..errors import UsageError
 from .children import Crash, begin, can_fork
 from .limits import Limits
 
-if TYPE_CHECKING:
-    from .target import Target
-
 __all__ = ["check_workers", "spread"]
 
 Floats = NDArray[np.float64]
+S = TypeVar("S")
 #: Values from which the time of one is known, and the seconds of all below which a fork, which
 #: takes some hundredths of a second, does not pay.
 TIMED, WORTH = 8, 0.2
@@ -49,43 +47,55 @@ def check_workers(workers: Any) -> int:
     return count
 
 
-def spread(target: Target, run: Callable[[int, int], Floats], count: int) -> Floats:
-    """Values `run(first, last)` of the loss, ``(count,)``, by as many processes as `target` has."""
+def spread(
+    run: Callable[[int, int], Floats], count: int, workers: int, state: Callable[[], S]
+) -> tuple[Floats, list[tuple[int, S]]]:
+    """Values ``(count,)`` of `run(first, last)` by several processes.
+
+    Parameters
+    ----------
+    run : callable
+        The values from one number up to another.
+    count, workers : int
+        Values in all, and processes.
+    state : callable
+        What else a process has found, once its values are there.
+
+    Returns
+    -------
+    tuple
+        The values; of each other process how many are its own, and its state.
+    """
     start = time.perf_counter()
     done = min(TIMED, count)
     first = run(0, done)
     each = (time.perf_counter() - start) / max(done, 1)
     if (count - done) * each < WORTH:
-        return np.concatenate([first, run(done, count)])
-    borders = np.linspace(done, count, target.workers + 1).astype(int).tolist()
+        return np.concatenate([first, run(done, count)]), []
+    borders = np.linspace(done, count, workers + 1).astype(int).tolist()
     parts = list(itertools.pairwise(borders[1:]))
-    waits = [begin(functools.partial(_there, target, run, *part), Limits()) for part in parts]
-    values = [first, run(done, borders[1])]
+    waits = [begin(functools.partial(_there, run, state, *part), Limits()) for part in parts]
+    values, states = [first, run(done, borders[1])], []
     limits = Limits(timeout=PATIENCE * each * (borders[-1] - borders[-2]) + GRACE)
     for wait, part in zip(waits, parts, strict=True):
         found = wait(limits)
         if found is None or isinstance(found, Crash):
             values.append(run(*part))
             continue
-        there, findings, responds, eps = found
-        target.budget.spend(len(there))
-        target.evaluations += len(there)
-        for finding in findings:
-            target.note(finding)
-        target.responds |= responds
-        target.value_eps = max(target.value_eps, eps)
+        there, held = found
         values.append(there)
-    return np.concatenate(values)
+        states.append((len(there), held))
+    return np.concatenate(values), states
 
 
-def _there(target: Target, run: Callable[[int, int], Floats], first: int, last: int) -> Any:
+def _there(
+    run: Callable[[int, int], Floats], state: Callable[[], S], first: int, last: int
+) -> tuple[Floats, S] | None:
     """In a fork: values and what was noticed on the way; None where the loss raised."""
     try:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(1)
-        values = run(first, last)
-        target.compare_kept()
-        return values, target.findings, target.responds, target.value_eps
+        return run(first, last), state()
     except BaseException:
         return None

@@ -1,13 +1,14 @@
-"""A random point at which a network is checked: sizes that tell the dims apart, and values.
+"""A point at which a network is checked: sizes, values, and the part it plays in a check.
 
-Equal sizes hide transposes and a single step hides the carry, so all dims, the batch and the
-lengths of time are pairwise different, and every initial state is there and not zero.
+Equal sizes hide transposes and a single step hides the carry, so in a drawn one all dims, the batch
+and the lengths of time are pairwise different, and every initial state is there and not zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from ..language.dims import Dim
 from ..language.domains import Domain
 from ..language.network import Network, Ref
 from ..language.running import array_shape, to_columns
+from ..streams import Stream, generator
 
-__all__ = ["Point", "draw_point"]
+__all__ = ["Point", "Role", "draw_point"]
 
 Array = NDArray[Any]
 DIFFERENTIATED = ("param", "input", "static")
@@ -32,16 +34,37 @@ STEPS = 4
 ZEROS = 0.25
 
 
-@dataclass(frozen=True)
+class Role(StrEnum):
+    """What a point is there for."""
+
+    ONE_STEP = "one step"
+    SHORT = "short"
+    ORDINARY = "ordinary"
+    LONG = "long"
+    ONE_SEQUENCE = "one sequence"
+    SATURATED = "saturated"
+    SIZE = "size"
+    VECTORS = "vectors"
+
+
+@dataclass(eq=False)
 class Point:
-    """A network and an array for everything that it is given, in the layout of the doors.
+    """A network and an array for everything that it is given.
 
     Attributes
     ----------
     values : mapping
         Parameter or input → array: ``(n, m)``, ``(n,)``, ``(B, n)`` or ``(T, B, n)``.
-    lengths : mapping
-        Time axis → steps.
+    sizes, lengths : mapping
+        Dim → size; time axis → steps.
+    batch : int
+        Sequences.
+    role : Role
+        What it is there for.
+    label : str
+        Its name in a report, by default that of the role.
+    single_steps : bool
+        Whether every step gets a cotangent of its own.
     """
 
     network: Network
@@ -49,6 +72,22 @@ class Point:
     sizes: Mapping[str, int]
     lengths: Mapping[str, int]
     batch: int
+    role: Role = Role.ORDINARY
+    label: str = ""
+    single_steps: bool = False
+
+    def __post_init__(self) -> None:
+        self.label = self.label or str(self.role)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the longest time axis; 1 where there is none."""
+        return max(self.lengths.values(), default=1)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is a time axis of no steps, or no sequence."""
+        return 0 in self.lengths.values() or not self.batch
 
     @property
     def differentiated(self) -> dict[str, Array]:
@@ -99,7 +138,7 @@ def draw_point(
     UsageError
         `sizes` names something else.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, Stream.POINT)
     least = _least(network, shape)
     wanted = dict(sizes or {})
     known = (*network.dims, *network.axes, "B")
@@ -149,7 +188,7 @@ def _least(network: Network, shape: int) -> dict[str, int]:
     """Sizes to start from: dims by name, time axes by name, ``"B"``."""
     if not shape:
         return FEWEST
-    rng = np.random.default_rng([shape, 17])
+    rng = generator(shape, Stream.SHAPE)
     # Of all networks the same stream, so that one shape of two cells can be compared.
     drawn = {n: int(rng.integers(1, most)) for n, most in LARGEST.items()}
     others = sorted(n for n in (*network.dims, *network.axes) if n not in drawn)

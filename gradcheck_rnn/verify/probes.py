@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,19 +9,19 @@ from .budget import OutOfBudget
 from .entries import CLEAR
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
-from .oracle.kinks import Kink, find_kink
+from .oracle.kinks import find_kink
 from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
 from .target import Target
+from .verdict import Probe
 
 __all__ = [
     "CHANCE",
     "FINER",
     "SURE",
-    "Probe",
     "direction",
     "first_exponent",
     "needed",
@@ -41,34 +39,6 @@ SURE = 0.05
 CHANCE = 1e-3
 FINER = 100.0
 """A probe more is idle once a fault FINER times smaller than demanded has chance CHANCE."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The derivative of the loss along one unit direction, from the gradient and by differences.
-
-    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only.
-    """
-
-    number: int
-    analytic: float
-    estimate: Estimate
-    roundoff: float
-    kink: Kink | None
-    rounded: bool = False
-
-    @property
-    def bound(self) -> float:
-        """Error of the difference plus roundoff of the gradient under test."""
-        return self.estimate.error + self.roundoff
-
-    @property
-    def ratio(self) -> float:
-        """Error ÷ bound, NaN where the difference is not known."""
-        if not self.estimate.trusted:
-            return float("nan")
-        error = abs(self.analytic - self.estimate.value)
-        return error / self.bound if error else 0.0
 
 
 def direction(target: Target, block: int, seed: int, number: int) -> Floats:

@@ -15,6 +15,7 @@ from ..reading import read_bytes
 from .blackbox import check_gradient
 from .factories import largest
 from .harness.modules import is_torch
+from .harness.objects import is_object_code
 from .oracle.directions import content_seed
 from .outcome import Report
 from .trees import Tree
@@ -112,7 +113,7 @@ class ModelProblem:
         if layout is None:
             layout = Layout.of(self.definition())
         elif isinstance(layout, str):
-            layout = ready(layout)
+            layout = ready(layout, self.definition())
         return dict.fromkeys([*layout.parameters, *layout.inputs], 1)
 
     chosen = entries
@@ -188,21 +189,22 @@ def sort_problem(name: str, made: Any) -> Problem:
 
 
 def sort_model(name: str, made: Any, implements: Implements, path: str) -> ModelProblem:
-    """Sort what a model case returned: (forward, backward), a module, or a dict by name.
+    """Sort what a model case returned: (forward, backward), a class, a module, or a dict by name.
 
     Raises
     ------
     UsageError
         It is something else; the message names the case.
     """
-    if is_torch(made):
+    if is_torch(made) or is_object_code(made):
         made = {"module": made}
     if isinstance(made, tuple) and len(made) == 2:
         made = dict(zip(("forward", "backward"), made, strict=True))
     if not isinstance(made, Mapping) or not set(made) <= set(FUNCTIONS) or not made:
         raise UsageError(
             f"case {name!r} returned {_kind(made)}; a case with model= returns (forward, "
-            f"backward), a PyTorch module, or a dict of {', '.join(FUNCTIONS)}"
+            "backward), a class with these methods, a PyTorch module, or a dict of "
+            f"{', '.join(FUNCTIONS)}"
         )
     _functions(name, made)
     return ModelProblem(implements, dict(made), path)

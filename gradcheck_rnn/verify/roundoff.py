@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .oracle.noise import value_eps
 from .repeats import REORDERED, differ
 from .target import Target
@@ -92,7 +93,7 @@ def measure_gradient_roundoff(
     one. A neighbour further away than rounding explains is called again: either it is so at that
     point, because the problem is ill conditioned, or the gradient is unsteady.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng = generator(seed, Stream.ROUNDOFF)
     again = target.gradient_at(target.tree.leaves) if again is None else again
     repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
     everything = np.concatenate([gradient[i].ravel() for i in blocks])
@@ -171,7 +172,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
     evaluations of the gradient a distance, seven distances in double precision; used only before a
     sharper oracle may fail it.
     """
-    rng = np.random.default_rng([seed, 6])
+    rng = generator(seed, Stream.ROUNDOFF_LEVELS)
     signs = [rng.choice([-1.0, 1.0], size=leaf.shape) for leaf in target.tree.leaves]
     unit = max(eps.values())
     worst = {i: np.zeros(target.tree.leaves[i].shape) for i in target.select}

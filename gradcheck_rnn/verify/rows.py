@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import EntryCheck
 from .hints import DROPPED, explain
 from .oracle.directions import slip_probability
 from .patterns import pattern
-from .probes import SURE, Probe, slip_statement
+from .probes import SURE, slip_statement
 from .trees import Tree
-from .verdict import EntryState, Reason, Row, Verdict, relative_resolution
+from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
@@ -25,7 +24,7 @@ def _index(shape: tuple[int, ...], flat: int) -> str:
     return str([int(i) for i in np.unravel_index(flat, shape)]) if shape else "[]"
 
 
-def undecided_row(tree: Tree, block: int, reason: Reason) -> Row:
+def undecided_row(tree: Tree, block: int, reason: Finding) -> Row:
     """A block about which nothing can be said."""
     leaf, nan = tree.leaves[block], float("nan")
     return Row(
@@ -43,7 +42,7 @@ def failed_row(tree: Tree, block: int, gradient: Floats) -> Row:
     return Row(
         tree.names[block], gradient.shape, Verdict.FAIL, inf, where, value, nan, nan, nan,
         failing=len(bad), entries=gradient.size,
-        reasons=(Reason(
+        reasons=(Finding(
             "not-finite",
             f"the gradient is {value} at {where} while the loss is finite ({len(bad)} of "
             f"{gradient.size} entries)",
@@ -70,7 +69,7 @@ def entry_row(
     if count[EntryState.FAIL]:
         verdict = Verdict.FAIL
         said = f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
-        reasons.append(Reason("count", said))
+        reasons.append(Finding("count", said))
         numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
         hint = explain(*numbers) or pattern(*numbers, wrong.reshape(shape), known.reshape(shape))
         if hint:
@@ -107,7 +106,7 @@ def _doubts(
     resolution: float,
     resolve: float,
     shape: tuple[int, ...],
-) -> list[Reason]:
+) -> list[Finding]:
     """Why a block without failures is not simply right."""
     reasons, state = [], check.state
     kinks = np.flatnonzero(state == EntryState.KINK)
@@ -119,7 +118,7 @@ def _doubts(
             exactly = kink.between(float(g[i]), 0.0)
             side = "between them" if exactly else "between them within their error"
         reasons.append(
-            Reason(
+            Finding(
                 "kink",
                 f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
                 f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
@@ -131,13 +130,13 @@ def _doubts(
         told = [check.reasons.get(int(i)) for i in np.flatnonzero(state == EntryState.BLIND)]
         known = sorted({why for why in told if why})
         why = known[0] if known else "differences are not finite at any step"
-        reasons.append(Reason("blind", f"{blind} of {g.size} entries: {why}"))
+        reasons.append(Finding("blind", f"{blind} of {g.size} entries: {why}"))
     rounded = int(np.sum(state == EntryState.ROUNDED))
     if rounded:
         reasons.append(_saturated(f"{rounded} entries"))
     if unprobed:
         said = f"{unprobed} of {g.size} entries were left unprobed by the budget"
-        reasons.append(Reason("budget", said))
+        reasons.append(Finding("budget", said))
     if not resolution <= resolve and not blind and not rounded and not kinks.size:
         size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
         if np.any(g):
@@ -150,16 +149,16 @@ def _doubts(
                 f"the gradient is zero and so are differences, but anything below {size:.1e} an "
                 f"entry is hidden in {_cover(check, bound)}"
             )
-        reasons.append(Reason("hidden", said))
+        reasons.append(Finding("hidden", said))
     return reasons
 
 
-def _pattern(text: str) -> Reason:
-    return Reason("dropped" if text == DROPPED else "pattern", text)
+def _pattern(text: str) -> Finding:
+    return Finding("dropped" if text == DROPPED else "pattern", text)
 
 
-def _saturated(what: str) -> Reason:
-    return Reason(
+def _saturated(what: str) -> Finding:
+    return Finding(
         "saturated",
         f"{what}, too small for plain differences, differ in a sharper oracle but agree once the "
         "parameters are scaled down: their digits are lost in the gradient's own rounding here "
@@ -209,7 +208,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
     if wrong:
         verdict = Verdict.FAIL
         said = f"{len(wrong)} of {len(probes)} directional derivatives differ"
-        reasons.append(Reason("count", said))
+        reasons.append(Finding("count", said))
         quotients = np.array([p.estimate.value for p in smooth])
         bounds = np.array([p.bound for p in smooth])
         if len(smooth) > 1:
@@ -222,7 +221,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
                 f"{len(probes) - len(smooth)} of {len(probes)} directions meet a kink or a loss "
                 f"that is not finite; {ENTRIES}"
             )
-            reasons.append(Reason("kink", said))
+            reasons.append(Finding("kink", said))
         if rounded:
             reasons.append(_saturated(f"{rounded} of {len(probes)} directional derivatives"))
         elif slip > SURE:
@@ -230,9 +229,9 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
                 f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "
                 f"of {resolve:g} of it could slip through with probability {slip:.2g}"
             )
-            reasons.append(Reason("hidden", said))
+            reasons.append(Finding("hidden", said))
             if any(p.estimate.kink > 0.5 * p.bound for p in smooth):
-                reasons.append(Reason("kink", f"the loss has a kink there; {ENTRIES}"))
+                reasons.append(Finding("kink", f"the loss has a kink there; {ENTRIES}"))
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
     return Row(
         name=tree.names[block],

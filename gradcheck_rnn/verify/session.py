@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from .verdict import Finding, Verdict, combine
 if TYPE_CHECKING:
     from ..language.network import Network
 
-__all__ = ["Allowance", "Lost", "Undecided", "Verification", "verify_cases", "verify_kernel"]
+__all__ = ["Allowance", "Undecided", "Verification", "lost", "verify_cases", "verify_kernel"]
 
 Undecided = Literal["fail", "warn"]
 #: A command that names more parameters than this is no help.
@@ -67,39 +66,30 @@ class Allowance:
 
 #: Why a planned case has no report of a check.
 LostKind = Literal["crash", "timeout", "memory", "exit", "error"]
+LOST = get_args(LostKind)
 
 
-@dataclass(frozen=True)
-class Lost:
-    """A planned case that gave no report.
+def lost(title: str, kind: LostKind, message: str, traceback: str = "") -> Report:
+    """The report of a planned case that gave none: it fails, without rows.
 
-    Attributes
+    Parameters
     ----------
     title : str
         The case; the target, for a kernel.
     kind : {"crash", "timeout", "memory", "exit", "error"}
         Its process ended, it ran too long, it needed too much memory, it left by `SystemExit`, or
-        it raised.
+        it raised. It is the mode of the report.
     message : str
         What happened, in one line.
     traceback : str
         Of the user's frames, where it raised.
     """
-
-    title: str
-    kind: LostKind
-    message: str
-    traceback: str = ""
-
-    def report(self) -> Report:
-        """In place of the missing one: a failure without rows."""
-        return Report(
-            self.title, [], [Finding(self.kind, self.message, fatal=True)], mode=self.kind
-        )
+    found = [Finding(kind, message, fatal=True)]
+    return Report(title, [], found, mode=kind, traceback=traceback)
 
 
 class Verification(list[Report]):
-    """The reports of one target, in order; what gave none is in `lost` and has a failing report.
+    """The reports of one target, in order; of what gave none a failing one, which is in `lost` too.
 
     Attributes
     ----------
@@ -113,8 +103,6 @@ class Verification(list[Report]):
         Further words of the command that repeats it (``--definition``, …).
     planned : int
         Cases that were to be checked; a kernel is one.
-    lost : list of Lost
-        Those that gave no report.
     """
 
     def __init__(
@@ -132,7 +120,6 @@ class Verification(list[Report]):
         self.target, self.kind, self.undecided = target, kind, undecided
         self.options = tuple(options)
         self.planned = 0
-        self.lost: list[Lost] = []
 
     def _repr_html_(self) -> str:
         """For notebooks: the reports, one after the other."""
@@ -143,10 +130,10 @@ class Verification(list[Report]):
         """Planned cases that were checked to the end."""
         return self.planned - len(self.lost)
 
-    def add_lost(self, lost: Lost) -> None:
-        """Take a planned case that gave no report: it fails."""
-        self.lost.append(lost)
-        self.append(lost.report())
+    @property
+    def lost(self) -> list[Report]:
+        """The reports of planned cases that gave none of their own."""
+        return [report for report in self if report.mode in LOST]
 
     @property
     def verdict(self) -> Verdict:
@@ -181,7 +168,7 @@ class Verification(list[Report]):
         if report.mode != "forward" and len(bad) < min(len(report.rows), MOST_SELECTED + 1):
             for name in bad:
                 words += ["--select", name]
-        if self.kind != "vectors" and not any(lost.title == report.title for lost in self.lost):
+        if self.kind != "vectors" and report.mode not in LOST:
             words += ["--seed", str(report.seed)]
         return shlex.join(words)
 
@@ -194,10 +181,11 @@ def verify_cases(
     select: str | Iterable[str] | None = None,
     budget: int | str | None = None,
     undecided: Undecided = "fail",
+    options: Sequence[str] = (),
     on_report: Callable[[Report, int], None] = lambda report, left: None,
 ) -> Verification:
     """Verify gradient cases; see `api.verify`."""
-    done = Verification(target=target, kind="cases", undecided=undecided)
+    done = Verification(target=target, kind="cases", undecided=undecided, options=options)
     found = check_cases(cases, seed=_settled(seed), budget=Allowance(budget), select=select)
     return done.collect(found, len(cases), on_report)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GradcheckError
-from .entries import EntryCheck
+from ..streams import Stream, generator
 from .known import tells
 from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
@@ -21,7 +21,7 @@ from .oracle.lines import Lines
 from .oracle.noise import Noise, measure_noise
 from .scales import reach_of, scale_of
 from .target import Target
-from .verdict import EntryState
+from .verdict import EntryCheck, EntryState
 
 __all__ = ["ComplexEyes", "WideEyes", "widen"]
 
@@ -51,7 +51,7 @@ class ComplexEyes:
     def __init__(self, target: Target, noise: Noise, seed: int) -> None:
         """Try the complex step along one random direction through all checked leaves."""
         self.target, self.noise = target, noise
-        self.rng = np.random.default_rng([seed, 2])
+        self.rng = generator(seed, Stream.COMPLEX_STEP)
         loss: Any = target.loss
         self.chain = int(loss.depth) if tells(loss, "depth") else 0
         self.refused = self._try()
@@ -252,7 +252,7 @@ class WideEyes:
 
     def measure(self, seed: int) -> Noise:
         """Evaluate the loss and its noise at the point."""
-        rng, leaves = np.random.default_rng([seed, 3]), self.target.tree.leaves
+        rng, leaves = generator(seed, Stream.WIDE_NOISE), self.target.tree.leaves
         directions = {
             i: reach_of(leaves[i]) * rng.standard_normal(leaves[i].shape)
             for i in self.target.select
@@ -267,7 +267,7 @@ class WideEyes:
         A loss that casts its parameters back is constant between the numbers of the narrow format:
         it has no noise there, and no derivative.
         """
-        target, rng = self.target, np.random.default_rng([seed, 8])
+        target, rng = self.target, generator(seed, Stream.WIDE_RESPONSE)
         slopes = target.gradient_at(target.tree.leaves)
         some = False
         for i in target.select:

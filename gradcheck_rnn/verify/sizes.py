@@ -16,7 +16,7 @@ SHORT = 8
 MOST_COMBINATIONS = 24
 
 
-def listed_sizes(spec: Any, cap: int | None = None) -> list[int]:
+def listed_sizes(spec: Any, cap: int | None = None, least: int = 0) -> list[int]:
     """Sizes to run, sorted.
 
     Of a `range`: its ends, the powers of two in it and their neighbours, which is where blocks and
@@ -25,14 +25,16 @@ def listed_sizes(spec: Any, cap: int | None = None) -> list[int]:
     Parameters
     ----------
     spec : int, range or iterable of int
-        Sizes, at least 1.
+        Sizes.
     cap : int, optional
         Sizes above are left out, unless none is left.
+    least : int
+        The least size there is: 0 for a number of steps or of sequences, 1 for units.
 
     Raises
     ------
     UsageError
-        No size, or one that is no positive integer.
+        No size, or one that is no integer from ``least`` on.
     """
     if isinstance(spec, range):
         sizes = _of_range(spec)
@@ -42,8 +44,9 @@ def listed_sizes(spec: Any, cap: int | None = None) -> list[int]:
         sizes = [_size(spec)]
     if not sizes:
         raise UsageError(f"sizes {spec!r} allow no size at all")
-    if min(sizes) < 1:
-        raise UsageError(f"size {min(sizes)} is not positive")
+    if min(sizes) < least:
+        wanted = "positive" if least else "a number of anything"
+        raise UsageError(f"size {min(sizes)} is not {wanted}")
     found = sorted(set(sizes))
     return found if cap is None else [n for n in found if n <= cap] or found[:1]
 

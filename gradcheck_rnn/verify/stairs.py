@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .entries import EntryCheck
 from .target import Target
-from .verdict import EntryState
+from .verdict import EntryCheck, EntryState
 
 __all__ = ["doubt_stairs"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .hints import common_factor
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -75,7 +76,7 @@ def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:
 
 def _stale(target: Target, g: dict[int, Floats], seed: int) -> None:
     """Find a gradient that is right here because it remembers this point, and wrong elsewhere."""
-    rng = np.random.default_rng([seed, 5])
+    rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
         (x * (1 + 0.03 * rng.standard_normal(x.shape))).astype(x.dtype) if i in target.select else x
         for i, x in enumerate(target.tree.leaves)

@@ -13,16 +13,14 @@ from ..errors import UsageError
 from .budget import Budget
 from .guard import (
     WATCHED_CALLS,
-    Watch,
+    UserCode,
     call,
-    changed_argument,
-    changed_data,
     close,
-    differing,
     keeps_state,
 )
 from .known import tells
 from .oracle.lines import Lines
+from .reachable import differing
 from .scales import reach_of, scale_of
 from .sharing import sharing
 from .trees import Tree, is_scalar, match_gradient, plain
@@ -38,7 +36,7 @@ LOSS, GRADIENT = "the loss", "the gradient function"
 COMPARED_EVERY = 64
 
 
-class Target:
+class Target(UserCode):
     """A loss and its gradient at one point.
 
     Parameters
@@ -68,10 +66,10 @@ class Target:
         check_function(loss, "loss")
         if gradient is not None:
             check_function(gradient, "gradient")
+        super().__init__(loss, gradient)
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
         self.select, self.budget = list(select), budget
         self.evaluations = self.gradients = 0
-        self.findings: list[Finding] = []
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
         self.responds = False
@@ -79,7 +77,6 @@ class Target:
         self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
-        self.watch = Watch(loss, gradient)
         self.workers = 1  # processes that losses are spread over
         self._scales: dict[int, float] = {}
         self._reaches: dict[int, Floats] = {}
@@ -91,7 +88,7 @@ class Target:
         """What the functions can reach, looked at once where nothing has been called in between."""
         calls = self.evaluations, self.gradients
         if self._looked is None or self._looked[:2] != calls:
-            self._looked = *calls, self.watch.look()
+            self._looked = *calls, self.look()
         return self._looked[2]
 
     def scale(self, i: int) -> float:
@@ -117,11 +114,6 @@ class Target:
     def find(self, kind: str, message: str, *, fatal: bool = False) -> None:
         """Note something once."""
         self.note(Finding(kind, message, fatal))
-
-    def note(self, finding: Finding) -> None:
-        """Note a finding once."""
-        if finding not in self.findings:
-            self.findings.append(finding)
 
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
@@ -182,16 +174,19 @@ class Target:
         """Compare the arguments that were given again and again with the originals."""
         self._compare(self._kept, self.tree.leaves, LOSS)
 
+    def _noticed(self) -> tuple[list[Finding], bool, float]:
+        """In a fork: what it has noticed, for `spread`."""
+        self.compare_kept()
+        return self.findings, self.responds, self.value_eps
+
     @property
     def differentiated(self) -> bool:
         """Whether the gradient has been called at the point."""
         return self._first is not None
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
-        for name, a, b in zip(self.tree.names, now, before, strict=True):
-            if not np.array_equal(a, b):
-                self.note(changed_argument(who, name))
-                self._kept = [leaf.copy() for leaf in self.tree.leaves]
+        if not self.unchanged(who, self.tree.names, now, before):
+            self._kept = [leaf.copy() for leaf in self.tree.leaves]
 
     def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
@@ -274,12 +269,9 @@ class Target:
 
     def _data_of_the_loss(self, names: list[str]) -> None:
         """Fail a gradient function that changes what the loss reads besides its arguments."""
-        if not names or np.isnan(self.base):
-            return
-        now = self.evaluate(self.tree.leaves)
-        again = self.evaluate(self.tree.leaves)
-        if close(now, again, self.value_eps) and not close(now, self.base, self.value_eps):
-            raise changed_data(GRADIENT, names, LOSS)
+        if names and not np.isnan(self.base):
+            here, eps = self.tree.leaves, self.value_eps
+            self.check_data(GRADIENT, names, LOSS, lambda: self.evaluate(here), self.base, eps)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
@@ -354,7 +346,15 @@ class Target:
                 return run(0, eps.size).reshape(eps.shape)
             from .parallel import spread
 
-            return spread(self, run, eps.size).reshape(eps.shape)
+            values, states = spread(run, eps.size, self.workers, self._noticed)
+            for count, (findings, responds, unit) in states:
+                self.budget.spend(count)
+                self.evaluations += count
+                for finding in findings:
+                    self.note(finding)
+                self.responds |= responds
+                self.value_eps = max(self.value_eps, unit)
+            return values.reshape(eps.shape)
 
         def realise(eps: Floats) -> Floats:
             if not entrywise:

@@ -21,12 +21,12 @@ from .oracle.directions import slip_probability
 from .oracle.lines import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
-from .probes import CHANCE, FINER, Probe, direction, first_exponent, sharp_enough
+from .probes import CHANCE, FINER, direction, first_exponent, sharp_enough
 from .roundoff import GradientRoundoff
 from .rows import probe_row
 from .survey import Survey
 from .target import Target
-from .verdict import Row
+from .verdict import Probe, Row
 
 __all__ = ["probe_together", "settled_at_once"]
 

@@ -27,7 +27,7 @@ from .tensors import WHO, with_tensors
 from .torch_formats import coarsest, rounding
 from .torch_pair import TorchPair
 from .torch_protocol import gradient_or_zeros
-from .verdict import Finding, Reason, Row, Verdict, judge, relative_resolution
+from .verdict import Finding, Row, Verdict, judge, relative_resolution
 from .vjp import check_pair
 
 __all__ = ["check_torch_pair", "format_of"]
@@ -202,7 +202,7 @@ class _Coarse:
         rows = []
         for row in kept.rows:
             if row.verdict is not Verdict.PASS:
-                row = replace(row, reasons=(Reason("reference", f"seen in {what}"), *row.reasons))
+                row = replace(row, reasons=(Finding("reference", f"seen in {what}"), *row.reasons))
             elif not row.step and row.output in probes and row.source in positions:
                 found = _judge(probes[row.output], positions[row.source], self.form)
                 whose = replace(found, output=row.output, source=row.source)
@@ -238,7 +238,7 @@ def _judge(probes: Sequence[_Probe], i: int, form: Precision) -> Row:
             numeric=float(want[at]), bound=float(bound[at]),
             resolution=relative_resolution(got, want, bound), failing=failing, entries=want.size,
             method=f"beside float64, rounded to {form.name}",
-            reasons=(Reason("coarse", said),) if failing else (),
+            reasons=(Finding("coarse", said),) if failing else (),
             rms=float(np.sqrt(np.mean((got - want) ** 2))) / size if size else float("nan"),
         )  # fmt: skip
         if worst is None or row.ratio > worst.ratio:

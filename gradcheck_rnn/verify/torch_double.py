@@ -18,7 +18,6 @@ from .oracle.directions import draw_direction
 from .pairs import Cotangents
 from .tensors import DOUBLE
 from .torch_pair import SEED, TorchPair
-from .torch_protocol import look_at_protocol
 from .trees import Tree
 from .verdict import Finding
 
@@ -40,6 +39,8 @@ class DoublePair(TorchPair):
     """
 
     constant = True
+    #: What needs no gradient has none to differentiate.
+    freezes = False
 
     def __init__(self, torch: Any, function: Any, inputs: Any) -> None:
         self.first = TorchPair(torch, function, inputs)
@@ -140,7 +141,3 @@ class DoublePair(TorchPair):
                     f"({said}); check the first with check_torch"
                 ) from None
             raise
-
-    def protocol(self, weights: Cotangents) -> None:
-        """As for a first derivative; inputs that need no gradient have none to differentiate."""
-        look_at_protocol(self, weights, frozen=False)

@@ -16,9 +16,9 @@ from ..checks import check_function
 from ..errors import UsageError
 from .guard import call, changed_argument, changed_cotangents
 from .harness.arrays import to_numpy
-from .pairs import Cotangents, Pair
+from .pairs import Cotangents
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
-from .torch_protocol import gradient_or_zeros, look_at_protocol
+from .torch_protocol import GraphPair, gradient_or_zeros
 from .trees import Tree
 from .verdict import Finding
 
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 SEED = 0
 
 
-class TorchPair(Pair):
+class TorchPair(GraphPair):
     """A `torch.autograd.Function`, a module, or any function of tensors.
 
     Parameters
@@ -306,9 +306,3 @@ class TorchPair(Pair):
                 text = "a checkpoint with use_reentrant=True cannot be checked"
                 raise UsageError(f"{WHO}: {text}; pass use_reentrant=False") from None
             raise
-
-    # -- what autograd may do --------------------------------------------------------------------
-
-    def protocol(self, weights: Cotangents) -> None:
-        """What autograd may do to a backward function."""
-        look_at_protocol(self, weights)

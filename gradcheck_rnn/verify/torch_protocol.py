@@ -8,20 +8,17 @@ the same gradients as in a graph of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .guard import changed_cache, close
 from .harness.arrays import to_numpy
-from .pairs import Cotangents
+from .pairs import Cotangents, Pair
 from .verdict import Finding
 
-if TYPE_CHECKING:
-    from .torch_pair import TorchPair
-
-__all__ = ["gradient_or_zeros", "look_at_protocol"]
+__all__ = ["GraphPair", "gradient_or_zeros"]
 
 Array = NDArray[Any]
 Shaped = Callable[[Any], Any]
@@ -32,16 +29,39 @@ NOISES = 16.0
 MOST_FROZEN = 12
 
 
-def look_at_protocol(pair: TorchPair, weights: Cotangents, *, frozen: bool = True) -> None:
-    """Note on the pair what its backward function does not take."""
-    look = _Look(pair, weights)
-    for k in weights:
-        look.undefined(k, weights[k])
-    look.twice()
-    look.interleaved()
-    look.strided()
-    if frozen:
-        look.frozen()
+class GraphPair(Pair):
+    """A pair whose library records forward as a graph and differentiates that."""
+
+    #: Whether inputs can do without a gradient.
+    freezes = True
+
+    def forward(
+        self, leaves: Sequence[Array], frozen: Sequence[int] = ()
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Leaves of a new graph, and outputs by name."""
+        raise NotImplementedError
+
+    def grad(
+        self,
+        own: Sequence[Any],
+        outs: Sequence[Any],
+        cotangents: Cotangents,
+        undefined: bool,
+        shaped: Shaped | None = None,
+    ) -> Sequence[Any]:
+        """What the library makes of some cotangents; None for inputs without a gradient."""
+        raise NotImplementedError
+
+    def protocol(self, weights: Cotangents) -> None:
+        """Note what the backward function does not take."""
+        look = _Look(self, weights)
+        for k in weights:
+            look.undefined(k, weights[k])
+        look.twice()
+        look.interleaved()
+        look.strided()
+        if self.freezes:
+            look.frozen()
 
 
 def gradient_or_zeros(gradient: Any, like: Array) -> Array:
@@ -52,7 +72,7 @@ def gradient_or_zeros(gradient: Any, like: Array) -> Array:
 class _Look:
     """One pair and its cotangents, with the rounding of each gradient."""
 
-    def __init__(self, pair: TorchPair, weights: Cotangents) -> None:
+    def __init__(self, pair: GraphPair, weights: Cotangents) -> None:
         self.pair, self.weights = pair, weights
         self.rounding = self._measure()
 
@@ -223,6 +243,8 @@ def _said(error: Exception) -> str:
 
 def _expanded(weight: Any) -> Any:
     """The same numbers, all equal, as one number in memory."""
+    if not weight.numel():
+        return weight
     return weight.reshape(-1)[:1].reshape([1] * weight.ndim).expand(weight.shape)
 
 

@@ -89,8 +89,8 @@ class Tree:
     leaves: tuple[Array, ...]
 
     @classmethod
-    def of(cls, parameters: Any, what: str = "parameters") -> Tree:
-        """Copy and name the leaves of `parameters`.
+    def of(cls, parameters: Any, what: str = "parameters", *, empty: bool = False) -> Tree:
+        """Copy and name the leaves of `parameters`; with `empty` they may all have no entry.
 
         Raises
         ------
@@ -112,8 +112,10 @@ class Tree:
                 )
             names.append(label)
             leaves.append(array)
-        if not any(leaf.dtype.kind == "f" and leaf.size for leaf in leaves):
-            raise UsageError(f"{what} hold no floating-point array; there is nothing to check")
+        floats = [leaf for leaf in leaves if leaf.dtype.kind == "f"]
+        if not any(leaf.size or empty for leaf in floats):
+            why = "hold empty arrays only" if floats else "hold no floating-point array"
+            raise UsageError(f"{what} {why}; there is nothing to check")
         return cls(parameters, tuple(names), tuple(leaves))
 
     @property
@@ -180,7 +182,8 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
         Its shape is not that of the parameter.
     """
     found = given_gradients(raw, tree)
-    for i in needed:
+    empty = [i for i, x in enumerate(tree.leaves) if x.dtype.kind == "f" and not x.size]
+    for i in (*needed, *(i for i in empty if found.get(i) is not None)):
         name = tree.names[i]
         if found.get(i) is None:
             what = "None" if i in found else "missing"

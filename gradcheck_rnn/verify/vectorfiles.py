@@ -2,7 +2,7 @@
 
 JSON has plain numbers, gradients with 30 digits; whoever reads them as doubles gets the nearest
 ones. An npz holds the nearest doubles under ``gradients/…`` and what is left of the 30 digits under
-``gradients_low/…``. The formats are described in docs/vectors.md.
+``gradients_low/…``; see docs/vectors.md.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ FORMAT = "gradcheck-rnn vectors 1"
 SUFFIXES = (".npz", ".json")
 #: Numbers of many digits pass through the JSON encoder as marked strings.
 MARK = "#"
+ROW_MAJOR = "row-major; sequences are (T, B, n), states (B, n), weights (n, m), biases (n,)"
 
 
 @dataclass
@@ -51,6 +52,7 @@ class VectorFile:
     sizes: dict[str, int] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
     cotangents: dict[str, dict[str, Array]] = field(default_factory=dict)
+    layout: str = ""
 
 
 @dataclass
@@ -107,7 +109,7 @@ def _about(vectors: Vectors) -> dict[str, Any]:
         "roles": vectors.roles,
         "domains": vectors.domains,
         "probes": [p.name for p in vectors.probes],
-        "layout": "row-major; sequences are (T, B, n), states (B, n), weights (n, m), biases (n,)",
+        "layout": vectors.layout or ROW_MAJOR,
     }
 
 
@@ -142,11 +144,8 @@ def _json(vectors: Vectors) -> bytes:
 
 def _finite(array: Array) -> Array:
     """JSON has no infinity: null says that there is no bound."""
-    plain: Array = np.asarray(array, dtype=np.float64)
-    if not np.isfinite(plain).all():
-        unbounded = ~np.isfinite(plain)
-        plain = plain.astype(object)
-        plain[unbounded] = None
+    plain: Array = np.array(array, dtype=np.float64).astype(object)
+    plain[~np.isfinite(np.asarray(array, dtype=np.float64))] = None
     return plain
 
 
@@ -161,11 +160,11 @@ def read_vectors(path: Path) -> VectorFile:
     if _suffix(path, "file of vectors") == ".npz":
         entries = read_npz(path, "file of vectors")
         about = _description(path, entries)
-        known = VectorFile(_cell_of(path, about), sizes=_sizes(about))
+        known = _empty(path, about)
         _sort(known, entries)
     else:
         content = _load_json(path, "file of vectors", finite=True)
-        known = VectorFile(_cell_of(path, content), sizes=_sizes(content))
+        known = _empty(path, content)
         try:
             _sort_json(known, content)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -177,11 +176,13 @@ def read_vectors(path: Path) -> VectorFile:
     return known
 
 
-def _sizes(about: Mapping[str, Any]) -> dict[str, int]:
-    """Sizes by dim; none where they are damaged, for nothing is judged by them."""
-    given = about.get("sizes")
-    held = given if isinstance(given, Mapping) else {}
-    return {n: int(size) for n, size in held.items() if str(size).isdecimal()}
+def _empty(path: Path, about: Any) -> VectorFile:
+    """What the description says: cell, sizes by dim (none where they are damaged), layout."""
+    cell = _cell_of(path, about)
+    given, said = about.get("sizes"), about.get("layout")
+    items = given.items() if isinstance(given, Mapping) else ()
+    sizes = {n: int(size) for n, size in items if str(size).isdecimal()}
+    return VectorFile(cell, sizes=sizes, layout="" if said in (None, ROW_MAJOR) else str(said))
 
 
 def _sort(known: VectorFile, entries: Mapping[str, Array]) -> None:
@@ -384,9 +385,8 @@ def _fraction(number: str | float) -> Fraction:
 def _description(path: Path, entries: Mapping[str, Array]) -> Any:
     """The description in an npz; None where there is none that can be read."""
     held = entries.get("about")
-    if held is None or held.shape or held.dtype.kind != "U":
-        return None
-    return _parsed(path, "file of vectors", str(held), finite=True)
+    readable = held is not None and not held.shape and held.dtype.kind == "U"
+    return _parsed(path, "file of vectors", str(held), finite=True) if readable else None
 
 
 def _cell_of(path: Path, content: Any) -> str:

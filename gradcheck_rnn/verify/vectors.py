@@ -12,7 +12,7 @@ where another implementation's is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..language.domains import Domain
 from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import run, to_columns, to_rows
+from ..streams import Stream, generator
 from .harness.arrays import PRECISIONS, Precision
 from .oracle.directions import draw_direction
 from .points import Point, draw_point
@@ -73,7 +74,7 @@ class VectorProbe:
 
 @dataclass
 class Vectors:
-    """Everything that is exported; arrays in the layout of the doors, ``(T, B, n)``."""
+    """Everything that is exported; arrays are ``(T, B, n)``, or as the layout has them."""
 
     cell: str
     seed: int
@@ -84,11 +85,13 @@ class Vectors:
     output_bounds: dict[str, dict[str, Array]]
     probes: list[VectorProbe]
     domains: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, Array] = field(default_factory=dict)
+    layout: str = ""
 
     @property
     def labels(self) -> dict[str, Array]:
         """The classes of what is one-hot, for code that takes whole numbers: ``(T, B)``."""
-        return {
+        return self.classes or {
             n: np.argmax(self.arrays[n], axis=-1).astype(np.int64)
             for n, domain in self.domains.items() if domain == "one-hot"
         }  # fmt: skip
@@ -100,6 +103,7 @@ def make_vectors(
     *,
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
+    without: Collection[str] = (),
 ) -> Vectors:
     """Make test vectors of a cell or network.
 
@@ -112,6 +116,9 @@ def make_vectors(
         From a point to the ways of computing gradients there.
     seed, sizes
         As in `draw_point`.
+    without : collection of str
+        Parameters and initial states that are zero, and outputs that get no cotangent, since the
+        code under test does not have them.
 
     Returns
     -------
@@ -128,7 +135,10 @@ def make_vectors(
     point = draw_point(network, seed, sizes=sizes)
     point = Point(
         network,
-        {n: _short(a, network.domains.get(n)) for n, a in point.values.items()},
+        {
+            n: np.zeros_like(a) if n in without else _short(a, network.domains.get(n))
+            for n, a in point.values.items()
+        },
         point.sizes, point.lengths, point.batch,
     )  # fmt: skip
     with mpmath.workdps(WORKING):
@@ -136,7 +146,7 @@ def make_vectors(
         with recording_frozen() as tape:
             made = run(network, columns, point.lengths)
         ways = pull(point)
-        probes = _probes(point, made, seed)
+        probes = _probes(point, made, seed, without)
         for probe in probes:
             given = {
                 n: _wide(to_columns(network.outputs[n], c)) for n, c in probe.cotangents.items()
@@ -187,12 +197,16 @@ def _short(array: Array, domain: Domain | None = None) -> Array:
     return np.where(outside == 0, short, form.quantise(short - np.sign(outside) * unit))
 
 
-def _probes(point: Point, made: Mapping[str, Any], seed: int) -> list[VectorProbe]:
+def _probes(
+    point: Point, made: Mapping[str, Any], seed: int, without: Collection[str]
+) -> list[VectorProbe]:
     network = point.network
     if network.loss_terms:
         return [VectorProbe("loss", {})]
     whole = {}
     for name, ref in network.outputs.items():
+        if name in without:
+            continue
         shape = to_rows(ref, made[name]).shape
         direction = draw_direction(shape, seed, f"vectors: cotangent of {name}")
         whole[name] = _short(direction * np.sqrt(direction.size))
@@ -217,7 +231,7 @@ def _certify(
 
     network = point.network
     step = mpmath.mpf(10) ** STEP_EXPONENT
-    rng = np.random.default_rng([seed, 21])
+    rng = generator(seed, Stream.VECTOR_DIRECTIONS)
     directions = {n: _wide(rng.standard_normal(a.shape)) for n, a in point.differentiated.items()}
     moved = dict(columns)
     for n, v in directions.items():
@@ -252,7 +266,7 @@ def split(truth: Array) -> tuple[Array, Array]:
 def _bound(vectors: Vectors, point: Point, ways: Pull, name: str, form: Precision) -> None:
     """Measure what the format can do, in several runs."""
     network = point.network
-    rng = np.random.default_rng([vectors.seed, 22])
+    rng = generator(vectors.seed, Stream.VECTOR_BOUNDS)
     columns = point.columns(point.values)
 
     # tanh in float32 may be off by a unit or two; a narrow format computes it wider and rounds.

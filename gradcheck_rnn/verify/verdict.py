@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .entries import EntryCheck
-    from .probes import Probe
+from .oracle.differences import Estimate
+from .oracle.kinks import Kink
+from .oracle.noise import Noise
 
 __all__ = [
+    "EntryCheck",
     "EntryState",
     "Finding",
-    "Reason",
+    "Probe",
     "Row",
     "Verdict",
     "combine",
@@ -54,7 +54,9 @@ class Finding:
     """Something seen beside the numbers: a mutated input, an alias, a suspicion of the cause.
 
     `kind` is a stable identifier, `fatal` whether it fails the check by itself, `undecided` whether
-    it leaves the check undecided: something that was declared has not been looked at.
+    it leaves the check undecided: something that was declared has not been looked at. Of a row it
+    is a reason why the row is no pass, or what its wrong entries have in common; the kind ``count``
+    says in words how many entries or probes are wrong, which the row has in numbers.
     """
 
     kind: str
@@ -70,15 +72,54 @@ class Finding:
         return "fault" if self.fatal else "undecided" if self.undecided else "note"
 
 
-@dataclass(frozen=True)
-class Reason:
-    """Why a row is no pass, or what its wrong entries have in common; `kind` is stable.
+@dataclass
+class EntryCheck:
+    """Derivatives of one block by differences, flat: values, errors, states, and kinks by entry.
 
-    ``count`` says in words how many entries or probes are wrong, which the row has in numbers.
+    `noise` is that of the loss; `reasons` say why the difference of an entry is not known.
     """
 
-    kind: str
-    text: str
+    block: int
+    value: Floats
+    error: Floats
+    state: NDArray[np.int8]
+    kinks: dict[int, Kink]
+    methods: set[str]
+    seen: Floats
+    noise: Noise
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def ratio(self, gradient: Floats, roundoff: Floats) -> Floats:
+        """Error ÷ bound of every entry."""
+        return judge(gradient.ravel(), self.value, self.error + roundoff.ravel())
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The derivative of the loss along one unit direction, from the gradient and by differences.
+
+    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only.
+    """
+
+    number: int
+    analytic: float
+    estimate: Estimate
+    roundoff: float
+    kink: Kink | None
+    rounded: bool = False
+
+    @property
+    def bound(self) -> float:
+        """Error of the difference plus roundoff of the gradient under test."""
+        return self.estimate.error + self.roundoff
+
+    @property
+    def ratio(self) -> float:
+        """Error ÷ bound, NaN where the difference is not known."""
+        if not self.estimate.trusted:
+            return float("nan")
+        error = abs(self.analytic - self.estimate.value)
+        return error / self.bound if error else 0.0
 
 
 @dataclass
@@ -110,7 +151,7 @@ class Row:
     undecided: int = 0
     entries: int = 0
     method: str = ""
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Finding, ...] = ()
     missed: str = ""
     rms: float = float("nan")
     ratios: Floats | None = field(default=None, repr=False)
@@ -125,12 +166,12 @@ class Row:
     @property
     def reason(self) -> str:
         """All reasons as one text."""
-        return "; ".join(r.text for r in self.reasons)
+        return "; ".join(r.message for r in self.reasons)
 
     @property
     def cause(self) -> str:
         """The reasons as one text, but for what the numbers of the row say."""
-        return "; ".join(r.text for r in self.reasons if r.kind != "count")
+        return "; ".join(r.message for r in self.reasons if r.kind != "count")
 
     def has(self, kind: str) -> bool:
         """Whether there is a reason of a kind."""
@@ -138,7 +179,7 @@ class Row:
 
     def explained(self, kind: str, text: str) -> None:
         """Add a reason."""
-        self.reasons = (*self.reasons, Reason(kind, text))
+        self.reasons = (*self.reasons, Finding(kind, text))
 
     def settled(self, missed: str = "") -> None:
         """Make it a pass."""

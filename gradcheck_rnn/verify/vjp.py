@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from .blackbox import check_gradient, parse_seed, selected
+from .empty import rows_of_nothing
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .lags import wrong_lags
@@ -25,19 +26,19 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .trees import Tree
-from .verdict import Finding, Reason, Row, Verdict
+from .verdict import Finding, Row, Verdict
 from .zeros import settle_beside
 
 __all__ = ["check_pair", "check_vjp"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
-FLAT = Reason(
+FLAT = Finding(
     "flat",
     "forward does not change with it around the point; if backward is a surrogate's "
     "(straight-through), give the function it is the derivative of as surrogate=",
 )
-NONE = Reason("none", "backward returns None for it, which counts as zeros")
+NONE = Finding("none", "backward returns None for it, which counts as zeros")
 #: Of what may be constant in pieces, as the derivative of a relu is.
 CONSTANT = "; it is constant in pieces, so its derivative is zero within them"
 
@@ -159,8 +160,12 @@ def check_pair(
     else:
         used = fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
     report = Report(title, [], seed=used, mode=mode)
-    probed = _probed(outs, outputs, pair.probed)
     inputs = selected(tree, select)
+    if not outs.real and outs.names:
+        report.rows, report.findings = rows_of_nothing(pair, inputs), list(pair.findings)
+        report.mode, report.gradients, report.evaluations = "entrywise", pair.pulls, pair.runs
+        return report
+    probed = _probed(outs, outputs, pair.probed)
     probes = list(_cotangents(outs, probed, time_axis, used))
     whole = {k: w for k, step, w in probes if not step}
     pair.protocol(whole)
@@ -185,7 +190,7 @@ def check_pair(
     linear = look_at_linearity(pair, whole, inputs, reached, used, unit)
     for k, step, i, row in found:
         if (k, i) in linear.ignored:
-            row.reasons = (Reason("cotangent-ignored", linear.ignored[k, i]),)
+            row.reasons = (Finding("cotangent-ignored", linear.ignored[k, i]),)
         if row.verdict is Verdict.FAIL and (k, i) in pair.none:
             row.reasons = (NONE,)
         elif row.has("never-changes") and reached:
@@ -201,7 +206,7 @@ def check_pair(
         _take(report, _called(outs, k, step), part)
     if outputs is None:
         report.rows += [
-            undecided_row(outs, k, Reason("unprobed", why)) for k, why in pair.unprobed.items()
+            undecided_row(outs, k, Finding("unprobed", why)) for k, why in pair.unprobed.items()
         ]
     report.findings += [f for f in [*pair.findings, *linear.findings] if f not in report.findings]
     if pair.surrogate is not None:
@@ -279,7 +284,9 @@ def _cotangents(
         for name in time_axis:
             if name not in outs.names:
                 raise UsageError(f"time_axis names '{name}'; outputs are {', '.join(outs.names)}")
-    most = max((outs.leaves[k].ndim for k in probed), default=0)
+    # A sequence of no steps is not probed, and still is the one that runs along time.
+    empty = [k for k, leaf in enumerate(outs.leaves) if not leaf.size]
+    most = max((outs.leaves[k].ndim for k in (*probed, *empty)), default=0)
     for k in probed:
         name, leaf = outs.names[k], outs.leaves[k]
         weight = draw_direction(leaf.shape, seed, f"cotangent of {name}")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .hints import DROPPED
-from .verdict import Row, Verdict
-
-if TYPE_CHECKING:
-    from .outcome import Report
+from .verdict import Finding, Row, Verdict
 
 __all__ = ["page", "sentence", "text"]
 
@@ -19,7 +16,25 @@ MOST_ROWS, SHOWN_ROWS = 24, 12
 CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
 
 
-def sentence(report: Report) -> str:
+class Worded(Protocol):
+    """What is put into words: a `Report`."""
+
+    title: str
+    rows: list[Row]
+    findings: list[Finding]
+    mode: str
+    seed: int
+    evaluations: int
+    gradients: int
+    noise: float
+    deterministic: bool
+
+    @property
+    def verdict(self) -> Verdict: ...
+    def sentence(self) -> str: ...
+
+
+def sentence(report: Worded) -> str:
     """What is wrong and where, in one sentence; empty where nothing is."""
     named = [f.message for f in report.findings if f.kind == "diagnosis"]
     fatal = [f.message for f in report.findings if f.fatal]
@@ -60,7 +75,7 @@ def sentence(report: Report) -> str:
     return ""
 
 
-def text(report: Report, *, whole: bool = False) -> str:
+def text(report: Worded, *, whole: bool = False) -> str:
     """All of it: the sentence, what ran, a table, reasons, findings, what was not seen.
 
     Long tables are folded; ``whole`` has every row, and what each could have missed.
@@ -125,7 +140,7 @@ def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     )
 
 
-def page(report: Report) -> str:
+def page(report: Worded) -> str:
     """For notebooks: the verdict, what is wrong, the table, and the rest folded away."""
     from .. import html
 

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .budget import OutOfBudget
 from .offered import never_reads
 from .oracle.noise import Noise, measure_noise
@@ -24,7 +25,7 @@ from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .scales import scale_of
 from .target import Target
 from .trees import plain
-from .verdict import EntryState, Reason, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["settle_beside", "settle_zeros"]
 
@@ -82,7 +83,7 @@ def settle_zeros(
     if target.random or noise.quantum or not noise.deterministic:
         return
     positions = {target.tree.names[i]: i for i in target.select}
-    responds, rng = target.responds, np.random.default_rng([seed, 9])
+    responds, rng = target.responds, generator(seed, Stream.ZEROS)
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
@@ -269,7 +270,7 @@ class _Look:
             "here and at other points"
         )
         if same and not responds:
-            row.reasons = (Reason("never-changes", NEVER_CHANGES),)
+            row.reasons = (Finding("never-changes", NEVER_CHANGES),)
         else:
             row.settled()
 
@@ -313,7 +314,7 @@ class _Look:
             g = moved.gradient_at(leaves)
             if not np.isfinite(moved.base) or not np.isfinite(g[self.block]).all():
                 return None
-            rng = np.random.default_rng([seed, 10])
+            rng = generator(seed, Stream.ZEROS_ELSEWHERE)
             directions = {
                 i: scale_of(leaves[i]) * rng.standard_normal(leaves[i].shape) for i in moved.select
             }

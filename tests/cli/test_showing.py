@@ -27,7 +27,8 @@ def test_one_cell_with_its_arrays_and_equations(run) -> None:
     assert "h_t     = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t" in ran.out
     assert "inputs: x (T, B, d), h0 (B, p)" in ran.out
     assert (
-        "ready layouts: onnx gru, lecture gru, stacked gru, keras gru reset_after=False" in ran.out
+        "ready layouts: onnx gru, lecture gru, stacked gru, columns gru, "
+        "keras gru reset_after=False" in ran.out
     )
     assert "δ" not in ran.out
 
@@ -62,11 +63,13 @@ def test_a_cell_of_ones_own_and_one_that_is_not_there(run, write) -> None:
 
 def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
     rows = json.loads(run("layouts", "--json").out)
-    assert [r["name"] for r in rows] == [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
+    names = [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
+    assert [r["name"] for r in rows] == [*names, "own"]
     listed = run("layouts").out
     for row in rows:
         assert row["name"] in listed
-        fitted = ready(row["name"]).fit(api.load(row["cell"]), SIZES, 5, {"T": 4})
+        network = api.load("gru" if row["cell"] == "any" else row["cell"])
+        fitted = ready(row["name"], network).fit(network, SIZES, 5, {"T": 4})
         assert fitted.shapes
 
 

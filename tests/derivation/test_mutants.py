@@ -91,7 +91,7 @@ def test_exchanged_gates_flow_back_through_time() -> None:
     ("name", "pairs"),
     [
         ("elman_leaky", []),  # its leak is one for all sequences: no gate to be taken for another
-        ("gru", ["a_r:a_z", "a_z:a_h"]),  # a_h reads r, so δa_h is needed before δa_r is there
+        ("gru", ["a_r:a_z", "a_z:a_c"]),  # a_c reads r, so δa_c is needed before δa_r is there
         ("lstm_peephole", ["a_i:a_f", "a_i:a_c", "a_f:a_c"]),
     ],
 )

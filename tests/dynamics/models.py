@@ -14,7 +14,7 @@ from gradcheck_rnn.language import cell, tanh
 from gradcheck_rnn.language.network import as_network
 
 SIZES = {"d": 2, "p": 3, "q": 4, "m": 5, "k": 6, "v": 7, "e": 6, "p_1": 3, "p_2": 4}
-SIZES |= {"p_fwd": 3, "p_bwd": 4, "n": 4}
+SIZES |= {"p_fwd": 3, "p_bwd": 4, "n": 4, "H": 2}
 
 
 def zoo(name: str, steps: int | None = None, **options: Any) -> Model:

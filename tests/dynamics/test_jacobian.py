@@ -20,8 +20,6 @@ RECURRENT = [
     if any(s.states for s in cells.get(name).scans)
     # A stopped gradient is by intent not the derivative of the run.
     and name not in ("lstm_1997_truncated", "lif")
-    # Refused: a matrix for every sequence.
-    and not cells.get(name).front
 ]
 
 

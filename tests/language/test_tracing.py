@@ -204,3 +204,16 @@ def test_a_running_profiler_survives_a_trace() -> None:
     profile.disable()
     counted = {entry.code for entry in profile.getstats() if isinstance(entry.code, str)}
     assert "<built-in method builtins.len>" in counted
+
+
+def test_a_candidate_has_the_letter_of_its_weights() -> None:
+    @cell(inputs="x: d", states="h: p", params="W_c W_r W: p p; U_c U: p d; b_c: p")
+    def gated(h, x, W_c, W_r, W, U_c, U, b_c):
+        r = sigmoid(W_r @ h)
+        h_tilde = tanh(W_c @ (r * h) + U_c @ x + b_c)
+        g_tilde = tanh(W @ h + U @ x)
+        m_tilde = tanh(W_c @ h + W_r @ h)
+        return r * h_tilde + g_tilde + m_tilde
+
+    names = [e.name for e in trace(gated).equations]
+    assert names == ["a_r", "r", "a_c", "h_tilde", "a_g", "g_tilde", "a_m", "m_tilde", "h"]

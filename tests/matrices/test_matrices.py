@@ -150,11 +150,6 @@ def test_generated_kernels_are_verified_and_reported(tmp_path: Any) -> None:
     assert "bold(S)_(t - 1) (bold(I)_(n) - beta_t" in page.read_text()
 
 
-def test_decay_says_what_it_does_not_follow() -> None:
-    with pytest.raises(UsageError, match="matrix state for every sequence, which decay does not"):
-        api.decay(definitions.linear_attention)
-
-
 def test_written_equations_are_not_judged_yet(tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("δq_t = S_tᵀ δo_t\n", encoding="utf-8")

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from gradcheck_rnn import Layout, Network, load
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
-from gradcheck_rnn.verify.harness.compare import Station
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
 from gradcheck_rnn.verify.harness.outputs import compare_forward
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.ready import definition, ready
 from gradcheck_rnn.verify.harness.subject import Subject
 
@@ -52,8 +52,8 @@ def run(kind: str, given: dict[str, Any], options: str) -> list[Any]:
 def compare(network: Any, layout: Layout, forward: Any) -> None:
     form = precision("float32")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
-    for place in list(plan_places(network, 3))[:3]:
-        station = Station.build(place, layout, form, subject, 3)
+    for place in list(plan_points(network, 3))[:3]:
+        station = ModelPoint.build(place, layout, form, subject, 3)
         for record in compare_forward(station, subject, 3):
             assert np.all(record.ratio <= 1), (layout.name, record.user, record.ratio.max())
 

@@ -66,3 +66,11 @@ def test_the_excerpt_is_taken_out_of_the_whole(tmp_path, monkeypatch):
     build.publish(whole, out)
     assert {p.name for p in out.glob("*.html")} == build.files(["linear"])
     assert "linear.html" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_index_can_be_searched(tmp_path):
+    build.index(str(tmp_path), ["gru", "lstm"])
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert html.index("<main") < html.index('<input type="search"') < html.index('href="gru.html"')
+    assert "⊙</mo>" in html
+    assert '#"' not in html

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from gradcheck_rnn.verify.budget import Budget
-from gradcheck_rnn.verify.claims import Claims, EntryCheck
+from gradcheck_rnn.verify.claims import Claims
 from gradcheck_rnn.verify.oracle.noise import Noise
 from gradcheck_rnn.verify.target import Target
 from gradcheck_rnn.verify.trees import Tree
-from gradcheck_rnn.verify.verdict import EntryState
+from gradcheck_rnn.verify.verdict import EntryCheck, EntryState
 
 Floats = NDArray[np.float64]
 W = np.random.default_rng(0).normal(size=(3, 4))

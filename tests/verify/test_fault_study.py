@@ -43,7 +43,7 @@ def test_own_faults_are_seen_in_the_black_box(source: str) -> None:
     ("number", "words"),
     [
         (0, ["δf_t with h̃_t instead of h_{t−1}"]),
-        (1, ["δf_t with δh_t instead of δa_{h,t}", "δh_{t−1} with δh_t instead of δa_{h,t}"]),
+        (1, ["δf_t with δh_t instead of δa_{c,t}", "δh_{t−1} with δh_t instead of δa_{c,t}"]),
         (3, []),
         (5, []),
     ],

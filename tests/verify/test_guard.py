@@ -10,7 +10,8 @@ import pytest
 
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
-from gradcheck_rnn.verify.guard import STATE, Watch, checksum
+from gradcheck_rnn.verify.guard import STATE, UserCode
+from gradcheck_rnn.verify.reachable import checksum
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(4, 5))
@@ -246,14 +247,18 @@ def test_what_a_function_reaches() -> None:
 
     names = set(checksum(outer))
     assert {"held['layers'][0]", "weight", "scale", "A"} <= names
-    watch = Watch(outer)
-    before = watch.look()
-    held["layers"][0][0] = 5
-    assert watch.changed(before) == ["held['layers'][0]"]
-    before = watch.look()
-    np.random.rand()  # noqa: NPY002
-    held["layers"][0][0] = 6
-    assert watch.changed(before) == [], "random numbers were drawn: noise"
+    code = UserCode(outer)
+
+    def change(value: int) -> int:
+        held["layers"][0][0] = value
+        return value
+
+    def draw(value: int) -> int:
+        np.random.rand()  # noqa: NPY002
+        return change(value)
+
+    assert code.watched(lambda: change(5)) == (5, ["held['layers'][0]"])
+    assert code.watched(lambda: draw(6)) == (6, []), "random numbers were drawn: noise"
 
 
 @pytest.mark.parametrize("budget", [float("nan"), "nan", "nan s", [3], 0, -1, "soon"])

@@ -30,7 +30,14 @@ def test_ranges_have_their_ends_and_powers_of_two() -> None:
     assert listed_sizes([100, 200], cap=40) == [100]
 
 
-@pytest.mark.parametrize("spec", [[], 0, -3, [1, 0], 2.5, True, "five", ["a"], None, range(5, 5)])
+def test_there_may_be_nothing_of_what_is_counted() -> None:
+    assert listed_sizes([3, 0]) == [0, 3]
+    assert listed_sizes(range(40)) == [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 39]
+    with pytest.raises(UsageError, match="size 0 is not positive"):
+        listed_sizes([3, 0], least=1)
+
+
+@pytest.mark.parametrize("spec", [[], -3, [1, -1], 2.5, True, "five", ["a"], None, range(5, 5)])
 def test_sizes_that_are_none(spec: Any) -> None:
     with pytest.raises(UsageError, match="size"):
         listed_sizes(spec)

@@ -14,6 +14,7 @@ from ...derivation.evaluate import Run, bptt
 from ...derivation.proof import ProofResult
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run
+from ...streams import Stream, generator
 from ...verify.kernels import parts_of
 from ...verify.outcome import Report
 from ...verify.points import draw_point
@@ -119,7 +120,7 @@ def ladder(derivation: Derivation, seed: int = 1) -> ErrorLadder:
     network = derivation.network
     point = draw_point(network, seed)
     columns = point.columns(point.values)
-    rng = np.random.default_rng([seed, 11])
+    rng = generator(seed, Stream.EVIDENCE)
     with recording_frozen() as tape:
         base = run(network, columns, point.lengths)
     weights = (

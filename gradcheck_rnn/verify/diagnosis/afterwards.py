@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..harness.compare import Comparison, Record, Station
+from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
 from .candidates import After, Arrays, Candidate
 
 __all__ = ["afterwards"]
 
 Array = NDArray[Any]
-Factor = Callable[[Station], float]
+Factor = Callable[[ModelPoint], float]
 #: Bounds at which clipping is usually set.
 USUAL_CLIPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 50.0, 100.0)
 
@@ -34,31 +34,31 @@ def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     return list(found.values())
 
 
-def _steps(station: Station) -> int:
-    return max(station.place.lengths.values(), default=1)
+def _steps(station: ModelPoint) -> int:
+    return station.steps
 
 
 def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
     table: list[tuple[str, Factor]] = [
         ("1/T (a mean over the steps, not a sum)", lambda s: 1 / _steps(s)),
-        ("1/B (a mean over the sequences, not a sum)", lambda s: 1 / s.place.batch),
-        ("1/(T B) (a mean over steps and sequences)", lambda s: 1 / (_steps(s) * s.place.batch)),
+        ("1/B (a mean over the sequences, not a sum)", lambda s: 1 / s.batch),
+        ("1/(T B) (a mean over steps and sequences)", lambda s: 1 / (_steps(s) * s.batch)),
         ("T", lambda s: float(_steps(s))),
-        ("B", lambda s: float(s.place.batch)),
-        ("T B", lambda s: float(_steps(s) * s.place.batch)),
+        ("B", lambda s: float(s.batch)),
+        ("T B", lambda s: float(_steps(s) * s.batch)),
         ("2", lambda s: 2.0),
         ("1/2", lambda s: 0.5),
         ("−1", lambda s: -1.0),
         ("0 (no gradient arrives)", lambda s: 0.0),
     ]
-    for dim in comparison.station.place.sizes:
-        table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.place.sizes[dim]))  # type: ignore[misc]
-        table.append((dim, lambda s, dim=dim: float(s.place.sizes[dim])))  # type: ignore[misc]
+    for dim in comparison.station.sizes:
+        table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.sizes[dim]))  # type: ignore[misc]
+        table.append((dim, lambda s, dim=dim: float(s.sizes[dim])))  # type: ignore[misc]
     return table
 
 
 def _scaled(names: frozenset[str], factor: Factor) -> Any:
-    def change(station: Station, case: Case, arrays: Arrays) -> Arrays:
+    def change(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
         out = {}
         for user, a in arrays.items():
             flat = a.reshape(-1).copy()
@@ -75,7 +75,7 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
     """Sets of names that one factor may have been forgotten for."""
     fitted = comparison.station.fitted
     names = {p.name for u in fitted.arguments for p in fitted.pieces[u]}
-    parameters = frozenset(names & set(comparison.station.place.network.parameters))
+    parameters = frozenset(names & set(comparison.station.network.parameters))
     yield "every gradient", frozenset(names)
     if parameters:
         yield "the gradient of every parameter", parameters
@@ -162,7 +162,7 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         want = " ".join(p.name for p in pieces)
         words.append(f"the blocks of d{user} lie in the order {have}, not {want}")
 
-    def change(station: Station, case: Case, arrays: Arrays) -> Arrays:
+    def change(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
         out = dict(arrays)
         for user, order in orders.items():
             pieces = station.fitted.pieces[user]
@@ -188,7 +188,7 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             continue
 
         def change(
-            station: Station, case: Case, arrays: Arrays,
+            station: ModelPoint, case: Case, arrays: Arrays,
             one: tuple[str, int] = one, other: tuple[str, int] = other,
         ) -> Arrays:  # fmt: skip
             flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
@@ -208,7 +208,7 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """A square block, or a square array, the wrong way round."""
 
     def change(names: frozenset[str]) -> Any:
-        def turn(station: Station, case: Case, arrays: Arrays) -> Arrays:
+        def turn(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
             out = {}
             for user, a in arrays.items():
                 flat, new = a.reshape(-1), a.reshape(-1).copy()
@@ -224,7 +224,7 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     for user in comparison.station.fitted.arguments:
         for piece in comparison.station.fitted.pieces[user]:
             shape = piece.index.shape
-            fixed = piece.name in comparison.station.place.network.parameters
+            fixed = piece.name in comparison.station.network.parameters
             if fixed and len(shape) == 2 and shape[0] == shape[1] > 1 and piece.name in wrong:
                 square.append(piece.name)
     groups = [frozenset({n}) for n in square]
@@ -271,7 +271,7 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             )
 
             def change(
-                station: Station, case: Case, arrays: Arrays,
+                station: ModelPoint, case: Case, arrays: Arrays,
                 user: str = user, mask: Array = mask, factor: float = factor,
             ) -> Arrays:  # fmt: skip
                 a = arrays[user].copy()
@@ -291,17 +291,19 @@ def _clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     values = dict.fromkeys([*(max(t) for t in tops.values()), *USUAL_CLIPS])
     for c in values:
 
-        def clip(station: Station, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def clip(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             return {u: np.clip(a, -c, c) for u, a in arrays.items()}
 
-        def each(station: Station, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def each(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             return {u: a * min(1.0, c / max(_norm(a), 1e-300)) for u, a in arrays.items()}
 
-        def together(station: Station, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def together(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             size = float(np.sqrt(sum(_norm(a) ** 2 for a in arrays.values())))
             return {u: a * min(1.0, c / max(size, 1e-300)) for u, a in arrays.items()}
 
-        def parameters(station: Station, case: Case, arrays: Arrays, clip: After = clip) -> Arrays:
+        def parameters(
+            station: ModelPoint, case: Case, arrays: Arrays, clip: After = clip
+        ) -> Arrays:
             clipped = clip(station, case, arrays)
             held = station.fitted.layout.parameters
             return {u: clipped[u] if u in held else a for u, a in arrays.items()}
@@ -318,7 +320,7 @@ def _clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             f"clip-global:{c}", "clip",
             f"all gradients clipped to the common norm {c:.6g}", after=(together,),
         )  # fmt: skip
-        states = {s.name for scan in comparison.station.place.network.scans for s in scan.states}
+        states = {s.name for scan in comparison.station.network.scans for s in scan.states}
         for names in (states, *({s} for s in states if len(states) > 1)):
 
             def carry(
@@ -343,12 +345,12 @@ def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     known: dict[tuple[int, int, int], Arrays] = {}
     for which, says in ((-1, "last"), (0, "first")):
         for what, names in _groups(comparison, wrong):
-            names = names & frozenset(comparison.station.place.network.parameters)
+            names = names & frozenset(comparison.station.network.parameters)
             if not names:
                 continue
 
             def change(
-                station: Station, case: Case, arrays: Arrays,
+                station: ModelPoint, case: Case, arrays: Arrays,
                 which: int = which, names: frozenset[str] = names,
             ) -> Arrays:  # fmt: skip
                 key = (id(station), id(case), which)
@@ -371,14 +373,14 @@ def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             )  # fmt: skip
 
 
-def _one_sequence(station: Station, case: Case, which: int) -> Arrays:
+def _one_sequence(station: ModelPoint, case: Case, which: int) -> Arrays:
     """The definition's gradients with the cotangents of one sequence only."""
     if not case.cotangents:
         return {}  # the loss of one sequence has no cotangent of its own here
     lone = {}
     for n, g in case.cotangents.items():
         only = np.zeros_like(g)
-        axis = 1 if station.place.network.outputs[n].axis is not None else 0
+        axis = 1 if station.network.outputs[n].axis is not None else 0
         index = [slice(None)] * g.ndim
         index[axis] = which  # type: ignore[call-overload]
         only[tuple(index)] = g[tuple(index)]

@@ -19,8 +19,7 @@ from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, forward
 from ...derivation.mutants import mutants
 from ...derivation.responses import Responses
-from ...language.running import to_columns
-from ..harness.compare import Comparison, Station
+from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
 from ..harness.sweep import Carry
 from .stacked import pulled_back, stacked_columns
@@ -29,7 +28,7 @@ __all__ = ["Bench", "Candidate", "derived_candidates"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-After = Callable[[Station, Case, Arrays], Arrays]
+After = Callable[[ModelPoint, Case, Arrays], Arrays]
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,12 @@ class Bench:
         self.responses: dict[tuple[Any, ...], Responses] = {}
         self.evaluations = 0
 
-    def run(self, station: Station) -> Run:
+    def run(self, station: ModelPoint) -> Run:
         """The derivation's forward pass at a station."""
         key = id(station)
         if key not in self._runs:
-            network, place = self.derivation.network, station.place
-            refs = {**network.parameters, **network.inputs}
-            columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
-            self._runs[key] = forward(self.derivation, columns, place.sizes, place.lengths)
+            columns = station.columns(station.values)
+            self._runs[key] = forward(self.derivation, columns, station.sizes, station.lengths)
         return self._runs[key]
 
     def gradients(self, candidate: Candidate, comparison: Comparison, case: Case) -> Arrays:
@@ -109,7 +106,7 @@ class Bench:
                 self._known[candidate.id, id(station), id(each)] = found
         return self._known[key]
 
-    def forget(self, *stations: Station, also: Iterable[str] = ()) -> None:
+    def forget(self, *stations: ModelPoint, also: Iterable[str] = ()) -> None:
         """Drop what candidates gave at these stations, and what the named candidates gave."""
         ids, names = {id(s) for s in stations}, set(also)
         self._known = {
@@ -138,7 +135,7 @@ class Bench:
             yield each, self._pull(station, {n: a[k] for n, a in made.items()})
 
     @staticmethod
-    def _pull(station: Station, gradients: Mapping[str, Array]) -> Arrays:
+    def _pull(station: ModelPoint, gradients: Mapping[str, Array]) -> Arrays:
         return {u: station.fitted.pull(u, gradients) for u in station.fitted.arguments}
 
 

@@ -21,14 +21,16 @@ from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
 from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
-from ..harness.modules import TorchCode
-from ..harness.plan import Case, Hint, Shapes, plan_places
+from ..harness.modelpoint import ModelPoint
+from ..harness.modules import TorchCode, is_torch
+from ..harness.objects import ObjectCode, is_object_code
+from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
-from ..harness.station import Station
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
 from ..outcome import Report
-from ..verdict import Finding, Reason, Row, Verdict
+from ..points import Role
+from ..verdict import Finding, Row, Verdict
 from .confirm import confirm
 from .coverage import coverage
 from .domains import undeclared_data
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelReport", "check_model", "find_mistake"]
 
-#: The place at which the oracle is confirmed by differences: the last of the regimes.
-CONFIRMED = 5
+#: The point at which the oracle is confirmed by differences; the first of these roles that is run.
+CONFIRMED = (Role.SATURATED, Role.ORDINARY)
 #: Findings about the forward pass that come before everything about gradients.
 FORWARD = ("other-function", "unsteady-forward")
 
@@ -79,9 +81,7 @@ class ModelReport(Report):
             names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
             verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
             text = f"{names} {verb} wrong {self.where}".rstrip()
-        lags = [line for line in self.diagnosis.where if ", at step" in line]
-        lags.sort(key=lambda line: "steps back from the cotangent" not in line)
-        return "; ".join([text, *lags[:1]])
+        return "; ".join(filter(None, (text, self.diagnosis.steps)))
 
     def to_send(self) -> ModelReport:
         """Without comparisons and with the diagnosis in words: the code under test stays here."""
@@ -137,8 +137,11 @@ def check_model(
     gradient, loss : callable
         Instead of both, for a definition with a loss: ``gradient(arrays)`` returns the gradients
         of the arrays, or (loss, gradients); ``loss(arrays)`` the loss.
-    module : torch.nn.Module, subclass of torch.autograd.Function, or callable
-        Instead of forward and backward: PyTorch code, whose backward pass is autograd's.
+    module : class or object with forward and backward, torch.nn.Module, autograd.Function, callable
+        Instead of forward and backward. A class takes the parameters by the layout's names, an
+        object has them as attributes or in a dict ``params``; inputs and cotangents are given by
+        name or in order, gradients are returned or left as ``dW`` or in a dict ``grads``.
+        PyTorch code has autograd's backward pass.
         Parameters go by the layout's names, inputs by name or in order (what is left over as a
         tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
         callable takes tensors by the layout's names, or sizes and makes a module
@@ -211,16 +214,11 @@ def check_model(
     inner = form if accumulate is None else precision(accumulate)
     if inner.eps > form.eps:
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
-    fitted = ready(layout) if isinstance(layout, str) else layout or Layout.of(network)
+    fitted = ready(layout, network) if isinstance(layout, str) else layout or Layout.of(network)
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
-        array = "torch" if array == "numpy" else array
-        code = (
-            JaxCode(module, fitted, form.name)
-            if array == "jax"
-            else TorchCode(module, network, fitted)
-        )
+        code, array = _code_of(module, network, fitted, form, array)
         forward, backward = code.forward, code.backward
         shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
@@ -233,12 +231,14 @@ def check_model(
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
     full = plan == "full"
-    places = list(
-        plan_places(network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile)
-    )
-    stations = [Station.build(p, fitted, form, subject, used, inner) for p in places]
+    stations = [
+        ModelPoint.build(p, fitted, form, subject, used, inner)
+        for p in plan_points(
+            network, used, shapes, batch=fitted.batch, full=full, chunk=chunk, tile=tile
+        )
+    ]
     if not same_forward(report, stations, subject, used):
-        return _finish(report, stations, subject)
+        return _finish(report, network, stations, subject)
     rounding = _Rounding(network, inner.eps, used)
     for station in stations:
         found = compare_gradients(station, subject, used, rounding, repeats)
@@ -246,7 +246,9 @@ def check_model(
         report.comparisons.append(found)
     _check_present(report, network, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
-    report.findings += confirm(stations[min(CONFIRMED, len(stations) - 1)], used)
+    filled = [s for s in stations if not s.empty]
+    if filled:
+        report.findings += confirm(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
     noisy = noisy_arrays(report.comparisons, wanted)
@@ -254,9 +256,9 @@ def check_model(
     if inner is form:
         _judge_typical(report, bool(chunk), form, used, wanted)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
-    report.findings += coverage(network, places, shapes, chunk, tile)
-    report.findings += could_have_missed(report.comparisons, places, shapes)
-    if stations[0].oracle.frozen:
+    report.findings += coverage(network, stations, shapes, chunk, tile)
+    report.findings += could_have_missed(report.comparisons, shapes)
+    if any(s.oracle.frozen for s in stations):
         report.findings.append(
             Finding(
                 "frozen",
@@ -265,19 +267,31 @@ def check_model(
             )
         )
     steady = not any(e.chance for e in noisy.values())
-    if steady and subject.handed:
-        _judge_lines(report, network, stations, subject)
+    if steady and subject.handed and filled:
+        _judge_lines(report, network, filled, subject)
     named = any(line.verdict == "wrong" for line in report.lines)
-    if diagnose and steady and not named and any(c.wrong for c in report.comparisons):
+    told = [c for c in report.comparisons if not c.station.empty]
+    if diagnose and steady and not named and any(c.wrong for c in told):
         try:
-            report.diagnosis = find_mistake(network, report.comparisons)
+            report.diagnosis = find_mistake(network, told)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
             report.findings.insert(0, Finding("no-diagnosis", said))
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
-    return _finish(report, stations, subject)
+    return _finish(report, network, stations, subject)
+
+
+def _code_of(
+    module: Any, network: Network, fitted: Layout, form: Precision, array: Any
+) -> tuple[ObjectCode | JaxCode | TorchCode, Any]:
+    """The two passes of what was given as module, and the arrays that it takes."""
+    if is_object_code(module) and not is_torch(module):
+        return ObjectCode(module, network, fitted), array
+    if isinstance(array, str) and array == "jax":
+        return JaxCode(module, fitted, form.name), array
+    return TorchCode(module, network, fitted), "torch" if array == "numpy" else array
 
 
 def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
@@ -302,12 +316,12 @@ def _judge_typical(
         if row.name in found and found[row.name].verdict(chunked) is not Verdict.PASS:
             typical = found[row.name]
             row.verdict = typical.verdict(chunked)
-            row.reasons = (Reason("typical", typical.reason),)
+            row.reasons = (Finding("typical", typical.reason),)
     report.findings += findings(list(found.values()), form, chunked)
 
 
 def _judge_lines(
-    report: ModelReport, network: Network, stations: Sequence[Station], subject: Subject
+    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
 ) -> None:
     from .linefit import explain_line
     from .lines import in_words, judge_lines
@@ -327,7 +341,7 @@ class _Rounding:
         self._arguments = (network, eps, seed)
         self._made: SavedRounding | None = None
 
-    def __call__(self, station: Station, case: Case) -> Mapping[str, Any]:
+    def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Any]:
         if self._made is None:
             from .rounding import SavedRounding
 
@@ -379,7 +393,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     from .afterwards import afterwards
     from .candidates import Bench, derived_candidates
     from .groups import grouped
-    from .localise import localise
+    from .localise import localise, told_steps
     from .nextstep import first_wrong, next_steps
     from .search import search, wrong_names
 
@@ -394,6 +408,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
+    found.steps = told_steps(ill)
     if not found.found:
         found.where += next_steps(bench, ill)
     return found
@@ -407,10 +422,16 @@ def _of_lines(lines: Sequence[Line]) -> Diagnosis:
     return Diagnosis(wrong=[line.name for line in wrong], where=[str(line) for line in wrong])
 
 
-def _finish(report: ModelReport, stations: Sequence[Station], subject: Subject) -> ModelReport:
+def _confirmed(stations: Sequence[ModelPoint]) -> ModelPoint:
+    return next((s for role in CONFIRMED for s in stations if s.role is role), stations[-1])
+
+
+def _finish(
+    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
+) -> ModelReport:
     report.findings = [*subject.findings, *report.findings]
     if report.verdict is Verdict.FAIL:
-        report.findings += undeclared_data(stations[0].place.network)
+        report.findings += undeclared_data(network)
     report.gradients = subject.calls
     report.evaluations = sum(s.oracle.evaluations for s in stations)
     return report

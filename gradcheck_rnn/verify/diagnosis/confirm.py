@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ...language.network import Ref
 from ...language.running import to_columns
-from ..harness.compare import Station
+from ...streams import Stream, generator
+from ..harness.modelpoint import ModelPoint
 from ..harness.sweep import differentiated
 from ..oracle.differences import Ladder, start_exponent
 from ..oracle.lines import Lines
@@ -28,17 +29,17 @@ DIRECTIONS = 2
 SHARP = 2.0**-33
 
 
-def confirm(station: Station, seed: int) -> list[Finding]:
+def confirm(station: ModelPoint, seed: int) -> list[Finding]:
     """Findings, empty if the oracle is confirmed."""
-    oracle, network = station.oracle, station.place.network
+    oracle, network = station.oracle, station.network
     case = station.cases[0]
-    cotangents, loss = station.columns(case), None if case.cotangents else 1.0
+    cotangents, loss = station.cotangents(case), None if case.cotangents else 1.0
     truth = station.truth(oracle, [case])
-    rng = np.random.default_rng([seed, 16])
+    rng = generator(seed, Stream.CONFIRMATION)
     refs = differentiated(network)
-    scale = {n: float(np.sqrt(np.mean(station.doors[n] ** 2))) or 1.0 for n in refs}
+    scale = {n: float(np.sqrt(np.mean(station.values[n] ** 2))) or 1.0 for n in refs}
     directions = [
-        {n: scale[n] * rng.standard_normal(station.doors[n].shape) for n in refs}
+        {n: scale[n] * rng.standard_normal(station.values[n].shape) for n in refs}
         for _ in range(DIRECTIONS)
     ]
     columns = {

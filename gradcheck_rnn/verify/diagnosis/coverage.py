@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...language.network import Network
-from ..harness.plan import Hint, Place, Shapes, wanted_sizes
+from ..harness.plan import Hint, Shapes, wanted_sizes
+from ..points import Point
 from ..verdict import Finding
 
 __all__ = ["coverage"]
@@ -13,15 +14,15 @@ __all__ = ["coverage"]
 
 def coverage(
     network: Network,
-    places: Sequence[Place],
+    points: Sequence[Point],
     shapes: Shapes | None,
     chunk: Hint | None = None,
     tile: Hint | None = None,
 ) -> list[Finding]:
     """Findings that leave a verdict undecided: declared sizes and recurrent steps not run."""
     reached: dict[str, set[int]] = {}
-    for place in places:
-        for name, size in (*place.sizes.items(), *place.lengths.items(), ("B", place.batch)):
+    for point in points:
+        for name, size in (*point.sizes.items(), *point.lengths.items(), ("B", point.batch)):
             reached.setdefault(name, set()).add(size)
     out = []
     for name, wanted in wanted_sizes(network, shapes or {}, chunk, tile).items():
@@ -61,6 +62,8 @@ def _recurrence(network: Network, reached: dict[str, set[int]]) -> list[Finding]
                     + f", no gradient is carried; declare {scan.axis} ≥ {max(lags) + 1}"
                 )
             )
+    if reached["B"] == {0}:
+        out.append(_undecided("B = 0 is all that was run: no sequence; declare B ≥ 2"))
     if reached["B"] == {1}:
         out.append(
             Finding(

@@ -28,7 +28,7 @@ BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
 def is_one_step(comparison: Comparison) -> bool:
     """Whether all sequences have one step."""
-    return all(n == 1 for n in comparison.station.place.lengths.values())
+    return all(n == 1 for n in comparison.station.lengths.values())
 
 
 def is_affordable(bench: Bench, comparison: Comparison) -> bool:

@@ -14,10 +14,12 @@ from ...language.network import Network
 from ...language.running import array_shape
 from ..harness.arrays import PRECISIONS
 from ..harness.compare import Comparison, Record, ratio_of
-from ..harness.layout import Layout
-from ..harness.plan import Case, Place
-from ..harness.station import Station
+from ..harness.layout import Fitted, Layout
+from ..harness.modelpoint import ModelPoint
+from ..harness.plan import Case
+from ..harness.ready import ready
 from ..harness.subject import Subject
+from ..points import Point, Role
 from ..vectorfiles import OUTPUTS, Results, VectorFile
 from .check import find_mistake
 from .search import Diagnosis
@@ -47,27 +49,36 @@ def diagnose_results(
     sizes = {d: known.sizes.get(d, 0) for d in network.dims}
     batch = known.sizes.get("B", 0)
     refs = {**network.parameters, **network.inputs}
-    if set(refs) != set(known.arrays) or not all((*lengths.values(), *sizes.values(), batch)):
+    if not all((*lengths.values(), *sizes.values(), batch)):
+        return None
+    layout = ready(known.layout, network) if known.layout else Layout.of(network)
+    arrays = dict(known.arrays)
+    if known.layout:
+        fitted = layout.fit(network, sizes, batch, lengths)
+        arrays = fitted.unpack(arrays) if set(arrays) == set(fitted.arguments) else {}
+    if set(refs) != set(arrays):
         return None
     for name, ref in refs.items():
-        if known.arrays[name].shape != array_shape(ref, sizes, batch=batch, lengths=lengths):
+        if arrays[name].shape != array_shape(ref, sizes, batch=batch, lengths=lengths):
             return None
-    place = Place("vectors", network, sizes, lengths, batch, dict(known.arrays))
+    point = Point(network, arrays, sizes, lengths, batch, Role.VECTORS)
     try:
-        comparison = _compare(place, known, results, form)
+        comparison = _compare(point, layout, known, results, form)
     except GradcheckError:  # another definition of the same names and shapes
         return None
     return find_mistake(network, [comparison]) if comparison.wrong else None
 
 
-def _compare(place: Place, known: VectorFile, results: Results, form: str) -> Comparison:
+def _compare(
+    point: Point, layout: Layout, known: VectorFile, results: Results, form: str
+) -> Comparison:
     """The results beside the vectors, as if the code had been run at this one point."""
-    network, precision = place.network, PRECISIONS[form]
+    network, precision = point.network, PRECISIONS[form]
     nothing: Any = lambda *_: {}  # noqa: E731
     with_loss = nothing if network.loss_terms else None
     subject = Subject(nothing, nothing, with_loss, None, np.asarray, precision)
-    station = Station.build(place, Layout.of(network), precision, subject, 0)
-    cases = {group: _case(group, known) for group in known.high if group != OUTPUTS}
+    station = ModelPoint.build(point, layout, precision, subject, 0)
+    cases = {group: _case(group, known, station.fitted) for group in known.high if group != OUTPUTS}
     station.cases = [c for group, c in cases.items() if results.arrays.get(group)]
     out = Comparison(station)
     out.truth = station.truth(station.oracle, station.cases)
@@ -79,9 +90,9 @@ def _compare(place: Place, known: VectorFile, results: Results, form: str) -> Co
     return out
 
 
-def _case(group: str, known: VectorFile) -> Case:
+def _case(group: str, known: VectorFile, fitted: Fitted) -> Case:
     """The cotangents of a probe."""
-    given: Mapping[str, Array] = known.cotangents.get(group, {})
+    given: Mapping[str, Array] = fitted.unpack(known.cotangents.get(group, {}))
     step = _STEP.match(group)
     if not given:
         return Case("the loss", {})

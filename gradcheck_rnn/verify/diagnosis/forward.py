@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..harness.averaged import averaged
 from ..harness.compare import Comparison, Record
 from ..harness.excess import Excess
+from ..harness.modelpoint import ModelPoint
 from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_outputs
-from ..harness.plan import Place
-from ..harness.station import Station
 from ..harness.subject import Subject
-from ..verdict import Finding, Reason, Verdict
+from ..outcome import Report
+from ..verdict import Finding, Verdict
 from .tables import row_of
-
-if TYPE_CHECKING:
-    from .check import ModelReport
 
 __all__ = ["same_forward", "still_same_forward"]
 
@@ -43,23 +39,23 @@ NOISY = (
 
 
 def same_forward(
-    report: ModelReport, stations: Sequence[Station], subject: Subject, seed: int
+    report: Report, stations: Sequence[ModelPoint], subject: Subject, seed: int
 ) -> bool:
     """Compare forward passes; where they clearly differ that is said, and gradients are left."""
-    bad: list[tuple[Station, Output]] = []
-    noisy: list[tuple[Station, Output]] = []
-    losses: list[tuple[Place, Record]] = []
+    bad: list[tuple[ModelPoint, Output]] = []
+    noisy: list[tuple[ModelPoint, Output]] = []
+    losses: list[tuple[ModelPoint, Record]] = []
     for station in stations:
         if subject.forward is not None and subject.with_cotangents:
             found = compare_forward(station, subject, seed)
         elif subject.loss is not None:
             found = [compare_loss(station, subject, seed)]
-            losses.append((station.place, found[0]))
+            losses.append((station, found[0]))
         else:
             break
         bad += [(station, r) for r in found if np.any(r.ratio > 1)]
         noisy += [(station, r) for r in found if r.excess is not None]
-    network = stations[0].place.network.name
+    network = stations[0].network.name
     chance = [(s, r) for s, r in noisy if r.excess is not None and r.excess.chance]
     if chance:
         _add_rows(report, chance)
@@ -69,7 +65,7 @@ def same_forward(
         report.findings += _loud([r.excess for _, r in noisy if r.excess], subject)
         return True
     names = ", ".join(sorted({r.user for _, r in bad}))
-    where = ", ".join(dict.fromkeys(s.place.label for s, _ in bad))
+    where = ", ".join(dict.fromkeys(s.label for s, _ in bad))
     if all(_near(r, s.form.eps) for s, r in bad):
         worst = max(float(np.nanmax(r.ratio)) for _, r in bad)
         report.findings.append(
@@ -107,9 +103,7 @@ def _near(record: Record, eps: float) -> bool:
         return bool(np.all(record.ratio[wrong] <= NEAR) and np.all(error <= PLAIN * size))
 
 
-def still_same_forward(
-    report: ModelReport, comparisons: Sequence[Comparison], subject: Subject
-) -> None:
+def still_same_forward(report: Report, comparisons: Sequence[Comparison], subject: Subject) -> None:
     """Say so where the outputs changed between the calls that the gradients were taken with."""
     found = [e for c in comparisons for e in unsteady_outputs(c)]
     if found:
@@ -151,9 +145,9 @@ def _places(found: Sequence[Excess]) -> str:
     return places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
 
 
-def _add_rows(report: ModelReport, bad: Sequence[tuple[Station, Output]]) -> None:
+def _add_rows(report: Report, bad: Sequence[tuple[ModelPoint, Output]]) -> None:
     """A failing row for each output, from the worst place."""
-    worst_of: dict[str, tuple[Station, Output]] = {}
+    worst_of: dict[str, tuple[ModelPoint, Output]] = {}
     for station, record in bad:
         held = worst_of.get(record.user)
         if held is None or np.max(record.ratio) > np.max(held[1].ratio):
@@ -164,6 +158,6 @@ def _add_rows(report: ModelReport, bad: Sequence[tuple[Station, Output]]) -> Non
         what = (
             f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
         )
-        said = f"the forward pass gives {what} ({station.place.label})"
-        row.reasons = (Reason("forward", said),)
+        said = f"the forward pass gives {what} ({station.label})"
+        row.reasons = (Finding("forward", said),)
         report.rows.append(row)

@@ -218,11 +218,11 @@ def _slips(
 
 
 def _steps(p: LinePoint) -> int:
-    return max(p.station.place.lengths.values(), default=1)
+    return p.station.steps
 
 
 def _batch(p: LinePoint) -> int:
-    return p.station.place.batch
+    return p.station.batch
 
 
 def _few(error: Array, slips: list[_Slip], eps: float) -> list[str] | None:

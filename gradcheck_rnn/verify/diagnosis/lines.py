@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
-from ...derivation.local import Local, local_lines
+from ...derivation.local import Known, Local, local_lines
 from ...language.network import Network
 from ...language.running import to_columns
+from ...streams import Stream, generator
 from ..harness.handed import Handed, handed_over
+from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
-from ..harness.station import Station
 from ..harness.subject import Subject
 from .rounding import slipping
 
@@ -38,7 +39,7 @@ CASES = 4
 class LinePoint:
     """One call of the backward pass, and every line of the derivation from what it handed over."""
 
-    station: Station
+    station: ModelPoint
     case: Case
     given: Handed
     gradients: dict[tuple[str, str], Array]
@@ -46,18 +47,23 @@ class LinePoint:
     slipped: list[Run]
     found: Local = field(init=False)
     others: list[Local] = field(init=False)
+    _known: list[Known] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._known = [{} for _ in range(1 + len(self.slipped))]
         self.read(frozenset())
 
     def read(self, without: frozenset[str]) -> None:
         """Evaluate the lines, without the handed adjoints of these names."""
         given = {n: line for n, line in self.given.items() if n not in without}
-        bars = self.station.columns(self.case)
+        bars = self.station.cotangents(self.case)
         loss = not self.case.cotangents
         with np.errstate(all="ignore"):
-            self.found = local_lines(self.run, bars, given, loss=loss)
-            self.others = [local_lines(r, bars, given, False, loss) for r in self.slipped]
+            self.found = local_lines(self.run, bars, given, loss=loss, known=self._known[0])
+            self.others = [
+                local_lines(r, bars, given, False, loss, known=known)
+                for r, known in zip(self.slipped, self._known[1:], strict=True)
+            ]
 
     def compared(self, line: Line) -> Iterator[tuple[int, Array, Array, Array]]:
         """Time, what the code has, what the derived line gives, and the bound."""
@@ -85,9 +91,9 @@ class LinePoint:
     @property
     def _units(self) -> float:
         """Rounding of a sum of n terms grows with the root of n."""
-        place = self.station.place
-        steps = max(place.lengths.values(), default=1) * place.batch
-        return float(UNITS * np.sqrt(max(steps, *place.sizes.values()) + 4))
+        point = self.station
+        terms = max(point.steps * point.batch, *point.sizes.values())
+        return float(UNITS * np.sqrt(terms + 4))
 
     @staticmethod
     def _at(table: Mapping[str, Mapping[int, Array]], name: str, t: int, like: Array) -> Array:
@@ -146,21 +152,19 @@ class Line:
 
 
 def points_of(
-    stations: Sequence[Station], subject: Subject, derivation: Derivation, seed: int
+    stations: Sequence[ModelPoint], subject: Subject, derivation: Derivation, seed: int
 ) -> list[LinePoint]:
     """Calls of the backward pass that hand something over."""
     out = []
     for station in stations:
         run: Run | None = None
         slipped: list[Run] = []
-        cases = station.cases if station.place.single_steps else station.cases[:CASES]
+        cases = station.cases if station.single_steps else station.cases[:CASES]
         for case in cases:
             users = station.users(case) if subject.with_cotangents else None
             got = subject.gradients(station.fitted, station.arrays, users)
             recorded = dict(subject.handed)
-            given, saved = handed_over(
-                station.fitted, station.place.lengths, station.place.sizes, recorded
-            )
+            given, saved = handed_over(station.fitted, station.lengths, station.sizes, recorded)
             if not given:
                 continue
             if run is None:
@@ -171,16 +175,14 @@ def points_of(
     return out
 
 
-def _runs(station: Station, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
-    network, place = derivation.network, station.place
-    refs = {**network.parameters, **network.inputs}
-    columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
-    rng = np.random.default_rng([seed, 23])
+def _runs(station: ModelPoint, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
+    columns = station.columns(station.values)
+    rng = generator(seed, Stream.LINE_ROUNDING)
     kind = slipping(station.inner.eps, rng)
     with np.errstate(all="ignore"):
-        run = Run(derivation, columns, place.sizes, place.lengths)
+        run = Run(derivation, columns, station.sizes, station.lengths)
         return run, [
-            Run(derivation, columns, place.sizes, place.lengths, kind) for _ in range(DRAWS)
+            Run(derivation, columns, station.sizes, station.lengths, kind) for _ in range(DRAWS)
         ]
 
 
@@ -195,9 +197,9 @@ def _with(run: Run, saved: Handed) -> Run:
     return other
 
 
-def _by_piece(station: Station, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+def _by_piece(station: ModelPoint, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
     """Gradients by (user's array, definition's name), in columns."""
-    network, out = station.place.network, {}
+    network, out = station.network, {}
     refs = {**network.parameters, **network.inputs}
     for user, array in got.items():
         for piece in station.fitted.pieces[user]:
@@ -267,7 +269,7 @@ def _judge(points: list[LinePoint], lines: list[Line]) -> dict[tuple[str, str], 
 
 
 def judge_lines(
-    network: Network, stations: Sequence[Station], subject: Subject, seed: int,
+    network: Network, stations: Sequence[ModelPoint], subject: Subject, seed: int,
     explain: Callable[[list[LinePoint], Line, Derivation], None],
 ) -> list[Line]:  # fmt: skip
     """Judge every adjoint that is handed over and every gradient, each from what it reads.

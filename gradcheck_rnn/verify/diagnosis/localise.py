@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison, Record
 from .search import wrong_names
 
-__all__ = ["gates", "localise", "missing_steps"]
+__all__ = ["gates", "localise", "missing_steps", "told_steps"]
 
 Array = NDArray[Any]
 
@@ -35,31 +35,40 @@ def localise(wrong: Sequence[Comparison]) -> list[str]:
 
     The station at which most is wrong tells where; the first, smallest one tells what is right.
     """
-    loudest = max(wrong, key=lambda c: len(wrong_names(c)))
-    return [*_cleared(wrong[0]), *_places(loudest)]
+    return [*_cleared(wrong[0]), *(line for _, line in _places(_loudest(wrong)))]
 
 
-def _places(comparison: Comparison) -> list[str]:
+def told_steps(wrong: Sequence[Comparison]) -> str:
+    """The sentence of `localise` that tells most of the steps at which an input is wrong."""
+    told, line = max(_places(_loudest(wrong)), key=lambda p: p[0], default=(0, ""))
+    return line if told else ""
+
+
+def _loudest(wrong: Sequence[Comparison]) -> Comparison:
+    return max(wrong, key=lambda c: len(wrong_names(c)))
+
+
+def _places(comparison: Comparison) -> list[tuple[int, str]]:
+    """Sentences, each with how much it tells of steps: nothing, which, and how far back."""
     station = comparison.station
-    lines = []
+    lines: list[tuple[int, str]] = []
     worst: dict[str, Record] = {}
     for r in comparison.wrong:
         if r.user not in worst or _top(r) > _top(worst[r.user]):
             worst[r.user] = r
     for user, r in worst.items():
         what = "; ".join(gates(comparison, r))
-        lines.append(
-            f"d{user} ({r.case.label}, {station.place.label}): {what}{_moments(comparison, r)}"
-        )
+        told, moments = _moments(comparison, r)
+        lines.append((told, f"d{user} ({r.case.label}, {station.label}): {what}{moments}"))
         steps = missing_steps(comparison, r)
         if steps:
-            lines.append(f"d{user}: {steps}")
+            lines.append((0, f"d{user}: {steps}"))
     return lines
 
 
 def _cleared(comparison: Comparison) -> list[str]:
     """What is right at a station, of the gradients and of the cotangents."""
-    station, where = comparison.station, comparison.station.place.label
+    station, where = comparison.station, comparison.station.label
     lines = []
     # what was not returned is not right
     returned = {r.user for r in comparison.records}
@@ -77,7 +86,7 @@ def _cleared(comparison: Comparison) -> list[str]:
 
 
 def _data(comparison: Comparison, name: str) -> bool:
-    network = comparison.station.place.network
+    network = comparison.station.network
     ref = network.inputs.get(name)
     return ref is not None and ref.kind not in ("input", "static")
 
@@ -86,21 +95,22 @@ def _top(record: Record) -> float:
     return float(np.max(np.nan_to_num(record.ratio, posinf=1e300)))
 
 
-def _moments(comparison: Comparison, record: Record) -> str:
-    """Time steps and sequences at which the gradient of an input is wrong."""
+def _moments(comparison: Comparison, record: Record) -> tuple[int, str]:
+    """Steps at which the gradient of an input is wrong, after how much that tells of them."""
     pieces = comparison.station.fitted.pieces[record.user]
-    ref = comparison.station.place.network.inputs.get(pieces[0].name)
+    ref = comparison.station.network.inputs.get(pieces[0].name)
     if ref is None or ref.axis is None:
-        return ""
+        return 0, ""
     bad = record.ratio.reshape(-1)[pieces[0].index] > 1  # (T, B, n)
     steps = [int(t) + 1 for t in np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim))))]
     if len(steps) == len(bad):
-        return ", at every step"
+        return 0, ", at every step"
     lag = ""
     if record.case.step is not None:
         lags = sorted({record.case.step + 1 - t for t in steps})
         lag = f", {lags[0]} to {lags[-1]} steps back from the cotangent"
-    return f", at step{'s' * (len(steps) > 1)} {_ranges(steps)} of {len(bad)}{lag}"
+    said = f", at step{'s' * (len(steps) > 1)} {_ranges(steps)} of {len(bad)}{lag}"
+    return (2 if lag else 1), said
 
 
 def _ranges(steps: list[int]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..harness.compare import Comparison
-from ..harness.plan import Place, Shapes
+from ..harness.plan import Shapes
 from ..verdict import Finding
 from .domains import assumed_domains
 
@@ -25,7 +25,7 @@ def seen_lag(comparison: Comparison) -> tuple[int, int, str]:
     Uses the cases with a cotangent at the last step only.
     """
     station, truth = comparison.station, comparison.truth
-    best, whose, steps = -1, "", max(station.place.lengths.values(), default=1)
+    best, whose, steps = -1, "", station.steps
     if truth is None:
         return best, steps - 1, whose
     for k, case in enumerate(station.cases):
@@ -45,9 +45,7 @@ def seen_lag(comparison: Comparison) -> tuple[int, int, str]:
     return best, steps - 1, whose
 
 
-def could_have_missed(
-    comparisons: Sequence[Comparison], places: Sequence[Place], shapes: Shapes | None
-) -> list[Finding]:
+def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) -> list[Finding]:
     """One note on lags and one on shapes."""
     out = []
     seen = [seen_lag(c) for c in comparisons]
@@ -63,13 +61,15 @@ def could_have_missed(
         else:
             text += "; beyond that nothing was run"
         out.append(Finding("could-have-missed", text))
-    names = {n: sorted({p.sizes[n] for p in places}) for n in places[0].sizes}
+    points = [c.station for c in comparisons]
+    network = points[0].network
+    names = {n: sorted({p.sizes[n] for p in points}) for n in points[0].sizes}
     sizes = ", ".join(f"{n} = {s[0]}" if len(s) == 1 else f"{n} in {s}" for n, s in names.items())
-    batches = sorted({p.batch for p in places})
-    steps = sorted({max(p.lengths.values(), default=1) for p in places})
+    batches = sorted({p.batch for p in points})
+    steps = sorted({p.steps for p in points})
     told = f" (declared: {', '.join(f'{n}={s}' for n, s in shapes.items())})" if shapes else ""
     text = f"shapes tried: {sizes}; T in {steps}, B in {batches}{told}"
-    undeclared = [n for p in places[:1] for n in p.lengths if n not in (shapes or {})]
+    undeclared = [n for n in network.axes if n not in (shapes or {})]
     if undeclared:
         text += (
             f"; nothing longer than {steps[-1]} steps was run: give chunk= where the code works in "
@@ -77,4 +77,4 @@ def could_have_missed(
         )
     text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
     out.append(Finding("could-have-missed", text))
-    return out + assumed_domains(places[0].network)
+    return out + assumed_domains(network)

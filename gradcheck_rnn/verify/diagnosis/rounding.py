@@ -20,8 +20,8 @@ from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
 from ...language.network import Network
-from ...language.running import to_columns
-from ..harness.compare import Station
+from ...streams import Stream, generator
+from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from .stacked import pulled_back, stacked_columns
 
@@ -64,24 +64,25 @@ class SavedRounding:
         self.network, self.eps, self.seed = network, eps, seed
         self._derivation: Derivation | None = None
         # The station is kept: another one may be given the identity of one that is gone.
-        self._stations: dict[int, Station] = {}
+        self._stations: dict[int, ModelPoint] = {}
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
-    def _runs(self, station: Station) -> Iterator[Run]:
+    def _runs(self, station: ModelPoint) -> Iterator[Run]:
         """The program as it is, then with every operation moved by one unit up or down."""
         if self._derivation is None:
             self._derivation = derive(self.network)
-        refs = {**self.network.parameters, **self.network.inputs}
-        columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
-        place, rng = station.place, np.random.default_rng([self.seed, 17])
+        columns = station.columns(station.values)
+        rng = generator(self.seed, Stream.SAVED_ROUNDING)
         kinds: list[type[TermEvaluator]] = [TermEvaluator, *[slipping(self.eps, rng)] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):
-                yield Run(self._derivation, columns, place.sizes, place.lengths, evaluator)
+                yield Run(self._derivation, columns, station.sizes, station.lengths, evaluator)
 
-    def __call__(self, station: Station, case: Case) -> Mapping[str, Array]:
+    def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
         samples, fitted = self._samples.get((id(station), id(case))), station.fitted
+        if station.empty:  # nothing is computed
+            return {u: np.zeros((DRAWS, *fitted.shapes[u])) for u in fitted.arguments}
         if samples is None:
             self._stations[id(station)] = station
             self._pull(station, case)
@@ -93,9 +94,9 @@ class SavedRounding:
             for u in fitted.arguments
         }
 
-    def _pull(self, station: Station, case: Case) -> None:
+    def _pull(self, station: ModelPoint, case: Case) -> None:
         """Samples of one case; of all cases where running the program costs more than arrays do."""
-        entries = sum(a.size for a in station.doors.values())
+        entries = sum(a.size for a in station.values.values())
         together = entries * len(station.cases) <= TOGETHER
         cases = station.cases if together else [case]
         given = stacked_columns(station, cases)

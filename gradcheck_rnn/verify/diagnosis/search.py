@@ -52,6 +52,8 @@ class Diagnosis:
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
+    #: The line of `where` that tells most of the steps at which an input is wrong, if one does.
+    steps: str = ""
 
     @property
     def found(self) -> bool:
@@ -281,8 +283,8 @@ def _all(some: Sequence[Candidate]) -> Candidate | None:
 
 def _length(comparison: Comparison) -> tuple[bool, int]:
     """Several sequences first, then the shortest: few entries and many cotangents tell most."""
-    place = comparison.station.place
-    return place.batch == 1, max(place.lengths.values(), default=1) * place.batch
+    point = comparison.station
+    return point.batch == 1, point.steps * point.batch
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.

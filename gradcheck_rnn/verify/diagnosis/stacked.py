@@ -12,7 +12,7 @@ from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, bptt
 from ...language.network import Ref
 from ...language.running import to_columns, to_rows
-from ..harness.compare import Station
+from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 
 __all__ = ["as_program_takes", "pulled_back", "stacked_columns"]
@@ -21,26 +21,26 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 
-def stacked_columns(station: Station, cases: Sequence[Case]) -> Arrays:
+def stacked_columns(station: ModelPoint, cases: Sequence[Case]) -> Arrays:
     """Cotangents of some cases, (K, …, n, B) by output; zeros where a case has none."""
     given = {}
     for n in dict.fromkeys(n for c in cases for n in c.cotangents):
         known = {id(c): c.cotangents[n] for c in cases if n in c.cotangents}
         like = np.zeros_like(next(iter(known.values())))
-        ref = station.place.network.outputs[n]
+        ref = station.network.outputs[n]
         given[n] = np.stack([to_columns(ref, known.get(id(c), like)) for c in cases])
     return given
 
 
-def as_program_takes(station: Station, given: Arrays) -> Arrays:
+def as_program_takes(station: ModelPoint, given: Arrays) -> Arrays:
     """Stacked cotangents with time first, then the stack."""
-    outputs = station.place.network.outputs
+    outputs = station.network.outputs
     return {n: g.swapaxes(0, 1) if outputs[n].axis is not None else g for n, g in given.items()}
 
 
 def pulled_back(
     run: Run,
-    station: Station,
+    station: ModelPoint,
     given: Arrays,
     count: int,
     *,
@@ -48,7 +48,7 @@ def pulled_back(
     truncate: int | None = None,
 ) -> Arrays:
     """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
-    network = station.place.network
+    network = station.network
     refs = {**network.parameters, **network.inputs}
     bars = as_program_takes(station, given)
     with np.errstate(all="ignore"):

@@ -9,15 +9,15 @@ import numpy as np
 
 from ..harness.aggregates import Along, combine_along
 from ..harness.compare import Comparison, Record
-from ..harness.station import Station
-from ..verdict import EntryState, Reason, Row, Verdict, relative_resolution
+from ..harness.modelpoint import ModelPoint
+from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 
 __all__ = ["row_of", "rows_of"]
 
 
 def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
     """A row for each array that has a gradient, in the order of the layout."""
-    table: dict[str, list[tuple[Station, Record]]] = {}
+    table: dict[str, list[tuple[ModelPoint, Record]]] = {}
     for c in comparisons:
         for r in c.records:
             table.setdefault(r.user, []).append((c.station, r))
@@ -26,12 +26,12 @@ def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
         row = row_of(user, found)
         told = _aggregates(user, found)
         if told and row.verdict is not Verdict.FAIL:
-            row.verdict, row.reasons = Verdict.FAIL, (Reason("aggregate", told),)
+            row.verdict, row.reasons = Verdict.FAIL, (Finding("aggregate", told),)
         rows.append(row)
     return rows
 
 
-def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
+def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
     """The worst of all probes of one array."""
 
     def top(r: Record) -> float:
@@ -43,13 +43,13 @@ def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
     )
     failing = [f for f in found if np.any(f[1].ratio > 1)]
     verdict = Verdict.FAIL if failing else Verdict.PASS
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Finding, ...] = ()
     if failing:
-        labels = dict.fromkeys(f"{s.place.label}: {r.case.label}" for s, r in failing)
+        labels = dict.fromkeys(f"{s.label}: {r.case.label}" for s, r in failing)
         shown = list(labels)[:4]
         more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
         said = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
-        reasons = (Reason("count", said),)
+        reasons = (Finding("count", said),)
     states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
     # A gradient that is zero, or below the numbers of the format, is resolved by no bound.
     fine = [
@@ -61,7 +61,7 @@ def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
         shape=worst.got.shape,
         verdict=verdict,
         ratio=float(worst.ratio[at]),
-        worst=f"{_entry(user, at, station)} ({station.place.label}, {worst.case.label})",
+        worst=f"{_entry(user, at, station)} ({station.label}, {worst.case.label})",
         analytic=float(worst.got[at]),
         numeric=float(worst.want[at]),
         bound=float(worst.bound[at]),
@@ -76,7 +76,7 @@ def row_of(user: str, found: Sequence[tuple[Station, Record]]) -> Row:
     )
 
 
-def _aggregates(user: str, found: Sequence[tuple[Station, Record]]) -> str:
+def _aggregates(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> str:
     """What is wrong with a whole array in a coarse format, empty if nothing."""
     told = []
     names = dict.fromkeys(n for _, r in found for n in r.along)
@@ -97,13 +97,13 @@ def _aggregates(user: str, found: Sequence[tuple[Station, Record]]) -> str:
         if r.along and r.whole is not None and r.whole.error > r.whole.bound:
             told.append(
                 f"the root mean square of its error is {r.whole.error:.1%} of the array, rounding "
-                f"explains {r.whole.bound:.1%} ({s.place.label}, {r.case.label})"
+                f"explains {r.whole.bound:.1%} ({s.label}, {r.case.label})"
             )
             break
     return "; ".join(told)
 
 
-def _entry(user: str, at: tuple[Any, ...], station: Station) -> str:
+def _entry(user: str, at: tuple[Any, ...], station: ModelPoint) -> str:
     """An entry by the user's index and the definition's name: ``[3, 1] = W_f[0, 1]``."""
     index = [int(i) for i in at]
     fitted = station.fitted

@@ -25,11 +25,11 @@ from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
-from ...language.running import to_columns
+from ...streams import Stream, generator
 from ..harness.arrays import Precision
 from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
-from ..harness.station import Station
+from ..harness.modelpoint import ModelPoint
 from ..verdict import Finding, Verdict
 from .stacked import pulled_back, stacked_columns
 
@@ -154,29 +154,27 @@ class _Model:
 
     def __init__(self, derivation: Derivation, seed: int) -> None:
         self.derivation = derivation
-        self.rng = np.random.default_rng([seed, 24])
+        self.rng = generator(seed, Stream.TYPICAL_ERRORS)
 
-    def rounded(self, station: Station) -> Iterator[dict[str, Array]]:
+    def rounded(self, station: ModelPoint) -> Iterator[dict[str, Array]]:
         """Deviations of the gradients of all cases by name, (K, \\*shape), draw by draw."""
-        network, place = station.place.network, station.place
-        refs = {**network.parameters, **network.inputs}
-        columns = {n: to_columns(refs[n], a) for n, a in station.doors.items()}
+        columns = station.columns(station.values)
         given, count = stacked_columns(station, station.cases), len(station.cases)
         exact = station.truth(station.oracle, station.cases).of
         evaluator = _evaluator(station.form, self.rng)
         for _ in range(DRAWS):
             with np.errstate(all="ignore"):
-                run = Run(self.derivation, columns, place.sizes, place.lengths, evaluator)
+                run = Run(self.derivation, columns, station.sizes, station.lengths, evaluator)
                 found = pulled_back(run, station, given, count)
                 yield {n: found[n] - exact[n] for n in found}
 
-    def carried(self, station: Station) -> dict[str, Array]:
+    def carried(self, station: ModelPoint) -> dict[str, Array]:
         """Deviations under random errors of one unit in carried states and adjoints."""
 
         def noisy(a: Array) -> Array:
             return np.asarray(a * (1 + station.form.eps * self.rng.standard_normal(np.shape(a))))
 
-        oracle = station.at(station.doors)
+        oracle = station.at(station.values)
         for scan in oracle.network.scans:
             for state in scan.states:
                 oracle.made[state.name] = noisy(np.asarray(oracle.made[state.name]))
@@ -205,8 +203,11 @@ def typical_errors(
     comparisons: Sequence[Comparison], seed: int, wanted: Collection[str] | None = None
 ) -> list[Typical]:
     """For every array of the user, the value in it whose errors are explained least."""
+    comparisons = [c for c in comparisons if not c.station.empty]
+    if not comparisons:
+        return []
     first = comparisons[0].station
-    model = _Model(derive(first.place.network), seed)
+    model = _Model(derive(first.network), seed)
     samples: dict[tuple[str, str], list[_Sample]] = {}
     for compared in comparisons:
         station = compared.station
@@ -227,7 +228,7 @@ def typical_errors(
 
 
 def _by_record(
-    station: Station, records: Sequence[Record], model: _Model
+    station: ModelPoint, records: Sequence[Record], model: _Model
 ) -> Iterator[tuple[Record, tuple[Array, Array, Array]]]:
     """Each record, and deviations (draws, \\*shape): rounded, in another order, carried."""
     rounded, carried = list(model.rounded(station)), [model.carried(station)]
@@ -243,7 +244,7 @@ def _by_record(
 
 
 def _sample(
-    station: Station, record: Record, at: Array, own: Array, loose: Array, noise: Array
+    station: ModelPoint, record: Record, at: Array, own: Array, loose: Array, noise: Array
 ) -> _Sample | None:
     """None where the value is zero, or lost in underflow, or something is not finite."""
 
@@ -265,7 +266,7 @@ def _sample(
     rms_error, kept, other, carried = (a / size for a in found)
     # The result itself is rounded in any case, also where the program has nothing to round.
     return _Sample(
-        station.place.label, along, spread, rms_error, kept + NEAREST * station.form.eps, other,
+        station.label, along, spread, rms_error, kept + NEAREST * station.form.eps, other,
         carried,
     )  # fmt: skip
 

@@ -27,20 +27,20 @@ def pattern(
     bad: list[dict[str, int]] = []
     good: list[dict[str, int]] = []
     for c in comparisons:
-        place = c.station.place
-        sizes = {**place.lengths, "B": place.batch, **place.sizes}
-        (bad if c.wrong or place.label in unsteady else good).append(sizes)
+        point = c.station
+        sizes = {**point.lengths, "B": point.batch, **point.sizes}
+        (bad if c.wrong or point.label in unsteady else good).append(sizes)
     if not bad or not good:
         return "at every point tried" if bad and len(comparisons) > 1 else ""
     for name in bad[0]:
         said = _by_size({s[name] for s in bad}, {s[name] for s in good}, name)
         block = chunk.get(name) if isinstance(chunk, Mapping) else chunk
-        lengths = comparisons[0].station.place.lengths
+        lengths = comparisons[0].station.lengths
         if block is not None and name in lengths and _tail(bad, good, name, block):
             said = f"where the last chunk of {block} steps is not full ({said or name})"
         if said:
             return said
-    labels = [c.station.place.label for c in comparisons if c.wrong]
+    labels = [c.station.label for c in comparisons if c.wrong]
     return f"at {len(bad)} of {len(bad) + len(good)} points ({', '.join(labels[:3])})"
 
 
@@ -49,6 +49,8 @@ def _by_size(bad: set[int], good: set[int], name: str) -> str:
         return ""
     if min(bad) > max(good):
         return f"from {name} = {min(bad)} on (right up to {name} = {max(good)})"
+    if max(bad) == 0:
+        return f"for {name} = 0 (right from {name} = {min(good)} on)"
     if max(bad) < min(good):
         return f"up to {name} = {max(bad)} (right from {name} = {min(good)} on)"
     shown, fine = (", ".join(map(str, sorted(s)[:6])) for s in (bad, good))

@@ -6,32 +6,32 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..points import Point
 from .compare import Record
-from .plan import Place
 
 __all__ = ["averaged"]
 
 
-def _counts(place: Place) -> Iterator[tuple[str, str, float]]:
+def _counts(point: Point) -> Iterator[tuple[str, str, float]]:
     """What a loss is divided by, in symbols and in words."""
-    yield "B", "a mean over the sequences", place.batch
-    for axis, steps in place.lengths.items():
+    yield "B", "a mean over the sequences", point.batch
+    for axis, steps in point.lengths.items():
         yield axis, "a mean over the steps", steps
-        yield f"({axis}·B)", "a mean over steps and sequences", steps * place.batch
-    for dim, size in place.sizes.items():
+        yield f"({axis}·B)", "a mean over steps and sequences", steps * point.batch
+    for dim, size in point.sizes.items():
         yield dim, f"a mean over the {dim} units", size
     yield "2", "half of it", 2
 
 
-def averaged(found: Sequence[tuple[Place, Record]]) -> str:
-    """``the loss is 1/B of the definition's (…)`` if one such factor explains every place.
+def averaged(found: Sequence[tuple[Point, Record]]) -> str:
+    """``the loss is 1/B of the definition's (…)`` if one such factor explains every point.
 
     Parameters
     ----------
-    found : sequence of (Place, Record)
+    found : sequence of (Point, Record)
         The losses at all places, equal ones included, so that a factor 1/T shows at T = 1 too.
     """
-    tables = [{n: (said, size) for n, said, size in _counts(place)} for place, _ in found]
+    tables = [{n: (said, size) for n, said, size in _counts(point)} for point, _ in found]
     for n in tables[0] if tables else ():
         said = tables[0][n][0]
         sizes = [t[n][1] for t in tables]
@@ -42,7 +42,7 @@ def averaged(found: Sequence[tuple[Place, Record]]) -> str:
     return ""
 
 
-def _fits(found: Sequence[tuple[Place, Record]], factors: Sequence[float]) -> bool:
+def _fits(found: Sequence[tuple[Point, Record]], factors: Sequence[float]) -> bool:
     with np.errstate(all="ignore"):
         return all(
             bool(np.abs(r.got - f * r.want) <= 2 * max(f, 1.0) * r.bound)

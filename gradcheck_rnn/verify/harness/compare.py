@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...streams import Stream, generator
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
 from .deviations import line_noise, neighbour, spread
@@ -32,16 +33,16 @@ from .excess import (
     lost_precision,
     suspicious,
 )
+from .modelpoint import ModelPoint
 from .plan import Case
-from .station import Station
 from .subject import Subject
 from .sweep import Gradients
 
-__all__ = ["Comparison", "Record", "Station", "compare_gradients", "ratio_of"]
+__all__ = ["Comparison", "ModelPoint", "Record", "compare_gradients", "ratio_of"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-Rounding = Callable[["Station", Case], Mapping[str, Array]]
+Rounding = Callable[["ModelPoint", Case], Mapping[str, Array]]
 NEIGHBOURS = 4
 SPREADS = 4.0
 UNITS = 4.0
@@ -77,7 +78,7 @@ class Record:
 class Comparison:
     """All records of a station, and the definition's gradients they were made from."""
 
-    station: Station
+    station: ModelPoint
     records: list[Record] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     settled: bool = False
@@ -92,7 +93,7 @@ class Comparison:
 
 
 def compare_gradients(
-    station: Station,
+    station: ModelPoint,
     subject: Subject,
     seed: int,
     rounding: Rounding | None = None,
@@ -107,7 +108,7 @@ def compare_gradients(
     out = Comparison(station)
     out.truth = truth = station.truth(station.oracle, station.cases)
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
-    rng = np.random.default_rng([seed, 14])
+    rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
     near = [neighbour(station.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
     for k, case in enumerate(station.cases):
         given = station.users(case) if subject.with_cotangents else None
@@ -117,7 +118,7 @@ def compare_gradients(
         bars = [
             None
             if given is None
-            else neighbour(given, form, np.random.default_rng([seed, 14, k, j]))
+            else neighbour(given, form, generator(seed, Stream.COTANGENT_NEIGHBOURS, k, j))
             for j in range(NEIGHBOURS)
         ]
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
@@ -126,7 +127,7 @@ def compare_gradients(
             again.append(subject.gradients(fitted, station.arrays, given))
             _note_outputs(out, subject)
         for user in fitted.arguments:
-            if not _has_gradient(station, user):
+            if not _has_gradient(station, user) or not station.arrays[user].size:
                 continue
             if user not in got:
                 if user not in out.missing:
@@ -151,7 +152,9 @@ def compare_gradients(
     return out
 
 
-def _record(station: Station, record: Record, size: Array, moves: Array, repeats: Array) -> Record:
+def _record(
+    station: ModelPoint, record: Record, size: Array, moves: Array, repeats: Array
+) -> Record:
     """A record with its bound, from the terms of its sums and its deviations."""
     form, inner, got, want = station.form, station.inner, record.got, record.want
     sunk, parts = station.sunk, station.parts(record.user)
@@ -223,7 +226,7 @@ def _find_excess(
     parts = list(station.parts(user).values())
     found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
     if found is not None:
-        out.excess.append(Excess(user, station.place.label, case.label, *found))
+        out.excess.append(Excess(user, station.label, case.label, *found))
 
 
 def _note_outputs(out: Comparison, subject: Subject) -> None:
@@ -235,8 +238,8 @@ def _note_outputs(out: Comparison, subject: Subject) -> None:
         out.restless[name] = np.fmax(out.restless.get(name, 0.0), np.nan_to_num(gap, nan=np.inf))
 
 
-def _has_gradient(station: Station, user: str) -> bool:
-    network = station.place.network
+def _has_gradient(station: ModelPoint, user: str) -> bool:
+    network = station.network
     refs = {**network.parameters, **network.inputs}
     kinds = {refs[p.name].kind for p in station.fitted.pieces[user]}
     return bool(kinds & {"param", "input", "static"})
@@ -332,7 +335,7 @@ def _lost(out: Comparison, record: Record) -> None:
     rest = [r for r in out.excess if (r.user, r.case) == (record.user, record.case.label)]
     if not rest:
         excess = lost_precision(record.got - record.want, record.want, own)
-        out.excess.append(Excess(record.user, station.place.label, record.case.label, *excess))
+        out.excess.append(Excess(record.user, station.label, record.case.label, *excess))
     record.ratio = np.minimum(record.ratio, 1.0)
 
 
@@ -355,9 +358,9 @@ def _widen(record: Record, by: Array) -> None:
     record.ratio = ratio_of(record.got, record.want, record.bound)
 
 
-def _affordable(station: Station) -> bool:
+def _affordable(station: ModelPoint) -> bool:
     """Whether step Jacobians may be repeated in long double, which no BLAS multiplies."""
-    widest = max([e.shape.rows.size(station.place.sizes)
-                  for s in station.place.network.scans for e in s.equations] or [1])  # fmt: skip
-    steps = max(station.place.lengths.values(), default=1)
-    return steps * station.place.batch * widest**3 <= AFFORDABLE
+    widest = max([e.shape.rows.size(station.sizes)
+                  for s in station.network.scans for e in s.equations] or [1])  # fmt: skip
+    steps = station.steps
+    return steps * station.batch * widest**3 <= AFFORDABLE

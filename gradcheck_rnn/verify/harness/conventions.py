@@ -7,9 +7,21 @@ of ours: its weights come with a minus sign. Cells and networks: see `ready.defi
 from __future__ import annotations
 
 from ...errors import UsageError
-from .layout import Layout
+from ...language.network import Network
+from .layout import Layout, axes_of
 
-__all__ = ["KINDS", "cudnn", "flax", "keras", "lecture", "onnx", "pytorch", "stacked_rows"]
+__all__ = [
+    "KINDS",
+    "columns",
+    "cudnn",
+    "flax",
+    "keras",
+    "lecture",
+    "onnx",
+    "own",
+    "pytorch",
+    "stacked_rows",
+]
 
 KINDS = ("lstm", "gru", "rnn")
 #: The order of a library's gates, by kind.
@@ -255,3 +267,58 @@ def stacked_rows(kind: str, *, suffix: str = "", order: str = "") -> Layout:
          "c_T": f"c{suffix}_final: n B"},
         [],
     )  # fmt: skip
+
+
+def columns(kind: str, *, suffix: str = "", hidden: str = "a") -> Layout:
+    """Classes of lectures with one matrix a gate: ``Wf`` is ``[W_f U_f]``, biases are columns.
+
+    Sequences are columns with time last, ``x: (n, B, T)``. ``hidden`` is the letter of the hidden
+    state; the gates are f, i, o and c (the candidate), in a GRU z and r.
+    """
+    _gates(_PYTORCH, kind)
+    gates = {"lstm": "f i o c", "gru": "z r c", "rnn": ""}[kind].split()
+    parameters = {f"W{g}": f"[W_{g}{suffix}, U_{g}{suffix}]" for g in gates}
+    parameters |= {f"b{g}": f"b_{g}{suffix} as column" for g in gates}
+    if not gates:
+        parameters = {"W": f"[W{suffix}, U{suffix}]", "b": f"b_i{suffix} as column"}
+    return _layout(
+        kind, f"one matrix a gate, columns, {kind}", parameters,
+        {"x": f"x{suffix}: n B T", f"{hidden}0": f"h{suffix}0: n B", "c0": f"c{suffix}0: n B"},
+        {hidden: f"h{suffix}: n B T", f"{hidden}_T": f"h{suffix}_final: n B",
+         "c_T": f"c{suffix}_final: n B"},
+        [],
+    )  # fmt: skip
+
+
+def own(
+    network: Network, *, transposed: bool = False, batch_first: bool = False, columns: bool = False
+) -> Layout:
+    """Any definition in its own names: sequences ``(T, B, n)``, states ``(B, n)``.
+
+    ``transposed`` holds every matrix transposed, for ``x @ W``; ``batch_first`` is ``(B, T, n)``,
+    ``columns`` ``(T, n, B)``, with biases as columns.
+    """
+    if batch_first and columns:
+        raise UsageError("own: batch_first and columns exclude each other")
+
+    def axes(order: tuple[str, ...]) -> str:
+        if batch_first and order[:2] == ("T", "B"):
+            order = ("B", "T", *order[2:])
+        if columns and "B" in order:
+            order = (*(a for a in order if a != "B"), "B")
+        return " ".join(order)
+
+    def weight(name: str) -> str:
+        shape = network.parameters[name].shape
+        if shape.headed or shape.scalar:
+            return name
+        if shape.column:
+            return f"{name} as column" if columns else name
+        return f"{name}.T" if transposed else name
+
+    return Layout(
+        {n: weight(n) for n in network.parameters},
+        {n: f"{n}: {axes(axes_of(r))}" for n, r in network.inputs.items()},
+        {n: f"{n}: {axes(axes_of(r))}" for n, r in network.outputs.items()},
+        name="the definition's own names",
+    )

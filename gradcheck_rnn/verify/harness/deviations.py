@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...streams import Stream, generator
 from .arrays import Precision
 from .layout import Fitted
 from .subject import Subject
@@ -37,7 +38,7 @@ def neighbour(
 def spread(samples: Array) -> Array:
     """Largest deviation of each entry, but not below the typical one of its row or column."""
     largest = np.max(np.abs(samples), axis=0)
-    if largest.ndim == 0:
+    if largest.ndim == 0 or not largest.size:
         return np.asarray(largest)
     squares = np.mean(samples**2, axis=0)
     typical = np.min(
@@ -60,7 +61,7 @@ def line_noise(
     all neighbours that leave h itself unchanged. A level counts as noise if the fifth and the
     sixth differences agree on it; a wrong but smooth gradient has none.
     """
-    rng = np.random.default_rng([seed, 15])
+    rng = generator(seed, Stream.DEVIATIONS)
     signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in arrays.items()}
     worst: Arrays = {}
     # From ten units to a thousandth, a hundredfold each; coarse formats have one distance only.

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...language.network import Network
 
-if TYPE_CHECKING:
-    from .layout import Layout
-
-__all__ = ["Fitted", "Placed"]
+__all__ = ["Declared", "Fitted", "Placed"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
+
+
+class Declared(Protocol):
+    """What a `Layout` says by the user's names."""
+
+    @property
+    def parameters(self) -> Mapping[str, str]: ...
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
+    @property
+    def outputs(self) -> Mapping[str, str]: ...
+    @property
+    def adjoints(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Fitted:
     """A layout for given sizes: shapes of the user's arrays and the pieces they hold."""
 
     network: Network
-    layout: Layout
+    layout: Declared
     shapes: Mapping[str, tuple[int, ...]]
     pieces: Mapping[str, tuple[Placed, ...]]
     of_definition: Mapping[str, tuple[int, ...]]

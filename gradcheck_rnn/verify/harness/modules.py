@@ -18,7 +18,9 @@ from ..tensors import tensor_leaves
 from .layout import Layout
 from .measured import sizes_from
 
-__all__ = ["TorchCode", "arguments_of", "is_torch", "known_arguments", "named_outputs"]
+__all__ = [
+    "TorchCode", "arguments_of", "as_arguments", "is_torch", "known_arguments", "named_outputs",
+]  # fmt: skip
 
 WHO = "check_model"
 
@@ -129,7 +131,7 @@ class TorchCode:
             for n, b in module.named_buffers():
                 held[n] = b.to(like, copy=True) if b.is_floating_point() else b.clone()
             inputs = {n: given[n] for n in self.layout.inputs}
-            args, named = _call(arguments_of(module.forward)[0], inputs)
+            args, named = as_arguments(arguments_of(module.forward)[0], inputs)
             result = torch.func.functional_call(module, held, args, named)
         found = dict(tensor_leaves(result, "", torch))
         outs = named_outputs(self.layout, found)
@@ -238,7 +240,7 @@ def named_outputs(layout: Layout, found: Mapping[str, Any]) -> dict[str, Any]:
     return dict(zip(wanted, found.values(), strict=True))
 
 
-def _call(
+def as_arguments(
     names: Sequence[str], inputs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Inputs as arguments: by name, in order, or, as in torch.nn.LSTM, the last ones as a tuple."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language.running import to_rows
+from ...streams import Stream, generator
 from .aggregates import COARSE
 from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
 from .deviations import neighbour, spread
@@ -27,9 +28,8 @@ from .excess import (
     lost_precision,
     suspicious,
 )
-from .explained import Explained
+from .modelpoint import Explained, ModelPoint
 from .plan import Case
-from .station import Station
 from .subject import Subject
 
 __all__ = ["Output", "compare_forward", "compare_loss", "unsteady_outputs"]
@@ -52,22 +52,22 @@ class Output(Record):
     excess: Excess | None = None
 
 
-def compare_forward(station: Station, subject: Subject, seed: int) -> list[Output]:
+def compare_forward(station: ModelPoint, subject: Subject, seed: int) -> list[Output]:
     """Outputs of the code and of the definition."""
     fitted, form, inner = station.fitted, station.form, station.inner
     found, _, _ = subject.run(fitted, station.arrays)
     station.outputs = dict(found)
     again = [subject.run(fitted, station.arrays)[0] for _ in range(REPEATS)]
     wide = station.wide()
-    rng = np.random.default_rng([seed, 13])
+    rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
     near = [
         neighbour(station.arrays, form, rng, fitted)
         for _ in range(0 if station.claims else NEIGHBOURS)
     ]
     moved = [subject.run(fitted, arrays)[0] for arrays in near]
-    outputs = station.place.network.outputs
+    outputs = station.network.outputs
     records = []
-    for user in fitted.outputs:
+    for user in (u for u in fitted.outputs if found[u].size):
         names = [p.name for p in fitted.pieces[user]]
         exact, plain = (
             fitted.place(user, {n: to_rows(outputs[n], made[n]) for n in names})
@@ -109,18 +109,18 @@ def compare_forward(station: Station, subject: Subject, seed: int) -> list[Outpu
     return records
 
 
-def compare_loss(station: Station, subject: Subject, seed: int) -> Output:
+def compare_loss(station: ModelPoint, subject: Subject, seed: int) -> Output:
     """The loss of the code and of the definition, summed over steps, sequences and scans."""
     form = subject.form
     got = subject.value(station.arrays)
-    rng = np.random.default_rng([seed, 13])
+    rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
     near = [neighbour(station.arrays, form, rng, station.fitted) for _ in range(NEIGHBOURS)]
     moved = [subject.value(arrays) for arrays in near]
     again = [subject.value(station.arrays) for _ in range(REPEATS)]
     exact = np.asarray(station.wide().loss)
     want = exact.astype(np.float64).reshape(())
     slip = np.abs(np.asarray(station.oracle.loss) - exact).astype(np.float64).reshape(())
-    terms = max(station.place.lengths.values(), default=1) * station.place.batch
+    terms = station.steps * station.batch
     # A sum of so many terms, each rounded; neighbours show how its parts respond.
     unit = form.eps * np.sqrt(terms) * np.abs(want)
     value = np.asarray(got)
@@ -139,7 +139,7 @@ def compare_loss(station: Station, subject: Subject, seed: int) -> Output:
             suspect, [np.zeros(1, np.intp)], want, own, loose, lambda: 0 * own, once_more
         )
         if found is not None:
-            record.excess = Excess("loss", station.place.label, FORWARD, *found)
+            record.excess = Excess("loss", station.label, FORWARD, *found)
             noise = float(spread(loose))
     record.bound = SPREADS * noise + UNITS * unit + 4 * slip
     record.ratio = ratio_of(value, want, record.bound)
@@ -151,7 +151,7 @@ def unsteady_outputs(compared: Comparison) -> list[Excess]:
     station, found = compared.station, []
     for user, gap in compared.restless.items():
         first = station.outputs[user]
-        if not gap.any() or not np.isfinite(first).all():
+        if not np.any(gap) or not np.isfinite(first).all():
             continue
         nothing = np.zeros((0, *first.shape))
         suspect = Suspect(nothing, gap[None], _unit(station, first), _most_there(station))
@@ -161,17 +161,17 @@ def unsteady_outputs(compared: Comparison) -> list[Excess]:
 
 
 def _excess(
-    station: Station, user: str, suspect: Suspect, want: Array, again: Any
+    station: ModelPoint, user: str, suspect: Suspect, want: Array, again: Any
 ) -> Excess | None:
     parts = list(station.parts(user).values())
     if not suspicious(suspect, parts):
         return None
     own, loose = (_placed(station, user, reordered=r) for r in (False, True))
     found = judge_noise(suspect, parts, want, own, loose, lambda: 0 * own, again)
-    return None if found is None else Excess(user, station.place.label, FORWARD, *found)
+    return None if found is None else Excess(user, station.label, FORWARD, *found)
 
 
-def _lost(station: Station, record: Output) -> None:
+def _lost(station: ModelPoint, record: Output) -> None:
     """Call unstable what an order of steps explains that loses all in this format."""
     assert station.meaningless is not None
     loose = spread(_moved_by(station.meaningless, station, record.user))
@@ -179,34 +179,34 @@ def _lost(station: Station, record: Output) -> None:
         return
     own = spread(_placed(station, record.user, reordered=False))
     found = lost_precision(record.got - record.want, record.want, own)
-    record.excess = record.excess or Excess(record.user, station.place.label, FORWARD, *found)
+    record.excess = record.excess or Excess(record.user, station.label, FORWARD, *found)
     record.ratio = np.minimum(record.ratio, 1.0)
 
 
-def _placed(station: Station, user: str, reordered: bool) -> Array:
+def _placed(station: ModelPoint, user: str, reordered: bool) -> Array:
     """What rounding does to one output of the definition, in the user's layout: (draws, …)."""
     return _moved_by(station.explained if reordered else station.own, station, user)
 
 
-def _moved_by(explained: Explained, station: Station, user: str) -> Array:
+def _moved_by(explained: Explained, station: ModelPoint, user: str) -> Array:
     made = explained.outputs()
     held = {p.name: made[p.name] for p in station.fitted.pieces[user]}
     draws = range(len(next(iter(held.values()))))
     return np.stack([station.fitted.place(user, {n: a[k] for n, a in held.items()}) for k in draws])
 
 
-def _unit(station: Station, want: Array) -> Array:
+def _unit(station: ModelPoint, want: Array) -> Array:
     """The rounding of an output itself, which is that of the array where the entry is small."""
     with np.errstate(all="ignore"):
         size = np.abs(want) + float(np.sqrt(np.mean(want**2)))
     return np.asarray(station.form.eps * size + station.sunk)
 
 
-def _most(station: Station) -> float:
+def _most(station: ModelPoint) -> float:
     return MOST_COARSE if station.form.eps > COARSE else MOST
 
 
-def _most_there(station: Station) -> float:
+def _most_there(station: ModelPoint) -> float:
     """`_most` of calls at one and the same point."""
     return SAME_POINT if station.form.eps > COARSE else MOST
 

@@ -22,18 +22,19 @@ from ...errors import UsageError
 from ...language.domains import Domain
 from ...language.network import Network, Ref
 from ...language.running import array_shape
+from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
-from ..points import draw_point
+from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
 from .reach import answer
 
-__all__ = ["Case", "Hint", "Place", "Shapes", "plan_places", "wanted_sizes"]
+__all__ = ["Case", "Hint", "Shapes", "plan_points", "wanted_sizes"]
 
 Array = NDArray[Any]
 Shapes = Mapping[str, int | Sequence[int]]
 #: One block size for all axes (or dims), or one for each.
 Hint = int | Mapping[str, int]
-#: Steps of the places whose point is a long lag.
+#: Steps of the points that are there for long lags.
 LONG = 24
 #: Steps up to which each has a cotangent of its own: a case costs as much as a step is long.
 FEW = 12
@@ -57,27 +58,21 @@ class Case:
     step: int | None = None
 
 
-@dataclass
-class Place:
-    """A point, before it is put into the user's layout."""
-
-    label: str
-    network: Network
-    sizes: dict[str, int]
-    lengths: dict[str, int]
-    batch: int
-    values: dict[str, Array]
-    single_steps: bool = False
-
-
 def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
-    """The allowed size that is nearest to the wanted one, not larger where possible."""
+    """The allowed size that is nearest to the wanted one, not larger where possible, 0 last."""
     given = shapes.get(name)
     if given is None:
         return wanted
     if isinstance(given, range) and len(given):  # of a range every size is allowed
-        return min(given, key=lambda n: (abs(n - wanted), n))
-    return min(listed_sizes(given), key=lambda n: (abs(n - wanted), n))
+        return min(given, key=lambda n: (n == 0, abs(n - wanted), n))
+    return min(listed_sizes(given), key=lambda n: (n == 0, abs(n - wanted), n))
+
+
+def _listed(name: str, given: int | Sequence[int], least: int) -> list[int]:
+    try:
+        return listed_sizes(given, least=least)
+    except UsageError as error:
+        raise UsageError(f"shapes of {name!r}: {error}") from None
 
 
 def wanted_sizes(
@@ -87,7 +82,8 @@ def wanted_sizes(
 
     Around a block only what the declaration allows.
     """
-    out = {n: listed_sizes(given) for n, given in shapes.items()}
+    countable = {*network.axes, "B"}  # a sequence of no steps, a batch of no sequences
+    out = {n: _listed(n, given, 0 if n in countable else 1) for n, given in shapes.items()}
     for what, hint, names in (
         ("chunk", chunk, network.axes),
         ("tile", tile, tuple(network.dims)),
@@ -108,7 +104,7 @@ def wanted_sizes(
     return out
 
 
-def plan_places(
+def plan_points(
     network: Network,
     seed: int,
     shapes: Shapes | None = None,
@@ -117,8 +113,8 @@ def plan_places(
     full: bool = True,
     chunk: Hint | None = None,
     tile: Hint | None = None,
-) -> Iterator[Place]:
-    """The places of a plan: the regimes, the smallest first, then all sizes that are asked for.
+) -> Iterator[Point]:
+    """The points of a plan: the regimes, the smallest first, then all sizes that are asked for.
 
     Parameters
     ----------
@@ -128,7 +124,7 @@ def plan_places(
     batch : int, optional
         The only batch size of the layout.
     full : bool
-        False: only one ordinary place, of the declared shapes.
+        False: only one ordinary point, of the declared shapes.
     chunk, tile : int or mapping, optional
         Sizes of the blocks that the code works in, along time and along dims: 1, C − 1, C, C + 1
         and 2C + 1 are run.
@@ -150,19 +146,19 @@ def plan_places(
     deepest = max(
         [max(s.lags) for scan in network.scans for s in scan.states] or [1]
     )  # fmt: skip
-    recipes: list[tuple[str, int, int, str, bool]] = [
-        ("one step", 1, 2, "ordinary", False),
-        ("short", max(3, deepest + 1), 2, "ordinary", True),
-        ("ordinary", max(6, deepest + 3), 3, "ordinary", False),
-        ("long", LONG, 2, "lasting", False),
-        ("one sequence", 4, 1, "lasting", False),
-        ("saturated", 5, 2, "saturated", False),
+    recipes: list[tuple[Role, int, int, str, bool]] = [
+        (Role.ONE_STEP, 1, 2, "ordinary", False),
+        (Role.SHORT, max(3, deepest + 1), 2, "ordinary", True),
+        (Role.ORDINARY, max(6, deepest + 3), 3, "ordinary", False),
+        (Role.LONG, LONG, 2, "lasting", False),
+        (Role.ONE_SEQUENCE, 4, 1, "lasting", False),
+        (Role.SATURATED, 5, 2, "saturated", False),
     ]
     if not full:
-        recipes = [("ordinary", max(6, deepest + 3), 2, "ordinary", False)]
+        recipes = [(Role.ORDINARY, max(6, deepest + 3), 2, "ordinary", False)]
     seen: set[tuple[Any, ...]] = set()
     reached: set[tuple[str, int]] = set()
-    for number, (label, steps, columns, regime, single) in enumerate(recipes):
+    for number, (role, steps, columns, regime, single) in enumerate(recipes):
         lengths = {
             a: _allowed(shapes, a, steps + (k if steps > 1 else 0))
             for k, a in enumerate(network.axes)
@@ -173,12 +169,12 @@ def plan_places(
             continue
         seen.add(key)
         reached |= {*sizes.items(), *lengths.items(), ("B", B)}
-        rng = np.random.default_rng([seed, 11, number])
+        rng = generator(seed, Stream.PLAN, number)
         values = draw_values(network, sizes, B, lengths, regime, rng)
-        if label == "long":
+        if role is Role.LONG and B and all(lengths.values()):
             values = _alive(network, sizes, B, lengths, rng, values)
         single = single and max(lengths.values(), default=1) <= FEW
-        yield Place(label, network, dict(sizes), lengths, B, values, single)
+        yield Point(network, values, dict(sizes), lengths, B, role, single_steps=single)
     if not full:
         return
     for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):
@@ -194,9 +190,9 @@ def plan_places(
             lengths[name] = size
         else:
             own[name] = size
-        rng = np.random.default_rng([seed, 19, number])
+        rng = generator(seed, Stream.PLAN_SIZES, number)
         values = draw_values(network, own, B, lengths, "lasting", rng)
-        yield Place(f"{name} = {size}", network, own, lengths, B, values)
+        yield Point(network, values, own, lengths, B, Role.SIZE, f"{name} = {size}")
 
 
 def _alive(
@@ -253,32 +249,34 @@ def _draw(
     return 0.5 * array if regime == "lasting" else array
 
 
-def cases_of(place: Place, outputs: Mapping[str, Array], seed: int) -> list[Case]:
-    """The cotangents of a place: all together, each output alone, each step alone.
+def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case]:
+    """The cotangents of a point: all together, each output alone, each step alone.
 
     ``outputs`` are the outputs that the code hands out, in the doors' layout.
     """
     whole = {}
     for n, a in outputs.items():
-        direction = draw_direction(a.shape, seed, f"{place.label}: cotangent of {n}")
+        direction = draw_direction(a.shape, seed, f"{point.label}: cotangent of {n}")
         whole[n] = np.asarray(direction * np.sqrt(direction.size))
     cases = []
-    if len(outputs) > 1:
+    if len(outputs) > 1 or not any(g.size for g in whole.values()):
         cases.append(Case("all outputs", whole))
-    if place.label == "ordinary":
+    if point.role is Role.ORDINARY:
         # Clipping inside a backward pass sleeps until something is large.
         large = {n: LOUD * g for n, g in whole.items()}
         cases.append(Case("all outputs, large cotangents", large))
     for n, g in whole.items():
+        if not g.size:
+            continue  # no step, no sequence: nothing comes in there
         cases.append(Case(f"{n} alone", {n: g}))
-        sequence = place.network.outputs[n].axis is not None
+        sequence = point.network.outputs[n].axis is not None
         if sequence and len(g) > 1:
             # The first step's cotangent alone reaches the start only, the last one's everything.
-            steps = range(len(g)) if place.single_steps else sorted({0, len(g) - 1})
+            steps = range(len(g)) if point.single_steps else sorted({0, len(g) - 1})
             for t in steps:
                 only = np.zeros_like(g)
                 only[t] = g[t]
                 cases.append(Case(f"{n} at step {t + 1} alone", {n: only}, t))
-    if place.label == "ordinary":
+    if point.role is Role.ORDINARY:
         cases.append(Case("no cotangent", {n: np.zeros_like(g) for n, g in whole.items()}))
     return cases

@@ -1,20 +1,34 @@
-"""Ready layouts by name: ``"pytorch lstm"``, ``"keras gru reset_after=False"``.
+"""Ready layouts by name: ``"pytorch lstm"``, ``"keras gru reset_after=False"``, ``"own columns"``.
 
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
 own. Options have the names that they have in the library; one without a value is switched on.
+``without=c0,h_T`` leaves out initial states, which are zero then, and outputs.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import UsageError
-from .conventions import KINDS, cudnn, flax, keras, lecture, onnx, pytorch, stacked_rows
+from ...language.network import Network
+from .conventions import (
+    KINDS,
+    columns,
+    cudnn,
+    flax,
+    keras,
+    lecture,
+    onnx,
+    own,
+    pytorch,
+    stacked_rows,
+)
 from .layout import Layout
 
-__all__ = ["READY", "catalogue", "definition", "ready", "source"]
+__all__ = ["READY", "catalogue", "definition", "depth", "ready", "source"]
 
 READY: dict[str, Callable[..., Layout]] = {
     "pytorch": pytorch,
@@ -24,7 +38,13 @@ READY: dict[str, Callable[..., Layout]] = {
     "flax": flax,
     "lecture": lecture,
     "stacked": stacked_rows,
+    "columns": columns,
 }
+#: The layout of any definition, in its own names.
+OWN = "own"
+SAY = "say of which (--definition cell.py:mine)"
+#: An option of every layout: initial states that start at zero, and outputs, that the code has not.
+WITHOUT = "without"
 #: Layouts with options that are of another cell than those without.
 VARIANTS = (
     "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
@@ -41,17 +61,20 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
         No such convention or option.
     """
     given = text.split()
+    if given[:1] == [OWN]:
+        given.insert(1, "")
     convention, kind, *words = given if len(given) > 1 else (text, "")
-    if convention not in READY:
+    if convention not in READY and convention != OWN:
         raise UsageError(
             f"no ready layout {text!r}; conventions are {', '.join(READY)}, each with lstm, gru "
-            "or rnn"
+            f"or rnn, and {OWN} for any definition"
         )
     known = {
         n: p.default
-        for n, p in inspect.signature(READY[convention]).parameters.items()
+        for n, p in inspect.signature(READY.get(convention, own)).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
+    known[WITHOUT] = ""
     options: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -79,8 +102,10 @@ def _value(text: str, name: str, value: str, default: Any) -> Any:
     return value.replace(",", " ")
 
 
-def ready(text: str) -> Layout:
+def ready(text: str, network: Network | None = None) -> Layout:
     """A ready layout by name: ``"pytorch lstm"``, ``"keras gru reset_after=False"``, …
+
+    ``"own"`` is of any definition, `network`, in its own names.
 
     Raises
     ------
@@ -88,7 +113,26 @@ def ready(text: str) -> Layout:
         No such convention, cell or option.
     """
     convention, kind, options = _read(text)
-    return READY[convention](kind, **options)
+    left_out = options.pop(WITHOUT, "").split()
+    if convention == OWN:
+        if network is None:
+            raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
+        layout = own(network, **options)
+    else:
+        layout = READY[convention](kind, **options)
+    for name in left_out:
+        if name not in (*list(layout.inputs)[1:], *layout.outputs):
+            raise UsageError(
+                f"no ready layout {text!r}: without names initial states and outputs, "
+                f"{', '.join([*list(layout.inputs)[1:], *layout.outputs])}, not {name!r}"
+            )
+    if not left_out:
+        return layout
+    inputs = {n: t for n, t in layout.inputs.items() if n not in left_out}
+    outputs = {n: t for n, t in layout.outputs.items() if n not in left_out}
+    if not outputs:
+        raise UsageError(f"no ready layout {text!r}: without its outputs nothing is left")
+    return replace(layout, inputs=inputs, outputs=outputs)
 
 
 def definition(text: str) -> str:
@@ -98,10 +142,12 @@ def definition(text: str) -> str:
     the reset comes before the product, ``elman_hidden`` for plain RNNs.
     """
     convention, kind, options = _read(text)
+    if convention == OWN:
+        raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {
-            "lecture": True, "stacked": True,
+            "lecture": True, "stacked": True, "columns": True,
             "keras": not options.get("reset_after", True),
             "onnx": not options.get("linear_before_reset", False),
         }  # fmt: skip
@@ -113,13 +159,20 @@ def definition(text: str) -> str:
     return {"lstm": "lstm", "rnn": "elman_hidden"}[kind]
 
 
+def depth(text: str) -> tuple[int, bool]:
+    """Layers of code in this layout, and whether each runs in both directions."""
+    options = _read(text)[2]
+    return options.get("num_layers", 1), bool(options.get("bidirectional"))
+
+
 def catalogue() -> list[dict[str, str]]:
     """The ready layouts as rows with the keys name, cell (of the zoo) and what (with options)."""
     names = [f"{convention} {kind}" for convention in READY for kind in KINDS]
-    return [
+    rows = [
         {"name": name, "cell": definition(name), "what": _what(READY[name.split()[0]])}
         for name in [*names, *VARIANTS]
     ]
+    return [*rows, {"name": OWN, "cell": "any", "what": _what(own)}]
 
 
 def _what(make: Callable[..., Layout]) -> str:

@@ -12,31 +12,27 @@ from numpy.typing import NDArray
 from ...errors import DimensionError, UsageError
 from ..guard import (
     WATCHED_CALLS,
-    Watch,
+    UserCode,
     call,
-    changed_argument,
-    changed_cache,
     changed_cotangents,
-    changed_data,
-    checksum,
     close,
     keeps_state,
 )
+from ..reachable import checksum
 from ..recording import recording
-from ..verdict import Finding
 from .arrays import Precision, to_numpy
 from .handed import adjoint_of
 from .layout import Fitted
 from .notation import notation_for
+from .objects import GRADIENT_OF
 
 __all__ = ["Subject"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-_PREFIXES = ("d", "d_", "grad_", "g_")
 
 
-class Subject:
+class Subject(UserCode):
     """The functions under test.
 
     Parameters
@@ -65,16 +61,15 @@ class Subject:
     ) -> None:
         if gradient is None and (forward is None or backward is None):
             raise UsageError("give forward and backward, or gradient for a definition with a loss")
+        super().__init__(forward, backward, gradient, loss)
         self.forward, self.backward = forward, backward
         self.gradient, self.loss = gradient, loss
         self.make, self.form = make, form
-        self.findings: list[Finding] = []
         self.calls = self.runs = self.pulls = 0
         #: Adjoints and saved values of the last call, as they were handed over.
         self.handed: dict[str, dict[int | None, Any]] = {}
         #: Outputs of the forward pass of the last gradient call.
         self.outputs: Arrays = {}
-        self.watch = Watch(forward, backward, gradient, loss)
         #: Repeats the first call of forward or the loss: it must go on giving this.
         self._first: tuple[Callable[[], Any], Any] | None = None
 
@@ -83,26 +78,19 @@ class Subject:
         """Whether the code takes cotangents of its outputs."""
         return self.gradient is None
 
-    def _note(self, finding: Finding) -> None:
-        if finding not in self.findings:
-            self.findings.append(finding)
-
     def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         return {n: self.make(a.copy()) for n, a in arrays.items()}
 
     def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> bool:
-        names = [n for n, a in arrays.items() if not _same(given[n], a)]
-        for n in names:
-            self._note(changed_argument(who, n))
-        return not names
+        now = [to_numpy(given[n]).astype(np.float64) for n in arrays]
+        return self.unchanged(who, arrays, now, arrays.values())
 
     def run(self, fitted: Fitted, arrays: Mapping[str, Array]) -> tuple[Arrays, Any, Any]:
         """Outputs by the layout's names as float64, the cache, and the outputs as returned."""
         first, self.runs = self.runs == 0, self.runs + 1
-        before = self.watch.look() if first else {}
-        out, cache, raw, _ = self._forward(fitted, arrays)
+        made, names = self.watched(lambda: self._forward(fitted, arrays), watch=first)
+        out, cache, raw, _ = made
         if first:
-            names = self.watch.changed(before)
             self._first = (
                 lambda: list(self._forward(fitted, arrays)[0].values()),
                 list(out.values()),
@@ -172,9 +160,7 @@ class Subject:
             raise UsageError("there is no loss function to run")
         if self._first is not None:
             return self._value(arrays)
-        before = self.watch.look()
-        found = self._value(arrays)
-        names = self.watch.changed(before)
+        found, names = self.watched(lambda: self._value(arrays))
         self._first = lambda: self._value(arrays), found
         if names and not close(self._value(arrays), found, self.form.eps):
             raise keeps_state("the loss", names)
@@ -193,10 +179,10 @@ class Subject:
         self, fitted: Fitted, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None
     ) -> Arrays:
         """Gradients by the layout's names as float64; missing ones are left out."""
-        first, self.pulls = self.pulls == 0, self.pulls + 1
-        before = self.watch.look() if first else {}
-        found = self._pull(fitted, arrays, cotangents)
-        names = self.watch.changed(before) if first else []
+        self.pulls += 1
+        found, names = self.watched(
+            lambda: self._pull(fitted, arrays, cotangents), watch=self.pulls == 1
+        )
         if names:
             self._judge_changes(names, fitted, arrays, cotangents, found)
         return found
@@ -226,23 +212,16 @@ class Subject:
         bars = self._given(plain)
         found = self._collect(fitted, call("backward", self.backward, bars, cache))
         if not all(n in bars and _same(bars[n], a) for n, a in plain.items()):
-            self._note(changed_cotangents())
+            self.note(changed_cotangents())
         unchanged = self._unchanged(given, arrays, "backward")
         if watched and unchanged and checksum(cache) != before:
-            self._look_again(fitted, cache, plain, found)
-        return found
 
-    def _look_again(
-        self, fitted: Fitted, cache: Any, cotangents: Mapping[str, Array], found: Arrays
-    ) -> None:
-        """A changed cache matters where a second call with it gives something else."""
-        try:
-            raw = call("backward", self.backward, self._given(cotangents), cache)  # type: ignore[arg-type]
-            same = self._agree(found, self._collect(fitted, raw))
-        except Exception:  # whatever a destroyed cache makes of it
-            same = False
-        if not same:
-            self._note(changed_cache())
+            def again() -> Arrays:
+                raw = call("backward", self.backward, self._given(plain), cache)  # type: ignore[arg-type]
+                return self._collect(fitted, raw)
+
+            self.check_cache(again, found, self._agree)
+        return found
 
     def _judge_changes(
         self,
@@ -255,14 +234,11 @@ class Subject:
         """The functions changed data that they can reach: does anything depend on it?"""
         who = "backward" if self.gradient is None else "the gradient function"
         if self._first is not None:
-            repeat, value = self._first
-            now, eps = repeat(), self.form.eps
-            if not close(now, value, eps) and close(now, repeat(), eps):
-                reader = "forward" if self.gradient is None else "the loss"
-                raise changed_data(who, names, reader)
-        second, third = (self._pull(fitted, arrays, cotangents) for _ in range(2))
-        if not self._agree(found, second) and not self._agree(second, third):
-            raise keeps_state(who, names)
+            reader = "forward" if self.gradient is None else "the loss"
+            self.check_data(who, names, reader, *self._first, self.form.eps)
+        self.check_state(
+            who, names, lambda: self._pull(fitted, arrays, cotangents), found, self._agree
+        )
 
     def _collect(self, fitted: Fitted, raw: Any) -> Arrays:
         names = fitted.arguments
@@ -281,7 +257,7 @@ class Subject:
             plain = n
             if plain not in names:
                 plain = next(
-                    (n.removeprefix(p) for p in _PREFIXES if n.removeprefix(p) in names), n
+                    (n.removeprefix(p) for p in GRADIENT_OF if n.removeprefix(p) in names), n
                 )
             if plain not in names:
                 if g is None:

@@ -114,7 +114,10 @@ class ModelOracle:
         if scan.name not in self._jacobians:
             steps = self.lengths[scan.axis] if scan.axis else 1
             made = self.made if scan.axis else {**self.made}
-            found = scan_jacobians(scan, made, steps, self.sizes)
+            if steps and self.batch:
+                found = scan_jacobians(scan, made, steps, self.sizes)
+            else:
+                found = ScanJacobians(scan, steps, (), 0)
             self._jacobians[scan.name] = found
             self.evaluations += found.evaluations
         return self._jacobians[scan.name]
@@ -160,6 +163,9 @@ class ModelOracle:
     ) -> None:
         jac = self.jacobians(scan)
         T, B = jac.steps, self.batch
+        if not T:
+            self._through_nothing(scan, bars)
+            return
         order = list(range(T - 1, -1, -1) if scan.reverse else range(T))
         states = {s.name: s for s in scan.states}
         local: dict[str, Array] = {}
@@ -203,6 +209,13 @@ class ModelOracle:
             if block in carried:
                 continue
             self._read(scan, block, local, bars, out, order)
+
+    def _through_nothing(self, scan: Scan, bars: dict[str, Array]) -> None:
+        """No step: the last state is the first, and so is its adjoint."""
+        for state in scan.states:
+            start = next(s for s in state.initial if s.lag == 1)
+            if state.final in bars and start.ref is not None:
+                _add(bars, start.ref.name, bars[state.final])
 
     def _read(
         self,

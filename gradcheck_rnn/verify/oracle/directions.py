@@ -34,7 +34,12 @@ def fresh_seed() -> int:
 
 
 def draw_direction(shape: tuple[int, ...], seed: int, block: str, probe: int = 0) -> Floats:
-    """Uniform unit direction of the given shape; (seed, block name, probe number) repeat it."""
+    """Uniform unit direction of the given shape; (seed, block name, probe number) repeat it.
+
+    Of an empty shape there is one, which is empty.
+    """
+    if 0 in shape:
+        return np.zeros(shape)
     label = int.from_bytes(hashlib.sha256(block.encode()).digest()[:8], "big")
     generator = np.random.default_rng([seed, label, probe])
     while True:

@@ -28,8 +28,9 @@ from tests.codegen.support import Arrays, Case, error
 from tests.codegen.test_features import FEATURES
 from tests.strategies.choices import Seeded
 from tests.strategies.random_networks import random_file
+from tests.strategies.random_stacks import random_stack_cell
 
-from .support import CC, built, files, needs_compiler, results, upstream
+from .support import CC, built, files, load, needs_compiler, results, upstream
 
 pytestmark = needs_compiler
 #: What the kernels may differ by: both round, in other orders, and elementary functions differ.
@@ -52,17 +53,11 @@ def agrees(case: Case, module: Any, dtype: str = "float64") -> None:
 
 @pytest.mark.parametrize("name", api.names())
 def test_the_zoo(name: str, tmp_path: Path) -> None:
-    network = as_network(api.load(name))
-    if network.front:
-        with pytest.raises(UnsupportedOperation, match="no kernels in C"):
-            api.write_c(name, tmp_path)
-        assert not list(tmp_path.iterdir())
-        return
-    case = Case(network)
+    case = Case(as_network(api.load(name)))
     agrees(case, built(case, tmp_path))
 
 
-@pytest.mark.parametrize("name", ["lstm", "slstm", "char_rnn"])
+@pytest.mark.parametrize("name", ["lstm", "slstm", "char_rnn", "mlstm", "multihead_retention"])
 def test_single_precision(name: str, tmp_path: Path) -> None:
     case = Case(as_network(api.load(name)))
     agrees(case, built(case, tmp_path), "float32")
@@ -82,6 +77,44 @@ def test_random_definitions(seed: int, tmp_path: Path) -> None:
     (tmp_path / "definition.py").write_text(text, encoding="utf-8")
     case = Case(as_network(api.load(f"{tmp_path / 'definition.py'}:{name}")))
     agrees(case, built(case, tmp_path / "kernel"))
+
+
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_matrices_and_heads(seed: int, heads: bool, tmp_path: Path) -> None:
+    (tmp_path / "definition.py").write_text(random_stack_cell(Seeded(seed), heads), "utf-8")
+    case = Case(as_network(api.load(f"{tmp_path / 'definition.py'}:stacked")))
+    agrees(case, built(case, tmp_path / "kernel", ("-std=c99", "-Wall", "-Werror", "-O0")))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [
+        ("total += S_row[i * n + j] * k_row[j];", "total += S_row[j * n + i] * k_row[j];"),
+        ("_row = k + row * n;", "_row = k;"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_in_a_product_is_found(right: str, wrong: str, tmp_path: Path) -> None:
+    case = Case(as_network(api.load("delta_net")))
+    texts = files(case)
+    assert right in texts["delta_net.c"]
+    for name, text in texts.items():
+        changed = text.replace(right, wrong) if name[-1] == "c" else text
+        (tmp_path / name).write_text(changed, encoding="utf-8")
+    off = compared(case, load(tmp_path / "delta_net.py", ("-std=c99", "-O0")))
+    assert max(off.values()) > 1e-3
+
+
+def test_products_in_parallel(tmp_path: Path) -> None:
+    """As many multiplications as it takes until several cores are used."""
+    case = Case(as_network(api.load("multihead_retention")))
+    sizes = {"T": 3, "B": 2, "H": 3, "n": 40, "m": 41, "d": 5}
+    rng = np.random.default_rng(1)
+    for n, axes in case.module.SHAPES.items():
+        case.arrays[n] = rng.uniform(0.1, 0.9, size=[sizes[a] for a in axes])
+    given = {"y": rng.normal(size=(3, 2, 5)), "S_final": rng.normal(size=(2, 3, 40, 41))}
+    found = results(case, built(case, tmp_path, ("-O1", "-fopenmp")), given)
+    right = results(case, case.module, given)
+    assert max(error(a, right[n]) for n, a in found.items()) <= EXACT["float64"]
 
 
 @pytest.mark.parametrize("seed", range(4))

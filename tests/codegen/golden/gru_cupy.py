@@ -11,33 +11,33 @@ Forward, for each sequence (columns):
     r_t = σ(a_{r,t})
     a_{z,t} = W_z h_{t−1} + U_z x_t + b_z
     z_t = σ(a_{z,t})
-    a_{h,t} = W_c (r_t ⊙ h_{t−1}) + U_c x_t + b_c
-    h̃_t = tanh(a_{h,t})
+    a_{c,t} = W_c (r_t ⊙ h_{t−1}) + U_c x_t + b_c
+    h̃_t = tanh(a_{c,t})
     h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
 
 Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that is given:
 
-    δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+    δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
     δh̃_t = δh_t ⊙ z_t
-    δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
+    δa_{c,t} = δh̃_t ⊙ (1 − h̃_t²)
     δz_t = −δh_t ⊙ h_{t−1} + δh_t ⊙ h̃_t
     δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
-    δr_t = (W_cᵀ δa_{h,t}) ⊙ h_{t−1}
+    δr_t = (W_cᵀ δa_{c,t}) ⊙ h_{t−1}
     δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
 
 Gradients, summed over time and over the batch:
 
     ∇W_r = δa_{r,t} h_{t−1}ᵀ
     ∇W_z = δa_{z,t} h_{t−1}ᵀ
-    ∇W_c = δa_{h,t} (r_t ⊙ h_{t−1})ᵀ
+    ∇W_c = δa_{c,t} (r_t ⊙ h_{t−1})ᵀ
     ∇U_r = δa_{r,t} x_tᵀ
     ∇U_z = δa_{z,t} x_tᵀ
-    ∇U_c = δa_{h,t} x_tᵀ
+    ∇U_c = δa_{c,t} x_tᵀ
     ∇b_r = δa_{r,t}
     ∇b_z = δa_{z,t}
-    ∇b_c = δa_{h,t}
-    ∇x_t = U_rᵀ δa_{r,t} + U_zᵀ δa_{z,t} + U_cᵀ δa_{h,t}
-    ∇h0 = W_rᵀ δa_{r,1} + W_zᵀ δa_{z,1} + (W_cᵀ δa_{h,1}) ⊙ r_1 + δh_1 ⊙ (1 − z_1)
+    ∇b_c = δa_{c,t}
+    ∇x_t = U_rᵀ δa_{r,t} + U_zᵀ δa_{z,t} + U_cᵀ δa_{c,t}
+    ∇h0 = W_rᵀ δa_{r,1} + W_zᵀ δa_{z,1} + (W_cᵀ δa_{c,1}) ⊙ r_1 + δh_1 ⊙ (1 − z_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs
@@ -101,14 +101,14 @@ extern "C" __global__ void forward_gates(
     gates[entry] = gates_j;
 }
 
-// One step, one thread an entry: r, z, a_h_factor.
+// One step, one thread an entry: r, z, a_c_factor.
 //   r_t = σ(a_{r,t})
 //   z_t = σ(a_{z,t})
 extern "C" __global__ void forward_step(
     const real* __restrict__ W_h,     // (B, 2 * p)
     real* __restrict__ gates,         // (B, 3 * p)
     const real* __restrict__ h_prev,  // (B, p)
-    real* __restrict__ a_h_factor,    // (B, p)
+    real* __restrict__ a_c_factor,    // (B, p)
     const int p, const int B)
 {
     const int entry = blockIdx.x * blockDim.x + threadIdx.x;
@@ -124,18 +124,18 @@ extern "C" __global__ void forward_step(
 
     r_j = sigmoid(W_r_h_j + r_j);
     z_j = sigmoid(W_z_h_j + z_j);
-    const real a_h_factor_j = r_j * h_prev_j;
+    const real a_c_factor_j = r_j * h_prev_j;
 
     gates[row * 3 * p + unit] = r_j;
     gates[row * 3 * p + p + unit] = z_j;
-    a_h_factor[entry] = a_h_factor_j;
+    a_c_factor[entry] = a_c_factor_j;
 }
 
 // One step, one thread an entry: h_tilde, h.
-//   h̃_t = tanh(a_{h,t})
+//   h̃_t = tanh(a_{c,t})
 //   h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
 extern "C" __global__ void forward_step_2(
-    const real* __restrict__ a_h_value,  // (B, p)
+    const real* __restrict__ a_c_value,  // (B, p)
     real* __restrict__ gates,            // (B, 3 * p)
     const real* __restrict__ h_prev,     // (B, p)
     real* __restrict__ h,                // (B, p)
@@ -146,18 +146,18 @@ extern "C" __global__ void forward_step_2(
     const int row = entry / p;
     const int unit = entry % p;
 
-    const real a_h_value_j = a_h_value[entry];
+    const real a_c_value_j = a_c_value[entry];
     real h_tilde_j = gates[row * 3 * p + 2 * p + unit];
     const real z_j = gates[row * 3 * p + p + unit];
     const real h_prev_j = h_prev[entry];
-    h_tilde_j = tanh(a_h_value_j + h_tilde_j);
+    h_tilde_j = tanh(a_c_value_j + h_tilde_j);
     const real h_j = (real(1) - z_j) * h_prev_j + z_j * h_tilde_j;
     gates[row * 3 * p + 2 * p + unit] = h_tilde_j;
     h[entry] = h_j;
 }
 
 // All steps, one thread an entry: d_h.
-//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1}) ⊙
+//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1}) ⊙
 //       r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
 extern "C" __global__ void backward_d_h(
     const real* __restrict__ g_h,  // (T, B, p)
@@ -173,10 +173,10 @@ extern "C" __global__ void backward_d_h(
     d_h[entry] = d_h_j;
 }
 
-// All steps, one thread an entry: part, d_a_z, d_a_r, d_a_h.
+// All steps, one thread an entry: part, d_a_z, d_a_r, d_a_c.
 //   δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
 //   δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
-//   δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
+//   δa_{c,t} = δh̃_t ⊙ (1 − h̃_t²)
 extern "C" __global__ void backward_part(
     const real* __restrict__ gates,   // (T, B, 3 * p)
     real* __restrict__ part,          // (T, B, p)
@@ -197,24 +197,24 @@ extern "C" __global__ void backward_part(
     const real part_j = real(1) - z_j;
     const real d_a_z_j = (h_tilde_j - h_prev_j) * z_j * part_j;
     const real d_a_r_j = h_prev_j * r_j * (real(1) - r_j);
-    const real d_a_h_j = z_j * (real(1) - square(h_tilde_j));
+    const real d_a_c_j = z_j * (real(1) - square(h_tilde_j));
 
     part[entry] = part_j;
     d_a[row * 3 * p + p + unit] = d_a_z_j;
     d_a[row * 3 * p + unit] = d_a_r_j;
-    d_a[row * 3 * p + 2 * p + unit] = d_a_h_j;
+    d_a[row * 3 * p + 2 * p + unit] = d_a_c_j;
 }
 
-// One step, one thread an entry: d_h, d_a_h, d_a_h_only, d_a_z, d_a_only.
-//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1}) ⊙
+// One step, one thread an entry: d_h, d_a_c, d_a_c_only, d_a_z, d_a_only.
+//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1}) ⊙
 //       r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
-//   δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
+//   δa_{c,t} = δh̃_t ⊙ (1 − h̃_t²)
 //   δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
 extern "C" __global__ void backward_step(
     const real* __restrict__ W_d_a_only,  // (B, p)
     real* __restrict__ d_h,               // (B, p)
     real* __restrict__ d_a,               // (B, 3 * p)
-    real* __restrict__ d_a_h_only,        // (B, p)
+    real* __restrict__ d_a_c_only,        // (B, p)
     real* __restrict__ d_a_only,          // (B, 2 * p)
     const int p, const int B)
 {
@@ -225,28 +225,28 @@ extern "C" __global__ void backward_step(
 
     real d_h_j = d_h[entry];
     const real W_d_a_only_j = W_d_a_only[entry];
-    real d_a_h_j = d_a[row * 3 * p + 2 * p + unit];
+    real d_a_c_j = d_a[row * 3 * p + 2 * p + unit];
     real d_a_z_j = d_a[row * 3 * p + p + unit];
 
     d_h_j += W_d_a_only_j;
-    d_a_h_j = d_h_j * d_a_h_j;
-    const real d_a_h_only_j = d_a_h_j;
+    d_a_c_j = d_h_j * d_a_c_j;
+    const real d_a_c_only_j = d_a_c_j;
     d_a_z_j = d_h_j * d_a_z_j;
     const real d_a_only_p_j = d_a_z_j;
 
     d_h[entry] = d_h_j;
-    d_a[row * 3 * p + 2 * p + unit] = d_a_h_j;
-    d_a_h_only[entry] = d_a_h_only_j;
+    d_a[row * 3 * p + 2 * p + unit] = d_a_c_j;
+    d_a_c_only[entry] = d_a_c_only_j;
     d_a[row * 3 * p + p + unit] = d_a_z_j;
     d_a_only[row * 2 * p + p + unit] = d_a_only_p_j;
 }
 
 // One step, one thread an entry: d_a_r, d_a_only, d_h.
 //   δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
-//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1}) ⊙
+//   δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1}) ⊙
 //       r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
 extern "C" __global__ void backward_step_2(
-    const real* __restrict__ W_c_d_a_h,  // (B, p)
+    const real* __restrict__ W_c_d_a_c,  // (B, p)
     real* __restrict__ d_a,              // (B, 3 * p)
     real* __restrict__ d_a_only,         // (B, 2 * p)
     const real* __restrict__ d_h,        // (B, p)
@@ -260,16 +260,16 @@ extern "C" __global__ void backward_step_2(
     const int row = entry / p;
     const int unit = entry % p;
 
-    const real W_c_d_a_h_j = W_c_d_a_h[entry];
+    const real W_c_d_a_c_j = W_c_d_a_c[entry];
     real d_a_r_j = d_a[row * 3 * p + unit];
     real d_h_prev_j = d_h_prev[entry];
     const real d_h_j = d_h[entry];
     const real part_j = part[entry];
     const real r_j = gates[row * 3 * p + unit];
 
-    d_a_r_j = W_c_d_a_h_j * d_a_r_j;
+    d_a_r_j = W_c_d_a_c_j * d_a_r_j;
     const real d_a_only_0_j = d_a_r_j;
-    d_h_prev_j += d_h_j * part_j + W_c_d_a_h_j * r_j;
+    d_h_prev_j += d_h_j * part_j + W_c_d_a_c_j * r_j;
 
     d_a[row * 3 * p + unit] = d_a_r_j;
     d_a_only[row * 2 * p + unit] = d_a_only_0_j;
@@ -418,8 +418,8 @@ def forward(
     b_c = arrays["b_c"]
     h = cp.empty((T + 1, B, p), dtype)
     W_h = cp.empty((B, 2 * p), dtype)
-    a_h_factor = cp.empty((T, B, p), dtype)
-    a_h_value = cp.empty((B, p), dtype)
+    a_c_factor = cp.empty((T, B, p), dtype)
+    a_c_value = cp.empty((B, p), dtype)
     forward_gates = _kernel("forward_gates", dtype, T * B * (3 * p), p, T, B)
     forward_step = _kernel("forward_step", dtype, B * p, p, B)
     forward_step_2 = _kernel("forward_step_2", dtype, B * p, p, B)
@@ -432,14 +432,14 @@ def forward(
     forward_gates(gates, b)
     for t in range(T):
         cp.dot(h[t], W.T, out=W_h)
-        forward_step(W_h, gates[t], h[t], a_h_factor[t])
-        cp.dot(a_h_factor[t], W_c.T, out=a_h_value)
-        forward_step_2(a_h_value, gates[t], h[t], h[t + 1])
+        forward_step(W_h, gates[t], h[t], a_c_factor[t])
+        cp.dot(a_c_factor[t], W_c.T, out=a_c_value)
+        forward_step_2(a_c_value, gates[t], h[t], h[t + 1])
     outputs: Outputs = {
         "h": h[1:],
         "h_final": h[-1],
     }
-    saved = dict(U=U, W=W, a_h_factor=a_h_factor, gates=gates, h=h)
+    saved = dict(U=U, W=W, a_c_factor=a_c_factor, gates=gates, h=h)
     return outputs, saved
 
 
@@ -457,7 +457,7 @@ def backward(
     W_c = arrays["W_c"]
     U = saved["U"]
     W = saved["W"]
-    a_h_factor = saved["a_h_factor"]
+    a_c_factor = saved["a_c_factor"]
     gates = saved["gates"]
     h = saved["h"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -471,9 +471,9 @@ def backward(
     part = cp.empty((T, B, p), dtype)
     d_a = cp.empty((T, B, 3 * p), dtype)
     W_d_a_only = cp.zeros((B, p), dtype)
-    d_a_h_only = cp.empty((B, p), dtype)
+    d_a_c_only = cp.empty((B, p), dtype)
     d_a_only = cp.empty((B, 2 * p), dtype)
-    W_c_d_a_h = cp.empty((B, p), dtype)
+    W_c_d_a_c = cp.empty((B, p), dtype)
     backward_d_h = _kernel("backward_d_h", dtype, T * B * p, p, T, B)
     backward_part = _kernel("backward_part", dtype, T * B * p, p, T, B)
     backward_step = _kernel("backward_step", dtype, B * p, p, B)
@@ -483,14 +483,14 @@ def backward(
     backward_part(gates, part, h[:-1], d_a)
     d_h[-1] += g_h_final
     for t in reversed(range(T)):
-        backward_step(W_d_a_only, d_h[t + 1], d_a[t], d_a_h_only, d_a_only)
-        cp.dot(d_a_h_only, W_c, out=W_c_d_a_h)
-        backward_step_2(W_c_d_a_h, d_a[t], d_a_only, d_h[t + 1], part[t], gates[t], d_h[t])
+        backward_step(W_d_a_only, d_h[t + 1], d_a[t], d_a_c_only, d_a_only)
+        cp.dot(d_a_c_only, W_c, out=W_c_d_a_c)
+        backward_step_2(W_c_d_a_c, d_a[t], d_a_only, d_h[t + 1], part[t], gates[t], d_h[t])
         cp.dot(d_a_only, W, out=W_d_a_only)
     d_h[0] += W_d_a_only
     d_x = cp.dot(d_a.reshape(T * B, 3 * p), U).reshape(T, B, d)
     d_W = cp.dot(d_a[..., :2 * p].reshape(T * B, 2 * p).T, h[:-1].reshape(T * B, p))
-    d_W_c = cp.dot(d_a[..., 2 * p:].reshape(T * B, p).T, a_h_factor.reshape(T * B, p))
+    d_W_c = cp.dot(d_a[..., 2 * p:].reshape(T * B, p).T, a_c_factor.reshape(T * B, p))
     d_U = cp.dot(d_a.reshape(T * B, 3 * p).T, x.reshape(T * B, d))
     d_b = d_a.sum(axis=(0, 1))
     gradients: Gradients = {

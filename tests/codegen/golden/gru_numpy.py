@@ -11,33 +11,33 @@ Forward, for each sequence (columns):
     r_t = σ(a_{r,t})
     a_{z,t} = W_z h_{t−1} + U_z x_t + b_z
     z_t = σ(a_{z,t})
-    a_{h,t} = W_c (r_t ⊙ h_{t−1}) + U_c x_t + b_c
-    h̃_t = tanh(a_{h,t})
+    a_{c,t} = W_c (r_t ⊙ h_{t−1}) + U_c x_t + b_c
+    h̃_t = tanh(a_{c,t})
     h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
 
 Backward, δ being the adjoint ∂L/∂ of what follows it, g the cotangent that is given:
 
-    δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+    δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
     δh̃_t = δh_t ⊙ z_t
-    δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
+    δa_{c,t} = δh̃_t ⊙ (1 − h̃_t²)
     δz_t = −δh_t ⊙ h_{t−1} + δh_t ⊙ h̃_t
     δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
-    δr_t = (W_cᵀ δa_{h,t}) ⊙ h_{t−1}
+    δr_t = (W_cᵀ δa_{c,t}) ⊙ h_{t−1}
     δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
 
 Gradients, summed over time and over the batch:
 
     ∇W_r = δa_{r,t} h_{t−1}ᵀ
     ∇W_z = δa_{z,t} h_{t−1}ᵀ
-    ∇W_c = δa_{h,t} (r_t ⊙ h_{t−1})ᵀ
+    ∇W_c = δa_{c,t} (r_t ⊙ h_{t−1})ᵀ
     ∇U_r = δa_{r,t} x_tᵀ
     ∇U_z = δa_{z,t} x_tᵀ
-    ∇U_c = δa_{h,t} x_tᵀ
+    ∇U_c = δa_{c,t} x_tᵀ
     ∇b_r = δa_{r,t}
     ∇b_z = δa_{z,t}
-    ∇b_c = δa_{h,t}
-    ∇x_t = U_rᵀ δa_{r,t} + U_zᵀ δa_{z,t} + U_cᵀ δa_{h,t}
-    ∇h0 = W_rᵀ δa_{r,1} + W_zᵀ δa_{z,1} + (W_cᵀ δa_{h,1}) ⊙ r_1 + δh_1 ⊙ (1 − z_1)
+    ∇b_c = δa_{c,t}
+    ∇x_t = U_rᵀ δa_{r,t} + U_zᵀ δa_{z,t} + U_cᵀ δa_{c,t}
+    ∇h0 = W_rᵀ δa_{r,1} + W_zᵀ δa_{z,1} + (W_cᵀ δa_{c,1}) ⊙ r_1 + δh_1 ⊙ (1 − z_1)
 
 Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), parameters
 (n, m), (n,) or (); scalars have no last axis. So W h is written h @ W.T here. Outputs
@@ -212,8 +212,8 @@ def forward(
     h = _array(workspace, "h", (T + 1, B, p), dtype)
     work_p = np.empty((B, p), dtype)
     W_h = np.empty((B, 2 * p), dtype)
-    a_h_factor = _array(workspace, "a_h_factor", (T, B, p), dtype)
-    a_h_value = np.empty((B, p), dtype)
+    a_c_factor = _array(workspace, "a_c_factor", (T, B, p), dtype)
+    a_c_value = np.empty((B, p), dtype)
     r = gates[..., :p]
     z = gates[..., p:2 * p]
     h_tilde = gates[..., 2 * p:]
@@ -229,7 +229,7 @@ def forward(
     for t in range(T):
         h_prev = h[t]
         r_z_t = gates[t, :, :2 * p]
-        a_h_factor_t = a_h_factor[t]
+        a_c_factor_t = a_c_factor[t]
         h_tilde_t = h_tilde[t]
         z_t = z[t]
         h_t = h[t + 1]
@@ -237,10 +237,10 @@ def forward(
         # r_t = σ(a_{r,t}); z_t = σ(a_{z,t})
         r_z_t += W_h
         sigmoid(r_z_t, out=r_z_t)
-        np.multiply(r[t], h_prev, out=a_h_factor_t)
-        np.matmul(a_h_factor_t, W_c_T, out=a_h_value)
-        # h̃_t = tanh(a_{h,t})
-        h_tilde_t += a_h_value
+        np.multiply(r[t], h_prev, out=a_c_factor_t)
+        np.matmul(a_c_factor_t, W_c_T, out=a_c_value)
+        # h̃_t = tanh(a_{c,t})
+        h_tilde_t += a_c_value
         np.tanh(h_tilde_t, out=h_tilde_t)
         # h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
         np.subtract(1, z_t, out=h_t)
@@ -251,7 +251,7 @@ def forward(
         "h": h[1:],
         "h_final": h[-1],
     }
-    saved = {"U": U, "W": W, "a_h_factor": a_h_factor, "gates": gates, "h": h}
+    saved = {"U": U, "W": W, "a_c_factor": a_c_factor, "gates": gates, "h": h}
     return outputs, saved
 
 
@@ -270,7 +270,7 @@ def backward(
     W_c = arrays["W_c"]
     U = saved["U"]
     W = saved["W"]
-    a_h_factor = saved["a_h_factor"]
+    a_c_factor = saved["a_c_factor"]
     gates = saved["gates"]
     h = saved["h"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -286,13 +286,13 @@ def backward(
     d_U = np.zeros((3 * p, d), dtype)
     d_b = np.zeros((3 * p,), dtype)
     work_p = np.empty((B, p), dtype)
-    W_c_d_a_h = np.empty((B, p), dtype)
+    W_c_d_a_c = np.empty((B, p), dtype)
     d_x = np.empty((T, B, d), dtype)
     r = gates[..., :p]
     z = gates[..., p:2 * p]
     h_tilde = gates[..., 2 * p:]
 
-    # δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{h,t+1})
+    # δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ δa_{c,t+1})
     #     ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
     if g_h is not None:
         d_h[1:] += g_h
@@ -309,7 +309,7 @@ def backward(
             d_a = _array(workspace, "d_a", (held, B, 3 * p), dtype)
             d_a_r = d_a[..., :p]
             d_a_z = d_a[..., p:2 * p]
-            d_a_h = d_a[..., 2 * p:]
+            d_a_c = d_a[..., 2 * p:]
         rows = (stop - start) * B
         np.subtract(1, z[start:stop], out=part)
         # for all steps at once, before the loop: towards d_a_z
@@ -319,33 +319,33 @@ def backward(
         # for all steps at once, before the loop: towards d_a_r
         np.subtract(1, r[start:stop], out=d_a_r)
         d_a_r *= h[start:stop]
-        # for all steps at once, before the loop: towards d_a_h
+        # for all steps at once, before the loop: towards d_a_c
         np.square(h_tilde[start:stop], out=block_p)
-        np.subtract(1, block_p, out=d_a_h)
+        np.subtract(1, block_p, out=d_a_c)
         d_a_r *= r[start:stop]
-        d_a_h *= z[start:stop]
+        d_a_c *= z[start:stop]
         for t in reversed(range(start, stop)):
             d_h_t = d_h[t + 1]
-            d_a_h_t = d_a_h[t - start]
+            d_a_c_t = d_a_c[t - start]
             d_h_before = d_h[t]
-            # δa_{h,t} = δh̃_t ⊙ (1 − h̃_t²)
-            d_a_h_t *= d_h_t
-            np.matmul(d_a_h_t, W_c, out=W_c_d_a_h)
+            # δa_{c,t} = δh̃_t ⊙ (1 − h̃_t²)
+            d_a_c_t *= d_h_t
+            np.matmul(d_a_c_t, W_c, out=W_c_d_a_c)
             # δa_{z,t} = δz_t ⊙ z_t ⊙ (1 − z_t)
             d_a_z[t - start] *= d_h_t
             # δa_{r,t} = δr_t ⊙ r_t ⊙ (1 − r_t)
-            d_a_r[t - start] *= W_c_d_a_h
+            d_a_r[t - start] *= W_c_d_a_c
             # δh_t = g_{h,t} + g_{h,final} at t = T + W_rᵀ δa_{r,t+1} + W_zᵀ δa_{z,t+1} + (W_cᵀ
-            #     δa_{h,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+            #     δa_{c,t+1}) ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
             np.matmul(d_a[t - start, :, :2 * p], W, out=work_p)
             d_h_before += work_p
             np.multiply(d_h_t, part[t - start], out=work_p)
             d_h_before += work_p
-            np.multiply(W_c_d_a_h, r[t], out=work_p)
+            np.multiply(W_c_d_a_c, r[t], out=work_p)
             d_h_before += work_p
         np.matmul(d_a.reshape(rows, 3 * p), U, out=d_x[start:stop].reshape(rows, d))
         d_W += d_a[..., :2 * p].reshape(rows, 2 * p).T @ h[start:stop].reshape(rows, p)
-        d_W_c += d_a_h.reshape(rows, p).T @ a_h_factor[start:stop].reshape(rows, p)
+        d_W_c += d_a_c.reshape(rows, p).T @ a_c_factor[start:stop].reshape(rows, p)
         d_U += d_a.reshape(rows, 3 * p).T @ x[start:stop].reshape(rows, d)
         d_b += d_a.sum(axis=(0, 1))
     gradients: Gradients = {

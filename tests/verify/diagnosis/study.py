@@ -24,11 +24,11 @@ from gradcheck_rnn.verify.harness.compare import (
     ORACLE_UNITS,
     UNITS,
     Comparison,
-    Station,
+    ModelPoint,
     compare_gradients,
 )
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 
@@ -77,9 +77,9 @@ class Laboratory:
         rounding = SavedRounding(self.network, form.eps, seed)
         self.right = [
             compare_gradients(
-                Station.build(p, layout, form, subject, seed), subject, seed, rounding
+                ModelPoint.build(p, layout, form, subject, seed), subject, seed, rounding
             )
-            for p in plan_places(self.network, seed)
+            for p in plan_points(self.network, seed)
         ]
         self.bench = Bench(self.derivation)
         self.candidates = derived_candidates(self.derivation)

@@ -10,13 +10,13 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.verify.diagnosis.confirm import confirm
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
-from gradcheck_rnn.verify.harness.compare import Station
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 
-def station_of(name: str, seed: int) -> Station:
+def station_of(name: str, seed: int) -> ModelPoint:
     network = api.load(name)
     form = precision("float64")
 
@@ -24,8 +24,8 @@ def station_of(name: str, seed: int) -> Station:
         raise NotImplementedError
 
     subject = Subject(unused, unused, None, None, make_arrays("numpy", form), form)
-    place = next(iter(plan_places(network, seed, None, batch=None, full=False)))
-    return Station.build(place, Layout.of(network), form, subject, seed)
+    place = next(iter(plan_points(network, seed, None, batch=None, full=False)))
+    return ModelPoint.build(place, Layout.of(network), form, subject, seed)
 
 
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru_d", "encoder_decoder"])
@@ -37,13 +37,13 @@ def test_a_right_oracle_is_confirmed(name: str, seed: int) -> None:
 @pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-8])
 def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
     station = station_of("lstm", 0)
-    right = Station.truth
+    right = ModelPoint.truth
 
-    def wrong(self: Station, *given: Any) -> Any:
+    def wrong(self: ModelPoint, *given: Any) -> Any:
         found = right(self, *given)
         return replace(found, of={n: a * (1 + off) for n, a in found.of.items()})
 
-    monkeypatch.setattr(Station, "truth", wrong)
+    monkeypatch.setattr(ModelPoint, "truth", wrong)
     (finding,) = confirm(station, 0)
     assert finding.fatal
     assert "not analytic here" in finding.message

@@ -15,8 +15,8 @@ from gradcheck_rnn.language import cell, dot, exp, log
 from gradcheck_rnn.language import sum as total
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.verify.harness.arrays import precision
-from gradcheck_rnn.verify.harness.compare import Station, neighbour
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.compare import ModelPoint, neighbour
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 Arrays = dict[str, Any]
@@ -304,8 +304,8 @@ def test_neighbours_stay_in_the_domain() -> None:
     network = api.load(mine)
     form = precision("bfloat16")
     subject = Subject(None, None, lambda a: a, None, lambda x: x, form)
-    place = next(p for p in plan_places(network, 5) if p.label == "long")
-    station = Station.build(place, Layout.of(network), form, subject, 5)
+    place = next(p for p in plan_points(network, 5) if p.label == "long")
+    station = ModelPoint.build(place, Layout.of(network), form, subject, 5)
     assert np.all(station.arrays["x"].sum(-1) == 1)
     moved = neighbour(station.arrays, form, np.random.default_rng(1), station.fitted)
     for name in ("x", "m", "h0"):

@@ -13,9 +13,9 @@ from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify.diagnosis import check_model
 from gradcheck_rnn.verify.harness import ready
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision, to_numpy
-from gradcheck_rnn.verify.harness.compare import Station
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
 from gradcheck_rnn.verify.harness.outputs import compare_forward
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 CELLS = {"lstm": "lstm", "gru": "gru_reset_after", "rnn": "elman_hidden"}
@@ -153,8 +153,8 @@ def stacked_lstm(x: Any, h0: Any, c0: Any, W: Any, b: Any) -> Any:
 def test_the_equations_of_a_convention_are_its_layout(layout: str, cell: str, forward: Any) -> None:
     network, form = api.load(cell), precision("float64")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
-    for place in list(plan_places(network, 3))[:3]:
-        station = Station.build(place, ready(layout), form, subject, 3)
+    for place in list(plan_points(network, 3))[:3]:
+        station = ModelPoint.build(place, ready(layout), form, subject, 3)
         for record in compare_forward(station, subject, 3):
             assert np.all(record.ratio <= 1), (layout, record.user)
 
@@ -166,7 +166,7 @@ def test_a_wrong_gate_order_is_seen_in_the_forward_pass() -> None:
     wrong = type(layout)(
         {**layout.parameters, "kernel": "[U_f; U_i; U_c; U_o].T"}, layout.inputs, layout.outputs
     )
-    station = Station.build(next(plan_places(network, 3)), wrong, form, subject, 3)
+    station = ModelPoint.build(next(plan_points(network, 3)), wrong, form, subject, 3)
     assert any(np.any(r.ratio > 1) for r in compare_forward(station, subject, 3))
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.verify.harness.plan import LEAST, Place, plan_places
+from gradcheck_rnn.verify.harness.plan import LEAST, Point, plan_points
 from gradcheck_rnn.verify.harness.reach import answer
 
 
-def long_place(name: str, seed: int) -> Place:
-    return next(p for p in plan_places(api.load(name), seed) if p.label == "long")
+def long_place(name: str, seed: int) -> Point:
+    return next(p for p in plan_points(api.load(name), seed) if p.label == "long")
 
 
 def test_the_answer_of_a_linear_recurrence_is_a_power_of_its_weights() -> None:

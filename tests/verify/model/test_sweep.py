@@ -16,9 +16,9 @@ from gradcheck_rnn.language.running import run, to_rows
 from gradcheck_rnn.verify.diagnosis.confirm import confirm
 from gradcheck_rnn.verify.harness import stepwise
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
-from gradcheck_rnn.verify.harness.compare import Station
 from gradcheck_rnn.verify.harness.layout import Layout
-from gradcheck_rnn.verify.harness.plan import plan_places
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 from gradcheck_rnn.verify.harness.sweep import ModelOracle
 from gradcheck_rnn.verify.harness.through import Through
@@ -108,13 +108,13 @@ def test_extended_precision_is_nearer() -> None:
         assert np.max(np.abs(a.of[n] - b.of[n])) <= 64 * 2.0**-52 * np.max(a.size[n])
 
 
-def station(network: Network) -> Station:
+def station(network: Network) -> ModelPoint:
     form = precision("float64")
     subject = Subject(
         lambda **_: None, lambda *_: None, None, None, make_arrays("numpy", form), form
     )
-    place = next(p for p in plan_places(network, 0) if p.label == "ordinary")
-    return Station.build(place, Layout.of(network), form, subject, 0)
+    place = next(p for p in plan_points(network, 0) if p.label == "ordinary")
+    return ModelPoint.build(place, Layout.of(network), form, subject, 0)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "elman_delayed", "bidirectional_lstm"])

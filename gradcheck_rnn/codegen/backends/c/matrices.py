@@ -59,6 +59,8 @@ class Matrices:
             return shape, self._array(self.place(e), shape)
         if e.op == "eye" and isinstance(e.data, Dim):
             return (e.data, e.data), lambda i, j: f"(real)(({i}) == ({j}))"
+        if e.op == "reshape" and isinstance(e.data, tuple):
+            return self._reshaped(e.args[0], _of(e.data))
         made = [self.entry(a) for a in e.args]
         rearranged = self._rearranged(e, made)
         if rearranged is not None:
@@ -82,6 +84,13 @@ class Matrices:
             return text
 
         return shape, entry
+
+    def _reshaped(self, e: Expr, shape: Shape) -> tuple[Shape, Entry]:
+        """The same numbers in the same order with other axes."""
+        if isinstance(e, Access):
+            return shape, self._array(self.place(e), shape)
+        own, entry = self.entry(e)
+        return shape, self._array(self._kept(own, entry), shape)
 
     def _rearranged(self, e: Call, made: list[tuple[Shape, Entry]]) -> tuple[Shape, Entry] | None:
         if e.op == "transpose":

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ....derivation.program import Derivation
-from ....errors import UnsupportedOperation
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
@@ -15,6 +14,7 @@ from ...schedule.ops import Access
 from .. import template
 from ..cfamily.names import c_sizes
 from .config import RESERVED, CNamer, helpers, public_name
+from .expressions import C99
 from .header import FLAGS, Interface, print_header
 from .python import print_python
 from .routine import CRoutine
@@ -40,14 +40,7 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     UnsupportedOperation
         The definition has an operation for which C has no text.
     """
-    network = derivation.network
-    if network.front:
-        what = "heads" if network.heads else "a matrix for every sequence"
-        raise UnsupportedOperation(
-            f"network {network.name!r} has {what}, for which there are no kernels in C; use "
-            "--backend numpy"
-        )
-    module = _Module(schedule(derivation, RESERVED), origin)
+    module = _Module(schedule(derivation, RESERVED, compact=True), origin)
     source = module.source()
     face = module.interface
     files = {f"{face.name}.c": source, f"{face.name}.h": print_header(face)}
@@ -81,7 +74,7 @@ class _Module:
         face = self.interface
         text = "\n".join([*forward.body, *backward.body, *forward.routine.functions,
                           *backward.routine.functions, *forward.room, *backward.room])  # fmt: skip
-        face.used = [n for n in self.sizes if re.search(rf"\b{self.sizes[n]}\b", text)]
+        face.used = self._mentioned(text)
         lines = [
             *self._title(), f'#include "{face.name}.h"', *TYPES.split("\n"),
             "#ifdef SINGLE", f"#define NAME(name) {face.name}_f32_##name", "#else",
@@ -196,10 +189,24 @@ class _Module:
         out += ["    real *next = workspace;"] if "next" in text else []
         return [*out, *printed.body, "    return 0;", "}"]
 
+    def _mentioned(self, text: str) -> list[str]:
+        """Sizes that a text needs from the caller, as the schedule calls them."""
+        entries = self.plan.names.entries
+        words = set(re.findall(r"\w+", text))
+        needed = {n for n in self.sizes if self.sizes[n] in words}
+        needed |= {x for n, dims in entries.items() if n in needed for d in dims for x in d.names}
+        return [n for n in self.sizes if n in needed and n not in entries]
+
     def _local_sizes(self, text: str) -> list[str]:
-        names = [self.sizes[n] for n in self.interface.used]
-        return [f"    const Index {n} = sizes->{n};" for n in names
-                if re.search(rf"\b{n}\b", text)]  # fmt: skip
+        """Lines for the sizes that a text mentions, and for the entries of matrices."""
+        words, printer = set(re.findall(r"\w+", text)), C99(str, lambda n: self.sizes[n])
+        out = [f"    const Index {self.sizes[n]} = sizes->{self.sizes[n]};"
+               for n in self._mentioned(text)]  # fmt: skip
+        for n, dims in self.plan.names.entries.items():
+            if self.sizes[n] in words:
+                factors = (f"({x})" if not x.isidentifier() else x for x in map(printer.dim, dims))
+                out.append(f"    const Index {self.sizes[n]} = {' * '.join(factors)};")
+        return out
 
     def _workspace(self, forward: _Printed, backward: _Printed) -> list[str]:
         name = self.interface.name

@@ -13,6 +13,7 @@ from ...schedule.ops import (
     Access,
     Assign,
     Buffer,
+    Contract,
     Gemm,
     Loop,
     Matrix,
@@ -26,6 +27,7 @@ from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
+from .contractions import Contraction
 from .expressions import C99
 from .kernels import CFrame, print_kernel
 from .matrices import Matrices
@@ -176,6 +178,8 @@ class CRoutine:
                 self._write_loop(s)
             elif isinstance(s, Gemm):
                 self._gemm(s)
+            elif isinstance(s, Contract):
+                self._contract(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -235,6 +239,18 @@ class CRoutine:
         self.scratch.append(f"packed_size({terms}, {columns})")
         weight = ", ".join(self._weight(s))
         self.line(f"product({to}, {x}, {weight}, {rows}, {columns}, {terms}, {add}, scratch);")
+
+    def _contract(self, s: Contract) -> None:
+        made = self._named(s.dest).name
+        name = self.file_names.fresh(f"{self.name}_{made}")
+        product = Contraction(s, lambda a: lead_of(a, self._loop is not None), self.sizes)
+        notes = [f"{'One step' if self._loop else 'All steps'}: {made}."]
+        known = s.note if s.note in self.equations else made
+        notes += [f"  {self.equations[known]}"] if known in self.equations else []
+        self.functions += ["", *product.text(name, notes)]
+        arguments = [self.pointer(a) for a in product.arrays]
+        arguments += [self.sizes[n] for n in product.used]
+        self.line(f"{name}({', '.join(arguments)});")
 
     def _outer(self, s: Outer) -> None:
         height, width = self.dim(s.delta.rows), self.dim(s.x.rows)

@@ -1,0 +1,196 @@
+"""What functions can reach besides arguments, by checksum: closure, defaults, globals, self."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import types
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["checksum", "differing", "generators"]
+
+Array = NDArray[Any]
+#: Objects looked at, and how deep, in search of arrays that a function can reach.
+MOST_OBJECTS, DEEPEST, MOST_ITEMS = 2000, 8, 256
+#: Whose functions and classes hold no data of the user (a user's own module may be called `test`).
+_LIBRARIES = frozenset(
+    {
+        "gradcheck_rnn",
+        "numpy",
+        "scipy",
+        "torch",
+        "jax",
+        "jaxlib",
+        "sympy",
+        "cupy",
+        "numba",
+        "pytest",
+    }
+) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
+
+#: What is looked at by its value, and what is passed over.
+_NUMBERS = frozenset({int, float, bool, complex})
+_NUMBER = (int, float, complex, np.number)
+_CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
+_TEXT = (str, bytes, np.generic, type(None))
+#: Whose instances are not looked into: ours, and arrays that cannot change.
+_CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what differs between two looks; empty if random numbers were drawn."""
+    names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
+    return [] if any(n.startswith("random ") for n in names) else names
+
+
+def generators() -> dict[str, Any]:
+    """The states of the global random number generators."""
+    kind, keys, at, *rest = np.random.get_state()  # noqa: NPY002
+    found: dict[str, Any] = {
+        "random numpy": (kind, zlib.crc32(np.asarray(keys).tobytes()), at, *rest),
+        "random python": hash(random.getstate()),
+    }
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        state = getattr(getattr(torch, "random", None), "get_rng_state", None)
+        if state is not None:
+            found["random torch"] = zlib.crc32(state().numpy().tobytes())
+    return found
+
+
+def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[str, Any]:
+    """Checksums of the arrays and numbers that can be reached from an object.
+
+    Objects that cannot be looked into (locks, generators, handles of other languages) are passed
+    over; nothing is called and nothing is copied.
+    """
+    seen = set() if seen is None else seen
+    found: dict[str, Any] = {}
+    todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
+    while todo and len(seen) < MOST_OBJECTS:
+        path, item, depth = todo.popleft()
+        kind = type(item)
+        if kind in _NUMBERS or isinstance(item, _NUMBER):
+            found[path] = repr(item)
+            continue
+        if isinstance(item, _TEXT) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            if item.dtype.kind != "O":
+                found[path] = _of_array(item)
+        elif _is_tensor(item):
+            found[path] = _of_tensor(item)
+        elif isinstance(item, np.random.Generator | np.random.RandomState):
+            found[f"random {path}"] = _of_generator(item)
+        elif depth < DEEPEST:
+            todo += [(n, x, depth + 1) for n, x in _inside(path, item)]
+    return found
+
+
+def _of_array(array: Array) -> tuple[Any, ...]:
+    return array.shape, array.dtype.str, zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def _is_tensor(item: Any) -> bool:
+    return _root(type(item)) == "torch" and hasattr(item, "untyped_storage")
+
+
+def _of_tensor(tensor: Any) -> Any:
+    try:
+        held = tensor.detach().cpu().contiguous()
+        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held))
+        grad = tensor.grad if tensor.is_leaf else None
+        return own if grad is None else (own, _of_tensor(grad))
+    except (RuntimeError, NotImplementedError, TypeError):  # sparse, quantised, without storage
+        return None
+
+
+def _bytes(tensor: Any) -> bytes:
+    torch = sys.modules["torch"]
+    return bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _of_generator(generator: Any) -> str:
+    held = getattr(generator, "bit_generator", None) or generator._bit_generator
+    return repr(held.state)
+
+
+def _inside(path: str, item: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds, with names as its author would write them."""
+    dot = f"{path}." if path else ""
+    if isinstance(item, types.FunctionType):
+        if not _of_library(item):
+            yield from _of_function(item)
+    elif isinstance(item, types.MethodType):
+        yield "self", item.__self__
+        yield path, item.__func__
+    elif isinstance(item, functools.partial):
+        yield path, item.func
+        yield from ((f"argument {k + 1}", x) for k, x in enumerate(item.args))
+        yield from item.keywords.items()
+    elif isinstance(item, staticmethod | classmethod):
+        yield path, item.__func__
+    elif isinstance(item, dict):
+        for k, x in list(item.items())[:MOST_ITEMS]:
+            if not _empty(x):
+                yield f"{path}[{k!r}]" if path else str(k), x
+    elif isinstance(item, list | tuple | set | frozenset | deque):
+        yield from ((f"{path}[{k}]", x) for k, x in enumerate(list(item)[:MOST_ITEMS]))
+    elif isinstance(item, type):
+        if not _of_library(item):
+            yield from ((dot + n, x) for n, x in vars(item).items() if not n.startswith("__"))
+    elif not isinstance(item, types.ModuleType) and _root(type(item)) not in _CLOSED:
+        yield from ((dot + n, x) for n, x in getattr(item, "__dict__", {}).items() if not _empty(x))
+        for n in getattr(type(item), "__slots__", ()):
+            if isinstance(n, str) and isinstance(getattr(type(item), n, None), _SLOT):
+                yield dot + n, getattr(item, n, None)
+        method = getattr(type(item), "__call__", None)  # noqa: B004
+        if isinstance(method, types.FunctionType):
+            yield path, method
+
+
+def _empty(item: Any) -> bool:
+    """Whether there is nothing to look at: most of what a module of PyTorch has are empty dicts."""
+    return item is None or (type(item) in _CONTAINERS and not item)
+
+
+_SLOT = types.MemberDescriptorType
+
+
+def _root(item: Any) -> str:
+    return str(getattr(item, "__module__", "") or "").partition(".")[0]
+
+
+def _of_library(item: Any) -> bool:
+    return _root(item) in _LIBRARIES
+
+
+def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    code = function.__code__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    names = code.co_varnames[: code.co_argcount]
+    defaults = function.__defaults__ or ()
+    yield from zip(names[len(names) - len(defaults) :], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+    for name in dict.fromkeys(_global_names(code)):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def _global_names(code: types.CodeType) -> Iterable[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)

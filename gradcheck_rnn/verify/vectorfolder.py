@@ -1,0 +1,192 @@
+"""Test vectors as a folder of plain numbers, for code that reads no npz and no JSON.
+
+Every array is a file of little-endian doubles in row order; results are laid beside them in folders
+that are there already. `HEADER` reads and writes all of it in C++17.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DimensionError, UsageError
+from ..files import write_bytes
+from ..reading import read_bytes
+from .vectorfiles import OUTPUTS, Results, VectorFile, dump
+from .vectors import Vectors
+
+__all__ = ["HEADER", "VECTORS", "is_folder", "read_folder", "write_folder"]
+
+Array = NDArray[Any]
+#: The vectors themselves, with gradients and bounds, by which a folder is known.
+VECTORS = "vectors.npz"
+FORMATS = {".f64": "<f8", ".f32": "<f4"}
+HEADER = """\
+// Test vectors of gradcheck-rnn: for (auto& v : gradcheck::probes("FOLDER")), v.array("W") and
+// v.cotangent("h") are read, v.gradient("W", dW) and v.output("h", h) written. For C++11 and later.
+#pragma once
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace gradcheck {
+
+template <class To, class From>
+std::vector<To> read(const std::string& path) {
+    std::ifstream file(path, std::ios::binary | std::ios::ate);
+    if (!file) throw std::runtime_error("there is no " + path);
+    std::vector<From> held(static_cast<std::size_t>(file.tellg()) / sizeof(From));
+    file.seekg(0);
+    file.read(reinterpret_cast<char*>(held.data()), held.size() * sizeof(From));
+    return std::vector<To>(held.begin(), held.end());
+}
+
+template <class T>
+struct Probe {
+    std::string folder, name;
+    std::map<std::string, int> sizes;
+
+    int size(const std::string& dim) const { return sizes.at(dim); }
+    std::vector<T> array(const std::string& n) const {
+        return read<T, double>(folder + "/arrays/" + n + ".f64");
+    }
+    std::vector<std::int64_t> labels(const std::string& n) const {
+        return read<std::int64_t, std::int64_t>(folder + "/labels/" + n + ".i64");
+    }
+    std::vector<T> cotangent(const std::string& output) const {
+        return read<T, double>(folder + "/cotangents/" + name + "/" + output + ".f64");
+    }
+    void gradient(const std::string& n, const std::vector<T>& g) const {
+        write(folder + "/gradients/" + name + "/" + n, g);
+    }
+    void output(const std::string& n, const std::vector<T>& y) const {
+        write(folder + "/outputs/" + n, y);
+    }
+
+  private:
+    static void write(const std::string& path, const std::vector<T>& a) {
+        static_assert(sizeof(T) == 8 || sizeof(T) == 4, "write results as double or float");
+        std::ofstream file(path + (sizeof(T) == 8 ? ".f64" : ".f32"), std::ios::binary);
+        file.write(reinterpret_cast<const char*>(a.data()), a.size() * sizeof(T));
+        if (!file) throw std::runtime_error("cannot write " + path);
+    }
+};
+
+template <class T = double>
+std::vector<Probe<T>> probes(const std::string& folder) {
+    std::map<std::string, int> sizes;
+    std::string word;
+    std::ifstream dims(folder + "/sizes.txt"), names(folder + "/probes.txt");
+    if (!dims || !names) throw std::runtime_error("there are no vectors in " + folder);
+    while (dims >> word) dims >> sizes[word];
+    std::vector<Probe<T>> found;
+    while (names >> word) found.push_back({folder, word, sizes});
+    return found;
+}
+
+}  // namespace gradcheck
+"""
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether test vectors lie there."""
+    return (Path(path) / VECTORS).is_file()
+
+
+def write_folder(vectors: Vectors, folder: Path) -> Path:
+    """Write vectors as a folder; results of before are removed, for they are of other numbers.
+
+    Raises
+    ------
+    UsageError
+        The folder holds something else, or cannot be written to.
+    """
+    if folder.exists() and not is_folder(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} holds something else than vectors; give a new or empty folder")
+    files = dict(_files(vectors))
+    results = ["outputs", *(f"gradients/{p.name}" for p in vectors.probes)]
+    try:
+        for place in {*results, *(os.path.dirname(name) for name in files)}:
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        for place in results:
+            for old in (folder / place).iterdir():
+                if old.suffix in FORMATS:
+                    old.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from None
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return folder
+
+
+def _files(vectors: Vectors) -> Iterator[tuple[str, bytes]]:
+    labels = vectors.labels
+    for n, a in vectors.arrays.items():
+        yield f"arrays/{n}.f64", _plain(a)
+    for n, a in labels.items():
+        yield f"labels/{n}.i64", np.asarray(a, dtype="<i8").tobytes()
+    for probe in vectors.probes:
+        for n, y in vectors.outputs.items():
+            if probe.cotangents:
+                given = probe.cotangents.get(n)
+                held = np.zeros(np.shape(y)) if given is None else given
+                yield f"cotangents/{probe.name}/{n}.f64", _plain(held)
+    yield "sizes.txt", "".join(f"{n} {s}\n" for n, s in vectors.sizes.items()).encode()
+    yield "probes.txt", "".join(f"{p.name}\n" for p in vectors.probes).encode()
+    yield "gradcheck.hpp", HEADER.encode()
+    yield VECTORS, dump(vectors, ".npz")
+
+
+def _plain(array: Array) -> bytes:
+    return np.asarray(array, dtype="<f8").tobytes()
+
+
+def read_folder(folder: Path, known: VectorFile) -> Results:
+    """The results that were laid beside vectors.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        There are none, in two formats, or of another size.
+    """
+    found: dict[str, dict[str, Array]] = {}
+    formats: dict[str, Path] = {}
+    for group, arrays in known.high.items():
+        place = folder / (OUTPUTS if group == OUTPUTS else f"gradients/{group}")
+        for path in sorted(place.iterdir()) if place.is_dir() else []:
+            kind = FORMATS.get(path.suffix)
+            if kind is None:
+                continue
+            formats[path.suffix] = path
+            found.setdefault(group, {})[path.stem] = _array(path, kind, arrays)
+    if not found:
+        raise UsageError(
+            f"{folder} holds no results: write gradients/PROBE/NAME.f64 (or .f32) there, for each "
+            "probe of probes.txt"
+        )
+    if len(formats) > 1:
+        one, two = list(formats.values())[:2]
+        raise UsageError(f"{folder} holds results in two formats, {one} and {two}; remove the old")
+    return Results(found, {".f64": "float64", ".f32": "float32"}[next(iter(formats))])
+
+
+def _array(path: Path, kind: str, arrays: Mapping[str, Array]) -> Array:
+    wanted = arrays.get(path.stem)
+    if wanted is None:
+        raise UsageError(f"{path}: the vectors have there {', '.join(arrays)}")
+    width = np.dtype(kind).itemsize
+    content = read_bytes(path, "file of results", max(wanted.size, 1) * width + 4096)
+    if len(content) != wanted.size * width:
+        raise DimensionError(
+            f"{path} has {len(content)} bytes; {wanted.shape} are {wanted.size} numbers of {width} "
+            f"bytes, {wanted.size * width}"
+        )
+    return np.frombuffer(content, dtype=kind).reshape(wanted.shape)

@@ -1,0 +1,75 @@
+"""A class of a file, verified as it is: ``verify file.py:NAME --layout LAYOUT``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+CLASS = """
+import numpy as np
+
+class Elman:
+    def __init__(self, W, U, b_i):
+        self.W, self.U, self.b_i = W, U, b_i
+
+    def forward(self, x, h0):
+        self.x, self.h = x, [h0]
+        for x_t in x:
+            self.h.append(np.tanh(self.h[-1] @ self.W + x_t @ self.U + self.b_i))
+        return np.stack(self.h[1:]), self.h[-1]
+
+    def backward(self, dh, dh_final):
+        g = {"W": 0.0, "U": 0.0, "b_i": 0.0, "x": np.empty_like(self.x)}
+        for t in reversed(range(len(self.x))):
+            da = (dh[t] + dh_final) * (1 - self.h[t + 1] ** 2)
+            g["W"] += self.h[t].T @ da
+            g["U"] += self.x[t].T @ da
+            g["b_i"] += da.sum(axis=0)
+            g["x"][t], dh_final = da @ self.U.T, da @ self.W.T
+        return g | {"h0": dh_final}
+"""
+MINE = """
+from gradcheck_rnn import cell
+from gradcheck_rnn.language import tanh
+
+@cell(inputs="x: d", states="h: p", params="W: p p; U: p d; b_i: p")
+def mine(h, x, W, U, b_i):
+    h = tanh(W @ h + U @ x + b_i)
+    return h
+"""
+
+
+def test_a_class_of_a_file_in_a_layout(run, write) -> None:
+    write(MINE, "mine.py")
+    options = ("--definition", "mine.py:mine", "--layout", "own transposed")
+    write(CLASS, "elman.py")
+    assert run("verify", "elman.py:Elman", *options).code == 0
+    write(CLASS.replace("da @ self.W.T", "da @ self.W"), "elman.py")
+    ran = run("verify", "elman.py", *options)
+    assert ran.code == 1
+    assert "δh_{t−1} with W instead of Wᵀ" in ran.out
+    replay = re.search(r"repeat: gradcheck-rnn (.*)", ran.out)
+    assert replay is not None
+    again = run(*shlex.split(replay[1]))
+    assert again.code == 1
+    assert "δh_{t−1} with W instead of Wᵀ" in again.out
+
+
+@pytest.mark.parametrize(
+    ("target", "layout", "said"),
+    [
+        ("elman.py:Elmann", "own", "unknown class 'Elmann'; did you mean Elman"),
+        ("elman.py", "wrong rnn", "no ready layout 'wrong rnn'"),
+        ("lstm", "own", "give file.py:NAME"),
+        ("mine.py", "own", "no classes with forward and backward"),
+        ("elman.py", "columns rnn", "which is no parameter of the layout"),
+    ],
+)
+def test_what_cannot_be_laid_out(run, write, target: str, layout: str, said: str) -> None:
+    write(CLASS, "elman.py")
+    write(MINE, "mine.py")
+    ran = run("verify", target, "--layout", layout, "--definition", "mine.py:mine")
+    assert ran.code == 2
+    assert said in ran.err

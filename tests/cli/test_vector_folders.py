@@ -1,0 +1,161 @@
+"""Vectors as a folder of plain numbers, and vectors as a library holds its arrays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.errors import DimensionError, UsageError
+from gradcheck_rnn.verify.harness.ready import ready
+from gradcheck_rnn.verify.vectorfolder import HEADER
+from gradcheck_rnn.verify.verdict import Verdict
+
+SIZES = {"T": 3, "B": 2, "d": 2, "p": 3}
+
+
+def made(folder: Path, cell: str = "elman_hidden", **options: Any) -> Path:
+    return api.write_vectors(cell, folder / "v", sizes=SIZES, **options)
+
+
+def foreign(folder: Path, form: str = "f8", spoil: str = "", cell: str = "elman_hidden") -> None:
+    """What a program in another language does: sizes, probes, plain numbers in and out."""
+    about = json.loads(str(np.load(folder / "vectors.npz")["about"]))
+    network = api.load(cell)
+    layout = about["layout"]
+    known = ready("own" if layout.startswith("row-major") else layout, network)
+    sizes = {k: int(v) for k, v in (s.split() for s in (folder / "sizes.txt").open())}
+    dims = {d: sizes[d] for d in network.dims}
+    fitted = known.fit(network, dims, sizes["B"], {"T": sizes["T"]})
+
+    def read(place: str, name: str) -> Any:
+        return np.fromfile(folder / place / f"{name}.f64", "<f8").reshape(fitted.shapes[name])
+
+    kernel, _ = api.kernel_of(network)
+    values = fitted.unpack({n: read("arrays", n) for n in fitted.arguments})
+    missing = {n: np.zeros((sizes["B"], sizes["p"])) for n in network.inputs if n not in values}
+    values = {n: a.astype(form) for n, a in (values | missing).items()}
+    parameters = {n: values[n] for n in network.parameters}
+    inputs = {n: values[n] for n in network.inputs}
+    outputs, saved = kernel.forward(parameters, inputs)
+    suffix = {"f8": "f64", "f4": "f32"}[form]
+    for n in fitted.outputs:
+        fitted.place(n, outputs).astype(form).tofile(folder / "outputs" / f"{n}.{suffix}")
+    for probe in (folder / "probes.txt").read_text().split():
+        given = fitted.unpack({n: read(f"cotangents/{probe}", n) for n in fitted.outputs})
+        bars = {n: given.get(n, np.zeros_like(a)).astype(form) for n, a in outputs.items()}
+        found = kernel.backward(parameters, inputs, saved, bars)
+        for n in fitted.arguments:
+            g = fitted.pull(n, {**found, **({spoil: 1.5 * found[spoil]} if spoil else {})})
+            g.astype(form).tofile(folder / "gradients" / probe / f"{n}.{suffix}")
+
+
+@pytest.mark.parametrize("form", ["f8", "f4"])
+def test_results_beside_the_vectors_are_judged(tmp_path: Path, run: Any, form: str) -> None:
+    folder = made(tmp_path)
+    foreign(folder, form)
+    ran = run("verify", str(folder))
+    assert ran.code == 0, ran.out + ran.err
+    assert f"float{8 * int(form[1])}" in ran.out
+
+
+def test_a_fault_is_named_and_replayed(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    foreign(folder, spoil="W")
+    done = api.judge_results(folder)
+    assert done.verdict is Verdict.FAIL
+    assert done.replay(done[1]).startswith(f"gradcheck-rnn verify {folder}")
+    assert any(f.kind == "diagnosis" for report in done for f in report.findings)
+
+
+def test_what_is_left_out_is_undecided(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    for path in (folder / "gradients" / "h").iterdir():
+        path.unlink()
+    assert api.judge_results(folder).verdict is Verdict.UNDECIDED
+
+
+def test_new_vectors_remove_old_results(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    made(tmp_path, seed=3)
+    with pytest.raises(UsageError, match="holds no results"):
+        api.judge_results(folder)
+
+
+def test_mistakes_are_said(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    place = folder / "gradients" / "all"
+    (place / "W.f32").write_bytes(b"1234" * 9)
+    with pytest.raises(UsageError, match="two formats"):
+        api.judge_results(folder)
+    (place / "W.f32").unlink()
+    (place / "W.f64").write_bytes(b"12345678")
+    with pytest.raises(DimensionError, match="has 8 bytes"):
+        api.judge_results(folder)
+    (place / "W.f64").unlink()
+    (place / "Q.f64").write_bytes(b"12345678")
+    with pytest.raises(UsageError, match="the vectors have there W, U"):
+        api.judge_results(folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(UsageError, match="holds something else"):
+        api.write_vectors("elman_hidden", tmp_path / "other")
+    with pytest.raises(UsageError, match="no folder of vectors"):
+        api.judge_results(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("cell", "layout"),
+    [
+        ("lstm", "cudnn lstm"),
+        ("gru_reset_after", "pytorch gru"),
+        ("elman_hidden", "columns rnn without=a0,a_T"),
+        ("elman_hidden", "own transposed"),
+    ],
+)
+def test_vectors_as_a_library_holds_them(tmp_path: Path, cell: str, layout: str) -> None:
+    """PyTorch has two biases that add up; zero states and outputs that the code has not."""
+    folder = made(tmp_path, cell, layout=layout)
+    foreign(folder, cell=cell)
+    done = api.judge_results(folder)
+    assert done.verdict is Verdict.PASS, "\n".join(map(str, done))
+    assert {row.name for r in done[1:] for row in r.rows} == set(
+        ready(layout, api.load(cell)).parameters | ready(layout, api.load(cell)).inputs
+    )
+
+
+def test_a_fault_in_a_librarys_layout_is_named(tmp_path: Path) -> None:
+    folder = made(tmp_path, layout="own transposed")
+    foreign(folder, spoil="W")
+    (said,) = [f for r in api.judge_results(folder) for f in r.findings if f.kind == "diagnosis"]
+    assert "dW" in said.message
+
+
+def test_halves_are_exact_in_every_format() -> None:
+    made = api.vectors("elman_hidden", sizes=SIZES, layout="pytorch rnn")
+    whole = api.vectors("elman_hidden", sizes=SIZES)
+    both = made.arrays["bias_ih_l0"] + made.arrays["bias_hh_l0"]
+    assert np.array_equal(both, whole.arrays["b_i"])
+    for array in made.arrays.values():
+        assert np.array_equal(array.astype(np.float16).astype(np.float64), array)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "gradcheck.hpp").write_text(HEADER)
+    (tmp_path / "a.cpp").write_text(
+        '#include "gradcheck.hpp"\n'
+        'int main() { for (auto& v : gradcheck::probes<float>("v")) '
+        '{ v.gradient("W", v.array("W")); (void)v.labels("y"); } }\n'
+    )
+    command = ["c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
+    subprocess.run([*command, "a.cpp"], cwd=tmp_path, check=True)

@@ -1,0 +1,234 @@
+"""Classes with forward and backward, given as they are; layouts of any definition by one word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import GradcheckError, check_model, gradient_case, load
+from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.verify.harness.objects import is_object_code
+from gradcheck_rnn.verify.harness.ready import ready
+from gradcheck_rnn.verify.verdict import Verdict
+
+ELMAN = load("elman_hidden")
+QUICK = {"plan": "point", "diagnose": False}
+
+
+class Rows:
+    """x is (T, B, d); all cotangents by name, gradients returned by name."""
+
+    carry = True
+
+    def __init__(self, W, U, b_i):
+        self.W, self.U, self.b_i = W, U, b_i
+
+    def forward(self, x, h0):
+        self.x, self.h = x, [h0]
+        for x_t in x:
+            self.h.append(np.tanh(self.h[-1] @ self.W.T + x_t @ self.U.T + self.b_i))
+        return np.stack(self.h[1:]), self.h[-1]
+
+    def backward(self, dh, dh_final):
+        back = self.pull(dh, dh_final)
+        return {f"d{n}": g for n, g in back.items()}
+
+    def pull(self, dh, carry) -> dict[str, Any]:
+        found = {n: np.zeros_like(getattr(self, n)) for n in ("W", "U", "b_i", "x")}
+        for t in reversed(range(len(self.x))):
+            da = (dh[t] + carry) * (1 - self.h[t + 1] ** 2)
+            found["W"] += da.T @ self.h[t]
+            found["U"] += da.T @ self.x[t]
+            found["b_i"] += da.sum(axis=0)
+            found["x"][t] = da @ self.U
+            carry = da @ self.W if self.carry else 0 * carry
+        return found | {"h0": carry}
+
+
+class Forgets(Rows):
+    carry = False
+
+
+class InOrder(Rows):
+    """Other names for inputs and cotangents; a cache beside the outputs; a tuple of gradients."""
+
+    def forward(self, given, start):
+        return *super().forward(given, start), {"steps": len(given)}
+
+    def backward(self, first, second):
+        back = self.pull(first, second)
+        return tuple(back[n] for n in ("W", "U", "b_i", "x", "h0"))
+
+
+class Keeps(Rows):
+    """Cotangents in a dict; gradients of parameters added to what the object keeps."""
+
+    def __init__(self, p=2, d=4):
+        self.params = {"W": np.ones((p, p)), "U": np.ones((p, d)), "b_i": np.ones(p)}
+        self.grads = {n: np.zeros_like(a) for n, a in self.params.items()}
+
+    def __getattr__(self, name):
+        if name in ("W", "U", "b_i"):
+            return self.params[name]
+        raise AttributeError(name)
+
+    def backward(self, cotangents):
+        back = self.pull(cotangents["h"], cotangents["h_final"])
+        for n in self.params:
+            self.grads[n] = self.grads[n] + back[n]
+        return back["x"], back["h0"]
+
+
+class Attributes(Rows):
+    def __init__(self, sizes):
+        raise AssertionError("an object is copied, not made anew")
+
+    def backward(self, dh, dh_final):
+        for n, g in self.pull(dh, dh_final).items():
+            setattr(self, f"d{n}", g)
+
+
+def ready_object() -> Attributes:
+    made = Attributes.__new__(Attributes)
+    made.W, made.U, made.b_i = np.zeros((3, 3)), np.zeros((3, 2)), np.zeros(3)
+    return made
+
+
+@pytest.mark.parametrize("code", [Rows, InOrder, Keeps(), Keeps(3, 2), ready_object()])
+def test_a_right_class_or_object_passes(code) -> None:
+    report = check_model(ELMAN, module=code, **QUICK)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert [row.name for row in report.rows] == ["W", "U", "b_i", "x", "h0"]
+
+
+def test_a_wrong_class_fails_by_name() -> None:
+    report = check_model(ELMAN, module=Forgets)
+    assert report.verdict is Verdict.FAIL
+    assert "δh_{t−1}" in report.sentence()
+
+
+def test_a_case_returns_a_class() -> None:
+    @gradient_case(model=ELMAN)
+    def case():
+        return InOrder
+
+    assert case.check(budget=100).verdict is Verdict.PASS
+
+
+def test_what_is_lost_is_not_passed() -> None:
+    class Silent(Attributes):
+        def backward(self, dh, dh_final):
+            super().backward(dh, dh_final)
+            del self.dU
+
+    made = Silent.__new__(Silent)
+    made.W, made.U, made.b_i = np.zeros((3, 3)), np.zeros((3, 2)), np.zeros(3)
+    with pytest.raises(UsageError, match="the gradient of 'U' is missing"):
+        check_model(ELMAN, module=made, **QUICK)
+
+
+def test_a_change_of_a_weight_is_seen() -> None:
+    class Updates(Rows):
+        def backward(self, dh, dh_final):
+            found = super().backward(dh, dh_final)
+            self.W -= 0.1 * found["dW"]
+            return found
+
+    report = check_model(ELMAN, module=Updates, **QUICK)
+    assert report.verdict is Verdict.FAIL
+    assert "backward changes its argument 'W'" in str(report)
+
+
+class Sized(Rows):
+    def __init__(self, n):
+        super().__init__(np.zeros((n, n)), np.zeros((n, n)), np.zeros(n))
+
+
+class Three(Rows):
+    def backward(self, dh, carry, scale):
+        return dh
+
+
+class TooFew(Rows):
+    def backward(self, dh, dh_final):
+        return dh, dh_final, dh
+
+
+class Bare:
+    def forward(self, x, h0):
+        return x, h0
+
+    def backward(self, dh, dh_final):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (Sized, "Sized takes 'n', which is no parameter of the layout"),
+        (Bare, "'W', but the Bare has no attribute"),
+        (TooFew, "TooFew.backward returned 3 gradients for 5 arrays"),
+        (Three, "Three.backward takes dh, carry, scale, but there are 2 outputs (h, h_final)"),
+        (Sized(3), "'U' has shape"),
+    ],
+)
+def test_mistakes_are_said(code, said: str) -> None:
+    if not isinstance(code, type):
+        code.U = np.zeros((4, 2))
+    with pytest.raises(GradcheckError, match=r"check_model|shape") as caught:
+        check_model(ELMAN, module=code, **QUICK)
+    assert said in str(caught.value)
+
+
+def test_what_counts_as_such_code() -> None:
+    assert is_object_code(Rows)
+    assert is_object_code(Keeps())
+    assert not is_object_code(np)
+    assert not is_object_code(lambda: None)
+
+
+SIZES = {"d": 2, "p": 3}
+
+
+def shapes(layout: str, cell: str) -> dict[str, tuple[int, ...]]:
+    network = load(cell)
+    return ready(layout, network).fit(network, SIZES, 5, {"T": 7}).shapes
+
+
+def test_any_definition_in_a_layout_of_its_own() -> None:
+    assert shapes("own", "elman_hidden") == {
+        "W": (3, 3), "U": (3, 2), "b_i": (3,), "x": (7, 5, 2), "h0": (5, 3), "h": (7, 5, 3),
+        "h_final": (5, 3),
+    }  # fmt: skip
+    turned = shapes("own transposed batch_first", "elman_hidden")
+    assert turned["U"] == (2, 3)
+    assert turned["x"] == (5, 7, 2)
+    columns = shapes("own columns", "elman_hidden")
+    assert columns["b_i"] == (3, 1)
+    assert columns["x"] == (7, 2, 5)
+    assert columns["h0"] == (3, 5)
+    assert "h0" not in shapes("own without=h0,h_final", "elman_hidden")
+    with pytest.raises(UsageError, match="of any definition"):
+        ready("own")
+    with pytest.raises(UsageError, match="exclude"):
+        ready("own batch_first columns", load("gru"))
+
+
+def test_one_matrix_a_gate() -> None:
+    held = shapes("columns lstm hidden=s", "lstm")
+    assert held["Wf"] == (3, 5)
+    assert held["bo"] == (3, 1)
+    assert held["s0"] == (3, 5)
+    assert held["x"] == (2, 5, 7)
+    assert shapes("columns gru", "gru")["Wz"] == (3, 5)
+    assert shapes("columns rnn", "elman_hidden")["W"] == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "name", ["columns lstm without=q", "columns rnn without=a,a_T", "own wrong", "columns rnn x=1"]
+)
+def test_options_that_make_no_sense(name: str) -> None:
+    with pytest.raises(UsageError, match=r"without|option"):
+        ready(name, ELMAN)
