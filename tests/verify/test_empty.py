@@ -143,11 +143,11 @@ def test_definitions_of_no_steps(name: str) -> None:
     """Every output of no step has its shape, final states are the starts."""
     from gradcheck_rnn.language.network import as_network
     from gradcheck_rnn.language.running import array_shape, to_columns, to_rows
-    from gradcheck_rnn.verify.harness.plan import plan_places
+    from gradcheck_rnn.verify.harness.plan import plan_points
     from gradcheck_rnn.verify.harness.sweep import ModelOracle
 
     network = as_network(load(name))
-    (place,) = plan_places(network, 0, dict.fromkeys(network.axes, 0), full=False)
+    (place,) = plan_points(network, 0, dict.fromkeys(network.axes, 0), full=False)
     refs = {**network.parameters, **network.inputs}
     values = {n: to_columns(refs[n], a) for n, a in place.values.items()}
     oracle = ModelOracle(network, values, place.sizes, place.lengths)
