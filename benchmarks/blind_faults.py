@@ -83,6 +83,7 @@ class Corpus(NamedTuple):
 
     faults: dict[str, Fault]
     pairs: list[list[str]]
+    more: dict[tuple[str, ...], frozenset[str]]  # lines that only both together make wrong
     hands: dict[str, list[tuple[str, str]]]
 
 
@@ -90,11 +91,15 @@ def corpus(text: str) -> Corpus:
     """The corpus from its text."""
     faults: dict[str, Fault] = {}
     pairs: list[list[str]] = []
+    more: dict[tuple[str, ...], frozenset[str]] = {}
     hands: dict[str, list[tuple[str, str]]] = {}
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if line and not line.startswith("#")]
         if lines and lines[0].startswith("both "):
-            pairs += [line.removeprefix("both ").split(", ") for line in lines]
+            for line in lines:
+                pair, _, lines_too = line.removeprefix("both ").partition(" lines ")
+                pairs.append(pair.split(", "))
+                more[tuple(pairs[-1])] = _labels(lines_too)
         elif lines and lines[0].startswith("hand "):
             for cell, beginning, told in (line[5:].split(" | ") for line in lines):
                 hands.setdefault(cell, []).append((beginning, told))
@@ -103,12 +108,16 @@ def corpus(text: str) -> Corpus:
             before, after = ("\n".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
             rest = dict(line.split(" ", 1) for line in lines[1:] if line[0] not in "-+")
             source = rest.get("from", "own")
-            told = frozenset(w.replace("~", " ") for w in rest.get("lines", "").split())
+            told = _labels(rest.get("lines", ""))
             faults[name] = Fault(name, truth, before, after, rest["is"], told, source)
-    return Corpus(faults, pairs, hands)
+    return Corpus(faults, pairs, more, hands)
 
 
-FAULTS, PAIRS, HANDS = corpus(CORPUS.read_text(encoding="utf-8"))
+def _labels(text: str) -> frozenset[str]:
+    return frozenset(word.replace("~", " ") for word in text.split())
+
+
+FAULTS, PAIRS, MORE, HANDS = corpus(CORPUS.read_text(encoding="utf-8"))
 
 
 def module_of(cell: str) -> ModuleType:
@@ -221,7 +230,8 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
     report = check(names[0].split("/")[0], [row.edit for row in rows], adjoints)
     seconds = time.process_time() - begun
     if adjoints:
-        mark = judge_lines([row.lines for row in rows], report.lines)
+        wrong = [*(row.lines for row in rows), MORE.get(tuple(names), frozenset())]
+        mark = judge_lines(wrong, report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
         return Outcome(" + ".join(names), found, some, mark, seconds, str(report.sentence()))
