@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
 `blind_cells_more`). It was written from public issues, courses' forums and experience by somebody
-who had not read the search for mistakes, and before it was run (blind_faults.md). The code hands
-no adjoints over. ``--only NAME`` runs the faults whose names begin so, ``--text`` prints what was
-said of each.
+who had not read the search for mistakes, and before it was run (blind_faults.md). The code hands no
+adjoints over unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME`` runs
+the faults whose names begin so, ``--text`` prints what was said of each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from benchmarks import blind_cells, blind_cells_more
-from gradcheck_rnn import Layout, check_model, layers, load
+from gradcheck_rnn import Layout, check_model, layers, load, record
 
 LECTURE = Layout(
     parameters={"W" + k: f"[W_{k}, U_{k}]" for k in "fico"}
@@ -58,6 +58,7 @@ class Fault(NamedTuple):
     before: str
     after: str
     names: str
+    lines: frozenset[str]  # wrong ones where adjoints are handed over
     source: str
 
     @property
@@ -77,23 +78,46 @@ class Outcome(NamedTuple):
     said: str
 
 
-def corpus(text: str) -> tuple[dict[str, Fault], list[list[str]]]:
-    """The single faults by name and the pairs, from the corpus as text."""
-    faults, pairs = {}, []
+class Corpus(NamedTuple):
+    """Single faults by name, pairs, and per cell what hands adjoints over after which line."""
+
+    faults: dict[str, Fault]
+    pairs: list[list[str]]
+    more: dict[tuple[str, ...], frozenset[str]]  # lines that only both together make wrong
+    hands: dict[str, list[tuple[str, str]]]
+
+
+def corpus(text: str) -> Corpus:
+    """The corpus from its text."""
+    faults: dict[str, Fault] = {}
+    pairs: list[list[str]] = []
+    more: dict[tuple[str, ...], frozenset[str]] = {}
+    hands: dict[str, list[tuple[str, str]]] = {}
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if line and not line.startswith("#")]
         if lines and lines[0].startswith("both "):
-            pairs += [line.removeprefix("both ").split(", ") for line in lines]
+            for line in lines:
+                pair, _, lines_too = line.removeprefix("both ").partition(" lines ")
+                pairs.append(pair.split(", "))
+                more[tuple(pairs[-1])] = _labels(lines_too)
+        elif lines and lines[0].startswith("hand "):
+            for cell, beginning, told in (line[5:].split(" | ") for line in lines):
+                hands.setdefault(cell, []).append((beginning, told))
         elif lines:
             name, _, truth = lines[0].partition(": ")
             before, after = ("\n".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
             rest = dict(line.split(" ", 1) for line in lines[1:] if line[0] not in "-+")
             source = rest.get("from", "own")
-            faults[name] = Fault(name, truth, before, after, rest["is"], source)
-    return faults, pairs
+            told = _labels(rest.get("lines", ""))
+            faults[name] = Fault(name, truth, before, after, rest["is"], told, source)
+    return Corpus(faults, pairs, more, hands)
 
 
-FAULTS, PAIRS = corpus(CORPUS.read_text(encoding="utf-8"))
+def _labels(text: str) -> frozenset[str]:
+    return frozenset(word.replace("~", " ") for word in text.split())
+
+
+FAULTS, PAIRS, MORE, HANDS = corpus(CORPUS.read_text(encoding="utf-8"))
 
 
 def module_of(cell: str) -> ModuleType:
@@ -115,7 +139,18 @@ def definition(cell: str) -> Any:
     return load(model) if isinstance(model, str) else model
 
 
-def edited(cell: str, edits: list[tuple[str, str]]) -> Any:
+def handing_over(cell: str, source: str) -> str:
+    """The code with lines that hand adjoints over."""
+    out = []
+    for line in source.splitlines():
+        out.append(line)
+        for beginning, told in HANDS[cell]:
+            if line.strip().startswith(beginning):
+                out.append(line[: len(line) - len(line.lstrip())] + told)
+    return "\n".join(out)
+
+
+def edited(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> Any:
     """The backward function of a cell after edits; each must change the text."""
     module = module_of(cell)
     source = inspect.getsource(getattr(module, part(cell, "back")))
@@ -123,15 +158,15 @@ def edited(cell: str, edits: list[tuple[str, str]]) -> Any:
         if source.count(old) != 1:
             raise ValueError(f"{cell}: not one {old!r} in the code")
         source = source.replace(old, new)
-    space = dict(vars(module))
-    exec(source, space)  # the corpus is text of our own
+    space = dict(vars(module)) | {"record": record}
+    exec(handing_over(cell, source) if adjoints else source, space)  # the corpus is text of our own
     return space[part(cell, "back")]
 
 
-def check(cell: str, edits: list[tuple[str, str]]) -> Any:
+def check(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> Any:
     """The report of the tool on a cell's code after edits."""
     module, layout = module_of(cell), MODELS[cell][1]
-    fore, back = getattr(module, part(cell, "fore")), edited(cell, edits)
+    fore, back = getattr(module, part(cell, "fore")), edited(cell, edits, adjoints)
     options = {} if layout is None else {"layout": layout}
     if cell in WITH_LOSS:
         return check_model(definition(cell), gradient=back, loss=lambda a: fore(a)[0], **options)
@@ -179,12 +214,27 @@ def judge(truths: list[str], sentence: str) -> str:
     return "half" if "half" in marks else "wrong"
 
 
-def outcome(names: list[str]) -> Outcome:
+def judge_lines(truths: list[frozenset[str]], lines: Any) -> str:
+    """Are just the wrong lines called wrong, only some of them or more, others, or none?"""
+    wanted = frozenset[str]().union(*truths)
+    wrong = {line.label for line in lines if str(line.verdict) == "wrong"}
+    if wrong == wanted:
+        return "right"
+    return "half" if wrong & wanted else "wrong" if wrong else "none"
+
+
+def outcome(names: list[str], adjoints: bool = False) -> Outcome:
     """Run the tool on one or two faults and judge what it says."""
     rows = [FAULTS[name] for name in names]
     begun = time.process_time()
-    report = check(names[0].split("/")[0], [row.edit for row in rows])
+    report = check(names[0].split("/")[0], [row.edit for row in rows], adjoints)
     seconds = time.process_time() - begun
+    if adjoints:
+        wrong = [*(row.lines for row in rows), MORE.get(tuple(names), frozenset())]
+        mark = judge_lines(wrong, report.lines)
+        found = str(report.verdict) == "fail"
+        some = mark in ("right", "half")
+        return Outcome(" + ".join(names), found, some, mark, seconds, str(report.sentence()))
     said = str(report.diagnosis)
     lines = said.splitlines()
     mark = judge([row.names for row in rows], lines[0])
@@ -200,13 +250,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="names that begin so")
     parser.add_argument("--text", action="store_true", help="print what was said")
+    parser.add_argument("--adjoints", action="store_true", help="hand adjoints over, judge lines")
     options = parser.parse_args(arguments)
     single = [[name] for name in FAULTS if name.startswith(options.only)]
     double = [pair for pair in PAIRS if pair[0].startswith(options.only)]
+    if options.adjoints:
+        single = [names for names in single if FAULTS[names[0]].lines]
+        double = [names for names in double if FAULTS[names[0]].lines]
     totals: dict[str, list[Outcome]] = {"single": [], "double": []}
     for kind, chosen in (("single", single), ("double", double)):
         for names in chosen:
-            one = outcome(names)
+            one = outcome(names, options.adjoints)
             totals[kind].append(one)
             marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
             print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)

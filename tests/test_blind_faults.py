@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("benchmarks.blind_faults")
 
-from benchmarks.blind_faults import FAULTS, MODELS, PAIRS, check, edited, judge, outcome
+from benchmarks.blind_faults import (
+    FAULTS,
+    HANDS,
+    MODELS,
+    PAIRS,
+    check,
+    edited,
+    judge,
+    judge_lines,
+    outcome,
+)
 
 SINGLES, DOUBLES = 60, 30  # what the corpus is said to have at least
 
@@ -46,6 +58,20 @@ def test_a_name_is_judged_clause_by_clause() -> None:
     assert judge([one], "dW is wrong; none of 9 known mistakes reproduces the gradient") == "none"
     either = "dW is what you get with any of 2 mistakes, which nothing tried tells apart: "
     assert judge([one], f"{either}{second}; or {first}: residual 1e-15") == "right"
+
+
+def test_lines_that_are_wrong_are_told_of_code_that_hands_adjoints_over() -> None:
+    assert set(HANDS) == {name.split("/")[0] for name, fault in FAULTS.items() if fault.lines}
+    check("gru", [], adjoints=True).raise_for_failure()
+    assert outcome(["min_gru/state-after", "min_gru/gate-not-in-dx"], True).named == "right"
+    lines = [
+        SimpleNamespace(label="δz_t", verdict="wrong"),
+        SimpleNamespace(label="dx", verdict="right"),
+    ]
+    assert judge_lines([frozenset({"δz_t"})], lines) == "right"
+    assert judge_lines([frozenset({"δz_t", "dx"})], lines) == "half"
+    assert judge_lines([frozenset({"dx"})], lines) == "wrong"
+    assert judge_lines([frozenset({"dx"})], lines[1:]) == "none"
 
 
 def test_an_outcome() -> None:

@@ -1,12 +1,14 @@
-"""The blocks of docs/verifying.md are run, and what it says of layouts is so."""
+"""The blocks of docs/verifying.md and of the how-to page are run; what is said of layouts is so."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gradcheck_rnn import derive, render
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.outcome import Report
 
@@ -30,6 +32,16 @@ def test_blocks_run(
         assert any(words in printed for words in missed)
     if isinstance(names.get("report"), Report):
         assert names["report"].passed  # type: ignore[attr-defined]
+
+
+def test_a_network_of_the_how_to_page_is_derived() -> None:
+    page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, "howto.md", "exec"), names)
+    text = render(derive(names["network"]))
+    assert "softmax(y_t) − target_t" in text
+    assert "(r_t ⊙ h_{t−1})ᵀ" in text
 
 
 def test_there_are_three_ways_in() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from ..checks import check_kind
 from ..errors import DefinitionError, DimensionError, GradcheckError
@@ -137,7 +137,7 @@ class Network(ShownNetwork):
 
     def scan(
         self,
-        cell: Cell,
+        cell: Cell | Network,
         *,
         name: str = "",
         suffix: str = "",
@@ -153,6 +153,8 @@ class Network(ShownNetwork):
 
         Parameters
         ----------
+        cell : Cell or Network
+            What runs; of a network of one scan, such as ``load("gru")``, its cell.
         suffix : str
             Appended to every name the scan adds, so that two scans of one cell can coexist.
         axis : str or None
@@ -179,6 +181,7 @@ class Network(ShownNetwork):
         DimensionError
             A bound value whose dims do not fit.
         """
+        cell = the_cell(cell)
         before = dict(self.inputs), dict(self.parameters), dict(self._names)
         if domains:
             title = f"scan {name or cell.name + suffix!r}"
@@ -435,3 +438,11 @@ def as_network(target: Cell | Network) -> Network:
     for state in network.scans[0].states:
         network.output(handle.final(state.name))
     return network
+
+
+def the_cell(target: Cell | Network) -> Cell:
+    """A cell, or that of a network of one scan."""
+    if isinstance(target, Network) and len(target.scans) == 1:
+        return target.scans[0].cell
+    check_kind(target, Cell, "a cell, or a network of one scan such as load('gru')")
+    return cast(Cell, target)

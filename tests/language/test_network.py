@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradcheck_rnn import load
 from gradcheck_rnn.cells.elman import elman, elman_delayed, elman_hidden
 from gradcheck_rnn.cells.losses import softmax_cross_entropy, squared_error
 from gradcheck_rnn.cells.lstm import lstm
@@ -64,6 +65,21 @@ def test_bindings_that_do_not_exist_or_fit() -> None:
         network.scan(squared_error, y=made.y, target=network.input("goal", "q"))
     with pytest.raises(DefinitionError, match="parameter 'V' is bound to 'x', which differs from"):
         network.scan(readout, suffix="_2", h=made.h, V=x)
+
+
+def test_a_cell_of_the_zoo_is_scanned_as_load_gives_it() -> None:
+    network = Network("language model")
+    made = network.scan(load("gru"), x=network.input("x", "d"))
+    y = network.scan(load("readout"), h=made.h).y
+    network.loss(network.scan(load("softmax_cross_entropy"), y=y).loss)
+    assert [scan.cell.name for scan in network.scans] == ["gru", "readout", "softmax_cross_entropy"]
+
+
+@pytest.mark.parametrize("other", ["gru", load("stacked_elman"), None])
+def test_only_a_cell_is_scanned(other: Any) -> None:
+    network = Network("net")
+    with pytest.raises(UsageError, match=r"a cell, or a network of one scan"):
+        network.scan(other, x=network.input("x", "d"))
 
 
 def test_axes() -> None:

@@ -64,6 +64,37 @@ def test_the_lag_of_a_fault_is_in_the_first_line() -> None:
     assert "at steps 1–5 of 8" in first, first
 
 
+def doubled(c: Any, s: Any, where: Any) -> Any:
+    """The right gradients, twice as much of W's where a condition on x and h holds."""
+    x, h = s[0], np.asarray(s[1])
+    g = backward(c, s)
+    return g | {"W": g["W"] * (1 + where(x, h))}
+
+
+def test_one_sequence_is_not_taken_for_four_steps() -> None:
+    report = check_model(
+        load("elman_hidden"), forward=forward, diagnose=False,
+        backward=lambda c, s: doubled(c, s, lambda x, h: x.shape[1] == 1),
+    )  # fmt: skip
+    assert "wrong for B = 1 (right from B = 2 on)" in report.sentence()
+
+
+def test_a_fault_of_saturated_units_is_not_one_of_five_steps() -> None:
+    report = check_model(
+        load("elman_hidden"), forward=forward, diagnose=False,
+        backward=lambda c, s: doubled(c, s, lambda x, h: len(x) < 9 and abs(h[1:]).max() > 0.9999),
+    )  # fmt: skip
+    assert "wrong at 1 of 6 points (saturated: T = 5, right for T = 1" in report.sentence()
+
+
+def test_odd_sizes_that_were_asked_for_are_named() -> None:
+    report = check_model(
+        load("elman_hidden"), forward=forward, diagnose=False, shapes={"p": [4, 5, 6, 7], "T": 3},
+        backward=lambda c, s: doubled(c, s, lambda x, h: h.shape[-1] % 2),
+    )  # fmt: skip
+    assert "wrong for p = 5, 7, right for p = 4, 6" in report.sentence()
+
+
 def test_what_is_not_returned_is_not_called_right() -> None:
     def silent(c: Any, s: Any) -> Any:
         g = backward(c, s)
