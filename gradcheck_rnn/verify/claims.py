@@ -115,11 +115,18 @@ class Claims:
         """Look at one entry through a ladder of its own; whether it helped or refuted."""
         check, i = self.check, entry
         claim = (float(self.g[i]), float(self.b[i]))
-        found, kink = _climb(
-            self.target, check.block, i, check.noise,
-            start_exponent(self.reach[i]) if self.mixed else exponent + 2,
-            claim, float(self.reach[i]), thorough=thorough,
-        )  # fmt: skip
+        own = start_exponent(self.reach[i])
+        top = own if self.mixed else exponent + 2
+
+        def look(start: int) -> tuple[Estimate, Kink | None]:
+            return _climb(
+                self.target, check.block, i, check.noise, start, claim, float(self.reach[i]),
+                thorough=thorough,
+            )  # fmt: skip
+
+        found, kink = look(top)
+        if top > own and not np.isfinite(found.value):  # steps of another block overflow here
+            found, kink = look(own)
         helped = found.error < 0.25 * check.error[i]
         if not found.trusted:
             check.reasons[i] = found.reason

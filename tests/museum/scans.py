@@ -334,7 +334,6 @@ def mamba_919_normalised_twice(wrong: bool) -> Any:
     "A port from gated linear attention passes dS on by I where the delta rule has I - β k kᵀ.",
     arrays="k v beta S0",
     place=("back|lag|at step 2 -> ",),
-    located="the folded table shows the worst steps, not the first wrong one",
 )
 def tileops_632_delta_rule_carry(wrong: bool) -> Any:
     def forward(q: Any, k: Any, v: Any, beta: Any, S0: Any) -> Any:

@@ -110,6 +110,13 @@ class Bench:
                 self._known[candidate.id, id(station), id(each)] = found
         return self._known[key]
 
+    def forget(self, *stations: ModelPoint, also: Iterable[str] = ()) -> None:
+        """Drop what candidates gave at these points, and what the named candidates gave."""
+        ids, names = {id(s) for s in stations}, set(also)
+        self._known = {
+            k: a for k, a in self._known.items() if k[1] not in ids and k[0] not in names
+        }
+
     def _core(
         self, candidate: Candidate, comparison: Comparison, case: Case
     ) -> Iterator[tuple[Case, Arrays]]:
