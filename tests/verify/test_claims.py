@@ -50,3 +50,25 @@ def test_one_that_vanishes_at_smaller_steps_is_told_from_two_that_do_not(odd: in
     rest = [i for i in (1, 5, 9) if i != odd]
     assert held.refute(np.array([1, 5, 9]), -22).tolist() == rest
     assert np.flatnonzero(held.sure).tolist() == rest
+
+
+def test_a_step_at_which_the_loss_overflows_is_given_up_for_one_of_the_entrys_own_size() -> None:
+    """Where the blocks before are linear, their steps are as large as they may be."""
+    a = np.array([0.97], np.float32)
+    powers = np.arange(1, 25)
+
+    def loss(a: NDArray[np.float32]) -> float:
+        with np.errstate(all="ignore"):
+            return float(np.sum(a**powers, dtype=np.float32))
+
+    g = np.array([np.sum(powers * 0.97 ** (powers - 1))])
+    target = Target(loss, lambda a: a, Tree.of(a), [0], Budget(None))
+    target.base = target.value(target.tree.leaves)
+    state = np.full(1, EntryState.UNPROBED, dtype=np.int8)
+    noise = Noise(1e-6, 1e-6, 2.0**-24, 0.0, 0, "given")
+    check = EntryCheck(
+        0, np.full(1, np.nan), np.full(1, np.inf), state, {}, set(), np.zeros(1), noise
+    )
+    held = Claims(target, check, g, np.full(1, 1e-4))
+    assert not held.climb(0, 13, thorough=True)  # does not refute it
+    assert abs(check.value[0] - g[0]) <= check.error[0] + 1e-4 < 0.1
