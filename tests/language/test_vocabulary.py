@@ -88,6 +88,12 @@ def test_functions_of_the_error_function_keep_the_precision_of_their_argument() 
         for ours, theirs, bound in [(erf, mpmath.erf, 5e-19), (normal_cdf, mpmath.ncdf, 1e-16)]:
             right = np.array([np.longdouble(str(theirs(float(v)))) for v in x])
             assert np.max(np.abs(one(ours(x[:, None]))[:, 0] / right - 1)[right != 0]) < bound
+        small = np.array([1e-3, 1e-8, -1e-12])  # 1 − erfc would lose their digits
+        right = np.array([float(mpmath.erf(v)) for v in small])
+        for wide in (np.float64, np.longdouble):
+            np.testing.assert_allclose(
+                one(erf(small.astype(wide)[:, None]))[:, 0], right, rtol=1e-15
+            )
     assert one(gelu(np.float32([[0.5]]))).dtype == np.float32
 
 

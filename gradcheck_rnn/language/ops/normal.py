@@ -7,6 +7,7 @@ import numpy as _np
 
 from .elementwise import Elementwise as _Elementwise
 from .error_function import complementary_error_function as _erfc
+from .error_function import error_function as _erf
 from .error_function import with_slope as _with_slope
 
 
@@ -35,9 +36,7 @@ erf = _Elementwise(
     "Error function, 2 / √π times the integral of exp(−s²) from 0 to x.",
     definition="erf(x)",
     slope="erf_slope(x)",
-    array=lambda x: _with_slope(
-        _np.copysign(1 - _erfc(_np.abs(x.real)), x.real), _erf_slope(x.real), x
-    ),
+    array=lambda x: _with_slope(_erf(x.real), _erf_slope(x.real), x),
     numpy='''
 def erf(x: Array, out: Array | None = None) -> Array:
     """Error function; a + ib to first order in b, as for a complex step."""
