@@ -23,7 +23,7 @@ from ..calculus.terms import (
 )
 from .program import Derivation, Edge
 
-__all__ = ["mistaken_factors"]
+__all__ = ["has_bar", "mistaken_factors", "occurrences", "replaced_at"]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -38,7 +38,8 @@ def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     yield from _lost_brackets(edge)
 
 
-def _places(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
+def occurrences(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
+    """Every subterm with the positions of arguments that lead to it."""
     stack: list[tuple[Term, tuple[int, ...]]] = [(term, ())]
     while stack:
         node, path = stack.pop()
@@ -48,11 +49,12 @@ def _places(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
                 stack.append((a, (*path, i)))
 
 
-def _put(term: Term, path: tuple[int, ...], new: Term) -> Term:
+def replaced_at(term: Term, path: tuple[int, ...], new: Term) -> Term:
+    """A term with another subterm at the end of a path of `occurrences`."""
     if not path:
         return new
     args = list(term.args)
-    args[path[0]] = _put(args[path[0]], path[1:], new)
+    args[path[0]] = replaced_at(args[path[0]], path[1:], new)
     return term.func(*args)
 
 
@@ -60,7 +62,8 @@ def _moves(s: Term) -> bool:
     return isinstance(s, Sym) and not s.mark and s.lag is not None
 
 
-def _has_bar(term: Term) -> bool:
+def has_bar(term: Term) -> bool:
+    """Whether an adjoint stands in a term."""
     return any(s.mark == "bar" for s in symbols_in(term))
 
 
@@ -69,7 +72,7 @@ def _one_occurrence(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     program = derivation.program(edge.scan)
     gates = [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
     places: dict[Term, list[tuple[int, ...]]] = {}
-    for node, path in _places(edge.pullback):
+    for node, path in occurrences(edge.pullback):
         if _moves(node):
             places.setdefault(node, []).append(path)
     for s, paths in places.items():
@@ -77,7 +80,7 @@ def _one_occurrence(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
             for gate in gates:
                 if gate.shape == s.shape and gate != s:
                     yield (
-                        "copied", f"{s}{k}>{gate.name}", _put(edge.pullback, path, gate),
+                        "copied", f"{s}{k}>{gate.name}", replaced_at(edge.pullback, path, gate),
                         f"{to_text(gate)} instead of one of the {to_text(s)}",
                     )  # fmt: skip
 
@@ -86,9 +89,9 @@ def _functions(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     """A value with a function of the cell applied to it: tanh(c) for c."""
     program = derivation.program(edge.scan)
     names = dict.fromkeys(
-        n.fname for e in program.equations for n, _ in _places(e.rhs) if isinstance(n, Apply)
+        n.fname for e in program.equations for n, _ in occurrences(e.rhs) if isinstance(n, Apply)
     )
-    for s in dict.fromkeys(n for n, _ in _places(edge.pullback) if _moves(n)):
+    for s in dict.fromkeys(n for n, _ in occurrences(edge.pullback) if _moves(n)):
         for name in names:
             new = Apply(name, s)
             yield (
@@ -99,20 +102,19 @@ def _functions(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
 
 def _divided(edge: Edge) -> Iterator[Mistake]:
     """Divided by a factor, or multiplied by a divisor."""
-    for node, path in _places(edge.pullback):
+    for node, path in occurrences(edge.pullback):
         if isinstance(node, Hadamard):
             for k, factor in enumerate(node.operands):
-                if not _has_bar(factor):
+                if not has_bar(factor):
                     rest = Hadamard(*node.operands[:k], *node.operands[k + 1 :])
-                    yield (
-                        "divided", f"{path}{k}", _put(edge.pullback, path, Divide(rest, factor)),
-                        f"divided by {to_text(factor)}, not multiplied",
-                    )  # fmt: skip
+                    term = replaced_at(edge.pullback, path, Divide(rest, factor))
+                    words = f"divided by {to_text(factor)}, not multiplied"
+                    yield "divided", f"{path}{k}", term, words
         elif isinstance(node, Divide):
             top, below = node.operands
             if below.shape == top.shape:
                 yield (
-                    "divided", f"{path}", _put(edge.pullback, path, Hadamard(top, below)),
+                    "divided", f"{path}", replaced_at(edge.pullback, path, Hadamard(top, below)),
                     f"multiplied by {to_text(below)}, not divided",
                 )  # fmt: skip
 
@@ -130,7 +132,7 @@ def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
         for later, j in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
             term = edge.rules[later.node].pullback(later.node, j, term, later.node)
         yield "slope-twice", str(k), term, f"φ′ of {to_text(step.node)} twice"
-    for node, _ in _places(edge.pullback):
+    for node, _ in occurrences(edge.pullback):
         chosen = isinstance(node, Softmax) or (isinstance(node, Apply) and node.fname == "sigmoid")
         if chosen and node.shape == edge.pullback.shape:
             slope = Hadamard(node, Plus(Ones(*node.shape), Neg(node)))
@@ -142,7 +144,9 @@ def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
 
 def _parameters_too_many(edge: Edge) -> Iterator[Mistake]:
     """A parameter of the equation, a gain or a peephole, as a factor that does not belong."""
-    own = {n for n, _ in _places(edge.rhs) if isinstance(n, Sym) and n.kind in ("param", "fixed")}
+    own = {
+        n for n, _ in occurrences(edge.rhs) if isinstance(n, Sym) and n.kind in ("param", "fixed")
+    }
     for s in own:
         if s.shape == edge.adjoint.shape:
             term = edge.pullback.xreplace({edge.adjoint: Hadamard(edge.adjoint, s)})
@@ -151,7 +155,7 @@ def _parameters_too_many(edge: Edge) -> Iterator[Mistake]:
 
 def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
     """δ ⊙ a − b for δ ⊙ (a − b), and a factor of one of the terms only."""
-    for node, path in _places(edge.pullback):
+    for node, path in occurrences(edge.pullback):
         if isinstance(node, Scale):
             factor, inner = node.operands
             if isinstance(inner, Plus):
@@ -159,7 +163,7 @@ def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
                 yield _lost(edge, path, node, lost)
         elif isinstance(node, Hadamard):
             for k, inner in enumerate(node.operands):
-                if isinstance(inner, Plus) and not _has_bar(inner):
+                if isinstance(inner, Plus) and not has_bar(inner):
                     first, *others = inner.operands
                     rest = [*node.operands[:k], *node.operands[k + 1 :]]
                     head = rest if isinstance(first, Ones) else [*rest, first]
@@ -169,4 +173,4 @@ def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
 
 def _lost(edge: Edge, path: tuple[int, ...], node: Term, lost: Term) -> Mistake:
     words = f"{to_text(lost)} instead of {to_text(node)}, a bracket lost"
-    return "lost-bracket", f"{path}", _put(edge.pullback, path, lost), words
+    return "lost-bracket", f"{path}", replaced_at(edge.pullback, path, lost), words

@@ -28,7 +28,7 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
-from .mistaken_factors import mistaken_factors
+from .mistaken_factors import has_bar, mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_loops import mistaken_loops
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
@@ -154,54 +154,35 @@ def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
         yield k, term, what
 
 
-def _inside(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
-    stack: list[tuple[Term, tuple[int, ...]]] = [(term, ())]
-    while stack:
-        node, path = stack.pop()
-        yield node, path
-        for i, a in enumerate(node.args):
-            if isinstance(a, Term):
-                stack.append((a, (*path, i)))
-
-
-def _put(term: Term, path: tuple[int, ...], new: Term) -> Term:
-    if not path:
-        return new
-    args = list(term.args)
-    args[path[0]] = _put(args[path[0]], path[1:], new)
-    return term.func(*args)
-
-
-def _has_bar(term: Term) -> bool:
-    return any(s.mark == "bar" for s in symbols_in(term))
-
-
 def _without_factors(term: Term) -> Iterator[tuple[Term, str]]:
     """Each factor of a product, scalar multiple or term of a sum left out, and words for it."""
-    for node, path in _inside(term):
+    for node, path in occurrences(term):
         if isinstance(node, Hadamard):
             for i, factor in enumerate(node.operands):
-                if not _has_bar(factor):
+                if not has_bar(factor):
                     rest = (*node.operands[:i], *node.operands[i + 1 :])
-                    yield _put(term, path, Hadamard(*rest)), f"without the factor {to_text(factor)}"
-        elif isinstance(node, Scale) and not _has_bar(node.operands[0]):
+                    yield (
+                        replaced_at(term, path, Hadamard(*rest)),
+                        f"without the factor {to_text(factor)}",
+                    )
+        elif isinstance(node, Scale) and not has_bar(node.operands[0]):
             left_out = to_text(node.operands[0])
-            yield _put(term, path, node.operands[1]), f"without the factor {left_out}"
+            yield replaced_at(term, path, node.operands[1]), f"without the factor {left_out}"
         elif isinstance(node, Plus):
             for i, part in enumerate(node.operands):
                 rest = (*node.operands[:i], *node.operands[i + 1 :])
-                yield _put(term, path, Plus(*rest)), f"without the term {to_text(part)}"
+                yield replaced_at(term, path, Plus(*rest)), f"without the term {to_text(part)}"
         elif isinstance(node, Power) and node.exponent != 1:
-            yield _put(term, path, node.operands[0]), _powers(term, path, node.operands[0])
+            yield replaced_at(term, path, node.operands[0]), _powers(term, path, node.operands[0])
 
 
 def _powers(term: Term, path: tuple[int, ...], base: Term) -> str:
     """``with 1 − h instead of 1 − h²``: a power's whole factor, without it and as it is."""
     at, factor = 0, term
-    while at < len(path) and _has_bar(factor):
+    while at < len(path) and has_bar(factor):
         factor = factor.args[path[at]]
         at += 1
-    wrong = to_text(_put(factor, path[at:], base))
+    wrong = to_text(replaced_at(factor, path[at:], base))
     return f"with {wrong} instead of {to_text(factor)}"
 
 
@@ -245,11 +226,11 @@ def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
 
 def _transposes(term: Term) -> Iterator[tuple[Term, str]]:
     """Square matrices with or without their transpose, the other way round."""
-    for node, path in _inside(term):
-        if isinstance(node, Transpose) and dims_equal(*node.shape) and not _has_bar(node):
-            yield _put(term, path, node.operands[0]), f"{node.operands[0]} instead of {node}"
-        elif isinstance(node, Times) and dims_equal(*node.shape) and _has_bar(node):
-            yield _put(term, path, Transpose(node)), f"({node})ᵀ instead of {node}"
+    for node, path in occurrences(term):
+        if isinstance(node, Transpose) and dims_equal(*node.shape) and not has_bar(node):
+            yield replaced_at(term, path, node.operands[0]), f"{node.operands[0]} instead of {node}"
+        elif isinstance(node, Times) and dims_equal(*node.shape) and has_bar(node):
+            yield replaced_at(term, path, Transpose(node)), f"({node})ᵀ instead of {node}"
 
 
 def _time_slips(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
