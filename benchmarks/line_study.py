@@ -116,8 +116,8 @@ def one(cell: str, count: int, seed: int, form: str = "float64") -> tuple[set[st
     made = precision(form)
     subject = Subject(forward, backward, None, None, make_arrays("numpy", made), made)
     places = [p for p in plan_points(network, seed) if p.label in ("short", "ordinary")]
-    stations = [ModelPoint.build(p, Layout.of(network), made, subject, seed) for p in places]
-    lines = judge_lines(network, stations, subject, seed, lambda *_: None)
+    points = [ModelPoint.build(p, Layout.of(network), made, subject, seed) for p in places]
+    lines = judge_lines(network, points, subject, seed, lambda *_: None)
     starts = {
         s.ref.name: state.name
         for p in derivation.scans for state in p.scan.states for s in state.initial if s.ref

@@ -135,13 +135,13 @@ def _model(system: str, name: str, seed: int, regimes: Sequence[str]) -> Iterato
             Subject(None, None, code.gradient, None, array, form) if loss
             else Subject(code.forward, code.backward, None, None, array, form)
         )  # fmt: skip
-        station = ModelPoint.build(place, Layout.of(network), form, subject, seed)
+        point = ModelPoint.build(place, Layout.of(network), form, subject, seed)
         factor = REGIMES.get(regime, (0, 0, "", 1.0))[3]
-        station.cases = [
+        point.cases = [
             replace(c, cotangents={n: form.quantise(factor * g) for n, g in c.cotangents.items()})
-            for c in station.cases
+            for c in point.cases
         ]
-        found = compare_gradients(station, subject, seed, rounding)
+        found = compare_gradients(point, subject, seed, rounding)
         usable = [r for r in found.records if np.isfinite(r.want).all()]
         if form.name != "float64":  # beyond the range of the format there is no right answer
             usable = [r for r in usable if np.isfinite(r.got).all()]

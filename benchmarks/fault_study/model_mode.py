@@ -1,6 +1,6 @@
 """All automatic mutants of a system in model mode: seen? named?
 
-The stations, cotangents and bounds are those of `check_model`, measured once on the right code; a
+The points, cotangents and bounds are those of `check_model`, measured once on the right code; a
 mutant's gradients take the place of the right ones, with every entry moved by at most one unit in
 the last place so that it is not recognised by being the same computation. Verdict and diagnosis
 are then the tool's own.
@@ -48,7 +48,7 @@ from .equality import Equality
 __all__ = ["DerivedCode", "Laboratory", "study"]
 
 SAME = 1e-9
-#: Steps up to which what candidates gave at a station is kept from mutant to mutant.
+#: Steps up to which what candidates gave at a point is kept from mutant to mutant.
 KEPT = 4
 
 
@@ -86,7 +86,7 @@ class DerivedCode:
 
 
 class Laboratory:
-    """The stations of one system, with the bounds of its right gradient.
+    """The points of one system, with the bounds of its right gradient.
 
     With ``loss`` the gradient of the system's own loss is studied, else that of cotangents.
     """
@@ -106,12 +106,12 @@ class Laboratory:
         self.right = []
         for place in plan_points(self.network, seed):
             code.lengths = place.lengths  # a system without inputs is told by nothing else
-            station = ModelPoint.build(place, layout, form, subject, seed)
-            self.right.append(compare_gradients(station, subject, seed, rounding))
+            point = ModelPoint.build(place, layout, form, subject, seed)
+            self.right.append(compare_gradients(point, subject, seed, rounding))
         self.bench = Bench(self.derivation)
         self.candidates = derived_candidates(self.derivation)
         self.all = self.candidates + grouped(
-            self.candidates, self.right[0].station.fitted, self.derivation
+            self.candidates, self.right[0].point.fitted, self.derivation
         )
         self.after: set[str] = set()
         self.rng = np.random.default_rng([seed, 32])
@@ -146,7 +146,7 @@ class Laboratory:
     def alike(self, one: Candidate, other: Candidate) -> bool:
         """Whether two mistakes give the same gradients on all probes."""
         for c in self.right:
-            if c.station.label == "saturated":
+            if c.point.label == "saturated":
                 continue
             for r in c.records:
                 a, b = (self.bench.gradients(k, c, r.case)[r.user] for k in (one, other))
@@ -157,7 +157,7 @@ class Laboratory:
 
     def tidy(self) -> None:
         """Forget what belongs to one mutant only."""
-        long = [c.station for c in self.right if max(c.station.lengths.values(), default=1) > KEPT]
+        long = [c.point for c in self.right if max(c.point.lengths.values(), default=1) > KEPT]
         self.bench.forget(*long, also=self.after)
 
 
@@ -199,8 +199,8 @@ def study(system: str, seed: int, every: int = 1, *, loss: bool = False) -> dict
     return {
         "part": "model", "system": system, "loss": loss, "seed": seed, "every": every,
         "mutants": len(chosen),
-        "equal": len(equal), "stations": len(lab.right),
-        "cases": sum(len(c.station.cases) for c in lab.right),
+        "equal": len(equal), "points": len(lab.right),
+        "cases": sum(len(c.point.cases) for c in lab.right),
         "right_wrong": sum(len(c.wrong) for c in lab.right), **counts,
         "notes": notes, "equal_ids": [c.id for c in equal],
         "seconds": round(time.process_time() - started, 1),

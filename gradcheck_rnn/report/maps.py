@@ -71,14 +71,14 @@ def lag_maps(m: Manuscript, report: Report) -> None:
 
 def _lag_grids(report: Report | ModelReport) -> Iterator[tuple[str, Array]]:
     for comparison in getattr(report, "comparisons", [])[:2]:
-        station = comparison.station
-        T = max(station.lengths.values(), default=0)
+        point = comparison.point
+        T = max(point.lengths.values(), default=0)
         grids: dict[str, Array] = {}
         for record in comparison.records:
             if record.case.step is None:
                 continue
-            piece = station.fitted.pieces[record.user][0]
-            ref = station.network.inputs.get(piece.name)
+            piece = point.fitted.pieces[record.user][0]
+            ref = point.network.inputs.get(piece.name)
             if ref is None or ref.axis is None:
                 continue
             ratio = record.ratio.reshape(-1)[piece.index]

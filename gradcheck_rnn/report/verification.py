@@ -205,7 +205,7 @@ def _equations(m: Manuscript, report: Report, diagnosis: Any) -> None:
     comparisons = getattr(report, "comparisons", [])
     if not terms or not comparisons:
         return
-    edges = {e.id: e for e in derive(comparisons[0].station.network).edges}
+    edges = {e.id: e for e in derive(comparisons[0].point.network).edges}
     rows = []
     for key, term in list(terms.items())[:MOST_MAPS]:
         edge = edges[key]

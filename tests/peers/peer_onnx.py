@@ -53,8 +53,8 @@ def compare(network: Any, layout: Layout, forward: Any) -> None:
     form = precision("float32")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
     for place in list(plan_points(network, 3))[:3]:
-        station = ModelPoint.build(place, layout, form, subject, 3)
-        for record in compare_forward(station, subject, 3):
+        point = ModelPoint.build(place, layout, form, subject, 3)
+        for record in compare_forward(point, subject, 3):
             assert np.all(record.ratio <= 1), (layout.name, record.user, record.ratio.max())
 
 

@@ -1,6 +1,6 @@
 """Faults that are no edge of a backward pass: means for sums, packing, rows, clipping.
 
-Each is read off one station where the gradient is wrong, and then has to reproduce the gradient
+Each is read off one point where the gradient is wrong, and then has to reproduce the gradient
 everywhere like any other candidate.
 """
 
@@ -27,7 +27,7 @@ MANY = 60
 
 
 def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
-    """Candidates for what is wrong at one station (names of the definition)."""
+    """Candidates for what is wrong at one point (names of the definition)."""
     found: dict[str, Candidate] = {}
     for make in (
         _factors,
@@ -44,8 +44,8 @@ def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     return list(found.values())
 
 
-def _steps(station: ModelPoint) -> int:
-    return station.steps
+def _steps(point: ModelPoint) -> int:
+    return point.steps
 
 
 def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
@@ -61,20 +61,20 @@ def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
         ("−1", lambda s: -1.0),
         ("0 (no gradient arrives)", lambda s: 0.0),
     ]
-    for dim in comparison.station.sizes:
+    for dim in comparison.point.sizes:
         table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.sizes[dim]))  # type: ignore[misc]
         table.append((dim, lambda s, dim=dim: float(s.sizes[dim])))  # type: ignore[misc]
     return table
 
 
 def _scaled(names: frozenset[str], factor: Factor) -> Any:
-    def change(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+    def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
         out = {}
         for user, a in arrays.items():
             flat = a.reshape(-1).copy()
-            for piece in station.fitted.pieces[user]:
+            for piece in point.fitted.pieces[user]:
                 if piece.name in names:
-                    flat[piece.index] *= factor(station)
+                    flat[piece.index] *= factor(point)
             out[user] = flat.reshape(a.shape)
         return out
 
@@ -83,9 +83,9 @@ def _scaled(names: frozenset[str], factor: Factor) -> Any:
 
 def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, frozenset[str]]]:
     """Sets of names that one factor may have been forgotten for."""
-    fitted = comparison.station.fitted
+    fitted = comparison.point.fitted
     names = {p.name for u in fitted.arguments for p in fitted.pieces[u]}
-    parameters = frozenset(names & set(comparison.station.network.parameters))
+    parameters = frozenset(names & set(comparison.point.network.parameters))
     yield "every gradient", frozenset(names)
     if parameters:
         yield "the gradient of every parameter", parameters
@@ -106,7 +106,7 @@ def _fitted_factor(comparison: Comparison, names: frozenset[str]) -> float | Non
     """The constant factor of some gradients, if there is one (least squares)."""
     top = bottom = 0.0
     for r in comparison.records:
-        for piece in comparison.station.fitted.pieces[r.user]:
+        for piece in comparison.point.fitted.pieces[r.user]:
             if piece.name in names and np.isfinite(r.got).all():
                 want = r.want.reshape(-1)[piece.index]
                 top += float(np.sum(r.got.reshape(-1)[piece.index] * want))
@@ -116,7 +116,7 @@ def _fitted_factor(comparison: Comparison, names: frozenset[str]) -> float | Non
 
 def _factors(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     for what, names in _groups(comparison, wrong):
-        known = {round(f(comparison.station), 12) for _, f in _factor_table(comparison)}
+        known = {round(f(comparison.point), 12) for _, f in _factor_table(comparison)}
         table = _factor_table(comparison)
         c = _fitted_factor(comparison, names)
         if c is not None and round(c, 12) not in known:
@@ -139,7 +139,7 @@ def _by_user(comparison: Comparison) -> dict[str, list[Record]]:
 
 def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """Pieces of an array in another order: gates swapped or reordered."""
-    fitted = comparison.station.fitted
+    fitted = comparison.point.fitted
     orders: dict[str, dict[int, int]] = {}
     for user, records in _by_user(comparison).items():
         pieces = fitted.pieces[user]
@@ -172,10 +172,10 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         want = " ".join(p.name for p in pieces)
         words.append(f"the blocks of d{user} lie in the order {have}, not {want}")
 
-    def change(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+    def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
         out = dict(arrays)
         for user, order in orders.items():
-            pieces = station.fitted.pieces[user]
+            pieces = point.fitted.pieces[user]
             flat, new = arrays[user].reshape(-1), arrays[user].reshape(-1).copy()
             for k, j in order.items():
                 new[pieces[k].index] = pieces[k].sign * pieces[j].sign * flat[pieces[j].index]
@@ -190,7 +190,7 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """The gradients of two parameters of one shape exchanged."""
-    fitted = comparison.station.fitted
+    fitted = comparison.point.fitted
     held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
     many = len(wrong) > MANY
     for one, other in combinations(held, 2):
@@ -201,11 +201,11 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             continue
 
         def change(
-            station: ModelPoint, case: Case, arrays: Arrays,
+            point: ModelPoint, case: Case, arrays: Arrays,
             one: tuple[str, int] = one, other: tuple[str, int] = other,
         ) -> Arrays:  # fmt: skip
             flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
-            p, q = (station.fitted.pieces[u][k] for u, k in (one, other))
+            p, q = (point.fitted.pieces[u][k] for u, k in (one, other))
             sign = p.sign * q.sign
             flat[one[0]][p.index] = sign * arrays[other[0]].reshape(-1)[q.index]
             flat[other[0]][q.index] = sign * arrays[one[0]].reshape(-1)[p.index]
@@ -224,7 +224,7 @@ def _is_other(comparison: Comparison, one: tuple[str, int], other: tuple[str, in
     records = {r.user: r for r in comparison.records if r.case is case}
     if u not in records or v not in records:
         return False
-    p, q = (comparison.station.fitted.pieces[n][i] for n, i in (one, other))
+    p, q = (comparison.point.fitted.pieces[n][i] for n, i in (one, other))
     gap = np.abs(records[u].got.reshape(-1)[p.index]) - np.abs(records[v].want.reshape(-1)[q.index])
     bound = records[u].bound.reshape(-1)[p.index] + records[v].bound.reshape(-1)[q.index]
     return bool(np.all(np.abs(gap) <= bound))
@@ -234,11 +234,11 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """A square block, or a square array, the wrong way round."""
 
     def change(names: frozenset[str]) -> Any:
-        def turn(station: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+        def turn(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
             out = {}
             for user, a in arrays.items():
                 flat, new = a.reshape(-1), a.reshape(-1).copy()
-                for piece in station.fitted.pieces[user]:
+                for piece in point.fitted.pieces[user]:
                     if piece.name in names:
                         new[piece.index] = flat[piece.index].T
                 out[user] = new.reshape(a.shape)
@@ -247,10 +247,10 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         return turn
 
     square = []
-    for user in comparison.station.fitted.arguments:
-        for piece in comparison.station.fitted.pieces[user]:
+    for user in comparison.point.fitted.arguments:
+        for piece in comparison.point.fitted.pieces[user]:
             shape = piece.index.shape
-            fixed = piece.name in comparison.station.network.parameters
+            fixed = piece.name in comparison.point.network.parameters
             if fixed and len(shape) == 2 and shape[0] == shape[1] > 1 and piece.name in wrong:
                 square.append(piece.name)
     groups = [frozenset({n}) for n in square]
@@ -267,7 +267,7 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """One entry, row or column of one array with a factor of its own."""
-    parameters = set(comparison.station.fitted.layout.parameters)
+    parameters = set(comparison.point.fitted.layout.parameters)
     for user, records in _by_user(comparison).items():
         if user not in parameters:
             continue
@@ -297,7 +297,7 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             )
 
             def change(
-                station: ModelPoint, case: Case, arrays: Arrays,
+                point: ModelPoint, case: Case, arrays: Arrays,
                 user: str = user, mask: Array = mask, factor: float = factor,
             ) -> Arrays:  # fmt: skip
                 a = arrays[user].copy()
@@ -309,7 +309,7 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """A factor on one of several arrays that hold the same values, such as two biases."""
-    fitted = comparison.station.fitted
+    fitted = comparison.point.fitted
     held: dict[str, set[str]] = {}
     for user in fitted.layout.parameters:
         for piece in fitted.pieces[user]:
@@ -321,10 +321,10 @@ def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate
         for text, factor in table if users else ():
 
             def change(
-                station: ModelPoint, case: Case, arrays: Arrays,
+                point: ModelPoint, case: Case, arrays: Arrays,
                 users: tuple[str, ...] = users, factor: Factor = factor,
             ) -> Arrays:  # fmt: skip
-                return {**arrays, **{u: arrays[u] * factor(station) for u in users}}
+                return {**arrays, **{u: arrays[u] * factor(point) for u in users}}
 
             names = _called(users)
             verb = "has" if len(users) == 1 else "have"
@@ -339,22 +339,22 @@ def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     known: dict[tuple[int, int, int], Arrays] = {}
     for which, says in ((-1, "last"), (0, "first")):
         for what, names in _groups(comparison, wrong):
-            names = names & frozenset(comparison.station.network.parameters)
+            names = names & frozenset(comparison.point.network.parameters)
             if not names:
                 continue
 
             def change(
-                station: ModelPoint, case: Case, arrays: Arrays,
+                point: ModelPoint, case: Case, arrays: Arrays,
                 which: int = which, names: frozenset[str] = names,
             ) -> Arrays:  # fmt: skip
-                key = (id(station), id(case), which)
+                key = (id(point), id(case), which)
                 if key not in known:
-                    known[key] = _one_sequence(station, case, which)
+                    known[key] = _one_sequence(point, case, which)
                 alone = known[key]
                 out = {}
                 for user, a in arrays.items():
-                    flat, part = a.reshape(-1).copy(), station.fitted.pull(user, alone).reshape(-1)
-                    for piece in station.fitted.pieces[user]:
+                    flat, part = a.reshape(-1).copy(), point.fitted.pull(user, alone).reshape(-1)
+                    for piece in point.fitted.pieces[user]:
                         if piece.name in names:
                             flat[piece.index] = part[piece.index]
                     out[user] = flat.reshape(a.shape)
@@ -367,17 +367,17 @@ def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             )  # fmt: skip
 
 
-def _one_sequence(station: ModelPoint, case: Case, which: int) -> Arrays:
+def _one_sequence(point: ModelPoint, case: Case, which: int) -> Arrays:
     """The definition's gradients with the cotangents of one sequence only."""
     if not case.cotangents:
         return {}  # the loss of one sequence has no cotangent of its own here
     lone = {}
     for n, g in case.cotangents.items():
         only = np.zeros_like(g)
-        axis = 1 if station.network.outputs[n].axis is not None else 0
+        axis = 1 if point.network.outputs[n].axis is not None else 0
         index = [slice(None)] * g.ndim
         index[axis] = which  # type: ignore[call-overload]
         only[tuple(index)] = g[tuple(index)]
         lone[n] = only
-    made = station.truth(station.oracle, [Case(case.label, lone)])
+    made = point.truth(point.oracle, [Case(case.label, lone)])
     return {n: a[0] for n, a in made.of.items()}

@@ -1,4 +1,4 @@
-"""Candidates for what a wrong gradient is: mutants of the derivation, run at a station.
+"""Candidates for what a wrong gradient is: mutants of the derivation, run at a point.
 
 A candidate says what it is in a sentence, and gives the gradient that code with this mistake
 returns, in the user's layout. Mutants run the adjoint program with an edited edge; candidates that
@@ -79,40 +79,40 @@ class Candidate:
 
 
 class Bench:
-    """Runs candidates at stations, and remembers what they gave."""
+    """Runs candidates at points, and remembers what they gave."""
 
     def __init__(self, derivation: Derivation) -> None:
         self.derivation = derivation
         self.reach = _Reach(derivation)
         self._runs: dict[int, Run] = {}
         self._known: dict[tuple[str, int, int], Arrays] = {}
-        #: By station and arrays of the user, see `effects`.
+        #: By point and arrays of the user, see `effects`.
         self.responses: dict[tuple[Any, ...], Responses] = {}
         self.evaluations = 0
 
-    def run(self, station: ModelPoint) -> Run:
-        """The derivation's forward pass at a station."""
-        key = id(station)
+    def run(self, point: ModelPoint) -> Run:
+        """The derivation's forward pass at a point."""
+        key = id(point)
         if key not in self._runs:
-            columns = station.columns(station.values)
-            self._runs[key] = forward(self.derivation, columns, station.sizes, station.lengths)
+            columns = point.columns(point.values)
+            self._runs[key] = forward(self.derivation, columns, point.sizes, point.lengths)
         return self._runs[key]
 
     def gradients(self, candidate: Candidate, comparison: Comparison, case: Case) -> Arrays:
         """The gradients of the user's arrays that code with this mistake returns."""
-        station = comparison.station
-        key = (candidate.id, id(station), id(case))
+        point = comparison.point
+        key = (candidate.id, id(point), id(case))
         if key not in self._known:
             self.evaluations += 1
             for each, found in self._core(candidate, comparison, case):
                 for change in candidate.after:
-                    found = change(station, each, found)
-                self._known[candidate.id, id(station), id(each)] = found
+                    found = change(point, each, found)
+                self._known[candidate.id, id(point), id(each)] = found
         return self._known[key]
 
-    def forget(self, *stations: ModelPoint, also: Iterable[str] = ()) -> None:
+    def forget(self, *points: ModelPoint, also: Iterable[str] = ()) -> None:
         """Drop what candidates gave at these points, and what the named candidates gave."""
-        ids, names = {id(s) for s in stations}, set(also)
+        ids, names = {id(s) for s in points}, set(also)
         self._known = {
             k: a for k, a in self._known.items() if k[1] not in ids and k[0] not in names
         }
@@ -121,26 +121,26 @@ class Bench:
         self, candidate: Candidate, comparison: Comparison, case: Case
     ) -> Iterator[tuple[Case, Arrays]]:
         """Gradients before `after`: of one case, or of all at once where that costs the same."""
-        station = comparison.station
+        point = comparison.point
         if candidate.edits is NO_EDITS and candidate.truncate is None and candidate.carry is None:
             yield case, {r.user: r.want for r in comparison.records if r.case is case}
             return
-        cases = [case] if candidate.after else list(station.cases)
-        given = stacked_columns(station, cases)
+        cases = [case] if candidate.after else list(point.cases)
+        given = stacked_columns(point, cases)
         if candidate.carry is not None:
             loss = None if given else np.ones(1)
-            made = station.oracle.gradients(given, loss=loss, carry=candidate.carry).of
+            made = point.oracle.gradients(given, loss=loss, carry=candidate.carry).of
         else:
             made = pulled_back(
-                self.run(station), station, given, len(cases),
+                self.run(point), point, given, len(cases),
                 edits=candidate.edits, truncate=candidate.truncate,
             )  # fmt: skip
         for k, each in enumerate(cases):
-            yield each, self._pull(station, {n: a[k] for n, a in made.items()})
+            yield each, self._pull(point, {n: a[k] for n, a in made.items()})
 
     @staticmethod
-    def _pull(station: ModelPoint, gradients: Mapping[str, Array]) -> Arrays:
-        return {u: station.fitted.pull(u, gradients) for u in station.fitted.arguments}
+    def _pull(point: ModelPoint, gradients: Mapping[str, Array]) -> Arrays:
+        return {u: point.fitted.pull(u, gradients) for u in point.fitted.arguments}
 
 
 def derived_candidates(

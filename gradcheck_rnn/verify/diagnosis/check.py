@@ -232,22 +232,22 @@ def check_model(
     report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
     full, few = plan == "full", plan == "few"
-    stations = [
+    places = [
         ModelPoint.build(p, fitted, form, subject, used, inner)
         for p in plan_points(
             network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
-    if not same_forward(report, stations, subject, used):
-        return _finish(report, network, stations, subject)
+    if not same_forward(report, places, subject, used):
+        return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
-    for station in stations:
-        found = compare_gradients(station, subject, used, rounding, repeats, reformed)
+    for point in places:
+        found = compare_gradients(point, subject, used, rounding, repeats, reformed)
         found.records = [r for r in found.records if wanted is None or r.user in wanted]
         report.comparisons.append(found)
     _check_present(report, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
-    filled = [s for s in stations if not s.empty]
+    filled = [s for s in places if not s.empty]
     if filled:
         report.findings += confirm(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
@@ -258,9 +258,9 @@ def check_model(
     if inner is form:
         _judge_typical(report, bool(chunk), form, used, wanted)
     report.where = pattern(report.comparisons, {e.place for e in noisy.values()}, chunk)
-    report.findings += coverage(network, stations, shapes, chunk, tile)
+    report.findings += coverage(network, places, shapes, chunk, tile)
     report.findings += could_have_missed(report.comparisons, shapes)
-    if any(s.oracle.frozen for s in stations):
+    if any(s.oracle.frozen for s in places):
         report.findings.append(
             Finding(
                 "frozen",
@@ -272,7 +272,7 @@ def check_model(
     if steady and subject.handed and filled:
         _judge_lines(report, network, filled, subject)
     named = any(line.verdict == "wrong" for line in report.lines)
-    told = [c for c in report.comparisons if not c.station.empty]
+    told = [c for c in report.comparisons if not c.point.empty]
     if diagnose and steady and not named and any(c.wrong for c in told):
         try:
             report.diagnosis = find_mistake(network, told)
@@ -282,7 +282,7 @@ def check_model(
             report.findings.insert(0, Finding("no-diagnosis", said))
         else:
             report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
-    return _finish(report, network, stations, subject)
+    return _finish(report, network, places, subject)
 
 
 def _code_of(
@@ -323,12 +323,12 @@ def _judge_typical(
 
 
 def _judge_lines(
-    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
+    report: ModelReport, network: Network, places: Sequence[ModelPoint], subject: Subject
 ) -> None:
     from .linefit import explain_line
     from .lines import in_words, judge_lines
 
-    report.lines = judge_lines(network, stations, subject, report.seed, explain_line)
+    report.lines = judge_lines(network, places, subject, report.seed, explain_line)
     if report.lines:
         wrong = any(line.verdict == "wrong" for line in report.lines)
         failed = any(row.verdict is Verdict.FAIL for row in report.rows)
@@ -346,13 +346,13 @@ class _Rounding:
         self._arguments, self._reformed = (network, eps, seed), reformed
         self._made: SavedRounding | None = None
 
-    def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Any]:
+    def __call__(self, point: ModelPoint, case: Case) -> Mapping[str, Any]:
         if self._made is None:
             from .rounding import SavedRounding, in_other_forms, slipping
 
             model = in_other_forms if self._reformed else slipping
             self._made = SavedRounding(*self._arguments, model)
-        return self._made(station, case)
+        return self._made(point, case)
 
 
 def _of_module(sizes: dict[str, int], shapes: Shapes | None) -> Shapes:
@@ -412,7 +412,7 @@ def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnos
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
         single = derived_candidates(derivation)
-        single += grouped(single, ill[0].station.fitted, derivation)
+        single += grouped(single, ill[0].point.fitted, derivation)
         single += alike_in_all(derivation, single)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
@@ -431,16 +431,16 @@ def _of_lines(lines: Sequence[Line]) -> Diagnosis:
     return Diagnosis(wrong=[line.name for line in wrong], where=[str(line) for line in wrong])
 
 
-def _confirmed(stations: Sequence[ModelPoint]) -> ModelPoint:
-    return next((s for role in CONFIRMED for s in stations if s.role is role), stations[-1])
+def _confirmed(places: Sequence[ModelPoint]) -> ModelPoint:
+    return next((s for role in CONFIRMED for s in places if s.role is role), places[-1])
 
 
 def _finish(
-    report: ModelReport, network: Network, stations: Sequence[ModelPoint], subject: Subject
+    report: ModelReport, network: Network, places: Sequence[ModelPoint], subject: Subject
 ) -> ModelReport:
     report.findings = [*subject.findings, *report.findings]
     if report.verdict is Verdict.FAIL:
         report.findings += undeclared_data(network)
     report.gradients = subject.calls
-    report.evaluations = sum(s.oracle.evaluations for s in stations)
+    report.evaluations = sum(s.oracle.evaluations for s in places)
     return report

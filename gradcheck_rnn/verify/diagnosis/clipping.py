@@ -30,21 +30,19 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     values = dict.fromkeys([*(max(t) for t in tops.values()), *USUAL_CLIPS])
     for c in values:
 
-        def clip(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def clip(point: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             return {u: np.clip(a, -c, c) for u, a in arrays.items()}
 
-        def each(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def each(point: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             return {u: a * min(1.0, c / max(_norm(a), 1e-300)) for u, a in arrays.items()}
 
-        def together(station: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
+        def together(point: ModelPoint, case: Case, arrays: Arrays, c: float = c) -> Arrays:
             size = float(np.sqrt(sum(_norm(a) ** 2 for a in arrays.values())))
             return {u: a * min(1.0, c / max(size, 1e-300)) for u, a in arrays.items()}
 
-        def parameters(
-            station: ModelPoint, case: Case, arrays: Arrays, clip: After = clip
-        ) -> Arrays:
-            clipped = clip(station, case, arrays)
-            held = station.fitted.layout.parameters
+        def parameters(point: ModelPoint, case: Case, arrays: Arrays, clip: After = clip) -> Arrays:
+            clipped = clip(point, case, arrays)
+            held = point.fitted.layout.parameters
             return {u: clipped[u] if u in held else a for u, a in arrays.items()}
 
         yield Candidate(f"clip:{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,))
@@ -59,7 +57,7 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             f"clip-global:{c}", "clip",
             f"all gradients clipped to the common norm {c:.6g}", after=(together,),
         )  # fmt: skip
-        states = {s.name for scan in comparison.station.network.scans for s in scan.states}
+        states = {s.name for scan in comparison.point.network.scans for s in scan.states}
         for names in (states, *({s} for s in states if len(states) > 1)):
 
             def carry(
@@ -81,7 +79,7 @@ def _clipped_alone(tops: dict[str, list[float]]) -> Iterator[Candidate]:
         c = max(found)
 
         def clip(
-            station: ModelPoint, case: Case, arrays: Arrays, user: str = user, c: float = c
+            point: ModelPoint, case: Case, arrays: Arrays, user: str = user, c: float = c
         ) -> Arrays:
             return {**arrays, user: np.clip(arrays[user], -c, c)}
 

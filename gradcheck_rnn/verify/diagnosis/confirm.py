@@ -29,17 +29,17 @@ DIRECTIONS = 2
 SHARP = 2.0**-33
 
 
-def confirm(station: ModelPoint, seed: int) -> list[Finding]:
+def confirm(point: ModelPoint, seed: int) -> list[Finding]:
     """Findings, empty if the oracle is confirmed."""
-    oracle, network = station.oracle, station.network
-    case = station.cases[0]
-    cotangents, loss = station.cotangents(case), None if case.cotangents else 1.0
-    truth = station.truth(oracle, [case])
+    oracle, network = point.oracle, point.network
+    case = point.cases[0]
+    cotangents, loss = point.cotangents(case), None if case.cotangents else 1.0
+    truth = point.truth(oracle, [case])
     rng = generator(seed, Stream.CONFIRMATION)
     refs = differentiated(network)
-    scale = {n: float(np.sqrt(np.mean(station.values[n] ** 2))) or 1.0 for n in refs}
+    scale = {n: float(np.sqrt(np.mean(point.values[n] ** 2))) or 1.0 for n in refs}
     directions = [
-        {n: scale[n] * rng.standard_normal(station.values[n].shape) for n in refs}
+        {n: scale[n] * rng.standard_normal(point.values[n].shape) for n in refs}
         for _ in range(DIRECTIONS)
     ]
     columns = {

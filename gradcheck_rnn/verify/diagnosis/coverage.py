@@ -98,17 +98,17 @@ def seen_lag(comparison: Comparison) -> tuple[int, int, str]:
 
     Uses the cases with a cotangent at the last step only.
     """
-    station, truth = comparison.station, comparison.truth
-    best, whose, steps = -1, "", station.steps
+    here, truth = comparison.point, comparison.truth
+    best, whose, steps = -1, "", here.steps
     if truth is None:
         return best, steps - 1, whose
-    for k, case in enumerate(station.cases):
+    for k, case in enumerate(here.cases):
         if case.step != steps - 1 or not any(case.cotangents):
             continue
         for r in comparison.records:
             if r.case is not case:
                 continue
-            for piece in station.fitted.pieces[r.user]:
+            for piece in here.fitted.pieces[r.user]:
                 bound = float(np.median(r.bound.reshape(-1)[piece.index]))
                 if piece.name in truth.steps:
                     for _, delta, operand in truth.steps[piece.name]:
@@ -135,7 +135,7 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
         else:
             text += "; beyond that nothing was run"
         out.append(Finding("could-have-missed", text))
-    points = [c.station for c in comparisons]
+    points = [c.point for c in comparisons]
     network = points[0].network
     names = {n: sorted({p.sizes[n] for p in points}) for n in points[0].sizes}
     sizes = ", ".join(f"{n} = {s[0]}" if len(s) == 1 else f"{n} in {s}" for n, s in names.items())

@@ -45,7 +45,7 @@ class DeepSearch:
     ) -> None:
         self.bench, self.afterwards, self.comparisons = bench, afterwards, comparisons
         self.parts = parts_of(bench.derivation)
-        self.fitted = comparisons[0].station.fitted
+        self.fitted = comparisons[0].point.fitted
         self.tried, self._looks, self._seen = len(afterwards), 0, set[int]()
 
     def matches(self) -> list[Candidate]:
@@ -99,7 +99,7 @@ class DeepSearch:
             made = self.bench.gradients(candidate, place, r.case)[r.user]
             with np.errstate(all="ignore"):
                 fits = np.abs(r.got - made) <= r.bound + BOTH_UNITS * np.abs(made)
-            for piece in place.station.fitted.pieces[r.user]:
+            for piece in place.point.fitted.pieces[r.user]:
                 if not fits.reshape(-1)[piece.index].all():
                     out.add(piece.name)
         return out

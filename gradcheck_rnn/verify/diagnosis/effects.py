@@ -30,12 +30,12 @@ BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
 def is_one_step(comparison: Comparison) -> bool:
     """Whether all sequences have one step."""
-    return all(n == 1 for n in comparison.station.lengths.values())
+    return all(n == 1 for n in comparison.point.lengths.values())
 
 
 def is_affordable(bench: Bench, comparison: Comparison, part: PassPart | None = None) -> bool:
     """Whether the map between all adjoints of a place, or of a part, can be made."""
-    run = bench.run(comparison.station)
+    run = bench.run(comparison.point)
     names = {e.name for program in bench.derivation.scans for e in program.equations}
     ends = {r.name for r in bench.derivation.differentiated()}
     if part is not None:
@@ -74,11 +74,11 @@ class Effects:
         base: Candidate | None = None,
     ) -> None:
         self.bench, self.comparison, self.base = bench, comparison, base
-        self.station = comparison.station
-        self.cases = list(self.station.cases)
+        self.point = comparison.point
+        self.cases = list(self.point.cases)
         users = dict.fromkeys(r.user for r in comparison.records)
         self.pieces = [
-            (u, p) for u in users for p in self.station.fitted.pieces[u]
+            (u, p) for u in users for p in self.point.fitted.pieces[u]
             if p.index.size and (part is None or p.name in part.names)
         ]  # fmt: skip
         self._places: dict[str, list[tuple[slice, float]]] = {}
@@ -100,10 +100,10 @@ class Effects:
         )
         with np.errstate(all="ignore"):
             self.error = np.where(np.isfinite(self.bound), self.got - self.want, 0.0)
-        key = (id(self.station), *users, part and part.scan, part and part.names, base and base.id)
+        key = (id(self.point), *users, part and part.scan, part and part.names, base and base.id)
         if key not in bench.responses:
-            given = as_program_takes(self.station, stacked_columns(self.station, self.cases))
-            run = bench.run(self.station)
+            given = as_program_takes(self.point, stacked_columns(self.point, self.cases))
+            run = bench.run(self.point)
             bench.responses[key] = Responses(
                 run, given, len(self.cases), self.width, self._flatten,
                 only=None if part is None else part.nodes, last=part.scan if part else "",
@@ -149,7 +149,7 @@ class Effects:
 
     def _flatten(self, sums: Mapping[str, Mapping[int, Array]], count: int) -> Array:
         """Gradients by the program, ``count`` at once, as rows (count, entry)."""
-        run = self.bench.run(self.station)
+        run = self.bench.run(self.point)
         network = run.derivation.network
         refs = {**network.parameters, **network.inputs}
         found = gathered(run, sums, self._places)
@@ -222,6 +222,6 @@ class Effects:
                 arrays[user].reshape(-1)[piece.index] = values
                 at += piece.index.size
             for step in candidate.after:
-                arrays = step(self.station, case, arrays)
+                arrays = step(self.point, case, arrays)
             made.append(arrays)
         return np.nan_to_num(self.flat(made) - self.want, nan=0.0, posinf=0.0, neginf=0.0)

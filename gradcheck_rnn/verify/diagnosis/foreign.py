@@ -77,11 +77,11 @@ def _compare(
     nothing: Any = lambda *_: {}  # noqa: E731
     with_loss = nothing if network.loss_terms else None
     subject = Subject(nothing, nothing, with_loss, None, np.asarray, precision)
-    station = ModelPoint.build(point, layout, precision, subject, 0)
-    cases = {group: _case(group, known, station.fitted) for group in known.high if group != OUTPUTS}
-    station.cases = [c for group, c in cases.items() if results.arrays.get(group)]
-    out = Comparison(station)
-    out.truth = station.truth(station.oracle, station.cases)
+    here = ModelPoint.build(point, layout, precision, subject, 0)
+    cases = {group: _case(group, known, here.fitted) for group in known.high if group != OUTPUTS}
+    here.cases = [c for group, c in cases.items() if results.arrays.get(group)]
+    out = Comparison(here)
+    out.truth = here.truth(here.oracle, here.cases)
     for group, case in cases.items():
         for name, found in results.arrays.get(group, {}).items():
             got, want = np.asarray(found, dtype=np.float64), known.high[group][name]

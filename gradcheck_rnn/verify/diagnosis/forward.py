@@ -38,24 +38,22 @@ NOISY = (
 )
 
 
-def same_forward(
-    report: Report, stations: Sequence[ModelPoint], subject: Subject, seed: int
-) -> bool:
+def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject, seed: int) -> bool:
     """Compare forward passes; where they clearly differ that is said, and gradients are left."""
     bad: list[tuple[ModelPoint, Output]] = []
     noisy: list[tuple[ModelPoint, Output]] = []
     losses: list[tuple[ModelPoint, Record]] = []
-    for station in stations:
+    for here in places:
         if subject.forward is not None and subject.with_cotangents:
-            found = compare_forward(station, subject, seed)
+            found = compare_forward(here, subject, seed)
         elif subject.loss is not None:
-            found = [compare_loss(station, subject, seed)]
-            losses.append((station, found[0]))
+            found = [compare_loss(here, subject, seed)]
+            losses.append((here, found[0]))
         else:
             break
-        bad += [(station, r) for r in found if np.any(r.ratio > 1)]
-        noisy += [(station, r) for r in found if r.excess is not None]
-    network = stations[0].network.name
+        bad += [(here, r) for r in found if np.any(r.ratio > 1)]
+        noisy += [(here, r) for r in found if r.excess is not None]
+    network = places[0].network.name
     chance = [(s, r) for s, r in noisy if r.excess is not None and r.excess.chance]
     if chance:
         _add_rows(report, chance)
@@ -81,7 +79,7 @@ def same_forward(
     _add_rows(report, bad)
     loud = any(r.excess is not None for _, r in bad)
     if all(not np.isfinite(r.got).all() for _, r in bad):
-        kind = OVERFLOWS.format(stations[0].inner.name)
+        kind = OVERFLOWS.format(places[0].inner.name)
     else:
         kind = averaged(losses) or (NOISY if loud else OTHER)
     report.findings.append(
@@ -148,17 +146,17 @@ def _places(found: Sequence[Excess]) -> str:
 def _add_rows(report: Report, bad: Sequence[tuple[ModelPoint, Output]]) -> None:
     """A failing row for each output, from the worst place."""
     worst_of: dict[str, tuple[ModelPoint, Output]] = {}
-    for station, record in bad:
+    for here, record in bad:
         held = worst_of.get(record.user)
         if held is None or np.max(record.ratio) > np.max(held[1].ratio):
-            worst_of[record.user] = (station, record)
-    for user, (station, record) in worst_of.items():
-        row = row_of(user, [(station, record)])
+            worst_of[record.user] = (here, record)
+    for user, (here, record) in worst_of.items():
+        row = row_of(user, [(here, record)])
         row.verdict = Verdict.FAIL
         what = (
             f"another {user}" if np.isfinite(record.got).all() else f"a {user} that is not finite"
         )
-        said = f"the forward pass gives {what} ({station.label})"
+        said = f"the forward pass gives {what} ({here.label})"
         row.reasons = (Finding("forward", said),)
         report.rows.append(row)
 

@@ -81,7 +81,7 @@ def explain_line(points: list[LinePoint], line: Line, derivation: Derivation) ->
     seen = _Observed(points, line)
     slips, terms = _slips(seen, points, line, derivation)
     error = seen.got - seen.want
-    named = _few(error, slips, points[0].station.inner.eps)
+    named = _few(error, slips, points[0].point.inner.eps)
     if named is not None:
         line.said = " and ".join(named)
         return
@@ -218,11 +218,11 @@ def _slips(
 
 
 def _steps(p: LinePoint) -> int:
-    return p.station.steps
+    return p.point.steps
 
 
 def _batch(p: LinePoint) -> int:
-    return p.station.batch
+    return p.point.batch
 
 
 def _few(error: Array, slips: list[_Slip], eps: float) -> list[str] | None:

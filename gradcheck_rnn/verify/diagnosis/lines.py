@@ -31,7 +31,7 @@ __all__ = ["Line", "LinePoint", "in_words", "judge_lines"]
 
 Array = NDArray[Any]
 DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
-#: Cases of a station that are judged line by line; all where steps have cotangents of their own.
+#: Cases of a point that are judged line by line; all where steps have cotangents of their own.
 CASES = 4
 
 
@@ -39,7 +39,7 @@ CASES = 4
 class LinePoint:
     """One call of the backward pass, and every line of the derivation from what it handed over."""
 
-    station: ModelPoint
+    point: ModelPoint
     case: Case
     given: Handed
     gradients: dict[tuple[str, str], Array]
@@ -56,7 +56,7 @@ class LinePoint:
     def read(self, without: frozenset[str]) -> None:
         """Evaluate the lines, without the handed adjoints of these names."""
         given = {n: line for n, line in self.given.items() if n not in without}
-        bars = self.station.cotangents(self.case)
+        bars = self.point.cotangents(self.case)
         loss = not self.case.cotangents
         with np.errstate(all="ignore"):
             self.found = local_lines(self.run, bars, given, loss=loss, known=self._known[0])
@@ -84,14 +84,14 @@ class LinePoint:
             )
             moves = [self._at(o.want, line.name, t, seen) - want for o in self.others]
             spread = np.max(np.abs(moves), axis=0) + np.sqrt(np.mean(np.square(moves)))
-            bound = self._units * self.station.inner.eps * size + SPREADS * spread
-            bound = bound + self.station.form.eps * np.abs(want) + self.station.sunk
+            bound = self._units * self.point.inner.eps * size + SPREADS * spread
+            bound = bound + self.point.form.eps * np.abs(want) + self.point.sunk
             yield t, seen, want, np.nan_to_num(bound)
 
     @property
     def _units(self) -> float:
         """Rounding of a sum of n terms grows with the root of n."""
-        point = self.station
+        point = self.point
         terms = max(point.steps * point.batch, *point.sizes.values())
         return float(UNITS * np.sqrt(terms + 4))
 
@@ -152,38 +152,36 @@ class Line:
 
 
 def points_of(
-    stations: Sequence[ModelPoint], subject: Subject, derivation: Derivation, seed: int
+    places: Sequence[ModelPoint], subject: Subject, derivation: Derivation, seed: int
 ) -> list[LinePoint]:
     """Calls of the backward pass that hand something over."""
     out = []
-    for station in stations:
+    for here in places:
         run: Run | None = None
         slipped: list[Run] = []
-        cases = station.cases if station.single_steps else station.cases[:CASES]
+        cases = here.cases if here.single_steps else here.cases[:CASES]
         for case in cases:
-            users = station.users(case) if subject.with_cotangents else None
-            got = subject.gradients(station.fitted, station.arrays, users)
+            users = here.users(case) if subject.with_cotangents else None
+            got = subject.gradients(here.fitted, here.arrays, users)
             recorded = dict(subject.handed)
-            given, saved = handed_over(station.fitted, station.lengths, station.sizes, recorded)
+            given, saved = handed_over(here.fitted, here.lengths, here.sizes, recorded)
             if not given:
                 continue
             if run is None:
-                run, slipped = _runs(station, derivation, seed)
-            gradients = _by_piece(station, got)
-            out.append(LinePoint(station, case, given, gradients, _with(run, saved),
+                run, slipped = _runs(here, derivation, seed)
+            gradients = _by_piece(here, got)
+            out.append(LinePoint(here, case, given, gradients, _with(run, saved),
                              [_with(r, saved) for r in slipped]))  # fmt: skip
     return out
 
 
-def _runs(station: ModelPoint, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
-    columns = station.columns(station.values)
+def _runs(here: ModelPoint, derivation: Derivation, seed: int) -> tuple[Run, list[Run]]:
+    columns = here.columns(here.values)
     rng = generator(seed, Stream.LINE_ROUNDING)
-    kind = slipping(station.inner.eps, rng)
+    kind = slipping(here.inner.eps, rng)
     with np.errstate(all="ignore"):
-        run = Run(derivation, columns, station.sizes, station.lengths)
-        return run, [
-            Run(derivation, columns, station.sizes, station.lengths, kind) for _ in range(DRAWS)
-        ]
+        run = Run(derivation, columns, here.sizes, here.lengths)
+        return run, [Run(derivation, columns, here.sizes, here.lengths, kind) for _ in range(DRAWS)]
 
 
 def _with(run: Run, saved: Handed) -> Run:
@@ -197,12 +195,12 @@ def _with(run: Run, saved: Handed) -> Run:
     return other
 
 
-def _by_piece(station: ModelPoint, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+def _by_piece(here: ModelPoint, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
     """Gradients by (user's array, definition's name), in columns."""
-    network, out = station.network, {}
+    network, out = here.network, {}
     refs = {**network.parameters, **network.inputs}
     for user, array in got.items():
-        for piece in station.fitted.pieces[user]:
+        for piece in here.fitted.pieces[user]:
             part = piece.sign * np.asarray(array).reshape(-1)[piece.index]
             out[user, piece.name] = to_columns(refs[piece.name], part)
     return out
@@ -220,7 +218,7 @@ def _lines(points: list[LinePoint], derivation: Derivation) -> list[Line]:
             if e.name in handed:
                 label = to_text(e.symbol.with_(mark="bar"))
                 out.append(Line(e.name, label=label, back=program.scan.reverse))
-    fitted = points[0].station.fitted
+    fitted = points[0].point.fitted
     differentiated = {r.name for r in derivation.differentiated()}
     for user in fitted.arguments:
         pieces = [p.name for p in fitted.pieces[user] if p.name in differentiated]
@@ -269,7 +267,7 @@ def _judge(points: list[LinePoint], lines: list[Line]) -> dict[tuple[str, str], 
 
 
 def judge_lines(
-    network: Network, stations: Sequence[ModelPoint], subject: Subject, seed: int,
+    network: Network, places: Sequence[ModelPoint], subject: Subject, seed: int,
     explain: Callable[[list[LinePoint], Line, Derivation], None],
 ) -> list[Line]:  # fmt: skip
     """Judge every adjoint that is handed over and every gradient, each from what it reads.
@@ -277,7 +275,7 @@ def judge_lines(
     ``explain`` puts into a wrong line what it is instead.
     """
     derivation = derive(network)
-    points = points_of(stations, subject, derivation, seed)
+    points = points_of(places, subject, derivation, seed)
     if not points:
         return []
     lines = _lines(points, derivation)

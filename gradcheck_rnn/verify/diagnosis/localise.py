@@ -19,7 +19,7 @@ Array = NDArray[Any]
 def gates(comparison: Comparison, record: Record) -> list[str]:
     """What of a user's array is wrong, by the definition's names, with the worst entry of each."""
     out = []
-    for piece in comparison.station.fitted.pieces[record.user]:
+    for piece in comparison.point.fitted.pieces[record.user]:
         ratio = record.ratio.reshape(-1)[piece.index]
         bad = int(np.sum(ratio > 1))
         if bad:
@@ -31,9 +31,9 @@ def gates(comparison: Comparison, record: Record) -> list[str]:
 
 
 def localise(wrong: Sequence[Comparison]) -> list[str]:
-    """Sentences about stations with errors: where they spread to, and what is cleared.
+    """Sentences about points with errors: where they spread to, and what is cleared.
 
-    The station at which most is wrong tells where; the first, smallest one tells what is right.
+    The point at which most is wrong tells where; the first, smallest one tells what is right.
     """
     return [*_cleared(wrong[0]), *(line for _, line in _places(_loudest(wrong)))]
 
@@ -50,7 +50,7 @@ def _loudest(wrong: Sequence[Comparison]) -> Comparison:
 
 def _places(comparison: Comparison) -> list[tuple[int, str]]:
     """Sentences, each with how much it tells of steps: nothing, which, and how far back."""
-    station = comparison.station
+    point = comparison.point
     lines: list[tuple[int, str]] = []
     worst: dict[str, Record] = {}
     for r in comparison.wrong:
@@ -59,7 +59,7 @@ def _places(comparison: Comparison) -> list[tuple[int, str]]:
     for user, r in worst.items():
         what = "; ".join(gates(comparison, r))
         told, moments = _moments(comparison, r)
-        lines.append((told, f"d{user} ({r.case.label}, {station.label}): {what}{moments}"))
+        lines.append((told, f"d{user} ({r.case.label}, {point.label}): {what}{moments}"))
         steps = missing_steps(comparison, r)
         if steps:
             lines.append((0, f"d{user}: {steps}"))
@@ -67,26 +67,26 @@ def _places(comparison: Comparison) -> list[tuple[int, str]]:
 
 
 def _cleared(comparison: Comparison) -> list[str]:
-    """What is right at a station, of the gradients and of the cotangents."""
-    station, where = comparison.station, comparison.station.label
+    """What is right at a point, of the gradients and of the cotangents."""
+    point, where = comparison.point, comparison.point.label
     lines = []
     # what was not returned is not right
     returned = {r.user for r in comparison.records}
-    names = {p.name for user in returned for p in station.fitted.pieces[user]}
+    names = {p.name for user in returned for p in point.fitted.pieces[user]}
     wrong = wrong_names(comparison)
     # What was not returned, or not selected, was not looked at: neither wrong nor right.
-    seen = {p.name for r in comparison.records for p in station.fitted.pieces[r.user]}
+    seen = {p.name for r in comparison.records for p in point.fitted.pieces[r.user]}
     fine = (names & seen) - wrong - {n for n in names if _data(comparison, n)}
     if wrong and fine:
         lines.append(f"right ({where}): {', '.join(f'd{n}' for n in sorted(fine))}")
-    good = [c.label for c in station.cases if not wrong_names(comparison, c)]
-    if good and len(good) < len(station.cases):
+    good = [c.label for c in point.cases if not wrong_names(comparison, c)]
+    if good and len(good) < len(point.cases):
         lines.append(f"right ({where}) for the cotangents: {', '.join(good)}")
     return lines
 
 
 def _data(comparison: Comparison, name: str) -> bool:
-    network = comparison.station.network
+    network = comparison.point.network
     ref = network.inputs.get(name)
     return ref is not None and ref.kind not in ("input", "static")
 
@@ -97,8 +97,8 @@ def _top(record: Record) -> float:
 
 def _moments(comparison: Comparison, record: Record) -> tuple[int, str]:
     """Steps at which the gradient of an input is wrong, after how much that tells of them."""
-    pieces = comparison.station.fitted.pieces[record.user]
-    ref = comparison.station.network.inputs.get(pieces[0].name)
+    pieces = comparison.point.fitted.pieces[record.user]
+    ref = comparison.point.network.inputs.get(pieces[0].name)
     if ref is None or ref.axis is None:
         return 0, ""
     bad = record.ratio.reshape(-1)[pieces[0].index] > 1  # (T, B, n)
@@ -125,12 +125,12 @@ def _ranges(steps: list[int]) -> str:
 
 def missing_steps(comparison: Comparison, record: Record) -> str:
     """Which steps' contributions an error consists of, if it is made of them (least squares)."""
-    station, truth = comparison.station, comparison.truth
+    point, truth = comparison.point, comparison.truth
     if truth is None or not np.isfinite(record.got).all():
         return ""
-    k = next(i for i, c in enumerate(station.cases) if c is record.case)
+    k = next(i for i, c in enumerate(point.cases) if c is record.case)
     sentences = []
-    for piece in station.fitted.pieces[record.user]:
+    for piece in point.fitted.pieces[record.user]:
         error = (record.got - record.want).reshape(-1)[piece.index]
         bound = record.bound.reshape(-1)[piece.index]
         if not np.any(np.abs(error) > bound) or len(truth.steps.get(piece.name, [])) != 1:

@@ -21,7 +21,7 @@ def wrong_names(comparison: Comparison, case: Case | None = None) -> set[str]:
     out: set[str] = set()
     for r in comparison.records:
         if (case is None or r.case is case) and np.any(r.ratio > 1):
-            for piece in comparison.station.fitted.pieces[r.user]:
+            for piece in comparison.point.fitted.pieces[r.user]:
                 if np.any(r.ratio.reshape(-1)[piece.index] > 1):
                     out.add(piece.name)
     return out
@@ -48,7 +48,7 @@ def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: R
 
 def _ordered(comparison: Comparison, cases: Sequence[Case] | None) -> list[Record]:
     """Records of some cases in their order, of each first what is wrong: it refutes most."""
-    chosen = comparison.station.cases if cases is None else cases
+    chosen = comparison.point.cases if cases is None else cases
     wanted = {id(c): k for k, c in enumerate(chosen)}
     records = [r for r in comparison.records if id(r.case) in wanted]
     return sorted(records, key=lambda r: (wanted[id(r.case)], not np.any(r.ratio > 1)))
@@ -100,12 +100,12 @@ def together(some: Sequence[Candidate]) -> Candidate | None:
 
 def by_length(comparison: Comparison) -> tuple[bool, int]:
     """Several sequences first, then the shortest: few entries and many cotangents tell most."""
-    point = comparison.station
+    point = comparison.point
     return point.batch == 1, point.steps * point.batch
 
 
 def telling(comparison: Comparison) -> list[Case]:
-    """Cases of a station, the one with most wrong names first."""
+    """Cases of a point, the one with most wrong names first."""
     return sorted(
-        comparison.station.cases, key=lambda c: -len(wrong_names(comparison, c))
+        comparison.point.cases, key=lambda c: -len(wrong_names(comparison, c))
     )  # fmt: skip

@@ -21,17 +21,17 @@ __all__ = ["first_wrong", "next_steps"]
 def first_wrong(derivation: Derivation, comparisons: Sequence[Comparison]) -> list[str]:
     """What is wrong already at one step, what only with more, and if only with more sequences."""
     ill = [c for c in comparisons if c.wrong]
-    lone = [c for c in comparisons if c.records and c.station.batch == 1]
+    lone = [c for c in comparisons if c.records and c.point.batch == 1]
     if lone and not any(c.wrong for c in lone):
         return [*_first_steps(derivation, ill), "right for one sequence (B = 1), wrong for more"]
     return _first_steps(derivation, ill)
 
 
 def _first_steps(derivation: Derivation, ill: Sequence[Comparison]) -> list[str]:
-    one = [c for c in ill if all(n == 1 for n in c.station.lengths.values())]
+    one = [c for c in ill if all(n == 1 for n in c.point.lengths.values())]
     names = [n.name for n in derivation.differentiated()]
     if not one:
-        longer = ill[0].station.lengths
+        longer = ill[0].point.lengths
         if not longer or not max(longer.values(), default=1) > 1:
             return []
         steps = ", ".join(f"{a} = {n}" for a, n in longer.items())
@@ -52,9 +52,9 @@ def next_steps(bench: Bench, ill: Sequence[Comparison]) -> list[str]:
     """The smallest shape and cotangent, the fit of derived terms, and adjoints to hand over."""
     derivation = bench.derivation
     small = ill[0]
-    point = small.station
+    point = small.point
     case = min(
-        (c for c in small.station.cases if wrong_names(small, c)),
+        (c for c in small.point.cases if wrong_names(small, c)),
         key=lambda c: len(wrong_names(small, c)),
     )
     sizes = {**point.lengths, "B": point.batch, **point.sizes}

@@ -37,7 +37,7 @@ Array = NDArray[Any]
 DRAWS = 4
 #: Random signs that large results take theirs from, each from a place of its own.
 SIGNS = 2**18
-#: Entries of all arrays times cases up to which the cases of a station are taken together.
+#: Entries of all arrays times cases up to which the cases of a point are taken together.
 TOGETHER = 2**17
 #: Functions that are known to a unit of their own value in whatever form they are written.
 RELATIVE = frozenset({"sqrt", "log", "relu"})
@@ -115,31 +115,31 @@ class SavedRounding:
     ) -> None:
         self.network, self.eps, self.seed, self.model = network, eps, seed, model
         self._derivation: Derivation | None = None
-        # The station is kept: another one may be given the identity of one that is gone.
-        self._stations: dict[int, ModelPoint] = {}
+        # The point is kept: another one may be given the identity of one that is gone.
+        self._points: dict[int, ModelPoint] = {}
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
-    def _runs(self, station: ModelPoint) -> Iterator[Run]:
+    def _runs(self, point: ModelPoint) -> Iterator[Run]:
         """The program as it is, then with every operation moved by one unit up or down."""
         if self._derivation is None:
             self._derivation = derive(self.network)
-        columns = station.columns(station.values)
+        columns = point.columns(point.values)
         plain = self.model is slipping
         rng = generator(self.seed, Stream.SAVED_ROUNDING if plain else Stream.OTHER_FORMS)
         kinds: list[type[TermEvaluator]] = [TermEvaluator, *[self.model(self.eps, rng)] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):
-                yield Run(self._derivation, columns, station.sizes, station.lengths, evaluator)
+                yield Run(self._derivation, columns, point.sizes, point.lengths, evaluator)
 
-    def __call__(self, station: ModelPoint, case: Case) -> Mapping[str, Array]:
+    def __call__(self, point: ModelPoint, case: Case) -> Mapping[str, Array]:
         """Samples (draws, \\*shape) of deviations by the user's array."""
-        samples, fitted = self._samples.get((id(station), id(case))), station.fitted
-        if station.empty:  # nothing is computed
+        samples, fitted = self._samples.get((id(point), id(case))), point.fitted
+        if point.empty:  # nothing is computed
             return {u: np.zeros((DRAWS, *fitted.shapes[u])) for u in fitted.arguments}
         if samples is None:
-            self._stations[id(station)] = station
-            self._pull(station, case)
-            samples = self._samples[id(station), id(case)]
+            self._points[id(point)] = point
+            self._pull(point, case)
+            samples = self._samples[id(point), id(case)]
         return {
             u: np.stack(
                 [fitted.pull(u, {n: a[draw] for n, a in samples.items()}) for draw in range(DRAWS)]
@@ -147,16 +147,16 @@ class SavedRounding:
             for u in fitted.arguments
         }
 
-    def _pull(self, station: ModelPoint, case: Case) -> None:
+    def _pull(self, point: ModelPoint, case: Case) -> None:
         """Samples of one case; of all cases where running the program costs more than arrays do."""
-        entries = sum(a.size for a in station.values.values())
-        together = entries * len(station.cases) <= TOGETHER
-        cases = station.cases if together else [case]
-        given = stacked_columns(station, cases)
-        found = [pulled_back(r, station, given, len(cases)) for r in self._runs(station)]
+        entries = sum(a.size for a in point.values.values())
+        together = entries * len(point.cases) <= TOGETHER
+        cases = point.cases if together else [case]
+        given = stacked_columns(point, cases)
+        found = [pulled_back(r, point, given, len(cases)) for r in self._runs(point)]
         for k, one in enumerate(cases):
             with np.errstate(all="ignore"):
-                self._samples[id(station), id(one)] = {
+                self._samples[id(point), id(one)] = {
                     n: np.nan_to_num(
                         np.stack([f[n][k] - a[k] for f in found[1:]]), posinf=0, neginf=0
                     )

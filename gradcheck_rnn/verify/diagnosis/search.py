@@ -134,7 +134,7 @@ def search(
     if not ill:
         return out
     wrong = [wrong_names(c) for c in ill]
-    fitted = ill[0].station.fitted
+    fitted = ill[0].point.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in some for some in wrong)]
     everything = [*afterwards, *(derived or ())]

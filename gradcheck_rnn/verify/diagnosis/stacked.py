@@ -1,4 +1,4 @@
-"""The adjoint program for several cotangents of a station at once: they share its forward pass."""
+"""The adjoint program for several cotangents of a point at once: they share its forward pass."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 
-def stacked_columns(station: ModelPoint, cases: Sequence[Case]) -> Arrays:
+def stacked_columns(point: ModelPoint, cases: Sequence[Case]) -> Arrays:
     """Cotangents of some cases, (K, …, n, B) by output; zeros where a case has none."""
     given = {}
     for n in dict.fromkeys(n for c in cases for n in c.cotangents):
         known = {id(c): c.cotangents[n] for c in cases if n in c.cotangents}
         like = np.zeros_like(next(iter(known.values())))
-        ref = station.network.outputs[n]
+        ref = point.network.outputs[n]
         given[n] = np.stack([to_columns(ref, known.get(id(c), like)) for c in cases])
     return given
 
 
-def as_program_takes(station: ModelPoint, given: Arrays) -> Arrays:
+def as_program_takes(point: ModelPoint, given: Arrays) -> Arrays:
     """Stacked cotangents with time first, then the stack."""
-    outputs = station.network.outputs
+    outputs = point.network.outputs
     return {n: g.swapaxes(0, 1) if outputs[n].axis is not None else g for n, g in given.items()}
 
 
 def pulled_back(
     run: Run,
-    station: ModelPoint,
+    point: ModelPoint,
     given: Arrays,
     count: int,
     *,
@@ -48,9 +48,9 @@ def pulled_back(
     truncate: int | None = None,
 ) -> Arrays:
     """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
-    network = station.network
+    network = point.network
     refs = {**network.parameters, **network.inputs}
-    bars = as_program_takes(station, given)
+    bars = as_program_takes(point, given)
     with np.errstate(all="ignore"):
         found = bptt(run, bars, edits=edits, truncate=truncate)
         if network.loss_terms and given:

@@ -22,7 +22,7 @@ def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
     table: dict[str, list[tuple[ModelPoint, Record]]] = {}
     for c in comparisons:
         for r in c.records:
-            table.setdefault(r.user, []).append((c.station, r))
+            table.setdefault(r.user, []).append((c.point, r))
     rows = []
     for user, found in table.items():
         row = row_of(user, found)
@@ -39,7 +39,7 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
     def top(r: Record) -> float:
         return float(np.max(np.nan_to_num(r.ratio, nan=0.0, posinf=1e300), initial=0.0))
 
-    station, worst = max(found, key=lambda f: top(f[1]))
+    here, worst = max(found, key=lambda f: top(f[1]))
     at = np.unravel_index(
         int(np.argmax(np.nan_to_num(worst.ratio, nan=-1.0, posinf=1e300))), worst.ratio.shape
     )
@@ -63,7 +63,7 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
         shape=worst.got.shape,
         verdict=verdict,
         ratio=float(worst.ratio[at]),
-        worst=f"{_entry(user, at, station)} ({station.label}, {worst.case.label})",
+        worst=f"{_entry(user, at, here)} ({here.label}, {worst.case.label})",
         analytic=float(worst.got[at]),
         numeric=float(worst.want[at]),
         bound=float(worst.bound[at]),
@@ -84,11 +84,11 @@ def _aggregates(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> str:
     names = dict.fromkeys(n for _, r in found for n in r.along)
     last = found[0][0].form.eps
     for name in names:
-        stations: dict[int, list[Along]] = {}
+        places: dict[int, list[Along]] = {}
         for s, r in found:
             if name in r.along:
-                stations.setdefault(id(s), []).append(r.along[name])
-        seen = combine_along(list(stations.values()), last)
+                places.setdefault(id(s), []).append(r.along[name])
+        seen = combine_along(list(places.values()), last)
         if seen is not None and abs(seen[0]) > seen[1]:
             whose = f"d{name}" if name == user else f"d{name} in d{user}"
             told.append(
@@ -105,10 +105,10 @@ def _aggregates(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> str:
     return "; ".join(told)
 
 
-def _entry(user: str, at: tuple[Any, ...], station: ModelPoint) -> str:
+def _entry(user: str, at: tuple[Any, ...], here: ModelPoint) -> str:
     """An entry by the user's index and the definition's name: ``[3, 1] = W_f[0, 1]``."""
     index = [int(i) for i in at]
-    fitted = station.fitted
+    fitted = here.fitted
     if user in fitted.layout.parameters and len(fitted.shapes[user]) == len(index):
         flat = int(np.ravel_multi_index(at, fitted.shapes[user]))
         for piece in fitted.pieces[user]:
@@ -134,7 +134,7 @@ def pattern(
     """
     points: dict[bool, list[Point]] = {True: [], False: []}
     for c in comparisons:
-        points[bool(c.wrong) or c.station.label in unsteady].append(c.station)
+        points[bool(c.wrong) or c.point.label in unsteady].append(c.point)
     bad, good = ([_sizes(point) for point in points[ill]] for ill in (True, False))
     if not bad or not good:
         return "at every point tried" if bad and len(comparisons) > 1 else ""

@@ -156,30 +156,30 @@ class _Model:
         self.derivation = derivation
         self.rng = generator(seed, Stream.TYPICAL_ERRORS)
 
-    def rounded(self, station: ModelPoint) -> Iterator[dict[str, Array]]:
+    def rounded(self, here: ModelPoint) -> Iterator[dict[str, Array]]:
         """Deviations of the gradients of all cases by name, (K, \\*shape), draw by draw."""
-        columns = station.columns(station.values)
-        given, count = stacked_columns(station, station.cases), len(station.cases)
-        exact = station.truth(station.oracle, station.cases).of
-        evaluator = _evaluator(station.form, self.rng)
+        columns = here.columns(here.values)
+        given, count = stacked_columns(here, here.cases), len(here.cases)
+        exact = here.truth(here.oracle, here.cases).of
+        evaluator = _evaluator(here.form, self.rng)
         for _ in range(DRAWS):
             with np.errstate(all="ignore"):
-                run = Run(self.derivation, columns, station.sizes, station.lengths, evaluator)
-                found = pulled_back(run, station, given, count)
+                run = Run(self.derivation, columns, here.sizes, here.lengths, evaluator)
+                found = pulled_back(run, here, given, count)
                 yield {n: found[n] - exact[n] for n in found}
 
-    def carried(self, station: ModelPoint) -> dict[str, Array]:
+    def carried(self, here: ModelPoint) -> dict[str, Array]:
         """Deviations under random errors of one unit in carried states and adjoints."""
 
         def noisy(a: Array) -> Array:
-            return np.asarray(a * (1 + station.form.eps * self.rng.standard_normal(np.shape(a))))
+            return np.asarray(a * (1 + here.form.eps * self.rng.standard_normal(np.shape(a))))
 
-        oracle = station.at(station.values)
+        oracle = here.at(here.values)
         for scan in oracle.network.scans:
             for state in scan.states:
                 oracle.made[state.name] = noisy(np.asarray(oracle.made[state.name]))
-        moved = station.truth(oracle, station.cases, carry=lambda name, at, bar: noisy(bar)).of
-        exact = station.truth(station.oracle, station.cases).of
+        moved = here.truth(oracle, here.cases, carry=lambda name, at, bar: noisy(bar)).of
+        exact = here.truth(here.oracle, here.cases).of
         return {n: moved[n] - exact[n] for n in moved}
 
 
@@ -203,26 +203,26 @@ def typical_errors(
     comparisons: Sequence[Comparison], seed: int, wanted: Collection[str] | None = None
 ) -> list[Typical]:
     """For every array of the user, the value in it whose errors are explained least."""
-    comparisons = [c for c in comparisons if not c.station.empty]
+    comparisons = [c for c in comparisons if not c.point.empty]
     if not comparisons:
         return []
-    first = comparisons[0].station
+    first = comparisons[0].point
     model = _Model(derive(first.network), seed)
     samples: dict[tuple[str, str], list[_Sample]] = {}
     for compared in comparisons:
-        station = compared.station
+        here = compared.point
         # What only another form of a function explains is said, and is no rounding to compare with.
         told = {(e.user, e.case) for e in compared.reformed}
         records = [
             r for r in compared.records
             if (wanted is None or r.user in wanted) and (r.user, r.case.label) not in told
         ]  # fmt: skip
-        for r, deviations in _by_record(station, records, model):
-            for name, at in station.parts(r.user).items():
-                sample = _sample(station, r, at, *deviations)
+        for r, deviations in _by_record(here, records, model):
+            for name, at in here.parts(r.user).items():
+                sample = _sample(here, r, at, *deviations)
                 if sample is not None:
                     samples.setdefault((r.user, name), []).append(sample)
-        station.release()
+        here.release()
     worst: dict[str, Typical] = {}
     for (user, _), found in samples.items():
         pooled = _pooled(user, found, first.form.eps)
@@ -233,23 +233,23 @@ def typical_errors(
 
 
 def _by_record(
-    station: ModelPoint, records: Sequence[Record], model: _Model
+    here: ModelPoint, records: Sequence[Record], model: _Model
 ) -> Iterator[tuple[Record, tuple[Array, Array, Array]]]:
     """Each record, and deviations (draws, \\*shape): rounded, in another order, carried."""
-    rounded, carried = list(model.rounded(station)), [model.carried(station)]
+    rounded, carried = list(model.rounded(here)), [model.carried(here)]
     for r in records:
-        k = next(i for i, c in enumerate(station.cases) if c is r.case)
+        k = next(i for i, c in enumerate(here.cases) if c is r.case)
         own, noise = (
-            np.stack([station.fitted.pull(r.user, {n: a[k] for n, a in s.items()}) for s in drawn])
+            np.stack([here.fitted.pull(r.user, {n: a[k] for n, a in s.items()}) for s in drawn])
             for drawn in (rounded, carried)
         )
-        other = station.explained is not station.own
-        loose = station.explained.gradients(r.case)[r.user] if other else np.zeros_like(own)
+        other = here.explained is not here.own
+        loose = here.explained.gradients(r.case)[r.user] if other else np.zeros_like(own)
         yield r, (own, loose, noise)
 
 
 def _sample(
-    station: ModelPoint, record: Record, at: Array, own: Array, loose: Array, noise: Array
+    here: ModelPoint, record: Record, at: Array, own: Array, loose: Array, noise: Array
 ) -> _Sample | None:
     """None where the value is zero, or lost in underflow, or something is not finite."""
 
@@ -258,7 +258,7 @@ def _sample(
 
     with np.errstate(all="ignore"):
         size = rms(record.want[None])
-        if not np.isfinite(size) or size <= station.sunk / station.form.eps:
+        if not np.isfinite(size) or size <= here.sunk / here.form.eps:
             return None
         found = [rms(a) for a in ((record.got - record.want)[None], own, loose, noise)]
         value = record.want.reshape(-1)[at]
@@ -271,7 +271,7 @@ def _sample(
     rms_error, kept, other, carried = (a / size for a in found)
     # The result itself is rounded in any case, also where the program has nothing to round.
     return _Sample(
-        station.label, along, spread, rms_error, kept + NEAREST * station.form.eps, other,
+        here.label, along, spread, rms_error, kept + NEAREST * here.form.eps, other,
         carried,
     )  # fmt: skip
 

@@ -84,14 +84,14 @@ def whole(got: Array, want: Array, moves: Array, unit: Array, last: float) -> Wh
     return Whole(error, SPREADS * typical + sums + last)
 
 
-def combine_along(stations: Sequence[Sequence[Along]], last: float) -> tuple[float, float] | None:
+def combine_along(points: Sequence[Sequence[Along]], last: float) -> tuple[float, float] | None:
     """Error along the gradient over all cases of all points, and its bound.
 
     The cases of a point share their moves, so that what they have in common does not average.
     Results that are cut off, not rounded, are low by half a unit, saved values too: hence a unit.
     """
     values, noises = [], []
-    for found in stations:
+    for found in points:
         if not found:
             continue
         values.append(float(np.mean([a.value for a in found])))

@@ -48,7 +48,7 @@ NEIGHBOURS = 4
 SPREADS = 4.0
 UNITS = 4.0
 ORACLE_UNITS = 16.0
-#: Records that noise does not explain before the others are left as they are: the station fails.
+#: Records that noise does not explain before the others are left as they are: the point fails.
 STUBBORN = 2
 #: Oracles of double precision are sharper than the bounds of all formats with a larger unit.
 FINE = 2.0**-40
@@ -77,9 +77,9 @@ class Record:
 
 @dataclass
 class Comparison:
-    """All records of a station, and the definition's gradients they were made from."""
+    """All records of a point, and the definition's gradients they were made from."""
 
-    station: ModelPoint
+    point: ModelPoint
     records: list[Record] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     settled: bool = False
@@ -96,7 +96,7 @@ class Comparison:
 
 
 def compare_gradients(
-    station: ModelPoint,
+    point: ModelPoint,
     subject: Subject,
     seed: int,
     rounding: Rounding | None = None,
@@ -105,19 +105,19 @@ def compare_gradients(
 ) -> Comparison:
     """Every gradient entry of every case; the first one is repeated so many times more.
 
-    ``rounding(station, case)`` gives, by array, deviations under the rounding of saved values; it
+    ``rounding(point, case)`` gives, by array, deviations under the rounding of saved values; it
     is asked only for what would fail. ``reformed`` gives those of functions in other forms, and is
     asked last.
     """
-    form, fitted = subject.form, station.fitted
-    out = Comparison(station)
-    out.truth = truth = station.truth(station.oracle, station.cases)
+    form, fitted = subject.form, point.fitted
+    out = Comparison(point)
+    out.truth = truth = point.truth(point.oracle, point.cases)
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
     rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
-    near = [neighbour(station.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
-    for k, case in enumerate(station.cases):
-        given = station.users(case) if subject.with_cotangents else None
-        got = subject.gradients(fitted, station.arrays, given)
+    near = [neighbour(point.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
+    for k, case in enumerate(point.cases):
+        given = point.users(case) if subject.with_cotangents else None
+        got = subject.gradients(fitted, point.arrays, given)
         _note_outputs(out, subject)
         # Cotangents move too: where many of them cancel in a sum, only that shows its rounding.
         bars = [
@@ -129,10 +129,10 @@ def compare_gradients(
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
         again = []
         for _ in range(1 + (repeats if not k else 0)):
-            again.append(subject.gradients(fitted, station.arrays, given))
+            again.append(subject.gradients(fitted, point.arrays, given))
             _note_outputs(out, subject)
         for user in fitted.arguments:
-            if not _has_gradient(station, user) or not station.arrays[user].size:
+            if not _has_gradient(point, user) or not point.arrays[user].size:
                 continue
             if user not in got:
                 if user not in out.missing:
@@ -141,14 +141,14 @@ def compare_gradients(
             want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
             size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
             record = _record(
-                station, Record(user, case, got[user], want, want, want), size,
+                point, Record(user, case, got[user], want, want, want), size,
                 np.stack([m[user] - got[user] for m in moved]),
                 np.stack([a[user] - got[user] for a in again]),
             )  # fmt: skip
             out.records.append(record)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
     _settle(out, subject, seed, rounding)
-    if station.meaningless is not None and not station.claims:
+    if point.meaningless is not None and not point.claims:
         for record in out.wrong:
             _lost(out, record)
     if reformed is not None:
@@ -156,30 +156,28 @@ def compare_gradients(
             _reform(out, record, reformed)
     if rounding is not None:
         _settle_wholes(out, rounding, reformed)
-    station.release()
+    point.release()
     return out
 
 
-def _record(
-    station: ModelPoint, record: Record, size: Array, moves: Array, repeats: Array
-) -> Record:
+def _record(point: ModelPoint, record: Record, size: Array, moves: Array, repeats: Array) -> Record:
     """A record with its bound, from the terms of its sums and its deviations."""
-    form, inner, got, want = station.form, station.inner, record.got, record.want
-    sunk, parts = station.sunk, station.parts(record.user)
+    form, inner, got, want = point.form, point.inner, record.got, record.want
+    sunk, parts = point.sunk, point.parts(record.user)
     with np.errstate(all="ignore"):
         most = MOST_COARSE if form.eps > COARSE else MOST
         record.unit = form.eps * spread(size[None]) + sunk
-        suspect = Suspect(moves[:0] if station.claims else moves, repeats, record.unit, most)
+        suspect = Suspect(moves[:0] if point.claims else moves, repeats, record.unit, most)
         # What is not finite fails by itself.
         finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
         record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None
         bound = (UNITS * inner.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
-        if station.claims:
-            moves = station.explained.gradients(record.case)[record.user]
+        if point.claims:
+            moves = point.explained.gradients(record.case)[record.user]
             bound = bound + form.eps * np.abs(want)
         else:
             bound = bound + UNITS * form.eps * np.abs(got)
-        samples = moves if station.claims else np.concatenate([moves, repeats])
+        samples = moves if point.claims else np.concatenate([moves, repeats])
         record.noise = spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
         bound = bound + SPREADS * record.noise
         record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
@@ -200,7 +198,7 @@ def _judge(
     rounding: Rounding | None,
 ) -> None:
     """Compare the noise of what is suspect in a case with what rounding explains."""
-    station = out.station
+    point = out.point
     for record in out.records:
         if record.case is not case or record.suspect is None:
             continue
@@ -209,7 +207,7 @@ def _judge(
 
         def again(j: int, user: str = user) -> Array:
             arrays, given = points[j]
-            found = subject.gradients(station.fitted, arrays, given)
+            found = subject.gradients(point.fitted, arrays, given)
             return np.asarray(found[user] - moved[j][user])
 
         _find_excess(out, record, suspect, rounding, again)
@@ -222,34 +220,34 @@ def _find_excess(
     rounding: Rounding | None,
     again: Callable[[int], Array] | None,
 ) -> None:
-    station, user, case = out.station, record.user, record.case
+    point, user, case = out.point, record.user, record.case
 
     def saved() -> Array:
         nothing = np.zeros((1, *record.got.shape))
-        return np.asarray(rounding(station, case)[user]) if rounding else nothing
+        return np.asarray(rounding(point, case)[user]) if rounding else nothing
 
-    own, loose = (e.gradients(case)[user] for e in (station.own, station.explained))
+    own, loose = (e.gradients(case)[user] for e in (point.own, point.explained))
     if np.any(record.ratio > 1) and _some_plain(record):
         loose = np.zeros_like(loose)  # wrong in any order: no order need be allowed for
-    parts = list(station.parts(user).values())
+    parts = list(point.parts(user).values())
     found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
     if found is not None:
-        out.excess.append(Excess(user, station.label, case.label, *found))
+        out.excess.append(Excess(user, point.label, case.label, *found))
 
 
 def _note_outputs(out: Comparison, subject: Subject) -> None:
     """How far the outputs that a gradient was taken with are from those of the first call."""
     for name, a in subject.outputs.items():
-        first = out.station.outputs.setdefault(name, a)
+        first = out.point.outputs.setdefault(name, a)
         with np.errstate(all="ignore"):
             gap = np.abs(np.where(a == first, 0.0, a - first))  # equal infinities are equal
         out.restless[name] = np.fmax(out.restless.get(name, 0.0), np.nan_to_num(gap, nan=np.inf))
 
 
-def _has_gradient(station: ModelPoint, user: str) -> bool:
-    network = station.network
+def _has_gradient(point: ModelPoint, user: str) -> bool:
+    network = point.network
     refs = {**network.parameters, **network.inputs}
-    kinds = {refs[p.name].kind for p in station.fitted.pieces[user]}
+    kinds = {refs[p.name].kind for p in point.fitted.pieces[user]}
     return bool(kinds & {"param", "input", "static"})
 
 
@@ -284,20 +282,20 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
     the rounding of saved values, and for what then has small errors only the noise that the
     gradient itself shows.
     """
-    station = out.station
+    point = out.point
     close = [r for r in out.wrong if _some_close(r)]
-    if close and station.inner.eps < FINE and _affordable(station):
+    if close and point.inner.eps < FINE and _affordable(point):
         cases = list({id(r.case): r.case for r in close}.values())
-        exact = station.truth(station.wide(), cases)
+        exact = point.truth(point.wide(), cases)
         out.settled = True
         for record in close:
             k = next(i for i, c in enumerate(cases) if c is record.case)
-            sharp = station.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
+            sharp = point.fitted.pull(record.user, {n: a[k] for n, a in exact.of.items()})
             record.want = np.asarray(sharp, dtype=np.float64)
             record.ratio = ratio_of(record.got, record.want, record.bound)
-    if not station.claims:
+    if not point.claims:
         for record in (r for r in close if np.any(r.ratio > 1)):
-            own = spread(station.explained.gradients(record.case)[record.user])
+            own = spread(point.explained.gradients(record.case)[record.user])
             _widen(record, SPREADS * np.maximum(own - np.asarray(record.noise), 0.0))
     if rounding is not None:
         # Of all that is wrong: 1 − h ⊙ h of a saturated unit can be rounding and nothing else.
@@ -305,9 +303,9 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         for record in out.wrong:
             key = id(record.case)
             if key not in samples:
-                samples[key] = rounding(station, record.case)
+                samples[key] = rounding(point, record.case)
             _widen(record, SPREADS * spread(samples[key][record.user]))
-    if not close or station.claims:
+    if not close or point.claims:
         return
     noise: dict[int, Arrays] = {}
     stubborn = 0
@@ -318,8 +316,8 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
         if key not in noise:
             if stubborn >= STUBBORN:
                 return
-            given = station.users(record.case) if subject.with_cotangents else None
-            noise[key] = line_noise(subject, station.fitted, station.arrays, given, seed)
+            given = point.users(record.case) if subject.with_cotangents else None
+            noise[key] = line_noise(subject, point.fitted, point.arrays, given, seed)
         before = int(np.sum(record.ratio > 1))
         _widen(record, noise[key][record.user])
         stubborn += int(np.sum(record.ratio > 1)) == before
@@ -333,24 +331,24 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
 
 def _lost(out: Comparison, record: Record) -> None:
     """Call unstable, not wrong, what an order of steps explains that loses all in this format."""
-    station = out.station
-    assert station.meaningless is not None
+    point = out.point
+    assert point.meaningless is not None
     own, loose = (
-        spread(e.gradients(record.case)[record.user]) for e in (station.own, station.meaningless)
+        spread(e.gradients(record.case)[record.user]) for e in (point.own, point.meaningless)
     )
     if not np.all(ratio_of(record.got, record.want, record.bound + SPREADS * loose) <= 1):
         return
     rest = [r for r in out.excess if (r.user, r.case) == (record.user, record.case.label)]
     if not rest:
         excess = lost_precision(record.got - record.want, record.want, own)
-        out.excess.append(Excess(record.user, station.label, record.case.label, *excess))
+        out.excess.append(Excess(record.user, point.label, record.case.label, *excess))
     record.ratio = np.minimum(record.ratio, 1.0)
 
 
 def _reform(out: Comparison, record: Record, reformed: Rounding) -> None:
     """Let pass, with a note, what functions lose in forms that round numbers of their range."""
-    station = out.station
-    loose = spread(reformed(station, record.case)[record.user])
+    point = out.point
+    loose = spread(reformed(point, record.case)[record.user])
     bound = record.bound + SPREADS * loose
     if not np.all(ratio_of(record.got, record.want, bound) <= 1):
         return
@@ -359,10 +357,10 @@ def _reform(out: Comparison, record: Record, reformed: Rounding) -> None:
 
 
 def _note_reformed(out: Comparison, record: Record) -> None:
-    station, case = out.station, record.case
-    own = spread(station.own.gradients(case)[record.user])
+    point, case = out.point, record.case
+    own = spread(point.own.gradients(case)[record.user])
     excess = lost_precision(record.got - record.want, record.want, own)
-    out.reformed.append(Excess(record.user, station.label, case.label, *excess))
+    out.reformed.append(Excess(record.user, point.label, case.label, *excess))
 
 
 def _settle_wholes(out: Comparison, rounding: Rounding, reformed: Rounding | None) -> None:
@@ -370,23 +368,23 @@ def _settle_wholes(out: Comparison, rounding: Rounding, reformed: Rounding | Non
 
     Then that of functions in other forms, where an array as a whole needs it.
     """
-    station, last = out.station, out.station.form.eps
+    point, last = out.point, out.point.form.eps
     for r in out.records:
         loud = r.whole is not None and r.whole.error > r.whole.bound
         if not r.along or not (loud or any(a.in_doubt(last) for a in r.along.values())):
             continue
-        others = np.asarray(rounding(station, r.case)[r.user])
+        others = np.asarray(rounding(point, r.case)[r.user])
         if r.whole is not None:
             r.whole = r.whole.with_moves(r.want, others)
-        saved = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
+        saved = over_pieces(point.parts(r.user), r.got, r.want, others, 0.0)
         r.along = {n: a.with_moves(saved[n].moves) for n, a in r.along.items() if n in saved}
         if reformed is None or r.whole is None or r.whole.error <= r.whole.bound:
             continue
-        others = np.asarray(reformed(station, r.case)[r.user])
+        others = np.asarray(reformed(point, r.case)[r.user])
         wider = r.whole.with_moves(r.want, others)
         if wider.error <= wider.bound:
             r.whole = wider
-            loose = over_pieces(station.parts(r.user), r.got, r.want, others, 0.0)
+            loose = over_pieces(point.parts(r.user), r.got, r.want, others, 0.0)
             r.along = {n: a.with_moves(loose[n].moves) for n, a in r.along.items() if n in loose}
             _note_reformed(out, r)
 
@@ -396,9 +394,9 @@ def _widen(record: Record, by: Array) -> None:
     record.ratio = ratio_of(record.got, record.want, record.bound)
 
 
-def _affordable(station: ModelPoint) -> bool:
+def _affordable(point: ModelPoint) -> bool:
     """Whether step Jacobians may be repeated in long double, which no BLAS multiplies."""
-    widest = max([e.shape.rows.size(station.sizes)
-                  for s in station.network.scans for e in s.equations] or [1])  # fmt: skip
-    steps = station.steps
-    return steps * station.batch * widest**3 <= AFFORDABLE
+    widest = max([e.shape.rows.size(point.sizes)
+                  for s in point.network.scans for e in s.equations] or [1])  # fmt: skip
+    steps = point.steps
+    return steps * point.batch * widest**3 <= AFFORDABLE

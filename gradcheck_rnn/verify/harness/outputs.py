@@ -53,32 +53,31 @@ class Output(Record):
     excess: Excess | None = None
 
 
-def compare_forward(station: ModelPoint, subject: Subject, seed: int) -> list[Output]:
+def compare_forward(point: ModelPoint, subject: Subject, seed: int) -> list[Output]:
     """Outputs of the code and of the definition."""
-    fitted, form, inner = station.fitted, station.form, station.inner
-    found, _, _ = subject.run(fitted, station.arrays)
-    station.outputs = dict(found)
-    again = [subject.run(fitted, station.arrays)[0] for _ in range(REPEATS)]
-    wide = station.wide()
+    fitted, form, inner = point.fitted, point.form, point.inner
+    found, _, _ = subject.run(fitted, point.arrays)
+    point.outputs = dict(found)
+    again = [subject.run(fitted, point.arrays)[0] for _ in range(REPEATS)]
+    wide = point.wide()
     rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
     near = [
-        neighbour(station.arrays, form, rng, fitted)
-        for _ in range(0 if station.claims else NEIGHBOURS)
+        neighbour(point.arrays, form, rng, fitted) for _ in range(0 if point.claims else NEIGHBOURS)
     ]
     moved = [subject.run(fitted, arrays)[0] for arrays in near]
-    outputs = station.network.outputs
+    outputs = point.network.outputs
     records = []
     for user in (u for u in fitted.outputs if found[u].size):
         names = [p.name for p in fitted.pieces[user]]
         exact, plain = (
             fitted.place(user, {n: to_rows(outputs[n], made[n]) for n in names})
-            for made in (wide.outputs, station.oracle.outputs)
+            for made in (wide.outputs, point.oracle.outputs)
         )
         want, got = exact.astype(np.float64), found[user]
         record = Output(user, Case(FORWARD, {}), got, want, want, want)
         suspect = Suspect(
             _deviations(moved, user, got), _deviations(again, user, got),
-            _unit(station, want), _most(station),
+            _unit(point, want), _most(point),
         )  # fmt: skip
 
         def once_more(j: int, user: str = user) -> Array:
@@ -87,51 +86,51 @@ def compare_forward(station: ModelPoint, subject: Subject, seed: int) -> list[Ou
 
         # What is not finite fails by itself.
         if np.isfinite(got).all() and np.isfinite(want).all():
-            same = Suspect(suspect.moves[:0], suspect.repeats, suspect.unit, _most_there(station))
-            record.excess = _excess(station, user, same, want, None) or _excess(
-                station, user, suspect, want, once_more
+            same = Suspect(suspect.moves[:0], suspect.repeats, suspect.unit, _most_there(point))
+            record.excess = _excess(point, user, same, want, None) or _excess(
+                point, user, suspect, want, once_more
             )
         with np.errstate(all="ignore"):
             slip = np.abs((plain - exact).astype(np.float64))
             bound = UNITS * inner.eps * np.abs(want) + 4 * slip
             bound = bound + UNITS * inner.eps * float(np.sqrt(np.mean(want**2)))
-            if station.claims:
+            if point.claims:
                 bound = bound + form.eps * np.abs(want)
             elif record.excess is None:
                 bound = bound + SPREADS * spread(suspect.moves)
             ratio = ratio_of(got, want, bound)
-            if np.any(ratio > 1) or station.claims or record.excess is not None:
-                bound = bound + SPREADS * spread(_placed(station, user, reordered=True))
+            if np.any(ratio > 1) or point.claims or record.excess is not None:
+                bound = bound + SPREADS * spread(_placed(point, user, reordered=True))
                 ratio = ratio_of(got, want, bound)
         record.bound, record.ratio = bound, ratio
-        if np.any(ratio > 1) and station.meaningless is not None and not station.claims:
-            _lost(station, record)
+        if np.any(ratio > 1) and point.meaningless is not None and not point.claims:
+            _lost(point, record)
         records.append(record)
     return records
 
 
-def compare_loss(station: ModelPoint, subject: Subject, seed: int) -> Output:
+def compare_loss(point: ModelPoint, subject: Subject, seed: int) -> Output:
     """The loss of the code and of the definition, summed over steps, sequences and scans."""
     form = subject.form
-    got = subject.value(station.arrays)
+    got = subject.value(point.arrays)
     rng = generator(seed, Stream.FORWARD_NEIGHBOURS)
-    near = [neighbour(station.arrays, form, rng, station.fitted) for _ in range(NEIGHBOURS)]
+    near = [neighbour(point.arrays, form, rng, point.fitted) for _ in range(NEIGHBOURS)]
     moved = [subject.value(arrays) for arrays in near]
-    again = [subject.value(station.arrays) for _ in range(REPEATS)]
-    exact = np.asarray(station.wide().loss)
+    again = [subject.value(point.arrays) for _ in range(REPEATS)]
+    exact = np.asarray(point.wide().loss)
     want = exact.astype(np.float64).reshape(())
-    slip = np.abs(np.asarray(station.oracle.loss) - exact).astype(np.float64).reshape(())
-    terms = station.steps * station.batch
+    slip = np.abs(np.asarray(point.oracle.loss) - exact).astype(np.float64).reshape(())
+    terms = point.steps * point.batch
     # A sum of so many terms, each rounded; neighbours show how its parts respond.
     unit = form.eps * np.sqrt(terms) * np.abs(want)
     value = np.asarray(got)
     record = Output("loss", Case(FORWARD, {}), value, want, want, want)
     suspect = Suspect(
-        _gap(np.array(moved), value), _gap(np.array(again), value), unit, _most(station)
+        _gap(np.array(moved), value), _gap(np.array(again), value), unit, _most(point)
     )
     noise = float(spread(suspect.moves))
     if suspicious(suspect, [np.zeros(1, np.intp)]):
-        own, loose = station.own.losses(), station.explained.losses()
+        own, loose = point.own.losses(), point.explained.losses()
 
         def once_more(j: int) -> Array:
             return np.asarray(_gap(np.asarray(subject.value(near[j])), np.asarray(moved[j])))
@@ -140,7 +139,7 @@ def compare_loss(station: ModelPoint, subject: Subject, seed: int) -> Output:
             suspect, [np.zeros(1, np.intp)], want, own, loose, lambda: 0 * own, once_more
         )
         if found is not None:
-            record.excess = Excess("loss", station.label, FORWARD, *found)
+            record.excess = Excess("loss", point.label, FORWARD, *found)
             noise = float(spread(loose))
     record.bound = SPREADS * noise + UNITS * unit + 4 * slip
     record.ratio = ratio_of(value, want, record.bound)
@@ -149,67 +148,67 @@ def compare_loss(station: ModelPoint, subject: Subject, seed: int) -> Output:
 
 def unsteady_outputs(compared: Comparison) -> list[Excess]:
     """Outputs that differed between the calls that the gradients at a place were taken with."""
-    station, found = compared.station, []
+    point, found = compared.point, []
     for user, gap in compared.restless.items():
-        first = station.outputs[user]
+        first = point.outputs[user]
         if not np.any(gap) or not np.isfinite(first).all():
             continue
         nothing = np.zeros((0, *first.shape))
-        suspect = Suspect(nothing, gap[None], _unit(station, first), _most_there(station))
-        excess = _excess(station, user, suspect, first, None)
+        suspect = Suspect(nothing, gap[None], _unit(point, first), _most_there(point))
+        excess = _excess(point, user, suspect, first, None)
         found += [] if excess is None else [excess]
     return found
 
 
 def _excess(
-    station: ModelPoint, user: str, suspect: Suspect, want: Array, again: Any
+    point: ModelPoint, user: str, suspect: Suspect, want: Array, again: Any
 ) -> Excess | None:
-    parts = list(station.parts(user).values())
+    parts = list(point.parts(user).values())
     if not suspicious(suspect, parts):
         return None
-    own, loose = (_placed(station, user, reordered=r) for r in (False, True))
+    own, loose = (_placed(point, user, reordered=r) for r in (False, True))
     found = judge_noise(suspect, parts, want, own, loose, lambda: 0 * own, again)
-    return None if found is None else Excess(user, station.label, FORWARD, *found)
+    return None if found is None else Excess(user, point.label, FORWARD, *found)
 
 
-def _lost(station: ModelPoint, record: Output) -> None:
+def _lost(point: ModelPoint, record: Output) -> None:
     """Call unstable what an order of steps explains that loses all in this format."""
-    assert station.meaningless is not None
-    loose = spread(_moved_by(station.meaningless, station, record.user))
+    assert point.meaningless is not None
+    loose = spread(_moved_by(point.meaningless, point, record.user))
     if not np.all(ratio_of(record.got, record.want, record.bound + SPREADS * loose) <= 1):
         return
-    own = spread(_placed(station, record.user, reordered=False))
+    own = spread(_placed(point, record.user, reordered=False))
     found = lost_precision(record.got - record.want, record.want, own)
-    record.excess = record.excess or Excess(record.user, station.label, FORWARD, *found)
+    record.excess = record.excess or Excess(record.user, point.label, FORWARD, *found)
     record.ratio = np.minimum(record.ratio, 1.0)
 
 
-def _placed(station: ModelPoint, user: str, reordered: bool) -> Array:
+def _placed(point: ModelPoint, user: str, reordered: bool) -> Array:
     """What rounding does to one output of the definition, in the user's layout: (draws, …)."""
-    return _moved_by(station.explained if reordered else station.own, station, user)
+    return _moved_by(point.explained if reordered else point.own, point, user)
 
 
-def _moved_by(explained: Explained, station: ModelPoint, user: str) -> Array:
+def _moved_by(explained: Explained, point: ModelPoint, user: str) -> Array:
     made = explained.outputs()
-    held = {p.name: made[p.name] for p in station.fitted.pieces[user]}
+    held = {p.name: made[p.name] for p in point.fitted.pieces[user]}
     draws = range(len(next(iter(held.values()))))
-    return np.stack([station.fitted.place(user, {n: a[k] for n, a in held.items()}) for k in draws])
+    return np.stack([point.fitted.place(user, {n: a[k] for n, a in held.items()}) for k in draws])
 
 
-def _unit(station: ModelPoint, want: Array) -> Array:
+def _unit(point: ModelPoint, want: Array) -> Array:
     """The rounding of an output itself, which is that of the array where the entry is small."""
     with np.errstate(all="ignore"):
         size = np.abs(want) + float(np.sqrt(np.mean(want**2)))
-    return np.asarray(station.form.eps * size + station.sunk)
+    return np.asarray(point.form.eps * size + point.sunk)
 
 
-def _most(station: ModelPoint) -> float:
-    return MOST_COARSE if station.form.eps > COARSE else MOST
+def _most(point: ModelPoint) -> float:
+    return MOST_COARSE if point.form.eps > COARSE else MOST
 
 
-def _most_there(station: ModelPoint) -> float:
+def _most_there(point: ModelPoint) -> float:
     """`_most` of calls at one and the same point."""
-    return SAME_POINT if station.form.eps > COARSE else MOST
+    return SAME_POINT if point.form.eps > COARSE else MOST
 
 
 def _gap(now: Array, first: Array) -> Array:

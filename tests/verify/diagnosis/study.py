@@ -66,7 +66,7 @@ class Study:
 
 
 class Laboratory:
-    """The stations of one cell, with the bounds of its right gradient."""
+    """The points of one cell, with the bounds of its right gradient."""
 
     def __init__(self, cell: str, seed: int = 0) -> None:
         self.network = api.load(cell)

@@ -16,7 +16,7 @@ from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
 
 
-def station_of(name: str, seed: int) -> ModelPoint:
+def point_of(name: str, seed: int) -> ModelPoint:
     network = api.load(name)
     form = precision("float64")
 
@@ -31,12 +31,12 @@ def station_of(name: str, seed: int) -> ModelPoint:
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru_d", "encoder_decoder"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_right_oracle_is_confirmed(name: str, seed: int) -> None:
-    assert confirm(station_of(name, seed), seed) == []
+    assert confirm(point_of(name, seed), seed) == []
 
 
 @pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-8])
 def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
-    station = station_of("lstm", 0)
+    point = point_of("lstm", 0)
     right = ModelPoint.truth
 
     def wrong(self: ModelPoint, *given: Any) -> Any:
@@ -44,6 +44,6 @@ def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch, off: float) -> 
         return replace(found, of={n: a * (1 + off) for n, a in found.of.items()})
 
     monkeypatch.setattr(ModelPoint, "truth", wrong)
-    (finding,) = confirm(station, 0)
+    (finding,) = confirm(point, 0)
     assert finding.fatal
     assert "not analytic here" in finding.message

@@ -305,13 +305,13 @@ def test_neighbours_stay_in_the_domain() -> None:
     form = precision("bfloat16")
     subject = Subject(None, None, lambda a: a, None, lambda x: x, form)
     place = next(p for p in plan_points(network, 5) if p.label == "long")
-    station = ModelPoint.build(place, Layout.of(network), form, subject, 5)
-    assert np.all(station.arrays["x"].sum(-1) == 1)
-    moved = neighbour(station.arrays, form, np.random.default_rng(1), station.fitted)
+    point = ModelPoint.build(place, Layout.of(network), form, subject, 5)
+    assert np.all(point.arrays["x"].sum(-1) == 1)
+    moved = neighbour(point.arrays, form, np.random.default_rng(1), point.fitted)
     for name in ("x", "m", "h0"):
         assert np.array_equal(moved[name], place.values[name]), name
-    assert np.any(station.arrays["k"] == 1)
+    assert np.any(point.arrays["k"] == 1)
     assert np.all((moved["k"] >= 0) & (moved["k"] <= 1))
     assert np.all(moved["tau"] >= 1)
     for name in ("W", "U", "k", "tau"):
-        assert np.any(moved[name] != station.arrays[name]), name
+        assert np.any(moved[name] != point.arrays[name]), name

@@ -154,8 +154,8 @@ def test_the_equations_of_a_convention_are_its_layout(layout: str, cell: str, fo
     network, form = api.load(cell), precision("float64")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
     for place in list(plan_points(network, 3))[:3]:
-        station = ModelPoint.build(place, ready(layout), form, subject, 3)
-        for record in compare_forward(station, subject, 3):
+        point = ModelPoint.build(place, ready(layout), form, subject, 3)
+        for record in compare_forward(point, subject, 3):
             assert np.all(record.ratio <= 1), (layout, record.user)
 
 
@@ -166,8 +166,8 @@ def test_a_wrong_gate_order_is_seen_in_the_forward_pass() -> None:
     wrong = type(layout)(
         {**layout.parameters, "kernel": "[U_f; U_i; U_c; U_o].T"}, layout.inputs, layout.outputs
     )
-    station = ModelPoint.build(next(plan_points(network, 3)), wrong, form, subject, 3)
-    assert any(np.any(r.ratio > 1) for r in compare_forward(station, subject, 3))
+    point = ModelPoint.build(next(plan_points(network, 3)), wrong, form, subject, 3)
+    assert any(np.any(r.ratio > 1) for r in compare_forward(point, subject, 3))
 
 
 def test_arrays_of_other_libraries_come_back_by_dlpack() -> None:

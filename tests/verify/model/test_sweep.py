@@ -108,7 +108,7 @@ def test_extended_precision_is_nearer() -> None:
         assert np.max(np.abs(a.of[n] - b.of[n])) <= 64 * 2.0**-52 * np.max(a.size[n])
 
 
-def station(network: Network) -> ModelPoint:
+def here(network: Network) -> ModelPoint:
     form = precision("float64")
     subject = Subject(
         lambda **_: None, lambda *_: None, None, None, make_arrays("numpy", form), form
@@ -119,7 +119,7 @@ def station(network: Network) -> ModelPoint:
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "elman_delayed", "bidirectional_lstm"])
 def test_differences_of_the_whole_confirm_it(name: str) -> None:
-    assert confirm(station(api.load(name)), 0) == []
+    assert confirm(here(api.load(name)), 0) == []
 
 
 def test_a_wrong_jacobian_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_wrong_jacobian_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> N
         return found
 
     monkeypatch.setattr(sweep, "scan_jacobians", spoiled)
-    assert [f.kind for f in confirm(station(api.load("lstm")), 0)] == ["oracle"]
+    assert [f.kind for f in confirm(here(api.load("lstm")), 0)] == ["oracle"]
 
 
 def test_weights_that_are_no_plain_products() -> None:
@@ -143,7 +143,7 @@ def test_weights_that_are_no_plain_products() -> None:
         return relu(W @ h + 2 * U @ x) + tanh(W).T @ (0.3 * h)
 
     network = as_network(odd)
-    assert confirm(station(network), 0) == []
+    assert confirm(here(network), 0) == []
 
 
 def test_frozen_values_are_held() -> None:
