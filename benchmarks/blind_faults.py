@@ -217,7 +217,7 @@ def judge(truths: list[str], sentence: str) -> str:
 def judge_lines(truths: list[frozenset[str]], lines: Any) -> str:
     """Are just the wrong lines called wrong, only some of them or more, others, or none?"""
     wanted = frozenset[str]().union(*truths)
-    wrong = {line.label for line in lines if str(line.verdict) == "wrong"}
+    wrong = {line.name for line in lines if str(line.verdict) == "fail"}
     if wrong == wanted:
         return "right"
     return "half" if wrong & wanted else "wrong" if wrong else "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from ..verify.verdict import Row
 from .manuscript import Manuscript
 from .mathematics import plain, sentence_list
 from .plots import drawing, new_figure, svg_of
-
-if TYPE_CHECKING:
-    from ..verify.diagnosis.check import ModelReport
 
 __all__ = ["entries_map", "lag_maps"]
 
@@ -69,8 +66,8 @@ def lag_maps(m: Manuscript, report: Report) -> None:
         _heat(m, grid, ("step t of the cotangent", "lag"), caption)
 
 
-def _lag_grids(report: Report | ModelReport) -> Iterator[tuple[str, Array]]:
-    for comparison in getattr(report, "comparisons", [])[:2]:
+def _lag_grids(report: Report) -> Iterator[tuple[str, Array]]:
+    for comparison in report.comparisons[:2]:
         point = comparison.point
         T = max(point.lengths.values(), default=0)
         grids: dict[str, Array] = {}

@@ -11,9 +11,10 @@ from ..checks import shown
 from ..derivation import derive
 from ..derivation.simplification import tidy
 from ..errors import UsageError
-from ..verify.outcome import Report
+from ..verify.outcome import Diagnosis, Report
 from ..verify.session import Verification
 from ..verify.verdict import Finding, Row, Verdict, combine
+from ..verify.wording import reproduced
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
 from .maps import entries_map, lag_maps
@@ -190,19 +191,19 @@ def _reasons(m: Manuscript, report: Report) -> None:
 
 
 def _diagnosis(m: Manuscript, report: Report) -> None:
-    diagnosis = getattr(report, "diagnosis", None)
+    diagnosis = report.diagnosis
     if diagnosis is None:
         return
     m.heading("Diagnosis", 2)
-    m.say(plain(str(diagnosis).partition("\n")[0].strip() + "."))
+    m.say(plain(reproduced(diagnosis) + "."))
     _equations(m, report, diagnosis)
     m.items(plain(where) for where in diagnosis.where)
 
 
-def _equations(m: Manuscript, report: Report, diagnosis: Any) -> None:
+def _equations(m: Manuscript, report: Report, diagnosis: Diagnosis) -> None:
     """The derived contributions that the code computes otherwise, and what it computes."""
-    terms = {k: t for match in diagnosis.matches for k, t in match.candidate.edits.terms.items()}
-    comparisons = getattr(report, "comparisons", [])
+    terms = {k: t for c in diagnosis.candidates for k, t in c.edits.terms.items()}
+    comparisons = report.comparisons
     if not terms or not comparisons:
         return
     edges = {e.id: e for e in derive(comparisons[0].point.network).edges}

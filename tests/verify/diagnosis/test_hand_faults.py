@@ -48,7 +48,7 @@ def test_is_named(cell: str, changes: list[tuple[str, ...]], words: list[str]) -
     report = check_model(load(CELLS[cell]), forward=forward, backward=backward)
     assert report.diagnosis is not None
     assert report.diagnosis.found, str(report)
-    said = "; ".join(m.candidate.says for m in report.diagnosis.matches)
+    said = "; ".join(m.message for m in report.diagnosis.matches)
     for text in words:
         assert text in said
 
