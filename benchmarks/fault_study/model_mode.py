@@ -25,10 +25,10 @@ from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation, evaluate
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
-from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.groups import grouped
 from gradcheck_rnn.verify.diagnosis.matching import wrong_names
+from gradcheck_rnn.verify.diagnosis.postprocessing import postprocessing
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.diagnosis.search import search
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
@@ -136,10 +136,10 @@ class Laboratory:
 
     def diagnose(self, comparisons: Sequence[Comparison], *, pairs: bool = False) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
-        after = afterwards(ill[0], wrong_names(ill[0]))
+        after = postprocessing(ill[0], wrong_names(ill[0]))
         if ill[-1] is not ill[0]:
             known = {c.id for c in after}
-            after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
+            after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
         found = search(self.bench, self.all, after, comparisons, pairs=pairs)
         self.after = {c.id for c in after}
         return found

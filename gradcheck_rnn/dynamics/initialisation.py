@@ -97,7 +97,7 @@ def build(
     sizes : mapping, optional
         Dim → size; what parameters or inputs do not settle is 32 (hidden) or 16 (other dims).
     parameters : mapping, optional
-        Name → array in the doors' shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
+        Name → array in the public shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
     inputs : mapping, optional
         Name → source; what is left out is random.
     init, gain, scale, seed

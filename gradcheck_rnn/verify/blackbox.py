@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from ..checks import check_names, shown
 from ..errors import UsageError
 from ..streams import Stream, generator
-from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
 from .contradicted import judge_along_lines
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
+from .fallback import use_fallback_oracles
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .offered import offers_derivatives
@@ -270,7 +270,7 @@ def _judge(
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
-        look_again(report, target, g, roundoff, noise, used, resolve)
+        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
 
         def judge(
             there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise

@@ -61,7 +61,7 @@ class Pull:
 
 @dataclass
 class VectorProbe:
-    """Cotangents (none: the loss) and the gradients that belong to them, at the doors.
+    """Cotangents (none: the loss) and the gradients that belong to them, in the public layout.
 
     ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name.
     """

@@ -31,11 +31,11 @@ from ..outcome import Diagnosis, Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from ..wording import lines as lines_in_words
-from .confirm import confirm
 from .coverage import could_have_missed, coverage
-from .domains import undeclared_data
+from .cross_check import cross_check
+from .declared_data import undeclared_data
+from .determinism import noisy_arrays, reformed_functions, unsteady
 from .forward import same_forward, still_same_forward
-from .steadiness import noisy_arrays, reformed_functions, unsteady
 from .tables import pattern, rows_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def check_model(
     still_same_forward(report, report.comparisons, subject)
     filled = [s for s in places if not s.empty]
     if filled:
-        report.findings += confirm(_confirmed(filled), used)
+        report.findings += cross_check(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.findings += reformed_functions(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
@@ -346,21 +346,21 @@ def _check_present(report: Report, layout: Layout, wanted: set[str] | None) -> N
 def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
     """The mistake that gives what was compared, where some of it is wrong."""
     from ...derivation import derive
-    from .afterwards import afterwards
     from .candidates import Bench, Candidate, derived_candidates
     from .groups import grouped
     from .localise import localise, told_steps
     from .matching import wrong_names
     from .nextstep import first_wrong, next_steps
     from .parts import alike_in_all
+    from .postprocessing import postprocessing
     from .search import search
 
     derivation = derive(network)
     ill = [c for c in comparisons if c.wrong]
-    after = afterwards(ill[0], wrong_names(ill[0]))
+    after = postprocessing(ill[0], wrong_names(ill[0]))
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
-        after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
+        after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
         single = derived_candidates(derivation)

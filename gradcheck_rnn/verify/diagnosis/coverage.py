@@ -13,7 +13,7 @@ from ..harness.compare import Comparison
 from ..harness.plan import Hint, Shapes, wanted_sizes
 from ..points import Point
 from ..verdict import Finding
-from .domains import assumed_domains
+from .declared_data import assumed_domains
 
 __all__ = ["could_have_missed", "coverage", "seen_lag"]
 

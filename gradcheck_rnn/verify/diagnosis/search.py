@@ -17,8 +17,8 @@ from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
+from .equivalence import one_name_each
 from .matching import by_length, everywhere, fits, residual, telling, together, wrong_names
-from .naming import one_name_each
 
 __all__ = ["search"]
 
@@ -31,7 +31,7 @@ MOST_TRIED = 4000
 def search(
     bench: Bench,
     derived: Sequence[Candidate] | None,
-    afterwards: Sequence[Candidate],
+    finished: Sequence[Candidate],
     comparisons: Sequence[Comparison],
     *,
     pairs: bool = True,
@@ -40,7 +40,7 @@ def search(
 
     Parameters
     ----------
-    derived, afterwards : sequences of Candidate
+    derived, finished : sequences of Candidate
         Mutants of the program, and faults that are done to its result. Without mutants they are
         made and looked for part by part (`DeepSearch`).
     comparisons : sequence of Comparison
@@ -55,11 +55,11 @@ def search(
     fitted = ill[0].point.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in some for some in wrong)]
-    everything = [*afterwards, *(derived or ())]
+    everything = [*finished, *(derived or ())]
     out.tried = len(everything)
     one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
     if derived is None:
-        deep = DeepSearch(bench, afterwards, comparisons)
+        deep = DeepSearch(bench, finished, comparisons)
         alive, out.tried = deep.matches(), deep.tried
     elif is_affordable(bench, one):
         alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)

@@ -256,7 +256,7 @@ class Explained:
         return np.asarray(a * (1 + self.units * self.form.eps * signs))
 
     def outputs(self) -> Mapping[str, Array]:
-        """Deviations (draws, \\*shape at the doors) of the definition's outputs."""
+        """Deviations (draws, \\*shape in the public layout) of the definition's outputs."""
         if self._outputs is None:
             base, refs = self.point.oracle.outputs, self.point.network.outputs
             moved = [m.outputs for m in self._moved()]

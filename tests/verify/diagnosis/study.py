@@ -15,9 +15,9 @@ from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation, evaluate
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
-from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.matching import wrong_names
+from gradcheck_rnn.verify.diagnosis.postprocessing import postprocessing
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.diagnosis.search import search
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
@@ -106,7 +106,7 @@ class Laboratory:
 
     def diagnose(self, comparisons: list[Comparison], *, pairs: bool = True) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
-        after = afterwards(ill[0], wrong_names(ill[0]))
+        after = postprocessing(ill[0], wrong_names(ill[0]))
         return search(self.bench, self.candidates, after, comparisons, pairs=pairs)
 
 

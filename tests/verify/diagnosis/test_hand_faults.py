@@ -13,7 +13,7 @@ from benchmarks.hand_faults import CELLS, patched
 from gradcheck_rnn import check_model, derive, load, record
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
 from gradcheck_rnn.verify.diagnosis.effects import Effects
-from gradcheck_rnn.verify.diagnosis.naming import one_name_each
+from gradcheck_rnn.verify.diagnosis.equivalence import one_name_each
 
 from .study import DerivedCode
 
