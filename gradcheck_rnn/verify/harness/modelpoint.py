@@ -85,7 +85,7 @@ class ModelPoint(Point):
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
         made = cls(
             network, {**values, **fitted.unpack(arrays)}, point.sizes, point.lengths, point.batch,
-            point.role, point.label, point.single_steps,
+            point.role, point.label, point.single_steps, point.without_zeros,
             fitted=fitted, arrays=arrays, form=form, inner=inner or form, seed=seed,
         )  # fmt: skip
         if subject.with_cotangents:
