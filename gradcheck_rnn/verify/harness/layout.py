@@ -24,9 +24,10 @@ Inputs can also come in other numbers::
 which says of the definition's value that it is one-hot, or 0/1: points are drawn so. A vector that
 the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
 
-States of several layers in one array are named one after the other, with L for their axis::
+Values of one shape in one array (states of several layers, matrices of several gates) are named one
+after the other, with L for their axis::
 
-    inputs={"h_0": "h_l00 h_l10: L B n"}
+    inputs={"h_0": "h_l00 h_l10: L B n"}, parameters={"R": "R_i R_f: L H n m"}
 
 The axes of a matrix for every sequence have the names of its dims (n and m where they have none
 of their own, or the same): where the definition says ``S: n m``, ``"state": "S0: B m n"`` is held
@@ -181,6 +182,10 @@ def _fit(
             return shape(name, network.parameters, user, "parameter")
 
         name, _, order = (s.strip() for s in str(text).partition(":"))
+        if len(name.split()) > 1 and order:
+            table = network.parameters
+            shapes[user], pieces[user] = _layered(user, name, order, table, "parameter", shape)
+            continue
         parameter = network.parameters.get(name)
         if parameter is not None and (order or parameter.shape.headed):
             own = of_parameter(name)
