@@ -14,7 +14,7 @@ from gradcheck_rnn import api
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
-from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation, UsageError
+from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation
 from gradcheck_rnn.language import cell, tanh
 from gradcheck_rnn.language.cell import Cell
 from gradcheck_rnn.language.network import Network, as_network
