@@ -37,6 +37,11 @@ as one::
     inputs={"q": "q: B H T n", "k": "k: B T H*n", "state": "S0: B H n m"},
     parameters={"w_q": "W_q: H*n d"},        # without an order: (H, n, d)
 
+Sequences of different lengths lie one after the other along P, with their borders beside them
+(see `packed`)::
+
+    inputs={"q": "q: 1 P H n", "cu_seqlens": "cumulative lengths", "S0": "S0: B H n m"}
+
 Commas or spaces separate columns, semicolons rows. Everything comes down to index arrays: which
 entry of the user's array is which entry of the definition's, with a sign. Values go one way by
 them, gradients the other.
@@ -151,6 +156,8 @@ class Layout:
             A name that the definition does not have or that the layout does not place, pieces
             that do not fit together; the message names the array.
         """
+        if any(str(t).startswith("cumulative lengths") for t in self.inputs.values()):
+            raise UsageError("layout: packed sequences are for check_model; here all have a length")
         return _fit(self, network, sizes, batch, lengths)
 
 

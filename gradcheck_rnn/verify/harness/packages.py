@@ -26,20 +26,24 @@ def _known(kind: str, kinds: object, who: str) -> None:
         raise UsageError(f"no ready layout for {kind!r}: {who} has {', '.join(known)}")
 
 
-def linear_attention(kind: str, *, head_first: bool = False) -> Layout:
+def linear_attention(kind: str, *, head_first: bool = False, cu_seqlens: bool = False) -> Layout:
     """Kernels ``q, k, v, g, beta, initial_state`` → ``o, final_state``, scaled by 1 / sqrt(n).
 
     ``(B, T, H, n)``, with `head_first` ``(B, H, T, n)``; states ``(B, H, n, m)``; g is a logarithm.
+    With `cu_seqlens` sequences of different lengths lie one after the other, ``(1, P, H, n)``.
     """
     _known(kind, _GATES, "linear-attention")
-    lead = "B H T" if head_first else "B T H"
+    if cu_seqlens and head_first:
+        raise UsageError("linear-attention: cu_seqlens and head_first exclude each other")
+    lead = "B H T" if head_first else "1 P H" if cu_seqlens else "B T H"
+    borders = {"cu_seqlens": "cumulative lengths"} if cu_seqlens else {}
     gates = {
         name: f"{name}: {lead}{' n' if unit == 'n' else ''}" for name, unit in _GATES[kind].items()
     }
     return Layout(
         {},
         {"q": f"q: {lead} n", "k": f"k: {lead} n", "v": f"v: {lead} n", **gates,
-         "initial_state": "S0: B H n m"},
+         **borders, "initial_state": "S0: B H n m"},
         {"o": f"o: {lead} n", "final_state": "S_final: B H n m"},
         name=f"linear attention, {kind}",
     )  # fmt: skip
