@@ -11,6 +11,7 @@ from ..errors import DefinitionError
 from .cell import Cell
 from .dims import ONE, Dim, Shape, parse_dim, parse_group
 from .domains import parse_domains
+from .given import split_given
 from .input_lags import with_input_lags
 
 __all__ = ["cell"]
@@ -49,7 +50,7 @@ def cell(
     states: str | Mapping[str, str] = "",
     params: str | Mapping[str, str] = "",
     data: str | Mapping[str, str] = "",
-    fixed: str | Mapping[str, str] = "",
+    fixed: str | Mapping[str, Any] = "",
     outputs: str = "",
     heads: str = "",
     lags: Mapping[str, tuple[int, ...]] | None = None,
@@ -58,6 +59,7 @@ def cell(
     source: str = "",
     domains: Mapping[str, str] | None = None,
     at_least: Mapping[str, float] | None = None,
+    at_most: Mapping[str, float] | None = None,
 ) -> Any:
     """Declare a cell.
 
@@ -70,7 +72,9 @@ def cell(
     states : str
         Recurrent states, ``"h c: p"`` or ``"S: n m"``; the definition gets h_{t−1} as ``h``.
     params, fixed : str
-        Parameters, trained or not: ``"W: p p; U: p d; b: p"``.
+        Parameters, trained or not: ``"W: p p; U: p d; b: p"``. Fixed ones may have given values:
+        ``{"P": array}``, or ``{"P": ("n n", np.eye)}`` with a function of the sizes. Checks,
+        vectors and decay use them; kernels take them as arguments; proofs hold for any values.
     outputs : str
         Names a step hands out, ``"h y"``; by default the states.
     heads : str
@@ -87,8 +91,8 @@ def cell(
         Where values lie, ``{"target": "one-hot", "mask": "0/1", "tau": ">= 1"}``; see
         `gradcheck_rnn.language.domains` for the texts. Values drawn for checks are inside; of a
         state it is the domain of its start.
-    at_least : mapping, optional
-        Short for lower ends alone: ``{"tau": 1.0}`` is the domain ``">= 1"``.
+    at_least, at_most : mapping, optional
+        Short for one end alone: ``at_least={"tau": 1.0}`` is the domain ``">= 1"``.
 
     A last argument ``**rest`` of the function receives the declared names it does not list.
 
@@ -107,8 +111,9 @@ def cell(
     def declare(fn: Callable[..., Any]) -> Cell:
         shapes: dict[str, Shape] = {}
         kinds: dict[str, str] = {}
-        groups = {"input": inputs, "data": data, "state": states, "param": params, "fixed": fixed}
         title = name or fn.__name__
+        shaped, given = split_given(title, fixed)
+        groups = {"input": inputs, "data": data, "state": states, "param": params, "fixed": shaped}
         number = _heads(title, heads)
         for kind, spec in groups.items():
             for key, shape in parse_group(spec, heads).items():
@@ -137,7 +142,9 @@ def cell(
         earlier: dict[str, tuple[int, ...]] = {}
         for own, wanted in (lags or {}).items():
             _lags_of(title, own, wanted, kinds.get(own), earlier if own not in read else read)
-        where = parse_domains(f"cell {title!r}", shapes, kinds, domains, at_least)
+        where = parse_domains(f"cell {title!r}", shapes, kinds, domains, at_least, at_most)
+        for both in (n for n in given if n in where):
+            raise DefinitionError(f"cell {title!r}: {both!r} has given values and a domain")
         if not state_names and not outputs:
             raise DefinitionError(f"cell {title!r} has neither a state nor an output")
         made = Cell(
@@ -149,7 +156,7 @@ def cell(
             tuple(outputs.split()) or tuple(state_names),
             what or (inspect.getdoc(fn) or "").split("\n")[0],
             source,
-            where,
+            {**where, **given},
             number,
         )
         return with_input_lags(made, earlier) if earlier else made

