@@ -83,8 +83,7 @@ def choose(
             n: rng.standard_normal(a.shape) for n, a in setting.values.items()
         }
         for n, domain in network.domains.items():
-            shape = drawn[n].shape
-            drawn[n] = domain.draw(rng, shape[:-2] + shape[:-3:-1], data=False).swapaxes(-1, -2)
+            drawn[n] = domain.draw_columns(rng, drawn[n].shape, data=False)
         others: dict[str, Array] = {
             n: rng.standard_normal(a.shape) for n, a in setting.cotangents.items()
         }

@@ -74,6 +74,11 @@ def masked(cell: Cell, *, outputs: bool = False) -> Cell:
         cell.source,
         {**cell.domains, **_line_domains(cell, depth), "mask": Domain("integers", 0, 1)},
         cell.heads,
+        {
+            back: cell.kept[s]
+            for s in cell.kept
+            for back in (s, *(f"{s}_back{k}" for k in range(1, depth[s])))
+        },
     )
 
 

@@ -242,6 +242,7 @@ def _fit(
         i.ref.name for s in network.scans for st in s.states for i in st.initial
         if i.ref is not None and i.ref.name in network.inputs
     }  # fmt: skip
+    starts |= {n for n, domain in network.domains.items() if domain.kind == "given"}
     for name in (*network.parameters, *network.inputs):
         if name not in fitted.names and name not in starts and name not in layout.zero:
             raise UsageError(

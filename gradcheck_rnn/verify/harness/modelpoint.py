@@ -83,8 +83,9 @@ class ModelPoint(Point):
         if subject.packing is not None:
             held = mask_of(point.steps, point.batch)
             values[MASK] = held.reshape(values[MASK].shape)
+        given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
+            if name not in fitted.names and name not in given:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
