@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
 from gradcheck_rnn.verify.diagnosis.stacked import pulled_back, stacked_columns
 
 from gradcheck_rnn import api
@@ -15,6 +14,7 @@ from gradcheck_rnn.derivation.evaluate import Run
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.verify.diagnosis import confirm
 from gradcheck_rnn.verify.diagnosis.coverage import first_above
+from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
