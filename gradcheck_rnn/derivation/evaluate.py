@@ -8,13 +8,13 @@ it last, as everywhere (see `language.stacks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from ..calculus.terms import Sym, Term
+from ..calculus.terms import Sym, Term, Times, Transpose
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .batches import Batches, turned, vec
@@ -192,6 +192,7 @@ def bptt(
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
+    together: bool = False,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -208,6 +209,8 @@ def bptt(
         What to do differently (mutants).
     seeds : mapping, optional
         Name → {t: array} that is added to the adjoints of these names.
+    together : bool
+        Take Σ δ vᵀ of a weight as one product over all steps; not with edits.
 
     Returns
     -------
@@ -215,9 +218,10 @@ def bptt(
         Name → gradient of every parameter, input and initial state, shaped like its array.
         What the loss does not depend on has an explicit zero.
     """
-    return gathered(
-        run, adjoints(run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds)
+    sums = adjoints(
+        run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds, together=together
     )
+    return gathered(run, sums)
 
 
 def gathered(
@@ -251,6 +255,7 @@ def adjoints(
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
     shares: Adjoints | None = None,
     last: str = "",
+    together: bool = False,
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
@@ -272,7 +277,8 @@ def adjoints(
         for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
             sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
-        _backward(run, program, sums, form, truncate, edits)
+        products = _Products(run) if together and edits is NO_EDITS and form == "matrix" else None
+        _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
             break
     return sums.sums
@@ -285,6 +291,7 @@ def _backward(
     form: Form,
     truncate: int | None,
     edits: Edits,
+    products: _Products | None,
 ) -> None:
     network = run.derivation.network
     scan = program.scan
@@ -322,6 +329,8 @@ def _backward(
                     or (reach is not None and len(times) - step >= reach)
                 ):
                     continue
+                if products is not None and products.took(edge, values):
+                    continue
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
                     late.append((edge, term, where))
                     continue
@@ -337,12 +346,52 @@ def _backward(
             seen = read_wrongly(run, program, edits, t, values)
             given = run.batches.fit(run.terms(term, seen), values(edge.operand))
             sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
+    if products is not None:
+        products.add_to(sums)
     for state in scan.states:
         for start in state.initial:
             got = sums.get(state.name, run.before(program, start.lag))
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
+
+
+class _Products:
+    """Σₜ δₜ vₜᵀ of the weights of a scan, kept as δ and v until all steps are taken."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.kept: dict[str, list[tuple[Array, Array]]] = {}
+
+    def took(self, edge: Edge, values: Values) -> bool:
+        """Whether the contribution of an edge is such a product; then it is kept."""
+        factors = _outer(edge.pullback)
+        if edge.kind != "param" or factors is None or self.run.batches.front:
+            return False
+        left, right = (self.run.terms(f, values) for f in factors)
+        self.kept.setdefault(edge.operand.name, []).append((left, right))
+        return True
+
+    def add_to(self, sums: Adjoints) -> None:
+        """One product a weight: the columns of all steps side by side."""
+        for name, pairs in self.kept.items():
+            left, right = (_beside(a) for a in zip(*pairs, strict=True))
+            like = self.run.series[name][0]
+            sums.add(name, 0, self.run.batches.fit(np.matmul(left, turned(right)), like))
+
+
+def _beside(arrays: Sequence[Array]) -> Array:
+    """Columns of several arrays side by side; axes in front are repeated."""
+    front = np.broadcast_shapes(*(a.shape[:-2] for a in arrays))
+    return np.concatenate([np.broadcast_to(a, (*front, *a.shape[-2:])) for a in arrays], axis=-1)
+
+
+@lru_cache(maxsize=4096)
+def _outer(term: Term) -> tuple[Term, Term] | None:
+    """δ and v of a product δ vᵀ."""
+    if not isinstance(term, Times) or not isinstance(term.operands[-1], Transpose):
+        return None
+    return Times(*term.operands[:-1]), term.operands[-1].operands[0]
 
 
 @lru_cache(maxsize=4096)

@@ -127,9 +127,7 @@ def build(
         if name in factors and init != "zero":
             made = np.ones_like(made)
         if name in domains and name not in given:
-            # Vectors of many sequences are drawn as rows.
-            across = (*made.shape[:-2], made.shape[-1], made.shape[-2])
-            made = np.swapaxes(domains[name].draw(rng, across, data=False), -1, -2)
+            made = domains[name].draw_columns(rng, made.shape, data=False)
         if name in given:
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made

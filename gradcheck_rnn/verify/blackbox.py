@@ -1,7 +1,6 @@
 """Black-box gradient check: the user's own loss and gradient, nothing else known.
 
-report = check_gradient(loss, gradient, {"W": W, "b": b})
-report.raise_for_failure()
+``check_gradient(loss, gradient, {"W": W, "b": b}).raise_for_failure()``
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ from .target import Target
 from .together import settled_at_once
 from .trees import Tree
 from .verdict import Finding, Row, Verdict
+from .zero_rows import look_with_zeros
 from .zeros import settle_zeros
 
-__all__ = ["check_gradient", "parse_seed", "selected"]
+__all__ = ["check_gradient", "check_point", "parse_seed", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
-#: Units in the last place of the loss from which its noise may be that of some calls only.
-NOISY = 256.0
+NOISY = 256.0  # units in the last place of the loss; noise above may be that of some calls only
 #: Bounds of a line that a fault must exceed to be seen on it: the next line has another bound.
 SURELY = 4.0
 #: Evaluations an entry that a budget must allow; most need one or two.
@@ -139,6 +138,36 @@ def check_gradient(
                 title=title,
             ),
         )  # fmt: skip
+    report, target = _checked(
+        loss, gradient, parameters, mode=mode, seed=seed, budget=budget, select=select,
+        resolve=resolve, unit=unit, repeats=repeats, workers=workers, title=title,
+    )  # fmt: skip
+    look_with_zeros(report, target, check_point)
+    return report
+
+
+def check_point(
+    loss: Callable[..., Any], gradient: Callable[..., Any] | None, parameters: Any, **options: Any
+) -> Report:
+    """`check_gradient` at the given point alone, with the same options but `shapes`."""
+    return _checked(loss, gradient, parameters, **options)[0]
+
+
+def _checked(
+    loss: Callable[..., Any],
+    gradient: Callable[..., Any] | None,
+    parameters: Any,
+    *,
+    mode: str = "auto",
+    seed: int | str | None = None,
+    budget: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    resolve: float = RESOLVE,
+    unit: float = 0.0,
+    repeats: int | None = None,
+    workers: int = 1,
+    title: str = "gradient check",
+) -> tuple[Report, Target]:
     tree = Tree.of(parameters)
     blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
@@ -154,7 +183,7 @@ def check_gradient(
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
             _judge(report, target, g, second, resolve, repeats)
-            settle_singular(report, target, check_gradient, mode=mode, resolve=resolve)
+            settle_singular(report, target, check_point, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
@@ -165,7 +194,7 @@ def check_gradient(
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
-    return report
+    return report, target
 
 
 def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:

@@ -26,6 +26,8 @@ __all__ = ["use_fallback_oracles"]
 
 Floats = NDArray[np.float64]
 Fallback = ComplexFallback | ExtendedFallback
+#: Share of a derivative above which its bound leaves it open, and entries looked at for that.
+LOST, MOST_SMALL = 0.1, 256
 
 
 def use_fallback_oracles(
@@ -37,16 +39,21 @@ def use_fallback_oracles(
     seed: int,
     resolve: float,
 ) -> None:
-    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible."""
+    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible.
+
+    And by the complex step entries of rows that pass, where others hide them.
+    """
     positions = {target.tree.names[i]: i for i in target.select}
-    rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row)]
+    small = {k: _small_entries(row, target, roundoff) for k, row in enumerate(report.rows)}
+    rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row) or small[k].size]
     if not rows or target.random:
         return  # no oracle is sharper than what the loss draws
     wide = widen(target, noise, seed)
     oracle = None if wide else ComplexFallback(target, noise, seed)
     if oracle is not None and oracle.refused:
         for k in rows:
-            _refused(report.rows[k], oracle.refused)
+            if not small[k].size:
+                _refused(report.rows[k], oracle.refused)
         return
     own = gradient_noise(target, seed, roundoff.eps)
     for i in roundoff.bounds:
@@ -60,6 +67,10 @@ def use_fallback_oracles(
     further: ComplexFallback | None = None
     for k in rows:
         i, row, refused = positions[report.rows[k].name], report.rows[k], ""
+        if small[k].size:
+            if oracle is not None:
+                report.rows[k] = look.complex(row, i, g[i], oracle, small[k])[0]
+            continue
         if wide is not None:
             row = look.wide(row, i, g[i], wide)
             if row.verdict is Verdict.UNDECIDED:
@@ -79,6 +90,21 @@ def _refused(row: Row, why: str) -> None:
     """Say why no sharper oracle helped; at a kink none would."""
     if not row.has("kink"):
         row.explained("complex-step", f"no complex step: {why}")
+
+
+def _small_entries(row: Row, target: Target, roundoff: GradientRoundoff) -> NDArray[np.intp]:
+    """Entries in smaller units than others of a block that passes, and lost among these.
+
+    What they do to the loss, moved by their own size, is hidden in its noise: no difference can
+    judge them.
+    """
+    if row.verdict is not Verdict.PASS or row.check is None:
+        return np.zeros(0, dtype=np.intp)
+    check = row.check
+    reach = target.reach(check.block).ravel()
+    bound = check.error + roundoff.bounds[check.block].ravel()
+    lost = (reach < np.max(reach)) & (bound > LOST * np.abs(check.value))
+    return np.flatnonzero(lost)[:MOST_SMALL]
 
 
 def _may_be_sharpened(row: Row) -> bool:
@@ -112,13 +138,18 @@ class _Look:
         return self._entries(check, gradient, oracle)
 
     def complex(
-        self, row: Row, block: int, gradient: Floats, oracle: ComplexFallback
+        self,
+        row: Row,
+        block: int,
+        gradient: Floats,
+        oracle: ComplexFallback,
+        entries: NDArray[np.intp] | None = None,
     ) -> tuple[Row, str]:
         """Complex steps in the place of differences; also why not, where they are refused."""
         if oracle.refused:
             return row, oracle.refused
         if row.check is not None:
-            refused = oracle.look(row.check, gradient, self.roundoff.bounds[block])
+            refused = oracle.look(row.check, gradient, self.roundoff.bounds[block], entries)
             return row if refused else self._entries(row.check, gradient, oracle), refused
         probes, refused = self._steps(list(row.probes), block, gradient, oracle)
         return row if refused else self._along(block, gradient, probes, oracle), refused

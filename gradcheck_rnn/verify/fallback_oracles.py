@@ -185,15 +185,28 @@ class ComplexFallback:
         error += 8 * UNIT * np.max(np.abs(value))
         return value, np.where(np.isfinite(found).all(axis=0), error, np.nan)
 
-    def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
-        """Replace unresolved differences of a block by complex steps; say why if impossible."""
+    def look(
+        self,
+        check: EntryCheck,
+        gradient: Floats,
+        roundoff: Floats,
+        entries: NDArray[np.intp] | None = None,
+    ) -> str:
+        """Replace unresolved differences by complex steps; say why if impossible.
+
+        Of all entries of a block, or of some.
+        """
         leaf = self.target.tree.leaves[check.block]
-        value, error = self._measured(check.block, np.arange(leaf.size), gradient.ravel())
-        refused = _refused(value, error, check.value, check.error, bool(np.any(gradient)))
+        some = np.arange(leaf.size) if entries is None else entries
+        claims = gradient.ravel()[some]
+        value, error = self._measured(check.block, some, claims)
+        refused = _refused(value, error, check.value[some], check.error[some], bool(claims.any()))
         if refused:
             return refused
-        better = (error < check.error) & (check.state != EntryState.KINK)
-        check.value[better], check.error[better] = value[better], error[better]
+        better = np.zeros(leaf.size, dtype=bool)
+        better[some] = (error < check.error[some]) & (check.state[some] != EntryState.KINK)
+        kept = better[some]
+        check.value[better], check.error[better] = value[kept], error[kept]
         ratio = check.ratio(gradient, roundoff)
         probed = better & np.isfinite(ratio)
         check.state[probed] = np.where(ratio[probed] > 1, EntryState.FAIL, EntryState.PASS)

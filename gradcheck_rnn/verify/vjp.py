@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .blackbox import check_gradient, parse_seed, selected
+from .blackbox import check_point, parse_seed, selected
+from .budget import Budget
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .linearity import look_at_linearity
@@ -23,8 +24,10 @@ from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
+from .target import Target
 from .trees import Tree, match_gradient
 from .verdict import EntryState, Finding, Row, Verdict
+from .zero_rows import look_with_zeros
 from .zeros import settle_beside
 
 __all__ = ["check_pair", "check_vjp", "rows_of_nothing", "wrong_lags"]
@@ -169,10 +172,10 @@ def check_pair(
     pair.protocol(whole)
     parts = []
     for k, step, weight in probes:
-        part = check_gradient(
+        part = check_point(
             _paired(pair, k, weight),
             _pulled(pair, k, weight),
-            dict(zip(tree.names, tree.leaves, strict=True)),
+            _named(tree).template,
             mode=mode,
             seed=used,
             budget=share_budget(budget, len(probes)),
@@ -211,6 +214,9 @@ def check_pair(
         who = getattr(pair.surrogate, "__name__", "surrogate")
         text = f"compared with the derivative of the surrogate {who!r}, not of forward as it runs"
         report.findings.append(Finding("surrogate", text))
+    together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit)
+    if budget is None:
+        look_with_zeros(report, together, check_point, every=True)
     report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
@@ -224,6 +230,28 @@ def _paired(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
         return np.sum(weight * pair.outputs([named[name] for name in pair.tree.names])[k])
 
     return loss
+
+
+def _named(tree: Tree) -> Tree:
+    """The same leaves as one dict."""
+    return Tree.of(dict(zip(tree.names, tree.leaves, strict=True)))
+
+
+def _summed(
+    pair: Pair, weights: Mapping[int, Array]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The sum of <weight, output> over all outputs as a function of named inputs; its gradient."""
+    names = pair.tree.names
+
+    def loss(named: dict[str, Array]) -> Any:
+        outputs = pair.outputs([named[name] for name in names])
+        return sum(np.sum(weight * outputs[k]) for k, weight in weights.items())
+
+    def gradient(named: dict[str, Array]) -> dict[str, Any]:
+        found = pair.pull([named[name] for name in names], weights)
+        return {names[i]: g for i, g in found.items()}
+
+    return loss, gradient
 
 
 def _pulled(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:

@@ -41,6 +41,8 @@ def contraction(
             return f"{module}.matmul({a}, {b}, out={place})"
         end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
         return f"{module}.matmul({a}, {b}).reshape({end})"
+    if out is None and (text := _of_all_steps(s, access, lead)):
+        return text
     left = ",".join(letters(a, spec) for a, spec in pairs)
     values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
@@ -49,6 +51,43 @@ def contraction(
         return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
     return text + ")" + (f".reshape({end})" if len(s.specs[-1]) != 1 else "")
+
+
+def _of_all_steps(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
+) -> str:
+    """A product with weights of all heads, or what gives their gradient, as one of two matrices.
+
+    Empty where it is none: where a head's result is of that head alone.
+    """
+    if len(s.operands) != 2:
+        return ""
+    (a, b), (p, q, made), rows = s.operands, s.specs, dim_text(s.dest.rows)
+
+    def flat(x: Access) -> str:
+        return f"{access(x)}.reshape(-1, {dim_text(x.rows)})"
+
+    def ordered(text: str, have: str, want: str) -> str:
+        if have == want:
+            return text
+        return f"{text}.transpose({', '.join(str(have.index(c)) for c in want)})"
+
+    if not lead(s.dest) and lead(a) == lead(b) != () and not set(p) & set(q):
+        if len(made) < 3 or len(made) != len(p + q):
+            return ""
+        sizes = ", ".join(map(dim_text, s.shape(p + q)))
+        return ordered(f"({flat(a)}.T @ {flat(b)}).reshape({sizes})", p + q, made) + (
+            f".reshape({rows})"
+        )
+    if lead(a) and not lead(b):
+        a, b, p, q = b, a, q, p
+    if lead(a) or lead(b) != lead(s.dest) or not lead(b) or len(p) < 3:
+        return ""
+    if set(q) & set(made) or set(p) != set(q + made) or len(p) != len(q + made):
+        return ""
+    weights = ordered(entries(access(a), a, (), s, p), p, q + made)
+    product = f"{flat(b)} @ {weights}.reshape({dim_text(b.rows)}, {rows})"
+    return f"({product}).reshape({', '.join([*lead(s.dest), rows])})"
 
 
 def _matrix_product(s: Contract, lead: Callable[[Access], Lead]) -> tuple[bool, bool] | None:

@@ -7,6 +7,7 @@ import re
 from ...calculus.terms import Sym
 from ...derivation import Derivation
 from ...derivation.pages import Document
+from ...derivation.pages.repeated import written_once
 from ..listing import definition_of
 from ..manuscript import Manuscript
 from ..mathematics import plain, sentence_list
@@ -30,8 +31,9 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
     if pages.source:
         m.say("#aside[" + plain(f"Source: {pages.source}.") + "]")
     numbers: dict[str, range] = {}
-    for program in derivation.scans:
-        section = next(s for s in pages.sections if s.key == f"forward:{program.scan.name}")
+    forward = [s for s in pages.sections if s.key.startswith("forward:")]
+    sections = written_once(forward, m.renamed)
+    for program, section in zip(derivation.scans, sections, strict=True):
         scan = program.scan
         intro = ""
         if len(derivation.scans) > 1:
@@ -47,8 +49,12 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
             intro = "It is computed once:"
         else:
             intro = f"A sequence has $T$ steps. At each of them, $t = 1, dots, {scan.axis}$,"
-        m.say(intro)
-        numbers[scan.name] = m.lines(section.lines)
+        if section.like:
+            numbers[scan.name] = numbers[section.like.partition(":")[2]]
+            m.say(f"{intro} {m.refs(numbers[scan.name])}. {m.maths.words(section.text[-1])}")
+        else:
+            m.say(intro)
+            numbers[scan.name] = m.lines(section.lines)
     m.say(_states(m, derivation))
     svg, alt = unrolled(derivation, m.maths.notation)
     m.picture(svg, alt, _caption(derivation), "86%")

@@ -13,6 +13,7 @@ from ...derivation.pages.assuming import assuming_line
 from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
 from ...derivation.pages.jacobians import JacobianBlock, transition_blocks
+from ...derivation.pages.repeated import written_once
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
@@ -167,6 +168,21 @@ def _section(pages: Document, key: str) -> Section:
     return next((s for s in pages.sections if s.key == key), Section(key, ""))
 
 
+def _by_scan(m: Manuscript, pages: Document, kind: str) -> None:
+    """The sections of one kind; those with the equations of an earlier one refer to it."""
+    found = [s for s in pages.sections if s.key.startswith(f"{kind}:")]
+    numbers: dict[str, range] = {}
+    for section in written_once(found, m.renamed):
+        scan = f"The scan `{section.key.partition(':')[2]}`"
+        if section.like:
+            refs = m.refs(numbers[section.like])
+            m.say(f"{scan}: {refs}. {m.maths.words(section.text[-1])}")
+            continue
+        if len(found) > 1:
+            m.say(f"{scan}:")
+        numbers[section.key] = m.lines(section.lines)
+
+
 def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Document) -> None:
     """The adjoint recursion and the gradients, matrix beside Kronecker form."""
     m.heading("Backpropagation through time")
@@ -184,12 +200,7 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
         "to be finished first, so the recursion runs against the forward pass "
         f"{m.cite('Werbos 1990')}. {outside}"
     )
-    for section in pages.sections:
-        if section.key.startswith("adjoint:"):
-            if len(derivation.scans) > 1:
-                scan = section.key.partition(":")[2]
-                m.say(f"The scan `{scan}`:")
-            m.lines(section.lines)
+    _by_scan(m, pages, "adjoint")
     if any(p.scan.states for p in derivation.scans):
         m.say("Adjoints beyond the last step are zero.")
     m.heading("Gradients", 2)
@@ -281,9 +292,7 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         'of a value $v_t$ with respect to $op("vec") theta$ for some parameter $theta$. It consists of the '
         "immediate derivative and of what earlier totals contribute:"
     )
-    for s in tangent.sections:
-        if s.key.startswith("tangent:"):
-            m.lines(s.lines)
+    _by_scan(m, tangent, "tangent")
     immediate = _section(tangent, "immediate")
     if immediate.lines:
         m.say("with the immediate derivatives")

@@ -22,6 +22,7 @@ from ..harness.layout import Layout
 from ..harness.modelpoint import ModelPoint
 from ..harness.modules import JaxCode, TorchCode, is_torch
 from ..harness.objects import ObjectCode, is_object_code
+from ..harness.packed import PackedArrays
 from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
 from ..harness.subject import Subject
@@ -166,6 +167,7 @@ def check_model(
     if inner.eps > form.eps:
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
     fitted = ready(layout, network) if isinstance(layout, str) else layout or Layout.of(network)
+    packing, fitted, network = PackedArrays.of(fitted, network)
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
@@ -173,7 +175,8 @@ def check_model(
         forward, backward = code.forward, code.backward
         shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
-    subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
+    make = make_arrays(array, form)
+    subject = Subject(forward, backward, gradient, loss, make, form, packing)
     used = (
         fresh_seed()
         if isinstance(seed, str) and seed == "fresh"

@@ -14,7 +14,7 @@ function by that much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,7 @@ class SavedRounding:
         self._derivation: Derivation | None = None
         # The point is kept: another one may be given the identity of one that is gone.
         self._points: dict[int, ModelPoint] = {}
+        self._kept: tuple[ModelPoint, list[Run]] | None = None
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
     def _runs(self, point: ModelPoint) -> Iterator[Run]:
@@ -148,12 +149,21 @@ class SavedRounding:
         }
 
     def _pull(self, point: ModelPoint, case: Case) -> None:
-        """Samples of one case; of all cases where running the program costs more than arrays do."""
+        """Samples of one case; of all cases where running the program costs more than arrays do.
+
+        Where arrays are large, weights have one product over all steps: the rounding of the sum
+        itself is in every bound by the sizes of its terms.
+        """
         entries = sum(a.size for a in point.values.values())
         together = entries * len(point.cases) <= TOGETHER
         cases = point.cases if together else [case]
         given = stacked_columns(point, cases)
-        found = [pulled_back(r, point, given, len(cases)) for r in self._runs(point)]
+        runs: Iterable[Run] = self._runs(point)
+        if not together:  # runs are kept for the other cases
+            if self._kept is None or self._kept[0] is not point:
+                self._kept = point, list(runs)
+            runs = self._kept[1]
+        found = [pulled_back(r, point, given, len(cases), together=not together) for r in runs]
         for k, one in enumerate(cases):
             with np.errstate(all="ignore"):
                 self._samples[id(point), id(one)] = {

@@ -46,15 +46,16 @@ def pulled_back(
     *,
     edits: Edits = NO_EDITS,
     truncate: int | None = None,
+    together: bool = False,
 ) -> Arrays:
     """Gradients (K, \\*shape in the public layout) of ⟨given, outputs⟩, or else of the loss."""
     network = point.network
     refs = {**network.parameters, **network.inputs}
     bars = as_program_takes(point, given)
     with np.errstate(all="ignore"):
-        found = bptt(run, bars, edits=edits, truncate=truncate)
+        found = bptt(run, bars, edits=edits, truncate=truncate, together=together)
         if network.loss_terms and given:
-            silent = bptt(run, {}, edits=edits, truncate=truncate)
+            silent = bptt(run, {}, edits=edits, truncate=truncate, together=together)
             found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
     out = {}
     for n, g in found.items():

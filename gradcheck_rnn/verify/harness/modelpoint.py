@@ -15,19 +15,20 @@ error of exp(G). There the moves are as many units as that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.network import Scan
+from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
 from ...streams import Stream, generator
 from ..points import Point
 from .arrays import Precision
 from .layout import Fitted, Layout
+from .packed import MASK, mask_of
 from .plan import Case, cases_of
 from .subject import Subject
 from .sweep import Carry, Gradients, ModelOracle
@@ -78,14 +79,19 @@ class ModelPoint(Point):
         fitted = layout.fit(network, point.sizes, point.batch, point.lengths)
         rng = generator(seed, Stream.UNUSED_ENTRIES)
         values = dict(point.values)
+        held = None
+        if subject.packing is not None:
+            held = mask_of(point.steps, point.batch)
+            values[MASK] = held.reshape(values[MASK].shape)
+        given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
+            if name not in fitted.names and name not in given:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
         made = cls(
             network, {**values, **fitted.unpack(arrays)}, point.sizes, point.lengths, point.batch,
-            point.role, point.label, point.single_steps,
+            point.role, point.label, point.single_steps, point.without_zeros,
             fitted=fitted, arrays=arrays, form=form, inner=inner or form, seed=seed,
         )  # fmt: skip
         if subject.with_cotangents:
@@ -98,6 +104,8 @@ class ModelPoint(Point):
                 Case(c.label, {n: form.quantise(g) for n, g in c.cotangents.items()}, c.step)
                 for c in cases_of(point, outputs, seed)
             ]
+            if held is not None:
+                made.cases = [_within(network, c, held) for c in made.cases]
         else:
             made.cases = [Case("the loss", {})]
         return made
@@ -184,6 +192,15 @@ class ModelPoint(Point):
     def users(self, case: Case) -> Arrays:
         """A case's cotangents as the code takes them, zeros where there are none."""
         return {u: self.fitted.place(u, case.cotangents) for u in self.fitted.outputs}
+
+
+def _within(network: Network, case: Case, held: Array) -> Case:
+    """A case without cotangents beyond the end of a sequence."""
+    cut = {
+        n: g * held.reshape(*held.shape, *[1] * (g.ndim - 2)) if network.outputs[n].axis else g
+        for n, g in case.cotangents.items()
+    }
+    return replace(case, cotangents=cut)
 
 
 def _reordered_units(oracle: ModelOracle) -> float:

@@ -4,9 +4,9 @@ A fault shows only where its effect survives. Hence: a single step (the pattern 
 sharpest there), every output's cotangent alone (the path through a last state is not lost in a
 sum), single time steps, recurrent weights of spectral radius one over many steps (nothing
 vanishes, long lags count; drawn anew where nothing comes through all the same), saturated units,
-other batch sizes, and dims that tell rows from columns. Then every size that is declared, one axis
-at a time, and the sizes around a declared chunk or tile. Shapes that the code does not take are
-declared and then left out, which the report says.
+exact zeros, other batch sizes, and dims that tell rows from columns. Then every size that is
+declared, one axis at a time, and the sizes around a declared chunk or tile. Shapes that the code
+does not take are declared and then left out, which the report says.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
+from .zerorows import with_zeros
 
 __all__ = ["Case", "Hint", "Shapes", "answer", "plan_points", "wanted_sizes"]
 
@@ -155,6 +156,7 @@ def plan_points(
         (Role.LONG, LONG, 2, "lasting", False),
         (Role.ONE_SEQUENCE, 4, 1, "lasting", False),
         (Role.SATURATED, 5, 2, "saturated", False),
+        (Role.ZEROS, 4, 2, "zeros", False),
     ]
     if few:
         recipes = recipes[:3]
@@ -177,8 +179,14 @@ def plan_points(
         values = draw_values(network, sizes, B, lengths, regime, rng)
         if role is Role.LONG and B and all(lengths.values()):
             values = _alive(network, sizes, B, lengths, rng, values)
+        left: dict[str, str] = {}
+        if role is Role.ZEROS:
+            values, left = with_zeros(network, values, lengths, rng)
         single = single and max(lengths.values(), default=1) <= FEW
-        yield Point(network, values, dict(sizes), lengths, B, role, single_steps=single)
+        yield Point(
+            network, values, dict(sizes), lengths, B, role,
+            single_steps=single, without_zeros=left,
+        )  # fmt: skip
     if few or not full:
         return
     for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):

@@ -22,6 +22,7 @@ from .fitted import Fitted
 from .handed import adjoint_of
 from .layout import axes_of
 from .objects import GRADIENT_OF
+from .packed import PackedArrays
 
 __all__ = ["Subject", "notation_for"]
 
@@ -45,6 +46,8 @@ class Subject(UserCode):
         From NumPy to the arrays the code takes.
     form : Precision
         The number format of the code.
+    packing : PackedArrays, optional
+        How its arrays hold sequences of different lengths.
     """
 
     def __init__(
@@ -55,13 +58,14 @@ class Subject(UserCode):
         loss: Callable[..., Any] | None,
         make: Callable[[Array], Any],
         form: Precision,
+        packing: PackedArrays | None = None,
     ) -> None:
         if gradient is None and (forward is None or backward is None):
             raise UsageError("give forward and backward, or gradient for a definition with a loss")
         super().__init__(forward, backward, gradient, loss)
         self.forward, self.backward = forward, backward
         self.gradient, self.loss = gradient, loss
-        self.make, self.form = make, form
+        self.make, self.form, self.packing = make, form, packing
         self.calls = self.runs = self.pulls = 0
         #: Adjoints and saved values of the last call, as they were handed over.
         self.handed: dict[str, dict[int | None, Any]] = {}
@@ -76,11 +80,20 @@ class Subject(UserCode):
         return self.gradient is None
 
     def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        return {n: self.make(a.copy()) for n, a in arrays.items()}
+        return {n: self.make(a.copy()) for n, a in self._outward(arrays).items()}
+
+    def _outward(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The arrays as the code holds them."""
+        packing = self.packing
+        if packing is None:
+            return arrays
+        if packing.borders in arrays:
+            packing.outward(packing.borders, arrays[packing.borders])
+        return {n: packing.outward(n, a) for n, a in arrays.items()}
 
     def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> bool:
         now = [to_numpy(given[n]).astype(np.float64) for n in arrays]
-        return self.unchanged(who, arrays, now, arrays.values())
+        return self.unchanged(who, arrays, now, self._outward(arrays).values())
 
     def run(self, fitted: Fitted, arrays: Mapping[str, Array]) -> tuple[Arrays, Any, Any]:
         """Outputs by the layout's names as float64, the cache, and the outputs as returned."""
@@ -133,12 +146,16 @@ class Subject(UserCode):
 
     def _shaped(self, name: str, a: Array, fitted: Fitted, what: str) -> Array:
         want = fitted.shapes[name]
+        if self.packing is not None:
+            a = self.packing.inward(name, a, want)
         if a.dtype.kind not in "fiu":
             raise UsageError(f"the {what} {name!r} has dtype {a.dtype}; return floating point")
         if a.shape != want:
             squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in want if n != 1)
             if squeezed and a.size == int(np.prod(want)) and a.size:
                 return a.reshape(want).astype(np.float64)
+            if self.packing is not None:
+                want = self.packing.shape(name, want)
             raise DimensionError(
                 f"the {what} {name!r} has shape {a.shape}, by the layout {want}"
                 + notation_for(fitted, name, a.shape)
@@ -208,7 +225,7 @@ class Subject(UserCode):
         before = checksum(cache) if watched else {}
         bars = self._given(plain)
         found = self._collect(fitted, call("backward", self.backward, bars, cache))
-        if not all(n in bars and _same(bars[n], a) for n, a in plain.items()):
+        if not all(n in bars and _same(bars[n], a) for n, a in self._outward(plain).items()):
             self.note(changed_cotangents())
         unchanged = self._unchanged(given, arrays, "backward")
         if watched and unchanged and checksum(cache) != before:

@@ -42,9 +42,10 @@ def test_cases_taken_one_at_a_time_are_those_in_doubt(monkeypatch: pytest.Monkey
     pulled: list[int] = []
     whole = rounding.pulled_back
 
-    def spy(run: Any, point: Any, given: Any, count: int) -> Any:
+    def spy(run: Any, point: Any, given: Any, count: int, **how: Any) -> Any:
         pulled.append(count)
-        return whole(run, point, given, count)
+        assert how == {"together": True}
+        return whole(run, point, given, count, **how)
 
     monkeypatch.setattr(rounding, "pulled_back", spy)
     monkeypatch.setattr(rounding, "TOGETHER", 0)

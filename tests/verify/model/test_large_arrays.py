@@ -1,0 +1,109 @@
+"""Shortcuts that are taken where arrays are large give what the long way gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gradcheck_rnn.verify.diagnosis.stacked import pulled_back, stacked_columns
+
+from gradcheck_rnn import api
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.derivation.evaluate import Run
+from gradcheck_rnn.language.network import as_network
+from gradcheck_rnn.verify.diagnosis import confirm
+from gradcheck_rnn.verify.diagnosis.coverage import first_above
+from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
+from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
+from gradcheck_rnn.verify.harness.layout import Layout
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
+from gradcheck_rnn.verify.harness.subject import Subject
+
+
+def point_of(name: str) -> ModelPoint:
+    """The plan's first point, for code that is never run."""
+    network, form = as_network(api.load(name)), precision("float64")
+
+    def unused(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    subject = Subject(unused, unused, None, None, make_arrays("numpy", form), form)
+    place = next(iter(plan_points(network, 0, None, batch=None, full=False)))
+    return ModelPoint.build(place, Layout.of(network), form, subject, 0)
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "gru", "encoder_decoder", "linear_attention"])
+def test_a_product_over_all_steps_is_the_sum_of_those_of_steps(name: str) -> None:
+    point = point_of(name)
+    run = Run(derive(point.network), point.columns(point.values), point.sizes, point.lengths)
+    given = stacked_columns(point, point.cases)
+    step, whole = (
+        pulled_back(run, point, given, len(point.cases), together=t) for t in (False, True)
+    )
+    assert step.keys() == whole.keys()
+    for n, a in step.items():
+        assert a.shape == whole[n].shape
+        np.testing.assert_allclose(whole[n], a, rtol=1e-11, atol=1e-12 * np.abs(a).max(initial=1))
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_moved_weight_multiplies_as_the_matrices_of_all_lines(lines: int, stacked: bool) -> None:
+    rng = np.random.default_rng(3)
+    weight, along = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 4))
+    eps = rng.standard_normal((5, lines))
+    vector = rng.standard_normal((5 * lines, 4, 2) if stacked else (4, 2))
+    found = np.matmul(MovedWeight.of(weight, along, eps), vector)
+    line = np.tile(np.arange(lines), 5)
+    dense = weight + eps.reshape(-1, 1, 1) * along[line]
+    np.testing.assert_allclose(found, dense @ vector, rtol=1e-13)
+
+
+def test_a_moved_weight_does_nothing_else() -> None:
+    weight = MovedWeight.of(np.eye(3), np.ones((2, 3, 3)), np.ones((4, 2)))
+    with pytest.raises(TypeError):
+        np.add(weight, 1.0)
+
+
+@pytest.mark.parametrize("name", ["lstm", "elman_tied", "encoder_decoder", "lstm_layer_norm"])
+def test_lines_with_moved_weights_have_the_values_of_dense_ones(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle is confirmed by the same differences either way."""
+    point = point_of(name)
+    assert moved_weights(point.network) <= set(point.network.parameters)
+    seen: list[list[float]] = []
+    whole = type(point.oracle).value
+
+    def spy(self: Any, *given: Any) -> Any:
+        made = whole(self, *given)
+        seen[-1] += list(np.ravel(made))
+        return made
+
+    monkeypatch.setattr(type(point.oracle), "value", spy)
+    for dense in (False, True):
+        if dense:
+            monkeypatch.setattr(confirm, "moved_weights", lambda network: set())
+        seen.append([])
+        assert confirm.confirm(point, 0) == []
+    few = min(map(len, seen))
+    np.testing.assert_allclose(seen[0][:few], seen[1][:few], rtol=1e-9)
+
+
+def test_a_parameter_read_otherwise_is_moved_entry_by_entry() -> None:
+    assert not moved_weights(api.load("elman_tied")) & {"b_i", "b_y"}
+    assert moved_weights(as_network(api.load("linear_attention"))) == set()
+    assert {"W_i", "U_c"} <= moved_weights(as_network(api.load("lstm")))
+
+
+@pytest.mark.parametrize("end", [0, 3, 6])
+@pytest.mark.parametrize("bound", [0.0, 1.0, 4.0, 1e3])
+def test_the_first_step_above_a_bound(end: int, bound: float) -> None:
+    rng = np.random.default_rng(5)
+    delta, operand = rng.standard_normal((6, 2, 3)), rng.standard_normal((6, 2, 4))
+    delta[0] = 0.0
+    parts = np.einsum("tbn,tbm->tnm", delta, operand)
+    long = [t for t in range(end) if np.abs(parts[t]).max() > bound]
+    assert first_above(delta, operand, bound, end) == (long[0] if long else None)
