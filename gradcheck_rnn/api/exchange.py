@@ -61,8 +61,8 @@ def vectors(
     UsageError
         An unknown cell, size or layout.
     """
+    from gradcheck_rnn.verify.against import laid_out, left_out
     from gradcheck_rnn.verify.harness.ready import ready
-    from gradcheck_rnn.verify.laid_out import laid_out, left_out
     from gradcheck_rnn.verify.points import draw_point
     from gradcheck_rnn.verify.vectors import make_vectors
 

@@ -33,7 +33,7 @@ from .settling import (
     settle,
     theirs_of,
 )
-from .verdicts import Verdicts
+from .summary import Verdicts
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.outcome import Report

@@ -18,7 +18,6 @@ from ..errors import UsageError
 from ..streams import Stream, generator
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .contradicted import judge_along_lines
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
@@ -36,7 +35,7 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .singular import settle_singular
 from .survey import Survey, survey
-from .suspicions import suspect, tell_noise
+from .suspicions import judge_along_lines, suspect, tell_noise
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree

@@ -37,6 +37,7 @@ from gradcheck_rnn.calculus.terms.leaves import (
     Size,
     Sym,
     Zeros,
+    has_bar,
     shift,
     symbols_in,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "dims_equal",
     "format_dim",
     "format_shape",
+    "has_bar",
     "heads_of",
     "shift",
     "subterms",

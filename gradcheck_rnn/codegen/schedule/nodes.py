@@ -7,7 +7,7 @@ fold, ones and zeros disappear, sums and products are flat, scalars broadcast by
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -76,8 +76,10 @@ def join(nodes: Iterable[Node]) -> Lead:
     return out
 
 
-def topological(roots: Iterable[Node]) -> Iterator[Node]:
-    """Every node once, operands first."""
+def topological(
+    roots: Iterable[Node], deps: Callable[[Node], Sequence[Node]] = lambda n: n.args
+) -> Iterator[Node]:
+    """Every node once, operands (or what ``deps`` says of a node) first."""
     seen: set[Node] = set()
     stack = [(r, False) for r in reversed(list(roots))]
     while stack:
@@ -87,7 +89,7 @@ def topological(roots: Iterable[Node]) -> Iterator[Node]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
+            stack.extend((a, False) for a in reversed(deps(node)))
 
 
 class Graph:

@@ -18,10 +18,9 @@ from ..guard import fails_on_misbehaviour
 from ..harness.aggregates import COARSE
 from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
-from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
 from ..harness.modelpoint import ModelPoint
-from ..harness.modules import TorchCode, is_torch
+from ..harness.modules import JaxCode, TorchCode, is_torch
 from ..harness.objects import ObjectCode, is_object_code
 from ..harness.packed import PackedArrays
 from ..harness.plan import Case, Hint, Shapes, plan_points

@@ -1,33 +1,30 @@
-"""The user's code at one point: called with copies, inspected, and put beside the definition."""
+"""The user's code at one point: called with copies, inspected, and put beside the definition.
+
+Of an array of another shape it says what to write in the layout for it.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DimensionError, UsageError
-from ..guard import (
-    WATCHED_CALLS,
-    UserCode,
-    call,
-    changed_cotangents,
-    close,
-    keeps_state,
-)
+from ..guard import WATCHED_CALLS, UserCode, call, changed_cotangents, close, keeps_state
 from ..reachable import checksum
 from ..recording import recording
 from .arrays import Precision, to_numpy
+from .fitted import Fitted
 from .handed import adjoint_of
-from .layout import Fitted
-from .notation import notation_for
+from .layout import axes_of
 from .objects import GRADIENT_OF
 from .packed import PackedArrays
 
-__all__ = ["Subject"]
+__all__ = ["Subject", "notation_for"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -311,3 +308,58 @@ def _takes(forward: Callable[..., Any], given: Mapping[str, Any]) -> None:
             f"{', '.join(given)} by name ({error}); rename the arguments, or declare a layout with "
             "yours"
         ) from None
+
+
+def notation_for(fitted: Fitted, user: str, actual: tuple[int, ...]) -> str:
+    """``; for this shape write …``, or nothing if no notation gives the shape.
+
+    Parameters
+    ----------
+    user : str
+        The array's name in the layout.
+    actual : tuple of int
+        The shape that it has.
+    """
+    texts = list(dict.fromkeys(_texts(fitted, user, actual)))
+    if not texts:
+        return ""
+    return f"; for this shape write {' or '.join(repr(t) for t in texts[:2])} in the layout"
+
+
+def _texts(fitted: Fitted, user: str, actual: tuple[int, ...]) -> Iterator[str]:
+    layout, want = fitted.layout, fitted.shapes[user]
+    if user in layout.parameters:
+        text = layout.parameters[user]
+        bare = text.partition(" as ")[0].strip()
+        entries = max(want, default=1)
+        if len(want) < 2 or 1 in want:
+            if actual == (entries, 1):
+                yield f"{bare} as column"
+            if actual == (1, entries):
+                yield f"{bare} as row"
+        if len(want) == 2 and actual == want[::-1]:
+            yield bare.removesuffix(".T") if bare.endswith(".T") else f"{bare}.T"
+        return
+    text = layout.inputs.get(user) or layout.outputs.get(user) or ""
+    pieces = fitted.pieces[user]
+    network = fitted.network
+    refs = {**network.outputs, **network.inputs}
+    ref = refs.get(pieces[0].name) if len(pieces) == 1 else None
+    if ref is None:
+        return
+    name = text.partition(":")[0].strip()
+    letters = axes_of(ref)
+    own = dict(zip(letters, pieces[0].index.shape, strict=True))
+    for order in permutations(letters):
+        rest = list(order)
+        out: list[str] = []
+        for size in actual:
+            if rest and own[rest[0]] == size:
+                out.append(rest.pop(0))
+            elif size == 1:
+                out.append("1")
+            else:
+                break
+        else:
+            if not rest:
+                yield f"{name}: {' '.join(out)}"

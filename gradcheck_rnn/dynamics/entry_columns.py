@@ -14,7 +14,7 @@ import numpy as np
 
 from ..language.dims import Shape
 
-__all__ = ["as_blocks", "as_defined", "as_terms", "flat_terms", "from_blocks"]
+__all__ = ["as_blocks", "as_defined", "as_terms", "from_blocks"]
 
 Array = Any
 
@@ -50,8 +50,3 @@ def as_terms(columns: Array, shape: Shape, sizes: Mapping[str, int], heads: bool
     """
     made = as_blocks(columns, shape, sizes)
     return made if heads else made[:, 0]
-
-
-def flat_terms(value: Array, size: int) -> Array:
-    """The entries of a term's value, ``(…, rows, cols)``, step by step: ``(m, size)``."""
-    return np.swapaxes(value, -1, -2).reshape(-1, size)
