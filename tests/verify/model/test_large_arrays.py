@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.evaluate import Run
+from gradcheck_rnn.derivation.weight_products import SampledProducts, WeightProducts, products_only
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.verify.diagnosis import confirm
 from gradcheck_rnn.verify.diagnosis.confirm import MovedWeight, moved_weights
@@ -40,12 +42,33 @@ def test_a_product_over_all_steps_is_the_sum_of_those_of_steps(name: str) -> Non
     run = Run(derive(point.network), point.columns(point.values), point.sizes, point.lengths)
     given = stacked_columns(point, point.cases)
     step, whole = (
-        pulled_back(run, point, given, len(point.cases), together=t) for t in (False, True)
+        pulled_back(run, point, given, len(point.cases), weights=w) for w in (None, WeightProducts)
     )
     assert step.keys() == whole.keys()
     for n, a in step.items():
         assert a.shape == whole[n].shape
         np.testing.assert_allclose(whole[n], a, rtol=1e-11, atol=1e-12 * np.abs(a).max(initial=1))
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "encoder_decoder"])
+def test_chosen_rows_and_columns_are_those_of_the_whole_gradient(name: str) -> None:
+    point, rng = point_of(name), np.random.default_rng(1)
+    derivation = derive(point.network)
+    run = Run(derivation, point.columns(point.values), point.sizes, point.lengths)
+    given, count = stacked_columns(point, point.cases), len(point.cases)
+    weights = {n for n in products_only(derivation) if point.values[n].ndim == 2}
+    assert weights
+    chosen = {n: tuple(rng.permutation(k)[:2] for k in point.values[n].shape) for n in weights}
+    whole = pulled_back(run, point, given, count)
+    part = pulled_back(run, point, given, count, weights=partial(SampledProducts, chosen=chosen))
+    for n, a in whole.items():
+        want = a[..., chosen[n][0][:, None], chosen[n][1]] if n in chosen else a
+        np.testing.assert_allclose(part[n], want, rtol=1e-11, atol=1e-12)
+
+
+def test_weights_used_otherwise_are_not_sampled() -> None:
+    assert "W" not in products_only(derive(as_network(api.load("linear_attention"))))
+    assert not {"g_h", "b"} & products_only(derive(as_network(api.load("lstm_layer_norm"))))
 
 
 @pytest.mark.parametrize("lines", [1, 2])
