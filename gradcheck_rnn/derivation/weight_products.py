@@ -1,7 +1,7 @@
 """Σₜ δₜ vₜᵀ of a weight as one product over all steps, where arrays are large.
 
-Adding a matrix a step goes through all entries of the weight each time; one product of the columns of
-all steps does so once.
+Adding a matrix a step goes through all entries of the weight each time; one product of the
+columns of all steps does so once.
 """
 
 from __future__ import annotations

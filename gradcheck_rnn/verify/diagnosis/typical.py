@@ -142,7 +142,8 @@ def _evaluator(form: Precision, rng: np.random.Generator) -> type[TermEvaluator]
                     first = self.product(first, factor)
                 return first
             found = super().__call__(term, lookup)
-            return rounded(found) if term.operands else found
+            exact = isinstance(term, T.Transpose) or not term.operands
+            return found if exact else rounded(found)
 
         def product(self, left: Array, right: Array) -> Array:
             deviation = SUMMED * form.eps * (1 - 1 / left.shape[-1])
@@ -301,7 +302,7 @@ def _part(a: Array, chosen: tuple[Array, Array] | None) -> Array:
 def _apart(here: ModelPoint, user: str) -> bool:
     """Whether no two values share an entry of one of the user's arrays."""
     held = np.concatenate(list(here.parts(user).values()))
-    return len(np.unique(held)) == len(held)
+    return bool(np.bincount(held).max(initial=0) <= 1)
 
 
 def _sample(

@@ -303,5 +303,5 @@ class Explained:
             made = point.truth(
                 oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng), sizes=False
             ).of
-            found.append({n: made[n] - base[n] for n in made})
+            found.append({n: np.subtract(a, base[n], out=a) for n, a in made.items()})
         return found

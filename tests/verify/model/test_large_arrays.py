@@ -13,7 +13,7 @@ from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.evaluate import Run
 from gradcheck_rnn.derivation.weight_products import SampledProducts, WeightProducts, products_only
 from gradcheck_rnn.language.network import as_network
-from gradcheck_rnn.verify.diagnosis import confirm
+from gradcheck_rnn.verify.diagnosis import check_model, confirm, typical
 from gradcheck_rnn.verify.diagnosis.confirm import MovedWeight, moved_weights
 from gradcheck_rnn.verify.diagnosis.coverage import first_above
 from gradcheck_rnn.verify.diagnosis.stacked import pulled_back, stacked_columns
@@ -22,6 +22,7 @@ from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
 from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
+from tests.verify.model import elman_by_hand
 
 
 def point_of(name: str) -> ModelPoint:
@@ -64,6 +65,44 @@ def test_chosen_rows_and_columns_are_those_of_the_whole_gradient(name: str) -> N
     for n, a in whole.items():
         want = a[..., chosen[n][0][:, None], chosen[n][1]] if n in chosen else a
         np.testing.assert_allclose(part[n], want, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_errors_of_a_coarse_format_are_the_same_in_some_rows_and_columns(
+    sampled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right code in bfloat16 passes; a recurrence that is 5 % off in its adjoint does not."""
+
+    def held(a: Any) -> Any:
+        return precision("bfloat16").quantise(np.asarray(a))
+
+    def forward(**given: Any) -> Any:
+        out, saved = elman_by_hand.forward(**given)
+        return {n: held(a) for n, a in out.items()}, tuple(map(held, saved))
+
+    def backward(cotangents: Any, saved: Any, factor: float = 1.0) -> Any:
+        x, h, W, U = saved
+        found = elman_by_hand.backward(cotangents, (x, h, W * factor, U))
+        return {n: held(a) for n, a in found.items()}
+
+    if sampled:
+        monkeypatch.setattr(typical, "MOST_ENTRIES", 4)
+        monkeypatch.setattr(typical, "SAMPLED", 3)
+    seen: list[Any] = []
+    whole = typical.typical_errors
+    monkeypatch.setattr(
+        typical, "typical_errors", lambda *given: seen.append(whole(*given)) or seen[-1]
+    )
+    shapes = {"T": 6, "p": 7, "d": 5, "B": 3}
+    check = partial(
+        check_model, api.load("elman_hidden"), forward=forward, dtype="bfloat16", plan="point",
+        shapes=shapes, diagnose=False,
+    )  # fmt: skip
+    assert check(backward=backward).passed
+    (found,) = seen
+    assert {t.user for t in found} >= {"W", "U"}
+    assert all(0.1 < t.times < 1.5 for t in found)
+    assert not check(backward=partial(backward, factor=1.05)).passed
 
 
 def test_weights_used_otherwise_are_not_sampled() -> None:
