@@ -21,7 +21,7 @@ from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run, to_rows
 from ...language.stacks import entries_of, flat, unflat
 from .stepwise import ScanJacobians, scan_jacobians
-from .through import pull_step
+from .through import Pullback, pull_step
 
 __all__ = ["LOSS", "Gradients", "ModelOracle"]
 
@@ -186,18 +186,14 @@ class ModelOracle:
         starts: dict[tuple[str, int], Array] = {}
         carried = [b for b in jac.blocks if b.source[0] == "value" and b.source[1] in states]
         # Whether a Jacobian is zero throughout is asked once: it is as large as all steps.
-        felt = [
-            (b.source[1], b.source[2], [(n, j) for n, j in b.of.items() if j.size and j.any()])
-            for b in carried
-        ]
+        felt = []
+        for b in carried:
+            parts = [(n, j) for n, j in b.of.items() if j.size and j.any()]
+            if parts:
+                felt.append((b.source[1], b.source[2], Pullback(parts)))
         for at in range(T - 1, -1, -1):
-            for name, lag, parts in felt:
-                if not parts:
-                    continue
-                got = sum(
-                    (pull_step(local[n][at], j[at]) for n, j in parts[1:]),
-                    start=pull_step(local[parts[0][0]][at], parts[0][1][at]),
-                )
+            for name, lag, pullback in felt:
+                got = pullback.at(at, local)
                 if carry is not None:
                     got = carry(name, at, got)
                 if at >= lag:

@@ -22,6 +22,7 @@ from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
 from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
+from gradcheck_rnn.verify.harness.through import Pullback, Summand, Through, pull_step
 from tests.verify.model import elman_by_hand
 
 
@@ -108,6 +109,33 @@ def test_errors_of_a_coarse_format_are_the_same_in_some_rows_and_columns(
 def test_weights_used_otherwise_are_not_sampled() -> None:
     assert "W" not in products_only(derive(as_network(api.load("linear_attention"))))
     assert not {"g_h", "b"} & products_only(derive(as_network(api.load("lstm_layer_norm"))))
+
+
+def test_outputs_share_the_product_that_they_read_by() -> None:
+    rng = np.random.default_rng(4)
+    steps, batch, count, rows, units = 3, 2, 4, 5, 6
+    weights = [rng.standard_normal((rows, units)) for _ in range(2)]
+    inners = [rng.standard_normal((steps, batch, units)) for _ in range(2)]
+
+    def outer(full: bool) -> Any:
+        return rng.standard_normal((steps, batch, units, rows) if full else (steps, batch, rows))
+
+    def terms(full: bool) -> list[Summand]:
+        pairs = zip(weights, inners, strict=True)
+        return [Summand(outer(full), w, i) for w, i in pairs]
+
+    parts: Any = [
+        ("wide", Through(rng.standard_normal((steps, batch, units)), terms(True))),
+        ("narrow", Through(None, terms(False)[:1])),
+        ("dense", rng.standard_normal((steps, batch, 7, units))),
+    ]
+    sizes = {"wide": units, "narrow": rows, "dense": 7}
+    bars = {n: rng.standard_normal((steps, batch, count, k)) for n, k in sizes.items()}
+    found = Pullback(parts)
+    assert len(found.products) == 2
+    for at in range(steps):
+        want = sum(pull_step(bars[n][at], j[at]) for n, j in parts)
+        np.testing.assert_allclose(found.at(at, bars), want, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("lines", [1, 2])
