@@ -8,13 +8,13 @@ it last, as everywhere (see `language.stacks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from ..calculus.terms import Sym, Term, Times, Transpose
+from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.network import Ref, State
 from .batches import Batches, turned, vec
@@ -35,6 +35,7 @@ from .editing import (
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
+from .weight_products import WeightProducts
 
 __all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
@@ -192,7 +193,7 @@ def bptt(
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
-    together: bool = False,
+    weights: Callable[[Run], WeightProducts] | None = None,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -209,8 +210,8 @@ def bptt(
         What to do differently (mutants).
     seeds : mapping, optional
         Name → {t: array} that is added to the adjoints of these names.
-    together : bool
-        Take Σ δ vᵀ of a weight as one product over all steps; not with edits.
+    weights : callable, optional
+        Makes from the run what takes Σ δ vᵀ of weights otherwise; not with edits.
 
     Returns
     -------
@@ -219,7 +220,7 @@ def bptt(
         What the loss does not depend on has an explicit zero.
     """
     sums = adjoints(
-        run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds, together=together
+        run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds, weights=weights
     )
     return gathered(run, sums)
 
@@ -255,7 +256,7 @@ def adjoints(
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
     shares: Adjoints | None = None,
     last: str = "",
-    together: bool = False,
+    weights: Callable[[Run], WeightProducts] | None = None,
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
@@ -277,7 +278,7 @@ def adjoints(
         for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
             sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
-        products = _Products(run) if together and edits is NO_EDITS and form == "matrix" else None
+        products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
         _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
             break
@@ -291,7 +292,7 @@ def _backward(
     form: Form,
     truncate: int | None,
     edits: Edits,
-    products: _Products | None,
+    products: WeightProducts | None,
 ) -> None:
     network = run.derivation.network
     scan = program.scan
@@ -329,7 +330,7 @@ def _backward(
                     or (reach is not None and len(times) - step >= reach)
                 ):
                     continue
-                if products is not None and products.took(edge, values):
+                if products is not None and products.took(edge, values, sums):
                     continue
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
                     late.append((edge, term, where))
@@ -354,44 +355,6 @@ def _backward(
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
-
-
-class _Products:
-    """Σₜ δₜ vₜᵀ of the weights of a scan, kept as δ and v until all steps are taken."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.kept: dict[str, list[tuple[Array, Array]]] = {}
-
-    def took(self, edge: Edge, values: Values) -> bool:
-        """Whether the contribution of an edge is such a product; then it is kept."""
-        factors = _outer(edge.pullback)
-        if edge.kind != "param" or factors is None or self.run.batches.front:
-            return False
-        left, right = (self.run.terms(f, values) for f in factors)
-        self.kept.setdefault(edge.operand.name, []).append((left, right))
-        return True
-
-    def add_to(self, sums: Adjoints) -> None:
-        """One product a weight: the columns of all steps side by side."""
-        for name, pairs in self.kept.items():
-            left, right = (_beside(a) for a in zip(*pairs, strict=True))
-            like = self.run.series[name][0]
-            sums.add(name, 0, self.run.batches.fit(np.matmul(left, turned(right)), like))
-
-
-def _beside(arrays: Sequence[Array]) -> Array:
-    """Columns of several arrays side by side; axes in front are repeated."""
-    front = np.broadcast_shapes(*(a.shape[:-2] for a in arrays))
-    return np.concatenate([np.broadcast_to(a, (*front, *a.shape[-2:])) for a in arrays], axis=-1)
-
-
-@lru_cache(maxsize=4096)
-def _outer(term: Term) -> tuple[Term, Term] | None:
-    """δ and v of a product δ vᵀ."""
-    if not isinstance(term, Times) or not isinstance(term.operands[-1], Transpose):
-        return None
-    return Times(*term.operands[:-1]), term.operands[-1].operands[0]
 
 
 @lru_cache(maxsize=4096)

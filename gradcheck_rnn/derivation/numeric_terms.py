@@ -68,6 +68,10 @@ class TermEvaluator:
         """A sum of contributions as it is kept: evaluators that round do so here too."""
         return total
 
+    def product(self, left: Array, right: Array) -> Array:
+        """A matrix product, as the value of a term has it."""
+        return np.matmul(left, right)
+
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
         """The value of a term; ``lookup`` gives the array of each variable."""
         handler = _HANDLERS.get(type(term))

@@ -212,7 +212,8 @@ def _run_scan(
     out: dict[str, Any] = {}
     for n, sequence in lists.items():
         if not sequence:
-            out[n] = _no_steps(scan, n, made, batch, sizes)
+            if not steps:  # else it is no result of a step, and nothing reads it
+                out[n] = _no_steps(scan, n, made, batch, sizes)
         elif scan.axis is None:
             out[n] = sequence[0]
         else:

@@ -25,6 +25,7 @@ from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
+from ...derivation.weight_products import WeightProducts
 from ...language.network import Network
 from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
@@ -163,7 +164,8 @@ class SavedRounding:
             if self._kept is None or self._kept[0] is not point:
                 self._kept = point, list(runs)
             runs = self._kept[1]
-        found = [pulled_back(r, point, given, len(cases), together=not together) for r in runs]
+        weights = None if together else WeightProducts
+        found = [pulled_back(r, point, given, len(cases), weights=weights) for r in runs]
         for k, one in enumerate(cases):
             with np.errstate(all="ignore"):
                 self._samples[id(point), id(one)] = {

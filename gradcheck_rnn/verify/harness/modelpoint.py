@@ -175,11 +175,16 @@ class ModelPoint(Point):
         return {n: to_columns(outputs[n], g) for n, g in case.cotangents.items()}
 
     def truth(
-        self, oracle: ModelOracle, cases: list[Case], carry: Carry | None = None
+        self,
+        oracle: ModelOracle,
+        cases: list[Case],
+        carry: Carry | None = None,
+        *,
+        sizes: bool = True,
     ) -> Gradients:
         """Gradients of the definition for some cases by name, ``(K, …)``."""
         if not any(c.cotangents for c in cases):
-            return oracle.gradients({}, loss=np.ones(len(cases)), carry=carry)
+            return oracle.gradients({}, loss=np.ones(len(cases)), carry=carry, sizes=sizes)
         names = dict.fromkeys(n for c in cases for n in c.cotangents)
         outputs = self.network.outputs
         given = {}
@@ -187,7 +192,7 @@ class ModelPoint(Point):
             shape = next(c.cotangents[n] for c in cases if n in c.cotangents).shape
             rows = [to_columns(outputs[n], c.cotangents.get(n, np.zeros(shape))) for c in cases]
             given[n] = np.stack(rows)
-        return oracle.gradients(given, carry=carry)
+        return oracle.gradients(given, carry=carry, sizes=sizes)
 
     def users(self, case: Case) -> Arrays:
         """A case's cotangents as the code takes them, zeros where there are none."""
@@ -254,7 +259,7 @@ class Explained:
         self.units = units
         self._outputs: dict[str, Array] | None = None
         self._gradients: list[Arrays] | None = None
-        self._by_case: dict[int, Arrays] = {}
+        self._latest: tuple[int, Arrays] | None = None
 
     def _moved(self) -> Iterator[ModelOracle]:
         """Oracles at moved points, one at a time: each holds the Jacobians of all steps."""
@@ -293,24 +298,27 @@ class Explained:
             self._gradients = self._pull()
         fitted = self.point.fitted
         k = next(i for i, c in enumerate(self.point.cases) if c is case)
-        if k not in self._by_case:
+        if self._latest is None or self._latest[0] != k:  # one case after another is asked for
             draws = [{n: a[k] for n, a in s.items()} for s in self._gradients]
-            self._by_case[k] = {
-                u: np.stack([fitted.pull(u, s) for s in draws]) for u in fitted.arguments
-            }
-        return self._by_case[k]
+            self._latest = (
+                k,
+                {u: np.stack([fitted.pull(u, s) for s in draws]) for u in fitted.arguments},
+            )
+        return self._latest[1]
 
     def _pull(self) -> list[Arrays]:
         """By draw, the deviations of the definition's gradients of all cases."""
         point, cases = self.point, self.point.cases
         rng = generator(self.seed, Stream.EXPLAINED_COTANGENTS)
-        base = point.truth(point.oracle, cases).of
+        base = point.truth(point.oracle, cases, sizes=False).of
         found = []
         for oracle in self._moved():
             near = [
                 Case(c.label, {n: self._noisy(g, rng) for n, g in c.cotangents.items()}, c.step)
                 for c in cases
             ]
-            made = point.truth(oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng)).of
-            found.append({n: made[n] - base[n] for n in made})
+            made = point.truth(
+                oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng), sizes=False
+            ).of
+            found.append({n: np.subtract(a, base[n], out=a) for n, a in made.items()})
         return found
