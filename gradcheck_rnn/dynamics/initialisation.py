@@ -169,7 +169,8 @@ def _check_memory(network: Network, sizes: Mapping[str, int]) -> None:
     check_memory(
         8 * (COPIES * parameters + BLOCK * widths + JACOBIANS * joint**2),
         f"{network.name!r} with {', '.join(f'{n} = {size}' for n, size in sizes.items())}",
-        "give smaller sizes",
+        f"give smaller sizes; Jacobians of the {joint} entries of all states are held dense, "
+        f"{joint} × {joint}",
     )
 
 

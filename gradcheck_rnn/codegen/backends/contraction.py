@@ -26,6 +26,8 @@ def contraction(
         Place → the leading axes that it has where the text stands.
     """
 
+    access, lead = _summed_first(s, access, lead)
+
     def letters(a: Access, spec: str) -> str:
         return "tb"[2 - len(lead(a)) :] + spec
 
@@ -50,7 +52,25 @@ def contraction(
     if out is not None:
         return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) != 1 else "")
+    flat = len(s.specs[-1]) == 1 or not (s.specs[-1] or lead(s.dest))  # one number has no axis
+    return text + ")" + ("" if flat else f".reshape({end})")
+
+
+def _summed_first(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
+) -> tuple[Callable[[Access], str], Callable[[Access], Lead]]:
+    """Texts and axes in which the one operand that has steps is their sum, where no steps are left.
+
+    Σ_t A_t B is (Σ_t A_t) B.
+    """
+    several = [x for x in s.operands if len(lead(x)) == 2]
+    if len(several) != 1 or len(lead(s.dest)) == 2 or len(s.operands) < 2:
+        return access, lead
+    (only,) = several
+    return (
+        lambda x: f"{access(x)}.sum(axis=0)" if x == only else access(x),
+        lambda x: lead(x)[1:] if x == only else lead(x),
+    )
 
 
 def _of_all_steps(
@@ -79,6 +99,12 @@ def _of_all_steps(
         return ordered(f"({flat(a)}.T @ {flat(b)}).reshape({sizes})", p + q, made) + (
             f".reshape({rows})"
         )
+    steps = len(lead(a)) == len(lead(b)) == 2 and len(lead(s.dest)) == 1
+    if steps and len(p) == len(q) == 1 and made == p + q:
+        return (
+            f"({access(a)}.transpose(1, 2, 0) @ {access(b)}.transpose(1, 0, 2))"
+            f".reshape({', '.join([*lead(s.dest), rows])})"
+        )
     if lead(a) and not lead(b):
         a, b, p, q = b, a, q, p
     if lead(a) or lead(b) != lead(s.dest) or not lead(b) or len(p) < 3:
@@ -92,7 +118,9 @@ def _of_all_steps(
 
 def _matrix_product(s: Contract, lead: Callable[[Access], Lead]) -> tuple[bool, bool] | None:
     """Which operands are turned, if the whole is a product of two matrices for every sequence."""
-    if len(s.operands) != 2 or len({lead(a) for a in (*s.operands, s.dest)}) != 1:
+    if len(s.operands) != 2 or {lead(a) for a in s.operands} - {(), lead(s.dest)}:
+        return None
+    if not lead(s.dest) or lead(s.operands[0]) != lead(s.dest):
         return None
     heads = "h" if all(x.startswith("h") for x in s.specs) else ""
     a, b, made = (x.removeprefix(heads) for x in s.specs)

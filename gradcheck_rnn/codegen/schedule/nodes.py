@@ -291,6 +291,8 @@ class Graph:
         if a.op == "broadcast":
             inner = self.reduce(a.args[0], a.lead, target)
             return self.broadcast(inner, a.rows, a.cols)
+        if a.op == "contract":  # one product that sums over the steps, not one a step
+            return self.make("contract", a.args, a.rows, a.cols, target, a.data)
         return self.make("reduce", (a,), a.rows, a.cols, target)
 
     def outer(self, delta: Node, x: Node, source: Lead) -> Node:
