@@ -11,6 +11,7 @@ from gradcheck_rnn.calculus.terms.algebra import (
     Plus,
     Power,
     Scale,
+    Solve,
     Times,
     Transpose,
     UnitSum,
@@ -50,6 +51,7 @@ from gradcheck_rnn.calculus.terms.pointwise import (
     Maximum,
     Sign,
     Softmax,
+    Surrogate,
     Where,
 )
 from gradcheck_rnn.calculus.terms.structure import (
@@ -102,6 +104,8 @@ __all__ = [
     "Size",
     "Slice",
     "Softmax",
+    "Solve",
+    "Surrogate",
     "Sym",
     "Term",
     "TermOperatorError",
