@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
 from ...language.network import Ref
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
-from ..simplification import replaced, tidy
+from ..simplification import collected, replaced, tidy
 from .elements import PageLine, Prose, Section, heading
 from .grouping import grouped
 from .initial_states import inner_starts, start_terms, symbol_of
@@ -113,8 +113,8 @@ def _adjoint_line(
         return None
     terms = derivation.adjoint_terms(e.name)
     always = [replaced(gathered(derivation, c), ones) for c in terms if not c.when]
-    always = _factored(always)
-    last = [gathered(derivation, c) for c in terms if c.when == "last"]
+    always = _factored(collected(always))
+    last = collected(gathered(derivation, c) for c in terms if c.when == "last")
     if not always and not last:
         return None
     end = "1" if program.scan.reverse else str(program.scan.axis)
@@ -212,7 +212,7 @@ def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]
         axis = derivation.program(c.scan).scan.axis
         sums.setdefault(None if ref.axis else axis, []).append(replaced(term, ones))
     return [
-        Plus(*terms) if axis is None else TimeSum(Plus(*terms), 1, axis)
+        Plus(*collected(terms)) if axis is None else TimeSum(Plus(*collected(terms)), 1, axis)
         for axis, terms in sums.items()
     ]
 
