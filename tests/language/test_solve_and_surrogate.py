@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import Layout, api, check_model
+from gradcheck_rnn.calculus.rules import RULES
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.errors import DimensionError, UnsupportedOperation
-from gradcheck_rnn.language import cell, eye, outer, solve, surrogate, tanh
+from gradcheck_rnn.language import cell, eye, floor, outer, solve, surrogate, tanh
 from gradcheck_rnn.language.linear_systems import solve as solved
 from gradcheck_rnn.language.network import as_network
 from tests.codegen.support import Case
@@ -116,6 +117,21 @@ def test_a_declared_derivative_goes_through_the_rooms(tmp_path: Path) -> None:
     kernels(case, tmp_path)
     assert "frozen" in str(prove(case.derivation))
     assert api.verify(spiking, shape=2).passed
+
+
+def test_pages_say_what_derivatives_are_by_convention() -> None:
+    said = "The derivative of surrogate(f, s, v) by v is s: declared, by intent not that of f."
+    for markup in ("text", "latex", "typst"):
+        assert said in api.render(derive(spiking), markup)
+    assert "by declaration" in str([r.citation for r in RULES if r.name == "declared derivative"])
+
+    @cell(inputs="x: n", params="w: n", outputs="y")
+    def stairs(x, w):
+        return {"y": x - floor(w * x)}
+
+    page = api.render(derive(stairs))
+    assert "The derivative of floor is 0, at its jumps too." in page
+    assert "surrogate" not in page
 
 
 def test_code_is_held_to_the_declared_derivative() -> None:

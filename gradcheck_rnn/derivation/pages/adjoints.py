@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
+from ...calculus.terms import (
+    Apply,
+    Hadamard,
+    Neg,
+    Num,
+    Plus,
+    Surrogate,
+    Sym,
+    Term,
+    TimeSum,
+    Vec,
+    shift,
+    subterms,
+)
 from ...language.network import Ref
+from ...language.ops.elementwise import ELEMENTWISE
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
 from ..simplification import collected, replaced, tidy
 from .elements import PageLine, Prose, Section, heading
@@ -178,7 +192,20 @@ def _adjoint_words(program: ScanProgram, truncate: int | None, rows: bool) -> Pr
                 " Truncated: adjoints are also taken as zero across every border between blocks "
                 f"of {truncate} steps."
             )
-    return (words,)
+    return (words + _by_convention(program),)
+
+
+def _by_convention(program: ScanProgram) -> str:
+    """Derivatives that are what is agreed, and not the limit of differences everywhere."""
+    nodes = [x for e in program.equations for x in subterms(e.rhs)]
+    names = sorted({x.fname for x in nodes if isinstance(x, Apply)})
+    flat = [n for n in names if n in ELEMENTWISE and ELEMENTWISE[n].supremum == 0]
+    words = "".join(f" The derivative of {n} is 0, at its jumps too." for n in flat)
+    if any(isinstance(x, Surrogate) for x in nodes):
+        words += (
+            " The derivative of surrogate(f, s, v) by v is s: declared, by intent not that of f."
+        )
+    return words
 
 
 def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Section:
