@@ -11,6 +11,7 @@ from gradcheck_rnn.calculus.terms.algebra import (
     Plus,
     Power,
     Scale,
+    Solve,
     Times,
     Transpose,
     UnitSum,
@@ -51,6 +52,7 @@ from gradcheck_rnn.calculus.terms.pointwise import (
     Maximum,
     Sign,
     Softmax,
+    Surrogate,
     Where,
 )
 from gradcheck_rnn.calculus.terms.structure import (
@@ -103,6 +105,8 @@ __all__ = [
     "Size",
     "Slice",
     "Softmax",
+    "Solve",
+    "Surrogate",
     "Sym",
     "Term",
     "TermOperatorError",

@@ -33,7 +33,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
     m.say(
         f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy "
-        f"of its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
+        f"of its own, ${_copy(W, '1')}, dots, {_copy(W, axis)}$. The loss is then a function of ${axis}$ "
         f"independent {kind}, and its differential has a term for each of them:"
     )
     vec = 'op("vec")'
@@ -42,15 +42,15 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 "dif L",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f"{vec} dif {W}^((t))$"
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top) "
+                    f"{vec} dif {_copy(W, 't')}$"
                 ],
                 "",
             )
         ]
     )
     m.say(
-        f"Now tie the copies: ${W}^((t)) = {W}$ for all $t$, hence $dif {W}^((t)) = dif {W}$. Each "
+        f"Now tie the copies: ${_copy(W, 't')} = {W}$ for all $t$, hence $dif {_copy(W, 't')} = dif {W}$. Each "
         f"copy's derivative with respect to ${W}$ is the identity, and {m.ref(first[0])} becomes"
     )
     tied = m.display(
@@ -58,8 +58,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 f"frac(partial L, partial ({vec} {W})^top)",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top)$",
-                    f'$"at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}$',
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top)$",
+                    f'$"at" thin {_copy(W, "1")} = dots.c = {_copy(W, axis)} = {W}$',
                 ],
                 "",
             )
@@ -71,6 +71,12 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
         "to that step's equation, times what the equation's value does to the loss. The second "
         "factor is the adjoint, and it is the adjoint that has to be carried through time."
     )
+
+
+def _copy(symbol: str, step: str) -> str:
+    """A step's copy of a value; with the mark of its head in one superscript."""
+    bare = symbol.removesuffix("^((h))")
+    return f"{symbol}^(({step}))" if bare == symbol else f"{bare}^((h, {step}))"
 
 
 def _shared(derivation: Derivation) -> tuple[Edge, str] | None:
