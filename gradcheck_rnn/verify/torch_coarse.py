@@ -142,7 +142,10 @@ class _Coarse:
 
     def _rounding(self, draw: int) -> Any:
         generator = self.pair.torch.Generator().manual_seed((self.seed + 7919 * draw) % 2**31)
-        return rounding(self.pair.torch, self.form.bits, self.form.least, generator)
+        form = self.form  # coarser ones add up in float32
+        return rounding(
+            self.pair.torch, form.bits, form.least, generator, sums=form.name == "float32"
+        )
 
     def _rounded(self, pair: TorchPair, draw: int) -> tuple[list[Any], list[Any]]:
         """Leaves and outputs of a graph of rounded results."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from .hints import DROPPED
 from .verdict import Finding, Row, Verdict
 
-__all__ = ["page", "sentence", "text"]
+__all__ = ["page", "sentence", "text", "unsaid"]
 
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
@@ -71,6 +71,9 @@ def sentence(report: Worded) -> str:
         return _first_line(open_[0])
     if bad:
         others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        random = next((f.message for f in report.findings if f.kind == "nondeterministic"), "")
+        if random and not report.deterministic:
+            return f"{bad[0].name}{others}: {_first_line(random)}"
         return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
     return ""
 
@@ -98,12 +101,19 @@ def text(report: Worded, *, whole: bool = False) -> str:
             for v in dict.fromkeys(r.verdict for r in folded)
         )
         lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
-    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
-    lines += [f"  {f.rank}: {f.message}" for f in report.findings]
+    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    lines += [f"  {f.rank}: {f.message}" for f in report.findings if f.message not in first]
     lines += _unseen(report.rows)
     if whole:
         lines += [f"  {r.name} could have missed {r.missed}" for r in report.rows if r.missed]
     return "\n".join(lines)
+
+
+def unsaid(row: Row, first: str) -> bool:
+    """Whether the reasons of a row tell more than the sentence that a report begins with."""
+    if row.verdict is Verdict.FAIL and row.failing and f"gradient of {row.name} " in first:
+        return row.cause not in first
+    return f"{row.name}: {row.reason}" != first
 
 
 def _unseen(rows: list[Row]) -> list[str]:
@@ -152,8 +162,8 @@ def page(report: Worded) -> str:
     parts += [html.paragraph(first)] if first else []
     parts.append(html.table(head, rows))
     parts += [html.paragraph(f"… and {len(folded)} more rows")] if folded else []
-    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason]
-    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message != first]
+    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message not in first]
     rest += [line.strip() for line in _unseen(report.rows)]
     calls = f"{report.evaluations} loss and {report.gradients} gradient calls"
     rest.append(f"seed {report.seed}, {calls}")

@@ -61,6 +61,8 @@ class ModelReport(Report):
     diagnosis: Diagnosis | None = None
     comparisons: list[Comparison] = field(default_factory=list, repr=False)
     where: str = ""
+    #: Name of the definition → the code's array that holds it, where that has another name.
+    arrays: dict[str, str] = field(default_factory=dict, repr=False)
     lines: list[Line] = field(default_factory=list)
 
     def sentence(self) -> str:
@@ -78,7 +80,8 @@ class ModelReport(Report):
         if self.diagnosis.found:
             text = f"{text}; wrong {self.where}" if self.where else text
         else:
-            names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
+            own = {n: f" (the code's d{a})" for n, a in self.arrays.items()}
+            names = ", ".join(f"d{n}{own.get(n, '')}" for n in self.diagnosis.wrong)
             verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
             text = f"{names} {verb} wrong {self.where}".rstrip()
         return "; ".join(filter(None, (text, self.diagnosis.steps)))
@@ -238,6 +241,7 @@ def check_model(
             network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
+    report.arrays = places[0].fitted.renamed
     if not same_forward(report, places, subject, used):
         return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
