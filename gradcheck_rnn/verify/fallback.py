@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream, generator
-from .entries import check_entries
+from .entries import CLEAR, check_entries
 from .fallback_oracles import AN_OPERATION, ComplexFallback, ExtendedFallback, widen
 from .oracle.noise import Noise
 from .outcome import Report
@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 Fallback = ComplexFallback | ExtendedFallback
 #: Share of a derivative above which its bound leaves it open, and entries looked at for that.
 LOST, MOST_SMALL = 0.1, 256
+#: Unit in the last place above which a loss is of a narrow format.
+NARROW = 2.0**-40
 
 
 def use_fallback_oracles(
@@ -41,7 +43,8 @@ def use_fallback_oracles(
 ) -> None:
     """Sharpen rows that are undecided, by a wider dtype or the complex step where possible.
 
-    And by the complex step entries of rows that pass, where others hide them.
+    And by the complex step entries of rows that pass, where others hide them. Rows that fail by
+    little in a narrow format pass if they do in a wider one.
     """
     positions = {target.tree.names[i]: i for i in target.select}
     small = {k: _small_entries(row, target, roundoff) for k, row in enumerate(report.rows)}
@@ -52,7 +55,7 @@ def use_fallback_oracles(
     oracle = None if wide else ComplexFallback(target, noise, seed)
     if oracle is not None and oracle.refused:
         for k in rows:
-            if not small[k].size:
+            if report.rows[k].verdict is Verdict.UNDECIDED:
                 _refused(report.rows[k], oracle.refused)
         return
     own = gradient_noise(target, seed, roundoff.eps)
@@ -67,6 +70,11 @@ def use_fallback_oracles(
     further: ComplexFallback | None = None
     for k in rows:
         i, row, refused = positions[report.rows[k].name], report.rows[k], ""
+        if row.verdict is Verdict.FAIL:
+            sure = look.wide(row, i, g[i], wide) if wide is not None else row
+            if sure.verdict is Verdict.PASS:
+                report.rows[k] = sure
+            continue
         if small[k].size:
             if oracle is not None:
                 report.rows[k] = look.complex(row, i, g[i], oracle, small[k])[0]
@@ -108,11 +116,17 @@ def _small_entries(row: Row, target: Target, roundoff: GradientRoundoff) -> NDAr
 
 
 def _may_be_sharpened(row: Row) -> bool:
+    if row.verdict is Verdict.FAIL:  # by little: noise of a narrow format may be more than it shows
+        return row.states is not None and row.ratio <= CLEAR and _narrow(row)
     if row.verdict is not Verdict.UNDECIDED:
         return False
     if row.states is not None:
         return not np.any(row.states == EntryState.UNPROBED)
     return bool(row.probes)
+
+
+def _narrow(row: Row) -> bool:
+    return row.check is not None and row.check.noise.eps > NARROW
 
 
 class _Look:

@@ -97,6 +97,8 @@ class Report:
     traceback: str = field(default="", repr=False)
     diagnosis: Diagnosis | None = None
     where: str = ""
+    #: Name of the definition → the code's array that holds it, where that has another name.
+    arrays: dict[str, str] = field(default_factory=dict, repr=False)
     lines: list[Row] = field(default_factory=list)
     comparisons: list[Any] = field(default_factory=list, repr=False, compare=False)
 

@@ -142,7 +142,10 @@ class _Coarse:
 
     def _rounding(self, draw: int) -> Any:
         generator = self.pair.torch.Generator().manual_seed((self.seed + 7919 * draw) % 2**31)
-        return rounding(self.pair.torch, self.form.bits, self.form.least, generator)
+        form = self.form  # coarser ones add up in float32
+        return rounding(
+            self.pair.torch, form.bits, form.least, generator, sums=form.name == "float32"
+        )
 
     def _rounded(self, pair: TorchPair, draw: int) -> tuple[list[Any], list[Any]]:
         """Leaves and outputs of a graph of rounded results."""
@@ -288,8 +291,14 @@ def coarsest(torch: Any) -> Iterator[set[Any]]:
         yield found
 
 
+#: Operations that add products or terms up, and the position of an operand of these.
+SUMS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "sum": 0}
+
+
 @contextmanager
-def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[None]:
+def rounding(
+    torch: Any, bits: int, least: float, generator: Any, sums: bool = False
+) -> Iterator[None]:
     """A context in which every float64 result on the CPU is rounded to a coarser format.
 
     Stochastic rounding: up or down in proportion, unbiased. Views and what makes no new number
@@ -301,6 +310,9 @@ def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[No
         Of the format's mantissa, and its smallest positive number.
     generator : torch.Generator
         Of the directions.
+    sums : bool
+        Partial sums are rounded, too: the format adds up in itself. Rounding n sums, each of up to
+        n terms, is what √n half units in every term come to.
     """
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -311,10 +323,21 @@ def rounding(torch: Any, bits: int, least: float, generator: Any) -> Iterator[No
         moved = torch.floor(x / unit + chance) * unit
         x.copy_(torch.where(torch.isfinite(moved), moved, x))
 
+    def terms(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments with the rounding of partial sums in what is added up."""
+        at = SUMS.get(str(func.overloadpacket).rpartition(".")[2])
+        if at is None or args[at].dtype != torch.float64 or not args[at].ndim:
+            return args
+        x = args[at]
+        chance = torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5
+        moved = x * (1 + 2.0**-bits * x.shape[-1] ** 0.5 * chance)
+        return (*args[:at], moved, *args[at + 1 :])
+
     class Rounding(TorchDispatchMode):
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            args = terms(func, args) if sums else args
             made = func(*args, **(kwargs or {}))
             aliases = [r.alias_info for r in func._schema.returns]
             if any(a is not None and not a.is_write for a in aliases):

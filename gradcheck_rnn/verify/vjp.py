@@ -185,6 +185,7 @@ def check_pair(
         parts.append((k, step, part))
     positions = {tree.names[i]: i for i in inputs}
     found = [(k, step, positions[row.name], row) for k, step, part in parts for row in part.rows]
+    steady = all(part.deterministic for _, _, part in parts)
     for i in inputs:
         settle_beside([row for _, _, j, row in found if j == i])
     reached = {(k, i) for k, _, i, row in found if _depends(row)}
@@ -198,7 +199,7 @@ def check_pair(
             row.settled()  # an output that nothing moves, beside others that something does
         elif row.in_pieces and pair.constant:
             row.settled(f"{row.missed}{CONSTANT}")
-        elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
+        elif steady and row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
             row.reasons = (*row.reasons, FLAT)
         name = f"{_called(outs, k, step)} -> {row.name}"
         whose = replace(row, output=outs.names[k], step=step, source=row.name)

@@ -6,13 +6,17 @@ Sentences are made here from rows and findings, and nothing reads them back.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from .hints import DROPPED
 from .verdict import Finding, Row, Verdict
 
-__all__ = ["diagnosis", "line", "line_verdict", "lines", "page", "reproduced", "sentence", "text"]
+__all__ = [
+    "diagnosis", "line", "line_verdict", "lines", "page", "reproduced", "sentence", "text",
+    "unsaid",
+]  # fmt: skip
 
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
@@ -47,6 +51,7 @@ class Worded(Protocol):
     noise: float
     deterministic: bool
     where: str
+    arrays: dict[str, str]
 
     @property
     def diagnosis(self) -> Diagnosed | None: ...
@@ -70,7 +75,8 @@ def sentence(report: Worded) -> str:
     if report.verdict is not Verdict.FAIL or not text:
         return text
     if found is not None and not found.matches:
-        text = f"{_wrong(found.wrong, len(found.wrong))} wrong {report.where}".rstrip()
+        wrong = _wrong(found.wrong, len(found.wrong), report.arrays)
+        text = f"{wrong} wrong {report.where}".rstrip()
     elif report.where:
         text = f"{text}; wrong {report.where}"
     return "; ".join(filter(None, (text, found.steps if found else "")))
@@ -113,6 +119,9 @@ def _plain_sentence(report: Worded) -> str:
         return _first_line(open_[0])
     if bad:
         others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        random = next((f.message for f in report.findings if f.kind == "nondeterministic"), "")
+        if random and not report.deterministic:
+            return f"{bad[0].name}{others}: {_first_line(random)}"
         return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
     return ""
 
@@ -140,12 +149,19 @@ def text(report: Worded, *, whole: bool = False) -> str:
             for v in dict.fromkeys(r.verdict for r in folded)
         )
         lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
-    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
-    lines += [f"  {f.rank}: {f.message}" for f in report.findings]
+    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    lines += [f"  {f.rank}: {f.message}" for f in report.findings if f.message not in first]
     lines += _unseen(report.rows)
     if whole:
         lines += [f"  {r.name} could have missed {r.missed}" for r in report.rows if r.missed]
     return "\n".join(lines)
+
+
+def unsaid(row: Row, first: str) -> bool:
+    """Whether the reasons of a row tell more than the sentence that a report begins with."""
+    if row.verdict is Verdict.FAIL and row.failing and f"gradient of {row.name} " in first:
+        return row.cause not in first
+    return f"{row.name}: {row.reason}" != first
 
 
 def _unseen(rows: list[Row]) -> list[str]:
@@ -194,8 +210,8 @@ def page(report: Worded) -> str:
     parts += [html.paragraph(first)] if first else []
     parts.append(html.table(head, rows))
     parts += [html.paragraph(f"… and {len(folded)} more rows")] if folded else []
-    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason]
-    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message != first]
+    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message not in first]
     rest += [line.strip() for line in _unseen(report.rows)]
     calls = f"{report.evaluations} loss and {report.gradients} gradient calls"
     rest.append(f"seed {report.seed}, {calls}")
@@ -249,9 +265,12 @@ def reproduced(found: Diagnosed) -> str:
     )
 
 
-def _wrong(names: Sequence[str], most: int) -> str:
-    """The gradients of these names, at most so many, and "is" or "are"."""
-    text = ", ".join(f"d{n}" for n in names[:most])
+def _wrong(
+    names: Sequence[str], most: int, arrays: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The gradients of these names, at most so many, with the code's names for them."""
+    own = {n: f" (the code's d{a})" for n, a in arrays.items()}
+    text = ", ".join(f"d{n}{own.get(n, '')}" for n in names[:most])
     text += f" and {len(names) - most} more" if len(names) > most else ""
     return f"{text} {'is' if len(names) == 1 else 'are'}"
 

@@ -191,6 +191,7 @@ def check_model(
             network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
+    report.arrays = places[0].fitted.renamed
     if not same_forward(report, places, subject, used):
         return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))

@@ -41,6 +41,8 @@ Arrays = dict[str, Array]
 #: Relative rounding beyond which a result means nothing.
 MEANINGLESS = 2.0**-4
 DRAWS = 4
+#: How far below the largest number of a format gradients must lie, for terms that cancel in them.
+ROOM = 64.0
 #: A decay below this is no product that code would take by logarithms: it is zero.
 LEAST_DECAY = 1e-30
 
@@ -100,15 +102,26 @@ class ModelPoint(Point):
                 n: to_rows(network.outputs[n], a)
                 for n, a in made.oracle.outputs.items() if n in handed
             }  # fmt: skip
-            made.cases = [
+            cases = [
                 Case(c.label, {n: form.quantise(g) for n, g in c.cotangents.items()}, c.step)
                 for c in cases_of(point, outputs, seed)
             ]
             if held is not None:
-                made.cases = [_within(network, c, held) for c in made.cases]
+                cases = [_within(network, c, held) for c in cases]
+            made.cases = [made._within_range(c) if c.loud else c for c in cases]
         else:
             made.cases = [Case("the loss", {})]
         return made
+
+    def _within_range(self, case: Case) -> Case:
+        """Large cotangents, or smaller ones whose gradients the format holds with room to spare."""
+        top = max(float(np.max(np.abs(g), initial=0.0))
+                  for g in self.truth(self.oracle, [case]).of.values())  # fmt: skip
+        most = float(np.finfo(self.form.holder).max)
+        if not top * ROOM > most or not np.isfinite(top):
+            return case
+        by = 2.0 ** np.ceil(np.log2(top * ROOM / most))
+        return Case(case.label, {n: g / by for n, g in case.cotangents.items()}, case.step)
 
     @cached_property
     def oracle(self) -> ModelOracle:

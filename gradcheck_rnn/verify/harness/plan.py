@@ -44,6 +44,7 @@ DRAWS, DEAD_DRAWS, LEAST = 12, 60, 1e-12
 LARGE = 4.0
 #: Factor on cotangents that wakes clipping inside a backward pass.
 LOUD = 1024.0
+LARGE_COTANGENTS = "large cotangents"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Case:
     label: str
     cotangents: Mapping[str, Array]
     step: int | None = None
+
+    @property
+    def loud(self) -> bool:
+        """Whether the cotangents are large, to wake clipping."""
+        return self.label.endswith(LARGE_COTANGENTS)
 
 
 def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
@@ -276,7 +282,7 @@ def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case
     if point.role is Role.ORDINARY:
         # Clipping inside a backward pass sleeps until something is large.
         large = {n: LOUD * g for n, g in whole.items()}
-        cases.append(Case("all outputs, large cotangents", large))
+        cases.append(Case(f"all outputs, {LARGE_COTANGENTS}", large))
     for n, g in whole.items():
         if not g.size:
             continue  # no step, no sequence: nothing comes in there

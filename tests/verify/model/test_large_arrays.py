@@ -14,8 +14,8 @@ from gradcheck_rnn.derivation.evaluate import Run
 from gradcheck_rnn.derivation.weight_products import SampledProducts, WeightProducts, products_only
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.verify.diagnosis import check_model, cross_check, typical
-from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
 from gradcheck_rnn.verify.diagnosis.coverage import first_above
+from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
 from gradcheck_rnn.verify.diagnosis.stacked_cotangents import pulled_back, stacked_columns
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout

@@ -51,7 +51,7 @@ def test_an_undecided_finding_is_a_verdict_and_comes_first() -> None:
     report = Report("mine", [row("w", Verdict.PASS, 0.1)], [Finding("x", "why", undecided=True)])
     assert report.verdict is Verdict.UNDECIDED
     assert str(report).splitlines()[0] == "mine: why"
-    assert "undecided: why" in str(report)
+    assert str(report).count("why") == 1
 
 
 def test_the_lag_of_a_fault_is_in_the_first_line() -> None:
