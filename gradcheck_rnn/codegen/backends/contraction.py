@@ -32,7 +32,9 @@ def contraction(
         return "tb"[2 - len(lead(a)) :] + spec
 
     pairs = list(zip(s.operands, s.specs, strict=False))
-    product = _matrix_product(s, lead)
+    first = lead(s.operands[0])
+    summed = len(first) - len(lead(s.dest)) if out is None else 0
+    product = _matrix_product(s, lead, first if summed > 0 else lead(s.dest))
     if product:
         a, b = (
             entries(access(x), x, lead(x), s, spec) + (".swapaxes(-1, -2)" if turned else "")
@@ -42,7 +44,9 @@ def contraction(
             place = entries(access(out), out, lead(out), s, s.specs[-1])
             return f"{module}.matmul({a}, {b}, out={place})"
         end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-        return f"{module}.matmul({a}, {b}).reshape({end})"
+        # Added up afterwards: the sums of einsum are no products of matrices for it.
+        total = f".sum(axis={('0', '(0, 1)')[summed - 1]})" if summed > 0 else ""
+        return f"{module}.matmul({a}, {b}){total}.reshape({end})"
     if out is None and (text := _of_all_steps(s, access, lead)):
         return text
     left = ",".join(letters(a, spec) for a, spec in pairs)
@@ -116,11 +120,13 @@ def _of_all_steps(
     return f"({product}).reshape({', '.join([*lead(s.dest), rows])})"
 
 
-def _matrix_product(s: Contract, lead: Callable[[Access], Lead]) -> tuple[bool, bool] | None:
+def _matrix_product(
+    s: Contract, lead: Callable[[Access], Lead], made_for: Lead
+) -> tuple[bool, bool] | None:
     """Which operands are turned, if the whole is a product of two matrices for every sequence."""
-    if len(s.operands) != 2 or {lead(a) for a in s.operands} - {(), lead(s.dest)}:
+    if len(s.operands) != 2 or {lead(a) for a in s.operands} - {(), made_for}:
         return None
-    if not lead(s.dest) or lead(s.operands[0]) != lead(s.dest):
+    if not made_for or lead(s.operands[0]) != made_for:
         return None
     heads = "h" if all(x.startswith("h") for x in s.specs) else ""
     a, b, made = (x.removeprefix(heads) for x in s.specs)
