@@ -39,7 +39,7 @@ def test_a_right_gradient_costs_little_more_than_one_evaluation_an_entry() -> No
 
 
 def test_what_does_not_grow_with_entries_is_shared() -> None:
-    """Noise and jumps: ten losses. Kinks and the sharp slope: six. At the end: three. Zeros: two."""
+    """Noise and jumps: ten losses. Kinks and a sharp slope: six. At the end: three. Zeros: two."""
     W = np.random.default_rng(8).normal(size=(3, 4))
     report = check_gradient(
         lambda w: float(np.sum(np.exp(w))), lambda w: np.exp(w), W, mode="entrywise"
