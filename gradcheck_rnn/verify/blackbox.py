@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from ..checks import check_names, shown
 from ..errors import UsageError
 from ..streams import Stream, generator
-from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .contradicted import judge_along_lines
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
+from .fallback import use_fallback_oracles
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .offered import offers_derivatives
@@ -36,7 +35,7 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .singular import settle_singular
 from .survey import Survey, survey
-from .suspicions import suspect, tell_noise
+from .suspicions import judge_along_lines, suspect, tell_noise
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
@@ -299,7 +298,7 @@ def _judge(
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
-        look_again(report, target, g, roundoff, noise, used, resolve)
+        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
 
         def judge(
             there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise

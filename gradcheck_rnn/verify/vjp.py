@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .blackbox import check_point, parse_seed, selected
 from .budget import Budget
-from .empty import rows_of_nothing
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .linearity import look_at_linearity
@@ -26,12 +25,12 @@ from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
 from .target import Target
-from .trees import Tree
+from .trees import Tree, match_gradient
 from .verdict import EntryState, Finding, Row, Verdict
 from .zero_rows import look_with_zeros
 from .zeros import settle_beside
 
-__all__ = ["check_pair", "check_vjp", "wrong_lags"]
+__all__ = ["check_pair", "check_vjp", "rows_of_nothing", "wrong_lags"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
@@ -398,3 +397,33 @@ def _sentence(wrong: set[tuple[int, int]], looked: set[tuple[int, int]]) -> str:
         if len(steps) == 1:
             return f"is wrong {who} step {steps.pop() + 1} only"
     return ""
+
+
+def rows_of_nothing(pair: Pair, inputs: Iterable[int]) -> list[Row]:
+    """A row for each of these inputs: what backward gives for cotangents without an entry.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        A gradient is missing or of another shape than its input.
+    """
+    tree, outs = pair.tree, pair.outs
+    given = {k: y for k, y in enumerate(outs.leaves) if y.dtype.kind == "f"}
+    raw = {tree.names[i]: g for i, g in pair.pull(tree.leaves, given).items()}
+    found = match_gradient(raw, tree, list(inputs))
+    whose = outs.names[0] if len(outs.names) == 1 else "outputs"
+    return [_row(whose, tree.names[i], np.asarray(g, np.float64)) for i, g in found.items()]
+
+
+def _row(whose: str, name: str, gradient: Array) -> Row:
+    wrong = gradient != 0  # NaN is not zero
+    at = int(np.argmax(np.nan_to_num(np.abs(gradient), nan=np.inf)))
+    bad = int(np.sum(wrong))
+    reason = Finding("empty", "the outputs have no entry, so that nothing depends on it")
+    return Row(
+        f"{whose} -> {name}", gradient.shape,
+        Verdict.FAIL if bad else Verdict.PASS, float("inf") if bad else 0.0,
+        str([int(i) for i in np.unravel_index(at, gradient.shape)]),
+        float(gradient.reshape(-1)[at]), 0.0, 0.0, 0.0,
+        failing=bad, entries=gradient.size, source=name, reasons=(reason,) if bad else (),
+    )  # fmt: skip

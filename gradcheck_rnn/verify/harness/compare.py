@@ -157,6 +157,9 @@ def compare_gradients(
             _reform(out, record, reformed)
     if rounding is not None:
         _settle_wholes(out, rounding, reformed)
+    for record in out.records:  # as large as the gradients, and no longer needed
+        record.noise = record.unit = None
+    truth.size.clear()
     point.release()
     return out
 

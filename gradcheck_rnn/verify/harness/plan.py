@@ -49,7 +49,7 @@ LARGE_COTANGENTS = "large cotangents"
 
 @dataclass(frozen=True)
 class Case:
-    """One set of cotangents: the definition's outputs that have one, in the doors' layout.
+    """One set of cotangents: the definition's outputs that have one, in the public layout.
 
     ``step`` is the only time step with a cotangent (from 0), None for all.
     """
@@ -270,7 +270,7 @@ def _draw(
 def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case]:
     """The cotangents of a point: all together, each output alone, each step alone.
 
-    ``outputs`` are the outputs that the code hands out, in the doors' layout.
+    ``outputs`` are the outputs that the code hands out, in the public layout.
     """
     whole = {}
     for n, a in outputs.items():
@@ -310,7 +310,7 @@ def answer(network: Network, values: Mapping[str, Array], lengths: Mapping[str, 
     Parameters
     ----------
     values, lengths
-        Arrays in the doors' layout, and steps along each axis.
+        Arrays in the public layout, and steps along each axis.
 
     Returns
     -------

@@ -7,20 +7,24 @@ differences of the definition as a whole must agree with the oracle within their
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.network import Ref
+from ...language.network import Network, Ref
 from ...language.running import to_columns
+from ...language.values import Weight
 from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
+from ..harness.stepwise import by_products_only, times
 from ..harness.sweep import differentiated
 from ..oracle.differences import Ladder, start_exponent
 from ..oracle.lines import Lines
 from ..oracle.noise import measure_noise
 from ..verdict import Finding
 
-__all__ = ["confirm"]
+__all__ = ["MovedWeight", "cross_check", "moved_weights"]
 
 Floats = NDArray[np.float64]
 DIRECTIONS = 2
@@ -29,7 +33,7 @@ DIRECTIONS = 2
 SHARP = 2.0**-33
 
 
-def confirm(point: ModelPoint, seed: int) -> list[Finding]:
+def cross_check(point: ModelPoint, seed: int) -> list[Finding]:
     """Findings, empty if the oracle is confirmed."""
     oracle, network = point.oracle, point.network
     case = point.cases[0]
@@ -47,11 +51,16 @@ def confirm(point: ModelPoint, seed: int) -> list[Finding]:
         for n in refs
     }
 
+    weights = moved_weights(network)
+
     def along(eps: Floats) -> Floats:
         """Values at steps (k, m): column i goes along direction i, all in one run."""
         line = np.tile(np.arange(eps.shape[1]), len(eps))
         moved = dict(oracle.values)
         for n, w in columns.items():
+            if n in weights:
+                moved[n] = MovedWeight.of(oracle.values[n], w, eps)
+                continue
             at = _stacked(refs[n])
             taken = np.take(w, line, axis=at)
             by = eps.reshape(-1, *[1] * (taken.ndim - at - 1))
@@ -85,6 +94,47 @@ def confirm(point: ModelPoint, seed: int) -> list[Finding]:
                 )
             ]
     return []
+
+
+class MovedWeight(Weight):
+    """W + ε V on several lines, held as W and one V a direction: a product reads each of them once.
+
+    Line k of (k, m) values goes along direction k mod m.
+    """
+
+    directions: Floats
+    eps: Floats
+
+    @classmethod
+    def of(cls, weight: Floats, directions: Floats, eps: Floats) -> MovedWeight:
+        """W (p, q), directions (at least m, p, q), steps (k, m)."""
+        made = np.asarray(weight).view(cls)
+        made.directions, made.eps = directions[: eps.shape[1]], eps
+        return made
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is not np.matmul or method != "__call__" or inputs[0] is not self or kwargs:
+            return NotImplemented
+        plain, v = self.view(np.ndarray), np.asarray(inputs[1])
+        count = len(self.directions)
+        at = times(plain, v)
+        out = np.empty((self.eps.size, *at.shape[-2:]), np.result_type(at, self.eps))
+        for j, direction in enumerate(self.directions):
+            mine = slice(j, None, count)
+            moved = times(direction, v if v.ndim == 2 else v[mine])
+            here = at if v.ndim == 2 else at[mine]
+            out[mine] = here + self.eps[:, j, None, None] * moved
+        return out
+
+
+def moved_weights(network: Network) -> set[str]:
+    """Parameters that enter by products W @ v only, wherever they are read."""
+    if network.front:
+        return set()
+    read = [(scan, o.name) for scan in network.scans for o in scan.operands.values()]
+    starts = {i.ref.name for s in network.scans for x in s.states for i in x.initial if i.ref}
+    others = {name for scan, name in read if name not in by_products_only(scan)}
+    return {name for _, name in read if name in network.parameters} - starts - others
 
 
 def _stacked(ref: Ref) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, bptt
+from ...derivation.weight_products import WeightProducts
 from ...language.network import Ref
 from ...language.running import to_columns, to_rows
 from ..harness.modelpoint import ModelPoint
@@ -46,15 +47,16 @@ def pulled_back(
     *,
     edits: Edits = NO_EDITS,
     truncate: int | None = None,
+    weights: Callable[[Run], WeightProducts] | None = None,
 ) -> Arrays:
-    """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
+    """Gradients (K, \\*shape in the public layout) of ⟨given, outputs⟩, or else of the loss."""
     network = point.network
     refs = {**network.parameters, **network.inputs}
     bars = as_program_takes(point, given)
     with np.errstate(all="ignore"):
-        found = bptt(run, bars, edits=edits, truncate=truncate)
+        found = bptt(run, bars, edits=edits, truncate=truncate, weights=weights)
         if network.loss_terms and given:
-            silent = bptt(run, {}, edits=edits, truncate=truncate)
+            silent = bptt(run, {}, edits=edits, truncate=truncate, weights=weights)
             found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
     out = {}
     for n, g in found.items():
