@@ -293,6 +293,8 @@ def coarsest(torch: Any) -> Iterator[set[Any]]:
 
 #: Operations that add products or terms up, and the position of an operand of these.
 SUMS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "sum": 0}
+#: Whose results libraries give to one unit in the last place, not to half of one.
+FUNCTIONS = {"sigmoid", "tanh", "exp", "log", "softplus", "erf", "silu", "gelu", "sin", "cos"}
 
 
 @contextmanager
@@ -316,16 +318,16 @@ def rounding(
     """
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    def round_(x: Any) -> None:
-        unit = torch.ldexp(torch.ones_like(x), torch.frexp(x).exponent - 1 - bits)
+    def round_(x: Any, units: int) -> None:
+        unit = units * torch.ldexp(torch.ones_like(x), torch.frexp(x).exponent - 1 - bits)
         unit = unit.clamp_min(least)
         chance = torch.rand(x.shape, generator=generator, dtype=x.dtype)
         moved = torch.floor(x / unit + chance) * unit
         x.copy_(torch.where(torch.isfinite(moved), moved, x))
 
-    def terms(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def terms(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments with the rounding of partial sums in what is added up."""
-        at = SUMS.get(str(func.overloadpacket).rpartition(".")[2])
+        at = SUMS.get(name)
         if at is None or args[at].dtype != torch.float64 or not args[at].ndim:
             return args
         x = args[at]
@@ -337,14 +339,15 @@ def rounding(
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            args = terms(func, args) if sums else args
+            name = str(func.overloadpacket).rpartition(".")[2]
+            args = terms(name, args) if sums else args
             made = func(*args, **(kwargs or {}))
             aliases = [r.alias_info for r in func._schema.returns]
             if any(a is not None and not a.is_write for a in aliases):
                 return made  # a view
             for x in _tensors(torch, made):
                 if x.dtype == torch.float64 and x.numel():
-                    round_(x)
+                    round_(x, 2 if name in FUNCTIONS else 1)
             return made
 
     with Rounding():
