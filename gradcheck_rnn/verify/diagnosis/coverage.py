@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ...language.network import Network
 from ..harness.compare import Comparison
 from ..harness.plan import Hint, Shapes, wanted_sizes
-from ..points import Point
+from ..points import Point, Role
 from ..verdict import Finding
-from .domains import assumed_domains
+from .declared_data import assumed_domains
 
 __all__ = ["could_have_missed", "coverage", "first_above", "seen_lag"]
 
@@ -164,4 +164,14 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
         )
     text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
     out.append(Finding("could-have-missed", text))
-    return out + assumed_domains(network)
+    return out + _without_zeros(points) + assumed_domains(network)
+
+
+def _without_zeros(points: Sequence[Point]) -> list[Finding]:
+    """What had no rows of zeros anywhere, and why."""
+    zeros = [p for p in points if p.role is Role.ZEROS]
+    if not zeros:
+        return []
+    left = [f"{n} ({why})" for n, why in zeros[0].without_zeros.items()]
+    text = f"rows of zeros were not tried in {', '.join(left)}: a fault that needs them would pass"
+    return [Finding("could-have-missed", text)] if left else []

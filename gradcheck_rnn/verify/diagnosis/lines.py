@@ -25,9 +25,10 @@ from ..harness.handed import Handed, handed_over
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from ..harness.subject import Subject
+from ..verdict import Finding, Row, Verdict
 from .rounding import slipping
 
-__all__ = ["Line", "LinePoint", "in_words", "judge_lines"]
+__all__ = ["Line", "LinePoint", "judge_lines"]
 
 Array = NDArray[Any]
 DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
@@ -103,7 +104,7 @@ class LinePoint:
 
 @dataclass
 class Line:
-    """One line of the backward pass and its verdict.
+    """One line of the backward pass while it is judged; `row` is what is reported.
 
     Attributes
     ----------
@@ -130,25 +131,20 @@ class Line:
     fitted: str = ""
     back: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.label, "verdict": self.verdict, "first_step": self.first,
-            "ratio": self.ratio if np.isfinite(self.ratio) else None, "derived": self.derived,
-            "mistake": self.said or None, "fit": self.fitted or None,
-            "reads": list(self.reads), "unseen": list(self.unseen),
+    def row(self) -> Row:
+        """The line as it is reported."""
+        told = {
+            "derived": (self.derived,), "reads": self.reads, "unseen": self.unseen,
+            "mistake": (self.said,) * bool(self.said), "fit": (self.fitted,) * bool(self.fitted),
+            "another-quantity": (f"not ∂L/∂{self.name}",) * (self.verdict == "another quantity"),
         }  # fmt: skip
-
-    def __str__(self) -> str:
-        text = f"{self.label}: {self.verdict}"
-        if self.verdict == "another quantity":
-            return f"{text} than ∂L/∂{self.name}; used consistently"
-        if self.verdict == "wrong":
-            text += f" (first at t = {self.first})" if self.first else ""
-            text += f"; the line is {self.derived}"
-            text += f"; here it is {self.said}" if self.said else f"; nothing fits: {self.fitted}"
-        if self.unseen:
-            text += f"; it reads {', '.join(self.unseen)}, which was not handed over"
-        return text
+        reasons = tuple(Finding(kind, x) for kind, said in told.items() for x in said)
+        verdict = Verdict.FAIL if self.verdict == "wrong" else Verdict.PASS
+        nothing = (float("nan"),) * 4
+        return Row(
+            self.label, (), verdict, self.ratio, "", *nothing,
+            reasons=reasons, step=self.first or 0, source=self.name,
+        )  # fmt: skip
 
 
 def points_of(
@@ -314,14 +310,3 @@ def _unused(wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: froz
     """Whether no line that was judged reads what is wrong."""
     names = {n for of, n in wrong if not of} - apart
     return bool(names) and not any(names & set(line.reads) for line in lines)
-
-
-def in_words(lines: list[Line]) -> str:
-    """The wrong lines, the first one first, then those that are right."""
-    wrong = [str(line) for line in lines if line.verdict == "wrong"]
-    other = [str(line) for line in lines if line.verdict == "another quantity"]
-    right = [line.label for line in lines if line.verdict == "right"]
-    if right:
-        cleared = "right, given what they read" if wrong else "right line by line"
-        other.append(f"{cleared}: {', '.join(right)}")
-    return "\n    ".join(wrong + other)

@@ -30,7 +30,7 @@ from ...language.network import Network
 from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
-from .stacked import pulled_back, stacked_columns
+from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["SavedRounding", "in_other_forms", "slipping"]
 

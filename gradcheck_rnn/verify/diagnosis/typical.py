@@ -33,7 +33,7 @@ from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
 from ..harness.modelpoint import ModelPoint
 from ..verdict import Finding, Verdict
-from .stacked import pulled_back, stacked_columns
+from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["Typical", "rounding_up_or_down", "typical_errors"]
 

@@ -15,19 +15,20 @@ error of exp(G). There the moves are as many units as that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.network import Scan
+from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
 from ...streams import Stream, generator
 from ..points import Point
 from .arrays import Precision
 from .layout import Fitted, Layout
+from .packed import MASK, mask_of
 from .plan import Case, cases_of
 from .subject import Subject
 from .sweep import Carry, Gradients, ModelOracle
@@ -40,6 +41,8 @@ Arrays = dict[str, Array]
 #: Relative rounding beyond which a result means nothing.
 MEANINGLESS = 2.0**-4
 DRAWS = 4
+#: How far below the largest number of a format gradients must lie, for terms that cancel in them.
+ROOM = 64.0
 #: A decay below this is no product that code would take by logarithms: it is zero.
 LEAST_DECAY = 1e-30
 
@@ -78,14 +81,19 @@ class ModelPoint(Point):
         fitted = layout.fit(network, point.sizes, point.batch, point.lengths)
         rng = generator(seed, Stream.UNUSED_ENTRIES)
         values = dict(point.values)
+        held = None
+        if subject.packing is not None:
+            held = mask_of(point.steps, point.batch)
+            values[MASK] = held.reshape(values[MASK].shape)
+        given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
+            if name not in fitted.names and name not in given:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
         made = cls(
             network, {**values, **fitted.unpack(arrays)}, point.sizes, point.lengths, point.batch,
-            point.role, point.label, point.single_steps,
+            point.role, point.label, point.single_steps, point.without_zeros,
             fitted=fitted, arrays=arrays, form=form, inner=inner or form, seed=seed,
         )  # fmt: skip
         if subject.with_cotangents:
@@ -94,13 +102,26 @@ class ModelPoint(Point):
                 n: to_rows(network.outputs[n], a)
                 for n, a in made.oracle.outputs.items() if n in handed
             }  # fmt: skip
-            made.cases = [
+            cases = [
                 Case(c.label, {n: form.quantise(g) for n, g in c.cotangents.items()}, c.step)
                 for c in cases_of(point, outputs, seed)
             ]
+            if held is not None:
+                cases = [_within(network, c, held) for c in cases]
+            made.cases = [made._within_range(c) if c.loud else c for c in cases]
         else:
             made.cases = [Case("the loss", {})]
         return made
+
+    def _within_range(self, case: Case) -> Case:
+        """Large cotangents, or smaller ones whose gradients the format holds with room to spare."""
+        top = max(float(np.max(np.abs(g), initial=0.0))
+                  for g in self.truth(self.oracle, [case]).of.values())  # fmt: skip
+        most = float(np.finfo(self.form.holder).max)
+        if not top * ROOM > most or not np.isfinite(top):
+            return case
+        by = 2.0 ** np.ceil(np.log2(top * ROOM / most))
+        return Case(case.label, {n: g / by for n, g in case.cotangents.items()}, case.step)
 
     @cached_property
     def oracle(self) -> ModelOracle:
@@ -191,6 +212,15 @@ class ModelPoint(Point):
         return {u: self.fitted.place(u, case.cotangents) for u in self.fitted.outputs}
 
 
+def _within(network: Network, case: Case, held: Array) -> Case:
+    """A case without cotangents beyond the end of a sequence."""
+    cut = {
+        n: g * held.reshape(*held.shape, *[1] * (g.ndim - 2)) if network.outputs[n].axis else g
+        for n, g in case.cotangents.items()
+    }
+    return replace(case, cotangents=cut)
+
+
 def _reordered_units(oracle: ModelOracle) -> float:
     """Units of rounding that taking the steps of a point in another order may cost, at least 1."""
     return max([1.0, *(_of_scan(oracle, scan) for scan in oracle.network.scans)])
@@ -261,7 +291,7 @@ class Explained:
         return np.asarray(a * (1 + self.units * self.form.eps * signs))
 
     def outputs(self) -> Mapping[str, Array]:
-        """Deviations (draws, \\*shape at the doors) of the definition's outputs."""
+        """Deviations (draws, \\*shape in the public layout) of the definition's outputs."""
         if self._outputs is None:
             base, refs = self.point.oracle.outputs, self.point.network.outputs
             moved = [m.outputs for m in self._moved()]

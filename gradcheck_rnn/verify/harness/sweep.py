@@ -37,7 +37,7 @@ class Gradients:
     Attributes
     ----------
     of : dict
-        Name → (K, \\*shape of the definition's value at the doors).
+        Name → (K, \\*shape of the definition's value in the public layout).
     size : dict
         The same with the absolute values of all summands: what rounding is relative to.
     steps : dict

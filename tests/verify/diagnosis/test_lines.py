@@ -11,6 +11,7 @@ from benchmarks.line_study import one
 from gradcheck_rnn import Layout, check_model, load, record
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.verify.annotations import annotation
+from gradcheck_rnn.verify.wording import line_verdict
 from tests.verify.diagnosis.adjoints_by_hand import FAULTS, backward, forward
 
 
@@ -22,7 +23,7 @@ def check(*faults: str, **options: Any) -> Any:
 
 
 def wrong(report: Any) -> set[str]:
-    return {line.label for line in report.lines if line.verdict != "right"}
+    return {line.name for line in report.lines if line_verdict(line) != "right"}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -37,13 +38,13 @@ def test_right_code_has_right_lines(dtype: str) -> None:
 def test_one_wrong_line_is_named_and_the_others_cleared(fault: str) -> None:
     report = check(fault)
     assert wrong(report) == FAULTS[fault]
-    assert all(line.said for line in report.lines if line.verdict == "wrong")
+    assert all(line.told("mistake") for line in report.lines if line_verdict(line) == "wrong")
 
 
 def test_three_wrong_lines_are_all_named_with_their_slips() -> None:
     report = check("h twice", "tanh slope", "bias of i")
     assert wrong(report) == {"δh_t", "δa_{i,t}", "db_f"}
-    said = {line.label: line.said for line in report.lines}
+    said = {line.name: "".join(line.told("mistake")) for line in report.lines}
     assert said["δh_t"] == "δh with 2 times g_h"
     assert said["db_f"] == "∇b_f with δa_{i,t} instead of δa_{f,t}"
 
@@ -99,7 +100,7 @@ def elman(layout: dict[str, str], **options: Any) -> Any:
 def test_stacked_adjoints_are_returned_in_a_declared_order_of_axes() -> None:
     report = elman({"delta": "i: B T n"}, name="delta")
     assert report.passed
-    assert [line.label for line in report.lines[:2]] == ["δh_t", "δi_t"]
+    assert [line.name for line in report.lines[:2]] == ["δh_t", "δi_t"]
     with pytest.raises(DimensionError, match="the adjoint 'di' has shape"):
         elman({}, name="di")
 
@@ -107,8 +108,8 @@ def test_stacked_adjoints_are_returned_in_a_declared_order_of_axes() -> None:
 def test_an_adjoint_of_another_meaning_is_not_called_wrong() -> None:
     report = elman({"di": "i: B T n"}, before=True)
     assert report.passed
-    assert {line.label: line.verdict for line in report.lines}["δh_t"] == "another quantity"
-    assert not [line for line in report.lines if line.verdict == "wrong"]
+    assert {line.name: line_verdict(line) for line in report.lines}["δh_t"] == "another quantity"
+    assert not [line for line in report.lines if line_verdict(line) == "wrong"]
 
 
 def test_unknown_names_and_steps_are_refused() -> None:

@@ -13,10 +13,10 @@ from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.evaluate import Run
 from gradcheck_rnn.derivation.weight_products import SampledProducts, WeightProducts, products_only
 from gradcheck_rnn.language.network import as_network
-from gradcheck_rnn.verify.diagnosis import check_model, confirm, typical
-from gradcheck_rnn.verify.diagnosis.confirm import MovedWeight, moved_weights
+from gradcheck_rnn.verify.diagnosis import check_model, cross_check, typical
 from gradcheck_rnn.verify.diagnosis.coverage import first_above
-from gradcheck_rnn.verify.diagnosis.stacked import pulled_back, stacked_columns
+from gradcheck_rnn.verify.diagnosis.cross_check import MovedWeight, moved_weights
+from gradcheck_rnn.verify.diagnosis.stacked_cotangents import pulled_back, stacked_columns
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
@@ -175,9 +175,9 @@ def test_lines_with_moved_weights_have_the_values_of_dense_ones(
     monkeypatch.setattr(type(point.oracle), "value", spy)
     for dense in (False, True):
         if dense:
-            monkeypatch.setattr(confirm, "moved_weights", lambda network: set())
+            monkeypatch.setattr(cross_check, "moved_weights", lambda network: set())
         seen.append([])
-        assert confirm.confirm(point, 0) == []
+        assert cross_check.cross_check(point, 0) == []
     few = min(map(len, seen))
     np.testing.assert_allclose(seen[0][:few], seen[1][:few], rtol=1e-9)
 

@@ -11,6 +11,7 @@ import pytest
 from gradcheck_rnn.dynamics.analysis import analyse, as_plain
 from gradcheck_rnn.dynamics.bounds import bounds
 from gradcheck_rnn.dynamics.causes import causes, saturation
+from gradcheck_rnn.dynamics.decay_verdict import judge, power_of_ten
 from gradcheck_rnn.dynamics.initialisation import build, orthogonal
 from gradcheck_rnn.dynamics.lyapunov import lyapunov
 from gradcheck_rnn.dynamics.products import decay, lags_to_show
@@ -22,7 +23,6 @@ from gradcheck_rnn.dynamics.spectrum import (
     recurrent_spectra,
 )
 from gradcheck_rnn.dynamics.system import System
-from gradcheck_rnn.dynamics.verdict import judge, power_of_ten
 from gradcheck_rnn.errors import UsageError
 from tests.dynamics.models import linear, zoo
 

@@ -24,7 +24,7 @@ from ..oracle.lines import Lines
 from ..oracle.noise import measure_noise
 from ..verdict import Finding
 
-__all__ = ["MovedWeight", "confirm", "moved_weights"]
+__all__ = ["MovedWeight", "cross_check", "moved_weights"]
 
 Floats = NDArray[np.float64]
 DIRECTIONS = 2
@@ -33,7 +33,7 @@ DIRECTIONS = 2
 SHARP = 2.0**-33
 
 
-def confirm(point: ModelPoint, seed: int) -> list[Finding]:
+def cross_check(point: ModelPoint, seed: int) -> list[Finding]:
     """Findings, empty if the oracle is confirmed."""
     oracle, network = point.oracle, point.network
     case = point.cases[0]

@@ -1,4 +1,4 @@
-"""Better eyes for what differences cannot resolve: complex step, or the loss in more precision.
+"""Fallback oracles where differences resolve nothing: complex step, or the loss in more precision.
 
 Used for blocks that would otherwise stay undecided. Both are accepted only after checks: the
 complex step needs a loss without operations that are not analytic and agreement with differences,
@@ -23,7 +23,7 @@ from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryCheck, EntryState
 
-__all__ = ["ComplexEyes", "WideEyes", "widen"]
+__all__ = ["ComplexFallback", "ExtendedFallback", "widen"]
 
 Floats = NDArray[np.float64]
 #: Flat entry numbers (m,), or directions (m, *shape of the leaf), as `Target.lines` takes them.
@@ -39,7 +39,7 @@ FINER = (1.0, 2.0**-8, 2.0**-16)
 TINY = float(np.finfo(np.float64).smallest_subnormal)
 
 
-class ComplexEyes:
+class ComplexFallback:
     """Complex-step derivatives of a target's loss; `refused` says why there are none, else ''.
 
     `chain` is how many operations the loss applies in a row, as far as that is known: its own
@@ -185,15 +185,28 @@ class ComplexEyes:
         error += 8 * UNIT * np.max(np.abs(value))
         return value, np.where(np.isfinite(found).all(axis=0), error, np.nan)
 
-    def look(self, check: EntryCheck, gradient: Floats, roundoff: Floats) -> str:
-        """Replace unresolved differences of a block by complex steps; say why if impossible."""
+    def look(
+        self,
+        check: EntryCheck,
+        gradient: Floats,
+        roundoff: Floats,
+        entries: NDArray[np.intp] | None = None,
+    ) -> str:
+        """Replace unresolved differences by complex steps; say why if impossible.
+
+        Of all entries of a block, or of some.
+        """
         leaf = self.target.tree.leaves[check.block]
-        value, error = self._measured(check.block, np.arange(leaf.size), gradient.ravel())
-        refused = _refused(value, error, check.value, check.error, bool(np.any(gradient)))
+        some = np.arange(leaf.size) if entries is None else entries
+        claims = gradient.ravel()[some]
+        value, error = self._measured(check.block, some, claims)
+        refused = _refused(value, error, check.value[some], check.error[some], bool(claims.any()))
         if refused:
             return refused
-        better = (error < check.error) & (check.state != EntryState.KINK)
-        check.value[better], check.error[better] = value[better], error[better]
+        better = np.zeros(leaf.size, dtype=bool)
+        better[some] = (error < check.error[some]) & (check.state[some] != EntryState.KINK)
+        kept = better[some]
+        check.value[better], check.error[better] = value[kept], error[kept]
         ratio = check.ratio(gradient, roundoff)
         probed = better & np.isfinite(ratio)
         check.state[probed] = np.where(ratio[probed] > 1, EntryState.FAIL, EntryState.PASS)
@@ -237,7 +250,7 @@ def _refused(
     return ""
 
 
-class WideEyes:
+class ExtendedFallback:
     """A loss in single precision or less, evaluated with its parameters in float64.
 
     `target` and `noise` are the loss there. Made by `widen`.
@@ -287,7 +300,7 @@ class WideEyes:
 
     def see(self, moved: Target, block: int, vectors: Vectors) -> tuple[Floats, Floats]:
         """Derivatives and errors of some entries, or along directions, at another point."""
-        there = WideEyes(moved)
+        there = ExtendedFallback(moved)
         noise = there.measure(0)
         lines = there.target.lines(block, vectors)
         leaf = there.target.tree.leaves[block]
@@ -297,7 +310,7 @@ class WideEyes:
         return np.array([e.value for e in found]), np.array([e.error for e in found])
 
 
-def widen(target: Target, noise: Noise, seed: int) -> WideEyes | None:
+def widen(target: Target, noise: Noise, seed: int) -> ExtendedFallback | None:
     """The same loss with its parameters in float64, if it then computes with less noise.
 
     Returns None for float64 parameters, for a loss that does not run so, whose value there is
@@ -306,7 +319,7 @@ def widen(target: Target, noise: Noise, seed: int) -> WideEyes | None:
     tree = target.tree
     if all(tree.leaves[i].dtype.itemsize >= 8 for i in tree.real):
         return None
-    wide = WideEyes(target)
+    wide = ExtendedFallback(target)
     try:
         measured = wide.measure(seed)
         if not wide.responds(seed):

@@ -49,7 +49,7 @@ def pulled_back(
     truncate: int | None = None,
     weights: Callable[[Run], WeightProducts] | None = None,
 ) -> Arrays:
-    """Gradients (K, \\*shape at the doors) of ⟨given, outputs⟩; of the loss if nothing is given."""
+    """Gradients (K, \\*shape in the public layout) of ⟨given, outputs⟩, or else of the loss."""
     network = point.network
     refs = {**network.parameters, **network.inputs}
     bars = as_program_takes(point, given)

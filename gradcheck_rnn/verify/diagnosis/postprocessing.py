@@ -18,7 +18,7 @@ from ..harness.plan import Case
 from .candidates import Arrays, Candidate
 from .clipping import clips
 
-__all__ = ["afterwards"]
+__all__ = ["postprocessing"]
 
 Array = NDArray[Any]
 Factor = Callable[[ModelPoint], float]
@@ -26,7 +26,7 @@ Factor = Callable[[ModelPoint], float]
 MANY = 60
 
 
-def afterwards(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
+def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one point (names of the definition)."""
     found: dict[str, Candidate] = {}
     for make in (

@@ -1,7 +1,7 @@
 """A value of one sequence as a column of its entries, as transition Jacobians order them.
 
 Jacobians are those of vec: the columns of a matrix one below the other, head after head. Arrays of
-the doors have heads, rows and columns as axes; definitions and terms take them as
+the public layout has heads, rows and columns as axes; definitions and terms take them as
 `language.stacks` says, with the steps of a segment in place of the sequences of a batch.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..language.dims import Shape
 
-__all__ = ["as_blocks", "as_defined", "as_terms", "flat_terms", "from_blocks"]
+__all__ = ["as_blocks", "as_defined", "as_terms", "from_blocks"]
 
 Array = Any
 
@@ -24,7 +24,7 @@ def _block(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, int, int]:
 
 
 def from_blocks(array: Array, shape: Shape, sizes: Mapping[str, int]) -> Array:
-    """Columns ``(size, m)`` of m arrays of the doors, ``(m, …)`` with one value each."""
+    """Columns ``(size, m)`` of m arrays in the public layout, ``(m, …)`` with one value each."""
     a = np.asarray(array)
     heads, rows, cols = _block(shape, sizes)
     return a.reshape(-1, heads, rows, cols).transpose(1, 3, 2, 0).reshape(-1, len(a))
@@ -50,8 +50,3 @@ def as_terms(columns: Array, shape: Shape, sizes: Mapping[str, int], heads: bool
     """
     made = as_blocks(columns, shape, sizes)
     return made if heads else made[:, 0]
-
-
-def flat_terms(value: Array, size: int) -> Array:
-    """The entries of a term's value, ``(…, rows, cols)``, step by step: ``(m, size)``."""
-    return np.swapaxes(value, -1, -2).reshape(-1, size)

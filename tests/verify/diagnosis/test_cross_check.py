@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.verify.diagnosis.confirm import confirm
+from gradcheck_rnn.verify.diagnosis.cross_check import cross_check
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
@@ -31,7 +31,7 @@ def point_of(name: str, seed: int) -> ModelPoint:
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru_d", "encoder_decoder"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_right_oracle_is_confirmed(name: str, seed: int) -> None:
-    assert confirm(point_of(name, seed), seed) == []
+    assert cross_check(point_of(name, seed), seed) == []
 
 
 @pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-8])
@@ -44,6 +44,6 @@ def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch, off: float) -> 
         return replace(found, of={n: a * (1 + off) for n, a in found.of.items()})
 
     monkeypatch.setattr(ModelPoint, "truth", wrong)
-    (finding,) = confirm(point, 0)
+    (finding,) = cross_check(point, 0)
     assert finding.fatal
     assert "not analytic here" in finding.message

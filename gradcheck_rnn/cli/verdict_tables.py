@@ -239,12 +239,15 @@ def _number(x: float, digits: int = 2) -> str:
 
 
 def _show_case(out: Console, report: Report) -> None:
+    from gradcheck_rnn.verify.wording import unsaid
+
     how = report.mode
     if not how.startswith("against"):
         how = f"{how}, seed {report.seed}"
     _line(out, f"{flat(report.title)}: {report.verdict} ({how})")
+    first = "" if report.passed else report.sentence()
     if not report.passed:
-        _line(out, flat(report.sentence()))
+        _line(out, flat(first))
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)
@@ -256,9 +259,9 @@ def _show_case(out: Console, report: Report) -> None:
     if report.rows:
         out.print(table)
     for row in report.rows:
-        if row.cause:
+        if row.cause and unsaid(row, first):
             _line(out, f"{flat(row.name)}: {row.cause}")
-    _findings(out, report)
+    _findings(out, report, first)
 
 
 def _share(row: Row) -> str:
@@ -266,10 +269,10 @@ def _share(row: Row) -> str:
     return f"{row.failing + row.undecided} of {row.entries}"
 
 
-def _findings(out: Console, report: Report) -> None:
-    said = report.sentence() if report.rows == [] else ""
+def _findings(out: Console, report: Report, first: str = "") -> None:
+    said = report.sentence() if report.rows == [] else first
     for finding in report.findings:
-        if finding.message != said:
+        if finding.message not in said:
             _line(out, f"{finding.rank}: {finding.message}")
 
 
