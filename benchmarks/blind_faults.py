@@ -76,6 +76,7 @@ class Outcome(NamedTuple):
     named: str  # one of MARKS
     seconds: float
     said: str
+    told: bool = True  # where adjoints are handed over: what stands in every wrong line
 
 
 class Corpus(NamedTuple):
@@ -234,7 +235,9 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
         mark = judge_lines(wrong, report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
-        return Outcome(" + ".join(names), found, some, mark, seconds, str(report.sentence()))
+        told = all(x.said or x.searched for x in report.lines if str(x.verdict) == "wrong")
+        said = str(report.sentence())
+        return Outcome(" + ".join(names), found, some, mark, seconds, said, told)
     said = str(report.diagnosis)
     lines = said.splitlines()
     mark = judge([row.names for row in rows], lines[0])
@@ -264,7 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
             totals[kind].append(one)
             marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
             print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)
-            if options.text or one.named == "wrong":
+            if options.text or one.named == "wrong" or not one.told:
                 print("    " + one.said.replace("\n", "\n    "))
     for kind, outcomes in totals.items():
         if outcomes:
@@ -276,9 +279,10 @@ def summary(outcomes: list[Outcome]) -> str:
     counts = {mark: sum(one.named == mark for one in outcomes) for mark in MARKS}
     found, located = sum(one.found for one in outcomes), sum(one.located for one in outcomes)
     names = ", ".join(f"{mark} {count}" for mark, count in counts.items())
-    return (
-        f"found {found}, located {located}, named: {names} ({counts['right'] / len(outcomes):.0%})"
-    )
+    text = f"found {found}, located {located}, named: {names} "
+    text += f"({counts['right'] / len(outcomes):.0%})"
+    untold = sum(not one.told for one in outcomes)
+    return f"{text}, wrong lines without a name in {untold}" if untold else text
 
 
 if __name__ == "__main__":

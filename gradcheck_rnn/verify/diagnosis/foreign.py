@@ -21,7 +21,7 @@ from ..harness.ready import ready
 from ..harness.subject import Subject
 from ..points import Point, Role
 from ..vectorfiles import OUTPUTS, Results, VectorFile
-from .check import find_mistake
+from .find import find_mistake
 from .search import Diagnosis
 
 __all__ = ["diagnose_results"]

@@ -115,6 +115,9 @@ class Line:
         ``"right"``, ``"wrong"`` or ``"another quantity"`` (not ∂L/∂name, and used consistently).
     first : int or None
         The first wrong step as the backward pass meets them, from 1.
+    said, searched, fitted : str
+        What stands in a wrong line: by the line itself, else by the search that takes all
+        gradients, else the factors of the derived terms that fit best.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Line:
     unseen: tuple[str, ...] = ()
     derived: str = ""
     said: str = ""
+    searched: str = ""
     fitted: str = ""
     back: bool = False
 
@@ -134,7 +138,7 @@ class Line:
         return {
             "name": self.label, "verdict": self.verdict, "first_step": self.first,
             "ratio": self.ratio if np.isfinite(self.ratio) else None, "derived": self.derived,
-            "mistake": self.said or None, "fit": self.fitted or None,
+            "mistake": self.said or self.searched or None, "fit": self.fitted or None,
             "reads": list(self.reads), "unseen": list(self.unseen),
         }  # fmt: skip
 
@@ -145,7 +149,12 @@ class Line:
         if self.verdict == "wrong":
             text += f" (first at t = {self.first})" if self.first else ""
             text += f"; the line is {self.derived}"
-            text += f"; here it is {self.said}" if self.said else f"; nothing fits: {self.fitted}"
+            if self.said:
+                text += f"; here it is {self.said}"
+            elif self.searched:
+                text += f"; the gradients are what you get with: {self.searched}"
+            else:
+                text += f"; nothing fits: {self.fitted}"
         if self.unseen:
             text += f"; it reads {', '.join(self.unseen)}, which was not handed over"
         return text
