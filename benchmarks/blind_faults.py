@@ -1,10 +1,11 @@
 """What the diagnosis makes of faults written without looking at it.
 
 ``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
-`blind_cells_more`). It was written from public issues, courses' forums and experience by somebody
-who had not read the search for mistakes, and before it was run (blind_faults.md). The code hands no
-adjoints over unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME`` runs
-the faults whose names begin so, ``--text`` prints what was said of each.
+`blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`).
+Both were written from public issues, courses' forums and experience by somebody who had not read
+the search for mistakes, and before they were run (blind_faults.md). The code hands no adjoints over
+unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME`` runs the faults
+whose names begin so, ``--text`` prints what was said of each.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import blind_cells, blind_cells_more
+from benchmarks import blind_cells, blind_cells_more, blind_second
 from gradcheck_rnn import Layout, check_model, layers, load, record
 
 LECTURE = Layout(
@@ -44,10 +45,11 @@ MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), lay
     "delta": ("delta_net", None),
     "attention": ("linear_attention", None),
     "decoder": ("encoder_decoder", None),
-}
-WITH_LOSS = ("char", "decoder")
+} | blind_second.MODELS
+WITH_LOSS = ("char", "decoder", "seq2seq")
 MARKS = ("right", "half", "wrong", "none")
-CORPUS = Path(__file__).with_name("blind_faults.txt")
+TEXTS = [Path(__file__).with_name(f"blind_{name}.txt") for name in ("faults", "second")]
+HEADER = r"\n\n|\n(?=\w+/[\w-]+: )"  # a block ends before an empty line or the next fault
 
 
 class Fault(NamedTuple):
@@ -94,7 +96,7 @@ def corpus(text: str) -> Corpus:
     pairs: list[list[str]] = []
     more: dict[tuple[str, ...], frozenset[str]] = {}
     hands: dict[str, list[tuple[str, str]]] = {}
-    for block in text.split("\n\n"):
+    for block in re.split(HEADER, text):
         lines = [line for line in block.splitlines() if line and not line.startswith("#")]
         if lines and lines[0].startswith("both "):
             for line in lines:
@@ -118,12 +120,13 @@ def _labels(text: str) -> frozenset[str]:
     return frozenset(word.replace("~", " ") for word in text.split())
 
 
-FAULTS, PAIRS, MORE, HANDS = corpus(CORPUS.read_text(encoding="utf-8"))
+FAULTS, PAIRS, MORE, HANDS = corpus("\n\n".join(text.read_text(encoding="utf-8") for text in TEXTS))
 
 
 def module_of(cell: str) -> ModuleType:
     """The module with the code of a cell."""
-    return blind_cells if hasattr(blind_cells, part(cell, "back")) else blind_cells_more
+    modules = (blind_cells, blind_cells_more, blind_second)
+    return next(module for module in modules if hasattr(module, part(cell, "back")))
 
 
 def part(cell: str, which: str) -> str:
@@ -175,15 +178,17 @@ def check(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> An
 
 
 def found_words(wanted: str, clause: str) -> bool:
-    """Does a clause speak of the equation wanted, with the words wanted?"""
+    """Does a clause speak of the equation wanted, with the words wanted (one of those with ¦)?"""
     place, _, words = wanted.partition(":")
-    place = place.strip()
-    if place and not re.match(rf"(?:in \S+, for all \d+ terms alike: )?{re.escape(place)}", clause):
+    alike = r"(?:in \S+, for all \d+ terms alike: )?"
+    if place.strip() and not re.match(alike + _any_of(place.strip()), clause):
         return False
-    return all(
-        re.search(r"(?<![\w∇δ])" + re.escape(word.replace("~", " ")), clause)
-        for word in words.split()
-    )
+    return all(re.search(r"(?<![\w∇δ])" + _any_of(word), clause) for word in words.split())
+
+
+def _any_of(words: str) -> str:
+    """A pattern of any of the words between ¦, ~ for a space."""
+    return "(?:" + "|".join(re.escape(w.replace("~", " ")) for w in words.split("¦")) + ")"
 
 
 def claims(truth: str, clauses: list[str]) -> set[int]:
@@ -251,12 +256,15 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
 def main(arguments: list[str] | None = None) -> None:
     """Run the corpus, or a part of it, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--corpus", choices=("first", "second"), default="first")
     parser.add_argument("--only", default="", help="names that begin so")
     parser.add_argument("--text", action="store_true", help="print what was said")
     parser.add_argument("--adjoints", action="store_true", help="hand adjoints over, judge lines")
     options = parser.parse_args(arguments)
-    single = [[name] for name in FAULTS if name.startswith(options.only)]
-    double = [pair for pair in PAIRS if pair[0].startswith(options.only)]
+    second = options.corpus == "second"
+    mine = {name for name in FAULTS if (name.split("/")[0] in blind_second.MODELS) == second}
+    single = [[name] for name in FAULTS if name in mine and name.startswith(options.only)]
+    double = [pair for pair in PAIRS if pair[0] in mine and pair[0].startswith(options.only)]
     if options.adjoints:
         single = [names for names in single if FAULTS[names[0]].lines]
         double = [names for names in double if FAULTS[names[0]].lines]

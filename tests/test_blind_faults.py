@@ -19,8 +19,9 @@ from benchmarks.blind_faults import (
     judge_lines,
     outcome,
 )
+from benchmarks.blind_second import MODELS as SECOND
 
-SINGLES, DOUBLES = 60, 30  # what the corpus is said to have at least
+SINGLES, DOUBLES = 60, 30  # what each corpus is said to have at least
 
 
 @pytest.mark.parametrize("cell", sorted(MODELS))
@@ -35,12 +36,13 @@ def test_every_edit_is_of_the_code(cell: str) -> None:
 
 
 def test_size_and_sources() -> None:
-    assert len(FAULTS) >= SINGLES
-    assert len(PAIRS) >= DOUBLES
+    for second in (False, True):
+        assert sum((name.split("/")[0] in SECOND) == second for name in FAULTS) >= SINGLES
+        assert sum((pair[0].split("/")[0] in SECOND) == second for pair in PAIRS) >= DOUBLES
     assert all(f.source == "own" or f.source.startswith("https://") for f in FAULTS.values())
 
 
-@pytest.mark.parametrize("cell", ["normed", "gla", "char"])
+@pytest.mark.parametrize("cell", ["normed", "gla", "char", "book", "rule"])
 def test_code_is_right_before_it_is_edited(cell: str) -> None:
     check(cell, []).raise_for_failure()
 
@@ -55,6 +57,8 @@ def test_a_name_is_judged_clause_by_clause() -> None:
     assert judge([one, other], f"{start}{first}: residual 1e-15") == "half"
     assert judge([one], f"{start}{first}, and {second}: residual 1e-15") == "half"
     assert judge([other], f"{start}{first}: residual 1e-15") == "wrong"
+    assert judge(["δz¦δh: term¦factor"], f"{start}{first}: residual 1e-15") == "right"
+    assert judge(["δz¦δh: sign¦factor"], f"{start}{first}: residual 1e-15") == "wrong"
     assert judge([one], "dW is wrong; none of 9 known mistakes reproduces the gradient") == "none"
     either = "dW is what you get with any of 2 mistakes, which nothing tried tells apart: "
     assert judge([one], f"{either}{second}; or {first}: residual 1e-15") == "right"
