@@ -259,6 +259,8 @@ def read_wrongly(
         if s.name in edits.wrapped_starts:
             back = abs(t - times[0]) - abs(s.lag)
             return run.series[s.name][times[max(back, -len(times))]]
+        if s.name in edits.held_starts:
+            return run.series[s.name][times[0]]
         if s.name in edits.zero_starts or t - s.lag not in run.series[s.name]:
             return np.zeros_like(run.series[s.name][times[0]])
         return values(s)

@@ -51,7 +51,7 @@ class Walk:
         self.total = np.zeros((*lead, responses.table.shape[1]))
         self.base = base
         self.now, self.first, self.last = 0, 1 << 60, -1
-        self.restarted = edits.zero_starts | edits.wrapped_starts
+        self.restarted = edits.zero_starts | edits.wrapped_starts | edits.held_starts
         self.given: dict[tuple[str, int], Array] = {}
         self.edges = {
             *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned,
