@@ -105,3 +105,18 @@ def test_names_of_a_dozen_layers_do_not_meet() -> None:
     assert len(network.scans) == 12
     assert "c_l010" in network.inputs
     assert "c_l10" not in network.inputs
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_layer_norm", "encoder_decoder"])
+def test_words_say_which_factor_is_missing_in_the_notation_of_the_page(name: str) -> None:
+    found = derived_candidates(api.derive(name))
+    left_out = [c.says for c in found if c.kind == "step"]
+    assert not [s for s in left_out if "the elementwise product" in s or "matrix product" in s]
+    assert any("without the factor " in s for s in left_out)
+    assert not [c.says for c in found if "@" in c.says or "#" in c.says]
+
+
+def test_what_goes_back_to_a_state_has_the_name_of_its_adjoint() -> None:
+    said = outcome(["concat/state-carry-zero"])
+    assert "what you get with: " in said.said
+    assert "in δh_{t−1}, for all 4 terms alike: " in said.said
