@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others
+from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others, value_at
 from .edits import NO_EDITS, Edits
 from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
@@ -210,7 +210,7 @@ class Walk:
 
         def value(s: Sym) -> Array:
             if s.name == name and not s.mark and s.lag is not None:
-                return self.run.series[name][at - s.lag]
+                return value_at(self.run, name, at - s.lag)
             return plain(s)
 
         return EditedValues(value, {})

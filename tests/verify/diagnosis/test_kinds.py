@@ -120,3 +120,19 @@ def test_what_goes_back_to_a_state_has_the_name_of_its_adjoint() -> None:
     said = outcome(["concat/state-carry-zero"])
     assert "what you get with: " in said.said
     assert "in δh_{t−1}, for all 4 terms alike: " in said.said
+
+
+def test_a_value_of_the_first_step_read_where_it_has_none_is_zero() -> None:
+    """Two mistakes in one term: α of the step before, and of the first step at every step."""
+    code = DerivedCode(api.load("delta_net"))
+    report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
+    bench, place = Bench(code.derivation), report.comparisons[0]
+    found = derived_candidates(code.derivation)
+    pinned = [c for c in found if c.kind == "pinned" and "<-alpha" not in c.where]
+    pairs = [(a, b) for a in pinned for b in found if b.kind == "held" and a.where == b.where]
+    assert pairs
+    effects = Effects(bench, place)
+    for a, b in pairs:
+        both = a & b
+        whole = effects.flat([bench.gradients(both, place, k) for k in effects.cases])
+        np.testing.assert_allclose(effects.change(both), whole - effects.want, atol=1e-12)
