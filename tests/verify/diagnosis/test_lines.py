@@ -168,3 +168,9 @@ def test_where_nothing_fits_lines_and_the_smallest_failure_are_told() -> None:
     text = str(report)
     assert "smallest failure: T = 1" in text
     assert "gradcheck_rnn.record(" not in text  # they are there already
+
+
+def test_an_adjoint_left_out_is_wrong_where_unseen_lines_read_it() -> None:
+    fault = FAULTS_WRITTEN_BLIND["expgate/stabiliser-ignored"]
+    report = blind_check("expgate", [fault.edit], adjoints=True)
+    assert {line.label for line in report.lines if line.verdict == "wrong"} == fault.lines
