@@ -151,14 +151,14 @@ def row(name: str, width: int, seconds: float, module: Any) -> str:
     return f"{name:24} {width:5} {us * 1e3:9.2f}ms {torch_time * 1e3:9.2f}ms {torch_time / us:6.2f}"
 
 
-def prepared(name: str) -> str:
-    """Seconds of deriving, proving at n = 64 and generating."""
+def prepared(name: str) -> tuple[float, str]:
+    """Seconds of deriving, proving and generating, in which no size is: n = 64 or any other."""
     start = time.process_time()
     derivation = derive(cells.get(name))
     text = generate(derivation)
     proved = prove(derivation).proved
     took = time.process_time() - start
-    return f"{name:24} {took:6.2f} s, {len(text.splitlines())} lines, proved: {proved}"
+    return took, f"{name:24} {took:6.2f} s, {len(text.splitlines())} lines, proved: {proved}"
 
 
 def main() -> None:
@@ -166,17 +166,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row")
     parser.add_argument("--backend", choices=("numpy", "c"), default="numpy")
+    parser.add_argument("--prepare", action="store_true", help="only derive, prove and generate")
     options = parser.parse_args()
+    if not options.prepare:
+        _passes(options.backend, options.seconds)
+    print("derive, prove and generate, for all sizes, processor time")
+    rows = [prepared(name) for name in cells.names() if cells.get(name).front]
+    print("\n".join(text for _, text in rows))
+    print(f"at most {max(took for took, _ in rows):.2f} s")
+
+
+def _passes(backend: str, seconds: float) -> None:
+    """Print both passes of every cell at every width, beside an eager loop."""
     print(f"T = {T}, B = {B}, H = {H}, float64, one thread, processor time of both passes")
     print(f"{'cell':24} {'n':>5} {'ours':>11} {'PyTorch':>11} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as folder:
         for name in LOOPS:
-            module = module_of(name, options.backend, Path(folder))
+            module = module_of(name, backend, Path(folder))
             for width in WIDTHS:
-                print(row(name, width, options.seconds, module), flush=True)
-    print("derive, prove and generate, for all sizes")
-    for name in LOOPS:
-        print(prepared(name))
+                print(row(name, width, seconds, module), flush=True)
 
 
 if __name__ == "__main__":

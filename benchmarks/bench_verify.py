@@ -30,7 +30,7 @@ import numpy as np
 
 from gradcheck_rnn import api, check_gradient
 from gradcheck_rnn.verify import Report
-from gradcheck_rnn.verify.diagnosis import ModelReport, check_model
+from gradcheck_rnn.verify.diagnosis import check_model
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lstm_caches.py"
 NAMES = ("x", "h0", "c0", "Wx", "Wh", "b")
@@ -62,7 +62,7 @@ def entries_of(size: Size) -> int:
     return steps * batch * d + 2 * batch * p + 4 * p * (d + p + 1)
 
 
-def model_mode(size: Size) -> ModelReport:
+def model_mode(size: Size) -> Report:
     def forward(x: Any, h0: Any, c0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
         h, c, caches = CODE.lstm_forward(x, h0, c0, Wx, Wh, b)
         return {"h": h, "h_T": h[:, -1], "c_T": c}, caches

@@ -223,7 +223,7 @@ def judge(truths: list[str], sentence: str) -> str:
 def judge_lines(truths: list[frozenset[str]], lines: Any) -> str:
     """Are just the wrong lines called wrong, only some of them or more, others, or none?"""
     wanted = frozenset[str]().union(*truths)
-    wrong = {line.label for line in lines if str(line.verdict) == "wrong"}
+    wrong = {line.name for line in lines if str(line.verdict) == "fail"}
     if wrong == wanted:
         return "right"
     return "half" if wrong & wanted else "wrong" if wrong else "none"
@@ -240,7 +240,8 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
         mark = judge_lines(wrong, report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
-        told = all(x.said or x.searched for x in report.lines if str(x.verdict) == "wrong")
+        bad = [x for x in report.lines if str(x.verdict) == "fail"]
+        told = all(x.told("mistake") or x.told("by-gradients") for x in bad)
         said = str(report.sentence())
         return Outcome(" + ".join(names), found, some, mark, seconds, said, told)
     said = str(report.diagnosis)

@@ -66,7 +66,7 @@ def outcome(cell: str, *faults: Fault) -> tuple[str, str, float]:
     found = report.diagnosis
     if found is None or not found.matches:
         return "unnamed", "", seconds
-    said = "; or ".join(m.candidate.says for m in found.matches)
+    said = "; or ".join(m.message for m in found.matches)
     hits = sum(bool(re.search(f[2], said)) for f in faults)
     return ("right" if hits == len(faults) else "partly" if hits else "WRONG"), said, seconds
 

@@ -169,7 +169,7 @@ def outcome(cell: str, fault: Fault) -> tuple[str, str, float]:
         return "missed", str(report.verdict), seconds
     if report.diagnosis is None or not report.diagnosis.matches:
         return "unnamed", "", seconds
-    said = "; or ".join(m.candidate.says for m in report.diagnosis.matches)
+    said = "; or ".join(m.message for m in report.diagnosis.matches)
     hits = sum(bool(re.search(p, said)) for p in patterns)
     return ("right" if hits == len(patterns) else "partly" if hits else "WRONG"), said, seconds
 

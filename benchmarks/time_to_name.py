@@ -81,7 +81,7 @@ def main(systems: list[str]) -> None:
                     )  # fmt: skip
                     times[search].append(time.process_time() - start)
                     if report.diagnosis is not None:
-                        said = "; or ".join(m.candidate.says for m in report.diagnosis.matches)
+                        said = "; or ".join(m.message for m in report.diagnosis.matches)
             plain, named = min(times[False]), min(times[True])
             print(
                 f"| {system} | {count} | {what} | {plain:.2f} | {named:.2f} | {said or 'none'} |",

@@ -19,7 +19,8 @@ from gradcheck_rnn._version import __version__
 if TYPE_CHECKING:
     from gradcheck_rnn.api import derive, generate, layers, load, prove, render
     from gradcheck_rnn.errors import GradcheckError
-    from gradcheck_rnn.language.cell import Cell, cell
+    from gradcheck_rnn.language.cell import Cell
+    from gradcheck_rnn.language.declaring import cell
     from gradcheck_rnn.language.network import Network
     from gradcheck_rnn.verify import check_gradient, check_vjp
     from gradcheck_rnn.verify.adapters import (
@@ -62,7 +63,7 @@ _HOME = {
     "GradcheckError": "errors",
     "Layout": "verify.harness.layout",
     "Network": "language.network",
-    "cell": "language.cell",
+    "cell": "language.declaring",
     "check_gradient": "verify",
     "check_jax": "verify.adapters",
     "check_model": "verify.diagnosis",

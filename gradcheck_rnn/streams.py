@@ -47,6 +47,7 @@ class Stream(IntEnum):
     SAVED_ROUNDING = 46
     LINEARITY = 47
     OTHER_FORMS = 48
+    WITH_ZEROS = 49
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fontTools import subset
 
-from gradcheck_rnn.report.font import FAMILY
+from gradcheck_rnn.report.typesetting import FAMILY
 
 OUT = Path(__file__).parent.parent / "gradcheck_rnn" / "report" / "fonts" / "mathematics.otf"
 SIGNS = (

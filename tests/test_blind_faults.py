@@ -69,8 +69,8 @@ def test_lines_that_are_wrong_are_told_of_code_that_hands_adjoints_over() -> Non
     check("gru", [], adjoints=True).raise_for_failure()
     assert outcome(["min_gru/state-after", "min_gru/gate-not-in-dx"], True).named == "right"
     lines = [
-        SimpleNamespace(label="δz_t", verdict="wrong"),
-        SimpleNamespace(label="dx", verdict="right"),
+        SimpleNamespace(name="δz_t", verdict="fail"),
+        SimpleNamespace(name="dx", verdict="pass"),
     ]
     assert judge_lines([frozenset({"δz_t"})], lines) == "right"
     assert judge_lines([frozenset({"δz_t", "dx"})], lines) == "half"

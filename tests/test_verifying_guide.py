@@ -15,7 +15,7 @@ from gradcheck_rnn.verify.outcome import Report
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "verifying.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```$", GUIDE, flags=re.M | re.S)
-TABLE = re.findall(r"^\| `(\w+ lstm)` \| (.*?) \| (.*?) \|$", GUIDE, flags=re.M)
+TABLE = re.findall(r"^\| `([\w-]+ \w+)` \| (.*?) \| (.*?) \|$", GUIDE, flags=re.M)
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
@@ -58,7 +58,7 @@ def test_layouts_take_and_give_what_the_table_says(name: str, arguments: str, ou
 
 
 def test_the_table_has_all_conventions() -> None:
-    assert len(TABLE) == 6
+    assert len(TABLE) == 9
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", GUIDE))

@@ -26,8 +26,8 @@ from gradcheck_rnn.derivation.precise import run_rounded
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
 from gradcheck_rnn.verify import Verdict, check_gradient
+from gradcheck_rnn.verify.diagnosis.determinism import unsteady
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
-from gradcheck_rnn.verify.diagnosis.steadiness import unsteady
 from gradcheck_rnn.verify.diagnosis.tables import rows_of
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import ModelPoint, compare_gradients

@@ -61,7 +61,7 @@ def study(system: str, seed: int) -> dict[str, Any]:
             continue
         faulty += 1
         found = [] if report.diagnosis is None else report.diagnosis.matches
-        ids = [m.candidate.id for m in found]
+        ids = [m.id for m in found]
         if report.passed:
             outcome = "missed"
         elif not ids:

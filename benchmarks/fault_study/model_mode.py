@@ -25,12 +25,12 @@ from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation, evaluate
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
-from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.groups import grouped
 from gradcheck_rnn.verify.diagnosis.matching import wrong_names
+from gradcheck_rnn.verify.diagnosis.postprocessing import postprocessing
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
-from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search
+from gradcheck_rnn.verify.diagnosis.search import search
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import (
     ORACLE_UNITS,
@@ -42,6 +42,7 @@ from gradcheck_rnn.verify.harness.compare import (
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
+from gradcheck_rnn.verify.outcome import Diagnosis
 
 from .equality import Equality
 
@@ -135,10 +136,10 @@ class Laboratory:
 
     def diagnose(self, comparisons: Sequence[Comparison], *, pairs: bool = False) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
-        after = afterwards(ill[0], wrong_names(ill[0]))
+        after = postprocessing(ill[0], wrong_names(ill[0]))
         if ill[-1] is not ill[0]:
             known = {c.id for c in after}
-            after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
+            after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
         found = search(self.bench, self.all, after, comparisons, pairs=pairs)
         self.after = {c.id for c in after}
         return found
@@ -167,12 +168,11 @@ def _judge(lab: Laboratory, candidate: Candidate) -> tuple[str, str]:
     if not any(c.wrong for c in comparisons):
         return "missed", ""
     found = lab.diagnose(comparisons)
-    named = [m.candidate for m in found.matches]
+    named = found.candidates
     text = "; ".join(c.id for c in named)
     if not named:
         return "unnamed", text
-    others = [m.candidate for m in found.matches
-              if candidate.id not in (m.candidate.id, *m.also)]  # fmt: skip
+    others = [c for c in named if candidate.id not in (c.id, *found.same[c.id])]
     same = [c for c in others if lab.alike(candidate, c)]
     if len(same) < len(others):
         return ("ambiguous" if len(same) + len(named) > len(others) else "wrong"), text

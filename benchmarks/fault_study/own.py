@@ -157,7 +157,7 @@ def study(source: str, seed: int) -> dict[str, Any]:
             notes.append([f"model: {model.verdict}", f"{old} -> {new}", ""])
         elif model.diagnosis is not None and model.diagnosis.found:
             counts["named"] += 1
-            ids = "; ".join(m.candidate.says for m in model.diagnosis.matches)
+            ids = "; ".join(m.message for m in model.diagnosis.matches)
             notes.append(["named", f"{old} -> {new}", ids])
     return {
         "part": "own", "system": source, "seed": seed, **counts, "alarms": alarms, "notes": notes,

@@ -148,7 +148,7 @@ def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
     text = os.fspath(target)
     if loading.is_file_target(text):
         return as_network(loading.find(text, (Cell, Network), "cell or network"))
-    if text not in cells.names():
+    if not cells.known(text):
         raise loading.suggest(text, cells.names(), "cell")
     return cells.get(text)
 

@@ -55,19 +55,12 @@ def check_equations(
         The notation file cannot be read or names an unknown symbol.
     """
     from gradcheck_rnn.audit.judge import judge_at
-    from gradcheck_rnn.audit.mathematics import words_of
     from gradcheck_rnn.audit.reading import names_in, read_note
     from gradcheck_rnn.audit.truth import Source
+    from gradcheck_rnn.audit.vocabulary import Vocabulary
     from gradcheck_rnn.errors import UsageError
 
     derivation = derive(target, loss=loss)
-    if derivation.network.front:
-        has = "heads" if derivation.network.heads else "a matrix for every sequence"
-        raise UsageError(
-            f"network {derivation.network.name!r} has {has}, and written "
-            "equations of such are not judged; check the code with check_model, or compare by eye "
-            "with the derivation (gradcheck-rnn derive)"
-        )
     source = Source(derivation, seed)
     truth = source.known()
     renamed = dict(names or {})
@@ -79,8 +72,7 @@ def check_equations(
                 f"names: {theirs!r} is to be {ours!r}, which {derivation.network.name!r} does not "
                 f"have; it has {', '.join(n for n in truth.values if not n.startswith('g_'))}"
             )
-    words = words_of([*truth.values, *renamed])
-    return judge_at(source, read_note(note, truth.knows, words, renamed))
+    return judge_at(source, read_note(note, Vocabulary.of(truth, renamed)))
 
 
 def write_note_report(note: Note, title: str, *paths: str | os.PathLike[str]) -> None:

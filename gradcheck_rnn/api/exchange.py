@@ -61,8 +61,8 @@ def vectors(
     UsageError
         An unknown cell, size or layout.
     """
+    from gradcheck_rnn.verify.against import laid_out, left_out
     from gradcheck_rnn.verify.harness.ready import ready
-    from gradcheck_rnn.verify.laid_out import laid_out, left_out
     from gradcheck_rnn.verify.points import draw_point
     from gradcheck_rnn.verify.vectors import make_vectors
 
@@ -218,7 +218,7 @@ def judge_results(
     network = _definition(known.cell, definition, loss)
     form = dtype or found.dtype
     bad = [r for r in reports if r.verdict is Verdict.FAIL]
-    if network is not None and form and bad and not bad[0].title.endswith(f": {OUTPUTS}"):
+    if network is not None and form and bad and bad[0].part != OUTPUTS:
         from gradcheck_rnn.verify.diagnosis.foreign import diagnose_results
 
         said = diagnose_results(network, known, found, form)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from .truth import Values
 
-__all__ = ["COLUMNS", "CONVENTIONS", "Convention"]
+__all__ = ["COLUMNS", "CONVENTIONS", "Convention", "conventions"]
 
 Array = Any
 
@@ -26,6 +29,8 @@ class Convention:
         Gradients with respect to matrices are transposed, as the numerator layout has it.
     jacobians_transposed : bool
         ∂a/∂b has a row for each entry of b.
+    states_transposed : bool
+        Matrices of a sequence stand transposed (v kᵀ where the definition has k vᵀ).
     """
 
     name: str
@@ -34,15 +39,19 @@ class Convention:
     weights_transposed: bool = False
     gradients_transposed: bool = False
     jacobians_transposed: bool = False
+    states_transposed: bool = False
 
     def __str__(self) -> str:
         return self.name
 
     def turned(self, known: Values, name: str, a: Array, adjoint: bool) -> Array:
         """A value as it stands in the note."""
-        if known.matrix(name):
-            return a.T if self.weights_transposed != (adjoint and self.gradients_transposed) else a
-        return a.T if (self.rows_of_gradients if adjoint else self.rows) else a
+        if known.columns(name) > 1:
+            stands = self.weights_transposed if known.matrix(name) else self.states_transposed
+            flip = stands != (adjoint and self.gradients_transposed)
+        else:
+            flip = self.rows_of_gradients if adjoint else self.rows
+        return np.swapaxes(a, -1, -2) if flip else a
 
 
 COLUMNS = Convention("columns")
@@ -59,3 +68,18 @@ CONVENTIONS = (
     Convention("rows, Jacobians in numerator layout", True, True),
     Convention("rows, weights transposed, Jacobians in numerator layout", True, True, True),
 )  # fmt: skip
+
+
+def conventions(known: Values) -> Iterator[Convention]:
+    """The conventions of notes on a definition; those of matrix states where it has some."""
+    yield from CONVENTIONS
+    matrices = [n for n in known.values if known.columns(n) > 1]
+    if all(known.matrix(n) for n in matrices):
+        return
+    for c in CONVENTIONS:
+        yield replace(c, name=f"{c}, states transposed", states_transposed=True)
+    if not any(known.matrix(n) for n in matrices):
+        return
+    for c in CONVENTIONS:
+        both = {"states_transposed": True, "weights_transposed": not c.weights_transposed}
+        yield replace(c, name=f"{c}, all matrices transposed", **both)

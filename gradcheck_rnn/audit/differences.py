@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..derivation.batches import vec
 from ..derivation.evaluate import Run
 from ..derivation.program import Derivation, ScanProgram
 from .truth import Choice, NotEvaluated, Reading, Values, choose
@@ -59,8 +60,10 @@ class Differences(Values):
         self.derivation, self.choice = derivation, choice
         self.base = base = self._run(None)
         self.series = base.series
-        self.values = base.series
-        self.values = {**base.series, **self._cotangents(choice)}
+        self.values = {
+            n: {t: self.single(a) for t, a in line.items()} for n, line in base.series.items()
+        }
+        self.values = {**self.values, **self._cotangents(choice)}
         self.steps, self.sizes = dict(base.steps) or {"T": 1}, choice.setting.sizes
         self._slopes: dict[tuple[str, int], list[dict[tuple[str, int], Array]]] = {}
         self._known: dict[tuple[str, int, str, int, Reading], Array | None] = {}
@@ -89,7 +92,7 @@ class Differences(Values):
                 up, down = (self._run((name, s, k, sign * EPS)).series for sign in (1, -1))
                 out.append(
                     {
-                        (n, t): (np.asarray(up[n][t]) - np.asarray(down[n][t])) / (2 * EPS)
+                        (n, t): self.single((up[n][t] - down[n][t]) / (2 * EPS))
                         for n, line in up.items() for t in line
                     }
                 )  # fmt: skip
@@ -106,11 +109,12 @@ class Differences(Values):
         for label, g in self.choice.given.items():
             ref = network.outputs[label]
             if ref.axis is None:
-                total += float(np.sum(g * slope[(ref.name, 0)])) if step is None else 0.0
+                handed = self.single(g, ref)
+                total += float(np.sum(handed * slope[(ref.name, 0)])) if step is None else 0.0
                 continue
             for t, row in enumerate(g, 1):
                 if step in (None, t):
-                    total += float(np.sum(row * slope[(ref.name, t)]))
+                    total += float(np.sum(self.single(row, ref) * slope[(ref.name, t)]))
         return total
 
     def adjoint(self, name: str, t: int, loss: int | None) -> Array | None:
@@ -136,7 +140,7 @@ class Differences(Values):
         else:
             columns = [self._of_one_step(of, t, by, s, k, reading)
                        for k in range(self.values[by][s].size)]  # fmt: skip
-        found = np.hstack([np.asarray(c, dtype=float).reshape(-1, 1) for c in columns])
+        found = np.hstack([vec(np.asarray(c, dtype=float)) for c in columns])
         return found if np.any(found) else None
 
     def _of_one_step(self, of: str, t: int, by: str, s: int, k: int, reading: Reading) -> Array:
@@ -160,4 +164,4 @@ class Differences(Values):
                     continue
                 changed[(e.name, t)] = base.terms(e.rhs, look)
             ends.append(np.asarray(changed[(of, t)], dtype=float))
-        return (ends[0] - ends[1]) / (2 * EPS)
+        return self.single((ends[0] - ends[1]) / (2 * EPS))

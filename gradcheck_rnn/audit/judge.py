@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
-from .conventions import COLUMNS, CONVENTIONS, Convention
+from .conventions import COLUMNS, Convention, conventions
 from .lines import Judge, Wanted
 from .meanings import DEFAULT, Meaning, calls, has, meanings, words
 from .naming import Naming
@@ -77,7 +77,7 @@ def _senses(
     trees = [t for e in equations if isinstance(e, Written) for t in (e.left, e.right)]
     derivatives = any(has(t, "jacobian") for t in trees)
     for loss in source.losses():
-        for convention in CONVENTIONS:
+        for convention in conventions(source.known()):
             if convention.jacobians_transposed == convention.rows or derivatives:
                 yield convention, loss
 
@@ -167,13 +167,17 @@ class _Judge:
                 made = self.lines.made(e, t, self.lines.looker(meaning), meaning)
             except FAILURES:
                 continue
-            if made.shape == options[0].shape or self.lines.flat(e, made, options[0]):
+            if made.shape[-2:] == options[0].shape[-2:] or self.lines.flat(e, made, options[0]):
                 return True
         return False
 
     def _right(self, e: Written, told: Judged, wanted: Wanted, meaning: Meaning) -> Judged:
         t, (want, *_) = wanted[0]
-        if self.lines.flat(e, self.lines.made(e, t, self.lines.looker(meaning), meaning), want):
+        made = self.lines.made(e, t, self.lines.looker(meaning), meaning)
+        if self.lines.of_head(e, made, want):
+            why = "what one head gives; the gradient is the sum over the heads"
+            return replace(told, status="convention", why=why)
+        if self.lines.flat(e, made, want):
             why = "; ".join(
                 x
                 for x in (

@@ -119,8 +119,9 @@ class Judge:
     def value(self, node: Node, t: Steps, look: Look, meaning: Meaning) -> Array:
         k = self.known
         return Evaluation(
-            k.steps, k.sizes, look, ascending=meaning.ascending, diagonals=meaning.diagonals
-        )(node, t)
+            k.steps, k.sizes, look, ascending=meaning.ascending, diagonals=meaning.diagonals,
+            heads=k.heads, matrices=k.derivation.network.front,
+        )(node, t)  # fmt: skip
 
     def authors(self, meaning: Meaning) -> Look:
         """Values in which what the author defines is as the author defines it."""
@@ -340,7 +341,7 @@ class Judge:
         seen = self.looker(meaning) if look is None else look
         # One reading of the left-hand side must serve at all steps: the first, the second, …
         made = [self.made(e, t, seen, meaning) for t, _ in wanted]
-        made = [self._unvec(e, m, o[0]) for m, (_, o) in zip(made, wanted, strict=True)]
+        made = [self.fitted(e, m, o[0]) for m, (_, o) in zip(made, wanted, strict=True)]
         most = max(len(o) for _, o in wanted)
         return any(
             all(same(m, o[min(k, len(o) - 1)], self.known)
@@ -348,19 +349,36 @@ class Judge:
             for k in range(most)
         )  # fmt: skip
 
-    def _unvec(self, e: Written, made: Array, want: Array) -> Array:
-        """The gradient of a matrix whose vec, or its transpose, a line gives."""
+    def fitted(self, e: Written, made: Array, want: Array) -> Array:
+        """What a line gives in the shape of what it defines.
+
+        The gradient of a matrix whose vec, or its transpose, a line gives; what all heads give,
+        where a line says what one gives to something that they share.
+        """
+        if self.of_head(e, made, want):
+            made = made.sum(axis=0, keepdims=True)
         if np.size(made) == 1 and self.known.equal(made, 0 * made):
             return 0 * want  # 0 for a matrix of zeros
+        if e.code and 1 in want.shape[-2:] and made.shape[-2:] == want.shape[:-3:-1]:
+            return np.swapaxes(made, -1, -2)  # a vector of code has one axis
         if not self.flat(e, made, want):
             return made
-        return np.asarray(made).reshape(want.shape, order="F")
+        rows, columns = want.shape[-2:]
+        return np.swapaxes(np.asarray(made).reshape(*want.shape[:-2], columns, rows), -1, -2)
+
+    def of_head(self, e: Written, made: Array, want: Array) -> bool:
+        """Whether a line says what one head gives to the gradient of what the heads share."""
+        heads = self.known.heads
+        return (
+            heads > 1 and np.shape(made)[:-2] == (heads,) and np.shape(want)[:-2] == (1,)
+            and isinstance(e.left, Quantity) and e.left.adjoint and not has(e.right, "head sum")
+        )  # fmt: skip
 
     def flat(self, e: Written, made: Array, want: Array) -> bool:
         """Whether a line gives the vec of the gradient of a matrix."""
         return (
-            isinstance(e.left, Quantity) and e.left.adjoint and 1 in np.shape(made)
-            and 1 not in want.shape and np.size(made) == want.size
+            isinstance(e.left, Quantity) and e.left.adjoint and 1 in np.shape(made)[-2:]
+            and 1 not in want.shape[-2:] and np.size(made) == want.size
         )  # fmt: skip
 
 
@@ -383,7 +401,8 @@ def _free(node: Node, bound: frozenset[str]) -> Iterator[Time]:
 
 def same(a: Array, b: Array, known: Values) -> bool:
     """Whether two values are equal, shapes included."""
-    return np.shape(a) == np.shape(b) and known.equal(np.asarray(a), np.asarray(b))
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape[-2:] == b.shape[-2:] and known.equal(a, b)
 
 
 def _at_t(left: Node) -> bool:

@@ -20,12 +20,12 @@ from .conventions import CONVENTIONS
 from .differences import Differences
 from .judge import judge_at
 from .lines import Judge
-from .mathematics import words_of
 from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .reading import read_lines
 from .tree import Written
 from .truth import Source
+from .vocabulary import Vocabulary
 
 __all__ = ["VERDICTS", "Audit", "Claim", "Publication", "Result", "read_claims"]
 
@@ -169,10 +169,8 @@ class Audit:
 
     def _equations(self, claim: Claim) -> Result:
         exact, measured = self._source(claim.cell)
-        known = exact.known()
-        words = words_of([*known.values, *claim.names])
         text = [*claim.given, *claim.lines]
-        read = read_lines(text, known.knows, words, claim.names)
+        read = read_lines(text, Vocabulary.of(exact.known(), claim.names))
         # A line of several equals signs is several claims.
         judged = [k for k, e in enumerate(read) if e.line > len(claim.given)]
         note = judge_at(exact, read)

@@ -11,14 +11,24 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from ..language.ops.elementwise import ELEMENTWISE
-from .tokens import FUNCTIONS, SUPERSCRIPTS, UnreadableEquation, inner, split_name, tokens, words_of
+from .tokens import (
+    FUNCTIONS,
+    SUPERSCRIPTS,
+    Cursor,
+    UnreadableEquation,
+    inner,
+    parts_of,
+    spelled,
+    split_name,
+    words_of,
+)
 from .tree import Applied, Constant, Node, Quantity, Time
 
 __all__ = ["UnreadableEquation", "parse", "split_name", "words_of"]
 
 #: Columns of one number, which carry their dim: 1_p, 0_p.
 _FILLED = {"0": "zeros", "1": "ones"}
-_FUNCTIONS = {"σ": "sigmoid", "sgn": "sign"}
+_FUNCTIONS = {"σ": "sigmoid", "sgn": "sign", "tr": "trace", "Tr": "trace"}
 _TIME = re.compile(r"^\s*(?:([a-zTSτ])\s*(?:([+−–-])\s*(\d+))?|([−–-]?\d+))\s*$")
 #: Letters that are a time without being told so; others are where a sum or product binds them.
 _ALWAYS = "tTSτ"
@@ -35,29 +45,18 @@ _SCRIPT = re.compile(r"\^\{[(⟨<\[]([^)⟩>\]]*)[)⟩>\]]\}$")
 Known = Callable[[str], bool]
 
 
-class _Parser:
+class _Parser(Cursor):
     def __init__(
-        self, text: str, known: Known, words: frozenset[str], bound: str | None = None
+        self,
+        text: str,
+        known: Known,
+        words: frozenset[str],
+        bound: str | None = None,
+        heads: bool = False,
     ) -> None:
-        self.text, self.known, self.words = text, known, words
+        super().__init__(text, words)
+        self.known, self.words, self.heads = known, words, heads
         self.bound = "".join(_BOUND.findall(text)) if bound is None else bound
-        self.tokens, self.at = tokens(text, words), 0
-
-    # -- tokens ---------------------------------------------------------------------------------
-
-    def peek(self, ahead: int = 0) -> str:
-        at = self.at + ahead
-        return self.tokens[at] if at < len(self.tokens) else ""
-
-    def take(self, wanted: str = "") -> str:
-        token = self.peek()
-        if not token or (wanted and token != wanted):
-            raise UnreadableEquation(
-                f"{self.text.strip()!r}: {wanted or 'something'!r} is missing "
-                + (f"before {token!r}" if token else "at the end")
-            )
-        self.at += 1
-        return token
 
     # -- levels ---------------------------------------------------------------------------------
 
@@ -90,7 +89,7 @@ class _Parser:
 
     def _begins(self) -> bool:
         token = self.peek()
-        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑Π∏[")
+        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑Π∏[⟨")
 
     def postfix(self) -> Node:
         if self.peek() == "-":
@@ -103,8 +102,11 @@ class _Parser:
                 self.take()
                 node = Applied("transpose", (node,))
             elif token in SUPERSCRIPTS:
-                self.take()
-                node = Applied("superscript", (node,), Fraction(SUPERSCRIPTS[token]))
+                digits = self.take()
+                while self.peek() in SUPERSCRIPTS:
+                    digits += self.take()
+                exponent = "".join(SUPERSCRIPTS[c] for c in digits)
+                node = Applied("superscript", (node,), Fraction(exponent))
             elif token.startswith("^"):
                 self.take()
                 node = self._raised(node, token[1:].strip("{}").strip())
@@ -165,11 +167,8 @@ class _Parser:
             return held
         if token == "[":
             return self._bracket()
-        if token == "|":
-            self.take()
-            held = self.sum()
-            self.take("|")
-            return Applied("abs", (held,))
+        if token in ("|", "⟨"):
+            return self._between()
         if token in ("Σ", "∑", "Π", "∏"):
             return self._over_time()
         if token == "∂":
@@ -242,6 +241,20 @@ class _Parser:
             ahead += 1
         return self.peek(ahead) == "("
 
+    def _between(self) -> Node:
+        """|a|, or the inner product ⟨a, b⟩, of matrices too."""
+        if self.take() == "|":
+            held = self.sum()
+            self.take("|")
+            return Applied("abs", (held,))
+        left = self.sum()
+        self.take(",")
+        right = self.sum()
+        self.take("⟩")
+        if self.peek() in ("_F", "_{F}"):
+            self.take()
+        return Applied("inner", (left, right))
+
     def _bracket(self) -> Node:
         """[a > b], [a; b] on top of each other, or brackets like parentheses."""
         self.take("[")
@@ -289,7 +302,7 @@ class _Parser:
         while True:
             token = self.peek()
             if token.startswith("_") and len(token) > 1 and ":" not in token:
-                for part in _parts(inner(self.take())):
+                for part in parts_of(inner(self.take())):
                     name, time = self._subscript(name, time, part)
             elif (m := _SCRIPT.match(token)) is not None:
                 script = m.group(1)
@@ -307,10 +320,13 @@ class _Parser:
 
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
         found = self._time(part, free=self.known(name) or name in _LOSSES)
-        spelled = f"{name}_{_flat(part)}"
+        whole = f"{name}_{spelled(part)}"
         numbered = found is not None and not found.anchor and name not in _LOSSES
-        if found is None or self.known(spelled) or (numbered and self._begun(name, part)):
-            return spelled, time
+        # S may be the last step of a scan and a state: g_{S,final}.
+        lettered = found is not None and part.strip() in ("S", "T") and self.known(f"{whole}_")
+        begun = lettered or (numbered and self._begun(name, part))
+        if found is None or self.known(whole) or begun:
+            return whole, time
         if time is not None:
             raise UnreadableEquation(
                 f"{self.text.strip()!r}: {name} has two indices of time; equations of single "
@@ -333,6 +349,8 @@ class _Parser:
         lower, _, upper = bounds.get("_", "").partition(";")
         letter, equals, first = lower.partition("=")
         letter = letter.strip() if re.fullmatch(r"\s*[a-zτ]\s*", letter) else ""
+        if self.heads and letter == "h" and op == "time sum":
+            return Applied("head sum", (self.elementwise(),))
         data = (
             letter,
             self._bound(first) if equals else None,
@@ -376,39 +394,38 @@ class _Parser:
         immediate = self.peek() in ("⁺", "^+", "^{+}")
         if immediate:
             self.take()
-        above = self.name()
+        above = self._of_vec()
         if self.peek() == "/":
             self.take()
         self.take("∂")
         if self.peek() in ("⁺", "^+", "^{+}"):
             self.take()
-        below = self.name()
+        below = self._of_vec()
         if self.peek() == "ᵀ":
             self.take()  # ∂a/∂bᵀ spells the numerator layout out
         if above.name in _LOSSES and not self.known(above.name):
             return Quantity(below.name, below.time, adjoint=True, loss=above.time)
         return Applied("jacobian", (above, below), "+" if immediate else None)
 
-
-def _parts(body: str) -> list[str]:
-    """Subscripts that are separated by commas outside of braces."""
-    out, depth = [""], 0
-    for c in body:
-        depth += {"{": 1, "}": -1}.get(c, 0)
-        if c == "," and not depth:
-            out.append("")
-        else:
-            out[-1] += c
-    return out
-
-
-def _flat(part: str) -> str:
-    """A subscript in the spelling of definitions: ``a_{f}`` is ``a_f``."""
-    return "_".join(split_name(w) for w in re.split(r"[_{}\s,]+", part.strip()) if w)
+    def _of_vec(self) -> Quantity:
+        """A name, or vec of it: a Jacobian of matrices is one of their columns in either case."""
+        if self.peek() != "vec":
+            return self.name()
+        self.take()
+        if self.peek() != "(":
+            return self.name()
+        self.take()
+        held = self.name()
+        self.take(")")
+        return held
 
 
 def parse(
-    text: str, known: Known = lambda name: False, words: frozenset[str] = words_of(())
+    text: str,
+    known: Known = lambda name: False,
+    words: frozenset[str] = words_of(()),
+    *,
+    heads: bool = False,
 ) -> Node:
     """One side of an equation.
 
@@ -418,13 +435,15 @@ def parse(
         Whether the definition has something of a name: tells ``W_1`` from ``x`` at time 1.
     words : frozenset of str
         See `words_of`.
+    heads : bool
+        Whether a sum over h is one over the heads.
 
     Raises
     ------
     UnreadableEquation
         It is not in this notation.
     """
-    parser = _Parser(text, known, words)
+    parser = _Parser(text, known, words, heads=heads)
     node = parser.sum()
     if parser.peek():
         raise UnreadableEquation(f"{text.strip()!r}: {parser.peek()!r} is not understood here")

@@ -86,7 +86,7 @@ class Naming:
         ratio = self._ratio(wanted, made)
         if ratio is not None:
             return _factor(ratio, max(self.known.steps.values()))
-        turned = [m.T for m in made]
+        turned = [np.swapaxes(m, -1, -2) for m in made]
         if self._equal(turned, wanted):
             return "it is the transpose (denominator layout, or row vectors in this line)"
         return self.slip(e, wanted) or self._missing(e, wanted, made)
@@ -131,7 +131,7 @@ class Naming:
         """Derived contributions whose sum is what the line lacks."""
         if not isinstance(e.left, Quantity) or not e.left.adjoint or self.lines.convention.rows:
             return "no single slip explains it"
-        if any(m.shape != o[0].shape for m, (_, o) in zip(made, wanted, strict=True)):
+        if any(m.shape[-2:] != o[0].shape[-2:] for m, (_, o) in zip(made, wanted, strict=True)):
             return "it has another shape"
         if not isinstance(self.known, Truth) or e.left.loss is not None:
             return "no single slip explains it"
@@ -155,7 +155,7 @@ class Naming:
                     return 0 * like
                 bar = known.value(edge.equation.name, when, True)
                 look = known.run.lookup(when, {edge.adjoint: bar})
-                return known.run.terms(edge.pullback, look)
+                return known.run.terms(edge.pullback, lambda s: known.single(look(s)))
 
             moves = known.moves(name)
 
@@ -171,8 +171,7 @@ def _first(lines: Judge, e: Written, meaning: Meaning) -> str:
     with np.errstate(all="ignore"):
         for t, options in lines.wanted(e.left):
             made = lines.made(e, t, lines.looker(meaning), meaning)
-            if lines.flat(e, made, options[-1]):
-                made = made.reshape(options[-1].shape, order="F")
+            made = lines.fitted(e, made, options[-1])
             if found := difference(written(e.left), t, made, options[-1]):
                 return found
     return ""
@@ -180,9 +179,10 @@ def _first(lines: Judge, e: Written, meaning: Meaning) -> str:
 
 def difference(name: str, t: dict[str, int], made: Array, want: Array) -> str:
     """The entry in which two arrays differ most, with both numbers; empty where they agree."""
-    if made.shape != want.shape:
-        shapes = f"{_SHAPES} {name} as {made.shape[0]} × {made.shape[1]}"
-        return f"{shapes}, it is {want.shape[0]} × {want.shape[1]}"
+    if made.shape[-2:] != want.shape[-2:]:
+        rows, columns = made.shape[-2:]
+        return f"{_SHAPES} {name} as {rows} × {columns}, it is {want.shape[-2]} × {want.shape[-1]}"
+    made, want = np.broadcast_arrays(made, want)
     error = np.abs(np.asarray(made - want, dtype=float))
     if not np.any(error > 1e-6 * np.max(np.abs(np.asarray(want, dtype=float)), initial=1e-3)):
         return ""
@@ -252,11 +252,17 @@ class Slips:
             yield flipped, f"{shown} where {written(flipped)} belongs"
         if isinstance(node, Applied) and node.op == "neg":
             yield node.args[0], f"the sign of {written(node.args[0])}"
+        if isinstance(node, Applied) and node.op == "outer":
+            swapped = replace(node, args=node.args[::-1])
+            yield swapped, f"{shown} where {written(swapped)} belongs"
         if isinstance(node, Applied) and node.op in ("times", "product") and len(node.args) == 2:
             for kept, lost in (node.args, node.args[::-1]):
                 yield kept, f"the factor {written(lost)} does not belong"
             a, b = node.args
-            yield Applied(node.op, (b, a)), f"{shown} where {written(b)} {written(a)} belongs"
+            if isinstance(b, Applied) and b.op == "transpose":
+                turned = replace(node, args=(b.args[0], Applied("transpose", (a,))))
+                yield turned, f"{shown} where {written(turned)} belongs"
+            yield replace(node, args=(b, a)), f"{shown} where {written(b)} {written(a)} belongs"
         if isinstance(node, Applied) and node.op in ("power", "superscript"):
             what = "square" if node.data == 2 else f"exponent {node.data}"
             yield node.args[0], f"the {what} of {written(node.args[0])} does not belong"

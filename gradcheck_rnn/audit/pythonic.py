@@ -15,10 +15,28 @@ from .tree import Applied, Constant, Node, Quantity, Time, Written
 
 __all__ = ["parse_line"]
 
-_BINARY: dict[type[ast.operator], str] = {
-    ast.MatMult: "product", ast.Mult: "times", ast.Div: "divide",
-}  # fmt: skip
-_PRODUCTS = {"dot": "product", "matmul": "product", "multiply": "times", "divide": "divide"}
+_BINARY: dict[type[ast.operator], str] = {ast.Mult: "times", ast.Div: "divide"}
+_PRODUCTS = {"multiply": "times", "divide": "divide"}
+
+
+def _matmul(a: Node, b: Node) -> Node:
+    return Applied("product", (a, b), "code")
+
+
+def _new(e: ast.expr) -> bool:
+    """Whether an index makes a new axis."""
+    newaxis = isinstance(e, ast.Attribute) and e.attr == "newaxis"
+    return newaxis or (isinstance(e, ast.Constant) and e.value is None)
+
+
+def _dots(e: ast.expr) -> bool:
+    return isinstance(e, ast.Constant) and e.value is ...
+
+
+def _whole(e: ast.expr) -> bool:
+    """Whether an index keeps all of an axis, or makes one."""
+    bare = isinstance(e, ast.Slice) and not (e.lower or e.upper or e.step)
+    return bare or _new(e) or _dots(e)
 
 
 def parse_line(text: str, line: int, known: Callable[[str], bool]) -> Written:
@@ -56,9 +74,8 @@ class _Reader:
             return Constant(Fraction(repr(e.value)))
         if isinstance(e, ast.Name):
             return self._name(e.id)
-        if isinstance(e, ast.Subscript) and isinstance(e.value, ast.Name):
-            found = self._name(e.value.id)
-            return Quantity(found.name, self._time(e.slice), found.adjoint)
+        if isinstance(e, ast.Subscript):
+            return self._indexed(e)
         if isinstance(e, ast.Attribute) and e.attr == "T":
             return Applied("transpose", (self.node(e.value),))
         if isinstance(e, ast.UnaryOp) and isinstance(e.op, ast.USub):
@@ -69,6 +86,21 @@ class _Reader:
             return self._call(e)
         raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
 
+    def _indexed(self, e: ast.Subscript) -> Node:
+        """``h[t-1]``, and new axes: ``k[:, None]``, ``k[t, None, :]``."""
+        parts = list(e.slice.elts) if isinstance(e.slice, ast.Tuple) else [e.slice]
+        held = self.node(e.value)
+        if parts and not _whole(parts[0]) and isinstance(held, Quantity) and held.time is None:
+            held = Quantity(held.name, self._time(parts.pop(0)), held.adjoint)
+        kept = ["new" if _new(p) else "" for p in parts if not _dots(p)]
+        if not all(_whole(p) for p in parts) or kept.count("") > 2:
+            raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
+        if kept[-2:] == ["", "new"]:
+            return Applied("column", (held,))
+        if kept[-2:] == ["new", ""]:
+            return Applied("row", (held,))
+        return held
+
     def _binary(self, e: ast.BinOp) -> Node:
         left, right = self.node(e.left), self.node(e.right)
         if isinstance(e.op, ast.Add):
@@ -77,6 +109,8 @@ class _Reader:
             return Applied("add", (left, Applied("neg", (right,))))
         if isinstance(e.op, ast.Pow) and isinstance(right, Constant):
             return Applied("power", (left,), right.value)
+        if isinstance(e.op, ast.MatMult):
+            return _matmul(left, right)
         if type(e.op) in _BINARY:
             return Applied(_BINARY[type(e.op)], (left, right))
         raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
@@ -90,10 +124,15 @@ class _Reader:
         args = [self.node(a) for a in e.args]
         if method and isinstance(function, ast.Attribute):
             args = [self.node(function.value), *args]
-        if name in ("sum", "copy", "astype", "reshape"):
-            return args[0]  # over the batch, of which there is one sequence here
-        if name == "outer" and len(args) == 2:
-            return Applied("product", (args[0], Applied("transpose", (args[1],))))
+        if name == "sum" and args:
+            kept = any(k.arg == "keepdims" for k in e.keywords)
+            return Applied("entry sum", (args[0],), (self._axis(e, method), kept))
+        if name in ("copy", "astype", "reshape"):
+            return args[0]
+        if name in ("outer", "vdot") and len(args) == 2:
+            return Applied("inner" if name == "vdot" else "outer", tuple(args))
+        if name in ("dot", "matmul") and len(args) == 2:
+            return _matmul(*args)
         if name in _PRODUCTS and len(args) == 2:
             return Applied(_PRODUCTS[name], tuple(args))
         if name == "square":
@@ -105,6 +144,21 @@ class _Reader:
         if len(args) == 1 and name:
             return Applied(name, tuple(args))
         raise UnreadableEquation(f"{self.text!r}: {ast.unparse(e)!r} is not understood here")
+
+    def _axis(self, e: ast.Call, method: bool) -> int | None:
+        """The axis of a sum, None for all."""
+        given = e.args[0 if method else 1 :] + [k.value for k in e.keywords if k.arg == "axis"]
+        if not given:
+            return None
+        try:
+            axis = ast.literal_eval(given[0])
+        except ValueError:
+            axis = given
+        if axis is None or (isinstance(axis, tuple) and len(axis) == 2):
+            return None
+        if not isinstance(axis, int):
+            raise UnreadableEquation(f"{self.text!r}: the axis of {ast.unparse(e)!r}")
+        return axis
 
     def _name(self, text: str) -> Quantity:
         time: Time | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from ..notebook import NOTEBOOK, cells_of
 from .mathematics import UnreadableEquation, parse, split_name
 from .note import Judged
 from .pythonic import parse_line
-from .tree import Applied, Node, Quantity, Written
+from .tree import Node, Written
+from .vocabulary import Vocabulary
 
 __all__ = ["equations", "names_in", "read_lines", "read_note", "to_text"]
 
@@ -29,12 +30,7 @@ _MATHS = re.compile(r"_\{|ᵀ|_t\b|\\")
 _PYTHON = re.compile(r"\*\*|@|np\.|\+=|-=|\w\[|\.T\b|_prev\b|_next\b|\*")
 
 
-def read_note(
-    path: str | os.PathLike[str],
-    known: Callable[[str], bool],
-    words: frozenset[str],
-    names: Mapping[str, str] | None = None,
-) -> list[Written | Judged]:
+def read_note(path: str | os.PathLike[str], vocabulary: Vocabulary) -> list[Written | Judged]:
     """The equations of a file, in order; a line that is not understood comes as `Judged`.
 
     Parameters
@@ -42,12 +38,8 @@ def read_note(
     path : path
         ``.tex``, ``.md``, ``.ipynb``, or any other file as plain text: one equation a line, in
         mathematical text or as NumPy assignments; lines without an equals sign are prose.
-    known : callable
-        Whether the definition has something of this name.
-    words : frozenset of str
-        Words among the names, see `mathematics.words_of`.
-    names : mapping, optional
-        The author's name → the definition's.
+    vocabulary : Vocabulary
+        The names of the definition and of the author.
 
     Raises
     ------
@@ -61,14 +53,14 @@ def read_note(
             for cell in cells_of(where)
             for _, e, kind in _lines(cell.text, ".md" if cell.kind == "markdown" else ".py")
         ]
-        return _found(where, _equations_of(lines, known, words, names or {}))
+        return _found(where, _equations_of(lines, vocabulary))
     try:
         source = where.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is no UTF-8 text"
         raise UsageError(f"{where} cannot be read: {reason}") from None
     lines = _lines(source, where.suffix)
-    return _found(where, _equations_of(lines, known, words, names or {}))
+    return _found(where, _equations_of(lines, vocabulary))
 
 
 def _found(where: Path, out: list[Written | Judged]) -> list[Written | Judged]:
@@ -77,28 +69,20 @@ def _found(where: Path, out: list[Written | Judged]) -> list[Written | Judged]:
     return out
 
 
-def read_lines(
-    lines: Sequence[str],
-    known: Callable[[str], bool],
-    words: frozenset[str],
-    names: Mapping[str, str],
-) -> list[Written | Judged]:
+def read_lines(lines: Sequence[str], vocabulary: Vocabulary) -> list[Written | Judged]:
     """Equations given one by one; their line is their number from 1 on. See `read_note`."""
     out = []
     for number, text in enumerate(lines, 1):
         for _, bare, kind in _lines(text, ".txt") or [(0, text, "math")]:
-            out += _equations_of([(number, bare, kind)], known, words, names)
+            out += _equations_of([(number, bare, kind)], vocabulary)
     return out
 
 
 def _equations_of(
-    lines: Sequence[tuple[int, str, str]],
-    known: Callable[[str], bool],
-    words: frozenset[str],
-    names: Mapping[str, str],
+    lines: Sequence[tuple[int, str, str]], vocabulary: Vocabulary
 ) -> list[Written | Judged]:
     return [
-        _read(link, number, kind, known, words, names)
+        _read(link, number, kind, vocabulary)
         for number, text, kind in lines
         for member in _family(text)
         for link in _chain(member, kind)
@@ -117,7 +101,8 @@ def _lines(source: str, suffix: str) -> list[tuple[int, str, str]]:
         if not bare or bare.startswith(("#", "//", "%")):
             continue
         left = re.split(r"(?<![=!<>])=(?!=)", bare)[0]
-        prose = len(_WORD.findall(left)) >= PROSE or bare.endswith((":", ".")) or ": " in left
+        spoken = _WORD.findall(re.sub(r"\\[a-zA-Z]+", " ", left))
+        prose = len(spoken) >= PROSE or bare.endswith((":", ".")) or ": " in left
         if left != bare and not prose:
             plain = _PYTHON.search(bare) or (code and bare.isascii())
             kind = "python" if plain and not _MATHS.search(bare) else "math"
@@ -164,37 +149,30 @@ def _chain(text: str, kind: str) -> list[str]:
     return [f"{text[: at[0]]}= {text[a + 1 : b].strip()}" for a, b in zip(at, ends, strict=True)]
 
 
-def _read(
-    text: str,
-    line: int,
-    kind: str,
-    known: Callable[[str], bool],
-    words: frozenset[str],
-    names: Mapping[str, str],
-) -> Written | Judged:
-    def mapped(name: str) -> bool:
-        return known(names.get(name, name).removeprefix("d:"))
+def _read(text: str, line: int, kind: str, vocabulary: Vocabulary) -> Written | Judged:
+    def tree(side: str) -> Node:
+        bare = vocabulary.without_heads(side)
+        return parse(bare, vocabulary.mapped, vocabulary.words, heads=vocabulary.heads)
 
     try:
         if kind == "python":
             code = re.sub(r"\s+#.*$", "", text)
-            equation = parse_line(code, line, mapped)
+            equation = parse_line(code, line, vocabulary.mapped)
         else:
             text, _, extra = _LAST.sub(r"\1 \n\2", text).partition("\n")
             text = _REMARK.sub("", text)
             left, right = _sides(text)
             equation = Written(
-                parse(left, mapped, words), parse(right.strip(" ,.;"), mapped, words),
-                text.strip(), line,
-                last=parse(extra, mapped, words) if extra else None,
+                tree(left), tree(right.strip(" ,.;")), text.strip(), line,
+                last=tree(extra) if extra else None,
             )  # fmt: skip
     except UnreadableEquation as problem:
         return Judged(text.strip(), line, "not understood", why=str(problem))
     return replace(
         equation,
-        left=_renamed(equation.left, names),
-        right=_renamed(equation.right, names),
-        last=None if equation.last is None else _renamed(equation.last, names),
+        left=vocabulary.meant(equation.left, split_name),
+        right=vocabulary.meant(equation.right, split_name),
+        last=None if equation.last is None else vocabulary.meant(equation.last, split_name),
     )
 
 
@@ -223,26 +201,14 @@ def _spelled(name: str) -> str:
     return "_".join([split_name(head.strip()), *parts])
 
 
-def _renamed(node: Node, names: Mapping[str, str]) -> Node:
-    if isinstance(node, Quantity):
-        given = names.get(node.name)
-        if given is None:
-            return node
-        if given.startswith("d:"):  # the author's δ_f is the adjoint of the definition's a_f
-            return Quantity(split_name(given[2:]), node.time, adjoint=True)
-        return replace(node, name=given)
-    if isinstance(node, Applied):
-        return Applied(node.op, tuple(_renamed(a, names) for a in node.args), node.data)
-    return node
-
-
 _SYMBOLS = {
     "delta": "δ", "odot": "⊙", "circ": "∘", "cdot": "·", "times": "×", "otimes": "⊗", "oslash": "⊘",
     "langle": "⟨", "rangle": "⟩", "prod": "Π",
     "sigma": "σ", "partial": "∂", "nabla": "∇", "sum": "Σ", "top": "⊤", "intercal": "⊤",
     "mathsf{T}": "⊤", "gamma": "γ", "alpha": "α", "beta": "β", "phi": "φ", "theta": "θ",
     "lambda": "λ", "tau": "τ", "mu": "μ", "epsilon": "ε", "eta": "η", "rho": "ρ", "psi": "ψ",
-    "omega": "ω", "mathcal{L}": "L", "ell": "L", "prime": "′", "lvert": "|", "rvert": "|",
+    "omega": "ω", "kappa": "κ", "nu": "ν", "xi": "ξ", "chi": "χ", "zeta": "ζ",
+    "mathcal{L}": "L", "ell": "L", "prime": "′", "lvert": "|", "rvert": "|",
 }  # fmt: skip
 _ACCENTS = {"tilde": "\u0303", "hat": "\u0302", "bar": "\u0304", "dot": "\u0307",
             "widetilde": "\u0303", "widehat": "\u0302"}  # fmt: skip
@@ -268,7 +234,7 @@ def equations(source: str) -> list[tuple[int, str]]:
             r"\\begin\{[bp]matrix\}(.*?)\\end\{[bp]matrix\}",
             lambda g: "[" + g.group(1).replace(r"\\", ";") + "]", body, flags=re.DOTALL,
         )  # fmt: skip
-        for row in re.split(r"\\\\(?:\[[^\]]*\])?", body):
+        for row in _rows(body):
             first = source.count("\n", 0, start + at + len(row) - len(row.lstrip())) + 1
             at += len(row) + 2
             row = re.sub(r"\\begin\{aligned\}|\\end\{aligned\}|(?<!\\)%.*", "", row)
@@ -279,6 +245,24 @@ def equations(source: str) -> list[tuple[int, str]]:
                 )
             if "=" in row:
                 out.append((first, row.strip()))
+    return out
+
+
+_CONTINUED = re.compile(r"\s*&\s*\\q?quad\b")
+_BOX = re.compile(r"\\parbox\[t\]\{[^{}]*\}\{\\raggedright (.*)\}\s*$", re.DOTALL)
+
+
+def _rows(body: str) -> list[str]:
+    """Rows of a display; what continues an equation on a row of its own is joined to it."""
+    out: list[str] = []
+    for row in re.split(r"\\\\(?:\[[^\]]*\])?", body):
+        m = _CONTINUED.match(row)
+        if m is None or not out:
+            out.append(row)
+            continue
+        rest = _BOX.sub(r" && \\text{\1}", row[m.end() :])
+        # The row's length is kept, as it tells where the next one stands.
+        out[-1] += "  " + "\n" * row.count("\n") + rest
     return out
 
 

@@ -12,8 +12,11 @@ from ..language.ops.elementwise import ELEMENTWISE
 __all__ = [
     "FUNCTIONS",
     "SUPERSCRIPTS",
+    "Cursor",
     "UnreadableEquation",
     "inner",
+    "parts_of",
+    "spelled",
     "split_name",
     "tokens",
     "words_of",
@@ -30,7 +33,7 @@ _GREEK = {
 FUNCTIONS = frozenset(
     {
         "softmax", "log_softmax", "sign", "sum", "max", "where", "cross_entropy", "CE", "frozen",
-        "dot",
+        "dot", "trace",
     }
 )  # fmt: skip
 
@@ -44,6 +47,29 @@ def split_name(text: str) -> str:
     base = "".join(c for c in text if c not in _ACCENTS)
     accents = [_ACCENTS[c] for c in text if c in _ACCENTS]
     return "_".join([_GREEK.get(base, base), *accents])
+
+
+class Cursor:
+    """Tokens of a text, taken one after the other."""
+
+    def __init__(self, text: str, words: frozenset[str]) -> None:
+        self.text, self.tokens, self.at = text, tokens(text, words), 0
+
+    def peek(self, ahead: int = 0) -> str:
+        """The next token, or one behind it; empty at the end."""
+        at = self.at + ahead
+        return self.tokens[at] if at < len(self.tokens) else ""
+
+    def take(self, wanted: str = "") -> str:
+        """The next token, which is to be the one that is wanted."""
+        token = self.peek()
+        if not token or (wanted and token != wanted):
+            raise UnreadableEquation(
+                f"{self.text.strip()!r}: {wanted or 'something'!r} is missing "
+                + (f"before {token!r}" if token else "at the end")
+            )
+        self.at += 1
+        return token
 
 
 def _group(text: str, at: int) -> int:
@@ -111,5 +137,22 @@ def inner(script: str) -> str:
 def words_of(names: Iterable[str]) -> frozenset[str]:
     """Heads and subscripts of more than one letter among names of a definition."""
     parts = {w for n in names for w in n.split("_") if len(w) > 1}
-    fixed = {*ELEMENTWISE, *FUNCTIONS, "sgn", "diag", "pad", "loss", "vec", "unvec"}
+    fixed = {*ELEMENTWISE, *FUNCTIONS, "sgn", "diag", "pad", "loss", "vec", "unvec", "tr", "Tr"}
     return frozenset(parts | fixed)
+
+
+def parts_of(body: str) -> list[str]:
+    """Subscripts that are separated by commas outside of braces."""
+    out, depth = [""], 0
+    for c in body:
+        depth += {"{": 1, "}": -1}.get(c, 0)
+        if c == "," and not depth:
+            out.append("")
+        else:
+            out[-1] += c
+    return out
+
+
+def spelled(part: str) -> str:
+    """A subscript in the spelling of definitions: ``a_{f}`` is ``a_f``."""
+    return "_".join(split_name(w) for w in re.split(r"[_{}\s,]+", part.strip()) if w)

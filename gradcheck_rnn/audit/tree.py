@@ -63,9 +63,13 @@ class Quantity:
 @dataclass(frozen=True)
 class Applied:
     """An operation: add, neg, product (matrix), times (elementwise), kron, divide, power,
-    transpose, diag, vec, unvec, jacobian (``data`` "+": immediate), or a function by name with
-    ``'`` for its derivative. "superscript" is a power, of a matrix where it is square; "time sum"
-    and "time product" have ``data`` (letter, lower, upper).
+    transpose, diag, vec, unvec, inner (of all entries), trace, jacobian (``data`` "+": immediate),
+    or a function by name with ``'`` for its derivative. "superscript" is a power, of a matrix where
+    it is square; "time sum" and "time product" have ``data`` (letter, lower, upper).
+
+    In code, where vectors have one axis: "product" with ``data`` "code" is NumPy's ``@``, outer,
+    column and row (``x[:, None]``, ``x[None, :]``), "entry sum" with ``data`` the axis or None and
+    whether it is kept.
     """
 
     op: str

@@ -1,8 +1,9 @@
 """What the names of a definition are worth at a random point: values, adjoints, Jacobians.
 
-Vectors are columns ``(n, 1)``. In the prime field equality at the point is equality but for a
-probability of 2⁻¹⁰⁰ (see `derivation.proof`); floating-point numbers show a difference, they prove
-nothing.
+Vectors are columns ``(n, 1)``, matrices of a sequence ``(n, m)``; where the network has heads all
+arrays have an axis of heads in front, of length one for what the heads share. In the prime field
+equality at the point is equality but for a probability of 2⁻¹⁰⁰ (see `derivation.proof`);
+floating-point numbers show a difference, they prove nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..derivation.assumptions import summing_to_one
+from ..derivation.batches import Batches
 from ..derivation.evaluate import adjoints, forward
 from ..derivation.program import Derivation, EquationProgram
 from ..derivation.proof import FieldPoint, Setting, draw
 from ..errors import GradcheckError
+from ..language.dims import ONE
+from ..language.network import Ref
 from ..streams import Stream, generator
 
 __all__ = ["READINGS", "Choice", "NotEvaluated", "Reading", "Source", "Truth", "Values", "choose"]
@@ -79,8 +83,7 @@ def choose(
             n: rng.standard_normal(a.shape) for n, a in setting.values.items()
         }
         for n, domain in network.domains.items():
-            shape = drawn[n].shape
-            drawn[n] = domain.draw(rng, shape[:-2] + shape[:-3:-1], data=False).swapaxes(-1, -2)
+            drawn[n] = domain.draw_columns(rng, drawn[n].shape, data=False)
         others: dict[str, Array] = {
             n: rng.standard_normal(a.shape) for n, a in setting.cotangents.items()
         }
@@ -158,8 +161,26 @@ class Values(ABC):
 
     def matrix(self, name: str) -> bool:
         """Whether it is a parameter with more than one column."""
-        held = next(iter(self.values[name].values()))
-        return name in self.derivation.network.parameters and bool(held.shape[-1] > 1)
+        return name in self.derivation.network.parameters and self.columns(name) > 1
+
+    def columns(self, name: str) -> int:
+        """How many columns a value has; more than one where it is a matrix for every sequence."""
+        return int(next(iter(self.values[name].values())).shape[-1])
+
+    @property
+    def heads(self) -> int:
+        """The number of heads, 0 where the network has none."""
+        network = self.derivation.network
+        cells = (scan.cell.heads for scan in network.scans)
+        return next((h.size(self.sizes) for h in cells if h != ONE), 0)
+
+    def single(self, array: Array, ref: Ref | None = None) -> Array:
+        """An array of the terms, or one of the caller with its reference, without the batch."""
+        return self._batches.single(array if ref is None else self._batches.inward(ref, array))
+
+    @functools.cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.derivation.network)
 
     def value(self, name: str, t: int, adjoint: bool, loss: int | None = None) -> Array:
         """A value or an adjoint; adjoints beyond the last step are zero."""
@@ -180,6 +201,7 @@ class Values(ABC):
             g = choice.given.get(n)
             if g is None:
                 g = 0 * choice.setting.cotangents[n]
+            g = self.single(g, ref) if ref.axis is None else [self.single(a, ref) for a in g]
             # A parameter may have the name of a cotangent (layer norm's gain g_h).
             name = f"cotangent g_{n}" if f"g_{n}" in self.values else f"g_{n}"
             out[name] = {t + 1: a for t, a in enumerate(g)} if ref.axis is not None else {0: g}
@@ -193,8 +215,10 @@ class Truth(Values):
         self.derivation, self.choice = derivation, choice
         setting = choice.setting
         self.run: Any = forward(derivation, setting.values, setting.sizes, setting.lengths)
-        self.values = self.run.series
-        self.values = {**self.run.series, **self._cotangents(choice)}
+        self.values = {
+            n: {t: self.single(a) for t, a in line.items()} for n, line in self.run.series.items()
+        }
+        self.values = {**self.values, **self._cotangents(choice)}
         self.steps, self.sizes = dict(self.run.steps) or {"T": 1}, setting.sizes
         self._adjoints: dict[int | None, Mapping[str, Mapping[int, Array]]] = {}
         self._tangents: dict[tuple[str, int, str, str], dict[tuple[str, int], Array]] = {}
@@ -207,9 +231,7 @@ class Truth(Values):
     def equal(self, a: Array, b: Array) -> bool:
         if np.asarray(a).dtype != object:
             return bool(np.allclose(a, b, rtol=1e-9, atol=1e-12))
-        return not any(
-            getattr(d, "value", d) for d in (x - y for x, y in zip(a.flat, b.flat, strict=True))
-        )
+        return not any(getattr(d, "value", d) for d in np.asarray(a - b, dtype=object).flat)
 
     def adjoint(self, name: str, t: int, loss: int | None) -> Array | None:
         if loss not in self._adjoints:
@@ -217,7 +239,8 @@ class Truth(Values):
             if loss is not None:
                 given = self._of_step(loss)
             self._adjoints[loss] = adjoints(self.run, given)
-        return self._adjoints[loss].get(name, {}).get(t)
+        found = self._adjoints[loss].get(name, {}).get(t)
+        return None if found is None else self.single(found)
 
     def _of_step(self, step: int) -> dict[str, Array]:
         network = self.derivation.network
@@ -232,8 +255,10 @@ class Truth(Values):
     def jacobian(self, of: str, t: int, by: str, s: int, reading: Reading) -> Array | None:
         if not self.moves(by):
             s = 0
+        if self.heads:
+            raise NotEvaluated("derivatives of one value by another are not judged with heads")
         if of == by and t == s:
-            rows = len(self.values[of][t])
+            rows = self.values[of][t].size
             return np.eye(rows, dtype=int).astype(object) * (0 * self.values[of][t].flat[0] + 1)
         key = (by, s, reading, "" if reading == "total" else f"{of} {t}")
         if key not in self._tangents:
@@ -259,7 +284,8 @@ class Truth(Values):
                 inner: Any = None if own else found.get((edge.operand.name, at))
                 if not own and inner is None:
                     continue
-                part = self.run.terms(edge.jacobian, self.run.lookup(when))
+                look = self.run.lookup(when)
+                part = self.run.terms(edge.jacobian, lambda s, look=look: self.single(look(s)))
                 part = part if own else np.matmul(part, inner)
                 total = part if total is None else total + part
             if total is not None:

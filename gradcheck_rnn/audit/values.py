@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..derivation.batches import turned, vec
 from ..language import numeric
 from ..language.ops.elementwise import ELEMENTWISE, branches
 from ..language.ops.formula import Arithmetic
@@ -39,6 +41,11 @@ class Evaluation:
         Whether factors of a product over time stand in the order of their index.
     diagonals : bool
         Whether φ′(a), or another vector that does not fit a product, stands for its diagonal.
+    heads : int
+        The number of heads, which arrays then have as their first axis; 0 for none.
+    matrices : bool
+        Whether the definition has matrices for every sequence: code then is that of one sequence,
+        and sums in it are over entries, elsewhere over the batch.
     """
 
     def __init__(
@@ -49,9 +56,11 @@ class Evaluation:
         *,
         ascending: bool = False,
         diagonals: bool = False,
+        heads: int = 0,
+        matrices: bool = False,
     ) -> None:
         self.steps, self.sizes, self.look, self.ascending = steps, sizes, look, ascending
-        self.diagonals = diagonals
+        self.diagonals, self.heads, self.matrices = diagonals, heads, matrices
 
     def __call__(self, node: Node, t: Steps) -> Array:
         """The value of a tree at a time.
@@ -69,22 +78,31 @@ class Evaluation:
             return self.look(node, t)
         if node.op in ("time sum", "time product"):
             return self._over_time(node, t)
+        if node.op == "add" and any(_identity(a) for a in node.args):
+            return self._with_identity(node, t)
         args = [self(a, t) for a in node.args]
         if node.op == "product" and self.diagonals:
             return functools.reduce(
                 _with_diagonals,
-                [_diagonal(v) if _slope(a) and 1 in v.shape else v
+                [_diagonal(v) if _slope(a) and 1 in v.shape[-2:] else v
                  for v, a in zip(args, node.args, strict=True)],
             )  # fmt: skip
+        if node.op in ("times", "divide") and any(_shaped(a) for a in node.args):
+            return np.multiply(*args) if node.op == "times" else np.divide(*args)
+        if node.op == "product" and node.data == "code":
+            return _numpy_product(*args)
         if node.op in _OPERATIONS:
             return functools.reduce(_OPERATIONS[node.op], args)
         if node.op in _FUNCTIONS:
             return _FUNCTIONS[node.op](*args)
-        (held,) = args
+        return self._of_one(node, args[0], t)
+
+    def _of_one(self, node: Applied, held: Array, t: Steps) -> Array:
+        """An operation on one value."""
         if node.op == "neg":
             return -held
         if node.op == "transpose":
-            return held.T
+            return turned(held)
         if node.op == "power" and isinstance(node.data, Fraction) and node.data.denominator == 1:
             return held ** int(node.data)
         if node.op == "superscript":
@@ -92,16 +110,30 @@ class Evaluation:
         if node.op == "diag":
             return _diagonal(held)
         if node.op == "vec":
-            return held.reshape(-1, 1, order="F")
+            return vec(held)
         if node.op == "unvec" and isinstance(node.data, tuple):
             rows, columns = (self._size(b) for b in node.data)
-            if held.size != rows * columns:
+            if math.prod(held.shape[-2:]) != rows * columns:
                 raise NotEvaluated(f"{held.size} entries do not make {rows} × {columns}")
-            return held.reshape(rows, columns, order="F")
+            return turned(held.reshape(*held.shape[:-2], columns, rows))
         if node.op in ("slice", "pad") and isinstance(node.data, tuple):
             start, stop = (self._size(b) for b in node.data)
-            return held[start:stop] if node.op == "slice" else _padded(held, start, stop)
+            return held[..., start:stop, :] if node.op == "slice" else _padded(held, start, stop)
+        if node.op == "entry sum":
+            return _entry_sum(held, node.data, self.matrices)
+        if node.op == "head sum":
+            shared = held.ndim < 3 or len(held) != self.heads
+            return held * self.heads if shared else held.sum(axis=0, keepdims=True)
         return _function(node.op, held)
+
+    def _with_identity(self, node: Applied, t: Steps) -> Array:
+        """A sum in which I is the identity matrix of the size that fits."""
+        others = [self(a, t) for a in node.args if not _identity(a)]
+        like = functools.reduce(_add, others) if others else np.zeros((1, 2))
+        if like.shape[-1] != like.shape[-2]:
+            raise NotEvaluated("the size of I is not told: I_n")
+        signs = sum(-1 if isinstance(a, Applied) else 1 for a in node.args if _identity(a))
+        return like + signs * np.eye(like.shape[-1], dtype=int)
 
     def _over_time(self, node: Applied, t: Steps) -> Array:
         """A sum or a product over an index variable, empty ones included."""
@@ -116,7 +148,7 @@ class Evaluation:
             like = 0 * self(node.args[0], {**t, letter or "t": max(1, min(first, last))})
             if node.op == "time sum":
                 return like
-            return like + np.eye(len(like), dtype=int) if like.shape[0] > 1 else like + 1
+            return like + np.eye(like.shape[-2], dtype=int) if like.shape[-2] > 1 else like + 1
         if node.op == "time sum":
             return functools.reduce(_add, values)
         return functools.reduce(_product, values if self.ascending else values[::-1])
@@ -128,11 +160,11 @@ class Evaluation:
             n = at(exponent, t, self.steps)
         if n is None:
             raise NotEvaluated(f"the exponent {exponent}")
-        if held.shape[0] != held.shape[1] or held.size == 1:
+        if held.shape[-2] != held.shape[-1] or _number(held):
             return held**n
         if n < 0:
             raise NotEvaluated("a negative power of a matrix")
-        one = 0 * held + np.eye(len(held), dtype=int)
+        one = 0 * held + np.eye(held.shape[-1], dtype=int)
         return functools.reduce(np.matmul, [held] * n, one)
 
     def _name(self, node: Quantity, t: Steps) -> Array:
@@ -158,27 +190,37 @@ class Evaluation:
             .replace("·", "")
             .replace("*", "")
             .replace(" ", "")
+            .replace("−", "-")
+            .replace("-", "+-")
+            .removeprefix("+")
             .split("+")
         ):
-            m = re.fullmatch(r"(\d*)([^\W\d]\w*)?", part)
+            m = re.fullmatch(r"(-?\d*)([^\W\d]\w*)?", part)
             if not m or (m.group(2) and m.group(2) not in self.sizes):
                 raise NotEvaluated(f"the size {text!r}")
-            total += int(m.group(1) or 1) * (self.sizes[m.group(2)] if m.group(2) else 1)
+            times = m.group(1) if m.group(1)[-1:].isdigit() else f"{m.group(1)}1"
+            total += int(times) * (self.sizes[m.group(2)] if m.group(2) else 1)
         return total
 
 
+def _number(held: Array) -> bool:
+    """Whether it is one number, of each head where there are heads."""
+    return held.shape[-2:] == (1, 1)
+
+
 def _diagonal(held: Array) -> Array:
-    if 1 not in held.shape:
+    if 1 not in held.shape[-2:]:
         raise NotEvaluated("diag of something that is no vector")
-    flat = held.ravel()
-    out = np.full((flat.size, flat.size), 0 * flat[0], dtype=object)
-    out[np.arange(flat.size), np.arange(flat.size)] = flat
+    flat = held.reshape(*held.shape[:-2], -1)
+    n = flat.shape[-1]
+    out = np.full((*flat.shape, n), 0 * flat.flat[0], dtype=object)
+    out[..., np.arange(n), np.arange(n)] = flat
     return out
 
 
 def _padded(held: Array, start: int, rows: int) -> Array:
-    out = np.full((rows, held.shape[1]), 0 * held.flat[0], dtype=object)
-    out[start : start + len(held)] = held
+    out = np.full((*held.shape[:-2], rows, held.shape[-1]), 0 * held.flat[0], dtype=object)
+    out[..., start : start + held.shape[-2], :] = held
     return out
 
 
@@ -192,9 +234,15 @@ def at(time: Time | None, t: Steps, steps: Mapping[str, int]) -> int:
     return known[time.anchor] + time.offset
 
 
+def _scales(a: Array, b: Array) -> bool:
+    """Whether a is a number, or a vector with an entry for each row or column of a matrix b."""
+    (m, n), (r, s) = a.shape[-2:], b.shape[-2:]
+    return m == n == 1 or (1 not in (r, s) and (m, n) in ((r, 1), (1, s)))
+
+
 def _broadcast(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
     def apply(a: Array, b: Array) -> Array:
-        if a.shape != b.shape and a.size > 1 and b.size > 1:
+        if not (a.shape[-2:] == b.shape[-2:] or _scales(a, b) or _scales(b, a)):
             raise NotEvaluated(
                 f"shapes {a.shape} and {b.shape} do not fit an elementwise operation"
             )
@@ -204,13 +252,67 @@ def _broadcast(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
 
 
 def _product(a: Array, b: Array) -> Array:
-    if a.size == 1 or b.size == 1:
+    if _number(a) or _number(b):
         return a * b
-    if a.shape[1] == b.shape[0]:
+    if a.shape[-1] == b.shape[-2]:
         return np.matmul(a, b)
-    if a.shape == b.shape:
+    if a.shape[-2:] == b.shape[-2:]:
         return a * b  # vectors side by side: what notes mean by it is ⊙
     raise NotEvaluated(f"shapes {a.shape} and {b.shape} do not fit a product")
+
+
+def _identity(node: Node) -> bool:
+    """I or −I without a size."""
+    if isinstance(node, Applied) and node.op == "neg":
+        return _identity(node.args[0])
+    return node == Quantity("I")
+
+
+def _shaped(node: Node) -> bool:
+    """Whether code made it a column or a row, so that NumPy's broadcasting is meant."""
+    return isinstance(node, Applied) and node.op in ("column", "row")
+
+
+def _numpy_product(a: Array, b: Array) -> Array:
+    """What ``@`` is for vectors of one axis, which are columns or rows here."""
+    if 1 in a.shape[-2:] and 1 in b.shape[-2:] and a.shape == b.shape and not _number(a):
+        return _inner(a, b)
+    if a.shape[-1] == 1 < b.shape[-1] and a.shape[-2] == b.shape[-2] > 1:
+        return turned(np.matmul(turned(a), b))
+    if b.shape[-2] == 1 < a.shape[-2] and b.shape[-1] == a.shape[-1] > 1:
+        return turned(np.matmul(a, turned(b)))
+    return _product(a, b)
+
+
+def _inner(a: Array, b: Array) -> Array:
+    """Σ of the products of all entries."""
+    if a.shape[-2:] != b.shape[-2:]:
+        raise NotEvaluated(f"shapes {a.shape[-2:]} and {b.shape[-2:]} do not fit an inner product")
+    return (a * b).sum(axis=(-2, -1), keepdims=True)
+
+
+def _outer(a: Array, b: Array) -> Array:
+    if 1 not in a.shape[-2:] or 1 not in b.shape[-2:]:
+        raise NotEvaluated("an outer product of something that is no vector")
+    return np.matmul(vec(a), turned(vec(b)))
+
+
+def _trace(a: Array) -> Array:
+    if a.shape[-1] != a.shape[-2]:
+        raise NotEvaluated(f"a trace of {a.shape[-2]} × {a.shape[-1]}")
+    return np.asarray(np.trace(a, axis1=-2, axis2=-1))[..., None, None]
+
+
+def _entry_sum(a: Array, data: object, matrices: bool) -> Array:
+    """NumPy's sum of a value of one sequence; over the batch, of one, without matrices."""
+    if not matrices:
+        return a
+    assert isinstance(data, tuple)
+    axis, kept = data
+    if axis is None or 1 in a.shape[-2:]:
+        return a.sum(axis=(-2, -1), keepdims=True)
+    found = a.sum(axis=-2 if axis in (0, -2) else -1, keepdims=True)
+    return found if kept else vec(found)
 
 
 def _slope(node: Node) -> bool:
@@ -218,7 +320,7 @@ def _slope(node: Node) -> bool:
 
 
 def _with_diagonals(a: Array, b: Array) -> Array:
-    if a.shape[1] == 1 and b.shape[0] == a.shape[0] > 1 and b.shape[1] > 1:
+    if a.shape[-1] == 1 and b.shape[-2] == a.shape[-2] > 1 and b.shape[-1] > 1:
         a = _diagonal(a)
     return _product(a, b)
 
@@ -232,19 +334,32 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "max": numeric.maximum,
     "sign": lambda x: 2 * numeric.greater(x, np.zeros_like(x)) - 1,
     "where": numeric.where,
-    "dot": numeric.dot,
+    "dot": _inner,
+    "inner": _inner,
+    "outer": _outer,
+    "trace": _trace,
+    "column": vec,
+    "row": lambda x: turned(vec(x)),
     "sum": numeric.unit_sum,
     "frozen": lambda x: x,
 }
+
+
+def _kron(a: Array, b: Array) -> Array:
+    (m, n), (r, s) = a.shape[-2:], b.shape[-2:]
+    made = a[..., :, None, :, None] * b[..., None, :, None, :]
+    return made.reshape(*made.shape[:-4], m * r, n * s)
+
+
 _add = _broadcast(np.add)
 _OPERATIONS: dict[str, Callable[[Array, Array], Array]] = {
     "add": _add,
     "times": _broadcast(np.multiply),
     "divide": _broadcast(np.divide),
     "product": _product,
-    "kron": lambda a, b: np.kron(a, b),
+    "kron": _kron,
     "greater": numeric.greater,
-    "concat": lambda a, b: np.concatenate([a, b]),
+    "concat": lambda a, b: np.concatenate([a, b], axis=-2),
 }
 
 

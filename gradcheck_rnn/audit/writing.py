@@ -88,6 +88,12 @@ def written(node: Node) -> str:
     signs = {"times": " ⊙ ", "product": " ", "divide": " ⊘ ", "kron": " ⊗ "}
     if node.op in signs:
         return signs[node.op].join(inner)
+    if node.op == "outer":
+        return f"{inner[0]} {inner[1]}ᵀ"
+    if node.op == "inner":
+        return f"⟨{a[0]}, {a[1]}⟩"
+    if node.op in ("column", "row", "entry sum"):
+        return f"sum({a[0]})" if node.op == "entry sum" else inner[0]
     if node.op == "transpose":
         return f"{inner[0]}ᵀ"
     if node.op in ("power", "superscript"):

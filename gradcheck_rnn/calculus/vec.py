@@ -30,6 +30,7 @@ from gradcheck_rnn.calculus.terms import (
     Plus,
     Scale,
     Slice,
+    Solve,
     Sym,
     Term,
     Times,
@@ -218,6 +219,14 @@ def unit_map(term: Term, k: int) -> Term:
     return kron(Eye(term.shape[1]), MapUnits(Eye(term.shape[0]), term.map.name))
 
 
+def solution(term: Term, k: int) -> Term:
+    """vec(A⁻¹ X) = (I ⊗ A⁻¹) vec X."""
+    if k == 0:
+        raise MissingRule(f"no vec coefficient for Solve: {term} is not linear in its matrix.")
+    a, x = term.operands
+    return kron(Eye(x.shape[1]), Solve(a, Eye(a.shape[0])))
+
+
 def vec_of_vec(term: Term, k: int) -> Term:
     """vec(vec X) = vec X, and vec(unvec x) = x."""
     return Eye(as_column(term.operands[0]).shape[0])
@@ -256,6 +265,7 @@ _RULES: dict[type[Term], tuple[str, Callable[[Term, int], Term]]] = {
     Slice: ("slice", slice_rows),
     Pad: ("pad", pad_rows),
     MapUnits: ("map of units", unit_map),
+    Solve: ("solution", solution),
     Vec: ("vec of vec", vec_of_vec),
     Unvec: ("vec of vec", vec_of_vec),
     Diag: ("diagonal", diagonal),
@@ -284,6 +294,7 @@ IDENTITIES: dict[str, Identity] = {
     "slice": Identity("vec X[a:b] = (I ⊗ I[a:b]) vec X", _PRODUCT),
     "pad": Identity("vec pad(X; a) = (I ⊗ pad(I; a)) vec X", _PRODUCT),
     "map of units": Identity("vec(L X) = (I ⊗ L) vec X, L constant", _PRODUCT),
+    "solution": Identity("vec(A⁻¹ X) = (I ⊗ A⁻¹) vec X", _PRODUCT),
     "vec of vec": Identity("vec vec X = vec X; vec unvec x = x", "definition"),
     "diagonal": Identity(
         "vec diag(x) = diag(vec I) (1 ⊗ I) x, since diag(x) = I ⊙ (x 1ᵀ)",

@@ -21,6 +21,7 @@ from . import (
     fast_weights,
     gru,
     heads,
+    kernel_arguments,
     linear,
     losses,
     lstm,
@@ -36,7 +37,7 @@ from . import (
 from ._catalogue import Entry, entry
 from .losses import LOSSES, with_loss
 
-__all__ = ["LOSSES", "Entry", "describe", "families", "get", "names", "with_loss"]
+__all__ = ["LOSSES", "Entry", "describe", "families", "get", "known", "names", "with_loss"]
 
 #: The families of the zoo, in their order: cells by what they are made of and roughly by their age.
 _FAMILIES = {
@@ -59,11 +60,18 @@ _BY_FAMILY: dict[str, tuple[Entry, ...]] = {
     for title, modules in _FAMILIES.items()
 }
 _ENTRIES: dict[str, Entry] = {e.name: e for rows in _BY_FAMILY.values() for e in rows}
+#: What kernels of packages compute; not among the names, as it is another form of cells there.
+_KERNELS: dict[str, Entry] = {c.name: entry(c) for c in kernel_arguments.KERNELS}
 
 
 def names() -> tuple[str, ...]:
     """Names of all systems, family by family."""
     return tuple(_ENTRIES)
+
+
+def known(name: str) -> bool:
+    """Whether `get` has a system of that name."""
+    return name in _ENTRIES or name in _KERNELS
 
 
 def families() -> dict[str, tuple[str, ...]]:
@@ -86,7 +94,7 @@ def get(name: str) -> Network:
     Parameters
     ----------
     name : str
-        One of `names()`.
+        One of `names()`, or the definition of a ready layout (`verify.harness.packages`).
 
     Returns
     -------
@@ -98,6 +106,8 @@ def get(name: str) -> Network:
     UsageError
         No system of that name; the message suggests near ones.
     """
+    if name in _KERNELS:
+        return _KERNELS[name].build()
     if name not in _ENTRIES:
         near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_ENTRIES)}"

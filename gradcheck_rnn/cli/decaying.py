@@ -152,7 +152,7 @@ def _print(found: list[Analysis]) -> None:
     from rich import box
     from rich.table import Table
 
-    from gradcheck_rnn.dynamics.verdict import power_of_ten
+    from gradcheck_rnn.dynamics.decay_verdict import power_of_ten
 
     out = console()
     if len(found) > 1:
@@ -208,7 +208,7 @@ def _remedies(a: Analysis) -> Any:
     from rich import box
     from rich.table import Table
 
-    from gradcheck_rnn.dynamics.verdict import power_of_ten
+    from gradcheck_rnn.dynamics.decay_verdict import power_of_ten
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("remedy", "what was changed", "λ₁ then", "norm then"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn.cli.printing import emit_json
-from gradcheck_rnn.cli.verdicts import (
+from gradcheck_rnn.cli.verdict_tables import (
     STYLES,
     account,
     annotate,

@@ -83,6 +83,7 @@ class Batches:
         What every head is given alike is there for each of them.
         """
         if self.heads:
+            like = like[(None,) * (4 - like.ndim)]  # a constant has no axes in front
             if like.shape[-4] == 1 and value.ndim > 3 and value.shape[-4] != 1:
                 value = value.sum(axis=-4, keepdims=True)
             heads = np.broadcast_shapes(value.shape[-3:-2], like.shape[-3:-2])

@@ -35,6 +35,7 @@ from .editing import (
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
+from .weight_products import WeightProducts
 
 __all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
@@ -192,6 +193,7 @@ def bptt(
     truncate: int | None = None,
     edits: Edits = NO_EDITS,
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
+    weights: Callable[[Run], WeightProducts] | None = None,
 ) -> dict[str, Array]:
     """Gradients by the adjoint program.
 
@@ -208,6 +210,8 @@ def bptt(
         What to do differently (mutants).
     seeds : mapping, optional
         Name → {t: array} that is added to the adjoints of these names.
+    weights : callable, optional
+        Makes from the run what takes Σ δ vᵀ of weights otherwise; not with edits.
 
     Returns
     -------
@@ -215,9 +219,10 @@ def bptt(
         Name → gradient of every parameter, input and initial state, shaped like its array.
         What the loss does not depend on has an explicit zero.
     """
-    return gathered(
-        run, adjoints(run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds)
+    sums = adjoints(
+        run, cotangents, form=form, truncate=truncate, edits=edits, seeds=seeds, weights=weights
     )
+    return gathered(run, sums)
 
 
 def gathered(
@@ -251,6 +256,7 @@ def adjoints(
     seeds: Mapping[str, Mapping[int, Array]] | None = None,
     shares: Adjoints | None = None,
     last: str = "",
+    weights: Callable[[Run], WeightProducts] | None = None,
 ) -> dict[str, dict[int, Array]]:
     """Adjoints of all names at all times by the adjoint program: name → {t: array}.
 
@@ -272,7 +278,8 @@ def adjoints(
         for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
             sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
     for program in reversed(run.derivation.scans):
-        _backward(run, program, sums, form, truncate, edits)
+        products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
+        _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
             break
     return sums.sums
@@ -285,6 +292,7 @@ def _backward(
     form: Form,
     truncate: int | None,
     edits: Edits,
+    products: WeightProducts | None,
 ) -> None:
     network = run.derivation.network
     scan = program.scan
@@ -322,6 +330,8 @@ def _backward(
                     or (reach is not None and len(times) - step >= reach)
                 ):
                     continue
+                if products is not None and products.took(edge, values, sums):
+                    continue
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
                     late.append((edge, term, where))
                     continue
@@ -337,6 +347,8 @@ def _backward(
             seen = read_wrongly(run, program, edits, t, values)
             given = run.batches.fit(run.terms(term, seen), values(edge.operand))
             sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
+    if products is not None:
+        products.add_to(sums)
     for state in scan.states:
         for start in state.initial:
             got = sums.get(state.name, run.before(program, start.lag))

@@ -81,6 +81,11 @@ class _Sizes:
             with np.errstate(all="ignore"):
                 high = self(term.operands[1], lookup) / low
                 return self(term.operands[0], lookup) / low * high + value
+        if isinstance(term, T.Solve):
+            a, b = term.operands
+            matrix, x = self.terms(a, lookup), np.abs(self.terms(term, lookup))
+            inverse = np.abs(np.linalg.inv(matrix))
+            return np.matmul(inverse, np.matmul(self(a, lookup), x) + self(b, lookup))
         if isinstance(term, T.MapUnits) and not term.map.constant:
             inner = self(term.x, lookup)
             return np.matmul(np.abs(term.map.matrix(inner.shape[-2], inner.dtype)), inner)

@@ -88,6 +88,8 @@ _NODES: dict[str, Any] = {
     "maximum": T.Maximum,
     "greater": T.Greater,
     "where": T.Where,
+    "surrogate": T.Surrogate,
+    "solve": T.Solve,
     "sum": T.UnitSum,
     "dot": T.Dot,
     "concat": T.Concat,

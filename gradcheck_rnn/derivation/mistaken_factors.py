@@ -19,11 +19,11 @@ from ..calculus.terms import (
     Softmax,
     Sym,
     Term,
-    symbols_in,
+    has_bar,
 )
 from .program import Derivation, Edge
 
-__all__ = ["has_bar", "mistaken_factors", "occurrences", "replaced_at"]
+__all__ = ["mistaken_factors", "occurrences", "replaced_at"]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -61,11 +61,6 @@ def replaced_at(term: Term, path: tuple[int, ...], new: Term) -> Term:
 
 def _moves(s: Term) -> bool:
     return isinstance(s, Sym) and not s.mark and s.lag is not None
-
-
-def has_bar(term: Term) -> bool:
-    """Whether an adjoint stands in a term."""
-    return any(s.mark == "bar" for s in symbols_in(term))
 
 
 def _one_occurrence(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:

@@ -24,11 +24,12 @@ from ..calculus.terms import (
     Times,
     Transpose,
     dims_equal,
+    has_bar,
     symbols_in,
 )
 from .editing import sources
 from .edits import Edits
-from .mistaken_factors import has_bar, occurrences, replaced_at
+from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge, EquationProgram
 
 __all__ = ["bracket_edits", "mistaken_terms", "share_edits"]

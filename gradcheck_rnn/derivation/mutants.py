@@ -26,10 +26,11 @@ from ..calculus.terms import (
     Times,
     Transpose,
     dims_equal,
+    has_bar,
     symbols_in,
 )
 from .edits import Edits
-from .mistaken_factors import has_bar, mistaken_factors, occurrences, replaced_at
+from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_loops import mistaken_loops
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits

@@ -16,6 +16,7 @@ from sympy import Integer
 from ..calculus import terms as T
 from ..errors import DimensionError, MissingRule
 from ..language import numeric
+from ..language.linear_systems import solve
 
 __all__ = ["TermEvaluator"]
 
@@ -67,6 +68,10 @@ class TermEvaluator:
     def summed(self, total: Array) -> Array:
         """A sum of contributions as it is kept: evaluators that round do so here too."""
         return total
+
+    def product(self, left: Array, right: Array) -> Array:
+        """A matrix product, as the value of a term has it."""
+        return np.matmul(left, right)
 
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
         """The value of a term; ``lookup`` gives the array of each variable."""
@@ -225,6 +230,8 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Maximum: _map(numeric.maximum),
     T.Greater: _map(numeric.greater),
     T.Where: _map(numeric.where),
+    T.Surrogate: lambda ev, term, lookup: ev(term.operands[0], lookup),
+    T.Solve: _map(solve),
     T.Abs: _map(numeric.absolute),
     T.Sign: _map(_sign),
     T.Frozen: _map(lambda x: x),

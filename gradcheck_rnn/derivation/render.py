@@ -20,6 +20,7 @@ from ..errors import UsageError
 from .linebreaks import LINE, PREAMBLE, broken, width
 from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
+from .pages.repeated import written_once
 from .program import Derivation
 
 __all__ = ["FORMATS", "read_notation", "render", "render_definition"]
@@ -72,7 +73,8 @@ def render(
     if fmt == "json":
         return json.dumps(_json(pages, derivation), indent=1, ensure_ascii=False) + "\n"
     writer = {"text": _Text, "markdown": _Markdown, "latex": _Latex, "typst": _Typst}[fmt](notation)
-    text = writer.write(pages)
+    names = () if notation is None else notation.names
+    text = writer.write(replace(pages, sections=tuple(written_once(pages.sections, names))))
     return PREAMBLE + text + "\n\\end{document}\n" if standalone else text
 
 
@@ -80,7 +82,7 @@ def render_definition(derivation: Derivation) -> str:
     """The symbols with their shapes, and the equations; nothing that is derived."""
     pages = document(derivation)
     kept = tuple(s for s in pages.sections if s.key == "dims" or s.key.startswith("forward:"))
-    return _Text(None).write(replace(pages, sections=kept))
+    return _Text(None).write(replace(pages, sections=tuple(written_once(kept))))
 
 
 def _rows(notation: Notation | None) -> bool:

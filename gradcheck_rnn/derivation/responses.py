@@ -10,13 +10,13 @@ are taken in the order of the program, each reading the adjoints as the ones bef
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calculus.terms import Sym, Term, symbols_in
+from ..calculus.terms import Sym, Term, has_bar
 from .editing import Adjoints, read_wrongly
 from .edits import NO_EDITS, Edits
 from .evaluate import Run, adjoints
@@ -31,18 +31,13 @@ Array = NDArray[Any]
 Node = tuple[str, int]
 
 
-@lru_cache(maxsize=65536)
-def _has_bar(term: Term) -> bool:
-    return any(s.mark == "bar" for s in symbols_in(term))
-
-
 class _Remembering(TermEvaluator):
     """Evaluates every term once for the same values."""
 
     def __call__(self, term: Term, lookup: Any) -> Array:
         if isinstance(term, Sym):
             return lookup(term)
-        known = lookup.moving if _has_bar(term) else lookup.still
+        known = lookup.moving if has_bar(term) else lookup.still
         found = known.get(term)
         if found is None:
             found = known[term] = super().__call__(term, lookup)

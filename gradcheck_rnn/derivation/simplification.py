@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from ..calculus.terms import (
     Broadcast,
@@ -21,7 +22,7 @@ from ..calculus.terms import (
     Transpose,
 )
 
-__all__ = ["replaced", "tidy", "transposed"]
+__all__ = ["collected", "replaced", "tidy", "transposed"]
 
 
 def tidy(term: Term) -> Term:
@@ -89,6 +90,20 @@ def transposed(x: Term) -> Term:
     if isinstance(x, Times):
         return Times(*(transposed(f) for f in reversed(x.operands)))
     return Transpose(x)
+
+
+def collected(terms: Iterable[Term]) -> list[Term]:
+    """The terms of a sum with equal ones counted: x + x → 2·x, where each first stands."""
+    counts = Counter(terms)
+    out: list[Term] = []
+    for term, count in counts.items():
+        if count == 1:
+            out.append(term)
+        elif isinstance(term, Neg):
+            out.append(Neg(Scale(Num(count), term.operands[0])))
+        else:
+            out.append(Scale(Num(count), term))
+    return out
 
 
 def replaced(term: Term, symbols: Mapping[Sym, Term]) -> Term:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import GradcheckError, UsageError
 from .bounds import Bounds, bounds
 from .causes import causes
+from .decay_verdict import DecayVerdict, error_of, judge
 from .draws import Spread
 from .expansion import Carousel, Expansion, carousel, expansion
 from .lyapunov import BATCHES, Lyapunov, lyapunov
@@ -29,7 +30,6 @@ from .spectrum import (
 from .system import Model
 from .threads import few_threads
 from .trajectory import resting as at_rest
-from .verdict import DecayVerdict, error_of, judge
 
 __all__ = ["Analysis", "analyse", "as_plain", "check_steps"]
 

@@ -20,7 +20,7 @@ from ..language.dims import ONE
 from ..language.scans import State
 from ..language.stacks import entries_of
 from ..streams import Stream, generator
-from .entries import from_blocks
+from .entry_columns import from_blocks
 from .system import Model
 from .weights import read_weights
 

@@ -97,7 +97,7 @@ def build(
     sizes : mapping, optional
         Dim → size; what parameters or inputs do not settle is 32 (hidden) or 16 (other dims).
     parameters : mapping, optional
-        Name → array in the doors' shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
+        Name → array in the public shapes (``(p, p)``, ``(p,)``); what is left out is drawn.
     inputs : mapping, optional
         Name → source; what is left out is random.
     init, gain, scale, seed
@@ -127,9 +127,7 @@ def build(
         if name in factors and init != "zero":
             made = np.ones_like(made)
         if name in domains and name not in given:
-            # Vectors of many sequences are drawn as rows.
-            across = (*made.shape[:-2], made.shape[-1], made.shape[-2])
-            made = np.swapaxes(domains[name].draw(rng, across, data=False), -1, -2)
+            made = domains[name].draw_columns(rng, made.shape, data=False)
         if name in given:
             made = _checked(name, ref, np.asarray(given[name], dtype=float), settled)
         values[name] = made
@@ -171,7 +169,8 @@ def _check_memory(network: Network, sizes: Mapping[str, int]) -> None:
     check_memory(
         8 * (COPIES * parameters + BLOCK * widths + JACOBIANS * joint**2),
         f"{network.name!r} with {', '.join(f'{n} = {size}' for n, size in sizes.items())}",
-        "give smaller sizes",
+        f"give smaller sizes; Jacobians of the {joint} entries of all states are held dense, "
+        f"{joint} × {joint}",
     )
 
 

@@ -25,7 +25,7 @@ from ..language.dims import Shape
 from ..language.network import Network, Ref
 from ..language.running import run
 from ..language.stacks import entries_of, unflat
-from .entries import as_defined, as_terms, from_blocks
+from .entry_columns import as_defined, as_terms, from_blocks
 from .factors import Factor, LeadingEvaluator
 from .inputs import InputSource
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..calculus.terms import Sym
 from ..derivation.program import Edge, ScanProgram
 from ..errors import UsageError
-from .entries import from_blocks
+from .entry_columns import from_blocks
 from .factors import Factor, factor_of
 from .system import System
 

@@ -4,7 +4,8 @@ from . import (
     primitives,
     shapes,  # noqa: F401  (enters the shape rules in `values.RULES`)
 )
-from .cell import Cell, cell
+from .cell import Cell
+from .declaring import cell
 from .ops.choices import *  # noqa: F403
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403

@@ -14,8 +14,8 @@ from .scans import Ref, Scan
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "domains_of", "narrower", "renamed",
-    "spread_starts", "too_few", "unify",
+    "READ", "apart", "check_axes", "check_binding", "domains_of", "kind_of_start", "line_of",
+    "narrower", "renamed", "spread_starts", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -50,7 +50,7 @@ def spread_starts(
     suffix: str,
     dims: Mapping[str, Dim],
     starts: dict[str, Any],
-    start_of: Callable[[str, Shape], Ref],
+    start_of: Callable[[str, Shape, str], Ref],
 ) -> None:
     """Starts of a held delay line, under the names they have without a mask."""
     for s in plain.states:
@@ -59,22 +59,32 @@ def spread_starts(
             continue
         start = starts.get(s, "input")
         if isinstance(start, str):
-            shape = plain.shapes[s].rename(dims)
-            start = tuple(start_of(f"{s}{suffix}0_{k}", shape) for k in range(1, depth + 1))
-        elif not isinstance(start, tuple):
-            start = (start,)
-        if len(start) != depth:
-            raise DefinitionError(too_few(title, s, depth, len(start)))
-        for k, ref in enumerate(start):
+            shape, kind = plain.shapes[s].rename(dims), kind_of_start(plain, s)
+            start = tuple(start_of(f"{s}{suffix}0_{k}", shape, kind) for k in range(1, depth + 1))
+        for k, ref in enumerate(line_of(title, s, depth, start)):
             starts[f"{s}_back{k}" if k else s] = ref
 
 
-def too_few(title: str, state: str, depth: int, given: int) -> str:
-    """What to say where a delay line has too few initial values."""
-    return (
-        f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many initial "
-        f"values, most recent first; {given} given"
-    )
+def kind_of_start(cell: Cell, state: str) -> str:
+    """What an input that starts a state is: the past of data is data."""
+    return "static_data" if state in cell.keeps_data else "static"
+
+
+def line_of(title: str, state: str, depth: int, start: Any) -> tuple[Ref | None, ...]:
+    """A start as one value for each step before the first; zero at all of them is None alone.
+
+    Raises
+    ------
+    DefinitionError
+        A delay line has too few initial values.
+    """
+    line = start if isinstance(start, tuple) else (start,) * (depth if start is None else 1)
+    if len(line) != depth:
+        raise DefinitionError(
+            f"scan {title!r}: state {state!r} reaches {depth} steps back and needs as many "
+            f"initial values, most recent first; {len(line)} given"
+        )
+    return line
 
 
 def check_axes(title: str, axes: Iterable[Any], dims: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""`@cell`: one Python function in NumPy notation is the definition of a recurrent cell.
+"""`Cell`: one Python function in NumPy notation is the definition of a recurrent cell.
 
 Called with arrays it is one step of the forward pass (the oracle); called by the tracer it gives
 the equations. Nothing is reserved for the zoo.
@@ -9,37 +9,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import DefinitionError, DimensionError
-from .dims import (
-    ONE,
-    Dim,
-    Shape,
-    current_dims,
-    parse_dim,
-    parse_group,
-    sequences_in_front,
-)  # fmt: skip
-from .domains import Domain, parse_domains
+from .dims import ONE, Dim, Shape, current_dims, sequences_in_front
+from .domains import Domain
 from .notebooks import cell_html
 from .stacks import to_back, to_front
 from .values import ArrayValue
 
-__all__ = ["Cell", "Delays", "cell"]
+__all__ = ["Cell", "Delays"]
 
 #: What traces a cell; entered by `tracing`.
 TRACERS: list[Callable[[Cell], Any]] = []
 
-KINDS = ("input", "data", "state", "param", "fixed")
-
 
 class Delays(Mapping[int, Any]):
-    """A state read at several lags: ``h[1]`` is h_{t−1}, ``h[3]`` is h_{t−3}."""
+    """A state or input read at several lags: ``h[1]`` is h_{t−1}, ``h[3]`` is h_{t−3}."""
 
     def __init__(self, name: str, values: Mapping[int, Any]) -> None:
         self._name, self._values = name, dict(values)
@@ -48,8 +38,9 @@ class Delays(Mapping[int, Any]):
         try:
             return self._values[lag]
         except (KeyError, TypeError):
+            what = "input" if 0 in self._values else "state"
             raise DefinitionError(
-                f"state {self._name!r} is declared with lags {tuple(self._values)}, not {lag}"
+                f"{what} {self._name!r} is declared with lags {tuple(self._values)}, not {lag}"
             ) from None
 
     def __iter__(self) -> Any:
@@ -79,6 +70,8 @@ class Cell:
         Name → the set that its values lie in, where one is declared (τ ≥ 1 in a leaky unit).
     heads : Dim
         How many heads there are; one where the cell declares none.
+    kept : mapping
+        State that keeps the past of an input or data → which (see `input_lags`).
     """
 
     name: str
@@ -91,6 +84,7 @@ class Cell:
     source: str = ""
     domains: Mapping[str, Domain] = field(default_factory=dict)
     heads: Dim = ONE
+    kept: Mapping[str, str] = field(default_factory=dict)
     # Array shapes seen → sizes of dims: a scan checks the same shapes at every step.
     _seen: dict[tuple[Any, ...], dict[str, int]] = field(
         default_factory=dict, compare=False, repr=False
@@ -109,6 +103,11 @@ class Cell:
     @property
     def params(self) -> tuple[str, ...]:
         return self.of_kind("param")
+
+    @property
+    def keeps_data(self) -> frozenset[str]:
+        """States that keep the past of data: nothing is differentiated there."""
+        return frozenset(s for s, own in self.kept.items() if self.kinds[own] == "data")
 
     @property
     def matrices(self) -> tuple[str, ...]:
@@ -313,130 +312,3 @@ class Cell:
 
     def __repr__(self) -> str:
         return f"<cell {self.name}>"
-
-
-def _heads(title: str, heads: str) -> Dim:
-    """The dim of the axis of heads."""
-    if not heads:
-        return ONE
-    number = parse_dim(heads)
-    if number.lone is None:
-        raise DefinitionError(f"cell {title!r}: heads={heads!r} is no name of a dim; write H")
-    return number
-
-
-def cell(
-    function: Callable[..., Any] | None = None,
-    *,
-    inputs: str | Mapping[str, str] = "",
-    states: str | Mapping[str, str] = "",
-    params: str | Mapping[str, str] = "",
-    data: str | Mapping[str, str] = "",
-    fixed: str | Mapping[str, str] = "",
-    outputs: str = "",
-    heads: str = "",
-    lags: Mapping[str, tuple[int, ...]] | None = None,
-    name: str = "",
-    what: str = "",
-    source: str = "",
-    domains: Mapping[str, str] | None = None,
-    at_least: Mapping[str, float] | None = None,
-) -> Any:
-    """Declare a cell.
-
-    Parameters
-    ----------
-    inputs, data : str
-        Per-step vectors, differentiated or not: ``"x: d"``. Scalars have an empty shape.
-        ``"A: n m"`` is a matrix for every sequence; with one, and with a matrix state, vectors
-        are columns that ``k @ v.T`` and ``S.T @ q`` take as NumPy takes a stack of matrices.
-    states : str
-        Recurrent states, ``"h c: p"`` or ``"S: n m"``; the definition gets h_{t−1} as ``h``.
-    params, fixed : str
-        Parameters, trained or not: ``"W: p p; U: p d; b: p"``.
-    outputs : str
-        Names a step hands out, ``"h y"``; by default the states.
-    heads : str
-        The axis of heads, ``"H"``: ``"S: H n m"``, ``"W: H n d"`` and ``"g: H"`` are a matrix, a
-        block of weights and a scalar for every head. The definition is that of one head, with
-        what the heads share beside it, and `sum_heads` sums over them.
-    lags : mapping, optional
-        ``{"h": (1, 3)}``: the definition gets ``h[1]`` and ``h[3]``.
-    what, source : str
-        One line for the catalogue, and where the equations are from.
-    domains : mapping, optional
-        Where values lie, ``{"target": "one-hot", "mask": "0/1", "tau": ">= 1"}``; see
-        `gradcheck_rnn.language.domains` for the texts. Values drawn for checks are inside; of a
-        state it is the domain of its start.
-    at_least : mapping, optional
-        Short for lower ends alone: ``{"tau": 1.0}`` is the domain ``">= 1"``.
-
-    A last argument ``**rest`` of the function receives the declared names it does not list.
-
-    Returns
-    -------
-    Cell
-        The definition returns the new states and the outputs: a dict by name, or a tuple in the
-        order states, then outputs.
-
-    Raises
-    ------
-    DefinitionError
-        The function's arguments and the declared names differ, or a lag is not positive.
-    """
-
-    def declare(fn: Callable[..., Any]) -> Cell:
-        shapes: dict[str, Shape] = {}
-        kinds: dict[str, str] = {}
-        groups = {"input": inputs, "data": data, "state": states, "param": params, "fixed": fixed}
-        title = name or fn.__name__
-        number = _heads(title, heads)
-        for kind, spec in groups.items():
-            for key, shape in parse_group(spec, heads).items():
-                if key in shapes:
-                    raise DefinitionError(
-                        f"cell {title!r}: {key!r} is both {kinds[key]} and {kind}"
-                    )
-                if kind in ("input", "data", "state"):
-                    shape = replace(shape, batch=True)
-                shapes[key], kinds[key] = shape, kind
-        signature = inspect.signature(fn).parameters.values()
-        order = tuple(a.name for a in signature if a.kind is not a.VAR_KEYWORD)
-        open_ended = any(a.kind is a.VAR_KEYWORD for a in signature)
-        for missing in (n for n in order if n not in shapes):
-            raise DefinitionError(
-                f"cell {title!r}: argument {missing!r} is not declared; add it to inputs, states, "
-                "params, data or fixed with its dims"
-            )
-        for extra in (n for n in shapes if n not in order and not open_ended):
-            raise DefinitionError(
-                f"cell {title!r}: {kinds[extra]} {extra!r} is declared but not an argument of "
-                "the function"
-            )
-        state_names = [n for n, k in kinds.items() if k == "state"]
-        read: dict[str, tuple[int, ...]] = dict.fromkeys(state_names, (1,))
-        for state, wanted in (lags or {}).items():
-            if state not in read:
-                raise DefinitionError(f"cell {title!r}: lags name {state!r}, which is not a state")
-            if not wanted or any(not isinstance(k, int) or k < 1 for k in wanted):
-                raise DefinitionError(
-                    f"cell {title!r}: lags of {state!r} must be positive integers"
-                )
-            read[state] = tuple(sorted(set(wanted)))
-        where = parse_domains(f"cell {title!r}", shapes, kinds, domains, at_least)
-        if not state_names and not outputs:
-            raise DefinitionError(f"cell {title!r} has neither a state nor an output")
-        return Cell(
-            title,
-            fn,
-            shapes,
-            kinds,
-            read,
-            tuple(outputs.split()) or tuple(state_names),
-            what or (inspect.getdoc(fn) or "").split("\n")[0],
-            source,
-            where,
-            number,
-        )
-
-    return declare(function) if function is not None else declare

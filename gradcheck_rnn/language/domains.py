@@ -9,6 +9,8 @@ A definition says what its formulas assume of a value. One text each::
     "> 0", ">= 1"     positive; at least 1
     "[0, 1]", "(0, 1)", "[0, inf)"    an interval; a round bracket leaves the end out
 
+Fixed parameters may have given values (``fixed={"P": array}``), which are a domain of kind "given".
+
 Whoever draws values draws them from the domain, and roundoff is probed inside it. A derivative is
 that of the definition's formula: a one-hot input that is differentiated is moved along the reals.
 """
@@ -18,13 +20,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, DimensionError
 from .dims import Shape
 
 __all__ = ["Domain", "check_domain", "parse_domain", "parse_domains"]
@@ -52,22 +54,28 @@ class Domain:
 
     Attributes
     ----------
-    kind : {"one-hot", "simplex", "integers", "interval"}
+    kind : {"one-hot", "simplex", "integers", "interval", "given"}
         The first two are of all units of a vector together, the others of each number.
     low, high : float
         Ends; infinite where there is none.
     open_low, open_high : bool
         Whether the end itself is left out.
+    values : callable, optional
+        Of kind "given": the array of a shape.
+    label : str
+        Of kind "given": what tells its values from others.
     """
 
-    kind: Literal["one-hot", "simplex", "integers", "interval"]
+    kind: Literal["one-hot", "simplex", "integers", "interval", "given"]
     low: float = 0.0
     high: float = 1.0
     open_low: bool = False
     open_high: bool = False
+    values: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    label: str = ""
 
     def __str__(self) -> str:
-        if self.kind in ("one-hot", "simplex"):
+        if self.kind in ("one-hot", "simplex", "given"):
             return self.kind
         if self.kind == "integers":
             ends = (int(self.low), int(self.high))
@@ -111,6 +119,8 @@ class Domain:
         probabilities are multiples of a power of two, so that they sum to one in every number
         format; data (``data=True``) also take the closed ends of an interval.
         """
+        if self.kind == "given":
+            return self._given(shape)
         count = math.prod(shape[:-1]) if self.of_vectors else math.prod(shape)
         if self.kind == "one-hot":
             classes = _even(rng, count, shape[-1])
@@ -138,6 +148,26 @@ class Domain:
             inside = np.where(at_low & (not self.open_low), self.low, inside)
             inside = np.where(at_high & (not self.open_high), self.high, inside)
         return np.asarray(inside)
+
+    def draw_columns(
+        self, rng: np.random.Generator, shape: tuple[int, ...], *, data: bool
+    ) -> Array:
+        """Random values with units on axis −2: ``(…, n, B)``, or a parameter ``(n, m)``."""
+        if self.kind == "given":
+            return self._given(shape[:-1] if shape[-1:] == (1,) else shape).reshape(shape)
+        across = (*shape[:-2], shape[-1], shape[-2])
+        return np.swapaxes(self.draw(rng, across, data=data), -1, -2)
+
+    def _given(self, shape: tuple[int, ...]) -> Array:
+        assert self.values is not None
+        made = np.array(self.values(*shape), dtype=float)
+        if made.shape != shape and not made.size == math.prod(shape) == 1:
+            raise DimensionError(
+                f"the values given by {self.label} have shape {made.shape}; {shape} is needed"
+            )
+        if not np.isfinite(made).all():
+            raise DefinitionError(f"the values given by {self.label} are not all finite")
+        return made.reshape(shape)
 
     def clip(self, array: Array) -> Array:
         """Numbers that rounding or a small move has put outside an interval, at its ends.
@@ -259,8 +289,9 @@ def parse_domains(
     kinds: Mapping[str, str],
     domains: Mapping[str, Any] | None,
     at_least: Mapping[str, float] | None = None,
+    at_most: Mapping[str, float] | None = None,
 ) -> dict[str, Domain]:
-    """Name → domain from the two declarations of a cell; ``at_least={"tau": 1}`` is ``">= 1"``.
+    """Name → domain from the declarations of a cell; ``at_least={"tau": 1}`` is ``">= 1"``.
 
     Raises
     ------
@@ -269,7 +300,8 @@ def parse_domains(
         both.
     """
     out: dict[str, Domain] = {}
-    for option, given in (("domains", domains), ("at_least", at_least)):
+    ends = {"at_least": ">=", "at_most": "<="}
+    for option, given in (("domains", domains), ("at_least", at_least), ("at_most", at_most)):
         if given is not None and not isinstance(given, Mapping):
             raise DefinitionError(
                 f"{title}: {option} is {type(given).__name__}; give a dict by name, as "
@@ -280,13 +312,14 @@ def parse_domains(
                 raise DefinitionError(f"{title}: {option} names {name!r}, not declared")
             if name in out:
                 raise DefinitionError(
-                    f"{title}: {name!r} is in domains and in at_least; say it once, in domains"
+                    f"{title}: {name!r} is in {option} and has a domain already; say it once, in "
+                    'domains, as "[0, 1]"'
                 )
             what = f"{title}: {option} of {name!r}"
-            if option == "at_least":
+            if option in ends:
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     raise DefinitionError(f"{what} is {value!r}; give a number")
-                value = f">= {value!r}"
+                value = f"{ends[option]} {value!r}"
             domain = parse_domain(value, what)
             check_domain(domain, shapes[name], kinds[name], f"{title}: {name!r}")
             out[name] = domain

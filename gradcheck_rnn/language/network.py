@@ -16,10 +16,11 @@ from typing import Any, cast
 from ..checks import check_kind
 from ..errors import DefinitionError, DimensionError, GradcheckError
 from . import binding
-from .binding import READ, apart, check_binding, domains_of, narrower, renamed, too_few, unify
+from .binding import READ, apart, check_binding, domains_of, narrower, renamed, unify
 from .cell import Cell
 from .dims import ONE, Dim, Shape, parse_shape
 from .domains import Domain, parse_domains
+from .input_lags import under_their_states
 from .notebooks import ShownNetwork
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
 from .tracing import Equation, trace
@@ -165,7 +166,8 @@ class Network(ShownNetwork):
             A 0/1 data scalar per step; where it is 0 every state is held (see `masked`).
         initial : mapping, optional
             State → its start: a vector, a parameter (a trained start), ``None`` for zero, or a
-            tuple with one of these per lag. By default an input ``<state>0`` is added.
+            tuple with one of these per lag. By default an input ``<state>0`` is added. Of an input
+            that is read at lags it is what comes before the first step.
         dims : mapping, optional
             The cell's dims by the network's names; otherwise taken from what is bound.
         domains : mapping, optional
@@ -182,6 +184,7 @@ class Network(ShownNetwork):
             A bound value whose dims do not fit.
         """
         cell = the_cell(cell)
+        initial = under_their_states(cell, initial or {})
         before = dict(self.inputs), dict(self.parameters), dict(self._names)
         if domains:
             title = f"scan {name or cell.name + suffix!r}"
@@ -189,7 +192,7 @@ class Network(ShownNetwork):
             cell = replace(cell, domains={**cell.domains, **given})
         try:
             return self._add_scan(
-                cell, name or cell.name + suffix, suffix, axis, reverse, mask, dict(initial or {}),
+                cell, name or cell.name + suffix, suffix, axis, reverse, mask, dict(initial),
                 dims or {}, bindings,
             )  # fmt: skip
         except GradcheckError:
@@ -304,14 +307,11 @@ class Network(ShownNetwork):
             )
         depth = max(lags)
         if isinstance(start, str):
-            refs: tuple[Ref | None, ...] = tuple(
-                self._start(f"{full}0" if depth == 1 else f"{full}0_{k}", shape)
-                for k in range(1, depth + 1)
-            )
+            kind = binding.kind_of_start(cell, own)
+            names = [f"{full}0_{k}" for k in range(1, depth + 1)] if depth > 1 else [f"{full}0"]
+            refs: tuple[Ref | None, ...] = tuple(self._start(n, shape, kind) for n in names)
         else:
-            refs = start if isinstance(start, tuple) else (start,)
-            if len(refs) != depth:
-                raise DefinitionError(too_few(title, own, depth, len(refs)))
+            refs = binding.line_of(title, own, depth, start)
         for ref in refs:
             if ref is None:
                 continue
@@ -326,12 +326,12 @@ class Network(ShownNetwork):
         self._claim(final, f"last value of the state {full!r}")
         return State(full, shape, lags, initial, final)
 
-    def _start(self, wanted: str, shape: Shape) -> Ref:
+    def _start(self, wanted: str, shape: Shape, kind: str = "static") -> Ref:
         """The input that starts a state, under a name of its own if the definition uses this."""
         known = self.inputs.get(wanted)
-        if known is None or (known.kind, known.shape) != ("static", shape):
+        if known is None or (known.kind, known.shape) != (kind, shape):
             wanted = self._free(wanted)
-        return self._add_input(wanted, "static", shape, None)
+        return self._add_input(wanted, kind, shape, None)
 
     def _free(self, wanted: str) -> str:
         """``wanted``, or ``wanted_2``, ``wanted_3``, … if the network uses the name."""
@@ -435,8 +435,9 @@ def as_network(target: Cell | Network) -> Network:
     for o in target.outputs:
         ref = handle[o]
         (network.loss if o == "loss" and not ref.shape.axes else network.output)(ref)
-    for state in network.scans[0].states:
-        network.output(handle.final(state.name))
+    for own in target.states:
+        if own not in target.keeps_data:
+            network.output(handle.final(own))
     return network
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import UnsupportedOperation
 from .dims import sequences_in_front
+from .linear_systems import solve
 
 __all__ = ["ELEMENTWISE", "RUN", "UNIT_MAPS", "frozen", "holding_frozen", "recording_frozen"]
 
@@ -134,6 +135,12 @@ def transpose(x: Array) -> Array:
     return np.swapaxes(x, -1, -2)
 
 
+def declared(value: Array, slope: Array, x: Array) -> Array:
+    """``value``, which moves with ``x`` by ``slope``: both are held where a tape runs."""
+    value, slope, held = frozen(value), frozen(slope), frozen(x)
+    return value if _tape.get() is None else value + slope * (x - held)
+
+
 class _Tape:
     """Values of ``frozen`` expressions in the order in which a base run met them."""
 
@@ -230,6 +237,8 @@ RUN: dict[str, Callable[..., Any]] = {
     "log_softmax": log_softmax,
     "cross_entropy": cross_entropy,
     "frozen": frozen,
+    "surrogate": declared,
+    "solve": solve,
     "unit_map": lambda a, function: UNIT_MAPS[function](a),
 }
 

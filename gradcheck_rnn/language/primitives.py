@@ -9,6 +9,7 @@ differentiates its condition.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -60,9 +61,11 @@ __all__ = [
     "shift",
     "sign",
     "softmax",
+    "solve",
     "split",
     "sum",
     "sum_heads",
+    "surrogate",
     "tr",
     "where",
     "zeros",
@@ -202,6 +205,33 @@ def frozen(x: Any) -> Any:
     report says so.
     """
     return operate("frozen", x)
+
+
+def surrogate(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An elementwise function with a declared derivative, as spiking units have.
+
+    Parameters
+    ----------
+    function, slope : callable
+        What it is, and what its derivative is declared to be, in the words of a definition:
+        ``surrogate(lambda v: v > 1, lambda v: 1 / (1 + 10 * abs(v - 1)) ** 2)``.
+
+    Returns
+    -------
+    callable
+        For use in definitions. Code is held to the declared derivative, which by intent is not
+        that of the loss as run; pages and reports say so.
+    """
+
+    def declared(x: Any) -> Any:
+        return operate("surrogate", function(x), slope(x), x)
+
+    return declared
+
+
+def solve(a: Any, b: Any) -> Any:
+    """A⁻¹ b for a square matrix and a vector or matrix: the solution x of A x = b."""
+    return operate("solve", a, b)
 
 
 def dim(text: str) -> Any:

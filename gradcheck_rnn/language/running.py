@@ -2,7 +2,7 @@
 
 Nothing here is derived or generated. Arrays are ``(…, n, B)`` a step, a matrix for every sequence
 ``(…, n, m, B)``, what every head has ``(…, H, n, m, B)``; a sequence has time first,
-``(T, …, n, B)``. `to_columns` and `to_rows` translate from and to the doors' ``(T, B, n)`` and
+``(T, …, n, B)``. `to_columns` and `to_rows` translate from and to the public ``(T, B, n)`` and
 ``(T, B, n, m)``.
 """
 
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 def array_shape(
     ref: Ref, sizes: Mapping[str, int], *, batch: int, lengths: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """The shape of a value at the doors: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``, …"""
+    """Shape of a value in the public layout: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``."""
     own = tuple(d.size(sizes) for d in ref.shape.axes)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         return (lengths[ref.axis], batch, *own) if ref.axis else (batch, *own)
@@ -33,7 +33,7 @@ def array_shape(
 
 
 def to_columns(ref: Ref, array: Any) -> Array:
-    """From the doors' layout to ``(…, n, B)``, and ``(…, H, n, B)`` of what every head has."""
+    """From the public layout to ``(…, n, B)``, and ``(…, H, n, B)`` of what every head has."""
     a = np.asarray(array)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         a = np.moveaxis(a, -1 - len(ref.shape.axes), -1)
@@ -44,7 +44,7 @@ def to_columns(ref: Ref, array: Any) -> Array:
 
 
 def to_rows(ref: Ref, array: Any) -> Array:
-    """From ``(…, n, B)`` to the doors' layout."""
+    """From ``(…, n, B)`` to the public layout."""
     a = np.asarray(array)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         a = a[..., 0, :] if ref.shape.scalar else a
@@ -55,7 +55,7 @@ def to_rows(ref: Ref, array: Any) -> Array:
 
 
 def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
-    """Sizes of the named dims from arrays in the doors' layout; raises naming what disagrees."""
+    """Sizes of the named dims from arrays in the public layout; raises naming what disagrees."""
     found: list[tuple[Ref, Dim, int]] = []
     for ref in (*network.parameters.values(), *network.inputs.values()):
         if ref.name not in values:
@@ -212,7 +212,8 @@ def _run_scan(
     out: dict[str, Any] = {}
     for n, sequence in lists.items():
         if not sequence:
-            out[n] = _no_steps(scan, n, made, batch, sizes)
+            if not steps:  # else it is no result of a step, and nothing reads it
+                out[n] = _no_steps(scan, n, made, batch, sizes)
         elif scan.axis is None:
             out[n] = sequence[0]
         else:

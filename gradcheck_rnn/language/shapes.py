@@ -167,6 +167,29 @@ def _two(op: str) -> Callable[..., Expr]:
     return rule
 
 
+def _declared(value: Expr, slope: Expr, x: Expr) -> Expr:
+    args, shape = _aligned("surrogate", value, slope, x)
+    if (shape.rows, shape.cols) != (x.shape.rows, x.shape.cols):
+        raise _misfit("surrogate", value, x)
+    return Expr("surrogate", args, shape)
+
+
+def _solve(a: Expr, b: Expr) -> Expr:
+    if a.shape.rows != a.shape.cols:
+        raise DimensionError(f"solve: {describe(a)} has shape {a.shape}, which is not square")
+    if a.shape.cols != b.shape.rows:
+        raise _misfit("solve", a, b)
+    if not sequences_in_front.get():
+        if a.shape.batch and not a.shape.scalar:
+            raise UnsupportedOperation(
+                f"solve: {describe(a)} would mix sequences of the batch; declare a matrix for "
+                'every sequence, as inputs="A: n n"'
+            )
+        if a.shape.scalar:
+            return _div(b, a)
+    return Expr("solve", (a, b), Shape(b.shape.rows, b.shape.cols, a.shape.batch or b.shape.batch))
+
+
 def _where(condition: Expr, a: Expr, b: Expr) -> Expr:
     args, shape = _aligned("where", condition, a, b)
     return Expr("where", args, shape)
@@ -273,6 +296,8 @@ RULES |= {
     "maximum": _two("maximum"),
     "greater": _two("greater"),
     "where": _where,
+    "surrogate": _declared,
+    "solve": _solve,
     "sum": _reduce("sum"),
     "mean": _mean,
     "dot": _pair("dot"),

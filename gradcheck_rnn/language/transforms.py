@@ -14,12 +14,13 @@ from .primitives import name
 __all__ = ["masked"]
 
 
-def masked(cell: Cell) -> Cell:
+def masked(cell: Cell, *, outputs: bool = False) -> Cell:
     """The cell with a 0/1 data scalar ``mask`` per step; where it is 0 every state is held.
 
     The whole delay line is held: a state read at lags up to K becomes K explicit states
     ``h, h_back1, …, h_back{K−1}``, so that a masked step does not shift the line. Scalar outputs
     named ``loss`` are multiplied by the mask; the loss stays a plain sum (its normaliser is 1).
+    With ``outputs`` all that are no states are.
 
     Raises
     ------
@@ -57,7 +58,8 @@ def masked(cell: Cell) -> Cell:
                 held[f"{s}_back{k}" if k else s] = mask * new + (1 - mask) * old
         for o in cell.outputs:
             if o not in held:
-                held[o] = mask * made[o] if o == "loss" else made[o]
+                silent = outputs or o == "loss"
+                held[o] = mask * name(made[o], f"{o}_free") if silent else made[o]
         return held
 
     function.__wrapped__ = getattr(cell.function, "__wrapped__", cell.function)  # type: ignore[attr-defined]
@@ -72,6 +74,11 @@ def masked(cell: Cell) -> Cell:
         cell.source,
         {**cell.domains, **_line_domains(cell, depth), "mask": Domain("integers", 0, 1)},
         cell.heads,
+        {
+            back: cell.kept[s]
+            for s in cell.kept
+            for back in (s, *(f"{s}_back{k}" for k in range(1, depth[s])))
+        },
     )
 
 

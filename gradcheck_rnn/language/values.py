@@ -222,13 +222,17 @@ for _name in ("sum", "mean", "max", "min", "clip"):
     setattr(_Operators, _name, _spelled(_name))
 
 
+class Weight(np.ndarray):
+    """A weight that takes its products in a way of its own; it stays what it is when it is held."""
+
+
 class ArrayValue(_Operators):
     """An array in ``(…, n, B)`` while a definition runs. Unit operations act on axis −2."""
 
     __slots__ = ("array",)
 
     def __init__(self, array: Any) -> None:
-        self.array = np.asarray(array)
+        self.array = array if isinstance(array, Weight) else np.asarray(array)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from .settling import (
     settle,
     theirs_of,
 )
-from .verdicts import Verdicts
+from .summary import Verdicts
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.outcome import Report
@@ -328,6 +328,6 @@ def _shorten(report: Any, item: pytest.Item, excinfo: Any) -> None:
 
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None and isinstance(excinfo.value, GradientMismatch):
-        crash.message = excinfo.value.report.summary().removeprefix(f"{item.name}: ")
+        crash.message = excinfo.value.report.summary(within=item.name)
         if isinstance(item, GradientItem):
             crash.path, crash.lineno = place_of(item.case)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..dynamics import figures
 from ..dynamics.analysis import Analysis
-from ..dynamics.verdict import power_of_ten
+from ..dynamics.decay_verdict import power_of_ten
 from ..errors import UsageError
 from .listing import labelled
 from .manuscript import Manuscript

@@ -94,6 +94,11 @@ class Manuscript:
             self.parts.append("#formulas(\n" + "\n".join(out) + "\n)\n")
         return range(first, self.equations + 1)
 
+    @property
+    def renamed(self) -> tuple[str, ...]:
+        """Symbols that the reader renames one by one."""
+        return () if self.maths.notation is None else tuple(self.maths.notation.names)
+
     def lines(self, lines: Iterable[PageLine], relation: str = "=", note: str = "") -> range:
         """Lines of a derivation, numbered; ``note`` is added to every one."""
         m = self.maths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,16 @@ from ..checks import shown
 from ..derivation import derive
 from ..derivation.simplification import tidy
 from ..errors import UsageError
-from ..verify.outcome import Report
+from ..verify.outcome import Diagnosis, Report
 from ..verify.session import Verification
 from ..verify.verdict import Finding, Row, Verdict, combine
+from ..verify.wording import reproduced
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
-from .maps import entries_map, lag_maps
 from .mathematics import plain, sentence_list
 from .plots import BLUE, GRID, INK, ORANGE, drawing, new_figure, svg_of
 
-__all__ = ["reports_of", "verification_report"]
+__all__ = ["entries_map", "lag_maps", "reports_of", "verification_report"]
 
 Array = np.ndarray[Any, Any]
 #: Beyond these a picture is no longer legible.
@@ -190,19 +190,19 @@ def _reasons(m: Manuscript, report: Report) -> None:
 
 
 def _diagnosis(m: Manuscript, report: Report) -> None:
-    diagnosis = getattr(report, "diagnosis", None)
+    diagnosis = report.diagnosis
     if diagnosis is None:
         return
     m.heading("Diagnosis", 2)
-    m.say(plain(str(diagnosis).partition("\n")[0].strip() + "."))
+    m.say(plain(reproduced(diagnosis) + "."))
     _equations(m, report, diagnosis)
     m.items(plain(where) for where in diagnosis.where)
 
 
-def _equations(m: Manuscript, report: Report, diagnosis: Any) -> None:
+def _equations(m: Manuscript, report: Report, diagnosis: Diagnosis) -> None:
     """The derived contributions that the code computes otherwise, and what it computes."""
-    terms = {k: t for match in diagnosis.matches for k, t in match.candidate.edits.terms.items()}
-    comparisons = getattr(report, "comparisons", [])
+    terms = {k: t for c in diagnosis.candidates for k, t in c.edits.terms.items()}
+    comparisons = report.comparisons
     if not terms or not comparisons:
         return
     edges = {e.id: e for e in derive(comparisons[0].point.network).edges}
@@ -325,3 +325,101 @@ def _replays(m: Manuscript, reports: Sequence[Report]) -> None:
         return
     seeds = sentence_list(dict.fromkeys(str(r.seed) for r in reports))
     m.say(f"Points and directions come from the seed {seeds}.")
+
+
+#: Beyond this a picture is no longer legible.
+MOST_CELLS = 4096
+_PLURAL = {"entry": "entries", "row": "rows", "column": "columns"}
+
+
+def entries_map(m: Manuscript, row: Row) -> None:
+    """Where in an array the wrong entries are."""
+    if row.ratios is None or row.ratios.size > MOST_CELLS or row.ratios.size < 2:
+        return
+    ratios = np.asarray(row.ratios, dtype=float)
+    flat = ratios.reshape(len(ratios), -1) if ratios.ndim > 1 else ratios[None, :]
+    names = {1: ("", "entry"), 2: ("row", "column")}.get(
+        ratios.ndim, ("first axis (step)", "other axes, flattened")
+    )
+    bad = max(row.failing, int(np.sum(ratios > 1)))
+    caption = (
+        f"Error ÷ bound of the entries of `{row.name}`, {plain(' × '.join(map(str, row.shape)))}: {bad} of "
+        f"{ratios.size} are wrong{_pattern(ratios > 1)}."
+    )
+    _heat(m, flat, names, caption)
+
+
+def _pattern(bad: Array) -> str:
+    """What the wrong entries have in common."""
+    if bad.all():
+        return ", all of them"
+    words = []
+    for axis, name in enumerate({1: ("entry",), 2: ("row", "column")}.get(bad.ndim, ())):
+        others = tuple(a for a in range(bad.ndim) if a != axis)
+        lines = np.flatnonzero(bad.any(axis=others))
+        if len(lines) <= max(1, bad.shape[axis] // 2):
+            words.append(
+                f"{name if len(lines) == 1 else _PLURAL[name]} {sentence_list(str(int(i)) for i in lines)}"
+            )
+    return f", in {sentence_list(words)} (counted from 0)" if words else ""
+
+
+def lag_maps(m: Manuscript, report: Report) -> None:
+    """Errors of input gradients by step of the cotangent and lag, where cotangents were apart."""
+    for name, grid in _lag_grids(report):
+        wrong = np.argwhere(grid > 1)
+        lags = sorted({int(k) for _, k in wrong})
+        where = f"lags {lags[0]} to {lags[-1]}" if len(lags) > 1 else f"lag {lags[0]}"
+        caption = (
+            f"Error ÷ bound of the gradient of `{name}` by the step of the cotangent and the lag "
+            f"from it: wrong at {where}. Empty cells lie before the start."
+        )
+        _heat(m, grid, ("step t of the cotangent", "lag"), caption)
+
+
+def _lag_grids(report: Report) -> Iterator[tuple[str, Array]]:
+    for comparison in report.comparisons[:2]:
+        point = comparison.point
+        T = max(point.lengths.values(), default=0)
+        grids: dict[str, Array] = {}
+        for record in comparison.records:
+            if record.case.step is None:
+                continue
+            piece = point.fitted.pieces[record.user][0]
+            ref = point.network.inputs.get(piece.name)
+            if ref is None or ref.axis is None:
+                continue
+            ratio = record.ratio.reshape(-1)[piece.index]
+            grid = grids.setdefault(record.user, np.full((T, T), np.nan))
+            for t in range(min(record.case.step + 1, len(ratio))):
+                lag = record.case.step - t
+                grid[record.case.step, lag] = np.nanmax(ratio[t])
+        yield from ((n, g) for n, g in grids.items() if np.nanmax(g) > 1)
+
+
+def _heat(m: Manuscript, values: Array, names: tuple[str, str], caption: str) -> None:
+    from matplotlib.colors import TwoSlopeNorm
+
+    with drawing(), np.errstate(all="ignore"):
+        rows, cols = values.shape
+        figure, axes = new_figure(5.2, min(4.6, max(2.3, 1.1 + 3.6 * rows / max(rows, cols))))
+        ax = axes[0, 0]
+        shown = np.log10(np.clip(values, 1e-3, 1e6))
+        top = max(1.0, float(np.nanmax(shown)))
+        image = ax.pcolormesh(
+            shown, cmap="PuOr_r", norm=TwoSlopeNorm(0.0, -3.0, top), edgecolors="face"
+        )
+        ax.invert_yaxis()
+        ax.set_xticks(
+            np.arange(cols)[:: max(1, cols // 12)] + 0.5, np.arange(cols)[:: max(1, cols // 12)]
+        )
+        ax.set_yticks(
+            np.arange(rows)[:: max(1, rows // 8)] + 0.5, np.arange(rows)[:: max(1, rows // 8)]
+        )
+        ax.set_ylabel(names[0])
+        ax.set_xlabel(names[1])
+        bar = figure.colorbar(image, ax=ax)
+        bar.set_label("log₁₀ (error ÷ bound)")
+        svg = svg_of(figure)
+    alt = f"Heat map of {rows} by {cols} cells; the largest is 10 to the power {top:.1f}."
+    m.picture(svg, alt, caption, "72%")

@@ -82,10 +82,11 @@ def check_torch(
     def check(pair: TorchPair, **given: Any) -> Report:
         return check_torch_pair(pair, reference, **given)
 
-    return check_pairs(
-        lambda made: TorchPair(torch, function, made, surrogate),
-        inputs, shapes, "check_torch", check=check, **options,
-    )  # fmt: skip
+    with torch.inference_mode(False), torch.enable_grad():
+        return check_pairs(
+            lambda made: TorchPair(torch, function, made, surrogate),
+            inputs, shapes, "check_torch", check=check, **options,
+        )  # fmt: skip
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -136,10 +137,11 @@ def check_torch_double(
     def check(pair: TorchPair, **given: Any) -> Report:
         return check_torch_pair(pair, reference, **given)
 
-    return check_pairs(
-        lambda made: DoublePair(torch, function, made), inputs, shapes, "check_torch_double",
-        check=check, **options,
-    )  # fmt: skip
+    with torch.inference_mode(False), torch.enable_grad():
+        return check_pairs(
+            lambda made: DoublePair(torch, function, made), inputs, shapes, "check_torch_double",
+            check=check, **options,
+        )  # fmt: skip
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))

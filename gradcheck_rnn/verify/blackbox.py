@@ -1,7 +1,6 @@
 """Black-box gradient check: the user's own loss and gradient, nothing else known.
 
-report = check_gradient(loss, gradient, {"W": W, "b": b})
-report.raise_for_failure()
+``check_gradient(loss, gradient, {"W": W, "b": b}).raise_for_failure()``
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from numpy.typing import NDArray
 from ..checks import check_names, shown
 from ..errors import UsageError
 from ..streams import Stream, generator
-from .again import look_again
 from .budget import Budget, OutOfBudget
 from .constants import forgive_constants
-from .contradicted import judge_along_lines
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
+from .fallback import use_fallback_oracles
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .offered import offers_derivatives
@@ -37,20 +35,20 @@ from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .singular import settle_singular
 from .survey import Survey, survey
-from .suspicions import suspect, tell_noise
+from .suspicions import judge_along_lines, suspect, tell_noise
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
 from .verdict import Finding, Row, Verdict
+from .zero_rows import look_with_zeros
 from .zeros import settle_zeros
 
-__all__ = ["check_gradient", "parse_seed", "selected"]
+__all__ = ["check_gradient", "check_point", "parse_seed", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
-#: Units in the last place of the loss from which its noise may be that of some calls only.
-NOISY = 256.0
+NOISY = 256.0  # units in the last place of the loss; noise above may be that of some calls only
 #: Bounds of a line that a fault must exceed to be seen on it: the next line has another bound.
 SURELY = 4.0
 #: Evaluations an entry that a budget must allow; most need one or two.
@@ -140,6 +138,36 @@ def check_gradient(
                 title=title,
             ),
         )  # fmt: skip
+    report, target = _checked(
+        loss, gradient, parameters, mode=mode, seed=seed, budget=budget, select=select,
+        resolve=resolve, unit=unit, repeats=repeats, workers=workers, title=title,
+    )  # fmt: skip
+    look_with_zeros(report, target, check_point)
+    return report
+
+
+def check_point(
+    loss: Callable[..., Any], gradient: Callable[..., Any] | None, parameters: Any, **options: Any
+) -> Report:
+    """`check_gradient` at the given point alone, with the same options but `shapes`."""
+    return _checked(loss, gradient, parameters, **options)[0]
+
+
+def _checked(
+    loss: Callable[..., Any],
+    gradient: Callable[..., Any] | None,
+    parameters: Any,
+    *,
+    mode: str = "auto",
+    seed: int | str | None = None,
+    budget: int | str | None = None,
+    select: str | Iterable[str] | None = None,
+    resolve: float = RESOLVE,
+    unit: float = 0.0,
+    repeats: int | None = None,
+    workers: int = 1,
+    title: str = "gradient check",
+) -> tuple[Report, Target]:
     tree = Tree.of(parameters)
     blocks = selected(tree, select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
@@ -155,7 +183,7 @@ def check_gradient(
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
             _judge(report, target, g, second, resolve, repeats)
-            settle_singular(report, target, check_gradient, mode=mode, resolve=resolve)
+            settle_singular(report, target, check_point, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
@@ -166,7 +194,7 @@ def check_gradient(
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
-    return report
+    return report, target
 
 
 def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
@@ -270,7 +298,7 @@ def _judge(
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
-        look_again(report, target, g, roundoff, noise, used, resolve)
+        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
 
         def judge(
             there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise

@@ -32,6 +32,8 @@ MOST_KINKS = 64
 TOGETHER = 32
 #: Disagreements that are borne out on one line: each is more of it than `insist` lets vary.
 ON_A_LINE = 3
+#: Doublings by which steps are smaller where those of the parameter's size leave the domain.
+SMALLER = (16, 28)
 #: Exponent of a step below any that a format resolves.
 NO_STEP = -2000
 #: Losses that contradict the gradient and may be called again, and the standard deviations of noise
@@ -127,6 +129,9 @@ class Claims:
         found, kink = look(top)
         if top > own and not np.isfinite(found.value):  # steps of another block overflow here
             found, kink = look(own)
+        for smaller in SMALLER:  # the function may end close by, as √(x + 1e-6) does below 0
+            if np.isnan(found.value):
+                found, kink = look(own - smaller)
         helped = found.error < 0.25 * check.error[i]
         if not found.trusted:
             check.reasons[i] = found.reason

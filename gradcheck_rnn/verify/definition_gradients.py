@@ -41,7 +41,7 @@ class DefinitionGradients:
     point : Point
         Definition and values.
     cotangents : mapping
-        Label → output → cotangent at the doors; of the loss alone: ``{"loss": array of one}``.
+        Label → output → cotangent in the public layout; of the loss ``{"loss": a one}``.
     """
 
     def __init__(self, point: Point, cotangents: Mapping[str, Mapping[str, Array]]) -> None:

@@ -12,6 +12,7 @@ from .guard import call
 from .outcome import Report
 from .sizes import listed_sizes, size_combinations
 from .verdict import Finding, Row, Verdict
+from .zeros import settle_beside
 
 __all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "largest", "one_shape", "share_budget"]
 
@@ -117,6 +118,9 @@ def _together(reports: Sequence[tuple[str, Report]], sizes: Mapping[str, list[in
             table.setdefault(row.name, []).append((label, row))
         for finding in report.findings:
             findings.setdefault(finding, []).append(label)
+    for at_all in table.values():
+        # what is no stair at one size is none where a row of zeros is all there is (one class)
+        settle_beside([row for _, row in at_all])
     merged = replace(
         first,
         rows=[_worst(found) for found in table.values()],

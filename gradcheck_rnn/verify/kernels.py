@@ -93,7 +93,7 @@ def _fetched(value: Any) -> Any:
 
 
 class _Oracle:
-    """The definition as a function of arrays at the doors; what it freezes is held."""
+    """The definition as a function of arrays in the public layout; what it freezes is held."""
 
     def __init__(self, point: Point) -> None:
         self.point = point
@@ -137,7 +137,7 @@ class _Oracle:
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of an output or of the loss at the doors."""
+        """The shape of an output or of the loss in the public layout."""
         if name == LOSS:
             return ()
         point = self.point

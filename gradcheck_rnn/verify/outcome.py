@@ -1,4 +1,4 @@
-"""The report of a check: rows, findings, and how to print, store or raise it."""
+"""What a check returns: rows, findings, the diagnosis, and how to print, store or raise them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import GradcheckError
 from . import wording
 from .verdict import EntryState, Finding, Row, Verdict, combine
 
-__all__ = ["GradientMismatch", "Report"]
+__all__ = ["Diagnosis", "GradientMismatch", "Report"]
 
 MOST_ENTRIES = 20
 
@@ -27,6 +27,46 @@ class GradientMismatch(GradcheckError):
 
 
 @dataclass
+class Diagnosis:
+    """Which known mistakes reproduce a wrong gradient.
+
+    `matches` are the mistakes, `same` the ids of others that are the same edit of the program;
+    `tried` counts those that were tried; `wrong` has the gradients that are wrong and `where` what
+    is known of the place, of which `steps` is the line that tells most of the steps at which an
+    input is wrong. `candidates` are the mistakes as programs: working state, left out where a
+    report is sent.
+    """
+
+    matches: list[Finding] = field(default_factory=list)
+    same: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tried: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+    steps: str = ""
+    candidates: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def found(self) -> bool:
+        return bool(self.matches)
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/json-schema/verify.json has it."""
+        return {
+            "wrong": list(self.wrong),
+            "matches": [
+                {"mistake": m.id, "kind": m.kind, "says": m.message, "residual": m.residual}
+                for m in self.matches
+            ],
+            "tried": self.tried,
+            "where": list(self.where),
+        }
+
+    def __str__(self) -> str:
+        return wording.diagnosis(self)
+
+
+@dataclass
 class Report:
     """What a check found.
 
@@ -35,6 +75,10 @@ class Report:
     the measured standard deviation of the loss, and `deterministic` whether it repeats; `place` is
     the file and line of what was checked, where they are known; `traceback` is of what the user's
     code raised. Of several reports on one `subject` each is about a `part` of it (a cotangent).
+
+    Model mode has more: `diagnosis`, which shapes are wrong (`where`), and the `lines` of a
+    backward pass that hands its adjoints over, as rows. `comparisons` are the numbers behind it by
+    point: working state, left out where a report is sent.
     """
 
     title: str
@@ -51,6 +95,12 @@ class Report:
     subject: str = ""
     part: str = ""
     traceback: str = field(default="", repr=False)
+    diagnosis: Diagnosis | None = None
+    where: str = ""
+    #: Name of the definition → the code's array that holds it, where that has another name.
+    arrays: dict[str, str] = field(default_factory=dict, repr=False)
+    lines: list[Row] = field(default_factory=list)
+    comparisons: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -86,17 +136,23 @@ class Report:
     def _repr_html_(self) -> str:
         return wording.page(self)
 
-    def summary(self) -> str:
-        """One line: the title, the verdict, and what is wrong."""
-        return " ".join(f"{self.title}: {self.verdict}. {self.sentence()}".split()).rstrip(". ")
+    def summary(self, within: str = "") -> str:
+        """One line: the title, the verdict, and what is wrong; no title it is ``within``."""
+        title = f"{self.title}: ".removeprefix(f"{within}: ")
+        return " ".join(f"{title}{self.verdict}. {self.sentence()}".split()).rstrip(". ")
 
     def to_send(self) -> Report:
-        """The same without what a worker need not send: the numbers behind each difference."""
-        return replace(self, rows=[replace(row, check=None, probes=()) for row in self.rows])
+        """The same without working state: the code under test and the numbers behind stay here."""
+        rows = [replace(row, check=None, probes=()) for row in self.rows]
+        found = self.diagnosis and replace(self.diagnosis, candidates=[])
+        return replace(self, rows=rows, diagnosis=found, comparisons=[])
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data for `json.dumps`; numbers that are not finite become None."""
-        return {
+        """The report as plain data for `json.dumps`; numbers that are not finite become None.
+
+        In model mode with the judged lines and the diagnosis, null if none was made.
+        """
+        plain = {
             "title": self.title,
             "part": self.part,
             "verdict": str(self.verdict),
@@ -119,6 +175,15 @@ class Report:
                 for f in self.findings
             ],
         }
+        if self.mode == "model":
+            found, wrong = self.diagnosis, [r for r in self.lines if r.verdict is Verdict.FAIL]
+            if found is None and wrong:
+                found = Diagnosis(
+                    wrong=[r.source for r in wrong], where=[*map(wording.line, wrong)]
+                )
+            plain["diagnosis"] = None if found is None else found.to_json()
+            plain["lines"] = [_line(r) for r in self.lines]
+        return plain
 
     def dumps(self) -> str:
         """`to_json` as text."""
@@ -154,6 +219,20 @@ def _row(r: Row) -> dict[str, Any]:
             for at in bad
         ]
     return plain
+
+
+def _line(r: Row) -> dict[str, Any]:
+    said = {kind: next(iter(r.told(kind)), None) for kind in ("derived", "mistake", "fit")}
+    said["mistake"] = said["mistake"] or next(iter(r.told("by-gradients")), None)
+    return {
+        "name": r.name,
+        "verdict": wording.line_verdict(r),
+        "first_step": r.step or None,
+        "ratio": _finite(r.ratio),
+        **said,
+        "reads": r.told("reads"),
+        "unseen": r.told("unseen"),
+    }
 
 
 def _finite(x: float) -> float | None:

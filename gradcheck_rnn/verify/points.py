@@ -7,7 +7,7 @@ and the lengths of time are pairwise different, and every initial state is there
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,7 @@ class Role(StrEnum):
     LONG = "long"
     ONE_SEQUENCE = "one sequence"
     SATURATED = "saturated"
+    ZEROS = "rows of zeros"
     SIZE = "size"
     VECTORS = "vectors"
 
@@ -65,6 +66,8 @@ class Point:
         Its name in a report, by default that of the role.
     single_steps : bool
         Whether every step gets a cotangent of its own.
+    without_zeros : mapping
+        Of a point with exact zeros: what has none, and why.
     """
 
     network: Network
@@ -75,6 +78,7 @@ class Point:
     role: Role = Role.ORDINARY
     label: str = ""
     single_steps: bool = False
+    without_zeros: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.label = self.label or str(self.role)

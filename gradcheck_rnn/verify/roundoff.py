@@ -48,20 +48,32 @@ class GradientRoundoff:
     def along(self, block: int, gradient: Floats, direction: Floats) -> float:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         moved = np.tensordot(self.samples[block], direction, axes=direction.ndim)
-        rounding = UNITS * self.eps[block] * np.linalg.norm(gradient * direction)
-        rounding += UNITS * self.tiny[block] * np.linalg.norm(direction * (gradient != 0))
-        independent = np.linalg.norm(self.bounds[block] * direction)
+        rounding = UNITS * self.eps[block] * _norm(gradient * direction)
+        rounding += UNITS * self.tiny[block] * _norm(direction * (gradient != 0))
+        independent = _norm(self.bounds[block] * direction)
         return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
 
 
-def _scaled(samples: Floats, reach: Floats) -> Floats:
+def _norm(x: Floats) -> float:
+    """The Euclidean norm, of numbers whose squares may overflow."""
+    top = float(np.max(np.abs(x), initial=0.0))
+    return top * float(np.linalg.norm(x / top)) if 0 < top < np.inf else top
+
+
+def _scaled(samples: Floats, gradient: Floats, reach: Floats) -> Floats:
     """As `spread`, of a leaf whose entries differ in size (`reach`) by orders of magnitude.
 
-    Deviations count as what they do to the loss: a gradient of 1e-8 has nothing of the rounding of
-    its neighbour of 1e8.
+    What is typical of the others counts by what it does to the loss, or relative to the gradient,
+    whichever is less: neither a gradient of 1e-8 of an entry of 1e8, nor one of 1e-8 of an entry of
+    1e-8, has anything of the rounding of its neighbour.
     """
     reach = reach / np.max(reach, initial=0.0)
-    return np.asarray(spread(samples * reach) / reach)
+    if np.all(reach == 1):
+        return spread(samples)
+    size = np.abs(gradient)
+    relative = spread(np.where(size > 0, samples / np.where(size > 0, size, 1.0), 0.0)) * size
+    by_loss = spread(samples * reach) / reach
+    return np.maximum(np.minimum(by_loss, relative), np.max(np.abs(samples), axis=0))
 
 
 def spread(samples: Floats) -> Floats:
@@ -73,12 +85,14 @@ def spread(samples: Floats) -> Floats:
     largest = np.max(np.abs(samples), axis=0)
     if largest.ndim == 0 or not largest.size:
         return np.asarray(largest)
-    squares = np.mean(samples**2, axis=0)
+    top = float(np.max(largest))
+    top = top if 0 < top < np.inf else 1.0
+    squares = np.mean((samples / top) ** 2, axis=0)  # of gradients of 1e200 there are none
     typical = np.min(
         [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
          for k in range(largest.ndim)], axis=0,
     )  # fmt: skip
-    return np.asarray(np.maximum(largest, typical))
+    return np.asarray(np.maximum(largest, top * typical))
 
 
 def measure_gradient_roundoff(
@@ -129,7 +143,7 @@ def measure_gradient_roundoff(
             at = end
             bounds[i] = UNITS * eps[i] * np.abs(gradient[i])
             if samples[i].any():
-                bounds[i] += SPREADS * _scaled(samples[i], target.reach(i))
+                bounds[i] += SPREADS * _scaled(samples[i], gradient[i], target.reach(i))
             tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
             bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
@@ -222,7 +236,8 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
                 ):
                     unsteady(target, i)
         distance *= 100
-    return {i: 6.0 * _scaled(level[None], target.reach(i)) for i, level in worst.items()}
+    here = target.first
+    return {i: 6.0 * _scaled(level[None], here[i], target.reach(i)) for i, level in worst.items()}
 
 
 def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:

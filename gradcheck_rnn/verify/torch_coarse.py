@@ -4,12 +4,13 @@ Differences of a loss that is rounded to three digits resolve nothing. So what i
 differences is a reference in float64: by default the same function, called with float64 tensors.
 The gradient in the coarse format is then compared with the reference's, entry by entry and along
 itself. What rounding explains is measured: the reference is run, forward and backward, with every
-result rounded up or down at random.
+result rounded up or down at random, which looks at every operation through PyTorch's dispatcher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,13 +24,12 @@ from .oracle.directions import draw_direction
 from .outcome import Report
 from .roundoff import spread
 from .tensors import WHO
-from .torch_formats import coarsest, rounding
 from .torch_pair import TorchPair
 from .torch_protocol import gradient_or_zeros
 from .verdict import Finding, Row, Verdict, judge, relative_resolution
 from .vjp import check_pair
 
-__all__ = ["check_torch_pair", "format_of"]
+__all__ = ["check_torch_pair", "coarsest", "format_of", "rounding"]
 
 Array = NDArray[Any]
 #: Runs with rounded results, and cotangents for each output.
@@ -142,7 +142,10 @@ class _Coarse:
 
     def _rounding(self, draw: int) -> Any:
         generator = self.pair.torch.Generator().manual_seed((self.seed + 7919 * draw) % 2**31)
-        return rounding(self.pair.torch, self.form.bits, self.form.least, generator)
+        form = self.form  # coarser ones add up in float32
+        return rounding(
+            self.pair.torch, form.bits, form.least, generator, sums=form.name == "float32"
+        )
 
     def _rounded(self, pair: TorchPair, draw: int) -> tuple[list[Any], list[Any]]:
         """Leaves and outputs of a graph of rounded results."""
@@ -261,3 +264,88 @@ def _judge(probes: Sequence[_Probe], i: int, form: Precision) -> Row:
                 f"where rounding explains {limit:.1%}",
             )
     return worst
+
+
+def _tensors(torch: Any, value: Any) -> Iterator[Any]:
+    for leaf in torch.utils._pytree.tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+
+
+@contextmanager
+def coarsest(torch: Any) -> Iterator[set[Any]]:
+    """A context that collects the floating-point dtypes of all results computed in it."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    found: set[Any] = set()
+
+    class Looking(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            made = func(*args, **(kwargs or {}))
+            found.update(x.dtype for x in _tensors(torch, made) if x.is_floating_point())
+            return made
+
+    with Looking():
+        yield found
+
+
+#: Operations that add products or terms up, and the position of an operand of these.
+SUMS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "sum": 0}
+
+
+@contextmanager
+def rounding(
+    torch: Any, bits: int, least: float, generator: Any, sums: bool = False
+) -> Iterator[None]:
+    """A context in which every float64 result on the CPU is rounded to a coarser format.
+
+    Stochastic rounding: up or down in proportion, unbiased. Views and what makes no new number
+    are left alone.
+
+    Parameters
+    ----------
+    bits, least
+        Of the format's mantissa, and its smallest positive number.
+    generator : torch.Generator
+        Of the directions.
+    sums : bool
+        Partial sums are rounded, too: the format adds up in itself. Rounding n sums, each of up to
+        n terms, is what √n half units in every term come to.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    def round_(x: Any) -> None:
+        unit = torch.ldexp(torch.ones_like(x), torch.frexp(x).exponent - 1 - bits)
+        unit = unit.clamp_min(least)
+        chance = torch.rand(x.shape, generator=generator, dtype=x.dtype)
+        moved = torch.floor(x / unit + chance) * unit
+        x.copy_(torch.where(torch.isfinite(moved), moved, x))
+
+    def terms(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments with the rounding of partial sums in what is added up."""
+        at = SUMS.get(str(func.overloadpacket).rpartition(".")[2])
+        if at is None or args[at].dtype != torch.float64 or not args[at].ndim:
+            return args
+        x = args[at]
+        chance = torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5
+        moved = x * (1 + 2.0**-bits * x.shape[-1] ** 0.5 * chance)
+        return (*args[:at], moved, *args[at + 1 :])
+
+    class Rounding(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            args = terms(func, args) if sums else args
+            made = func(*args, **(kwargs or {}))
+            aliases = [r.alias_info for r in func._schema.returns]
+            if any(a is not None and not a.is_write for a in aliases):
+                return made  # a view
+            for x in _tensors(torch, made):
+                if x.dtype == torch.float64 and x.numel():
+                    round_(x)
+            return made
+
+    with Rounding():
+        yield

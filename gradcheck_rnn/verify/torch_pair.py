@@ -80,6 +80,10 @@ class TorchPair(GraphPair):
         tree = Tree.of({n: to_numpy(x) for n, x in self.moved.items()}, "inputs")
         super().__init__(tree, surrogate, function)
         self.findings += [Finding("no-gradient", note) for note in notes]
+        late = [n for n, x in self.moved.items() if getattr(x, "_post_accumulate_grad_hooks", None)]
+        if late:
+            text = f"hooks after accumulation, of {', '.join(late)}, are not run and not checked"
+            self.findings.append(Finding("hooks", text))
         self.random: bool | None = None
         devices = {x.device.index or 0 for x in self.moved.values() if x.device.type == "cuda"}
         self.devices = sorted(devices)
@@ -174,7 +178,11 @@ class TorchPair(GraphPair):
                 t = self.torch.empty_like(x, requires_grad=False)
                 plain = a.flags.c_contiguous and a.flags.writeable
                 made.append(t.copy_(self.torch.from_numpy(a if plain else np.array(a))))
-        return [t.requires_grad_() for t in made]
+        for t, x in zip(made, self.moved.values(), strict=True):
+            t.requires_grad_()
+            for hook in (x._backward_hooks or {}).values():  # what they make of the gradient counts
+                t.register_hook(hook)
+        return made
 
     def _apply(self, function: Any, who: str, given: Sequence[Any]) -> dict[str, Any]:
         """Output tensors by name."""

@@ -61,7 +61,7 @@ class Pull:
 
 @dataclass
 class VectorProbe:
-    """Cotangents (none: the loss) and the gradients that belong to them, at the doors.
+    """Cotangents (none: the loss) and the gradients that belong to them, in the public layout.
 
     ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name.
     """
@@ -184,8 +184,8 @@ def _wide(array: Array) -> Array:
 
 def _short(array: Array, domain: Domain | None = None) -> Array:
     """The nearest numbers that every format holds, inside the domain."""
-    if domain is not None and domain.sums_to_one:
-        return array  # zeros, ones and multiples of a power of two
+    if domain is not None and (domain.sums_to_one or domain.kind == "given"):
+        return array  # zeros, ones and multiples of a power of two; values that are given
     form = PRECISIONS["bfloat16"]
     short = form.quantise(array)
     small = (np.abs(short) < SMALLEST) & (array != 0)

@@ -56,13 +56,17 @@ class Finding:
     `kind` is a stable identifier, `fatal` whether it fails the check by itself, `undecided` whether
     it leaves the check undecided: something that was declared has not been looked at. Of a row it
     is a reason why the row is no pass, or what its wrong entries have in common; the kind ``count``
-    says in words how many entries or probes are wrong, which the row has in numbers.
+    says in words how many entries or probes are wrong, which the row has in numbers. Of a diagnosis
+    it is a known mistake: `id` is its identifier and `residual` what it leaves of the gradient,
+    relative to the largest entry.
     """
 
     kind: str
     message: str
     fatal: bool = False
     undecided: bool = False
+    id: str = ""
+    residual: float = float("nan")
 
     @property
     def rank(self) -> str:
@@ -124,7 +128,7 @@ class Probe:
 
 @dataclass
 class Row:
-    """The verdict on one parameter (or one output and input of a vector-Jacobian product).
+    """The verdict on one parameter, one output and input of a vector-Jacobian product, or one line.
 
     `ratio` is the largest error ÷ bound and `worst` where it is; `analytic`, `numeric` and `bound`
     are the numbers there (along a probe: the directional derivatives). `resolution` is the bound
@@ -134,8 +138,14 @@ class Row:
     `output`, `step` (from 1, 0 for the whole output) and `source` say of which output and input a
     vector-Jacobian product is. `ratios` and `states` are arrays of the block's shape in entrywise
     mode, else None; `check` and `probes` are the numbers behind the verdict, by entry or by
-    direction. `in_pieces` says that what is checked is constant around the point, with a gradient
-    of zero, and around most other points that were looked at, and changes between them.
+    direction: working state, left out where a report is sent. `in_pieces` says that what is checked
+    is constant around the point, with a gradient of zero, and around most other points that were
+    looked at, and changes between them.
+
+    Of a line of a backward pass that hands its adjoints over `step` is the first wrong one as the
+    pass runs and `source` the equation; its findings are what the derived line is (``derived``),
+    what the code has in its place (``mistake``, or ``fit`` of the derived terms), whether it is
+    ``another-quantity``, and what it reads (``reads``, ``unseen`` if it was not handed over).
     """
 
     name: str
@@ -176,6 +186,10 @@ class Row:
     def has(self, kind: str) -> bool:
         """Whether there is a reason of a kind."""
         return any(r.kind == kind for r in self.reasons)
+
+    def told(self, kind: str) -> list[str]:
+        """The messages of the reasons of a kind."""
+        return [r.message for r in self.reasons if r.kind == kind]
 
     def explained(self, kind: str, text: str) -> None:
         """Add a reason."""

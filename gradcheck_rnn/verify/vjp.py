@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .blackbox import check_gradient, parse_seed, selected
-from .empty import rows_of_nothing
+from .blackbox import check_point, parse_seed, selected
+from .budget import Budget
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import fails_on_misbehaviour
 from .linearity import look_at_linearity
@@ -24,11 +24,13 @@ from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .pairs import ArrayPair, Pair
 from .rows import undecided_row
-from .trees import Tree
+from .target import Target
+from .trees import Tree, match_gradient
 from .verdict import EntryState, Finding, Row, Verdict
+from .zero_rows import look_with_zeros
 from .zeros import settle_beside
 
-__all__ = ["check_pair", "check_vjp", "wrong_lags"]
+__all__ = ["check_pair", "check_vjp", "rows_of_nothing", "wrong_lags"]
 
 Array = NDArray[Any]
 #: What a step function needs: its forward pass has no slope, and backward claims one.
@@ -170,10 +172,10 @@ def check_pair(
     pair.protocol(whole)
     parts = []
     for k, step, weight in probes:
-        part = check_gradient(
+        part = check_point(
             _paired(pair, k, weight),
             _pulled(pair, k, weight),
-            dict(zip(tree.names, tree.leaves, strict=True)),
+            _named(tree).template,
             mode=mode,
             seed=used,
             budget=share_budget(budget, len(probes)),
@@ -183,6 +185,7 @@ def check_pair(
         parts.append((k, step, part))
     positions = {tree.names[i]: i for i in inputs}
     found = [(k, step, positions[row.name], row) for k, step, part in parts for row in part.rows]
+    steady = all(part.deterministic for _, _, part in parts)
     for i in inputs:
         settle_beside([row for _, _, j, row in found if j == i])
     reached = {(k, i) for k, _, i, row in found if _depends(row)}
@@ -196,7 +199,7 @@ def check_pair(
             row.settled()  # an output that nothing moves, beside others that something does
         elif row.in_pieces and pair.constant:
             row.settled(f"{row.missed}{CONSTANT}")
-        elif row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
+        elif steady and row.verdict is not Verdict.PASS and i not in {j for _, j in reached}:
             row.reasons = (*row.reasons, FLAT)
         name = f"{_called(outs, k, step)} -> {row.name}"
         whose = replace(row, output=outs.names[k], step=step, source=row.name)
@@ -212,6 +215,9 @@ def check_pair(
         who = getattr(pair.surrogate, "__name__", "surrogate")
         text = f"compared with the derivative of the surrogate {who!r}, not of forward as it runs"
         report.findings.append(Finding("surrogate", text))
+    together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit)
+    if budget is None:
+        look_with_zeros(report, together, check_point, every=True)
     report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
@@ -225,6 +231,28 @@ def _paired(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
         return np.sum(weight * pair.outputs([named[name] for name in pair.tree.names])[k])
 
     return loss
+
+
+def _named(tree: Tree) -> Tree:
+    """The same leaves as one dict."""
+    return Tree.of(dict(zip(tree.names, tree.leaves, strict=True)))
+
+
+def _summed(
+    pair: Pair, weights: Mapping[int, Array]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The sum of <weight, output> over all outputs as a function of named inputs; its gradient."""
+    names = pair.tree.names
+
+    def loss(named: dict[str, Array]) -> Any:
+        outputs = pair.outputs([named[name] for name in names])
+        return sum(np.sum(weight * outputs[k]) for k, weight in weights.items())
+
+    def gradient(named: dict[str, Array]) -> dict[str, Any]:
+        found = pair.pull([named[name] for name in names], weights)
+        return {names[i]: g for i, g in found.items()}
+
+    return loss, gradient
 
 
 def _pulled(pair: Pair, k: int, weight: Array) -> Callable[..., Any]:
@@ -369,3 +397,33 @@ def _sentence(wrong: set[tuple[int, int]], looked: set[tuple[int, int]]) -> str:
         if len(steps) == 1:
             return f"is wrong {who} step {steps.pop() + 1} only"
     return ""
+
+
+def rows_of_nothing(pair: Pair, inputs: Iterable[int]) -> list[Row]:
+    """A row for each of these inputs: what backward gives for cotangents without an entry.
+
+    Raises
+    ------
+    UsageError, DimensionError
+        A gradient is missing or of another shape than its input.
+    """
+    tree, outs = pair.tree, pair.outs
+    given = {k: y for k, y in enumerate(outs.leaves) if y.dtype.kind == "f"}
+    raw = {tree.names[i]: g for i, g in pair.pull(tree.leaves, given).items()}
+    found = match_gradient(raw, tree, list(inputs))
+    whose = outs.names[0] if len(outs.names) == 1 else "outputs"
+    return [_row(whose, tree.names[i], np.asarray(g, np.float64)) for i, g in found.items()]
+
+
+def _row(whose: str, name: str, gradient: Array) -> Row:
+    wrong = gradient != 0  # NaN is not zero
+    at = int(np.argmax(np.nan_to_num(np.abs(gradient), nan=np.inf)))
+    bad = int(np.sum(wrong))
+    reason = Finding("empty", "the outputs have no entry, so that nothing depends on it")
+    return Row(
+        f"{whose} -> {name}", gradient.shape,
+        Verdict.FAIL if bad else Verdict.PASS, float("inf") if bad else 0.0,
+        str([int(i) for i in np.unravel_index(at, gradient.shape)]),
+        float(gradient.reshape(-1)[at]), 0.0, 0.0, 0.0,
+        failing=bad, entries=gradient.size, source=name, reasons=(reason,) if bad else (),
+    )  # fmt: skip

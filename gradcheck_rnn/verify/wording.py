@@ -1,19 +1,41 @@
-"""A report in words: what is wrong in one sentence, and all of it as a text with a table."""
+"""Results in words: what is wrong in one sentence, all of it as a text with a table, a diagnosis.
+
+Sentences are made here from rows and findings, and nothing reads them back.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from .hints import DROPPED
 from .verdict import Finding, Row, Verdict
 
-__all__ = ["page", "sentence", "text"]
+__all__ = [
+    "diagnosis", "line", "line_verdict", "lines", "page", "reproduced", "sentence", "text",
+    "unsaid",
+]  # fmt: skip
 
 #: Longer tables are folded: what is not pass first, then the rows with the largest errors.
 MOST_ROWS, SHOWN_ROWS = 24, 12
 #: Findings that say why several rows fail.
 CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
+#: Findings about the forward pass that come before everything about gradients.
+FORWARD = ("other-function", "unsteady-forward")
+#: Names of wrong gradients before a list of them is cut.
+MOST_NAMES = 12
+
+
+class Diagnosed(Protocol):
+    """What is put into words: a `Diagnosis`."""
+
+    matches: list[Finding]
+    tried: int
+    wrong: list[str]
+    where: list[str]
+    steps: str
 
 
 class Worded(Protocol):
@@ -28,14 +50,40 @@ class Worded(Protocol):
     gradients: int
     noise: float
     deterministic: bool
+    where: str
+    arrays: dict[str, str]
 
     @property
+    def diagnosis(self) -> Diagnosed | None: ...
+    @property
     def verdict(self) -> Verdict: ...
-    def sentence(self) -> str: ...
 
 
 def sentence(report: Worded) -> str:
-    """What is wrong and where, in one sentence; empty where nothing is."""
+    """What is wrong and where, in one sentence; empty where nothing is.
+
+    In model mode with the shapes at which it is; of what passes, what was not returned.
+    """
+    if report.mode != "model":
+        return _plain_sentence(report)
+    forward = [f.message for f in report.findings if f.fatal and f.kind in FORWARD]
+    if forward:
+        return forward[0]
+    if report.verdict is Verdict.PASS:
+        return "; ".join(f.message for f in report.findings if f.kind == "no-gradient")
+    text, found = _plain_sentence(report), report.diagnosis
+    if report.verdict is not Verdict.FAIL or not text:
+        return text
+    if found is not None and not found.matches:
+        wrong = _wrong(found.wrong, len(found.wrong), report.arrays)
+        text = f"{wrong} wrong {report.where}".rstrip()
+    elif report.where:
+        text = f"{text}; wrong {report.where}"
+    return "; ".join(filter(None, (text, found.steps if found else "")))
+
+
+def _plain_sentence(report: Worded) -> str:
+    """`sentence` from rows and findings alone."""
     named = [f.message for f in report.findings if f.kind == "diagnosis"]
     fatal = [f.message for f in report.findings if f.fatal]
     open_ = [f.message for f in report.findings if f.undecided]
@@ -71,6 +119,9 @@ def sentence(report: Worded) -> str:
         return _first_line(open_[0])
     if bad:
         others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        random = next((f.message for f in report.findings if f.kind == "nondeterministic"), "")
+        if random and not report.deterministic:
+            return f"{bad[0].name}{others}: {_first_line(random)}"
         return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
     return ""
 
@@ -87,7 +138,7 @@ def text(report: Worded, *, whole: bool = False) -> str:
         f"({report.mode}, seed {report.seed}, {report.evaluations} loss and {report.gradients} "
         f"gradient evaluations{noise}{'' if report.deterministic else ', not deterministic'})"
     )
-    first = report.sentence()
+    first = sentence(report)
     lines = [f"{report.title}: {first}", head] if first else [head]
     shown, folded = (report.rows, []) if whole else _folded(report.rows)
     lines += _table(shown)
@@ -98,12 +149,19 @@ def text(report: Worded, *, whole: bool = False) -> str:
             for v in dict.fromkeys(r.verdict for r in folded)
         )
         lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
-    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason]
-    lines += [f"  {f.rank}: {f.message}" for f in report.findings]
+    lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    lines += [f"  {f.rank}: {f.message}" for f in report.findings if f.message not in first]
     lines += _unseen(report.rows)
     if whole:
         lines += [f"  {r.name} could have missed {r.missed}" for r in report.rows if r.missed]
     return "\n".join(lines)
+
+
+def unsaid(row: Row, first: str) -> bool:
+    """Whether the reasons of a row tell more than the sentence that a report begins with."""
+    if row.verdict is Verdict.FAIL and row.failing and f"gradient of {row.name} " in first:
+        return row.cause not in first
+    return f"{row.name}: {row.reason}" != first
 
 
 def _unseen(rows: list[Row]) -> list[str]:
@@ -148,12 +206,12 @@ def page(report: Worded) -> str:
     head, *rows = _cells(shown)
     colour = html.COLOURS[str(report.verdict)]
     parts = [html.paragraph(f"{report.title}: {report.verdict}", colour=colour, bold=True)]
-    first = report.sentence()
+    first = sentence(report)
     parts += [html.paragraph(first)] if first else []
     parts.append(html.table(head, rows))
     parts += [html.paragraph(f"… and {len(folded)} more rows")] if folded else []
-    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason]
-    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message != first]
+    rest = [f"{r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
+    rest += [f"{f.rank}: {f.message}" for f in report.findings if f.message not in first]
     rest += [line.strip() for line in _unseen(report.rows)]
     calls = f"{report.evaluations} loss and {report.gradients} gradient calls"
     rest.append(f"seed {report.seed}, {calls}")
@@ -182,6 +240,80 @@ def _table(rows: list[Row]) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
+
+
+def diagnosis(found: Diagnosed) -> str:
+    """What reproduces a wrong gradient, and on lines of their own what is known of the place."""
+    return "\n".join([reproduced(found), *(f"  {where}" for where in found.where)])
+
+
+def reproduced(found: Diagnosed) -> str:
+    """Which mistakes reproduce a wrong gradient, or that none does."""
+    subject = _wrong(found.wrong, MOST_NAMES)
+    if not found.matches:
+        return (
+            f"{subject} wrong; none of {found.tried} known mistakes, and no pair of "
+            "them that was tried, reproduces the gradient"
+        )
+    known = "; or ".join(m.message for m in found.matches)
+    worst = max(m.residual for m in found.matches)
+    if len(found.matches) == 1:
+        return f"{subject} what you get with: {known}: residual {worst:.0e}"
+    return (
+        f"{subject} what you get with any of {len(found.matches)} mistakes, which "
+        f"nothing tried tells apart: {known}: residual {worst:.0e}"
+    )
+
+
+def _wrong(
+    names: Sequence[str], most: int, arrays: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The gradients of these names, at most so many, with the code's names for them."""
+    own = {n: f" (the code's d{a})" for n, a in arrays.items()}
+    text = ", ".join(f"d{n}{own.get(n, '')}" for n in names[:most])
+    text += f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{text} {'is' if len(names) == 1 else 'are'}"
+
+
+def line_verdict(row: Row) -> str:
+    """The verdict on a line of a backward pass."""
+    if row.verdict is Verdict.FAIL:
+        return "wrong"
+    return "another quantity" if row.has("another-quantity") else "right"
+
+
+def line(row: Row) -> str:
+    """A line of a backward pass: what it is, and what the code has in its place."""
+    verdict = line_verdict(row)
+    text = f"{row.name}: {verdict}"
+    if verdict == "another quantity":
+        return f"{text} than ∂L/∂{row.source}; used consistently"
+    if verdict == "wrong":
+        text += f" (first at t = {row.step})" if row.step else ""
+        text += f"; the line is {row.told('derived')[0]}"
+        here, gradients = row.told("mistake"), row.told("by-gradients")
+        if here:
+            text += f"; here it is {here[0]}"
+        elif gradients:
+            text += f"; the gradients are what you get with: {gradients[0]}"
+        else:
+            text += f"; nothing fits: {row.told('fit')[0]}"
+    unseen = row.told("unseen")
+    if unseen:
+        text += f"; it reads {', '.join(unseen)}, which was not handed over"
+    return text
+
+
+def lines(rows: Sequence[Row]) -> str:
+    """The wrong lines of a backward pass, the first one first, then those that are right."""
+    told: dict[str, list[Row]] = {"wrong": [], "another quantity": [], "right": []}
+    for row in rows:
+        told[line_verdict(row)].append(row)
+    text = [line(row) for row in told["wrong"] + told["another quantity"]]
+    if told["right"]:
+        cleared = "right, given what they read" if told["wrong"] else "right line by line"
+        text.append(f"{cleared}: {', '.join(row.name for row in told['right'])}")
+    return "\n    ".join(text)
 
 
 def _apart(a: float, b: float) -> str:

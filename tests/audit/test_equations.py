@@ -28,15 +28,7 @@ def judged(tmp_path: Path, text: str, cell: str, suffix: str = ".txt", **names: 
 MATRICES = [n for n in api.names() if as_network(api.load(n)).front]
 
 
-@pytest.mark.parametrize("cell", MATRICES)
-def test_matrices_per_sequence_are_refused(cell: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"has (a matrix for every sequence|heads), and written equations of"
-    ):
-        judged(tmp_path, api.render(derived(cell)), cell)
-
-
-@pytest.mark.parametrize("cell", [n for n in api.names() if n not in MATRICES])
+@pytest.mark.parametrize("cell", api.names())
 def test_what_derive_prints_is_right(cell: str, tmp_path: Path) -> None:
     note = judged(tmp_path, api.render(derived(cell)), cell)
     assert note.passed, str(note)
@@ -60,7 +52,9 @@ def test_branches_signs_and_zeros_are_read(
     assert [x.status for x in found.lines] == ["wrong"]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_after", "bidirectional_stack", "char_rnn"])
+@pytest.mark.parametrize(
+    "cell", ["lstm", "gru_reset_after", "bidirectional_stack", "char_rnn", *MATRICES]
+)
 def test_what_derive_prints_in_latex_is_right(cell: str, tmp_path: Path) -> None:
     note = judged(tmp_path, api.render(derived(cell), "latex"), cell, ".tex")
     assert note.passed, str(note)

@@ -10,18 +10,16 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.audit.differences import Differences
 from gradcheck_rnn.audit.judge import judge_at
-from gradcheck_rnn.audit.mathematics import words_of
 from gradcheck_rnn.audit.note import RIGHT, Note
 from gradcheck_rnn.audit.reading import read_lines
 from gradcheck_rnn.audit.truth import READINGS, Source, Truth
+from gradcheck_rnn.audit.vocabulary import Vocabulary
 
 
 def judged(cell: str, *lines: str, **names: str) -> Note:
     source = Source(api.derive(cell))
     known = source.known()
-    return judge_at(
-        source, read_lines(lines, known.knows, words_of([*known.values, *names]), names)
-    )
+    return judge_at(source, read_lines(lines, Vocabulary.of(known, names)))
 
 
 RIGHT_LINES = [
@@ -165,9 +163,7 @@ def test_differences_judge_alike() -> None:
     source = Source(api.derive("elman"), make=Differences.of)
     known = source.known()
     lines = ["δi_t = δh_t ⊙ (1 − h_t²)", "δi_t = δh_t ⊙ (1 − h_t)"]
-    note = judge_at(
-        source, read_lines(lines, known.knows, words_of(known.values), {}), explain=False
-    )
+    note = judge_at(source, read_lines(lines, Vocabulary.of(known)), explain=False)
     assert [j.status in RIGHT for j in note.lines] == [True, False]
 
 

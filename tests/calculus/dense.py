@@ -131,6 +131,10 @@ def _dense(term: t.Term, values: Mapping[t.Sym, np.ndarray], dims: Dims) -> np.n
             return np.abs(xs[0])
         case t.Sign():
             return np.sign(xs[0])
+        case t.Surrogate():
+            return xs[0]
+        case t.Solve():
+            return np.linalg.solve(*xs)
         case t.Frozen():
             return xs[0]
         case t.Diag():

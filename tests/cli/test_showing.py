@@ -14,10 +14,12 @@ from gradcheck_rnn.cli.app import app
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.language.running import array_shape
+from gradcheck_rnn.verify.harness.packages import PACKAGES
 from gradcheck_rnn.verify.harness.ready import KINDS, READY, VARIANTS, definition, ready
 
 GROUP: Any = typer.main.get_command(app)
 SIZES = {"d": 2, "p": 3, "k": 4}
+KERNELS = [f"{c} {k}" for c, (_, kinds) in PACKAGES.items() for k in kinds]
 
 
 def test_one_cell_with_its_arrays_and_equations(run) -> None:
@@ -64,12 +66,13 @@ def test_a_cell_of_ones_own_and_one_that_is_not_there(run, write) -> None:
 def test_layouts_are_listed_with_the_cell_they_are_for(run) -> None:
     rows = json.loads(run("layouts", "--json").out)
     names = [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS]
-    assert [r["name"] for r in rows] == [*names, "own"]
+    assert [r["name"] for r in rows] == [*names, *KERNELS, "own"]
     listed = run("layouts").out
     for row in rows:
         assert row["name"] in listed
         network = api.load("gru" if row["cell"] == "any" else row["cell"])
-        fitted = ready(row["name"], network).fit(network, SIZES, 5, {"T": 4})
+        sizes = {**{n: 5 + k for k, n in enumerate(network.dims)}, **SIZES}
+        fitted = ready(row["name"], network).fit(network, sizes, 5, {"T": 4})
         assert fitted.shapes
 
 
@@ -88,7 +91,8 @@ def test_dims_by_name_are_those_of_the_arrays(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS, "pytorch gru bias=False batch_first",
+    [*(f"{c} {k}" for c in READY for k in KINDS), *VARIANTS, *KERNELS,
+     "linear-attention gla head_first", "pytorch gru bias=False batch_first",
      "keras lstm use_bias=False", "onnx rnn bias=False", "lecture lstm order=f,i,o,c"],
 )  # fmt: skip
 def test_a_printed_layout_is_the_layout(run, name: str) -> None:

@@ -31,9 +31,11 @@ from gradcheck_rnn.language import (
     sigmoid,
     softmax,
     softplus,
+    solve,
     split,
     sqrt,
     sum_heads,
+    surrogate,
     tanh,
     where,
 )
@@ -180,6 +182,19 @@ def over_heads(x, z, w, u):
     return tanh(z * total + u)
 
 
+@cell(inputs="x: p", states="h: p", params="W A: p p; w: p")
+def spiked(x, h, W, A, w):
+    spike = surrogate(lambda v: v > w, lambda v: 1 / (1 + v * v))
+    return tanh(A @ spike(W @ h + x) + spike(h) * x)
+
+
+@cell(inputs="x: p; t: p", states="S: p q; h: p", params="A: p p; U: q p")
+def solved(x, t, S, h, A, U):
+    M = A + h @ x.T
+    h = tanh(solve(A + 3 * eye("p"), t * h) + solve(M + 3 * eye("p"), x))
+    return {"S": tanh(solve(M.T + 4 * eye("p"), S)) + h @ (U @ x).T, "h": h}
+
+
 #: Rule → the definitions that meet it.
 BANK: dict[str, tuple[Cell, ...]] = {
     "sum": (added,),
@@ -202,6 +217,8 @@ BANK: dict[str, tuple[Cell, ...]] = {
     "maximum": (larger,),
     "where": (chosen,),
     "comparison": (compared,),
+    "declared derivative": (spiked,),
+    "solution of a linear system": (solved,),
     "frozen value": (held,),
     "choice of units": (largest,),
     "softmax": (soft,),

@@ -88,7 +88,10 @@ DECLARED = {
     "trained": ({"domains": {"b": "0/1"}}, "'b' is a trained parameter and moves along the reals"),
     "matrix": ({"domains": {"W": "simplex"}}, "'W' is a matrix (p, p); 'simplex' is a domain of"),
     "scalar": ({"domains": {"s": "one-hot"}}, "'s' is a scalar; 'one-hot' is a domain of vectors"),
-    "twice": ({"domains": {"h": "> 0"}, "at_least": {"h": 1}}, "'h' is in domains and in at_least"),
+    "twice": (
+        {"domains": {"h": "> 0"}, "at_least": {"h": 1}},
+        "'h' is in at_least and has a domain already",
+    ),
     "no number": ({"at_least": {"h": "1"}}, "at_least of 'h' is '1'; give a number"),
     "no text": ({"domains": {"h": 3}}, "3 is no domain"),
 }

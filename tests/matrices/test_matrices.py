@@ -14,7 +14,7 @@ from gradcheck_rnn import api
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
-from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation, UsageError
+from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation
 from gradcheck_rnn.language import cell, tanh
 from gradcheck_rnn.language.cell import Cell
 from gradcheck_rnn.language.network import Network, as_network
@@ -150,11 +150,11 @@ def test_generated_kernels_are_verified_and_reported(tmp_path: Any) -> None:
     assert "bold(S)_(t - 1) (bold(I)_(n) - beta_t" in page.read_text()
 
 
-def test_written_equations_are_not_judged_yet(tmp_path: Path) -> None:
+def test_written_equations_are_judged(tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
-    note.write_text("δq_t = S_tᵀ δo_t\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="written equations of such are not judged"):
-        api.check_equations(note, definitions.delta_rule)
+    note.write_text("δq_t = S_tᵀ δo_t\nδq_t = S_{t−1}ᵀ δo_t\n", encoding="utf-8")
+    found = api.check_equations(note, definitions.delta_rule)
+    assert [j.status for j in found.lines] == ["right", "wrong"]
 
 
 # -- refusals ----------------------------------------------------------------------------------

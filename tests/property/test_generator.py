@@ -42,6 +42,10 @@ FAMILIES: dict[str, Callable[[Any, Arrays], Arrays]] = {
     "pushforward": lambda run, g: rtrl(run, g),
 }
 
+#: Random cells go through all kernels, none of which has linear systems; faults in their rule are
+#: found by `tests/derivation/test_planted_rules.py`.
+DRAWN = [r for r in RULES if r.name != "solution of a linear system"]
+
 
 @dataclass
 class _Prepared:
@@ -99,7 +103,7 @@ def test_the_pool_is_sound_and_meets_every_rule(
         pairs |= set(itertools.combinations(sorted(prepared.rules), 2))
         rule = next(iter(RULES))
         assert not any(_found_by(prepared, rule, family) for family in FAMILIES)
-    names = {r.name for r in RULES}
+    names = {r.name for r in DRAWN}
     assert names <= set(met), "rules that no definition of the pool meets"
     possible = len(names) * (len(names) - 1) // 2
     gradcheck_summary.append(
@@ -109,7 +113,7 @@ def test_the_pool_is_sound_and_meets_every_rule(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("rule", list(RULES), ids=lambda r: r.name.replace(" ", "-"))
+@pytest.mark.parametrize("rule", DRAWN, ids=lambda r: r.name.replace(" ", "-"))
 def test_a_fault_in_any_rule_is_found(
     rule: Rule, family: str, pool: list[_Prepared], gradcheck_summary: Any
 ) -> None:

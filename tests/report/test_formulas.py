@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcheck_rnn import api
-from gradcheck_rnn.report.font import FAMILY, face
 from gradcheck_rnn.report.formulas import prose
 from gradcheck_rnn.report.manuscript import Manuscript
+from gradcheck_rnn.report.typesetting import FAMILY, face
 
 
 def shown(text: str) -> str:
@@ -73,7 +73,7 @@ def test_the_font_has_what_the_zoo_shows() -> None:
     pytest.importorskip("fontTools", reason="reports are an extra")
     from fontTools.ttLib import TTFont
 
-    from gradcheck_rnn.report.font import _font
+    from gradcheck_rnn.report.typesetting import _font
 
     known = set(TTFont(io.BytesIO(_font())).getBestCmap())
     said = "".join(row["what"] for row in api.catalogue())

@@ -253,13 +253,19 @@ class Expressions:
             x = sub()
             return Value(self.call("frozen", x), rows, cols, x.batch, x.range)
 
+        def spiking() -> Value:
+            x = sub()
+            self.imports.add("surrogate")
+            text = "surrogate(lambda v: v > 0, lambda v: 1 / (1 + v * v))"
+            return Value(f"{text}({x.inner})", rows, cols, x.batch, BIT)
+
         def gated() -> Value:
             return self.mix(sub(), sub(), sub())
 
         return [
             (10, applied), (8, plus), (8, mul), (4, div), (4, power), (2, negative), (3, absolute),
             (3, larger), (3, chosen), (1, comparison), (2, frozen), (4, own), (3, gated),
-            (4, lambda: self.leaf(rows, cols, batch)),
+            (1, spiking), (4, lambda: self.leaf(rows, cols, batch)),
         ]  # fmt: skip
 
     # -- vectors ---------------------------------------------------------------------------------

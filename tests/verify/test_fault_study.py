@@ -55,7 +55,7 @@ def test_own_faults_are_seen_and_named_only_if_known(number: int, words: list[st
     report = check_model(**case, seed=1)
     assert str(report.verdict) == "fail"
     assert report.diagnosis is not None
-    said = "; ".join(m.candidate.says for m in report.diagnosis.matches)
+    said = "; ".join(m.message for m in report.diagnosis.matches)
     assert bool(said) == bool(words), said
     for text in words:
         assert text in said

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_gradient
+from gradcheck_rnn import check_gradient, check_vjp
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.npz import read_npz
 from gradcheck_rnn.verify.hints import explain
@@ -87,3 +87,32 @@ def test_entries_that_differ_between_calls_are_named() -> None:
 
     report = check_gradient(lambda p: (p**2).sum(), gradient, np.array([0.3, -0.2, 0.5]))
     assert "1 of 3 entries ([2])" in report.sentence()
+
+
+def test_what_is_wrong_is_said_once() -> None:
+    report = check_gradient(lambda w: np.sum(w**2), lambda w: 3 * w, np.ones(3))
+    said = "it is 1.5 times the difference quotients in every entry"
+    assert said in str(report).splitlines()[0]
+    assert str(report).count(said) == 1
+
+
+def test_random_numbers_from_outside_are_the_reason_and_the_seed_is_the_advice() -> None:
+    drawn = np.random.default_rng(0)
+
+    def loss(w: Any) -> Any:
+        return np.sum(w**2 * (drawn.random(4) < 0.8))
+
+    def forward(w: Any) -> Any:
+        mask = drawn.random(4) < 0.8
+        return w**2 * mask, (w, mask)
+
+    def backward(g: Any, cache: Any) -> Any:
+        return (2 * g * cache[0] * cache[1],)
+
+    w = np.array([0.5, -1.0, 2.0, 1.5])
+    for report in (check_gradient(loss, lambda w: 2 * w, w), check_vjp(forward, backward, (w,))):
+        assert not report.passed
+        assert "draws random numbers" in report.sentence()
+        assert "Fix the seed" in report.sentence()
+        assert "roundoff" not in str(report)
+        assert "surrogate" not in str(report)

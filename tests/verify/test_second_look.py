@@ -11,6 +11,7 @@ import pytest
 from gradcheck_rnn import check_gradient
 from gradcheck_rnn.verify.outcome import Report
 from gradcheck_rnn.verify.verdict import Verdict
+from tests.verify.test_blackbox import _hard
 
 MODES = ["entrywise", "directional"]
 SMALL = 1e-18
@@ -175,3 +176,11 @@ def test_a_kink_met_by_every_direction_is_sent_to_the_entries() -> None:
     assert "the loss has a kink there" in row.reason
     assert "mode='entrywise' tells at which entries" in row.reason
     assert "[1]" in check_gradient(loss, right, w, mode="entrywise").rows[0].reason
+
+
+def test_what_fails_by_little_in_single_precision_is_asked_in_double() -> None:
+    """-570.6 for -620 with a bound of 36, where the gradient is right to seven digits."""
+    loss, gradient, point, mode = _hard(141)
+    assert check_gradient(loss, gradient, point, mode=mode).passed
+    wrong = check_gradient(loss, lambda q: {n: 1.1 * a for n, a in gradient(q).items()}, point)
+    assert wrong.verdict is Verdict.FAIL

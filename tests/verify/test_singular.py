@@ -103,3 +103,12 @@ def test_a_kink_is_a_change() -> None:
     report = check_vjp(forward, backward, np.zeros((2, 3)))
     assert "sit on a kink" in str(report)
     assert "does not change with it" not in str(report)
+
+
+@pytest.mark.parametrize("x", [np.zeros(3), np.array([0.0, 1.0, 2.0])])
+def test_a_domain_that_ends_beside_the_point_is_no_singularity(x: Any) -> None:
+    def shifted(x: Any) -> Any:
+        return np.sqrt(x + 1e-6)
+
+    assert check(shifted, lambda x: root(x + 1e-6), x).passed
+    assert str(check(shifted, lambda x: 1.01 * root(x + 1e-6), x).verdict) == "fail"

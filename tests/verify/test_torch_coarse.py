@@ -9,7 +9,7 @@ import pytest
 
 from gradcheck_rnn import check_torch
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify.torch_formats import coarsest, rounding
+from gradcheck_rnn.verify.torch_coarse import coarsest, rounding
 
 torch = pytest.importorskip("torch")
 

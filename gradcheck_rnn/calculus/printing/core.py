@@ -19,6 +19,7 @@ from sympy import Expr, Integer, Rational
 from gradcheck_rnn.calculus.printing.names import Letter, Name, Time, parse_name
 from gradcheck_rnn.calculus.terms import (
     Broadcast,
+    Eye,
     Neg,
     Num,
     Sym,
@@ -346,6 +347,17 @@ class Printer(ABC):
 
     def print_Frozen(self, term: Term) -> Piece:
         return self._call("frozen", term.operands[0])
+
+    def print_Surrogate(self, term: Term) -> Piece:
+        return self._call("surrogate", *term.operands)
+
+    def print_Solve(self, term: Term) -> Piece:
+        matrix, b = term.operands
+        inverse = self.power(self.piece(matrix), Integer(-1), elementwise=False)
+        if isinstance(b, Eye):
+            return inverse
+        body = self.guard(inverse, Level.CALL) + self.times + self.at_least(b, Level.CALL)
+        return Piece(body, Level.PRODUCT)
 
     def print_Diag(self, term: Term) -> Piece:
         x = term.operands[0]

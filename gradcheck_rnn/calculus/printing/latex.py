@@ -78,7 +78,7 @@ class LatexPrinter(Printer):
         return Piece(rf"\nabla_{{{self.variable(name, None, bold).text}}} L", Level.PRODUCT)
 
     def differential(self, variable: Piece) -> Piece:
-        return Piece(rf"\mathrm{{d}}{variable.text}", Level.CALL)
+        return Piece(rf"\mathrm{{d}}{variable.text}", Level.CALL, variable.superscript)
 
     def jacobian(self, of: Name, wrt: Name | None, s: Sym) -> Piece:
         if s.mark == "total":

@@ -37,6 +37,8 @@ from gradcheck_rnn.calculus.terms import (
     Size,
     Slice,
     Softmax,
+    Solve,
+    Surrogate,
     Sym,
     Term,
     Times,
@@ -52,7 +54,7 @@ from gradcheck_rnn.errors import MissingRule
 
 __all__ = ["transpose_equation"]
 
-_ELEMENTWISE = (Plus, Neg, Hadamard, Divide, Maximum, Greater, Where, Abs, Sign, Frozen)
+_ELEMENTWISE = (Plus, Neg, Hadamard, Divide, Maximum, Greater, Where, Abs, Sign, Frozen, Surrogate)
 
 
 def transpose_equation(term: Term) -> Term:
@@ -128,6 +130,7 @@ _RULES: dict[type[Term], Callable[..., Term]] = {
     ChooseUnits: _rearranged,
     Unvec: _rearranged,
     Vec: _rearranged,
+    Solve: lambda x: Times(_row(x.args[1]), Solve(_row(x.args[0]), Eye(x.args[0].shape[0]))),
     Block: _block,
     TimeSum: lambda x: TimeSum(_row(x.x), *x.args[1:]),
     HeadSum: lambda x: HeadSum(_row(x.x), x.heads),

@@ -82,7 +82,7 @@ class TypstPrinter(Printer):
         return Piece(f"nabla_({self.variable(name, None, bold).text}) L", Level.PRODUCT)
 
     def differential(self, variable: Piece) -> Piece:
-        return Piece(f"dif {variable.text}", Level.CALL)
+        return Piece(f"dif {variable.text}", Level.CALL, variable.superscript)
 
     def jacobian(self, of: Name, wrt: Name | None, s: Sym) -> Piece:
         if s.mark == "total":

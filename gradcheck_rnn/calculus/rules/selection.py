@@ -18,6 +18,7 @@ from ..terms import (
     Num,
     Ones,
     Plus,
+    Surrogate,
     Term,
     Where,
     Zeros,
@@ -85,6 +86,15 @@ RULES = (
         pushforward=_refuse,
         citation="a piecewise constant map is locally constant",
         passive=(0,),
+    ),
+    Rule(
+        "declared derivative",
+        Surrogate,
+        differential=lambda node, i, d, out: Hadamard(node.operands[1], d),
+        pullback=lambda node, i, bar, out: Hadamard(bar, node.operands[1]),
+        pushforward=lambda node, i, tangent, out: product(diagonal(node.operands[1]), tangent),
+        citation="by declaration: df = s ⊙ dx, whatever f is",
+        passive=(0, 1),
     ),
     Rule(
         "frozen value",

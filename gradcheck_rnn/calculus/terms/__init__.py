@@ -11,6 +11,7 @@ from gradcheck_rnn.calculus.terms.algebra import (
     Plus,
     Power,
     Scale,
+    Solve,
     Times,
     Transpose,
     UnitSum,
@@ -37,6 +38,7 @@ from gradcheck_rnn.calculus.terms.leaves import (
     Size,
     Sym,
     Zeros,
+    has_bar,
     shift,
     symbols_in,
 )
@@ -50,6 +52,7 @@ from gradcheck_rnn.calculus.terms.pointwise import (
     Maximum,
     Sign,
     Softmax,
+    Surrogate,
     Where,
 )
 from gradcheck_rnn.calculus.terms.structure import (
@@ -102,6 +105,8 @@ __all__ = [
     "Size",
     "Slice",
     "Softmax",
+    "Solve",
+    "Surrogate",
     "Sym",
     "Term",
     "TermOperatorError",
@@ -118,6 +123,7 @@ __all__ = [
     "dims_equal",
     "format_dim",
     "format_shape",
+    "has_bar",
     "heads_of",
     "shift",
     "subterms",

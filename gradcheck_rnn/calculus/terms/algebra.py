@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Integer, Matrix, Rational
 
 from gradcheck_rnn.calculus.terms.base import (
     OPERATORS,
@@ -32,6 +32,7 @@ __all__ = [
     "Plus",
     "Power",
     "Scale",
+    "Solve",
     "Times",
     "Transpose",
     "UnitSum",
@@ -102,6 +103,26 @@ class Times(Term):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         head, tail = self.operands[0], Times(*self.operands[1:])
         return sum((head[i, k] * tail[k, j] for k in range(int(head.shape[1]))), Integer(0))
+
+
+class Solve(Term):
+    """A⁻¹ B for square A: the X of A X = B; n×n and n×m give n×m."""
+
+    def __new__(cls, a: Term, b: Term) -> Any:
+        """Check that the matrix is square and fits."""
+        a, b = (require_term(x, "Solve") for x in (a, b))
+        if not dims_equal(*a.shape) or not dims_equal(a.shape[1], b.shape[0]):
+            raise DimensionError(
+                f"Solve needs a square matrix and as many rows: {a} is {format_shape(a.shape)}, "
+                f"{b} is {format_shape(b.shape)}."
+            )
+        return cls._make((a, b), b.shape)
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        a, b = self.operands
+        n = int(a.shape[0])
+        matrix = Matrix(n, n, lambda r, c: a[r, c])
+        return matrix.LUsolve(Matrix(n, 1, lambda r, _: b[r, j]))[i]
 
 
 class Hadamard(Term):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "Sym",
     "Zeros",
     "as_rational",
+    "has_bar",
     "is_number",
     "shift",
     "symbols_in",
@@ -199,6 +201,12 @@ def _shift_argument(argument: Any, steps: int) -> Any:
 def symbols_in(term: Term) -> tuple[Sym, ...]:
     """Return the distinct variables of `term` in order of first appearance."""
     return tuple(dict.fromkeys(s for s in subterms(term) if isinstance(s, Sym)))
+
+
+@lru_cache(maxsize=65536)
+def has_bar(term: Term) -> bool:
+    """Whether an adjoint stands in a term."""
+    return any(s.mark == "bar" for s in symbols_in(term))
 
 
 def is_number(value: object) -> bool:

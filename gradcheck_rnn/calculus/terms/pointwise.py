@@ -29,6 +29,7 @@ __all__ = [
     "Maximum",
     "Sign",
     "Softmax",
+    "Surrogate",
     "Where",
 ]
 
@@ -179,3 +180,18 @@ class Where(Term):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         cond, a, b = (x[i, j] for x in self.operands)
         return sympy.Piecewise((a, sympy.Ne(cond, 0)), (b, True))
+
+
+class Surrogate(Term):
+    """The value of one operand with a declared derivative: all of one shape.
+
+    ``Surrogate(value, slope, x)`` is `value`, whose differential is ``slope ⊙ dx`` by declaration.
+    """
+
+    def __new__(cls, value: Term, slope: Term, x: Term) -> Any:
+        """Check the shapes."""
+        parts = tuple(require_term(t, "Surrogate") for t in (value, slope, x))
+        return cls._make(parts, require_same_shape("Surrogate", *parts))
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return self.operands[0][i, j]

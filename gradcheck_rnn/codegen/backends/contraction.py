@@ -26,11 +26,15 @@ def contraction(
         Place → the leading axes that it has where the text stands.
     """
 
+    access, lead = _summed_first(s, access, lead)
+
     def letters(a: Access, spec: str) -> str:
         return "tb"[2 - len(lead(a)) :] + spec
 
     pairs = list(zip(s.operands, s.specs, strict=False))
-    product = _matrix_product(s, lead)
+    first = lead(s.operands[0])
+    summed = len(first) - len(lead(s.dest)) if out is None else 0
+    product = _matrix_product(s, lead, first if summed > 0 else lead(s.dest))
     if product:
         a, b = (
             entries(access(x), x, lead(x), s, spec) + (".swapaxes(-1, -2)" if turned else "")
@@ -40,7 +44,11 @@ def contraction(
             place = entries(access(out), out, lead(out), s, s.specs[-1])
             return f"{module}.matmul({a}, {b}, out={place})"
         end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-        return f"{module}.matmul({a}, {b}).reshape({end})"
+        # Added up afterwards: the sums of einsum are no products of matrices for it.
+        total = f".sum(axis={('0', '(0, 1)')[summed - 1]})" if summed > 0 else ""
+        return f"{module}.matmul({a}, {b}){total}.reshape({end})"
+    if out is None and (text := _of_all_steps(s, access, lead)):
+        return text
     left = ",".join(letters(a, spec) for a, spec in pairs)
     values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
@@ -48,12 +56,77 @@ def contraction(
     if out is not None:
         return f"{text}, out={entries(access(out), out, lead(out), s, s.specs[-1])})"
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
-    return text + ")" + (f".reshape({end})" if len(s.specs[-1]) != 1 else "")
+    flat = len(s.specs[-1]) == 1 or not (s.specs[-1] or lead(s.dest))  # one number has no axis
+    return text + ")" + ("" if flat else f".reshape({end})")
 
 
-def _matrix_product(s: Contract, lead: Callable[[Access], Lead]) -> tuple[bool, bool] | None:
+def _summed_first(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
+) -> tuple[Callable[[Access], str], Callable[[Access], Lead]]:
+    """Texts and axes in which the one operand that has steps is their sum, where no steps are left.
+
+    Σ_t A_t B is (Σ_t A_t) B.
+    """
+    several = [x for x in s.operands if len(lead(x)) == 2]
+    if len(several) != 1 or len(lead(s.dest)) == 2 or len(s.operands) < 2:
+        return access, lead
+    (only,) = several
+    return (
+        lambda x: f"{access(x)}.sum(axis=0)" if x == only else access(x),
+        lambda x: lead(x)[1:] if x == only else lead(x),
+    )
+
+
+def _of_all_steps(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
+) -> str:
+    """A product with weights of all heads, or what gives their gradient, as one of two matrices.
+
+    Empty where it is none: where a head's result is of that head alone.
+    """
+    if len(s.operands) != 2:
+        return ""
+    (a, b), (p, q, made), rows = s.operands, s.specs, dim_text(s.dest.rows)
+
+    def flat(x: Access) -> str:
+        return f"{access(x)}.reshape(-1, {dim_text(x.rows)})"
+
+    def ordered(text: str, have: str, want: str) -> str:
+        if have == want:
+            return text
+        return f"{text}.transpose({', '.join(str(have.index(c)) for c in want)})"
+
+    if not lead(s.dest) and lead(a) == lead(b) != () and not set(p) & set(q):
+        if len(made) < 3 or len(made) != len(p + q):
+            return ""
+        sizes = ", ".join(map(dim_text, s.shape(p + q)))
+        return ordered(f"({flat(a)}.T @ {flat(b)}).reshape({sizes})", p + q, made) + (
+            f".reshape({rows})"
+        )
+    steps = len(lead(a)) == len(lead(b)) == 2 and len(lead(s.dest)) == 1
+    if steps and len(p) == len(q) == 1 and made == p + q:
+        return (
+            f"({access(a)}.transpose(1, 2, 0) @ {access(b)}.transpose(1, 0, 2))"
+            f".reshape({', '.join([*lead(s.dest), rows])})"
+        )
+    if lead(a) and not lead(b):
+        a, b, p, q = b, a, q, p
+    if lead(a) or lead(b) != lead(s.dest) or not lead(b) or len(p) < 3:
+        return ""
+    if set(q) & set(made) or set(p) != set(q + made) or len(p) != len(q + made):
+        return ""
+    weights = ordered(entries(access(a), a, (), s, p), p, q + made)
+    product = f"{flat(b)} @ {weights}.reshape({dim_text(b.rows)}, {rows})"
+    return f"({product}).reshape({', '.join([*lead(s.dest), rows])})"
+
+
+def _matrix_product(
+    s: Contract, lead: Callable[[Access], Lead], made_for: Lead
+) -> tuple[bool, bool] | None:
     """Which operands are turned, if the whole is a product of two matrices for every sequence."""
-    if len(s.operands) != 2 or len({lead(a) for a in (*s.operands, s.dest)}) != 1:
+    if len(s.operands) != 2 or {lead(a) for a in s.operands} - {(), made_for}:
+        return None
+    if not made_for or lead(s.operands[0]) != made_for:
         return None
     heads = "h" if all(x.startswith("h") for x in s.specs) else ""
     a, b, made = (x.removeprefix(heads) for x in s.specs)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -24,7 +24,7 @@ from .graphs import Graphs
 from .inspect import read_buffers, reads, writes
 from .merge import Packs, merge
 from .naming import Namer, Names
-from .nodes import Node
+from .nodes import Node, topological
 from .ops import (
     Access,
     Allocate,
@@ -314,22 +314,6 @@ class Ordering:
                 return ()
             return [a for a in n.args if a in members]
 
-        seen: set[Node] = set()
-        for root in (*first, *last):
-            for n in _postorder(root, deps, seen):
-                loop.body += self._emit(emitter, n)
+        for n in topological((*first, *last), deps):
+            loop.body += self._emit(emitter, n)
         return loop
-
-
-def _postorder(
-    root: Node, deps: Callable[[Node], Sequence[Node]], seen: set[Node]
-) -> Iterator[Node]:
-    stack = [(root, False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            yield node
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(list(deps(node))))

@@ -138,6 +138,12 @@ class Lowering:
             raise UnsupportedOperation(f"no kernel transposes {term}, which differs by sequence")
         return self.g.transpose(inner)
 
+    def solve(self, term: T.Term) -> Node:
+        raise UnsupportedOperation(
+            f"no generated kernel solves linear systems, as {term} asks for; derive, prove, decay, "
+            "vectors and check_model have them"
+        )
+
     def where(self, term: T.Term) -> Node:
         condition, a, b = self._all(term)
         return self.g.pointwise("where", [condition, a, b])
@@ -174,6 +180,8 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Maximum: lambda low, t: low.g.pointwise("maximum", low._all(t)),
     T.Greater: lambda low, t: low.g.pointwise("greater", low._all(t)),
     T.Where: Lowering.where,
+    T.Surrogate: lambda low, t: low(t.operands[0]),
+    T.Solve: Lowering.solve,
     T.Concat: lambda low, t: low.g.concat(low._all(t)),
     T.Slice: lambda low, t: low.g.slice(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),
     T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),

@@ -7,7 +7,7 @@ fold, ones and zeros disappear, sums and products are flat, scalars broadcast by
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -76,8 +76,10 @@ def join(nodes: Iterable[Node]) -> Lead:
     return out
 
 
-def topological(roots: Iterable[Node]) -> Iterator[Node]:
-    """Every node once, operands first."""
+def topological(
+    roots: Iterable[Node], deps: Callable[[Node], Sequence[Node]] = lambda n: n.args
+) -> Iterator[Node]:
+    """Every node once, operands (or what ``deps`` says of a node) first."""
     seen: set[Node] = set()
     stack = [(r, False) for r in reversed(list(roots))]
     while stack:
@@ -87,7 +89,7 @@ def topological(roots: Iterable[Node]) -> Iterator[Node]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
+            stack.extend((a, False) for a in reversed(deps(node)))
 
 
 class Graph:
@@ -289,6 +291,8 @@ class Graph:
         if a.op == "broadcast":
             inner = self.reduce(a.args[0], a.lead, target)
             return self.broadcast(inner, a.rows, a.cols)
+        if a.op == "contract":  # one product that sums over the steps, not one a step
+            return self.make("contract", a.args, a.rows, a.cols, target, a.data)
         return self.make("reduce", (a,), a.rows, a.cols, target)
 
     def outer(self, delta: Node, x: Node, source: Lead) -> Node:

@@ -23,12 +23,13 @@ __all__ = ["MatrixFactor", "StackLowering"]
 #: Nodes that work entry by entry: their operands lie in memory alike.
 _ENTRYWISE = (
     T.Plus, T.Neg, T.Hadamard, T.Scale, T.Divide, T.Power, T.Apply, T.Abs, T.Sign, T.Frozen,
+    T.Surrogate,
     T.Maximum, T.Greater, T.Where,
 )  # fmt: skip
 #: Nodes that take vectors, or matrices without a care for the order of their entries.
 _PLAIN = (
     T.Sym, T.Num, T.Size, T.Eye, T.Ones, T.Zeros, T.UnitSum, T.Dot, T.Vec, T.Broadcast, T.Times,
-    T.Transpose,
+    T.Transpose, T.Solve,
 )  # fmt: skip
 
 

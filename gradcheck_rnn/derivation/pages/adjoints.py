@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...calculus.terms import Hadamard, Neg, Num, Plus, Sym, Term, TimeSum, Vec, shift
+from ...calculus.terms import (
+    Apply,
+    Hadamard,
+    Neg,
+    Num,
+    Plus,
+    Surrogate,
+    Sym,
+    Term,
+    TimeSum,
+    Vec,
+    shift,
+    subterms,
+)
 from ...language.network import Ref
+from ...language.ops.elementwise import ELEMENTWISE
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
-from ..simplification import replaced, tidy
+from ..simplification import collected, replaced, tidy
 from .elements import PageLine, Prose, Section, heading
 from .grouping import grouped
 from .initial_states import inner_starts, start_terms, symbol_of
@@ -113,8 +127,8 @@ def _adjoint_line(
         return None
     terms = derivation.adjoint_terms(e.name)
     always = [replaced(gathered(derivation, c), ones) for c in terms if not c.when]
-    always = _factored(always)
-    last = [gathered(derivation, c) for c in terms if c.when == "last"]
+    always = _factored(collected(always))
+    last = collected(gathered(derivation, c) for c in terms if c.when == "last")
     if not always and not last:
         return None
     end = "1" if program.scan.reverse else str(program.scan.axis)
@@ -178,7 +192,20 @@ def _adjoint_words(program: ScanProgram, truncate: int | None, rows: bool) -> Pr
                 " Truncated: adjoints are also taken as zero across every border between blocks "
                 f"of {truncate} steps."
             )
-    return (words,)
+    return (words + _by_convention(program),)
+
+
+def _by_convention(program: ScanProgram) -> str:
+    """Derivatives that are what is agreed, and not the limit of differences everywhere."""
+    nodes = [x for e in program.equations for x in subterms(e.rhs)]
+    names = sorted({x.fname for x in nodes if isinstance(x, Apply)})
+    flat = [n for n in names if n in ELEMENTWISE and ELEMENTWISE[n].supremum == 0]
+    words = "".join(f" The derivative of {n} is 0, at its jumps too." for n in flat)
+    if any(isinstance(x, Surrogate) for x in nodes):
+        words += (
+            " The derivative of surrogate(f, s, v) by v is s: declared, by intent not that of f."
+        )
+    return words
 
 
 def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Section:
@@ -212,7 +239,7 @@ def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]
         axis = derivation.program(c.scan).scan.axis
         sums.setdefault(None if ref.axis else axis, []).append(replaced(term, ones))
     return [
-        Plus(*terms) if axis is None else TimeSum(Plus(*terms), 1, axis)
+        Plus(*collected(terms)) if axis is None else TimeSum(Plus(*collected(terms)), 1, axis)
         for axis, terms in sums.items()
     ]
 

@@ -39,12 +39,13 @@ class PageLine:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, some words, equations."""
+    """A heading, some words, equations; or, with `like`, a reference to the section of that key."""
 
     key: str
     title: str
     text: tuple[Prose, ...] = ()
     lines: tuple[PageLine, ...] = ()
+    like: str = ""
 
 
 @dataclass(frozen=True)

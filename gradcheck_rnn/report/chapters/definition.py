@@ -7,6 +7,8 @@ import re
 from ...calculus.terms import Sym
 from ...derivation import Derivation
 from ...derivation.pages import Document
+from ...derivation.pages.repeated import written_once
+from ...language.dims import Shape
 from ..listing import definition_of
 from ..manuscript import Manuscript
 from ..mathematics import plain, sentence_list
@@ -30,8 +32,9 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
     if pages.source:
         m.say("#aside[" + plain(f"Source: {pages.source}.") + "]")
     numbers: dict[str, range] = {}
-    for program in derivation.scans:
-        section = next(s for s in pages.sections if s.key == f"forward:{program.scan.name}")
+    forward = [s for s in pages.sections if s.key.startswith("forward:")]
+    sections = written_once(forward, m.renamed)
+    for program, section in zip(derivation.scans, sections, strict=True):
         scan = program.scan
         intro = ""
         if len(derivation.scans) > 1:
@@ -47,8 +50,12 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
             intro = "It is computed once:"
         else:
             intro = f"A sequence has $T$ steps. At each of them, $t = 1, dots, {scan.axis}$,"
-        m.say(intro)
-        numbers[scan.name] = m.lines(section.lines)
+        if section.like:
+            numbers[scan.name] = numbers[section.like.partition(":")[2]]
+            m.say(f"{intro} {m.refs(numbers[scan.name])}. {m.maths.words(section.text[-1])}")
+        else:
+            m.say(intro)
+            numbers[scan.name] = m.lines(section.lines)
     m.say(_states(m, derivation))
     svg, alt = unrolled(derivation, m.maths.notation)
     m.picture(svg, alt, _caption(derivation), "86%")
@@ -142,8 +149,7 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     long = max(cells[0].count("$") for cells in rows) > 12
     sizes = "(1fr, auto, 9em)" if long else "(auto, auto, 1fr)"
     m.table(("Symbol", "Shape", "What it is"), rows, sizes)
-    meaning = {"d": "inputs", "p": "hidden units", "q": "outputs", "T": "steps"}
-    known = [f"${d}$ {meaning[d]}" for d in (*network.dims, *network.axes) if d in meaning]
+    known = [f"{_shape(d)} {what}" for d, what in _sizes(m, derivation).items()]
     if known:
         m.say(f"Sizes: {sentence_list(known)}.")
     delta = m.maths.inline(bar)
@@ -213,6 +219,38 @@ def _shape(text: str, transposed: bool = False) -> str:
     if len(factors) > 1:
         factors = [f"({f})" if "+" in f else f for f in factors]
     return f"${' times '.join(_SIZE.sub(_size, f).replace('·', ' ') for f in factors)}$"
+
+
+def _sizes(m: Manuscript, derivation: Derivation) -> dict[str, str]:
+    """What every dim and time axis counts: of a name without a meaning of its own, in what."""
+    network = derivation.network
+    usual = {"d": "inputs", "p": "hidden units", "q": "outputs", "T": "steps"}
+    values = [
+        *((r.name, r.shape) for r in (*network.inputs.values(), *network.parameters.values())),
+        *((e.name, e.shape) for scan in network.scans for e in scan.equations),
+    ]
+    shapes = [shape for _, shape in values]
+    out: dict[str, str] = {}
+    for d in (*network.dims, *network.axes):
+        if any(s.heads.lone == d for s in shapes):
+            out[d] = "heads"
+        elif d in usual and not any(s.stack for s in shapes):
+            out[d] = usual[d]
+        elif d in network.axes:
+            out[d] = "steps"
+        elif text := _counted(m, d, values):
+            out[d] = text
+    return out
+
+
+def _counted(m: Manuscript, d: str, values: list[tuple[str, Shape]]) -> str:
+    """Units of a vector, or rows or columns of a matrix."""
+    for name, s in sorted(values, key=lambda v: not v[1].column):
+        side = "rows" if s.rows.lone == d else "columns" if s.cols.lone == d else ""
+        if side:
+            shown = m.maths.inline(Sym(name, 2, 1 if s.column else 2, "param"))
+            return f"{'units' if s.column else side} of {shown}"
+    return ""
 
 
 _SIZE = re.compile(r"[A-Za-z]\w+")

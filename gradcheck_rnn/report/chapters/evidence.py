@@ -221,10 +221,8 @@ def verdicts(m: Manuscript, reports: Sequence[Report]) -> None:
         worst = max(report.rows, key=lambda r: r.ratio if np.isfinite(r.ratio) else -1.0)
         ratio = f"${power(worst.ratio)}$" if np.isfinite(worst.ratio) else "–"
         entries = sum(r.entries or int(np.prod(r.shape)) for r in report.rows)
-        part = report.title.rpartition(": ")[2]
-        rows.append(
-            [plain(part), str(entries), ratio, f"`{worst.name}`", plain(str(report.verdict))]
-        )
+        part = plain(report.part or report.title)
+        rows.append([part, str(entries), ratio, f"`{worst.name}`", plain(str(report.verdict))])
     m.table(
         ("Check", "Entries", "Worst error ÷ bound", "in", "Verdict"),
         rows,

@@ -93,9 +93,7 @@ def _rounded(
     domain = network.domains.get(ref.name)
     if domain is not None and not Domain("one-hot").within(domain):
         if domain.fixed or math.isfinite(domain.high):
-            # Units are rows here.
-            flipped = (*shape[:-2], shape[-1], shape[-2])
-            drawn = domain.draw(rng, flipped, data=False).swapaxes(-1, -2)
+            drawn = domain.draw_columns(rng, shape, data=False)
             return drawn if domain.fixed else domain.clip(np.round(drawn, 1))
         return domain.low + np.round(rng.uniform(0.1, 0.9, shape), 1)
     if domain is not None or ref.kind in ("data", "static_data"):

@@ -13,6 +13,7 @@ from ...derivation.pages.assuming import assuming_line
 from ...derivation.pages.elements import Partial
 from ...derivation.pages.grouping import grouped
 from ...derivation.pages.jacobians import JacobianBlock, transition_blocks
+from ...derivation.pages.repeated import written_once
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
@@ -32,7 +33,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
     m.say(
         f"The unrolled network reads ${W}$ at each of the ${axis}$ steps. Give every step a copy "
-        f"of its own, ${W}^((1)), dots, {W}^(({axis}))$. The loss is then a function of ${axis}$ "
+        f"of its own, ${_copy(W, '1')}, dots, {_copy(W, axis)}$. The loss is then a function of ${axis}$ "
         f"independent {kind}, and its differential has a term for each of them:"
     )
     vec = 'op("vec")'
@@ -41,15 +42,15 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 "dif L",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top) "
-                    f"{vec} dif {W}^((t))$"
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top) "
+                    f"{vec} dif {_copy(W, 't')}$"
                 ],
                 "",
             )
         ]
     )
     m.say(
-        f"Now tie the copies: ${W}^((t)) = {W}$ for all $t$, hence $dif {W}^((t)) = dif {W}$. Each "
+        f"Now tie the copies: ${_copy(W, 't')} = {W}$ for all $t$, hence $dif {_copy(W, 't')} = dif {W}$. Each "
         f"copy's derivative with respect to ${W}$ is the identity, and {m.ref(first[0])} becomes"
     )
     tied = m.display(
@@ -57,8 +58,8 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 f"frac(partial L, partial ({vec} {W})^top)",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {W}^((t)))^top)$",
-                    f'$"at" thin {W}^((1)) = dots.c = {W}^(({axis})) = {W}$',
+                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top)$",
+                    f'$"at" thin {_copy(W, "1")} = dots.c = {_copy(W, axis)} = {W}$',
                 ],
                 "",
             )
@@ -70,6 +71,12 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
         "to that step's equation, times what the equation's value does to the loss. The second "
         "factor is the adjoint, and it is the adjoint that has to be carried through time."
     )
+
+
+def _copy(symbol: str, step: str) -> str:
+    """A step's copy of a value; with the mark of its head in one superscript."""
+    bare = symbol.removesuffix("^((h))")
+    return f"{symbol}^(({step}))" if bare == symbol else f"{bare}^((h, {step}))"
 
 
 def _shared(derivation: Derivation) -> tuple[Edge, str] | None:
@@ -167,6 +174,21 @@ def _section(pages: Document, key: str) -> Section:
     return next((s for s in pages.sections if s.key == key), Section(key, ""))
 
 
+def _by_scan(m: Manuscript, pages: Document, kind: str) -> None:
+    """The sections of one kind; those with the equations of an earlier one refer to it."""
+    found = [s for s in pages.sections if s.key.startswith(f"{kind}:")]
+    numbers: dict[str, range] = {}
+    for section in written_once(found, m.renamed):
+        scan = f"The scan `{section.key.partition(':')[2]}`"
+        if section.like:
+            refs = m.refs(numbers[section.like])
+            m.say(f"{scan}: {refs}. {m.maths.words(section.text[-1])}")
+            continue
+        if len(found) > 1:
+            m.say(f"{scan}:")
+        numbers[section.key] = m.lines(section.lines)
+
+
 def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Document) -> None:
     """The adjoint recursion and the gradients, matrix beside Kronecker form."""
     m.heading("Backpropagation through time")
@@ -184,12 +206,7 @@ def backward(m: Manuscript, derivation: Derivation, pages: Document, kron: Docum
         "to be finished first, so the recursion runs against the forward pass "
         f"{m.cite('Werbos 1990')}. {outside}"
     )
-    for section in pages.sections:
-        if section.key.startswith("adjoint:"):
-            if len(derivation.scans) > 1:
-                scan = section.key.partition(":")[2]
-                m.say(f"The scan `{scan}`:")
-            m.lines(section.lines)
+    _by_scan(m, pages, "adjoint")
     if any(p.scan.states for p in derivation.scans):
         m.say("Adjoints beyond the last step are zero.")
     m.heading("Gradients", 2)
@@ -281,9 +298,7 @@ def forward_mode(m: Manuscript, derivation: Derivation, kron: Document, tangent:
         'of a value $v_t$ with respect to $op("vec") theta$ for some parameter $theta$. It consists of the '
         "immediate derivative and of what earlier totals contribute:"
     )
-    for s in tangent.sections:
-        if s.key.startswith("tangent:"):
-            m.lines(s.lines)
+    _by_scan(m, tangent, "tangent")
     immediate = _section(tangent, "immediate")
     if immediate.lines:
         m.say("with the immediate derivatives")

@@ -1,5 +1,5 @@
 """Diagnosis: which term of a hand-written gradient is wrong. Imports the derivation, lazily."""
 
-from .check import ModelReport, check_model
+from .check import check_model
 
-__all__ = ["ModelReport", "check_model"]
+__all__ = ["check_model"]

@@ -2,7 +2,7 @@
 
 A candidate says what it is in a sentence, and gives the gradient that code with this mistake
 returns, in the user's layout. Mutants run the adjoint program with an edited edge; candidates that
-are not edges of the program (`afterwards`) change its result.
+are not edges of the program (`postprocessing`) change its result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...derivation.responses import Responses
 from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
 from ..harness.sweep import Carry
-from .stacked import pulled_back, stacked_columns
+from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["Bench", "Candidate", "derived_candidates"]
 

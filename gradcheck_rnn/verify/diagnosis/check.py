@@ -7,7 +7,6 @@ report.raise_for_failure()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...checks import check_function, check_names, shown
@@ -19,87 +18,37 @@ from ..guard import fails_on_misbehaviour
 from ..harness.aggregates import COARSE
 from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
-from ..harness.jax_code import JaxCode
 from ..harness.layout import Layout
 from ..harness.modelpoint import ModelPoint
-from ..harness.modules import TorchCode, is_torch
+from ..harness.modules import JaxCode, TorchCode, is_torch
 from ..harness.objects import ObjectCode, is_object_code
+from ..harness.packed import PackedArrays
 from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
 from ..harness.subject import Subject
 from ..oracle.directions import fresh_seed
-from ..outcome import Report
+from ..outcome import Diagnosis, Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
-from .confirm import confirm
+from ..wording import lines as lines_in_words
 from .coverage import could_have_missed, coverage
-from .domains import undeclared_data
+from .cross_check import cross_check
+from .declared_data import undeclared_data
+from .determinism import noisy_arrays, reformed_functions, unsteady
 from .forward import same_forward, still_same_forward
-from .steadiness import noisy_arrays, reformed_functions, unsteady
 from .tables import pattern, rows_of
 
 if TYPE_CHECKING:
     from ..harness.excess import Excess
-    from .lines import Line
     from .rounding import SavedRounding
-    from .search import Diagnosis
 
-__all__ = ["ModelReport", "check_model"]
+__all__ = ["check_model"]
 
 #: The point at which the oracle is confirmed by differences; the first of these roles that is run.
 CONFIRMED = (Role.SATURATED, Role.ORDINARY)
-#: Findings about the forward pass that come before everything about gradients.
-FORWARD = ("other-function", "unsteady-forward")
 
 
-@dataclass
-class ModelReport(Report):
-    """A report with the diagnosis, and how many cotangents at how many points were compared."""
-
-    diagnosis: Diagnosis | None = None
-    comparisons: list[Comparison] = field(default_factory=list, repr=False)
-    where: str = ""
-    lines: list[Line] = field(default_factory=list)
-
-    def sentence(self) -> str:
-        """What is wrong, and at which shapes; of what passes, what was not returned."""
-        forward = [f.message for f in self.findings if f.fatal and f.kind in FORWARD]
-        if forward:
-            return forward[0]
-        text = super().sentence()
-        if self.verdict is Verdict.PASS:
-            return "; ".join(f.message for f in self.findings if f.kind == "no-gradient")
-        if self.verdict is not Verdict.FAIL or not text:
-            return text
-        if self.diagnosis is None:
-            return f"{text}; wrong {self.where}" if self.where else text
-        if self.diagnosis.found:
-            text = f"{text}; wrong {self.where}" if self.where else text
-        else:
-            names = ", ".join(f"d{n}" for n in self.diagnosis.wrong)
-            verb = "is" if len(self.diagnosis.wrong) == 1 else "are"
-            text = f"{names} {verb} wrong {self.where}".rstrip()
-        return "; ".join(filter(None, (text, self.diagnosis.steps)))
-
-    def to_send(self) -> ModelReport:
-        """Without comparisons and with the diagnosis in words: the code under test stays here."""
-        said = None if self.diagnosis is None else self.diagnosis.in_words()
-        rows = super().to_send().rows
-        return replace(self, rows=rows, diagnosis=said, comparisons=[])
-
-    def to_json(self) -> dict[str, Any]:
-        """As `Report.to_json`, with the judged lines and the diagnosis, null if none was made."""
-        found = self.diagnosis
-        if found is None and any(line.verdict == "wrong" for line in self.lines):
-            from .combined import of_lines
-
-            found = of_lines(self.lines)
-        said = None if found is None else found.to_json()
-        lines = [line.to_json() for line in self.lines]
-        return {**super().to_json(), "diagnosis": said, "lines": lines}
-
-
-@fails_on_misbehaviour(lambda title: ModelReport(title, [], mode="model"))
+@fails_on_misbehaviour(lambda title: Report(title, [], mode="model"))
 def check_model(
     target: Cell | Network,
     *,
@@ -121,7 +70,7 @@ def check_model(
     select: str | Iterable[str] | None = None,
     diagnose: bool = True,
     title: str = "",
-) -> ModelReport:
+) -> Report:
     """Check a hand-written gradient against a cell or network, and say what is wrong with it.
 
     Parameters
@@ -181,8 +130,8 @@ def check_model(
 
     Returns
     -------
-    ModelReport
-        Rows by array, `diagnosis`, and everything a `Report` has.
+    Report
+        Rows by array, `diagnosis`, `where` and `lines`.
 
     Raises
     ------
@@ -216,6 +165,7 @@ def check_model(
     if inner.eps > form.eps:
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
     fitted = ready(layout, network) if isinstance(layout, str) else layout or Layout.of(network)
+    packing, fitted, network = PackedArrays.of(fitted, network)
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
@@ -223,13 +173,14 @@ def check_model(
         forward, backward = code.forward, code.backward
         shapes = _of_module(code.sizes, shapes)
     network = fitted.narrowed(network)
-    subject = Subject(forward, backward, gradient, loss, make_arrays(array, form), form)
+    make = make_arrays(array, form)
+    subject = Subject(forward, backward, gradient, loss, make, form, packing)
     used = (
         fresh_seed()
         if isinstance(seed, str) and seed == "fresh"
         else parse_seed(0 if seed is None else seed)
     )
-    report = ModelReport(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
+    report = Report(title or f"{network.name} in {fitted.name}", [], mode="model", seed=used)
     wanted = _wanted(fitted, select)
     full, few = plan == "full", plan == "few"
     places = [
@@ -238,6 +189,7 @@ def check_model(
             network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
+    report.arrays = places[0].fitted.renamed
     if not same_forward(report, places, subject, used):
         return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
@@ -249,7 +201,7 @@ def check_model(
     still_same_forward(report, report.comparisons, subject)
     filled = [s for s in places if not s.empty]
     if filled:
-        report.findings += confirm(_confirmed(filled), used)
+        report.findings += cross_check(_confirmed(filled), used)
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.findings += reformed_functions(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
@@ -273,7 +225,8 @@ def check_model(
         from .linefit import explain_line
         from .lines import judge_lines
 
-        report.lines = judge_lines(network, filled, subject, report.seed, explain_line)
+        judged = judge_lines(network, filled, subject, report.seed, explain_line)
+        report.lines = [line.row() for line in judged]
     told = [c for c in report.comparisons if not c.point.empty]
     if steady:
         _name(report, network, told if diagnose and any(c.wrong for c in told) else [])
@@ -301,7 +254,7 @@ def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
 
 
 def _judge_typical(
-    report: ModelReport, chunked: bool, form: Precision, seed: int, wanted: set[str] | None
+    report: Report, chunked: bool, form: Precision, seed: int, wanted: set[str] | None
 ) -> None:
     """Errors of all points together, of what no entry and no single array has refuted."""
     from .typical import findings, typical_errors
@@ -317,11 +270,10 @@ def _judge_typical(
     report.findings += findings(list(found.values()), form, chunked)
 
 
-def _name(report: ModelReport, network: Network, told: Sequence[Comparison]) -> None:
+def _name(report: Report, network: Network, told: Sequence[Comparison]) -> None:
     """Say which lines are wrong and, where they do not tell, which mistake makes the gradients."""
     from .combined import beside_lines, needs_search
     from .find import find_mistake
-    from .lines import in_words
 
     found: Diagnosis | None = None
     if told and needs_search(report.lines):
@@ -332,11 +284,11 @@ def _name(report: ModelReport, network: Network, told: Sequence[Comparison]) -> 
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
             said += "this is a fault of gradcheck-rnn itself, please report it"
             report.findings.insert(0, Finding("no-diagnosis", said))
-    wrong = any(line.verdict == "wrong" for line in report.lines)
+    wrong = any(line.verdict is Verdict.FAIL for line in report.lines)
     if report.lines:
         failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-        text = "\n".join([in_words(report.lines), *(f"  {w}" for w in found.where if wrong)]
-                         if found else [in_words(report.lines)])  # fmt: skip
+        where = [f"  {w}" for w in found.where] if found is not None and wrong else []
+        text = "\n".join([lines_in_words(report.lines), *where])
         report.findings.insert(0, Finding("diagnosis" if wrong and failed else "lines", text))
     if found is not None and (found.found or not wrong):
         report.diagnosis = found
@@ -385,7 +337,7 @@ def _wanted(layout: Layout, select: str | Iterable[str] | None) -> set[str] | No
     return set(names)
 
 
-def _check_present(report: ModelReport, layout: Layout, wanted: set[str] | None) -> None:
+def _check_present(report: Report, layout: Layout, wanted: set[str] | None) -> None:
     missing = dict.fromkeys(n for c in report.comparisons for n in c.missing)
     lost = [n for n in missing if n in layout.parameters and (wanted is None or n in wanted)]
     if lost:
@@ -404,8 +356,8 @@ def _confirmed(places: Sequence[ModelPoint]) -> ModelPoint:
 
 
 def _finish(
-    report: ModelReport, network: Network, places: Sequence[ModelPoint], subject: Subject
-) -> ModelReport:
+    report: Report, network: Network, places: Sequence[ModelPoint], subject: Subject
+) -> Report:
     report.findings = [*subject.findings, *report.findings]
     if report.verdict is Verdict.FAIL:
         report.findings += undeclared_data(network)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ...language.network import Network
 from ..harness.compare import Comparison
 from ..harness.plan import Hint, Shapes, wanted_sizes
-from ..points import Point
+from ..points import Point, Role
 from ..verdict import Finding
-from .domains import assumed_domains
+from .declared_data import assumed_domains
 
-__all__ = ["could_have_missed", "coverage", "seen_lag"]
+__all__ = ["could_have_missed", "coverage", "first_above", "seen_lag"]
 
 
 def coverage(
@@ -112,11 +112,24 @@ def seen_lag(comparison: Comparison) -> tuple[int, int, str]:
                 bound = float(np.median(r.bound.reshape(-1)[piece.index]))
                 if piece.name in truth.steps:
                     for _, delta, operand in truth.steps[piece.name]:
-                        parts = np.einsum("tbn,tbm->tnm", delta[:, :, k], operand)
-                        seen = np.flatnonzero(np.abs(parts).max(axis=(1, 2)) > bound)
-                        if len(seen) and steps - 1 - int(seen[0]) > best:
-                            best, whose = steps - 1 - int(seen[0]), f"d{piece.name}"
+                        first = first_above(delta[:, :, k], operand, bound, steps - 1 - best)
+                        if first is not None:
+                            best, whose = steps - 1 - first, f"d{piece.name}"
     return best, steps - 1, whose
+
+
+def first_above(delta: Array, operand: Array, bound: float, end: int) -> int | None:
+    """The first step before `end` that adds more than a bound to some entry of Σ δₜ vₜᵀ.
+
+    A step at a time, and of most only the largest factors: the parts of all steps would be as
+    large as the weight times the steps.
+    """
+    operand = np.broadcast_to(operand, (*delta.shape[:2], operand.shape[-1]))
+    most = np.abs(delta).max(-1) * np.abs(operand).max(-1)  # (T, B): no entry has more
+    for t in range(end):
+        if most[t].sum() > bound and np.abs(delta[t].T @ operand[t]).max() > bound:
+            return t
+    return None
 
 
 def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) -> list[Finding]:
@@ -151,4 +164,14 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
         )
     text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
     out.append(Finding("could-have-missed", text))
-    return out + assumed_domains(network)
+    return out + _without_zeros(points) + assumed_domains(network)
+
+
+def _without_zeros(points: Sequence[Point]) -> list[Finding]:
+    """What had no rows of zeros anywhere, and why."""
+    zeros = [p for p in points if p.role is Role.ZEROS]
+    if not zeros:
+        return []
+    left = [f"{n} ({why})" for n, why in zeros[0].without_zeros.items()]
+    text = f"rows of zeros were not tried in {', '.join(left)}: a fault that needs them would pass"
+    return [Finding("could-have-missed", text)] if left else []

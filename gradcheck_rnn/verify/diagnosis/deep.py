@@ -41,17 +41,17 @@ class DeepSearch:
     """
 
     def __init__(
-        self, bench: Bench, afterwards: Sequence[Candidate], comparisons: Sequence[Comparison]
+        self, bench: Bench, finished: Sequence[Candidate], comparisons: Sequence[Comparison]
     ) -> None:
-        self.bench, self.afterwards, self.comparisons = bench, afterwards, comparisons
+        self.bench, self.finished, self.comparisons = bench, finished, comparisons
         self.parts = parts_of(bench.derivation)
         self.fitted = comparisons[0].point.fitted
-        self.tried, self._looks, self._seen = len(afterwards), 0, set[int]()
+        self.tried, self._looks, self._seen = len(finished), 0, set[int]()
 
     def matches(self) -> list[Candidate]:
         """All sets of mistakes that make the gradients at every place."""
         ill = [c for c in self.comparisons if c.wrong]
-        finished = plausible(self.afterwards, set().union(*map(wrong_names, ill)))
+        finished = plausible(self.finished, set().union(*map(wrong_names, ill)))
         found = self._all_places([c for c in finished if c.carry is None], ill)
         if found:
             return found
@@ -132,7 +132,7 @@ class DeepSearch:
         if base is not None:
             edited = set(base.edits.terms)
             candidates = [c for c in candidates if not edited & set(c.edits.terms)]
-        own = [c for c in self.afterwards if c.touches is not None and c.touches <= part.names]
+        own = [c for c in self.finished if c.touches is not None and c.touches <= part.names]
         effects = Effects(self.bench, place, part, base)
         for found in sets_of_mistakes(effects, [*candidates, *own]):
             sets = [c for c in map(together, found.sets[:SETS]) if c is not None]

@@ -17,7 +17,7 @@ from ...language.running import to_rows
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
 from .candidates import Bench, Candidate
 from .parts import PassPart
-from .stacked import as_program_takes, stacked_columns
+from .stacked_cotangents import as_program_takes, stacked_columns
 
 __all__ = ["Effects", "is_affordable", "is_one_step"]
 

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from ...derivation import derive
 from ...language.network import Network
 from ..harness.compare import Comparison
-from .afterwards import afterwards
+from ..outcome import Diagnosis
 from .candidates import Bench, Candidate, derived_candidates
 from .groups import grouped
 from .localise import localise, told_steps
 from .matching import wrong_names
 from .nextstep import first_wrong, next_steps
 from .parts import alike_in_all
-from .search import Diagnosis, search
+from .postprocessing import postprocessing
+from .search import search
 
 __all__ = ["find_mistake"]
 
@@ -31,10 +32,10 @@ def find_mistake(
     """
     derivation = derive(network)
     ill = [c for c in comparisons if c.wrong]
-    after = afterwards(ill[0], wrong_names(ill[0]))
+    after = postprocessing(ill[0], wrong_names(ill[0]))
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
-        after += [c for c in afterwards(ill[-1], wrong_names(ill[-1])) if c.id not in known]
+        after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
         single = derived_candidates(derivation)

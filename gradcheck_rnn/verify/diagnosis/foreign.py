@@ -19,10 +19,10 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from ..harness.ready import ready
 from ..harness.subject import Subject
+from ..outcome import Diagnosis
 from ..points import Point, Role
 from ..vectorfiles import OUTPUTS, Results, VectorFile
 from .find import find_mistake
-from .search import Diagnosis
 
 __all__ = ["diagnose_results"]
 

@@ -1,4 +1,4 @@
-"""One slip of the pen in packed code is the same mistake in every gate at once.
+"""Correlated gate faults: one mistake in packed code is the same mistake in every gate at once.
 
 Code that packs its gates has one line where a derivation has four equations. What is wrong there is
 wrong in all of them: ``dWh = …`` for ``dWh += …`` overwrites the gradient of four weights.

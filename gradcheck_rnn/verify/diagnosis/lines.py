@@ -25,9 +25,10 @@ from ..harness.handed import Handed, handed_over
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from ..harness.subject import Subject
+from ..verdict import Finding, Row, Verdict
 from .rounding import slipping
 
-__all__ = ["Line", "LinePoint", "in_words", "judge_lines"]
+__all__ = ["Line", "LinePoint", "judge_lines"]
 
 Array = NDArray[Any]
 DRAWS, SPREADS, UNITS = 4, 4.0, 2.0
@@ -103,7 +104,7 @@ class LinePoint:
 
 @dataclass
 class Line:
-    """One line of the backward pass and its verdict.
+    """One line of the backward pass while it is judged; `row` is what is reported.
 
     Attributes
     ----------
@@ -115,9 +116,6 @@ class Line:
         ``"right"``, ``"wrong"`` or ``"another quantity"`` (not ∂L/∂name, and used consistently).
     first : int or None
         The first wrong step as the backward pass meets them, from 1.
-    said, searched, fitted : str
-        What stands in a wrong line: by the line itself, else by the search that takes all
-        gradients, else the factors of the derived terms that fit best.
     """
 
     name: str
@@ -130,34 +128,23 @@ class Line:
     unseen: tuple[str, ...] = ()
     derived: str = ""
     said: str = ""
-    searched: str = ""
     fitted: str = ""
     back: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.label, "verdict": self.verdict, "first_step": self.first,
-            "ratio": self.ratio if np.isfinite(self.ratio) else None, "derived": self.derived,
-            "mistake": self.said or self.searched or None, "fit": self.fitted or None,
-            "reads": list(self.reads), "unseen": list(self.unseen),
+    def row(self) -> Row:
+        """The line as it is reported."""
+        told = {
+            "derived": (self.derived,), "reads": self.reads, "unseen": self.unseen,
+            "mistake": (self.said,) * bool(self.said), "fit": (self.fitted,) * bool(self.fitted),
+            "another-quantity": (f"not ∂L/∂{self.name}",) * (self.verdict == "another quantity"),
         }  # fmt: skip
-
-    def __str__(self) -> str:
-        text = f"{self.label}: {self.verdict}"
-        if self.verdict == "another quantity":
-            return f"{text} than ∂L/∂{self.name}; used consistently"
-        if self.verdict == "wrong":
-            text += f" (first at t = {self.first})" if self.first else ""
-            text += f"; the line is {self.derived}"
-            if self.said:
-                text += f"; here it is {self.said}"
-            elif self.searched:
-                text += f"; the gradients are what you get with: {self.searched}"
-            else:
-                text += f"; nothing fits: {self.fitted}"
-        if self.unseen:
-            text += f"; it reads {', '.join(self.unseen)}, which was not handed over"
-        return text
+        reasons = tuple(Finding(kind, x) for kind, said in told.items() for x in said)
+        verdict = Verdict.FAIL if self.verdict == "wrong" else Verdict.PASS
+        nothing = (float("nan"),) * 4
+        return Row(
+            self.label, (), verdict, self.ratio, "", *nothing,
+            reasons=reasons, step=self.first or 0, source=self.name,
+        )  # fmt: skip
 
 
 def points_of(
@@ -334,14 +321,3 @@ def _unused(
             read.add(name)
             stack += () if name in handed else _reads(derivation, name)
     return bool(names) and not names & read
-
-
-def in_words(lines: list[Line]) -> str:
-    """The wrong lines, the first one first, then those that are right."""
-    wrong = [str(line) for line in lines if line.verdict == "wrong"]
-    other = [str(line) for line in lines if line.verdict == "another quantity"]
-    right = [line.label for line in lines if line.verdict == "right"]
-    if right:
-        cleared = "right, given what they read" if wrong else "right line by line"
-        other.append(f"{cleared}: {', '.join(right)}")
-    return "\n    ".join(wrong + other)

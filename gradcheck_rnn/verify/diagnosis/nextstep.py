@@ -11,6 +11,7 @@ from ...derivation import Derivation
 from ...derivation.editing import sources
 from ...derivation.edits import Edits
 from ..harness.compare import Comparison
+from ..points import Role
 from .candidates import Bench, Candidate
 from .effects import Effects, is_affordable, is_one_step
 from .matching import wrong_names
@@ -21,6 +22,8 @@ __all__ = ["first_wrong", "next_steps"]
 def first_wrong(derivation: Derivation, comparisons: Sequence[Comparison]) -> list[str]:
     """What is wrong already at one step, what only with more, and if only with more sequences."""
     ill = [c for c in comparisons if c.wrong]
+    if all(c.point.role is Role.ZEROS for c in ill):
+        return ["right at every point without rows of zeros"]
     lone = [c for c in comparisons if c.records and c.point.batch == 1]
     if lone and not any(c.wrong for c in lone):
         return [*_first_steps(derivation, ill), "right for one sequence (B = 1), wrong for more"]

@@ -14,7 +14,7 @@ function by that much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
+from ...derivation.weight_products import WeightProducts
 from ...language.network import Network
 from ...streams import Stream, generator
 from ..harness.layout import Fitted
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
-from .stacked import pulled_back, stacked_columns
+from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["SavedRounding", "in_other_forms", "slipping"]
 
@@ -130,6 +131,7 @@ class SavedRounding:
         self._derivation: Derivation | None = None
         # The point is kept: another one may be given the identity of one that is gone.
         self._points: dict[int, ModelPoint] = {}
+        self._kept: tuple[ModelPoint, list[Run]] | None = None
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
     def _runs(self, point: ModelPoint) -> Iterator[Run]:
@@ -156,12 +158,22 @@ class SavedRounding:
         return _Pulled(fitted, samples)
 
     def _pull(self, point: ModelPoint, case: Case) -> None:
-        """Samples of one case; of all cases where running the program costs more than arrays do."""
+        """Samples of one case; of all cases where running the program costs more than arrays do.
+
+        Where arrays are large, weights have one product over all steps: the rounding of the sum
+        itself is in every bound by the sizes of its terms.
+        """
         entries = sum(a.size for a in point.values.values())
         together = entries * len(point.cases) <= TOGETHER
         cases = point.cases if together else [case]
         given = stacked_columns(point, cases)
-        found = [pulled_back(r, point, given, len(cases)) for r in self._runs(point)]
+        runs: Iterable[Run] = self._runs(point)
+        if not together:  # runs are kept for the other cases
+            if self._kept is None or self._kept[0] is not point:
+                self._kept = point, list(runs)
+            runs = self._kept[1]
+        weights = None if together else WeightProducts
+        found = [pulled_back(r, point, given, len(cases), weights=weights) for r in runs]
         for k, one in enumerate(cases):
             with np.errstate(all="ignore"):
                 self._samples[id(point), id(one)] = {

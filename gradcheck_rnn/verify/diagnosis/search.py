@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..harness.compare import Comparison
+from ..outcome import Diagnosis
+from ..verdict import Finding
 from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
+from .equivalence import one_name_each
 from .matching import by_length, everywhere, fits, residual, telling, together, wrong_names
-from .naming import one_name_each
 
-__all__ = ["Diagnosis", "Match", "search"]
+__all__ = ["search"]
 
 #: Sets found at one step that are tried elsewhere, and that are tried with another mistake.
 MOST_SETS, MOST_EXTENDED = 200, 6
@@ -28,92 +28,10 @@ MOST_SETS, MOST_EXTENDED = 200, 6
 MOST_TRIED = 4000
 
 
-@dataclass(frozen=True)
-class Match:
-    """A candidate that reproduces the gradient under test; residual is relative to its largest.
-
-    ``also`` has the ids of other mistakes that are the same edit of the program.
-    """
-
-    candidate: Candidate
-    residual: float
-    also: tuple[str, ...] = ()
-
-
-@dataclass
-class Diagnosis:
-    """The result of a search."""
-
-    matches: list[Match] = field(default_factory=list)
-    tried: int = 0
-    seconds: float = 0.0
-    wrong: list[str] = field(default_factory=list)
-    where: list[str] = field(default_factory=list)
-    #: The line of `where` that tells most of the steps at which an input is wrong, if one does.
-    steps: str = ""
-
-    @property
-    def found(self) -> bool:
-        return bool(self.matches)
-
-    def in_words(self) -> Diagnosis:
-        """The same with candidates that only say what they are, which can be sent."""
-        said = [
-            replace(m, candidate=Candidate(m.candidate.id, m.candidate.kind, m.candidate.says))
-            for m in self.matches
-        ]
-        return replace(self, matches=said)
-
-    def to_json(self) -> dict[str, Any]:
-        """As docs/json-schema/verify.json has it."""
-        return {
-            "wrong": list(self.wrong),
-            "matches": [
-                {
-                    "mistake": m.candidate.id,
-                    "kind": m.candidate.kind,
-                    "says": m.candidate.says,
-                    "residual": m.residual,
-                }
-                for m in self.matches
-            ],
-            "tried": self.tried,
-            "where": list(self.where),
-        }
-
-    def __str__(self) -> str:
-        subject = _listed([f"d{n}" for n in self.wrong], 12)
-        verb = "is" if len(self.wrong) == 1 else "are"
-        if not self.matches:
-            text = (
-                f"{subject} {verb} wrong; none of {self.tried} known mistakes, and no pair of "
-                "them that was tried, reproduces the gradient"
-            )
-        elif len(self.matches) == 1:
-            m = self.matches[0]
-            text = (
-                f"{subject} {verb} what you get with: {m.candidate.says}: residual {m.residual:.0e}"
-            )
-        else:
-            lines = "; or ".join(m.candidate.says for m in self.matches)
-            worst = max(m.residual for m in self.matches)
-            text = (
-                f"{subject} {verb} what you get with any of {len(self.matches)} mistakes, which "
-                f"nothing tried tells apart: {lines}: residual {worst:.0e}"
-            )
-        return "\n".join([text, *(f"  {line}" for line in self.where)])
-
-
-def _listed(names: Sequence[str], most: int) -> str:
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
-
-
 def search(
     bench: Bench,
     derived: Sequence[Candidate] | None,
-    afterwards: Sequence[Candidate],
+    finished: Sequence[Candidate],
     comparisons: Sequence[Comparison],
     *,
     pairs: bool = True,
@@ -122,7 +40,7 @@ def search(
 
     Parameters
     ----------
-    derived, afterwards : sequences of Candidate
+    derived, finished : sequences of Candidate
         Mutants of the program, and faults that are done to its result. Without mutants they are
         made and looked for part by part (`DeepSearch`).
     comparisons : sequence of Comparison
@@ -137,11 +55,11 @@ def search(
     fitted = ill[0].point.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in some for some in wrong)]
-    everything = [*afterwards, *(derived or ())]
+    everything = [*finished, *(derived or ())]
     out.tried = len(everything)
     one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
     if derived is None:
-        deep = DeepSearch(bench, afterwards, comparisons)
+        deep = DeepSearch(bench, finished, comparisons)
         alive, out.tried = deep.matches(), deep.tried
     elif is_affordable(bench, one):
         alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
@@ -149,8 +67,13 @@ def search(
         likely = plausible(everything, set().union(*wrong))
         alive = everywhere(bench, likely, [ill[0], *comparisons])
     names = one_name_each(bench.derivation, _distinct(alive, frozenset(order)))
-    out.matches = [Match(c, residual(bench, c, comparisons), also) for c, also in names]
-    out.matches.sort(key=lambda m: (m.candidate.parts, len(m.candidate.says)))
+    names.sort(key=lambda found: (found[0].parts, len(found[0].says)))
+    out.candidates = [c for c, _ in names]
+    out.same = {c.id: also for c, also in names}
+    out.matches = [
+        Finding(c.kind, c.says, id=c.id, residual=residual(bench, c, comparisons))
+        for c in out.candidates
+    ]
     out.seconds = time.perf_counter() - started
     return out
 

@@ -138,6 +138,11 @@ def pattern(
     bad, good = ([_sizes(point) for point in points[ill]] for ill in (True, False))
     if not bad or not good:
         return "at every point tried" if bad and len(comparisons) > 1 else ""
+    if all(point.role is Role.ZEROS for point in points[True]):
+        return (
+            "only where inputs have rows of zeros or of equal entries, or starts and biases are "
+            "zero (taken for padding, or for not given?)"
+        )
     lengths = points[True][0].lengths
     for name in bad[0]:
         block = chunk.get(name) if isinstance(chunk, Mapping) else chunk

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,19 @@ from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
+from ...derivation.weight_products import SampledProducts, products_only
 from ...streams import Stream, generator
 from ..harness.arrays import Precision
 from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
 from ..harness.modelpoint import ModelPoint
 from ..verdict import Finding, Verdict
-from .stacked import pulled_back, stacked_columns
+from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["Typical", "rounding_up_or_down", "typical_errors"]
 
 Array = NDArray[Any]
+Chosen = dict[str, tuple[Array, Array]]
 DRAWS = 3
 #: Times the errors of stochastic rounding that are explained, and that certainly are not: the first
 #: takes four, the second eight roundings to nearest for each of the program's.
@@ -47,6 +50,9 @@ DOUBTED_ALONE, REFUSED_ALONE = 1.5, 3.0
 MOST = 4.0
 #: Standard deviations that an error along the gradient may have, beside half a unit.
 DEVIATIONS = 4.0
+#: A weight of more entries is looked at in so many rows and columns, drawn at random: the root mean
+#: squares of 4096 entries are known to a few percent.
+MOST_ENTRIES, SAMPLED = 2**16, 64
 #: Standard deviation of one rounding to nearest, in units of the format.
 NEAREST = 0.29
 #: The same of a sum whose terms have been added one by one, ÷ the sum of their absolute values.
@@ -133,12 +139,13 @@ def _evaluator(form: Precision, rng: np.random.Generator) -> type[TermEvaluator]
             if isinstance(term, T.Times):
                 first, *rest = (self(x, lookup) for x in term.operands)
                 for factor in rest:
-                    first = self._product(first, factor)
+                    first = self.product(first, factor)
                 return first
             found = super().__call__(term, lookup)
-            return rounded(found) if term.operands else found
+            exact = isinstance(term, T.Transpose) or not term.operands
+            return found if exact else rounded(found)
 
-        def _product(self, left: Array, right: Array) -> Array:
+        def product(self, left: Array, right: Array) -> Array:
             deviation = SUMMED * form.eps * (1 - 1 / left.shape[-1])
             spread = deviation * (np.abs(left) @ np.abs(right))
             return rounded(left @ right + spread * rng.standard_normal(spread.shape))
@@ -156,17 +163,39 @@ class _Model:
         self.derivation = derivation
         self.rng = generator(seed, Stream.TYPICAL_ERRORS)
 
-    def rounded(self, here: ModelPoint) -> Iterator[dict[str, Array]]:
-        """Deviations of the gradients of all cases by name, (K, \\*shape), draw by draw."""
+    def chosen(self, here: ModelPoint) -> Chosen:
+        """Rows and columns, drawn at random, that stand for all of a large weight."""
+        large = {
+            n for n in products_only(self.derivation)
+            if here.values[n].ndim == 2 and here.values[n].size > MOST_ENTRIES
+            and all(_apart(here, user) for user in here.fitted.arguments if n in here.parts(user))
+        }  # fmt: skip
+        found = {}
+        for n in sorted(large):
+            rows, columns = (self.rng.permutation(k)[:SAMPLED] for k in here.values[n].shape)
+            found[n] = rows, columns
+        return found
+
+    def rounded(self, here: ModelPoint, chosen: Chosen) -> Iterator[dict[str, Array]]:
+        """Deviations of the gradients of all cases by name, (K, \\*shape), draw by draw.
+
+        Of large weights those of the chosen rows and columns.
+        """
         columns = here.columns(here.values)
         given, count = stacked_columns(here, here.cases), len(here.cases)
-        exact = here.truth(here.oracle, here.cases).of
+        exact = here.truth(here.oracle, here.cases, sizes=False).of
+        exact = {n: _part(a, chosen.get(n)) for n, a in exact.items()}
+        weights = partial(SampledProducts, chosen=chosen) if chosen else None
         evaluator = _evaluator(here.form, self.rng)
         for _ in range(DRAWS):
             with np.errstate(all="ignore"):
                 run = Run(self.derivation, columns, here.sizes, here.lengths, evaluator)
-                found = pulled_back(run, here, given, count)
-                yield {n: found[n] - exact[n] for n in found}
+                found = pulled_back(run, here, given, count, weights=weights)
+                # What no cotangent reaches has a zero of full size.
+                yield {
+                    n: a - exact[n] if a.shape == exact[n].shape else -exact[n]
+                    for n, a in found.items()
+                }
 
     def carried(self, here: ModelPoint) -> dict[str, Array]:
         """Deviations under random errors of one unit in carried states and adjoints."""
@@ -178,8 +207,10 @@ class _Model:
         for scan in oracle.network.scans:
             for state in scan.states:
                 oracle.made[state.name] = noisy(np.asarray(oracle.made[state.name]))
-        moved = here.truth(oracle, here.cases, carry=lambda name, at, bar: noisy(bar)).of
-        exact = here.truth(here.oracle, here.cases).of
+        moved = here.truth(
+            oracle, here.cases, carry=lambda name, at, bar: noisy(bar), sizes=False
+        ).of
+        exact = here.truth(here.oracle, here.cases, sizes=False).of
         return {n: moved[n] - exact[n] for n in moved}
 
 
@@ -217,11 +248,10 @@ def typical_errors(
             r for r in compared.records
             if (wanted is None or r.user in wanted) and (r.user, r.case.label) not in told
         ]  # fmt: skip
-        for r, deviations in _by_record(here, records, model):
-            for name, at in here.parts(r.user).items():
-                sample = _sample(here, r, at, *deviations)
-                if sample is not None:
-                    samples.setdefault((r.user, name), []).append(sample)
+        for r, name, at, deviations in _by_value(here, records, model):
+            sample = _sample(here, r, at, *deviations)
+            if sample is not None:
+                samples.setdefault((r.user, name), []).append(sample)
         here.release()
     worst: dict[str, Typical] = {}
     for (user, _), found in samples.items():
@@ -232,20 +262,47 @@ def typical_errors(
     return list(worst.values())
 
 
-def _by_record(
+def _by_value(
     here: ModelPoint, records: Sequence[Record], model: _Model
-) -> Iterator[tuple[Record, tuple[Array, Array, Array]]]:
-    """Each record, and deviations (draws, \\*shape): rounded, in another order, carried."""
-    rounded, carried = list(model.rounded(here)), [model.carried(here)]
+) -> Iterator[tuple[Record, str, Array, tuple[Array, Array, Array]]]:
+    """Each value in each record: its flat positions, and deviations there (draws, entries).
+
+    They are: rounded, in another order, carried.
+    """
+    chosen = model.chosen(here)
+    rounded, carried = list(model.rounded(here, chosen)), [model.carried(here)]
+    other = here.explained is not here.own
     for r in records:
         k = next(i for i, c in enumerate(here.cases) if c is r.case)
-        own, noise = (
-            np.stack([here.fitted.pull(r.user, {n: a[k] for n, a in s.items()}) for s in drawn])
+        loose = here.explained.gradients(r.case)[r.user] if other else None
+        whole = [
+            np.stack([here.fitted.pull(r.user, {n: a[k] for n, a in s.items() if n not in chosen})
+                      for s in drawn])
             for drawn in (rounded, carried)
-        )
-        other = here.explained is not here.own
-        loose = here.explained.gradients(r.case)[r.user] if other else np.zeros_like(own)
-        yield r, (own, loose, noise)
+        ]  # fmt: skip
+        for piece in here.fitted.pieces[r.user]:
+            part, name = chosen.get(piece.name), piece.name
+            at = _part(piece.index, part).ravel()
+            if part is None:
+                own, noise = (a.reshape(len(a), -1)[:, at] for a in whole)
+            else:
+                own = np.stack([s[name][k].ravel() for s in rounded])
+                noise = np.stack([_part(s[name][k], part).ravel() for s in carried])
+            reordered = (
+                np.zeros_like(own) if loose is None else loose.reshape(len(loose), -1)[:, at]
+            )
+            yield r, name, at, (own, reordered, noise)
+
+
+def _part(a: Array, chosen: tuple[Array, Array] | None) -> Array:
+    """The chosen rows and columns of (…, n, m)."""
+    return a if chosen is None else a[..., chosen[0][:, None], chosen[1]]
+
+
+def _apart(here: ModelPoint, user: str) -> bool:
+    """Whether no two values share an entry of one of the user's arrays."""
+    held = np.concatenate(list(here.parts(user).values()))
+    return bool(np.bincount(held).max(initial=0) <= 1)
 
 
 def _sample(
@@ -254,17 +311,18 @@ def _sample(
     """None where the value is zero, or lost in underflow, or something is not finite."""
 
     def rms(a: Array) -> float:
-        return float(np.sqrt(np.mean(a.reshape(len(a), -1)[:, at] ** 2)))
+        return float(np.sqrt(np.mean(a**2)))
 
+    wrong = (record.got - record.want).reshape(-1)[at]
     with np.errstate(all="ignore"):
-        size = rms(record.want[None])
+        value = record.want.reshape(-1)[at]
+        size = rms(value)
         if not np.isfinite(size) or size <= here.sunk / here.form.eps:
             return None
-        found = [rms(a) for a in ((record.got - record.want)[None], own, loose, noise)]
-        value = record.want.reshape(-1)[at]
+        found = [rms(a) for a in (wrong, own, loose, noise)]
         square = float(np.sum(value * value))
-        along = float(np.sum((record.got - record.want).reshape(-1)[at] * value)) / square
-        moves = np.sum(own.reshape(len(own), -1)[:, at] * value, axis=1) / square
+        along = float(np.sum(wrong * value)) / square
+        moves = np.sum(own * value, axis=1) / square
         spread = float(np.sqrt(np.mean(moves**2)))
     if not np.isfinite([along, spread, *found]).all():
         return None

@@ -100,7 +100,12 @@ def make_arrays(library: str | Callable[[Array], Any], form: Precision) -> Calla
     else:
         module = importlib.import_module("jax.numpy" if library == "jax" else library)
         whole = module.from_numpy if library == "torch" else module.asarray
-    return lambda x: whole(x) if x.dtype.kind in "biu" else floats(x)
+
+    def make(x: Any) -> Any:
+        x = np.asarray(x)  # a value without axes comes as a number
+        return whole(x) if x.dtype.kind in "biu" else floats(x)
+
+    return make
 
 
 def _make_floats(library: str | Callable[[Array], Any], form: Precision) -> Callable[[Array], Any]:

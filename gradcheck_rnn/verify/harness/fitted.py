@@ -76,6 +76,12 @@ class Fitted:
         return out
 
     @property
+    def renamed(self) -> dict[str, str]:
+        """The definition's name → that of the array that holds it alone, where that is another."""
+        alone = {u: self.pieces[u][0].name for u in self.arguments if len(self.pieces[u]) == 1}
+        return {name: user for user, name in alone.items() if name != user}
+
+    @property
     def _shared(self) -> set[str]:
         """Values of which several arrays hold a part; data are whole in each of theirs."""
         inputs = self.network.inputs

@@ -24,9 +24,10 @@ Inputs can also come in other numbers::
 which says of the definition's value that it is one-hot, or 0/1: points are drawn so. A vector that
 the code holds as a matrix is ``"b as column"`` or ``"b as row"``.
 
-States of several layers in one array are named one after the other, with L for their axis::
+Values of one shape in one array (states of several layers, matrices of several gates) are named one
+after the other, with L for their axis::
 
-    inputs={"h_0": "h_l00 h_l10: L B n"}
+    inputs={"h_0": "h_l00 h_l10: L B n"}, parameters={"R": "R_i R_f: L H n m"}
 
 The axes of a matrix for every sequence have the names of its dims (n and m where they have none
 of their own, or the same): where the definition says ``S: n m``, ``"state": "S0: B m n"`` is held
@@ -35,6 +36,11 @@ as one::
 
     inputs={"q": "q: B H T n", "k": "k: B T H*n", "state": "S0: B H n m"},
     parameters={"w_q": "W_q: H*n d"},        # without an order: (H, n, d)
+
+Sequences of different lengths lie one after the other along P, with their borders beside them
+(see `packed`)::
+
+    inputs={"q": "q: 1 P H n", "cu_seqlens": "cumulative lengths", "S0": "S0: B H n m"}
 
 Commas or spaces separate columns, semicolons rows. Everything comes down to index arrays: which
 entry of the user's array is which entry of the definition's, with a sign. Values go one way by
@@ -150,6 +156,8 @@ class Layout:
             A name that the definition does not have or that the layout does not place, pieces
             that do not fit together; the message names the array.
         """
+        if any(str(t).startswith("cumulative lengths") for t in self.inputs.values()):
+            raise UsageError("layout: packed sequences are for check_model; here all have a length")
         return _fit(self, network, sizes, batch, lengths)
 
 
@@ -181,6 +189,10 @@ def _fit(
             return shape(name, network.parameters, user, "parameter")
 
         name, _, order = (s.strip() for s in str(text).partition(":"))
+        if len(name.split()) > 1 and order:
+            table = network.parameters
+            shapes[user], pieces[user] = _layered(user, name, order, table, "parameter", shape)
+            continue
         parameter = network.parameters.get(name)
         if parameter is not None and (order or parameter.shape.headed):
             own = of_parameter(name)
@@ -230,6 +242,7 @@ def _fit(
         i.ref.name for s in network.scans for st in s.states for i in st.initial
         if i.ref is not None and i.ref.name in network.inputs
     }  # fmt: skip
+    starts |= {n for n, domain in network.domains.items() if domain.kind == "given"}
     for name in (*network.parameters, *network.inputs):
         if name not in fitted.names and name not in starts and name not in layout.zero:
             raise UsageError(

@@ -15,19 +15,20 @@ error of exp(G). There the moves are as many units as that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.network import Scan
+from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
 from ...streams import Stream, generator
 from ..points import Point
 from .arrays import Precision
 from .layout import Fitted, Layout
+from .packed import MASK, mask_of
 from .plan import Case, cases_of
 from .subject import Subject
 from .sweep import Carry, Gradients, ModelOracle
@@ -40,6 +41,8 @@ Arrays = dict[str, Array]
 #: Relative rounding beyond which a result means nothing.
 MEANINGLESS = 2.0**-4
 DRAWS = 4
+#: How far below the largest number of a format gradients must lie, for terms that cancel in them.
+ROOM = 64.0
 #: A decay below this is no product that code would take by logarithms: it is zero.
 LEAST_DECAY = 1e-30
 
@@ -78,14 +81,19 @@ class ModelPoint(Point):
         fitted = layout.fit(network, point.sizes, point.batch, point.lengths)
         rng = generator(seed, Stream.UNUSED_ENTRIES)
         values = dict(point.values)
+        held = None
+        if subject.packing is not None:
+            held = mask_of(point.steps, point.batch)
+            values[MASK] = held.reshape(values[MASK].shape)
+        given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
-            if name not in fitted.names:
+            if name not in fitted.names and name not in given:
                 values[name] = np.zeros_like(values[name])
         packed = fitted.pack(values, rng)
         arrays = {n: form.quantise(a) if a.dtype.kind == "f" else a for n, a in packed.items()}
         made = cls(
             network, {**values, **fitted.unpack(arrays)}, point.sizes, point.lengths, point.batch,
-            point.role, point.label, point.single_steps,
+            point.role, point.label, point.single_steps, point.without_zeros,
             fitted=fitted, arrays=arrays, form=form, inner=inner or form, seed=seed,
         )  # fmt: skip
         if subject.with_cotangents:
@@ -94,13 +102,26 @@ class ModelPoint(Point):
                 n: to_rows(network.outputs[n], a)
                 for n, a in made.oracle.outputs.items() if n in handed
             }  # fmt: skip
-            made.cases = [
+            cases = [
                 Case(c.label, {n: form.quantise(g) for n, g in c.cotangents.items()}, c.step)
                 for c in cases_of(point, outputs, seed)
             ]
+            if held is not None:
+                cases = [_within(network, c, held) for c in cases]
+            made.cases = [made._within_range(c) if c.loud else c for c in cases]
         else:
             made.cases = [Case("the loss", {})]
         return made
+
+    def _within_range(self, case: Case) -> Case:
+        """Large cotangents, or smaller ones whose gradients the format holds with room to spare."""
+        top = max(float(np.max(np.abs(g), initial=0.0))
+                  for g in self.truth(self.oracle, [case]).of.values())  # fmt: skip
+        most = float(np.finfo(self.form.holder).max)
+        if not top * ROOM > most or not np.isfinite(top):
+            return case
+        by = 2.0 ** np.ceil(np.log2(top * ROOM / most))
+        return Case(case.label, {n: g / by for n, g in case.cotangents.items()}, case.step)
 
     @cached_property
     def oracle(self) -> ModelOracle:
@@ -167,11 +188,16 @@ class ModelPoint(Point):
         return {n: to_columns(outputs[n], g) for n, g in case.cotangents.items()}
 
     def truth(
-        self, oracle: ModelOracle, cases: list[Case], carry: Carry | None = None
+        self,
+        oracle: ModelOracle,
+        cases: list[Case],
+        carry: Carry | None = None,
+        *,
+        sizes: bool = True,
     ) -> Gradients:
         """Gradients of the definition for some cases by name, ``(K, …)``."""
         if not any(c.cotangents for c in cases):
-            return oracle.gradients({}, loss=np.ones(len(cases)), carry=carry)
+            return oracle.gradients({}, loss=np.ones(len(cases)), carry=carry, sizes=sizes)
         names = dict.fromkeys(n for c in cases for n in c.cotangents)
         outputs = self.network.outputs
         given = {}
@@ -179,11 +205,20 @@ class ModelPoint(Point):
             shape = next(c.cotangents[n] for c in cases if n in c.cotangents).shape
             rows = [to_columns(outputs[n], c.cotangents.get(n, np.zeros(shape))) for c in cases]
             given[n] = np.stack(rows)
-        return oracle.gradients(given, carry=carry)
+        return oracle.gradients(given, carry=carry, sizes=sizes)
 
     def users(self, case: Case) -> Arrays:
         """A case's cotangents as the code takes them, zeros where there are none."""
         return {u: self.fitted.place(u, case.cotangents) for u in self.fitted.outputs}
+
+
+def _within(network: Network, case: Case, held: Array) -> Case:
+    """A case without cotangents beyond the end of a sequence."""
+    cut = {
+        n: g * held.reshape(*held.shape, *[1] * (g.ndim - 2)) if network.outputs[n].axis else g
+        for n, g in case.cotangents.items()
+    }
+    return replace(case, cotangents=cut)
 
 
 def _reordered_units(oracle: ModelOracle) -> float:
@@ -237,7 +272,7 @@ class Explained:
         self.units = units
         self._outputs: dict[str, Array] | None = None
         self._gradients: list[Arrays] | None = None
-        self._by_case: dict[int, Arrays] = {}
+        self._latest: tuple[int, Arrays] | None = None
 
     def _moved(self) -> Iterator[ModelOracle]:
         """Oracles at moved points, one at a time: each holds the Jacobians of all steps."""
@@ -256,7 +291,7 @@ class Explained:
         return np.asarray(a * (1 + self.units * self.form.eps * signs))
 
     def outputs(self) -> Mapping[str, Array]:
-        """Deviations (draws, \\*shape at the doors) of the definition's outputs."""
+        """Deviations (draws, \\*shape in the public layout) of the definition's outputs."""
         if self._outputs is None:
             base, refs = self.point.oracle.outputs, self.point.network.outputs
             moved = [m.outputs for m in self._moved()]
@@ -276,24 +311,27 @@ class Explained:
             self._gradients = self._pull()
         fitted = self.point.fitted
         k = next(i for i, c in enumerate(self.point.cases) if c is case)
-        if k not in self._by_case:
+        if self._latest is None or self._latest[0] != k:  # one case after another is asked for
             draws = [{n: a[k] for n, a in s.items()} for s in self._gradients]
-            self._by_case[k] = {
-                u: np.stack([fitted.pull(u, s) for s in draws]) for u in fitted.arguments
-            }
-        return self._by_case[k]
+            self._latest = (
+                k,
+                {u: np.stack([fitted.pull(u, s) for s in draws]) for u in fitted.arguments},
+            )
+        return self._latest[1]
 
     def _pull(self) -> list[Arrays]:
         """By draw, the deviations of the definition's gradients of all cases."""
         point, cases = self.point, self.point.cases
         rng = generator(self.seed, Stream.EXPLAINED_COTANGENTS)
-        base = point.truth(point.oracle, cases).of
+        base = point.truth(point.oracle, cases, sizes=False).of
         found = []
         for oracle in self._moved():
             near = [
                 Case(c.label, {n: self._noisy(g, rng) for n, g in c.cotangents.items()}, c.step)
                 for c in cases
             ]
-            made = point.truth(oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng)).of
-            found.append({n: made[n] - base[n] for n in made})
+            made = point.truth(
+                oracle, near, carry=lambda name, at, bar: self._noisy(bar, rng), sizes=False
+            ).of
+            found.append({n: np.subtract(a, base[n], out=a) for n, a in made.items()})
         return found

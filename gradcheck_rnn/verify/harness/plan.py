@@ -4,9 +4,9 @@ A fault shows only where its effect survives. Hence: a single step (the pattern 
 sharpest there), every output's cotangent alone (the path through a last state is not lost in a
 sum), single time steps, recurrent weights of spectral radius one over many steps (nothing
 vanishes, long lags count; drawn anew where nothing comes through all the same), saturated units,
-other batch sizes, and dims that tell rows from columns. Then every size that is declared, one axis
-at a time, and the sizes around a declared chunk or tile. Shapes that the code does not take are
-declared and then left out, which the report says.
+exact zeros, other batch sizes, and dims that tell rows from columns. Then every size that is
+declared, one axis at a time, and the sizes around a declared chunk or tile. Shapes that the code
+does not take are declared and then left out, which the report says.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
+from .zerorows import with_zeros
 
 __all__ = ["Case", "Hint", "Shapes", "answer", "plan_points", "wanted_sizes"]
 
@@ -43,11 +44,12 @@ DRAWS, DEAD_DRAWS, LEAST = 12, 60, 1e-12
 LARGE = 4.0
 #: Factor on cotangents that wakes clipping inside a backward pass.
 LOUD = 1024.0
+LARGE_COTANGENTS = "large cotangents"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One set of cotangents: the definition's outputs that have one, in the doors' layout.
+    """One set of cotangents: the definition's outputs that have one, in the public layout.
 
     ``step`` is the only time step with a cotangent (from 0), None for all.
     """
@@ -55,6 +57,11 @@ class Case:
     label: str
     cotangents: Mapping[str, Array]
     step: int | None = None
+
+    @property
+    def loud(self) -> bool:
+        """Whether the cotangents are large, to wake clipping."""
+        return self.label.endswith(LARGE_COTANGENTS)
 
 
 def _allowed(shapes: Shapes, name: str, wanted: int) -> int:
@@ -155,6 +162,7 @@ def plan_points(
         (Role.LONG, LONG, 2, "lasting", False),
         (Role.ONE_SEQUENCE, 4, 1, "lasting", False),
         (Role.SATURATED, 5, 2, "saturated", False),
+        (Role.ZEROS, 4, 2, "zeros", False),
     ]
     if few:
         recipes = recipes[:3]
@@ -177,8 +185,14 @@ def plan_points(
         values = draw_values(network, sizes, B, lengths, regime, rng)
         if role is Role.LONG and B and all(lengths.values()):
             values = _alive(network, sizes, B, lengths, rng, values)
+        left: dict[str, str] = {}
+        if role is Role.ZEROS:
+            values, left = with_zeros(network, values, lengths, rng)
         single = single and max(lengths.values(), default=1) <= FEW
-        yield Point(network, values, dict(sizes), lengths, B, role, single_steps=single)
+        yield Point(
+            network, values, dict(sizes), lengths, B, role,
+            single_steps=single, without_zeros=left,
+        )  # fmt: skip
     if few or not full:
         return
     for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):
@@ -256,7 +270,7 @@ def _draw(
 def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case]:
     """The cotangents of a point: all together, each output alone, each step alone.
 
-    ``outputs`` are the outputs that the code hands out, in the doors' layout.
+    ``outputs`` are the outputs that the code hands out, in the public layout.
     """
     whole = {}
     for n, a in outputs.items():
@@ -268,7 +282,7 @@ def cases_of(point: Point, outputs: Mapping[str, Array], seed: int) -> list[Case
     if point.role is Role.ORDINARY:
         # Clipping inside a backward pass sleeps until something is large.
         large = {n: LOUD * g for n, g in whole.items()}
-        cases.append(Case("all outputs, large cotangents", large))
+        cases.append(Case(f"all outputs, {LARGE_COTANGENTS}", large))
     for n, g in whole.items():
         if not g.size:
             continue  # no step, no sequence: nothing comes in there
@@ -296,7 +310,7 @@ def answer(network: Network, values: Mapping[str, Array], lengths: Mapping[str, 
     Parameters
     ----------
     values, lengths
-        Arrays in the doors' layout, and steps along each axis.
+        Arrays in the public layout, and steps along each axis.
 
     Returns
     -------

@@ -27,6 +27,7 @@ from .conventions import (
     stacked_rows,
 )
 from .layout import Layout
+from .packages import PACKAGES
 
 __all__ = ["READY", "catalogue", "definition", "depth", "ready", "source"]
 
@@ -42,6 +43,9 @@ READY: dict[str, Callable[..., Layout]] = {
 }
 #: The layout of any definition, in its own names.
 OWN = "own"
+_MAKERS: dict[str, Callable[..., Layout]] = {
+    **READY, **{c: make for c, (make, _) in PACKAGES.items()}, OWN: own,
+}  # fmt: skip
 SAY = "say of which (--definition cell.py:mine)"
 #: An option of every layout: initial states that start at zero, and outputs, that the code has not.
 WITHOUT = "without"
@@ -64,14 +68,15 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
     if given[:1] == [OWN]:
         given.insert(1, "")
     convention, kind, *words = given if len(given) > 1 else (text, "")
-    if convention not in READY and convention != OWN:
+    if convention not in _MAKERS:
+        kinds = "; ".join(f"{c} with {', '.join(k)}" for c, (_, k) in PACKAGES.items())
         raise UsageError(
             f"no ready layout {text!r}; conventions are {', '.join(READY)}, each with lstm, gru "
-            f"or rnn, and {OWN} for any definition"
+            f"or rnn; {kinds}; and {OWN} for any definition"
         )
     known = {
         n: p.default
-        for n, p in inspect.signature(READY.get(convention, own)).parameters.items()
+        for n, p in inspect.signature(_MAKERS[convention]).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
     known[WITHOUT] = ""
@@ -119,9 +124,9 @@ def ready(text: str, network: Network | None = None) -> Layout:
             raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
         layout = own(network, **options)
     else:
-        layout = READY[convention](kind, **options)
+        layout = _MAKERS[convention](kind, **options)
     for name in left_out:
-        if name not in (*list(layout.inputs)[1:], *layout.outputs):
+        if name not in (*list(layout.inputs)[1:], *layout.outputs):  # the sequence itself stays
             raise UsageError(
                 f"no ready layout {text!r}: without names initial states and outputs, "
                 f"{', '.join([*list(layout.inputs)[1:], *layout.outputs])}, not {name!r}"
@@ -144,6 +149,9 @@ def definition(text: str) -> str:
     convention, kind, options = _read(text)
     if convention == OWN:
         raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
+    if convention in PACKAGES:
+        _MAKERS[convention](kind)  # refuses a kind that it has not
+        return PACKAGES[convention][1][kind]
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {
@@ -168,9 +176,10 @@ def depth(text: str) -> tuple[int, bool]:
 def catalogue() -> list[dict[str, str]]:
     """The ready layouts as rows with the keys name, cell (of the zoo) and what (with options)."""
     names = [f"{convention} {kind}" for convention in READY for kind in KINDS]
+    kernels = [f"{convention} {kind}" for convention, (_, k) in PACKAGES.items() for kind in k]
     rows = [
-        {"name": name, "cell": definition(name), "what": _what(READY[name.split()[0]])}
-        for name in [*names, *VARIANTS]
+        {"name": name, "cell": definition(name), "what": _what(_MAKERS[name.split()[0]])}
+        for name in [*names, *VARIANTS, *kernels]
     ]
     return [*rows, {"name": OWN, "cell": "any", "what": _what(own)}]
 

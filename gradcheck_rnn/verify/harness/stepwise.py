@@ -29,10 +29,10 @@ from ...language.dims import ONE, Dim
 from ...language.network import Scan
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.stacks import flat, to_back, to_front, unflat
-from ...language.values import ArrayValue, Expr
+from ...language.values import ArrayValue, Expr, Weight
 from .through import Jacobian, Summand, Through, diagonal_of
 
-__all__ = ["ScanJacobians", "StepBlock", "scan_jacobians"]
+__all__ = ["ScanJacobians", "StepBlock", "by_products_only", "scan_jacobians", "times"]
 
 Array = NDArray[Any]
 #: The imaginary step: its square is lost in any real part, its products do not underflow.
@@ -68,7 +68,7 @@ class ScanJacobians:
     evaluations: int
 
 
-class _Weight(np.ndarray):
+class _Weight(Weight):
     """A weight that notes the products it enters by and can have one of them perturbed."""
 
     tap: _Tap | None
@@ -103,11 +103,11 @@ class _Tap:
         self.rows = weight.shape[-2]
         if self.held is not None:
             return self.held[number]
-        out = _times(weight, operand)
+        out = times(weight, operand)
         return out + self.by if number == self.perturbed and self.by is not None else out
 
 
-def _times(weight: Array, operand: Array) -> Array:
+def times(weight: Array, operand: Array) -> Array:
     """One product for the whole stack: BLAS likes one large matrix better than many small ones."""
     if operand.ndim == 2 or weight.dtype == object or weight.ndim != 2:
         return np.asarray(np.matmul(weight, operand))
@@ -372,8 +372,7 @@ def _through(
     v = _signed(count)
     by = 1j * STEP * np.stack([np.ones(count), v])[:, :, None]
     cut = {
-        n: _Tap(held=[_times(work.values[n, 0], u) for u in work.products[n]])
-        for n in work.products
+        n: _Tap(held=[times(work.values[n, 0], u) for u in work.products[n]]) for n in work.products
     }
     made = work.evaluate({(own, lag): value + by}, cut)
 

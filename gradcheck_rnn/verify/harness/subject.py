@@ -1,32 +1,30 @@
-"""The user's code at one point: called with copies, inspected, and put beside the definition."""
+"""The user's code at one point: called with copies, inspected, and put beside the definition.
+
+Of an array of another shape it says what to write in the layout for it.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DimensionError, UsageError
-from ..guard import (
-    WATCHED_CALLS,
-    UserCode,
-    call,
-    changed_cotangents,
-    close,
-    keeps_state,
-)
+from ..guard import WATCHED_CALLS, UserCode, call, changed_cotangents, close, keeps_state
 from ..reachable import checksum
 from ..recording import recording
 from .arrays import Precision, to_numpy
+from .fitted import Fitted
 from .handed import adjoint_of
-from .layout import Fitted
-from .notation import notation_for
+from .layout import axes_of
 from .objects import GRADIENT_OF
+from .packed import PackedArrays
 
-__all__ = ["Subject"]
+__all__ = ["Subject", "notation_for"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -48,6 +46,8 @@ class Subject(UserCode):
         From NumPy to the arrays the code takes.
     form : Precision
         The number format of the code.
+    packing : PackedArrays, optional
+        How its arrays hold sequences of different lengths.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class Subject(UserCode):
         loss: Callable[..., Any] | None,
         make: Callable[[Array], Any],
         form: Precision,
+        packing: PackedArrays | None = None,
     ) -> None:
         if gradient is None and (forward is None or backward is None):
             raise UsageError("give forward and backward, or gradient for a definition with a loss")
         super().__init__(forward, backward, gradient, loss)
         self.forward, self.backward = forward, backward
         self.gradient, self.loss = gradient, loss
-        self.make, self.form = make, form
+        self.make, self.form, self.packing = make, form, packing
         self.calls = self.runs = self.pulls = 0
         #: Adjoints and saved values of the last call, as they were handed over.
         self.handed: dict[str, dict[int | None, Any]] = {}
@@ -79,11 +80,20 @@ class Subject(UserCode):
         return self.gradient is None
 
     def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        return {n: self.make(a.copy()) for n, a in arrays.items()}
+        return {n: self.make(a.copy()) for n, a in self._outward(arrays).items()}
+
+    def _outward(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The arrays as the code holds them."""
+        packing = self.packing
+        if packing is None:
+            return arrays
+        if packing.borders in arrays:
+            packing.outward(packing.borders, arrays[packing.borders])
+        return {n: packing.outward(n, a) for n, a in arrays.items()}
 
     def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> bool:
         now = [to_numpy(given[n]).astype(np.float64) for n in arrays]
-        return self.unchanged(who, arrays, now, arrays.values())
+        return self.unchanged(who, arrays, now, self._outward(arrays).values())
 
     def run(self, fitted: Fitted, arrays: Mapping[str, Array]) -> tuple[Arrays, Any, Any]:
         """Outputs by the layout's names as float64, the cache, and the outputs as returned."""
@@ -136,12 +146,16 @@ class Subject(UserCode):
 
     def _shaped(self, name: str, a: Array, fitted: Fitted, what: str) -> Array:
         want = fitted.shapes[name]
+        if self.packing is not None:
+            a = self.packing.inward(name, a, want)
         if a.dtype.kind not in "fiu":
             raise UsageError(f"the {what} {name!r} has dtype {a.dtype}; return floating point")
         if a.shape != want:
             squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in want if n != 1)
             if squeezed and a.size == int(np.prod(want)) and a.size:
                 return a.reshape(want).astype(np.float64)
+            if self.packing is not None:
+                want = self.packing.shape(name, want)
             raise DimensionError(
                 f"the {what} {name!r} has shape {a.shape}, by the layout {want}"
                 + notation_for(fitted, name, a.shape)
@@ -211,7 +225,7 @@ class Subject(UserCode):
         before = checksum(cache) if watched else {}
         bars = self._given(plain)
         found = self._collect(fitted, call("backward", self.backward, bars, cache))
-        if not all(n in bars and _same(bars[n], a) for n, a in plain.items()):
+        if not all(n in bars and _same(bars[n], a) for n, a in self._outward(plain).items()):
             self.note(changed_cotangents())
         unchanged = self._unchanged(given, arrays, "backward")
         if watched and unchanged and checksum(cache) != before:
@@ -294,3 +308,58 @@ def _takes(forward: Callable[..., Any], given: Mapping[str, Any]) -> None:
             f"{', '.join(given)} by name ({error}); rename the arguments, or declare a layout with "
             "yours"
         ) from None
+
+
+def notation_for(fitted: Fitted, user: str, actual: tuple[int, ...]) -> str:
+    """``; for this shape write …``, or nothing if no notation gives the shape.
+
+    Parameters
+    ----------
+    user : str
+        The array's name in the layout.
+    actual : tuple of int
+        The shape that it has.
+    """
+    texts = list(dict.fromkeys(_texts(fitted, user, actual)))
+    if not texts:
+        return ""
+    return f"; for this shape write {' or '.join(repr(t) for t in texts[:2])} in the layout"
+
+
+def _texts(fitted: Fitted, user: str, actual: tuple[int, ...]) -> Iterator[str]:
+    layout, want = fitted.layout, fitted.shapes[user]
+    if user in layout.parameters:
+        text = layout.parameters[user]
+        bare = text.partition(" as ")[0].strip()
+        entries = max(want, default=1)
+        if len(want) < 2 or 1 in want:
+            if actual == (entries, 1):
+                yield f"{bare} as column"
+            if actual == (1, entries):
+                yield f"{bare} as row"
+        if len(want) == 2 and actual == want[::-1]:
+            yield bare.removesuffix(".T") if bare.endswith(".T") else f"{bare}.T"
+        return
+    text = layout.inputs.get(user) or layout.outputs.get(user) or ""
+    pieces = fitted.pieces[user]
+    network = fitted.network
+    refs = {**network.outputs, **network.inputs}
+    ref = refs.get(pieces[0].name) if len(pieces) == 1 else None
+    if ref is None:
+        return
+    name = text.partition(":")[0].strip()
+    letters = axes_of(ref)
+    own = dict(zip(letters, pieces[0].index.shape, strict=True))
+    for order in permutations(letters):
+        rest = list(order)
+        out: list[str] = []
+        for size in actual:
+            if rest and own[rest[0]] == size:
+                out.append(rest.pop(0))
+            elif size == 1:
+                out.append("1")
+            else:
+                break
+        else:
+            if not rest:
+                yield f"{name}: {' '.join(out)}"

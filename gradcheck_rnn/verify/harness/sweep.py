@@ -21,7 +21,7 @@ from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run, to_rows
 from ...language.stacks import entries_of, flat, unflat
 from .stepwise import ScanJacobians, scan_jacobians
-from .through import pull_step
+from .through import Pullback, pull_step
 
 __all__ = ["LOSS", "Gradients", "ModelOracle"]
 
@@ -37,7 +37,7 @@ class Gradients:
     Attributes
     ----------
     of : dict
-        Name → (K, \\*shape of the definition's value at the doors).
+        Name → (K, \\*shape of the definition's value in the public layout).
     size : dict
         The same with the absolute values of all summands: what rounding is relative to.
     steps : dict
@@ -128,6 +128,7 @@ class ModelOracle:
         *,
         loss: Array | None = None,
         carry: Carry | None = None,
+        sizes: bool = True,
     ) -> Gradients:
         """Gradients for K cotangents at once.
 
@@ -140,6 +141,8 @@ class ModelOracle:
         carry : callable, optional
             Changes the adjoint of a state after each step (name, position, array (B, K, n)):
             the faults that live in the recursion itself, such as clipping.
+        sizes : bool
+            Also give `size` and `steps`; without, only the gradients.
         """
         given_first = next(iter(cotangents.values()), loss)
         count = 1 if given_first is None else len(given_first)
@@ -149,8 +152,8 @@ class ModelOracle:
             _add(bars, ref.name, _inside(flat(given, ref.shape)))
         out = Gradients({}, {})
         for scan in reversed(self.network.scans):
-            self._pull(scan, bars, out, count, loss, carry)
-        return self._collect(bars, out, count)
+            self._pull(scan, bars, out, count, loss, carry, sizes)
+        return self._collect(bars, out, count, sizes)
 
     def _pull(
         self,
@@ -160,6 +163,7 @@ class ModelOracle:
         count: int,
         loss: Array | None,
         carry: Carry | None,
+        sizes: bool,
     ) -> None:
         jac = self.jacobians(scan)
         T, B = jac.steps, self.batch
@@ -182,18 +186,14 @@ class ModelOracle:
         starts: dict[tuple[str, int], Array] = {}
         carried = [b for b in jac.blocks if b.source[0] == "value" and b.source[1] in states]
         # Whether a Jacobian is zero throughout is asked once: it is as large as all steps.
-        felt = [
-            (b.source[1], b.source[2], [(n, j) for n, j in b.of.items() if j.size and j.any()])
-            for b in carried
-        ]
+        felt = []
+        for b in carried:
+            parts = [(n, j) for n, j in b.of.items() if j.size and j.any()]
+            if parts:
+                felt.append((b.source[1], b.source[2], Pullback(parts)))
         for at in range(T - 1, -1, -1):
-            for name, lag, parts in felt:
-                if not parts:
-                    continue
-                got = sum(
-                    (pull_step(local[n][at], j[at]) for n, j in parts[1:]),
-                    start=pull_step(local[parts[0][0]][at], parts[0][1][at]),
-                )
+            for name, lag, pullback in felt:
+                got = pullback.at(at, local)
                 if carry is not None:
                     got = carry(name, at, got)
                 if at >= lag:
@@ -208,7 +208,7 @@ class ModelOracle:
         for block in jac.blocks:
             if block in carried:
                 continue
-            self._read(scan, block, local, bars, out, order)
+            self._read(scan, block, local, bars, out, order, sizes)
 
     def _through_nothing(self, scan: Scan, bars: dict[str, Array]) -> None:
         """No step: the last state is the first, and so is its adjoint."""
@@ -225,6 +225,7 @@ class ModelOracle:
         bars: dict[str, Array],
         out: Gradients,
         order: Sequence[int],
+        sizes: bool,
     ) -> None:
         kind, name, _ = block.source
         parts = [pull_step(local[n], j) for n, j in block.of.items() if j.size and j.any()]
@@ -236,12 +237,16 @@ class ModelOracle:
             v = np.broadcast_to(block.operand, (*delta.shape[:2], m)).reshape(-1, m)
             d = delta.transpose(2, 3, 0, 1).reshape(K * n, -1)
             _add(out.of, name, (d @ v).reshape(K, n, m))
+            if not sizes:
+                return
             _add(out.size, name, (np.abs(d) @ np.abs(v)).reshape(K, n, m))
             out.steps.setdefault(name, []).append((scan, delta, block.operand))
             return
         if kind == "param":
             shape = self.values[name].shape
             _add(out.of, name, delta.sum((0, 1)).reshape(-1, *shape))
+            if not sizes:
+                return
             _add(out.size, name, np.abs(delta).sum((0, 1)).reshape(-1, *shape))
             out.steps.setdefault(name, []).append((scan, delta, np.ones((*delta.shape[:2], 1))))
             return
@@ -257,7 +262,10 @@ class ModelOracle:
     def _dtype(self) -> Any:
         return np.result_type(np.float64, *(a.dtype for a in self.values.values()))
 
-    def _collect(self, bars: Mapping[str, Array], out: Gradients, count: int) -> Gradients:
+    def _collect(
+        self, bars: Mapping[str, Array], out: Gradients, count: int, sizes: bool
+    ) -> Gradients:
+        tables = (out.of, out.size) if sizes else (out.of,)
         for ref in (*self.network.parameters.values(), *self.network.inputs.values()):
             if ref.kind not in ("param", "input", "static"):
                 continue
@@ -271,7 +279,7 @@ class ModelOracle:
                 else:
                     _add(out.of, ref.name, bar)
                     _add(out.size, ref.name, np.abs(bar))
-            for table in (out.of, out.size):
+            for table in tables:
                 table.setdefault(ref.name, np.zeros((count, *shape), self._dtype))
                 table[ref.name] = to_rows(ref, table[ref.name])
         return out

@@ -8,14 +8,14 @@ Where D and ∂u_k/∂v are diagonal an adjoint is pulled back by one product wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Jacobian", "Summand", "Through", "diagonal_of", "pull_step"]
+__all__ = ["Jacobian", "Pullback", "Summand", "Through", "diagonal_of", "pull_step"]
 
 Array = NDArray[Any]
 
@@ -87,6 +87,42 @@ def pull_step(bar: Array, jacobian: Jacobian) -> Array:
     if jacobian.ndim == bar.ndim - 1:
         return np.asarray(bar * jacobian[..., None, :])
     return np.asarray(np.matmul(bar, jacobian))
+
+
+class Pullback:
+    """What a thing that is read is handed by all outputs of a step.
+
+    Outputs that read it by the same product share it: their adjoints are added up in front of the
+    weight, which is then multiplied once for all of them and all sequences.
+
+    Parameters
+    ----------
+    parts : sequence of (output, Jacobian)
+        Jacobians of all steps.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Jacobian]]) -> None:
+        self.plain: list[tuple[str, Array]] = []
+        self.products: dict[tuple[int, int], tuple[Array, Array, list[tuple[str, Array]]]] = {}
+        for name, jacobian in parts:
+            if not isinstance(jacobian, Through):
+                self.plain.append((name, jacobian))
+                continue
+            if jacobian.direct is not None:
+                self.plain.append((name, jacobian.direct))
+            for t in jacobian.terms:
+                key = id(t.weight), id(t.inner)
+                self.products.setdefault(key, (t.weight, t.inner, []))[2].append((name, t.outer))
+
+    def at(self, step: int, bars: Mapping[str, Array]) -> Array:
+        """The adjoint (B, K, in) from those of all outputs (T, B, K, out) at a step."""
+        found = [pull_step(bars[n][step], j[step]) for n, j in self.plain]
+        for weight, inner, outers in self.products.values():
+            before = [pull_step(bars[n][step], o[step]) for n, o in outers]
+            summed = sum(before[1:], start=before[0])
+            moved = summed.reshape(-1, summed.shape[-1]) @ weight
+            found.append(moved.reshape(*summed.shape[:-1], -1) * inner[step][..., None, :])
+        return np.asarray(sum(found[1:], start=found[0]))
 
 
 def diagonal_of(row: Array, other: Array, v: Array) -> bool:

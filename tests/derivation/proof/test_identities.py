@@ -8,9 +8,9 @@ from fractions import Fraction
 import pytest
 
 from gradcheck_rnn.derivation.proof import Redraw
+from gradcheck_rnn.derivation.proof.certificate import differ
 from gradcheck_rnn.derivation.proof.graph import ExactGraph, ExactNode
 from gradcheck_rnn.derivation.proof.identities import Identities
-from gradcheck_rnn.derivation.proof.real import differ
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation, evaluate
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
-from gradcheck_rnn.verify.diagnosis.afterwards import afterwards
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.matching import wrong_names
+from gradcheck_rnn.verify.diagnosis.postprocessing import postprocessing
 from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
-from gradcheck_rnn.verify.diagnosis.search import Diagnosis, search
+from gradcheck_rnn.verify.diagnosis.search import search
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.compare import (
     ORACLE_UNITS,
@@ -31,6 +31,7 @@ from gradcheck_rnn.verify.harness.compare import (
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.plan import plan_points
 from gradcheck_rnn.verify.harness.subject import Subject
+from gradcheck_rnn.verify.outcome import Diagnosis
 
 
 class DerivedCode:
@@ -105,7 +106,7 @@ class Laboratory:
 
     def diagnose(self, comparisons: list[Comparison], *, pairs: bool = True) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
-        after = afterwards(ill[0], wrong_names(ill[0]))
+        after = postprocessing(ill[0], wrong_names(ill[0]))
         return search(self.bench, self.candidates, after, comparisons, pairs=pairs)
 
 
@@ -123,7 +124,7 @@ def study(cell: str, every: int = 1, seed: int = 0) -> Study:
             out.missed.append(c.id)
             continue
         found = lab.diagnose(comparisons, pairs=False)
-        ids = [n for m in found.matches for n in (m.candidate.id, *m.also)]
+        ids = [n for m in found.matches for n in (m.id, *found.same[m.id])]
         if c.id in ids:
             out.named += 1
             out.alone += len(found.matches) == 1

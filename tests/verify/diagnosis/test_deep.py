@@ -47,7 +47,7 @@ def said(code: Code, monkeypatch: Any, *mistakes: str) -> list[str]:
     report = check_model(code.network, forward=code.forward, backward=code.backward, plan="few")
     assert str(report.verdict) == "fail"
     assert report.diagnosis is not None
-    return [m.candidate.says for m in report.diagnosis.matches]
+    return [m.message for m in report.diagnosis.matches]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify.diagnosis import ModelReport, check_model
+from gradcheck_rnn.verify.diagnosis import check_model
+from gradcheck_rnn.verify.outcome import Report
 
 SOURCE = (Path(__file__).parents[3] / "examples" / "lstm_caches.py").read_text(encoding="utf-8")
 Gradients = dict[str, Any]
@@ -32,7 +33,7 @@ def hand_written(*changes: tuple[str, str]) -> Any:
 
 def check(
     *changes: tuple[str, str], after: Change | None = None, lose_c: bool = False, **options: Any
-) -> ModelReport:
+) -> Report:
     code = hand_written(*changes)
 
     def forward(x: Any, h0: Any, c0: Any, Wx: Any, Wh: Any, b: Any) -> Any:

@@ -13,7 +13,7 @@ from benchmarks.hand_faults import CELLS, patched
 from gradcheck_rnn import check_model, derive, load, record
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
 from gradcheck_rnn.verify.diagnosis.effects import Effects
-from gradcheck_rnn.verify.diagnosis.naming import one_name_each
+from gradcheck_rnn.verify.diagnosis.equivalence import one_name_each
 
 from .study import DerivedCode
 
@@ -48,7 +48,7 @@ def test_is_named(cell: str, changes: list[tuple[str, ...]], words: list[str]) -
     report = check_model(load(CELLS[cell]), forward=forward, backward=backward)
     assert report.diagnosis is not None
     assert report.diagnosis.found, str(report)
-    said = "; ".join(m.candidate.says for m in report.diagnosis.matches)
+    said = "; ".join(m.message for m in report.diagnosis.matches)
     for text in words:
         assert text in said
 

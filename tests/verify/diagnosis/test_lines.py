@@ -16,7 +16,9 @@ from gradcheck_rnn.verify.annotations import annotation
 from gradcheck_rnn.verify.diagnosis.candidates import derived_candidates
 from gradcheck_rnn.verify.diagnosis.combined import beside_lines
 from gradcheck_rnn.verify.diagnosis.lines import Line
-from gradcheck_rnn.verify.diagnosis.search import Diagnosis, Match
+from gradcheck_rnn.verify.outcome import Diagnosis
+from gradcheck_rnn.verify.verdict import Finding
+from gradcheck_rnn.verify.wording import line_verdict
 from tests.verify.diagnosis.adjoints_by_hand import FAULTS, backward, forward
 
 
@@ -28,7 +30,7 @@ def check(*faults: str, **options: Any) -> Any:
 
 
 def wrong(report: Any) -> set[str]:
-    return {line.label for line in report.lines if line.verdict != "right"}
+    return {line.name for line in report.lines if line_verdict(line) != "right"}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -43,13 +45,13 @@ def test_right_code_has_right_lines(dtype: str) -> None:
 def test_one_wrong_line_is_named_and_the_others_cleared(fault: str) -> None:
     report = check(fault)
     assert wrong(report) == FAULTS[fault]
-    assert all(line.said for line in report.lines if line.verdict == "wrong")
+    assert all(line.told("mistake") for line in report.lines if line_verdict(line) == "wrong")
 
 
 def test_three_wrong_lines_are_all_named_with_their_slips() -> None:
     report = check("h twice", "tanh slope", "bias of i")
     assert wrong(report) == {"δh_t", "δa_{i,t}", "db_f"}
-    said = {line.label: line.said for line in report.lines}
+    said = {line.name: "".join(line.told("mistake")) for line in report.lines}
     assert said["δh_t"] == "δh with 2 times g_h"
     assert said["db_f"] == "∇b_f with δa_{i,t} instead of δa_{f,t}"
 
@@ -105,7 +107,7 @@ def elman(layout: dict[str, str], **options: Any) -> Any:
 def test_stacked_adjoints_are_returned_in_a_declared_order_of_axes() -> None:
     report = elman({"delta": "i: B T n"}, name="delta")
     assert report.passed
-    assert [line.label for line in report.lines[:2]] == ["δh_t", "δi_t"]
+    assert [line.name for line in report.lines[:2]] == ["δh_t", "δi_t"]
     with pytest.raises(DimensionError, match="the adjoint 'di' has shape"):
         elman({}, name="di")
 
@@ -113,8 +115,8 @@ def test_stacked_adjoints_are_returned_in_a_declared_order_of_axes() -> None:
 def test_an_adjoint_of_another_meaning_is_not_called_wrong() -> None:
     report = elman({"di": "i: B T n"}, before=True)
     assert report.passed
-    assert {line.label: line.verdict for line in report.lines}["δh_t"] == "another quantity"
-    assert not [line for line in report.lines if line.verdict == "wrong"]
+    assert {line.name: line_verdict(line) for line in report.lines}["δh_t"] == "another quantity"
+    assert not [line for line in report.lines if line_verdict(line) == "wrong"]
 
 
 def test_unknown_names_and_steps_are_refused() -> None:
@@ -131,10 +133,10 @@ def test_unknown_names_and_steps_are_refused() -> None:
 def test_a_line_of_which_no_term_is_the_slip_is_named_by_all_gradients(fault: str) -> None:
     names = (FAULTS_WRITTEN_BLIND[fault],)
     report = blind_check("elman", [row.edit for row in names], adjoints=True)
-    assert {line.label for line in report.lines if line.verdict == "wrong"} == names[0].lines
+    assert {line.name for line in report.lines if line_verdict(line) == "wrong"} == names[0].lines
     alone = blind_check("elman", [row.edit for row in names])
     assert alone.diagnosis.found
-    says = alone.diagnosis.matches[0].candidate.says
+    says = alone.diagnosis.matches[0].message
     assert report.sentence().startswith("δh_t: wrong (first at t = ")
     assert says in report.sentence()
     assert [m["says"] for m in report.to_json()["diagnosis"]["matches"]] == [says]
@@ -144,13 +146,18 @@ def test_a_mistake_that_a_right_line_refutes_is_not_told() -> None:
     derivation = derive(load("elman_hidden"))
     known = {c.id: c for c in derived_candidates(derivation)}
     one, other = known["sign:elman_hidden/h<-i:"], known["sign:elman_hidden/i<-U:"]
-    lines = [Line("i", label="δi_t", verdict="wrong", fitted="?"), Line("U", "U", label="dU")]
-    found = Diagnosis([Match(one, 0.0), Match(other, 0.0)])
-    told = beside_lines(found, lines, derivation.network)
-    assert [m.candidate for m in told.matches] == [one]
-    assert lines[0].searched == one.says
-    only = beside_lines(Diagnosis([Match(other, 0.0)]), lines, derivation.network)
-    assert [m.candidate for m in only.matches] == [other]  # a name is not lost
+    made = [Line("i", label="δi_t", verdict="wrong", fitted="?"), Line("U", "U", label="dU")]
+    lines = [line.row() for line in made]
+
+    def diagnosis(*some: Any) -> Diagnosis:
+        found = [Finding(c.kind, c.says, id=c.id, residual=0.0) for c in some]
+        return Diagnosis(found, candidates=list(some))
+
+    told = beside_lines(diagnosis(one, other), lines, derivation.network)
+    assert [m.id for m in told.matches] == [one.id]
+    assert lines[0].told("by-gradients") == [one.says]
+    only = beside_lines(diagnosis(other), lines, derivation.network)
+    assert [m.id for m in only.matches] == [other.id]  # a name is not lost
 
 
 def test_where_nothing_fits_lines_and_the_smallest_failure_are_told() -> None:
@@ -173,4 +180,4 @@ def test_where_nothing_fits_lines_and_the_smallest_failure_are_told() -> None:
 def test_an_adjoint_left_out_is_wrong_where_unseen_lines_read_it() -> None:
     fault = FAULTS_WRITTEN_BLIND["expgate/stabiliser-ignored"]
     report = blind_check("expgate", [fault.edit], adjoints=True)
-    assert {line.label for line in report.lines if line.verdict == "wrong"} == fault.lines
+    assert {line.name for line in report.lines if line_verdict(line) == "wrong"} == fault.lines

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.fault_study import correct, own
 from gradcheck_rnn import api
+from gradcheck_rnn.derivation.weight_products import WeightProducts
 from gradcheck_rnn.verify import check_gradient
 from gradcheck_rnn.verify.diagnosis import check_model, rounding
 from gradcheck_rnn.verify.harness.arrays import PRECISIONS
@@ -42,9 +43,10 @@ def test_cases_taken_one_at_a_time_are_those_in_doubt(monkeypatch: pytest.Monkey
     pulled: list[int] = []
     whole = rounding.pulled_back
 
-    def spy(run: Any, point: Any, given: Any, count: int) -> Any:
+    def spy(run: Any, point: Any, given: Any, count: int, **how: Any) -> Any:
         pulled.append(count)
-        return whole(run, point, given, count)
+        assert how == {"weights": WeightProducts}
+        return whole(run, point, given, count, **how)
 
     monkeypatch.setattr(rounding, "pulled_back", spy)
     monkeypatch.setattr(rounding, "TOGETHER", 0)

@@ -10,7 +10,7 @@ from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.language import cell
 from gradcheck_rnn.verify.harness import Layout, ready
 from gradcheck_rnn.verify.harness.layout import Fitted
-from gradcheck_rnn.verify.harness.notation import notation_for
+from gradcheck_rnn.verify.harness.subject import notation_for
 
 SIZES = {"d": 2, "p": 3}
 

@@ -13,7 +13,7 @@ from gradcheck_rnn.derivation import evaluate
 from gradcheck_rnn.language import cell, relu, tanh
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.running import run, to_rows
-from gradcheck_rnn.verify.diagnosis.confirm import confirm
+from gradcheck_rnn.verify.diagnosis.cross_check import cross_check
 from gradcheck_rnn.verify.harness import stepwise
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
@@ -119,7 +119,7 @@ def here(network: Network) -> ModelPoint:
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "elman_delayed", "bidirectional_lstm"])
 def test_differences_of_the_whole_confirm_it(name: str) -> None:
-    assert confirm(here(api.load(name)), 0) == []
+    assert cross_check(here(api.load(name)), 0) == []
 
 
 def test_a_wrong_jacobian_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_wrong_jacobian_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> N
         return found
 
     monkeypatch.setattr(sweep, "scan_jacobians", spoiled)
-    assert [f.kind for f in confirm(here(api.load("lstm")), 0)] == ["oracle"]
+    assert [f.kind for f in cross_check(here(api.load("lstm")), 0)] == ["oracle"]
 
 
 def test_weights_that_are_no_plain_products() -> None:
@@ -143,7 +143,7 @@ def test_weights_that_are_no_plain_products() -> None:
         return relu(W @ h + 2 * U @ x) + tanh(W).T @ (0.3 * h)
 
     network = as_network(odd)
-    assert confirm(here(network), 0) == []
+    assert cross_check(here(network), 0) == []
 
 
 def test_frozen_values_are_held() -> None:

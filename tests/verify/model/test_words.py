@@ -51,7 +51,7 @@ def test_an_undecided_finding_is_a_verdict_and_comes_first() -> None:
     report = Report("mine", [row("w", Verdict.PASS, 0.1)], [Finding("x", "why", undecided=True)])
     assert report.verdict is Verdict.UNDECIDED
     assert str(report).splitlines()[0] == "mine: why"
-    assert "undecided: why" in str(report)
+    assert str(report).count("why") == 1
 
 
 def test_the_lag_of_a_fault_is_in_the_first_line() -> None:
@@ -84,7 +84,7 @@ def test_a_fault_of_saturated_units_is_not_one_of_five_steps() -> None:
         load("elman_hidden"), forward=forward, diagnose=False,
         backward=lambda c, s: doubled(c, s, lambda x, h: len(x) < 9 and abs(h[1:]).max() > 0.9999),
     )  # fmt: skip
-    assert "wrong at 1 of 6 points (saturated: T = 5, right for T = 1" in report.sentence()
+    assert "wrong at 1 of 7 points (saturated: T = 5, right for T = 1" in report.sentence()
 
 
 def test_odd_sizes_that_were_asked_for_are_named() -> None:

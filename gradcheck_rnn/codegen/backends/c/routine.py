@@ -29,10 +29,9 @@ from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
-from .contractions import Contraction
+from .contractions import Contraction, Matrices
 from .expressions import C99
 from .kernels import CFrame, print_kernel
-from .matrices import Matrices
 
 __all__ = ["CRoutine"]
 

@@ -1,23 +1,24 @@
-"""Lines of a routine: names of places, comments, and calls gathered until they can be joined."""
+"""Lines of a routine: expressions, names of places, comments, and calls that wait to be joined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from textwrap import fill
+from typing import ClassVar
 
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.naming import Namer
-from ...schedule.ops import Access, Buffer, Expr, Loop, Number, SizeOf
-from ..expressions import Text, dim_text
+from ...schedule.ops import Access, Buffer, Call, Expr, Loop, Number, SizeOf
+from ..expressions import ArrayPrinter, Precedence, Text, dim_text
 from ..wrapping import WIDTH, wrap
 from .blocking import Blocked
-from .expressions import NumPy
+from .config import HELPERS
 from .instructions import RawLines, Ufunc, join
 
-__all__ = ["RoutineText", "extent", "kept_array"]
+__all__ = ["NumPy", "RoutineText", "extent", "kept_array"]
 
 
 def extent(e: Expr) -> tuple[int, Dim]:
@@ -327,3 +328,27 @@ class RoutineText:
             inside.append(v)
             at = at + v.shape[0]
         return inside
+
+
+class NumPy(ArrayPrinter):
+    """Prints expressions of arrays of any floating point dtype, complex ones too."""
+
+    backend, title, module = "numpy", "NumPy", "np"
+    helpers = HELPERS
+    filled = "np.full({0}, {1}, dtype=dtype)"
+    templates: ClassVar[Mapping[str, str]] = {
+        "abs": "absolute({0})",
+        "greater": "greater({all})",
+        "where": "where({all})",
+        "maximum": "maximum({all})",
+        "softmax": "softmax({0})",
+        "log_softmax": "log_softmax({0})",
+        "sign": "np.sign(np.real({0}))",
+        "total": "np.sum({0})",
+        "parameter_outer": "np.outer({all})",
+    }
+
+    def other(self, e: Call, args: list[Text]) -> Text | None:
+        if e.op == "matmul":
+            return Text(f"{args[0]:product} @ {args[1]:unary}", Precedence.PRODUCT)
+        return super().other(e, args)

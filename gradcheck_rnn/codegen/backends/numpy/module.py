@@ -110,7 +110,7 @@ class _Module:
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         return "\n".join([*body, *code]) + "\n"
 
-    # -- doors ----------------------------------------------------------------------------------
+    # -- public functions --------------------------------------------------------------------------
 
     def _shapes(self) -> dict[str, tuple[str, ...]]:
         # Plain dims first, so that a size is known before a sum or a multiple of it is met.

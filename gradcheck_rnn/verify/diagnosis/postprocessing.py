@@ -1,0 +1,383 @@
+"""Faults that are no edge of a backward pass: means for sums, packing, rows, clipping.
+
+Each is read off one point where the gradient is wrong, and then has to reproduce the gradient
+everywhere like any other candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..harness.compare import Comparison, ModelPoint, Record
+from ..harness.plan import Case
+from .candidates import Arrays, Candidate
+from .clipping import clips
+
+__all__ = ["postprocessing"]
+
+Array = NDArray[Any]
+Factor = Callable[[ModelPoint], float]
+#: Wrong names beyond which two are taken for exchanged only if one is what the other should be.
+MANY = 60
+
+
+def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
+    """Candidates for what is wrong at one point (names of the definition)."""
+    found: dict[str, Candidate] = {}
+    for make in (
+        _factors,
+        _packing,
+        _swapped,
+        _transposed,
+        _spots,
+        clips,
+        _users_scaled,
+        _sequences,
+    ):
+        for c in make(comparison, wrong):
+            found.setdefault(c.id, c)
+    return list(found.values())
+
+
+def _steps(point: ModelPoint) -> int:
+    return point.steps
+
+
+def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
+    table: list[tuple[str, Factor]] = [
+        ("1/T (a mean over the steps, not a sum)", lambda s: 1 / _steps(s)),
+        ("1/B (a mean over the sequences, not a sum)", lambda s: 1 / s.batch),
+        ("1/(T B) (a mean over steps and sequences)", lambda s: 1 / (_steps(s) * s.batch)),
+        ("T", lambda s: float(_steps(s))),
+        ("B", lambda s: float(s.batch)),
+        ("T B", lambda s: float(_steps(s) * s.batch)),
+        ("2", lambda s: 2.0),
+        ("1/2", lambda s: 0.5),
+        ("−1", lambda s: -1.0),
+        ("0 (no gradient arrives)", lambda s: 0.0),
+    ]
+    for dim in comparison.point.sizes:
+        table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.sizes[dim]))  # type: ignore[misc]
+        table.append((dim, lambda s, dim=dim: float(s.sizes[dim])))  # type: ignore[misc]
+    return table
+
+
+def _scaled(names: frozenset[str], factor: Factor) -> Any:
+    def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+        out = {}
+        for user, a in arrays.items():
+            flat = a.reshape(-1).copy()
+            for piece in point.fitted.pieces[user]:
+                if piece.name in names:
+                    flat[piece.index] *= factor(point)
+            out[user] = flat.reshape(a.shape)
+        return out
+
+    return change
+
+
+def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Sets of names that one factor may have been forgotten for."""
+    fitted = comparison.point.fitted
+    names = {p.name for u in fitted.arguments for p in fitted.pieces[u]}
+    parameters = frozenset(names & set(comparison.point.network.parameters))
+    yield "every gradient", frozenset(names)
+    if parameters:
+        yield "the gradient of every parameter", parameters
+    for user in fitted.arguments:
+        held = frozenset(p.name for p in fitted.pieces[user])
+        if held <= wrong:
+            yield f"d{user}", held
+    yield _called(sorted(wrong)), frozenset(wrong)
+    for name in sorted(wrong):
+        yield f"d{name}", frozenset({name})
+
+
+def _called(names: Sequence[str]) -> str:
+    return ", ".join(f"d{n}" for n in names)
+
+
+def _fitted_factor(comparison: Comparison, names: frozenset[str]) -> float | None:
+    """The constant factor of some gradients, if there is one (least squares)."""
+    top = bottom = 0.0
+    for r in comparison.records:
+        for piece in comparison.point.fitted.pieces[r.user]:
+            if piece.name in names and np.isfinite(r.got).all():
+                want = r.want.reshape(-1)[piece.index]
+                top += float(np.sum(r.got.reshape(-1)[piece.index] * want))
+                bottom += float(np.sum(want * want))
+    return top / bottom if bottom > 0 and np.isfinite(top / bottom) else None
+
+
+def _factors(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    for what, names in _groups(comparison, wrong):
+        known = {round(f(comparison.point), 12) for _, f in _factor_table(comparison)}
+        table = _factor_table(comparison)
+        c = _fitted_factor(comparison, names)
+        if c is not None and round(c, 12) not in known:
+            table.append((f"{c:.6g}", lambda s, c=c: c))  # type: ignore[misc]
+        for text, factor in table:
+            verb = "has" if "," not in what else "have"
+            yield Candidate(
+                f"times:{text}:{','.join(sorted(names))}", "factor",
+                f"{what} {verb} a factor {text} too many",
+                after=(_scaled(names, factor),), touches=names,
+            )  # fmt: skip
+
+
+def _by_user(comparison: Comparison) -> dict[str, list[Record]]:
+    table: dict[str, list[Record]] = {}
+    for r in comparison.records:
+        table.setdefault(r.user, []).append(r)
+    return table
+
+
+def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """Pieces of an array in another order: gates swapped or reordered."""
+    fitted = comparison.point.fitted
+    orders: dict[str, dict[int, int]] = {}
+    for user, records in _by_user(comparison).items():
+        pieces = fitted.pieces[user]
+        if len(pieces) < 2:
+            continue
+        order: dict[int, int] = {}
+        for k, piece in enumerate(pieces):
+            for j in (k, *(i for i in range(len(pieces)) if i != k)):
+                other = pieces[j]
+                if other.index.shape == piece.index.shape and all(
+                    np.all(
+                        np.abs(
+                            r.got.reshape(-1)[piece.index]
+                            - piece.sign * other.sign * r.want.reshape(-1)[other.index]
+                        )
+                        <= r.bound.reshape(-1)[piece.index] + r.bound.reshape(-1)[other.index]
+                    )
+                    for r in records
+                ):
+                    order[k] = j
+                    break
+        if len(order) == len(pieces) and any(k != j for k, j in order.items()):
+            orders[user] = order
+    if not orders:
+        return
+    words = []
+    for user, order in orders.items():
+        pieces = fitted.pieces[user]
+        have = " ".join(pieces[order[k]].name for k in range(len(pieces)))
+        want = " ".join(p.name for p in pieces)
+        words.append(f"the blocks of d{user} lie in the order {have}, not {want}")
+
+    def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+        out = dict(arrays)
+        for user, order in orders.items():
+            pieces = point.fitted.pieces[user]
+            flat, new = arrays[user].reshape(-1), arrays[user].reshape(-1).copy()
+            for k, j in order.items():
+                new[pieces[k].index] = pieces[k].sign * pieces[j].sign * flat[pieces[j].index]
+            out[user] = new.reshape(arrays[user].shape)
+        return out
+
+    names = frozenset(p.name for u in orders for p in fitted.pieces[u])
+    yield Candidate(
+        f"packing:{orders}", "packing", " and ".join(words), after=(change,), touches=names
+    )
+
+
+def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """The gradients of two parameters of one shape exchanged."""
+    fitted = comparison.point.fitted
+    held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
+    many = len(wrong) > MANY
+    for one, other in combinations(held, 2):
+        a, b = (fitted.pieces[u][k] for u, k in (one, other))
+        if a.index.shape != b.index.shape or not {a.name, b.name} <= wrong:
+            continue
+        if many and not _is_other(comparison, one, other):
+            continue
+
+        def change(
+            point: ModelPoint, case: Case, arrays: Arrays,
+            one: tuple[str, int] = one, other: tuple[str, int] = other,
+        ) -> Arrays:  # fmt: skip
+            flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
+            p, q = (point.fitted.pieces[u][k] for u, k in (one, other))
+            sign = p.sign * q.sign
+            flat[one[0]][p.index] = sign * arrays[other[0]].reshape(-1)[q.index]
+            flat[other[0]][q.index] = sign * arrays[one[0]].reshape(-1)[p.index]
+            return {**arrays, **{u: x.reshape(arrays[u].shape) for u, x in flat.items()}}
+
+        yield Candidate(
+            f"swapped:{a.name},{b.name}", "swapped", f"d{a.name} and d{b.name} exchanged",
+            after=(change,), touches=frozenset({a.name, b.name}),
+        )  # fmt: skip
+
+
+def _is_other(comparison: Comparison, one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether an array is what another should be, up to its sign, in the first case."""
+    u, v = one[0], other[0]
+    case = comparison.records[0].case
+    records = {r.user: r for r in comparison.records if r.case is case}
+    if u not in records or v not in records:
+        return False
+    p, q = (comparison.point.fitted.pieces[n][i] for n, i in (one, other))
+    gap = np.abs(records[u].got.reshape(-1)[p.index]) - np.abs(records[v].want.reshape(-1)[q.index])
+    bound = records[u].bound.reshape(-1)[p.index] + records[v].bound.reshape(-1)[q.index]
+    return bool(np.all(np.abs(gap) <= bound))
+
+
+def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """A square block, or a square array, the wrong way round."""
+
+    def change(names: frozenset[str]) -> Any:
+        def turn(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+            out = {}
+            for user, a in arrays.items():
+                flat, new = a.reshape(-1), a.reshape(-1).copy()
+                for piece in point.fitted.pieces[user]:
+                    if piece.name in names:
+                        new[piece.index] = flat[piece.index].T
+                out[user] = new.reshape(a.shape)
+            return out
+
+        return turn
+
+    square = []
+    for user in comparison.point.fitted.arguments:
+        for piece in comparison.point.fitted.pieces[user]:
+            shape = piece.index.shape
+            fixed = piece.name in comparison.point.network.parameters
+            if fixed and len(shape) == 2 and shape[0] == shape[1] > 1 and piece.name in wrong:
+                square.append(piece.name)
+    groups = [frozenset({n}) for n in square]
+    if len(square) > 1:
+        groups.append(frozenset(square))
+    for names in groups:
+        what = _called(sorted(names))
+        yield Candidate(
+            f"transposed:{','.join(sorted(names))}", "transposed",
+            f"{what} {'is' if len(names) == 1 else 'are'} transposed",
+            after=(change(names),), touches=names,
+        )  # fmt: skip
+
+
+def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """One entry, row or column of one array with a factor of its own."""
+    parameters = set(comparison.point.fitted.layout.parameters)
+    for user, records in _by_user(comparison).items():
+        if user not in parameters:
+            continue
+        bad = np.any([r.ratio > 1 for r in records], axis=0)
+        where = np.argwhere(bad)
+        if not len(where) or bad.size == len(where):
+            continue
+        mask = np.zeros(bad.shape, bool)
+        if len(where) == 1:
+            index = tuple(int(i) for i in where[0])
+            mask[index] = True
+            what = f"the entry {list(index)} of d{user}"
+        elif bad.ndim == 2 and len(set(where[:, 0])) == 1:
+            mask[where[0, 0], :] = True
+            what = f"row {int(where[0, 0])} of d{user}"
+        elif bad.ndim == 2 and len(set(where[:, 1])) == 1:
+            mask[:, where[0, 1]] = True
+            what = f"column {int(where[0, 1])} of d{user}"
+        else:
+            continue
+        top = sum(float(np.sum(r.got[mask] * r.want[mask])) for r in records)
+        bottom = sum(float(np.sum(r.want[mask] ** 2)) for r in records)
+        c = top / bottom if bottom else 0.0
+        for factor in dict.fromkeys((0.0, round(c, 9), c)):
+            says = (
+                f"{what} is zero" if factor == 0 else f"{what} has a factor {factor:.6g} too many"
+            )
+
+            def change(
+                point: ModelPoint, case: Case, arrays: Arrays,
+                user: str = user, mask: Array = mask, factor: float = factor,
+            ) -> Arrays:  # fmt: skip
+                a = arrays[user].copy()
+                a[mask] *= factor
+                return {**arrays, user: a}
+
+            yield Candidate(f"spot:{what}:{factor}", "spot", says, after=(change,))
+
+
+def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """A factor on one of several arrays that hold the same values, such as two biases."""
+    fitted = comparison.point.fitted
+    held: dict[str, set[str]] = {}
+    for user in fitted.layout.parameters:
+        for piece in fitted.pieces[user]:
+            held.setdefault(piece.name, set()).add(user)
+    shared = set().union(*(u for u in held.values() if len(u) > 1))
+    bad = list(dict.fromkeys(r.user for r in comparison.wrong if r.user in shared))
+    table = [(t, f) for t, f in _factor_table(comparison) if t[0] in "012−" or t.startswith("1/2")]
+    for users in dict.fromkeys([*((u,) for u in bad), tuple(bad)]):
+        for text, factor in table if users else ():
+
+            def change(
+                point: ModelPoint, case: Case, arrays: Arrays,
+                users: tuple[str, ...] = users, factor: Factor = factor,
+            ) -> Arrays:  # fmt: skip
+                return {**arrays, **{u: arrays[u] * factor(point) for u in users}}
+
+            names = _called(users)
+            verb = "has" if len(users) == 1 else "have"
+            yield Candidate(
+                f"times:{text}:arrays {','.join(users)}", "factor",
+                f"{names} {verb} a factor {text} too many", after=(change,),
+            )  # fmt: skip
+
+
+def _sequences(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """Sums over the batch that are overwritten: only one sequence counts."""
+    known: dict[tuple[int, int, int], Arrays] = {}
+    for which, says in ((-1, "last"), (0, "first")):
+        for what, names in _groups(comparison, wrong):
+            names = names & frozenset(comparison.point.network.parameters)
+            if not names:
+                continue
+
+            def change(
+                point: ModelPoint, case: Case, arrays: Arrays,
+                which: int = which, names: frozenset[str] = names,
+            ) -> Arrays:  # fmt: skip
+                key = (id(point), id(case), which)
+                if key not in known:
+                    known[key] = _one_sequence(point, case, which)
+                alone = known[key]
+                out = {}
+                for user, a in arrays.items():
+                    flat, part = a.reshape(-1).copy(), point.fitted.pull(user, alone).reshape(-1)
+                    for piece in point.fitted.pieces[user]:
+                        if piece.name in names:
+                            flat[piece.index] = part[piece.index]
+                    out[user] = flat.reshape(a.shape)
+                return out
+
+            yield Candidate(
+                f"sequence:{says}:{','.join(sorted(names))}", "sequence",
+                f"{what} with the {says} sequence of the batch only: overwritten, not accumulated",
+                after=(change,), touches=names,
+            )  # fmt: skip
+
+
+def _one_sequence(point: ModelPoint, case: Case, which: int) -> Arrays:
+    """The definition's gradients with the cotangents of one sequence only."""
+    if not case.cotangents:
+        return {}  # the loss of one sequence has no cotangent of its own here
+    lone = {}
+    for n, g in case.cotangents.items():
+        only = np.zeros_like(g)
+        axis = 1 if point.network.outputs[n].axis is not None else 0
+        index = [slice(None)] * g.ndim
+        index[axis] = which  # type: ignore[call-overload]
+        only[tuple(index)] = g[tuple(index)]
+        lone[n] = only
+    made = point.truth(point.oracle, [Case(case.label, lone)])
+    return {n: a[0] for n, a in made.of.items()}

@@ -1,0 +1,256 @@
+"""A second look at rows that differences leave undecided, with sharper oracles where there are any.
+
+What only the sharper oracle calls wrong may be rounding of saturated units; it fails only if it is
+wrong where they are not saturated, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..streams import Stream, generator
+from .entries import CLEAR, check_entries
+from .fallback_oracles import AN_OPERATION, ComplexFallback, ExtendedFallback, widen
+from .oracle.noise import Noise
+from .outcome import Report
+from .probes import direction, needed, probe_block
+from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
+from .rows import entry_row, probe_row
+from .target import Target
+from .verdict import EntryCheck, EntryState, Probe, Row, Verdict
+
+__all__ = ["use_fallback_oracles"]
+
+Floats = NDArray[np.float64]
+Fallback = ComplexFallback | ExtendedFallback
+#: Share of a derivative above which its bound leaves it open, and entries looked at for that.
+LOST, MOST_SMALL = 0.1, 256
+#: Unit in the last place above which a loss is of a narrow format.
+NARROW = 2.0**-40
+
+
+def use_fallback_oracles(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    resolve: float,
+) -> None:
+    """Sharpen rows that are undecided, by a wider dtype or the complex step where possible.
+
+    And by the complex step entries of rows that pass, where others hide them. Rows that fail by
+    little in a narrow format pass if they do in a wider one.
+    """
+    positions = {target.tree.names[i]: i for i in target.select}
+    small = {k: _small_entries(row, target, roundoff) for k, row in enumerate(report.rows)}
+    rows = [k for k, row in enumerate(report.rows) if _may_be_sharpened(row) or small[k].size]
+    if not rows or target.random:
+        return  # no oracle is sharper than what the loss draws
+    wide = widen(target, noise, seed)
+    oracle = None if wide else ComplexFallback(target, noise, seed)
+    if oracle is not None and oracle.refused:
+        for k in rows:
+            if report.rows[k].verdict is Verdict.UNDECIDED:
+                _refused(report.rows[k], oracle.refused)
+        return
+    own = gradient_noise(target, seed, roundoff.eps)
+    for i in roundoff.bounds:
+        roundoff.bounds[i] = np.maximum(roundoff.bounds[i], own[i])
+    if oracle is not None:
+        # the gradient is a product along the same chain, and its rounding as blind to neighbours
+        for i, bound in roundoff.bounds.items():
+            own_chain = AN_OPERATION * oracle.chain * roundoff.eps[i] * np.abs(g[i])
+            roundoff.bounds[i] = np.maximum(bound, own_chain)
+    look = _Look(target, roundoff, seed, resolve)
+    further: ComplexFallback | None = None
+    for k in rows:
+        i, row, refused = positions[report.rows[k].name], report.rows[k], ""
+        if row.verdict is Verdict.FAIL:
+            sure = look.wide(row, i, g[i], wide) if wide is not None else row
+            if sure.verdict is Verdict.PASS:
+                report.rows[k] = sure
+            continue
+        if small[k].size:
+            if oracle is not None:
+                report.rows[k] = look.complex(row, i, g[i], oracle, small[k])[0]
+            continue
+        if wide is not None:
+            row = look.wide(row, i, g[i], wide)
+            if row.verdict is Verdict.UNDECIDED:
+                # The wide loss may be analytic too, and what drowns in its roundoff still be seen.
+                further = further or ComplexFallback(wide.target, wide.noise, seed)
+                row, refused = look.complex(row, i, g[i], further)
+            target.evaluations += wide.target.evaluations
+            wide.target.evaluations = 0
+        elif oracle is not None:
+            row, refused = look.complex(row, i, g[i], oracle)
+        if refused and row.verdict is Verdict.UNDECIDED:
+            _refused(row, refused)
+        report.rows[k] = row
+
+
+def _refused(row: Row, why: str) -> None:
+    """Say why no sharper oracle helped; at a kink none would."""
+    if not row.has("kink"):
+        row.explained("complex-step", f"no complex step: {why}")
+
+
+def _small_entries(row: Row, target: Target, roundoff: GradientRoundoff) -> NDArray[np.intp]:
+    """Entries in smaller units than others of a block that passes, and lost among these.
+
+    What they do to the loss, moved by their own size, is hidden in its noise: no difference can
+    judge them.
+    """
+    if row.verdict is not Verdict.PASS or row.check is None:
+        return np.zeros(0, dtype=np.intp)
+    check = row.check
+    reach = target.reach(check.block).ravel()
+    bound = check.error + roundoff.bounds[check.block].ravel()
+    lost = (reach < np.max(reach)) & (bound > LOST * np.abs(check.value))
+    return np.flatnonzero(lost)[:MOST_SMALL]
+
+
+def _may_be_sharpened(row: Row) -> bool:
+    if row.verdict is Verdict.FAIL:  # by little: noise of a narrow format may be more than it shows
+        return row.states is not None and row.ratio <= CLEAR and _narrow(row)
+    if row.verdict is not Verdict.UNDECIDED:
+        return False
+    if row.states is not None:
+        return not np.any(row.states == EntryState.UNPROBED)
+    return bool(row.probes)
+
+
+def _narrow(row: Row) -> bool:
+    return row.check is not None and row.check.noise.eps > NARROW
+
+
+class _Look:
+    """Rows of blocks that were checked by entries or along directions, seen by sharper oracles."""
+
+    def __init__(
+        self, target: Target, roundoff: GradientRoundoff, seed: int, resolve: float
+    ) -> None:
+        self.target, self.roundoff, self.seed, self.resolve = target, roundoff, seed, resolve
+        self.rng = generator(seed, Stream.SECOND_LOOK)
+
+    def wide(self, row: Row, block: int, gradient: Floats, oracle: ExtendedFallback) -> Row:
+        """Differences once more, of the loss in more precision."""
+        if row.states is None:
+            probes = probe_block(
+                oracle.target, block, gradient, self.roundoff, oracle.noise, self.seed,
+                resolve=self.resolve,
+            )  # fmt: skip
+            return self._along(block, gradient, probes, oracle)
+        bounds = self.roundoff.bounds[block]
+        check = check_entries(oracle.target, block, gradient, bounds, oracle.noise, self.rng)
+        check.methods.add("loss in float64")
+        return self._entries(check, gradient, oracle)
+
+    def complex(
+        self,
+        row: Row,
+        block: int,
+        gradient: Floats,
+        oracle: ComplexFallback,
+        entries: NDArray[np.intp] | None = None,
+    ) -> tuple[Row, str]:
+        """Complex steps in the place of differences; also why not, where they are refused."""
+        if oracle.refused:
+            return row, oracle.refused
+        if row.check is not None:
+            refused = oracle.look(row.check, gradient, self.roundoff.bounds[block], entries)
+            return row if refused else self._entries(row.check, gradient, oracle), refused
+        probes, refused = self._steps(list(row.probes), block, gradient, oracle)
+        return row if refused else self._along(block, gradient, probes, oracle), refused
+
+    def _steps(
+        self, probes: list[Probe], block: int, gradient: Floats, oracle: ComplexFallback
+    ) -> tuple[list[Probe], str]:
+        smooth = [p for p in probes if p.kink is None]
+        if not smooth:
+            return probes, "every direction meets a kink"
+        vectors = np.stack([self._direction(block, p) for p in smooth])
+        estimates, refused = oracle.along(block, vectors, [p.estimate for p in smooth], gradient)
+        if refused:
+            return probes, refused
+        seen = iter(estimates)
+        found = []
+        for p in probes:
+            if p.kink is None:
+                own = self.roundoff.along(block, gradient, self._direction(block, p))
+                p = replace(p, estimate=next(seen), roundoff=own)
+            found.append(p)
+        norm = float(np.linalg.norm(gradient))
+        while len(found) < needed(found, gradient.size, norm, self.resolve):
+            v = direction(self.target, block, self.seed, len(found))
+            own = self.roundoff.along(block, gradient, v)
+            claim = float(np.sum(gradient * v))
+            step = oracle.step(block, v, claim)
+            found.append(Probe(len(found), claim, step, own, None))
+        return found, ""
+
+    def _entries(self, check: EntryCheck, gradient: Floats, oracle: Fallback) -> Row:
+        failing = np.flatnonzero(check.state == EntryState.FAIL)
+        if failing.size and self._right_when_unsaturated(check.block, failing[:4], oracle):
+            check.state[failing] = EntryState.ROUNDED
+        bounds = self.roundoff.bounds[check.block]
+        return entry_row(self.target.tree, check, gradient, bounds, self.resolve)
+
+    def _along(self, block: int, gradient: Floats, probes: list[Probe], oracle: Fallback) -> Row:
+        wrong = [p for p in probes if p.ratio > 1 and p.kink is None]
+        if wrong:
+            vectors = np.stack([self._direction(block, p) for p in wrong])
+            if self._right_when_unsaturated(block, vectors, oracle):
+                probes = [replace(p, rounded=True) if p in wrong else p for p in probes]
+        return probe_row(self.target.tree, block, gradient, probes, self.resolve)
+
+    def _direction(self, block: int, probe: Probe) -> Floats:
+        return direction(self.target, block, self.seed, probe.number)
+
+    def _right_when_unsaturated(
+        self, block: int, vectors: Floats | NDArray[np.intp], oracle: Fallback
+    ) -> bool:
+        """Whether what only the sharper oracle calls wrong is right at smaller parameters.
+
+        A saturated unit makes 1 - h*h lose digits, down to an exact zero, where the derivative is
+        still there; that is rounding, not a wrong formula. With the parameters scaled down the
+        units leave saturation, and a right formula agrees there, while a missing term stays
+        missing. `vectors` are flat entry numbers or directions, as `Target.lines` takes them.
+        """
+        target = self.target
+        for factor in (0.5, 0.25, 0.1, 1e-2, 1e-4, 1e-6):
+            leaves = [
+                (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x
+                for x in target.tree.leaves
+            ]
+            moved = target.moved(leaves)
+            gradient = moved.gradient_at(leaves)
+            roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
+            value, error = oracle.see(moved, block, vectors)
+            target.gradients += moved.gradients
+            g, own = _claims(gradient[block], roundoff, block, vectors)
+            if not np.all(np.abs(g - value) <= error + own):
+                # still half saturated: h rounds to the same number for all neighbours
+                noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
+                roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
+                g, own = _claims(gradient[block], roundoff, block, vectors)
+            bound = error + own
+            resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
+            if bool(np.all(resolved & (np.abs(g - value) <= bound))):
+                return True
+        return False
+
+
+def _claims(
+    gradient: Floats, roundoff: GradientRoundoff, block: int, vectors: Floats | NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """What a gradient says of entries or along directions, and the bounds on its own roundoff."""
+    if vectors.dtype.kind == "i":
+        return gradient.ravel()[vectors], roundoff.bounds[block].ravel()[vectors]
+    along = [roundoff.along(block, gradient, v) for v in vectors]
+    return np.array([np.sum(gradient * v) for v in vectors]), np.array(along)

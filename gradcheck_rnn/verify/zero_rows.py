@@ -1,0 +1,231 @@
+"""Points with exact zeros, beside the one that is checked: what takes zeros for padding.
+
+Code that masks rows of zeros, or takes a start of zeros for none, is wrong there and nowhere else,
+and given numbers are rarely zero. At points with zeros put in, the gradient is compared with two
+losses along a line; only what these contradict is checked in full. It fails what has a derivative
+there: a kink, a jump or a value that is none is no fault of the gradient, and is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..streams import Stream, generator
+from .outcome import Report
+from .singular import held_at
+from .target import Target
+from .verdict import EntryState, Finding, Row, Verdict
+
+__all__ = ["look_with_zeros"]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Check = Callable[..., Report]
+MISSED = "could-have-missed"
+#: Differences of losses a step apart: that of the least error, within these powers of two.
+SMALLEST, LARGEST = -20, -5
+#: What two losses may differ by from the gradient, in units of noise, of the square of the step and
+#: of the gradient.
+NOISES, CURVES, ROUGH = 16.0, 64.0, 1e-4
+#: Steps, in sizes of an array, that must bear out what a check of a point with zeros calls wrong.
+STEPS = (2.0**-10, 2.0**-16)
+#: Losses of a check for every further point that is looked at.
+WORTH = 256
+
+
+def look_with_zeros(report: Report, target: Target, check: Check, *, every: bool = False) -> None:
+    """Look at points with rows of zeros, then at those with one matrix (or more axes) of zeros.
+
+    Only beside an entrywise check that passes, without a budget: one point, and more where the
+    check has cost more. A fault where the gradient is wrong, and a note on what was not looked at.
+
+    Parameters
+    ----------
+    report
+        Of the check at the target's own point.
+    target
+        Functions that are evaluated at the others.
+    check
+        ``check(loss, gradient, parameters, select=…, seed=…, unit=…)``, where two losses do not
+        settle it.
+    every
+        Look at all of these points, whatever they cost.
+    """
+    limited = report.mode != "entrywise" or np.isfinite(target.budget.left())
+    if not report.passed or limited or not report.deterministic or np.isnan(report.noise):
+        return
+    most, calls = 1 + report.evaluations // WORTH, (target.evaluations, target.gradients)
+    rng, left = generator(report.seed, Stream.WITH_ZEROS), []
+    for k, (what, leaves, masks) in enumerate(_points(target)):
+        if k >= most and not every:
+            left.append(what)
+            continue
+        fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
+        if fault:
+            text = f"{what}: {fault}; right at the point given. Are zeros taken for padding, or"
+            report.findings.append(Finding("zeros", f"{text} for what is not given?", fatal=True))
+            break
+        left += [f"{what} ({why})"] if why else []
+    if left and report.passed:
+        text = f"points not looked at: {'; '.join(left[:6])}" + ("; …" if len(left) > 6 else "")
+        text += ". A fault that needs such zeros would pass"
+        report.findings.append(Finding(MISSED, text))
+    report.evaluations += target.evaluations - calls[0]
+    report.gradients += target.gradients - calls[1]
+
+
+#: A name, the leaves, and masks of the entries that have become zero, by leaf.
+Point = tuple[str, list[Array], dict[int, NDArray[np.bool_]]]
+
+
+def _points(target: Target) -> Iterator[Point]:
+    tree = target.tree
+    rows = {i: _with_rows(tree.leaves[i]) for i in tree.real if tree.leaves[i].ndim > 1}
+    yield from _point(target, "with rows of zeros in all arrays", rows)
+    # a vector may be of gains or time constants, for which zero means nothing
+    whole = [i for i in rows if tree.leaves[i].size > 1]
+    for i in sorted(whole, key=lambda i: tree.leaves[i].size):
+        zeros = {i: np.zeros_like(tree.leaves[i])}
+        yield from _point(target, f"with all of '{tree.names[i]}' zero", zeros)
+
+
+def _point(target: Target, what: str, new: dict[int, Array]) -> Iterator[Point]:
+    leaves = list(target.tree.leaves)
+    masks = {i: a != leaves[i] for i, a in new.items() if np.any(a != leaves[i])}
+    if masks:
+        yield what, [new.get(i, leaf) for i, leaf in enumerate(leaves)], masks
+
+
+def _with_rows(leaf: Array) -> Array:
+    """A row and a column of zeros; of arrays with more axes a step, and a row of equal entries."""
+    new = leaf.copy()
+    if not new.size:
+        return new
+    inner = (min(1, len(new) - 1), *[0] * (new.ndim - 2))
+    new[inner] = 0.0
+    column: tuple[Any, ...] = (slice(None), *[-1] * (new.ndim - 1))
+    new[column] = 0.0
+    if len(new) > 3:
+        new[(3, *[-1] * (new.ndim - 2))] = new.reshape(-1)[0]
+        if new.ndim > 2:
+            new[2] = 0.0
+    return new
+
+
+def _at(
+    target: Target,
+    leaves: list[Array],
+    masks: dict[int, NDArray[np.bool_]],
+    noise: float,
+    rng: np.random.Generator,
+    check: Check,
+    seed: int,
+) -> tuple[str, str]:
+    """What is wrong at a point, and else why it could not be judged."""
+    there = target.moved(leaves)
+    kept, calls = list(target.findings), (target.evaluations, target.gradients)
+    try:
+        with np.errstate(all="ignore"):
+            gradient = there.gradient(leaves)
+            if not all(np.isfinite(g).all() for g in gradient.values()):
+                return "", "the gradient is not finite there"
+            sizes = {i: target.scale(i) for i in there.select}
+            if _agrees(there, gradient, sizes, noise, rng):
+                return "", ""
+            found = _in_full(there, there.loss, there.gradient_function, check, seed)
+            bad = _wrong(found)
+            if bad is None and found.verdict is not Verdict.PASS:
+                # what has become zero has no derivative; what has not may have one
+                found = _in_full(there, *held_at(there, masks), check, seed)
+                bad = _wrong(found)
+            if bad is not None and _borne_out(there, gradient, sizes, bad, noise):
+                return _said(bad), ""
+            return "", "no derivative there" if found.verdict is not Verdict.PASS else ""
+    except Exception:  # the functions may not be made for other points
+        return "", "the functions do not run there"
+    finally:
+        target.findings[:] = kept
+        target.evaluations = calls[0] + there.evaluations
+        target.gradients = calls[1] + there.gradients
+
+
+def _agrees(
+    there: Target,
+    gradient: dict[int, Floats],
+    sizes: dict[int, float],
+    noise: float,
+    rng: np.random.Generator,
+) -> bool:
+    """Whether the difference of two losses along a random line is what the gradient says.
+
+    Zeros have no size: steps are those of the sizes of arrays at the given point.
+    """
+    leaves = there.tree.leaves
+    directions = {i: size * rng.standard_normal(leaves[i].shape) for i, size in sizes.items()}
+    parts = np.concatenate([(gradient[i] * v).ravel() for i, v in directions.items()])
+    size = float(np.max(np.abs(parts), initial=0.0)) * float(np.sqrt(max(parts.size, 1)))
+    if not size:
+        return True  # a gradient of nothing but zeros is looked at elsewhere
+    exponent = int(np.round(np.log2(max(noise, there.value_eps * size) / size) / 3))
+    step = 2.0 ** min(max(exponent, SMALLEST), LARGEST)
+    above, below = there.across(directions)(np.array([step, -step]))
+    gap = abs((above - below) / (2 * step) - float(np.sum(parts)))
+    level = _level(there, noise, np.array([above, below]))
+    return bool(gap <= NOISES * level / step + (CURVES * step**2 + ROUGH) * size)
+
+
+def _level(there: Target, noise: float, values: Floats) -> float:
+    """Noise of losses of such values."""
+    return max(noise, max(there.value_eps, 2.0**-52) * float(np.max(np.abs(values))))
+
+
+def _borne_out(
+    there: Target, gradient: dict[int, Floats], sizes: dict[int, float], row: Row, noise: float
+) -> bool:
+    """Whether differences at two small steps, far apart, contradict the worst entry of a row.
+
+    A loss that has saturated within what a check takes for the size of zeros shows it another
+    slope.
+    """
+    i = there.tree.names.index(row.name)
+    if row.states is None or row.ratios is None or not np.any(row.states == EntryState.FAIL):
+        return False
+    shown = np.where(row.states == EntryState.FAIL, np.nan_to_num(row.ratios, posinf=1e300), -1.0)
+    at = np.array([int(np.argmax(shown))])
+    steps = sizes[i] * np.array(STEPS)[:, None]
+    lines = there.lines(i, at)
+    above, below = lines(steps), lines(-steps)
+    slopes = (above - below) / (2 * steps)
+    error = NOISES * _level(there, noise, np.array([above, below])) / steps
+    gap = np.abs(slopes - gradient[i].reshape(-1)[at[0]])
+    alike = abs(slopes[0, 0] - slopes[1, 0]) <= 0.25 * np.min(gap) + np.sum(error)
+    return bool(np.all(gap > 2 * error) and alike)
+
+
+def _in_full(there: Target, loss: Any, gradient: Any, check: Check, seed: int) -> Report:
+    tree = there.tree
+    report = check(
+        loss, gradient, tree.build([x.copy() for x in tree.leaves]), seed=seed,
+        select=[tree.names[i] for i in there.select], unit=there.unit,
+    )  # fmt: skip
+    there.evaluations += report.evaluations
+    there.gradients += report.gradients
+    return report
+
+
+def _wrong(report: Report) -> Row | None:
+    """The row that fails for entries with a derivative, unless the whole report is in doubt."""
+    if any(f.kind in ("jump", "nondeterministic") for f in report.findings):
+        return None
+    return next((r for r in report.rows if r.verdict is Verdict.FAIL and r.failing), None)
+
+
+def _said(row: Row) -> str:
+    return (
+        f"the gradient of '{row.name}' is wrong, {row.analytic:.6g} for {row.numeric:.6g} at "
+        f"{row.worst}, {row.failing} of {row.entries} entries"
+    )

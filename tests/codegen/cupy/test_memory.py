@@ -1,0 +1,57 @@
+"""What CuPy kernels of matrix states hold at once: no outer products of all steps."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import cells
+from gradcheck_rnn.codegen import generate
+from gradcheck_rnn.derivation import derive
+from tests.codegen.support import load
+from tests.cuda_shim import fake_cupy
+
+SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3}
+
+
+def peaks(name: str) -> tuple[float, float]:
+    """Peak bytes of forward and of backward in units of state history plus inputs."""
+    network = cells.get(name)
+    rng = np.random.default_rng(0)
+    with fake_cupy.installed():
+        import cupy
+
+        module: Any = load(generate(derive(network), "cupy"), f"{name}_cupy")
+        arrays = {
+            n: rng.uniform(0.1, 1, size=[SIZES[a] for a in axes])
+            for n, axes in module.SHAPES.items()
+        }
+        held = {n: cupy.asarray(a) for n, a in arrays.items()}
+        parameters = {n: held[n] for n in network.parameters}
+        inputs = {n: held[n] for n in network.inputs}
+        states = [arrays[i.ref.name] for s in network.scans for st in s.states for i in st.initial
+                  if i.ref is not None]  # fmt: skip
+        unit = sum(a.nbytes for a in arrays.values()) + SIZES["T"] * sum(a.nbytes for a in states)
+        module.forward(parameters, inputs)  # compiles its kernels
+        tracemalloc.start()
+        try:
+            outputs, saved = module.forward(parameters, inputs)
+            forward = tracemalloc.get_traced_memory()[1]
+            given = {n: cupy.asarray(np.ones(a.shape)) for n, a in outputs.items()}
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            module.backward(parameters, inputs, saved, given)
+            backward = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+    return forward / unit, backward / unit
+
+
+@pytest.mark.parametrize("name", ["linear_attention", "delta_net", "rwkv7", "multihead_retention"])
+def test_both_passes_hold_a_history_of_the_states(name: str) -> None:
+    forward, backward = peaks(name)
+    assert forward < 1.5
+    assert backward < 1.5

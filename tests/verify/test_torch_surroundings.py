@@ -1,0 +1,79 @@
+"""Around PyTorch code under test: hooks, modes of autograd, shapes at which a zero is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn import api, check_model, check_torch
+from gradcheck_rnn.verify import Verdict
+from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'gradcheck-rnn[torch]'")
+
+
+def draw(*shape: int) -> Any:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_hooks_of_parameters_are_part_of_the_gradient() -> None:
+    module = torch.nn.Linear(2, 3).double()
+    x = draw(4, 2)
+    assert check_torch(module, [x]).passed
+    module.weight.register_hook(lambda g: 3 * g)
+    report = check_torch(module, [x])
+    assert report.verdict is Verdict.FAIL
+    assert "3 times" in report.sentence()
+
+
+def test_hooks_that_are_not_run_are_named() -> None:
+    module = torch.nn.Linear(2, 3).double()
+    module.bias.register_post_accumulate_grad_hook(lambda p: None)
+    report = check_torch(module, [draw(4, 2)])
+    assert "hooks after accumulation, of bias, are not run" in str(report)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_switched_off_are_switched_on(mode: Any) -> None:
+    with mode():
+        assert check_torch(lambda x, W: torch.tanh(x @ W), [draw(3, 2), draw(2, 4)]).passed
+
+
+def test_a_weight_that_does_nothing_at_one_step_is_right_beside_others() -> None:
+    def recurrent(x: Any, W: Any) -> Any:
+        h = x.new_zeros(x.shape[1], W.shape[0])
+        for step in x:
+            h = torch.tanh(h @ W.T + step)
+        return h
+
+    def inputs(T: int) -> list[Any]:
+        return [draw(T, 2, 3), draw(3, 3)]
+
+    assert check_torch(recurrent, inputs, shapes={"T": [1, 3]}).passed
+
+
+def test_numbers_without_axes_become_tensors() -> None:
+    make = make_arrays("torch", precision("bfloat16"))
+    assert make(np.float64(0.5)).dtype is torch.bfloat16
+    assert make_arrays("torch", precision("float64"))(np.int64(2)).item() == 2
+
+
+def test_large_cotangents_stay_within_a_narrow_format() -> None:
+    """A right gradient of 83067 is infinite in float16."""
+
+    def delta(q: Any, k: Any, v: Any, alpha: Any, beta: Any, S0: Any) -> Any:
+        S, out = S0, []
+        for t in range(len(q)):
+            kt = k[t][..., None, :]
+            S = alpha[t][..., None, None] * S
+            S = S + beta[t][..., None, None] * (v[t] - (S * kt).sum(-1))[..., None] * kt
+            out.append((S * q[t][..., None, :]).sum(-1))
+        return {"o": torch.stack(out), "S_final": S}
+
+    report = check_model(
+        api.load("delta_net"), module=delta, dtype="float16", array="torch", diagnose=False
+    )
+    assert report.passed, str(report)
