@@ -29,6 +29,20 @@ Array = NDArray[Any]
 SEED = 0
 
 
+def _caller(torch: Any, module: Any) -> Any:
+    """A module that holds another and calls what it is given."""
+
+    class Caller(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, function: Callable[[], Any]) -> Any:
+            return function()
+
+    return Caller()
+
+
 class TorchPair(GraphPair):
     """A `torch.autograd.Function`, a module, or any function of tensors.
 
@@ -68,6 +82,7 @@ class TorchPair(GraphPair):
         self.buffers: dict[str, Any] = {}
         self.parameters: dict[str, str] = {}
         if self.is_module:
+            self.caller = _caller(torch, function)
             self._refuse_module(function)
             self.buffers = dict(function.named_buffers())
             for name, x in function.named_parameters():
@@ -315,11 +330,27 @@ class TorchPair(GraphPair):
             return [None] * len(own)
         kept = [w.clone() for w in weights] if self._watched(cotangents) else []
         wanted = [t for t in own if t.requires_grad]
-        found = iter(call("backward", self._differentiate, asked, wanted, weights))
+        found = iter(
+            self._holding(
+                own, lambda: call("backward", self._differentiate, asked, wanted, weights)
+            )
+        )
         grads = [next(found) if t.requires_grad else None for t in own]
         if kept and not all(torch.equal(a, b) for a, b in zip(kept, weights, strict=True)):
             self.note(changed_cotangents())
         return grads
+
+    def _holding(self, own: Sequence[Any], function: Callable[[], Any]) -> Any:
+        """Call while a module has the parameters of a graph.
+
+        What a checkpoint recomputes in the backward pass reads them once more.
+        """
+        if not self.is_module:
+            return function()
+        tensors = dict(zip(self.moved, own, strict=True))
+        held = {f"module.{n}": tensors[own] for own, n in self.parameters.items()}
+        held |= {f"module.{n}": b.clone() for n, b in self.buffers.items()}
+        return self.torch.func.functional_call(self.caller, held, (function,))
 
     def _differentiate(self, asked: list[Any], own: Sequence[Any], weights: list[Any]) -> Any:
         """`torch.autograd.grad`, and what to do about graphs that it refuses.
@@ -329,6 +360,7 @@ class TorchPair(GraphPair):
         UsageError
             A checkpoint of the kind that recomputes with a module's parameters as they are by then.
         """
+
         grad = self.torch.autograd.grad
         try:
             return grad(asked, own, weights, allow_unused=True, retain_graph=True)

@@ -77,3 +77,41 @@ def test_large_cotangents_stay_within_a_narrow_format() -> None:
         api.load("delta_net"), module=delta, dtype="float16", array="torch", diagnose=False
     )
     assert report.passed, str(report)
+
+
+def test_a_checkpoint_recomputes_with_the_parameters_of_its_graph() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Cell(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.l = torch.nn.Linear(5, 3).double()
+
+        def forward(self, x: Any) -> Any:
+            h = x.new_zeros(x.shape[1], 3)
+            for t in range(len(x)):
+                h = checkpoint(
+                    lambda a, b: torch.tanh(self.l(torch.cat([a, b], 1))), x[t], h,
+                    use_reentrant=False,
+                )  # fmt: skip
+            return h
+
+    report = check_torch(Cell(), [draw(4, 2, 2)])
+    assert report.passed, str(report)
+
+
+def test_a_backward_that_frees_its_buffers_is_noted() -> None:
+    class Freed(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.held = torch.tanh(x)
+            return ctx.held.clone()
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            held, ctx.held = ctx.held, None
+            return dy * (1 - held**2)
+
+    report = check_torch(Freed, [draw(4, 2)])
+    assert report.passed, str(report)
+    assert "second pass through one graph" in str(report)
