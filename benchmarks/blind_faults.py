@@ -78,6 +78,7 @@ class Outcome(NamedTuple):
     named: str  # one of MARKS
     seconds: float
     said: str
+    told: bool = True  # where adjoints are handed over: what stands in every wrong line
 
 
 class Corpus(NamedTuple):
@@ -239,7 +240,10 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
         mark = judge_lines(wrong, report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
-        return Outcome(" + ".join(names), found, some, mark, seconds, str(report.sentence()))
+        bad = [x for x in report.lines if str(x.verdict) == "fail"]
+        told = all(x.told("mistake") or x.told("by-gradients") for x in bad)
+        said = str(report.sentence())
+        return Outcome(" + ".join(names), found, some, mark, seconds, said, told)
     said = str(report.diagnosis)
     lines = said.splitlines()
     mark = judge([row.names for row in rows], lines[0])
@@ -272,7 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
             totals[kind].append(one)
             marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
             print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)
-            if options.text or one.named == "wrong":
+            if options.text or one.named == "wrong" or not one.told:
                 print("    " + one.said.replace("\n", "\n    "))
     for kind, outcomes in totals.items():
         if outcomes:
@@ -284,9 +288,10 @@ def summary(outcomes: list[Outcome]) -> str:
     counts = {mark: sum(one.named == mark for one in outcomes) for mark in MARKS}
     found, located = sum(one.found for one in outcomes), sum(one.located for one in outcomes)
     names = ", ".join(f"{mark} {count}" for mark, count in counts.items())
-    return (
-        f"found {found}, located {located}, named: {names} ({counts['right'] / len(outcomes):.0%})"
-    )
+    text = f"found {found}, located {located}, named: {names} "
+    text += f"({counts['right'] / len(outcomes):.0%})"
+    untold = sum(not one.told for one in outcomes)
+    return f"{text}, wrong lines without a name in {untold}" if untold else text
 
 
 if __name__ == "__main__":

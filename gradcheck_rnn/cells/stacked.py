@@ -68,7 +68,9 @@ def layers(definition: Cell, num_layers: int, bidirectional: bool, join: Cell) -
     network = Network(name, f"{num_layers} layers of {definition.name}{ways}", definition.source)
     below = network.input("x", "d")
     made: list[ScanHandle] = []
-    for k in range(num_layers):
+    # The start of c_l1 is called c_l10, as c of layer 10 would be.
+    digits = len(str(num_layers - 1))
+    for k in (f"{layer:0{digits}}" for layer in range(num_layers)):
         widths = {n: n for s in definition.states for n in definition.shapes[s].rows.names}
         of_layer = [
             network.scan(definition, suffix=f"_l{k}{way}", x=below, dims=widths, reverse=bool(way))

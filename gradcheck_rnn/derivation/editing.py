@@ -14,7 +14,7 @@ from .program import Derivation, Edge, EquationProgram, ScanProgram
 __all__ = [
     "Adjoints", "Bars", "add_finals", "cotangents_as_used", "cotangents_taken", "in_order",
     "mirrored_values", "pass_by", "pinned_at", "read_wrongly", "reads_others", "sources",
-    "target_time",
+    "target_time", "value_at",
 ]  # fmt: skip
 
 Array = Any
@@ -234,6 +234,12 @@ def reads_others(edge: Edge, term: Term) -> bool:
     return any(s.mark == "bar" and s.name != edge.equation.name for s in symbols_in(term))
 
 
+def value_at(run: Run, name: str, t: int) -> Array:
+    """A value at a time; zero where it has none, before its first step."""
+    held = run.series[name]
+    return held[t] if t in held else np.zeros_like(next(iter(held.values())))
+
+
 def pinned_at(
     run: Run, values: Callable[[Sym], Array], name: str, at: int
 ) -> Callable[[Sym], Array]:
@@ -241,7 +247,7 @@ def pinned_at(
 
     def value(s: Sym) -> Array:
         if s.name == name and not s.mark and s.lag is not None:
-            return run.series[name][at - s.lag]
+            return value_at(run, name, at - s.lag)
         return values(s)
 
     return value
@@ -259,6 +265,8 @@ def read_wrongly(
         if s.name in edits.wrapped_starts:
             back = abs(t - times[0]) - abs(s.lag)
             return run.series[s.name][times[max(back, -len(times))]]
+        if s.name in edits.held_starts:
+            return run.series[s.name][times[0]]
         if s.name in edits.zero_starts or t - s.lag not in run.series[s.name]:
             return np.zeros_like(run.series[s.name][times[0]])
         return values(s)

@@ -30,6 +30,8 @@ class Edits:
         States whose start is taken as zero in the backward pass.
     wrapped_starts : frozenset
         States of which the last step's value is read in place of the start: an index of −1.
+    held_starts : frozenset
+        Names of which the first step's value is read in place of what is before it.
     lost_starts : frozenset
         States to whose start no gradient is given.
     lost_outputs : mapping
@@ -80,6 +82,7 @@ class Edits:
     kept: frozenset[str] = frozenset()
     mirrored: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
+    held_starts: frozenset[str] = frozenset()
 
     @property
     def reorders(self) -> bool:
@@ -110,6 +113,7 @@ class Edits:
             self.kept | other.kept,
             self.mirrored | other.mirrored,
             self.turned | other.turned,
+            self.held_starts | other.held_starts,
         )
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:

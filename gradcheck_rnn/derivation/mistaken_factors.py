@@ -36,6 +36,7 @@ def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     yield from _slopes_twice(edge)
     yield from _parameters_too_many(edge)
     yield from _lost_brackets(edge)
+    yield from _diagonal_of_softmax(edge)
 
 
 def occurrences(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
@@ -169,3 +170,18 @@ def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
 def _lost(edge: Edge, path: tuple[int, ...], node: Term, lost: Term) -> Mistake:
     words = f"{to_text(lost)} instead of {to_text(node)}, a bracket lost"
     return "lost-bracket", f"{path}", replaced_at(edge.pullback, path, lost), words
+
+
+def _diagonal_of_softmax(edge: Edge) -> Iterator[Mistake]:
+    """α ⊙ (1 − α) in place of the Jacobian of softmax, of which it is the diagonal."""
+    for k, step in enumerate(edge.steps):
+        if not isinstance(step.node, Softmax) or step.before.shape != step.after.shape:
+            continue
+        bar: Term = edge.adjoint if k == 0 else step.before
+        out: Term = edge.equation if k == 0 else step.node
+        slope = Hadamard(out, Plus(Ones(*out.shape), Neg(out)))
+        term: Term = Hadamard(bar, slope)
+        for later, j in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+            term = edge.rules[later.node].pullback(later.node, j, term, later.node)
+        words = f"{to_text(slope)}, the diagonal, instead of the Jacobian of {to_text(step.node)}"
+        yield "diagonal", str(k), term, words

@@ -64,6 +64,11 @@ def flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Itera
                 Edits(permuted={a.name: b.name, b.name: a.name}),
             )  # fmt: skip
             yield from _exchanged_sides(scan.name, a, b)
+        for name, words, terms in _inner_bypasses(derivation, program):
+            yield Mutant(
+                f"bypassed:{scan.name}/{name}", "bypassed", f"{scan.name}/{name.split(':')[0]}",
+                words, Edits(terms=terms),
+            )  # fmt: skip
         for x, y in _bypasses(program):
             yield Mutant(
                 f"bypassed:{scan.name}/{x.name}:{y.name}", "bypassed", f"{scan.name}/{x.name}",
@@ -99,6 +104,11 @@ def flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Itera
                     f"wrapped_start:{state.name}", "wrapped_start", state.name,
                     f"the last {state.name} is read in place of its initial state, an index of −1",
                     Edits(wrapped_starts=frozenset({state.name})),
+                )  # fmt: skip
+                yield Mutant(
+                    f"held_start:{state.name}", "held_start", state.name,
+                    f"the first step reads its own {state.name} in place of the initial state",
+                    Edits(held_starts=frozenset({state.name})),
                 )  # fmt: skip
                 yield Mutant(
                     f"lost_start:{state.name}", "lost_start", state.name,
@@ -175,3 +185,38 @@ def _straight(
     terms: dict[str, Term | None] = dict.fromkeys(e.id for e in edges)
     terms[edges[0].id] = y.symbol.with_(mark="bar")
     return terms
+
+
+def _inner_bypasses(
+    derivation: Derivation, program: ScanProgram
+) -> Iterator[tuple[str, str, dict[str, Term | None]]]:
+    """Values that are given the adjoint of a part of an equation that is made from them.
+
+    The part has no name of its own: the quotient of a normalisation within g ⊙ (s / σ) + b.
+    """
+    made = {e.name: e for e in program.equations}
+    behind: dict[str, set[str]] = {}
+    for y in program.equations:
+        direct = {x.operand.name for x in y.edges if x.lag == 0 and x.operand.name in made}
+        behind[y.name] = direct.union(*(behind[d] for d in direct))
+        seen: set[Term] = set()
+        for edge in y.edges:
+            if edge.lag != 0 or edge.operand.name not in made:
+                continue
+            reached = {edge.operand.name} | behind[edge.operand.name]
+            for step in edge.steps[1:]:
+                if step.before in seen or step.node.shape != step.before.shape:
+                    continue
+                seen.add(step.before)
+                for name in sorted(reached):
+                    if made[name].symbol.shape != step.before.shape:
+                        continue
+                    terms: dict[str, Term | None] = dict.fromkeys(
+                        e.id for e in derivation.readers(name)
+                        if e.scan == program.scan.name and e.lag == 0
+                    )  # fmt: skip
+                    terms[next(iter(terms))] = step.before
+                    bar = to_text(made[name].symbol.with_(mark="bar"))
+                    words = f"{bar} = {to_text(step.before)}, the adjoint of {to_text(step.node)}: "
+                    words += "what lies between them is not differentiated"
+                    yield f"{name}:{y.name}:{to_text(step.node)}", words, terms

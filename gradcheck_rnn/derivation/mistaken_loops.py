@@ -8,10 +8,12 @@ from ..calculus.printing.text import to_text
 from ..calculus.terms import Num, Scale, Sym, Term, symbols_in
 from .editing import sources
 from .edits import Edits
-from .program import Derivation, Edge
+from .program import Derivation, Edge, ScanProgram
 
 __all__ = ["mistaken_loops"]
 
+#: Steps after which a carry is cut, and the longest sequence in which it is.
+PERIODS, LONGEST = (2, 3, 4, 5, 8, 10), 257
 Loop = tuple[str, str, str, str, Edits]
 
 
@@ -33,6 +35,8 @@ def mistaken_loops(
                     f"the loop of scan {scan.name} leaves out the {name} step",
                     Edits(missed={scan.name: (step,)}),
                 )  # fmt: skip
+        if scan.axis:
+            yield from _cut_at(derivation, program)
         for state in scan.states:
             if loops is not None and state.name not in loops:
                 continue
@@ -69,6 +73,37 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
         yield (
             "received", f"{state}{factor}", state,
             f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
+        )  # fmt: skip
+
+
+def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
+    """The carry of a scan cut at every k-th step, counted from the first."""
+    name = scan.scan.name
+    several = len([p for p in derivation.scans if p.scan.states]) > 1
+    held = {s.name for s in scan.scan.states}
+    reads = [e.id for e in scan.edges if e.kind == "state" and e.operand.name in held]
+    for k in PERIODS if reads else ():
+        words = f"the carry of scan {name} is cut at every {k} steps, and before the first step"
+        steps = tuple(range(1, LONGEST, k))
+        yield "cut", f"{k}", name, words, Edits(skip_steps=dict.fromkeys(reads, steps))
+        if several:
+            words = f"truncated BPTT in blocks of {k} steps in scan {name}"
+            yield "cut", f"{k}+", name, words, Edits(skip_steps=dict.fromkeys(reads, steps[1:]))
+
+
+def _between_scans(some: list[Edge], scan: str) -> Iterator[Loop]:
+    """What a scan gives to an input or to what another one made: one step of it, or nothing."""
+    name, own = some[0].operand.name, [e.id for e in some]
+    target = to_text(some[0].operand.with_(mark="bar"))
+    yield (
+        "not-received", name, scan, f"{target} receives nothing from scan {scan}",
+        Edits(terms=dict.fromkeys(own)),
+    )  # fmt: skip
+    for step, which in ((1, "first"), (-1, "last")):
+        yield (
+            "not-received", f"{name}@{step}", scan,
+            f"{target} receives from scan {scan} what its {which} step gives, and nothing else",
+            Edits(only_steps=dict.fromkeys(own, (step,))),
         )  # fmt: skip
 
 
@@ -121,13 +156,12 @@ def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
             moved = s.with_(lag=sign)
             words = f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}, "
             words += "at the first step the last one (an index of −1)"
-            yield (
-                "wrapped", s.name, edge.id, words,
-                Edits(
-                    terms={edge.id: edge.pullback.xreplace({s: moved})},
-                    wrapped_starts=frozenset({s.name}),
-                ),
-            )  # fmt: skip
+            terms: dict[str, Term | None] = {edge.id: edge.pullback.xreplace({s: moved})}
+            own = frozenset({s.name})
+            yield "wrapped", s.name, edge.id, words, Edits(terms=terms, wrapped_starts=own)
+            words = f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}, "
+            words += "at the first step its own"
+            yield "held", s.name, edge.id, words, Edits(terms=terms, held_starts=own)
 
 
 def _orders(
@@ -158,6 +192,7 @@ def _orders(
                 Edits(mirrored=frozenset({edge.id})),
             )  # fmt: skip
     for (scan_name, name), some in handed.items():
+        yield from _between_scans(some, scan_name)
         target = to_text(some[0].operand.with_(mark="bar"))
         words = f"{target} receives from scan {scan_name} what it gives in reversed order of time"
         ids = frozenset(e.id for e in some)

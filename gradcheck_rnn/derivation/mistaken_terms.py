@@ -22,12 +22,15 @@ from ..calculus.terms import (
     Sym,
     Term,
     Times,
+    Transpose,
     dims_equal,
+    has_bar,
     symbols_in,
 )
 from .editing import sources
 from .edits import Edits
-from .program import Derivation, Edge
+from .mistaken_factors import occurrences, replaced_at
+from .program import Derivation, Edge, EquationProgram
 
 __all__ = ["bracket_edits", "mistaken_terms", "share_edits"]
 
@@ -37,6 +40,7 @@ Mistake = tuple[str, str, Term, str]
 def mistaken_terms(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     """Kind, detail, the term, and words for what is wrong in it."""
     yield from _other_values(derivation, edge)
+    yield from _parts_of_values(derivation, edge)
     yield from _complements(edge)
     yield from _factors_too_many(derivation, edge)
     yield from _other_adjoints(derivation, edge)
@@ -79,6 +83,43 @@ def _other_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
 def _value(edge: Edge, s: Sym, other: Sym) -> Mistake:
     detail = f"{s.name}{s.lag}>{other.name}{other.lag}"
     return "value", detail, edge.pullback.xreplace({s: other}), _instead(other, s)
+
+
+def _parts_of_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+    """A value without one of its summands; for a part of the term, what it is made from."""
+    made = {e.name: e for e in derivation.program(edge.scan).equations}
+    for s in _values(edge):
+        rhs = made[s.name].rhs if s.name in made and s.lag == 0 else None
+        for k, part in enumerate(rhs.operands if isinstance(rhs, Plus) else ()):
+            rest = Plus(*(x for j, x in enumerate(rhs.operands) if j != k))  # type: ignore[union-attr]
+            words = f"{to_text(rest)} instead of {to_text(s)}, without {to_text(part)}"
+            yield "part", f"{s.name}{k}", edge.pullback.xreplace({s: rest}), words
+    for node in dict.fromkeys(_nodes(edge.pullback)):
+        if isinstance(node, Sym | Ones | Num | Transpose) or node == edge.pullback:
+            continue
+        inner = symbols_in(node)
+        if any(s.mark for s in inner) or not any(s.lag == 0 for s in inner):
+            continue
+        for name in dict.fromkeys(_behind(made, [s.name for s in inner if s.lag == 0])):
+            raw = made[name].symbol
+            if raw.shape == node.shape:
+                yield (
+                    "raw", f"{to_text(node)}>{name}", edge.pullback.xreplace({node: raw}),
+                    _instead(raw, node),
+                )  # fmt: skip
+
+
+def _behind(made: dict[str, EquationProgram], names: list[str]) -> Iterator[str]:
+    """Equations of a step from which some values are made, those values among them."""
+    stack = [n for n in names if n in made]
+    seen: set[str] = set()
+    while stack:
+        name = stack.pop(0)
+        if name not in seen:
+            seen.add(name)
+            yield name
+            stack += [x.operand.name for x in made[name].edges
+                      if x.lag == 0 and x.operand.name in made]  # fmt: skip
 
 
 def _complements(edge: Edge) -> Iterator[Mistake]:
@@ -239,6 +280,12 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
             words = f"{target} with φ′ of {to_text(step.node)} on the other terms only, a lost "
             words += f"bracket: the share of {text} in {to_text(edge.adjoint)} goes without φ′"
             yield "bracket", f"{source}/{k}", words, Edits(shares={(source, edge.id): term})
+        for k, (rest, factor) in enumerate(_without_a_factor(edge.pullback)):
+            words = (
+                f"{target} with the factor {factor} on the other terms only, a lost bracket: the "
+            )
+            words += f"share of {text} in {to_text(edge.adjoint)} goes without it"
+            yield "bracket", f"{source}*{k}", words, Edits(shares={(source, edge.id): rest})
         if several:
             yield (
                 "share", source,
@@ -250,3 +297,15 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
                 f"{target} with twice the share of {text} in {to_text(edge.adjoint)} in {whole}",
                 Edits(shares={(source, edge.id): Scale(Num(2), edge.pullback)}),
             )  # fmt: skip
+
+
+def _without_a_factor(term: Term) -> Iterator[tuple[Term, str]]:
+    """A product without one of the factors beside its adjoint."""
+    for node, path in occurrences(term):
+        if isinstance(node, Hadamard):
+            for i, factor in enumerate(node.operands):
+                if not has_bar(factor) and isinstance(factor, Sym):
+                    rest = Hadamard(*node.operands[:i], *node.operands[i + 1 :])
+                    yield replaced_at(term, path, rest), to_text(factor)
+        elif isinstance(node, Scale) and not has_bar(node.operands[0]):
+            yield replaced_at(term, path, node.operands[1]), to_text(node.operands[0])

@@ -14,6 +14,7 @@ import sympy
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
     Apply,
+    Divide,
     Hadamard,
     Neg,
     Num,
@@ -151,8 +152,27 @@ def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
         for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
             rule = edge.rules[later.node]
             term = rule.pullback(later.node, i, term, later.node)
-        what = f"φ′ of {step.node}" if isinstance(step.node, Apply) else f"the {step.rule}"
-        yield k, term, what
+        yield k, term, _step_words(edge, k)
+
+
+def _step_words(edge: Edge, k: int) -> str:
+    """What the k-th step of a pullback puts in: φ′, the other factors, a divisor, a matrix."""
+    step, i = edge.steps[k], edge.path[k]
+    node = step.node
+    if isinstance(node, Apply):
+        return f"φ′ of {node}"
+    if isinstance(node, Hadamard):
+        others = [x for j, x in enumerate(node.operands) if j != i]
+        return f"the factor {to_text(others[0] if len(others) == 1 else Hadamard(*others))}"
+    if isinstance(node, Scale) and i == 1:
+        return f"the factor {to_text(node.operands[0])}"
+    if isinstance(node, Divide) and i == 0:
+        return f"the divisor {to_text(node.operands[1])}"
+    if isinstance(node, Times) and len(node.operands) == 2:
+        other = node.operands[1 - i]
+        turned = other.operands[0] if isinstance(other, Transpose) else Transpose(other)
+        return f"the factor {to_text(turned)}"
+    return f"the {step.rule}" if isinstance(node, Neg) else f"the derivative of the {step.rule}"
 
 
 def _without_factors(term: Term) -> Iterator[tuple[Term, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others
+from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others, value_at
 from .edits import NO_EDITS, Edits
 from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
@@ -51,7 +51,7 @@ class Walk:
         self.total = np.zeros((*lead, responses.table.shape[1]))
         self.base = base
         self.now, self.first, self.last = 0, 1 << 60, -1
-        self.restarted = edits.zero_starts | edits.wrapped_starts
+        self.restarted = edits.zero_starts | edits.wrapped_starts | edits.held_starts
         self.given: dict[tuple[str, int], Array] = {}
         self.edges = {
             *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned,
@@ -210,7 +210,7 @@ class Walk:
 
         def value(s: Sym) -> Array:
             if s.name == name and not s.mark and s.lag is not None:
-                return self.run.series[name][at - s.lag]
+                return value_at(self.run, name, at - s.lag)
             return plain(s)
 
         return EditedValues(value, {})

@@ -223,6 +223,7 @@ def _row(r: Row) -> dict[str, Any]:
 
 def _line(r: Row) -> dict[str, Any]:
     said = {kind: next(iter(r.told(kind)), None) for kind in ("derived", "mistake", "fit")}
+    said["mistake"] = said["mistake"] or next(iter(r.told("by-gradients")), None)
     return {
         "name": r.name,
         "verdict": wording.line_verdict(r),

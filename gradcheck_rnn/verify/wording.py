@@ -291,8 +291,13 @@ def line(row: Row) -> str:
     if verdict == "wrong":
         text += f" (first at t = {row.step})" if row.step else ""
         text += f"; the line is {row.told('derived')[0]}"
-        here = row.told("mistake")
-        text += f"; here it is {here[0]}" if here else f"; nothing fits: {row.told('fit')[0]}"
+        here, gradients = row.told("mistake"), row.told("by-gradients")
+        if here:
+            text += f"; here it is {here[0]}"
+        elif gradients:
+            text += f"; the gradients are what you get with: {gradients[0]}"
+        else:
+            text += f"; nothing fits: {row.told('fit')[0]}"
     unseen = row.told("unseen")
     if unseen:
         text += f"; it reads {', '.join(unseen)}, which was not handed over"

@@ -23,7 +23,7 @@ def test_the_demo_goes_as_expected(tmp_path: Path, plain_environment: None) -> N
     assert out.count("(exit code 0") == 6
     assert out.count("(exit code 1") == 1
     assert "-    dprev_c = dc * f" in out
-    assert "what you get with: δc_{t−1} without the elementwise product" in out
+    assert "what you get with: δc_{t−1} without the factor f_t" in out
     assert "Adjoint recursion" in out
     assert "all as expected" in out
     assert (tmp_path / "lstm_kernel.py").is_file()

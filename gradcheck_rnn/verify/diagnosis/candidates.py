@@ -232,6 +232,7 @@ class _Reach:
             edits.carry, edits.lost_finals, edits.zero_starts, edits.wrapped_starts,
             edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
             edits.repeated_finals, edits.taken_outputs, edits.kept, edits.turned,
+            edits.held_starts,
         )  # fmt: skip
         if any(loop):
             return None

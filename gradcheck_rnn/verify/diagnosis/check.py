@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from ..harness.excess import Excess
     from .rounding import SavedRounding
 
-__all__ = ["check_model", "find_mistake"]
+__all__ = ["check_model"]
 
-#: Equations whose mistakes are looked for all at once; in longer programs part by part.
-MOST_AT_ONCE = 60
 #: The point at which the oracle is confirmed by differences; the first of these roles that is run.
 CONFIRMED = (Role.SATURATED, Role.ORDINARY)
 
@@ -224,18 +222,14 @@ def check_model(
         )
     steady = not any(e.chance for e in noisy.values())
     if steady and subject.handed and filled:
-        _judge_lines(report, network, filled, subject)
-    named = any(line.verdict is Verdict.FAIL for line in report.lines)
+        from .linefit import explain_line
+        from .lines import judge_lines
+
+        judged = judge_lines(network, filled, subject, report.seed, explain_line)
+        report.lines = [line.row() for line in judged]
     told = [c for c in report.comparisons if not c.point.empty]
-    if diagnose and steady and not named and any(c.wrong for c in told):
-        try:
-            report.diagnosis = find_mistake(network, told)
-        except Exception as error:  # a fault of ours must not cost the user the verdict
-            said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
-            said += "this is a fault of gradcheck-rnn itself, please report it"
-            report.findings.insert(0, Finding("no-diagnosis", said))
-        else:
-            report.findings.insert(0, Finding("diagnosis", str(report.diagnosis)))
+    if steady:
+        _name(report, network, told if diagnose and any(c.wrong for c in told) else [])
     return _finish(report, network, places, subject)
 
 
@@ -276,19 +270,30 @@ def _judge_typical(
     report.findings += findings(list(found.values()), form, chunked)
 
 
-def _judge_lines(
-    report: Report, network: Network, places: Sequence[ModelPoint], subject: Subject
-) -> None:
-    from .linefit import explain_line
-    from .lines import judge_lines
+def _name(report: Report, network: Network, told: Sequence[Comparison]) -> None:
+    """Say which lines are wrong and, where they do not tell, which mistake makes the gradients."""
+    from .combined import beside_lines, needs_search
+    from .find import find_mistake
 
-    judged = judge_lines(network, places, subject, report.seed, explain_line)
-    report.lines = [line.row() for line in judged]
+    found: Diagnosis | None = None
+    if told and needs_search(report.lines):
+        try:
+            found = find_mistake(network, told, handed=bool(report.lines))
+            found = beside_lines(found, report.lines, network)
+        except Exception as error:  # a fault of ours must not cost the user the verdict
+            said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "
+            said += "this is a fault of gradcheck-rnn itself, please report it"
+            report.findings.insert(0, Finding("no-diagnosis", said))
+    wrong = any(line.verdict is Verdict.FAIL for line in report.lines)
     if report.lines:
-        wrong = any(line.verdict is Verdict.FAIL for line in report.lines)
         failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-        kind = "diagnosis" if wrong and failed else "lines"
-        report.findings.insert(0, Finding(kind, lines_in_words(report.lines)))
+        where = [f"  {w}" for w in found.where] if found is not None and wrong else []
+        text = "\n".join([lines_in_words(report.lines), *where])
+        report.findings.insert(0, Finding("diagnosis" if wrong and failed else "lines", text))
+    if found is not None and (found.found or not wrong):
+        report.diagnosis = found
+    if found is not None and not wrong:
+        report.findings.insert(0, Finding("diagnosis", str(found)))
 
 
 class _Rounding:
@@ -344,38 +349,6 @@ def _check_present(report: Report, layout: Layout, wanted: set[str] | None) -> N
             report.findings.append(
                 Finding("no-gradient", f"no gradient of {n!r} is returned; it was not checked")
             )
-
-
-def find_mistake(network: Network, comparisons: Sequence[Comparison]) -> Diagnosis:
-    """The mistake that gives what was compared, where some of it is wrong."""
-    from ...derivation import derive
-    from .candidates import Bench, Candidate, derived_candidates
-    from .groups import grouped
-    from .localise import localise, told_steps
-    from .matching import wrong_names
-    from .nextstep import first_wrong, next_steps
-    from .parts import alike_in_all
-    from .postprocessing import postprocessing
-    from .search import search
-
-    derivation = derive(network)
-    ill = [c for c in comparisons if c.wrong]
-    after = postprocessing(ill[0], wrong_names(ill[0]))
-    if ill[-1] is not ill[0]:
-        known = {c.id for c in after}
-        after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-    single: list[Candidate] | None = None
-    if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
-        single = derived_candidates(derivation)
-        single += grouped(single, ill[0].point.fitted, derivation)
-        single += alike_in_all(derivation, single)
-    bench = Bench(derivation)
-    found = search(bench, single, after, comparisons)
-    found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
-    found.steps = told_steps(ill)
-    if not found.found:
-        found.where += next_steps(bench, ill)
-    return found
 
 
 def _confirmed(places: Sequence[ModelPoint]) -> ModelPoint:

@@ -22,7 +22,7 @@ from ..harness.subject import Subject
 from ..outcome import Diagnosis
 from ..points import Point, Role
 from ..vectorfiles import OUTPUTS, Results, VectorFile
-from .check import find_mistake
+from .find import find_mistake
 
 __all__ = ["diagnose_results"]
 

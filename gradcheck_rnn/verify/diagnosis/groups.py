@@ -36,7 +36,8 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
         for user in holders.get(operand, ()):
             lines.setdefault((c.kind, f"d{user}", detail), []).append(c)
         if operand not in holders:
-            lines.setdefault((c.kind, f"what goes back to {operand}", detail), []).append(c)
+            bar = to_text(derivation.edge(c.where).operand.with_(mark="bar"))
+            lines.setdefault((c.kind, bar, detail), []).append(c)
         for value in _read_with(c, derivation):
             lines.setdefault((c.kind, value, detail), []).append(c)
         if c.kind == "in-place" or "bar*" in detail:

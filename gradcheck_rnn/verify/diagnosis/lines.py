@@ -292,7 +292,7 @@ def judge_lines(
     for p in points:
         p.read(apart)
     wrong = _judge(points, lines)
-    if not any(of for of, _ in wrong) and _unused(wrong, lines, apart):
+    if not any(of for of, _ in wrong) and _unused(wrong, lines, apart, derivation):
         apart |= {n for of, n in wrong if not of}
     for line in lines:
         if not line.of and line.name in apart:
@@ -306,7 +306,18 @@ def judge_lines(
     return lines
 
 
-def _unused(wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: frozenset[str]) -> bool:
-    """Whether no line that was judged reads what is wrong."""
+def _unused(
+    wrong: Mapping[tuple[str, str], Any], lines: list[Line], apart: frozenset[str],
+    derivation: Derivation,
+) -> bool:  # fmt: skip
+    """Whether no line that was judged reads what is wrong, through what nobody has seen either."""
     names = {n for of, n in wrong if not of} - apart
-    return bool(names) and not any(names & set(line.reads) for line in lines)
+    handed = {line.name for line in lines if not line.of}
+    stack = [n for line in lines for n in line.reads]
+    read: set[str] = set()
+    while stack:
+        name = stack.pop()
+        if name not in read:
+            read.add(name)
+            stack += () if name in handed else _reads(derivation, name)
+    return bool(names) and not names & read

@@ -51,7 +51,7 @@ def _listed(order: Sequence[str], some: set[str]) -> str:
     return ", ".join(f"d{n}" for n in order if n in some)
 
 
-def next_steps(bench: Bench, ill: Sequence[Comparison]) -> list[str]:
+def next_steps(bench: Bench, ill: Sequence[Comparison], handed: bool = False) -> list[str]:
     """The smallest shape and cotangent, the fit of derived terms, and adjoints to hand over."""
     derivation = bench.derivation
     small = ill[0]
@@ -69,7 +69,7 @@ def next_steps(bench: Bench, ill: Sequence[Comparison]) -> list[str]:
     made = dict.fromkeys(
         e.equation.name for n in wrong for e in derivation.readers(n)
     )  # adjoints that the wrong gradients are made of
-    if made:
+    if made and not handed:
         given = ", ".join(f'"δ{n}": d_{n}' for n in list(made)[:4])
         lines.append(
             f"to have every line judged by itself, hand its adjoints over in the loop: "

@@ -28,6 +28,7 @@ from ...derivation.numeric_terms import TermEvaluator
 from ...derivation.weight_products import WeightProducts
 from ...language.network import Network
 from ...streams import Stream, generator
+from ..harness.layout import Fitted
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from .stacked_cotangents import pulled_back, stacked_columns
@@ -101,6 +102,18 @@ def in_other_forms(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
     return Reformed
 
 
+class _Pulled(dict[str, Array]):
+    """Samples by the user's array, each made when it is asked for: mostly one of many is."""
+
+    def __init__(self, fitted: Fitted, samples: Mapping[str, Array]) -> None:
+        self.fitted, self.samples = fitted, samples
+
+    def __missing__(self, user: str) -> Array:
+        draws = ({n: a[k] for n, a in self.samples.items()} for k in range(DRAWS))
+        made = self[user] = np.stack([self.fitted.pull(user, one) for one in draws])
+        return made
+
+
 class SavedRounding:
     """Spreads of gradients under rounding; the derivation is made when it is first needed.
 
@@ -142,12 +155,7 @@ class SavedRounding:
             self._points[id(point)] = point
             self._pull(point, case)
             samples = self._samples[id(point), id(case)]
-        return {
-            u: np.stack(
-                [fitted.pull(u, {n: a[draw] for n, a in samples.items()}) for draw in range(DRAWS)]
-            )
-            for u in fitted.arguments
-        }
+        return _Pulled(fitted, samples)
 
     def _pull(self, point: ModelPoint, case: Case) -> None:
         """Samples of one case; of all cases where running the program costs more than arrays do.

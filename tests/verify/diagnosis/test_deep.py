@@ -14,7 +14,7 @@ from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.mutants import mutants
 from gradcheck_rnn.language.network import Network, as_network
-from gradcheck_rnn.verify.diagnosis import check
+from gradcheck_rnn.verify.diagnosis import find
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.parts import SOME, parts_of
 
@@ -43,7 +43,7 @@ def said(code: Code, monkeypatch: Any, *mistakes: str) -> list[str]:
     code.edits = Edits()
     for m in mistakes:
         code.edits = code.edits | known[m].edits
-    monkeypatch.setattr(check, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(find, "MOST_AT_ONCE", 0)
     report = check_model(code.network, forward=code.forward, backward=code.backward, plan="few")
     assert str(report.verdict) == "fail"
     assert report.diagnosis is not None
@@ -81,7 +81,7 @@ def test_without_a_name_the_next_step_is_said(code: Code, monkeypatch: Any) -> N
         return made
 
     code.edits = Edits()
-    monkeypatch.setattr(check, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(find, "MOST_AT_ONCE", 0)
     report = check_model(code.network, forward=code.forward, backward=spoilt, plan="few")
     text = str(report.diagnosis)
     assert report.diagnosis is not None

@@ -11,8 +11,12 @@ from benchmarks.blind_faults import outcome
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
+from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
+from gradcheck_rnn.verify.diagnosis.check import check_model
+from gradcheck_rnn.verify.diagnosis.effects import Effects
 
 from ...derivation.test_mutants import running
+from .study import DerivedCode
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,34 @@ def test_is_named(fault: str, words: str) -> None:
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("lnlstm/gradient-after-norm", "δs_{h,t} = δa_t ⊙ g_h, the adjoint of centred_t / scale_t"),
+        ("lnlstm/gain-of-raw", "∇g_h with s_{h,t} instead of centred_t / scale_t"),
+        ("vanilla/first-step-state", "the first step reads its own h in place of the initial"),
+    ],
+)
+def test_of_the_second_corpus_is_named(fault: str, words: str) -> None:
+    said = outcome([fault]).said
+    assert "what you get with: " in said
+    assert words in said
+
+
+@pytest.mark.parametrize("beginning", ["cut:", "not-received:", "held:", "raw:", "part:"])
+@pytest.mark.parametrize("name", ["stacked_elman", "gru_reset_after"])
+def test_mistakes_of_a_kind_are_what_the_whole_program_makes(name: str, beginning: str) -> None:
+    code = DerivedCode(api.load(name))
+    report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
+    bench, place = Bench(code.derivation), report.comparisons[1]
+    effects = Effects(bench, place)
+    some = [c for c in derived_candidates(code.derivation) if c.id.startswith(beginning)]
+    for c in some[:: max(len(some) // 4, 1)]:
+        whole = effects.flat([bench.gradients(c, place, k) for k in effects.cases])
+        np.testing.assert_allclose(effects.change(c), whole - effects.want, rtol=1e-8, atol=1e-12)
+        assert np.isfinite(whole).all()
+
+
 def gradients(name: str, edits: Edits) -> tuple[Any, Any]:
     _, run, cotangents = running(name)
     return bptt(run, cotangents), bptt(run, cotangents, edits=edits)
@@ -56,3 +88,51 @@ def test_a_sequence_handed_on_in_reversed_order() -> None:
     right, wrong = gradients("elman_hidden", Edits(mirrored=frozenset({edge.id})))
     assert np.array_equal(wrong["x"], right["x"][::-1])
     assert np.array_equal(wrong["W"], right["W"])
+
+
+def test_a_carry_cut_in_absolute_time_is_that_of_a_loop() -> None:
+    """∂L/∂h0 is zero, and what a step hands on is zero at steps 1, 4, 7."""
+    derivation = api.derive("elman_hidden")
+    (edge,) = [e.id for e in derivation.edges if e.kind == "state"]
+    right, wrong = gradients("elman_hidden", Edits(skip_steps={edge: (1, 4, 7)}))
+    assert not wrong["h0"].any()
+    assert right["h0"].any()
+    assert np.array_equal(wrong["x"][-1], right["x"][-1])
+
+
+def test_names_of_a_dozen_layers_do_not_meet() -> None:
+    network = api.layers("lstm", 12)
+    assert len(network.scans) == 12
+    assert "c_l010" in network.inputs
+    assert "c_l10" not in network.inputs
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_layer_norm", "encoder_decoder"])
+def test_words_say_which_factor_is_missing_in_the_notation_of_the_page(name: str) -> None:
+    found = derived_candidates(api.derive(name))
+    left_out = [c.says for c in found if c.kind == "step"]
+    assert not [s for s in left_out if "the elementwise product" in s or "matrix product" in s]
+    assert any("without the factor " in s for s in left_out)
+    assert not [c.says for c in found if "@" in c.says or "#" in c.says]
+
+
+def test_what_goes_back_to_a_state_has_the_name_of_its_adjoint() -> None:
+    said = outcome(["concat/state-carry-zero"])
+    assert "what you get with: " in said.said
+    assert "in δh_{t−1}, for all 4 terms alike: " in said.said
+
+
+def test_a_value_of_the_first_step_read_where_it_has_none_is_zero() -> None:
+    """Two mistakes in one term: α of the step before, and of the first step at every step."""
+    code = DerivedCode(api.load("delta_net"))
+    report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
+    bench, place = Bench(code.derivation), report.comparisons[0]
+    found = derived_candidates(code.derivation)
+    pinned = [c for c in found if c.kind == "pinned" and "<-alpha" not in c.where]
+    pairs = [(a, b) for a in pinned for b in found if b.kind == "held" and a.where == b.where]
+    assert pairs
+    effects = Effects(bench, place)
+    for a, b in pairs:
+        both = a & b
+        whole = effects.flat([bench.gradients(both, place, k) for k in effects.cases])
+        np.testing.assert_allclose(effects.change(both), whole - effects.want, atol=1e-12)

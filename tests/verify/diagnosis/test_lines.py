@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.blind_faults import FAULTS as FAULTS_WRITTEN_BLIND
+from benchmarks.blind_faults import check as blind_check
 from benchmarks.line_study import one
-from gradcheck_rnn import Layout, check_model, load, record
+from gradcheck_rnn import Layout, check_model, derive, load, record
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.verify.annotations import annotation
+from gradcheck_rnn.verify.diagnosis.candidates import derived_candidates
+from gradcheck_rnn.verify.diagnosis.combined import beside_lines
+from gradcheck_rnn.verify.diagnosis.lines import Line
+from gradcheck_rnn.verify.outcome import Diagnosis
+from gradcheck_rnn.verify.verdict import Finding
 from gradcheck_rnn.verify.wording import line_verdict
 from tests.verify.diagnosis.adjoints_by_hand import FAULTS, backward, forward
 
@@ -120,3 +127,57 @@ def test_unknown_names_and_steps_are_refused() -> None:
     with pytest.raises(UsageError, match="'dq' was recorded"):
         check_model(load("elman_hidden"), forward=elman_forward, backward=pull, plan="point")
     record(dq=1, t=0)  # outside of a check it does nothing
+
+
+@pytest.mark.parametrize("fault", ["elman/last-step-only", "elman/cut-every-4"])
+def test_a_line_of_which_no_term_is_the_slip_is_named_by_all_gradients(fault: str) -> None:
+    names = (FAULTS_WRITTEN_BLIND[fault],)
+    report = blind_check("elman", [row.edit for row in names], adjoints=True)
+    assert {line.name for line in report.lines if line_verdict(line) == "wrong"} == names[0].lines
+    alone = blind_check("elman", [row.edit for row in names])
+    assert alone.diagnosis.found
+    says = alone.diagnosis.matches[0].message
+    assert report.sentence().startswith("δh_t: wrong (first at t = ")
+    assert says in report.sentence()
+    assert [m["says"] for m in report.to_json()["diagnosis"]["matches"]] == [says]
+
+
+def test_a_mistake_that_a_right_line_refutes_is_not_told() -> None:
+    derivation = derive(load("elman_hidden"))
+    known = {c.id: c for c in derived_candidates(derivation)}
+    one, other = known["sign:elman_hidden/h<-i:"], known["sign:elman_hidden/i<-U:"]
+    made = [Line("i", label="δi_t", verdict="wrong", fitted="?"), Line("U", "U", label="dU")]
+    lines = [line.row() for line in made]
+
+    def diagnosis(*some: Any) -> Diagnosis:
+        found = [Finding(c.kind, c.says, id=c.id, residual=0.0) for c in some]
+        return Diagnosis(found, candidates=list(some))
+
+    told = beside_lines(diagnosis(one, other), lines, derivation.network)
+    assert [m.id for m in told.matches] == [one.id]
+    assert lines[0].told("by-gradients") == [one.says]
+    only = beside_lines(diagnosis(other), lines, derivation.network)
+    assert [m.id for m in only.matches] == [other.id]  # a name is not lost
+
+
+def test_where_nothing_fits_lines_and_the_smallest_failure_are_told() -> None:
+    def pull(cotangents: Any, saved: Any) -> Any:
+        got = elman_backward(cotangents, saved)
+        di = np.cos(got.pop("di").swapaxes(0, 1) + 0.3)
+        for t, adjoint in enumerate(di):
+            record({"δi": adjoint}, t=t)
+        got.pop("dh")
+        x, U = saved[0], saved[3]
+        return got | {"U": np.einsum("tbi,tbj->ij", di, x), "x": di @ U}
+
+    report = check_model(load("elman_hidden"), forward=elman_forward, backward=pull)
+    assert "nothing fits: " in report.sentence()
+    text = str(report)
+    assert "smallest failure: T = 1" in text
+    assert "gradcheck_rnn.record(" not in text  # they are there already
+
+
+def test_an_adjoint_left_out_is_wrong_where_unseen_lines_read_it() -> None:
+    fault = FAULTS_WRITTEN_BLIND["expgate/stabiliser-ignored"]
+    report = blind_check("expgate", [fault.edit], adjoints=True)
+    assert {line.name for line in report.lines if line_verdict(line) == "wrong"} == fault.lines

@@ -225,7 +225,7 @@ def zoneout(mistake: str = "") -> Any:
     ("mistake", "named"),
     [
         ("", ""),
-        ("mask", "without the elementwise product in δh_t ⊙ (1 − z_t)"),
+        ("mask", "without the factor 1 − z_t in δh_t ⊙ (1 − z_t)"),
         ("kept", "without the term δh_t ⊙ z_t"),
     ],
 )

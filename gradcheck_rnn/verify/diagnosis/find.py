@@ -1,0 +1,50 @@
+"""The search for the mistake that makes a wrong gradient, and what else is told where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...derivation import derive
+from ...language.network import Network
+from ..harness.compare import Comparison
+from ..outcome import Diagnosis
+from .candidates import Bench, Candidate, derived_candidates
+from .groups import grouped
+from .localise import localise, told_steps
+from .matching import wrong_names
+from .nextstep import first_wrong, next_steps
+from .parts import alike_in_all
+from .postprocessing import postprocessing
+from .search import search
+
+__all__ = ["find_mistake"]
+
+#: Equations whose mistakes are looked for all at once; in longer programs part by part.
+MOST_AT_ONCE = 60
+
+
+def find_mistake(
+    network: Network, comparisons: Sequence[Comparison], handed: bool = False
+) -> Diagnosis:
+    """The mistake that gives what was compared, where some of it is wrong.
+
+    ``handed``: adjoints were handed over, and need not be asked for.
+    """
+    derivation = derive(network)
+    ill = [c for c in comparisons if c.wrong]
+    after = postprocessing(ill[0], wrong_names(ill[0]))
+    if ill[-1] is not ill[0]:
+        known = {c.id for c in after}
+        after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
+    single: list[Candidate] | None = None
+    if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
+        single = derived_candidates(derivation)
+        single += grouped(single, ill[0].point.fitted, derivation)
+        single += alike_in_all(derivation, single)
+    bench = Bench(derivation)
+    found = search(bench, single, after, comparisons)
+    found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
+    found.steps = told_steps(ill)
+    if not found.found:
+        found.where += next_steps(bench, ill, handed)
+    return found
