@@ -13,6 +13,8 @@ from gradcheck_rnn.verify.harness.objects import is_object_code
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.verdict import Verdict
 
+from . import elman_by_hand as by_hand
+
 ELMAN = load("elman_hidden")
 QUICK = {"plan": "point", "diagnose": False}
 
@@ -232,3 +234,59 @@ def test_one_matrix_a_gate() -> None:
 def test_options_that_make_no_sense(name: str) -> None:
     with pytest.raises(UsageError, match=r"without|option"):
         ready(name, ELMAN)
+
+
+def parameters_then_rest(change=lambda made: made):
+    def backward(cotangents, cache):
+        g = by_hand.backward(cotangents, cache)
+        return change(({n: g.pop(n) for n in ("W", "U", "b_i")}, g["x"], g["h0"]))
+
+    return {"forward": by_hand.forward, "backward": backward}
+
+
+class DictFirst(Rows):
+    def backward(self, dh, dh_final):
+        back = self.pull(dh, dh_final)
+        return {f"d{n}": back[n] for n in ("W", "U", "b_i", "h0")}, back["x"]
+
+
+def test_a_dict_may_be_followed_by_the_gradients_that_it_does_not_name() -> None:
+    assert check_model(ELMAN, **parameters_then_rest(), **QUICK).verdict is Verdict.PASS
+    assert check_model(ELMAN, module=DictFirst, **QUICK).verdict is Verdict.PASS
+    wrong = parameters_then_rest(lambda made: (*made[:2], 2 * made[2]))
+    assert [
+        r.name for r in check_model(ELMAN, **wrong, **QUICK).rows if r.verdict is not Verdict.PASS
+    ] == ["h0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda made: made[:2], r"followed by 1 gradients; .* of x, h0, in this order \(2 here\)"),
+        (lambda made: (*made, made[1]), "followed by 3 gradients"),
+        (lambda made: ({"V": made[1], **made[0]}, *made[1:]), "a gradient 'V' was returned"),
+        (lambda made: (made[0], *made[:0:-1]), r"'x' has shape \(\d+, \d+\), by the layout"),
+        (lambda made: tuple(made[0].values()), "3 gradients .* return all in this order"),
+        (lambda made: (*made[0].values(), *made[:0:-1]), "come in the order W, U, b_i, x, h0"),
+    ],
+)
+def test_what_does_not_follow_a_dict_is_said(change: Any, said: str) -> None:
+    with pytest.raises(GradcheckError, match=said):
+        check_model(ELMAN, **parameters_then_rest(change), **QUICK)
+
+
+def test_a_backward_the_other_way_round_is_told_the_order() -> None:
+    def turned(cache, cotangents):
+        assert len(cache) == 4
+        return by_hand.backward(dict(zip(("h", "h_final"), cotangents, strict=True)), cache)
+
+    with pytest.raises(
+        UsageError, match=r"called as backward\(cotangents, cache\): a dict of h, h_"
+    ):
+        check_model(ELMAN, forward=by_hand.forward, backward=turned, **QUICK)
+
+    def broken(cotangents, cache):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        check_model(ELMAN, forward=by_hand.forward, backward=broken, **QUICK)
