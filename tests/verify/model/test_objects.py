@@ -228,6 +228,77 @@ def test_one_matrix_a_gate() -> None:
     assert shapes("columns rnn", "elman_hidden")["W"] == (3, 5)
 
 
+def test_two_matrices_a_gate_in_names_of_ones_own() -> None:
+    held = shapes("separate gru rename=x:xs,h0:start", "gru")
+    assert held["Wz"] == held["Wh"] == (3, 2)
+    assert held["Uz"] == held["Uh"] == (3, 3)
+    assert held["bh"] == (3, 1)
+    assert held["xs"] == (7, 2, 5)
+    assert held["start"] == (3, 5)
+    rows = shapes("separate lstm batch_first inputs=W_x states=W_h biases=b_ candidate=g", "lstm")
+    assert rows["W_xg"] == (2, 3)
+    assert rows["b_g"] == (3,)
+    assert rows["x"] == (5, 7, 2)
+    assert shapes("separate rnn rows", "elman_hidden")["W"] == (2, 3)
+    layout = ready("separate lstm rename=h:c0,Wf:Wi,Wi:Wf")
+    assert layout.parameters["Wi"] == "U_f"
+    assert layout.outputs["c0"] == "h: T n B"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("separate gru inputs=U", "must differ"),
+        ("separate lstm candidate=f", "letter of another gate"),
+        ("separate gru rename=q:r", "pairs old:new, .* of Wz, Wr"),
+        ("separate gru rename=x", "rename takes pairs"),
+        ("separate gru rename=x:Wz", "two arrays have one name"),
+        ("separate gru rename=x:h0", "two arrays have one name"),
+    ],
+)
+def test_names_that_make_no_layout(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ready(name)
+
+
+class Separate:
+    """A GRU as lectures write it, in names of its own."""
+
+    def __init__(self, Wz, Uz, bz, Wr, Ur, br, Wh, Uh, bh):
+        self.p = {n: a for n, a in locals().items() if n != "self"}
+
+    def forward(self, xs, h0):
+        p, self.kept, hidden, h = self.p, [], [], h0
+        for x in xs:
+            z, r = (1 / (1 + np.exp(-p[f"W{g}"] @ x - p[f"U{g}"] @ h - p[f"b{g}"])) for g in "zr")
+            n = np.tanh(p["Wh"] @ x + p["Uh"] @ (r * h) + p["bh"])
+            self.kept.append((x, h, z, r, n))
+            h = (1 - z) * h + z * n
+            hidden.append(h)
+        return np.stack(hidden), h
+
+    def backward(self, dhs, dh):
+        p, g, dxs = self.p, {n: np.zeros_like(a) for n, a in self.p.items()}, []
+        for (x, h, z, r, n), given in zip(self.kept[::-1], dhs[::-1], strict=True):
+            dh = dh + given
+            dn = dh * z * (1 - n * n)
+            back = p["Uh"].T @ dn
+            gates = {"z": dh * (n - h) * z * (1 - z), "r": back * h * r * (1 - r), "h": dn}
+            for k, d in gates.items():
+                g["W" + k] += d @ x.T
+                g["U" + k] += d @ (r * h if k == "h" else h).T
+                g["b" + k] += d.sum(1, keepdims=True)
+            dxs.append(sum(p[f"W{k}"].T @ d for k, d in gates.items()))
+            dh = dh * (1 - z) + back * r + sum(p[f"U{k}"].T @ gates[k] for k in "zr")
+        return g, np.stack(dxs[::-1]), dh
+
+
+def test_a_class_in_its_own_names_needs_one_line() -> None:
+    layout = "separate gru rename=x:xs"
+    report = check_model(load("gru"), module=Separate, layout=layout, **QUICK)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
 @pytest.mark.parametrize(
     "name", ["columns lstm without=q", "columns rnn without=a,a_T", "own wrong", "columns rnn x=1"]
 )
