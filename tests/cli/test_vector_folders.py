@@ -161,3 +161,27 @@ def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
     )
     command = ["c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
     subprocess.run([*command, "a.cpp"], cwd=tmp_path, check=True)
+
+
+def test_layers_of_a_cell_in_a_layout_that_has_some(run, tmp_path: Path) -> None:
+    layout = "pytorch lstm num_layers=2 bidirectional"
+    made = run("vectors", "lstm", "--layout", layout, "--size", "T=2", "-o", f"{tmp_path}/v")
+    assert made.code == 0, made.err
+    assert (tmp_path / "v" / "arrays" / "weight_hh_l1_reverse.f64").exists()
+    for text in ("pytorch lstm", "pytorch lstm num_layers=2"):
+        ran = run("vectors", "stacked_lstm", "--layout", text, "-o", f"{tmp_path}/w.npz")
+        assert ran.code == 2
+        assert "lstm with 'pytorch lstm num_layers=2'" in ran.err
+
+
+def test_a_folder_without_vectors_is_no_unknown_cell(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for given in (str(tmp_path), "mine", "./mine"):
+        ran = run("verify", given)
+        assert ran.code == 2
+        assert ran.err.startswith(f"error: {given} is a folder, one without gradcheck vectors")
+        assert len(ran.err) < 300 + 2 * len(given)
+    assert "which `gradcheck-rnn cells` lists" in run("derive", "zebra").err
