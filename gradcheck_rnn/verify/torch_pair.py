@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .guard import call, changed_argument, changed_cotangents
 from .harness.arrays import to_numpy
 from .pairs import Cotangents
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
+from .torch_held import with_values
 from .torch_protocol import GraphPair, gradient_or_zeros
 from .trees import Tree
 from .verdict import Finding
@@ -27,6 +29,8 @@ __all__ = ["TorchPair"]
 
 Array = NDArray[Any]
 SEED = 0
+#: Attribute of an output of a module: the parameters and buffers that it was computed with.
+VALUES = "_values_of_forward"
 
 
 class TorchPair(GraphPair):
@@ -195,6 +199,7 @@ class TorchPair(GraphPair):
             for n, v in self.arguments.items()
         }
         args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})
+        held = None
         if function is self.function and self.is_module:
             held = {n: tensors[own] for own, n in self.parameters.items()}
             held |= {n: b.clone() for n, b in self.buffers.items()}
@@ -207,6 +212,7 @@ class TorchPair(GraphPair):
         if not found:
             raise UsageError(f"{WHO}: {who} returns no tensor ({type(result).__name__})")
         for name, y in found.items():
+            setattr(y, VALUES, held)
             if y.is_complex():
                 raise UsageError(f"{WHO}: the output '{name}' is complex; return real parts")
             if y.layout != torch.strided:
@@ -329,9 +335,12 @@ class TorchPair(GraphPair):
         UsageError
             A checkpoint of the kind that recomputes with a module's parameters as they are by then.
         """
-        grad = self.torch.autograd.grad
+        grad = partial(
+            self.torch.autograd.grad, asked, own, weights, allow_unused=True, retain_graph=True
+        )
+        held = getattr(asked[0], VALUES, None)
         try:
-            return grad(asked, own, weights, allow_unused=True, retain_graph=True)
+            return grad() if held is None else with_values(self.torch, self.function, held, grad)
         except RuntimeError as error:
             if "use_reentrant" in str(error):
                 text = "a checkpoint with use_reentrant=True cannot be checked"

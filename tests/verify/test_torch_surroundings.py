@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from gradcheck_rnn import api, check_model, check_torch
 from gradcheck_rnn.verify import Verdict
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
+from gradcheck_rnn.verify.torch_held import with_values
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'gradcheck-rnn[torch]'")
 
@@ -77,3 +79,39 @@ def test_large_cotangents_stay_within_a_narrow_format() -> None:
         api.load("delta_net"), module=delta, dtype="float16", array="torch", diagnose=False
     )
     assert report.passed, str(report)
+
+
+class Checkpointed(torch.nn.Module):
+    """Elman network whose steps are computed again in backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(5, 3).double()
+
+    def forward(self, x: Any) -> Any:
+        from torch.utils.checkpoint import checkpoint
+
+        def step(x: Any, h: Any) -> Any:
+            return torch.tanh(self.layer(torch.cat([x, h], 1)))
+
+        h = torch.zeros(x.shape[1], 3, dtype=x.dtype)
+        for t in range(len(x)):
+            h = checkpoint(step, x[t], h, use_reentrant=False)
+        return h
+
+
+def test_what_is_computed_again_in_backward_has_the_values_of_the_forward_pass() -> None:
+    report = check_torch(Checkpointed(), [draw(3, 4, 2)])
+    assert report.passed, report.text()
+    values = {"layer.weight": draw(3, 5).requires_grad_(), "layer.bias": draw(3).requires_grad_()}
+    module, x = Checkpointed(), draw(3, 4, 2)
+    y = torch.func.functional_call(module, values, (x,)).sum()
+    grad = partial(torch.autograd.grad, y, list(values.values()), retain_graph=True)
+    own = torch.nn.Linear(5, 3).double()
+    own.load_state_dict({n.removeprefix("layer."): v.detach() for n, v in values.items()})
+    plain = Checkpointed()
+    plain.layer = own
+    expected = torch.autograd.grad(plain(x).sum(), list(own.parameters()))
+    found = with_values(torch, module, values, grad)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ...checks import shown
 from ...errors import UsageError
 from ...language.network import Network
 from ..tensors import tensor_leaves
+from ..torch_held import with_values
 from .layout import Layout
 from .measured import sizes_from
 
@@ -128,6 +130,7 @@ class TorchCode:
         }
         # what is written to is a copy: a leaf that needs a gradient cannot be
         given = {n: x.clone() if x.requires_grad else x for n, x in leaves.items()}
+        around: Callable[[Callable[[], Any]], Any] = _called
         if self.function is not None:
             result = self.function(**{n: given[n] for n in self.names})
         else:
@@ -139,9 +142,10 @@ class TorchCode:
             inputs = {n: given[n] for n in self.layout.inputs}
             args, named = as_arguments(arguments_of(module.forward)[0], inputs)
             result = torch.func.functional_call(module, held, args, named)
+            around = partial(with_values, torch, module, held)
         found = dict(tensor_leaves(result, "", torch))
         outs = named_outputs(self.layout, found)
-        return outs, (leaves, outs)
+        return outs, (leaves, outs, around)
 
     def _made(self, given: Mapping[str, Any]) -> Any:
         """The module of these sizes."""
@@ -165,17 +169,22 @@ class TorchCode:
 
     def backward(self, cotangents: Mapping[str, Any], saved: Any) -> dict[str, Any]:
         """Gradients of all leaves; None of autograd is zero."""
-        leaves, outs = saved
+        leaves, outs, around = saved
         own = {n: x for n, x in leaves.items() if x.requires_grad}
         asked = [n for n, y in outs.items() if y.requires_grad]
         zeros = {n: self.torch.zeros_like(x) for n, x in own.items()}
         if not asked:
             return zeros
-        found = self.torch.autograd.grad(
+        found = around(partial(
+            self.torch.autograd.grad,
             [outs[n] for n in asked], list(own.values()), [cotangents[n] for n in asked],
             allow_unused=True, retain_graph=True,
-        )  # fmt: skip
+        ))  # fmt: skip
         return {n: zeros[n] if g is None else g for n, g in zip(own, found, strict=True)}
+
+
+def _called(run: Callable[[], Any]) -> Any:
+    return run()
 
 
 def named(function: Any) -> str:
