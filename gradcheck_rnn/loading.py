@@ -33,6 +33,7 @@ __all__ = [
     "no_exit",
     "pick",
     "place_of",
+    "refuse_folder",
     "run_file",
     "shorten",
     "split_target",
@@ -67,6 +68,10 @@ def split_target(target: str) -> tuple[str | None, str | None]:
     return None, target
 
 
+#: Cells that a message names all.
+MOST_LISTED = 20
+
+
 def suggest(name: str, known: Iterable[str], what: str) -> UsageError:
     """The error for an unknown `name`, with the nearest known ones.
 
@@ -90,6 +95,9 @@ def suggest(name: str, known: Iterable[str], what: str) -> UsageError:
     near += [n for n in names if name and name.lower() in n and n not in near][:3]
     if near:
         return UsageError(f"unknown {what} {name!r}; did you mean {_or(near)}?")
+    if what == "cell" and len(names) > MOST_LISTED:
+        said = f"{len(names)}, which `gradcheck-rnn cells` lists; one of yours is file.py:NAME"
+        return UsageError(f"unknown {what} {name!r}; there are {said}")
     return UsageError(f"unknown {what} {name!r}; there are {', '.join(names) or 'none'}")
 
 
@@ -147,6 +155,22 @@ def pick(
     raise UsageError(f"{path}: {suggest(name, found, what)}")
 
 
+def refuse_folder(path: str) -> None:
+    """Say what is expected where a folder is given that holds no vectors.
+
+    Raises
+    ------
+    UsageError
+        It is a folder.
+    """
+    if Path(path).is_dir():
+        raise UsageError(
+            f"{path} is a folder, one without gradcheck vectors: `gradcheck-rnn vectors CELL -o "
+            f"NEW_FOLDER` makes one with vectors, and code is given by its file, "
+            f"{Path(path) / 'file.py'}:NAME"
+        )
+
+
 def run_file(path: str) -> ModuleType:
     """Run a user's Python file, or the code cells of a notebook, in a module namespace of its own.
 
@@ -169,6 +193,7 @@ def run_file(path: str) -> ModuleType:
         The file is missing, is not Python, or raises while it runs; the message gives the line.
     """
     file = Path(path)
+    refuse_folder(path)
     read_bytes(file, "file", MOST_SOURCE)
     resolved = os.path.realpath(file)
     # Not the stem: a user's file named numpy.py or cell.py must not shadow a module.

@@ -85,6 +85,25 @@ def test_the_three_lines_of_the_readme() -> None:
     assert set(step["with"]) <= set(ACTION["inputs"])
 
 
+def test_the_workflow_of_the_guide_is_whole(shell: Any) -> None:
+    guide = (ROOT / "docs" / "verifying.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(# \.github/workflows/.*?)```", guide, flags=re.S)
+    flow = yaml.safe_load(text)
+    assert set(flow) == {"name", True, "permissions", "jobs"}  # YAML 1.1 reads "on" as true
+    (job,) = flow["jobs"].values()
+    checked_out, tool, python, install, verify = job["steps"]
+    own = WORKFLOWS["tests.yml"]["jobs"]["tests"]["steps"]
+    known = {step.get("uses") for step in own}
+    assert {step["uses"] for step in (checked_out, tool, python)} <= known
+    assert install["run"].split("#")[0].split()[-1] == f"./{tool['with']['path']}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    least = project["requires-python"].removeprefix(">=")
+    assert python["with"]["python-version"].split(".") >= least.split(".")
+    done = shell(verify["run"])
+    assert done.returncode == 1
+    assert done.stdout.count("::error file=") == 1
+
+
 WORKFLOWS = {p.name: yaml.safe_load(p.read_text()) for p in ROOT.glob(".github/workflows/*.yml")}
 TEMPLATES = sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml"))
 

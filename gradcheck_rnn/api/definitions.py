@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -149,6 +150,7 @@ def _find(target: str | os.PathLike[str] | Cell | Network) -> Network:
     if loading.is_file_target(text):
         return as_network(loading.find(text, (Cell, Network), "cell or network"))
     if not cells.known(text):
+        loading.refuse_folder(text)
         raise loading.suggest(text, cells.names(), "cell")
     return cells.get(text)
 
@@ -279,7 +281,22 @@ def prove(
 
     check_whole(seed, "seed")
     check_flag(exact, "exact")
-    return prove_derivation(derive(with_loss(load(target))), seed=seed, exact=exact)
+    network = load(target)
+    whole = with_loss(network)
+    result = prove_derivation(derive(whole), seed=seed, exact=exact)
+    return replace(result, added=_added(network, whole))
+
+
+def _added(network: Network, whole: Network) -> str:
+    """What `with_loss` put on a network, in words; empty where it has a loss of its own."""
+    if network.loss_terms:
+        return ""
+    readout = [n for n in whole.parameters if n not in network.parameters]
+    if not readout:
+        return "softmax cross-entropy on y"
+    dims = [n for n in whole.dims if n not in network.dims]
+    units = f" of {dims[0]} units" if dims else ""
+    return f"softmax cross-entropy on a linear readout{units} ({', '.join(readout)})"
 
 
 def generate(

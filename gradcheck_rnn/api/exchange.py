@@ -23,7 +23,7 @@ from gradcheck_rnn.checks import (
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.memory import check_memory
 
-from .definitions import derive, load
+from .definitions import derive, layers, load
 from .verification import Undecided
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def vectors(
     sizes : mapping, optional
         Sizes of dims and time axes, and of the batch as ``"B"``.
     layout : str, optional
-        A ready layout: arrays, cotangents and gradients are then as that library holds them.
+        A ready layout: arrays, cotangents and gradients are then as that library holds them. Of one
+        with ``num_layers`` or ``bidirectional`` the target is the cell of a layer.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def vectors(
 
     check_whole(seed, "seed")
     wanted = check_sizes(sizes)
-    network = load(target, loss=loss)
+    network = _stacked(target, loss, layout)
     _check_cost(network, wanted)
     if layout is None:
         return make_vectors(network, _puller(network), seed=seed, sizes=wanted)
@@ -76,6 +77,17 @@ def vectors(
     without = left_out(network, known, draw_point(network, seed, sizes=wanted))
     made = make_vectors(network, _puller(network), seed=seed, sizes=wanted, without=without)
     return laid_out(made, network, known, layout)
+
+
+def _stacked(target: Any, loss: str | None, layout: str | None) -> Network:
+    """What a layout is of: a cell, or layers of it where the layout has some."""
+    from gradcheck_rnn.verify.harness.ready import depth
+
+    network = load(target)
+    number, both = (1, False) if layout is None else depth(check_text(layout, "layout", LAYOUT))
+    if (number > 1 or both) and len(network.scans) == 1:
+        network = layers(network, number, bidirectional=both)
+    return load(network, loss=loss)
 
 
 LAYOUT = 'the name of a ready layout, as "cudnn lstm"'

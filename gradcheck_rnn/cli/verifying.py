@@ -133,9 +133,9 @@ def _progress(note: Callable[[str], None], several: bool) -> Callable[[int, int,
     watched = sys.stderr.isatty()
 
     def tell(done: int, total: int, target: str) -> None:
-        note(f"{done} of {total} chunks done, {target} last")
+        note(f"{done} of {total} checks done, {target} last")
         if several and not watched and done * LINES // total > (done - 1) * LINES // total:
-            sys.stderr.write(f"{done} of {total} chunks done\n")
+            sys.stderr.write(f"{done} of {total} checks done\n")
 
     return tell
 

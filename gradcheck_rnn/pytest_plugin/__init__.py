@@ -75,6 +75,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """``pythonpath`` of ``[tool.gradcheck-rnn]`` in the root's pyproject.toml, as for `verify`."""
+    path = early_config.rootpath / "pyproject.toml"
+    if not path.is_file() or b"[tool.gradcheck-rnn]" not in path.read_bytes():
+        return
+    from gradcheck_rnn.errors import UsageError
+    from gradcheck_rnn.project import add_pythonpath
+
+    try:
+        add_pythonpath(early_config.rootpath)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker and keep the verdicts of this run."""
     config.addinivalue_line(

@@ -14,6 +14,7 @@ from ..notebook import file_of
 from ..reading import read_bytes
 from .blackbox import check_gradient
 from .factories import largest
+from .harness.jax_passes import is_jax
 from .harness.modules import is_torch
 from .harness.objects import is_object_code
 from .oracle.directions import content_seed
@@ -196,15 +197,15 @@ def sort_model(name: str, made: Any, implements: Implements, path: str) -> Model
     UsageError
         It is something else; the message names the case.
     """
-    if is_torch(made) or is_object_code(made):
+    if is_torch(made) or is_jax(made) or is_object_code(made):
         made = {"module": made}
     if isinstance(made, tuple) and len(made) == 2:
         made = dict(zip(("forward", "backward"), made, strict=True))
     if not isinstance(made, Mapping) or not set(made) <= set(FUNCTIONS) or not made:
         raise UsageError(
             f"case {name!r} returned {_kind(made)}; a case with model= returns (forward, "
-            "backward), a class with these methods, a PyTorch module, or a dict of "
-            f"{', '.join(FUNCTIONS)}"
+            "backward), a class with these methods, a PyTorch module, a JAX custom_vjp, or a dict "
+            f"of {', '.join(FUNCTIONS)}"
         )
     _functions(name, made)
     return ModelProblem(implements, dict(made), path)

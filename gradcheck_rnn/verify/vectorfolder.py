@@ -28,7 +28,9 @@ VECTORS = "vectors.npz"
 FORMATS = {".f64": "<f8", ".f32": "<f4"}
 HEADER = """\
 // Test vectors of gradcheck-rnn: for (auto& v : gradcheck::probes("FOLDER")), v.array("W") and
-// v.cotangent("h") are read, v.gradient("W", dW) and v.output("h", h) written. For C++11 and later.
+// v.cotangent("h") are read, v.gradient("W", dW) and v.output("h", h) written. All at once are maps
+// by name: auto a = v.arrays(), g = gradcheck::zeros(a); kernel(a["W"].data(), g["W"].data());
+// v.gradients(g). For C++11 and later.
 #pragma once
 #include <cstdint>
 #include <fstream>
@@ -50,6 +52,17 @@ std::vector<To> read(const std::string& path) {
 }
 
 template <class T>
+using Arrays = std::map<std::string, std::vector<T>>;
+
+// As many zeros under each name: buffers for gradients.
+template <class T>
+Arrays<T> zeros(const Arrays<T>& arrays) {
+    Arrays<T> made;
+    for (auto& a : arrays) made[a.first].resize(a.second.size());
+    return made;
+}
+
+template <class T>
 struct Probe {
     std::string folder, name;
     std::map<std::string, int> sizes;
@@ -57,6 +70,14 @@ struct Probe {
     int size(const std::string& dim) const { return sizes.at(dim); }
     std::vector<T> array(const std::string& n) const {
         return read<T, double>(folder + "/arrays/" + n + ".f64");
+    }
+    Arrays<T> arrays() const {
+        Arrays<T> found;
+        std::string n;
+        std::ifstream names(folder + "/arrays.txt");
+        if (!names) throw std::runtime_error("there is no " + folder + "/arrays.txt");
+        while (names >> n) found[n] = array(n);
+        return found;
     }
     std::vector<std::int64_t> labels(const std::string& n) const {
         return read<std::int64_t, std::int64_t>(folder + "/labels/" + n + ".i64");
@@ -66,6 +87,9 @@ struct Probe {
     }
     void gradient(const std::string& n, const std::vector<T>& g) const {
         write(folder + "/gradients/" + name + "/" + n, g);
+    }
+    void gradients(const Arrays<T>& all) const {
+        for (auto& g : all) gradient(g.first, g.second);
     }
     void output(const std::string& n, const std::vector<T>& y) const {
         write(folder + "/outputs/" + n, y);
@@ -139,6 +163,7 @@ def _files(vectors: Vectors) -> Iterator[tuple[str, bytes]]:
                 given = probe.cotangents.get(n)
                 held = np.zeros(np.shape(y)) if given is None else given
                 yield f"cotangents/{probe.name}/{n}.f64", _plain(held)
+    yield "arrays.txt", "".join(f"{n}\n" for n in vectors.arrays).encode()
     yield "sizes.txt", "".join(f"{n} {s}\n" for n, s in vectors.sizes.items()).encode()
     yield "probes.txt", "".join(f"{p.name}\n" for p in vectors.probes).encode()
     yield "gradcheck.hpp", HEADER.encode()

@@ -35,7 +35,7 @@ def test_processes_give_the_same_and_tell_how_far_they_are(run, write) -> None:
     one = run("verify", write(GOOD, "a.py"), "linear", "--json")
     two = run("verify", "a.py", "linear", "--json", "--jobs", "2")
     assert json.loads(one.out) == json.loads(two.out)
-    assert "2 of 2 chunks done" in two.err
+    assert "2 of 2 checks done" in two.err
     shown = run("verify", "a.py", "--jobs", "1")
     assert shown.code == 0
     assert "pass: 1 of 1 passed" in shown.out

@@ -15,6 +15,13 @@ def test_one_cell(run) -> None:
     assert "elman: certified exactly" in ran.out
 
 
+def test_what_is_added_for_the_proof_is_said(run) -> None:
+    added = "of the definition with softmax cross-entropy on a linear readout of q units (V, b_y)"
+    assert added in run("prove", "linear").out
+    assert "of the definition with softmax cross-entropy on y\n" in run("prove", "elman").out
+    assert "of the definition with" not in run("prove", "squared_error").out
+
+
 def test_as_json(run) -> None:
     plain = json.loads(run("prove", "mgu", "--json").out)
     assert "certificate" not in plain

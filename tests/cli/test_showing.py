@@ -29,7 +29,7 @@ def test_one_cell_with_its_arrays_and_equations(run) -> None:
     assert "h_t     = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t" in ran.out
     assert "inputs: x (T, B, d), h0 (B, p)" in ran.out
     assert (
-        "ready layouts: onnx gru, lecture gru, stacked gru, columns gru, "
+        "ready layouts: onnx gru, lecture gru, stacked gru, columns gru, separate gru, "
         "keras gru reset_after=False" in ran.out
     )
     assert "δ" not in ran.out

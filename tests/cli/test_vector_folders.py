@@ -157,7 +157,56 @@ def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
     (tmp_path / "a.cpp").write_text(
         '#include "gradcheck.hpp"\n'
         'int main() { for (auto& v : gradcheck::probes<float>("v")) '
-        '{ v.gradient("W", v.array("W")); (void)v.labels("y"); } }\n'
+        '{ v.gradient("W", v.array("W")); (void)v.labels("y"); '
+        "auto a = v.arrays(), g = gradcheck::zeros(a); v.gradients(g); "
+        'v.gradients({{"W", a["W"]}, {"b", a["b"]}}); } }\n'
     )
     command = ["c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
     subprocess.run([*command, "a.cpp"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_arrays_are_handed_over_as_pointers_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    api.write_vectors("linear", folder, sizes={"T": 3, "p": 3, "d": 2, "B": 2})
+    (tmp_path / "a.cpp").write_text(
+        '#include "v/gradcheck.hpp"\n'
+        "void twice(const double* a, double* g, int n) "
+        "{ while (n--) g[n] += 2 * a[n]; }\n"
+        'int main() { for (auto& v : gradcheck::probes("v")) {\n'
+        "auto a = v.arrays(), g = gradcheck::zeros(a);\n"
+        'twice(a["W"].data(), g["W"].data(), 9);\n'
+        "v.gradients(g); } }\n"
+    )
+    for command in (["c++", "-std=c++11", "a.cpp", "-o", "a"], ["./a"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    probe = (folder / "probes.txt").read_text().split()[-1]
+    read = {
+        n: np.fromfile(folder / "gradients" / probe / f"{n}.f64") for n in ("W", "U", "x", "h0")
+    }
+    assert np.array_equal(read["W"], 2 * np.fromfile(folder / "arrays" / "W.f64"))
+    assert [read[n].tolist() for n in ("U", "x", "h0")] == [[0] * 6, [0] * 12, [0] * 6]
+
+
+def test_layers_of_a_cell_in_a_layout_that_has_some(run, tmp_path: Path) -> None:
+    layout = "pytorch lstm num_layers=2 bidirectional"
+    made = run("vectors", "lstm", "--layout", layout, "--size", "T=2", "-o", f"{tmp_path}/v")
+    assert made.code == 0, made.err
+    assert (tmp_path / "v" / "arrays" / "weight_hh_l1_reverse.f64").exists()
+    for text in ("pytorch lstm", "pytorch lstm num_layers=2"):
+        ran = run("vectors", "stacked_lstm", "--layout", text, "-o", f"{tmp_path}/w.npz")
+        assert ran.code == 2
+        assert "lstm with 'pytorch lstm num_layers=2'" in ran.err
+
+
+def test_a_folder_without_vectors_is_no_unknown_cell(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for given in (str(tmp_path), "mine", "./mine"):
+        ran = run("verify", given)
+        assert ran.code == 2
+        assert ran.err.startswith(f"error: {given} is a folder, one without gradcheck vectors")
+        assert len(ran.err) < 300 + 2 * len(given)
+    assert "which `gradcheck-rnn cells` lists" in run("derive", "zebra").err

@@ -246,3 +246,25 @@ def test_tracebacks_of_the_fixture_show_the_users_code_only(project, run_pytest)
         assert line in out
     assert "blackbox.py" not in out
     assert "raise GradientMismatch" not in out
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ('pythonpath = ["src"]', 0, "1 passed"),
+        ('budget = "9s"', 2, "No module named 'mine'"),
+        ("pythonpath = 3", 4, "pythonpath is not a list of folders"),
+    ],
+)
+def test_the_pythonpath_of_the_project(project, run_pytest, pytester, text, code, said) -> None:
+    (pytester.path / "tox.ini").unlink()
+    (pytester.path / "pyproject.toml").write_text(f"[tool.gradcheck-rnn]\n{text}\n")
+    (pytester.path / "src").mkdir()
+    (pytester.path / "src" / "mine.py").write_text("from gradients import *\n")
+    project(
+        gradcheck_mine="from gradcheck_rnn import gradient_case\nfrom mine import *\n\n"
+        "@gradient_case\ndef one():\n    return loss, right, point\n"
+    )
+    ran = run_pytest(alone=True)
+    assert ran.code == code, ran.out
+    assert said in ran.out + ran.err

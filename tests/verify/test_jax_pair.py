@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_jax
+from gradcheck_rnn import cell, check_jax, check_model
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.language import tanh
+from gradcheck_rnn.verify.harness.jax_passes import compiled, is_jax
+from gradcheck_rnn.verify.verdict import Verdict
 
 jax = pytest.importorskip("jax", reason="needs JAX: pip install jax")
 jnp = pytest.importorskip("jax.numpy")
@@ -128,3 +131,47 @@ def test_float64_arrays_without_x64_are_told() -> None:
     report = check_jax(jnp.sin, (np.linspace(-1, 1, 3),))
     assert report.passed
     assert ("jax_enable_x64 is off" in str(report)) is not jax.config.jax_enable_x64
+
+
+def test_a_custom_vjp_and_its_two_functions_are_checked_against_a_definition() -> None:
+    @cell(inputs="x: d", states="h: p", params="W: p p; U: p d")
+    def plain(h: Any, x: Any, W: Any, U: Any) -> Any:
+        return tanh(W @ h + U @ x)
+
+    def last(x: Any, h0: Any, W: Any, U: Any) -> Any:
+        return jax.lax.scan(lambda h, x_t: 2 * (jnp.tanh(h @ W + x_t @ U),), h0, x)[::-1]
+
+    def forward(x: Any, h0: Any, W: Any, U: Any) -> Any:
+        return last(x, h0, W, U), (x, h0, W, U)
+
+    def backward(saved: Any, cotangents: Any) -> Any:
+        dx, dh0, dW, dU = jax.vjp(last, *saved)[1](tuple(cotangents))
+        return dx, dh0, 2 * dW, dU
+
+    def by_name(cotangents: Any, saved: Any) -> Any:
+        given = (cotangents["h"], cotangents["h_final"])
+        return dict(zip(("x", "h0", "W", "U"), backward(saved, given), strict=True))
+
+    precision = "float64" if jax.config.jax_enable_x64 else "float32"
+    how = {"layout": "own transposed", "plan": "point", "dtype": precision, "diagnose": False}
+    made = rule(forward, backward)
+    for code in (
+        {"module": lambda x, h0, W, U: made(x, h0, W, U), "array": "jax"},
+        {"module": jax.jit(lambda x, h0, W, U: made(x, h0, W, U))},
+        {"forward": forward, "backward": by_name, "array": "jax"},
+    ):
+        report = check_model(plain, **code, **how)
+        assert [row.name for row in report.rows if row.verdict is not Verdict.PASS] == ["W"]
+    with pytest.raises(UsageError, match=r"called as backward\(cotangents, cache\)"):
+        check_model(plain, forward=forward, backward=backward, array="jax", **how)
+
+
+def test_what_cannot_be_traced_runs_as_it_is() -> None:
+    def untraceable(x: Any) -> Any:
+        return np.asarray(x) * 2
+
+    assert is_jax(jax.jit(untraceable))
+    assert not is_jax(untraceable)
+    assert not is_jax(jnp.ones(2))
+    run = compiled(untraceable)
+    assert run(jnp.ones(2)).tolist() == run(jnp.ones(2)).tolist() == [2, 2]

@@ -53,6 +53,8 @@ class ProofResult:
     frozen : bool
         The network holds something frozen: what is proved is by intent not the derivative of the
         loss as run.
+    added : str
+        What was put on the definition for the proof, in words: a loss, a readout.
     certificate : Certificate, optional
         Which of the entries are proved without any probability of error, where that was asked for.
     """
@@ -68,6 +70,7 @@ class ProofResult:
     frozen: bool
     seconds: float
     certificate: Certificate | None = None
+    added: str = ""
 
     @property
     def proved(self) -> bool:
@@ -137,6 +140,8 @@ class ProofResult:
         setting = ", ".join(f"{n} = {s}" for n, s in {**self.sizes, **self.lengths}.items())
         verdict = "proved" if self.proved else "not proved"
         lines = [f"{self.name}: {verdict} at {setting}, seed {self.seed} ({self.seconds:.2f} s)"]
+        if self.added:
+            lines.append(f"  of the definition with {self.added}")
         forms: dict[str, list[Group]] = {}
         for g in self.groups:
             forms.setdefault(g.form, []).append(g)

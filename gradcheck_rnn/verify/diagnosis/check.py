@@ -18,6 +18,7 @@ from ..guard import fails_on_misbehaviour
 from ..harness.aggregates import COARSE
 from ..harness.arrays import Precision, make_arrays, precision
 from ..harness.compare import Comparison, compare_gradients
+from ..harness.jax_passes import compiled, is_jax
 from ..harness.layout import Layout
 from ..harness.modelpoint import ModelPoint
 from ..harness.modules import JaxCode, TorchCode, is_torch
@@ -80,7 +81,9 @@ def check_model(
     forward, backward : callable
         ``forward(**arrays)`` returns (outputs, cache), outputs a dict by the layout's names or a
         tuple in its order; ``backward(cotangents, cache)`` returns the gradients of the arrays by
-        name (``Wx`` or ``dWx``) or in order. Cotangents are a dict by output name. Adjoints of
+        name (``Wx`` or ``dWx``), in the layout's order (parameters, then inputs and starts), or a
+        dict of the parameters followed by the others in this order: ``(grads, dx, dh0)``.
+        Cotangents are a dict by output name. Adjoints of
         the definition's equations (``dc``, ``da_f``) may be among what it returns, or be handed
         over with `record`: then every line is judged by itself.
     gradient, loss : callable
@@ -95,7 +98,8 @@ def check_model(
         tuple, as for ``torch.nn.LSTM``); outputs are a dict, or come in the layout's order. A
         callable takes tensors by the layout's names, or sizes and makes a module
         (``lambda d, p: torch.nn.LSTM(d, p)``); a module by itself has the sizes it was made with.
-        With ``array="jax"`` a function of JAX arrays by the layout's names.
+        A JAX function (``custom_vjp``, ``jit``, or any with ``array="jax"``) takes arrays by the
+        layout's names; its backward pass is `jax.vjp`.
     layout : Layout or str, optional
         How the arrays hold the definition's values: a `Layout`, or a ready one such as
         ``"pytorch lstm"``, ``"keras gru"``, ``"lecture lstm"``. By default the definition's names.
@@ -172,6 +176,8 @@ def check_model(
         code, array = _code_of(module, network, fitted, form, array)
         forward, backward = code.forward, code.backward
         shapes = _of_module(code.sizes, shapes)
+    elif isinstance(array, str) and array == "jax":
+        forward, backward = (f and compiled(f) for f in (forward, backward))
     network = fitted.narrowed(network)
     make = make_arrays(array, form)
     subject = Subject(forward, backward, gradient, loss, make, form, packing)
@@ -239,8 +245,8 @@ def _code_of(
     """The two passes of what was given as module, and the arrays that it takes."""
     if is_object_code(module) and not is_torch(module):
         return ObjectCode(module, network, fitted), array
-    if isinstance(array, str) and array == "jax":
-        return JaxCode(module, fitted, form.name), array
+    if is_jax(module) or (isinstance(array, str) and array == "jax"):
+        return JaxCode(module, fitted, form.name), "jax"
     return TorchCode(module, network, fitted), "torch" if array == "numpy" else array
 
 

@@ -290,6 +290,43 @@ def columns(kind: str, *, suffix: str = "", hidden: str = "a") -> Layout:
     )  # fmt: skip
 
 
+def separate(
+    kind: str, *, suffix: str = "", inputs: str = "W", states: str = "U", biases: str = "b",
+    candidate: str = "", rows: bool = False, batch_first: bool = False,
+) -> Layout:  # fmt: skip
+    """Two matrices and a bias a gate: ``Wz x + Uz h + bz``, sequences as columns ``(T, n, B)``.
+
+    ``inputs``, ``states`` and ``biases`` stand before the gate's letter (``inputs=W_x states=W_h
+    biases=b_``); ``candidate`` is the letter of the candidate, h in a GRU and c in an LSTM.
+    ``rows`` is for row vectors, ``x @ Wz``, ``(T, B, n)``; ``batch_first`` has ``(B, T, n)``.
+    """
+    _gates(_PYTORCH, kind)
+    if len({inputs, states, biases}) < 3:
+        raise UsageError(
+            f"separate: inputs={inputs}, states={states} and biases={biases} must differ"
+        )
+    rows = rows or batch_first
+    turned, column = (".T", "") if rows else ("", " as column")
+    letters = {"lstm": "f i o c", "gru": "z r c", "rnn": ""}[kind].split()
+    own = {g: candidate or ("h" if kind == "gru" else "c") if g == "c" else g for g in letters}
+    if len(set(own.values())) < len(own):
+        raise UsageError(f"separate: candidate={candidate} is the letter of another gate")
+    parameters = {f"{inputs}{own[g]}": f"U_{g}{suffix}{turned}" for g in letters}
+    parameters |= {f"{states}{own[g]}": f"W_{g}{suffix}{turned}" for g in letters}
+    parameters |= {f"{biases}{own[g]}": f"b_{g}{suffix}{column}" for g in letters}
+    if not letters:
+        parameters = {inputs: f"U{suffix}{turned}", states: f"W{suffix}{turned}"}
+        parameters |= {biases: f"b_i{suffix}{column}"}
+    axes, each = ("B T n" if batch_first else "T B n", "B n") if rows else ("T n B", "n B")
+    return _layout(
+        kind, f"two matrices a gate, {kind}", parameters,
+        {"x": f"x{suffix}: {axes}", "h0": f"h{suffix}0: {each}", "c0": f"c{suffix}0: {each}"},
+        {"h": f"h{suffix}: {axes}", "h_T": f"h{suffix}_final: {each}",
+         "c_T": f"c{suffix}_final: {each}"},
+        [],
+    )  # fmt: skip
+
+
 def own(
     network: Network, *, transposed: bool = False, batch_first: bool = False, columns: bool = False
 ) -> Layout:

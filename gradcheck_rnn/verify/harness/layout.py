@@ -161,6 +161,16 @@ class Layout:
         return _fit(self, network, sizes, batch, lengths)
 
 
+def _way_out(name: str, table: Mapping[str, Ref]) -> str:
+    """The way out where a definition has layers of its own, and the layout is of a library's."""
+    if f"{name.partition('_l')[0]}_1" not in table:
+        return ""
+    return (
+        "; a layout with layers is of one cell, which is stacked for it: lstm with 'pytorch lstm "
+        "num_layers=2', in Python layers('lstm', 2)"
+    )
+
+
 def _fit(
     layout: Layout,
     network: Network,
@@ -174,7 +184,7 @@ def _fit(
         if name not in table:
             raise UsageError(
                 f"layout: {what} {user!r} names {name!r}, which {network.name!r} does not have; "
-                f"it has {', '.join(table)}"
+                f"it has {', '.join(table)}{_way_out(name, table)}"
             )
         inner[name] = array_shape(table[name], sizes, batch=batch, lengths=lengths)
         return inner[name]

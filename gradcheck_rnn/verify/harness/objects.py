@@ -22,7 +22,7 @@ from .layout import Layout
 from .measured import sizes_from
 from .modules import WHO, arguments_of, as_arguments, named_outputs
 
-__all__ = ["GRADIENT_OF", "ObjectCode", "is_object_code"]
+__all__ = ["GRADIENT_OF", "ObjectCode", "beside_dict", "is_object_code"]
 
 #: What may stand before a name to say that it is the gradient of it.
 GRADIENT_OF = ("d", "d_", "grad_", "g_")
@@ -119,7 +119,7 @@ class ObjectCode:
         kept, arrays = saved
         thing = copy.deepcopy(kept, {id(a): a for a in arrays.values()})
         args, named = self._cotangents(thing, cotangents)
-        made = thing.backward(*args, **named)
+        made = beside_dict(thing.backward(*args, **named), list(self.layout.inputs))
         names = [*self.layout.parameters, *self.layout.inputs]
         if made is None:
             found: dict[str, Any] = {}
@@ -176,6 +176,35 @@ class ObjectCode:
             if hasattr(thing, p + name):
                 return getattr(thing, p + name)
         return None
+
+
+def beside_dict(made: Any, inputs: Sequence[str]) -> Any:
+    """A tuple ``(dict, dx, dh0)`` as one dict; anything else as it is.
+
+    Parameters
+    ----------
+    made : object
+        What backward returned.
+    inputs : sequence of str
+        Inputs and starts in the layout's order: those that the dict does not name follow it.
+
+    Raises
+    ------
+    UsageError
+        More or fewer follow, or they are no arrays.
+    """
+    if not isinstance(made, tuple | list) or len(made) < 2 or not isinstance(made[0], Mapping):
+        return made
+    told = {n.removeprefix(p) for n in made[0] if isinstance(n, str) for p in ("", *GRADIENT_OF)}
+    rest = [n for n in inputs if n not in told]
+    after = list(made[1:])
+    if len(after) != len(rest) or any(isinstance(g, Mapping) for g in after):
+        raise UsageError(
+            f"backward returned a dict ({', '.join(map(str, made[0]))}) followed by {len(after)} "
+            f"gradients; the dict is followed by those it does not name of {', '.join(inputs)}, in "
+            f"this order ({len(rest)} here), or holds all by name"
+        )
+    return {**made[0], **dict(zip(rest, after, strict=True))}
 
 
 def _positional(function: Callable[..., Any]) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
 own. Options have the names that they have in the library; one without a value is switched on.
-``without=c0,h_T`` leaves out initial states, which are zero then, and outputs.
+``without=c0,h_T`` leaves out initial states, which are zero then, and outputs; ``rename=x:xs``
+gives an array another name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .conventions import (
     onnx,
     own,
     pytorch,
+    separate,
     stacked_rows,
 )
 from .layout import Layout
@@ -40,6 +42,7 @@ READY: dict[str, Callable[..., Layout]] = {
     "lecture": lecture,
     "stacked": stacked_rows,
     "columns": columns,
+    "separate": separate,
 }
 #: The layout of any definition, in its own names.
 OWN = "own"
@@ -49,6 +52,8 @@ _MAKERS: dict[str, Callable[..., Layout]] = {
 SAY = "say of which (--definition cell.py:mine)"
 #: An option of every layout: initial states that start at zero, and outputs, that the code has not.
 WITHOUT = "without"
+#: An option of every layout: the code's names for arrays that the layout calls otherwise.
+RENAME = "rename"
 #: Layouts with options that are of another cell than those without.
 VARIANTS = (
     "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
@@ -79,7 +84,7 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
         for n, p in inspect.signature(_MAKERS[convention]).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    known[WITHOUT] = ""
+    known |= {WITHOUT: "", RENAME: ""}
     options: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -119,6 +124,7 @@ def ready(text: str, network: Network | None = None) -> Layout:
     """
     convention, kind, options = _read(text)
     left_out = options.pop(WITHOUT, "").split()
+    renamed = options.pop(RENAME, "").split()
     if convention == OWN:
         if network is None:
             raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
@@ -131,13 +137,46 @@ def ready(text: str, network: Network | None = None) -> Layout:
                 f"no ready layout {text!r}: without names initial states and outputs, "
                 f"{', '.join([*list(layout.inputs)[1:], *layout.outputs])}, not {name!r}"
             )
-    if not left_out:
-        return layout
+    layout = _without(layout, text, left_out) if left_out else layout
+    return _with_names(layout, text, renamed) if renamed else layout
+
+
+def _without(layout: Layout, text: str, left_out: list[str]) -> Layout:
     inputs = {n: t for n, t in layout.inputs.items() if n not in left_out}
     outputs = {n: t for n, t in layout.outputs.items() if n not in left_out}
     if not outputs:
         raise UsageError(f"no ready layout {text!r}: without its outputs nothing is left")
     return replace(layout, inputs=inputs, outputs=outputs)
+
+
+def _with_names(layout: Layout, text: str, pairs: list[str]) -> Layout:
+    """The layout with other names: ``["x:xs", "h:hs"]``, all at once.
+
+    Raises
+    ------
+    UsageError
+        No pair, a name that the layout has not, or one that two arrays of a kind would have.
+    """
+    kinds = ("parameters", "inputs", "outputs")
+    tables: dict[str, Mapping[str, str]] = {n: getattr(layout, n) for n in kinds}
+    names = dict.fromkeys(n for table in tables.values() for n in table)
+    new: dict[str, str] = {}
+    for pair in pairs:
+        old, colon, own = pair.partition(":")
+        if not colon or not own.isidentifier() or old not in names:
+            raise UsageError(
+                f"no ready layout {text!r}: rename takes pairs old:new, rename=x:xs,h:hs, of "
+                f"{', '.join(names)}; not {pair!r}"
+            )
+        new[old] = own
+    out = {n: {new.get(k, k): v for k, v in table.items()} for n, table in tables.items()}
+    if any(len(out[n]) < len(tables[n]) for n in out) or set(out["parameters"]) & set(
+        out["inputs"]
+    ):
+        raise UsageError(f"no ready layout {text!r}: by rename two arrays have one name")
+    return replace(
+        layout, parameters=out["parameters"], inputs=out["inputs"], outputs=out["outputs"]
+    )
 
 
 def definition(text: str) -> str:
@@ -155,7 +194,7 @@ def definition(text: str) -> str:
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {
-            "lecture": True, "stacked": True, "columns": True,
+            "lecture": True, "stacked": True, "columns": True, "separate": True,
             "keras": not options.get("reset_after", True),
             "onnx": not options.get("linear_before_reset", False),
         }  # fmt: skip

@@ -21,7 +21,7 @@ from .arrays import Precision, to_numpy
 from .fitted import Fitted
 from .handed import adjoint_of
 from .layout import axes_of
-from .objects import GRADIENT_OF
+from .objects import GRADIENT_OF, beside_dict
 from .packed import PackedArrays
 
 __all__ = ["Subject", "notation_for"]
@@ -224,7 +224,7 @@ class Subject(UserCode):
         watched = self.pulls <= WATCHED_CALLS
         before = checksum(cache) if watched else {}
         bars = self._given(plain)
-        found = self._collect(fitted, call("backward", self.backward, bars, cache))
+        found = self._collect(fitted, self._back(bars, cache, plain))
         if not all(n in bars and _same(bars[n], a) for n, a in self._outward(plain).items()):
             self.note(changed_cotangents())
         unchanged = self._unchanged(given, arrays, "backward")
@@ -236,6 +236,39 @@ class Subject(UserCode):
 
             self.check_cache(again, found, self._agree)
         return found
+
+    def _back(self, bars: Mapping[str, Any], cache: Any, plain: Mapping[str, Array]) -> Any:
+        """What backward returns; of a first call that fails because of the order, say so.
+
+        Raises
+        ------
+        UsageError
+            It takes (cache, cotangents).
+        """
+        assert self.backward is not None
+        try:
+            return call("backward", self.backward, bars, cache)
+        except Exception as error:
+            if self.pulls > 1 or not self._turned(cache, plain):
+                raise
+            raise UsageError(
+                f"backward is called as backward(cotangents, cache): a dict of {', '.join(bars)}, "
+                "and what forward returned second; this one takes them the other way round "
+                f"({type(error).__name__}: {error}). Turn its arguments round, or give module=f "
+                "with f a jax.custom_vjp"
+            ) from None
+
+    def _turned(self, cache: Any, plain: Mapping[str, Array]) -> bool:
+        """Whether backward runs with the two arguments the other way round."""
+        assert self.backward is not None
+        bars = self._given(plain)
+        for given in (bars, tuple(bars.values()), *list(bars.values())[: len(bars) == 1]):
+            try:
+                call("backward", self.backward, cache, given)
+            except Exception:
+                continue
+            return True
+        return False
 
     def _judge_changes(
         self,
@@ -258,12 +291,14 @@ class Subject(UserCode):
         names = fitted.arguments
         if isinstance(raw, tuple) and len(raw) == 2 and isinstance(raw[1], Mapping):
             raw = raw[1]
-        if not isinstance(raw, Mapping):
+        raw = beside_dict(raw, [n for n in names if n not in fitted.layout.parameters])
+        by_name = isinstance(raw, Mapping)
+        if not by_name:
             items = list(raw) if isinstance(raw, tuple | list) else [raw]
             if len(items) != len(names):
                 raise UsageError(
                     f"{len(items)} gradients were returned for {len(names)} arguments "
-                    f"({', '.join(names)}); return a dict by name"
+                    f"({', '.join(names)}); return all in this order, or a dict by name"
                 )
             raw = dict(zip(names, items, strict=True))
         out: Arrays = {}
@@ -284,7 +319,13 @@ class Subject(UserCode):
                     f"{', '.join(names)}"
                 )
             if g is not None:
-                out[plain] = self._shaped(plain, to_numpy(g), fitted, "gradient of")
+                try:
+                    out[plain] = self._shaped(plain, to_numpy(g), fitted, "gradient of")
+                except DimensionError as error:
+                    if by_name:
+                        raise
+                    order = f"; without names gradients come in the order {', '.join(names)}"
+                    raise DimensionError(f"{error}{order}") from None
         return out
 
 

@@ -13,6 +13,8 @@ from gradcheck_rnn.verify.harness.objects import is_object_code
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.verdict import Verdict
 
+from . import elman_by_hand as by_hand
+
 ELMAN = load("elman_hidden")
 QUICK = {"plan": "point", "diagnose": False}
 
@@ -226,9 +228,136 @@ def test_one_matrix_a_gate() -> None:
     assert shapes("columns rnn", "elman_hidden")["W"] == (3, 5)
 
 
+def test_two_matrices_a_gate_in_names_of_ones_own() -> None:
+    held = shapes("separate gru rename=x:xs,h0:start", "gru")
+    assert held["Wz"] == held["Wh"] == (3, 2)
+    assert held["Uz"] == held["Uh"] == (3, 3)
+    assert held["bh"] == (3, 1)
+    assert held["xs"] == (7, 2, 5)
+    assert held["start"] == (3, 5)
+    rows = shapes("separate lstm batch_first inputs=W_x states=W_h biases=b_ candidate=g", "lstm")
+    assert rows["W_xg"] == (2, 3)
+    assert rows["b_g"] == (3,)
+    assert rows["x"] == (5, 7, 2)
+    assert shapes("separate rnn rows", "elman_hidden")["W"] == (2, 3)
+    layout = ready("separate lstm rename=h:c0,Wf:Wi,Wi:Wf")
+    assert layout.parameters["Wi"] == "U_f"
+    assert layout.outputs["c0"] == "h: T n B"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("separate gru inputs=U", "must differ"),
+        ("separate lstm candidate=f", "letter of another gate"),
+        ("separate gru rename=q:r", "pairs old:new, .* of Wz, Wr"),
+        ("separate gru rename=x", "rename takes pairs"),
+        ("separate gru rename=x:Wz", "two arrays have one name"),
+        ("separate gru rename=x:h0", "two arrays have one name"),
+    ],
+)
+def test_names_that_make_no_layout(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ready(name)
+
+
+class Separate:
+    """A GRU as lectures write it, in names of its own."""
+
+    def __init__(self, Wz, Uz, bz, Wr, Ur, br, Wh, Uh, bh):
+        self.p = {n: a for n, a in locals().items() if n != "self"}
+
+    def forward(self, xs, h0):
+        p, self.kept, hidden, h = self.p, [], [], h0
+        for x in xs:
+            z, r = (1 / (1 + np.exp(-p[f"W{g}"] @ x - p[f"U{g}"] @ h - p[f"b{g}"])) for g in "zr")
+            n = np.tanh(p["Wh"] @ x + p["Uh"] @ (r * h) + p["bh"])
+            self.kept.append((x, h, z, r, n))
+            h = (1 - z) * h + z * n
+            hidden.append(h)
+        return np.stack(hidden), h
+
+    def backward(self, dhs, dh):
+        p, g, dxs = self.p, {n: np.zeros_like(a) for n, a in self.p.items()}, []
+        for (x, h, z, r, n), given in zip(self.kept[::-1], dhs[::-1], strict=True):
+            dh = dh + given
+            dn = dh * z * (1 - n * n)
+            back = p["Uh"].T @ dn
+            gates = {"z": dh * (n - h) * z * (1 - z), "r": back * h * r * (1 - r), "h": dn}
+            for k, d in gates.items():
+                g["W" + k] += d @ x.T
+                g["U" + k] += d @ (r * h if k == "h" else h).T
+                g["b" + k] += d.sum(1, keepdims=True)
+            dxs.append(sum(p[f"W{k}"].T @ d for k, d in gates.items()))
+            dh = dh * (1 - z) + back * r + sum(p[f"U{k}"].T @ gates[k] for k in "zr")
+        return g, np.stack(dxs[::-1]), dh
+
+
+def test_a_class_in_its_own_names_needs_one_line() -> None:
+    layout = "separate gru rename=x:xs"
+    report = check_model(load("gru"), module=Separate, layout=layout, **QUICK)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
 @pytest.mark.parametrize(
     "name", ["columns lstm without=q", "columns rnn without=a,a_T", "own wrong", "columns rnn x=1"]
 )
 def test_options_that_make_no_sense(name: str) -> None:
     with pytest.raises(UsageError, match=r"without|option"):
         ready(name, ELMAN)
+
+
+def parameters_then_rest(change=lambda made: made):
+    def backward(cotangents, cache):
+        g = by_hand.backward(cotangents, cache)
+        return change(({n: g.pop(n) for n in ("W", "U", "b_i")}, g["x"], g["h0"]))
+
+    return {"forward": by_hand.forward, "backward": backward}
+
+
+class DictFirst(Rows):
+    def backward(self, dh, dh_final):
+        back = self.pull(dh, dh_final)
+        return {f"d{n}": back[n] for n in ("W", "U", "b_i", "h0")}, back["x"]
+
+
+def test_a_dict_may_be_followed_by_the_gradients_that_it_does_not_name() -> None:
+    assert check_model(ELMAN, **parameters_then_rest(), **QUICK).verdict is Verdict.PASS
+    assert check_model(ELMAN, module=DictFirst, **QUICK).verdict is Verdict.PASS
+    wrong = parameters_then_rest(lambda made: (*made[:2], 2 * made[2]))
+    assert [
+        r.name for r in check_model(ELMAN, **wrong, **QUICK).rows if r.verdict is not Verdict.PASS
+    ] == ["h0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda made: made[:2], r"followed by 1 gradients; .* of x, h0, in this order \(2 here\)"),
+        (lambda made: (*made, made[1]), "followed by 3 gradients"),
+        (lambda made: ({"V": made[1], **made[0]}, *made[1:]), "a gradient 'V' was returned"),
+        (lambda made: (made[0], *made[:0:-1]), r"'x' has shape \(\d+, \d+\), by the layout"),
+        (lambda made: tuple(made[0].values()), "3 gradients .* return all in this order"),
+        (lambda made: (*made[0].values(), *made[:0:-1]), "come in the order W, U, b_i, x, h0"),
+    ],
+)
+def test_what_does_not_follow_a_dict_is_said(change: Any, said: str) -> None:
+    with pytest.raises(GradcheckError, match=said):
+        check_model(ELMAN, **parameters_then_rest(change), **QUICK)
+
+
+def test_a_backward_the_other_way_round_is_told_the_order() -> None:
+    def turned(cache, cotangents):
+        assert len(cache) == 4
+        return by_hand.backward(dict(zip(("h", "h_final"), cotangents, strict=True)), cache)
+
+    with pytest.raises(
+        UsageError, match=r"called as backward\(cotangents, cache\): a dict of h, h_"
+    ):
+        check_model(ELMAN, forward=by_hand.forward, backward=turned, **QUICK)
+
+    def broken(cotangents, cache):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        check_model(ELMAN, forward=by_hand.forward, backward=broken, **QUICK)
