@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DROPPED", "common_factor", "explain", "opposite"]
+__all__ = ["DROPPED", "common_factor", "explain", "nearly", "opposite"]
 
 Floats = NDArray[np.float64]
+#: Error relative to its block up to which an error in most entries is a small one everywhere.
+SMALL = 1e-3
 DROPPED = "it is zero where the loss does depend on the parameter"
 
 
@@ -65,3 +67,28 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     if square and bool(np.all(np.abs(analytic.T - numeric) <= bound + bound.T)):
         return "it is the transpose of the difference quotients"
     return ""
+
+
+def nearly(
+    analytic: Floats, numeric: Floats, wrong: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> str:
+    """What a small error in most entries of a block may come from, or nothing.
+
+    Parameters
+    ----------
+    analytic, numeric
+        Flat arrays of a block.
+    wrong, known
+        Entries that fail, and those with a verdict.
+    """
+    if 2 * np.count_nonzero(wrong) < analytic.size or np.count_nonzero(known) < 2:
+        return ""
+    top = float(np.max(np.abs(numeric[known])))
+    off = float(np.max(np.abs(analytic - numeric)[known])) / top if top else np.inf
+    if not off <= SMALL:
+        return ""
+    return (
+        f"it agrees to {off:.0e} of the block everywhere, as after an iteration that stops at a "
+        "tolerance, with a rounded constant, or with something held in a coarser format (unit= "
+        "says in which)"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .hints import DROPPED, explain
+from .hints import DROPPED, explain, nearly
 from .oracle.directions import slip_probability
 from .patterns import pattern
 from .probes import SURE, slip_statement
@@ -72,6 +72,7 @@ def entry_row(
         reasons.append(Finding("count", said))
         numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
         hint = explain(*numbers) or pattern(*numbers, wrong.reshape(shape), known.reshape(shape))
+        hint = hint or nearly(g, check.value, wrong, known)
         if hint:
             reasons.append(_pattern(hint))
     else:
@@ -173,8 +174,13 @@ def _cover(check: EntryCheck, bound: Floats) -> str:
         return "the roundoff of the gradient itself"
     if check.noise.random:
         return "the random numbers that the loss draws"
+    if check.noise.rounded_inside:
+        return "what is rounded inside the loss"
     if check.noise.quantum:
-        return f"the steps of {check.noise.quantum:.3g} in which the loss is rounded"
+        return (
+            f"steps of {check.noise.quantum:.3g}, between which the loss is flat (rounded, or "
+            "units that are saturated)"
+        )
     return "the roundoff of the loss"
 
 

@@ -122,7 +122,14 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
 
 def tell_noise(target: Target, noise: Noise) -> None:
     """Findings on a loss whose values are not those of a smooth function."""
-    if noise.quantum:
+    if noise.rounded_inside:
+        target.find(
+            "rounded-loss",
+            f"something is rounded inside the loss, or cast to a narrow format: its values are off "
+            f"by {noise.sigma:.1e}, many of the steps of {noise.quantum:.1e} in which it comes out;"
+            " this is part of every bound: compute it in one format",
+        )
+    elif noise.quantum:
         target.find(
             "rounded-loss",
             f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "

@@ -174,6 +174,15 @@ class Row:
     in_pieces: bool = field(default=False, repr=False)
 
     @property
+    def hidden(self) -> int:
+        """Entries that are smaller than the error of their difference: a factor would not show."""
+        if self.check is None or self.ratios is None:
+            return 0
+        found = self.check
+        small = (np.abs(found.value) < found.error) & (found.state == EntryState.PASS)
+        return int(np.count_nonzero(small & ((found.value != 0) | (self.ratios.ravel() > 0))))
+
+    @property
     def reason(self) -> str:
         """All reasons as one text."""
         return "; ".join(r.message for r in self.reasons)

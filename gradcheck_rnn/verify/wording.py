@@ -122,7 +122,9 @@ def _plain_sentence(report: Worded) -> str:
         random = next((f.message for f in report.findings if f.kind == "nondeterministic"), "")
         if random and not report.deterministic:
             return f"{bad[0].name}{others}: {_first_line(random)}"
-        return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}"
+        advice = next((f.message for f in report.findings if f.kind == "coarse"), "")
+        advice = f"; {advice}" if advice and bad[0].has("hidden") else ""
+        return f"{bad[0].name}{others}: {bad[0].reason or bad[0].verdict}{advice}"
     return ""
 
 
@@ -161,7 +163,7 @@ def unsaid(row: Row, first: str) -> bool:
     """Whether the reasons of a row tell more than the sentence that a report begins with."""
     if row.verdict is Verdict.FAIL and row.failing and f"gradient of {row.name} " in first:
         return row.cause not in first
-    return f"{row.name}: {row.reason}" != first
+    return not first.startswith(f"{row.name}: {row.reason}")
 
 
 def _unseen(rows: list[Row]) -> list[str]:
@@ -171,7 +173,13 @@ def _unseen(rows: list[Row]) -> list[str]:
         return []
     most = max(rows, key=lambda r: r.resolution)
     where = f"{most.name}, of all parameters the most," if len(rows) > 1 else most.name
-    return [f"  not seen: {where} could have missed {most.missed}"]
+    told = [f"  not seen: {where} could have missed {most.missed}"]
+    small = [f"{r.hidden} of {r.entries} of {r.name}" for r in rows if r is not most and r.hidden]
+    if small:
+        more = f" and of {len(small) - MOST_NAMES} more" if len(small) > MOST_NAMES else ""
+        text = f"entries too small beside their block: {', '.join(small[:MOST_NAMES])}{more}"
+        told.append(f"  not seen: {text}")
+    return told
 
 
 def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:

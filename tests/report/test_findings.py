@@ -188,4 +188,4 @@ def test_a_failing_row_keeps_its_reason_on_the_command_line(tmp_path, capsys):
         "def mine():\n    return loss, gradient, {'W': np.array([0.3, 0.4])}\n"
     )
     assert main(["verify", str(tmp_path / "nan.py")]) == 1
-    assert "W: the gradient is nan at [1]" in capsys.readouterr().out
+    assert "the gradient is nan at [1]" in capsys.readouterr().out

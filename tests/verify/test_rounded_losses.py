@@ -7,6 +7,7 @@ import pytest
 
 from gradcheck_rnn.verify import Verdict, check_gradient
 from gradcheck_rnn.verify.oracle.lattice import common_spacing
+from gradcheck_rnn.verify.oracle.noise import Noise
 
 MODES = ["entrywise", "directional"]
 CASTS = {
@@ -102,3 +103,36 @@ def test_a_slope_on_one_step_of_a_part_that_lost_its_digits_refutes_nothing(mode
     assert mode == "directional" or "changes in steps" in right.rows[0].reason
     wrong = check_gradient(loss, lambda p: A.T @ (y - s(p)), w, mode=mode)
     assert wrong.verdict is Verdict.FAIL
+
+
+def test_rounding_inside_the_loss_is_told_from_steps_of_the_loss():
+    inside = Noise(8e-4, 1e-16, 2.0**-52, 0.0, 8, "ECnoise", quantum=6e-8)
+    decimals = Noise(3e-5, 1e-16, 2.0**-52, 0.0, 8, "floor", quantum=1e-4)
+    assert inside.rounded_inside
+    assert not decimals.rounded_inside
+
+
+def test_a_small_error_everywhere_is_called_one():
+    r = np.random.default_rng(2)
+    A, w, off = r.normal(size=(6, 4)), r.normal(size=4), 1e-6 * r.normal(size=4)
+    loss = lambda p: float(np.log(np.cosh(A @ p)).sum())  # noqa: E731
+    report = check_gradient(loss, lambda p: A.T @ np.tanh(A @ p) + off, w)
+    assert report.verdict is Verdict.FAIL
+    assert "of the block everywhere" in report.sentence()
+    half = check_gradient(loss, lambda p: A.T @ np.tanh(A @ p) * [1, 1, 1, 0.5], w)
+    assert "of the block everywhere" not in half.sentence()
+
+
+def test_entries_too_small_beside_their_block_are_counted_for_every_row():
+    A = np.random.default_rng(3).normal(size=(5, 4)) * [1.0, 1.0, 1e-13, 1e-14]
+    B = np.random.default_rng(4).normal(size=(5, 3))
+    z = lambda a, b: A @ a.real + B @ b.real  # noqa: E731
+
+    def gradient(a, b):
+        return A.T @ np.tanh(z(a, b)), B.T @ np.tanh(z(a, b))
+
+    point = (np.full(4, 0.3), np.full(3, -0.4))
+    report = check_gradient(lambda a, b: float(np.log(np.cosh(z(a, b))).sum()), gradient, point)
+    assert report.passed, str(report)
+    assert report.rows[0].hidden == 2
+    assert report.rows[1].hidden == 0

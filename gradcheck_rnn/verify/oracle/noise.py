@@ -22,6 +22,8 @@ REPEATS = 3
 #: Values looked at first for digits that single precision has not.
 FIRST = 64
 MORE_REPEATS = 13
+#: Steps of a lattice that values on it must be off by, to be rounded before they come to lie on it.
+INSIDE = 8.0
 #: Units in the last place that a sum in another order may change a value by.
 REORDERED = 2.0**16
 #: Steps of a hundredfold from the first; the last is about a third of the parameters themselves.
@@ -52,6 +54,11 @@ class Noise:
     def deterministic(self) -> bool:
         """Whether repeated evaluation at one point gave bitwise equal values."""
         return self.repeats == 0.0
+
+    @property
+    def rounded_inside(self) -> bool:
+        """Whether values are off by many of the steps in which they come out."""
+        return 0 < INSIDE * self.quantum < self.sigma
 
     def at(self, values: Floats, centre: float) -> Floats:
         """Noise for values of another size than the centre's, same shape as `values`.
