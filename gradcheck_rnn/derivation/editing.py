@@ -14,7 +14,7 @@ from .program import Derivation, Edge, EquationProgram, ScanProgram
 __all__ = [
     "Adjoints", "Bars", "add_finals", "cotangents_as_used", "cotangents_taken", "in_order",
     "mirrored_values", "pass_by", "pinned_at", "read_wrongly", "reads_others", "sources",
-    "target_time", "value_at",
+    "split_names", "target_time", "value_at",
 ]  # fmt: skip
 
 Array = Any
@@ -24,14 +24,18 @@ Run = Any  # of `evaluate`, which imports this module
 class Adjoints:
     """Sums of contributions by name and time, with ``shared`` also each source's share.
 
-    A share goes on under its first source as long as what it goes to has no other reader.
+    A share goes on under its first source as long as what it goes to has no other reader. With
+    ``split`` shares are kept of the adjoints of these names only.
     """
 
     def __init__(
-        self, shared: bool = False, summed: Callable[[Array], Array] = lambda total: total
+        self,
+        shared: bool = False,
+        summed: Callable[[Array], Array] = lambda total: total,
+        split: Collection[str] | None = None,
     ) -> None:
         self.sums: dict[str, dict[int, Array]] = {}
-        self.shared, self.summed = shared, summed
+        self.shared, self.summed, self.split = shared, summed, split
         self._parts: dict[tuple[str, int], dict[str, Array]] = {}
         self._outside: dict[tuple[str, int], Array] = {}
 
@@ -44,7 +48,13 @@ class Adjoints:
         if self.shared:
             self._share(name, t, source, value)
 
+    def splits(self, name: str) -> bool:
+        """Whether shares of the adjoint of a name are kept."""
+        return self.shared and (self.split is None or name in self.split)
+
     def _share(self, name: str, t: int, source: str, value: Array) -> None:
+        if not self.splits(name):
+            return
         line = self._parts.setdefault((name, t), {})
         line[source] = line[source] + value if source in line else value
 
@@ -123,6 +133,20 @@ def cotangents_taken(edits: Edits, cotangents: Mapping[str, Array]) -> Iterator[
         source = edits.taken_outputs.get(label, label)
         if source in cotangents:
             yield label, cotangents[source]
+
+
+def split_names(derivation: Derivation, edits: Edits) -> frozenset[str]:
+    """Names whose adjoints have to be known by share: what edited edges read, and its sources."""
+    found: set[str] = set()
+    for _, identity in edits.shares:
+        name = derivation.edge(identity).equation.name
+        while name not in found:
+            found.add(name)
+            readers = derivation.readers(name)
+            if len(readers) != 1 or readers[0].kind != "equation":
+                break
+            name = readers[0].equation.name
+    return frozenset(found)
 
 
 def target_time(edits: Edits, edge: Edge, t: int, times: Sequence[int]) -> int:

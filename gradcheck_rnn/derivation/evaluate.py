@@ -30,6 +30,7 @@ from .editing import (
     pinned_at,
     read_wrongly,
     reads_others,
+    split_names,
     target_time,
 )
 from .edits import NO_EDITS, Edits
@@ -266,7 +267,10 @@ def adjoints(
     is computed.
     """
     network = run.derivation.network
-    sums = Adjoints(bool(edits.shares), run.terms.summed) if shares is None else shares
+    sums = shares
+    if sums is None:
+        split = split_names(run.derivation, edits) if edits.shares else None
+        sums = Adjoints(bool(edits.shares), run.terms.summed, split)
     for name, line in (seeds or {}).items():
         for t, a in line.items():
             sums.add(name, t, a)
@@ -339,7 +343,7 @@ def _backward(
                 given = _contribution(run, edge, term, seen, bar, form)
                 index = 0 if edge.lag is None else where
                 if sums.shared:
-                    _add_shares(run, edge, term, edits, sums, t, seen, given)
+                    _add_shares(run, edge, term, edits, sums, t, index, seen, given)
                 else:
                     sums.add(edge.operand.name, index, given)
         for edge, term, where in late:
@@ -379,25 +383,33 @@ def _read(
 
 
 def _add_shares(
-    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, values: Values,
-    given: Array,
+    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, index: int,
+    values: Values, given: Array,
 ) -> None:  # fmt: skip
     """Add what an edge gives, with each share of the adjoint it reads by a term of its own."""
+    parts = sums.parts(edge.equation.name, t)
+    split = edge.kind == "equation" and sums.splits(edge.operand.name)
+    split = split and len(run.derivation.readers(edge.operand.name)) == 1
+    if not split and not any((source, edge.id) in edits.shares for source in parts):
+        sums.add_shares(edge, index, given, {})
+        return
     bar, like = _bar(edge.equation), values(edge.operand)
     shares: dict[str, Array] = {}
-    for source, part in sums.parts(edge.equation.name, t).items():
+    for source, part in parts.items():
 
         def seen(s: Sym, part: Array = part) -> Array:
-            return part if s == bar else values(s)
+            return part if s.mark and s == bar else values(s)
 
         right = run.batches.fit(run.terms(term, seen), like)
         own = edits.shares.get((source, edge.id), term)
+        if own is term:
+            shares[source] = right
+            continue
         shares[source] = (
             np.zeros_like(right) if own is None else run.batches.fit(run.terms(own, seen), like)
         )
         given = given + (shares[source] - right)
-    alone = len(run.derivation.readers(edge.operand.name)) == 1
-    sums.add_shares(edge, 0 if edge.lag is None else t - edge.lag, given, shares if alone else {})
+    sums.add_shares(edge, index, given, shares if split else {})
 
 
 def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:

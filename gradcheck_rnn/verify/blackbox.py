@@ -34,6 +34,7 @@ from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .singular import settle_singular
+from .steadiness import called_again, drawn_state
 from .survey import Survey, survey
 from .suspicions import judge_along_lines, suspect, tell_noise
 from .target import Target
@@ -228,8 +229,7 @@ def _judge(
     """Rows and findings at a point where the loss is finite."""
     tree, blocks, used = target.tree, target.select, report.seed
     check_returned_value(target)
-    rng = generator(used, Stream.NOISE_OF_LOSS)
-    along = LineOfAll(target, rng)
+    along = LineOfAll(target, rng := generator(used, Stream.NOISE_OF_LOSS))
     noise = _noise(target, along)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
         along.call_again(target)
@@ -365,7 +365,9 @@ def parse_seed(seed: int | str) -> int:
 def _noise(target: Target, line: LineOfAll) -> Noise:
     """Noise of the loss along a line through all checked leaves, each in its own scale."""
     eps = max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in target.select)
-    return measure_noise(line, 1.0, max(eps, target.unit), target.value_eps, target.base)
+    before = drawn_state()
+    noise = measure_noise(line, 1.0, max(eps, target.unit), target.value_eps, target.base)
+    return called_again(target, noise, before)
 
 
 def _mode(mode: str, target: Target, blocks: list[int]) -> str:

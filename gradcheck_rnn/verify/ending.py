@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .guard import STATE, close, unsteady_loss
 from .outcome import Report
+from .steadiness import tell_drift
 from .target import LOSS, Target
 from .verdict import Verdict
 
@@ -31,6 +32,8 @@ def finish(target: Target, report: Report) -> None:
     fail while the loss is steady.
     """
     target.compare_kept()
+    if not report.deterministic and np.isfinite(target.base):
+        tell_drift(target, report)
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
     held, allowed = _Held(target.tree.leaves), NOISES * report.noise

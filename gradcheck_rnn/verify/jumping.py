@@ -1,4 +1,4 @@
-"""A loss that jumps at the very point of the check, or is constant in pieces around it."""
+"""A loss that jumps at the very point of the check or close to it, or is constant in pieces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import OutOfBudget
 from .guard import close, unsteady_loss
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
@@ -14,7 +15,7 @@ from .outcome import Report
 from .target import Target
 from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 
-__all__ = ["Jumps", "LineOfAll", "doubt_stairs", "look_for_jumps", "noise_beside"]
+__all__ = ["Jumps", "LineOfAll", "doubt_stairs", "look_for_jumps", "noise_beside", "step_between"]
 
 Floats = NDArray[np.float64]
 #: Units in the last place of the parameters between the samples, as many as between those of the
@@ -184,12 +185,15 @@ VISIBLE = 64.0
 def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
     """Leave open the failing entries whose gradient is zero, on a wide step of the loss.
 
-    `check` comes from differences of the loss as it is; one or two more evaluations an entry.
+    And those whose gradient is the slope over several steps. `check` comes from differences of the
+    loss as it is; one or two more evaluations an entry.
     """
     failing = check.state == EntryState.FAIL
     if not failing.any():
         return
     g = gradient.ravel()
+    _doubt_steps_close_by(target, check, g)
+    failing = check.state == EntryState.FAIL
     width = WIDE * target.scale(check.block)
     unit = max(target.value_eps, float(np.finfo(np.float64).eps)) * abs(target.base)
     clear = np.abs(check.value) * width > VISIBLE * unit
@@ -205,3 +209,125 @@ def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
             f"gradient of 0 is right, and has an average slope of {check.value[i]:.3g} over many "
             "steps; give the function that is meant (surrogate=), or round after the loss"
         )
+
+
+#: Steps at which a claim may be borne out although smaller ones deny it, in sizes of the parameter:
+#: those that are looked at first, then the others.
+FIRST, OTHERS = (0.25, 2.0**-5), (4.0, 2.0, 1.0, 2.0**-3, 2.0**-4, 2.0**-6)
+#: Part of a disagreement within which a slope over several steps of the loss bears a claim out.
+BORNE_OUT = 0.4
+#: Halvings down to a jump, and further ones over which it must stay as large.
+HALVINGS, MORE_HALVINGS = 20, 10
+
+
+def step_between(
+    phi: Callable[[Floats], Floats],
+    scale: float,
+    base: float,
+    claim: float,
+    value: float,
+    noise: float,
+    others: bool = False,
+) -> str:
+    """Why a claim is not refuted by a slope at small steps, or nothing where it is.
+
+    Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
+    on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
+    an s close to 1. Four evaluations where the larger slopes do not agree with the claim.
+
+    Parameters
+    ----------
+    phi
+        Maps steps (k,) along one line to losses (k,).
+    scale
+        Size of the parameter along the line.
+    base
+        phi(0).
+    claim, value
+        The slope under test, and the one that small steps show.
+    noise
+        Standard deviation of phi.
+    others
+        Slopes of other entries have been borne out: a jump is enough, for a step as wide as the
+        parameter has no slope over several.
+    """
+    gap = abs(value - claim)
+    steps, bears = np.zeros(0), np.zeros(0, dtype=bool)
+    for parts in (FIRST, OTHERS):
+        more = scale * np.array([side * part for part in parts for side in (1.0, -1.0)])
+        with np.errstate(all="ignore"):
+            slopes = (phi(more) - base) / more
+            near = np.isfinite(slopes) if others else np.abs(slopes - claim) <= BORNE_OUT * gap
+        steps, bears = np.append(steps, more), np.append(bears, near)
+        if not bears.any():
+            return ""
+    # a smooth slope passes by the claim at one size of steps
+    wide = [h for h in steps[bears] if others or np.any(np.abs(h) >= 4 * np.abs(steps[bears]))]
+    for h in sorted(wide, key=abs):
+        jump, where = _jump_within(phi, float(h), base, value, noise)
+        if jump:
+            return (
+                f"the loss changes in steps: it jumps by {abs(jump):.3g} at a distance of "
+                f"{abs(where):.2g}, slopes over more than one step bear the gradient out and those "
+                "on the step at the point do not: digits are lost inside it (log(1 - s) where s is "
+                "close to 1: log1p, softplus or logsumexp keep them), or it rounds or counts"
+            )
+    return ""
+
+
+def _jump_within(
+    phi: Callable[[Floats], Floats], far: float, base: float, slope: float, noise: float
+) -> tuple[float, float]:
+    """Size and place of a jump between 0 and `far`, found by halving; zeros if there is none.
+
+    What remains of a smooth function, or of a kink, falls as the width does.
+    """
+    near, below, left = 0.0, 0.0, []
+    above = float(phi(np.array([far]))[0]) - base - slope * far
+    for _ in range(HALVINGS + MORE_HALVINGS):
+        middle = 0.5 * (near + far)
+        between = float(phi(np.array([middle]))[0]) - base - slope * middle
+        if abs(between - below) >= abs(above - between):
+            far, above = middle, between
+        else:
+            near, below = middle, between
+        left.append(above - below)
+    wide, narrow = abs(left[HALVINGS - 1]), abs(left[-1])
+    found = narrow >= 0.5 * wide > 32 * noise
+    return (left[-1], far) if found else (0.0, 0.0)
+
+
+#: Failing entries that are asked before all are.
+ASKED = 3
+
+
+def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
+    """Leave open failing entries that larger steps bear out, beyond a jump of the loss.
+
+    A few first: what refutes the block refutes it.
+    """
+    failing = np.flatnonzero(check.state == EntryState.FAIL)
+    # on the steepest ones steps are the narrowest
+    order = failing[np.argsort(-np.abs(check.value[failing] - g[failing]), kind="stable")]
+    try:
+        found = [i for i in order[:ASKED] if _beyond_a_step(target, check, g, i)]
+        if found:
+            for i in np.setdiff1d(order, found):
+                if not _beyond_a_step(target, check, g, i, others=True):
+                    return
+    except OutOfBudget:
+        return
+
+
+def _beyond_a_step(
+    target: Target, check: EntryCheck, g: Floats, i: int, *, others: bool = False
+) -> bool:
+    """Leave an entry open where a step of the loss makes it fail."""
+    lines = target.lines(check.block, np.array([i]))
+    reason = step_between(
+        lambda steps: lines(steps[:, None])[:, 0], target.scale(check.block), target.base,
+        float(g[i]), float(check.value[i]), check.noise.sigma, others,
+    )  # fmt: skip
+    if reason:
+        check.state[i], check.reasons[int(i)] = EntryState.BLIND, reason
+    return bool(reason)

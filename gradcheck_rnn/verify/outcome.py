@@ -31,7 +31,8 @@ class Diagnosis:
     """Which known mistakes reproduce a wrong gradient.
 
     `matches` are the mistakes, `same` the ids of others that are the same edit of the program;
-    `tried` counts those that were tried; `wrong` has the gradients that are wrong and `where` what
+    `tried` counts those that were tried, and `stopped` says whether the search ended at its limit
+    of work, which `where` tells in words; `wrong` has the gradients that are wrong and `where` what
     is known of the place, of which `steps` is the line that tells most of the steps at which an
     input is wrong. `candidates` are the mistakes as programs: working state, left out where a
     report is sent.
@@ -40,6 +41,7 @@ class Diagnosis:
     matches: list[Finding] = field(default_factory=list)
     same: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tried: int = 0
+    stopped: bool = False
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)

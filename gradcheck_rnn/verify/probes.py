@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
 from .entries import CLEAR
+from .jumping import step_between
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import find_kink
@@ -71,7 +74,10 @@ def probe_block(
         if sum(p.ratio > 1 and p.kink is None for p in found) >= REFUTED:
             break
         try:
-            found.append(_probe(target, block, gradient, roundoff, noise, seed, len(found), cheap))
+            refuted = any(p.ratio > 1 and p.kink is None for p in found)
+            found.append(
+                _probe(target, block, gradient, roundoff, noise, seed, len(found), cheap, refuted)
+            )
         except OutOfBudget:
             if not found:
                 raise
@@ -93,9 +99,11 @@ def _probe(
     seed: int,
     number: int,
     cheap: int | None,
+    sure: bool,
 ) -> Probe:
     """One direction: three losses where they settle it, more where they do not.
 
+    `sure` says that another has refuted the gradient, with no step of the loss in the way.
     A clear disagreement is settled by smaller steps that bear it out, any other by a whole ladder.
     """
     leaf = target.tree.leaves[block]
@@ -112,6 +120,8 @@ def _probe(
         _settled(estimate, analytic, own, enough) or _refuted(target, lines, noise, estimate,
                                                               analytic, own)
     ):  # fmt: skip
+        if not sure:
+            estimate = _beyond_a_step(target, lines, noise, size, estimate, analytic, own)
         return Probe(number, analytic, estimate, own, None)
     ladder = Ladder(lines, target.base, noise, start_exponent(size))
     if cheap is not None:
@@ -125,7 +135,30 @@ def _probe(
         ladder.exhaust()
         estimate = ladder.contest(analytic, own)
         kink = find_kink(ladder)
+    if not sure:
+        estimate = _beyond_a_step(target, lines, noise, size, estimate, analytic, own)
     return Probe(number, analytic, estimate, own, kink)
+
+
+def _beyond_a_step(
+    target: Target,
+    lines: Lines,
+    noise: Noise,
+    size: float,
+    estimate: Estimate,
+    analytic: float,
+    own: float,
+) -> Estimate:
+    """An estimate, not trusted where it refutes a gradient that slopes beyond a jump bear out."""
+    if not estimate.trusted or abs(estimate.value - analytic) <= estimate.error + own:
+        return estimate
+    reason = step_between(
+        lambda steps: lines(steps[:, None])[:, 0], size, target.base, analytic,
+        estimate.value, noise.sigma,
+    )  # fmt: skip
+    return (
+        replace(estimate, error=float("inf"), trusted=False, reason=reason) if reason else estimate
+    )
 
 
 def _refuted(

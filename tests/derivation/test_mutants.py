@@ -9,7 +9,8 @@ import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation import Derivation
-from gradcheck_rnn.derivation.evaluate import Run, bptt, forward
+from gradcheck_rnn.derivation.editing import Adjoints, split_names
+from gradcheck_rnn.derivation.evaluate import Run, adjoints, bptt, forward, gathered
 from gradcheck_rnn.derivation.mutants import Mutant, mutants
 from gradcheck_rnn.language.running import array_shape, to_columns
 
@@ -112,3 +113,21 @@ def test_what_all_sequences_share_is_not_taken_for_what_each_has() -> None:
     assert "sibling:lru/x_re<-l_re:x_re>x_im" in ids
     assert "sibling:lru/y<-C_re:x_re>size" not in ids
     assert "sibling:lru/l_re<-size:phase>gamma" in ids
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_layer_norm"])
+def test_shares_kept_where_they_are_read_give_what_all_shares_give(name: str) -> None:
+    derivation, run, cotangents = running(name)
+    some = [m for m in mutants(derivation) if m.edits.shares]
+    names = {e.name for p in derivation.scans for e in p.equations}
+    changed = 0
+    for m in some[:: max(1, len(some) // 16)]:
+        assert split_names(derivation, m.edits) < names
+        with np.errstate(all="ignore"):
+            short = bptt(run, cotangents, edits=m.edits)
+            everything = Adjoints(shared=True)
+            sums = adjoints(run, cotangents, edits=m.edits, shares=everything)
+        for n, g in gathered(run, sums).items():
+            np.testing.assert_array_equal(short[n], g, err_msg=f"{m.id}: {n}")
+        changed += gap(run, cotangents, m) > 1e-9
+    assert changed

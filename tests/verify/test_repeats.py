@@ -125,3 +125,33 @@ def test_options_that_ask_for_nothing_are_refused_in_one_line(keywords):
         check_gradient(loss, gradient, W, **keywords)
     assert isinstance(caught.value, GradcheckError)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [0, 8, 22, 39])
+def test_a_mask_that_a_few_calls_share_is_random_and_no_race(seed):
+    # of so few units: in the first calls of the last three seeds it is the same
+    np.random.seed(seed)  # noqa: NPY002 - the global generator is what is tested
+    W, x, last = np.array([[0.3, -0.4], [0.6, 0.2]]), np.array([0.7, -0.5]), [np.ones(2)]
+
+    def value(p):
+        last[0] = np.random.rand(2) > 0.4  # noqa: NPY002
+        return float(np.sum(last[0] * np.tanh(p @ x)))
+
+    def gradient(p):
+        value(p)
+        return np.outer(last[0] * (1 - np.tanh(p @ x) ** 2), x)
+
+    report = check_gradient(value, gradient, W)
+    assert report.verdict is Verdict.UNDECIDED, str(report)
+    assert "Fix the seed" in str(report)
+
+
+def test_a_loss_that_drifts_is_undecided_and_says_so():
+    clock = itertools.count()
+
+    def loss(p):
+        return float(np.sum(np.tanh(p)) * (1 + 1e-8 * next(clock)))
+
+    report = check_gradient(loss, lambda p: 1 - np.tanh(p) ** 2, np.array([0.3, -0.2, 0.9]))
+    assert report.verdict is Verdict.UNDECIDED, str(report)
+    assert "drifts" in str(report)

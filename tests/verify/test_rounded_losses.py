@@ -88,3 +88,17 @@ def test_denormal_losses_gradients_and_parameters_are_judged(size, mode):
     assert wrong.verdict is Verdict.FAIL
     linear = check_gradient(lambda p: np.sum(A[0] * p), lambda p: A[0].copy(), size * w, mode=mode)
     assert linear.passed, str(linear)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_slope_on_one_step_of_a_part_that_lost_its_digits_refutes_nothing(mode):
+    # 1 - s is a few units in the last place for the first row: log(1 - s) goes in steps there
+    w = np.array([0.99, 0.3])
+    A, y = np.array([[36.1, 0.4], [1.2, -0.7], [-0.8, 1.1]]), np.array([0.0, 1.0, 0.0])
+    s = lambda p: 1 / (1 + np.exp(-(A @ p)))  # noqa: E731
+    loss = lambda p: float(-(y * np.log(s(p)) + (1 - y) * np.log(1 - s(p))).sum())  # noqa: E731
+    right = check_gradient(loss, lambda p: A.T @ (s(p) - y), w, mode=mode)
+    assert right.verdict is Verdict.UNDECIDED
+    assert mode == "directional" or "changes in steps" in right.rows[0].reason
+    wrong = check_gradient(loss, lambda p: A.T @ (y - s(p)), w, mode=mode)
+    assert wrong.verdict is Verdict.FAIL

@@ -27,6 +27,9 @@ from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["Bench", "Candidate", "derived_candidates"]
 
+#: Equations pulled back, summed over steps and runs of the program, after which a search ends.
+MOST_WORK = 400_000
+
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 After = Callable[[ModelPoint, Case, Arrays], Arrays]
@@ -52,6 +55,8 @@ class Candidate:
         Names of the definition whose gradients can change; None: any.
     members : tuple of str
         Ids of the single mistakes that a group of them consists of.
+    same : tuple of str
+        Ids of others that are the same edits of the program.
     """
 
     id: str
@@ -65,6 +70,7 @@ class Candidate:
     parts: int = 1
     where: str = ""
     members: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
 
     def __and__(self, other: Candidate) -> Candidate:
         """Both mistakes at once."""
@@ -79,7 +85,14 @@ class Candidate:
 
 
 class Bench:
-    """Runs candidates at points, and remembers what they gave."""
+    """Runs candidates at points, and remembers what they gave.
+
+    Attributes
+    ----------
+    work : int
+        Equations pulled back so far; a count and not a time, so that results do not depend on
+        the machine.
+    """
 
     def __init__(self, derivation: Derivation) -> None:
         self.derivation = derivation
@@ -89,6 +102,12 @@ class Bench:
         #: By point and arrays of the user, see `effects`.
         self.responses: dict[tuple[Any, ...], Responses] = {}
         self.evaluations = 0
+        self.work = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether the search has done all the work that it may."""
+        return self.work >= MOST_WORK
 
     def run(self, point: ModelPoint) -> Run:
         """The derivation's forward pass at a point."""
@@ -127,12 +146,14 @@ class Bench:
             return
         cases = [case] if candidate.after else list(point.cases)
         given = stacked_columns(point, cases)
+        run = self.run(point)
+        self.work += sum(len(run.times(p)) * len(p.equations) for p in self.derivation.scans)
         if candidate.carry is not None:
             loss = None if given else np.ones(1)
             made = point.oracle.gradients(given, loss=loss, carry=candidate.carry).of
         else:
             made = pulled_back(
-                self.run(point), point, given, len(cases),
+                run, point, given, len(cases),
                 edits=candidate.edits, truncate=candidate.truncate,
             )  # fmt: skip
         for k, each in enumerate(cases):

@@ -72,7 +72,7 @@ class DeepSearch:
             part = self._first_wrong(place, base)
             if part is None:
                 continue
-            if depth == DEPTH or self._looks == LOOKS:
+            if depth == DEPTH or self._looks == LOOKS or self.bench.spent:
                 return []
             self._looks += 1
             sets = self._sets(place, part, base)

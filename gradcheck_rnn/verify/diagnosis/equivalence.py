@@ -8,6 +8,7 @@ where what merely escaped the points of the verdict is told apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ...language.running import to_columns
 from ..points import draw_point
 from .candidates import Candidate
 
-__all__ = ["one_name_each"]
+__all__ = ["Alike", "one_name_each", "plainness"]
 
 Array = NDArray[Any]
 STEPS = 22
@@ -33,27 +34,51 @@ PLAIN = (
 
 
 def one_name_each(
-    derivation: Derivation, found: Sequence[Candidate]
+    alike: Alike, found: Sequence[Candidate]
 ) -> list[tuple[Candidate, tuple[str, ...]]]:
     """The plainest of all that are the same edit of the program, and the ids of the others."""
-    out: list[tuple[Candidate, tuple[str, ...]]] = []
-    known: list[tuple[Candidate, dict[str, Array]]] = []
-    gradients = _Gradients(derivation) if len(found) > 1 else None
-    for c in sorted(found, key=_plainness):
-        if gradients is None or c.after or c.carry is not None:
-            out.append((c, ()))
-            continue
-        made = gradients(c)
-        same = next((a for a, other in known if gradients.are_equal(made, other)), None)
-        if same is None:
-            known.append((c, made))
-            out.append((c, ()))
-        else:
-            out = [(a, (*ids, c.id) if a is same else ids) for a, ids in out]
-    return out
+    if len(found) < 2:
+        return [(c, c.same) for c in found]
+    out: dict[str, tuple[Candidate, tuple[str, ...]]] = {}
+    for c in sorted(found, key=plainness):
+        first, ids = out.setdefault(alike(c), (c, c.same))
+        if first is not c:
+            out[alike(c)] = first, (*ids, c.id, *c.same)
+    return list(out.values())
 
 
-def _plainness(c: Candidate) -> tuple[int, int, int, int]:
+class Alike:
+    """Mistakes by what they do to the program: those that are the same edit have the same name.
+
+    What is done to finished gradients, and to the carry between steps, is not compared.
+    """
+
+    def __init__(self, derivation: Derivation) -> None:
+        self._derivation = derivation
+        self._names: dict[str, str] = {}
+        self._known: list[tuple[str, dict[str, Array]]] = []
+
+    @cached_property
+    def _gradients(self) -> _Gradients:
+        return _Gradients(self._derivation)
+
+    def __call__(self, c: Candidate) -> str:
+        """The id of the first that was asked for of all that are this edit."""
+        if c.id not in self._names:
+            self._names[c.id] = c.id if c.after or c.carry is not None else self._named(c)
+        return self._names[c.id]
+
+    def _named(self, c: Candidate) -> str:
+        made = self._gradients(c)
+        for name, other in self._known:
+            if self._gradients.are_equal(made, other):
+                return name
+        self._known.append((c.id, made))
+        return c.id
+
+
+def plainness(c: Candidate) -> tuple[int, int, int, int]:
+    """Sorts the plainest first: fewest mistakes and edits, plain kinds, few words."""
     edits = c.edits
     size = sum(len(getattr(edits, n)) for n in edits.__dataclass_fields__)
     kinds = [PLAIN.index(k) if k in PLAIN else len(PLAIN) for k in c.kind.split(" and ")]

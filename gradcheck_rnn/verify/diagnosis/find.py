@@ -21,6 +21,11 @@ __all__ = ["find_mistake"]
 
 #: Equations whose mistakes are looked for all at once; in longer programs part by part.
 MOST_AT_ONCE = 60
+#: Said where a search ends at its limit of work.
+STOPPED = (
+    "the search ended at its limit of work before all was tried: other mistakes may make the "
+    "same gradient"
+)
 
 
 def find_mistake(
@@ -45,6 +50,8 @@ def find_mistake(
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
     found.steps = told_steps(ill)
+    if found.stopped:
+        found.where.append(STOPPED)
     if not found.found:
         found.where += next_steps(bench, ill, handed)
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +13,13 @@ from .candidates import Bench, Candidate
 from .effects import BOTH_UNITS
 
 __all__ = [
-    "by_length", "everywhere", "fits", "misfit", "residual", "telling", "together", "wrong_names",
+    "by_length", "everywhere", "fits", "misfit", "residual", "telling", "together", "within_work",
+    "wrong_names",
 ]  # fmt: skip
+
+#: Candidates that are tried to the end where the work of a search ends among them.
+FINISHED = 8
+Tried = TypeVar("Tried")
 
 
 def wrong_names(comparison: Comparison, case: Case | None = None) -> set[str]:
@@ -83,8 +89,21 @@ def everywhere(
     for other in sorted(comparisons, key=lambda c: not c.wrong):
         if left:
             records = _ordered(other, telling(other))
-            left = [c for c in left if all(misfit(bench, c, other, r) <= 1 for r in records)]
+            left = [
+                c for c in within_work(bench, left)
+                if all(misfit(bench, c, other, r) <= 1 for r in records)
+            ]  # fmt: skip
     return left
+
+
+def within_work(bench: Bench, some: Iterable[Tried]) -> Iterator[Tried]:
+    """What a search may still try: all, and few once its work is done."""
+    beyond = 0
+    for one in some:
+        beyond += bench.spent
+        if beyond > FINISHED:
+            return
+        yield one
 
 
 def together(some: Sequence[Candidate]) -> Candidate | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..harness.compare import Comparison
 from ..outcome import Diagnosis
@@ -17,8 +18,17 @@ from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
-from .equivalence import one_name_each
-from .matching import by_length, everywhere, fits, residual, telling, together, wrong_names
+from .equivalence import Alike, one_name_each, plainness
+from .matching import (
+    by_length,
+    everywhere,
+    fits,
+    residual,
+    telling,
+    together,
+    within_work,
+    wrong_names,
+)
 
 __all__ = ["search"]
 
@@ -55,6 +65,7 @@ def search(
     fitted = ill[0].point.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])
     out.wrong = [n for n in order if any(n in some for some in wrong)]
+    alike = Alike(bench.derivation)
     everything = [*finished, *(derived or ())]
     out.tried = len(everything)
     one = next((c for c in comparisons if c.records and is_one_step(c)), ill[0])
@@ -62,11 +73,11 @@ def search(
         deep = DeepSearch(bench, finished, comparisons)
         alive, out.tried = deep.matches(), deep.tried
     elif is_affordable(bench, one):
-        alive = _from_one_place(bench, everything, one, comparisons, 3 if pairs else 1)
+        alive = _from_one_place(bench, alike, everything, one, comparisons, 3 if pairs else 1)
     else:
         likely = plausible(everything, set().union(*wrong))
         alive = everywhere(bench, likely, [ill[0], *comparisons])
-    names = one_name_each(bench.derivation, _distinct(alive, frozenset(order)))
+    names = one_name_each(alike, _distinct(alive, frozenset(order)))
     names.sort(key=lambda found: (found[0].parts, len(found[0].says)))
     out.candidates = [c for c, _ in names]
     out.same = {c.id: also for c, also in names}
@@ -74,12 +85,14 @@ def search(
         Finding(c.kind, c.says, id=c.id, residual=residual(bench, c, comparisons))
         for c in out.candidates
     ]
+    out.stopped = bench.spent
     out.seconds = time.perf_counter() - started
     return out
 
 
 def _from_one_place(
     bench: Bench,
+    alike: Alike,
     everything: Sequence[Candidate],
     place: Comparison,
     comparisons: Sequence[Comparison],
@@ -91,8 +104,8 @@ def _from_one_place(
     tried = 0
     for found in sets_of_mistakes(Effects(bench, place), everything, most):
         sets = [together(some) for some in found.sets[:MOST_SETS]]
-        alive = everywhere(bench, [c for c in sets if c is not None], comparisons)
-        if alive or not longer:
+        alive = _sets_everywhere(bench, alike, found.sets[:MOST_SETS], longer[:1], comparisons)
+        if alive or not longer or bench.spent:
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
@@ -104,7 +117,7 @@ def _from_one_place(
             for c in plausible(everything if hidden else found.silent, wrong):
                 both = c if base is None else (base & c)
                 tried += 1
-                if tried > MOST_TRIED and base is not None:
+                if bench.spent or (tried > MOST_TRIED and base is not None):
                     break
                 if further is None:
                     good = fits(bench, both, longer[0], telling(longer[0])[:2])
@@ -114,21 +127,54 @@ def _from_one_place(
                     alive.append(both)
             alive = everywhere(bench, alive, comparisons)
             if not alive and base is None and most > 1 and further is not None:
-                alive = _silent_pairs(bench, further, found.silent, comparisons)
-            if alive:
+                alive = _silent_pairs(bench, alike, further, found.silent, comparisons)
+            if alive or bench.spent:
                 return alive
     return []
 
 
 def _silent_pairs(
-    bench: Bench, place: Effects, silent: Sequence[Candidate], comparisons: Sequence[Comparison]
+    bench: Bench,
+    alike: Alike,
+    place: Effects,
+    silent: Sequence[Candidate],
+    comparisons: Sequence[Comparison],
 ) -> list[Candidate]:
     """Two mistakes that are both silent at one step, at the next place."""
     for found in sets_of_mistakes(place, silent, 2):
         if found.sets and len(found.sets[0]) == 2:
-            sets = [together(some) for some in found.sets[:MOST_SETS]]
-            return everywhere(bench, [c for c in sets if c is not None], comparisons)
+            return _sets_everywhere(
+                bench, alike, found.sets[:MOST_SETS], [place.comparison], comparisons
+            )
     return []
+
+
+def _sets_everywhere(
+    bench: Bench,
+    alike: Alike,
+    sets: Sequence[tuple[Candidate, ...]],
+    first: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
+) -> list[Candidate]:
+    """The sets that reproduce every record; one of those that are the same edits part by part.
+
+    They are tried at ``first``; of what is left there and is the same, the others are gone
+    through only where the plainest is refuted.
+    """
+    parts = {c.id: some for some in sets if (c := together(some)) is not None}
+    alive = [c for some in sets if (c := together(some)) is not None]
+    if len(alive) < 2:
+        return everywhere(bench, alive, comparisons)
+    groups: dict[frozenset[str], list[Candidate]] = {}
+    for c in sorted(everywhere(bench, alive, first), key=plainness):
+        groups.setdefault(frozenset(map(alike, parts[c.id])), []).append(c)
+    found = []
+    for plainest, *others in within_work(bench, groups.values()):
+        if everywhere(bench, [plainest], comparisons):
+            found.append(replace(plainest, same=tuple(c.id for c in others)))
+        else:
+            found += everywhere(bench, others, comparisons)
+    return found
 
 
 #: Kinds of mutants that a plain factor on one gradient says again in other words.

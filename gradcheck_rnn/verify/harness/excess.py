@@ -25,6 +25,10 @@ Indices = NDArray[np.intp]
 #: Formulas that are written in another way lose a few times as much; float32 has 13 bits more than
 #: TF32.
 MOST = 32.0
+#: The same of calls at one and the same point, whose formulas are the same: only sums may be in
+#: another order, which changes no more than rounding does to the definition, or a few times that
+#: where the formulas lose more.
+MOST_APART = 8.0
 #: In formats of a few digits so many units are no longer digits but numbers. Right LSTMs, GRUs and
 #: decays, by steps and in chunks with everything in the format, were seen to lose up to 2.5.
 MOST_COARSE = 4.0
@@ -78,8 +82,17 @@ def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
 
     ``parts`` are flat positions of the values that the array holds; each is judged by itself.
     """
-    noise = _noise(suspect.moves, suspect.repeats)
-    return any(_rms(noise, at) > suspect.most * _rms(suspect.unit, at) for at in parts)
+    noise, apart = _noise(suspect.moves, suspect.repeats), _apart(suspect)
+    return any(
+        _rms(noise, at) > suspect.most * _rms(suspect.unit, at)
+        or _rms(apart, at) > min(suspect.most, MOST_APART) * _rms(suspect.unit, at)
+        for at in parts
+    )
+
+
+def _apart(suspect: Suspect) -> Array:
+    """Noise of calls at the point itself, by entry; zeros where there was one call only."""
+    return _noise(suspect.repeats) if len(suspect.repeats) else np.zeros_like(suspect.unit)
 
 
 def _noise(*samples: Array) -> Array:
@@ -114,21 +127,24 @@ def judge_noise(
     again : callable
         Deviation of a further call at neighbour j from the first call there; None: no need to ask.
     """
-    noise = _noise(suspect.moves, suspect.repeats)
+    noise, apart = _noise(suspect.moves, suspect.repeats), _apart(suspect)
     kept, loose = spread(own) + suspect.unit, spread(reordered)
 
-    def limit(at: Indices) -> float:
-        return max(suspect.most * _rms(kept, at), REORDERED * _rms(loose, at))
+    def limit(at: Indices, most: float = suspect.most) -> float:
+        return max(most * _rms(kept, at), REORDERED * _rms(loose, at))
 
-    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    def by_chance(at: Indices) -> bool:
+        return _rms(apart, at) > limit(at, min(suspect.most, MOST_APART))
+
+    loud = [at for at in parts if _rms(noise, at) > limit(at) or by_chance(at)]
     if not loud:
         return None
     kept = kept + spread(np.nan_to_num(saved()))
-    loud = [at for at in parts if _rms(noise, at) > limit(at)]
+    loud = [at for at in parts if _rms(noise, at) > limit(at) or by_chance(at)]
     if not loud:
         return None
     at = max(loud, key=lambda at: _rms(noise, at) / max(_rms(kept, at), 1e-300))
-    chance = bool(len(suspect.repeats)) and _rms(_noise(suspect.repeats), at) > limit(at)
+    chance = by_chance(at)
     if not chance and again is not None and len(suspect.moves):
         loudest = int(np.argmax([_rms(m, at) for m in suspect.moves]))
         chance = any(

@@ -13,7 +13,7 @@ from benchmarks.hand_faults import CELLS, patched
 from gradcheck_rnn import check_model, derive, load, record
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
 from gradcheck_rnn.verify.diagnosis.effects import Effects
-from gradcheck_rnn.verify.diagnosis.equivalence import one_name_each
+from gradcheck_rnn.verify.diagnosis.equivalence import Alike, one_name_each
 
 from .study import DerivedCode
 
@@ -92,7 +92,7 @@ def test_the_same_edit_has_one_name_and_others_keep_theirs() -> None:
     known = {c.id: c for c in derived_candidates(derivation)}
     same = [known["value:gru/h<-z#1:h_tilde0>h1"], known["dropped:gru/z<-a_z:"]]
     other = known["sign:gru/z<-a_z:"]
-    found = one_name_each(derivation, [same[0], other, same[1]])
+    found = one_name_each(Alike(derivation), [same[0], other, same[1]])
     assert [(c.id, also) for c, also in found] == [(same[1].id, (same[0].id,)), (other.id, ())]
 
 

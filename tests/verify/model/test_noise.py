@@ -49,6 +49,32 @@ def test_noise_at_some_shapes_is_unsteady(
     assert worst > amount, "the resolution is that of the worst probe"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_calls_that_differ_by_more_than_sums_in_another_order_are_unsteady(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+
+    def shaky(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        return {**g, "W": (g["W"] * (1 + 1e-5 * draw.standard_normal((3, 3)))).astype("f")}
+
+    report = check(shaky, dtype="float32", seed=seed)
+    assert str(report.verdict) == "fail", str(report)
+    assert "unsteady" in str(report).splitlines()[0]
+
+
+def test_sums_over_steps_in_another_order_at_every_call_pass_in_float32() -> None:
+    draw = np.random.default_rng(5)
+
+    def unordered(c: Any, s: Any) -> Any:
+        g = backward(c, s)
+        off = 1 + 2e-7 * draw.standard_normal((3, 3))  # some units of the format
+        return {**g, "W": (g["W"] * off).astype("f")}
+
+    for seed in range(3):
+        report = check(unordered, dtype="float32", seed=seed)
+        assert report.passed, str(report)
+
+
 @pytest.mark.parametrize(("every", "seed"), [(5, 0), (20, 1), (50, 2)])
 def test_an_update_lost_now_and_then_is_unsteady(every: int, seed: int) -> None:
     count = [seed]

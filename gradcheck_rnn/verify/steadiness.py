@@ -1,0 +1,69 @@
+"""Losses that draw from the generators of the process, and losses that drift from call to call.
+
+A mask of a few units is often the same in a few calls: where a call draws numbers, more are made.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .oracle.noise import Noise
+from .outcome import Report
+from .target import Target
+from .verdict import Finding, Verdict
+
+__all__ = ["called_again", "drawn_state", "tell_drift"]
+
+#: Calls at the point of a loss that draws numbers.
+CALLS = 16
+#: Standard deviations of its noise that a random loss may be off at the end of a check.
+DRIFT = 4.0
+
+
+def drawn_state() -> tuple[Any, ...]:
+    """The states of the generators of NumPy and of Python."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - theirs, not ours
+    return kind, np.asarray(keys).tobytes(), tuple(rest), random.getstate()
+
+
+def called_again(target: Target, noise: Noise, before: tuple[Any, ...]) -> Noise:
+    """The noise of a loss, random where it draws numbers at every call and they change its value.
+
+    `before` is the state of the generators from before the noise was measured. A loss that seeds
+    them itself leaves them in the same state.
+    """
+    if not noise.deterministic or drawn_state() == before:
+        return noise
+    before = drawn_state()
+    values = [target.base, target.evaluate(target.tree.leaves)]
+    if drawn_state() == before:
+        return noise
+    values += [target.evaluate(target.tree.leaves) for _ in range(CALLS - 1)]
+    if all(v == target.base for v in values):
+        return noise
+    spread = float(np.std(values, ddof=1))
+    return replace(noise, sigma=max(noise.sigma, 1.5 * spread), repeats=spread, random=True)
+
+
+def tell_drift(target: Target, report: Report) -> None:
+    """Leave undecided a loss that differs at the end by more than its noise accounts for.
+
+    Its difference quotients grow without bound, which refutes nothing.
+    """
+    noise = report.noise
+    now = target.evaluate(target.tree.leaves)
+    if abs(now - target.base) > DRIFT * noise:
+        text = (
+            f"the loss drifts: {target.base:.9g} in its first call and {now:.9g} at the same point "
+            f"at the end, where single calls differ by {noise:.1e}. Does it depend on the time, or "
+            "on how often it was called? No difference of two calls is its derivative"
+        )
+        target.note(Finding("nondeterministic", text, undecided=True))
+        for row in report.rows:
+            if row.verdict is Verdict.FAIL and not np.isfinite(row.numeric):
+                row.verdict = Verdict.UNDECIDED
+                row.reasons = (Finding("nondeterministic", "the loss drifts from call to call"),)
