@@ -132,12 +132,12 @@ def test_a_case_is_still_a_function() -> None:
 def test_a_search_that_breaks_costs_nobody_the_verdict(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gradcheck_rnn.verify.diagnosis import search
+    from gradcheck_rnn.verify.diagnosis import find
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("shapes")
 
-    monkeypatch.setattr(search, "search", broken)
+    monkeypatch.setattr(find, "find_mistake", broken)
     file.write_text(WRONG, encoding="utf-8")
     (report,) = api.verify(file)
     assert str(report.verdict) == "fail"
