@@ -85,6 +85,11 @@ class Edits:
     held_starts: frozenset[str] = frozenset()
 
     @property
+    def size(self) -> int:
+        """How many single changes these are."""
+        return sum(len(getattr(self, name)) for name in self.__dataclass_fields__)
+
+    @property
     def reorders(self) -> bool:
         """Whether steps are taken in another order: only the program as a whole tells."""
         return bool(self.kept or self.mirrored or self.turned)

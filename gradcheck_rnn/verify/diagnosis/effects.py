@@ -205,6 +205,7 @@ class Effects:
             return out, -1, -1
         if candidate.edits is NO_EDITS and candidate.truncate is None:
             return np.zeros((len(self.cases), size)), -1, -1
+        self.bench.work += sum(self.point.lengths.values()) * candidate.edits.size
         made, first, last = self.responses.change(candidate.edits, candidate.truncate)
         return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0), first, last
 

@@ -79,10 +79,8 @@ class Alike:
 
 def plainness(c: Candidate) -> tuple[int, int, int, int]:
     """Sorts the plainest first: fewest mistakes and edits, plain kinds, few words."""
-    edits = c.edits
-    size = sum(len(getattr(edits, n)) for n in edits.__dataclass_fields__)
     kinds = [PLAIN.index(k) if k in PLAIN else len(PLAIN) for k in c.kind.split(" and ")]
-    return c.parts, size, max(kinds), len(c.says)
+    return c.parts, c.edits.size, max(kinds), len(c.says)
 
 
 class _Gradients:
