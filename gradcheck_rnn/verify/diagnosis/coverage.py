@@ -112,9 +112,10 @@ def seen_lag(comparison: Comparison) -> tuple[int, int, str]:
                 bound = float(np.median(r.bound.reshape(-1)[piece.index]))
                 if piece.name in truth.steps:
                     for _, delta, operand in truth.steps[piece.name]:
-                        first = first_above(delta[:, :, k], operand, bound, steps - 1 - best)
+                        last = len(delta) - 1  # an axis may be shorter than the longest
+                        first = first_above(delta[:, :, k], operand, bound, last - best)
                         if first is not None:
-                            best, whose = steps - 1 - first, f"d{piece.name}"
+                            best, whose = last - first, f"d{piece.name}"
     return best, steps - 1, whose
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.blind_faults import FAULTS, check
 from benchmarks.hand_faults import CELLS, patched
 from gradcheck_rnn import check_model, load
 from gradcheck_rnn.verify.diagnosis import candidates, matching, search
@@ -68,3 +69,10 @@ def test_a_search_ends_at_its_limit_of_work_and_says_so(
     assert diagnosis.stopped is not found
     assert ("the search ended at its limit of work" in str(diagnosis)) is not found
     assert ("the search ended at its limit of work" in str(report)) is not found
+
+
+def test_lags_are_seen_along_axes_of_different_lengths() -> None:
+    fault = FAULTS["bahdanau/context-not-returned"]  # a source and a target sequence
+    report = check("bahdanau", [fault.edit], False)
+    assert report.verdict is Verdict.FAIL
+    assert any("steps back were seen" in f.message for f in report.findings)
