@@ -66,7 +66,8 @@ class Finding:
     fatal: bool = False
     undecided: bool = False
     id: str = ""
-    residual: float = float("nan")
+    #: Not a number where there is none, which no copy of it equals.
+    residual: float = field(default=float("nan"), compare=False)
 
     @property
     def rank(self) -> str:
