@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -146,8 +147,10 @@ def test_a_failed_proof_is_exit_code_one(run, monkeypatch: pytest.MonkeyPatch) -
     assert "0 of 1 systems proved" in ran.out
 
 
+@dataclass
 class _Wrong:
-    proved = False
+    proved: bool = False
+    added: str = ""
 
     def __str__(self) -> str:
         return "elman: not proved"

@@ -131,7 +131,7 @@ def test_starts() -> None:
     with pytest.raises(DefinitionError, match="initial names 'z', which is not a state"):
         network.scan(elman_hidden, suffix="_2", x=x, initial={"z": None})
     with pytest.raises(DefinitionError, match="reaches 3 steps back and needs as many initial"):
-        network.scan(elman_delayed, suffix="_3", x=x, initial={"h": None})
+        network.scan(elman_delayed, suffix="_3", x=x, initial={"h": (None,)})
 
 
 def test_zero_start_is_a_start_of_zeros() -> None:
@@ -326,7 +326,7 @@ def test_masked_starts_are_given_per_lag() -> None:
     ]  # fmt: skip
     assert forward(network, draw(network, 4, 2))["h"].shape == (4, 2, 3)
     with pytest.raises(DefinitionError, match="reaches 3 steps back and needs as many initial"):
-        network.scan(elman_delayed, suffix="_2", x=x, mask=mask, initial={"h": None})
+        network.scan(elman_delayed, suffix="_2", x=x, mask=mask, initial={"h": (None,)})
 
 
 def test_mask_name_is_taken() -> None:

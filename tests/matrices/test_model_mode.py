@@ -69,7 +69,10 @@ def test_right_code_passes(dtype: str) -> None:
 
 FAULTS = {
     "no recall in dk": ({"k"}, "δk_t without the term (β_t · (−S_{t−1}ᵀ δS_t)) k_t"),
-    "no decay in dS": ({"k", "v", "beta", "state"}, "δS_{t−1} without the matrix product in δS_t"),
+    "no decay in dS": (
+        {"k", "v", "beta", "state"},
+        "δS_{t−1} without the factor (I_n − β_t · k_t k_tᵀ)ᵀ in δS_t",
+    ),
 }
 
 

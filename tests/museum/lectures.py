@@ -18,7 +18,6 @@ from tests.museum.parts import Arrays, elman_forward, normal, sigmoid
     arrays="W",
     place=("step 1\\b|first step|steps? 2\\b",),
     term=("first step|h_1",),
-    named="not among the mistakes that are tried",
 )
 def zero_to_gpt_9_state_at_the_first_step(wrong: bool) -> Any:
     def backward(cotangents: Arrays, saved: Any) -> Arrays:

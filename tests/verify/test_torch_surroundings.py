@@ -102,7 +102,7 @@ class Checkpointed(torch.nn.Module):
 
 def test_what_is_computed_again_in_backward_has_the_values_of_the_forward_pass() -> None:
     report = check_torch(Checkpointed(), [draw(3, 4, 2)])
-    assert report.passed, report.text()
+    assert report.passed, str(report)
     values = {"layer.weight": draw(3, 5).requires_grad_(), "layer.bias": draw(3).requires_grad_()}
     module, x = Checkpointed(), draw(3, 4, 2)
     y = torch.func.functional_call(module, values, (x,)).sum()

@@ -100,6 +100,13 @@ def test_singular_points_are_not_failures(loss: Any, gradient: Any) -> None:
     assert "points not looked at: with rows of zeros" in str(report)
 
 
+def test_values_held_at_the_point_are_no_padding() -> None:
+    held = 1 + np.random.default_rng(1).random((4, 3))
+    report = check_gradient(lambda w: np.sum(w * held), lambda w: w.copy(), held)
+    assert report.passed
+    assert "right at the point given alone" in str(report)
+
+
 def test_a_budget_is_for_the_point_that_is_given() -> None:
     report = check_vjp(*code(back=padded), inputs(), budget=5000)
     assert report.passed
