@@ -42,9 +42,11 @@ from gradcheck_rnn.language import (
     softmax,
     softplus,
     softsign,
+    solve,
     split,
     sqrt,
     sum_heads,
+    surrogate,
     tanh,
     where,
 )
@@ -76,6 +78,8 @@ def everything(x, h, W, U, V, b, w, g, target, mask):
     scaled = (
         g * second + unit_sum(a) * cumsum(w) + dot(h, w) * frozen(first) + log_softmax(V @ first)
     )
+    declared = surrogate(lambda v: v**2, lambda v: 3 + v)(turned)
+    quotient = quotient + declared * solve(V, a)
     return quotient * scaled - first + dot(a, turned), cross_entropy(V @ scaled, target)
 
 
