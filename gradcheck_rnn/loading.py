@@ -163,7 +163,7 @@ def refuse_folder(path: str) -> None:
     UsageError
         It is a folder.
     """
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise UsageError(
             f"{path} is a folder, one without gradcheck vectors: `gradcheck-rnn vectors CELL -o "
             f"NEW_FOLDER` makes one with vectors, and code is given by its file, "

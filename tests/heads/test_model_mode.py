@@ -77,7 +77,7 @@ def test_a_wrong_line_is_found(fault: str) -> None:
     assert {row.name for row in report.rows if row.verdict.value == "fail"} == FAULTS[fault]
     assert "broke off" not in str(report)
     if fault == "no decay in dS":
-        said = "δS⁽ʰ⁾_{t−1} without the scalar multiple in g⁽ʰ⁾_t · δS⁽ʰ⁾_t"
+        said = "δS⁽ʰ⁾_{t−1} without the factor g⁽ʰ⁾_t in g⁽ʰ⁾_t · δS⁽ʰ⁾_t"
         assert said in str(report.diagnosis)
 
 

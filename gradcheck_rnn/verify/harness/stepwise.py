@@ -37,6 +37,9 @@ __all__ = ["ScanJacobians", "StepBlock", "by_products_only", "scan_jacobians", "
 Array = NDArray[Any]
 #: The imaginary step: its square is lost in any real part, its products do not underflow.
 STEP = 2.0**-100
+#: Share of the largest derivative below which one is the error of the step, its square times a
+#: third derivative: it stands for zero.
+BELOW = STEP**2 * 2.0**40
 #: Most numbers that one stacked evaluation may hold.
 CHUNK = 2_000_000
 #: From so many units on, factors instead of matrices of all units by all units.
@@ -105,6 +108,14 @@ class _Tap:
             return self.held[number]
         out = times(weight, operand)
         return out + self.by if number == self.perturbed and self.by is not None else out
+
+
+def _over_step(imaginary: Array) -> Array:
+    """Derivatives from what a complex step has put into the imaginary part."""
+    made: Array = imaginary / STEP
+    size = np.abs(made)
+    made[size < BELOW * np.max(size, initial=0.0)] = 0.0
+    return made
 
 
 def times(weight: Array, operand: Array) -> Array:
@@ -312,7 +323,7 @@ def _by_units(work: _Steps, own: str, lag: int, product: int | None = None) -> d
         for n, a in made.items():
             a = a.reshape((1,) * (4 - a.ndim) + a.shape)
             full = (work.steps, len(directions), a.shape[-2], work.batch)
-            part = a.imag / STEP if np.iscomplexobj(a) else np.zeros(a.shape, a.dtype)
+            part = _over_step(a.imag) if np.iscomplexobj(a) else np.zeros(a.shape, a.dtype)
             out[n] = np.broadcast_to(part, full)
         return out
 
@@ -383,7 +394,7 @@ def _through(
             return True, None
         if a.shape[2] != count or a.shape[1] != len(by):
             return False, None
-        a = np.broadcast_to(a.imag / STEP, (work.steps, len(by), count, work.batch))
+        a = np.broadcast_to(_over_step(a.imag), (work.steps, len(by), count, work.batch))
         return diagonal_of(a[:, 0], a[:, 1], v), a[:, 0].transpose(0, 2, 1)
 
     direct = {n: diagonal(a) for n, a in made.items()}
