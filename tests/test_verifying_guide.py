@@ -58,7 +58,7 @@ def test_layouts_take_and_give_what_the_table_says(name: str, arguments: str, ou
 
 
 def test_the_table_has_all_conventions() -> None:
-    assert len(TABLE) == 9
+    assert len(TABLE) == 10
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", GUIDE))
