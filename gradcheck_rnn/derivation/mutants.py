@@ -16,6 +16,7 @@ from ..calculus.terms import (
     Apply,
     Divide,
     Hadamard,
+    HeadSum,
     Neg,
     Num,
     Plus,
@@ -27,6 +28,7 @@ from ..calculus.terms import (
     Transpose,
     dims_equal,
     has_bar,
+    heads_of,
     symbols_in,
 )
 from .edits import Edits
@@ -144,14 +146,16 @@ def _sum_mutants(edge: Edge, target: str, whole: str) -> Iterator[Mutant]:
 
 def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
     """The pullback with one rule application left out, where shapes still fit."""
-    for k, step in enumerate(edge.steps):
+    for k, step in enumerate(edge.steps[: len(edge.path)]):  # not the sum over heads at its end
         if step.before.shape != step.after.shape or step.before == step.after:
             continue
         bar = edge.adjoint if k == 0 else edge.steps[k].before
         term = bar
-        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
+        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=False):
             rule = edge.rules[later.node]
             term = rule.pullback(later.node, i, term, later.node)
+        if k < len(edge.path) < len(edge.steps):
+            term = HeadSum(term, heads_of(term))
         yield k, term, _step_words(edge, k)
 
 
