@@ -304,9 +304,11 @@ ASKED = 3
 def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
     """Leave open failing entries that larger steps bear out, beyond a jump of the loss.
 
-    A few first: what refutes the block refutes it.
+    A few first: what refutes the block refutes it, and the gradient: no further block is asked.
     """
     failing = np.flatnonzero(check.state == EntryState.FAIL)
+    if target.refuted:
+        return
     # on the steepest ones steps are the narrowest
     order = failing[np.argsort(-np.abs(check.value[failing] - g[failing]), kind="stable")]
     try:
@@ -315,6 +317,8 @@ def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
             for i in np.setdiff1d(order, found):
                 if not _beyond_a_step(target, check, g, i, others=True):
                     return
+        elif failing.size:
+            target.refuted = True
     except OutOfBudget:
         return
 

@@ -71,6 +71,8 @@ class Target(UserCode):
         self.evaluations = self.gradients = 0
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
+        #: Whether an entry has refuted the gradient, with no step of the loss in the way.
+        self.refuted = False
         self.responds = False
         self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
         self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
