@@ -233,7 +233,8 @@ def step_between(
 
     Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
     on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
-    an s close to 1. Four evaluations where the larger slopes do not agree with the claim.
+    an s close to 1. Four evaluations, sixteen where a larger slope agrees with the claim, and then
+    up to 31 for every step that may lie beyond a jump.
 
     Parameters
     ----------

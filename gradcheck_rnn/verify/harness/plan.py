@@ -26,7 +26,7 @@ from ...streams import Stream, generator
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
 from ..sizes import around, listed_sizes
-from .zerorows import with_zeros
+from .zero_values import with_zeros
 
 __all__ = ["Case", "Hint", "Shapes", "answer", "plan_points", "wanted_sizes"]
 

@@ -184,12 +184,17 @@ def definition(text: str) -> str:
 
     ``lstm`` for every LSTM, ``gru_reset_after`` for PyTorch, cuDNN, Flax and Keras, ``gru`` where
     the reset comes before the product, ``elman_hidden`` for plain RNNs.
+
+    Raises
+    ------
+    UsageError
+        No such convention, cell or option.
     """
     convention, kind, options = _read(text)
     if convention == OWN:
         raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
+    _MAKERS[convention](kind)  # refuses a kind that it has not
     if convention in PACKAGES:
-        _MAKERS[convention](kind)  # refuses a kind that it has not
         return PACKAGES[convention][1][kind]
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
