@@ -16,7 +16,7 @@ def forward_sections(name: str) -> list[Section]:
 def test_layers_and_directions_refer_to_the_first() -> None:
     text = api.render(api.derive("elmo"))
     assert text.count("tanh(a_{c,") == 1
-    assert "As in scan lstm_fwd_1, with fwd,1 → fwd,2, x_t → h_{1,t}." in text
+    assert "As in scan lstm_fwd_1, with subscript fwd,1 → fwd,2, x_t → h_{1,t}." in text
     assert "fwd,1 → bwd,1 and the steps in the opposite order." in text
 
 

@@ -66,7 +66,7 @@ def _differences(a: Section, b: Section, names: Collection[str]) -> Prose | None
     match = _Match("_".join(old), "_".join(new))
     if not all(match.line(x, y) for x, y in zip(a.lines, b.lines, strict=True)):
         return None
-    said: list[str | Term] = [f", with {','.join(old)} → {','.join(new)}"]
+    said: list[str | Term] = [f", with subscript {','.join(old)} → {','.join(new)}"]
     for one, other in match.other.items():
         said += [", ", one, " → ", other]
     if match.turned == {True}:
