@@ -59,6 +59,7 @@ class TorchPair(GraphPair):
             function, torch.autograd.Function
         )
         self.is_module = isinstance(function, torch.nn.Module)
+        self._inputs = inputs
         self.arguments = named_arguments(torch, function, inputs, self.is_function)
         self.by_name = isinstance(inputs, Mapping) and not self.is_function
         inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
@@ -105,6 +106,10 @@ class TorchPair(GraphPair):
             for tensors in (self.moved.values(), outs)
         ]
         return found[0], found[1]
+
+    def anew(self) -> TorchPair:
+        """The same function at the same inputs, of which nothing has been called yet."""
+        return TorchPair(self.torch, self.function, self._inputs, self.surrogate)
 
     def widened(self, reference: Callable[..., Any] | None) -> TorchPair:
         """The same numbers in float64 on the CPU, for `reference` or the function itself."""

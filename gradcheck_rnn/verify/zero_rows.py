@@ -138,7 +138,8 @@ def _at(
         with np.errstate(all="ignore"):
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
-                return "", "the gradient is not finite there"
+                with_value = np.isfinite(there.value(leaves))
+                return "", f"the gradient is not finite there{', the loss is' * with_value}"
             sizes = {i: target.scale(i) for i in there.select}
             if _agrees(there, gradient, sizes, noise, rng):
                 return "", ""
