@@ -143,7 +143,8 @@ def check_gradient(
         loss, gradient, parameters, mode=mode, seed=seed, budget=budget, select=select,
         resolve=resolve, unit=unit, repeats=repeats, workers=workers, title=title,
     )  # fmt: skip
-    look_with_zeros(report, target, check_point)
+    passes = None if gradient is None else (loss, gradient)
+    look_with_zeros(report, target, check_point, passes=passes)
     return report
 
 

@@ -84,6 +84,8 @@ class TorchPair(GraphPair):
             raise UsageError(f"{WHO}: no input is a floating-point tensor; nothing to check")
         tree = Tree.of({n: to_numpy(x) for n, x in self.moved.items()}, "inputs")
         super().__init__(tree, surrogate, function)
+        if self.is_function:
+            self.passes = surrogate or function.forward, function.backward
         self.findings += [Finding("no-gradient", note) for note in notes]
         late = [n for n, x in self.moved.items() if getattr(x, "_post_accumulate_grad_hooks", None)]
         if late:

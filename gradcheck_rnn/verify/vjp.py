@@ -217,7 +217,7 @@ def check_pair(
         report.findings.append(Finding("surrogate", text))
     together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit)
     if budget is None:
-        look_with_zeros(report, together, check_point, every=True)
+        look_with_zeros(report, together, check_point, every=True, passes=pair.passes)
     report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
