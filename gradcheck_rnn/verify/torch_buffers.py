@@ -69,8 +69,10 @@ def _updated(pair: TorchPair) -> list[str]:
             moved = pair.forward(pair.tree.leaves)[1]
         finally:
             pair.buffers[name] = kept
-        arrays = [[y.detach().double().cpu().numpy() for y in x.values()] for x in (first, moved)]
-        if not close(*arrays, pair.unit):
+        before, after = (
+            [y.detach().double().cpu().numpy() for y in outs.values()] for outs in (first, moved)
+        )
+        if not close(before, after, pair.unit):
             found.append(name)
     return found
 

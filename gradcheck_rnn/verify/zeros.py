@@ -44,6 +44,10 @@ NOISES = 64.0
 HIDDEN, UNITS, MOST_HIDDEN = 2.0**-26, 256.0, 2.0**-10
 #: Points looked at where the block has been moved on its own.
 FURTHER = 4
+#: Rows that a point has settled nothing for before no other row is judged there; for all points of
+#: one block's own together, as many as are looked at for one block. And the losses that may be
+#: spent here: as many as the check has cost until then, and no fewer than this.
+FUTILE, FUTILE_MOVES, LEAST_SPENT = 2, 4, 512
 #: Points at which every array has a factor of its own, of either sign and up to a power of two, and
 #: the moves of a block from there, in powers of ten of its size: what leaves the loss the same in
 #: every bit at all of these does not act on it at all. Fewer points with a finite loss say nothing.
@@ -90,10 +94,12 @@ def settle_zeros(
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
+    most = target.evaluations + max(target.evaluations, LEAST_SPENT)
     points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in ELSEWHERE]
+    moves = _Elsewhere(target, [])
     for row in rows:
         i = positions[row.name]
-        look = _Look(target, i, rng, points, noise)
+        look = _Look(target, i, rng, points, noise, moves, most)
         try:
             with np.errstate(all="ignore"):
                 look.settle(row, roundoff.bounds[i], judge, seed, responds)
@@ -171,6 +177,7 @@ class _Elsewhere:
 
     def __init__(self, target: Target, leaves: list) -> None:
         self._target, self.leaves = target, leaves
+        self.futile = 0  # rows that nothing was settled for here
 
     @cached_property
     def value(self) -> float:
@@ -204,9 +211,11 @@ class _Look:
         rng: np.random.Generator,
         points: Sequence[_Elsewhere],
         noise: Noise,
+        moves: _Elsewhere,
+        most: int,
     ) -> None:
         self.target, self.block, self.rng, self.noise = target, block, rng, noise
-        self.points = points
+        self.points, self.moves, self.most = points, moves, most
         self.scale = target.scale(block)
 
     def settle(self, row: Row, rounding: Floats, judge: Judge, seed: int, responds: bool) -> None:
@@ -218,7 +227,7 @@ class _Look:
             return
         here = list(self.target.tree.leaves)
         answer, further = self._answer(here, self.target.base)
-        answers, alive = [answer], []
+        answers, alive = [answer], list[tuple[_Elsewhere, list]]()
         for point in self.points:
             leaves, value = point.leaves, point.value
             if not np.isfinite(value):
@@ -227,7 +236,7 @@ class _Look:
             answer, moved = self._answer(leaves, value)
             answers.append(answer)
             if answer is Answer.CHANGES:
-                alive.append(leaves)
+                alive.append((point, leaves))
                 further += moved
         most = min(max(HIDDEN, UNITS * self.target.format_eps(self.block)), MOST_HIDDEN)
         if len(answers) == 1 or bound * self.scale > most * size:
@@ -244,10 +253,16 @@ class _Look:
                 self._pass(row, bound, responds, same)
             return
         flat = []
-        for leaves in [*alive, *further[:FURTHER]]:
+        for point, leaves in [*alive, *((self.moves, moved) for moved in further[:FURTHER])]:
+            if row.verdict is Verdict.UNDECIDED:  # a pass is doubted, whatever that costs
+                if point.futile >= (FUTILE_MOVES if point is self.moves else FUTILE):
+                    continue  # saturated there too, for all that is known
+                if self.target.evaluations > self.most:
+                    break
             found = self._there(leaves, judge, seed)
             flat.append(found is not None and found.ratio == 0 and not _size(found))
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
+                point.futile += 1
                 continue
             if found.verdict is Verdict.PASS:
                 row.settled(
