@@ -194,6 +194,8 @@ def _checked(
         reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
+    if target.budget.overrun:
+        target.find("budget", target.budget.overrun)
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report, target

@@ -275,7 +275,7 @@ def _take(report: Report, name: str, part: Report) -> None:
             continue
         text = finding.message.replace("the gradient function", "backward")
         text = text.replace("the loss", "forward")
-        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state"):
+        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget"):
             text = f"output '{name}': {text}"
         finding = replace(finding, message=text)
         if finding not in report.findings:
