@@ -143,8 +143,7 @@ def check_gradient(
         loss, gradient, parameters, mode=mode, seed=seed, budget=budget, select=select,
         resolve=resolve, unit=unit, repeats=repeats, workers=workers, title=title,
     )  # fmt: skip
-    passes = None if gradient is None else (loss, gradient)
-    look_with_zeros(report, target, check_point, passes=passes)
+    look_with_zeros(report, target, check_point)
     return report
 
 
@@ -194,8 +193,6 @@ def _checked(
         reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}
         report.rows += [undecided_row(tree, i, reason) for i in blocks if tree.names[i] not in done]
-    if target.budget.overrun:
-        target.find("budget", target.budget.overrun)
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report, target

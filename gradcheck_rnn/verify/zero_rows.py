@@ -67,7 +67,7 @@ def look_with_zeros(
     every
         Look at all of these points, whatever they cost.
     passes
-        The functions of the user that compute the loss and the gradient, where they are two.
+        The functions of the user that compute the loss and the gradient, by default the target's.
     """
     limited = report.mode != "entrywise" or np.isfinite(target.budget.left())
     if not report.passed or limited or not report.deterministic or np.isnan(report.noise):
@@ -81,7 +81,7 @@ def look_with_zeros(
         fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
         moved = fault and _elsewhere(target, masks, report.noise, rng, check, report.seed)
         if moved:
-            said = _held(moved, passes)
+            said = _held(moved, passes or (target.loss, target.gradient_function))
             if said is None:
                 left.append(f"{what} ({HELD})")
             else:
@@ -191,22 +191,21 @@ def _elsewhere(
     return _at(target, leaves, masks, noise, rng, check, seed)[0]
 
 
-def _held(fault: str, passes: tuple[Any, Any] | None) -> Finding | None:
+def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
     """What to say of a gradient that is right at the point given alone.
 
     Either the gradient reads values of that point, and is wrong from the next step of training on;
     or the loss holds such values on purpose (a target, a stopped gradient), and the gradient
     computes them anew. Arrays that one of the two can reach and the other cannot tell which.
     """
-    own: tuple[list[str], list[str]] = [], []
-    if passes is not None:
-        found = [
-            {v: n for n, v in checksum(f, name="it").items() if isinstance(v, tuple)}
-            for f in passes
-        ]
-        for k in (0, 1):
-            names = [n.removeprefix("it.") for v, n in found[k].items() if v not in found[1 - k]]
-            own[k].extend(names)
+    found = [
+        {v: n.removeprefix("it.") for n, v in checksum(f, name="it").items()
+         if isinstance(v, tuple)}
+        for f in passes
+    ]  # fmt: skip
+    own = [[n for v, n in found[k].items() if v not in found[1 - k]] for k in (0, 1)]
+    if passes[1] is None:  # one function for both
+        own = [[], []]
     if own[0] and not own[1]:
         return None
     text = f"the gradient is right at the point given alone: where entries are moved, {fault}. "
