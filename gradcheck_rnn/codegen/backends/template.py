@@ -201,7 +201,7 @@ def shape_text(ref: Ref | None, names: Names) -> str:
     if ref is None:
         return "()"
     lead = [names.sizes[a] for a in lead_axes(ref)]
-    axes = [*lead, *(dim_text(names.dim(d)) for d in ref.shape.axes)]
+    axes = [*lead, *(dim_text(names.local(d)) for d in ref.shape.axes)]
     return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
@@ -216,7 +216,7 @@ def unflattened(text: str, place: Access, ref: Ref | None, names: Names) -> str:
     """An array of the kernel as the caller has it."""
     if ref is None or len(ref.shape.axes) < 2 or not (place.lead or ref.shape.headed):
         return text
-    dims = [dim_text(names.dim(d)) for d in ref.shape.axes]
+    dims = [dim_text(names.local(d)) for d in ref.shape.axes]
     return f"{text}.reshape({', '.join([*place.lead, *dims])})"
 
 
