@@ -15,10 +15,10 @@ from sympy import Expr as Scalar
 from sympy import Rational
 
 from ...calculus import terms as T
-from ...calculus.functions import user_definition
+from ...calculus.derivatives import user_definition
 from ...errors import MissingRule, UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .naming import Names
+from .kernel_names import Names
 from .nodes import Graph, Node
 from .ops import Lead
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from ...calculus import terms as T
 from ...language.dims import ONE, Dim
+from .lower_stacks import MatrixFactor, StackLowering
 from .lowrank import expanded
 from .nodes import Node, join
-from .stacks import MatrixFactor, StackLowering
 from .within import WITHIN, within
 
 __all__ = ["HeadLowering"]

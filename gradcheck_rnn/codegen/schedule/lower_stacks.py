@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .lowering import Lowering
+from .lower_terms import Lowering
 from .lowrank import expanded, inner_products
 from .nodes import Node, join
 from .within import WITHIN, within
