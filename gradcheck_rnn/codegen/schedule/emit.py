@@ -32,6 +32,7 @@ from .ops import (
     Pointwise,
     Reduce,
     SizeOf,
+    Solve,
     Statement,
     Units,
     shape_of,
@@ -42,12 +43,12 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
     {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
-    | {"concat", "pad", "arrange"}
+    | {"concat", "pad", "arrange", "solve"}
 )
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
 #: What reads places, no expressions.
-_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange"})
+_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange", "solve"})
 LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
@@ -188,7 +189,7 @@ class Emitter:
                 total = total + n.rows
             # If one of them is kept over time, all are.
             lead, role = max((self._role(n) for n in free), key=lambda r: len(r[0]))
-            name = self.namer.fresh(wanted([self._wanted(n) for n in free]))
+            name = self.namer.fresh(wanted([self.labels.get(n, "") for n in free]))
             first = shape_of(free[0].rows, free[0].cols, free[0].lead)
             base = Buffer(name, lead, (total, *first[1:]), role)
             if lead:
@@ -199,9 +200,6 @@ class Emitter:
                 shape = shape_of(n.rows, n.cols, n.lead)
                 self.assigned[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
                 at = at + n.rows
-
-    def _wanted(self, n: Node) -> str:
-        return self.labels.get(n, "")
 
     def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
         if n in self.loop and not self._kept(n):
@@ -367,6 +365,9 @@ class Emitter:
             yield Contract(dest, places, specs, sizes, accumulate, note)
         elif n.op == "outer":
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
+        elif n.op == "solve":
+            matrix, value = map(self.access, n.args)
+            yield Solve(dest, matrix, value, *n.data, note)
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)

@@ -18,6 +18,7 @@ from .ops import (
     Pack,
     Pointwise,
     Reduce,
+    Solve,
     Statement,
     Units,
     accesses,
@@ -44,6 +45,8 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from s.operands
     elif isinstance(s, Pack | Arrange):
         yield from s.parts
+    elif isinstance(s, Solve):
+        yield from (s.matrix, s.value)
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)
     if isinstance(s, Gemm | Outer | Reduce | Contract) and s.accumulate:

@@ -24,6 +24,7 @@ from ...schedule.ops import (
     Outer,
     Pointwise,
     Reduce,
+    Solve,
     Statement,
     Units,
 )
@@ -197,7 +198,7 @@ def _parts(s: Statement | Blocked) -> list[Statement]:
 
 def _splits(s: Statement, axis: str, sums: bool) -> bool:
     """Whether a block of steps of a statement needs only the same block of its operands."""
-    if isinstance(s, Pointwise | Units | Gemm | Arrange):
+    if isinstance(s, Pointwise | Units | Gemm | Arrange | Solve):
         made = all(_over(a, axis) for a in writes(s))
     elif isinstance(s, Outer | Reduce | Contract):
         made = _over(s.dest, axis) or (sums and any(_over(a, axis) for a in reads(s)))
