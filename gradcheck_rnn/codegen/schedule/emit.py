@@ -366,8 +366,9 @@ class Emitter:
         elif n.op == "outer":
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
         elif n.op == "solve":
-            matrix, value = map(self.access, n.args)
-            yield Solve(dest, matrix, value, *n.data, note)
+            size, columns, turned, heads = n.data
+            a, b = map(self.access, n.args)
+            yield Solve(dest, a, b, size, columns, turned, heads, note)
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
