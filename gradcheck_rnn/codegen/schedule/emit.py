@@ -202,9 +202,8 @@ class Emitter:
                 at = at + n.rows
 
     def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
-        if n in self.loop and not self._kept(n):
-            return n.lead[1:], "work"
-        return n.lead, "value"
+        inner = n in self.loop and not self._kept(n)
+        return (n.lead[1:], "work") if inner else (n.lead, "value")
 
     def _needs_buffer(self, n: Node) -> bool:
         readers = self.readers.get(n, [])
@@ -351,9 +350,9 @@ class Emitter:
         self, dest: Access, n: Node, accumulate: bool = False, note: str = ""
     ) -> Iterable[Statement]:
         """Statements that put a value into a place; ``note`` names what they work towards."""
-        note = note or self.labels.get(n, "")
-        if n in self.shares:
-            note = f"{FACTOR}{self.labels.get(self.shares[n], '')}"
+        shared = self.shares.get(n)
+        label = f"{FACTOR}{self.labels.get(shared, '')}" if shared else self.labels.get(n, "")
+        note = label if shared else note or label
         if n in self.assigned and self.assigned[n] != dest and n not in self.shares:
             yield Pointwise((Assign(dest, self.assigned[n], accumulate, note),))
         elif n.op == "gemm":
@@ -367,8 +366,8 @@ class Emitter:
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
         elif n.op == "solve":
             size, columns, turned, heads = n.data
-            a, b = map(self.access, n.args)
-            yield Solve(dest, a, b, size, columns, turned, heads, note)
+            matrix, value = map(self.access, n.args)
+            yield Solve(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
