@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...language.dims import ONE, Dim
-from ..schedule.ops import Access, Lead, Solve
+from ..schedule.ops import Access, Lead, LinearSystem
 from .expressions import dim_text
 
 __all__ = ["solution"]
 
 
 def solution(
-    module: str, s: Solve, access: Callable[[Access], str], lead: Callable[[Access], Lead]
+    module: str, s: LinearSystem, access: Callable[[Access], str], lead: Callable[[Access], Lead]
 ) -> str:
     """The solution as text, its entries as dest has them.
 

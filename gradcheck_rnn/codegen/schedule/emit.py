@@ -26,13 +26,13 @@ from .ops import (
     Contract,
     Expr,
     Gemm,
+    LinearSystem,
     Matrix,
     Number,
     Outer,
     Pointwise,
     Reduce,
     SizeOf,
-    Solve,
     Statement,
     Units,
     shape_of,
@@ -367,7 +367,7 @@ class Emitter:
         elif n.op == "solve":
             size, columns, turned, heads = n.data
             matrix, value = map(self.access, n.args)
-            yield Solve(dest, matrix, value, size, columns, turned, heads, note)
+            yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)

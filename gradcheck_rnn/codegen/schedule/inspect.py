@@ -12,13 +12,13 @@ from .ops import (
     Buffer,
     Contract,
     Gemm,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
     Pack,
     Pointwise,
     Reduce,
-    Solve,
     Statement,
     Units,
     accesses,
@@ -45,7 +45,7 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from s.operands
     elif isinstance(s, Pack | Arrange):
         yield from s.parts
-    elif isinstance(s, Solve):
+    elif isinstance(s, LinearSystem):
         yield from (s.matrix, s.value)
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)

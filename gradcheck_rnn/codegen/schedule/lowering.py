@@ -151,7 +151,7 @@ class Lowering:
     def system(
         self, a: Node, b: Node, data: tuple[Dim, Dim, bool, tuple[Dim, Dim]], rows: Dim
     ) -> Node:
-        """The node of a system; ``data`` as in `ops.Solve`, ``rows``: entries of all heads."""
+        """A system; ``data`` as in `ops.LinearSystem`, ``rows``: entries of all heads."""
         if a.op == "eye":
             return b
         if b.op == "neg":

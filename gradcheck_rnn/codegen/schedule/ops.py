@@ -35,6 +35,7 @@ __all__ = [
     "Expr",
     "Gemm",
     "Lead",
+    "LinearSystem",
     "Loop",
     "Matrix",
     "Number",
@@ -43,7 +44,6 @@ __all__ = [
     "Pointwise",
     "Reduce",
     "SizeOf",
-    "Solve",
     "Statement",
     "Units",
     "accesses",
@@ -275,7 +275,7 @@ class Contract:
 
 
 @dataclass(frozen=True)
-class Solve:
+class LinearSystem:
     """dest = A⁻¹ X, or A⁻ᵀ X when ``transposed``, sequence by sequence and head by head.
 
     ``matrix`` has ``size`` rows and columns, ``value`` and dest have ``columns`` columns; heads
@@ -329,7 +329,7 @@ Statement: TypeAlias = (
     | Gemm
     | Contract
     | Arrange
-    | Solve
+    | LinearSystem
     | Pointwise
     | Units
     | Outer

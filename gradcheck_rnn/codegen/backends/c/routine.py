@@ -17,13 +17,13 @@ from ...schedule.ops import (
     Contract,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
     Pack,
     Pointwise,
     Reduce,
-    Solve,
     Statement,
 )
 from ..cfamily.addressing import lead_of
@@ -184,7 +184,7 @@ class CRoutine:
                 self._contract(s)
             elif isinstance(s, Arrange):
                 self._arrange(s)
-            elif isinstance(s, Solve):
+            elif isinstance(s, LinearSystem):
                 self._solve(s)
             elif isinstance(s, Outer):
                 self._outer(s)
@@ -258,7 +258,7 @@ class CRoutine:
         arguments += [self.sizes[n] for n in product.used]
         self.line(f"{name}({', '.join(arguments)});")
 
-    def _solve(self, s: Solve) -> None:
+    def _solve(self, s: LinearSystem) -> None:
         """The right-hand sides go to dest, where they are solved in place."""
         lead, (ours, theirs) = lead_of(s.dest, self._loop is not None), s.heads
         n, columns, turned = self.dim(s.size), self.dim(s.columns), int(s.transposed)

@@ -14,13 +14,13 @@ from ...schedule.ops import (
     Contract,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Number,
     Outer,
     Pack,
     Reduce,
-    Solve,
     Statement,
     accesses,
 )
@@ -153,7 +153,7 @@ class CuPyWriter:
                 self.need(s.dest.buffer)
                 for text in arrangement(s, self.access, self._lead):
                     self.line(text)
-            elif isinstance(s, Solve):
+            elif isinstance(s, LinearSystem):
                 self.put(s.dest, solution("cp", s, self.access, self._lead))
             elif isinstance(s, Outer):
                 self.put(s.dest, f"cp.dot({self._turned(s.delta)}, {self.flat(s.x)})", s.accumulate)

@@ -22,13 +22,13 @@ from ...schedule.ops import (
     Expr,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
     Pack,
     Pointwise,
     Reduce,
-    Solve,
     Statement,
     Units,
     accesses,
@@ -45,7 +45,7 @@ from .lines import extent, kept_array
 
 __all__ = ["NumPyWriter"]
 
-_NOTED = (Gemm, Contract, Solve, Units, Outer, Reduce, Matrix)
+_NOTED = (Gemm, Contract, LinearSystem, Units, Outer, Reduce, Matrix)
 
 
 class NumPyWriter(Assigner):
@@ -72,7 +72,7 @@ class NumPyWriter(Assigner):
                 self._contract(s)
             elif isinstance(s, Arrange):
                 self._arrange(s)
-            elif isinstance(s, Solve):
+            elif isinstance(s, LinearSystem):
                 text = solution("np", s, self.access, self._lead)
                 self.put(s.dest, text, (s.matrix, s.value))
             elif isinstance(s, Outer):
