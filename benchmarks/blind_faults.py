@@ -243,13 +243,19 @@ def judge_lines(truths: list[frozenset[str]], lines: Any) -> str:
 
 def outcome(names: list[str], adjoints: bool = False) -> Outcome:
     """Run the tool on faults that are there at once, and judge what it says."""
-    rows = [FAULTS[name] for name in names]
+    return outcome_of([FAULTS[name] for name in names], adjoints, MORE.get(tuple(names)))
+
+
+def outcome_of(
+    rows: list[Fault], adjoints: bool = False, more: frozenset[str] | None = None
+) -> Outcome:
+    """Run the tool on these faults of one cell at once (``more``: lines only all make wrong)."""
+    names = [row.name for row in rows]
     begun = time.process_time()
     report = check(names[0].split("/")[0], [row.edit for row in rows], adjoints)
     seconds = time.process_time() - begun
     if adjoints:
-        wrong = [*(row.lines for row in rows), MORE.get(tuple(names), frozenset())]
-        mark = judge_lines(wrong, report.lines)
+        mark = judge_lines([*(row.lines for row in rows), more or frozenset()], report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
         bad = [x for x in report.lines if str(x.verdict) == "fail"]
