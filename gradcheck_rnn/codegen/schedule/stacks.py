@@ -230,6 +230,17 @@ class StackLowering(Lowering):
         flat = f.node.cols == ONE and f.cols != ONE and self.g.value_of(f.node) is None
         return self.g.reshaped(f.node, f.rows, f.cols) if flat else f.node
 
+    def solve(self, term: T.Term) -> Node:
+        """A linear system, sequence by sequence and head by head."""
+        a, b = (self._joined(list(self._factors(x, False)), 1)[0] for x in term.operands)
+        b = self._upright(b)
+        if a.scalar and a.heads == ONE:
+            return self.g.div(b.node, a.node)
+        heads = next((f.heads for f in (a, b) if f.heads != ONE), ONE)
+        rows = self.names.flat(heads, b.rows, b.cols)
+        matrix, value = (f.node if f.moves or f.heads != ONE else self._shared(f) for f in (a, b))
+        return self.system(matrix, value, (a.rows, b.cols, a.turned, (a.heads, b.heads)), rows)
+
     def inner(self, term: T.Term) -> T.Term | None:
         """⟨u vᵀ, X⟩ as uᵀ X v, ⟨A (I − u vᵀ), X⟩ as ⟨A, X⟩ − (A u)ᵀ X v, or None."""
         a, b = (x.operands[0] if isinstance(x, T.Vec) else x for x in term.operands)

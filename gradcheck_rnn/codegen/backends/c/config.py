@@ -23,7 +23,7 @@ _TAKEN = """
     workspace scratch sizes parameters inputs outputs cotangents gradients next zeros needed
     smallest largest forward_needs backward_needs take room fill copy_rows pack packed_size
     multiply turn product outer tile tile_n bits_of power_of_two reduced expm1_of softmax_of
-    log_softmax_of memcpy memset size_t ptrdiff_t restrict main
+    log_softmax_of eliminate memcpy memset size_t ptrdiff_t restrict main
 """
 #: Names that the printed text uses for itself.
 OWN = frozenset(_TAKEN.split())

@@ -14,6 +14,7 @@ from ...schedule.ops import (
     Contract,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Number,
@@ -29,6 +30,7 @@ from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
 from ..cfamily.names import c_name, c_sizes
 from ..contraction import contraction
 from ..expressions import dim_text, number_text
+from ..systems import solution
 from .host import Host
 from .kernels import CudaFrame, Printed, print_entries
 from .places import contiguous, place_text
@@ -151,6 +153,8 @@ class CuPyWriter:
                 self.need(s.dest.buffer)
                 for text in arrangement(s, self.access, self._lead):
                     self.line(text)
+            elif isinstance(s, LinearSystem):
+                self.put(s.dest, solution("cp", s, self.access, self._lead))
             elif isinstance(s, Outer):
                 self.put(s.dest, f"cp.dot({self._turned(s.delta)}, {self.flat(s.x)})", s.accumulate)
             elif isinstance(s, Reduce):
