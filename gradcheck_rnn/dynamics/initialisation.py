@@ -14,7 +14,7 @@ from ..errors import DimensionError, UsageError
 from ..language.dims import ONE
 from ..language.network import Network, Ref
 from ..language.stacks import entries_of, unflat
-from ..memory import check_memory
+from ..memory_limits import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
 

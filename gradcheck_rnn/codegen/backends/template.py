@@ -13,7 +13,7 @@ from ...calculus.terms import Plus
 from ...derivation.pages import gathered, inner_starts, start_terms
 from ...derivation.program import Contribution, Derivation, ScanProgram
 from ...language.network import Ref
-from ..schedule.naming import Names
+from ..schedule.kernel_names import Names
 from ..schedule.ops import BATCH, Access, Buffer
 from .expressions import dim_text
 
@@ -149,7 +149,7 @@ def _scan_title(several: bool, name: str, axis: str | None, reverse: bool) -> li
 
 
 def _name(ref: Ref) -> str:
-    from ...derivation.lowering import symbol_for
+    from ...derivation.to_terms import symbol_for
 
     return to_text(symbol_for(ref.name, ref.shape, ref.kind, 0 if ref.axis else None))
 

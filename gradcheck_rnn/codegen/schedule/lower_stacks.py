@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .lowering import Lowering, entries
+from .lower_terms import Lowering, entries
 from .lowrank import expanded, inner_products
 from .nodes import Node, join
 from .within import WITHIN, within
@@ -255,6 +255,17 @@ class StackLowering(Lowering):
         """What all sequences share as the matrix that it is, not entry by entry."""
         flat = f.node.cols == ONE and f.cols != ONE and self.g.value_of(f.node) is None
         return self.g.reshaped(f.node, f.rows, f.cols) if flat else f.node
+
+    def solve(self, term: T.Term) -> Node:
+        """A linear system, sequence by sequence and head by head."""
+        a, b = (self._joined(list(self._factors(x, False)), 1)[0] for x in term.operands)
+        b = self._upright(b)
+        if a.scalar and a.heads == ONE:
+            return self.g.div(b.node, a.node)
+        heads = next((f.heads for f in (a, b) if f.heads != ONE), ONE)
+        rows = self.names.flat(heads, b.rows, b.cols)
+        matrix, value = (f.node if f.moves or f.heads != ONE else self._shared(f) for f in (a, b))
+        return self.system(matrix, value, (a.rows, b.cols, a.turned, (a.heads, b.heads)), rows)
 
     def inner(self, term: T.Term) -> T.Term | None:
         """⟨u vᵀ, X⟩ as uᵀ X v, ⟨A (I − u vᵀ), X⟩ as ⟨A, X⟩ − (A u)ᵀ X v, or None."""

@@ -15,11 +15,11 @@ from sympy import Expr as Scalar
 from sympy import Rational
 
 from ...calculus import terms as T
-from ...calculus.functions import user_definition
+from ...calculus.derivatives import user_definition
 from ...errors import MissingRule, UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .naming import Names
-from .nodes import Graph, Node
+from .kernel_names import Names
+from .nodes import Graph, Node, join
 from .ops import Lead
 
 __all__ = ["Lowering", "entries", "to_dim"]
@@ -144,9 +144,27 @@ class Lowering:
         return self.g.transpose(inner)
 
     def solve(self, term: T.Term) -> Node:
-        raise UnsupportedOperation(
-            f"no generated kernel solves linear systems, as {term} asks for; derive, prove, decay, "
-            "vectors and check_model have them"
+        """A linear system; its matrix may stand turned."""
+        a, b = term.operands
+        turned = isinstance(a, T.Transpose)
+        matrix = self(a.operands[0] if turned else a)
+        if matrix.scalar:
+            return self.g.div(self(b), matrix)
+        (size, _), (_, columns) = self.shape(a), self.shape(b)
+        return self.system(matrix, self(b), (size, columns, turned, (ONE, ONE)), size)
+
+    def system(
+        self, a: Node, b: Node, data: tuple[Dim, Dim, bool, tuple[Dim, Dim]], rows: Dim
+    ) -> Node:
+        """A system; ``data`` as in `ops.LinearSystem`, ``rows``: entries of all heads."""
+        if a.op == "eye":
+            return b
+        if b.op == "neg":
+            return self.g.neg(self.system(a, b.args[0], data, rows))
+        ours, theirs = data[-1]
+        plain = not (a.lead or b.lead) and ours in (ONE, theirs)
+        return self.g.make(
+            "solve", (a, b), b.rows if plain else rows, b.cols if plain else ONE, join((a, b)), data
         )
 
     def where(self, term: T.Term) -> Node:
@@ -185,7 +203,7 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Greater: lambda low, t: low.g.pointwise("greater", low._all(t)),
     T.Where: Lowering.where,
     T.Surrogate: lambda low, t: low(t.operands[0]),
-    T.Solve: Lowering.solve,
+    T.Solve: lambda low, t: low.solve(t),
     T.Concat: lambda low, t: low.g.concat(low._all(t)),
     T.Slice: lambda low, t: low.g.slice(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),
     T.Pad: lambda low, t: low.g.pad(low(t.operands[0]), low.dim(t.args[1]), low.dim(t.args[2])),

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from ...calculus import terms as T
 from ...language.dims import ONE, Dim
-from .lowering import entries
+from .lower_stacks import MatrixFactor, StackLowering
+from .lower_terms import entries
 from .lowrank import expanded
 from .nodes import Node, join
-from .stacks import MatrixFactor, StackLowering
 from .within import WITHIN, within
 
 __all__ = ["HeadLowering"]

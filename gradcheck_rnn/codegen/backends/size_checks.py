@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from ...language.network import Ref
-from ..schedule.naming import Names
+from ..schedule.kernel_names import Names
 from .expressions import dim_text
 from .template import lead_axes
 
