@@ -28,7 +28,7 @@ from tests.language.rooms import rooms
 )  # fmt: skip
 def folded(x, q, S, c, W, U, V):
     """A dense map of all entries of a state; a vector that has the entries of another one."""
-    S = U @ S + 0.5 * unvec(tanh(W @ vec(S) + x), "n m") + outer(S @ q, q)
+    S = tanh(U @ S + 0.5 * unvec(W @ vec(S) + x, "n m") + outer(S @ q, q))
     c = tanh(c * vec(S) + 0.3 * vec(unvec(x, "m n").T) + dot(vec(S), x))
     return S, c, V @ c
 
@@ -57,9 +57,9 @@ def torch_folded(torch, x, q, S, c, W, U, V):
     n, m = S.shape[1:]
     rows, filled, entries = [], [], []
     for x_t, q_t in zip(x, q, strict=True):
-        moved = torch.tanh(S.transpose(1, 2).reshape(len(S), -1) @ W.T + x_t)
+        moved = S.transpose(1, 2).reshape(len(S), -1) @ W.T + x_t
         moved = moved.reshape(-1, m, n).transpose(1, 2)
-        S = U @ S + 0.5 * moved + torch.einsum("bij,bj,bk->bik", S, q_t, q_t)
+        S = torch.tanh(U @ S + 0.5 * moved + torch.einsum("bij,bj,bk->bik", S, q_t, q_t))
         inner = (S.transpose(1, 2).reshape(len(S), -1) * x_t).sum(1, keepdim=True)
         turned = x_t.reshape(-1, n, m).transpose(1, 2).reshape(len(S), -1)
         c = torch.tanh(c * S.transpose(1, 2).reshape(len(S), -1) + 0.3 * turned + inner)
