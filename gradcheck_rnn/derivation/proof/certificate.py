@@ -31,7 +31,7 @@ from .identities import Identities
 from .oracle import mapped, record, values_of
 from .result import Claims, place
 from .scalars import Scalar, Tape
-from .setting import Setting, draw
+from .small_dims import Setting, draw
 
 __all__ = ["DIGITS", "certify", "differ"]
 

@@ -19,7 +19,7 @@ from ...language.network import Network
 from ...language.running import run
 from .field import PRIME, FieldElement, FieldPoint, larger, summed
 from .scalars import Scalar, Tape
-from .setting import Numbers, Setting, draw
+from .small_dims import Numbers, Setting, draw
 
 __all__ = [
     "OracleResult",

@@ -25,7 +25,7 @@ from .certified import Certificate
 from .field import FieldPoint, Redraw
 from .oracle import OracleResult, differentiate, mapped
 from .result import Claims, ClaimsAlong, DirectionalClaims, Group, ProofResult, place
-from .setting import Setting, draw
+from .small_dims import Setting, draw
 
 if TYPE_CHECKING:
     from ..program import Derivation

@@ -11,8 +11,8 @@ from gradcheck_rnn import api
 from gradcheck_rnn.errors import DimensionError, GradcheckError, UsageError
 from gradcheck_rnn.language import cell
 from gradcheck_rnn.language.running import run
-from gradcheck_rnn.verify import kernels
-from gradcheck_rnn.verify.kernels import check_kernel, parts_of
+from gradcheck_rnn.verify import kernel_check as kernels
+from gradcheck_rnn.verify.kernel_check import check_kernel, parts_of
 from gradcheck_rnn.verify.outcome import Report
 from gradcheck_rnn.verify.points import draw_point
 
