@@ -54,6 +54,8 @@ SAY = "say of which (--definition cell.py:mine)"
 WITHOUT = "without"
 #: An option of every layout: the code's names for arrays that the layout calls otherwise.
 RENAME = "rename"
+#: Options that are of another definition, and how its name ends.
+_ENDS = {"scale": "scaled", "reverse": "reverse"}
 #: Layouts with options that are of another cell than those without.
 VARIANTS = (
     "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
@@ -195,7 +197,8 @@ def definition(text: str) -> str:
         raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
     _MAKERS[convention](kind)  # refuses a kind that it has not
     if convention in PACKAGES:
-        return PACKAGES[convention][1][kind]
+        changed = "".join(f"_{_ENDS[n]}" for n in _ENDS if options.get(n))
+        return PACKAGES[convention][1][kind] + changed
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {
