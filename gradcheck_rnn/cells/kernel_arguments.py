@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ __all__ = ["KERNELS", "SEQUENCES"]
 GATES_FIRST = "Pöppel et al. 2025, FlashRNN, section 3: inputs W x are handed in"
 
 
-def _by(scale, o):
+def _by(scale: Any, o: Any) -> Any:
     """Scaled by what is given; by 1 / sqrt(n) where nothing is."""
     if scale is None:
         return o / sqrt(total(ones("n")))
@@ -305,7 +306,7 @@ def _bound(whole: Cell, scale: int | None) -> tuple[Cell, Cell]:
     kept = [n for n in whole.shapes if n != "scale"]
 
     @wraps(whole.function)
-    def function(**given):
+    def function(**given: Any) -> Any:
         return whole.function(**given, scale=scale)
 
     plain = replace(
