@@ -62,12 +62,41 @@ def mutants(
         for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
+    for mutant in _of_all_readings(edited):
+        found.setdefault(mutant.id, mutant)
     for mutant in flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
     for kind, detail, where, says, edits in mistaken_loops(derivation, edited, loops):
         name = f"{kind}:{where}:{detail}"
         found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
+
+
+def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """Mistakes in all that an equation gives to an operand that it reads in several places.
+
+    A gate between two values, (1 − z) ⊙ h + z ⊙ n, has one line: δz = δ ⊙ (n − h).
+    """
+    lines: dict[tuple[str, Sym], list[Edge]] = {}
+    for edge in edges:
+        lines.setdefault((edge.equation.name, edge.operand), []).append(edge)
+    for some in lines.values():
+        if len(some) < 2:
+            continue
+        whole = to_text(Plus(*(e.pullback for e in some)))
+        for kind, detail, factor, words in (
+            ("dropped", "", None, f"without the terms {whole}"),
+            ("sign", "", -1, f"with the sign of {whole} reversed"),
+            ("scale", "2", 2, f"with 2 times {whole}"),
+            ("scale", "1/2", sympy.Rational(1, 2), f"with 1/2 times {whole}"),
+        ):
+            terms = {
+                e.id: None if factor is None else Scale(Num(factor), e.pullback) for e in some
+            }
+            yield Mutant(
+                f"{kind}-readings:{some[0].id}:{detail}", kind, some[0].id,
+                f"{_target(some[0])} {words}", Edits(terms=terms),
+            )  # fmt: skip
 
 
 def _target(edge: Edge) -> str:
@@ -237,9 +266,9 @@ def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
             (Hadamard(bar, Apply(node.fname, out)), to_text(Apply(node.fname, out))),
             (Hadamard(bar, node.x), to_text(node.x)),
         ]
-        if node.fname == "sigmoid":
+        if node.fname != "tanh":
             wrongs.append((Plus(bar, Neg(Hadamard(bar, square))), "tanh′"))
-        if node.fname == "tanh":
+        if node.fname != "sigmoid":
             given = Plus(Hadamard(bar, out), Neg(Hadamard(bar, square)))
             wrongs.append((given, "σ′"))
         for term, text in wrongs:
