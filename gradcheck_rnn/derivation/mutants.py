@@ -14,9 +14,7 @@ import sympy
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
     Apply,
-    Divide,
     Hadamard,
-    HeadSum,
     Neg,
     Num,
     Plus,
@@ -28,12 +26,12 @@ from ..calculus.terms import (
     Transpose,
     dims_equal,
     has_bar,
-    heads_of,
     symbols_in,
 )
 from .edits import Edits
 from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
+from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .program import Derivation, Edge, ScanProgram
@@ -62,7 +60,7 @@ def mutants(
         for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
-    for mutant in _of_all_readings(edited):
+    for mutant in several_terms(edited):
         found.setdefault(mutant.id, mutant)
     for mutant in flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
@@ -70,33 +68,6 @@ def mutants(
         name = f"{kind}:{where}:{detail}"
         found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
-
-
-def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
-    """Mistakes in all that an equation gives to an operand that it reads in several places.
-
-    A gate between two values, (1 − z) ⊙ h + z ⊙ n, has one line: δz = δ ⊙ (n − h).
-    """
-    lines: dict[tuple[str, Sym], list[Edge]] = {}
-    for edge in edges:
-        lines.setdefault((edge.equation.name, edge.operand), []).append(edge)
-    for some in lines.values():
-        if len(some) < 2:
-            continue
-        whole = to_text(Plus(*(e.pullback for e in some)))
-        for kind, detail, factor, words in (
-            ("dropped", "", None, f"without the terms {whole}"),
-            ("sign", "", -1, f"with the sign of {whole} reversed"),
-            ("scale", "2", 2, f"with 2 times {whole}"),
-            ("scale", "1/2", sympy.Rational(1, 2), f"with 1/2 times {whole}"),
-        ):
-            terms = {
-                e.id: None if factor is None else Scale(Num(factor), e.pullback) for e in some
-            }
-            yield Mutant(
-                f"{kind}-readings:{some[0].id}:{detail}", kind, some[0].id,
-                f"{_target(some[0])} {words}", Edits(terms=terms),
-            )  # fmt: skip
 
 
 def _target(edge: Edge) -> str:
@@ -122,7 +93,7 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
 
     yield from edited("dropped", "", None, f"{target} without the term {whole}")
     yield from edited("sign", "", Neg(right), f"{target} with the sign of {whole} reversed")
-    for k, term, what in _without_steps(edge):
+    for k, term, what in without_steps(edge):
         yield from edited("step", str(k), term, f"{target} without {what} in {whole}")
     for k, (term, words) in enumerate(_without_factors(right)):
         yield from edited("factor", str(k), term, f"{target} {words} in {whole}")
@@ -171,41 +142,6 @@ def _sum_mutants(edge: Edge, target: str, whole: str) -> Iterator[Mutant]:
             f"{target} without {name} step of Σ {whole}",
             Edits(skip_steps={edge.id: (step,)}),
         )  # fmt: skip
-
-
-def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
-    """The pullback with one rule application left out, where shapes still fit."""
-    for k, step in enumerate(edge.steps[: len(edge.path)]):  # not the sum over heads at its end
-        if step.before.shape != step.after.shape or step.before == step.after:
-            continue
-        bar = edge.adjoint if k == 0 else edge.steps[k].before
-        term = bar
-        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=False):
-            rule = edge.rules[later.node]
-            term = rule.pullback(later.node, i, term, later.node)
-        if k < len(edge.path) < len(edge.steps):
-            term = HeadSum(term, heads_of(term))
-        yield k, term, _step_words(edge, k)
-
-
-def _step_words(edge: Edge, k: int) -> str:
-    """What the k-th step of a pullback puts in: φ′, the other factors, a divisor, a matrix."""
-    step, i = edge.steps[k], edge.path[k]
-    node = step.node
-    if isinstance(node, Apply):
-        return f"φ′ of {node}"
-    if isinstance(node, Hadamard):
-        others = [x for j, x in enumerate(node.operands) if j != i]
-        return f"the factor {to_text(others[0] if len(others) == 1 else Hadamard(*others))}"
-    if isinstance(node, Scale) and i == 1:
-        return f"the factor {to_text(node.operands[0])}"
-    if isinstance(node, Divide) and i == 0:
-        return f"the divisor {to_text(node.operands[1])}"
-    if isinstance(node, Times) and len(node.operands) == 2:
-        other = node.operands[1 - i]
-        turned = other.operands[0] if isinstance(other, Transpose) else Transpose(other)
-        return f"the factor {to_text(turned)}"
-    return f"the {step.rule}" if isinstance(node, Neg) else f"the derivative of the {step.rule}"
 
 
 def _without_factors(term: Term) -> Iterator[tuple[Term, str]]:
