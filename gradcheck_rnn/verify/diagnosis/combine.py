@@ -3,8 +3,17 @@
 Mistakes are vectors of what they change. Those whose changes add up to the error are found as sums;
 where one lies behind another, all first ones are handed to the second at once (`Responses.change`).
 What comes after a first mistake has to change exactly the arrays that it leaves wrong, so that most
-pairs are never looked at. Effort is limited by counts, not by time: results do not depend on the
-machine.
+pairs are never looked at; in cases in which the code returns zeros it may change less than it would
+by itself, for nothing arrives there. Effort is limited by counts, not by time: results do not
+depend on the machine.
+
+Limits. A set of two has every member on the list, and each leaves right at this place what the code
+has right: two mistakes that cancel in some array are not found. A third is looked for behind the
+`STATES` sets of two that leave least. What is done to finished gradients comes last, once in a set,
+or twice as a sum where the two touch different arrays; of packed gradients those orders are tried
+that the wrong arrays show by themselves. Two mistakes that are both silent at one step are looked
+for at the next place, and one that is silent beside one that is not; of two of which one hides the
+other at one step (a step left out) the other is looked for there too.
 """
 
 from __future__ import annotations
