@@ -25,7 +25,7 @@ from gradcheck_rnn.derivation.program import Edge
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
 from gradcheck_rnn.language.scans import Ref
-from gradcheck_rnn.verify.diagnosis.lines import judge_lines
+from gradcheck_rnn.verify.diagnosis.handed_adjoints import judge_lines
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint

@@ -110,7 +110,7 @@ class _Sizes:
 
 _ADDING = (
     T.Plus, T.Hadamard, T.Times, T.Scale, T.Transpose, T.UnitSum, T.Broadcast, T.Dot, T.Slice,
-    T.Pad, T.Concat, T.Frozen, T.Power, T.HeadSum,
+    T.Pad, T.Concat, T.Frozen, T.Power, T.HeadSum, T.Vec, T.Unvec,
 )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from ..calculus.terms import (
     Term,
     Times,
     Transpose,
+    Unvec,
+    Vec,
     has_bar,
     symbols_in,
 )
@@ -36,6 +38,7 @@ def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     yield from _one_occurrence(derivation, edge)
     yield from _functions(derivation, edge)
     yield from _divided(edge)
+    yield from _order_of_entries(edge)
     yield from _slopes_twice(edge)
     yield from _parameters_too_many(edge)
     yield from _lost_brackets(edge)
@@ -117,6 +120,17 @@ def _divided(edge: Edge) -> Iterator[Mistake]:
                     "divided", f"{path}", replaced_at(edge.pullback, path, Hadamard(top, below)),
                     f"multiplied by {to_text(below)}, not divided",
                 )  # fmt: skip
+
+
+def _order_of_entries(edge: Edge) -> Iterator[Mistake]:
+    """Entries row by row where the columns of a matrix lie below each other, as in NumPy."""
+    for node, path in occurrences(edge.pullback):
+        if not isinstance(node, Vec | Unvec):
+            continue
+        x, (rows, cols) = node.operands[0], node.shape
+        new = Vec(Transpose(x)) if isinstance(node, Vec) else Transpose(Unvec(x, cols, rows))
+        words = f"{to_text(node)} row by row, not column by column"
+        yield "order", f"{path}", replaced_at(edge.pullback, path, new), words
 
 
 def _slopes_twice(edge: Edge) -> Iterator[Mistake]:

@@ -13,7 +13,7 @@ from .jumping import step_between
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import find_kink
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist

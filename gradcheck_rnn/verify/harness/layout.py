@@ -412,6 +412,8 @@ def order_of(
     """
     order = [a.split("*") for a in axes.replace(" * ", "*").split()] or [[a] for a in have]
     order = [["T" if ref.axis and a == ref.axis else a for a in joined] for joined in order]
+    if ref.shape.column and ref.shape.rows.product:  # n*m is what it is declared
+        order = [["n"] if "*".join(sorted(a)) == str(ref.shape.rows) else a for a in order]
     known = dict(zip(have, own, strict=True))
     named = [a for joined in order for a in joined if a != "1"]
     missing = [a for a in have if a not in named]
