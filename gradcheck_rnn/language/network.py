@@ -425,10 +425,7 @@ class Network(ShownNetwork):
 
 
 def as_network(target: Cell | Network, reverse: bool = False) -> Network:
-    """A cell as a network of one scan that hands out its outputs and its final states.
-
-    ``reverse``: the scan of a cell runs from the last step to the first.
-    """
+    """A cell as a network of one scan (`reverse`: from the last step), with its final states."""
     if isinstance(target, Network):
         return target
     check_kind(target, Cell, "a cell or a network; `load` finds them by name")
