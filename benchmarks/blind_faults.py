@@ -1,11 +1,12 @@
 """What the diagnosis makes of faults written without looking at it.
 
 ``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
-`blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`).
-Both were written from public issues, courses' forums and experience by somebody who had not read
-the search for mistakes, and before they were run (blind_faults.md). The code hands no adjoints over
-unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME`` runs the faults
-whose names begin so, ``--text`` prints what was said of each.
+`blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`),
+``--corpus third`` a third (`blind_third`, a module and a text a system). They were written from
+public issues, courses' forums and experience by somebody who had not read the search for mistakes,
+and before they were run (blind_faults.md). The code hands no adjoints over unless ``--adjoints`` is
+given: then lines of its own are judged. ``--only NAME`` runs the faults whose names begin so,
+``--text`` prints what was said of each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import blind_cells, blind_cells_more, blind_second
+from benchmarks import blind_cells, blind_cells_more, blind_second, blind_third
 from gradcheck_rnn import Layout, check_model, layers, load, record
 
 LECTURE = Layout(
@@ -46,9 +47,13 @@ MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), lay
     "attention": ("linear_attention", None),
     "decoder": ("encoder_decoder", None),
 } | blind_second.MODELS
-WITH_LOSS = ("char", "decoder", "seq2seq")
+THIRD = blind_third.SYSTEMS
+MODELS |= {cell: system.MODEL for cell, system in THIRD.items()}
+WITH_LOSS = ("char", "decoder", "seq2seq", "charlstm")
 MARKS = ("right", "half", "wrong", "none")
 TEXTS = [Path(__file__).with_name(f"blind_{name}.txt") for name in ("faults", "second")]
+TEXTS += blind_third.TEXTS
+KINDS = {1: "single", 2: "double", 3: "triple"}
 HEADER = r"\n\n|\n(?=\w+/[\w-]+: )"  # a block ends before an empty line or the next fault
 
 
@@ -82,7 +87,7 @@ class Outcome(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Single faults by name, pairs, and per cell what hands adjoints over after which line."""
+    """Single faults by name, pairs and triples, and per cell the lines that hand adjoints over."""
 
     faults: dict[str, Fault]
     pairs: list[list[str]]
@@ -125,12 +130,17 @@ FAULTS, PAIRS, MORE, HANDS = corpus("\n\n".join(text.read_text(encoding="utf-8")
 
 def module_of(cell: str) -> ModuleType:
     """The module with the code of a cell."""
+    if cell in THIRD:
+        return THIRD[cell]
     modules = (blind_cells, blind_cells_more, blind_second)
     return next(module for module in modules if hasattr(module, part(cell, "back")))
 
 
 def part(cell: str, which: str) -> str:
     """Name of the function of a cell: what runs forward ("fore"), or what is edited ("back")."""
+    if cell in THIRD:
+        names = ("loss", "gradient") if cell in WITH_LOSS else ("forward", "backward")
+        return names[which == "back"]
     if cell in WITH_LOSS:
         return f"{cell}_loss" if which == "fore" else f"{cell}_gradient"
     return f"{cell}_forward" if which == "fore" else f"{cell}_backward"
@@ -148,39 +158,41 @@ def handing_over(cell: str, source: str) -> str:
     out = []
     for line in source.splitlines():
         out.append(line)
-        for beginning, told in HANDS[cell]:
+        for beginning, told in HANDS.get(cell, []):
             if line.strip().startswith(beginning):
                 out.append(line[: len(line) - len(line.lstrip())] + told)
     return "\n".join(out)
 
 
-def edited(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> Any:
-    """The backward function of a cell after edits; each must change the text."""
+def edited(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> dict[str, Any]:
+    """The names of a cell's module after edits of its backward pass; each must change the text."""
     module = module_of(cell)
-    source = inspect.getsource(getattr(module, part(cell, "back")))
+    of = module if cell in THIRD else getattr(module, part(cell, "back"))
+    source = inspect.getsource(of)
     for old, new in edits:
         if source.count(old) != 1:
             raise ValueError(f"{cell}: not one {old!r} in the code")
         source = source.replace(old, new)
     space = dict(vars(module)) | {"record": record}
     exec(handing_over(cell, source) if adjoints else source, space)  # the corpus is text of our own
-    return space[part(cell, "back")]
+    return space
 
 
 def check(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> Any:
     """The report of the tool on a cell's code after edits."""
-    module, layout = module_of(cell), MODELS[cell][1]
-    fore, back = getattr(module, part(cell, "fore")), edited(cell, edits, adjoints)
+    space, layout = edited(cell, edits, adjoints), MODELS[cell][1]
+    fore, back = space[part(cell, "fore")], space[part(cell, "back")]
     options = {} if layout is None else {"layout": layout}
     if cell in WITH_LOSS:
-        return check_model(definition(cell), gradient=back, loss=lambda a: fore(a)[0], **options)
+        loss = fore if cell in THIRD else lambda a: fore(a)[0]
+        return check_model(definition(cell), gradient=back, loss=loss, **options)
     return check_model(definition(cell), forward=fore, backward=back, **options)
 
 
 def found_words(wanted: str, clause: str) -> bool:
     """Does a clause speak of the equation wanted, with the words wanted (one of those with ¦)?"""
     place, _, words = wanted.partition(":")
-    alike = r"(?:in \S+, for all \d+ terms alike: )?"
+    alike = r"(?:in (?:[^:]*, for all \d+ terms|\d+ layers|both directions) alike: )?"
     if place.strip() and not re.match(alike + _any_of(place.strip()), clause):
         return False
     return all(re.search(r"(?<![\w∇δ])" + _any_of(word), clause) for word in words.split())
@@ -230,14 +242,20 @@ def judge_lines(truths: list[frozenset[str]], lines: Any) -> str:
 
 
 def outcome(names: list[str], adjoints: bool = False) -> Outcome:
-    """Run the tool on one or two faults and judge what it says."""
-    rows = [FAULTS[name] for name in names]
+    """Run the tool on faults that are there at once, and judge what it says."""
+    return outcome_of([FAULTS[name] for name in names], adjoints, MORE.get(tuple(names)))
+
+
+def outcome_of(
+    rows: list[Fault], adjoints: bool = False, more: frozenset[str] | None = None
+) -> Outcome:
+    """Run the tool on these faults of one cell at once (``more``: lines only all make wrong)."""
+    names = [row.name for row in rows]
     begun = time.process_time()
     report = check(names[0].split("/")[0], [row.edit for row in rows], adjoints)
     seconds = time.process_time() - begun
     if adjoints:
-        wrong = [*(row.lines for row in rows), MORE.get(tuple(names), frozenset())]
-        mark = judge_lines(wrong, report.lines)
+        mark = judge_lines([*(row.lines for row in rows), more or frozenset()], report.lines)
         found = str(report.verdict) == "fail"
         some = mark in ("right", "half")
         bad = [x for x in report.lines if str(x.verdict) == "fail"]
@@ -257,30 +275,36 @@ def outcome(names: list[str], adjoints: bool = False) -> Outcome:
 def main(arguments: list[str] | None = None) -> None:
     """Run the corpus, or a part of it, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--corpus", choices=("first", "second"), default="first")
+    parser.add_argument("--corpus", choices=("first", "second", "third"), default="first")
     parser.add_argument("--only", default="", help="names that begin so")
     parser.add_argument("--text", action="store_true", help="print what was said")
     parser.add_argument("--adjoints", action="store_true", help="hand adjoints over, judge lines")
     options = parser.parse_args(arguments)
-    second = options.corpus == "second"
-    mine = {name for name in FAULTS if (name.split("/")[0] in blind_second.MODELS) == second}
-    single = [[name] for name in FAULTS if name in mine and name.startswith(options.only)]
-    double = [pair for pair in PAIRS if pair[0] in mine and pair[0].startswith(options.only)]
+    chosen = [names for names in in_corpus(options.corpus) if names[0].startswith(options.only)]
     if options.adjoints:
-        single = [names for names in single if FAULTS[names[0]].lines]
-        double = [names for names in double if FAULTS[names[0]].lines]
-    totals: dict[str, list[Outcome]] = {"single": [], "double": []}
-    for kind, chosen in (("single", single), ("double", double)):
-        for names in chosen:
-            one = outcome(names, options.adjoints)
-            totals[kind].append(one)
-            marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
-            print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)
-            if options.text or one.named == "wrong" or not one.told:
-                print("    " + one.said.replace("\n", "\n    "))
+        chosen = [names for names in chosen if all(FAULTS[name].lines for name in names)]
+    totals: dict[str, list[Outcome]] = {kind: [] for kind in KINDS.values()}
+    for names in chosen:
+        one = outcome(names, options.adjoints)
+        totals[KINDS[len(names)]].append(one)
+        marks = f"{'found' if one.found else 'MISSED':7}{'located' if one.located else '-':9}"
+        print(f"{one.name:60} {marks}{one.named:6} {one.seconds:5.1f} s", flush=True)
+        if options.text or one.named == "wrong" or not one.told:
+            print("    " + one.said.replace("\n", "\n    "))
     for kind, outcomes in totals.items():
         if outcomes:
             print(f"{kind}: {len(outcomes)} faults, {summary(outcomes)}")
+
+
+def corpus_of(cell: str) -> str:
+    """The corpus that a cell's faults belong to."""
+    return "third" if cell in THIRD else "second" if cell in blind_second.MODELS else "first"
+
+
+def in_corpus(which: str) -> list[list[str]]:
+    """The names of the faults of a corpus: single ones, then pairs, then triples."""
+    every = [[name] for name in FAULTS] + sorted(PAIRS, key=len)
+    return [names for names in every if corpus_of(names[0].split("/")[0]) == which]
 
 
 def summary(outcomes: list[Outcome]) -> str:

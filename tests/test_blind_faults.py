@@ -13,15 +13,17 @@ from benchmarks.blind_faults import (
     HANDS,
     MODELS,
     PAIRS,
+    THIRD,
     check,
+    corpus_of,
     edited,
     judge,
     judge_lines,
     outcome,
+    part,
 )
-from benchmarks.blind_second import MODELS as SECOND
 
-SINGLES, DOUBLES = 60, 30  # what each corpus is said to have at least
+LEAST = {"first": (60, 30, 0), "second": (60, 30, 0), "third": (90, 40, 15)}  # singles, pairs, …
 
 
 @pytest.mark.parametrize("cell", sorted(MODELS))
@@ -29,20 +31,22 @@ def test_every_edit_is_of_the_code(cell: str) -> None:
     mine = [fault for name, fault in FAULTS.items() if name.startswith(cell + "/")]
     assert mine
     for fault in mine:
-        assert callable(edited(cell, [fault.edit]))
+        assert callable(edited(cell, [fault.edit])[part(cell, "back")])
     for pair in PAIRS:
         if pair[0].startswith(cell + "/"):
-            assert callable(edited(cell, [FAULTS[name].edit for name in pair]))
+            space = edited(cell, [FAULTS[name].edit for name in pair])
+            assert callable(space[part(cell, "back")])
 
 
 def test_size_and_sources() -> None:
-    for second in (False, True):
-        assert sum((name.split("/")[0] in SECOND) == second for name in FAULTS) >= SINGLES
-        assert sum((pair[0].split("/")[0] in SECOND) == second for pair in PAIRS) >= DOUBLES
+    for which, least in LEAST.items():
+        lengths = [1 for name in FAULTS if corpus_of(name.split("/")[0]) == which]
+        lengths += [len(names) for names in PAIRS if corpus_of(names[0].split("/")[0]) == which]
+        assert all(lengths.count(n) >= count for n, count in enumerate(least, 1))
     assert all(f.source == "own" or f.source.startswith("https://") for f in FAULTS.values())
 
 
-@pytest.mark.parametrize("cell", ["normed", "gla", "char", "book", "rule"])
+@pytest.mark.parametrize("cell", ["normed", "gla", "char", "book", "rule", *THIRD])
 def test_code_is_right_before_it_is_edited(cell: str) -> None:
     check(cell, []).raise_for_failure()
 

@@ -21,7 +21,7 @@ from gradcheck_rnn.checks import (
     check_whole,
 )
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.memory import check_memory
+from gradcheck_rnn.memory_limits import check_memory
 
 from .definitions import derive, layers, load
 from .verification import Undecided

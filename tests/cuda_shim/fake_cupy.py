@@ -51,6 +51,12 @@ class CUDADriverError(RuntimeError):
     """As cupy.cuda.driver.CUDADriverError."""
 
 
+def _solve(a: Any, b: Any) -> Any:
+    if a.shape[:-1] != b.shape[:-1]:  # CuPy does not broadcast
+        raise ValueError("a must have (..., M, M) shape and b must have (..., M) or (..., M, K)")
+    return np.linalg.solve(a, b)
+
+
 class RawModule:
     """As ``cupy.RawModule``: compiled when the first kernel is asked for.
 
@@ -251,7 +257,7 @@ def _make_module() -> types.ModuleType:
         "RawModule": RawModule,
         "RawKernel": RawKernel,
     }
-    names["linalg"] = types.SimpleNamespace(norm=on_device(np.linalg.norm))
+    names["linalg"] = types.SimpleNamespace(norm=on_device(np.linalg.norm), solve=on_device(_solve))
     names["testing"] = types.SimpleNamespace(
         assert_allclose=lambda a, b, **k: np.testing.assert_allclose(_asnumpy(a), _asnumpy(b), **k)
     )

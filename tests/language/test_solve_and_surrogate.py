@@ -16,7 +16,7 @@ from gradcheck_rnn.calculus.rules import RULES
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.proof import prove
-from gradcheck_rnn.errors import DimensionError, UnsupportedOperation
+from gradcheck_rnn.errors import DimensionError
 from gradcheck_rnn.language import cell, eye, floor, outer, solve, surrogate, tanh
 from gradcheck_rnn.language.linear_systems import solve as solved
 from gradcheck_rnn.language.network import as_network
@@ -39,6 +39,23 @@ def per_sequence(k, v, S, b):
     return solve(outer(k, k) + b * eye("n") + 4 * eye("n"), S) + outer(k, v)
 
 
+@cell(inputs="x: n", states="S: H n m", params="A: H n n", heads="H")
+def by_head(x, S, A):
+    return 0.5 * solve(A + 3 * eye("n"), S + outer(x, S.T @ x))
+
+
+@cell(
+    inputs="x: n", states="z: H n; S: H n m", params="A: n n; B: n m; C: m m", heads="H",
+    outputs="z y",
+)  # fmt: skip
+def shared_by_heads(x, z, S, A, B, C):
+    """One matrix for all vectors, for all heads, right-hand sides of parameters, one turned."""
+    G = solve(A + 3 * eye("n"), B)
+    z = solve(A + 3 * eye("n"), z + x)
+    S = solve(outer(z, z) + 4 * eye("n"), G) + 0.5 * S
+    return {"S": S, "z": z, "y": solve((C + 4 * eye("m")).T, S.T @ x)}
+
+
 @cell(inputs="x: d", states="v s: p", params="W: p p; U: p d; b: p", outputs="s")
 def spiking(x, v, s, W, U, b):
     fires = surrogate(lambda v: v > 1, lambda v: 1 / (1 + 10 * abs(v - 1)) ** 2)
@@ -48,7 +65,7 @@ def spiking(x, v, s, W, U, b):
 
 
 @pytest.mark.parametrize("definition", [implicit, per_sequence])
-def test_systems_are_derived_proved_followed_and_refused_by_kernels(definition: Any) -> None:
+def test_systems_are_derived_proved_and_followed(definition: Any) -> None:
     derivation = derive(definition)
     result = prove(derivation)
     assert result.proved, str(result)
@@ -56,11 +73,23 @@ def test_systems_are_derived_proved_followed_and_refused_by_kernels(definition: 
         assert api.render(derivation, form)
         assert api.render(derivation, form, form="kronecker")
     decayed(as_network(definition))
-    for backend in ("numpy", "cupy"):
-        with pytest.raises(UnsupportedOperation, match="no generated kernel solves linear systems"):
-            generate(derivation, backend)
     page = api.render(derive(implicit))
     assert "((A + 3 · I_n)ᵀ)^(−1)" in page
+
+
+@pytest.mark.parametrize("definition", [implicit, per_sequence, by_head, shared_by_heads])
+def test_systems_in_kernels(definition: Any, tmp_path: Path) -> None:
+    case = Case(as_network(definition))
+    case.arrays["A" if "A" in case.arrays else "b"].flat[0] -= 3  # rows have to change places
+    kernels(case, tmp_path)
+
+
+def test_a_shared_matrix_is_factorised_once_for_all_vectors() -> None:
+    def steps(x, A):
+        return {"y": tanh(solve(A + 3 * eye("n"), x))}
+
+    made = generate(derive(cell(steps, inputs="x: n", params="A: n n", outputs="y")))
+    assert "np.linalg.solve(a_y_part, x.reshape(-1, n).T).T" in made
 
 
 def forward(A: Any, w: Any, x: Any, h0: Any) -> Any:

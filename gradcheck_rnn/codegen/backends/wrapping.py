@@ -20,6 +20,16 @@ def wrap(line: str) -> list[str]:
         if not equals or not _pieces(right, _OPERATORS)[1:]:
             return [line]
         head, content, tail = f"{left} = (", right, ")"
+    called, dot, method = head[:-1].rpartition(").")
+    if len(head) > WIDTH and dot and method.isidentifier():
+        # Of a call of a method of a call the inner one is broken.
+        *lines, last = _arguments(*_bracket(f"{called})"), indent)
+        return [*lines, f"{last}.{method}({content})"]
+    return _arguments(head, content, tail, indent)
+
+
+def _arguments(head: str, content: str, tail: str, indent: str) -> list[str]:
+    """What stands between brackets on lines of its own."""
     inner = indent + "    "
     if len(inner + content) <= WIDTH:
         return [head, inner + content, indent + tail]

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .distribution import LoopDistribution
-from .naming import Namer
+from .kernel_names import Namer
 from .nodes import POINTWISE, Graph, Node, covers, grouped, topological
 from .ops import (
     Access,
@@ -26,6 +26,7 @@ from .ops import (
     Contract,
     Expr,
     Gemm,
+    LinearSystem,
     Matrix,
     Number,
     Outer,
@@ -42,12 +43,12 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
     {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
-    | {"concat", "pad", "arrange"}
+    | {"concat", "pad", "arrange", "solve"}
 )
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
 #: What reads places, no expressions.
-_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange"})
+_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange", "solve"})
 LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
@@ -188,7 +189,7 @@ class Emitter:
                 total = total + n.rows
             # If one of them is kept over time, all are.
             lead, role = max((self._role(n) for n in free), key=lambda r: len(r[0]))
-            name = self.namer.fresh(wanted([self._wanted(n) for n in free]))
+            name = self.namer.fresh(wanted([self.labels.get(n, "") for n in free]))
             first = shape_of(free[0].rows, free[0].cols, free[0].lead)
             base = Buffer(name, lead, (total, *first[1:]), role)
             if lead:
@@ -200,13 +201,9 @@ class Emitter:
                 self.assigned[n] = Access(Buffer(own, lead, shape, role, base=base, offset=at))
                 at = at + n.rows
 
-    def _wanted(self, n: Node) -> str:
-        return self.labels.get(n, "")
-
     def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
-        if n in self.loop and not self._kept(n):
-            return n.lead[1:], "work"
-        return n.lead, "value"
+        inner = n in self.loop and not self._kept(n)
+        return (n.lead[1:], "work") if inner else (n.lead, "value")
 
     def _needs_buffer(self, n: Node) -> bool:
         readers = self.readers.get(n, [])
@@ -353,9 +350,9 @@ class Emitter:
         self, dest: Access, n: Node, accumulate: bool = False, note: str = ""
     ) -> Iterable[Statement]:
         """Statements that put a value into a place; ``note`` names what they work towards."""
-        note = note or self.labels.get(n, "")
-        if n in self.shares:
-            note = f"{FACTOR}{self.labels.get(self.shares[n], '')}"
+        shared = self.shares.get(n)
+        label = f"{FACTOR}{self.labels.get(shared, '')}" if shared else self.labels.get(n, "")
+        note = label if shared else note or label
         if n in self.assigned and self.assigned[n] != dest and n not in self.shares:
             yield Pointwise((Assign(dest, self.assigned[n], accumulate, note),))
         elif n.op == "gemm":
@@ -367,6 +364,10 @@ class Emitter:
             yield Contract(dest, places, specs, sizes, accumulate, note)
         elif n.op == "outer":
             yield Outer(dest, self.access(n.args[0]), self.access(n.args[1]), accumulate, note)
+        elif n.op == "solve":
+            size, columns, turned, heads = n.data
+            matrix, value = map(self.access, n.args)
+            yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)

@@ -12,6 +12,7 @@ from .ops import (
     Buffer,
     Contract,
     Gemm,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
@@ -44,6 +45,8 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from s.operands
     elif isinstance(s, Pack | Arrange):
         yield from s.parts
+    elif isinstance(s, LinearSystem):
+        yield from (s.matrix, s.value)
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)
     if isinstance(s, Gemm | Outer | Reduce | Contract) and s.accumulate:

@@ -35,6 +35,7 @@ __all__ = [
     "Expr",
     "Gemm",
     "Lead",
+    "LinearSystem",
     "Loop",
     "Matrix",
     "Number",
@@ -274,6 +275,24 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class LinearSystem:
+    """dest = A⁻¹ X, or A⁻ᵀ X when ``transposed``, sequence by sequence and head by head.
+
+    ``matrix`` has ``size`` rows and columns, ``value`` and dest have ``columns`` columns; heads
+    lie one after the other, ``heads`` of them: of the matrix, and of the value (one: shared).
+    """
+
+    dest: Access
+    matrix: Access
+    value: Access
+    size: Dim
+    columns: Dim
+    transposed: bool
+    heads: tuple[Dim, Dim] = (ONE, ONE)
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Reduce:
     """dest (+)= value summed over the leading axes ``over``."""
 
@@ -305,7 +324,18 @@ class Loop:
 
 
 Statement: TypeAlias = (
-    Allocate | Pack | Gemm | Contract | Arrange | Pointwise | Units | Outer | Reduce | Matrix | Loop
+    Allocate
+    | Pack
+    | Gemm
+    | Contract
+    | Arrange
+    | LinearSystem
+    | Pointwise
+    | Units
+    | Outer
+    | Reduce
+    | Matrix
+    | Loop
 )
 
 

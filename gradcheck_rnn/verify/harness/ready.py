@@ -15,7 +15,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ...language.network import Network
-from .conventions import (
+from .layout import Layout
+from .library_conventions import (
     KINDS,
     columns,
     cudnn,
@@ -28,7 +29,6 @@ from .conventions import (
     separate,
     stacked_rows,
 )
-from .layout import Layout
 from .packages import PACKAGES
 
 __all__ = ["READY", "catalogue", "definition", "depth", "ready", "source"]

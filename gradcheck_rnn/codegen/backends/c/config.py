@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from ....language.ops.elementwise import ELEMENTWISE
 from ....language.ops.unit_maps import UNIT_MAPS, UnitMap
-from ...schedule.naming import Namer
-from ..cfamily.names import c_name
+from ...schedule.kernel_names import Namer
+from ..cfamily.identifiers import c_name
 from ..expressions import declared_helpers
 
 __all__ = ["OWN", "RESERVED", "CNamer", "function_name", "helpers", "public_name"]
@@ -23,7 +23,7 @@ _TAKEN = """
     workspace scratch sizes parameters inputs outputs cotangents gradients next zeros needed
     smallest largest forward_needs backward_needs take room fill copy_rows pack packed_size
     multiply turn product outer tile tile_n bits_of power_of_two reduced expm1_of softmax_of
-    log_softmax_of memcpy memset size_t ptrdiff_t restrict main
+    log_softmax_of eliminate memcpy memset size_t ptrdiff_t restrict main
 """
 #: Names that the printed text uses for itself.
 OWN = frozenset(_TAKEN.split())

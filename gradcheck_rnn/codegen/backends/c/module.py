@@ -12,13 +12,13 @@ from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
-from ..cfamily.names import c_sizes
+from ..cfamily.identifiers import c_sizes
 from .config import RESERVED, CNamer, helpers, public_name
 from .expressions import C99
 from .header import FLAGS, Interface, print_header
 from .python import print_python
 from .routine import CRoutine
-from .runtime import ELEMENTARY, MEMORY, PRODUCTS, TYPES
+from .runtime import ELEMENTARY, MEMORY, PRODUCTS, SYSTEMS, TYPES
 
 __all__ = ["print_files"]
 
@@ -80,7 +80,7 @@ class _Module:
             "#ifdef SINGLE", f"#define NAME(name) {face.name}_f32_##name", "#else",
             f"#define NAME(name) {face.name}_f64_##name", "#endif",
             *MEMORY.split("\n"), *ELEMENTARY.rstrip("\n").split("\n"), *helpers(uses),
-            *PRODUCTS.split("\n"),
+            *PRODUCTS.split("\n"), *(SYSTEMS.split("\n") if "eliminate" in uses else ()),
             f"/* {'-' * 75} forward */", *forward.routine.functions, "",
             *self._function("forward", forward), "",
             f"/* {'-' * 74} backward */", *backward.routine.functions, "",

@@ -17,6 +17,7 @@ from ...schedule.ops import (
     Contract,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
@@ -30,8 +31,8 @@ from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
 from .contractions import Contraction, Matrices
+from .entry_loops import CFrame, print_kernel
 from .expressions import C99
-from .kernels import CFrame, print_kernel
 
 __all__ = ["CRoutine"]
 
@@ -183,6 +184,8 @@ class CRoutine:
                 self._contract(s)
             elif isinstance(s, Arrange):
                 self._arrange(s)
+            elif isinstance(s, LinearSystem):
+                self._solve(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -255,6 +258,48 @@ class CRoutine:
         arguments += [self.sizes[n] for n in product.used]
         self.line(f"{name}({', '.join(arguments)});")
 
+    def _solve(self, s: LinearSystem) -> None:
+        """The right-hand sides go to dest, where they are solved in place."""
+        lead, (ours, theirs) = lead_of(s.dest, self._loop is not None), s.heads
+        n, columns, turned = self.dim(s.size), self.dim(s.columns), int(s.transposed)
+        self.uses.add("eliminate")
+        self.scratch.append(f"{n} * {n}")
+        heads = next((h for h in s.heads if h != ONE), ONE)
+        own, made = lead_of(s.matrix, self._loop is not None), self.pointer(s.dest)
+        beside = heads == ONE or (s.dest.whole and s.dest.buffer.base is None)
+        shared = not own and ours == ONE and s.columns == ONE and beside
+        head = f"group * {n} * {columns}"
+        value = f"{self._at(s.value, lead)}{f' + {head}' if theirs != ONE else ''}"
+        place = f"{made}{self._row_of(s.dest, lead)} + {head}"
+        matrix = f"{self._at(s.matrix, lead)}{f' + group * {n} * {n}' if ours != ONE else ''}"
+        system = f"eliminate({matrix}, {n}, {turned}, {place}, {columns}, 1, {columns}, scratch);"
+        self.line(f"for (Index row = 0; row < {self.rows(s.dest)}; ++row) {{")
+        self._indent += 1
+        self.line(f"for (Index group = 0; group < {self.dim(heads)}; ++group) {{")
+        self._indent += 1
+        self.line(f"copy_rows({place}, {value}, 1, {n} * {columns}, 0);")
+        if not shared:
+            self.line(system)
+        self._close(2)
+        if shared:  # one matrix for all right-hand sides
+            count = f"{self.rows(s.dest)} * {self.dim(heads)}"
+            column = self.stride(s.dest) if heads == ONE and lead else n
+            self.line(
+                f"eliminate({self.pointer(s.matrix)}, {n}, {turned}, {made}, 1, {column}, {count}, "
+                "scratch);"
+            )
+
+    def _at(self, a: Access, lead: Lead) -> str:
+        """Where the numbers of the row of a loop over rows begin in a place."""
+        own = lead_of(a, self._loop is not None)
+        row = "" if not own else "row" if own == lead else f"(row % {self.sizes[own[-1]]})"
+        return f"{self.pointer(a)}{f' + {row} * {self.stride(a)}' if row else ''}"
+
+    def _close(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self._indent -= 1
+            self.line("}")
+
     def _arrange(self, s: Arrange) -> None:
         """Loops over rows and groups, one copy a part."""
         lead = lead_of(s.dest, self._loop is not None)
@@ -267,9 +312,7 @@ class CRoutine:
                              first=f"{self.dim(at)} * {columns}")
                 for w, at in ((width, first), (s.width, place))
             )  # fmt: skip
-            own = lead_of(part, self._loop is not None)
-            row = "" if not own else "row" if own == lead else f"(row % {self.sizes[own[-1]]})"
-            x = f"{self.pointer(part)}{f' + {row} * {self.stride(part)}' if row else ''} + {here}"
+            x = f"{self._at(part, lead)} + {here}"
             y = f"{self.pointer(s.dest)}{self._row_of(s.dest, lead)} + {there}"
             inside.append(f"copy_rows({y}, {x}, 1, {self.dim(count)} * {columns}, 0);")
         self.line(f"for (Index row = 0; row < {self.rows(s.dest)}; ++row) {{")
@@ -278,10 +321,7 @@ class CRoutine:
         self._indent += 1
         for text in inside:
             self.line(text)
-        self._indent -= 1
-        self.line("}")
-        self._indent -= 1
-        self.line("}")
+        self._close(2)
 
     def _row_of(self, a: Access, lead: Lead) -> str:
         return f" + row * {self.stride(a)}" if lead else ""

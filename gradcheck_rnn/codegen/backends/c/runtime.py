@@ -6,7 +6,7 @@ Errors, measured by the tests: at most 2 units in the last place for exp, 4 for 
 
 from __future__ import annotations
 
-__all__ = ["ELEMENTARY", "MEMORY", "PRODUCTS", "TYPES"]
+__all__ = ["ELEMENTARY", "MEMORY", "PRODUCTS", "SYSTEMS", "TYPES"]
 
 TYPES = """
 #include <math.h>
@@ -370,6 +370,54 @@ static inline void outer(real *c, Index c_row, const real *delta, Index delta_ro
         pack(packed, x + k * x_row, x_row, 1, terms, width);
         multiply(c, c_row, delta + k * delta_row, 1, delta_row, packed, height, width, terms,
                  add || k > 0, scratch);
+    }
+}
+"""
+
+SYSTEMS = """
+/* ---------------------------------------------------------------------- linear systems */
+
+/* A^-1 B in place of B, or with the transpose of A, by elimination with partial pivoting; A is
+   copied to `own`. Entry (i, j) of B is b[i * row + j * column]. A singular A gives no numbers. */
+static void eliminate(const real *a, Index n, int turned, real *b, Index row, Index column,
+                      Index columns, real *own)
+{
+    for (Index i = 0; i < n; ++i) {
+        for (Index j = 0; j < n; ++j) own[i * n + j] = turned ? a[j * n + i] : a[i * n + j];
+    }
+    for (Index k = 0; k < n; ++k) {
+        Index p = k;
+        for (Index i = k + 1; i < n; ++i) {
+            if (real_fabs(own[i * n + k]) > real_fabs(own[p * n + k])) p = i;
+        }
+        if (p != k) {
+            for (Index j = k; j < n; ++j) {
+                const real kept = own[k * n + j];
+                own[k * n + j] = own[p * n + j];
+                own[p * n + j] = kept;
+            }
+            for (Index j = 0; j < columns; ++j) {
+                const real kept = b[k * row + j * column];
+                b[k * row + j * column] = b[p * row + j * column];
+                b[p * row + j * column] = kept;
+            }
+        }
+        for (Index i = k + 1; i < n; ++i) {
+            const real factor = own[i * n + k] / own[k * n + k];
+            for (Index j = k + 1; j < n; ++j) own[i * n + j] -= factor * own[k * n + j];
+            for (Index j = 0; j < columns; ++j) {
+                b[i * row + j * column] -= factor * b[k * row + j * column];
+            }
+        }
+    }
+    for (Index k = n - 1; k >= 0; --k) {
+        for (Index i = k + 1; i < n; ++i) {
+            const real factor = own[k * n + i];
+            for (Index j = 0; j < columns; ++j) {
+                b[k * row + j * column] -= factor * b[i * row + j * column];
+            }
+        }
+        for (Index j = 0; j < columns; ++j) b[k * row + j * column] /= own[k * n + k];
     }
 }
 """

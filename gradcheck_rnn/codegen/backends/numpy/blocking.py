@@ -19,6 +19,7 @@ from ...schedule.ops import (
     Buffer,
     Contract,
     Gemm,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
@@ -197,7 +198,7 @@ def _parts(s: Statement | Blocked) -> list[Statement]:
 
 def _splits(s: Statement, axis: str, sums: bool) -> bool:
     """Whether a block of steps of a statement needs only the same block of its operands."""
-    if isinstance(s, Pointwise | Units | Gemm | Arrange):
+    if isinstance(s, Pointwise | Units | Gemm | Arrange | LinearSystem):
         made = all(_over(a, axis) for a in writes(s))
     elif isinstance(s, Outer | Reduce | Contract):
         made = _over(s.dest, axis) or (sums and any(_over(a, axis) for a in reads(s)))

@@ -22,6 +22,7 @@ from ...schedule.ops import (
     Expr,
     Gemm,
     Lead,
+    LinearSystem,
     Loop,
     Matrix,
     Outer,
@@ -35,15 +36,16 @@ from ...schedule.ops import (
 from ..arrangement import arrangement
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
+from ..systems import solution
 from ..wrapping import wrap
 from .assign import Assigner
 from .blocking import Blocked
 from .instructions import RawLines, Ufunc
-from .lines import extent, kept_array
+from .routine_text import extent, kept_array
 
 __all__ = ["NumPyWriter"]
 
-_NOTED = (Gemm, Contract, Units, Outer, Reduce, Matrix)
+_NOTED = (Gemm, Contract, LinearSystem, Units, Outer, Reduce, Matrix)
 
 
 class NumPyWriter(Assigner):
@@ -70,6 +72,9 @@ class NumPyWriter(Assigner):
                 self._contract(s)
             elif isinstance(s, Arrange):
                 self._arrange(s)
+            elif isinstance(s, LinearSystem):
+                text = solution("np", s, self.access, self._lead)
+                self.put(s.dest, text, (s.matrix, s.value))
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
