@@ -9,7 +9,6 @@ import pytest
 
 from gradcheck_rnn import check_model, gradient_case, load
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify import Verdict
 from tests.verify.model.elman_by_hand import backward, forward
 
 
@@ -122,17 +121,3 @@ def test_zero_cotangents_must_give_zeros() -> None:
     report = check(backward=offset)
     assert str(report.verdict) == "fail"
     assert "no cotangent" in str(report)
-
-
-def test_more_inputs_than_units_are_run_by_default() -> None:
-    """A kernel that takes p for d where d is less: right until there are more inputs than units."""
-
-    def short(cotangents: Any, saved: Any) -> Any:
-        g = backward(cotangents, saved)
-        U = g["U"].copy()
-        U[:, len(U) :] = 0
-        return g | {"U": U}
-
-    report = check_model(load("elman_hidden"), forward=forward, backward=short, diagnose=False)
-    assert report.verdict is Verdict.FAIL
-    assert "from d = 3 on (right up to d = 2)" in report.sentence()
