@@ -111,7 +111,7 @@ class LoopDistribution:
         A sum over steps that reads them becomes one that every step adds to: a value without
         leading axes in a loop.
         """
-        loop, drawn = dict(self.loop), set[Node]()
+        loop, near = dict(self.loop), {n for n in self.loop if wide(n)}
         behind: dict[Node, set[int]] = {}
         for component in self.order:
             after: set[int] = set()
@@ -120,13 +120,13 @@ class LoopDistribution:
             behind.update(dict.fromkeys(component, after - {loop.get(component[0], -1)}))
             n = component[0]
             read = deps(n)
-            if n in loop or not (wide(n) or _sums_of(n, drawn)):
+            if n in loop or not (wide(n) or _reads_steps(n, near)):
                 continue
             for k in sorted(after):
                 # All that it reads is of the loop, or need not come after it.
                 if all(loop.get(d) == k or k not in behind[d] for d in read):
                     loop[n] = k
-                    drawn |= {n} if wide(n) else set()
+                    near |= {n} if wide(n) else set()
                     break
         return LoopDistribution(_ordered(self.order, loop, deps), loop)
 
@@ -135,11 +135,17 @@ class LoopDistribution:
         return [n for component in self.order for n in component]
 
 
-def _sums_of(n: Node, drawn: set[Node]) -> bool:
-    """Whether a value over steps, or a sum of all, reads one of some values."""
-    if drawn.isdisjoint(n.args):
+def _reads_steps(n: Node, near: set[Node]) -> bool:
+    """Whether a value over steps, or a sum of all, reads one of some values.
+
+    A product with what no step changes is made once, of the sum of the other factor.
+    """
+    if near.isdisjoint(n.args):
         return False
-    return len(n.lead) == 2 or (not n.lead and n.op in ("contract", "outer", "reduce"))
+    if n.lead:
+        return len(n.lead) == 2
+    moving = [a for a in n.args if len(a.lead) == 2]
+    return n.op in ("contract", "outer", "reduce") and len(moving) == len(n.args)
 
 
 def _ordered(
