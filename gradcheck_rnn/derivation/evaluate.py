@@ -8,14 +8,17 @@ it last, as everywhere (see `language.stacks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
+from ..language.loops import count_of
 from ..language.network import Ref, State
 from .batches import Batches, turned, vec
 from .editing import (
@@ -54,6 +57,9 @@ class Run:
         Name → {t: array}, t = 1…T, states also before the start; what does not move has t = 0.
     steps : dict
         Time axis → number of steps.
+    substeps : dict
+        Name made by a scan whose steps have substeps → how many. The substeps of step t lie at
+        t − 1 + 1/n, …, t, so that what others read of them is at t.
     """
 
     def __init__(
@@ -70,6 +76,10 @@ class Run:
         self.sizes = dict(sizes)
         self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
+        self.substeps: dict[str, int] = {}
+        for scan in (p.scan for p in derivation.scans):
+            if (count := count_of(scan.substeps)) > 1:
+                self.substeps.update(dict.fromkeys([e.name for e in scan.equations], count))
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network
         self.batches = Batches(network)
@@ -109,19 +119,35 @@ class Run:
         ref = self.derivation.network.inputs.get(name)
         return ref is not None and ref.shape.batch
 
-    def times(self, program: ScanProgram) -> range:
-        """The steps of a scan in the order in which it runs; a scan without axis has step 0."""
+    def times(self, program: ScanProgram) -> Sequence[int]:
+        """The steps of a scan in the order in which it runs; a scan without axis has step 0.
+
+        Where steps have substeps it is these, at fractions of a step.
+        """
         axis = program.scan.axis
         if axis is None:
             return range(1)
         if axis not in self.steps:
             raise UsageError(f"nothing tells the number of steps along {axis!r}; give lengths")
         n = self.steps[axis]
+        if (count := count_of(program.scan.substeps)) > 1:
+            return [_time(k, count) for k in range(1, n * count + 1)]
         return range(n, 0, -1) if program.scan.reverse else range(1, n + 1)
 
     def before(self, program: ScanProgram, lag: int) -> int:
         """The time index of a state's start at ``lag`` steps before the scan's first step."""
+        if (count := count_of(program.scan.substeps)) > 1:
+            return _time(1 - lag, count)
         return self.times(program)[0] + lag if program.scan.reverse else 1 - lag
+
+    def at(self, name: str, t: int, lag: int | None) -> int:
+        """The time at which a value lies that an equation at time t reads at a lag."""
+        if lag is None or not self.substeps:
+            return 0 if lag is None else t - lag
+        count = self.substeps.get(name)
+        if count is None:  # of the step that a substep is in
+            return math.ceil(t) - lag
+        return t - _time(lag, count) if lag else t
 
     def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
         if ref is not None:
@@ -142,7 +168,7 @@ class Run:
         def value(s: Sym) -> Array:
             if also is not None and s.mark and s in also:
                 return also[s]
-            return self.series[s.name][0 if s.lag is None else t - s.lag]
+            return self.series[s.name][self.at(s.name, t, s.lag)]
 
         return value
 
@@ -174,6 +200,15 @@ class Run:
             return self.outward(ref, held[0])
         steps = range(1, self.steps[ref.axis] + 1)
         return np.stack([self.outward(ref, held[t]) for t in steps])
+
+
+def _time(k: int, count: int) -> int:
+    """The time of a substep, an integer where it is the last one of a step.
+
+    Fractions compare and add with integers and are equal to them as keys.
+    """
+    t = Fraction(k, count)
+    return t.numerator if t.denominator == 1 else cast(int, t)
 
 
 def forward(
@@ -308,15 +343,15 @@ def _backward(
     steps = list(enumerate(times, start=1))
     for step, t in steps if scan.name in edits.turned else reversed(steps):
         if edits.missed and edits.lacks(scan.name, step, len(times)):
-            pass_by(sums, program, t)
+            pass_by(run, sums, program, t)
             continue
         if edits.kept:
-            pass_by(sums, program, t, edits.kept)
+            pass_by(run, sums, program, t, edits.kept)
         late: list[tuple[Edge, Term, int]] = []
         for e in order:
             if permuted and e is permuted[0]:
                 sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
-            if e.name in losses:
+            if e.name in losses and t == math.ceil(t):
                 sums.add(e.name, t, np.ones_like(run.series[e.name][t]), "loss")
             bar = sums.get(e.name, t)
             if bar is None:
@@ -328,7 +363,7 @@ def _backward(
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
-                where = target_time(edits, edge, t, times)
+                where = target_time(run, edits, edge, t, times)
                 if edge.kind == "state" and (
                     (truncate and crosses(run, program, t, where, truncate))
                     or (reach is not None and len(times) - step >= reach)

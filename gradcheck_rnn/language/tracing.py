@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
+from .loops import Loop, recorded_loops, substeps_of
 from .primitives import given_names
 from .source_lines import noting
 from .values import Expr, Symbol
@@ -44,12 +45,16 @@ class Equation:
 
 @dataclass(frozen=True)
 class TracedCell:
-    """A cell's equations in definition order, and which of them are its states and outputs."""
+    """A cell's equations in definition order, and which of them are its states and outputs.
+
+    They are those of one of the ``substeps`` that a step has (see `loops`).
+    """
 
     cell: Cell
     equations: tuple[Equation, ...]
     states: Mapping[str, str]
     outputs: Mapping[str, str]
+    substeps: int = 1
 
 
 def _call_with_locals(
@@ -96,7 +101,7 @@ def trace(cell: Cell) -> TracedCell:
         definition is not in the language, or a constant is another one in the second call; the
         message names the place.
     """
-    results, table, local = _called(cell)
+    results, table, local, substeps = _called(cell)
     for n, value in results.items():
         if not isinstance(value, Expr):
             raise DefinitionError(
@@ -105,13 +110,13 @@ def trace(cell: Cell) -> TracedCell:
             )
         _check_result(cell, n, value)
     _check_steady(cell, results)
-    return _Cutter(cell, results, table, local).cut()
+    return replace(_Cutter(cell, results, table, local).cut(), substeps=substeps)
 
 
 def _called(
     cell: Cell,
-) -> tuple[dict[str, Any], list[tuple[Expr, str]], dict[str, Any]]:
-    """What the definition returns on symbols, the names it gives, and its locals."""
+) -> tuple[dict[str, Any], list[tuple[Expr, str]], dict[str, Any], int]:
+    """What the definition returns on symbols, the names it gives, its locals and substeps."""
     arguments: dict[str, Any] = {}
     for n, kind in cell.kinds.items():
         shape = cell.shapes[n]
@@ -125,12 +130,15 @@ def _called(
             lag = 0 if kind in ("input", "data") else None
             arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
     table: list[tuple[Expr, str]] = []
-    token = given_names.set(table)
+    loops: list[Loop] = []
+    token, repeated = given_names.set(table), recorded_loops.set(loops)
     dims = declared_dims.set(cell.dims)
     front = sequences_in_front.set(cell.front)
     try:
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
+        inner = {n: arguments[n] for n in cell.states}
+        substeps = substeps_of(cell.name, loops, inner, results, _walk)
     except GradcheckError as problem:
         if cell.place in str(problem):
             raise
@@ -144,16 +152,17 @@ def _called(
         ) from problem
     finally:
         given_names.reset(token)
+        recorded_loops.reset(repeated)
         declared_dims.reset(dims)
         sequences_in_front.reset(front)
-    return results, table, local
+    return results, table, local, substeps
 
 
 def _check_steady(cell: Cell, results: Mapping[str, Expr]) -> None:
     """Raise where a second call gives other constants or other equations."""
     token = noting.set(cell.place.rsplit(":", 1)[0])
     try:
-        again, _, _ = _called(cell)
+        again, *_ = _called(cell)
     finally:
         noting.reset(token)
     draws = "it must not draw random numbers or read a clock; draw outside, and declare the value "
