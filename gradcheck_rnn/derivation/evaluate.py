@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +19,8 @@ from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
 from ..language.loops import count_of
 from ..language.network import Ref, State
-from .batches import Batches, turned, vec
+from .batches import Batches
+from .contributions import Form, add_shares, bar_of, contribution, read
 from .editing import (
     Adjoints,
     Bars,
@@ -28,9 +28,7 @@ from .editing import (
     cotangents_as_used,
     cotangents_taken,
     in_order,
-    mirrored_values,
     pass_by,
-    pinned_at,
     read_wrongly,
     reads_others,
     split_names,
@@ -45,7 +43,6 @@ __all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
 Array = Any
 Values = Callable[[Sym], Array]
-Form = Literal["matrix", "kronecker"]
 
 
 class Run:
@@ -356,7 +353,7 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {_bar(e.symbol): bar})
+            values = run.lookup(t, {bar_of(e.symbol): bar})
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
             for edge in e.edges:
@@ -374,11 +371,11 @@ def _backward(
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
                     late.append((edge, term, where))
                     continue
-                seen = _read(run, program, edge, term, edits, sums, t, values)
-                given = _contribution(run, edge, term, seen, bar, form)
+                seen = read(run, program, edge, term, edits, sums, t, values)
+                given = contribution(run, edge, term, seen, bar, form)
                 index = 0 if edge.lag is None else where
                 if sums.shared:
-                    _add_shares(run, edge, term, edits, sums, t, index, seen, given)
+                    add_shares(run, edge, term, edits, sums, t, index, seen, given)
                 else:
                     sums.add(edge.operand.name, index, given)
         for edge, term, where in late:
@@ -396,57 +393,6 @@ def _backward(
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
 
 
-@lru_cache(maxsize=4096)
-def _bar(symbol: Sym) -> Sym:
-    """The adjoint of a variable, made once."""
-    return symbol.with_(mark="bar")
-
-
-def _read(
-    run: Run, program: ScanProgram, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
-    values: Values,
-) -> Values:  # fmt: skip
-    """What an edge reads at a time, where edits make it read something else."""
-    if edge.id in edits.terms and reads_others(edge, term):
-        return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
-    if edge.id in edits.mirrored and edge.kind == "param":
-        return mirrored_values(run, values, t, run.times(program))
-    if edge.id in edits.pinned:
-        name, pin = edits.pinned[edge.id]
-        return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
-    return values
-
-
-def _add_shares(
-    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, index: int,
-    values: Values, given: Array,
-) -> None:  # fmt: skip
-    """Add what an edge gives, with each share of the adjoint it reads by a term of its own."""
-    parts = sums.parts(edge.equation.name, t)
-    split = edge.kind == "equation" and sums.splits(edge.operand.name)
-    split = split and len(run.derivation.readers(edge.operand.name)) == 1
-    if not split and not any((source, edge.id) in edits.shares for source in parts):
-        sums.add_shares(edge, index, given, {})
-        return
-    bar, like = _bar(edge.equation), values(edge.operand)
-    shares: dict[str, Array] = {}
-    for source, part in parts.items():
-
-        def seen(s: Sym, part: Array = part) -> Array:
-            return part if s.mark and s == bar else values(s)
-
-        right = run.batches.fit(run.terms(term, seen), like)
-        own = edits.shares.get((source, edge.id), term)
-        if own is term:
-            shares[source] = right
-            continue
-        shares[source] = (
-            np.zeros_like(right) if own is None else run.batches.fit(run.terms(own, seen), like)
-        )
-        given = given + (shares[source] - right)
-    sums.add_shares(edge, index, given, shares if split else {})
-
-
 def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
     """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
 
@@ -456,23 +402,3 @@ def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> b
     position = abs(t - times[0])
     source = max(position - abs(t - where), 0)
     return position // block != source // block
-
-
-def _contribution(
-    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
-) -> Array:
-    like = values(edge.operand)
-    if form == "matrix":
-        return run.batches.fit(run.terms(term, values), like)
-    single = run.batches.single
-    jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
-    out = np.matmul(turned(jacobian), vec(single(bar)))
-    shape = single(like).shape
-    if out.ndim > 2:
-        shared = shape[0] == 1
-        out = (
-            out.sum(axis=0, keepdims=True)
-            if shared
-            else np.broadcast_to(out, (shape[0], *out.shape[1:]))
-        )
-    return turned(out.reshape(*shape[:-2], shape[-1], shape[-2])).reshape(like.shape)
