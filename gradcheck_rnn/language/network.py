@@ -219,10 +219,7 @@ class Network(ShownNetwork):
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
         traced = trace(cell)
-        if traced.substeps > 1 and (reverse or axis is None):
-            raise DefinitionError(
-                f"scan {title!r}: a cell with a repeated step runs forwards along a time axis"
-            )
+        binding.check_direction(title, traced.substeps, axis, reverse)
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
