@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DefinitionError, UnsupportedOperation
+from .expression_nodes import nodes_of
 from .values import Expr
 
 __all__ = ["Loop", "at_most", "count_of", "recorded_loops", "repeat", "substeps_of"]
@@ -116,7 +117,6 @@ def substeps_of(
     loops: list[Loop],
     states: Mapping[str, Any],
     results: Mapping[str, Expr],
-    nodes: Callable[[Expr], Iterator[Expr]],
 ) -> int:
     """How many substeps a step of a traced cell has.
 
@@ -126,8 +126,6 @@ def substeps_of(
         State → what the definition got as it.
     results : mapping
         What it returned by name.
-    nodes : callable
-        The nodes of an expression.
 
     Raises
     ------
@@ -155,7 +153,7 @@ def substeps_of(
             )
     names = {id(s): n for n, s in states.items()}
     for result in results.values():
-        for e in nodes(result):
+        for e in nodes_of(result):
             if id(e) in names:
                 raise DefinitionError(
                     f"cell {title!r}: state {names[id(e)]!r} is read outside of the repeated step; "

@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
+from .expression_nodes import nodes_of
 from .loops import Loop, recorded_loops, substeps_of
 from .primitives import given_names
 from .source_lines import noting
@@ -138,7 +139,7 @@ def _called(
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
         inner = {n: arguments[n] for n in cell.states}
-        substeps = substeps_of(cell.name, loops, inner, results, _walk)
+        substeps = substeps_of(cell.name, loops, inner, results)
     except GradcheckError as problem:
         if cell.place in str(problem):
             raise
@@ -171,7 +172,7 @@ def _check_steady(cell: Cell, results: Mapping[str, Expr]) -> None:
         second = again[n]
         if not isinstance(second, Expr):
             raise DefinitionError(_other_equations(cell, draws))
-        nodes, others = list(_walk(first)), list(_walk(second))
+        nodes, others = list(nodes_of(first)), list(nodes_of(second))
         where = {id(e): k for k, e in enumerate(nodes)}
         elsewhere = {id(e): k for k, e in enumerate(others)}
         for one, two in zip(nodes, others, strict=False):
@@ -220,20 +221,6 @@ _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
 _LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater"}
 
 
-def _walk(root: Expr) -> Iterator[Expr]:
-    """Every node once, operands first."""
-    seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
-
-
 class _Cutter:
     def __init__(
         self,
@@ -246,7 +233,7 @@ class _Cutter:
         self.results = results
         self.nodes: dict[int, Expr] = {}
         for result in results.values():
-            self.nodes.update((id(e), e) for e in _walk(result))
+            self.nodes.update((id(e), e) for e in nodes_of(result))
         self.taken = set(cell.shapes) | set(results)
         self.counts: dict[str, int] = {}
         self.names: dict[int, str] = {}
