@@ -14,9 +14,8 @@ from .scans import Ref, Scan
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "check_direction", "domains_of", "kind_of_start",
-    "line_of",
-    "narrower", "renamed", "spread_starts", "unify",
+    "READ", "apart", "check_axes", "check_binding", "check_direction", "domains_of",
+    "kind_of_start", "line_of", "narrower", "renamed", "spread_starts", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).

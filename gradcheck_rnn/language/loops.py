@@ -18,11 +18,11 @@ from ..errors import DefinitionError, UnsupportedOperation
 from .expression_nodes import nodes_of
 from .values import Expr
 
-__all__ = ["Loop", "at_most", "count_of", "recorded_loops", "repeat", "substeps_of"]
+__all__ = ["Repeated", "at_most", "count_of", "recorded_loops", "repeat", "substeps_of"]
 
 
 @dataclass(frozen=True)
-class Loop:
+class Repeated:
     """A traced loop: how often, the values that enter it, and those of one substep behind it."""
 
     count: int
@@ -31,7 +31,7 @@ class Loop:
 
 
 #: Loops of the definition being traced; ``None`` outside a trace.
-recorded_loops: ContextVar[list[Loop] | None] = ContextVar("recorded_loops", default=None)
+recorded_loops: ContextVar[list[Repeated] | None] = ContextVar("recorded_loops", default=None)
 
 _limit: ContextVar[int | None] = ContextVar("substeps", default=None)
 
@@ -108,13 +108,13 @@ def _traced(count: int, step: Callable[..., Any], states: tuple[Any, ...]) -> An
     inside = [Expr(s.op, (), s.shape, s.data) for s in states]
     made = _returned(step(*inside), len(states))
     if loops is not None:
-        loops.append(Loop(count, states, made))
+        loops.append(Repeated(count, states, made))
     return made[0] if len(made) == 1 else made
 
 
 def substeps_of(
     title: str,
-    loops: list[Loop],
+    loops: list[Repeated],
     states: Mapping[str, Any],
     results: Mapping[str, Expr],
 ) -> int:

@@ -26,7 +26,7 @@ from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
 from .expression_nodes import nodes_of
-from .loops import Loop, recorded_loops, substeps_of
+from .loops import Repeated, recorded_loops, substeps_of
 from .primitives import given_names
 from .source_lines import noting
 from .values import Expr, Symbol
@@ -131,7 +131,7 @@ def _called(
             lag = 0 if kind in ("input", "data") else None
             arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
     table: list[tuple[Expr, str]] = []
-    loops: list[Loop] = []
+    loops: list[Repeated] = []
     token, repeated = given_names.set(table), recorded_loops.set(loops)
     dims = declared_dims.set(cell.dims)
     front = sequences_in_front.set(cell.front)
