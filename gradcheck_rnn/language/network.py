@@ -219,6 +219,7 @@ class Network(ShownNetwork):
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
         traced = trace(cell)
+        binding.check_direction(title, traced.substeps, axis, reverse)
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
@@ -277,7 +278,7 @@ class Network(ShownNetwork):
         )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
-            tuple(arguments[o] for o in cell.outputs), arguments, dims_of,
+            tuple(arguments[o] for o in cell.outputs), arguments, dims_of, traced.substeps,
         )  # fmt: skip
         known = self.domains
         for n, domain in domains_of(added).items():
@@ -424,14 +425,14 @@ class Network(ShownNetwork):
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"
 
 
-def as_network(target: Cell | Network) -> Network:
-    """A cell as a network of one scan that hands out its outputs and its final states."""
+def as_network(target: Cell | Network, reverse: bool = False) -> Network:
+    """A cell as a network of one scan (`reverse`: from the last step), with its final states."""
     if isinstance(target, Network):
         return target
     check_kind(target, Cell, "a cell or a network; `load` finds them by name")
     network = Network(target.name, target.what, target.source)
     moves = target.states or target.of_kind("input", "data")
-    handle = network.scan(target, axis="T" if moves else None)
+    handle = network.scan(target, axis="T" if moves else None, reverse=reverse)
     for o in target.outputs:
         ref = handle[o]
         (network.loss if o == "loss" and not ref.shape.axes else network.output)(ref)
