@@ -9,7 +9,7 @@ gradients in every case.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from .guard import close
 from .harness.arrays import to_numpy
 from .pairs import Cotangents
 from .verdict import Finding
-
-if TYPE_CHECKING:
-    from .jax_pair import JaxPair
 
 __all__ = ["equations", "look_at_rules"]
 
@@ -45,8 +42,8 @@ def equations(jaxpr: Any) -> Iterator[Any]:
                     yield from equations(inner)
 
 
-def look_at_rules(pair: JaxPair, weights: Cotangents) -> None:
-    """Note where tracing, unused outputs or other inputs change what a function gives."""
+def look_at_rules(pair: Any, weights: Cotangents) -> None:
+    """Note where tracing, unused outputs or other inputs change what a `JaxPair` gives."""
     forward = pair.traced()
     found = [] if forward is None else list(equations(forward.jaxpr))
     if pair.jit and forward is not None and not _traces_alike(pair, weights):
@@ -63,7 +60,7 @@ def look_at_rules(pair: JaxPair, weights: Cotangents) -> None:
         look.left_out()
 
 
-def _traces_alike(pair: JaxPair, weights: Cotangents) -> bool:
+def _traces_alike(pair: Any, weights: Cotangents) -> bool:
     """Whether JAX finds the same operations and constants each time; notes that it does not."""
     jax = pair.jax
     given = pair.arrays(pair.tree.leaves), pair.weights(weights)
@@ -89,7 +86,7 @@ def _traces_alike(pair: JaxPair, weights: Cotangents) -> bool:
 class _Look:
     """A pair and its cotangents, with the rounding of each gradient."""
 
-    def __init__(self, pair: JaxPair, weights: Cotangents) -> None:
+    def __init__(self, pair: Any, weights: Cotangents) -> None:
         self.pair, self.weights = pair, weights
         self.leaves = pair.tree.leaves
         self.names = pair.tree.names
