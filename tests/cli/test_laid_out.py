@@ -63,7 +63,7 @@ def test_a_class_of_a_file_in_a_layout(run, write) -> None:
         ("elman.py:Elmann", "own", "unknown class 'Elmann'; did you mean Elman"),
         ("elman.py", "wrong rnn", "no ready layout 'wrong rnn'"),
         ("elman.py", "pytorch rnnx", "no ready layout for 'rnnx'; there are lstm, gru, rnn"),
-        ("elman.py", "flashrnn rnn", "no ready layout for 'rnn': flashrnn has lstm, elman"),
+        ("elman.py", "flashrnn rnn", "'rnn': flashrnn has lstm, slstm, gru, elman"),
         ("lstm", "own", "give file.py:NAME"),
         ("mine.py", "own", "no classes with forward and backward"),
         ("elman.py", "columns rnn", "which is no parameter of the layout"),

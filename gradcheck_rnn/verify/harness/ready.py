@@ -54,6 +54,8 @@ SAY = "say of which (--definition cell.py:mine)"
 WITHOUT = "without"
 #: An option of every layout: the code's names for arrays that the layout calls otherwise.
 RENAME = "rename"
+#: Options that are of another definition, and how its name ends.
+_ENDS = {"scale": "scaled", "reverse": "reverse"}
 #: An option of every layout: the order of axes of a sequence, and without time of a state.
 AXES = "axes"
 #: The options of every layout, for lists of them.
@@ -229,7 +231,8 @@ def definition(text: str) -> str:
         raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
     _MAKERS[convention](kind)  # refuses a kind that it has not
     if convention in PACKAGES:
-        return PACKAGES[convention][1][kind]
+        changed = "".join(f"_{_ENDS[n]}" for n in _ENDS if options.get(n))
+        return PACKAGES[convention][1][kind] + changed
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {
