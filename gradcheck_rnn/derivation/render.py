@@ -12,7 +12,7 @@ from typing import Any
 
 from ..calculus.printing.json import to_json
 from ..calculus.printing.latex import to_latex
-from ..calculus.printing.notation import Notation, load_notation
+from ..calculus.printing.notation import Notation
 from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
@@ -22,8 +22,9 @@ from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .pages.repeated import written_once
 from .program import Derivation
+from .reader_names import read_notation
 
-__all__ = ["FORMATS", "read_notation", "render", "render_definition"]
+__all__ = ["FORMATS", "render", "render_definition"]
 
 FORMATS = ("text", "latex", "typst", "markdown", "json")
 
@@ -87,54 +88,6 @@ def render_definition(derivation: Derivation) -> str:
 
 def _rows(notation: Notation | None) -> bool:
     return notation is not None and notation.vectors == "row"
-
-
-def names(derivation: Derivation) -> tuple[str, ...]:
-    """All names a notation file may rename."""
-    network = derivation.network
-    found = dict.fromkeys((*network.inputs, *network.parameters))
-    for program in derivation.scans:
-        found.update(dict.fromkeys(e.name for e in program.equations))
-    return tuple(found)
-
-
-def read_notation(derivation: Derivation, path: str | os.PathLike[str]) -> Notation:
-    """A notation file for this derivation.
-
-    Cotangents follow the names of their outputs, and ``a_f``, named by us, that of ``f = σ(a_f)``.
-
-    Raises
-    ------
-    NotationError
-        A file that cannot be read or names an unknown symbol.
-    """
-    notation = load_notation(path, names(derivation))
-    follow: dict[str, str | dict[str, str]] = {}
-
-    def name_after(name: str, letter: str, of: str, final: bool = False) -> None:
-        own = notation.names.get(of)
-        if isinstance(own, str):
-            follow[name] = "_".join([letter, own, *(["final"] if final else [])])
-        elif own is not None:
-            follow[name] = {
-                target: _SUBSCRIPT[target].format(letter, text + (_FINAL[target] if final else ""))
-                for target, text in own.items()
-            }
-
-    for label, ref in derivation.network.outputs.items():
-        name_after(
-            derivation.cotangent_name(label), "g", ref.state or ref.name, ref.state is not None
-        )
-    for program in derivation.scans:
-        auto = {e.name for e in program.equations if e.named_by != "user"}
-        for e in program.equations:
-            if (inner := f"a_{e.name.removesuffix('_tilde')}") in auto:
-                name_after(inner, "a", e.name)
-    return replace(notation, names={**follow, **notation.names})
-
-
-_SUBSCRIPT = {"text": "{}_{{{}}}", "latex": "{}_{{{}}}", "typst": "{}_({})"}
-_FINAL = {"text": ",final", "latex": r",\mathrm{final}", "typst": ', "final"'}
 
 
 class _Writer:
