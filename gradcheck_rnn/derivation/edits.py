@@ -90,6 +90,11 @@ class Edits:
         return sum(len(getattr(self, name)) for name in self.__dataclass_fields__)
 
     @property
+    def size_of_terms(self) -> int:
+        """How many of them are about single terms: what is written, and at which steps."""
+        return sum(map(len, (self.terms, self.only_steps, self.skip_steps, self.pinned)))
+
+    @property
     def reorders(self) -> bool:
         """Whether steps are taken in another order: only the program as a whole tells."""
         return bool(self.kept or self.mirrored or self.turned)
