@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Signalled, UserCodeError
+from ..errors import Signalled, UserCodeError, blame
 from .outcome import Report
 from .reachable import checksum, differing, generators
 from .verdict import Finding
@@ -63,7 +63,8 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, KeyboardInterrupt, Signalled):
+    except (Exception, KeyboardInterrupt, Signalled) as error:
+        blame(error)
         raise
     except SystemExit as left:
         code = "" if left.code is None else repr(left.code)
