@@ -92,7 +92,8 @@ class Edits:
     @property
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
-        return sum(map(len, (self.terms, self.only_steps, self.skip_steps, self.pinned)))
+        own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
+        return sum(own)
 
     @property
     def reorders(self) -> bool:

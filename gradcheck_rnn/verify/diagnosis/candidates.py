@@ -107,8 +107,8 @@ class Bench:
     Attributes
     ----------
     work : int
-        Equations and edits pulled back so far; a count and not a time, so that results do not
-        depend on the machine.
+        Equations and edits pulled back in the present search; a count and not a time, so that
+        results do not depend on the machine.
     """
 
     def __init__(self, derivation: Derivation) -> None:
