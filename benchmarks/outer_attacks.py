@@ -196,7 +196,9 @@ OUTER: dict[str, tuple[str, Variants]] = {
             "mean over the batch [jax-ml/jax/issues/5832]": wrong(
                 (DONE, "    dW = dW / h.shape[1]\n" + DONE)
             ),
-            "last lost where unused": wrong(("if unused[1] else cotangents[1]", "if unused[1] or True else 0")),
+            "last lost where unused": wrong(
+                ("if unused[1] else cotangents[1]", "if unused[1] or True else 0")
+            ),
         },
     ),
     "convolution": (
