@@ -54,8 +54,12 @@ $(PEERS)/.installed: pyproject.toml tests/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --editable . pytest hypothesis -r tests/peers/requirements.txt
 	@touch $@
 
+# What needs TensorFlow or JAX is skipped by `make test` and run here.
+PEER_TESTS := tests/peers tests/verify/test_tensorflow.py tests/verify/test_jax_pair.py \
+	tests/verify/test_adapters.py tests/verify/model/test_jax_code.py \
+	"tests/test_tutorials.py::test_a_tutorial_does_what_it_says[jax]"
 test-peers: $(PEERS)/.installed
-	$(PEERS)/bin/python -m pytest -q -o python_files='peer_*.py test_tensorflow.py' tests/peers tests/verify/test_tensorflow.py
+	$(PEERS)/bin/python -m pytest -q -o python_files='peer_*.py test_*.py' $(PEER_TESTS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

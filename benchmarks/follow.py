@@ -21,7 +21,7 @@ from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.derivation.render import render
 from gradcheck_rnn.language import tanh
 from gradcheck_rnn.language.network import as_network
-from gradcheck_rnn.verify.kernels import check_kernel
+from gradcheck_rnn.verify.kernel_check import check_kernel
 
 PACKAGE = str(Path(gradcheck_rnn.__file__).parent)
 NAME = "W"

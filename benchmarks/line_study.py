@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from gradcheck_rnn.derivation.evaluate import Run
 from gradcheck_rnn.derivation.local import local_lines
 from gradcheck_rnn.derivation.program import Edge
 from gradcheck_rnn.language.network import as_network
-from gradcheck_rnn.language.running import to_columns, to_rows
-from gradcheck_rnn.verify.diagnosis.lines import judge_lines
+from gradcheck_rnn.language.running import sizes_of, to_columns, to_rows
+from gradcheck_rnn.language.scans import Ref
+from gradcheck_rnn.verify.diagnosis.handed_adjoints import judge_lines
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.layout import Layout
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
@@ -34,6 +36,7 @@ __all__ = ["CELLS", "one"]
 
 CELLS = (
     "elman", "lstm", "gru", "gru_reset_after", "lstm_peephole", "lstm_layer_norm", "stacked_lstm",
+    "delta_net", "gated_linear_attention", "mlstm", "multihead_retention",
 )  # fmt: skip
 Bend = Callable[[Any, int], Any]
 
@@ -59,15 +62,11 @@ def wrong_backward(derivation: Derivation, bends: dict[str, Bend]) -> tuple[Any,
     """A forward and a backward pass of a definition, some of its edges bent."""
     network = derivation.network
     refs = {**network.parameters, **network.inputs}
+    shapes = {e.name: e.shape for s in network.scans for e in s.equations}
 
     def forward(**arrays: Any) -> Any:
         columns = {n: to_columns(refs[n], a) for n, a in arrays.items()}
-        sizes: dict[str, int] = {}
-        for n, a in columns.items():
-            for dim, k in zip((refs[n].shape.rows, refs[n].shape.cols), a.shape[-2:], strict=True):
-                if str(dim) in network.dims:
-                    sizes[str(dim)] = k
-        run = Run(derivation, columns, sizes)
+        run = Run(derivation, columns, sizes_of(network, arrays))
         return {n: to_rows(r, run.output(n)) for n, r in network.outputs.items()}, run
 
     def backward(cotangents: Any, run: Any) -> Any:
@@ -81,12 +80,14 @@ def wrong_backward(derivation: Derivation, bends: dict[str, Bend]) -> tuple[Any,
                         where = t - 1 if program.scan.axis else None
                         wide = np.broadcast_to(made, np.broadcast_shapes(
                             made.shape, run.series[e.name][t].shape))  # fmt: skip
-                        record({"δ" + e.name: wide.swapaxes(-1, -2)}, t=where)
+                        ref = Ref(e.name, "sequence", replace(shapes[e.name], batch=True))
+                        record({"δ" + e.name: to_rows(ref, run.outward(ref, wide))}, t=where)
         out = {}
         for ref in derivation.differentiated():
             line, held = found.want.get(ref.name, {}), run.series[ref.name]
             parts = [np.asarray(line.get(t, np.zeros_like(a))) for t, a in sorted(held.items())]
-            out[ref.name] = to_rows(ref, parts[0] if ref.axis is None else np.stack(parts))
+            whole = parts[0] if ref.axis is None else np.stack(parts)
+            out[ref.name] = to_rows(ref, run.outward(ref, whole))
         return out
 
     return forward, backward

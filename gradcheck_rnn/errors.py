@@ -5,6 +5,8 @@ Messages name the thing (cell, parameter, shape, file, line) and the way out.
 
 from __future__ import annotations
 
+import contextlib
+
 __all__ = [
     "DefinitionError",
     "DimensionError",
@@ -15,6 +17,8 @@ __all__ = [
     "UnsupportedOperation",
     "UsageError",
     "UserCodeError",
+    "blame",
+    "is_blamed",
 ]
 
 
@@ -63,3 +67,21 @@ class UserCodeError(GradcheckError):
 
 class Signalled(BaseException):
     """A signal asks this process to end: nothing catches it on the way out, users' code apart."""
+
+
+#: The attribute by which an exception says that it came up in a call of the user's function.
+_BLAMED = "_gradcheck_blamed"
+
+
+def blame(error: BaseException) -> None:
+    """Remember of an exception that it was raised when a check called the user's function.
+
+    Its frames need not show it: a library raises it for a backward pass with too few gradients.
+    """
+    with contextlib.suppress(AttributeError):  # a class with __slots__
+        setattr(error, _BLAMED, True)
+
+
+def is_blamed(error: BaseException) -> bool:
+    """Whether `blame` was called with it."""
+    return getattr(error, _BLAMED, False) is True

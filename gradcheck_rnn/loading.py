@@ -12,13 +12,14 @@ import difflib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError
+from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError, is_blamed
 from gradcheck_rnn.notebook import NOTEBOOK, run_cells
 from gradcheck_rnn.project import add_pythonpath
 from gradcheck_rnn.reading import read_bytes
@@ -45,7 +46,10 @@ __all__ = [
 FILES = (".py", NOTEBOOK)
 #: Bytes of a Python file; generated modules have some ten thousand.
 MOST_SOURCE = 50 << 20
-# Resolved path of every user file run in this process -> the path as the user wrote it.
+#: Where this package lies, and where Python's own modules do.
+_OURS = Path(__file__).parent
+_PYTHONS = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+# Resolved path of every user file run in this process, or imported by one -> the path as shown.
 _user_files: dict[str, str] = {}
 
 
@@ -149,7 +153,8 @@ def pick(
         if isinstance(value, types):
             return value
         hint = f"; it has {', '.join(found)}" if found else ""
-        raise UsageError(f"{path}:{name} is a {type(value).__name__}, not a {what}{hint}")
+        kind = "class" if isinstance(value, type) else type(value).__name__
+        raise UsageError(f"{path}:{name} is a {kind}, not a {what}{hint}")
     if not found:
         raise UsageError(f"{path} has no {name!r} and defines no {what}")
     raise UsageError(f"{path}: {suggest(name, found, what)}")
@@ -203,9 +208,13 @@ def run_file(path: str) -> ModuleType:
     sys.modules[alias] = module  # dataclasses and inspect look modules up by name
     _remember_modules()
     add_pythonpath(Path(resolved).parent)
+    before = set(sys.modules)
     try:
         with _importable(Path(resolved).parent), no_exit():
-            run()
+            try:
+                run()
+            finally:
+                _remember_imported(before)
     except GradcheckError:
         raise
     except OSError as error:
@@ -357,8 +366,24 @@ def place_of(error: BaseException) -> str | None:
     return place
 
 
+def _remember_imported(before: set[str]) -> None:
+    """Files that a user's file imported are the user's too; Python's and installed ones are not."""
+    here = Path.cwd()
+    for name in sys.modules.keys() - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if not isinstance(file, str) or file in _user_files or not file.endswith(".py"):
+            continue
+        path = Path(file)
+        installed = {"site-packages", "dist-packages"} & set(path.parts)
+        if not installed and not any(path.is_relative_to(p) for p in (_OURS, *_PYTHONS)):
+            _user_files[file] = str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def user_frames(error: BaseException) -> list[str]:
     """The traceback from the first frame in a user's file on, as lines; ours are left out.
+
+    Of what a library raised in a call of the user's function (see `errors.blame`), those below
+    ours.
 
     Parameters
     ----------
@@ -372,7 +397,9 @@ def user_frames(error: BaseException) -> list[str]:
     """
     frames = list(traceback.extract_tb(error.__traceback__))
     first = next((i for i, f in enumerate(frames) if f.filename in _user_files), None)
-    if first is None:
+    if first is None and is_blamed(error):
+        first = 1 + max(i for i, f in enumerate(frames) if Path(f.filename).is_relative_to(_OURS))
+    if first is None or first == len(frames):
         return []
     kept = traceback.StackSummary.from_list(frames[first:])
     return [

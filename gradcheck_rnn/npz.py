@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.memory import check_memory
+from gradcheck_rnn.memory_limits import check_memory
 from gradcheck_rnn.reading import check_file
 
 __all__ = ["Header", "read_npz"]

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.memory import check_memory, readable
+from gradcheck_rnn.memory_limits import check_memory, readable
 
 __all__ = ["check_file", "read_bytes", "read_text"]
 

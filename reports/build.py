@@ -103,7 +103,7 @@ def shifted(cell: str, start: str, added: Mapping[str, float], folder: str) -> P
     """A file of the weights that are drawn for a cell, with numbers added to some of them."""
     import numpy as np
 
-    from gradcheck_rnn.dynamics.setting import model_of
+    from gradcheck_rnn.dynamics.model_source import model_of
 
     values = model_of(api.load(cell), init=start).values
     path = Path(folder) / f"{cell}_shifted.npz"
@@ -116,8 +116,8 @@ def index(folder: str, names: Sequence[str]) -> str:
     from gradcheck_rnn.report.formulas import prose
     from gradcheck_rnn.report.listing import titled
     from gradcheck_rnn.report.manuscript import Manuscript
-    from gradcheck_rnn.report.mathematics import plain
     from gradcheck_rnn.report.typesetting import write
+    from gradcheck_rnn.report.typst_mathematics import plain
 
     m = Manuscript(
         "Gradients of recurrent networks",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import api, check_gradient, check_vjp, checks, memory, reading
+from gradcheck_rnn import api, check_gradient, check_vjp, checks, memory_limits, reading
 from gradcheck_rnn.errors import UsageError
 
 
@@ -139,10 +139,10 @@ def test_a_file_larger_than_makes_sense_is_not_read(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_said_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 3 << 30)
-    memory.check_memory(2 << 30, "the thing", "give less")
+    monkeypatch.setattr(memory_limits, "available", lambda: 3 << 30)
+    memory_limits.check_memory(2 << 30, "the thing", "give less")
     with pytest.raises(UsageError, match=r"the thing would need about 4 GiB .* 3 GiB are free"):
-        memory.check_memory(4 << 30, "the thing", "give less")
-    assert memory.readable(1536) == "1.5 KiB"
-    assert memory.readable(10**40) == "10^27 TiB"
-    assert memory.readable(0) == "0 B"
+        memory_limits.check_memory(4 << 30, "the thing", "give less")
+    assert memory_limits.readable(1536) == "1.5 KiB"
+    assert memory_limits.readable(10**40) == "10^27 TiB"
+    assert memory_limits.readable(0) == "0 B"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradcheck_rnn import memory
+from gradcheck_rnn import memory_limits
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.npz import read_npz
 from tests.hostile.grammar import archive, bad_headers, npy
@@ -51,7 +51,7 @@ def test_more_than_there_is_memory_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", W=np.zeros(10**6))
-    monkeypatch.setattr(memory, "available", lambda: 10**6)
+    monkeypatch.setattr(memory_limits, "available", lambda: 10**6)
     with pytest.raises(UsageError, match=r"would need about 22\.9 MiB"):
         read_npz(tmp_path / "a.npz", "file")
 

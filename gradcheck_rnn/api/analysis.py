@@ -40,7 +40,7 @@ def decay(
         ``.npz``, ``.safetensors`` or ``.pt``: parameters by the network's names, or a PyTorch
         state_dict of RNN, LSTM or GRU layers. Drawn when left out.
     **options
-        Of `gradcheck_rnn.dynamics.setting.follow`: ``inputs``, ``steps``, ``sizes``, ``init``,
+        Of `gradcheck_rnn.dynamics.model_source.follow`: ``inputs``, ``steps``, ``sizes``, ``init``,
         ``gain``, ``seed``, ``start``, ``draws``, ``burn_in``, ``remedies``, ``device``, ``name``,
         ``progress``, ``announce``.
 
@@ -57,7 +57,7 @@ def decay(
     """
     from gradcheck_rnn import cells
     from gradcheck_rnn.cells.bidirectional import join
-    from gradcheck_rnn.dynamics.setting import follow
+    from gradcheck_rnn.dynamics.model_source import follow
 
     kinds = {"rnn": "elman_hidden", "gru": "gru_reset_after", "lstm": "lstm"}
     layers = {kind: cells.get(n).scans[0].cell for kind, n in kinds.items()}
@@ -199,7 +199,7 @@ def _checks(network: Network, kernel: Any) -> list[Report]:
     """The first checks of a kernel, as many as a reader will wait for, at a fixed seed."""
     from itertools import islice
 
-    from gradcheck_rnn.verify.kernels import check_kernel
+    from gradcheck_rnn.verify.kernel_check import check_kernel
     from gradcheck_rnn.verify.points import draw_point
 
     entries = sum(a.size for a in draw_point(network, 1).differentiated.values())

@@ -54,8 +54,8 @@ def check_equations(
     NotationError
         The notation file cannot be read or names an unknown symbol.
     """
+    from gradcheck_rnn.audit.extraction import names_in, read_note
     from gradcheck_rnn.audit.judge import judge_at
-    from gradcheck_rnn.audit.reading import names_in, read_note
     from gradcheck_rnn.audit.truth import Source
     from gradcheck_rnn.audit.vocabulary import Vocabulary
     from gradcheck_rnn.errors import UsageError

@@ -21,7 +21,7 @@ from gradcheck_rnn.checks import (
     check_whole,
 )
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.memory import check_memory
+from gradcheck_rnn.memory_limits import check_memory
 
 from .definitions import derive, layers, load
 from .verification import Undecided
@@ -227,7 +227,7 @@ def judge_results(
     words = [] if against is None else ["--against", os.fspath(against)]
     words += ["--dtype", dtype] if dtype else []
     reports = judge_vectors(known, found, dtype=dtype, select=select)
-    network = _definition(known.cell, definition, loss)
+    network = _definition(known.cell, known.layout or None, definition, loss)
     form = dtype or found.dtype
     bad = [r for r in reports if r.verdict is Verdict.FAIL]
     if network is not None and form and bad and bad[0].part != OUTPUTS:
@@ -236,6 +236,8 @@ def judge_results(
         said = diagnose_results(network, known, found, form)
         if said is not None:
             bad[0].findings.insert(0, Finding("diagnosis", str(said)))
+    if network is None and bad:
+        bad[0].findings.append(Finding("no-diagnosis", WHOSE.format(known.cell)))
     return Verification(
         reports, target=os.fspath(results), kind="vectors", undecided=undecided, options=words
     )
@@ -249,10 +251,24 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return given / VECTORS if is_folder(given) else given
 
 
-def _definition(cell: str, given: Any, loss: str | None) -> Network | None:
-    """What vectors of this name were made of; None where nobody says."""
-    from gradcheck_rnn import cells
+#: What is said of vectors whose definition is not known here.
+WHOSE = (
+    "which term is wrong is looked for when the definition is given, that of {0!r}: "
+    "--definition FILE.py:{0}"
+)
 
-    if given is None and cell not in cells.names():
+
+def _definition(cell: str, layout: str | None, given: Any, loss: str | None) -> Network | None:
+    """What vectors of this name, in this layout, were made of; None where nobody says."""
+    from gradcheck_rnn import cells
+    from gradcheck_rnn.verify.harness.ready import definition as cell_of
+    from gradcheck_rnn.verify.harness.ready import depth
+
+    if given is not None:
+        return _stacked(given, loss, layout)
+    if cell in cells.names():
+        return load(cell, loss=loss)
+    if layout is None or depth(layout) == (1, False):
         return None
-    return load(cell if given is None else given, loss=loss)
+    network = _stacked(cell_of(layout), loss, layout)
+    return network if network.name == cell else None

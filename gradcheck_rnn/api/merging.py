@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_rnn import loading
 from gradcheck_rnn.verify.children import Crash
-from gradcheck_rnn.verify.chunks import Raised
+from gradcheck_rnn.verify.executor_chunks import Raised
 from gradcheck_rnn.verify.session import LostKind, Verification, lost
 
 if TYPE_CHECKING:

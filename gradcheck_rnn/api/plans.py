@@ -25,7 +25,7 @@ from .verification import Undecided, kernel_of, subject_of
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.children import Child, Crash
-    from gradcheck_rnn.verify.chunks import Raised
+    from gradcheck_rnn.verify.executor_chunks import Raised
     from gradcheck_rnn.verify.outcome import Report
     from gradcheck_rnn.verify.pools import Pool
     from gradcheck_rnn.verify.session import Verification
@@ -54,7 +54,7 @@ def asking(child: Child | None, keep_going: bool) -> Ask:
     With `keep_going` what they raise is a result, unless it is a fault of ours.
     """
 
-    from gradcheck_rnn.verify.chunks import Raised, attempt
+    from gradcheck_rnn.verify.executor_chunks import Raised, attempt
 
     def ask(function: Callable[..., Any], *arguments: Any) -> Any:
         if child is None and not keep_going:
@@ -106,7 +106,7 @@ def make_plan(
         A target is unknown or twice in the plan, or `select` names what no target has.
     """
     from gradcheck_rnn.verify.children import Crash
-    from gradcheck_rnn.verify.chunks import Raised
+    from gradcheck_rnn.verify.executor_chunks import Raised
 
     if isinstance(shapes, int):
         check_whole(shapes, "shapes", 1, MOST_SHAPES)
@@ -277,7 +277,7 @@ def verify_many(
         from gradcheck_rnn.verify.blackbox import parse_seed
 
         seed = parse_seed(seed)
-    from gradcheck_rnn.verify.chunks import run_chunks
+    from gradcheck_rnn.verify.executor_chunks import run_chunks
     from gradcheck_rnn.verify.session import Allowance
 
     from .merging import merged

@@ -149,11 +149,43 @@ def subject_of(
         if case.name == name:
             return [case]
     types = (Cell, Network, GradientCase)
-    if name is None and not any(isinstance(v, types) for v in vars(module).values()):
+    alone = name is None and not any(isinstance(v, types) for v in vars(module).values())
+    if name is not None or alone:
+        _refuse_code(module, path, name)
+    if alone:
         network = _origin(module, path, loss)
         return network, module, read_text(Path(path), "file")
     found = loading.pick(module, path, name, types, "gradient case or cell")
     return load(found, loss=loss), None, ""
+
+
+def _refuse_code(module: ModuleType, path: str, name: str | None) -> None:
+    """Say that code under test, named or the only thing there is, needs a layout.
+
+    Raises
+    ------
+    UsageError
+        It is such code.
+    """
+    from gradcheck_rnn.verify.harness.jax_passes import is_jax
+    from gradcheck_rnn.verify.harness.modules import is_torch
+    from gradcheck_rnn.verify.harness.objects import is_object_code
+
+    def is_code(value: Any) -> bool:
+        return is_object_code(value) or is_torch(value) or is_jax(value)
+
+    own = vars(module)
+    here = [n for n, v in own.items() if getattr(v, "__module__", "") == module.__name__]
+    found = [n for n in here if is_code(own[n])]
+    if name is None and (hasattr(module, "backward") or len(found) != 1):
+        return
+    name = name or found[0]
+    if name in own and is_code(own[name]):
+        raise UsageError(
+            f"{path}:{name} is code under test: say whose arrays it holds, --layout 'pytorch lstm' "
+            "(`gradcheck-rnn layouts` lists them), or of which cell it is, --definition "
+            "FILE.py:CELL --layout own"
+        )
 
 
 def _laid_out(

@@ -14,13 +14,13 @@ from dataclasses import replace
 from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from .conventions import COLUMNS, Convention, conventions
-from .lines import Judge, Wanted
+from .line_values import Judge, Wanted
 from .meanings import DEFAULT, Meaning, calls, has, meanings, words
-from .naming import Naming
 from .note import RIGHT, Judged, Note
 from .tree import Applied, Node, Quantity, Time, Written, leaves, rewritten
 from .truth import NotEvaluated, Source
 from .writing import derived_line, written
+from .wrong_lines import Naming
 
 __all__ = ["FAILURES", "judge", "judge_at"]
 

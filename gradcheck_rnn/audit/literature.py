@@ -17,15 +17,15 @@ from typing import Any
 from ..derivation.program import Derivation
 from ..errors import UsageError
 from .conventions import CONVENTIONS
-from .differences import Differences
+from .difference_quotients import Differences
+from .extraction import read_lines
 from .judge import judge_at
-from .lines import Judge
-from .naming import Naming
+from .line_values import Judge
 from .note import RIGHT, Judged, Note
-from .reading import read_lines
 from .tree import Written
 from .truth import Source
 from .vocabulary import Vocabulary
+from .wrong_lines import Naming
 
 __all__ = ["VERDICTS", "Audit", "Claim", "Publication", "Result", "read_claims"]
 

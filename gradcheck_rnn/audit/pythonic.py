@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable
 from fractions import Fraction
 
-from .mathematics import UnreadableEquation
+from .text_notation import UnreadableEquation
 from .tree import Applied, Constant, Node, Quantity, Time, Written
 
 __all__ = ["parse_line"]

@@ -34,7 +34,7 @@ from . import (
     state_space,
     tasks,
 )
-from ._catalogue import Entry, entry
+from ._catalogue import Entry, backwards, entry
 from .losses import LOSSES, with_loss
 
 __all__ = ["LOSSES", "Entry", "describe", "families", "get", "known", "names", "with_loss"]
@@ -62,6 +62,7 @@ _BY_FAMILY: dict[str, tuple[Entry, ...]] = {
 _ENTRIES: dict[str, Entry] = {e.name: e for rows in _BY_FAMILY.values() for e in rows}
 #: What kernels of packages compute; not among the names, as it is another form of cells there.
 _KERNELS: dict[str, Entry] = {c.name: entry(c) for c in kernel_arguments.KERNELS}
+_KERNELS |= {f"{c.name}_reverse": backwards(c) for c in kernel_arguments.SEQUENCES}
 
 
 def names() -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..language.cell import Cell
 from ..language.network import Network, as_network
 
-__all__ = ["CS231N", "HONG", "KIM", "LEE", "SURVEY", "Entry", "entry", "system"]
+__all__ = ["CS231N", "HONG", "KIM", "LEE", "SURVEY", "Entry", "backwards", "entry", "system"]
 
 # The source documents, as they are cited throughout the zoo.
 SURVEY = "Ghojogh & Ghodsi 2023"
@@ -36,6 +36,14 @@ def entry(item: Cell | Entry) -> Entry:
         return item
     kind = "loss" if item.outputs == ("loss",) else "cell"
     return Entry(item.name, kind, item.what, item.source, lambda: as_network(item))
+
+
+def backwards(item: Cell) -> Entry:
+    """A cell that runs from the last step to the first, as a row."""
+    name, what = f"{item.name}_reverse", f"{item.what} From the last step to the first."
+    return Entry(
+        name, "network", what, item.source, lambda: as_network(replace(item, name=name), True)
+    )
 
 
 def system(name: str, source: str) -> Callable[[Callable[[Network], object]], Entry]:

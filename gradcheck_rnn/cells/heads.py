@@ -5,9 +5,21 @@
 
 from __future__ import annotations
 
-from ..language import cell, dot, exp, maximum, mean, minimum, outer, sigmoid, sqrt, sum_heads
+from ..language import (
+    cell,
+    dot,
+    exp,
+    maximum,
+    mean,
+    minimum,
+    outer,
+    sigmoid,
+    sqrt,
+    sum_heads,
+    tanh,
+)
 
-__all__ = ["ZOO", "multihead_linear_attention", "multihead_retention"]
+__all__ = ["ZOO", "multihead_linear_attention", "multihead_retention", "multihead_slstm"]
 
 
 @cell(
@@ -54,4 +66,33 @@ def multihead_retention(x, S, W_q, W_k, W_v, W_g, W_o, gamma):
     return {"S": S, "y": y}
 
 
-ZOO = (multihead_linear_attention, multihead_retention)
+@cell(
+    heads="H",
+    inputs="x: d",
+    states="h c n m: H p",
+    params="W_z W_i W_f W_o: H p d; R_z R_i R_f R_o: H p p; b_z b_i b_f b_o gamma: H p; W_y: H q p",
+    outputs="y",
+    domains={"n": ">= 1"},
+    source="Beck et al. 2024, xLSTM, section 2.2 in heads, group norm and output of its block",
+)
+def multihead_slstm(
+    x, h, c, n, m, W_z, W_i, W_f, W_o, R_z, R_i, R_f, R_o, b_z, b_i, b_f, b_o, gamma, W_y
+):  # fmt: skip
+    """sLSTM in heads that read their own units only; y = Σ_h W_y norm(h), a group norm."""
+    z = tanh(W_z @ x + R_z @ h + b_z)
+    log_i = W_i @ x + R_i @ h + b_i
+    log_f = W_f @ x + R_f @ h + b_f
+    o = sigmoid(W_o @ x + R_o @ h + b_o)
+    carried = log_f + m
+    m = maximum(carried, log_i)
+    i = exp(log_i - m)
+    f = exp(carried - m)
+    c = f * c + i * z
+    n = f * n + i
+    h = o * (c / n)
+    centred = h - mean(h)
+    y = sum_heads(W_y @ (gamma * centred / sqrt(mean(centred**2) + 1e-5)))
+    return {"h": h, "c": c, "n": n, "m": m, "y": y}
+
+
+ZOO = (multihead_linear_attention, multihead_retention, multihead_slstm)

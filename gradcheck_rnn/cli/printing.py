@@ -159,10 +159,13 @@ def show_layouts(name: str | None, as_json: bool, definition: str | None = None)
             emit_json({"name": name, "python": text})
             return 0
         return emit(text, None)
+    from gradcheck_rnn.verify.harness.ready import COMMON
+
     rows = api.layouts()
     if as_json:
         emit_json(rows)
         return 0
     told = [{**row, "cell": f"definition: {row['cell']}"} for row in rows]
     _show_rows("what, and the cell of the zoo that it is a layout of", "cell", told)
+    console().print(f"every layout, too: {COMMON}")
     return 0

@@ -219,7 +219,10 @@ def refuse_beside_against(**given: Any) -> None:
     for name, value in given.items():
         if value:
             option = "--all" if name == "every" else f"--{name}"
-            raise UsageError(f"{option} says nothing beside --against, which judges given results")
+            raise UsageError(
+                f"{option} says nothing beside --against or a folder of vectors: results are "
+                "judged as they are, in the layout that the vectors were written in"
+            )
 
 
 def refuse_without_against(dtype: str | None) -> None:

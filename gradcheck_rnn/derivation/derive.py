@@ -15,8 +15,8 @@ from ..calculus.rules import RULES, RuleTable
 from ..calculus.terms import Sym, Term
 from ..language.cell import Cell
 from ..language.network import Network, Scan, as_network
-from .lowering import lower, symbol_for
 from .program import Derivation, Edge, EquationProgram, ScanProgram, Step, over_heads
+from .to_terms import lower, symbol_for
 
 __all__ = ["derive"]
 

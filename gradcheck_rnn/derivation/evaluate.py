@@ -127,7 +127,7 @@ class Run:
         if ref is not None:
             # A trained start is the same for all sequences; the state it starts is not.
             return self.batches.spread(self.series[ref.name][0], self.batch)
-        from .lowering import lower_dim
+        from .to_terms import lower_dim
 
         shape = self.batches.shape(state, lambda d: self.terms.size(lower_dim(d)), self.batch)
         if self.terms.dtype != object:

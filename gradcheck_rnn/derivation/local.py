@@ -110,7 +110,7 @@ class _Sizes:
 
 _ADDING = (
     T.Plus, T.Hadamard, T.Times, T.Scale, T.Transpose, T.UnitSum, T.Broadcast, T.Dot, T.Slice,
-    T.Pad, T.Concat, T.Frozen, T.Power,
+    T.Pad, T.Concat, T.Frozen, T.Power, T.HeadSum, T.Vec, T.Unvec,
 )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def local_lines(
     cotangents : mapping
         As `bptt` takes them.
     given : mapping
-        Equation → {t: adjoint}, columns (n, B); some, all or none.
+        Equation → {t: adjoint}, as terms take it (`Run.inward`); some, all or none.
     sized : bool
         Whether to make `Local.size` too.
     loss : bool
@@ -157,7 +157,8 @@ def local_lines(
         ref = network.outputs[label]
         steps = [(0, g)] if ref.axis is None else [(t + 1, a) for t, a in enumerate(g)]
         for t, a in steps:
-            out.from_outside(f"g_{label}", ref.name, t, np.asarray(a), np.abs(a))
+            g_t = run.inward(ref, a)
+            out.from_outside(f"g_{label}", ref.name, t, g_t, np.abs(g_t))
     sizes = _Sizes(run.terms) if sized else None
     for program in reversed(run.derivation.scans):
         _scan(out, program, given, sizes, loss, bends or {}, {} if known is None else known)
@@ -200,8 +201,8 @@ def _scan(
             got = out.want.get(state.name, {}).get(at)
             if start.ref is not None and got is not None:
                 like = run.series[start.ref.name][0]
-                much = _fitted(out.size[state.name][at], like)
-                out.add(start.ref.name, 0, _fitted(got, like), much)
+                much = run.batches.fit(out.size[state.name][at], like)
+                out.add(start.ref.name, 0, run.batches.fit(got, like), much)
 
 
 def _given_by(
@@ -211,20 +212,14 @@ def _given_by(
     run, symbol = out.run, edge.adjoint
     values = run.lookup(t, {symbol: bar})
     like = values(edge.operand)
-    value = _fitted(run.terms(edge.pullback, values), like)
+    value = run.batches.fit(run.terms(edge.pullback, values), like)
     if edge.id in bends:
         value = bends[edge.id](value, t)
     if sizes is None:
         return value, np.abs(value)
     found = _sized(sizes, edge.pullback, run.lookup(t, {symbol: size}))
     whole = np.broadcast_to(found, np.broadcast_shapes(found.shape, (1, 1)))
-    return value, _fitted(whole, like)
-
-
-def _fitted(value: Array, like: Array) -> Array:
-    if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
-        return value.sum(axis=-1, keepdims=True)
-    return value
+    return value, run.batches.fit(whole, like)
 
 
 def edge_values(
@@ -257,7 +252,7 @@ def edge_values(
 
         at = 0 if edge.lag is None else t - edge.lag
         like = value(edge.operand)
-        made = _fitted(run.terms(term, value), like)
+        made = run.batches.fit(run.terms(term, value), like)
         if made.shape[-2:] != np.broadcast_shapes(made.shape[-2:], like.shape[-2:]):
             made = np.broadcast_to(made, like.shape)
         out[at] = out[at] + made if at in out else made

@@ -19,7 +19,12 @@ from ..calculus.terms import (
     Softmax,
     Sym,
     Term,
+    Times,
+    Transpose,
+    Unvec,
+    Vec,
     has_bar,
+    symbols_in,
 )
 from .program import Derivation, Edge
 
@@ -33,9 +38,11 @@ def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     yield from _one_occurrence(derivation, edge)
     yield from _functions(derivation, edge)
     yield from _divided(edge)
+    yield from _order_of_entries(edge)
     yield from _slopes_twice(edge)
     yield from _parameters_too_many(edge)
     yield from _lost_brackets(edge)
+    yield from _on_one_term(edge)
     yield from _diagonal_of_softmax(edge)
 
 
@@ -115,6 +122,17 @@ def _divided(edge: Edge) -> Iterator[Mistake]:
                 )  # fmt: skip
 
 
+def _order_of_entries(edge: Edge) -> Iterator[Mistake]:
+    """Entries row by row where the columns of a matrix lie below each other, as in NumPy."""
+    for node, path in occurrences(edge.pullback):
+        if not isinstance(node, Vec | Unvec):
+            continue
+        x, (rows, cols) = node.operands[0], node.shape
+        new = Vec(Transpose(x)) if isinstance(node, Vec) else Transpose(Unvec(x, cols, rows))
+        words = f"{to_text(node)} row by row, not column by column"
+        yield "order", f"{path}", replaced_at(edge.pullback, path, new), words
+
+
 def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
     """φ′ applied twice, or that of an output activation whose loss has it in its gradient."""
     for k, step in enumerate(edge.steps):
@@ -170,6 +188,45 @@ def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
 def _lost(edge: Edge, path: tuple[int, ...], node: Term, lost: Term) -> Mistake:
     words = f"{to_text(lost)} instead of {to_text(node)}, a bracket lost"
     return "lost-bracket", f"{path}", replaced_at(edge.pullback, path, lost), words
+
+
+def _on_one_term(edge: Edge) -> Iterator[Mistake]:
+    """A product of a sum taken apart, where one of its terms has lost a factor of the others."""
+    whole = edge.pullback
+    for node, path in occurrences(whole):
+        if not isinstance(node, Plus) or has_bar(node) or not _is_linear(whole, path):
+            continue
+        for k, part in enumerate(node.operands):
+            others = [*node.operands[:k], *node.operands[k + 1 :]]
+            rest = replaced_at(whole, path, others[0] if len(others) == 1 else Plus(*others))
+            alone = replaced_at(whole, path, part)
+            for lost, factor, at in _without_a_factor(alone):
+                if at[: len(path)] == path or factor in symbols_in(node):
+                    continue
+                words = f"the factor {to_text(factor)} missing in one of the terms, "
+                words += f"{to_text(alone)}, of a product that is taken apart"
+                yield "one-term", f"{path}{k}{at}", Plus(rest, lost), words
+
+
+def _is_linear(term: Term, path: tuple[int, ...]) -> bool:
+    """Whether a term is linear in what is at the end of a path."""
+    for i in path:
+        if not isinstance(term, Plus | Neg | Scale | Hadamard | Times | Transpose):
+            return False
+        term = term.args[i]
+    return True
+
+
+def _without_a_factor(term: Term) -> Iterator[tuple[Term, Sym, tuple[int, ...]]]:
+    """A term without one of its elementwise or scalar factors, the factor, where it was."""
+    for node, path in occurrences(term):
+        if isinstance(node, Hadamard):
+            for i, factor in enumerate(node.operands):
+                if isinstance(factor, Sym) and not factor.mark:
+                    rest = Hadamard(*node.operands[:i], *node.operands[i + 1 :])
+                    yield replaced_at(term, path, rest), factor, path
+        elif isinstance(node, Scale) and isinstance(node.operands[0], Sym):
+            yield replaced_at(term, path, node.operands[1]), node.operands[0], path
 
 
 def _diagonal_of_softmax(edge: Edge) -> Iterator[Mistake]:

@@ -14,9 +14,7 @@ import sympy
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
     Apply,
-    Divide,
     Hadamard,
-    HeadSum,
     Neg,
     Num,
     Plus,
@@ -28,12 +26,12 @@ from ..calculus.terms import (
     Transpose,
     dims_equal,
     has_bar,
-    heads_of,
     symbols_in,
 )
 from .edits import Edits
 from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
+from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .program import Derivation, Edge, ScanProgram
@@ -62,6 +60,8 @@ def mutants(
         for kind, detail, says, edits in several:
             name = f"{kind}:{edge.id}:{detail}"
             found.setdefault(name, Mutant(name, kind, edge.id, says, edits))
+    for mutant in several_terms(edited):
+        found.setdefault(mutant.id, mutant)
     for mutant in flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
     for kind, detail, where, says, edits in mistaken_loops(derivation, edited, loops):
@@ -93,7 +93,7 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
 
     yield from edited("dropped", "", None, f"{target} without the term {whole}")
     yield from edited("sign", "", Neg(right), f"{target} with the sign of {whole} reversed")
-    for k, term, what in _without_steps(edge):
+    for k, term, what in without_steps(edge):
         yield from edited("step", str(k), term, f"{target} without {what} in {whole}")
     for k, (term, words) in enumerate(_without_factors(right)):
         yield from edited("factor", str(k), term, f"{target} {words} in {whole}")
@@ -142,41 +142,6 @@ def _sum_mutants(edge: Edge, target: str, whole: str) -> Iterator[Mutant]:
             f"{target} without {name} step of Σ {whole}",
             Edits(skip_steps={edge.id: (step,)}),
         )  # fmt: skip
-
-
-def _without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
-    """The pullback with one rule application left out, where shapes still fit."""
-    for k, step in enumerate(edge.steps[: len(edge.path)]):  # not the sum over heads at its end
-        if step.before.shape != step.after.shape or step.before == step.after:
-            continue
-        bar = edge.adjoint if k == 0 else edge.steps[k].before
-        term = bar
-        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=False):
-            rule = edge.rules[later.node]
-            term = rule.pullback(later.node, i, term, later.node)
-        if k < len(edge.path) < len(edge.steps):
-            term = HeadSum(term, heads_of(term))
-        yield k, term, _step_words(edge, k)
-
-
-def _step_words(edge: Edge, k: int) -> str:
-    """What the k-th step of a pullback puts in: φ′, the other factors, a divisor, a matrix."""
-    step, i = edge.steps[k], edge.path[k]
-    node = step.node
-    if isinstance(node, Apply):
-        return f"φ′ of {node}"
-    if isinstance(node, Hadamard):
-        others = [x for j, x in enumerate(node.operands) if j != i]
-        return f"the factor {to_text(others[0] if len(others) == 1 else Hadamard(*others))}"
-    if isinstance(node, Scale) and i == 1:
-        return f"the factor {to_text(node.operands[0])}"
-    if isinstance(node, Divide) and i == 0:
-        return f"the divisor {to_text(node.operands[1])}"
-    if isinstance(node, Times) and len(node.operands) == 2:
-        other = node.operands[1 - i]
-        turned = other.operands[0] if isinstance(other, Transpose) else Transpose(other)
-        return f"the factor {to_text(turned)}"
-    return f"the {step.rule}" if isinstance(node, Neg) else f"the derivative of the {step.rule}"
 
 
 def _without_factors(term: Term) -> Iterator[tuple[Term, str]]:
@@ -237,9 +202,9 @@ def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
             (Hadamard(bar, Apply(node.fname, out)), to_text(Apply(node.fname, out))),
             (Hadamard(bar, node.x), to_text(node.x)),
         ]
-        if node.fname == "sigmoid":
+        if node.fname != "tanh":
             wrongs.append((Plus(bar, Neg(Hadamard(bar, square))), "tanh′"))
-        if node.fname == "tanh":
+        if node.fname != "sigmoid":
             given = Plus(Hadamard(bar, out), Neg(Hadamard(bar, square)))
             wrongs.append((given, "σ′"))
         for term, text in wrongs:

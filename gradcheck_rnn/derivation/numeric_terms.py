@@ -129,14 +129,8 @@ def _diag(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     return out
 
 
-def _vec(x: Array) -> Array:
-    return np.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1, 1)
-
-
 def _unvec(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    x = ev(term.operands[0], lookup)
-    rows, cols = ev.size(term.shape[0]), ev.size(term.shape[1])
-    return np.swapaxes(x.reshape(*x.shape[:-2], cols, rows), -1, -2)
+    return numeric.unvec(ev(term.operands[0], lookup), *map(ev.size, term.shape))
 
 
 def _commutation(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
@@ -237,7 +231,7 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Frozen: _map(lambda x: x),
     T.Diag: _diag,
     T.Kron: _map(_kron),
-    T.Vec: _map(_vec),
+    T.Vec: _map(numeric.vec),
     T.Unvec: _unvec,
     T.Commutation: _commutation,
     T.Block: _block,

@@ -13,7 +13,7 @@ from .batches import turned, vec
 from .evaluate import Run
 from .program import ScanProgram
 
-__all__ = ["rtrl"]
+__all__ = ["rtrl", "rtrl_along"]
 
 Array = Any
 
@@ -39,18 +39,44 @@ def rtrl(
     return out
 
 
+def rtrl_along(run: Run, cotangents: Mapping[str, Array], directions: Mapping[str, Array]) -> Any:
+    """The derivative by the tangent program along one direction through all arrays: a number.
+
+    Parameters
+    ----------
+    directions : mapping
+        Every parameter, start and input → array shaped like it.
+    """
+    if run.batch != 1:
+        raise DimensionError("RTRL runs one sequence at a time")
+    tangents: dict[str, dict[int, Array]] = {}
+    for ref in run.derivation.differentiated():
+        given = directions[ref.name]
+        steps = [(0, given)] if ref.axis is None else list(enumerate(given, 1))
+        tangents[ref.name] = {t: vec(run.batches.single(run.inward(ref, v))) for t, v in steps}
+    return _derivative(run, tangents, cotangents, 1)[0, 0]
+
+
 def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Array]) -> Array:
-    derivation = run.derivation
-    network = derivation.network
-    single = run.batches.single
-    like = single(run.series[ref.name][at])
-    total = run.terms.filled((1, like.size), 0)
+    like = run.batches.single(run.series[ref.name][at])
     # A row for each entry of vec; of what every head has, rows for each head.
     identity = np.eye(like.size, dtype=run.terms.dtype)
-    tangents: dict[str, dict[int, Array]] = {
-        ref.name: {at: identity.reshape(*like.shape[:-2], -1, like.size)}
-    }
-    for program in derivation.scans:
+    tangents = {ref.name: {at: identity.reshape(*like.shape[:-2], -1, like.size)}}
+    total = _derivative(run, tangents, cotangents, like.size)
+    made = turned(total.reshape(*like.shape[:-2], like.shape[-1], like.shape[-2]))
+    return made if ref.shape.headed or made.ndim == 2 else made[0]
+
+
+def _derivative(
+    run: Run,
+    tangents: dict[str, dict[int, Array]],
+    cotangents: Mapping[str, Array],
+    columns: int,
+) -> Array:
+    """Derivatives of the loss and <cotangents, outputs>, (1, columns), of so many tangents."""
+    network = run.derivation.network
+    total = run.terms.filled((1, columns), 0)
+    for program in run.derivation.scans:
         _push(run, program, tangents)
     for label, given in cotangents.items():
         out = network.outputs[label]
@@ -58,14 +84,13 @@ def _tangent_gradient(run: Run, ref: Ref, at: int, cotangents: Mapping[str, Arra
         items = [(0, given)] if out.axis is None else [(t + 1, g) for t, g in enumerate(given)]
         for t, g in items:
             if t in line:
-                weights = turned(vec(single(run.inward(out, g))))
+                weights = turned(vec(run.batches.single(run.inward(out, g))))
                 total = total + _over_heads(np.matmul(weights, line[t]))
     for loss in network.loss_terms:
         for t, tangent in tangents.get(loss.name, {}).items():
             if t >= 1 or loss.axis is None:
                 total = total + _over_heads(tangent)
-    made = turned(total.reshape(*like.shape[:-2], like.shape[-1], like.shape[-2]))
-    return made if ref.shape.headed or made.ndim == 2 else made[0]
+    return total
 
 
 def _over_heads(x: Array) -> Array:

@@ -128,12 +128,6 @@ class LeadingEvaluator(TermEvaluator):
             out = a[..., :, None, :, None] * b[..., None, :, None, :]
             rows, cols = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
             return out.reshape(*out.shape[:-4], rows, cols)
-        if isinstance(term, T.Vec | T.Unvec):
-            x = np.swapaxes(self(term.operands[0], lookup), -1, -2)
-            if isinstance(term, T.Vec):
-                return x.reshape(*x.shape[:-2], -1, 1)
-            rows, cols = (self.size(s) for s in term.shape)
-            return np.swapaxes(x.reshape(*x.shape[:-2], cols, rows), -1, -2)
         if isinstance(term, T.Slice):
             x = self(term.operands[0], lookup)
             return x[..., self.size(term.args[1]) : self.size(term.args[2]), :]

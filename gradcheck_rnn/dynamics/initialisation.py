@@ -14,7 +14,7 @@ from ..errors import DimensionError, UsageError
 from ..language.dims import ONE
 from ..language.network import Network, Ref
 from ..language.stacks import entries_of, unflat
-from ..memory import check_memory
+from ..memory_limits import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
 
@@ -223,9 +223,9 @@ def _sizes(
     for name, d, n in sorted(facts, key=lambda f: f[1].lone is None):
         unknown = [x for x in d.names if x not in found]
         if len(d.names) == 1 and unknown:
-            ((only, coefficient),) = d.terms
-            if (n - d.const) % coefficient == 0:
-                found[only] = (n - d.const) // coefficient
+            told = d.solved(unknown[0], found, n)
+            if told is not None:
+                found[unknown[0]] = told
         if not [x for x in d.names if x not in found] and d.size(found) != n:
             raise DimensionError(
                 f"{network.name!r}: {name!r} has a dim of {n} where {d} is {d.size(found)}"

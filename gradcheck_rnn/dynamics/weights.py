@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import shown
 from ..errors import UsageError
 from ..language.network import Network
-from ..memory import check_memory
+from ..memory_limits import check_memory
 from ..npz import read_npz
 from ..reading import check_file
 

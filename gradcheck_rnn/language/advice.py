@@ -26,7 +26,10 @@ _FUNCTIONS = {
     "eye": 'eye("p")', "identity": 'eye("p")', "transpose": "W.T",
     "copy": "x", "asarray": "x", "array": "x", "nan_to_num": "x", "real": "x",
     "expand_dims": "x; a scalar is broadcast by itself", "squeeze": "x",
-    "reshape": "split(x, parts) or concat(a, b)", "ravel": "x", "flip": "a fixed matrix P @ x",
+    "reshape": 'unvec(x, "m n").T for a matrix of n*m units, vec(S.T) for its rows in a vector',
+    "ravel": "vec(S.T) for the rows of a matrix",
+    "kron": "vec(A @ X @ B.T) for kron(B, A) @ vec(X)",
+    "flip": "a fixed matrix P @ x",
     "cumsum": "cumsum(x)", "diag": "diag(w), or w * x for diag(w) @ x", "diagonal": "",
     "heaviside": "where(x > 0, 1.0, 0.0)",
     "rint": _STAIRS, "round": _STAIRS, "trunc": _STAIRS, "fmod": "x % period",
@@ -45,7 +48,8 @@ _FUNCTIONS = {
     "softmax": "softmax(x)", "isnan": "", "isfinite": "",
 }  # fmt: skip
 _ATTRIBUTES = {
-    "dot": "W @ x, or dot(a, b) for two vectors", "astype": "x", "item": "x", "flatten": "x",
+    "dot": "W @ x, or dot(a, b) for two vectors", "astype": "x", "item": "x",
+    "flatten": "vec(S.T) for the rows of a matrix",
     "view": "x", "tolist": "x", "numpy": "x", "detach": "frozen(x)", "data": "x",
     "conj": "x", "ndim": "the dims that are declared", "size": 'dim("p")', "device": "x",
     "unsqueeze": "x; a scalar is broadcast by itself", "tanh": "tanh(x)", "exp": "exp(x)",

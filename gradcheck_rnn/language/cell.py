@@ -116,8 +116,12 @@ class Cell:
 
     @property
     def front(self) -> bool:
-        """Whether a definition takes the batch in front (see `stacks`)."""
-        return self.heads != ONE or bool(self.matrices)
+        """Whether a definition takes the batch in front (see `stacks`).
+
+        With vectors that have a product of dims too, as `unvec` makes matrices of them.
+        """
+        folded = any(s.batch and s.rows.product for s in self.shapes.values())
+        return self.heads != ONE or folded or bool(self.matrices)
 
     @cached_property
     def headed(self) -> frozenset[str]:
@@ -285,10 +289,9 @@ class Cell:
     ) -> None:
         unknown = [n for n in dim.names if n not in sizes]
         if len(unknown) == 1 and (sums or len(dim.names) == 1):
-            coefficient = dict(dim.terms)[unknown[0]]
-            rest = size - dim.size({unknown[0]: 0, **{n: s for n, (s, _) in sizes.items()}})
-            if rest >= 0 and rest % coefficient == 0:
-                sizes[unknown[0]] = (rest // coefficient, name)
+            told = dim.solved(unknown[0], {n: s for n, (s, _) in sizes.items()}, size)
+            if told is not None:
+                sizes[unknown[0]] = (told, name)
                 return
             raise DimensionError(
                 f"cell {self.name!r}: {name!r} is declared {shape} but its array has shape "

@@ -1,4 +1,4 @@
-"""Named dims: linear integer forms such as ``p``, ``4*p`` or ``p + q``.
+"""Named dims: integer forms such as ``p``, ``4*p``, ``p + q`` or ``H*n``.
 
 Shapes are compared by these forms, never by numbers, so that a wrong transpose is an error even
 when two dims happen to be equal.
@@ -6,6 +6,7 @@ when two dims happen to be equal.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -38,12 +39,15 @@ sequences_in_front: ContextVar[bool] = ContextVar("sequences_in_front", default=
 #: Axes that every array of sequences has, so that no dim may have their names.
 AXES = {"T": "the time steps", "B": "the sequences of a batch"}
 
-_TERM = re.compile(r"^(?:(\d+)\s*\*?\s*)?([A-Za-z]\w*)$")
+_WORD = re.compile(r"\s*(\d+|[A-Za-z]\w*|[-+*()])")
 
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """A linear form ``Σ coefficient·name + const`` with integer coefficients."""
+    """A form ``Σ coefficient·name + const`` with integer coefficients.
+
+    A product of dims is a name made of theirs, in order: ``H*n``.
+    """
 
     terms: tuple[tuple[str, int], ...] = ()
     const: int = 0
@@ -66,7 +70,14 @@ class Dim:
 
     __radd__ = __add__
 
-    def __mul__(self, factor: int) -> Dim:
+    def __mul__(self, factor: Dim | int) -> Dim:
+        if isinstance(factor, Dim):
+            total: dict[str, int] = {}
+            for mine, a in (*self.terms, ("", self.const)):
+                for theirs, b in (*factor.terms, ("", factor.const)):
+                    key = "*".join(sorted([*_names(mine), *_names(theirs)]))
+                    total[key] = total.get(key, 0) + a * b
+            return Dim.of(total, total.pop("", 0))
         if isinstance(factor, float):
             raise UnsupportedOperation(
                 f'a number times a size: write ({factor} * x) * dim("{self}") in place of '
@@ -81,6 +92,9 @@ class Dim:
     def __sub__(self, other: Dim | int) -> Dim:
         return self + (other * -1)
 
+    def __neg__(self) -> Dim:
+        return self * -1
+
     def divided(self, parts: int) -> Dim:
         """The dim of one of ``parts`` equal parts; raises DimensionError if there is none."""
         if self.const % parts or any(c % parts for _, c in self.terms):
@@ -89,24 +103,67 @@ class Dim:
 
     def size(self, sizes: Mapping[str, int]) -> int:
         try:
-            return sum(c * sizes[n] for n, c in self.terms) + self.const
+            return self.const + sum(
+                c * (math.prod(sizes[x] for x in _names(n)) if "*" in n else sizes[n])
+                for n, c in self.terms
+            )
         except KeyError as missing:
             raise DimensionError(f"dim {missing.args[0]} has no size") from None
 
     def rename(self, names: Mapping[str, Dim]) -> Dim:
         out = Dim((), self.const)
-        for name, coefficient in self.terms:
-            out = out + names.get(name, Dim(((name, 1),))) * coefficient
+        for product, coefficient in self.terms:
+            one = Dim((), coefficient)
+            for name in _names(product):
+                one = one * names.get(name, Dim(((name, 1),)))
+            out = out + one
         return out
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(n for n, _ in self.terms)
+        return tuple(dict.fromkeys(x for n, _ in self.terms for x in _names(n)))
 
     @property
     def lone(self) -> str | None:
         """The name if this dim is one bare name, else None."""
-        return self.terms[0][0] if self.terms and self == Dim(((self.terms[0][0], 1),)) else None
+        bare = len(self.terms) == 1 and not self.const and self.terms[0][1] == 1
+        return self.terms[0][0] if bare and "*" not in self.terms[0][0] else None
+
+    @property
+    def negative(self) -> bool:
+        """Whether it is below zero at all sizes: it counts from the end, as a bound of a slice."""
+        counts = [*(c for _, c in self.terms), self.const]
+        return min(counts) < 0 and max(counts) <= 0
+
+    @property
+    def product(self) -> bool:
+        """Whether a product of names is in it."""
+        return any("*" in n for n, _ in self.terms)
+
+    def factor_of(self, name: str) -> Dim | None:
+        """What stands with a name, ``n`` with H in ``H*n + p``; None where it is not linear in it.
+
+        A dim is this times the name, and what it is without the name.
+        """
+        found = Dim()
+        for product, coefficient in self.terms:
+            rest = _names(product)
+            if name not in rest:
+                continue
+            rest.remove(name)
+            if name in rest:
+                return None
+            one = Dim(((("*".join(rest)), coefficient),)) if rest else Dim((), coefficient)
+            found = found + one
+        return found
+
+    def solved(self, name: str, sizes: Mapping[str, int], size: int) -> int | None:
+        """The size of a name at which this dim has a size, with those of all others; or None."""
+        factor = self.factor_of(name)
+        if factor is None:
+            return next((k for k in range(size + 1) if self.size({**sizes, name: k}) == size), None)
+        rest, times = size - self.size({**sizes, name: 0}), factor.size(sizes)
+        return rest // times if times and rest >= 0 and rest % times == 0 else None
 
     def __str__(self) -> str:
         signed = [(c, n if abs(c) == 1 else f"{abs(c)}*{n}") for n, c in self.terms]
@@ -115,6 +172,11 @@ class Dim:
         (first, text), *rest = signed
         out = text if first >= 0 else f"-{text}"
         return out + "".join(f" {'+' if c >= 0 else '-'} {text}" for c, text in rest)
+
+
+def _names(product: str) -> list[str]:
+    """The names in a product, each as often as it stands there."""
+    return product.split("*") if product else []
 
 
 ONE = Dim((), 1)
@@ -176,22 +238,56 @@ class Shape:
 
 
 def parse_dim(text: str) -> Dim:
-    """Parse ``"p"``, ``"4*p"``, ``"p+q"`` or ``"3"``; raises DimensionError on anything else."""
-    out = Dim()
-    for part in text.split("+"):
-        part = part.strip()
-        if part.isdigit():
-            out = out + int(part)
-        elif match := _TERM.match(part):
-            if match[2] in AXES:
-                raise DimensionError(
-                    f"dim {text!r}: {match[2]} is the axis of {AXES[match[2]]}; give the dim "
-                    "another name"
-                )
-            out = out + Dim.of({match[2]: int(match[1] or 1)})
-        else:
-            raise DimensionError(f"cannot read dim {text!r}: write names, integers, 4*p or p+q")
-    return out
+    """Parse ``"p"``, ``"4*p"``, ``"p+q"``, ``"H*n"`` or ``"3"``; raises DimensionError else."""
+    words = _WORD.findall(text)
+    if re.sub(r"\s", "", text) != "".join(words) or not words:
+        raise _unread(text)
+    made, rest = _sum(text, words)
+    if rest:
+        raise _unread(text)
+    return made
+
+
+def _unread(text: str) -> DimensionError:
+    return DimensionError(f"cannot read dim {text!r}: write names, integers, 4*p, p+q or H*n")
+
+
+def _sum(text: str, words: list[str]) -> tuple[Dim, list[str]]:
+    """The sum that words begin with, and the words behind it."""
+    made, words = _product(text, words)
+    while words[:1] == ["+"]:
+        more, words = _product(text, words[1:])
+        made = made + more
+    return made, words
+
+
+def _product(text: str, words: list[str]) -> tuple[Dim, list[str]]:
+    number = words[:1] and words[0].isdigit()
+    made, words = _factor(text, words)
+    if number and words and words[0].isidentifier():  # 4p
+        words = ["*", *words]
+    while words[:1] == ["*"]:
+        more, words = _factor(text, words[1:])
+        made = made * more
+    return made, words
+
+
+def _factor(text: str, words: list[str]) -> tuple[Dim, list[str]]:
+    first, rest = words[0] if words else "", words[1:]
+    if first == "(":
+        made, rest = _sum(text, rest)
+        if rest[:1] != [")"]:
+            raise _unread(text)
+        return made, rest[1:]
+    if first.isdigit():
+        return Dim((), int(first)), rest
+    if not first or first in "-+*)":
+        raise _unread(text)
+    if first in AXES:
+        raise DimensionError(
+            f"dim {text!r}: {first} is the axis of {AXES[first]}; give the dim another name"
+        )
+    return Dim.of({first: 1}), rest
 
 
 def parse_shape(text: str, heads: str = "") -> Shape:
@@ -199,7 +295,7 @@ def parse_shape(text: str, heads: str = "") -> Shape:
 
     With ``heads="H"``, ``"H"``, ``"H p"`` and ``"H p d"`` are one of these for every head.
     """
-    parts = re.sub(r"\s*([*+])\s*", r"\1", text).split()
+    parts = re.sub(r"(\()\s+|\s+(\))", r"\1\2", re.sub(r"\s*([*+])\s*", r"\1", text)).split()
     headed = bool(heads) and parts[:1] == [heads]
     if len(parts) - headed > 2:
         more = "" if heads else f', or three with heads="{parts[0]}"'

@@ -424,14 +424,14 @@ class Network(ShownNetwork):
         return f"<network {self.name}: {', '.join(s.name for s in self.scans)}>"
 
 
-def as_network(target: Cell | Network) -> Network:
-    """A cell as a network of one scan that hands out its outputs and its final states."""
+def as_network(target: Cell | Network, reverse: bool = False) -> Network:
+    """A cell as a network of one scan (`reverse`: from the last step), with its final states."""
     if isinstance(target, Network):
         return target
     check_kind(target, Cell, "a cell or a network; `load` finds them by name")
     network = Network(target.name, target.what, target.source)
     moves = target.states or target.of_kind("input", "data")
-    handle = network.scan(target, axis="T" if moves else None)
+    handle = network.scan(target, axis="T" if moves else None, reverse=reverse)
     for o in target.outputs:
         ref = handle[o]
         (network.loss if o == "loss" and not ref.shape.axes else network.output)(ref)

@@ -141,6 +141,16 @@ def declared(value: Array, slope: Array, x: Array) -> Array:
     return value if _tape.get() is None else value + slope * (x - held)
 
 
+def vec(x: Array) -> Array:
+    """The columns of a matrix below each other, from left to right."""
+    return np.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1, 1)
+
+
+def unvec(x: Array, rows: int, cols: int) -> Array:
+    """A column filled into a matrix column by column."""
+    return np.swapaxes(x.reshape(*x.shape[:-2], cols, rows), -1, -2)
+
+
 class _Tape:
     """Values of ``frozen`` expressions in the order in which a base run met them."""
 
@@ -221,6 +231,8 @@ RUN: dict[str, Callable[..., Any]] = {
     "pow": _pow,
     "abs": absolute,
     "transpose": transpose,
+    "vec": vec,
+    "unvec": unvec,
     "apply": lambda a, function: _function(function)(a),
     "maximum": maximum,
     "greater": greater,

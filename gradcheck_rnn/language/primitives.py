@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import DimensionError, UnsupportedOperation
 from . import numeric
-from .dims import ONE, Dim, Shape, parse_dim
+from .dims import ONE, Dim, Shape, parse_dim, parse_shape
 from .source_lines import calling_place
 from .spellings import (
     clip,
@@ -67,6 +67,8 @@ __all__ = [
     "sum_heads",
     "surrogate",
     "tr",
+    "unvec",
+    "vec",
     "where",
     "zeros",
 ]
@@ -232,6 +234,20 @@ def surrogate(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Ca
 def solve(a: Any, b: Any) -> Any:
     """A⁻¹ b for a square matrix and a vector or matrix: the solution x of A x = b."""
     return operate("solve", a, b)
+
+
+def vec(x: Any) -> Any:
+    """The columns of a matrix below each other; of ``x.T`` its rows, as NumPy's ``reshape``."""
+    return operate("vec", x)
+
+
+def unvec(x: Any, shape: str) -> Any:
+    """The matrix of which a vector of ``n*m`` units has the columns: ``unvec(x, "n m")``.
+
+    ``unvec(x, "m n").T`` is filled row by row, as NumPy's ``reshape`` does.
+    """
+    wanted = parse_shape(shape)
+    return operate("unvec", x, rows=dim_value(wanted.rows), cols=dim_value(wanted.cols))
 
 
 def dim(text: str) -> Any:

@@ -75,10 +75,9 @@ def sizes_of(network: Network, values: Mapping[str, Any]) -> dict[str, int]:
     for ref, dim, size in sorted(found, key=lambda f: (f[1].lone is None, len(f[1].names))):
         unknown = [n for n in dim.names if n not in sizes]
         if len(unknown) == 1:
-            coefficient = dict(dim.terms)[unknown[0]]
-            rest = size - dim.size({**sizes, unknown[0]: 0})
-            if rest >= 0 and rest % coefficient == 0:
-                sizes[unknown[0]], whose[unknown[0]] = rest // coefficient, ref.name
+            told = dim.solved(unknown[0], sizes, size)
+            if told is not None:
+                sizes[unknown[0]], whose[unknown[0]] = told, ref.name
                 continue
             raise DimensionError(
                 f"network {network.name!r}: {ref.name!r} has shape "
@@ -288,6 +287,7 @@ def _told_sizes(ref: Ref, array: Any, known: Mapping[str, int]) -> dict[str, int
     for axis, dim in dims:
         unknown = [n for n in dim.names if n not in known]
         if len(unknown) == 1:
-            rest = int(np.shape(array)[axis]) - dim.size({**known, unknown[0]: 0})
-            told[unknown[0]] = rest // dict(dim.terms)[unknown[0]]
+            size = dim.solved(unknown[0], known, int(np.shape(array)[axis]))
+            if size is not None:
+                told[unknown[0]] = size
     return told

@@ -149,6 +149,33 @@ def _transpose(a: Expr) -> Expr:
     return Expr("transpose", (a,), Shape(a.shape.cols, a.shape.rows, a.shape.batch))
 
 
+def _matrices_of_sequences(op: str) -> None:
+    if not sequences_in_front.get():
+        raise UnsupportedOperation(
+            f"{op} is of cells that have a matrix for every sequence: declare one, as "
+            'inputs="A: n m" or states="S: n m", or a vector of a product of dims, as "x: n*m"'
+        )
+
+
+def _vec(a: Expr) -> Expr:
+    _matrices_of_sequences("vec")
+    if ONE in (a.shape.rows, a.shape.cols):
+        return a if a.shape.column else _transpose(a)
+    return Expr("vec", (a,), Shape(a.shape.rows * a.shape.cols, batch=a.shape.batch))
+
+
+def _unvec(a: Expr, rows: Dim, cols: Dim) -> Expr:
+    _matrices_of_sequences("unvec")
+    _column("unvec", a)
+    if rows * cols != a.shape.rows:
+        raise DimensionError(
+            f"unvec: {describe(a)} has shape {a.shape}, which is no {rows} times {cols} entries"
+        )
+    if ONE in (rows, cols):
+        return a if cols == ONE else _transpose(a)
+    return Expr("unvec", (a,), Shape(rows, cols, a.shape.batch), {"rows": rows, "cols": cols})
+
+
 def _apply(a: Expr, function: str) -> Expr:
     if function not in numeric.ELEMENTWISE:
         raise UnsupportedOperation(
@@ -292,6 +319,8 @@ RULES |= {
     "abs": _same("abs"),
     "frozen": _same("frozen"),
     "transpose": _transpose,
+    "vec": _vec,
+    "unvec": _unvec,
     "apply": _apply,
     "maximum": _two("maximum"),
     "greater": _two("greater"),

@@ -294,7 +294,7 @@ def _slice_bounds(key: Any, rows: Any, vector: bool) -> tuple[Any, Any]:
         start, stop = (rows + k if k < 0 else k for k in (start, stop))
         return start, stop
     start, stop = (k if isinstance(k, Dim) else Dim((), k) for k in (start, stop))
-    start, stop = (rows + k if not k.terms and k.const < 0 else k for k in (start, stop))
+    start, stop = (rows + k if k.negative else k for k in (start, stop))
     return start, stop
 
 

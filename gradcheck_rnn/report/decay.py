@@ -15,8 +15,8 @@ from ..dynamics.decay_verdict import power_of_ten
 from ..errors import UsageError
 from .listing import labelled
 from .manuscript import Manuscript
-from .mathematics import plain, sentence_list
 from .plots import drawing, new_figure, svg_of
+from .typst_mathematics import plain, sentence_list
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from ..verify.outcome import Report
 from .chapters import definition, evidence, example, steps
 from .listing import titled
 from .manuscript import Manuscript
-from .mathematics import Mathematics
+from .typst_mathematics import Mathematics
 
 __all__ = ["derivation_report", "notation_of"]
 

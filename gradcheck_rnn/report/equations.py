@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..audit.literature import VERDICTS, Publication, Result
 from ..audit.note import Judged, Note
 from .manuscript import Manuscript
-from .mathematics import plain
+from .typst_mathematics import plain
 
 __all__ = ["audit_report", "note_report"]
 

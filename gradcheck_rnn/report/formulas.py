@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from .mathematics import plain
+from .typst_mathematics import plain
 
 __all__ = ["prose"]
 

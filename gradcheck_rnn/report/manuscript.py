@@ -10,7 +10,7 @@ from ..calculus.terms import Term
 from ..derivation.pages import PageLine, Prose
 from ..derivation.pages.grouping import renamed_apart
 from .formulas import prose
-from .mathematics import Mathematics, plain
+from .typst_mathematics import Mathematics, plain
 
 __all__ = ["Manuscript"]
 

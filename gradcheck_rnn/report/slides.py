@@ -17,7 +17,7 @@ from ..derivation.pages.grouping import renamed_apart
 from .formulas import prose
 from .listing import titled
 from .manuscript import Manuscript
-from .mathematics import Mathematics, plain
+from .typst_mathematics import Mathematics, plain
 from .unrolled import unrolled
 
 __all__ = ["slides"]

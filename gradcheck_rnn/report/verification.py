@@ -17,8 +17,8 @@ from ..verify.verdict import Finding, Row, Verdict, combine
 from ..verify.wording import reproduced
 from .chapters.evidence import plain_ticks, power, verdicts
 from .manuscript import Manuscript
-from .mathematics import plain, sentence_list
 from .plots import BLUE, GRID, INK, ORANGE, drawing, new_figure, svg_of
+from .typst_mathematics import plain, sentence_list
 
 __all__ = ["entries_map", "lag_maps", "reports_of", "verification_report"]
 

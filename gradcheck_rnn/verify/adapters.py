@@ -17,6 +17,7 @@ from .guard import fails_on_misbehaviour
 from .jax_pair import JaxPair
 from .outcome import Report
 from .tensorflow_pair import TensorFlowPair
+from .torch_buffers import doubt_updated_buffers
 from .torch_coarse import check_torch_pair
 from .torch_double import DoublePair
 from .torch_pair import TorchPair
@@ -80,7 +81,11 @@ def check_torch(
     options.setdefault("title", named)
 
     def check(pair: TorchPair, **given: Any) -> Report:
-        return check_torch_pair(pair, reference, **given)
+        report = check_torch_pair(pair, reference, **given)
+        doubt_updated_buffers(
+            report, pair, lambda: check_torch_pair(pair.anew(), reference, **given)
+        )
+        return report
 
     with torch.inference_mode(False), torch.enable_grad():
         return check_pairs(

@@ -60,6 +60,16 @@ class Budget:
         self.unlimited = limit is None
         self.started = time.perf_counter()
 
+    @property
+    def overrun(self) -> str:
+        """What to say of a count that was too small to be kept, '' for one that was kept."""
+        if self.used <= OVERRUN * self.evaluations:
+            return ""
+        return (
+            f"the budget was not kept: with fewer than about {LEAST} losses for every output and "
+            "point nothing could be said"
+        )
+
     def left(self, used: int = 0) -> float:
         """Loss evaluations that may still be spent after `used`, possibly infinite."""
         if self.unlimited:

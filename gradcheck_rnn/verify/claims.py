@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .guard import close, unsteady_loss
 from .oracle.differences import CONFIDENCE, Estimate, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .oracle.witnesses import insist
 from .stepsize import calibrate, guessed_step, known_step, steps_of

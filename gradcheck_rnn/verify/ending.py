@@ -32,6 +32,8 @@ def finish(target: Target, report: Report) -> None:
     fail while the loss is steady.
     """
     target.compare_kept()
+    if target.budget.overrun:
+        target.find("budget", target.budget.overrun)
     if not report.deterministic and np.isfinite(target.base):
         tell_drift(target, report)
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import UsageError
+from .declared_sizes import listed_sizes, size_combinations
 from .guard import call
 from .outcome import Report
-from .sizes import listed_sizes, size_combinations
 from .verdict import Finding, Row, Verdict
 from .zeros import settle_beside
 

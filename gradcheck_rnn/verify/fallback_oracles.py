@@ -17,7 +17,7 @@ from ..streams import Stream, generator
 from .known import tells
 from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise, measure_noise
 from .scales import reach_of, scale_of
 from .target import Target

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Signalled, UserCodeError
+from ..errors import Signalled, UserCodeError, blame
 from .outcome import Report
 from .reachable import checksum, differing, generators
 from .verdict import Finding
@@ -32,6 +32,7 @@ __all__ = [
     "close",
     "fails_on_misbehaviour",
     "keeps_state",
+    "listed",
     "unsteady_loss",
 ]
 
@@ -62,7 +63,8 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, KeyboardInterrupt, Signalled):
+    except (Exception, KeyboardInterrupt, Signalled) as error:
+        blame(error)
         raise
     except SystemExit as left:
         code = "" if left.code is None else repr(left.code)
@@ -136,17 +138,18 @@ def unsteady_loss(first: Any, again: Any) -> Finding:
 
 def changed_data(who: str, names: Sequence[str], reader: str) -> UserCodeError:
     """The error for a function that changes data that another one reads and depends on."""
-    text = f"{who} changes {_listed(names)} in place, and {reader} then gives another value"
+    text = f"{who} changes {listed(names)} in place, and {reader} then gives another value"
     return UserCodeError(f"{text}; it should work on a copy", "mutated-data")
 
 
 def keeps_state(who: str, names: Sequence[str]) -> UserCodeError:
     """The error for a function that gives something else when it is called again."""
-    where = f" ({_listed(names)})" if names else ""
+    where = f" ({listed(names)})" if names else ""
     return UserCodeError(f"{who} {STATE}{where}", "state")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Up to three names in quotes, and how many more there are."""
     shown = ", ".join(f"'{n}'" for n in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DROPPED", "common_factor", "explain", "nearly", "opposite"]
+__all__ = ["DROPPED", "TINY", "common_factor", "explain", "nearly", "opposite"]
 
 Floats = NDArray[np.float64]
-#: Error relative to its block up to which an error in most entries is a small one everywhere.
-SMALL = 1e-3
+#: Error relative to its block up to which an error in most entries is a small one everywhere, and
+#: up to which it is whatever entries show it: those that do not are not resolved any better.
+SMALL, TINY = 1e-3, 1e-6
 DROPPED = "it is zero where the loss does depend on the parameter"
 
 
@@ -70,9 +71,13 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
 
 
 def nearly(
-    analytic: Floats, numeric: Floats, wrong: NDArray[np.bool_], known: NDArray[np.bool_]
+    analytic: Floats,
+    numeric: Floats,
+    wrong: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    most: float = SMALL,
 ) -> str:
-    """What a small error in most entries of a block may come from, or nothing.
+    """What a small error everywhere in a block may come from, or nothing.
 
     Parameters
     ----------
@@ -80,12 +85,15 @@ def nearly(
         Flat arrays of a block.
     wrong, known
         Entries that fail, and those with a verdict.
+    most
+        What counts as small, relative to the block.
     """
-    if 2 * np.count_nonzero(wrong) < analytic.size or np.count_nonzero(known) < 2:
+    few = most > TINY and 2 * np.count_nonzero(wrong) < analytic.size
+    if few or np.count_nonzero(known) < 2 or not wrong.any():
         return ""
     top = float(np.max(np.abs(numeric[known])))
-    off = float(np.max(np.abs(analytic - numeric)[known])) / top if top else np.inf
-    if not off <= SMALL:
+    off = float(np.max(np.abs(analytic - numeric)[wrong])) / top if top else np.inf
+    if not off <= most:
         return ""
     return (
         f"it agrees to {off:.0e} of the block everywhere, as after an iteration that stops at a "

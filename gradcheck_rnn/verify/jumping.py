@@ -216,6 +216,14 @@ def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
 FIRST, OTHERS = (0.25, 2.0**-5), (4.0, 2.0, 1.0, 2.0**-3, 2.0**-4, 2.0**-6)
 #: Part of a disagreement within which a slope over several steps of the loss bears a claim out.
 BORNE_OUT = 0.4
+#: Smaller steps over which the slope must not have left the claim where steps are too narrow to be
+#: found one by one; parts of a disagreement within which one of them, on either side and on
+#: average, is the claim, and another one is on average.
+FINER, EITHER_SIDE, ON_AVERAGE = (2.0**-8, 2.0**-12), 0.25, 0.1
+LOST = (
+    ": digits are lost inside it (log(1 - s) where s is close to 1: log1p, softplus or logsumexp "
+    "keep them), or it rounds or counts"
+)
 #: Halvings down to a jump, and further ones over which it must stay as large.
 HALVINGS, MORE_HALVINGS = 20, 10
 
@@ -228,13 +236,15 @@ def step_between(
     value: float,
     noise: float,
     others: bool = False,
+    flat: bool = True,
 ) -> str:
     """Why a claim is not refuted by a slope at small steps, or nothing where it is.
 
     Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
     on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
-    an s close to 1. Four evaluations, sixteen where a larger slope agrees with the claim, and then
-    up to 31 for every step that may lie beyond a jump.
+    an s close to 1. Or the loss does not change in any bit at the point, and jumps beyond. Four
+    evaluations, twenty where a larger slope agrees with the claim, and then up to 31 for every step
+    that may lie beyond a jump.
 
     Parameters
     ----------
@@ -251,17 +261,26 @@ def step_between(
     others
         Slopes of other entries have been borne out: a jump is enough, for a step as wide as the
         parameter has no slope over several.
+    flat
+        Where `value` is zero, look for jumps whatever the slopes are.
     """
     gap = abs(value - claim)
+    if flat and not value and (found := _beyond_a_tread(phi, scale, base, noise)):
+        return found
     steps, bears = np.zeros(0), np.zeros(0, dtype=bool)
     for parts in (FIRST, OTHERS):
         more = scale * np.array([side * part for part in parts for side in (1.0, -1.0)])
         with np.errstate(all="ignore"):
             slopes = (phi(more) - base) / more
-            near = np.isfinite(slopes) if others else np.abs(slopes - claim) <= BORNE_OUT * gap
+            near = np.isfinite(slopes) if others else _near(slopes, claim, BORNE_OUT * gap)
         steps, bears = np.append(steps, more), np.append(bears, near)
         if not bears.any():
             return ""
+        if parts is FIRST and _borne_out_by_finer(phi, scale, base, claim, gap, slopes[2:]):
+            return (
+                "the loss changes in small steps: slopes over moves of 1/4096 to 1/32 of the "
+                f"parameter bear the gradient out, and those over smaller ones do not{LOST}"
+            )
     # a smooth slope passes by the claim at one size of steps
     wide = [h for h in steps[bears] if others or np.any(np.abs(h) >= 4 * np.abs(steps[bears]))]
     for h in sorted(wide, key=abs):
@@ -270,9 +289,57 @@ def step_between(
             return (
                 f"the loss changes in steps: it jumps by {abs(jump):.3g} at a distance of "
                 f"{abs(where):.2g}, slopes over more than one step bear the gradient out and those "
-                "on the step at the point do not: digits are lost inside it (log(1 - s) where s is "
-                "close to 1: log1p, softplus or logsumexp keep them), or it rounds or counts"
+                f"on the step at the point do not{LOST}"
             )
+    return ""
+
+
+def _near(slopes: Floats, claim: float, part: float) -> NDArray[np.bool_]:
+    """Slopes on two sides, in turns, that are a claim by themselves or on average."""
+    mean = np.repeat(slopes.reshape(-1, 2).mean(axis=1), 2)
+    return np.asarray((np.abs(slopes - claim) <= part) | (np.abs(mean - claim) <= part))
+
+
+def _borne_out_by_finer(
+    phi: Callable[[Floats], Floats],
+    scale: float,
+    base: float,
+    claim: float,
+    gap: float,
+    known: Floats,
+) -> bool:
+    """Whether slopes over ever smaller steps are the claim, on both sides, as far as is looked.
+
+    `known` are those over the last of the first steps. Beside a kink the two sides differ.
+    """
+    steps = scale * np.array([side * part for part in FINER for side in (1.0, -1.0)])
+    with np.errstate(all="ignore"):
+        slopes = np.append(known, (phi(steps) - base) / steps).reshape(-1, 2)
+        mean = np.abs(slopes.mean(axis=1) - claim)
+        sides = np.max(np.abs(slopes - claim), axis=1) <= EITHER_SIDE * gap
+    sharp = sides & (mean <= ON_AVERAGE * gap)
+    return bool(sharp.any() and np.count_nonzero(mean <= EITHER_SIDE * gap) > 1)
+
+
+def _beyond_a_tread(
+    phi: Callable[[Floats], Floats], scale: float, base: float, noise: float
+) -> str:
+    """What to say of a loss that is the same in every bit around the point, and jumps beyond."""
+    small = scale * np.array([side * part for part in FINER for side in (1.0, -1.0)])
+    if np.any(phi(small) != base):
+        return ""
+    for side in (1.0, -1.0):
+        for part in (2.0**-5, 0.25, 1.0):
+            h = side * part * scale
+            if float(phi(np.array([h]))[0]) == base:
+                continue
+            jump, where = _jump_within(phi, h, base, 0.0, noise)
+            if jump:
+                return (
+                    f"the loss changes in steps: it is the same in every bit around the point and "
+                    f"jumps by {abs(jump):.3g} at a distance of {abs(where):.2g}{LOST}"
+                )
+            break
     return ""
 
 
@@ -313,8 +380,10 @@ def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
     # on the steepest ones steps are the narrowest
     order = failing[np.argsort(-np.abs(check.value[failing] - g[failing]), kind="stable")]
     try:
-        found = [i for i in order[:ASKED] if _beyond_a_step(target, check, g, i)]
-        if found:
+        asked = enumerate(order[:ASKED])
+        first = [_beyond_a_step(target, check, g, i, flat=not k) for k, i in asked]
+        found = order[:ASKED][first]
+        if found.size:
             for i in np.setdiff1d(order, found):
                 if not _beyond_a_step(target, check, g, i, others=True):
                     return
@@ -325,13 +394,19 @@ def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
 
 
 def _beyond_a_step(
-    target: Target, check: EntryCheck, g: Floats, i: int, *, others: bool = False
+    target: Target,
+    check: EntryCheck,
+    g: Floats,
+    i: int,
+    *,
+    others: bool = False,
+    flat: bool = True,
 ) -> bool:
     """Leave an entry open where a step of the loss makes it fail."""
     lines = target.lines(check.block, np.array([i]))
     reason = step_between(
         lambda steps: lines(steps[:, None])[:, 0], target.scale(check.block), target.base,
-        float(g[i]), float(check.value[i]), check.noise.sigma, others,
+        float(g[i]), float(check.value[i]), check.noise.sigma, others, flat,
     )  # fmt: skip
     if reason:
         check.state[i], check.reasons[int(i)] = EntryState.BLIND, reason

@@ -47,6 +47,8 @@ class Pair(UserCode):
         Whether absent cotangents can be None.
     constant
         Whether outputs that are constant in pieces, with gradients of zero, are nothing odd.
+    passes
+        The user's forward and backward functions, where they are two.
     probed, unprobed
         Outputs whose cotangents are probed unless others are asked for; why others are not.
     none
@@ -58,6 +60,7 @@ class Pair(UserCode):
 
     undefined = False
     constant = False
+    passes: tuple[Any, Any] | None = None
 
     def __init__(self, tree: Tree, surrogate: Callable[..., Any] | None, *functions: Any) -> None:
         super().__init__(*functions, surrogate)
@@ -200,6 +203,7 @@ class ArrayPair(Pair):
         check_function(backward, "backward")
         super().__init__(tree, surrogate, forward, backward)
         self.forward, self.backward, self.cached = forward, backward, cached
+        self.passes = surrogate or forward, backward
 
     def protocol(self, weights: Cotangents) -> None:
         """A layer that is used twice runs forward again before its first backward."""

@@ -13,7 +13,7 @@ from .jumping import step_between
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, slip_probability
 from .oracle.kinks import find_kink
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist
@@ -75,9 +75,14 @@ def probe_block(
             break
         try:
             refuted = any(p.ratio > 1 and p.kink is None for p in found)
+            # a jump beside the point of one direction is likely beside that of another
+            steps = any(p.beyond for p in found)
             found.append(
-                _probe(target, block, gradient, roundoff, noise, seed, len(found), cheap, refuted)
-            )
+                _probe(
+                    target, block, gradient, roundoff, noise, seed, len(found), cheap, refuted,
+                    steps,
+                )
+            )  # fmt: skip
         except OutOfBudget:
             if not found:
                 raise
@@ -100,10 +105,12 @@ def _probe(
     number: int,
     cheap: int | None,
     sure: bool,
+    steps: bool,
 ) -> Probe:
     """One direction: three losses where they settle it, more where they do not.
 
-    `sure` says that another has refuted the gradient, with no step of the loss in the way.
+    `sure` says that another has refuted the gradient, with no step of the loss in the way; `steps`
+    that one was in the way of another.
     A clear disagreement is settled by smaller steps that bear it out, any other by a whole ladder.
     """
     leaf = target.tree.leaves[block]
@@ -120,9 +127,9 @@ def _probe(
         _settled(estimate, analytic, own, enough) or _refuted(target, lines, noise, estimate,
                                                               analytic, own)
     ):  # fmt: skip
-        if not sure:
-            estimate = _beyond_a_step(target, lines, noise, size, estimate, analytic, own)
-        return Probe(number, analytic, estimate, own, None)
+        beyond = "" if sure else _beyond_a_step(lines, target.base, noise, size, estimate,
+                                                analytic, own, steps)  # fmt: skip
+        return _without(beyond, Probe(number, analytic, estimate, own, None))
     ladder = Ladder(lines, target.base, noise, start_exponent(size))
     if cheap is not None:
         ladder.top, ladder.bottom = cheap + 1, cheap + 2
@@ -135,30 +142,36 @@ def _probe(
         ladder.exhaust()
         estimate = ladder.contest(analytic, own)
         kink = find_kink(ladder)
-    if not sure:
-        estimate = _beyond_a_step(target, lines, noise, size, estimate, analytic, own)
-    return Probe(number, analytic, estimate, own, kink)
+    beyond = "" if sure else _beyond_a_step(lines, target.base, noise, size, estimate, analytic,
+                                            own, steps)  # fmt: skip
+    return _without(beyond, Probe(number, analytic, estimate, own, kink))
 
 
 def _beyond_a_step(
-    target: Target,
     lines: Lines,
+    base: float,
     noise: Noise,
     size: float,
     estimate: Estimate,
     analytic: float,
     own: float,
-) -> Estimate:
-    """An estimate, not trusted where it refutes a gradient that slopes beyond a jump bear out."""
+    steps: bool,
+) -> str:
+    """Why an estimate that refutes a gradient is that of one step of the loss, '' if it is not."""
     if not estimate.trusted or abs(estimate.value - analytic) <= estimate.error + own:
-        return estimate
-    reason = step_between(
-        lambda steps: lines(steps[:, None])[:, 0], size, target.base, analytic,
-        estimate.value, noise.sigma,
+        return ""
+    return step_between(
+        lambda moves: lines(moves[:, None])[:, 0], size, base, analytic,
+        estimate.value, noise.sigma, steps,
     )  # fmt: skip
-    return (
-        replace(estimate, error=float("inf"), trusted=False, reason=reason) if reason else estimate
-    )
+
+
+def _without(beyond: str, probe: Probe) -> Probe:
+    """A probe, not trusted where slopes beyond a jump of the loss bear the gradient out."""
+    if not beyond:
+        return probe
+    blunt = replace(probe.estimate, error=float("inf"), trusted=False, reason=beyond)
+    return replace(probe, estimate=blunt, beyond=True)
 
 
 def _refuted(

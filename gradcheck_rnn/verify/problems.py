@@ -204,8 +204,8 @@ def sort_model(name: str, made: Any, implements: Implements, path: str) -> Model
     if not isinstance(made, Mapping) or not set(made) <= set(FUNCTIONS) or not made:
         raise UsageError(
             f"case {name!r} returned {_kind(made)}; a case with model= returns (forward, "
-            "backward), a class with these methods, a PyTorch module, a JAX custom_vjp, or a dict "
-            f"of {', '.join(FUNCTIONS)}"
+            "backward), a class with these methods, a PyTorch module, a JAX function made by "
+            f"jax.custom_vjp or jax.jit, or a dict of {', '.join(FUNCTIONS)}"
         )
     _functions(name, made)
     return ModelProblem(implements, dict(made), path)

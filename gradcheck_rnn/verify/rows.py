@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .hints import DROPPED, explain, nearly
+from .hints import DROPPED, TINY, explain, nearly
 from .oracle.directions import slip_probability
 from .patterns import pattern
 from .probes import SURE, slip_statement
@@ -71,7 +71,8 @@ def entry_row(
         said = f"{count[EntryState.FAIL]} of {g.size} entries differ by more than their bounds"
         reasons.append(Finding("count", said))
         numbers = gradient, check.value.reshape(shape), bound.reshape(shape)
-        hint = explain(*numbers) or pattern(*numbers, wrong.reshape(shape), known.reshape(shape))
+        hint = explain(*numbers) or nearly(g, check.value, wrong, known, TINY)
+        hint = hint or pattern(*numbers, wrong.reshape(shape), known.reshape(shape))
         hint = hint or nearly(g, check.value, wrong, known)
         if hint:
             reasons.append(_pattern(hint))
@@ -218,7 +219,10 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         quotients = np.array([p.estimate.value for p in smooth])
         bounds = np.array([p.bound for p in smooth])
         if len(smooth) > 1:
-            hint = explain(np.array([p.analytic for p in smooth]), quotients, bounds)
+            claims = np.array([p.analytic for p in smooth])
+            bad = np.array([p in wrong for p in smooth])
+            hint = explain(claims, quotients, bounds)
+            hint = hint or nearly(claims, quotients, bad, np.ones_like(bad))
             if hint:
                 reasons.append(_pattern(hint.replace("entry", "direction")))
     else:

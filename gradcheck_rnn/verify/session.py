@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from .blackbox import parse_seed
 from .cases import GradientCase, check_cases
-from .kernels import check_kernel, parts_of
+from .kernel_check import check_kernel, parts_of
 from .oracle.directions import content_seed, fresh_seed
 from .outcome import Report
 from .target import Budget

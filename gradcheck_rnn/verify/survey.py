@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .guard import close, unsteady_loss
 from .oracle.differences import CONFIDENCE, Ladder
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
 from .target import Target

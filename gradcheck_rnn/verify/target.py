@@ -19,7 +19,7 @@ from .guard import (
     keeps_state,
 )
 from .known import tells
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
 from .trees import Tree, is_scalar, match_gradient, plain

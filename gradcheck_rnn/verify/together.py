@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .offered import offered_rows
 from .oracle.directions import slip_probability
-from .oracle.lines import Lines
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .probes import CHANCE, FINER, direction, first_exponent, sharp_enough

@@ -59,6 +59,7 @@ class TorchPair(GraphPair):
             function, torch.autograd.Function
         )
         self.is_module = isinstance(function, torch.nn.Module)
+        self._inputs = inputs
         self.arguments = named_arguments(torch, function, inputs, self.is_function)
         self.by_name = isinstance(inputs, Mapping) and not self.is_function
         inside = {n: dict(tensor_leaves(v, n, torch)) for n, v in self.arguments.items()}
@@ -83,6 +84,8 @@ class TorchPair(GraphPair):
             raise UsageError(f"{WHO}: no input is a floating-point tensor; nothing to check")
         tree = Tree.of({n: to_numpy(x) for n, x in self.moved.items()}, "inputs")
         super().__init__(tree, surrogate, function)
+        if self.is_function:
+            self.passes = surrogate or function.forward, function.backward
         self.findings += [Finding("no-gradient", note) for note in notes]
         late = [n for n, x in self.moved.items() if getattr(x, "_post_accumulate_grad_hooks", None)]
         if late:
@@ -105,6 +108,10 @@ class TorchPair(GraphPair):
             for tensors in (self.moved.values(), outs)
         ]
         return found[0], found[1]
+
+    def anew(self) -> TorchPair:
+        """The same function at the same inputs, of which nothing has been called yet."""
+        return TorchPair(self.torch, self.function, self._inputs, self.surrogate)
 
     def widened(self, reference: Callable[..., Any] | None) -> TorchPair:
         """The same numbers in float64 on the CPU, for `reference` or the function itself."""

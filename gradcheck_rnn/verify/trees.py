@@ -56,6 +56,12 @@ def plain(value: Any) -> Any:
     return value.astype(np.float32) if _foreign(value) else value
 
 
+def _refuse_masked(value: Any, who: str) -> None:
+    """Refuse an array with entries that are masked: what is behind the mask is no number of it."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise UsageError(f"{who} has masked entries; give its .filled(0) and the mask as data")
+
+
 def flatten(value: Any) -> list[Any]:
     """Leaves of a nested structure in order."""
     return [leaf for _, leaf in _walk(value, "")]
@@ -101,6 +107,7 @@ class Tree:
         names, leaves = [], []
         for i, (name, value) in enumerate(pairs):
             label = name or (what if len(pairs) == 1 else f"{what}[{i}]")
+            _refuse_masked(value, f"'{label}' in {what}")
             array = np.array(plain(value))
             if array.dtype.kind not in "fiub":
                 raise UsageError(
@@ -190,6 +197,7 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
             raise UsageError(
                 f"the gradient of '{name}' is {what}; return it or leave '{name}' out with select"
             )
+        _refuse_masked(found[i], f"the gradient of '{name}'")
         shape, want = np.shape(found[i]), tree.leaves[i].shape
         if shape != want:
             turned = "; it looks transposed" if shape == want[::-1] else ""

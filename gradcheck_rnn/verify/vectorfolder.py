@@ -30,9 +30,10 @@ HEADER = """\
 // Test vectors of gradcheck-rnn: for (auto& v : gradcheck::probes("FOLDER")), v.array("W") and
 // v.cotangent("h") are read, v.gradient("W", dW) and v.output("h", h) written. All at once are maps
 // by name: auto a = v.arrays(), g = gradcheck::zeros(a); kernel(a["W"].data(), g["W"].data());
-// v.gradients(g). For C++11 and later.
+// v.gradients(g). probes() removes what an earlier run wrote. For C++11 and later.
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <fstream>
 #include <map>
 #include <stdexcept>
@@ -52,14 +53,34 @@ std::vector<To> read(const std::string& path) {
 }
 
 template <class T>
-using Arrays = std::map<std::string, std::vector<T>>;
+using Map = std::map<std::string, std::vector<T>>;
+
+// Arrays by name; a name that is not there is an error.
+template <class T>
+struct Arrays : Map<T> {
+    std::vector<T>& operator[](const std::string& n) {
+        auto found = this->find(n);
+        if (found != this->end()) return found->second;
+        std::string names;
+        for (auto& a : *this) names += " " + a.first;
+        throw std::out_of_range("there is no array " + n + "; there are" + names);
+    }
+};
 
 // As many zeros under each name: buffers for gradients.
 template <class T>
 Arrays<T> zeros(const Arrays<T>& arrays) {
     Arrays<T> made;
-    for (auto& a : arrays) made[a.first].resize(a.second.size());
+    for (auto& a : arrays) made.emplace(a.first, std::vector<T>(a.second.size()));
     return made;
+}
+
+inline std::vector<std::string> words(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) throw std::runtime_error("there is no " + path);
+    std::vector<std::string> found;
+    for (std::string word; file >> word;) found.push_back(word);
+    return found;
 }
 
 template <class T>
@@ -73,10 +94,7 @@ struct Probe {
     }
     Arrays<T> arrays() const {
         Arrays<T> found;
-        std::string n;
-        std::ifstream names(folder + "/arrays.txt");
-        if (!names) throw std::runtime_error("there is no " + folder + "/arrays.txt");
-        while (names >> n) found[n] = array(n);
+        for (auto& n : words(folder + "/arrays.txt")) found.emplace(n, array(n));
         return found;
     }
     std::vector<std::int64_t> labels(const std::string& n) const {
@@ -86,19 +104,25 @@ struct Probe {
         return read<T, double>(folder + "/cotangents/" + name + "/" + output + ".f64");
     }
     void gradient(const std::string& n, const std::vector<T>& g) const {
-        write(folder + "/gradients/" + name + "/" + n, g);
+        write("/arrays.txt", "/gradients/" + name + "/", n, g);
     }
-    void gradients(const Arrays<T>& all) const {
+    void gradients(const Map<T>& all) const {
         for (auto& g : all) gradient(g.first, g.second);
     }
     void output(const std::string& n, const std::vector<T>& y) const {
-        write(folder + "/outputs/" + n, y);
+        write("/outputs.txt", "/outputs/", n, y);
     }
 
   private:
-    static void write(const std::string& path, const std::vector<T>& a) {
+    void write(const std::string& list, const std::string& place, const std::string& n,
+               const std::vector<T>& a) const {
         static_assert(sizeof(T) == 8 || sizeof(T) == 4, "write results as double or float");
-        std::ofstream file(path + (sizeof(T) == 8 ? ".f64" : ".f32"), std::ios::binary);
+        std::string names;
+        bool known = false;
+        for (auto& w : words(folder + list)) known = known || w == n, names += " " + w;
+        if (!known) throw std::out_of_range("there is nothing called " + n + "; there are" + names);
+        std::string path = folder + place + n + (sizeof(T) == 8 ? ".f64" : ".f32");
+        std::ofstream file(path, std::ios::binary);
         file.write(reinterpret_cast<const char*>(a.data()), a.size() * sizeof(T));
         if (!file) throw std::runtime_error("cannot write " + path);
     }
@@ -108,11 +132,18 @@ template <class T = double>
 std::vector<Probe<T>> probes(const std::string& folder) {
     std::map<std::string, int> sizes;
     std::string word;
-    std::ifstream dims(folder + "/sizes.txt"), names(folder + "/probes.txt");
-    if (!dims || !names) throw std::runtime_error("there are no vectors in " + folder);
+    std::ifstream dims(folder + "/sizes.txt");
+    if (!dims) throw std::runtime_error("there are no vectors in " + folder);
     while (dims >> word) dims >> sizes[word];
     std::vector<Probe<T>> found;
-    while (names >> word) found.push_back({folder, word, sizes});
+    std::vector<std::string> old;
+    for (auto& y : words(folder + "/outputs.txt")) old.push_back("/outputs/" + y);
+    for (auto& name : words(folder + "/probes.txt")) {
+        found.push_back({folder, name, sizes});
+        for (auto& n : words(folder + "/arrays.txt")) old.push_back("/gradients/" + name + "/" + n);
+    }
+    for (auto& path : old)
+        for (auto format : {".f64", ".f32"}) std::remove((folder + path + format).c_str());
     return found;
 }
 
@@ -164,6 +195,7 @@ def _files(vectors: Vectors) -> Iterator[tuple[str, bytes]]:
                 held = np.zeros(np.shape(y)) if given is None else given
                 yield f"cotangents/{probe.name}/{n}.f64", _plain(held)
     yield "arrays.txt", "".join(f"{n}\n" for n in vectors.arrays).encode()
+    yield "outputs.txt", "".join(f"{n}\n" for n in vectors.outputs).encode()
     yield "sizes.txt", "".join(f"{n} {s}\n" for n, s in vectors.sizes.items()).encode()
     yield "probes.txt", "".join(f"{p.name}\n" for p in vectors.probes).encode()
     yield "gradcheck.hpp", HEADER.encode()

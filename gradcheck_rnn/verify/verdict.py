@@ -103,7 +103,8 @@ class EntryCheck:
 class Probe:
     """The derivative of the loss along one unit direction, from the gradient and by differences.
 
-    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only.
+    `rounded`: it differs, in a sharper oracle, by the rounding of saturated units only. `beyond`:
+    it differs on one step of the loss, and not over several.
     """
 
     number: int
@@ -112,6 +113,7 @@ class Probe:
     roundoff: float
     kink: Kink | None
     rounded: bool = False
+    beyond: bool = False
 
     @property
     def bound(self) -> float:

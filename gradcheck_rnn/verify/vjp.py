@@ -217,7 +217,7 @@ def check_pair(
         report.findings.append(Finding("surrogate", text))
     together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit)
     if budget is None:
-        look_with_zeros(report, together, check_point, every=True)
+        look_with_zeros(report, together, check_point, every=True, passes=pair.passes)
     report.gradients = pair.pulls
     if isinstance(time_axis, int):
         report.findings += wrong_lags(report.rows, tree, time_axis)
@@ -275,7 +275,7 @@ def _take(report: Report, name: str, part: Report) -> None:
             continue
         text = finding.message.replace("the gradient function", "backward")
         text = text.replace("the loss", "forward")
-        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state"):
+        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget"):
             text = f"output '{name}': {text}"
         finding = replace(finding, message=text)
         if finding not in report.findings:

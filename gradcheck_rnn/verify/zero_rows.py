@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream, generator
+from .guard import listed
 from .outcome import Report
+from .reachable import checksum
 from .singular import held_at
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
@@ -40,7 +42,14 @@ HELD = "the gradient is right at the point given alone: are values of it held?"
 WORTH = 256
 
 
-def look_with_zeros(report: Report, target: Target, check: Check, *, every: bool = False) -> None:
+def look_with_zeros(
+    report: Report,
+    target: Target,
+    check: Check,
+    *,
+    every: bool = False,
+    passes: tuple[Any, Any] | None = None,
+) -> None:
     """Look at points with rows of zeros, then at those with one matrix (or more axes) of zeros.
 
     Only beside an entrywise check that passes, without a budget: one point, and more where the
@@ -57,6 +66,8 @@ def look_with_zeros(report: Report, target: Target, check: Check, *, every: bool
         settle it.
     every
         Look at all of these points, whatever they cost.
+    passes
+        The functions of the user that compute the loss and the gradient, by default the target's.
     """
     limited = report.mode != "entrywise" or np.isfinite(target.budget.left())
     if not report.passed or limited or not report.deterministic or np.isnan(report.noise):
@@ -68,8 +79,13 @@ def look_with_zeros(report: Report, target: Target, check: Check, *, every: bool
             left.append(what)
             continue
         fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
-        if fault and _elsewhere_too(target, masks, report.noise, rng, check, report.seed):
-            left.append(f"{what} ({HELD})")
+        moved = fault and _elsewhere(target, masks, report.noise, rng, check, report.seed)
+        if moved:
+            said = _held(moved, passes or (target.loss, target.gradient_function))
+            if said is None:
+                left.append(f"{what} ({HELD})")
+            else:
+                report.findings.append(said)
             break
         if fault:
             text = f"{what}: {fault}; right at the point given. Are zeros taken for padding, or"
@@ -138,7 +154,8 @@ def _at(
         with np.errstate(all="ignore"):
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
-                return "", "the gradient is not finite there"
+                with_value = np.isfinite(there.value(leaves))
+                return "", f"the gradient is not finite there{', the loss is' * with_value}"
             sizes = {i: target.scale(i) for i in there.select}
             if _agrees(there, gradient, sizes, noise, rng):
                 return "", ""
@@ -159,22 +176,47 @@ def _at(
         target.gradients = calls[1] + there.gradients
 
 
-def _elsewhere_too(
+def _elsewhere(
     target: Target,
     masks: dict[int, NDArray[np.bool_]],
     noise: float,
     rng: np.random.Generator,
     check: Check,
     seed: int,
-) -> bool:
-    """Whether the gradient is wrong where the entries are moved, and none of them is zero.
-
-    It is where losses hold values of the point given, as those of a stopped gradient.
-    """
+) -> str:
+    """What is wrong where the entries are moved, and none of them is zero."""
     leaves = list(target.tree.leaves)
     for i, mask in masks.items():
         leaves[i] = np.where(mask, leaves[i] * MOVED, leaves[i])
-    return bool(_at(target, leaves, masks, noise, rng, check, seed)[0])
+    return _at(target, leaves, masks, noise, rng, check, seed)[0]
+
+
+def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
+    """What to say of a gradient that is right at the point given alone.
+
+    Either the gradient reads values of that point, and is wrong from the next step of training on;
+    or the loss holds such values on purpose (a target, a stopped gradient), and the gradient
+    computes them anew. Arrays that one of the two can reach and the other cannot tell which.
+    """
+    found = [
+        {v: n.removeprefix("it.") for n, v in checksum(f, name="it").items()
+         if isinstance(v, tuple)}
+        for f in passes
+    ]  # fmt: skip
+    own = [[n for v, n in found[k].items() if v not in found[1 - k]] for k in (0, 1)]
+    if passes[1] is None:  # one function for both
+        own = [[], []]
+    if own[0] and not own[1]:
+        return None
+    text = f"the gradient is right at the point given alone: where entries are moved, {fault}. "
+    if own[1] and not own[0]:
+        text += f"It reads {listed(own[1])}, which the loss does not: a stale cache, or captured?"
+        return Finding("held", text, fatal=True)
+    text += (
+        "Does it read a stale cache or captured arrays, or does the loss hold values of the point "
+        "on purpose? Then let the gradient read the same ones"
+    )
+    return Finding("held", text, undecided=True)
 
 
 def _agrees(

@@ -44,6 +44,14 @@ NOISES = 64.0
 HIDDEN, UNITS, MOST_HIDDEN = 2.0**-26, 256.0, 2.0**-10
 #: Points looked at where the block has been moved on its own.
 FURTHER = 4
+#: Rows that a point has settled nothing for before no other row is judged there; for all points of
+#: one block's own together, as many as are looked at for one block. And the losses that may be
+#: spent here: as many as the check has cost until then, and no fewer than this.
+FUTILE, FUTILE_MOVES, LEAST_SPENT = 2, 4, 512
+#: Points at which every array has a factor of its own, of either sign and up to a power of two, and
+#: the moves of a block from there, in powers of ten of its size: what leaves the loss the same in
+#: every bit at all of these does not act on it at all. Fewer points with a finite loss say nothing.
+FAR_POINTS, FAR_FACTOR, FAR_MOVES, LEAST_FAR = 64, 6.0, (-1, 2, 6, 40, 100, 280), 16
 #: What a zero may hide beside the gradient of the same input for other outputs.
 BESIDE = 2.0**-26
 UNCHANGED = "the loss does not change in any bit with it, here and at other points"
@@ -86,10 +94,12 @@ def settle_zeros(
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
+    most = target.evaluations + max(target.evaluations, LEAST_SPENT)
     points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in ELSEWHERE]
+    moves = _Elsewhere(target, [])
     for row in rows:
         i = positions[row.name]
-        look = _Look(target, i, rng, points, noise)
+        look = _Look(target, i, rng, points, noise, moves, most)
         try:
             with np.errstate(all="ignore"):
                 look.settle(row, roundoff.bounds[i], judge, seed, responds)
@@ -167,6 +177,7 @@ class _Elsewhere:
 
     def __init__(self, target: Target, leaves: list) -> None:
         self._target, self.leaves = target, leaves
+        self.futile = 0  # rows that nothing was settled for here
 
     @cached_property
     def value(self) -> float:
@@ -200,9 +211,11 @@ class _Look:
         rng: np.random.Generator,
         points: Sequence[_Elsewhere],
         noise: Noise,
+        moves: _Elsewhere,
+        most: int,
     ) -> None:
         self.target, self.block, self.rng, self.noise = target, block, rng, noise
-        self.points = points
+        self.points, self.moves, self.most = points, moves, most
         self.scale = target.scale(block)
 
     def settle(self, row: Row, rounding: Floats, judge: Judge, seed: int, responds: bool) -> None:
@@ -214,7 +227,7 @@ class _Look:
             return
         here = list(self.target.tree.leaves)
         answer, further = self._answer(here, self.target.base)
-        answers, alive = [answer], []
+        answers, alive = [answer], list[tuple[_Elsewhere, list]]()
         for point in self.points:
             leaves, value = point.leaves, point.value
             if not np.isfinite(value):
@@ -223,7 +236,7 @@ class _Look:
             answer, moved = self._answer(leaves, value)
             answers.append(answer)
             if answer is Answer.CHANGES:
-                alive.append(leaves)
+                alive.append((point, leaves))
                 further += moved
         most = min(max(HIDDEN, UNITS * self.target.format_eps(self.block)), MOST_HIDDEN)
         if len(answers) == 1 or bound * self.scale > most * size:
@@ -231,17 +244,25 @@ class _Look:
         if Answer.CHANGES not in answers:
             same = all(a is Answer.SAME for a in answers)
             if same and not self._independent():
-                # it may have vanished on the way, and no difference would tell
-                row.explained("unchanged", UNCHANGED)
-                return
+                if not self._never_acts(row):
+                    # it may have vanished on the way, and no difference would tell
+                    row.explained("unchanged", UNCHANGED)
+                    return
+                responds = True  # it reads the block, and nothing follows from it anywhere
             if self._zero_there(bound):
                 self._pass(row, bound, responds, same)
             return
         flat = []
-        for leaves in [*alive, *further[:FURTHER]]:
+        for point, leaves in [*alive, *((self.moves, moved) for moved in further[:FURTHER])]:
+            if row.verdict is Verdict.UNDECIDED:  # a pass is doubted, whatever that costs
+                if point.futile >= (FUTILE_MOVES if point is self.moves else FUTILE):
+                    continue  # saturated there too, for all that is known
+                if self.target.evaluations > self.most:
+                    break
             found = self._there(leaves, judge, seed)
             flat.append(found is not None and found.ratio == 0 and not _size(found))
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
+                point.futile += 1
                 continue
             if found.verdict is Verdict.PASS:
                 row.settled(
@@ -275,17 +296,19 @@ class _Look:
 
     def _answer(self, leaves: list, value: float) -> tuple[Answer, list]:
         """What the loss does when the block alone is moved from a point, and where it changes."""
-        leaf, rounds, there = leaves[self.block], False, []
+        leaf, rounds, there, none = leaves[self.block], False, [], 0
         sigma = max(self.noise.sigma, 2.0**-52 * abs(value))
         for size in MOVES:
             moved = list(leaves)
             step = size * self.scale * self.rng.standard_normal(leaf.shape)
             moved[self.block] = (leaf + step).astype(leaf.dtype)
             gap = abs(_loss(self.target, moved) - value)
-            if not gap <= NOISES * sigma * (1 + size):
+            if not np.isfinite(gap):
+                none += 1  # an exponential that overflows says nothing
+            elif gap > NOISES * sigma * (1 + size):
                 there.append(moved)
-            rounds |= gap > 0
-        if there:
+            rounds |= bool(gap > 0)
+        if there or none == len(MOVES):
             return Answer.CHANGES, there
         return (Answer.ROUNDS if rounds else Answer.SAME), []
 
@@ -294,6 +317,36 @@ class _Look:
         moved = list(self.target.tree.leaves)
         moved[self.block] = np.full_like(moved[self.block], np.nan)
         return _loss(self.target, moved) == self.target.base
+
+    def _never_acts(self, row: Row) -> bool:
+        """Whether no move of the block changes the loss, at points far from each other.
+
+        What vanishes on the way in one regime of the other arrays does not in another: gates open,
+        states grow. A softmax over one class, or a weight of steps that there are none of, is the
+        same in every bit in all of them. Steps and floors change under moves as large as these.
+        """
+        if np.any(self.target.first[self.block]) or row.ratio:
+            return False
+        seen = 0
+        for _ in range(FAR_POINTS):
+            leaves = list(self.target.tree.leaves)
+            for i in self.target.tree.real:
+                factor = 2.0 ** self.rng.uniform(-FAR_FACTOR, FAR_FACTOR)
+                draw = np.exp(0.5 * self.rng.standard_normal(leaves[i].shape))
+                sign = self.rng.choice([-1.0, 1.0])
+                leaves[i] = (sign * factor * leaves[i] * draw).astype(leaves[i].dtype)
+            value, leaf, kept = _loss(self.target, leaves), leaves[self.block], 0
+            if not np.isfinite(value):
+                continue
+            for power in FAR_MOVES:
+                step = float(10.0**power) * self.scale * self.rng.standard_normal(leaf.shape)
+                leaves[self.block] = (leaf + step).astype(leaf.dtype)
+                moved = _loss(self.target, leaves)
+                if np.isfinite(moved) and moved != value:
+                    return False
+                kept += bool(np.isfinite(moved))
+            seen += kept > 1
+        return seen >= LEAST_FAR
 
     def _zero_there(self, bound: float) -> bool:
         """Whether the gradient of the block is zero at the other points, too."""

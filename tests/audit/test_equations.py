@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.audit.mathematics import UnreadableEquation, parse
+from gradcheck_rnn.audit.extraction import to_text
 from gradcheck_rnn.audit.note import Note
-from gradcheck_rnn.audit.reading import to_text
+from gradcheck_rnn.audit.text_notation import UnreadableEquation, parse
 from gradcheck_rnn.cli import main
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language.network import as_network

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.audit.differences import Differences
+from gradcheck_rnn.audit.difference_quotients import Differences
+from gradcheck_rnn.audit.extraction import read_lines
 from gradcheck_rnn.audit.judge import judge_at
 from gradcheck_rnn.audit.note import RIGHT, Note
-from gradcheck_rnn.audit.reading import read_lines
 from gradcheck_rnn.audit.truth import Source
 from gradcheck_rnn.audit.vocabulary import Vocabulary
 

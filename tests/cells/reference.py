@@ -223,6 +223,19 @@ def slstm(v: Values, T: int) -> Values:
     return outputs(seq, last, "h")
 
 
+def multihead_slstm(v: Values, T: int) -> Values:
+    """One head after the other; the norm a head of h, put side by side."""
+    made = []
+    for h in range(len(v["R_z"])):
+        own = {n: a if n == "x" else a[:, h] if n[-1] == "0" else a[h] for n, a in v.items()}
+        head = slstm(own, T)
+        off = head["h"] - head["h"].mean(-1, keepdims=True)
+        y = own["gamma"] * off / np.sqrt(off.var(-1, keepdims=True) + 1e-5) @ own["W_y"].T
+        made.append({**{n: a for n, a in head.items() if n != "h"}, "y": y})
+    out = {n: np.stack([one[n] for one in made], -2) for n in made[0]}
+    return {**out, "y": out["y"].sum(-2)}
+
+
 def minimal_rnn(v: Values, T: int) -> Values:
     def new(t: int, h: Any) -> Any:
         z = np.tanh(v["x"][t] @ v["W_x"].T + v["b_z"])
@@ -513,6 +526,7 @@ REFERENCE: dict[str, Callable[[Values, int], Values]] = {
     "delta_net": delta_net,
     "multihead_linear_attention": lambda v, T: in_heads(v, T, attention_head, "S", "z"),
     "multihead_retention": lambda v, T: in_heads(v, T, retention_head, "S"),
+    "multihead_slstm": multihead_slstm,
     "selective_scan": selective_scan,
     "lstm_dropout": lstm_dropout,
     "elman_zoneout": elman_zoneout,

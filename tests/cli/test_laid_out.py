@@ -63,10 +63,11 @@ def test_a_class_of_a_file_in_a_layout(run, write) -> None:
         ("elman.py:Elmann", "own", "unknown class 'Elmann'; did you mean Elman"),
         ("elman.py", "wrong rnn", "no ready layout 'wrong rnn'"),
         ("elman.py", "pytorch rnnx", "no ready layout for 'rnnx'; there are lstm, gru, rnn"),
-        ("elman.py", "flashrnn rnn", "no ready layout for 'rnn': flashrnn has lstm, elman"),
+        ("elman.py", "flashrnn rnn", "'rnn': flashrnn has lstm, slstm, gru, elman"),
         ("lstm", "own", "give file.py:NAME"),
         ("mine.py", "own", "no classes with forward and backward"),
         ("elman.py", "columns rnn", "which is no parameter of the layout"),
+        ("elman.py", "own transposed rename=W:W_h", "“… rename=W_h:W”"),
     ],
 )
 def test_what_cannot_be_laid_out(run, write, target: str, layout: str, said: str) -> None:
@@ -75,3 +76,58 @@ def test_what_cannot_be_laid_out(run, write, target: str, layout: str, said: str
     ran = run("verify", target, "--layout", layout, "--definition", "mine.py:mine")
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize("target", ["elman.py", "elman.py:Elman"])
+def test_a_class_without_a_layout_is_told_the_option(run, write, target: str) -> None:
+    write(CLASS, "elman.py")
+    ran = run("verify", target)
+    assert ran.code == 2
+    assert "elman.py:Elman is code under test" in ran.err
+    assert "--layout" in ran.err
+
+
+def test_what_raises_in_code_that_the_file_of_cases_imports_is_the_users(run, write) -> None:
+    write(CLASS.replace("da @ self.W.T", "da @ self.U"), "elman_that_raises.py")
+    write(
+        "from gradcheck_rnn import gradient_case, load\n"
+        "from elman_that_raises import Elman\n"
+        '@gradient_case(model=load("elman_hidden"), layout="own transposed")\n'
+        "def mine():\n    return Elman\n",
+        "gradcheck_mine.py",
+    )
+    ran = run("verify", "gradcheck_mine.py")
+    assert ran.code == 2
+    assert "fault of gradcheck-rnn" not in ran.err
+    assert "elman_that_raises.py" in ran.err
+    assert "gradcheck_rnn/verify" not in ran.err
+    assert "the layout gave backward h (1, 2, 3), h_final (2, 3)" in ran.err
+
+
+TORCH = """
+import torch
+
+class Elman(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, h0, W, U, b_i):
+        h = [h0]
+        for x_t in x:
+            h.append(torch.tanh(h[-1] @ W + x_t @ U + b_i))
+        return torch.stack(h[1:]), h[-1]
+
+    @staticmethod
+    def backward(ctx, dh, dh_final):
+        return None, None, None
+"""
+
+
+def test_what_a_library_raises_for_a_function_is_the_users(run, write) -> None:
+    pytest.importorskip("torch")
+    write(MINE, "mine.py")
+    write(TORCH, "elman_t.py")
+    ran = run(
+        "verify", "elman_t.py:Elman", "--definition", "mine.py", "--layout", "own transposed"
+    )  # fmt: skip
+    assert ran.code == 2
+    assert "incorrect number of gradients" in ran.err
+    assert "fault of gradcheck-rnn" not in ran.err

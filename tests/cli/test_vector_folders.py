@@ -14,6 +14,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.verify.harness.ready import ready
+from gradcheck_rnn.verify.vectorfiles import read_vectors
 from gradcheck_rnn.verify.vectorfolder import HEADER
 from gradcheck_rnn.verify.verdict import Verdict
 
@@ -188,6 +189,32 @@ def test_arrays_are_handed_over_as_pointers_by_name(tmp_path: Path) -> None:
     assert [read[n].tolist() for n in ("U", "x", "h0")] == [[0] * 6, [0] * 12, [0] * 6]
 
 
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_the_header_removes_old_results_and_refuses_other_names(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    api.write_vectors("linear", folder, sizes={"T": 3, "p": 3, "d": 2, "B": 2})
+    foreign_result = folder / "gradients" / "all" / "W.f32"
+    foreign_result.write_bytes(b"1234" * 9)
+    (tmp_path / "a.cpp").write_text(
+        '#include "v/gradcheck.hpp"\n'
+        "#include <iostream>\n"
+        "template <class F> void tried(F f) "
+        "{ try { f(); } catch (const std::out_of_range& e) { std::cout << e.what() << '\\n'; } }\n"
+        'int main() { auto v = gradcheck::probes("v")[0]; auto a = v.arrays();\n'
+        'tried([&] { a["W_h"]; });\n'
+        'tried([&] { v.output("y", a["W"]); });\n'
+        'tried([&] { v.gradient("dW", a["W"]); }); }\n'
+    )
+    subprocess.run(["c++", "-std=c++11", "a.cpp", "-o", "a"], cwd=tmp_path, check=True)
+    told = subprocess.run(["./a"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert told.splitlines() == [
+        "there is no array W_h; there are U W h0 x",
+        "there is nothing called y; there are h h_final",
+        "there is nothing called dW; there are W U x h0",
+    ]
+    assert not foreign_result.exists()
+
+
 def test_layers_of_a_cell_in_a_layout_that_has_some(run, tmp_path: Path) -> None:
     layout = "pytorch lstm num_layers=2 bidirectional"
     made = run("vectors", "lstm", "--layout", layout, "--size", "T=2", "-o", f"{tmp_path}/v")
@@ -197,6 +224,40 @@ def test_layers_of_a_cell_in_a_layout_that_has_some(run, tmp_path: Path) -> None
         ran = run("vectors", "stacked_lstm", "--layout", text, "-o", f"{tmp_path}/w.npz")
         assert ran.code == 2
         assert "lstm with 'pytorch lstm num_layers=2'" in ran.err
+
+
+def test_a_fault_in_a_layout_of_several_layers_is_named(tmp_path: Path) -> None:
+    layout, sizes = "pytorch rnn num_layers=2", {**SIZES, "T": 2}
+    folder = api.write_vectors("elman_hidden", tmp_path / "v", layout=layout, sizes=sizes)
+    known = read_vectors(folder / "vectors.npz")
+    for group, arrays in known.high.items():
+        for n, g in arrays.items() if group != "outputs" else ():
+            wrong = 2 * g if n == "weight_hh_l1" else g
+            wrong.astype("<f8").tofile(folder / "gradients" / group / f"{n}.f64")
+    done = api.judge_results(folder)
+    assert done.verdict is Verdict.FAIL
+    said = [f.message for report in done for f in report.findings if f.kind == "diagnosis"]
+    assert "with 2 times" in said[0]
+
+
+def test_vectors_of_a_cell_of_ones_own_ask_for_its_definition(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from gradcheck_rnn import cell\nfrom gradcheck_rnn.language import tanh\n"
+        '@cell(inputs="x: d", states="h: p", params="W: p p; U: p d; b_i: p")\n'
+        "def mine(h, x, W, U, b_i):\n    return tanh(W @ h + U @ x + b_i)\n"
+    )
+    folder = made(tmp_path, "mine.py")
+    foreign(folder, cell="mine.py:mine", spoil="W")
+    ran = run("verify", "v")
+    assert ran.code == 1
+    assert "--definition FILE.py:mine" in ran.out
+    told = run("verify", "v", "--definition", "mine.py:mine")
+    assert "--definition FILE.py:mine" not in told.out
+    assert "dW is what you get with" in told.out
+    assert "or a folder of vectors" in run("verify", "v", "--layout", "own").err
 
 
 def test_a_folder_without_vectors_is_no_unknown_cell(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from typing import Any
 
-from gradcheck_rnn.codegen.backends.cfamily import names as c_names
+from gradcheck_rnn.codegen.backends.cfamily import identifiers as c_names
 from gradcheck_rnn.codegen.backends.cupy import config as cuda
 from gradcheck_rnn.codegen.backends.expressions import declared_helpers
 from gradcheck_rnn.codegen.backends.numpy import config as numpy

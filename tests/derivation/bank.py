@@ -27,6 +27,7 @@ from gradcheck_rnn.language import (
     log_softmax,
     maximum,
     mean,
+    ones,
     reverse_cumsum,
     sigmoid,
     softmax,
@@ -37,6 +38,8 @@ from gradcheck_rnn.language import (
     sum_heads,
     surrogate,
     tanh,
+    unvec,
+    vec,
     where,
 )
 from gradcheck_rnn.language import sum as unit_sum
@@ -195,6 +198,17 @@ def solved(x, t, S, h, A, U):
     return {"S": tanh(solve(M.T + 4 * eye("p"), S)) + h @ (U @ x).T, "h": h}
 
 
+@cell(inputs="x: p*q; t: p", states="S: p q; h: p*q", params="W: p*q p*q; A: p p")
+def vecs(x, t, S, h, W, A):
+    h = tanh(W @ vec(S * S) + h * vec((A @ S).T))
+    return {"S": tanh(unvec(x * vec(S), "p q") * unvec(h, "p q") + t @ ones("q").T), "h": h}
+
+
+@cell(inputs="x: p*q; t: q", states="S: p q", params="A: p p; b: p*q")
+def filled(x, t, S, A, b):
+    return tanh(A @ unvec(x * vec(S), "p q") + unvec(b * vec(S.T), "q p").T * (t @ ones("p").T).T)
+
+
 #: Rule → the definitions that meet it.
 BANK: dict[str, tuple[Cell, ...]] = {
     "sum": (added,),
@@ -219,6 +233,8 @@ BANK: dict[str, tuple[Cell, ...]] = {
     "comparison": (compared,),
     "declared derivative": (spiked,),
     "solution of a linear system": (solved,),
+    "vec": (vecs,),
+    "unvec": (filled,),
     "frozen value": (held,),
     "choice of units": (largest,),
     "softmax": (soft,),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gradcheck_rnn.calculus import functions
+from gradcheck_rnn.calculus import derivatives
 from gradcheck_rnn.calculus.rules import RULES, Rule
 from gradcheck_rnn.calculus.terms import Hadamard, Neg, Num, Plus, Scale, Term
 from gradcheck_rnn.derivation import derive
@@ -100,15 +100,15 @@ def _definition(name: str) -> Any:
 
 def plant_slope(monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
     """Let the calculus take another slope, of the one function that the definition applies."""
-    monkeypatch.setattr(functions, "declared_slope", lambda name, x, y: wrong(x, y))
+    monkeypatch.setattr(derivatives, "declared_slope", lambda name, x, y: wrong(x, y))
 
 
 SLOPE_FAULTS = {
     "negated": lambda slope, x, y: (Neg(slope[0]), *slope[1:]),
     "doubled": lambda slope, x, y: (Scale(Num(2), slope[0]), *slope[1:]),
-    "plus one": lambda slope, x, y: (Plus(Hadamard(*slope), functions._one(x)),),
+    "plus one": lambda slope, x, y: (Plus(Hadamard(*slope), derivatives._one(x)),),
     "the function itself": lambda slope, x, y: (y,),
-    "one": lambda slope, x, y: (functions._one(x),),
+    "one": lambda slope, x, y: (derivatives._one(x),),
     "first factor only": lambda slope, x, y: slope[:1],
     "squared": lambda slope, x, y: (*slope, *slope),
 }
@@ -116,7 +116,7 @@ SLOPE_FAULTS = {
 
 @pytest.mark.parametrize("function", sorted(ELEMENTWISE))
 def test_wrong_slopes_are_found(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = partial(functions.declared_slope, function)  # before any fault is planted
+    right = partial(derivatives.declared_slope, function)  # before any fault is planted
     definition = _definition(function)
     for family in FAMILIES:
         assert disagreement(definition, family) == ""
@@ -148,7 +148,7 @@ def test_wrong_slope_of_relu_off_its_kink(monkeypatch: pytest.MonkeyPatch) -> No
         return operate("apply", w * h + x, function="relu") * w
 
     assert disagreement(rectified, "pullback") == ""
-    plant_slope(monkeypatch, lambda x, y: (functions._one(x),))
+    plant_slope(monkeypatch, lambda x, y: (derivatives._one(x),))
     for family in FAMILIES:
         assert disagreement(rectified, family)
 
@@ -162,7 +162,7 @@ def test_wrong_slope_of_a_users_function(monkeypatch: pytest.MonkeyPatch) -> Non
 
     for family in FAMILIES:
         assert disagreement(own, family) == ""
-    right = functions.lift
-    monkeypatch.setattr(functions, "lift", lambda e, x: Scale(Num(2), right(e, x)))
+    right = derivatives.lift
+    monkeypatch.setattr(derivatives, "lift", lambda e, x: Scale(Num(2), right(e, x)))
     for family in FAMILIES:
         assert disagreement(own, family)

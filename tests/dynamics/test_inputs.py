@@ -9,7 +9,7 @@ import pytest
 
 from gradcheck_rnn import Network, cell, cells
 from gradcheck_rnn.dynamics.inputs import Given, OneHot, RandomInputs, from_file, loss_data
-from gradcheck_rnn.dynamics.setting import model_of
+from gradcheck_rnn.dynamics.model_source import model_of
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.language import dot, tanh
 from gradcheck_rnn.language.domains import parse_domain

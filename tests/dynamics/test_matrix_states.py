@@ -17,8 +17,8 @@ from gradcheck_rnn.dynamics.factors import Factor
 from gradcheck_rnn.dynamics.initial_conditions import read_start, started
 from gradcheck_rnn.dynamics.initialisation import build
 from gradcheck_rnn.dynamics.inputs import Given
+from gradcheck_rnn.dynamics.model_source import follow
 from gradcheck_rnn.dynamics.products import decay
-from gradcheck_rnn.dynamics.setting import follow
 from gradcheck_rnn.dynamics.system import Model, System
 from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.errors import DimensionError

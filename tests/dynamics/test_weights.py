@@ -14,7 +14,7 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.cells.bidirectional import join
 from gradcheck_rnn.dynamics.inputs import Given
-from gradcheck_rnn.dynamics.setting import model_of, with_weight_file
+from gradcheck_rnn.dynamics.model_source import model_of, with_weight_file
 from gradcheck_rnn.dynamics.torch_layout import find_layers
 from gradcheck_rnn.dynamics.trajectory import forward
 from gradcheck_rnn.dynamics.weights import read_weights

@@ -32,6 +32,7 @@ SLIPS = [
     ("multihead_retention.py", "(1 + g * (1 - s))", "(1 + (1 - s))"),
     ("multihead_retention.py", "dS, v[:, t])", "dS, v[:, t, ::-1])"),
     ("multihead_retention.py", " - normed * (dn * normed)", " - (dn * normed)"),
+    ("multihead_slstm.py", "np.where(kept, 0, dm)", "0"),
     ("selective_scan.py", "da = dx * a * xs[t]", "da = dx * xs[t]"),
     ("selective_scan.py", "dx = dlast.copy()", "dx = 0 * dlast"),
     ("delta_rule.py", '        dk[:, t] -= np.einsum("bkv,bv->bk", kept, derror)\n', ""),

@@ -9,10 +9,12 @@ from gradcheck_rnn.language import (
     dot,
     exp,
     eye,
+    maximum,
     mean,
     ones,
     outer,
     sigmoid,
+    softplus,
     sqrt,
     sum_heads,
     tanh,
@@ -74,3 +76,20 @@ def grouped(Q, k, v, g, S, W):
     S = g * S + outer(k, v)
     y = sum_heads((W * (Q.T @ S)) @ ones("m"))
     return {"S": S, "y": y}
+
+
+@cell(
+    heads="H",
+    inputs="q k: H n; v: H m; i f: H",
+    states="C: H m n; z: H n; s: H",
+    outputs="h",
+)
+def mlstm(q, k, v, i, f, C, z, s):
+    """Exponential gates, held down by s, of a matrix memory in every head."""
+    kept = s - softplus(-f)
+    s = maximum(kept, i)
+    write, keep = exp(i - s), exp(kept - s)
+    C = keep * C + write * outer(v, k)
+    z = keep * z + write * k
+    h = (C @ q) / maximum(abs(dot(z, q)), exp(-s))
+    return {"C": C, "z": z, "s": s, "h": h}

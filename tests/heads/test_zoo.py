@@ -62,6 +62,26 @@ def _retention(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
     return {"y": o @ torch.movedim(a["W_o"], 0, 1).flatten(1).T, "S_final": S}
 
 
+def _slstm(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
+    """Not stabilised, heads as one block-diagonal matrix; sums that are carried start at scale."""
+    R = {g: torch.block_diag(*a["R_" + g]) for g in "zifo"}
+    W = {g: a["W_" + g].flatten(0, 1) for g in "zifo"}
+    h, m = a["h0"].flatten(1), a["m0"].flatten(1)
+    c, n = (a[s].flatten(1) * torch.exp(m) for s in ("c0", "n0"))
+    shape, out = a["h0"].shape, []
+    for x in a["x"]:
+        raw = {g: x @ W[g].T + h @ R[g].T + a["b_" + g].flatten() for g in "zifo"}
+        c = torch.exp(raw["f"]) * c + torch.exp(raw["i"]) * torch.tanh(raw["z"])
+        n = torch.exp(raw["f"]) * n + torch.exp(raw["i"])
+        m = torch.maximum(raw["f"] + m, raw["i"])
+        h = torch.sigmoid(raw["o"]) * c / n
+        out.append(torch.nn.functional.group_norm(h, shape[1], a["gamma"].flatten(), eps=1e-5))
+    last = {"h": h, "c": c * torch.exp(-m), "n": n * torch.exp(-m), "m": m}
+    made = {f"{s}_final": last[s].reshape(shape) for s in last}
+    merged = torch.movedim(a["W_y"], 0, 1).flatten(1)
+    return {"y": torch.stack(out) @ merged.T, **made}
+
+
 def _gated(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
     S, out = a["S0"], []
     for q, k, v, g in zip(*(a[n] for n in ("q", "k", "v", "g")), strict=True):
@@ -71,7 +91,8 @@ def _gated(torch: Any, a: dict[str, Any]) -> dict[str, Any]:
 
 
 TORCH: dict[str, Callable[..., dict[str, Any]]] = {
-    "multihead_linear_attention": _attention, "multihead_retention": _retention, "gated": _gated,
+    "multihead_linear_attention": _attention, "multihead_retention": _retention,
+    "multihead_slstm": _slstm, "gated": _gated,
 }  # fmt: skip
 
 

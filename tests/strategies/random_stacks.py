@@ -20,32 +20,34 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
     ("n", "m"): ("S", "A"),
     ("n", "n"): ("P", '(P - eye("n"))'),
     ("m", "m"): ("R",),
+    ("n*m", ""): ("x", "f"),
 }
 _HEADER = """\
 from gradcheck_rnn.language import (
     cell, clip, concat, cos, cumsum, diag, dim, dot, erf, exp, expm1, eye, floor, gelu, log_softmax,
     logaddexp, maximum, mean, norm, one_hot_max, ones, outer, sigmoid, silu, sin, softmax, sum,
-    sum_heads, tanh, where,
+    sum_heads, tanh, unvec, vec, where,
 )
 
 
 @cell(
-    inputs="q k: n; v: m; g:", data="u: m", states="S: n m; z: n",
-    params="w:; b: n; A: n m; P: n n; R: m m", outputs="y s",
+    inputs="q k: n; v: m; g: ; x: n*m", data="u: m", states="S: n m; z: n",
+    params="w:; b: n; A: n m; P: n n; R: m m; f: n*m", outputs="y s",
 )
-def stacked(q, k, v, g, u, S, z, w, b, A, P, R):
+def stacked(q, k, v, g, x, u, S, z, w, b, A, P, R, f):
 """
 
 
 #: The same with heads: some of what is read is shared by them.
 _IN_HEADS = """\
-    heads="H", inputs="q: n; k: H n; v: H m; g: H", data="u: m", states="S: H n m; z: H n",
-    params="w:; b: H n; A: H n m; P: n n; R: H m m", outputs="y s",
+    heads="H", inputs="q: n; k: H n; v: H m; g: H; x: n*m", data="u: m", states="S: H n m; z: H n",
+    params="w:; b: H n; A: H n m; P: n n; R: H m m; f: H n*m", outputs="y s",
 """
 
 
 #: What every head has for itself.
-_OWN = {("", ""): "g", ("n", ""): "k", ("m", ""): "v", ("n", "m"): "S", ("m", "m"): "R"}
+_OWN = {("", ""): "g", ("n", ""): "k", ("m", ""): "v", ("n", "m"): "S", ("m", "m"): "R",
+        ("n*m", ""): "f"}  # fmt: skip
 
 
 class _Draw:
@@ -59,7 +61,9 @@ class _Draw:
         options = ["leaf", "add", "mul", "function", "scaled", "where"]
         if rows and cols:
             options += ["outer", "product", "product", "rows", "columns", "turned"]
-            options += ["diagonal"] * (rows == cols)
+            options += ["diagonal"] if rows == cols else ["filled"]
+        elif rows == "n*m":
+            options += ["folded", "folded"]
         elif rows:
             options += ["read", "read", "read turned", "row sums"]
             options += ["units", "pieces"]
@@ -100,6 +104,13 @@ class _Draw:
 
     def _diagonal(self, kind: Kind, depth: int) -> str:
         return f"diag({self.value((kind[0], ''), depth - 1)})"
+
+    def _filled(self, kind: Kind, depth: int) -> str:
+        return f'unvec({self.value(("n*m", ""), depth - 1)}, "{kind[0]} {kind[1]}")'
+
+    def _folded(self, kind: Kind, depth: int) -> str:
+        inner = self.choices.pick((("n", "m"), ("m", "n")))
+        return f"vec({self.value(inner, depth - 1)})"
 
     def _entries(self, kind: Kind, depth: int) -> str:
         a, b = self.value(("n", "m"), depth - 1), self.value(("n", "m"), depth - 1)
@@ -177,8 +188,9 @@ def random_stack_cell(choices: Choices, heads: bool = False) -> str:
     lines = [
         f"T1 = {it.value(('n', 'm'), 2)}",
         f"t2 = {it.value(('n', ''), 2)}",
-        f"s = {it.value(('', ''), 2)} + dot(q, P @ k) * w",
+        f"s = {it.value(('', ''), 2)} + dot(q, P @ k) * w + dot(vec(S), f * x)",
         f"S_new = tanh({it.value(('n', 'm'), 2)}) + 0.5 * sigmoid(g) * S + T1 * A",
+        'S_new = S_new + unvec(f * x, "n m")',
         f"z_new = sin({it.value(('n', ''), 2)}) + 0.3 * t2 + b * z",
         f"y = {it.value(('m', ''), 2)} + S_new.T @ z_new + R @ (u * v)",
         'return {"S": tanh(S_new), "z": z_new, "y": y, "s": s}',

@@ -13,7 +13,7 @@ from gradcheck_rnn.language import cell, name, sigmoid, tanh
 from gradcheck_rnn.language.depth import depth
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.verify import check_gradient
-from gradcheck_rnn.verify.kernels import check_kernel
+from gradcheck_rnn.verify.kernel_check import check_kernel
 from gradcheck_rnn.verify.outcome import Report
 from gradcheck_rnn.verify.verdict import Verdict
 

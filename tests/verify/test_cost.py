@@ -75,3 +75,12 @@ def test_a_large_gradient_along_directions_takes_forty_losses_at_most(factor):
     assert report.mode == "directional"
     assert report.evaluations <= 40
     assert report.passed == (factor == 1.0)
+
+
+def test_a_budget_that_is_too_small_to_be_kept_says_so():
+    w = np.arange(1.0, 5.0)
+    report = check_gradient(lambda p: (p**2).sum(), lambda p: 2 * p, w, budget=1)
+    assert report.evaluations <= 20
+    assert "the budget was not kept: with fewer than about 200 losses" in str(report)
+    kept = check_gradient(lambda p: (p**2).sum(), lambda p: 2 * p, w, budget=100)
+    assert "not kept" not in str(kept)

@@ -116,3 +116,14 @@ def test_random_numbers_from_outside_are_the_reason_and_the_seed_is_the_advice()
         assert "Fix the seed" in report.sentence()
         assert "roundoff" not in str(report)
         assert "surrogate" not in str(report)
+
+
+def test_masked_entries_are_refused() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [0, 1])
+    with pytest.raises(UsageError, match=r"'w' in parameters has masked entries; give its .filled"):
+        check_gradient(lambda p: (p["w"] ** 2).sum(), lambda p: 2 * p["w"], {"w": masked})
+    with pytest.raises(UsageError, match=r"the gradient of 'w' has masked entries"):
+        check_gradient(
+            lambda p: (p["w"] ** 2).sum(), lambda p: {"w": masked}, {"w": np.array([1.0, 2.0])}
+        )
+    assert check_gradient(lambda p: (p**2).sum(), lambda p: 2 * p, np.ma.masked_array([1.0])).passed

@@ -15,7 +15,7 @@ from gradcheck_rnn.cells.stacked import stack
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.verify.blackbox import check_gradient
 from gradcheck_rnn.verify.definition_gradients import DefinitionGradients, read_by
-from gradcheck_rnn.verify.kernels import check_kernel
+from gradcheck_rnn.verify.kernel_check import check_kernel
 from gradcheck_rnn.verify.known import KnownLoss
 from gradcheck_rnn.verify.offered import METHOD
 from gradcheck_rnn.verify.points import draw_point

@@ -10,7 +10,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.api.plans import make_plan
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify.chunks import RemoteError
+from gradcheck_rnn.verify.executor_chunks import RemoteError
 from gradcheck_rnn.verify.pools import Processes
 
 CASES = """\

@@ -136,3 +136,56 @@ def test_entries_too_small_beside_their_block_are_counted_for_every_row():
     assert report.passed, str(report)
     assert report.rows[0].hidden == 2
     assert report.rows[1].hidden == 0
+
+
+def _naive(kind, seed, size):
+    """A loss that loses its digits where units saturate, its right gradient, and a point."""
+    r = np.random.default_rng(seed)
+    n, m = int(r.integers(2, 7)), int(r.integers(2, 5))
+    A, y = r.normal(size=(n, m)) * size, (r.random(n) > 0.5) * 1.0
+    w = r.normal(size=m)
+    if kind == "tanh":
+        loss = lambda p: float(np.log(1 - np.tanh(A @ p)).sum() + (p**2).sum())  # noqa: E731
+        return loss, lambda p: -A.T @ (1 + np.tanh(A @ p)) + 2 * p, w
+    s = lambda p: 1 / (1 + np.exp(-(A @ p)))  # noqa: E731
+    loss = lambda p: float(-(y * np.log(s(p)) + (1 - y) * np.log(1 - s(p))).sum())  # noqa: E731
+    return loss, lambda p: A.T @ (s(p) - y), w
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "size", "mode"),
+    [
+        ("bce", 0, 8, "entrywise"),  # narrow steps: wider slopes are the gradient, tiny ones not
+        ("bce", 19, 14, "entrywise"),
+        ("bce", 10, 8, "directional"),
+        ("bce", 15, 8, "directional"),  # a step met by one direction, a wider one by the next
+        ("tanh", 19, 10, "entrywise"),
+        ("tanh", 11, 10, "directional"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_steps_of_all_widths_refute_no_right_gradient(kind, seed, size, mode):
+    loss, gradient, w = _naive(kind, seed, size)
+    assert check_gradient(loss, gradient, w, mode=mode).verdict is Verdict.UNDECIDED
+
+
+def test_a_flat_step_refutes_no_slope_and_a_dead_unit_does():
+    w = np.array([0.3, -0.4, 0.5])
+    a = np.array([1.0, 2.0, -1.0])
+    phase = lambda p: 1e-7 * (a @ p) + 3e-8  # noqa: E731
+    flat = check_gradient(
+        lambda p: float(np.sqrt(1 - np.cos(phase(p))) * 1e7),
+        lambda p: a * np.sign(phase(p)) / np.sqrt(2), w, mode="entrywise",
+    )  # fmt: skip
+    assert flat.verdict is Verdict.UNDECIDED
+    dead = check_gradient(lambda p: np.maximum(p, 0).sum(), lambda p: 1 + 0 * p, w)
+    assert dead.verdict is Verdict.FAIL
+
+
+def test_what_wiggles_is_no_step():
+    """A smooth loss of two scales: the slope of the wide one alone is wrong."""
+    w = np.array([0.3, -0.4, 0.5])
+    loss = lambda p: float((np.sin(40 * p) / 8 + p**2).sum())  # noqa: E731
+    assert check_gradient(loss, lambda p: 5 * np.cos(40 * p) + 2 * p, w).passed
+    for mode in ("entrywise", "directional"):
+        assert check_gradient(loss, lambda p: 2 * p, w, mode=mode).verdict is Verdict.FAIL

@@ -132,3 +132,38 @@ def test_a_backward_that_frees_its_buffers_is_noted() -> None:
     report = check_torch(Freed, [draw(4, 2)])
     assert report.passed, str(report)
     assert "second pass through one graph" in str(report)
+
+
+class Scaled(torch.nn.Module):
+    """A weight over a norm from one step of the power method, kept in a buffer, as spectral norm.
+
+    `detached` loses the gradient of the bias; `stepping` updates in evaluation mode, too.
+    """
+
+    def __init__(self, detached: bool = False, stepping: bool = False) -> None:
+        super().__init__()
+        self.W, self.b = torch.nn.Parameter(draw(3, 2)), torch.nn.Parameter(draw(3))
+        self.register_buffer("u", torch.nn.functional.normalize(draw(3), dim=0))
+        self.detached, self.stepping = detached, stepping
+
+    def forward(self, x: Any) -> Any:
+        with torch.no_grad():
+            v = torch.nn.functional.normalize(self.W.T @ self.u, dim=0)
+            if self.training or self.stepping:
+                self.u.copy_(torch.nn.functional.normalize(self.W @ v, dim=0))
+        u = self.u.clone()
+        norm = torch.dot(u, self.W @ v.clone())
+        return torch.tanh(x @ (self.W / norm).T + (self.b.detach() if self.detached else self.b))
+
+
+def test_buffers_that_forward_updates_and_computes_with_leave_it_undecided() -> None:
+    report = check_torch(Scaled(), [draw(4, 2)])
+    assert report.verdict is Verdict.UNDECIDED
+    assert "'u'" in report.sentence()
+    assert "module.eval()" in report.sentence()
+    assert Scaled().training
+
+
+@pytest.mark.parametrize("wrong", [{"detached": True}, {"stepping": True}])
+def test_updated_buffers_excuse_nothing_that_is_wrong_in_evaluation_mode(wrong: Any) -> None:
+    assert check_torch(Scaled(**wrong), [draw(4, 2)]).verdict is Verdict.FAIL

@@ -110,3 +110,38 @@ def test_values_held_at_the_point_are_no_padding() -> None:
 def test_a_budget_is_for_the_point_that_is_given() -> None:
     report = check_vjp(*code(back=padded), inputs(), budget=5000)
     assert report.passed
+
+
+class _Layer:
+    """A layer that reads one of its arrays where it should read its argument, or holds it."""
+
+    def __init__(self, W: Any) -> None:
+        self.W = W
+
+    def forward(self, x: Any, W: Any) -> Any:
+        return np.tanh(x @ W), (x, W)
+
+    def backward(self, d: Any, cache: Any) -> Any:
+        x, W = cache
+        da = d * (1 - np.tanh(x @ W) ** 2)
+        return da @ self.W.T, x.T @ da
+
+
+def test_values_of_the_point_in_backward_are_a_fault() -> None:
+    rng = np.random.default_rng(2)
+    x, W = rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    layer, kept = _Layer(W.copy()), W.copy()
+
+    def captured(d: Any, cache: Any) -> Any:
+        x, W = cache
+        da = d * (1 - np.tanh(x @ W) ** 2)
+        return da @ kept.T, x.T @ da
+
+    forward = lambda x, W: (np.tanh(x @ W), (x, W))  # noqa: E731
+    report = check_vjp(forward, captured, (x, W))
+    assert report.verdict is Verdict.FAIL
+    assert "right at the point given alone" in report.sentence()
+    assert "It reads 'kept', which the loss does not" in report.sentence()
+    both = check_vjp(layer.forward, layer.backward, (x, W))  # which of the two reads it?
+    assert both.verdict is Verdict.UNDECIDED
+    assert "hold values of the point on purpose" in both.sentence()

@@ -119,3 +119,49 @@ def test_stairs_are_neither_flat_nor_steep(step, seed):
 def test_zeros_for_a_loss_rounded_for_print_fail():
     loss = lambda p: round(float(((p - 1) ** 2).sum()), 4)  # noqa: E731
     assert check_gradient(loss, lambda p: 0 * p, AT + 0.3).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("largest", ["real", "float"])
+def test_a_softmax_over_one_class_has_no_gradient(largest, right):
+    """No complex step takes either; moves that are large, in many regimes, settle it."""
+
+    def softmax(a):
+        top = a.real.max(-1, keepdims=True) if largest == "real" else float(np.max(a))
+        e = np.exp(a - top)
+        return e / e.sum(-1, keepdims=True)
+
+    def back(d, cache):
+        z, W = cache
+        p = softmax(z @ W)
+        da = p * (d - (p * d).sum(-1, keepdims=True)) if right else p * d
+        return da @ W.T, z.T @ da
+
+    inputs = rng.normal(size=(3, 4)), rng.normal(size=(4, 1))
+    report = check_vjp(lambda z, W: (softmax(z @ W), (z, W)), back, inputs)
+    assert report.verdict is (Verdict.PASS if right else Verdict.FAIL), report
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_start_that_decays_away_is_no_zero(constant):
+    """Of a start 150 steps ago no bit is left, whether the decay is a number or an argument."""
+
+    def run(x, h0, a):
+        hs = [h0]
+        for x_t in x:
+            hs.append((0.5 if constant else 1 / (1 + np.exp(a))) * hs[-1] + x_t)
+        return hs[-1] + 0 * float(np.real(h0).sum()), (x, hs, a)
+
+    def back(d, cache):
+        x, hs, a = cache
+        s = 0.5 if constant else 1 / (1 + np.exp(a))
+        dx, da = np.zeros_like(x), np.zeros_like(a)
+        for t in reversed(range(len(x))):
+            dx[t] = d
+            da = da - 0 ** int(constant) * (d * hs[t] * s * (1 - s)).sum(0)
+            d = d * s
+        return dx, 0 * d, 0 * a if constant else da
+
+    inputs = rng.normal(size=(150, 2, 3)), rng.normal(size=(2, 3)), 1 + rng.random(3)
+    report = check_vjp(run, back, inputs)
+    assert report.rows[1].verdict is Verdict.UNDECIDED, report

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sympy import Expr, Integer, Rational
 
-from gradcheck_rnn.calculus.printing.names import Letter, Name, Time, parse_name
+from gradcheck_rnn.calculus.printing.structured_names import Letter, Name, Time, parse_name
 from gradcheck_rnn.calculus.terms import (
     Broadcast,
     Eye,
@@ -77,7 +77,7 @@ class Printer(ABC):
     def print(self, term: Term) -> str:
         """Return the printed term, transposed where the notation has row vectors."""
         if self.notation is not None and self.notation.vectors == "row":
-            from gradcheck_rnn.calculus.printing.rows import transpose_equation
+            from gradcheck_rnn.calculus.printing.row_vectors import transpose_equation
 
             term = transpose_equation(term)
         return self.piece(term).text

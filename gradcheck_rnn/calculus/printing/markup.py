@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gradcheck_rnn.calculus.printing.names import GREEK
+from gradcheck_rnn.calculus.printing.structured_names import GREEK
 from gradcheck_rnn.errors import NotationError
 
 __all__ = ["check_markup", "is_markup"]

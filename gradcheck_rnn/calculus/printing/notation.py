@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from gradcheck_rnn.calculus.printing.markup import check_markup, is_markup
-from gradcheck_rnn.calculus.printing.names import Letter, Name, parse_name
-from gradcheck_rnn.calculus.printing.rows import transpose_equation
+from gradcheck_rnn.calculus.printing.row_vectors import transpose_equation
+from gradcheck_rnn.calculus.printing.structured_names import Letter, Name, parse_name
 from gradcheck_rnn.checks import shown
 from gradcheck_rnn.errors import NotationError, UsageError
 from gradcheck_rnn.reading import read_text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sympy import Expr, Rational
 
 from gradcheck_rnn.calculus.printing.core import Level, Piece, Printer
-from gradcheck_rnn.calculus.printing.names import GREEK, Letter, Name, Time
+from gradcheck_rnn.calculus.printing.structured_names import GREEK, Letter, Name, Time
 from gradcheck_rnn.calculus.terms import Sym, Term
 from gradcheck_rnn.language.ops.elementwise import ELEMENTWISE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..functions import derivative
+from ..derivatives import derivative
 from ..terms import (
     Abs,
     Apply,

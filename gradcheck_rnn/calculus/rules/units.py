@@ -1,4 +1,4 @@
-"""Sums and inner products over units, concatenation and slicing."""
+"""Sums and inner products over units, concatenation, slicing and vec."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ..terms import (
     Times,
     Transpose,
     UnitSum,
+    Unvec,
+    Vec,
 )
 from .base import Rule, product
 
@@ -108,5 +110,21 @@ RULES = (
         pullback=lambda node, i, bar, out: MapUnits(bar, node.map.adjoint),
         pushforward=lambda node, i, tangent, out: MapUnits(tangent, node.map.name),
         citation="L x is linear in x; ⟨bar, L x⟩ = ⟨Lᵀ bar, x⟩",
+    ),
+    Rule(
+        "vec",
+        Vec,
+        differential=lambda node, i, d, out: Vec(d),
+        pullback=lambda node, i, bar, out: Unvec(bar, *node.operands[0].shape),
+        pushforward=lambda node, i, tangent, out: tangent,
+        citation="Magnus & Neudecker 2019, ch. 8: d vec U = vec dU; ⟨bar, vec U⟩ = ⟨unvec bar, U⟩",
+    ),
+    Rule(
+        "unvec",
+        Unvec,
+        differential=lambda node, i, d, out: Unvec(d, *node.shape),
+        pullback=lambda node, i, bar, out: Vec(bar),
+        pushforward=lambda node, i, tangent, out: tangent,
+        citation="the inverse of vec, which is linear; ⟨bar, unvec u⟩ = ⟨vec bar, u⟩",
     ),
 )

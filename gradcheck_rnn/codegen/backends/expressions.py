@@ -69,8 +69,9 @@ def number_text(value: Fraction) -> str:
 
 
 def dim_text(d: Dim) -> str:
-    """A dim as Python or C: ``4 * p``, ``p + q``."""
-    parts = [n if c == 1 else f"{c} * {n}" for n, c in d.terms]
+    """A dim as Python or C: ``4 * p``, ``p + q``, ``H * n``."""
+    texts = [(n.replace("*", " * "), c) for n, c in d.terms]
+    parts = [n if c == 1 else f"{c} * {n}" for n, c in texts]
     if d.const or not parts:
         parts.append(str(d.const))
     return " + ".join(parts).replace("+ -", "- ")

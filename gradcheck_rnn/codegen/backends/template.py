@@ -13,7 +13,7 @@ from ...calculus.terms import Plus
 from ...derivation.pages import gathered, inner_starts, start_terms
 from ...derivation.program import Contribution, Derivation, ScanProgram
 from ...language.network import Ref
-from ..schedule.naming import Names
+from ..schedule.kernel_names import Names
 from ..schedule.ops import BATCH, Access, Buffer
 from .expressions import dim_text
 
@@ -149,7 +149,7 @@ def _scan_title(several: bool, name: str, axis: str | None, reverse: bool) -> li
 
 
 def _name(ref: Ref) -> str:
-    from ...derivation.lowering import symbol_for
+    from ...derivation.to_terms import symbol_for
 
     return to_text(symbol_for(ref.name, ref.shape, ref.kind, 0 if ref.axis else None))
 
@@ -201,7 +201,7 @@ def shape_text(ref: Ref | None, names: Names) -> str:
     if ref is None:
         return "()"
     lead = [names.sizes[a] for a in lead_axes(ref)]
-    axes = [*lead, *(dim_text(names.dim(d)) for d in ref.shape.axes)]
+    axes = [*lead, *(dim_text(names.local(d)) for d in ref.shape.axes)]
     return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
@@ -216,7 +216,7 @@ def unflattened(text: str, place: Access, ref: Ref | None, names: Names) -> str:
     """An array of the kernel as the caller has it."""
     if ref is None or len(ref.shape.axes) < 2 or not (place.lead or ref.shape.headed):
         return text
-    dims = [dim_text(names.dim(d)) for d in ref.shape.axes]
+    dims = [dim_text(names.local(d)) for d in ref.shape.axes]
     return f"{text}.reshape({', '.join([*place.lead, *dims])})"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 from ...language.network import Ref, Scan
-from .equations import Equations
-from .naming import Namer
+from .kernel_names import Namer
+from .lower_equations import Equations
 from .nodes import Node
 from .ops import (
     BATCH,

@@ -19,11 +19,11 @@ from ...derivation.program import DIFFERENTIATED, Derivation
 from ...language.network import Network
 from .buffers import BufferAssignment, last_step
 from .emit import LEAVES, Emitter
-from .equations import Equations
 from .graphs import Graphs
 from .inspect import read_buffers, reads, writes
+from .kernel_names import Namer, Names
+from .lower_equations import Equations
 from .merge import Packs, merge
-from .naming import Namer, Names
 from .nodes import Node, topological
 from .ops import (
     Access,

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from .distribution import LoopDistribution
-from .naming import Namer
+from .kernel_names import Namer
 from .nodes import POINTWISE, Graph, Node, covers, grouped, topological
 from .ops import (
     Access,

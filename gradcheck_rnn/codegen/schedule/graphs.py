@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from .buffers import BufferAssignment
 from .distribution import LoopDistribution
 from .emit import HEAVY, LEAVES, Emitter
-from .equations import Equations
 from .hoist import rewrite
-from .naming import Namer
+from .kernel_names import Namer
+from .lower_equations import Equations
 from .nodes import Node
 from .ops import Access
 

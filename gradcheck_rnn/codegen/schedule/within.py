@@ -12,7 +12,7 @@ from typing import Protocol
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .naming import Names
+from .kernel_names import Names
 from .nodes import Graph, Node
 
 __all__ = ["WITHIN", "InRows", "within"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from ...calculus.printing.names import ACCENTS
 from ...calculus.printing.notation import Notation
+from ...calculus.printing.structured_names import ACCENTS
 from ...calculus.terms import Term, symbols_in
 from .elements import PageLine, Partial
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from ...calculus.terms import Plus, Sym, Term, shift, symbols_in
 from ...language.network import Ref
-from ..lowering import symbol_for
 from ..program import Derivation, ScanProgram
 from ..simplification import replaced, tidy
+from ..to_terms import symbol_for
 
 __all__ = ["adjoint_of_start", "inner_starts", "start_terms", "symbol_of"]
 

@@ -11,7 +11,7 @@ from .field import FieldElement, FieldPoint, Redraw
 from .oracle import OracleResult, differentiate, unrolled_gradients
 from .prove import certify_exactly, check, compare, prove
 from .result import Group, ProofResult
-from .setting import Setting, default_lengths, default_sizes, draw
+from .small_dims import Setting, default_lengths, default_sizes, draw
 
 __all__ = [
     "Certificate",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -28,10 +28,10 @@ from .certified import Certificate, CertifiedGroup
 from .field import Redraw
 from .graph import ExactGraph, ExactNode
 from .identities import Identities
-from .oracle import mapped, record, uses_of, values_of
+from .oracle import mapped, record, values_of
 from .result import Claims, place
 from .scalars import Scalar, Tape
-from .setting import Setting, draw
+from .small_dims import Setting, draw
 
 __all__ = ["DIGITS", "certify", "differ"]
 
@@ -145,7 +145,7 @@ def tangents(graph: ExactGraph, tape: Tape, target: int) -> dict[int, ExactNode]
     None where that makes too large a graph.
     """
     operations = tape.operations[: target + 1]
-    uses = uses_of(operations)
+    uses = _uses_of(operations)
     rows: dict[int, dict[int, ExactNode]] = {}
     for number, operands in enumerate(operations):
         if not uses[number]:
@@ -302,3 +302,14 @@ def _below(a: ExactNode, b: ExactNode) -> list[ExactNode]:
                 seen[x.index] = x
                 waiting.append(x)
     return [seen[k] for k in sorted(seen)]
+
+
+def _uses_of(operations: Sequence[tuple[tuple[int, Any], ...]]) -> list[int]:
+    """How often each symbol is read on the way to the last one; 0 for those it does not need."""
+    uses = [0] * len(operations)
+    uses[-1] = 1
+    for number in range(len(operations) - 1, -1, -1):
+        if uses[number]:
+            for operand, _ in operations[number]:
+                uses[operand] += 1
+    return uses

@@ -1,13 +1,13 @@
 """The independent oracle: the derivative of the unrolled network, scalar by scalar.
 
-It calls the definition on object arrays of recorded scalars and pushes the tangents of all inputs
-through the list of operations, first to last (forward mode). No matrix calculus, no rules, no
+It calls the definition on object arrays of recorded scalars and goes through the list of their
+operations once, last to first, by the chain rule of scalars. No matrix, no transpose, no rules, no
 simplifier, no shortcut for softmax: nothing of what it judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,16 +19,15 @@ from ...language.network import Network
 from ...language.running import run
 from .field import PRIME, FieldElement, FieldPoint, larger, summed
 from .scalars import Scalar, Tape
-from .setting import Numbers, Setting, draw
+from .small_dims import Numbers, Setting, draw
 
 __all__ = [
     "OracleResult",
     "differentiate",
     "mapped",
     "record",
-    "tangent",
+    "slopes_of",
     "unrolled_gradients",
-    "uses_of",
     "values_of",
 ]
 
@@ -117,7 +116,7 @@ def differentiate(setting: Setting) -> OracleResult:
             )
         for g, x in zip(np.ravel(given), np.ravel(made[label]), strict=True):
             total = total + g * x
-    slopes, degree, inverses = tangent(tape, total) if isinstance(total, Scalar) else ({}, 0, {})
+    slopes, degree, inverses = slopes_of(tape, total) if isinstance(total, Scalar) else ({}, 0, {})
 
     def entry(leaf: Scalar) -> FieldElement:
         return FieldElement(point, slopes.get(leaf.index, 0), degree, inverses)
@@ -172,11 +171,10 @@ def values_of(array: Any, point: Numbers) -> Array:
     return mapped(lambda x: _value(x, point), np.asarray(array))
 
 
-def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[int, int]]:
-    """The derivatives of one scalar by all leaves, by the chain rule over the list.
+def slopes_of(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[int, int]]:
+    """The derivatives of one scalar by all leaves, by the chain rule over the list, last to first.
 
-    Every symbol has a sparse row of tangents, leaf → value; it is let go after its last use, so
-    that memory holds about one time step.
+    Every operation hands what it got, times a partial, to its operands: each is met once.
 
     Returns
     -------
@@ -185,51 +183,21 @@ def tangent(tape: Tape, target: Scalar) -> tuple[dict[int, int], int, Mapping[in
     degree, inverses : int, mapping
         A bound for the degree of every slope (see `FieldElement`).
     """
-    operations = tape.operations[: target.index + 1]
-    uses = uses_of(operations)
-    rows: dict[int, dict[int, int]] = {}
-    degrees: dict[int, tuple[int, Mapping[int, int]]] = {}
-    for number, operands in enumerate(operations):
-        if not uses[number]:
+    sums: dict[int, int] = {target.index: 1}
+    degrees: dict[int, tuple[int, Mapping[int, int]]] = {target.index: (0, {})}
+    slopes: dict[int, int] = {}
+    degree, inverses = 0, dict[int, int]()
+    for number in range(target.index, -1, -1):
+        if number not in sums:
             continue
+        given, (above, powers) = sums.pop(number), degrees.pop(number)
+        operands = tape.operations[number]
         if not operands:
-            rows[number], degrees[number] = {number: 1}, (0, {})
-            continue
-        row: dict[int, int] | None = None
-        degree = 0
-        inverses: Mapping[int, int] = {}
+            slopes[number] = given
+            degree, inverses = max(degree, above), dict(larger(inverses, powers))
         for operand, partial in operands:
-            row = _add_multiple(row, partial.value, rows[operand])
-            inner, below = degrees[operand]
-            degree = max(degree, partial.degree + inner)
-            inverses = larger(inverses, summed(partial.inverses, below))
-            uses[operand] -= 1
-            if not uses[operand]:
-                del rows[operand], degrees[operand]
-        rows[number], degrees[number] = row or {}, (degree, inverses)
-    return rows[target.index], *degrees[target.index]
-
-
-def uses_of(operations: Sequence[tuple[tuple[int, Any], ...]]) -> list[int]:
-    """How often each symbol is read on the way to the last one; 0 for those it does not need."""
-    uses = [0] * len(operations)
-    uses[-1] = 1
-    for number in range(len(operations) - 1, -1, -1):
-        if uses[number]:
-            for operand, _ in operations[number]:
-                uses[operand] += 1
-    return uses
-
-
-def _add_multiple(row: dict[int, int] | None, factor: int, other: dict[int, int]) -> dict[int, int]:
-    """row + factor · other; rows are shared, so a new one is made."""
-    scaled = other if factor == 1 else {k: factor * v % PRIME for k, v in other.items()}
-    if row is None:
-        return scaled
-    if len(scaled) > len(row):
-        row, scaled = scaled, row
-    out = dict(row)
-    for k, v in scaled.items():
-        held = out.get(k)
-        out[k] = v if held is None else (held + v) % PRIME
-    return out
+            sums[operand] = (sums.get(operand, 0) + given * partial.value) % PRIME
+            own, below = degrees.get(operand, (0, {}))
+            new = summed(partial.inverses, powers)
+            degrees[operand] = max(own, partial.degree + above), larger(below, new)
+    return slopes, degree, inverses

@@ -1,8 +1,11 @@
 """Compare a derivation with the independent oracle, entry by entry, at a random point.
 
-The one module of the proof that sees the derivation. Its forward values, its adjoint program in
-matrix and in Kronecker form and its tangent program are evaluated on the oracle's field elements;
-every entry of every parameter, input and initial state has to be equal.
+The one module of the proof that sees the derivation. Its forward values and its adjoint program in
+matrix and in Kronecker form are evaluated on the oracle's field elements; every entry of every
+parameter, input and initial state has to be equal. Its tangent program is run along one random
+direction through all of them: as polynomials in the direction, too, both sides are equal at a
+random one only if they are at all, those of single entries among them. Where they are not, the
+entries show which differ.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from ...language.network import Network
 from .certificate import certify
 from .certified import Certificate
 from .field import FieldPoint, Redraw
-from .oracle import OracleResult, differentiate
-from .result import Claims, Group, ProofResult, place
-from .setting import Setting, draw
+from .oracle import OracleResult, differentiate, mapped
+from .result import Claims, ClaimsAlong, DirectionalClaims, Group, ProofResult, place
+from .small_dims import Setting, draw
 
 if TYPE_CHECKING:
     from ..program import Derivation
@@ -78,9 +81,9 @@ def prove(
     """
     derivation = as_derivation(target)
 
-    def claims(setting: Setting) -> Claims:
+    def claims(setting: Setting) -> ClaimsAlong:
         yield from adjoint_claims(derivation, setting)
-        yield from tangent_claims(derivation, setting)
+        yield _along(derivation, setting)
 
     result = check(derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths)
     result = _with_assumptions(result, derivation, seed=seed, sizes=sizes, lengths=lengths)
@@ -225,9 +228,20 @@ def tangent_claims(derivation: Derivation, setting: Setting) -> Claims:
     yield "RTRL", "gradient", rtrl(run, setting.cotangents)
 
 
+def _along(derivation: Derivation, setting: Setting) -> tuple[str, str, DirectionalClaims]:
+    """The tangent program along a direction, and by entries where that is asked for."""
+    from ..evaluate import forward
+    from ..tangents import rtrl, rtrl_along
+
+    run = forward(derivation, setting.values, setting.sizes, setting.lengths)
+    given = setting.cotangents
+    made = DirectionalClaims(lambda v: rtrl_along(run, given, v), lambda: rtrl(run, given))
+    return "RTRL", "gradient", made
+
+
 def check(
     network: Network,
-    claims: Callable[[Setting], Claims],
+    claims: Callable[[Setting], ClaimsAlong],
     *,
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
@@ -277,7 +291,9 @@ def check(
     )
 
 
-def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, Any]) -> list[Group]:
+def compare(
+    oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, Any] | DirectionalClaims
+) -> list[Group]:
     """Compare claims with the oracle, name by name.
 
     Parameters
@@ -287,13 +303,16 @@ def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, An
     kind : {"gradient", "value"}
         Gradients have to be complete; of forward values those given are compared.
     claimed : mapping
-        Name → array in columns, shaped like the oracle's; field elements or exact numbers.
+        Name → array in columns, shaped like the oracle's; field elements or exact numbers. Or
+        gradients `DirectionalClaims` a direction.
 
     Raises
     ------
     UsageError
         A name that the network does not have.
     """
+    if isinstance(claimed, DirectionalClaims):
+        return _compare_along(oracle, form, claimed)
     gradient = kind == "gradient"
     expected = oracle.gradients if gradient else {**oracle.everything, **oracle.outputs}
     for stranger in (n for n in claimed if n not in expected):
@@ -303,6 +322,23 @@ def compare(oracle: OracleResult, form: str, kind: str, claimed: Mapping[str, An
     names = expected if gradient else [n for n in expected if n in claimed]
     prefix = "d" if gradient else ""
     return [_compare(oracle.point, form, prefix + n, expected[n], claimed.get(n)) for n in names]
+
+
+def _compare_along(oracle: OracleResult, form: str, claimed: DirectionalClaims) -> list[Group]:
+    """All entries at once along a random direction; one by one where that shows a difference."""
+    point = oracle.point
+    directions = {n: mapped(lambda _: point.random(), g) for n, g in oracle.gradients.items()}
+    difference = point.coerce(claimed.along(directions))
+    for name, gradient in oracle.gradients.items():
+        for g, v in zip(gradient.flat, directions[name].flat, strict=True):
+            difference = difference - g * v
+    degree = point.degree_of(difference)
+    if not difference.value:
+        return [Group(form, f"d{n}", g.size, degree, ()) for n, g in oracle.gradients.items()]
+    groups = compare(oracle, form, "gradient", claimed.entries())
+    if any(g.mismatches for g in groups):
+        return groups
+    return [*groups, Group(form, "all", 1, degree, ("along a random direction",))]
 
 
 def _compare(point: FieldPoint, form: str, what: str, expected: Any, given: Any) -> Group:

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .certified import Certificate
 
-__all__ = ["Claims", "Group", "ProofResult", "place"]
+__all__ = ["Claims", "ClaimsAlong", "DirectionalClaims", "Group", "ProofResult", "place"]
+
+
+@dataclass(frozen=True)
+class DirectionalClaims:
+    """Gradients that cost less along one direction than entry by entry.
+
+    Attributes
+    ----------
+    along : callable
+        Name → direction, shaped like the array, to the derivative, a number.
+    entries : callable
+        Name → gradient, asked for where a direction shows a difference.
+    """
+
+    along: Callable[[Mapping[str, Any]], Any]
+    entries: Callable[[], Mapping[str, Any]]
+
 
 #: What is to be proved about a setting: (form, kind, claims by name), kind "value" or "gradient".
 Claims = Iterable[tuple[str, str, Mapping[str, Any]]]
+#: The same of a proof at a random point, where gradients may be given along a direction.
+ClaimsAlong = Iterable[tuple[str, str, Mapping[str, Any] | DirectionalClaims]]
 _PRIME_BITS = 127
 _SHOWN = 8
 

@@ -18,7 +18,7 @@ from ...errors import MissingRule
 from ...language.ops.elementwise import ELEMENTWISE, WithElementwise, branches
 from ...language.ops.formula import Arithmetic, evaluate
 from .field import exact
-from .setting import Numbers
+from .small_dims import Numbers
 
 __all__ = ["LocalRule", "Scalar", "Tape", "certify", "local_rule"]
 

@@ -11,7 +11,7 @@ from ...derivation.pages.repeated import written_once
 from ...language.dims import Shape
 from ..listing import definition_of
 from ..manuscript import Manuscript
-from ..mathematics import plain, sentence_list
+from ..typst_mathematics import plain, sentence_list
 from ..unrolled import unrolled
 
 __all__ = ["conventions", "definition"]

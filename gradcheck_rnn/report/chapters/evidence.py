@@ -15,12 +15,12 @@ from ...derivation.proof import ProofResult
 from ...language.numeric import holding_frozen, recording_frozen
 from ...language.running import run
 from ...streams import Stream, generator
-from ...verify.kernels import parts_of
+from ...verify.kernel_check import parts_of
 from ...verify.outcome import Report
 from ...verify.points import draw_point
 from ..manuscript import Manuscript
-from ..mathematics import plain
 from ..plots import BLUE, GREEN, INK, ORANGE, drawing, new_figure, svg_of
+from ..typst_mathematics import plain
 
 __all__ = [
     "ErrorLadder",

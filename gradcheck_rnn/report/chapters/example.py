@@ -16,7 +16,7 @@ from ...derivation.pages import symbol_of
 from ...language.domains import Domain
 from ...language.network import Network, Ref
 from ..manuscript import Manuscript
-from ..mathematics import plain
+from ..typst_mathematics import plain
 
 __all__ = ["Example", "example", "small_example"]
 

@@ -17,7 +17,7 @@ from ...derivation.pages.repeated import written_once
 from ...derivation.program import Edge, EquationProgram
 from ...derivation.simplification import tidy
 from ..manuscript import Manuscript
-from ..mathematics import plain, sentence_list
+from ..typst_mathematics import plain, sentence_list
 
 __all__ = ["backward", "forward_mode", "local", "sum_over_time"]
 

@@ -50,6 +50,8 @@ class Candidate:
         Truncated BPTT in blocks of so many steps.
     carry : callable, optional
         What happens to the adjoints of states between steps.
+    beside : tuple of (Edits, names)
+        Gradients that come out of a recursion of their own, with further edits.
     after : tuple of callables
         What is done to the finished gradients of the user's arrays.
     touches : frozenset of str or None
@@ -72,6 +74,18 @@ class Candidate:
     where: str = ""
     members: tuple[str, ...] = ()
     same: tuple[str, ...] = ()
+    beside: tuple[tuple[Edits, frozenset[str]], ...] = ()
+
+    @property
+    def is_finished_only(self) -> bool:
+        """Whether the program itself is right."""
+        plain = self.edits is NO_EDITS and self.truncate is None and self.carry is None
+        return plain and not self.beside
+
+    @property
+    def size(self) -> int:
+        """How many single changes of the program these are."""
+        return self.edits.size + sum(own.size for own, _ in self.beside)
 
     def __and__(self, other: Candidate) -> Candidate:
         """Both mistakes at once."""
@@ -82,6 +96,7 @@ class Candidate:
             NO_EDITS if none else self.edits | other.edits,
             self.truncate or other.truncate, self.carry or other.carry,
             self.after + other.after, None, self.parts + other.parts,
+            beside=self.beside + other.beside,
         )  # fmt: skip
 
 
@@ -142,7 +157,7 @@ class Bench:
     ) -> Iterator[tuple[Case, Arrays]]:
         """Gradients before `after`: of one case, or of all at once where that costs the same."""
         point = comparison.point
-        if candidate.edits is NO_EDITS and candidate.truncate is None and candidate.carry is None:
+        if candidate.is_finished_only:
             yield case, {r.user: r.want for r in comparison.records if r.case is case}
             return
         cases = [case] if candidate.after else list(point.cases)
@@ -157,6 +172,12 @@ class Bench:
                 run, point, given, len(cases),
                 edits=candidate.edits, truncate=candidate.truncate,
             )  # fmt: skip
+        for own, names in candidate.beside:
+            edits = candidate.edits | own
+            more = pulled_back(
+                run, point, given, len(cases), edits=edits, truncate=candidate.truncate
+            )
+            made = {**made, **{n: more[n] for n in names if n in more}}
         for k, each in enumerate(cases):
             yield each, self._pull(point, {n: a[k] for n, a in made.items()})
 

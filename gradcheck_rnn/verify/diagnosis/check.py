@@ -228,8 +228,8 @@ def check_model(
         )
     steady = not any(e.chance for e in noisy.values())
     if steady and subject.handed and filled:
+        from .handed_adjoints import judge_lines
         from .linefit import explain_line
-        from .lines import judge_lines
 
         judged = judge_lines(network, filled, subject, report.seed, explain_line)
         report.lines = [line.row() for line in judged]

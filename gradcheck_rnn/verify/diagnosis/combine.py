@@ -3,8 +3,17 @@
 Mistakes are vectors of what they change. Those whose changes add up to the error are found as sums;
 where one lies behind another, all first ones are handed to the second at once (`Responses.change`).
 What comes after a first mistake has to change exactly the arrays that it leaves wrong, so that most
-pairs are never looked at. Effort is limited by counts, not by time: results do not depend on the
-machine.
+pairs are never looked at; in cases in which the code returns zeros it may change less than it would
+by itself, for nothing arrives there. Effort is limited by counts, not by time: results do not
+depend on the machine.
+
+Limits. A set of two has every member on the list, and each leaves right at this place what the code
+has right: two mistakes that cancel in some array are not found. A third is looked for behind the
+`STATES` sets of two that leave least. What is done to finished gradients comes last, once in a set,
+or twice as a sum where the two touch different arrays; of packed gradients those orders are tried
+that the wrong arrays show by themselves. Two mistakes that are both silent at one step are looked
+for at the next place, and one that is silent beside one that is not; of two of which one hides the
+other at one step (a step left out) the other is looked for there too.
 """
 
 from __future__ import annotations
@@ -65,6 +74,9 @@ class Changes:
         self.error, self.room = effects.error, effects.bound + UNITS * np.abs(effects.got)
         with np.errstate(all="ignore"):
             self.bad = self._blocks(~(np.abs(self.error) <= self.room))
+        #: Blocks that the code returns as zeros: where a first mistake lets nothing arrive, one
+        #: behind it changes nothing, though it would by itself.
+        self.dead = ~self._blocks(effects.got != 0)
         self.silent: list[Candidate] = []
         self.chosen: list[Candidate] = []  # they leave alone what is right
         #: Those that only the definition itself can be run with: dear, and taken when nothing fits.
@@ -114,6 +126,11 @@ class Changes:
         with np.errstate(all="ignore"):
             return self._blocks(~(np.abs(residuals) <= self.room + UNITS * np.abs(changes)))
 
+    def feel(self, left: Array, felt: Array) -> Array:
+        """Which states leave just what a mistake changes, where anything arrives at all."""
+        found: Array = ((left == felt) | (self.dead & ~left)).all(axis=-1)
+        return found
+
     @cached_property
     def singles(self) -> _States:
         """All chosen candidates by themselves."""
@@ -162,7 +179,7 @@ class Changes:
         for k in self.plain:
             felt = self.support[k]
             if whole:
-                fitting = (states.left == felt).all(axis=1)
+                fitting = self.feel(states.left, felt)
             else:
                 fitting = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
             rows = [
@@ -193,7 +210,7 @@ class Changes:
         plain = np.array(self.plain, int)
         for i in plain[np.argsort(left[plain].sum(axis=1), kind="stable")]:
             meet = (self.first[plain] < self.last[i]) & (self.last[plain] > self.first[i])
-            for k in plain[meet & (self.support[plain] == left[i]).all(axis=1)]:
+            for k in plain[meet & self.feel(left[i], self.support[plain])]:
                 if not self.apart((int(i),), int(k)):
                     continue
                 tried += 1
@@ -206,10 +223,11 @@ class Changes:
     def finished(self, states: _States) -> Iterator[tuple[int, ...]]:
         """States and something that is done to finished gradients, where they give the error."""
         tried = 0
-        for k, c in enumerate(self.chosen):
-            if not c.after:
-                continue
-            for s in np.flatnonzero((states.left == self.support[k]).all(axis=1)):
+        done = [k for k, c in enumerate(self.chosen) if c.after]
+        # Those that are done to few arrays first: fewest states leave just these.
+        for k in sorted(done, key=lambda k: int(self.support[k].sum())):
+            c = self.chosen[k]
+            for s in np.flatnonzero(self.feel(states.left, self.support[k])):
                 members = states.members[s]
                 if any(self.chosen[j].after or self.chosen[j].carry for j in members):
                     continue

@@ -20,7 +20,7 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.stepwise import by_products_only, times
 from ..harness.sweep import differentiated
 from ..oracle.differences import Ladder, start_exponent
-from ..oracle.lines import Lines
+from ..oracle.line_functions import Lines
 from ..oracle.noise import measure_noise
 from ..verdict import Finding
 

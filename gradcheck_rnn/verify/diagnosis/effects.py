@@ -203,10 +203,15 @@ class Effects:
             out = np.zeros((len(self.cases), size))
             out[:, self.responses.size :] = change.reshape(len(self.cases), -1)
             return out, -1, -1
-        if candidate.edits is NO_EDITS and candidate.truncate is None:
+        if candidate.is_finished_only:
             return np.zeros((len(self.cases), size)), -1, -1
-        self.bench.work += sum(self.point.lengths.values()) * candidate.edits.size
+        self.bench.work += sum(self.point.lengths.values()) * candidate.size
         made, first, last = self.responses.change(candidate.edits, candidate.truncate)
+        for own, names in candidate.beside:
+            more, _, _ = self.responses.change(candidate.edits | own, candidate.truncate)
+            for place, _ in (p for n in names for p in self._places.get(n, [])):
+                columns = slice(*(self.responses.size + k for k in (place.start, place.stop)))
+                made[:, columns] = more[:, columns]
         return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0), first, last
 
     def finished(self, candidate: Candidate, change: Array) -> Array:

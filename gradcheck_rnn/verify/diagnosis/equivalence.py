@@ -80,7 +80,7 @@ class Alike:
 def plainness(c: Candidate) -> tuple[int, int, int, int]:
     """Sorts the plainest first: fewest mistakes and edits, plain kinds, few words."""
     kinds = [PLAIN.index(k) if k in PLAIN else len(PLAIN) for k in c.kind.split(" and ")]
-    return c.parts, c.edits.size, max(kinds), len(c.says)
+    return c.parts, c.size, max(kinds), len(c.says)
 
 
 class _Gradients:
@@ -102,7 +102,12 @@ class _Gradients:
 
     def __call__(self, c: Candidate) -> dict[str, Array]:
         with np.errstate(all="ignore"):
-            return bptt(self.run, self.cotangents, edits=c.edits, truncate=c.truncate)
+            made = bptt(self.run, self.cotangents, edits=c.edits, truncate=c.truncate)
+            for own, names in c.beside:
+                edits = c.edits | own
+                more = bptt(self.run, self.cotangents, edits=edits, truncate=c.truncate)
+                made |= {n: more[n] for n in names}
+            return made
 
     def are_equal(self, a: dict[str, Array], b: dict[str, Array]) -> bool:
         """Whether two gradients differ by rounding only."""

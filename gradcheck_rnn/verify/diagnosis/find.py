@@ -13,6 +13,7 @@ from .groups import grouped
 from .localise import localise, told_steps
 from .matching import wrong_names
 from .nextstep import first_wrong, next_steps
+from .own_recursions import own_recursions
 from .parts import alike_in_all
 from .postprocessing import postprocessing
 from .search import search
@@ -43,9 +44,10 @@ def find_mistake(
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
-        single = derived_candidates(derivation)
-        single += grouped(single, ill[0].point.fitted, derivation)
+        derived = derived_candidates(derivation)
+        single = [*derived, *grouped(derived, ill[0].point.fitted, derivation)]
         single += alike_in_all(derivation, single)
+        single += own_recursions(derivation, derived)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]

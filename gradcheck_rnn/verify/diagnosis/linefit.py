@@ -20,7 +20,7 @@ from ...derivation import Derivation
 from ...derivation.local import Local, edge_values
 from ...derivation.nearmisses import near_misses
 from ...derivation.program import Edge
-from .lines import Line, LinePoint
+from .handed_adjoints import Line, LinePoint
 
 __all__ = ["explain_line"]
 

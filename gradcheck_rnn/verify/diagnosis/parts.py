@@ -120,21 +120,24 @@ def alike(
     if len(scans) != 1 or not scans <= set(programs):
         return None
     (scan,) = scans
-    both, count = candidate, 1
+    both, count, turned = candidate, 1, False
     for other in derivation.scans:
         renamed = None if other.scan.name == scan else _between(programs[scan], other)
         if renamed is None:
             continue
         found = [known.get(_renamed(i, renamed)) for i in ids]
         if None not in found:
-            count += 1
+            count, turned = count + 1, turned or renamed.turned
             for c in found:
                 both = replace(both, edits=both.edits | c.edits)  # type: ignore[union-attr]
     if count == 1:
         return None
+    where = "both directions" if turned and count == 2 else f"{count} scans" if turned else (
+        f"{count} layers"
+    )  # fmt: skip
     return replace(
         both, id=f"alike:{candidate.id}", touches=None, members=(), where="",
-        says=f"in {count} layers alike: {candidate.says}",
+        says=f"in {where} alike: {candidate.says}",
     )  # fmt: skip
 
 
@@ -158,11 +161,13 @@ def alike_in_all(derivation: Derivation, single: Sequence[Candidate]) -> list[Ca
     return out
 
 
-def _renamed(identity: str, names: dict[str, str]) -> str:
+def _renamed(identity: str, names: _Names) -> str:
+    if names.turned:  # what one scan reads of the step before the other reads of the step after
+        identity = re.sub(r"(<-\w+@)(\d)", r"\1-\2", identity)
     return re.sub(r"[A-Za-z_]\w*", lambda m: _name(m.group(), names), identity)
 
 
-def _name(word: str, names: dict[str, str]) -> str:
+def _name(word: str, names: _Names) -> str:
     """A name renamed; a value's own is followed by digits of its lags."""
     if word in names:
         return names[word]
@@ -170,21 +175,33 @@ def _name(word: str, names: dict[str, str]) -> str:
         if not word[k:].isdigit():
             break
         if word[:k] in names:
-            return names[word[:k]] + word[k:]
+            lags = word[k:]
+            return names[word[:k]] + (re.sub("([1-9])", r"-\1", lags) if names.turned else lags)
     return word
 
 
-def _between(one: ScanProgram, other: ScanProgram) -> dict[str, str] | None:
+class _Names(dict[str, str]):
+    """What the names of one scan are called in another, and whether it runs the other way."""
+
+    turned = False
+
+
+def _between(one: ScanProgram, other: ScanProgram) -> _Names | None:
     """What the names of one scan are called in another; None if they are not built alike."""
     if len(one.equations) != len(other.equations) or not one.scan.states:
         return None
-    out = {one.scan.name: other.scan.name}
+    if one.scan.reverse and not other.scan.reverse:
+        return None  # names are made from the scan that runs forward
+    out = _Names({one.scan.name: other.scan.name})
+    out.turned = one.scan.reverse != other.scan.reverse
+    sign = -1 if out.turned else 1
     for a, b in zip(one.equations, other.equations, strict=True):
         out[a.name] = b.name
         if len(a.edges) != len(b.edges) or type(a.rhs) is not type(b.rhs):
             return None
         for x, y in zip(a.edges, b.edges, strict=True):
-            if x.operand.lag != y.operand.lag or x.path != y.path:
+            lag = x.operand.lag
+            if y.operand.lag != (lag and sign * lag) or x.path != y.path:
                 return None
             out.setdefault(x.operand.name, y.operand.name)
     for s, u in zip(one.scan.states, other.scan.states, strict=True):

@@ -111,8 +111,8 @@ def _from_one_place(
             further = Effects(bench, longer[0])
         for some, base in zip(found.sets[:MOST_EXTENDED], sets, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
-            # a loop that leaves its only step out hides what else is wrong there
-            hidden = any(c.edits.missed for c in some)
+            # what is left out at the only step hides what else is wrong there
+            hidden = any(c.edits.missed or c.edits.skip_steps for c in some)
             alive = []
             for c in plausible(everything if hidden else found.silent, wrong):
                 both = c if base is None else (base & c)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..harness.aggregates import Along, combine_along
 from ..harness.compare import Comparison, Record
@@ -15,6 +16,8 @@ from ..points import Point, Role
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
 
 __all__ = ["pattern", "row_of", "rows_of"]
+
+Array = NDArray[Any]
 
 
 def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -139,6 +142,8 @@ def pattern(
     if not bad or not good:
         return "at every point tried" if bad and len(comparisons) > 1 else ""
     if all(point.role is Role.ZEROS for point in points[True]):
+        if said := _not_finite(comparisons):
+            return said
         return (
             "only where inputs have rows of zeros or of equal entries, or starts and biases are "
             "zero (taken for padding, or for not given?)"
@@ -158,6 +163,29 @@ def pattern(
     # Points of the plan differ in more than a size: units are saturated, there is one sequence.
     labels = ", ".join(point.label for point in points[True][:3])
     return f"at {len(bad)} of {len(comparisons)} points ({labels}{said and f': {said}'})"
+
+
+def _not_finite(comparisons: Sequence[Comparison]) -> str:
+    """Where arrays of zeros and equal entries lie, if all that is wrong there is no number."""
+    wrong = [(c.point, r) for c in comparisons for r in c.records if np.any(r.ratio > 1)]
+    if not wrong or any(np.isfinite(r.got[r.ratio > 1]).any() for _, r in wrong):
+        return ""
+    kinds = {"NaN" if np.isnan(v) else "infinite" for _, r in wrong for v in r.got[r.ratio > 1]}
+    rows = [r.user for point, r in wrong if _in_rows_of_zeros(point.arrays[r.user], r.ratio > 1)]
+    place = "inputs have rows of zeros or of equal entries, or starts and biases are zero"
+    if rows:
+        place = f"a row of {', '.join(dict.fromkeys(rows))} is all zero"
+    return (
+        f"where {place}: the gradient is {' or '.join(sorted(kinds))} there, while the function "
+        "has a derivative (0/0 of a norm, or an overflow in its backward?)"
+    )
+
+
+def _in_rows_of_zeros(given: Array, wrong: Array) -> bool:
+    """Whether all wrong entries belong to rows of the array that are zero."""
+    if not given.ndim or given.shape != wrong.shape:
+        return False
+    return not np.any(wrong & np.any(given != 0, axis=-1, keepdims=True))
 
 
 def _sizes(point: Point) -> dict[str, int]:

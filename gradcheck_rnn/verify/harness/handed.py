@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ...errors import DimensionError, UsageError
 from ...language.network import Network
-from ...language.scans import Scan
+from ...language.running import to_columns
+from ...language.scans import Ref, Scan
 from ...language.tracing import Equation
 from .arrays import to_numpy
-from .layout import Fitted
+from .layout import Fitted, axes_of, order_of
 
 __all__ = ["Handed", "adjoint_of", "handed_over"]
 
@@ -42,7 +43,9 @@ def handed_over(
     fitted: Fitted, steps: Mapping[str, int], sizes: Mapping[str, int],
     recorded: Mapping[str, Mapping[int | None, Any]],
 ) -> tuple[Handed, Handed]:  # fmt: skip
-    """Adjoints, and saved values: equation → {t from 1, or 0: array (n, B)}, as float64.
+    """Adjoints, and saved values: equation → {t from 1, or 0: array}, as float64.
+
+    Arrays are (n, B), of matrices (n, m, B), of what every head has (H, n, B) and (H, n, m, B).
 
     Raises
     ------
@@ -78,25 +81,23 @@ def _place(
             raise UsageError(
                 f"layout: adjoints {name!r} names {word!r}; the equations are {', '.join(known)}"
             )
-    for word in words:
-        if len(known[word.lstrip("-")][1].shape.axes) > 1:
-            raise UsageError(
-                f"the adjoint {name!r}: {word.lstrip('-')!r} is a matrix or one value a head, "
-                "whose adjoints are not handed over; leave it out, gradients "
-                "are judged without it"
-            )
     scan = known[words[0].lstrip("-")][0]
+    if any(s.headed or not s.column for s in (known[w.lstrip("-")][1].shape for w in words)):
+        if len(words) > 1:
+            raise UsageError(
+                f"layout: adjoints {name!r} names {', '.join(words)}; matrices and values of "
+                "heads are handed over in an array each"
+            )
+        _check_step(name, t, scan, steps)
+        _place_stack(into, name, words[0], axes, t, array, known, steps, sizes, _batch(fitted))
+        return
     rows = [known[w.lstrip("-")][1].shape.rows.size(sizes) for w in words]
     order = axes.split() or ["T", "B", "n"]
     if scan.axis is None or t is not None:
         order = [a for a in order if a not in ("T", scan.axis)]
     order = ["T" if a == scan.axis else a for a in order]
     count = 0 if scan.axis is None else steps[scan.axis]
-    batch = next(
-        (s[r] for s, r in ((fitted.of_definition[n], -2) for n, f in fitted.network.inputs.items()
-                           if n in fitted.of_definition and not f.shape.scalar and f.shape.batch)),
-        1,
-    )  # fmt: skip
+    batch = _batch(fitted)
     want = tuple({"T": count, "B": batch, "n": sum(rows)}.get(a, 1) for a in order)
     if array.dtype.kind not in "fiu" or int(np.prod(want)) != array.size or (
         array.shape != want
@@ -107,8 +108,7 @@ def _place(
             f"({' '.join(order)}); other orders are declared in the layout, as "
             f'adjoints={{{name!r}: "{" ".join(words)}: T n B"}}'
         )
-    if t is not None and scan.axis is not None and t >= count:
-        raise UsageError(f"record: {name!r} at t={t}; the steps are 0 to {count - 1}")
+    _check_step(name, t, scan, steps)
     full = array.astype(np.float64).reshape(want)
     letters = [a for a in order if a != "1"]
     full = full.reshape([k for k, a in zip(want, order, strict=True) if a != "1"])
@@ -127,3 +127,43 @@ def _place(
             line = into.setdefault(word.lstrip("-"), {})
             line[first + k] = -block if word.startswith("-") else block
             top += height
+
+
+def _check_step(name: str, t: int | None, scan: Scan, steps: Mapping[str, int]) -> None:
+    if t is not None and scan.axis is not None and t >= steps[scan.axis]:
+        raise UsageError(f"record: {name!r} at t={t}; the steps are 0 to {steps[scan.axis] - 1}")
+
+
+def _batch(fitted: Fitted) -> int:
+    """The number of sequences, by an input that has them."""
+    for name, ref in fitted.network.inputs.items():
+        if name in fitted.of_definition and ref.shape.batch:
+            return fitted.of_definition[name][-1 - len(ref.shape.axes)]
+    return 1
+
+
+def _place_stack(
+    into: Handed, name: str, word: str, axes: str, t: int | None, array: Array,
+    known: Mapping[str, tuple[Scan, Equation]], steps: Mapping[str, int],
+    sizes: Mapping[str, int], batch: int,
+) -> None:  # fmt: skip
+    """An adjoint of a matrix for every sequence, or of what every head has."""
+    scan, equation = known[word.lstrip("-")]
+    moves = scan.axis is not None and t is None
+    ref = Ref(name, "sequence", equation.shape, axis=scan.axis if moves else None)
+    have = axes_of(ref)
+    own = (steps[scan.axis],) * moves + (batch,) if scan.axis else (batch,)
+    own += tuple(d.size(sizes) for d in equation.shape.axes)
+    order = [a for a in axes.split() if moves or a not in ("T", scan.axis)]
+    full, index = order_of(name, " ".join(order), own, have, ref)
+    plain = (tuple(k for k in shape if k != 1) for shape in (array.shape, full))
+    if array.dtype.kind not in "fiu" or len(set(plain)) > 1:
+        shown, whole = " ".join(order) or " ".join(have), f"{word}: {' '.join(have)}"
+        raise DimensionError(
+            f"the adjoint {name!r} has shape {array.shape}, by the layout {full} ({shown}); other "
+            f"orders are declared in the layout, as adjoints={{{name!r}: {whole!r}}}"
+        )
+    columns = to_columns(ref, array.astype(np.float64).reshape(-1)[index])
+    line, first = into.setdefault(word.lstrip("-"), {}), 0 if scan.axis is None else (t or 0) + 1
+    for k, part in enumerate(columns if moves else columns[None]):
+        line[first + k] = -part if word.startswith("-") else part

@@ -63,7 +63,7 @@ from ...language.network import Network, Ref
 from ...language.running import array_shape
 from .fitted import Fitted, Placed
 
-__all__ = ["Fitted", "Layout", "Placed", "axes_of"]
+__all__ = ["Fitted", "Layout", "Placed", "axes_of", "order_of"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -206,7 +206,7 @@ def _fit(
         parameter = network.parameters.get(name)
         if parameter is not None and (order or parameter.shape.headed):
             own = of_parameter(name)
-            shapes[user], index = _axes(user, order, own, axes_of(parameter), parameter)
+            shapes[user], index = order_of(user, order, own, axes_of(parameter), parameter)
             pieces[user] = (Placed(name, index),)
         else:
             shapes[user], pieces[user] = _matrix(user, text, of_parameter)
@@ -231,7 +231,7 @@ def _fit(
                         f"layout: {user!r} holds labels of {name!r}, which is "
                         + ("a scalar" if "n" not in have else "differentiated: declare it as data")
                     )
-                shapes[user], index = _axes(user, axes, own[:-1], have[:-1], ref)
+                shapes[user], index = order_of(user, axes, own[:-1], have[:-1], ref)
                 held_labels[user], pieces[user] = Placed(name, index), ()
                 formats[user] = form or "int64"
                 continue
@@ -240,7 +240,7 @@ def _fit(
                     f"layout: {user!r} holds {name!r} as {form}, but {name!r} is differentiated; "
                     "declare it as data in the definition"
                 )
-            shapes[user], index = _axes(user, axes, own, have, ref)
+            shapes[user], index = order_of(user, axes, own, have, ref)
             pieces[user] = (Placed(name, index),)
             if form:
                 formats[user] = form
@@ -273,7 +273,7 @@ def _layered(
             f"{', '.join(map(str, owns))}; give those of other sizes arrays of their own"
         )
     ref = table[names.split()[0]]
-    full, index = _axes(user, axes, (len(owns), *owns[0]), ("L", *axes_of(ref)), ref)
+    full, index = order_of(user, axes, (len(owns), *owns[0]), ("L", *axes_of(ref)), ref)
     return full, tuple(Placed(n, index[k]) for k, n in enumerate(names.split()))
 
 
@@ -403,12 +403,17 @@ def axes_of(ref: Ref) -> tuple[str, ...]:
     return (*lead, rows, cols) if named else (*lead, "n", "m")  # type: ignore[arg-type]
 
 
-def _axes(
+def order_of(
     user: str, axes: str, own: tuple[int, ...], have: tuple[str, ...], ref: Ref
 ) -> tuple[tuple[int, ...], Indices]:
-    """Shape of the user's array and the index, from an order such as ``B T n``."""
+    """Shape of the user's array and the index, from an order such as ``B T n``.
+
+    ``own`` and ``have`` are the shape and the names of the axes of the definition's value.
+    """
     order = [a.split("*") for a in axes.replace(" * ", "*").split()] or [[a] for a in have]
     order = [["T" if ref.axis and a == ref.axis else a for a in joined] for joined in order]
+    if ref.shape.column and ref.shape.rows.product:  # n*m is what it is declared
+        order = [["n"] if "*".join(sorted(a)) == str(ref.shape.rows) else a for a in order]
     known = dict(zip(have, own, strict=True))
     named = [a for joined in order for a in joined if a != "1"]
     missing = [a for a in have if a not in named]

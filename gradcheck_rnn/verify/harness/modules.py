@@ -25,9 +25,11 @@ __all__ = [
     "TorchCode",
     "arguments_of",
     "as_arguments",
+    "gathered",
     "is_torch",
     "known_arguments",
     "named_outputs",
+    "ways_out",
 ]
 
 WHO = "check_model"
@@ -45,8 +47,9 @@ class TorchCode:
     Parameters
     ----------
     module : torch.nn.Module, subclass of torch.autograd.Function, or callable
-        A callable takes tensors by the layout's names. One whose arguments are dims of the
-        definition makes a module of these sizes (``lambda d, p: torch.nn.LSTM(d, p)``).
+        A callable takes tensors by the layout's names, or its parameters as one dict. One whose
+        arguments are dims of the definition makes a module of these sizes (``lambda d, p:
+        torch.nn.LSTM(d, p)``).
     network, layout
         The definition, and how the tensors hold its values.
 
@@ -85,7 +88,7 @@ class TorchCode:
             kind: Any = module
             apart = kind.setup_context is not autograd.Function.setup_context
             names = arguments_of(kind.forward)[0][0 if apart else 1 :]
-            self.names = known_arguments(layout, names, False, kind.__name__)
+            self.names = known_arguments(layout, names, False, kind.__name__, tables=False)
             self.function = lambda **given: kind.apply(*(given[n] for n in self.names))
         elif not callable(module):
             raise UsageError(
@@ -96,6 +99,9 @@ class TorchCode:
             names, rest = arguments_of(module)
             if names and set(names) <= set(network.dims) - {*layout.parameters, *layout.inputs}:
                 self.make, self.names = module, names
+            elif (held := gathered(layout, names)) is not None:
+                self.function = with_dict(module, layout, held)
+                self.names = [n for n in names if n != held] + list(layout.parameters)
             else:
                 self.function = module
                 self.names = known_arguments(layout, names, rest, named(module))
@@ -209,8 +215,60 @@ def arguments_of(function: Callable[..., Any]) -> tuple[list[str], bool]:
     return [p.name for p in parameters if p.kind in kinds], rest
 
 
-def known_arguments(layout: Layout, names: Sequence[str], rest: bool, who: str) -> list[str]:
+def ways_out(name: str, free: Sequence[str]) -> str:
+    """What to do about a name of the user's that a layout lacks, one of `free` being meant.
+
+    Parameters
+    ----------
+    name : str
+        As the user's code calls an array.
+    free : sequence of str
+        The layout's names that the code has not.
+    """
+    other = f"rename={free[0] if free else 'OLD'}:{name}"
+    return (
+        f"If it is one of them, say so in the layout, “… {other}”; else print the layout, "
+        "`gradcheck-rnn layouts NAME`, and declare yours from it"
+    )
+
+
+def gathered(layout: Layout, names: Sequence[str]) -> str | None:
+    """The argument that takes all parameters as a dict, as functions of JAX have it.
+
+    It is the only one that the layout does not place, of a function that takes no parameter by
+    its own name.
+    """
+    other = [n for n in names if n not in layout.inputs]
+    return other[0] if len(other) == 1 and other[0] not in layout.parameters else None
+
+
+def with_dict(function: Callable[..., Any], layout: Layout, name: str) -> Callable[..., Any]:
+    """A function of the layout's arrays from one that takes the parameters as a dict `name`."""
+
+    def called(**given: Any) -> Any:
+        held = {n: given.pop(n) for n in layout.parameters}
+        return function(**{name: held}, **given)
+
+    return called
+
+
+def known_arguments(
+    layout: Layout, names: Sequence[str], rest: bool, who: str, *, tables: bool = True
+) -> list[str]:
     """Arrays of a layout that a function takes: all of its arguments must be such arrays.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the function's arrays.
+    names : sequence of str
+        What it takes by name.
+    rest : bool
+        Whether it takes any others.
+    who : str
+        Its name, for messages.
+    tables : bool, optional
+        Whether an argument may be a dict of all parameters (see `gathered`), which a message says.
 
     Raises
     ------
@@ -218,11 +276,15 @@ def known_arguments(layout: Layout, names: Sequence[str], rest: bool, who: str) 
         An argument that the layout does not place, a parameter that the function does not take.
     """
     arrays = [*layout.inputs, *layout.parameters]
+    # of a function that takes no parameter by its name, one argument is their dict
+    apart = not set(names) & set(layout.parameters)
+    free = [a for a in (layout.inputs if apart else arrays) if a not in names]
     for n in names:
         if n not in arrays:
+            dicts = "; one argument may take all parameters as a dict" if apart and tables else ""
             raise UsageError(
                 f"{WHO}: {who} takes {n!r}, which the layout does not place; it places "
-                f"{', '.join(arrays)}. Wrap it in a function of those, or declare it"
+                f"{', '.join(arrays)}. {ways_out(n, free)}{dicts}"
             )
     if rest:
         return arrays
@@ -274,7 +336,8 @@ class JaxCode:
     Parameters
     ----------
     function : callable
-        Takes the layout's arrays by name; returns the outputs in any pytree.
+        Takes the layout's arrays by name, or its parameters as one dict; returns the outputs in
+        any pytree.
     layout : Layout
         How the arrays hold the definition's values.
     dtype : str
@@ -303,9 +366,13 @@ class JaxCode:
             raise UsageError(
                 f"{WHO}: JAX computes in float32 here; set jax_enable_x64, or give dtype='float32'"
             )
-        self.function, self.layout = function, layout
+        self.layout = layout
         self.sizes: dict[str, int] = {}
-        known_arguments(layout, *arguments_of(function), named(function))
+        names, rest = arguments_of(function)
+        held = gathered(layout, names)
+        self.function = function if held is None else with_dict(function, layout, held)
+        if held is None:
+            known_arguments(layout, names, rest, named(function))
         self.compiled = self.jax.jit(self._outputs)
 
     def _outputs(self, moved: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ...errors import UsageError
 from ...language.network import Network
 from .layout import Layout
 from .measured import sizes_from
-from .modules import WHO, arguments_of, as_arguments, named_outputs
+from .modules import WHO, arguments_of, as_arguments, named_outputs, ways_out
 
 __all__ = ["GRADIENT_OF", "ObjectCode", "beside_dict", "is_object_code"]
 
@@ -238,7 +238,8 @@ def _parameters(kind: type, layout: Layout) -> list[str]:
     if other:
         raise UsageError(
             f"{WHO}: {kind.__name__} takes {other[0]!r}, which is no parameter of the layout "
-            f"({', '.join(layout.parameters)}); give an object of it, {kind.__name__}(…), whose "
-            "parameters are then set, or declare a layout with its names"
+            f"({', '.join(layout.parameters)}). "
+            f"{ways_out(other[0], [n for n in layout.parameters if n not in taken])}; or give an "
+            f"object, {kind.__name__}(…), whose parameters are then set"
         )
     return [n for n in taken if n in layout.parameters]

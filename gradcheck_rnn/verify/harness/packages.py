@@ -11,12 +11,21 @@ from collections.abc import Callable
 from ...errors import UsageError
 from .layout import Layout
 
-__all__ = ["PACKAGES", "flashrnn", "linear_attention", "selective_scan"]
+__all__ = ["PACKAGES", "flashrnn", "linear_attention", "rwkv", "selective_scan"]
 
-#: Arguments of a kind of linear attention beyond q, k and v; a dot is one number a head and step.
-_GATES = {
-    "attention": {}, "simple_gla": {"g": "."}, "gla": {"g": "n"}, "delta_rule": {"beta": "."},
-    "gated_delta_rule": {"g": ".", "beta": "."},
+#: Arguments of a kind of linear attention; a dot is one number a head and step.
+_QKV = {"q": "n", "k": "n", "v": "n"}
+_SEQUENCES = {
+    "attention": _QKV, "simple_gla": {**_QKV, "g": "."}, "gla": {**_QKV, "g": "n"},
+    "delta_rule": {**_QKV, "beta": "."}, "gated_delta_rule": {**_QKV, "g": ".", "beta": "."},
+    "retention": _QKV, "rwkv6": {"r": "n", "k": "n", "v": "n", "w": "n"},
+    "rwkv7": {"r": "n", "w": "n", "k": "n", "v": "n", "a": "n", "b": "n"},
+}  # fmt: skip
+#: Gates of FlashRNN's kinds by input, recurrent weight and bias, and states.
+_FLASHRNN = {
+    "lstm": ("i f z o", "i f z o", "i f z o", "h c"),
+    "slstm": ("i f z o", "i f z o", "i f z o", "h c s m"),
+    "gru": ("r z n", "g r z", "g r z n", "h"), "elman": ("", "", "", "h"),
 }  # fmt: skip
 
 
@@ -26,26 +35,47 @@ def _known(kind: str, kinds: object, who: str) -> None:
         raise UsageError(f"no ready layout for {kind!r}: {who} has {', '.join(known)}")
 
 
-def linear_attention(kind: str, *, head_first: bool = False, cu_seqlens: bool = False) -> Layout:
+def linear_attention(
+    kind: str, *, head_first: bool = False, cu_seqlens: bool = False, scale: bool = False,
+    reverse: bool = False,
+) -> Layout:  # fmt: skip
     """Kernels ``q, k, v, g, beta, initial_state`` → ``o, final_state``, scaled by 1 / sqrt(n).
 
     ``(B, T, H, n)``, with `head_first` ``(B, H, T, n)``; states ``(B, H, n, m)``; g is a logarithm.
     With `cu_seqlens` sequences of different lengths lie one after the other, ``(1, P, H, n)``.
+    With `scale` o is scaled by an argument of that name, with `reverse` the last step comes first.
+    retention has γ = 1 − 2^(−5 − h); rwkv6 (``r, k, v, w, u``) and rwkv7 (``r, w, k, v, a, b``) are
+    scaled by 1.
     """
-    _known(kind, _GATES, "linear-attention")
-    if cu_seqlens and head_first:
-        raise UsageError("linear-attention: cu_seqlens and head_first exclude each other")
+    _known(kind, _SEQUENCES, "linear-attention")
+    if cu_seqlens and (head_first or reverse):
+        other = "head_first" if head_first else "reverse"
+        raise UsageError(f"linear-attention: cu_seqlens and {other} exclude each other")
     lead = "B H T" if head_first else "1 P H" if cu_seqlens else "B T H"
     borders = {"cu_seqlens": "cumulative lengths"} if cu_seqlens else {}
-    gates = {
-        name: f"{name}: {lead}{' n' if unit == 'n' else ''}" for name, unit in _GATES[kind].items()
+    given = {
+        name: f"{name}: {lead}{' n' if unit == 'n' else ''}"
+        for name, unit in _SEQUENCES[kind].items()
     }
+    parameters = {"u": "u: H n"} if kind == "rwkv6" else {}
     return Layout(
-        {},
-        {"q": f"q: {lead} n", "k": f"k: {lead} n", "v": f"v: {lead} n", **gates,
-         **borders, "initial_state": "S0: B H n m"},
+        {**parameters, **({"scale": "scale"} if scale else {})},
+        {**given, **borders, "initial_state": "S0: B H n m"},
         {"o": f"o: {lead} n", "final_state": "S_final: B H n m"},
         name=f"linear attention, {kind}",
+    )  # fmt: skip
+
+
+def rwkv(kind: str) -> Layout:
+    """Kernels ``w, u, k, v, state`` → ``o, state`` of RWKV-4, decays e^(−e^w).
+
+    k, v and o are ``(B, T, n)``, states ``(B, 3, 1, n)``: two sums as multiples of e^m, and m.
+    """
+    _known(kind, ("rwkv4",), "rwkv")
+    return Layout(
+        {"w": "w", "u": "u"},
+        {"k": "k: B T n", "v": "v: B T n", "state": "a0 b0 m0: B L 1 n"},
+        {"o": "o: B T n", "final_state": "a_final b_final m_final: B L 1 n"}, name="RWKV-4",
     )  # fmt: skip
 
 
@@ -81,22 +111,25 @@ def flashrnn(kind: str) -> Layout:
     """FlashRNN: ``Wx`` of the gates, ``R``, ``b`` and ``states`` → ``h``, ``last_h`` of all states.
 
     ``Wx`` is ``(B, T, gates, H, n)``, ``R`` ``(gates, H, n, n)``, ``b`` ``(gates, H, n)``, states
-    ``(states, B, 1, H, n)``, outputs ``(states, B, T, H, n)``; gates i, f, z, o, states h, c.
+    ``(states, B, 1, H, n)``, outputs ``(states, B, T, H, n)``; gates i, f, z, o, states h, c and of
+    sLSTM normaliser and stabiliser. GRU: r, z, n of Wx, g, r, z of R, g, r, z, n of b.
     """
-    _known(kind, ("lstm", "elman"), "flashrnn")
-    gates = ["_i", "_f", "_z", "_o"] if kind == "lstm" else [""]
-    states = ["h", "c"] if kind == "lstm" else ["h"]
-    axis = "L" if kind == "lstm" else "1"
+    _known(kind, _FLASHRNN, "flashrnn")
+    of_x, of_h, of_b, states = map(str.split, _FLASHRNN[kind])
 
     def each(text: str, over: list[str]) -> str:
         return " ".join(text.format(x) for x in over)
 
+    def gates(name: str, over: list[str]) -> str:
+        return each(f"{name}_{{}}", over) if over else name
+
+    axis, several = "L" if of_x else "1", "L" if len(states) > 1 else "1"
     return Layout(
-        {"R": f"{each('R{}', gates)}: {axis} H n m", "b": f"{each('b{}', gates)}: {axis} H n"},
-        {"Wx": f"{each('x{}', gates)}: B T {axis} H n",
-         "states": f"{each('{}0', states)}: {axis} B 1 H n"},
-        {"h": f"{each('{}', states)}: {axis} B T H n",
-         "last_h": f"{each('{}_final', states)}: {axis} B 1 H n"},
+        {"R": f"{gates('R', of_h)}: {axis} H n m", "b": f"{gates('b', of_b)}: {axis} H n"},
+        {"Wx": f"{gates('x', of_x)}: B T {axis} H n",
+         "states": f"{each('{}0', states)}: {several} B 1 H n"},
+        {"h": f"{each('{}', states)}: {several} B T H n",
+         "last_h": f"{each('{}_final', states)}: {several} B 1 H n"},
         name=f"FlashRNN {kind}",
     )  # fmt: skip
 
@@ -105,12 +138,13 @@ def flashrnn(kind: str) -> Layout:
 PACKAGES: dict[str, tuple[Callable[..., Layout], dict[str, str]]] = {
     "linear-attention": (
         linear_attention,
-        {k: f"kernel_{'linear_attention' if k == 'attention' else k}" for k in _GATES},
+        {k: f"kernel_{'linear_attention' if k == 'attention' else k}" for k in _SEQUENCES},
     ),
     "selective-scan": (
         selective_scan,
         {"mamba": "kernel_selective_scan", "grouped": "kernel_selective_scan_groups",
          "plain": "selective_scan"},
     ),
-    "flashrnn": (flashrnn, {"lstm": "kernel_flashrnn_lstm", "elman": "kernel_flashrnn_elman"}),
+    "flashrnn": (flashrnn, {k: f"kernel_flashrnn_{k}" for k in _FLASHRNN}),
+    "rwkv": (rwkv, {"rwkv4": "kernel_rwkv4"}),
 }  # fmt: skip

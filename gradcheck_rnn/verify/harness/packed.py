@@ -156,6 +156,11 @@ def _masked(network: Network) -> Network:
             f"layout: packed sequences are those of one cell; network {network.name!r} has other "
             "scans or inputs. Pack the sequences of each cell by itself"
         )
+    if network.scans[0].reverse:
+        raise UsageError(
+            f"layout: packed sequences run from their first step on; {network.name!r} runs from "
+            "the last. Turn the sequences round in the code"
+        )
     if max((max(lags) for lags in cell.lags.values()), default=1) > 1:
         raise UsageError(f"layout: packed sequences: {cell.name!r} reads states at several lags")
     return as_network(masked(cell, outputs=True))

@@ -23,9 +23,9 @@ from ...language.domains import Domain
 from ...language.network import Network, Ref, Scan
 from ...language.running import array_shape, run, to_columns
 from ...streams import Stream, generator
+from ..declared_sizes import around, listed_sizes
 from ..oracle.directions import draw_direction
 from ..points import Point, Role, draw_point
-from ..sizes import around, listed_sizes
 from .zero_values import with_zeros
 
 __all__ = ["Case", "Hint", "Shapes", "answer", "plan_points", "wanted_sizes"]

@@ -3,7 +3,7 @@
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
 own. Options have the names that they have in the library; one without a value is switched on.
 ``without=c0,h_T`` leaves out initial states, which are zero then, and outputs; ``rename=x:xs``
-gives an array another name.
+gives an array another name; ``axes=T,n,B`` is the order of the axes of sequences and states.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ...language.network import Network
-from .conventions import (
+from .layout import Layout
+from .library_conventions import (
     KINDS,
     columns,
     cudnn,
@@ -28,7 +29,6 @@ from .conventions import (
     separate,
     stacked_rows,
 )
-from .layout import Layout
 from .packages import PACKAGES
 
 __all__ = ["READY", "catalogue", "definition", "depth", "ready", "source"]
@@ -54,6 +54,12 @@ SAY = "say of which (--definition cell.py:mine)"
 WITHOUT = "without"
 #: An option of every layout: the code's names for arrays that the layout calls otherwise.
 RENAME = "rename"
+#: Options that are of another definition, and how its name ends.
+_ENDS = {"scale": "scaled", "reverse": "reverse"}
+#: An option of every layout: the order of axes of a sequence, and without time of a state.
+AXES = "axes"
+#: The options of every layout, for lists of them.
+COMMON = f"{WITHOUT}=a0,h_T, {RENAME}=x:xs,h:hs, {AXES}=T,n,B"
 #: Layouts with options that are of another cell than those without.
 VARIANTS = (
     "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
@@ -84,7 +90,7 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
         for n, p in inspect.signature(_MAKERS[convention]).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    known |= {WITHOUT: "", RENAME: ""}
+    known |= {WITHOUT: "", RENAME: "", AXES: ""}
     options: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -124,7 +130,7 @@ def ready(text: str, network: Network | None = None) -> Layout:
     """
     convention, kind, options = _read(text)
     left_out = options.pop(WITHOUT, "").split()
-    renamed = options.pop(RENAME, "").split()
+    renamed, order = options.pop(RENAME, "").split(), options.pop(AXES, "").split()
     if convention == OWN:
         if network is None:
             raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
@@ -138,7 +144,37 @@ def ready(text: str, network: Network | None = None) -> Layout:
                 f"{', '.join([*list(layout.inputs)[1:], *layout.outputs])}, not {name!r}"
             )
     layout = _without(layout, text, left_out) if left_out else layout
+    layout = _with_axes(layout, text, order) if order else layout
     return _with_names(layout, text, renamed) if renamed else layout
+
+
+def _with_axes(layout: Layout, text: str, order: list[str]) -> Layout:
+    """The layout with sequences, and states, in another order of axes: ``["T", "n", "B"]``.
+
+    Raises
+    ------
+    UsageError
+        Other axes than the sequences of the layout have.
+    """
+
+    def placed(entry: str) -> str:
+        who, _, given = entry.partition(":")
+        axes = given.split()
+        wanted = [a for a in order if a != "T" or "T" in axes]
+        if sorted(axes) == sorted(wanted):
+            return f"{who}: {' '.join(wanted)}"
+        if "T" in axes:
+            raise UsageError(
+                f"no ready layout {text!r}: {AXES} gives all axes of a sequence, {AXES}=T,n,B; "
+                f"{who} has {', '.join(axes)}"
+            )
+        return entry
+
+    return replace(
+        layout,
+        inputs={n: placed(t) for n, t in layout.inputs.items()},
+        outputs={n: placed(t) for n, t in layout.outputs.items()},
+    )
 
 
 def _without(layout: Layout, text: str, left_out: list[str]) -> Layout:
@@ -195,7 +231,8 @@ def definition(text: str) -> str:
         raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
     _MAKERS[convention](kind)  # refuses a kind that it has not
     if convention in PACKAGES:
-        return PACKAGES[convention][1][kind]
+        changed = "".join(f"_{_ENDS[n]}" for n in _ENDS if options.get(n))
+        return PACKAGES[convention][1][kind] + changed
     if kind == "gru":
         # The one bias of the lectures goes into the sum, as where the reset comes first.
         before = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import permutations
 from typing import Any
 
@@ -121,7 +122,8 @@ class Subject(UserCode):
         given = self._given(arrays)
         _takes(self.forward, given)
         self.calls += 1
-        made = call("forward", self.forward, **given)
+        with _shapes_told("forward", given):
+            made = call("forward", self.forward, **given)
         if not isinstance(made, tuple) or len(made) != 2:
             raise UsageError(
                 "forward must return (outputs, cache); outputs are a dict by the layout's names, "
@@ -214,7 +216,8 @@ class Subject(UserCode):
         self.calls += 1
         if self.gradient is not None:
             given = self._given(arrays)
-            raw = call("the gradient function", self.gradient, given)
+            with _shapes_told("the gradient function", given):
+                raw = call("the gradient function", self.gradient, given)
             self._unchanged(given, arrays, "the gradient function")
             return self._collect(fitted, raw)
         self.outputs, cache, _, given = self._forward(fitted, arrays)
@@ -247,7 +250,8 @@ class Subject(UserCode):
         """
         assert self.backward is not None
         try:
-            return call("backward", self.backward, bars, cache)
+            with _shapes_told("backward", bars):
+                return call("backward", self.backward, bars, cache)
         except Exception as error:
             if self.pulls > 1 or not self._turned(cache, plain):
                 raise
@@ -333,6 +337,17 @@ def _same(given: Any, array: Array) -> bool:
     """Whether an array that a function was given still holds what it held."""
     now = to_numpy(given)
     return now.shape == array.shape and np.array_equal(now.astype(np.float64), array)
+
+
+@contextmanager
+def _shapes_told(who: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Add to an exception what the function was given: of another layout, its shapes tell."""
+    try:
+        yield
+    except Exception as error:
+        shapes = ", ".join(f"{n} {tuple(np.shape(a))}" for n, a in given.items())
+        error.add_note(f"the layout gave {who} {shapes}")
+        raise
 
 
 def _takes(forward: Callable[..., Any], given: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from .directions import draw_direction, slip_probability
 from .jumps import Jump, find_jump
 from .kinks import Kink, find_kink
 from .lattice import Lattice, find_lattice
-from .lines import Lines
+from .line_functions import Lines
 from .noise import Noise, ecnoise, measure_noise
 from .three_points import three_points
 from .witnesses import insist

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .lines import Lines
+from .line_functions import Lines
 from .noise import Noise, measure_noise
 
 __all__ = ["COLUMNS", "CONFIDENCE", "Estimate", "Ladder", "Table", "differentiate", "extrapolate"]

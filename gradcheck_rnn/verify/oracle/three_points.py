@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .differences import CONFIDENCE, Estimate
-from .lines import Lines
+from .line_functions import Lines
 from .noise import Noise
 
 __all__ = ["three_points"]

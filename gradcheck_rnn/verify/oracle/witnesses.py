@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .differences import CONFIDENCE
-from .lines import Lines
+from .line_functions import Lines
 from .noise import Noise
 
 __all__ = ["insist"]

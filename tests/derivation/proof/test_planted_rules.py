@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gradcheck_rnn.calculus import functions
+from gradcheck_rnn.calculus import derivatives
 from gradcheck_rnn.calculus.rules import RULES, Rule
 from gradcheck_rnn.calculus.terms import Num, Scale
 from gradcheck_rnn.derivation import derive
@@ -129,7 +129,7 @@ def test_a_planted_rule_fails_its_own_form(rule: Rule, family: str) -> None:
 
 @pytest.mark.parametrize("function", sorted(ELEMENTWISE))
 def test_a_planted_slope_fails_all_forms(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    declared = functions.declared_slope
+    declared = derivatives.declared_slope
 
     def doubled(name: str, x: Any, y: Any) -> Any:
         slope = declared(name, x, y)
@@ -137,6 +137,6 @@ def test_a_planted_slope_fails_all_forms(function: str, monkeypatch: pytest.Monk
             return slope
         return (y,) if name == "floor" else (Scale(Num(2), slope[0]), *slope[1:])
 
-    monkeypatch.setattr(functions, "declared_slope", doubled)
+    monkeypatch.setattr(derivatives, "declared_slope", doubled)
     result = prove(functions_of)
     assert {g.form for g in result.groups if g.mismatches} == set(FORMS.values())

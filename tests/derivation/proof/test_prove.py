@@ -18,6 +18,8 @@ from gradcheck_rnn.cells import lstm as lstm_cells
 from gradcheck_rnn.derivation import Derivation, Edge, derive
 from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.derivation.proof import ProofResult, Setting, check, prove
+from gradcheck_rnn.derivation.proof.result import DirectionalClaims
+from gradcheck_rnn.derivation.tangents import rtrl, rtrl_along
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.language import cell, tanh, where
 from gradcheck_rnn.language.network import Network, as_network
@@ -259,3 +261,30 @@ def test_frozen_is_said() -> None:
 
 def test_other_seeds_prove_too() -> None:
     assert all(prove(gru_cells.gru_reset_after, seed=n).proved for n in range(1, 4))
+
+
+def test_what_differs_along_a_direction_is_named_by_entries() -> None:
+    derivation = derive(elman)
+
+    def along(factor: int, entries: Any) -> Any:
+        def claims(setting: Setting) -> Any:
+            run = forward(derivation, setting.values, setting.sizes, setting.lengths)
+            given = setting.cotangents
+            yield (
+                "RTRL",
+                "gradient",
+                DirectionalClaims(
+                    lambda v: factor * rtrl_along(run, given, v), lambda: entries(rtrl(run, given))
+                ),
+            )
+
+        return check(derivation.network, claims)
+
+    right = along(1, lambda made: {})
+    assert right.proved
+    assert right.entries == 43
+    wrong = along(2, lambda made: {**made, "U": 2 * made["U"]})
+    assert wrong.mismatches
+    assert {m[: m.index("[")] for m in wrong.mismatches} == {"RTRL: dU"}
+    # of a program that is linear in no direction, entries may all be right
+    assert along(2, lambda made: made).mismatches == ("RTRL: along a random direction",)

@@ -1,4 +1,4 @@
-"""Recorded operations: local partials by SymPy, constants, and the forward accumulation."""
+"""Recorded operations: local partials by SymPy, constants, and their accumulation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 import sympy
 
 from gradcheck_rnn.derivation.proof.field import PRIME, FieldPoint
-from gradcheck_rnn.derivation.proof.oracle import tangent
+from gradcheck_rnn.derivation.proof.oracle import slopes_of
 from gradcheck_rnn.derivation.proof.scalars import Scalar, Tape, local_rule
 from gradcheck_rnn.errors import MissingRule
 
 
-def slopes_of(function: Any, count: int, seed: int = 0) -> tuple[list[Any], list[Any]]:
+def derivatives(function: Any, count: int, seed: int = 0) -> tuple[list[Any], list[Any]]:
     """Leaves' values and derivatives of a scalar function of `count` leaves."""
     tape = Tape(FieldPoint(seed))
     leaves = [tape.leaf(tape.point.random()) for _ in range(count)]
     result = function(*leaves)
     assert isinstance(result, Scalar)
-    rows, _, _ = tangent(tape, result)
+    rows, _, _ = slopes_of(tape, result)
     return [x.value for x in leaves], [rows.get(x.index, 0) for x in leaves]
 
 
@@ -43,7 +43,7 @@ def slopes_of(function: Any, count: int, seed: int = 0) -> tuple[list[Any], list
     ],
 )
 def test_derivatives_of_small_functions(function: Any, expected: Any) -> None:
-    values, slopes = slopes_of(function, 2)
+    values, slopes = derivatives(function, 2)
     point = values[0].point
     assert [point.coerce(e).value for e in expected(*values)] == slopes
 
@@ -62,7 +62,7 @@ def _sigmoid(a: Any) -> Any:
 
 
 def test_a_scalar_used_twice_is_counted_twice() -> None:
-    (a,), (slope,) = slopes_of(lambda x: (x + x) * x, 1)
+    (a,), (slope,) = derivatives(lambda x: (x + x) * x, 1)
     assert slope == (4 * a).value
 
 
@@ -78,10 +78,10 @@ def test_a_planted_partial_is_seen() -> None:
     tape = Tape(FieldPoint(1))
     a, b = tape.leaf(tape.point.random()), tape.leaf(tape.point.random())
     product = a * b
-    right, _, _ = tangent(tape, product)
+    right, _, _ = slopes_of(tape, product)
     (index, partial), other = tape.operations[product.index]
     tape.operations[product.index] = ((index, -partial), other)
-    wrong, _, _ = tangent(tape, product)
+    wrong, _, _ = slopes_of(tape, product)
     assert wrong[a.index] == PRIME - right[a.index]
     assert wrong[b.index] == right[b.index]
 
@@ -91,7 +91,7 @@ def test_what_the_target_does_not_depend_on_has_no_row() -> None:
     a, b = tape.leaf(tape.point.random()), tape.leaf(tape.point.random())
     target = a * 2
     _ = b * a
-    assert set(tangent(tape, target)[0]) == {a.index}
+    assert set(slopes_of(tape, target)[0]) == {a.index}
 
 
 def test_unknown_operations_and_partials_are_named() -> None:
@@ -104,3 +104,22 @@ def test_powers_have_exact_exponents() -> None:
     rule = local_rule("pow", Fraction(5, 2))
     assert rule.partials[0](a, a, None) == Fraction(5, 2) * a.sqrt() ** 3
     assert sympy.Rational(5, 2) * a == 2.5 * a
+
+
+def test_slopes_are_those_of_the_list_run_forwards() -> None:
+    """Both orders of the chain rule give one derivative along a random direction."""
+    tape = Tape(FieldPoint(4))
+    leaves = [tape.leaf(tape.point.random()) for _ in range(3)]
+    a, b, c = leaves
+    for _ in range(3):
+        a, b, c = (a * b).tanh() + c, b / (c + a), c * c - a.exp()
+    target = a * c + b
+    direction = {x.index: tape.point.random() for x in leaves}
+    moved: dict[int, Any] = {}
+    for number, operands in enumerate(tape.operations[: target.index + 1]):
+        pushed = [partial * moved[operand] for operand, partial in operands]
+        moved[number] = direction.get(number, tape.point.zero) if not operands else sum(pushed)
+    slopes, degree, _ = slopes_of(tape, target)
+    along = sum((slopes[n] * v for n, v in direction.items()), start=tape.point.zero)
+    assert along.value == moved[target.index].value
+    assert degree > 1

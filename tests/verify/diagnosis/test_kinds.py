@@ -14,6 +14,8 @@ from gradcheck_rnn.derivation.evaluate import bptt
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.effects import Effects
+from gradcheck_rnn.verify.diagnosis.own_recursions import own_recursions
+from gradcheck_rnn.verify.diagnosis.parts import alike_in_all
 
 from ...derivation.test_mutants import running
 from .study import DerivedCode
@@ -48,12 +50,76 @@ def test_is_named(fault: str, words: str) -> None:
         ("lnlstm/gradient-after-norm", "δs_{h,t} = δa_t ⊙ g_h, the adjoint of centred_t / scale_t"),
         ("lnlstm/gain-of-raw", "∇g_h with s_{h,t} instead of centred_t / scale_t"),
         ("vanilla/first-step-state", "the first step reads its own h in place of the initial"),
+        (
+            "gated/value-undecayed",
+            "δv_t out of a recursion of its own: δS_{t−1} without the factor",
+        ),
+        ("gated/decay-without-final", "δα_t out of a recursion of its own: the cotangent of"),
+        ("rule/error-before-decay", "δS_{t−1} with the factor α_t missing in one of the terms"),
+        (
+            "lnlstm/gain-lost",
+            "without the factor g_x in the adjoint of centred_{1,t} / scale_{1,t}",
+        ),
     ],
 )
 def test_of_the_second_corpus_is_named(fault: str, words: str) -> None:
     said = outcome([fault]).said
     assert "what you get with: " in said
     assert words in said
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("vanilla/state-for-slope", "vanilla/bias-mean"),  # of a result
+        ("vanilla/unsloped-weights", "vanilla/carry-lost"),  # where nothing arrives in one case
+        ("mgu/sigmoid-slope", "mgu/difference-reversed"),  # of two readings of one operand
+        ("gated/value-undecayed", "gated/decay-reads-after"),
+    ],
+)
+def test_two_of_which_one_is_no_edit_of_one_term_are_both_named(pair: tuple[str, str]) -> None:
+    assert outcome(list(pair)).named == "right"
+
+
+def test_a_recursion_of_its_own_changes_one_gradient_as_the_program_does() -> None:
+    code = DerivedCode(api.load("gated_linear_attention"))
+    report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
+    bench, place = Bench(code.derivation), report.comparisons[1]
+    effects = Effects(bench, place)
+    derived = derived_candidates(code.derivation)
+    some = list(own_recursions(code.derivation, derived))
+    assert {"k", "alpha", "v"} <= {next(iter(c.touches or ())) for c in some}
+    for c in some[::7]:
+        whole = effects.flat([bench.gradients(c, place, k) for k in effects.cases])
+        np.testing.assert_allclose(effects.change(c), whole - effects.want, rtol=1e-8, atol=1e-12)
+        (name,) = c.touches or ()
+        others = (whole - effects.want)[~effects.of(name)]
+        np.testing.assert_allclose(others, 0, atol=1e-12)
+    edits = next(c.edits for c in derived if c.id == "final:S")
+    own = next(c for c in some if c.id == "own:alpha:final:S")
+    assert own.beside == ((edits, frozenset({"alpha"})),)
+
+
+def test_a_step_left_out_of_the_adjoint_of_an_inner_value_is_left_out_for_all_it_is_made_of() -> (
+    None
+):
+    derivation = api.derive("lstm_layer_norm")
+    found = derived_candidates(derivation)
+    (c,) = [c for c in found if c.id == "step-inner:lstm_layer_norm/a<-centred_1:1"]
+    assert set(c.edits.terms) == {"lstm_layer_norm/a<-centred_1", "lstm_layer_norm/a<-scale_1"}
+    assert "without the factor g_x in the adjoint of centred_{1,t} / scale_{1,t}" in c.says
+    assert not any("g_x" in str(term) for term in c.edits.terms.values())
+
+
+def test_mistakes_of_one_direction_are_those_of_the_other() -> None:
+    derivation = api.derive("bidirectional_lstm")
+    found = alike_in_all(derivation, derived_candidates(derivation))
+    (same,) = [c for c in found if c.id == "alike:time:lstm_fwd/c_fwd<-f_fwd:c_fwd10"]
+    assert set(same.edits.terms) == {"lstm_fwd/c_fwd<-f_fwd", "lstm_bwd/c_bwd<-f_bwd"}
+    assert {str(x) for x in same.edits.terms.values()} == {
+        "δc_{fwd,t} ⊙ c_{fwd,t}", "δc_{bwd,t} ⊙ c_{bwd,t}"
+    }  # fmt: skip
+    assert same.says.startswith("in both directions alike: ")
 
 
 @pytest.mark.parametrize("beginning", ["cut:", "not-received:", "held:", "raw:", "part:"])

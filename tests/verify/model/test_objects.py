@@ -245,6 +245,17 @@ def test_two_matrices_a_gate_in_names_of_ones_own() -> None:
     assert layout.outputs["c0"] == "h: T n B"
 
 
+def test_any_order_of_axes() -> None:
+    held = shapes("columns gru axes=T,n,B rename=x:xs", "gru")
+    assert held["xs"] == (7, 2, 5)
+    assert held["a0"] == (3, 5)
+    assert held["Wz"] == (3, 5)
+    assert shapes("columns gru axes=B,T,n", "gru")["a0"] == (5, 3)
+    state = ready("pytorch lstm axes=B,n,T").inputs
+    assert state["input"] == "x: B n T"
+    assert state["h_0"] == "h0: 1 B n"  # with an axis of its own: left as it is
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -254,6 +265,8 @@ def test_two_matrices_a_gate_in_names_of_ones_own() -> None:
         ("separate gru rename=x", "rename takes pairs"),
         ("separate gru rename=x:Wz", "two arrays have one name"),
         ("separate gru rename=x:h0", "two arrays have one name"),
+        ("separate gru axes=T,B", "axes=T,n,B; x has T, n, B"),
+        ("linear-attention gla axes=T,n,B", "q has B, T, H, n"),
     ],
 )
 def test_names_that_make_no_layout(name: str, said: str) -> None:

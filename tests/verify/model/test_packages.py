@@ -21,9 +21,12 @@ NAMES = [f"{c} {k}" for c, (_, kinds) in PACKAGES.items() for k in kinds]
 Given = dict[str, Any]
 
 
-def attention(q: Any, k: Any, v: Any, initial_state: Any, g: Any = None, beta: Any = None) -> Given:
+def attention(
+    q: Any, k: Any, v: Any, initial_state: Any, g: Any = None, beta: Any = None, scale: Any = None
+) -> Given:
     """``(B, T, H, n)``; g a logarithm, of each key or of the head; beta of the delta rule."""
     S, outputs = initial_state, []
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     for t in range(q.shape[1]):
         key, value = k[:, t], v[:, t]
         if g is not None:
@@ -32,8 +35,56 @@ def attention(q: Any, k: Any, v: Any, initial_state: Any, g: Any = None, beta: A
         if beta is not None:
             value = beta[:, t][..., None] * (value - torch.einsum("bhnm,bhn->bhm", S, key))
         S = S + key[..., None] * value[..., None, :]
-        outputs.append(torch.einsum("bhnm,bhn->bhm", S, q[:, t]) * q.shape[-1] ** -0.5)
+        outputs.append(torch.einsum("bhnm,bhn->bhm", S, q[:, t]) * scale)
     return {"o": torch.stack(outputs, 1), "final_state": S}
+
+
+def retention(q: Any, k: Any, v: Any, initial_state: Any, **given: Any) -> Given:
+    """Decays of heads by their numbers."""
+    decays = torch.log(1 - 2.0 ** (-5 - torch.arange(q.shape[2], dtype=torch.float64)))
+    g = decays.to(q.dtype).expand(q.shape[:3])
+    return attention(q, k, v, initial_state, g=g, **given)
+
+
+def backwards(**given: Any) -> Given:
+    """From the last step to the first."""
+    turned = {n: x.flip(1) if x.ndim > 2 and n != "initial_state" else x for n, x in given.items()}
+    found = (rwkv6 if "u" in given else retention)(**turned)
+    return {**found, "o": found["o"].flip(1)}
+
+
+def rwkv6(r: Any, k: Any, v: Any, w: Any, u: Any, initial_state: Any, scale: Any = 1) -> Given:
+    """The present pair counts by u, and is decayed from the next step on."""
+    S, outputs = initial_state, []
+    for t in range(r.shape[1]):
+        pair = k[:, t, :, :, None] * v[:, t, :, None]
+        outputs.append(((S + u[None, :, :, None] * pair) * r[:, t, ..., None]).sum(-2) * scale)
+        S = torch.exp(w[:, t])[..., None] * S + pair
+    return {"o": torch.stack(outputs, 1), "final_state": S}
+
+
+def rwkv7(r: Any, w: Any, k: Any, v: Any, a: Any, b: Any, initial_state: Any) -> Given:
+    """The state times diag(e^w) + b aᵀ, and the new pair."""
+    S, outputs = initial_state, []
+    for t in range(r.shape[1]):
+        moved = torch.diag_embed(torch.exp(w[:, t])) + b[:, t, ..., None] * a[:, t, :, None]
+        S = moved @ S + k[:, t, ..., None] * v[:, t, :, None]
+        outputs.append((r[:, t, :, None] @ S)[..., 0, :])
+    return {"o": torch.stack(outputs, 1), "final_state": S}
+
+
+def rwkv4(w: Any, u: Any, k: Any, v: Any, state: Any) -> Given:
+    """Not stabilised: sums of e^k v and e^k, which the state has as multiples of e^m."""
+    a, b, m = state[:, :, 0].unbind(1)
+    a, b, outputs = a * torch.exp(m), b * torch.exp(m), []
+    for t in range(k.shape[1]):
+        now = torch.exp(u + k[:, t])
+        outputs.append((a + now * v[:, t]) / (b + now))
+        kept, new = torch.exp(-torch.exp(w)), torch.exp(k[:, t])
+        a, b = kept * a + new * v[:, t], kept * b + new
+        m = torch.maximum(m - torch.exp(w), k[:, t])
+    last = torch.stack([a * torch.exp(-m), b * torch.exp(-m), m], 1)
+    return {"o": torch.stack(outputs, 1), "final_state": last[:, :, None]}
 
 
 def head_first(**given: Any) -> Given:
@@ -67,8 +118,22 @@ def lstm(Wx: Any, R: Any, b: Any, states: Any) -> Given:
     """``(B, T, gates, H, n)``; gates i, f, z, o and states h, c, or one of each for Elman."""
     s, outputs = states[:, :, 0], []
     for t in range(Wx.shape[1]):
-        raw = Wx[:, t] + torch.einsum("ghij,bhj->bghi", R, s[0]) + b
-        if len(b) == 1:
+        of_h = torch.einsum("ghij,bhj->bghi", R, s[0])
+        if Wx.shape[2] == 3:  # GRU
+            g, r, z = (of_h + b[:3]).unbind(1)
+            r, z = torch.sigmoid(Wx[:, t, 0] + r), torch.sigmoid(Wx[:, t, 1] + z)
+            s = (z * s[0] + (1 - z) * torch.tanh(Wx[:, t, 2] + b[3] + r * g))[None]
+            outputs.append(s)
+            continue
+        raw = Wx[:, t] + of_h + b
+        if len(s) == 4:
+            i, f, z, o = raw.unbind(1)
+            f = s[3] - torch.nn.functional.softplus(-f)
+            m = torch.maximum(i, f)
+            i, f = torch.exp(i - m), torch.exp(f - m)
+            c, n = f * s[1] + i * torch.tanh(z), torch.clamp(f * s[2] + i, min=1)
+            s = torch.stack([torch.sigmoid(o) * c / n, c, n, m])
+        elif len(b) == 1:
             s = torch.tanh(raw[:, 0])[None]
         else:
             i, f, o = (torch.sigmoid(raw[:, k]) for k in (0, 1, 3))
@@ -78,7 +143,11 @@ def lstm(Wx: Any, R: Any, b: Any, states: Any) -> Given:
     return {"h": torch.stack(outputs, 2), "last_h": s[:, :, None]}
 
 
-CODE = {"linear-attention": attention, "selective-scan": mamba, "flashrnn": lstm}
+CODE = {
+    "linear-attention": attention, "selective-scan": mamba, "flashrnn": lstm, "rwkv": rwkv4,
+    "linear-attention retention": retention, "linear-attention rwkv6": rwkv6,
+    "linear-attention rwkv7": rwkv7,
+}  # fmt: skip
 
 
 def named(name: str, code: Any) -> Any:
@@ -99,7 +168,7 @@ def check(name: str, code: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reference_code_passes(name: str) -> None:
-    report = check(name, CODE[name.split()[0]])
+    report = check(name, CODE.get(name) or CODE[name.split()[0]])
     assert report.passed, str(report)
 
 
@@ -107,6 +176,9 @@ OPTIONS = [
     ("linear-attention gated_delta_rule head_first", head_first),
     ("linear-attention delta_rule without=initial_state", attention),
     ("linear-attention gla without=final_state", attention),
+    ("linear-attention delta_rule scale", attention),
+    ("linear-attention retention reverse", backwards),
+    ("linear-attention rwkv6 scale reverse", backwards),
     ("selective-scan grouped without=last_state", mamba),
     ("selective-scan mamba D=False", mamba),
 ]
@@ -170,6 +242,6 @@ def test_a_wrong_gradient_is_found(name: str, argument: str) -> None:
 
 
 def test_unknown_kinds_and_options_are_refused() -> None:
-    for text in ("linear-attention lstm", "selective-scan mamba groups", "flashrnn gru"):
+    for text in ("linear-attention lstm", "selective-scan mamba groups", "rwkv rwkv6"):
         with pytest.raises(UsageError, match="no ready layout"):
             ready(text)

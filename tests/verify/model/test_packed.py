@@ -11,6 +11,7 @@ import pytest
 from gradcheck_rnn import Layout, api, cell, check_model
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.language import tanh
+from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.verify.harness.packed import segments
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.verdict import Verdict
@@ -156,3 +157,12 @@ def test_an_output_of_another_length_is_refused() -> None:
         DimensionError, match=r"'y' has shape \(\d+, \d+\), by the layout \(\d+, \d+\)"
     ):
         check_model(leaky, forward=short, backward=backward, layout=LEAKY)
+
+
+def test_a_scan_from_the_last_step_is_refused() -> None:
+    turned = as_network(leaky, reverse=True)
+    forward, backward = code()
+    with pytest.raises(UsageError, match="runs from the last"):
+        check_model(turned, forward=forward, backward=backward, layout=LEAKY)
+    with pytest.raises(UsageError, match="cu_seqlens and reverse exclude each other"):
+        ready("linear-attention gla cu_seqlens reverse")

@@ -60,6 +60,22 @@ def test_zeros_that_mean_something_else_are_found(run: Any, pull: Any, name: str
     assert "only where inputs have rows of zeros" in report.sentence()
 
 
+def _no_number(cotangents: Arrays, saved: Any) -> Arrays:
+    g, x = backward(cotangents, saved), saved[0]
+    norm = np.linalg.norm(x, axis=-1, keepdims=True)
+    with np.errstate(all="ignore"):
+        return g | {"x": g["x"] * (norm / norm)}
+
+
+def test_a_gradient_that_is_none_at_zeros_is_called_so() -> None:
+    report = check_model(
+        api.load("elman_hidden"), forward=forward, backward=_no_number, diagnose=False
+    )
+    assert report.verdict is Verdict.FAIL
+    assert "where a row of x is all zero: the gradient is NaN there" in report.sentence()
+    assert "padding" not in str(report)
+
+
 def _zeros(network: Any, **options: Any) -> Point:
     return next(p for p in plan_points(network, 0, **options) if p.role is Role.ZEROS)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from ....language.ops.elementwise import ELEMENTWISE
 from ....language.ops.unit_maps import UNIT_MAPS, UnitMap
-from ...schedule.naming import Namer
-from ..cfamily.names import c_name
+from ...schedule.kernel_names import Namer
+from ..cfamily.identifiers import c_name
 from ..expressions import declared_helpers
 
 __all__ = ["OWN", "RESERVED", "CNamer", "function_name", "helpers", "public_name"]

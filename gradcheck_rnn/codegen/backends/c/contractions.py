@@ -16,8 +16,8 @@ from ....language.dims import ONE, Dim
 from ...schedule.ops import Access, Call, Contract, Expr, Lead, Number, SizeOf
 from ..wrapping import WIDTH
 from .config import CNamer
+from .entry_loops import comment_lines
 from .expressions import C99
-from .kernels import comment_lines
 
 __all__ = ["Contraction", "Matrices"]
 

@@ -12,7 +12,7 @@ from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
-from ..cfamily.names import c_sizes
+from ..cfamily.identifiers import c_sizes
 from .config import RESERVED, CNamer, helpers, public_name
 from .expressions import C99
 from .header import FLAGS, Interface, print_header

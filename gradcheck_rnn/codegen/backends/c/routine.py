@@ -31,8 +31,8 @@ from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
 from ..wrapping import WIDTH
 from .config import CNamer
 from .contractions import Contraction, Matrices
+from .entry_loops import CFrame, print_kernel
 from .expressions import C99
-from .kernels import CFrame, print_kernel
 
 __all__ = ["CRoutine"]
 

@@ -13,7 +13,7 @@ from ..expressions import dim_text
 from .addressing import lead_of
 from .expressions import EntryPrinter
 from .fuse import FusedKernel, reads_of
-from .names import c_name
+from .identifiers import c_name
 
 __all__ = ["Entries", "Frame", "Key"]
 

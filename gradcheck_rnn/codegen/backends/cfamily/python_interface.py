@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
-from ..sizes import size_lines
+from ..size_checks import size_lines
 from ..template import axes_of, flattened, shape_text, typed_dict
 
 __all__ = ["PythonInterface"]

@@ -12,12 +12,12 @@ from ...schedule.ops import Access, Buffer, Statement
 from .. import template
 from ..cfamily.python_interface import PythonInterface
 from ..expressions import declared_helpers, dim_text
-from ..sizes import entry_lines, used_sizes
+from ..size_checks import entry_lines, used_sizes
 from ..template import check
 from ..wrapping import wrap
 from .config import RESERVED, device_functions
+from .entry_kernels import Printed
 from .host import helper_texts
-from .kernels import Printed
 from .places import place_text
 from .prepare import Preparer
 from .writer import CuPyWriter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ....language.dims import Dim
-from ...schedule.naming import Names
+from ...schedule.kernel_names import Names
 from ...schedule.ops import (
     Access,
     Arrange,
@@ -27,14 +27,14 @@ from ...schedule.ops import (
 from ..arrangement import arrangement
 from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
-from ..cfamily.names import c_name, c_sizes
+from ..cfamily.identifiers import c_name, c_sizes
 from ..contraction import contraction
 from ..expressions import dim_text, number_text
 from ..systems import solution
+from .entry_kernels import CudaFrame, Printed, print_entries
 from .host import Host
-from .kernels import CudaFrame, Printed, print_entries
 from .places import contiguous, place_text
-from .rows import print_rows
+from .row_kernels import print_rows
 
 __all__ = ["CuPyWriter"]
 

@@ -9,7 +9,7 @@ from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, SizeOf, accesses
 from ..expressions import Precedence, split_sign
 from .instructions import RawLines, Ufunc
-from .lines import RoutineText, extent
+from .routine_text import RoutineText, extent
 
 __all__ = ["Assigner"]
 

@@ -14,11 +14,11 @@ from ...schedule.inspect import read_buffers, touched, views_of
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from .. import template
 from ..expressions import dim_text
-from ..sizes import entry_lines, size_lines, used_sizes
+from ..size_checks import entry_lines, size_lines, used_sizes
 from ..wrapping import wrap
 from .blocking import block
 from .config import RESERVED, helper_texts
-from .lines import kept_array
+from .routine_text import kept_array
 from .writer import NumPyWriter
 
 __all__ = ["print_module"]

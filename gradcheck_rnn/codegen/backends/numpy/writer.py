@@ -41,7 +41,7 @@ from ..wrapping import wrap
 from .assign import Assigner
 from .blocking import Blocked
 from .instructions import RawLines, Ufunc
-from .lines import extent, kept_array
+from .routine_text import extent, kept_array
 
 __all__ = ["NumPyWriter"]
 

@@ -9,7 +9,7 @@ far as the code did not hand over its own, does to the line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.local import Known, Local, local_lines
-from ...language.network import Network
+from ...language.network import Network, Ref
 from ...language.running import to_columns
 from ...streams import Stream, generator
 from ..harness.handed import Handed, handed_over
@@ -165,7 +165,8 @@ def points_of(
                 continue
             if run is None:
                 run, slipped = _runs(here, derivation, seed)
-            gradients = _by_piece(here, got)
+            given, saved = (_as_terms_take(run, line) for line in (given, saved))
+            gradients = _by_piece(here, got, run)
             out.append(LinePoint(here, case, given, gradients, _with(run, saved),
                              [_with(r, saved) for r in slipped]))  # fmt: skip
     return out
@@ -191,14 +192,22 @@ def _with(run: Run, saved: Handed) -> Run:
     return other
 
 
-def _by_piece(here: ModelPoint, got: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
-    """Gradients by (user's array, definition's name), in columns."""
+def _as_terms_take(run: Run, handed: Handed) -> Handed:
+    """Adjoints or values of equations with the batch where terms have it."""
+    shapes = {e.name: e.shape for s in run.derivation.network.scans for e in s.equations}
+    refs = {n: Ref(n, "sequence", replace(shapes[n], batch=True)) for n in handed}
+    return {n: {t: run.inward(refs[n], a) for t, a in line.items()} for n, line in handed.items()}
+
+
+def _by_piece(here: ModelPoint, got: Mapping[str, Array], run: Run) -> dict[tuple[str, str], Array]:
+    """Gradients by (user's array, definition's name), as terms take them."""
     network, out = here.network, {}
     refs = {**network.parameters, **network.inputs}
     for user, array in got.items():
         for piece in here.fitted.pieces[user]:
             part = piece.sign * np.asarray(array).reshape(-1)[piece.index]
-            out[user, piece.name] = to_columns(refs[piece.name], part)
+            ref = refs[piece.name]
+            out[user, piece.name] = run.inward(ref, to_columns(ref, part))
     return out
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify.chunks import Crash, RemoteError, run_chunks
+from gradcheck_rnn.verify.executor_chunks import Crash, RemoteError, run_chunks
 from gradcheck_rnn.verify.pools import Borrowed, Cluster, Processes
 
 # Functions that run in workers are imported there by name, and tests are not a package there.
@@ -161,7 +161,7 @@ def test_errors_cross_the_border(folder: Path, tmp_path: Path) -> None:
 
 def test_a_script_without_the_main_guard_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
     (tmp_path / "careless.py").write_text(
-        "from gradcheck_rnn.verify.chunks import run_chunks\n"
+        "from gradcheck_rnn.verify.executor_chunks import run_chunks\n"
         "from gradcheck_rnn.verify.pools import Processes\n"
         "print(run_chunks(abs, [-1, -2], Processes(1)))\n",
         encoding="utf-8",

@@ -10,7 +10,9 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.errors import DimensionError, GradcheckError, UsageError
 from gradcheck_rnn.language import cell
-from gradcheck_rnn.verify.kernels import check_kernel, parts_of
+from gradcheck_rnn.language.running import run
+from gradcheck_rnn.verify import kernel_check as kernels
+from gradcheck_rnn.verify.kernel_check import check_kernel, parts_of
 from gradcheck_rnn.verify.outcome import Report
 from gradcheck_rnn.verify.points import draw_point
 
@@ -171,3 +173,30 @@ def test_an_output_that_is_not_finite_is_undecided() -> None:
         first = next(check_kernel(network, ProgramKernel(network), seed=1))
     assert str(first.verdict) == "undecided"
     assert "declare where the values lie with domains" in first.rows[0].reason
+
+
+def test_the_definition_runs_once_for_all_cotangents(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        runs[-1] += 1
+        return run(*given)
+
+    monkeypatch.setattr(kernels, "run", counted)
+    parts = []
+    for count in (1, 3):
+        network = api.layers("elman_hidden", count)
+        runs.append(0)
+        done = list(check_kernel(network, ProgramKernel(network), seed=1))
+        assert all(r.passed for r in done)
+        parts.append(len(done))
+    assert parts[1] > 1.4 * parts[0]
+    assert runs[1] < 1.3 * runs[0]
+
+
+def test_a_part_that_asks_again_gets_another_run() -> None:
+    point = draw_point(api.load("elman_hidden"), 1, 0)
+    oracle = kernels._Oracle(point)
+    first, again, other = (oracle.shared(b"here", n, point.values, {}, 1) for n in (1, 2, 1))
+    assert other is first
+    assert again is not first

@@ -19,8 +19,11 @@ __all__ = ["lower", "lower_dim", "symbol_for"]
 def lower_dim(d: Dim) -> Scalar:
     """A named dim as a SymPy expression."""
     out: Scalar = Integer(d.const)
-    for name, coefficient in d.terms:
-        out = out + coefficient * T.dim(name)
+    for product, coefficient in d.terms:
+        one: Scalar = Integer(coefficient)
+        for name in product.split("*"):
+            one = one * T.dim(name)
+        out = out + one
     return out
 
 
@@ -72,6 +75,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
         return T.HeadSum(args[0], lower_dim(e.args[0].shape.heads))
     if e.op == "slice":
         return T.Slice(args[0], lower_dim(e.data["start"]), lower_dim(e.data["stop"]))
+    if e.op == "unvec":
+        return T.Unvec(args[0], lower_dim(e.shape.rows), lower_dim(e.shape.cols))
     return _NODES[e.op](*args)
 
 
@@ -90,6 +95,7 @@ _NODES: dict[str, Any] = {
     "where": T.Where,
     "surrogate": T.Surrogate,
     "solve": T.Solve,
+    "vec": T.Vec,
     "sum": T.UnitSum,
     "dot": T.Dot,
     "concat": T.Concat,

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
-from ...schedule.naming import Namer
+from ...schedule.kernel_names import Namer
 from ...schedule.ops import Access, Buffer, Call, Expr, Loop, Number, SizeOf
 from ..expressions import ArrayPrinter, Precedence, Text, dim_text
 from ..wrapping import WIDTH, wrap

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..notebook import NOTEBOOK, cells_of
-from .mathematics import UnreadableEquation, parse, split_name
 from .note import Judged
 from .pythonic import parse_line
+from .text_notation import UnreadableEquation, parse, split_name
 from .tree import Node, Written
 from .vocabulary import Vocabulary
 

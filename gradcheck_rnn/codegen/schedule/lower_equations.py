@@ -15,12 +15,12 @@ from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from ...language.network import Ref, Scan, State
-from .heads import HeadLowering
-from .lowering import Lowering, to_dim
-from .naming import Names
+from .kernel_names import Names
+from .lower_heads import HeadLowering
+from .lower_stacks import StackLowering
+from .lower_terms import Lowering, to_dim
 from .nodes import Graph, Node
 from .ops import BATCH, Lead
-from .stacks import StackLowering
 
 __all__ = ["Accumulation", "Equations"]
 

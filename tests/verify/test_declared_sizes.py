@@ -9,8 +9,8 @@ import pytest
 
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
+from gradcheck_rnn.verify.declared_sizes import around, listed_sizes, size_combinations
 from gradcheck_rnn.verify.problems import sort_problem
-from gradcheck_rnn.verify.sizes import around, listed_sizes, size_combinations
 
 
 def test_everything_listed_is_run() -> None:

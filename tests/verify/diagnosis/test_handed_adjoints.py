@@ -15,7 +15,7 @@ from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.verify.annotations import annotation
 from gradcheck_rnn.verify.diagnosis.candidates import derived_candidates
 from gradcheck_rnn.verify.diagnosis.combined import beside_lines
-from gradcheck_rnn.verify.diagnosis.lines import Line
+from gradcheck_rnn.verify.diagnosis.handed_adjoints import Line
 from gradcheck_rnn.verify.outcome import Diagnosis
 from gradcheck_rnn.verify.verdict import Finding
 from gradcheck_rnn.verify.wording import line_verdict

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ...calculus import terms as T
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .lowering import Lowering
+from .lower_terms import Lowering, entries
 from .lowrank import expanded, inner_products
 from .nodes import Node, join
 from .within import WITHIN, within
@@ -29,7 +29,7 @@ _ENTRYWISE = (
 #: Nodes that take vectors, or matrices without a care for the order of their entries.
 _PLAIN = (
     T.Sym, T.Num, T.Size, T.Eye, T.Ones, T.Zeros, T.UnitSum, T.Dot, T.Vec, T.Broadcast, T.Times,
-    T.Transpose, T.Solve,
+    T.Transpose, T.Solve, T.Unvec,
 )  # fmt: skip
 
 
@@ -96,6 +96,10 @@ class StackLowering(Lowering):
                 raise UnsupportedOperation(
                     f"no kernel has {type(term).__name__} of a matrix per sequence: {term}"
                 )
+        if isinstance(term, T.Vec):
+            return self.vec(term)
+        if isinstance(term, T.Unvec):
+            return self._upright(self.unvec(term, False)).node
         if isinstance(term, T.Hadamard) and (made := self.spread(term)) is not None:
             return made
         if isinstance(term, T.Broadcast):
@@ -113,6 +117,26 @@ class StackLowering(Lowering):
         ):
             return made
         return [self._entries(n) for n in made]
+
+    def heads(self, term: T.Term) -> Dim:
+        """Of how many heads the node of a term has a value each."""
+        return ONE
+
+    def vec(self, term: T.Term) -> Node:
+        """The columns of a matrix in a row: the entries of its transpose, as these lie."""
+        return self.row(T.Transpose(term.operands[0]), self.heads(term))
+
+    def unvec(self, term: T.Term, turned: bool) -> MatrixFactor:
+        """A matrix of which a vector has the columns, or the transpose of it."""
+        node, (rows, cols) = self(term.operands[0]), self.shape(term)
+        heads = self.heads(term)
+        if not node.lead and heads == ONE:
+            node = self.g.reshaped(node, cols, rows)
+            node = node if turned else self.g.transpose(node)
+            return MatrixFactor(node, *((cols, rows) if turned else (rows, cols)))
+        if turned:
+            return MatrixFactor(node, cols, rows, heads=heads)
+        return MatrixFactor(node, rows, cols, True, heads)
 
     def row(self, term: T.Term, heads: Dim) -> Node:
         """All entries of a term in a row."""
@@ -211,6 +235,8 @@ class StackLowering(Lowering):
         elif narrow and isinstance(term, T.Scale) and ONE not in self.shape(term):
             yield self._factor(term.operands[0], False)
             yield from self._factors(term.operands[1], turned, narrow)
+        elif isinstance(term, T.Unvec):
+            yield self.unvec(term, turned)
         else:
             yield self._factor(term, turned)
 
@@ -243,7 +269,7 @@ class StackLowering(Lowering):
 
     def inner(self, term: T.Term) -> T.Term | None:
         """⟨u vᵀ, X⟩ as uᵀ X v, ⟨A (I − u vᵀ), X⟩ as ⟨A, X⟩ − (A u)ᵀ X v, or None."""
-        a, b = (x.operands[0] if isinstance(x, T.Vec) else x for x in term.operands)
+        a, b = entries(*term.operands)
         for outer, x in ((a, b), (b, a)):
             if ONE not in self.shape(x) and (sum_ := inner_products(outer, x)) is not None:
                 return sum_
@@ -259,7 +285,7 @@ class StackLowering(Lowering):
         product = self.inner(term)
         if product is not None:
             return self(product)
-        a, b = self._all(term)
+        a, b = (self._entries(self(x)) for x in entries(*term.operands))
         if a.rows == ONE or a.rows != b.rows or a.rows.lone not in self.names.entries:
             return super().dot(term)
         return self.g.contract([a, b], ("i", "i", ""), (("i", a.rows),), ONE)

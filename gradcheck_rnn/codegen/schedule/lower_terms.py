@@ -15,33 +15,38 @@ from sympy import Expr as Scalar
 from sympy import Rational
 
 from ...calculus import terms as T
-from ...calculus.functions import user_definition
+from ...calculus.derivatives import user_definition
 from ...errors import MissingRule, UnsupportedOperation
 from ...language.dims import ONE, Dim
-from .naming import Names
+from .kernel_names import Names
 from .nodes import Graph, Node, join
 from .ops import Lead
 
-__all__ = ["Lowering", "to_dim"]
+__all__ = ["Lowering", "entries", "to_dim"]
 
 
 @lru_cache(maxsize=4096)
 def to_dim(e: Scalar) -> Dim:
-    """A SymPy dim as a linear form of named dims."""
-    out: dict[str, int] = {}
-    const = 0
+    """A SymPy dim as a form of named dims."""
+    out = Dim()
     for monomial, coefficient in e.expand().as_coefficients_dict().items():
-        if monomial == 1:
-            const = int(coefficient)
-        elif monomial.is_Symbol:
-            out[monomial.name] = int(coefficient)
-        else:
-            raise UnsupportedOperation(f"the dim {e} is not a linear form of named dims")
-    return Dim.of(out, const)
+        one = Dim((), int(coefficient))
+        for name, power in monomial.as_powers_dict().items() if monomial != 1 else ():
+            for _ in range(int(power)):
+                one = one * Dim.of({name.name: 1})
+        out = out + one
+    return out
 
 
 def _fraction(value: Rational) -> Fraction:
     return Fraction(int(value.p), int(value.q))
+
+
+def entries(*terms: T.Term) -> tuple[T.Term, ...]:
+    """Matrices in place of their vec's, where the order of the entries says nothing."""
+    if all(isinstance(x, T.Vec) for x in terms):
+        return tuple(x.operands[0] for x in terms)
+    return terms
 
 
 class Lowering:
@@ -118,7 +123,7 @@ class Lowering:
         return g.parameter_product([n for n, _ in items])
 
     def dot(self, term: T.Term) -> Node:
-        return self.g.unit_sum(self.g.mul(self._all(term)))
+        return self.g.unit_sum(self.g.mul([self(x) for x in entries(*term.operands)]))
 
     def apply(self, term: T.Term) -> Node:
         assert_term: Any = term
@@ -184,8 +189,7 @@ _RULES: dict[type[T.Term], Callable[[Lowering, Any], Node]] = {
     T.Transpose: lambda low, t: low.transpose(t),
     T.Broadcast: lambda low, t: low.g.broadcast(low(t.operands[0]), *low.shape(t)),
     T.Dot: lambda low, t: low.dot(t),
-    T.UnitSum: lambda low, t: low.g.unit_sum(low(t.operands[0])),
-    T.Vec: lambda low, t: low(t.operands[0]),
+    T.UnitSum: lambda low, t: low.g.unit_sum(low(*entries(t.operands[0]))),
     T.Apply: Lowering.apply,
     T.Abs: lambda low, t: low.g.pointwise("abs", low._all(t)),
     T.Sign: lambda low, t: low.g.pointwise("sign", low._all(t)),

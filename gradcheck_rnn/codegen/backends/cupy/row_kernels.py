@@ -18,7 +18,7 @@ from ..cfamily.addressing import rows_of, same_place
 from ..cfamily.frame import Entries, Key
 from ..cfamily.fuse import FusedKernel, Item, reads_of
 from ..expressions import dim_text
-from .kernels import CudaFrame, Printed
+from .entry_kernels import CudaFrame, Printed
 
 __all__ = ["print_rows"]
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from ...calculus import terms as T
 from ...language.dims import ONE, Dim
+from .lower_stacks import MatrixFactor, StackLowering
+from .lower_terms import entries
 from .lowrank import expanded
 from .nodes import Node, join
-from .stacks import MatrixFactor, StackLowering
 from .within import WITHIN, within
 
 __all__ = ["HeadLowering"]
@@ -120,8 +121,7 @@ class HeadLowering(StackLowering):
 
     def _inner(self, heads: Dim, *terms: T.Term) -> Node:
         """The sum over the entries of every head of a product of one or two terms."""
-        inside = [x.operands[0] if isinstance(x, T.Vec) else x for x in terms]
-        factors = [self._factor(x, False) for x in inside]
+        factors = [self._factor(x, False) for x in entries(*terms)]
         count = self.names.flat(factors[0].rows, factors[0].cols)
         rows = [self._row(f) for f in factors]
         if count == ONE:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...language.dims import ONE, Dim
 from .nodes import Node
@@ -115,9 +115,15 @@ class Names(Namer):
         self._renamed = {n: Dim.of({v: 1}) for n, v in self.sizes.items() if n != v}
         #: Local variable → the dims whose product it is: of a matrix's entries, or with heads.
         self.entries: dict[str, tuple[Dim, ...]] = {}
+        self._products: dict[str, Dim] = {}
 
     def dim(self, d: Dim) -> Dim:
-        """A dim in terms of the local variables."""
+        """A dim in terms of the local variables; a product of them is one of its own."""
+        d = self.local(d)
+        return self._of_products(d, ()) if d.product else d
+
+    def local(self, d: Dim) -> Dim:
+        """A dim in terms of the variables of its factors."""
         return d.rename(self._renamed) if self._renamed else d
 
     def flat(self, *axes: Dim) -> Dim:
@@ -125,13 +131,35 @@ class Names(Namer):
         dims = tuple(d for d in axes if d != ONE)
         if len(dims) < 2:
             return dims[0] if dims else ONE
-        for name, known in self.entries.items():
-            if known == dims:
-                return Dim.of({name: 1})
-        wanted = [d.lone or "entries" for d in dims]
-        name = self.fresh("_".join(wanted) if "entries" not in wanted else "entries")
-        self.entries[name] = dims
-        return Dim.of({name: 1})
+        entries = ONE
+        for d in dims:
+            entries = entries * d.rename(self._products)
+        return self._of_products(entries, [d.lone for d in dims if d.lone])
+
+    def _of_products(self, d: Dim, order: Sequence[str]) -> Dim:
+        """A dim in which every product is a local variable of its own.
+
+        ``order``: in which names stand in that of a variable, as far as they are among them.
+        """
+        out = Dim((), d.const)
+        for product, coefficient in d.terms:
+            out = out + Dim.of({self._variable(product, order): coefficient})
+        return out
+
+    def _variable(self, product: str, order: Sequence[str]) -> str:
+        """The local variable of a product of names."""
+        if "*" not in product:
+            return product
+        for name, known in self._products.items():
+            if known == Dim.of({product: 1}):
+                return name
+        factors = product.split("*")
+        if sorted(order) == factors:
+            factors = list(order)
+        name = self.fresh("_".join(factors))
+        self.entries[name] = tuple(Dim.of({f: 1}) for f in factors)
+        self._products[name] = Dim.of({product: 1})
+        return name
 
     def lead(self, axis: str | None) -> Lead:
         """The leading axes of a value along ``axis``, or of one value a sequence."""

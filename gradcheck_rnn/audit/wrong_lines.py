@@ -16,7 +16,7 @@ from ..derivation.program import Derivation
 from ..errors import GradcheckError
 from ..language.ops.elementwise import ELEMENTWISE
 from .conventions import COLUMNS
-from .lines import Judge, Wanted, same
+from .line_values import Judge, Wanted, same
 from .meanings import DEFAULT, Meaning, meanings
 from .tree import Applied, Constant, Node, Quantity, Time, Written, rewritten, terms
 from .truth import Source, Truth, Values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...schedule.naming import Namer, Names
+from ...schedule.kernel_names import Namer, Names
 
 __all__ = ["c_name", "c_sizes"]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ...errors import UnsupportedOperation
-from ...language.dims import Dim
+from ...language.dims import ONE, Dim
 from ...language.network import Ref
-from ..schedule.naming import Names
+from ..schedule.kernel_names import Names
 from .expressions import dim_text
 from .template import lead_axes
 
@@ -93,10 +93,11 @@ def _check(name: str, axis: int, d: Dim, known: set[str]) -> list[str]:
     new = [n for n in d.names if n not in known]
     if new:
         known.add(new[0])
-        factor = dict(d.terms)[new[0]]
-        rest = d - Dim.of({new[0]: factor})
+        factor = d.factor_of(new[0]) or ONE
+        rest = d - factor * Dim.of({new[0]: 1})
         whole = size if rest == Dim() else f"({size} - ({_of_sizes(rest)}))"
-        out.append(f'    sizes["{new[0]}"] = {whole} // {factor}')
+        parts = f"({_of_sizes(factor)})" if factor.names else str(factor)
+        out.append(f'    sizes["{new[0]}"] = {whole} // {parts}')
     wanted = f"expected {dim_text(d)} on axis {axis}"
     return [
         *out,
@@ -112,6 +113,12 @@ def _of_sizes(d: Dim) -> str:
 
 #: Name of an array, number of its axis, and the axis as a dim.
 Axis = tuple[str, int, Dim]
+
+
+def _told(d: Dim, known: Collection[str]) -> bool:
+    """Whether a dim has at most one name without a size, and that not squared."""
+    new = [n for n in d.names if n not in known]
+    return not new or (len(new) == 1 and d.factor_of(new[0]) is not None)
 
 
 def in_solving_order(axes: Iterable[Axis], known: Iterable[str]) -> Iterator[Axis]:
@@ -131,7 +138,7 @@ def in_solving_order(axes: Iterable[Axis], known: Iterable[str]) -> Iterator[Axi
     """
     told, waiting = set(known), list(axes)
     while waiting:
-        ready = next((a for a in waiting if len(set(a[2].names) - told) <= 1), None)
+        ready = next((a for a in waiting if _told(a[2], told)), None)
         if ready is None:
             name, _, dim = waiting[0]
             unknown = " and ".join(n for n in dim.names if n not in told)

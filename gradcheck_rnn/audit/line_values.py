@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .conventions import Convention
+from .evaluation import Evaluation, Steps, at
 from .meanings import DEFAULT, Meaning, has
 from .note import Judged
 from .tree import Applied, Node, Quantity, Time, Written, leaves
 from .truth import READINGS, NotEvaluated, Values
-from .values import Evaluation, Steps, at
 
 __all__ = ["Judge", "Wanted", "same"]
 

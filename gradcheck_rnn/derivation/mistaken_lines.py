@@ -1,0 +1,127 @@
+"""Mistakes in a line of code that makes several terms of the derivation at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import sympy
+
+from ..calculus.printing.text import to_text
+from ..calculus.terms import (
+    Apply,
+    Divide,
+    Hadamard,
+    HeadSum,
+    Neg,
+    Num,
+    Plus,
+    Scale,
+    Sym,
+    Term,
+    Times,
+    Transpose,
+    heads_of,
+)
+from .edits import Edits
+from .mistaken_flows import Mutant
+from .program import Edge
+
+__all__ = ["several_terms", "without_steps"]
+
+
+def several_terms(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """Mistakes in what several edges of one equation have in common."""
+    edges = list(edges)
+    yield from _of_all_readings(edges)
+    yield from _of_inner_values(edges)
+
+
+def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """In all that an equation gives to an operand that it reads in several places.
+
+    A gate between two values, (1 − z) ⊙ h + z ⊙ n, has one line: δz = δ ⊙ (n − h).
+    """
+    lines: dict[tuple[str, Sym], list[Edge]] = {}
+    for edge in edges:
+        lines.setdefault((edge.equation.name, edge.operand), []).append(edge)
+    half = sympy.Rational(1, 2)
+    for some in lines.values():
+        if len(some) < 2:
+            continue
+        target, whole = _target(some[0]), to_text(Plus(*(e.pullback for e in some)))
+        for kind, detail, factor, words in (
+            ("dropped", "", None, f"without the terms {whole}"),
+            ("sign", "", -1, f"with the sign of {whole} reversed"),
+            ("scale", "2", 2, f"with 2 times {whole}"),
+            ("scale", "1/2", half, f"with 1/2 times {whole}"),
+        ):
+            terms: dict[str, Term | None] = {
+                e.id: None if factor is None else Scale(Num(factor), e.pullback) for e in some
+            }
+            yield Mutant(
+                f"{kind}-readings:{some[0].id}:{detail}", kind, some[0].id,
+                f"{target} {words}", Edits(terms=terms),
+            )  # fmt: skip
+
+
+def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """In the adjoint of a part of an equation, from which several operands have theirs.
+
+    The quotient of g ⊙ (s ⊘ σ) + b has none of its own name: its factor g is in δs and in δσ.
+    """
+    lines: dict[tuple[str, tuple[int, ...]], list[tuple[Edge, Term, str]]] = {}
+    for edge in edges:
+        for k, term, words in without_steps(edge):
+            if k + 1 < len(edge.path):  # what is pulled back is a part, and not the operand itself
+                key = (edge.equation.name, tuple(edge.path[: k + 1]))
+                lines.setdefault(key, []).append((edge, term, words))
+    for (_, path), some in lines.items():
+        if len({edge.operand for edge, _, _ in some}) < 2:
+            continue
+        first = some[0][0]
+        inner = first.steps[len(path)].node
+        targets = " and ".join(dict.fromkeys(_target(e) for e, _, _ in some))
+        yield Mutant(
+            f"step-inner:{first.id}:{len(path) - 1}", "step", first.id,
+            f"{targets} without {some[0][2]} in the adjoint of {to_text(inner)}",
+            Edits(terms={edge.id: term for edge, term, _ in some}),
+        )  # fmt: skip
+
+
+def _target(edge: Edge) -> str:
+    return to_text(edge.operand.with_(mark="bar"))
+
+
+def without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
+    """The pullback with one rule application left out, where shapes still fit."""
+    for k, step in enumerate(edge.steps[: len(edge.path)]):  # not the sum over heads at its end
+        if step.before.shape != step.after.shape or step.before == step.after:
+            continue
+        bar = edge.adjoint if k == 0 else edge.steps[k].before
+        term = bar
+        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=False):
+            rule = edge.rules[later.node]
+            term = rule.pullback(later.node, i, term, later.node)
+        if k < len(edge.path) < len(edge.steps):
+            term = HeadSum(term, heads_of(term))
+        yield k, term, _step_words(edge, k)
+
+
+def _step_words(edge: Edge, k: int) -> str:
+    """What the k-th step of a pullback puts in: φ′, the other factors, a divisor, a matrix."""
+    step, i = edge.steps[k], edge.path[k]
+    node = step.node
+    if isinstance(node, Apply):
+        return f"φ′ of {node}"
+    if isinstance(node, Hadamard):
+        others = [x for j, x in enumerate(node.operands) if j != i]
+        return f"the factor {to_text(others[0] if len(others) == 1 else Hadamard(*others))}"
+    if isinstance(node, Scale) and i == 1:
+        return f"the factor {to_text(node.operands[0])}"
+    if isinstance(node, Divide) and i == 0:
+        return f"the divisor {to_text(node.operands[1])}"
+    if isinstance(node, Times) and len(node.operands) == 2:
+        other = node.operands[1 - i]
+        turned = other.operands[0] if isinstance(other, Transpose) else Transpose(other)
+        return f"the factor {to_text(turned)}"
+    return f"the {step.rule}" if isinstance(node, Neg) else f"the derivative of the {step.rule}"
