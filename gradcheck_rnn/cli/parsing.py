@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 import typer.core
 
-from gradcheck_rnn.errors import GradcheckError, UsageError
+from gradcheck_rnn.errors import UsageError
 
 __all__ = ["Once", "Verify", "defaults"]
 
@@ -47,7 +46,6 @@ class Verify(Once):
         )
 
 
-OPTIONS = ("seed", "budget", "undecided", "jobs", "shapes", "timeout", "memory", "github", "report")
 #: An option of the command line -> those of the table that make no sense beside it.
 BESIDE = {
     "against": ("seed", "budget", "jobs", "shapes", "timeout", "memory"),
@@ -56,9 +54,7 @@ BESIDE = {
 }
 
 
-def defaults(
-    given: Collection[str], convert: Callable[[str, Any], Any], folder: Path | None = None
-) -> dict[str, Any]:
+def defaults(given: Collection[str], convert: Callable[[str, Any], Any]) -> dict[str, Any]:
     """Values for the options that are not given on the command line.
 
     Parameters
@@ -67,74 +63,13 @@ def defaults(
         Names of the options that are.
     convert : callable
         ``convert(name, value)`` as the command line would; raises what it would.
-    folder : Path, optional
-        Where to look for the project; by default the working folder.
 
     Raises
     ------
     UsageError
-        A key that is no option, or a value that the option does not take; names file and key.
+        As `read_options`.
     """
-    from gradcheck_rnn.loading import suggest
-    from gradcheck_rnn.project import TABLE, find_options
+    from gradcheck_rnn.verify.project_options import read_options
 
-    found = find_options(Path.cwd() if folder is None else folder)
-    if found is None:
-        return {}
-    path, table = found
-    shown = path.name if path.parent == Path.cwd() else str(path)
-    values = {}
-    for key, value in table.items():
-        if key == "pythonpath":
-            continue
-        if key not in OPTIONS:
-            raise UsageError(
-                f"{shown}: [tool.{TABLE}] {suggest(key, (*OPTIONS, 'pythonpath'), 'key')}"
-            )
-        try:
-            values[key] = _plain(key, value)
-            _check(key, convert(key, values[key]))
-        except Exception as error:
-            if not isinstance(error, GradcheckError) and not hasattr(error, "format_message"):
-                raise
-            told = getattr(error, "message", None) or str(error)
-            raise UsageError(f"{shown}: [tool.{TABLE}] {key}: {told}") from None
     silent = {name for option in given for name in BESIDE.get(option, ())}
-    return {key: value for key, value in values.items() if key not in silent}
-
-
-def _plain(key: str, value: Any) -> Any:
-    """The value as a command line has it.
-
-    Raises
-    ------
-    UsageError
-        It has a type that the option does not have.
-    """
-    if key == "github":
-        if not isinstance(value, bool):
-            raise UsageError("write true or false")
-        return value
-    if key == "report":
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise UsageError('write a file or a list of files, as ["found.html"]')
-        return names
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{value!r} is neither a text nor a number")
-    return str(value)
-
-
-def _check(key: str, value: Any) -> None:
-    """What the command would say later, without the name of the file."""
-    from gradcheck_rnn.cli.verifying import read_budget
-    from gradcheck_rnn.verify.blackbox import parse_seed
-    from gradcheck_rnn.verify.limits import Limits
-    from gradcheck_rnn.verify.target import Budget
-
-    if key == "seed" and value != "fresh":
-        parse_seed(value)
-    elif key == "budget":
-        Budget(read_budget(value))
-    elif key in ("timeout", "memory"):
-        Limits.parse(**{"timeout": None, "memory": None, key: value})
+    return {k: v for k, v in read_options(convert=convert).items() if k not in silent}

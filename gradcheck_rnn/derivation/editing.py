@@ -149,18 +149,19 @@ def split_names(derivation: Derivation, edits: Edits) -> frozenset[str]:
     return frozenset(found)
 
 
-def target_time(edits: Edits, edge: Edge, t: int, times: Sequence[int]) -> int:
+def target_time(run: Run, edits: Edits, edge: Edge, t: int, times: Sequence[int]) -> int:
     """The time of the operand to which an edge of the step at time t gives something."""
     if edge.lag is None:
         return 0
-    where = t - edge.lag
+    name = edge.operand.name
+    where = run.at(name, t, edge.lag)
     if edge.id in edits.mirrored and where in times and edge.kind != "param":
-        return times[0] + times[-1] - where
+        return run.at(name, times[0] + times[-1] - where, 0)
     if edge.kind == "state" and edge.scan in edits.turned:
-        where = t + edge.lag  # the step that is taken next
+        where = run.at(name, t, -edge.lag)  # the step that is taken next
         if where not in times:  # after the last one it goes to the start
-            beyond = abs(where - times[-1]) - 1
-            where = times[0] - edge.lag + (beyond if edge.lag > 0 else -beyond)
+            beyond = int(abs(where - times[-1]) * run.substeps.get(name, 1)) - 1
+            where = run.at(name, times[0], edge.lag - (beyond if edge.lag > 0 else -beyond))
     return where
 
 
@@ -172,7 +173,7 @@ def mirrored_values(
     def value(s: Sym) -> Array:
         if s.mark or s.lag is None:
             return values(s)
-        at = times[0] + times[-1] - t - s.lag
+        at = run.at(s.name, times[0] + times[-1] - t, s.lag)
         return run.series[s.name][at]
 
     return value
@@ -241,16 +242,16 @@ def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits
 
 
 def pass_by(
-    sums: Adjoints, program: ScanProgram, t: int, states: Collection[str] | None = None
-) -> None:
+    run: Run, sums: Adjoints, program: ScanProgram, t: int,
+    states: Collection[str] | None = None,
+) -> None:  # fmt: skip
     """Carry what arrives at a step to the step before: of all states, or of some."""
-    before = t + 1 if program.scan.reverse else t - 1
     for state in program.scan.states:
         if states is not None and state.name not in states:
             continue
         arrived = sums.carried(state.name, t)
         if arrived is not None:
-            sums.add(state.name, before, arrived)
+            sums.add(state.name, run.at(state.name, t, -1 if program.scan.reverse else 1), arrived)
 
 
 def reads_others(edge: Edge, term: Term) -> bool:
@@ -271,7 +272,7 @@ def pinned_at(
 
     def value(s: Sym) -> Array:
         if s.name == name and not s.mark and s.lag is not None:
-            return value_at(run, name, at - s.lag)
+            return value_at(run, name, run.at(name, at, s.lag))
         return values(s)
 
     return value
@@ -284,15 +285,17 @@ def read_wrongly(
     times = run.times(program)
 
     def value(s: Sym) -> Array:
-        if s.lag is None or s.mark or t - s.lag in times:
+        at = run.at(s.name, t, s.lag)
+        if s.lag is None or s.mark or at in times:
             return values(s)
+        first = run.at(s.name, times[0], 0)
         if s.name in edits.wrapped_starts:
-            back = abs(t - times[0]) - abs(s.lag)
+            back = int(abs(t - times[0]) * run.substeps.get(s.name, 1)) - abs(s.lag)
             return run.series[s.name][times[max(back, -len(times))]]
         if s.name in edits.held_starts:
-            return run.series[s.name][times[0]]
-        if s.name in edits.zero_starts or t - s.lag not in run.series[s.name]:
-            return np.zeros_like(run.series[s.name][times[0]])
+            return run.series[s.name][first]
+        if s.name in edits.zero_starts or at not in run.series[s.name]:
+            return np.zeros_like(run.series[s.name][first])
         return values(s)
 
     return value

@@ -8,16 +8,19 @@ it last, as everywhere (see `language.stacks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, cast
 
 import numpy as np
 
 from ..calculus.terms import Sym, Term
 from ..errors import DimensionError, UsageError
+from ..language.loops import count_of
 from ..language.network import Ref, State
-from .batches import Batches, turned, vec
+from .batches import Batches
+from .contributions import Form, add_shares, bar_of, contribution, read
 from .editing import (
     Adjoints,
     Bars,
@@ -25,9 +28,7 @@ from .editing import (
     cotangents_as_used,
     cotangents_taken,
     in_order,
-    mirrored_values,
     pass_by,
-    pinned_at,
     read_wrongly,
     reads_others,
     split_names,
@@ -42,7 +43,6 @@ __all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
 Array = Any
 Values = Callable[[Sym], Array]
-Form = Literal["matrix", "kronecker"]
 
 
 class Run:
@@ -54,6 +54,9 @@ class Run:
         Name → {t: array}, t = 1…T, states also before the start; what does not move has t = 0.
     steps : dict
         Time axis → number of steps.
+    substeps : dict
+        Name made by a scan whose steps have substeps → how many. The substeps of step t lie at
+        t − 1 + 1/n, …, t, so that what others read of them is at t.
     """
 
     def __init__(
@@ -70,6 +73,10 @@ class Run:
         self.sizes = dict(sizes)
         self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
+        self.substeps: dict[str, int] = {}
+        for scan in (p.scan for p in derivation.scans):
+            if (count := count_of(scan.substeps)) > 1:
+                self.substeps.update(dict.fromkeys([e.name for e in scan.equations], count))
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network
         self.batches = Batches(network)
@@ -109,19 +116,35 @@ class Run:
         ref = self.derivation.network.inputs.get(name)
         return ref is not None and ref.shape.batch
 
-    def times(self, program: ScanProgram) -> range:
-        """The steps of a scan in the order in which it runs; a scan without axis has step 0."""
+    def times(self, program: ScanProgram) -> Sequence[int]:
+        """The steps of a scan in the order in which it runs; a scan without axis has step 0.
+
+        Where steps have substeps it is these, at fractions of a step.
+        """
         axis = program.scan.axis
         if axis is None:
             return range(1)
         if axis not in self.steps:
             raise UsageError(f"nothing tells the number of steps along {axis!r}; give lengths")
         n = self.steps[axis]
+        if (count := count_of(program.scan.substeps)) > 1:
+            return [_time(k, count) for k in range(1, n * count + 1)]
         return range(n, 0, -1) if program.scan.reverse else range(1, n + 1)
 
     def before(self, program: ScanProgram, lag: int) -> int:
         """The time index of a state's start at ``lag`` steps before the scan's first step."""
+        if (count := count_of(program.scan.substeps)) > 1:
+            return _time(1 - lag, count)
         return self.times(program)[0] + lag if program.scan.reverse else 1 - lag
+
+    def at(self, name: str, t: int, lag: int | None) -> int:
+        """The time at which a value lies that an equation at time t reads at a lag."""
+        if lag is None or not self.substeps:
+            return 0 if lag is None else t - lag
+        count = self.substeps.get(name)
+        if count is None:  # of the step that a substep is in
+            return math.ceil(t) - lag
+        return t - _time(lag, count) if lag else t
 
     def start(self, program: ScanProgram, state: State, ref: Ref | None) -> Array:
         if ref is not None:
@@ -142,7 +165,7 @@ class Run:
         def value(s: Sym) -> Array:
             if also is not None and s.mark and s in also:
                 return also[s]
-            return self.series[s.name][0 if s.lag is None else t - s.lag]
+            return self.series[s.name][self.at(s.name, t, s.lag)]
 
         return value
 
@@ -174,6 +197,15 @@ class Run:
             return self.outward(ref, held[0])
         steps = range(1, self.steps[ref.axis] + 1)
         return np.stack([self.outward(ref, held[t]) for t in steps])
+
+
+def _time(k: int, count: int) -> int:
+    """The time of a substep, an integer where it is the last one of a step.
+
+    Fractions compare and add with integers and are equal to them as keys.
+    """
+    t = Fraction(k, count)
+    return t.numerator if t.denominator == 1 else cast(int, t)
 
 
 def forward(
@@ -308,27 +340,27 @@ def _backward(
     steps = list(enumerate(times, start=1))
     for step, t in steps if scan.name in edits.turned else reversed(steps):
         if edits.missed and edits.lacks(scan.name, step, len(times)):
-            pass_by(sums, program, t)
+            pass_by(run, sums, program, t)
             continue
         if edits.kept:
-            pass_by(sums, program, t, edits.kept)
+            pass_by(run, sums, program, t, edits.kept)
         late: list[tuple[Edge, Term, int]] = []
         for e in order:
             if permuted and e is permuted[0]:
                 sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
-            if e.name in losses:
+            if e.name in losses and t == math.ceil(t):
                 sums.add(e.name, t, np.ones_like(run.series[e.name][t]), "loss")
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {_bar(e.symbol): bar})
+            values = run.lookup(t, {bar_of(e.symbol): bar})
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
             for edge in e.edges:
                 term = edits.terms.get(edge.id, edge.pullback)
                 if term is None or not edits.takes_part(edge.id, step, len(times)):
                     continue
-                where = target_time(edits, edge, t, times)
+                where = target_time(run, edits, edge, t, times)
                 if edge.kind == "state" and (
                     (truncate and crosses(run, program, t, where, truncate))
                     or (reach is not None and len(times) - step >= reach)
@@ -339,11 +371,11 @@ def _backward(
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
                     late.append((edge, term, where))
                     continue
-                seen = _read(run, program, edge, term, edits, sums, t, values)
-                given = _contribution(run, edge, term, seen, bar, form)
+                seen = read(run, program, edge, term, edits, sums, t, values)
+                given = contribution(run, edge, term, seen, bar, form)
                 index = 0 if edge.lag is None else where
                 if sums.shared:
-                    _add_shares(run, edge, term, edits, sums, t, index, seen, given)
+                    add_shares(run, edge, term, edits, sums, t, index, seen, given)
                 else:
                     sums.add(edge.operand.name, index, given)
         for edge, term, where in late:
@@ -361,57 +393,6 @@ def _backward(
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
 
 
-@lru_cache(maxsize=4096)
-def _bar(symbol: Sym) -> Sym:
-    """The adjoint of a variable, made once."""
-    return symbol.with_(mark="bar")
-
-
-def _read(
-    run: Run, program: ScanProgram, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int,
-    values: Values,
-) -> Values:  # fmt: skip
-    """What an edge reads at a time, where edits make it read something else."""
-    if edge.id in edits.terms and reads_others(edge, term):
-        return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
-    if edge.id in edits.mirrored and edge.kind == "param":
-        return mirrored_values(run, values, t, run.times(program))
-    if edge.id in edits.pinned:
-        name, pin = edits.pinned[edge.id]
-        return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
-    return values
-
-
-def _add_shares(
-    run: Run, edge: Edge, term: Term, edits: Edits, sums: Adjoints, t: int, index: int,
-    values: Values, given: Array,
-) -> None:  # fmt: skip
-    """Add what an edge gives, with each share of the adjoint it reads by a term of its own."""
-    parts = sums.parts(edge.equation.name, t)
-    split = edge.kind == "equation" and sums.splits(edge.operand.name)
-    split = split and len(run.derivation.readers(edge.operand.name)) == 1
-    if not split and not any((source, edge.id) in edits.shares for source in parts):
-        sums.add_shares(edge, index, given, {})
-        return
-    bar, like = _bar(edge.equation), values(edge.operand)
-    shares: dict[str, Array] = {}
-    for source, part in parts.items():
-
-        def seen(s: Sym, part: Array = part) -> Array:
-            return part if s.mark and s == bar else values(s)
-
-        right = run.batches.fit(run.terms(term, seen), like)
-        own = edits.shares.get((source, edge.id), term)
-        if own is term:
-            shares[source] = right
-            continue
-        shares[source] = (
-            np.zeros_like(right) if own is None else run.batches.fit(run.terms(own, seen), like)
-        )
-        given = given + (shares[source] - right)
-    sums.add_shares(edge, index, given, shares if split else {})
-
-
 def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
     """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
 
@@ -421,23 +402,3 @@ def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> b
     position = abs(t - times[0])
     source = max(position - abs(t - where), 0)
     return position // block != source // block
-
-
-def _contribution(
-    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
-) -> Array:
-    like = values(edge.operand)
-    if form == "matrix":
-        return run.batches.fit(run.terms(term, values), like)
-    single = run.batches.single
-    jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
-    out = np.matmul(turned(jacobian), vec(single(bar)))
-    shape = single(like).shape
-    if out.ndim > 2:
-        shared = shape[0] == 1
-        out = (
-            out.sum(axis=0, keepdims=True)
-            if shared
-            else np.broadcast_to(out, (shape[0], *out.shape[1:]))
-        )
-    return turned(out.reshape(*shape[:-2], shape[-1], shape[-2])).reshape(like.shape)

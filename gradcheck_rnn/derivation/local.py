@@ -6,6 +6,7 @@ not given, what the program makes of the others stands in for it. A wrong line t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -179,7 +180,7 @@ def _scan(
             )
     for t in reversed(times):
         for e in reversed(program.equations):
-            if e.name in losses:
+            if e.name in losses and t == math.ceil(t):
                 one = np.ones_like(run.series[e.name][t])
                 out.from_outside("the loss", e.name, t, one, one)
             bar = given.get(e.name, {}).get(t)
@@ -194,7 +195,7 @@ def _scan(
                 if (edge.id, t) not in own:
                     own[edge.id, t] = _given_by(out, edge, t, bar, size, sizes, bends)
                 value, much = own[edge.id, t]
-                out.add(edge.operand.name, 0 if edge.lag is None else t - edge.lag, value, much)
+                out.add(edge.operand.name, run.at(edge.operand.name, t, edge.lag), value, much)
     for state in program.scan.states:
         for start in state.initial:
             at = run.before(program, start.lag)
@@ -240,7 +241,7 @@ def edge_values(
             continue
 
         def value(s: Sym, t: int = t) -> Array:
-            at = 0 if s.lag is None else t - s.lag
+            at = run.at(s.name, t, s.lag)
             table = found.bars if s.mark == "bar" else run.series
             line = table.get(s.name, {})
             if at in line:
@@ -250,7 +251,7 @@ def edge_values(
                 raise KeyError(s.name)
             return np.zeros_like(like)
 
-        at = 0 if edge.lag is None else t - edge.lag
+        at = run.at(edge.operand.name, t, edge.lag)
         like = value(edge.operand)
         made = run.batches.fit(run.terms(term, value), like)
         if made.shape[-2:] != np.broadcast_shapes(made.shape[-2:], like.shape[-2:]):

@@ -225,7 +225,7 @@ class Responses:
         def value(s: Sym) -> Array:
             if s.mark:
                 return bar(s.name, t)
-            found: Array = series[s.name][0 if s.lag is None else t - s.lag]
+            found: Array = series[s.name][self.run.at(s.name, t, s.lag)]
             return found
 
         return read_wrongly(self.run, program, edits, t, value)

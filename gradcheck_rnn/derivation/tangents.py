@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +89,7 @@ def _derivative(
                 total = total + _over_heads(np.matmul(weights, line[t]))
     for loss in network.loss_terms:
         for t, tangent in tangents.get(loss.name, {}).items():
-            if t >= 1 or loss.axis is None:
+            if (t >= 1 and t == math.ceil(t)) or loss.axis is None:
                 total = total + _over_heads(tangent)
     return total
 
@@ -110,7 +111,7 @@ def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]])
             parts = []
             for edge in e.edges:
                 source = tangents.get(edge.operand.name, {})
-                at = 0 if edge.lag is None else t - edge.lag
+                at = run.at(edge.operand.name, t, edge.lag)
                 if at in source:
                     values = run.lookup(t, {edge.tangent: source[at]})
                     parts.append(

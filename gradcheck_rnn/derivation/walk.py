@@ -160,7 +160,7 @@ class Walk:
         seen = self._values(program, edge, term, t)
         like = seen(edge.operand)
         right = run.batches.fit(of.terms(edge.pullback, seen), like)
-        where = t - (edge.lag or 0)
+        where = run.at(edge.operand.name, t, edge.lag or 0)
         kept = term is not None and edits.takes_part(edge.id, step, len(times))
         if edge.kind == "state" and kept:
             reach = edits.carry.get(program.scan.name)
@@ -210,7 +210,7 @@ class Walk:
 
         def value(s: Sym) -> Array:
             if s.name == name and not s.mark and s.lag is not None:
-                return value_at(self.run, name, at - s.lag)
+                return value_at(self.run, name, self.run.at(name, at, s.lag))
             return plain(s)
 
         return EditedValues(value, {})
@@ -235,7 +235,7 @@ class Walk:
         part = self.of.part(name, t, source)
         readers = self.of.derivation.readers(name)
         for edge in readers if "<-" in source else ():
-            at = t + (edge.lag or 0)
+            at = self.run.at(name, t, -(edge.lag or 0))
             program = self.of.derivation.program(edge.scan)
             if at not in self.run.times(program):
                 continue
@@ -300,8 +300,8 @@ class Walk:
                     self.inject(state.name, t, self.bar(state.final, 0))
 
     def _pass_by(self, program: ScanProgram, t: int) -> None:
-        before = t + 1 if program.scan.reverse else t - 1
         for state in program.scan.states:
+            before = self.run.at(state.name, t, -1 if program.scan.reverse else 1)
             outside = self.of.outside(state.name, t)
             carried = self.bar(state.name, t)
             self.inject(state.name, before, carried if outside is None else carried - outside)

@@ -6,6 +6,7 @@ from . import (
 )
 from .cell import Cell
 from .declaring import cell
+from .loops import repeat
 from .ops.choices import *  # noqa: F403
 from .ops.elementwise import ELEMENTWISE
 from .ops.functions import *  # noqa: F403
@@ -23,5 +24,6 @@ __all__ = [
     "Equation",
     "TracedCell",
     "cell",
+    "repeat",
     "trace",
 ]

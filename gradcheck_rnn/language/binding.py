@@ -14,8 +14,8 @@ from .scans import Ref, Scan
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "domains_of", "kind_of_start", "line_of",
-    "narrower", "renamed", "spread_starts", "unify",
+    "READ", "apart", "check_axes", "check_binding", "check_direction", "domains_of",
+    "kind_of_start", "line_of", "narrower", "renamed", "spread_starts", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -114,6 +114,14 @@ def check_axes(title: str, axes: Iterable[Any], dims: Collection[str]) -> None:
 def apart(what: str, known: Domain, wanted: Domain) -> str:
     """What to say where two domains have nothing in common."""
     return f"{what} is declared {known} and {wanted}; no domain holds just what is in both"
+
+
+def check_direction(title: str, substeps: int, axis: str | None, reverse: bool) -> None:
+    """Raise where a cell whose steps have substeps does not run forwards along a time axis."""
+    if substeps > 1 and (reverse or axis is None):
+        raise DefinitionError(
+            f"scan {title!r}: a cell with a repeated step runs forwards along a time axis"
+        )
 
 
 def domains_of(scan: Scan) -> dict[str, Domain]:

@@ -219,6 +219,7 @@ class Network(ShownNetwork):
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
         traced = trace(cell)
+        binding.check_direction(title, traced.substeps, axis, reverse)
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
@@ -277,7 +278,7 @@ class Network(ShownNetwork):
         )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
-            tuple(arguments[o] for o in cell.outputs), arguments, dims_of,
+            tuple(arguments[o] for o in cell.outputs), arguments, dims_of, traced.substeps,
         )  # fmt: skip
         known = self.domains
         for n, domain in domains_of(added).items():

@@ -77,7 +77,8 @@ class Scan:
 
     ``equations`` are in definition order; ``operands`` are the other names they read; ``outputs``
     are the equations whose sequences the cell hands out; ``arguments`` maps the cell's own names
-    to the network's, so that the definition can be called.
+    to the network's, so that the definition can be called. A step has ``substeps``, of one of which
+    the equations are: states go from substep to substep, and what others read is the last one's.
     """
 
     name: str
@@ -90,6 +91,12 @@ class Scan:
     outputs: tuple[str, ...]
     arguments: Mapping[str, str]
     dims: Mapping[str, Dim]
+    substeps: int = 1
+
+    @property
+    def length(self) -> str:
+        """How many steps it has, or substeps, as text: ``T``, ``10T``."""
+        return f"{self.substeps}{self.axis}" if self.substeps > 1 else str(self.axis)
 
     def equation(self, name: str) -> Equation:
         return next(e for e in self.equations if e.name == name)

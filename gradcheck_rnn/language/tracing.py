@@ -25,6 +25,8 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
+from .expression_nodes import nodes_of
+from .loops import Repeated, recorded_loops, substeps_of
 from .primitives import given_names
 from .source_lines import noting
 from .values import Expr, Symbol
@@ -44,12 +46,16 @@ class Equation:
 
 @dataclass(frozen=True)
 class TracedCell:
-    """A cell's equations in definition order, and which of them are its states and outputs."""
+    """A cell's equations in definition order, and which of them are its states and outputs.
+
+    They are those of one of the ``substeps`` that a step has (see `loops`).
+    """
 
     cell: Cell
     equations: tuple[Equation, ...]
     states: Mapping[str, str]
     outputs: Mapping[str, str]
+    substeps: int = 1
 
 
 def _call_with_locals(
@@ -96,7 +102,7 @@ def trace(cell: Cell) -> TracedCell:
         definition is not in the language, or a constant is another one in the second call; the
         message names the place.
     """
-    results, table, local = _called(cell)
+    results, table, local, substeps = _called(cell)
     for n, value in results.items():
         if not isinstance(value, Expr):
             raise DefinitionError(
@@ -105,13 +111,13 @@ def trace(cell: Cell) -> TracedCell:
             )
         _check_result(cell, n, value)
     _check_steady(cell, results)
-    return _Cutter(cell, results, table, local).cut()
+    return replace(_Cutter(cell, results, table, local).cut(), substeps=substeps)
 
 
 def _called(
     cell: Cell,
-) -> tuple[dict[str, Any], list[tuple[Expr, str]], dict[str, Any]]:
-    """What the definition returns on symbols, the names it gives, and its locals."""
+) -> tuple[dict[str, Any], list[tuple[Expr, str]], dict[str, Any], int]:
+    """What the definition returns on symbols, the names it gives, its locals and substeps."""
     arguments: dict[str, Any] = {}
     for n, kind in cell.kinds.items():
         shape = cell.shapes[n]
@@ -125,12 +131,15 @@ def _called(
             lag = 0 if kind in ("input", "data") else None
             arguments[n] = Expr("symbol", (), shape, {"symbol": Symbol(n, kind, lag)})
     table: list[tuple[Expr, str]] = []
-    token = given_names.set(table)
+    loops: list[Repeated] = []
+    token, repeated = given_names.set(table), recorded_loops.set(loops)
     dims = declared_dims.set(cell.dims)
     front = sequences_in_front.set(cell.front)
     try:
         returned, local = _call_with_locals(cell.function, arguments)
         results = cell.collect(returned)
+        inner = {n: arguments[n] for n in cell.states}
+        substeps = substeps_of(cell.name, loops, inner, results)
     except GradcheckError as problem:
         if cell.place in str(problem):
             raise
@@ -144,16 +153,17 @@ def _called(
         ) from problem
     finally:
         given_names.reset(token)
+        recorded_loops.reset(repeated)
         declared_dims.reset(dims)
         sequences_in_front.reset(front)
-    return results, table, local
+    return results, table, local, substeps
 
 
 def _check_steady(cell: Cell, results: Mapping[str, Expr]) -> None:
     """Raise where a second call gives other constants or other equations."""
     token = noting.set(cell.place.rsplit(":", 1)[0])
     try:
-        again, _, _ = _called(cell)
+        again, *_ = _called(cell)
     finally:
         noting.reset(token)
     draws = "it must not draw random numbers or read a clock; draw outside, and declare the value "
@@ -162,7 +172,7 @@ def _check_steady(cell: Cell, results: Mapping[str, Expr]) -> None:
         second = again[n]
         if not isinstance(second, Expr):
             raise DefinitionError(_other_equations(cell, draws))
-        nodes, others = list(_walk(first)), list(_walk(second))
+        nodes, others = list(nodes_of(first)), list(nodes_of(second))
         where = {id(e): k for k, e in enumerate(nodes)}
         elsewhere = {id(e): k for k, e in enumerate(others)}
         for one, two in zip(nodes, others, strict=False):
@@ -211,20 +221,6 @@ _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
 _LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater"}
 
 
-def _walk(root: Expr) -> Iterator[Expr]:
-    """Every node once, operands first."""
-    seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
-
-
 class _Cutter:
     def __init__(
         self,
@@ -237,7 +233,7 @@ class _Cutter:
         self.results = results
         self.nodes: dict[int, Expr] = {}
         for result in results.values():
-            self.nodes.update((id(e), e) for e in _walk(result))
+            self.nodes.update((id(e), e) for e in nodes_of(result))
         self.taken = set(cell.shapes) | set(results)
         self.counts: dict[str, int] = {}
         self.names: dict[int, str] = {}

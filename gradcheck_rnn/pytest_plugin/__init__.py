@@ -15,9 +15,11 @@ ends this process in one of them is at least named (see `sentinel`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +45,8 @@ __all__ = ["Gradcheck", "GradcheckWarning", "gradcheck"]
 REGISTER = "__gradient_cases__"
 #: What the marker may set; the fixture's calls take these and those of their own function.
 MARKER = ("budget", "mode", "resolve", "seed", "select", "undecided")
+#: Options of ``[tool.gradcheck-rnn]`` that pytest has, too.
+TAKEN_FROM_PROJECT = ("seed", "budget", "undecided", "timeout", "memory", "github")
 TAKEN = pytest.StashKey[bool]()
 
 
@@ -78,8 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """``pythonpath`` of ``[tool.gradcheck-rnn]`` in the root's pyproject.toml, as for `verify`."""
-    path = early_config.rootpath / "pyproject.toml"
-    if not path.is_file() or b"[tool.gradcheck-rnn]" not in path.read_bytes():
+    if not _has_table(early_config.rootpath):
         return
     from gradcheck_rnn.errors import UsageError
     from gradcheck_rnn.project import add_pythonpath
@@ -97,6 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "gradcheck(seed, budget, select, undecided, mode, resolve): gradient checks; the options "
         "hold for the fixture of the same name",
     )
+    _take_project(config)
     _check_options(config)
     config.stash[ISOLATION] = Isolation(config)
     config.stash[SENTINEL] = Sentinel(config)
@@ -107,6 +111,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was started."""
     if SENTINEL in config.stash:
         config.stash[SENTINEL].close()
+
+
+def _take_project(config: pytest.Config) -> None:
+    """Options of the project's table, where the command line gives none."""
+    if not _has_table(config.rootpath):
+        return
+    from gradcheck_rnn.errors import UsageError
+    from gradcheck_rnn.verify.project_options import read_options
+
+    try:
+        said = read_options(config.rootpath)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    for name in TAKEN_FROM_PROJECT:
+        option = f"gradcheck_{name}"
+        if name in said and getattr(config.option, option) is None:
+            setattr(config.option, option, said[name])
+
+
+def _has_table(root: Path) -> bool:
+    path = root / "pyproject.toml"
+    return path.is_file() and b"[tool.gradcheck-rnn]" in path.read_bytes()
 
 
 def _check_options(config: pytest.Config) -> None:
@@ -215,11 +241,14 @@ class Gradcheck:
     """The fixture: each call checks, notes the verdict, and fails the test unless it passed.
 
     Options come from the call, or else from the marker; ``--gradcheck-seed``,
-    ``--gradcheck-budget`` and ``--gradcheck-undecided`` win over both.
+    ``--gradcheck-budget`` and ``--gradcheck-undecided`` win over both. What a call in another
+    thread raises ends that thread only; the test fails by it at its end.
     """
 
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
+        self.thread = threading.current_thread()
+        self.elsewhere: list[Exception] = []
         self.defaults: dict[str, Any] = {}
         for mark in reversed(list(item.iter_markers("gradcheck"))):
             unknown = [k for k in mark.kwargs if k not in MARKER]
@@ -305,19 +334,28 @@ class Gradcheck:
             settle(self.item, report, undecided, place)
         except SystemExit as error:
             said = f"gradcheck: the code under test {describe_exit(error)}"
-            raise misuse(said).with_traceback(theirs_of(error.__traceback__)) from None
+            raise self._noted(misuse(said), error.__traceback__) from None
         except Exception as error:
-            raise error.with_traceback(theirs_of(error.__traceback__)) from error.__cause__
+            raise self._noted(error, error.__traceback__) from error.__cause__
         return report
+
+    def _noted(self, error: Exception, trace: TracebackType | None) -> Exception:
+        """The error without our frames; one in another thread is kept for the end of the test."""
+        if threading.current_thread() is not self.thread:
+            self.elsewhere.append(error)
+        return error.with_traceback(theirs_of(trace))
 
 
 VJP = ("budget", "mode", "seed", "select")
 
 
 @pytest.fixture
-def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
+def gradcheck(request: pytest.FixtureRequest) -> Iterator[Gradcheck]:
     """Check gradients in a test: ``gradcheck(loss, gradient, parameters)``; see `Gradcheck`."""
-    return Gradcheck(request.node)
+    fixture = Gradcheck(request.node)
+    yield fixture
+    if fixture.elsewhere:
+        raise fixture.elsewhere[0]
 
 
 # -- the verdicts of a run ------------------------------------------------------------------------

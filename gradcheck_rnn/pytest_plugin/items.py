@@ -25,6 +25,8 @@ __all__ = ["ISOLATION", "LOST", "GradientItem", "Isolation"]
 
 ISOLATION = pytest.StashKey["Isolation"]()
 LOST = pytest.StashKey[str]()
+#: Marks of test functions that say nothing about a case, which has no arguments.
+FOR_FUNCTIONS = ("parametrize", "usefixtures")
 #: What tests say by raising.
 OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception, pytest.xfail.Exception)
 
@@ -110,6 +112,16 @@ class GradientItem(pytest.Item):
     def __init__(self, *, case: GradientCase, **rest: Any) -> None:
         super().__init__(**rest)
         self.case = case
+        for mark in case.pytestmark:
+            if mark.name in FOR_FUNCTIONS:
+                raise self.parent.CollectError(  # type: ignore[union-attr]
+                    f"error: {place_of(case)[0]}:{case.line}: case {self.name!r} has the mark "
+                    f"{mark.name}, which gives arguments or fixtures; a case has none: make cases "
+                    "in a loop with gradient_case(name=...), or write a test with the fixture "
+                    "gradcheck"
+                )
+            self.own_markers.append(mark)
+            self.keywords[mark.name] = mark
         self.add_marker("gradcheck")
 
     def runtest(self) -> None:

@@ -40,7 +40,8 @@ def _remark(found: re.Match[str]) -> str:
 
 
 def _letter(x: str) -> str:
-    return x if len(x) == 1 or x == "ell" else f'"{x}"'
+    bare = len(x) == 1 or x == "ell" or re.fullmatch(r"\d+[A-Za-z]", x)
+    return x if bare else f'"{x}"'
 
 
 def remark(text: str) -> str:

@@ -161,6 +161,9 @@ def check_jax(
 ) -> Report:
     """Check the reverse-mode derivative of a JAX function, one with ``custom_vjp`` above all.
 
+    Beside what `check_vjp` does: a custom rule that is not compiled, tracing it again, and, with
+    ``symbolic_zeros=True``, outputs that are not used and inputs that are not differentiated.
+
     Parameters
     ----------
     function : callable

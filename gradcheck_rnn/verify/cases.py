@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -36,7 +36,7 @@ __all__ = ["GradientCase", "check_cases", "collect_cases", "gradient_case"]
 REGISTER = "__gradient_cases__"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GradientCase:
     """A function that names a loss, a gradient and parameters; calling it calls the function.
 
@@ -50,12 +50,20 @@ class GradientCase:
         The definition that the code implements, in model mode.
     place : (str, int), optional
         File and line of what is under test, where that is not the function.
+    pytestmark : list
+        What pytest's marks (``@pytest.mark.xfail``) put on a test, written above or below.
     """
 
     function: Callable[[], Any]
     name: str
     implements: Implements | None = None
     place: tuple[str, int] | None = None
+    pytestmark: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        """The function's name: what pytest's marks ask for before they mark something."""
+        return self.function.__name__
 
     @property
     def line(self) -> int:
@@ -205,6 +213,7 @@ def gradient_case(
                 "arguments, give them defaults"
             )
         case = GradientCase(fn, name or fn.__name__, said)
+        case.pytestmark = list(getattr(fn, "pytestmark", ()))
         fn.__globals__.setdefault(REGISTER, []).append(case)
         return case
 

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from .guard import call
 from .harness.aggregates import COARSE
 from .harness.arrays import to_numpy
+from .jax_protocol import equations, look_at_rules
 from .pairs import Cotangents, Pair
 from .trees import Tree
 from .verdict import Finding
@@ -100,7 +101,7 @@ class JaxPair(Pair):
         formats = {str(self.leaves[k].dtype) for k in self.moved}
         return max(2.0**-7 if "bfloat16" in formats else 0.0, self.narrowed)
 
-    def _of_moved(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def of_moved(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def of_moved(*arrays: Any) -> Any:
             leaves = list(self.leaves)
             for k, a in zip(self.moved, arrays, strict=True):
@@ -113,22 +114,41 @@ class JaxPair(Pair):
         return of_moved
 
     def _compile(self) -> None:
-        jax = self.jax
-        plain = self._of_moved(self.function)
+        self.forward = self.compiled(self.of_moved(self.function))
+        self.backward = self.compiled(self.pulled())
+        self.slope = None
+        if self.surrogate is not None:
+            self.slope = self.compiled(self.of_moved(self.surrogate))
+
+    def compiled(self, function: Callable[..., Any]) -> Any:
+        """The function, compiled unless it is to run as it is."""
+        return self.jax.jit(function) if self.jit else function
+
+    def pulled(self) -> Callable[..., Any]:
+        """``pulled(arrays, cotangents)``: gradients, by a derivative that is traced anew."""
+        jax, plain = self.jax, self.of_moved(self.function)
 
         def pulled(arrays: Any, cotangents: Any) -> Any:
             out, pull = jax.vjp(plain, *arrays)
             flat, shape = jax.tree_util.tree_flatten(out)
-            given = [self._weight(y, w) for y, w in zip(flat, cotangents, strict=True)]
+            given = [self.weight(y, w) for y, w in zip(flat, cotangents, strict=True)]
             return pull(jax.tree_util.tree_unflatten(shape, given))
 
-        compiled = jax.jit if self.jit else (lambda f: f)
-        self.forward, self.backward = compiled(plain), compiled(pulled)
-        self.slope = None
-        if self.surrogate is not None:
-            self.slope = compiled(self._of_moved(self.surrogate))
+        return pulled
 
-    def _arrays(self, leaves: Sequence[Array]) -> list[Any]:
+    def traced(self) -> Any:
+        """Forward as JAX traces it; None for what cannot be traced with values."""
+        try:
+            arrays = self.arrays(self.tree.leaves)
+            return self.jax.make_jaxpr(self.of_moved(self.function))(*arrays)
+        except Exception:
+            return None
+
+    def protocol(self, weights: Cotangents) -> None:
+        """Custom rules as JAX may call them."""
+        look_at_rules(self, weights)
+
+    def arrays(self, leaves: Sequence[Array]) -> list[Any]:
         if any(a.dtype.kind == "c" for a in leaves):
             raise TypeError("arrays are real")
         return [
@@ -138,7 +158,7 @@ class JaxPair(Pair):
 
     def begin(self) -> Tree:
         """Outputs; without compilation where a function cannot be traced."""
-        arrays = self._arrays(self.tree.leaves)
+        arrays = self.arrays(self.tree.leaves)
         try:
             call("forward", self.forward, *arrays)
         except Exception as error:
@@ -150,16 +170,15 @@ class JaxPair(Pair):
             text = f"forward cannot be compiled ({type(error).__name__}) and is run as it is"
             self.note(Finding("not-compiled", f"{text}; jit=False says so"))
         outs = super().begin()
-        self.narrowed = max(self.narrowed, self._coarsest(arrays))
+        self.narrowed = max(self.narrowed, self._coarsest())
         if max([self.narrowed, *(float(self.jnp.finfo(a.dtype).eps) for a in arrays)]) > COARSE:
             self.note(Finding("coarse", COARSELY))
         return outs
 
-    def _coarsest(self, arrays: Sequence[Any]) -> float:
+    def _coarsest(self) -> float:
         """Unit of the coarsest format that forward computes in, 0 for float32 and finer."""
-        try:
-            traced = self.jax.make_jaxpr(self._of_moved(self.function))(*arrays)
-        except Exception:  # what cannot be traced with values shows its inputs' formats only
+        traced = self.traced()
+        if traced is None:  # its inputs' formats are all that it shows
             return 0.0
         units = [float(self.jnp.finfo(d).eps) for d in _formats(traced.jaxpr, self.jnp)]
         worst = max(units, default=0.0)
@@ -180,24 +199,29 @@ class JaxPair(Pair):
 
     def _run(self, leaves: Sequence[Array]) -> Any:
         self.runs += 1
-        return self._flat(call("forward", self.forward, *self._arrays(leaves)))
+        return self._flat(call("forward", self.forward, *self.arrays(leaves)))
 
     def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
         assert self.slope is not None
-        return self._flat(call("the surrogate", self.slope, *self._arrays(leaves)))
+        return self._flat(call("the surrogate", self.slope, *self.arrays(leaves)))
 
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
     ) -> dict[int, Any]:
-        weights = [cotangents.get(k, np.zeros_like(x)) for k, x in enumerate(self.outs.leaves)]
         try:
-            grads = call("backward", self.backward, tuple(self._arrays(leaves)), weights)
+            grads = call(
+                "backward", self.backward, tuple(self.arrays(leaves)), self.weights(cotangents)
+            )
         except Exception as error:
             if not self._refused_by_the_library(error):
                 raise
             said = str(error).strip().splitlines()[0]
             raise UsageError(f"{WHO}: JAX cannot pull cotangents back: {said}") from None
         return {i: to_numpy(g) for i, g in enumerate(grads)}
+
+    def weights(self, cotangents: Cotangents) -> list[Array]:
+        """A cotangent for every output, zeros for those without."""
+        return [cotangents.get(k, np.zeros_like(x)) for k, x in enumerate(self.outs.leaves)]
 
     def _refused_by_the_library(self, error: Exception) -> bool:
         """Whether JAX itself raised it: of a rule's structure, of what it cannot differentiate.
@@ -213,7 +237,7 @@ class JaxPair(Pair):
         known = type(error).__module__.split(".")[0] in ("jax", "jaxlib")
         return known or place.split(".")[0] in ("jax", "jaxlib") or place == __name__
 
-    def _weight(self, y: Any, weight: Any) -> Any:
+    def weight(self, y: Any, weight: Any) -> Any:
         """A cotangent in the format of its output; those of integers have none."""
         y = self.jnp.asarray(y)
         if not self.jnp.issubdtype(y.dtype, self.jnp.floating):
@@ -224,16 +248,11 @@ class JaxPair(Pair):
 def _formats(jaxpr: Any, jnp: Any) -> set[Any]:
     """Floating-point dtypes of everything that a traced function computes, loops included."""
     found = set()
-    for equation in jaxpr.eqns:
+    for equation in equations(jaxpr):
         for variable in equation.outvars:
             dtype = getattr(variable.aval, "dtype", None)
             if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
                 found.add(dtype)
-        for value in equation.params.values():
-            for inner in value if isinstance(value, list | tuple) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    found |= _formats(inner, jnp)
     return found
 
 

@@ -182,7 +182,7 @@ class _Paired(KnownLoss):
         self.oracle, self.weights = oracle, weights
         self.gradients, self.part = gradients, part
         network = oracle.point.network
-        self.depth = depth(network, oracle.point.lengths)
+        self.depth, self.holds = depth(network, oracle.point.lengths), bool(oracle.tape.values)
         self._read = read_by(network, weights)
         self._asked: Counter[bytes] = Counter()
 

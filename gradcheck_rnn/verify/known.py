@@ -17,6 +17,7 @@ class KnownLoss:
     - ``many(parameters, stacks)``: values at many values of some arrays, by name.
     - ``depth``: how many operations follow one another in it.
     - ``derivatives(parameters)``: name → (derivative, bound on its error), what is known of them.
+    - ``holds``: whether it holds values of the point on purpose, as those that are frozen.
     - ``reads(name)``: whether anything in it may read a parameter.
     """
 

@@ -68,7 +68,7 @@ class Diagnosis:
         return wording.diagnosis(self)
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What a check found.
 
@@ -116,6 +116,10 @@ class Report:
         """Whether the verdict is pass; undecided is not."""
         return self.verdict is Verdict.PASS
 
+    def __bool__(self) -> bool:
+        """As `passed`: ``assert check_gradient(...)`` holds for what passed alone."""
+        return self.passed
+
     def raise_for_failure(self, *, undecided: str = "raise") -> Report:
         """Raise `GradientMismatch` unless passed; ``undecided="allow"`` lets undecided through."""
         if self.verdict is Verdict.FAIL or (
@@ -130,6 +134,9 @@ class Report:
 
     def __str__(self) -> str:
         return wording.text(self)
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.summary()}>"
 
     def in_full(self) -> str:
         """As `str`, with every row and what each of them could have missed."""

@@ -141,7 +141,14 @@ def _doubts(
         reasons.append(Finding("budget", said))
     if not resolution <= resolve and not blind and not rounded and not kinks.size:
         size = float(np.median(bound[np.isfinite(bound)])) if np.isfinite(bound).any() else np.inf
-        if np.any(g):
+        few = _few_hidden(check, g, bound, resolve)
+        if few.size:
+            said = (
+                f"{few.size} of {g.size} entries ({_index(shape, int(few[0]))} first) are hidden: "
+                f"their gradient jumps by about {np.max(bound[few]):.0e} beside the point (a kink, "
+                "a tie or a border of clipping?); check at another"
+            )
+        elif np.any(g):
             said = (
                 f"differences resolve {size:.1e} an entry, the gradient is at most "
                 f"{np.max(np.abs(g)):.1e}: it is hidden in {_cover(check, bound)}"
@@ -153,6 +160,17 @@ def _doubts(
             )
         reasons.append(Finding("hidden", said))
     return reasons
+
+
+def _few_hidden(check: EntryCheck, g: Floats, bound: Floats, resolve: float) -> NDArray[np.intp]:
+    """Entries without which a block would be resolved, and which its gradient's roundoff hides."""
+    top = resolve * float(np.max(np.abs(np.append(g, check.value[np.isfinite(check.value)]))))
+    few = np.flatnonzero((bound > top) & (check.error < 0.5 * bound))
+    rest = np.setdiff1d(np.arange(g.size), few)
+    if not few.size or 2 * few.size > g.size:
+        return few[:0]
+    resolved = relative_resolution(g[rest], check.value[rest], bound[rest]) <= resolve
+    return few if resolved else few[:0]
 
 
 def _pattern(text: str) -> Finding:

@@ -24,6 +24,8 @@ MOST_ROWS, SHOWN_ROWS = 24, 12
 CAUSES = ("common-factor", "clipped", "gradient-ignores-argument", "loss-ignores-argument")
 #: Findings about the forward pass that come before everything about gradients.
 FORWARD = ("other-function", "unsteady-forward")
+#: Findings after which a wrong gradient says nothing about the code.
+FIRST = ("tracing",)
 #: Names of wrong gradients before a list of them is cut.
 MOST_NAMES = 12
 
@@ -84,7 +86,7 @@ def sentence(report: Worded) -> str:
 
 def _plain_sentence(report: Worded) -> str:
     """`sentence` from rows and findings alone."""
-    named = [f.message for f in report.findings if f.kind == "diagnosis"]
+    named = [f.message for f in report.findings if f.kind in ("diagnosis", *FIRST)]
     fatal = [f.message for f in report.findings if f.fatal]
     open_ = [f.message for f in report.findings if f.undecided]
     bad = [r for r in report.rows if r.verdict is not Verdict.PASS]

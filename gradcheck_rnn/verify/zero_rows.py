@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..streams import Stream, generator
 from .guard import listed
+from .known import tells
 from .outcome import Report
 from .reachable import checksum
 from .singular import held_at
@@ -206,7 +207,7 @@ def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
     own = [[n for v, n in found[k].items() if v not in found[1 - k]] for k in (0, 1)]
     if passes[1] is None:  # one function for both
         own = [[], []]
-    if own[0] and not own[1]:
+    if (own[0] and not own[1]) or (tells(passes[0], "holds") and passes[0].holds):
         return None
     text = f"the gradient is right at the point given alone: where entries are moved, {fault}. "
     if own[1] and not own[0]:

@@ -175,3 +175,81 @@ def test_what_cannot_be_traced_runs_as_it_is() -> None:
     assert not is_jax(jnp.ones(2))
     run = compiled(untraceable)
     assert run(jnp.ones(2)).tolist() == run(jnp.ones(2)).tolist() == [2, 2]
+
+
+def two_outputs(backward: Callable[..., Any]) -> Any:
+    """tanh(x w) and sin(x + w), with a rule that is told what JAX knows."""
+
+    def forward(x: Any, w: Any) -> Any:
+        saved = x.value, w.value, x.perturbed
+        return (jnp.tanh(x.value * w.value), jnp.sin(x.value + w.value)), saved
+
+    function = jax.custom_vjp(lambda x, w: (jnp.tanh(x * w), jnp.sin(x + w)))
+    function.defvjp(forward, lambda saved, g: backward(*saved, *g), symbolic_zeros=True)
+    return function
+
+
+def is_zero(g: Any) -> bool:
+    return isinstance(g, jax.custom_derivatives.SymbolicZero)
+
+
+def both(x: Any, w: Any, moves: bool, a: Any, b: Any) -> Any:
+    a = 0 if is_zero(a) else a * (1 - jnp.tanh(x * w) ** 2)
+    b = 0 if is_zero(b) else b * jnp.cos(x + w)
+    return a * w + b, a * x + b
+
+
+def twice_where_unused(x: Any, w: Any, moves: bool, a: Any, b: Any) -> Any:
+    return tuple(d * (2 if is_zero(b) else 1) for d in both(x, w, moves, a, b))
+
+
+def refuses_unused(x: Any, w: Any, moves: bool, a: Any, b: Any) -> Any:
+    if is_zero(b):
+        raise ValueError("b is missing")
+    return both(x, w, moves, a, b)
+
+
+def minus_where_x_is_fixed(x: Any, w: Any, moves: bool, a: Any, b: Any) -> Any:
+    dx, dw = both(x, w, moves, a, b)
+    return dx, dw if moves else -dw
+
+
+@pytest.mark.parametrize(
+    ("backward", "kind", "said"),
+    [
+        (both, None, ""),
+        (twice_where_unused, "undefined-cotangent", "only the output '[0]' is used"),
+        (refuses_unused, "undefined-cotangent", "b is missing"),
+        (minus_where_x_is_fixed, "frozen-input", "of 'w' where 'x' is not differentiated"),
+    ],
+)
+def test_a_rule_is_told_what_is_unused_and_what_is_not_differentiated(
+    backward: Callable[..., Any], kind: str | None, said: str
+) -> None:
+    report = check_jax(two_outputs(backward), [draw(3), draw(3) + 1])
+    assert [f.kind for f in report.findings if f.fatal] == ([kind] if kind else [])
+    assert said in report.sentence()
+    assert report.passed == (kind is None)
+
+
+def test_a_rule_gives_the_same_compiled_and_as_it_is() -> None:
+    def concrete(h: Any, g: Any) -> Any:
+        return (g * (1 - h**2) * (1.0 if isinstance(h, jax.core.Tracer) else 1.5),)
+
+    report = check_jax(rule(lambda x: (jnp.tanh(x), jnp.tanh(x)), concrete), [draw(3)])
+    assert [f.kind for f in report.findings if f.fatal] == ["compiled"]
+    assert "where it is not compiled" in report.sentence()
+
+
+def test_what_changes_from_trace_to_trace_is_said_before_all_else() -> None:
+    drawn = np.random.default_rng(0)
+    random = check_jax(lambda x: x * jnp.asarray(drawn.uniform(size=3)), [draw(3)])
+    calls: list[int] = []
+
+    def counting(h: Any, g: Any) -> Any:
+        calls.append(1)
+        return (g * (1 - h**2) * (2 if len(calls) % 3 == 0 else 1),)
+
+    counted = check_jax(rule(lambda x: (jnp.tanh(x), jnp.tanh(x)), counting), [draw(3)])
+    for report in (random, counted):
+        assert report.sentence().startswith("the function or its derivative is another one each")

@@ -18,7 +18,7 @@ from gradcheck_rnn.verify.outcome import Diagnosis, Report
 from gradcheck_rnn.verify.session import Verification
 from gradcheck_rnn.verify.verdict import Finding, Row, Verdict
 from tests.verify.diagnosis.test_faults import check as check_faulty
-from tests.verify.diagnosis.test_lines import check as check_adjoints
+from tests.verify.diagnosis.test_handed_adjoints import check as check_adjoints
 
 RESULTS = {Finding, Row, Report, Verification, Diagnosis}
 PACKAGE = Path(gradcheck_rnn.__file__).parent

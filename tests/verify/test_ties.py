@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -56,3 +58,24 @@ def test_entries_without_influence_do_not_choose_the_step_of_the_others() -> Non
     report = check_gradient(loss, gradient, w, mode="entrywise")
     assert report.passed
     assert report.rows[0].resolution < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "w"),
+    [
+        (lambda p: np.abs(p - 2).sum(), lambda p: np.sign(p - 2), [1.0, 2.0, 3.0]),
+        (lambda p: np.clip(p, -1, 1).sum(), lambda p: (np.abs(p) <= 1) * 1.0, [0.2, 1.0, -0.4]),
+        (lambda p: 3 * p.max() + p.sum(), lambda p: 3.0 * (p == p.max()) + 1, [2.0, 1, 0, -1, 2]),
+    ],
+)
+def test_a_gradient_that_jumps_at_one_entry_hides_no_other(
+    loss: Any, gradient: Any, w: Any
+) -> None:
+    """The roundoff of a gradient is not what an entry on a kink changes by between neighbours."""
+    right = check_gradient(loss, gradient, np.array(w))
+    assert right.verdict is Verdict.UNDECIDED
+    assert "kink" in right.sentence()
+    assert "roundoff" not in right.sentence()
+    for factor in (-1, 2):
+        wrong = check_gradient(loss, lambda p, f=factor: f * gradient(p), np.array(w))
+        assert wrong.verdict is Verdict.FAIL

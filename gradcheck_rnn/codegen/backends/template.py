@@ -16,6 +16,7 @@ from ...language.network import Ref
 from ..schedule.kernel_names import Names
 from ..schedule.ops import BATCH, Access, Buffer
 from .expressions import dim_text
+from .substeps import substeps_of
 
 __all__ = [
     "axes_of",
@@ -81,6 +82,8 @@ def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]
         reads,
         "",
     ]
+    if (count := substeps_of(derivation)) > 1:
+        out += [f"A step has {count} substeps, which t counts below.", ""]
     out += ["Forward, for each sequence (columns):", ""]
     for program in derivation.scans:
         scan = program.scan

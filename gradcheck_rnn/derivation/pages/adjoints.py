@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sympy import Expr as Scalar
+
 from ...calculus.terms import (
     Apply,
     Hadamard,
@@ -15,10 +17,11 @@ from ...calculus.terms import (
     Term,
     TimeSum,
     Vec,
+    dim,
     shift,
     subterms,
 )
-from ...language.network import Ref
+from ...language.network import Ref, Scan
 from ...language.ops.elementwise import ELEMENTWISE
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
 from ..simplification import collected, replaced, tidy
@@ -71,11 +74,17 @@ def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
 
 
 def _direction(program: ScanProgram) -> Prose:
-    axis = program.scan.axis
-    if axis is None:
+    scan = program.scan
+    if scan.axis is None:
         return ("Once.",)
-    order = f"t = {axis}, …, 1" if program.scan.reverse else f"t = 1, …, {axis}"
-    return (f"For {order}:",)
+    order = f"t = {scan.length}, …, 1" if scan.reverse else f"t = 1, …, {scan.length}"
+    if scan.substeps == 1:
+        return (f"For {order}:",)
+    words = (
+        f"A step has {scan.substeps} substeps, which t counts; inputs are those of the step, and "
+    )
+    words += f"what others read is that of its last substep. For {order}:"
+    return (words,)
 
 
 def forward(program: ScanProgram, several: bool) -> Section:
@@ -131,7 +140,7 @@ def _adjoint_line(
     last = collected(gathered(derivation, c) for c in terms if c.when == "last")
     if not always and not last:
         return None
-    end = "1" if program.scan.reverse else str(program.scan.axis)
+    end = "1" if program.scan.reverse else program.scan.length
     note: Prose = ()
     if last:
         note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
@@ -154,8 +163,13 @@ def gathered(derivation: Derivation, c: Contribution) -> Term:
     edge = c.source
     if not isinstance(edge, Edge) or edge.lag is not None:
         return tidy(c.term)
-    axis = derivation.program(c.scan).scan.axis
-    return tidy(c.term) if axis is None else TimeSum(tidy(c.term), 1, axis)
+    scan = derivation.program(c.scan).scan
+    return tidy(c.term) if scan.axis is None else TimeSum(tidy(c.term), 1, _last(scan))
+
+
+def _last(scan: Scan) -> Scalar:
+    """The last step, or substep, of a scan."""
+    return scan.substeps * dim(str(scan.axis))
 
 
 def _factored(terms: list[Term]) -> list[Term]:
@@ -179,13 +193,18 @@ def _factored(terms: list[Term]) -> list[Term]:
 
 
 def _adjoint_words(program: ScanProgram, truncate: int | None, rows: bool) -> Prose:
-    axis = program.scan.axis
+    axis, length = program.scan.axis, program.scan.length
     shape = "row" if rows else "column"
     words = f"δv is ∂L/∂v, a {shape}; g is the cotangent handed in for an output."
+    if program.scan.substeps > 1:
+        words += (
+            " It is zero but at the last substep of a step; the adjoint of an input is the sum of "
+            "those of the substeps."
+        )
     if axis is not None and program.scan.states:
-        order, edge = (f"t = {axis}, …, 1", f"beyond t = {axis}")
+        order, edge = (f"t = {length}, …, 1", f"beyond t = {length}")
         if program.scan.reverse:
-            order, edge = f"t = 1, …, {axis}", "before t = 1"
+            order, edge = f"t = 1, …, {length}", "before t = 1"
         words += f" For {order}, adjoints {edge} being zero:"
         if truncate:
             words += (
@@ -233,14 +252,15 @@ def _gradient_line(
 def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]) -> list[Term]:
     """The contributions to a gradient, summed over the time axis of the scan that makes them."""
     ref = {**derivation.network.parameters, **derivation.network.inputs}[name]
-    sums: dict[str | None, list[Term]] = {}
+    sums: dict[Scalar | None, list[Term]] = {}
     for c in derivation.gradient_terms(name):
         term = _in_form(c, form)
-        axis = derivation.program(c.scan).scan.axis
-        sums.setdefault(None if ref.axis else axis, []).append(replaced(term, ones))
+        scan = derivation.program(c.scan).scan
+        last = None if ref.axis or scan.axis is None else _last(scan)
+        sums.setdefault(last, []).append(replaced(term, ones))
     return [
-        Plus(*collected(terms)) if axis is None else TimeSum(Plus(*collected(terms)), 1, axis)
-        for axis, terms in sums.items()
+        Plus(*collected(terms)) if last is None else TimeSum(Plus(*collected(terms)), 1, last)
+        for last, terms in sums.items()
     ]
 
 

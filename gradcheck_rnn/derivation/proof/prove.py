@@ -10,6 +10,7 @@ entries show which differ.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...language.cell import Cell
+from ...language.loops import at_most, count_of
 from ...language.network import Network
 from .certificate import certify
 from .certified import Certificate
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 _ATTEMPTS = 8
+#: Substeps of a step of a proof at most: a first, one between and a last one, as of steps.
+SUBSTEPS = 3
 
 
 def prove(
@@ -85,8 +89,9 @@ def prove(
         yield from adjoint_claims(derivation, setting)
         yield _along(derivation, setting)
 
-    result = check(derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths)
-    result = _with_assumptions(result, derivation, seed=seed, sizes=sizes, lengths=lengths)
+    with at_most(SUBSTEPS):
+        result = check(derivation.network, claims, seed=seed, sizes=sizes, lengths=lengths)
+        result = _with_assumptions(result, derivation, seed=seed, sizes=sizes, lengths=lengths)
     if not exact:
         return result
     certificate = certify_exactly(
@@ -172,23 +177,24 @@ def certify_exactly(
     def left() -> float:
         return max(0.0, seconds - (time.perf_counter() - began))
 
-    out = certify(
-        network,
-        lambda setting: adjoint_claims(derivation, setting),
-        sizes=sizes,
-        lengths=lengths,
-        seconds=left(),
-    )
-    if rtrl:
-        tangents = certify(
+    with at_most(SUBSTEPS):
+        out = certify(
             network,
-            lambda setting: tangent_claims(derivation, setting),
-            mode="tangent",
+            lambda setting: adjoint_claims(derivation, setting),
             sizes=sizes,
             lengths=lengths,
             seconds=left(),
         )
-        out = out.with_groups_of(tangents)
+        if rtrl:
+            tangents = certify(
+                network,
+                lambda setting: tangent_claims(derivation, setting),
+                mode="tangent",
+                sizes=sizes,
+                lengths=lengths,
+                seconds=left(),
+            )
+            out = out.with_groups_of(tangents)
     return out
 
 
@@ -210,7 +216,7 @@ def adjoint_claims(derivation: Derivation, setting: Setting) -> Claims:
         for name in (*program.scan.outputs, *(s.name for s in program.scan.states)):
             ref = program.scan.value(name)
             held = {t: run.outward(ref, a) for t, a in run.series[name].items()}
-            times = sorted(run.times(program))
+            times = [t for t in sorted(run.times(program)) if t == math.ceil(t)]
             made[name] = (
                 held[0] if program.scan.axis is None else np.stack([held[t] for t in times])
             )
@@ -265,6 +271,8 @@ def check(
         A denominator is zero at every point tried.
     """
     began = time.perf_counter()
+    substeps = max((count_of(scan.substeps) for scan in network.scans), default=1)
+    shown = {"substeps": substeps} if substeps > 1 else {}
     for redraws in range(_ATTEMPTS):
         point = FieldPoint(seed + redraws * 2**32)
         try:
@@ -276,7 +284,7 @@ def check(
         return ProofResult(
             network.name,
             dict(setting.sizes),
-            dict(setting.lengths),
+            {**setting.lengths, **shown},
             seed,
             redraws,
             tuple(groups),

@@ -43,13 +43,16 @@ def definition(m: Manuscript, derivation: Derivation, pages: Document) -> dict[s
                 intro += "is computed once."
             else:
                 order = (
-                    f"$t = {scan.axis}, dots, 1$" if scan.reverse else f"$t = 1, dots, {scan.axis}$"
+                    f"$t = {scan.length}, dots, 1$"
+                    if scan.reverse
+                    else f"$t = 1, dots, {scan.length}$"
                 )
                 intro += f"runs over {order}:"
         elif scan.axis is None:
             intro = "It is computed once:"
         else:
-            intro = f"A sequence has $T$ steps. At each of them, $t = 1, dots, {scan.axis}$,"
+            of = f" of {scan.substeps} substeps, which $t$ counts" if scan.substeps > 1 else ""
+            intro = f"A sequence has $T$ steps{of}. At each of them, $t = 1, dots, {scan.length}$,"
         if section.like:
             numbers[scan.name] = numbers[section.like.partition(":")[2]]
             m.say(f"{intro} {m.refs(numbers[scan.name])}. {m.maths.words(section.text[-1])}")

@@ -14,6 +14,7 @@ from ...derivation import Derivation
 from ...derivation.evaluate import Run, adjoints
 from ...derivation.pages import symbol_of
 from ...language.domains import Domain
+from ...language.loops import at_most
 from ...language.network import Network, Ref
 from ..manuscript import Manuscript
 from ..typst_mathematics import plain
@@ -123,11 +124,18 @@ def _loss(run: Run, cotangents: Mapping[str, Array]) -> float:
 
 
 def example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) -> None:
-    """Add the chapter."""
+    """Add the chapter; a step with substeps has two of them here."""
+    with at_most(2):
+        _example(m, derivation, numbers)
+
+
+def _example(m: Manuscript, derivation: Derivation, numbers: dict[str, range]) -> None:
     e = small_example(derivation)
     run, network = e.run, derivation.network
     m.heading("A worked example")
     steps = ", ".join(f"${a} = {n}$" for a, n in run.steps.items())
+    if run.substeps:
+        steps += ", two substeps a step"
     dims = ", ".join(f"${_dim(n)} = {e.sizes[n]}$" for n in network.dims)
     what = (
         "The loss is the network's own."
@@ -265,7 +273,8 @@ def _over_time(
         cells = [f"${_column(line[t], m)}$" if t in line else "" for t in times]
         if any(cells):
             rows.append([m.maths.inline(s), *cells])
-    header = ["Value", *(f"$t = {t}$" if len(times) > 1 or t else "" for t in times)]
+    each = max(getattr(t, "denominator", 1) for t in times)  # t counts substeps on the page
+    header = ["Value", *(f"$t = {each * t}$" if len(times) > 1 or t else "" for t in times)]
     if rows:
         m.table(header, rows)
 

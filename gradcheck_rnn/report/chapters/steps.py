@@ -28,6 +28,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
     if chosen is None:
         return
     edge, axis = chosen
+    last = axis if len(axis) == 1 else f"({axis})"
     W = m.maths.term(edge.operand)
     m.heading("Why gradients sum over time")
     kind = "matrices" if edge.operand.shape[1] != 1 else "vectors"
@@ -42,7 +43,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 "dif L",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top) "
+                    f"$= sum_(t = 1)^{last} frac(partial L, partial ({vec} {_copy(W, 't')})^top) "
                     f"{vec} dif {_copy(W, 't')}$"
                 ],
                 "",
@@ -58,7 +59,7 @@ def sum_over_time(m: Manuscript, derivation: Derivation) -> None:
             (
                 f"frac(partial L, partial ({vec} {W})^top)",
                 [
-                    f"$= sum_(t = 1)^{axis} frac(partial L, partial ({vec} {_copy(W, 't')})^top)$",
+                    f"$= sum_(t = 1)^{last} frac(partial L, partial ({vec} {_copy(W, 't')})^top)$",
                     f'$"at" thin {_copy(W, "1")} = dots.c = {_copy(W, axis)} = {W}$',
                 ],
                 "",
@@ -83,9 +84,9 @@ def _shared(derivation: Derivation) -> tuple[Edge, str] | None:
     """A parameter to talk about: a recurrent matrix if there is one."""
     best: tuple[int, Edge, str] | None = None
     for program in derivation.scans:
-        axis = program.scan.axis
-        if axis is None:
+        if program.scan.axis is None:
             continue
+        axis = program.scan.length
         for edge in program.edges:
             if edge.kind == "param" and edge.lag is None:
                 square = edge.operand.shape[0] == edge.operand.shape[1]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ....language.network import Ref
 from ...schedule.build import Schedule
+from ..substeps import substeps_of
 from ..template import axes_of
 from .config import CNamer
 
@@ -25,6 +26,13 @@ caller gives a workspace of {name}_f64_workspace(&sizes) numbers. backward reads
 left there; it may be called several times after one forward.
 
 Functions return 0, 1 where a pointer is NULL that must not be, 2 where a size is negative.\
+"""
+
+
+_SUBSTEPS = """
+
+Steps here are the substeps of which the equations are: inputs that move have one for each, those of
+the substeps of a step being the same, and so have outputs, cotangents and gradients.\
 """
 
 
@@ -84,7 +92,8 @@ def print_header(face: Interface) -> str:
     """The text of the header."""
     guard = f"{face.name.upper()}_H"
     user = {local: n for n, local in face.plan.names.sizes.items()}
-    out = ["/*", *_ABOUT.format(name=face.name).split("\n"), "*/", f"#ifndef {guard}",
+    about = _ABOUT + _SUBSTEPS * (substeps_of(face.plan.derivation) > 1)
+    out = ["/*", *about.format(name=face.name).split("\n"), "*/", f"#ifndef {guard}",
            f"#define {guard}", "", "#include <stddef.h>", "", "#ifdef __cplusplus",
            'extern "C" {', "#endif", "", "typedef struct {"]  # fmt: skip
     out += [f"    ptrdiff_t {face.sizes[n]};" + _called(face.sizes[n], user[n]) for n in face.used]

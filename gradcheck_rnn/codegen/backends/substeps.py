@@ -1,0 +1,101 @@
+"""Kernels of a cell whose steps have substeps: the kernel of substeps, and functions of steps."""
+
+from __future__ import annotations
+
+import re
+
+from ...derivation.program import Derivation
+from ...errors import UnsupportedOperation
+
+__all__ = ["substeps_of", "with_substeps"]
+
+_TEXT = '''
+
+#: Substeps of a step. What is above counts substeps; what is below takes and gives steps.
+SUBSTEPS = {count}
+#: Inputs and outputs that move with the steps.
+MOVING = {moving}
+
+
+def _each(inputs: Inputs) -> Any:
+    """The inputs of every substep."""
+    given: dict[str, Any] = dict(inputs)
+    for name in MOVING:
+        if name in given:
+            given[name] = {np}.repeat({np}.asarray(given[name]), SUBSTEPS, axis=0)
+    return given
+
+
+def forward(
+    parameters: Parameters, inputs: Inputs{forward_takes}
+) -> tuple[Outputs, dict[str, Array]]:
+    """The outputs after the last substep of every step, and what `backward` needs besides."""
+    outputs, saved = _forward(parameters, _each(inputs){forward_hands})
+    made: Any = dict(outputs)
+    for name in MOVING:
+        if name in made:
+            made[name] = made[name][SUBSTEPS - 1 :: SUBSTEPS]
+    return made, saved
+
+
+def backward(
+    parameters: Parameters, inputs: Inputs, saved: dict[str, Array],
+    cotangents: Cotangents{backward_takes}
+) -> Gradients:
+    """The gradients of Σ ⟨cotangent, output⟩."""
+    upstream: Any = dict(cotangents)
+    for name in MOVING:
+        if name in upstream:
+            given = {np}.asarray(upstream[name])
+            wide = {np}.zeros((len(given) * SUBSTEPS, *given.shape[1:]), given.dtype)
+            wide[SUBSTEPS - 1 :: SUBSTEPS] = given
+            upstream[name] = wide
+    gradients: Any = _backward(parameters, _each(inputs), saved, upstream{backward_hands})
+    for name in MOVING:
+        if name in gradients:
+            each = gradients[name]
+            steps = each.reshape(len(each) // SUBSTEPS, SUBSTEPS, *each.shape[1:])
+            gradients[name] = steps.sum(axis=1)
+    return gradients  # type: ignore[no-any-return]
+'''
+
+
+def substeps_of(derivation: Derivation) -> int:
+    """How many substeps the steps of a derivation have.
+
+    Raises
+    ------
+    UnsupportedOperation
+        It has other scans besides, or nothing tells the number of steps.
+    """
+    network = derivation.network
+    count = max((scan.substeps for scan in network.scans), default=1)
+    if count > 1 and (len(network.scans) > 1 or network.loss_terms):
+        raise UnsupportedOperation(
+            f"{network.name!r}: a kernel has a repeated step alone; generate one for the cell with "
+            "repeat and one for what reads it"
+        )
+    if count > 1 and all(ref.axis is None for ref in network.inputs.values()):
+        raise UnsupportedOperation(
+            f"{network.name!r}: no input tells a kernel the number of steps; give the cell one"
+        )
+    return count
+
+
+def with_substeps(text: str, derivation: Derivation, module: str) -> str:
+    """The module of substeps made one of steps; ``module``: np or cp."""
+    count = substeps_of(derivation)
+    if count == 1:
+        return text
+    network = derivation.network
+    refs = {**network.inputs, **network.outputs}
+    moving = tuple(n for n, ref in refs.items() if ref.axis is not None)
+    keeps: dict[str, str] = {}
+    for name in ("forward", "backward"):
+        text = re.sub(rf"^def {name}\(", f"def _{name}(", text, flags=re.M)
+        head = re.search(rf"^def _{name}\(.*?->", text, flags=re.M | re.S)
+        given = head is not None and "workspace: dict" in head[0]
+        keeps[f"{name}_takes"] = ", workspace: dict[str, Array] | None = None" * given
+        keeps[f"{name}_hands"] = ", workspace" * given
+    shown = repr(moving).replace("'", '"')
+    return text + _TEXT.format(count=count, moving=shown, np=module, **keeps)
