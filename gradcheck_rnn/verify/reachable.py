@@ -54,14 +54,14 @@ def generators() -> dict[str, Any]:
     """The states of the global random number generators."""
     kind, keys, at, *rest = np.random.get_state()  # noqa: NPY002
     found: dict[str, Any] = {
-        "random numpy": (kind, zlib.crc32(np.asarray(keys).tobytes()), at, *rest),
+        "random numpy": (kind, _crc(np.asarray(keys)), at, *rest),
         "random python": hash(random.getstate()),
     }
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         state = getattr(getattr(torch, "random", None), "get_rng_state", None)
         if state is not None:
-            found["random torch"] = zlib.crc32(state().numpy().tobytes())
+            found["random torch"] = _crc(state().numpy())
     return found
 
 
@@ -96,7 +96,11 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
 
 
 def _of_array(array: Array) -> tuple[Any, ...]:
-    return array.shape, array.dtype.str, zlib.crc32(np.ascontiguousarray(array).tobytes())
+    return array.shape, array.dtype.str, _crc(array)
+
+
+def _crc(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _is_tensor(item: Any) -> bool:
@@ -106,16 +110,16 @@ def _is_tensor(item: Any) -> bool:
 def _of_tensor(tensor: Any) -> Any:
     try:
         held = tensor.detach().cpu().contiguous()
-        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held))
+        own = tuple(held.shape), str(held.dtype), _crc(_bytes(held))
         grad = tensor.grad if tensor.is_leaf else None
         return own if grad is None else (own, _of_tensor(grad))
     except (RuntimeError, NotImplementedError, TypeError):  # sparse, quantised, without storage
         return None
 
 
-def _bytes(tensor: Any) -> bytes:
+def _bytes(tensor: Any) -> Array:
     torch = sys.modules["torch"]
-    return bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return np.asarray(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def _of_generator(generator: Any) -> str:

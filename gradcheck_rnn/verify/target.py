@@ -19,6 +19,7 @@ from .guard import (
     keeps_state,
 )
 from .known import tells
+from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
@@ -83,6 +84,7 @@ class Target(UserCode):
         self._reaches: dict[int, Floats] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
+        self._used = Reused()
         self._looked: tuple[int, int, dict[str, Any]] | None = None
 
     def _look(self) -> dict[str, Any]:
@@ -229,7 +231,7 @@ class Target(UserCode):
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """As `gradient_at`, without a comparison with earlier calls."""
         self.budget.spend()
-        copies = [leaf.copy() for leaf in leaves]
+        copies = [self._used.copy(i, leaf) for i, leaf in enumerate(leaves)]
         self.gradients += 1
         arguments = self.tree.arguments(copies)
         function = self.gradient_function
@@ -249,14 +251,18 @@ class Target(UserCode):
         if self.gradients <= WATCHED_CALLS:
             self._compare(copies, leaves, GRADIENT)
             self._inspect(found, copies)
-        return {i: np.array(g, dtype=np.float64) for i, g in found.items()}
+        known = self.first if leaves is self.tree.leaves else {}
+        return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
 
     def steady(self, gradient: dict[int, Floats]) -> bool:
         """Whether the gradient at the point agrees with that of the first call there."""
         first = self._first or {}
         return all(
-            bool(np.isfinite(g).all()) == bool(np.isfinite(first[i]).all())
-            and close(g, first[i], self.format_eps(i))
+            g is first[i]
+            or (
+                bool(np.isfinite(g).all()) == bool(np.isfinite(first[i]).all())
+                and close(g, first[i], self.format_eps(i))
+            )
             for i, g in gradient.items()
         )
 
@@ -335,7 +341,7 @@ class Target(UserCode):
             if not entrywise:
                 for at in range(first, last):
                     k, i = divmod(at, len(vectors))
-                    yield _moved(leaf, eps[k, i], vectors[i])
+                    yield moved_array(leaf, eps[k, i], vectors[i])
                 return
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
             places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
@@ -401,10 +407,12 @@ class Target(UserCode):
     def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
 
+        used = Reused()
+
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)
             for i, v in directions.items():
-                leaves[i] = _moved(leaves[i], e, v)
+                leaves[i] = used.keep(i, moved_array(leaves[i], e, v, used.free(i)))
             return leaves
 
         def evaluate(eps: Floats) -> Floats:
@@ -420,15 +428,6 @@ class Target(UserCode):
             return values
 
         return evaluate
-
-
-def _moved(leaf: Array, step: float, direction: Floats) -> Array:
-    """A leaf moved along a direction: a new array of its format."""
-    moved = np.multiply(direction, step)
-    if moved.ndim == 0 or np.result_type(moved, leaf) != moved.dtype:
-        return np.asarray(leaf + moved).astype(leaf.dtype, copy=False)
-    moved += leaf
-    return moved.astype(leaf.dtype, copy=False)
 
 
 def _late(calls: int) -> str:

@@ -32,6 +32,7 @@ from ..harness.arrays import Precision
 from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
 from ..harness.modelpoint import ModelPoint
+from ..harness.stepwise import times
 from ..verdict import Finding, Verdict
 from .stacked_cotangents import pulled_back, stacked_columns
 
@@ -53,6 +54,8 @@ DEVIATIONS = 4.0
 #: A weight of more entries is looked at in so many rows and columns, drawn at random: the root mean
 #: squares of 4096 entries are known to a few percent.
 MOST_ENTRIES, SAMPLED = 2**16, 64
+#: Weights of which absolute values are kept.
+MOST_KEPT = 16
 #: Standard deviation of one rounding to nearest, in units of the format.
 NEAREST = 0.29
 #: The same of a sum whose terms have been added one by one, ÷ the sum of their absolute values.
@@ -133,6 +136,18 @@ def rounding_up_or_down(form: Precision, rng: np.random.Generator) -> Callable[[
 
 def _evaluator(form: Precision, rng: np.random.Generator) -> type[TermEvaluator]:
     rounded = rounding_up_or_down(form, rng)
+    known: dict[tuple[int, ...], tuple[Array, Array]] = {}
+
+    def magnitude(left: Array) -> Array:
+        """Absolute values; those of a large weight, which every step reads, are kept."""
+        if left.ndim != 2 or left.size <= MOST_ENTRIES:
+            return np.abs(left)
+        key = (left.__array_interface__["data"][0], *left.shape, *left.strides)
+        if key not in known and len(known) == MOST_KEPT:
+            return np.abs(left)
+        if key not in known:
+            known[key] = left, np.abs(left)  # held, so that no other array comes to lie there
+        return known[key][1]
 
     class Rounding(TermEvaluator):
         def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
@@ -147,8 +162,8 @@ def _evaluator(form: Precision, rng: np.random.Generator) -> type[TermEvaluator]
 
         def product(self, left: Array, right: Array) -> Array:
             deviation = SUMMED * form.eps * (1 - 1 / left.shape[-1])
-            spread = deviation * (np.abs(left) @ np.abs(right))
-            return rounded(left @ right + spread * rng.standard_normal(spread.shape))
+            spread = deviation * times(magnitude(left), np.abs(right))
+            return rounded(times(left, right) + spread * rng.standard_normal(spread.shape))
 
         def summed(self, total: Any) -> Any:
             return rounded(total)
