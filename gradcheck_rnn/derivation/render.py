@@ -12,7 +12,7 @@ from typing import Any
 
 from ..calculus.printing.json import to_json
 from ..calculus.printing.latex import to_latex
-from ..calculus.printing.notation import Notation, load_notation
+from ..calculus.printing.notation import Notation
 from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
@@ -22,8 +22,9 @@ from .pages import Document, PageLine, Partial, Prose, Section, document
 from .pages.grouping import renamed_apart
 from .pages.repeated import written_once
 from .program import Derivation
+from .reader_names import read_notation
 
-__all__ = ["FORMATS", "read_notation", "render", "render_definition"]
+__all__ = ["FORMATS", "render", "render_definition"]
 
 FORMATS = ("text", "latex", "typst", "markdown", "json")
 
@@ -89,43 +90,6 @@ def _rows(notation: Notation | None) -> bool:
     return notation is not None and notation.vectors == "row"
 
 
-def names(derivation: Derivation) -> tuple[str, ...]:
-    """All names a notation file may rename."""
-    network = derivation.network
-    found = dict.fromkeys((*network.inputs, *network.parameters))
-    for program in derivation.scans:
-        found.update(dict.fromkeys(e.name for e in program.equations))
-    return tuple(found)
-
-
-def read_notation(derivation: Derivation, path: str | os.PathLike[str]) -> Notation:
-    """A notation file for this derivation; cotangents follow the names of their outputs.
-
-    Raises
-    ------
-    NotationError
-        A file that cannot be read or names an unknown symbol.
-    """
-    notation = load_notation(path, names(derivation))
-    follow: dict[str, str | dict[str, str]] = {}
-    for label, ref in derivation.network.outputs.items():
-        of = ref.state or ref.name
-        final = "" if ref.state is None else "final"
-        own = notation.names.get(of)
-        if isinstance(own, str):
-            follow[derivation.cotangent_name(label)] = "_".join(x for x in ("g", own, final) if x)
-        elif own is not None:
-            follow[derivation.cotangent_name(label)] = {
-                target: _COTANGENT[target].format(own[target] + (_FINAL[target] if final else ""))
-                for target in own
-            }
-    return replace(notation, names={**follow, **notation.names})
-
-
-_COTANGENT = {"text": "g_{{{}}}", "latex": "g_{{{}}}", "typst": "g_({})"}
-_FINAL = {"text": ",final", "latex": r",\mathrm{final}", "typst": ', "final"'}
-
-
 class _Writer:
     """One format: how mathematics, headings, words and aligned equations are set."""
 
@@ -147,9 +111,15 @@ class _Writer:
         return text
 
     def left(self, left: Term | Partial) -> str:
-        return self.partial(left) if isinstance(left, Partial) else self.term(left)
+        if not isinstance(left, Partial):
+            return self.term(left)
+        return self.adjoint(left.wrt) if left.adjoint else self.partial(left)
 
     def partial(self, p: Partial) -> str:
+        raise NotImplementedError
+
+    def adjoint(self, of: Term) -> str:
+        """The adjoint of an expression that has no name of its own."""
         raise NotImplementedError
 
     def heading(self, document: Document) -> str:
@@ -170,6 +140,9 @@ def _vec_name(t: Term) -> bool:
 
 class _Text(_Writer):
     math = staticmethod(to_text)
+
+    def adjoint(self, of: Term) -> str:
+        return f"δ({self.term(of)})"
 
     def partial(self, p: Partial) -> str:
         by = self.term(p.wrt)
@@ -194,12 +167,21 @@ class _Text(_Writer):
         for left, line in zip(lefts, section.lines, strict=True):
             tail = f"    ({self.words(line.note)})" if line.note else ""
             tail += f"    [{line.citation}]" if line.citation else ""
-            out.append(f"  {left:<{width}} = {self.term(line.right)}{tail}")
+            sign = "←" if line.adds else "="
+            out.append(f"  {left:<{width}} {sign} {self.term(line.right)}{tail}")
         return "\n".join(out) + "\n"
 
 
 class _Latex(_Writer):
     math = staticmethod(to_latex)
+
+    def adjoint(self, of: Term) -> str:
+        return rf"\boldsymbol{{\delta}}[{self.term(of)}]"
+
+    @staticmethod
+    def sign(line: PageLine) -> str:
+        """Between the sides of a line, where they are aligned."""
+        return r"&\leftarrow" if line.adds else "&="
 
     def inline(self, t: Term) -> str:
         return f"${self.term(t)}$"
@@ -235,15 +217,17 @@ class _Latex(_Writer):
 
     def equations(self, lines: Sequence[PageLine]) -> str:
         """Rows of an ``align*``: long ones are broken, remarks stand below if none fits beside."""
-        found = [(self.left(x.left), self.term(x.right), self.remark(x)) for x in lines]
-        lefts = max(width(left) for left, _, _ in found)
-        remarks = max(width(rf"\text{{{remark}}}") for _, _, remark in found)
-        rights = max(width(right) for _, right, _ in found)
+        found = [
+            (self.left(x.left), self.term(x.right), self.remark(x), self.sign(x)) for x in lines
+        ]
+        lefts = max(width(left) for left, _, _, _ in found)
+        remarks = max(width(rf"\text{{{remark}}}") for _, _, remark, _ in found)
+        rights = max(width(right) for _, right, _, _ in found)
         beside = lefts + rights + remarks <= LINE
         rows = []
-        for left, right, remark in found:
+        for left, right, remark, sign in found:
             pieces = broken(right, LINE - lefts, LINE - lefts)
-            row = " \\\\\n&\\quad ".join([f"{left} &= {pieces[0]}", *pieces[1:]])
+            row = " \\\\\n&\\quad ".join([f"{left} {sign} {pieces[0]}", *pieces[1:]])
             if remark and beside:
                 row += rf" && \text{{{remark}}}"
             elif remark:
@@ -254,7 +238,7 @@ class _Latex(_Writer):
 
     def section(self, section: Section) -> str:
         out = [f"\\subsection*{{{self.escape(section.title)}}}"]
-        out += [self.words(p) + r"\par" for p in section.text]
+        out += [r"\noindent " + self.words(p) + r"\par" for p in section.text]
         if section.lines:
             out += ["\\begin{align*}", self.equations(section.lines), "\\end{align*}"]
         return "\n".join(out) + "\n"
@@ -290,7 +274,7 @@ class _Markdown(_Latex):
     def _rows(self, lines: Sequence[PageLine]) -> str:
         rows = []
         for line in lines:
-            row = f"{self.left(line.left)} &= {self.term(line.right)}"
+            row = f"{self.left(line.left)} {self.sign(line)} {self.term(line.right)}"
             remark = _Latex.words(_Latex(self.notation), line.note)
             if line.citation:
                 remark += f" [{tex(line.citation)}]"
@@ -304,6 +288,9 @@ class _Markdown(_Latex):
 
 class _Typst(_Writer):
     math = staticmethod(to_typst)
+
+    def adjoint(self, of: Term) -> str:
+        return f"bold(delta) [{self.term(of)}]"
 
     def inline(self, t: Term) -> str:
         return f"${self.term(t)}$"
@@ -332,7 +319,14 @@ class _Typst(_Writer):
         out = [f"== {self.escape(section.title)}", ""]
         for p in section.text:
             out += [self.words(p), ""]
-        if section.lines:
+        if section.lines and section.lines[0].adds:
+            rows = [
+                f"  [${self.left(x.left)} arrow.l {self.term(x.right)}$], "
+                f"[{self.words(x.note)} {self.escape(f'[{x.citation}]' if x.citation else '')}],"
+                for x in section.lines
+            ]
+            out += ["#table(columns: (auto, 1fr), stroke: none,", *rows, ")", ""]
+        elif section.lines:
             rows = []
             for line in section.lines:
                 row = f"  {self.left(line.left)} &= {self.term(line.right)}"
@@ -356,6 +350,8 @@ def _json(pages: Document, derivation: Derivation) -> dict[str, Any]:
         return p if isinstance(p, str) else {"text": to_text(p), "latex": to_latex(p)}
 
     def left(x: Term | Partial) -> Any:
+        if isinstance(x, Partial) and x.adjoint:
+            return {"adjoint": part(x.wrt)}
         if isinstance(x, Partial):
             return {
                 "partial": [to_text(x.of), to_text(x.wrt)],
@@ -380,6 +376,7 @@ def _json(pages: Document, derivation: Derivation) -> dict[str, Any]:
                         "right": {**part(line.right), "term": to_json(line.right)},
                         "note": [part(p) for p in line.note],
                         "citation": line.citation,
+                        **({"adds": True} if line.adds else {}),
                     }
                     for line in s.lines
                 ],

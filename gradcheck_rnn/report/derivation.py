@@ -9,7 +9,7 @@ from ..calculus.printing.notation import Notation
 from ..derivation import Derivation
 from ..derivation.pages import document
 from ..derivation.proof import ProofResult
-from ..derivation.render import read_notation
+from ..derivation.reader_names import read_notation
 from ..verify.outcome import Report
 from .chapters import definition, evidence, example, steps
 from .listing import titled

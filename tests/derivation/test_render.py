@@ -124,6 +124,36 @@ def test_steps_name_rule_and_citation() -> None:
     assert "Magnus & Neudecker 2019" in page
 
 
+def test_steps_are_contributions_and_a_shared_one_is_written_once() -> None:
+    derivation = api.derive("elman_hidden")
+    page = api.render(derivation, "text", steps=True)
+    passage = page[page.index("From i_t = ") : page.index("From h_t = ")]
+    assert passage.count("δ(W h_{t−1}) ←") == 1
+    assert re.search(r"∇W +← δi_t h_\{t−1\}ᵀ", passage)
+    assert re.search(r"δh_\{t−1\} +← Wᵀ δi_t", passage)
+    assert "∂⁺" not in passage
+    assert r"\boldsymbol{\delta}[\mathbf{W} \mathbf{h}_{t-1}] &\leftarrow" in api.render(
+        derivation, "latex", steps=True
+    )
+    assert "arrow.l" in api.render(derivation, "typst", steps=True)
+    sections = json.loads(api.render(derivation, "json", steps=True))["sections"]
+    lines = next(s["lines"] for s in sections if s["key"] == "steps:i")
+    assert lines[0]["left"]["adjoint"]["text"] == "W h_{t−1}"
+    assert all(line["adds"] for line in lines)
+
+
+def test_arguments_of_gates_follow_the_names_of_the_gates(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[names]\nf = "phi"\n', encoding="utf-8")
+    page = api.render(api.derive("lstm"), "text", notation=file)
+    assert "φ_t = σ(a_{φ,t})" in re.sub(" +", " ", page)
+    assert "a_{f,t}" not in page
+    file.write_text('[names]\nf = {latex = "\\\\varphi"}\n', encoding="utf-8")
+    assert r"a}_{\varphi,t}" in api.render(api.derive("lstm"), "latex", notation=file)
+    file.write_text('[names]\nf = "phi"\na_f = "z"\n', encoding="utf-8")
+    assert "σ(z_t)" in api.render(api.derive("lstm"), "text", notation=file)
+
+
 def test_truncation_is_said_and_checked() -> None:
     assert "blocks of 4 steps" in api.render(api.derive("elman"), "text", truncate=4)
     with pytest.raises(UsageError, match="1 or more"):

@@ -15,19 +15,24 @@ Prose = tuple["str | Term", ...]
 
 @dataclass(frozen=True)
 class Partial:
-    """The name of a derivative, ∂of/∂wrt, for a left-hand side."""
+    """The name of a derivative, ∂of/∂wrt, for a left-hand side.
+
+    With `adjoint` it is the adjoint of `wrt`, an expression without a name, within `of`.
+    """
 
     of: Term
     wrt: Term
     immediate: bool = False
     denominator: bool = False
+    adjoint: bool = False
 
 
 @dataclass(frozen=True)
 class PageLine:
     """An equation ``left = right`` with a remark; ``citation`` names the rule it comes from.
 
-    `members` are the lines that this one stands for, where it stands for several.
+    `members` are the lines that this one stands for, where it stands for several. With `adds`,
+    the left side receives the right one, beside others: it is written with an arrow.
     """
 
     left: Term | Partial
@@ -35,6 +40,7 @@ class PageLine:
     note: Prose = ()
     citation: str = ""
     members: tuple[PageLine, ...] = ()
+    adds: bool = False
 
 
 @dataclass(frozen=True)

@@ -218,8 +218,8 @@ def immediates(derivation: Derivation, chosen: Sequence[str]) -> Section:
 
 
 def passage(e: EquationProgram) -> Section:
-    """Every rule application that makes the pullbacks of one equation."""
-    lines = []
+    """Every rule application that makes the pullbacks of one equation; a shared one once."""
+    lines: dict[object, PageLine] = {}
     for edge in e.edges:
         for number, step in enumerate(edge.steps):
             # Behind the last operand of the path comes its sum over heads, if there is one.
@@ -227,17 +227,17 @@ def passage(e: EquationProgram) -> Section:
             left: Term = step.node.operands[edge.path[number]] if inside else step.node
             target = left.with_(mark="bar") if isinstance(left, Sym) else None
             note: Prose = ("adjoint of ", left, f", by the rule for the {step.rule}")
-            lines.append(
-                PageLine(
-                    target if isinstance(target, Sym) else Partial(e.symbol, left, immediate=True),
-                    step.after,
-                    note,
-                    step.citation,
-                )
+            line = PageLine(
+                target if isinstance(target, Sym) else Partial(e.symbol, left, adjoint=True),
+                step.after,
+                note,
+                step.citation,
+                adds=True,
             )
+            lines.setdefault((edge.path[: number + 1], inside, line.left, line.right), line)
     return Section(
         "steps:" + e.name,
         "Passage",
         (("From ", e.symbol, " = ", e.rhs, ", each operand receives:"),),
-        tuple(lines),
+        tuple(lines.values()),
     )
