@@ -50,7 +50,6 @@ _FUNCTIONS = {
     "lstsq": "solve(A.T @ A, A.T @ b)", "det": "", "cholesky": "L @ L.T with a parameter L",
     "sort": "max(x) and min(x)", "argmax": "one_hot_max(x), which is 1 at the largest unit",
     "argmin": "one_hot_max(-x), which is 1 at the smallest unit",
-    "argsort": "max(x) and min(x)", "median": "mean(x)",
     "prod": "exp(sum(log(x))) for positive x", "cumprod": "exp(cumsum(log(x))) for positive x",
     "diff": "x[1:] - x[:-1]", "gradient": "x[1:] - x[:-1]", "pad": "concat(0 * x[:1], x)",
     "tile": "concat(x, x)", "repeat": "P @ x with a fixed 0/1 matrix P",
