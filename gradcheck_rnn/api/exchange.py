@@ -230,7 +230,8 @@ def judge_results(
     network = _definition(known.cell, known.layout or None, definition, loss)
     form = dtype or found.dtype
     bad = [r for r in reports if r.verdict is Verdict.FAIL]
-    if network is not None and form and bad and bad[0].part != OUTPUTS:
+    finite = all(math.isfinite(row.analytic) for r in bad for row in r.rows if row.failing)
+    if network is not None and form and bad and bad[0].part != OUTPUTS and finite:
         from gradcheck_rnn.verify.diagnosis.foreign import diagnose_results
 
         said = diagnose_results(network, known, found, form)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ..language import cell, dot, eye, frozen, sigmoid, tanh, where
+from ..language import cell, dot, eye, sigmoid, surrogate, tanh, where
 from ..language import name as label
 from ..language import sum as total
 from ..language.cell import Cell
@@ -242,10 +242,9 @@ def cfc(x, elapsed, h, W, U, b, W_f, W_g, W_k, b_f, b_g, b_k):
 )
 def lif(x, v, s, W, U, b, beta):
     """Leaky integrate-and-fire units: a spike s where v > 1, with slope 1 / (1 + 10 |v − 1|)²."""
+    fires = surrogate(lambda v: v > 1, lambda v: 1 / (1 + 10 * abs(v - 1)) ** 2)
     v = beta * v + W @ s + U @ x + b - s
-    over = v - 1
-    smooth = over / (1 + 10 * abs(over))
-    s = smooth + frozen((over > 0) - smooth)
+    s = fires(v)
     return v, s
 
 

@@ -30,7 +30,7 @@ _FUNCTIONS = {
     "ravel": "vec(S.T) for the rows of a matrix",
     "kron": "vec(A @ X @ B.T) for kron(B, A) @ vec(X)",
     "flip": "a fixed matrix P @ x",
-    "cumsum": "cumsum(x)", "diag": "diag(w), or w * x for diag(w) @ x", "diagonal": "",
+    "cumsum": "cumsum(x)", "diag": "diag(w), or w * x for diag(w) @ x",
     "heaviside": "where(x > 0, 1.0, 0.0)",
     "rint": _STAIRS, "round": _STAIRS, "trunc": _STAIRS, "fmod": "x % period",
     "divmod": "x // y and x % y",
@@ -46,6 +46,21 @@ _FUNCTIONS = {
     "bitwise_xor": "c1 + c2 - 2 * c1 * c2", "select": "where(c, a, b)",
     "piecewise": "where(c, a, b)",
     "softmax": "softmax(x)", "isnan": "", "isfinite": "",
+    "inv": "solve(A, b) for inv(A) @ b", "pinv": "solve(A.T @ A, A.T @ b)",
+    "lstsq": "solve(A.T @ A, A.T @ b)", "det": "", "cholesky": "L @ L.T with a parameter L",
+    "sort": "max(x) and min(x)", "argmax": "one_hot_max(x), which is 1 at the largest unit",
+    "argmin": "one_hot_max(-x), which is 1 at the smallest unit",
+    "prod": "exp(sum(log(x))) for positive x", "cumprod": "exp(cumsum(log(x))) for positive x",
+    "diff": "x[1:] - x[:-1]", "gradient": "x[1:] - x[:-1]", "pad": "concat(0 * x[:1], x)",
+    "tile": "concat(x, x)", "repeat": "P @ x with a fixed 0/1 matrix P",
+    "convolve": "a sum of w[k] * shift(x, k)", "correlate": "a sum of w[k] * shift(x, -k)",
+    "diagonal": '(A * eye("n")) @ ones("n")', "tril": "A * M with a fixed 0/1 matrix M",
+    "triu": "A * M with a fixed 0/1 matrix M", "swapaxes": "S.T", "moveaxis": "S.T",
+    "apply_along_axis": "the operation itself, which is of all units",
+    "frompyfunc": 'elementwise("name", "expression in x")',
+    "fft": "C @ x and D @ x with fixed matrices of cosines and sines",
+    "take": "P @ x with a fixed 0/1 matrix P", "choose": "where(c, a, b)",
+    "interp": "where(c, a, b)", "cross": "concat of products of x[i]",
 }  # fmt: skip
 _ATTRIBUTES = {
     "dot": "W @ x, or dot(a, b) for two vectors", "astype": "x", "item": "x",
@@ -93,6 +108,8 @@ def of_constant(value: Any) -> str:
     """What to write for a constant that is no number."""
     if isinstance(value, bool):
         return f"; write {float(value)}"
+    if value is None:
+        return "; write minimum(x, high) or maximum(x, low) for clip with one bound"
     if isinstance(value, np.ndarray):
         return '; write eye("p") for an identity matrix, 1.0 for ones and 0 * x for zeros'
     return ""

@@ -138,6 +138,8 @@ def transpose(x: Array) -> Array:
 def declared(value: Array, slope: Array, x: Array) -> Array:
     """``value``, which moves with ``x`` by ``slope``: both are held where a tape runs."""
     value, slope, held = frozen(value), frozen(slope), frozen(x)
+    if x.dtype.kind == "c":  # a comparison is real
+        value = value.astype(x.dtype)
     return value if _tape.get() is None else value + slope * (x - held)
 
 

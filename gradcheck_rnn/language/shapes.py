@@ -113,11 +113,16 @@ def _matmul(a: Expr, b: Expr) -> Expr:
     return Expr("matmul", (a, b), Shape(a.shape.rows, b.shape.cols, batch))
 
 
+def _turned(e: Expr) -> str:
+    """The transpose as text."""
+    return describe(e.args[0]) if e.op == "transpose" else f"{describe(e)}.T"
+
+
 def _other_product(a: Expr, b: Expr) -> str:
     """The product that would fit: vectors are columns, and weights stand on the left."""
     if a.shape.column and not b.shape.column:
         for rows, cols, text in (
-            (b.shape.rows, b.shape.cols, f"{describe(b)}.T @ {describe(a)}"),
+            (b.shape.rows, b.shape.cols, f"{_turned(b)} @ {describe(a)}"),
             (b.shape.cols, b.shape.rows, f"{describe(b)} @ {describe(a)}"),
         ):
             if a.shape.rows == rows and (not b.shape.batch or cols == rows):
@@ -288,6 +293,12 @@ def _slice(a: Expr, start: Dim, stop: Dim) -> Expr:
 
 def _units(op: str) -> Callable[..., Expr]:
     def rule(a: Expr) -> Expr:
+        if op == "softmax" and not a.shape.column:
+            raise UnsupportedOperation(
+                f"softmax acts on the units of a vector; {describe(a)} is a matrix: write "
+                f'e / (e @ ones("{a.shape.cols}")) with e = exp({describe(a)}) for its rows, or '
+                'give the rows to heads, heads="n"'
+            )
         _column(op, a)
         return Expr(op, (a,), a.shape)
 

@@ -36,6 +36,8 @@ def clip(x: Any, low: Any, high: Any) -> Any:
 
 def modulo(x: Any, period: Any) -> Any:
     """``x`` − ``period`` ⌊x / period⌋, of which the floor has derivative 0."""
+    if isinstance(period, int | float) and period == 1:
+        return x - operate("apply", x, function="floor")
     return x - period * floor_divide(x, period)
 
 
@@ -69,7 +71,10 @@ def tr(x: Any) -> Any:
 
 
 def largest(x: Any) -> Any:
-    """The largest unit, a scalar per sequence; on ties the derivative goes to the first."""
+    """The largest unit, or entry of a matrix of the sequences; on ties the first has the slope."""
+    matrix = not x.shape.column if isinstance(x, Expr) else x.shape[-1] != 1
+    if matrix and sequences_in_front.get():
+        x = operate("vec", x)
     return operate("dot", operate("unit_map", x, function="one_hot_max"), x)
 
 
@@ -101,6 +106,23 @@ def _over_units(function: Callable[[Any], Any], name: str) -> Callable[..., Any]
         return function(x)
 
     return spelled
+
+
+def _turned(x: Any, *axes: Any) -> Any:
+    """NumPy's transpose without axes."""
+    if axes:
+        raise UnsupportedOperation(f"transpose with axes {axes} is not in the language; write x.T")
+    return operate("transpose", x)
+
+
+def _diagonal_matrix(x: Any) -> Any:
+    """NumPy's diag of a vector."""
+    if isinstance(x, Expr) and not x.shape.column:
+        raise UnsupportedOperation(
+            "np.diag of a matrix is not in the language; write "
+            f'(A * eye("{x.shape.rows}")) @ ones("{x.shape.rows}") for its diagonal'
+        )
+    return x * identity_like(x)
 
 
 def logaddexp(a: Any, b: Any) -> Any:
@@ -140,6 +162,11 @@ FUNCTIONS |= {
     "amin": _over_units(smallest, "min"),
     "clip": clip,
     "roll": roll,
+    "cumsum": _over_units(lambda x: operate("unit_map", x, function="cumsum"), "cumsum"),
+    "solve": lambda a, b: operate("solve", a, b),
+    "transpose": _turned,
+    "diag": _diagonal_matrix,
+    "copy": lambda x: x,
     "trace": tr,
     "vdot": lambda a, b: operate("dot", a, b),
     "norm": lambda x: operate("apply", operate("dot", x, x), function="sqrt"),

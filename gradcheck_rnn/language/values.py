@@ -218,7 +218,7 @@ def _spelled(name: str) -> Callable[..., Any]:
     return lambda self, *args, **options: FUNCTIONS[name](self, *args, **options)
 
 
-for _name in ("sum", "mean", "max", "min", "clip"):
+for _name in ("sum", "mean", "max", "min", "clip", "cumsum", "copy", "transpose", "trace"):
     setattr(_Operators, _name, _spelled(_name))
 
 

@@ -61,6 +61,11 @@ def judge_vectors(
         An unknown format, probe or name, or another shape.
     """
     form = dtype or results.dtype
+    if form is None and (mixed := _formats(results)):
+        raise UsageError(
+            f"the results are in several number formats ({mixed}); write them in that of the code, "
+            "or say which it is with --dtype"
+        )
     if form is None:
         raise UsageError(
             "the results do not say in which number format they were computed; give --dtype "
@@ -97,6 +102,15 @@ def judge_vectors(
             )
         )
     return reports
+
+
+def _formats(results: Results) -> str:
+    """The formats of the arrays, each with one that has it; nothing if there is one only."""
+    first: dict[str, str] = {}
+    for group, arrays in results.arrays.items():
+        for name, array in arrays.items():
+            first.setdefault(array.dtype.name, f"{array.dtype.name} of {group}/{name}")
+    return ", ".join(first.values()) if len(first) > 1 else ""
 
 
 def _check_names(known: VectorFile, results: Results, wanted: list[str] | None) -> None:
@@ -141,7 +155,10 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
         verdict = Verdict.FAIL
         said = f"{failing} of {got.size} entries differ by more than {form} explains"
         reasons.append(Finding("count", said))
-        hint = explain(got, high, bound) if np.isfinite(got).all() and not blind else ""
+        lost = got.size - np.count_nonzero(np.isfinite(got))
+        hint = explain(got, high, bound) if not lost and not blind else ""
+        if lost:
+            hint = f"{lost} of {got.size} entries are NaN or infinite"
         if hint:
             hint = hint.replace("difference quotients", "true values")
             reasons.append(Finding("pattern", hint))

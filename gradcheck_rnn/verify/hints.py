@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DROPPED", "TINY", "common_factor", "explain", "nearly", "opposite"]
+__all__ = ["DROPPED", "TINY", "common_factor", "explain", "factor_text", "nearly", "opposite"]
 
 Floats = NDArray[np.float64]
 #: Error relative to its block up to which an error in most entries is a small one everywhere, and
@@ -46,6 +46,11 @@ def _simple(c: float) -> bool:
     return bool(size < 1000 and abs(size - round(size)) < 1e-6)
 
 
+def factor_text(c: float) -> str:
+    """A factor; one beside 1 by its distance, which six digits do not show."""
+    return f"1 {'+' if c > 1 else '−'} {abs(c - 1):.1e}" if 0 < abs(c - 1) < 1e-5 else f"{c:.6g}"
+
+
 def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     """A sentence on what would make the block right, or nothing.
 
@@ -60,8 +65,8 @@ def explain(analytic: Floats, numeric: Floats, bound: Floats) -> str:
     if c is not None and opposite(analytic, numeric, bound):
         return "it has the opposite sign of the difference quotients"
     if c is not None:
-        inverse = f" (1/{1 / c:.6g})" if abs(c) < 1 else ""
-        return f"it is {c:.6g}{inverse} times the difference quotients in every entry"
+        inverse = f" (1/{1 / c:.6g})" if abs(c) < 1 - 1e-5 else ""
+        return f"it is {factor_text(c)}{inverse} times the difference quotients in every entry"
     if not np.any(analytic):
         return DROPPED
     square = analytic.ndim == 2 and analytic.shape[0] == analytic.shape[1]

@@ -13,8 +13,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from ..checks import shown
 from ..errors import UsageError
 from ..npz import Header, read_npz
 from ..reading import check_file, read_text
+from .exact_numbers import floats, parse
 from .vectors import DIGITS, Vectors, split
 
 __all__ = ["Results", "VectorFile", "dump", "read_results", "read_vectors"]
@@ -211,16 +210,16 @@ def _sort_json(known: VectorFile, content: Mapping[str, Any]) -> None:
     groups = {p: entry["gradients"] for p, entry in probes.items()}
     for group, arrays in {**groups, OUTPUTS: content["outputs"]}.items():
         for name, text in arrays.items():
-            high, low = _parse(text)
+            high, low = parse(text)
             known.high.setdefault(group, {})[name] = high
             known.low.setdefault(group, {})[name] = low
-    known.arrays = {n: _floats(a) for n, a in content["arrays"].items()}
+    known.arrays = {n: floats(a) for n, a in content["arrays"].items()}
     for p, entry in probes.items():
-        known.cotangents[p] = {n: _floats(a) for n, a in entry["cotangents"].items()}
+        known.cotangents[p] = {n: floats(a) for n, a in entry["cotangents"].items()}
     bounds = {p: entry["bounds"] for p, entry in probes.items()}
     for group, by_form in {**bounds, OUTPUTS: content["output_bounds"]}.items():
         for form, arrays in by_form.items():
-            held = {n: np.nan_to_num(_floats(a), nan=np.inf) for n, a in arrays.items()}
+            held = {n: np.nan_to_num(floats(a), nan=np.inf) for n, a in arrays.items()}
             known.bounds.setdefault(form, {})[group] = held
 
 
@@ -297,7 +296,9 @@ def read_results(path: Path, known: VectorFile | None = None) -> Results:
     """
     found: dict[str, dict[str, Array]] = {}
     if _suffix(path, "file of results") == ".npz":
-        for key, array in read_npz(path, "file of results", _limit(path, known)).items():
+        entries = read_npz(path, "file of results", _limit(path, known))
+        _check_keys(path, entries, known)
+        for key, array in entries.items():
             kind, _, rest = key.partition("/")
             if kind == "gradients" and "/" in rest:
                 probe, _, name = rest.rpartition("/")
@@ -312,6 +313,7 @@ def read_results(path: Path, known: VectorFile | None = None) -> Results:
         dtype = kinds.pop() if len(kinds) == 1 else None
     else:
         content = _load_json(path, "file of results")
+        _check_keys(path, content, known)
         dtype = content.get("dtype")
         if dtype is not None and not isinstance(dtype, str):
             raise UsageError(f"{path}: dtype is {shown(dtype)}, not the name of a number format")
@@ -326,6 +328,15 @@ def read_results(path: Path, known: VectorFile | None = None) -> Results:
             f"{path} holds no results: give gradients/PROBE/NAME and outputs/NAME (docs/vectors.md)"
         )
     return Results(found, dtype)
+
+
+def _check_keys(path: Path, held: Mapping[str, Any], known: VectorFile | None) -> None:
+    """Vectors are no results, and neither are arrays that stand under a probe alone."""
+    if held.get("format") == FORMAT or any(key.startswith("bounds/") for key in held):
+        raise UsageError(f"{path} is a file of vectors; give the results that your code wrote")
+    for key in held:
+        if known is not None and key.partition("/")[0] in known.high.keys() - {OUTPUTS}:
+            raise UsageError(f"{path} has {key!r}; results stand under gradients/{key}")
 
 
 def _mapping(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -354,32 +365,9 @@ def _limit(path: Path, known: VectorFile | None) -> Callable[[str, Header], None
 
 def _numbers(path: Path, what: str, nested: Any) -> Array:
     try:
-        return _floats(nested)
+        return floats(nested)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{path}: {what} is no array of numbers") from None
-
-
-def _floats(nested: Any) -> Array:
-    """Nested lists of numbers (as text), null for none, to doubles."""
-    return np.array(nested, dtype=object).astype(np.float64)
-
-
-def _parse(nested: Any) -> tuple[Array, Array]:
-    """Numbers of many digits to two doubles each."""
-    text = np.asarray(nested, dtype=object)
-    high = np.asarray(text, dtype=np.float64)
-    rest = np.frompyfunc(lambda s, h: float(_fraction(s) - _fraction(h)), 2, 1)
-    return high, np.asarray(rest(text, high), dtype=np.float64)
-
-
-def _fraction(number: str | float) -> Fraction:
-    """A number exactly; one that no double comes near would take any time and memory."""
-    decimal = Decimal(number)
-    if not decimal:
-        return Fraction(0)
-    if not decimal.is_finite() or abs(decimal.adjusted()) > 400:
-        raise ValueError(f"{str(number)[:40]} is no double")
-    return Fraction(decimal)
 
 
 def _description(path: Path, entries: Mapping[str, Array]) -> Any:

@@ -224,6 +224,10 @@ def read_folder(folder: Path, known: VectorFile) -> Results:
                 continue
             formats[path.suffix] = path
             found.setdefault(group, {})[path.stem] = _array(path, kind, arrays)
+    for other in sorted((folder / "gradients").glob("*/*")):
+        if other.parent.name not in known.high and other.suffix in FORMATS:
+            probes = ", ".join(g for g in known.high if g != OUTPUTS)
+            raise UsageError(f"{other}: there is no such probe; there are {probes}")
     if not found:
         raise UsageError(
             f"{folder} holds no results: write gradients/PROBE/NAME.f64 (or .f32) there, for each "

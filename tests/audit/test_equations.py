@@ -40,7 +40,7 @@ def test_what_derive_prints_is_right(cell: str, tmp_path: Path) -> None:
     ("cell", "right", "wrong"),
     [
         ("phased_lstm", "α · where([r_on > φ_t], 0_p, δk_t)", "α · where([r_on > φ_t], δk_t, 0_p)"),
-        ("lif", "⊙ sign(over_t)", "⊙ sign(smooth_t − over_t)"),
+        ("mlstm", "· sign(z_tᵀ q_t)) · z_t", "· sign(−(z_tᵀ q_t))) · z_t"),
     ],
 )
 def test_branches_signs_and_zeros_are_read(

@@ -271,3 +271,12 @@ def test_a_folder_without_vectors_is_no_unknown_cell(
         assert ran.err.startswith(f"error: {given} is a folder, one without gradcheck vectors")
         assert len(ran.err) < 300 + 2 * len(given)
     assert "which `gradcheck-rnn cells` lists" in run("derive", "zebra").err
+
+
+def test_a_probe_that_there_is_not_is_no_result(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    (folder / "gradients" / "h[9]").mkdir()
+    (folder / "gradients" / "h[9]" / "W.f64").write_bytes(b"12345678" * 9)
+    with pytest.raises(UsageError, match=r"h\[9\].*no such probe; there are all, h"):
+        api.judge_results(folder)

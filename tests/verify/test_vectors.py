@@ -283,6 +283,11 @@ def test_results_as_json(files: Path, tmp_path: Path) -> None:
             r"h/U_z has shape \(2, 3\).*\(3, 2\); it looks trans",
         ),
         ({"gradients/h/b_z": np.ones(3, dtype=int)}, "there are no bounds for 'int64'"),
+        ({"h/b_z": np.ones(3)}, "has 'h/b_z'; results stand under gradients/h/b_z"),
+        (
+            {"gradients/h/b_z": np.ones(3), "gradients/h/b_r": np.ones(3, np.float32)},
+            "several number formats .float64 of h/b_z, float32 of h/b_r.",
+        ),
     ],
 )
 def test_results_that_do_not_fit(
@@ -291,6 +296,31 @@ def test_results_that_do_not_fit(
     np.savez(tmp_path / "r.npz", **results)
     with pytest.raises(GradcheckError, match=message):
         api.judge_results(tmp_path / "r.npz", files / "v.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_vectors_are_not_their_own_results(files: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match="is a file of vectors; give the results"):
+        api.judge_results(files / f"v.{suffix}", files / "v.npz")
+
+
+def test_what_is_no_number_is_said_and_no_mistake_is_looked_for(files: Path) -> None:
+    def spoiled(g: Any) -> Any:
+        return np.where(np.arange(g.size).reshape(g.shape) == 4, np.nan, g)
+
+    done = api.judge_results(
+        foreign(files, "float64", {"gradients/h/W_z": spoiled}), files / "v.npz"
+    )
+    (report,) = [r for r in done if not r.passed]
+    assert "1 of 9 entries are NaN or infinite" in report.sentence()
+    assert not any(f.kind == "diagnosis" for f in report.findings)
+
+
+def test_a_factor_beside_one_is_told_from_one(files: Path) -> None:
+    spoil = {f"gradients/{p}/x": lambda g: g * (1 + 1e-11) for p in ("all", "h", "h_final")}
+    done = api.judge_results(foreign(files, "float64", spoil), files / "v.npz")
+    said = [r.sentence() for r in done if not r.passed]
+    assert any("1 + 1.0e-11" in text for text in said), said
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,9 @@ class Schedule:
 
 
 def schedule(
-    derivation: Derivation, reserved: Iterable[str] = (), compact: bool = False
-) -> Schedule:
+    derivation: Derivation, reserved: Iterable[str] = (), compact: bool = False,
+    stepwise: bool = False,
+) -> Schedule:  # fmt: skip
     """Schedule a derivation.
 
     Parameters
@@ -101,6 +102,10 @@ def schedule(
         Whether matrices of the sequences that no recurrence is in are made step by step in the
         loop that reads them, and again by the backward pass, in place of all steps at once.
 
+    stepwise : bool
+        Whether such matrices that come after a loop, and what reads them, are made step by step
+        too, sums over steps among them.
+
     Raises
     ------
     UnsupportedOperation
@@ -110,7 +115,7 @@ def schedule(
     namer = Names(reserved, network.dims, network.axes)
     eq = Equations(derivation, namer)
     buffers = BufferAssignment(eq, namer)
-    graphs = Graphs(eq, buffers, compact)
+    graphs = Graphs(eq, buffers, compact, stepwise)
     packing = Packing(graphs)
     ordering = Ordering(graphs, buffers)
     forward, first = _forward(graphs, buffers, namer, packing, ordering)
@@ -291,7 +296,7 @@ class Ordering:
             dest = Access(buffer, slot=last_step(scan)) if lag == "final" else Access(buffer, lag)
             yield from emitter.store(dest, n.args[0], True, f"d_{name}")
         elif n in emitter.assigned and n not in emitter.given:
-            yield from emitter.store(emitter.assigned[n], n)
+            yield from emitter.store(emitter.assigned[n], n, emitter.adds(n))
 
     def _loop(self, emitter: Emitter, component: list[Node], *, backward: bool) -> Loop:
         members = set(component)

@@ -105,6 +105,67 @@ class LoopDistribution:
                 order.append(component)
         return LoopDistribution(order, loop)
 
+    def with_readers(self, deps: Dependencies, wide: Callable[[Node], bool]) -> LoopDistribution:
+        """The same with wide values that come after a loop, and what reads those, in the loop.
+
+        A sum over steps that reads them becomes one that every step adds to: a value without
+        leading axes in a loop.
+        """
+        loop, near = dict(self.loop), {n for n in self.loop if wide(n)}
+        behind: dict[Node, set[int]] = {}
+        for component in self.order:
+            after: set[int] = set()
+            for d in (d for n in component for d in deps(n)):
+                after |= behind.get(d, set()) | ({loop[d]} if d in loop else set())
+            behind.update(dict.fromkeys(component, after - {loop.get(component[0], -1)}))
+            n = component[0]
+            read = deps(n)
+            if n in loop or not (wide(n) or _reads_steps(n, near)):
+                continue
+            for k in sorted(after):
+                # All that it reads is of the loop, or need not come after it.
+                if all(loop.get(d) == k or k not in behind[d] for d in read):
+                    loop[n] = k
+                    near |= {n} if wide(n) else set()
+                    break
+        return LoopDistribution(_ordered(self.order, loop, deps), loop)
+
     @property
     def nodes(self) -> list[Node]:
         return [n for component in self.order for n in component]
+
+
+def _reads_steps(n: Node, near: set[Node]) -> bool:
+    """Whether a value over steps, or a sum of all, reads one of some values.
+
+    A product with what no step changes is made once, of the sum of the other factor.
+    """
+    if near.isdisjoint(n.args):
+        return False
+    if n.lead:
+        return len(n.lead) == 2
+    moving = [a for a in n.args if len(a.lead) == 2]
+    return n.op in ("contract", "outer", "reduce") and len(moving) == len(n.args)
+
+
+def _ordered(
+    order: list[list[Node]], loop: dict[Node, int], deps: Dependencies
+) -> list[list[Node]]:
+    """Components with those of one loop joined, each after those it depends on."""
+    joined: dict[object, list[Node]] = {}
+    for component in order:
+        joined.setdefault(loop.get(component[0], component[0]), []).extend(component)
+    where = {n: key for key, members in joined.items() for n in members}
+    out: list[list[Node]] = []
+    done: set[object] = set()
+    stack: list[tuple[object, bool]] = [(key, False) for key in reversed(joined)]
+    while stack:
+        key, ready = stack.pop()
+        if ready:
+            out.append(joined[key])
+        elif key not in done:
+            done.add(key)
+            stack.append((key, True))
+            needed = dict.fromkeys(where[d] for n in joined[key] for d in deps(n))
+            stack.extend((k, False) for k in reversed(needed) if k not in done)
+    return out

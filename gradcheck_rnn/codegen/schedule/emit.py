@@ -181,7 +181,7 @@ class Emitter:
     def _pack(self, packing: Groups) -> None:
         for members, wanted in packing(self):
             free = [n for n in dict.fromkeys(members) if n in self.needs and n not in self.assigned]
-            free = [n for n in free if n.rows != ONE and n not in self.shares]
+            free = [n for n in free if n.rows != ONE and n not in self.shares and not self.adds(n)]
             if len(free) < 2:
                 continue
             total = Dim()
@@ -202,7 +202,7 @@ class Emitter:
                 at = at + n.rows
 
     def _role(self, n: Node) -> tuple[tuple[str, ...], str]:
-        inner = n in self.loop and not self._kept(n)
+        inner = n in self.loop and n.lead and not self._kept(n)
         return (n.lead[1:], "work") if inner else (n.lead, "value")
 
     def _needs_buffer(self, n: Node) -> bool:
@@ -236,7 +236,7 @@ class Emitter:
         if n.op not in _SELF_WRITING or len(readers) != 1:
             return False
         r = readers[0]
-        if r.op == "neg" or not _same_shape(r, n):
+        if r.op == "neg" or not r.like(n):
             return False
         same = self.loop.get(r) == self.loop.get(n)
         if r.op == "accumulate":
@@ -247,7 +247,7 @@ class Emitter:
     @staticmethod
     def _sum_of(r: Node) -> bool:
         """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in _SELF_WRITING and _same_shape(a, r) for a in r.args)
+        return r.op == "add" and all(a.op in _SELF_WRITING and a.like(r) for a in r.args)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -262,9 +262,13 @@ class Emitter:
         name = self.namer.value(n, self.labels, self.assigned, self._purpose(n))
         lead, role = self._role(n)
         buffer = Buffer(name, lead, shape_of(n.rows, n.cols, n.lead), role)
-        if n.lead:
-            self.allocations.append(Allocate(buffer))
+        if n.lead or self.adds(n):
+            self.allocations.append(Allocate(buffer, zero=self.adds(n)))
         return buffer
+
+    def adds(self, n: Node) -> bool:
+        """Whether a value is a sum over steps that every step of a loop adds to."""
+        return n in self.loop and not n.lead
 
     def _purpose(self, n: Node) -> str:
         """The name of the only value this one is made for."""
@@ -369,7 +373,8 @@ class Emitter:
             matrix, value = map(self.access, n.args)
             yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
-            over = n.args[0].lead[: len(n.args[0].lead) - len(n.lead)]
+            lead = n.args[0].lead[1:] if self.adds(n) else n.args[0].lead
+            over = lead[: len(lead) - len(n.lead)]
             yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
         elif n.op == "arrange":
             if accumulate:
@@ -387,7 +392,7 @@ class Emitter:
         elif n.op == "concat" and n.lead:
             start = dest.start or Dim()
             for a in n.args:
-                yield from self.store(_rows(dest, start, start + a.rows), a, accumulate, note)
+                yield from self.store(dest.part(start, start + a.rows), a, accumulate, note)
                 start = start + a.rows
         elif n.op == "pad" and n.lead:
             yield from self._store_sum(dest, (n,), accumulate, note)
@@ -433,18 +438,10 @@ class Emitter:
             accumulate = True
         for p in pads:
             start, _ = p.data
-            place = _rows(dest, base + start, base + start + p.args[0].rows)
+            place = dest.part(base + start, base + start + p.args[0].rows)
             yield from self.store(place, p.args[0], accumulate, note)
 
     def _plus(self, nodes: list[Node]) -> Expr:
         if len(nodes) == 1:
             return self.expr(nodes[0])
         return Call("add", tuple(self.expr(n) for n in nodes))
-
-
-def _same_shape(a: Node, b: Node) -> bool:
-    return (a.lead, a.rows, a.cols) == (b.lead, b.rows, b.cols)
-
-
-def _rows(dest: Access, start: Dim, stop: Dim) -> Access:
-    return Access(dest.buffer, dest.lag, start, stop, dest.slot)

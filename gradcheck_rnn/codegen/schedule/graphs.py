@@ -38,7 +38,10 @@ class Graphs:
 
     loss: tuple[Node, ...] = ()
 
-    def __init__(self, eq: Equations, buffers: BufferAssignment, compact: bool = False) -> None:
+    def __init__(
+        self, eq: Equations, buffers: BufferAssignment, compact: bool = False,
+        stepwise: bool = False,
+    ) -> None:  # fmt: skip
         self.eq, self.g, self.buffers, self.compact = eq, eq.g, buffers, compact
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
@@ -48,6 +51,11 @@ class Graphs:
         self.backward = LoopDistribution.of(self.roots.values(), self._backward_deps)
         if compact:
             kept = set(self.roots.values())
+            if stepwise:
+                self.backward = self.backward.with_readers(
+                    self._read_beside_starts,
+                    lambda n: n not in kept and self._wide(n) and not self._available(n),
+                )
             self.backward = self.backward.drawn_in(
                 self._read_beside_starts, lambda n: n not in kept and self._wide(n)
             )

@@ -51,6 +51,10 @@ class Node:
     def scalar(self) -> bool:
         return self.rows == ONE and self.cols == ONE
 
+    def like(self, other: Node) -> bool:
+        """Whether two values have the same axes."""
+        return (self.lead, self.rows, self.cols) == (other.lead, other.rows, other.cols)
+
     @property
     def number(self) -> Fraction | None:
         return self.data if self.op == "const" else None

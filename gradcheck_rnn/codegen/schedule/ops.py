@@ -113,6 +113,10 @@ class Access:
     def lead(self) -> Lead:
         return self.buffer.lead[1:] if self.slot is not None else self.buffer.lead
 
+    def part(self, start: Dim, stop: Dim) -> Access:
+        """Other rows of the buffer at the same time."""
+        return Access(self.buffer, self.lag, start, stop, self.slot)
+
     @cached_property
     def span(self) -> tuple[Buffer, Dim, Dim]:
         """The buffer that owns the memory, and the rows in it; asked for very often."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
+from ..hints import factor_text
 from .candidates import Arrays, Candidate
 from .clipping import clips
 
@@ -120,7 +121,7 @@ def _factors(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         table = _factor_table(comparison)
         c = _fitted_factor(comparison, names)
         if c is not None and round(c, 12) not in known:
-            table.append((f"{c:.6g}", lambda s, c=c: c))  # type: ignore[misc]
+            table.append((factor_text(c), lambda s, c=c: c))  # type: ignore[misc]
         for text, factor in table:
             verb = "has" if "," not in what else "have"
             yield Candidate(
@@ -293,7 +294,9 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         c = top / bottom if bottom else 0.0
         for factor in dict.fromkeys((0.0, round(c, 9), c)):
             says = (
-                f"{what} is zero" if factor == 0 else f"{what} has a factor {factor:.6g} too many"
+                f"{what} is zero"
+                if factor == 0
+                else f"{what} has a factor {factor_text(factor)} too many"
             )
 
             def change(

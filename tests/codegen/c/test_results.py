@@ -312,3 +312,14 @@ def test_sums_of_units(tmp_path: Path) -> None:
 def test_the_same_text_twice() -> None:
     derivation = api.derive("lstm")
     assert print_files(derivation) == print_files(derivation)
+
+
+def test_memory_is_the_states_and_their_adjoints(tmp_path: Path) -> None:
+    """Of a scan in which exp(Δ A) and its adjoint are matrices of every step."""
+    module = built(Case(as_network(api.load("selective_scan"))), tmp_path)
+    sizes = {"T": 24, "B": 2, "n": 40, "m": 36}
+    arrays = {n: np.ones([sizes[a] for a in axes]) for n, axes in module.SHAPES.items()}
+    given = sum(a.size for a in arrays.values()) + sizes["T"] * arrays["S0"].size
+    memory: dict[str, Any] = {}
+    module.forward({n: arrays[n] for n in "AD"}, arrays, workspace=memory)
+    assert memory["memory"].size < 2.3 * given

@@ -28,7 +28,7 @@ __all__ = ["print_module"]
 def print_module(derivation: Derivation, origin: str = "") -> str:
     """The text of a standalone CuPy module; the same derivation gives the same text."""
     reserved = (*RESERVED, *helper_texts(), *declared_helpers("cuda"))
-    return _Module(schedule(derivation, reserved, compact=True), origin).text()
+    return _Module(schedule(derivation, reserved, compact=True, stepwise=True), origin).text()
 
 
 class _Module:

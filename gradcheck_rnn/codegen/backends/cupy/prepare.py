@@ -65,7 +65,7 @@ class Preparer:
                 self.zero |= zero
             elif isinstance(s, Gemm):
                 out += self._gemm(s, in_loop)
-            elif isinstance(s, Contract) and s.accumulate and in_loop:
+            elif isinstance(s, Contract) and s.accumulate and in_loop and s.dest.lead:
                 work = self._work("product", lead_of(s.dest, in_loop), s.dest.rows)
                 self.products.add(work.buffer)
                 out.append(replace(s, dest=work, accumulate=False))
