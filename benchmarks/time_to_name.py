@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from gradcheck_rnn import api
+from gradcheck_rnn.calculus.terms import symbols_in
 from gradcheck_rnn.derivation import Derivation, evaluate
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.mutants import mutants
@@ -54,10 +55,12 @@ def faults(derivation: Derivation) -> dict[str, Edits]:
         m.edits for m in known
         if m.kind == "step" and m.where.startswith(f"{scan}/") and "φ′" in m.says
     )  # fmt: skip
-    packed = Edits()
+    packed, states = Edits(), {s.name for s in derivation.scans[0].scan.states}
     for m in known:
         edge = derivation.edge(m.where) if "<-" in m.where else None
-        if m.kind == "time" and edge is not None and edge.kind == "param" and edge.scan == scan:
+        if m.kind != "time" or edge is None or edge.kind != "param" or edge.scan != scan:
+            continue
+        if states & {s.name for s in symbols_in(edge.pullback)}:
             packed = packed | m.edits
     return {"slope": slope, "packed": packed, "both": slope | packed}
 

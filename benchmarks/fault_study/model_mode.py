@@ -140,7 +140,6 @@ class Laboratory:
         if ill[-1] is not ill[0]:
             known = {c.id for c in after}
             after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-        self.bench.work = 0  # the limit is that of one report
         found = search(self.bench, self.all, after, comparisons, pairs=pairs)
         self.after = {c.id for c in after}
         return found

@@ -90,6 +90,12 @@ class Edits:
         return sum(len(getattr(self, name)) for name in self.__dataclass_fields__)
 
     @property
+    def size_of_terms(self) -> int:
+        """How many of them are about single terms: what is written, and at which steps."""
+        own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
+        return sum(own)
+
+    @property
     def reorders(self) -> bool:
         """Whether steps are taken in another order: only the program as a whole tells."""
         return bool(self.kept or self.mirrored or self.turned)

@@ -196,8 +196,8 @@ def pytorch_620_gradient_not_contiguous(wrong: bool) -> Any:
     "The backward pass deletes what it needs: it can be called once only, whatever is retained.",
     place=("twice|second|again|retain",),
     torch=True,
-    found="backward is called once through every graph",
-    located="not found",
+    found="the second pass raises, which the report notes: no gradient is wrong",
+    located="noted, not failed",
 )
 def pytorch_703_backward_once_only(wrong: bool) -> Any:
     import torch
@@ -263,8 +263,6 @@ def fla_36_state_gradient_in_bfloat16(wrong: bool) -> Any:
     "In pure bfloat16 the decay's gradient is off by 8 %, where sums in float32 keep it below 1 %.",
     arrays="a",
     torch=True,
-    found="an error of 3 to 8 % is below the resolution of an entry in bfloat16",
-    located="not found",
 )
 def fla_29_decay_gradient_in_pure_bfloat16(wrong: bool) -> Any:
     import torch
@@ -294,8 +292,8 @@ def fla_29_decay_gradient_in_pure_bfloat16(wrong: bool) -> Any:
         return h  # noqa: RET504
 
     sizes = {"T": 60, "B": 5}
-    options = {"dtype": "bfloat16", "array": "torch", "shapes": sizes}
-    return check_model(decay, forward=forward, backward=backward, **options)
+    options = {"dtype": "bfloat16", "accumulate": "float32", "array": "torch"}
+    return check_model(decay, forward=forward, backward=backward, shapes=sizes, **options)
 
 
 @exhibit(

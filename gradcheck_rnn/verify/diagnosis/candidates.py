@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,8 @@ class Bench:
     Attributes
     ----------
     work : int
-        Equations and edits pulled back so far; a count and not a time, so that results do not
-        depend on the machine.
+        Equations and edits pulled back in the present search; a count and not a time, so that
+        results do not depend on the machine.
     """
 
     def __init__(self, derivation: Derivation) -> None:
@@ -124,6 +125,18 @@ class Bench:
     def spent(self) -> bool:
         """Whether the search has done all the work that it may."""
         return self.work >= MOST_WORK
+
+    def is_at_the_end(self, edits: Edits) -> bool:
+        """Whether edits change gradients only, which no other line reads."""
+        own = {**edits.terms, **edits.only_steps, **edits.skip_steps, **edits.pinned}
+        return len(own) > 0 and own.keys() <= self._ends and edits.size == edits.size_of_terms
+
+    @cached_property
+    def _ends(self) -> set[str]:
+        """Edges that end in a parameter or in an input."""
+        made = {e.name for p in self.derivation.scans for e in p.equations}
+        made |= {s.final for p in self.derivation.scans for s in p.scan.states}
+        return {e.id for e in self.derivation.edges if e.operand.name not in made}
 
     def run(self, point: ModelPoint) -> Run:
         """The derivation's forward pass at a point."""

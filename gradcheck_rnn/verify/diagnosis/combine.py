@@ -38,6 +38,8 @@ UNITS = 2.0**-52 * 64
 STATES = 60
 #: Numbers computed behind first mistakes, and sums of changes that are compared entry by entry.
 NUMBERS, COMPARED = 100_000_000, 20_000
+#: The place of edits that nothing reads: behind all others.
+END = 1 << 60
 #: Finished gradients that are changed behind another mistake, and mistakes that are run together.
 FINISHED, INTERLEAVED = 1_000, 2_500
 
@@ -94,6 +96,8 @@ class Changes:
         size = self.effects.responses.size
         for c in candidates:
             total, first, last = self.effects.total(c)
+            if last >= 0 and self.effects.bench.is_at_the_end(c.edits):
+                first = last = END
             change = self.effects.finished(c, total[:, size:].ravel())
             felt = np.abs(change) > self.room
             if not felt.any():

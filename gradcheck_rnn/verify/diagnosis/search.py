@@ -61,6 +61,7 @@ def search(
     ill = [c for c in comparisons if c.wrong]
     if not ill:
         return out
+    bench.work = 0  # the limit is that of one diagnosis, whatever else the bench has run
     wrong = [wrong_names(c) for c in ill]
     fitted = ill[0].point.fitted
     order = dict.fromkeys(p.name for u in fitted.arguments for p in fitted.pieces[u])

@@ -107,7 +107,6 @@ class Laboratory:
     def diagnose(self, comparisons: list[Comparison], *, pairs: bool = True) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
         after = postprocessing(ill[0], wrong_names(ill[0]))
-        self.bench.work = 0  # the limit is that of one report
         return search(self.bench, self.candidates, after, comparisons, pairs=pairs)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.blind_faults import outcome
+from benchmarks.time_to_name import Code
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
@@ -202,3 +204,21 @@ def test_a_value_of_the_first_step_read_where_it_has_none_is_zero() -> None:
         both = a & b
         whole = effects.flat([bench.gradients(both, place, k) for k in effects.cases])
         np.testing.assert_allclose(effects.change(both), whole - effects.want, atol=1e-12)
+
+
+def test_lines_of_packed_gradients_are_found_behind_a_mistake_between_them() -> None:
+    """The slope lies between the gates of the program; what ends in gradients is behind it."""
+    code = Code("gru")
+    known = derived_candidates(code.derivation)
+    late = [c for c in known if c.kind == "time" and code.derivation.edge(c.where).kind == "param"]
+    slope = next(c for c in known if c.id == "step:gru/z<-a_z:0")
+    bench = Bench(code.derivation)
+    assert all(map(bench.is_at_the_end, (c.edits for c in late)))
+    assert not bench.is_at_the_end(slope.edits)
+    code.edits = functools.reduce(lambda edits, c: edits | c.edits, late, slope.edits)
+    report = check_model(code.network, forward=code.forward, backward=code.backward, plan="few")
+    assert report.diagnosis is not None
+    (said,) = [m.message for m in report.diagnosis.matches]
+    assert said.startswith("δa_{z,t} without φ′ of σ(a_{z,t})")
+    assert "every gradient made with x_t" in said
+    assert "with h_t instead of h_{t−1}" in said
