@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from importlib.util import find_spec
 from typing import Any
+
+from .outer_attacks import NEEDS, OUTER
 
 __all__ = ["FAMILIES", "verdict"]
 
@@ -378,6 +381,9 @@ FAMILIES: dict[str, tuple[str, Variants]] = {
 }
 
 
+FAMILIES.update(OUTER)
+
+
 def verdict(family: str, variant: str, seed: int) -> tuple[str, str]:
     """What the checker says of a variant, and its report."""
     text, variants = FAMILIES[family]
@@ -401,6 +407,9 @@ def main() -> None:
     kept = 0
     total = 0
     for family, (_, variants) in FAMILIES.items():
+        if find_spec(NEEDS.get(family, "numpy")) is None:
+            print(f"    {family}: not run, needs {NEEDS[family]}")
+            continue
         for variant, (wanted, _) in variants.items():
             name = f"{family}: {variant}"
             if options.names and not any(part in name for part in options.names):

@@ -9,7 +9,19 @@ from benchmarks.attacks import FAMILIES, verdict
 TAKES_LONG = {("model", "tail of eight"), ("model", "carry in float32"), ("model", "lost update")}
 CHOSEN = [
     (family, variant)
-    for family in ("products", "halting", "state", "embedding", "attention", "torch", "model")
+    for family in (
+        "products",
+        "halting",
+        "state",
+        "embedding",
+        "attention",
+        "torch",
+        "model",
+        "convolution",
+        "kink of one entry",
+        "at the point",
+        "sizes",
+    )
     for variant in FAMILIES[family][1]
     if (family, variant) not in TAKES_LONG
     and variant not in ("zero rows are padding", "zero start")  # another branch's tests have them
