@@ -192,7 +192,7 @@ def check(cell: str, edits: list[tuple[str, str]], adjoints: bool = False) -> An
 def found_words(wanted: str, clause: str) -> bool:
     """Does a clause speak of the equation wanted, with the words wanted (one of those with ¦)?"""
     place, _, words = wanted.partition(":")
-    alike = r"(?:in (?:[^:]*, for all \d+ terms|\d+ layers|both directions) alike: )?"
+    alike = r"(?:in [^:]* alike: )*"
     if place.strip() and not re.match(alike + _any_of(place.strip()), clause):
         return False
     return all(re.search(r"(?<![\w∇δ])" + _any_of(word), clause) for word in words.split())

@@ -85,3 +85,16 @@ def test_lines_that_are_wrong_are_told_of_code_that_hands_adjoints_over() -> Non
 def test_an_outcome() -> None:
     found = outcome(["min_gru/gate-not-in-dx"])
     assert (found.found, found.located, found.named) == (True, True, "right")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["retain/value-from-query"],  # heads, one value for all sequences
+        ["wkv/lost-bracket"],
+        ["ssd/skip-lost", "ssd/logarithm-of-rate", "ssd/softplus-slope-lost"],
+    ],
+)
+def test_faults_of_matrix_states_have_names(names: list[str]) -> None:
+    found = outcome(names)
+    assert (found.found, found.located, found.named) == (True, True, "right")

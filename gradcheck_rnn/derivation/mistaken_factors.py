@@ -135,16 +135,14 @@ def _order_of_entries(edge: Edge) -> Iterator[Mistake]:
 
 def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
     """φ′ applied twice, or that of an output activation whose loss has it in its gradient."""
-    for k, step in enumerate(edge.steps):
+    for k, step in enumerate(edge.applications):
         if not isinstance(step.node, Apply) or step.before.shape != step.after.shape:
             continue
         bar: Term = edge.adjoint if k == 0 else step.before
         out: Term = edge.equation if k == 0 else step.node
         i = edge.path[k]
         once = edge.rules[step.node].pullback(step.node, i, bar, out)
-        term = edge.rules[step.node].pullback(step.node, i, once, out)
-        for later, j in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
-            term = edge.rules[later.node].pullback(later.node, j, term, later.node)
+        term = edge.resumed(k, edge.rules[step.node].pullback(step.node, i, once, out))
         yield "slope-twice", str(k), term, f"φ′ of {to_text(step.node)} twice"
     for node, _ in occurrences(edge.pullback):
         chosen = isinstance(node, Softmax) or (isinstance(node, Apply) and node.fname == "sigmoid")
@@ -231,14 +229,12 @@ def _without_a_factor(term: Term) -> Iterator[tuple[Term, Sym, tuple[int, ...]]]
 
 def _diagonal_of_softmax(edge: Edge) -> Iterator[Mistake]:
     """α ⊙ (1 − α) in place of the Jacobian of softmax, of which it is the diagonal."""
-    for k, step in enumerate(edge.steps):
+    for k, step in enumerate(edge.applications):
         if not isinstance(step.node, Softmax) or step.before.shape != step.after.shape:
             continue
         bar: Term = edge.adjoint if k == 0 else step.before
         out: Term = edge.equation if k == 0 else step.node
         slope = Hadamard(out, Plus(Ones(*out.shape), Neg(out)))
-        term: Term = Hadamard(bar, slope)
-        for later, j in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
-            term = edge.rules[later.node].pullback(later.node, j, term, later.node)
+        term = edge.resumed(k, Hadamard(bar, slope))
         words = f"{to_text(slope)}, the diagonal, instead of the Jacobian of {to_text(step.node)}"
         yield "diagonal", str(k), term, words

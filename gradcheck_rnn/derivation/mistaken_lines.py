@@ -11,7 +11,6 @@ from ..calculus.terms import (
     Apply,
     Divide,
     Hadamard,
-    HeadSum,
     Neg,
     Num,
     Plus,
@@ -20,7 +19,6 @@ from ..calculus.terms import (
     Term,
     Times,
     Transpose,
-    heads_of,
 )
 from .edits import Edits
 from .mistaken_flows import Mutant
@@ -94,17 +92,11 @@ def _target(edge: Edge) -> str:
 
 def without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:
     """The pullback with one rule application left out, where shapes still fit."""
-    for k, step in enumerate(edge.steps[: len(edge.path)]):  # not the sum over heads at its end
+    for k, step in enumerate(edge.applications):
         if step.before.shape != step.after.shape or step.before == step.after:
             continue
         bar = edge.adjoint if k == 0 else edge.steps[k].before
-        term = bar
-        for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=False):
-            rule = edge.rules[later.node]
-            term = rule.pullback(later.node, i, term, later.node)
-        if k < len(edge.path) < len(edge.steps):
-            term = HeadSum(term, heads_of(term))
-        yield k, term, _step_words(edge, k)
+        yield k, edge.resumed(k, bar), _step_words(edge, k)
 
 
 def _step_words(edge: Edge, k: int) -> str:

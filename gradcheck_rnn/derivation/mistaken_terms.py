@@ -247,7 +247,7 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
         return
     bar = out[0].adjoint if out else edge.operand.with_(mark="bar")
     factors: list[tuple[Term, str]] = []
-    for step, i in zip(edge.steps, edge.path, strict=True):
+    for step, i in zip(edge.applications, edge.path, strict=True):
         if isinstance(step.node, Apply) and step.node.shape == bar.shape:
             slope = edge.rules[step.node].pullback(step.node, i, bar, step.node)
             factors.append((slope, f"φ′ of {to_text(step.node)}"))
@@ -271,12 +271,10 @@ def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, 
     several = own and len(derivation.equation_edges(edge.equation.name)) > 1
     for source in shares:
         text = _source_text(derivation, source)
-        for k, step in enumerate(edge.steps):
+        for k, step in enumerate(edge.applications):
             if not isinstance(step.node, Apply) or step.before.shape != step.after.shape:
                 continue
-            term: Term = edge.adjoint if k == 0 else step.before
-            for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
-                term = edge.rules[later.node].pullback(later.node, i, term, later.node)
+            term = edge.resumed(k, edge.adjoint if k == 0 else step.before)
             words = f"{target} with φ′ of {to_text(step.node)} on the other terms only, a lost "
             words += f"bracket: the share of {text} in {to_text(edge.adjoint)} goes without φ′"
             yield "bracket", f"{source}/{k}", words, Edits(shares={(source, edge.id): term})

@@ -178,7 +178,7 @@ def _powers(term: Term, path: tuple[int, ...], base: Term) -> str:
 
 def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:
     """φ′ written in the saved output, but fed the argument, or the output's function again."""
-    for k, step in enumerate(edge.steps):
+    for k, step in enumerate(edge.applications):
         if not isinstance(step.node, Apply):
             continue
         out: Term = edge.equation if k == 0 else step.node
@@ -190,7 +190,7 @@ def _wrong_slopes(edge: Edge) -> Iterator[tuple[Term, Term, Term]]:
 
 def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
     """φ′ taken for what it is not: φ, φ of φ, the argument, or the slope of σ or tanh."""
-    for k, step in enumerate(edge.steps):
+    for k, step in enumerate(edge.applications):
         node = step.node
         if not isinstance(node, Apply) or step.before.shape != step.after.shape:
             continue
@@ -208,10 +208,7 @@ def _no_slopes(edge: Edge) -> Iterator[tuple[Term, str, Term]]:
             given = Plus(Hadamard(bar, out), Neg(Hadamard(bar, square)))
             wrongs.append((given, "σ′"))
         for term, text in wrongs:
-            for later, i in zip(edge.steps[k + 1 :], edge.path[k + 1 :], strict=True):
-                rule = edge.rules[later.node]
-                term = rule.pullback(later.node, i, term, later.node)
-            yield term, text, node
+            yield edge.resumed(k, term), text, node
 
 
 def _transposes(term: Term) -> Iterator[tuple[Term, str]]:

@@ -84,6 +84,17 @@ class Edge:
         """The equation's adjoint at t."""
         return self.equation.with_(mark="bar")
 
+    @property
+    def applications(self) -> tuple[Step, ...]:
+        """The steps that apply a rule: all but the sum over heads at the end."""
+        return self.steps[: len(self.path)]
+
+    def resumed(self, k: int, term: Term) -> Term:
+        """The pullback with ``term`` in place of what its k-th step gives."""
+        for step, i in zip(self.applications[k + 1 :], self.path[k + 1 :], strict=True):
+            term = self.rules[step.node].pullback(step.node, i, term, step.node)
+        return over_heads(term, self.operand)
+
     @cached_property
     def differential(self) -> Term:
         """The part of the equation's differential that is linear in the operand's."""

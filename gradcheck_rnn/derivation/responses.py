@@ -108,7 +108,8 @@ class Responses:
         for program in self.derivation.scans:
             for t in self.run.times(program):
                 for e in program.equations:
-                    yield e.name, t
+                    if e.edges:  # what reads nothing hands nothing on, and may be one for all
+                        yield e.name, t
             for state in program.scan.states:
                 yield state.final, 0
                 for start in state.initial:
