@@ -29,7 +29,7 @@ from .roundoff import GradientRoundoff
 from .rows import entry_row, probe_row
 from .scales import reach_of, scale_of
 from .target import Target
-from .verdict import EntryState, Row, Verdict
+from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["DRAWS", "forgive_constants", "moved_along", "with_moved_constants"]
 
@@ -38,6 +38,8 @@ DRAWS, SPREADS = 3, 4.0
 #: Exponent of the steps at which a slope with other constants is compared, in sizes of a leaf.
 ALONG = -10
 LOOKED_AT = 2
+#: Errors relative to their block up to which constants are moved.
+SMALL = 2.0**-10
 #: Of `numpy.linalg`: what loses digits by the condition number of its first argument.
 SOLVERS = ("solve", "inv", "pinv", "lstsq", "tensorsolve", "tensorinv", "matrix_power", "cholesky")
 
@@ -51,13 +53,14 @@ def forgive_constants(
     seed: int,
     resolve: float,
 ) -> None:
-    """Judge failures that are tiny anew, with what rounding of constants does in the bounds.
+    """Judge failures that are small anew, with what rounding of constants does in the bounds.
 
-    Tiny is what is below the root of the format's unit: an ill-conditioned constant that loses more
-    than half of all digits is a fault by itself. The spread is that of the slopes of the loss and
-    of the gradient, at a few entries or directions of each failing row.
+    The spread is that of the slopes of the loss and of the gradient, at a few entries or directions
+    of each failing row. What is above the root of the format's unit is undecided if that explains
+    it: of an ill-conditioned constant that loses more than half of all digits nothing can be said.
     """
-    rows = [k for k, row in enumerate(report.rows) if _tiny(row, target, g)]
+    off = [_gap(row, target, g) for row in report.rows]
+    rows = [k for k, gap in enumerate(off) if gap <= SMALL]
     if not rows:
         return
     positions = {target.tree.names[i]: i for i in target.select}
@@ -69,7 +72,15 @@ def forgive_constants(
             own = _spread(report.rows[k], i, target, others, g, noise, seed)
             if own > 0:
                 roundoff.bounds[i] = roundoff.bounds[i] + SPREADS * own / _sizes(target, i)
-                report.rows[k] = _again(report.rows[k], i, target, g, roundoff, seed, resolve)
+                row = _again(report.rows[k], i, target, g, roundoff, seed, resolve)
+                if row.verdict is not Verdict.FAIL and off[k] > np.sqrt(target.format_eps(i)):
+                    text = (
+                        f"it is {off[k]:.0e} of the block off, which the rounding of an "
+                        "ill-conditioned constant explains: solve with it in more precision, or "
+                        "let loss and gradient share what is computed from it"
+                    )
+                    row.verdict, row.reasons = Verdict.UNDECIDED, (Finding("constant", text),)
+                report.rows[k] = row
     except OutOfBudget:
         return
     finally:
@@ -94,17 +105,19 @@ def moved_along(
     return SPREADS * worst
 
 
-def _tiny(row: Row, target: Target, g: dict[int, Floats]) -> bool:
+def _gap(row: Row, target: Target, g: dict[int, Floats]) -> float:
+    """The largest error of a row that fails, relative to its block; infinite for other rows."""
     if row.verdict is not Verdict.FAIL or (row.check is None and not row.probes):
-        return False
+        return float("inf")
     i = target.tree.names.index(row.name)
-    root = float(np.sqrt(target.format_eps(i)))
     if row.check is not None:
         wrong, sizes = row.check.state == EntryState.FAIL, _sizes(target, i).ravel()
-        gap = np.abs(row.check.value - g[i].ravel()) * sizes
-        return bool(np.all(gap[wrong] <= root * np.max(np.abs(g[i].ravel()) * sizes)))
-    least = root * float(np.max(np.abs(g[i])))
-    return all(abs(p.analytic - p.estimate.value) <= least for p in row.probes)
+        gap, top = np.abs(row.check.value - g[i].ravel()) * sizes, np.abs(g[i].ravel()) * sizes
+        off, size = gap[wrong], np.max(top)
+    else:
+        off = np.array([abs(p.analytic - p.estimate.value) for p in row.probes])
+        size = np.max(np.abs(g[i]))
+    return float(np.max(off) / size) if size else float("inf")
 
 
 def _sizes(target: Target, block: int) -> Floats:
@@ -184,7 +197,8 @@ def _again(
 def with_moved_constants(target: Target, rng: np.random.Generator) -> Target | None:
     """The same functions around constants moved by one unit each; None if there are none."""
     memo: dict[int, Any] = {}
-    count = [0]
+    count, entered, number = [0], [False], int(rng.integers(2**31))
+    solvers = [getattr(np.linalg, n) for n in SOLVERS]
 
     def moved(item: Any) -> Any:
         if id(item) in memo:
@@ -198,13 +212,14 @@ def with_moved_constants(target: Target, rng: np.random.Generator) -> Target | N
             found = type(item)(moved(x) for x in item)
         elif type(item) is dict:
             found = {k: moved(x) for k, x in item.items()}
+        elif any(item is solver for solver in solvers):  # imported by its name
+            found = _around(item, number, entered)
         elif isinstance(item, types.FunctionType) and item.__module__ is not None:
             found = _rebuilt(item, moved, memo)
         memo[id(item)] = found
         return found
 
     loss, gradient = moved(target.loss), moved(target.gradient_function)
-    entered, number = [False], int(rng.integers(2**31))
     loss = _with_moved_matrices(loss, number, entered)
     if gradient is not None:
         gradient = _with_moved_matrices(gradient, number, entered)
@@ -242,23 +257,10 @@ def _with_moved_matrices(function: Any, number: int, entered: list[bool]) -> Any
     if tells(function, "many"):
         return function  # a definition: its constants are its own
 
-    def around(solver: Any) -> Any:
-        def called(matrix: Any, *rest: Any, **options: Any) -> Any:
-            given = np.asarray(matrix)
-            if given.dtype.kind == "f":
-                entered[0] = True
-                signs = np.random.default_rng([number, *given.shape]).choice(
-                    [-1.0, 1.0], size=given.shape
-                )
-                matrix = (given * (1 + signs * np.finfo(given.dtype).eps)).astype(given.dtype)
-            return solver(matrix, *rest, **options)
-
-        return called
-
     def wrapped(*args: Any, **options: Any) -> Any:
         kept = {n: getattr(np.linalg, n) for n in SOLVERS}
         for n, solver in kept.items():
-            setattr(np.linalg, n, around(solver))
+            setattr(np.linalg, n, _around(solver, number, entered))
         try:
             return function(*args, **options)
         finally:
@@ -266,3 +268,19 @@ def _with_moved_matrices(function: Any, number: int, entered: list[bool]) -> Any
                 setattr(np.linalg, n, solver)
 
     return wrapped
+
+
+def _around(solver: Any, number: int, entered: list[bool]) -> Any:
+    """A solver that moves its first argument."""
+
+    def called(matrix: Any, *rest: Any, **options: Any) -> Any:
+        given = np.asarray(matrix)
+        if given.dtype.kind == "f":
+            entered[0] = True
+            signs = np.random.default_rng([number, *given.shape]).choice(
+                [-1.0, 1.0], size=given.shape
+            )
+            matrix = (given * (1 + signs * np.finfo(given.dtype).eps)).astype(given.dtype)
+        return solver(matrix, *rest, **options)
+
+    return called

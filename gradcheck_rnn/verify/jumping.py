@@ -329,7 +329,7 @@ def _beyond_a_tread(
     if np.any(phi(small) != base):
         return ""
     for side in (1.0, -1.0):
-        for part in (2.0**-5, 0.25, 1.0):
+        for part in (2.0**-5, 0.25, 1.0, 4.0):
             h = side * part * scale
             if float(phi(np.array([h]))[0]) == base:
                 continue

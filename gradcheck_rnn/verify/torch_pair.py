@@ -46,7 +46,7 @@ class TorchPair(GraphPair):
         A tensor, a sequence of arguments, or a dict of arguments by name.
     """
 
-    undefined = True
+    undefined = lays_out = True
     #: Whether a reference may be computed by operations that round less often than the code.
     fused = False
 
@@ -249,17 +249,23 @@ class TorchPair(GraphPair):
         return [self.torch.get_rng_state(), *cuda]
 
     def forward(
-        self, leaves: Sequence[Array], frozen: Sequence[int] = ()
+        self,
+        leaves: Sequence[Array],
+        frozen: Sequence[int] = (),
+        layout: Callable[[Any], Any] | None = None,
     ) -> tuple[list[Any], dict[str, Any]]:
         """Leaves of the graph, and outputs. Arguments are clones, so that they may be written to.
 
         Those at the positions `frozen` need no gradient. What writes to them tells autograd, or
-        changes its argument unseen.
+        changes its argument unseen. Parameters of a module keep their layout.
         """
         own = self._tensors(leaves)
         for i in frozen:
             own[i].requires_grad_(False)
-        given = [t.clone() for t in own]
+        given = [
+            layout(t) if layout is not None and name not in self.parameters else t.clone()
+            for name, t in zip(self.moved, own, strict=True)
+        ]
         nodes = [t.grad_fn for t in given] if self.runs < 2 else []
         outs = self._apply(self.function, "forward", given)
         if nodes:

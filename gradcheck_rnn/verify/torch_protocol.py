@@ -32,13 +32,16 @@ MOST_FROZEN = 12
 class GraphPair(Pair):
     """A pair whose library records forward as a graph and differentiates that."""
 
-    #: Whether inputs can do without a gradient.
-    freezes = True
+    #: Whether inputs can do without a gradient, and be given in another layout.
+    freezes, lays_out = True, False
 
     def forward(
-        self, leaves: Sequence[Array], frozen: Sequence[int] = ()
+        self,
+        leaves: Sequence[Array],
+        frozen: Sequence[int] = (),
+        layout: Shaped | None = None,
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Leaves of a new graph, and outputs by name."""
+        """Leaves of a new graph, given in a layout, and outputs by name."""
         raise NotImplementedError
 
     def grad(
@@ -60,6 +63,7 @@ class GraphPair(Pair):
         look.twice()
         look.interleaved()
         look.strided()
+        look.turned()
         if self.freezes:
             look.frozen()
 
@@ -202,6 +206,31 @@ class _Look:
                 )
                 self.pair.note(Finding("strided-cotangent", text, fatal=True))
                 return
+
+    def turned(self) -> None:
+        """Inputs come in any layout: transposed, as a view of what another module made."""
+        pair, where = self.pair, "for inputs that are not contiguous (transposed)"
+        if not pair.lays_out or all(leaf.ndim < 2 for leaf in pair.tree.leaves):
+            return
+        leaves, weights = pair.tree.leaves, self.weights
+        plain, again = (self._fresh(weights) for _ in range(2))
+        if self._differing(plain, again):
+            return
+        try:
+            own, outs = pair.forward(leaves, layout=_reversed_strides)
+            there = list(outs.values())
+            found = pair.grad(own, there, weights, False)
+        except Exception as error:  # loud where it happens, so no wrong gradient
+            pair.note(Finding("strided-input", f"the code fails {where}: {_said(error)}"))
+            return
+        values = [to_numpy(y) for y in pair.forward(leaves)[1].values()]
+        if not close(values, [to_numpy(y) for y in there], pair.unit):
+            text = f"forward gives another value {where}"
+        elif wrong := self._differing(plain, found):
+            text = f"backward gives another gradient of {self._names(wrong)} {where}"
+        else:
+            return
+        pair.note(Finding("strided-input", text, fatal=True))
 
     def frozen(self) -> None:
         """Inputs that need no gradient do not change those of the others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.linalg import solve
 
 from gradcheck_rnn.verify import Verdict, check_gradient
 
@@ -65,3 +66,16 @@ def test_a_constant_made_within_the_functions_is_moved_where_it_is_solved_with(f
         )
         assert report.passed is (fault == 0), str(report)
     assert np.linalg.solve is solver
+
+
+@pytest.mark.parametrize("fault", [0.0, 0.5])
+def test_a_constant_that_loses_more_than_half_of_all_digits_decides_nothing(fault):
+    H = 1.0 / (np.arange(12)[:, None] + np.arange(12) + 1)
+
+    def loss(p):
+        return 0.5 * (solve(H, p) ** 2).sum()
+
+    point = np.random.default_rng(2).normal(size=12)
+    report = check_gradient(loss, lambda p: (1 + fault) * solve(H.T, solve(H, p)), point)
+    assert report.verdict is (Verdict.FAIL if fault else Verdict.UNDECIDED)
+    assert fault or "an ill-conditioned constant explains" in report.sentence()

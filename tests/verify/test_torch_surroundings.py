@@ -167,3 +167,52 @@ def test_buffers_that_forward_updates_and_computes_with_leave_it_undecided() -> 
 @pytest.mark.parametrize("wrong", [{"detached": True}, {"stepping": True}])
 def test_updated_buffers_excuse_nothing_that_is_wrong_in_evaluation_mode(wrong: Any) -> None:
     assert check_torch(Scaled(**wrong), [draw(4, 2)]).verdict is Verdict.FAIL
+
+
+class Tanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx: Any, d: Any) -> Any:
+        return d * (1 - torch.tanh(ctx.saved_tensors[0]) ** 2)
+
+
+class SavedAsContiguous(Tanh):
+    @staticmethod
+    def backward(ctx: Any, d: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return d * (1 - torch.tanh(torch.as_strided(x, x.shape, (x.shape[1], 1))) ** 2)
+
+
+class ReadAsContiguous(Tanh):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return torch.tanh(torch.as_strided(x, x.shape, (x.shape[1], 1)))
+
+
+class Contiguous(Tanh):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        if not x.is_contiguous():
+            raise ValueError("x must be contiguous")
+        return Tanh.forward(ctx, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "verdict", "said"),
+    [
+        (SavedAsContiguous, Verdict.FAIL, "backward gives another gradient of 'x' for inputs that"),
+        (ReadAsContiguous, Verdict.FAIL, "forward gives another value for inputs that are not"),
+        (Contiguous, Verdict.PASS, "the code fails for inputs that are not contiguous"),
+        (Tanh, Verdict.PASS, ""),
+    ],
+)
+def test_inputs_come_in_any_layout(function: Any, verdict: Verdict, said: str) -> None:
+    report = check_torch(function, [draw(4, 3)])
+    assert report.verdict is verdict
+    assert said in str(report)
+    assert bool(said) is ("not contiguous" in str(report))
