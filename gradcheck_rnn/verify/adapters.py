@@ -14,6 +14,7 @@ from ..checks import check_function
 from ..errors import UsageError
 from .factories import Shapes
 from .guard import fails_on_misbehaviour
+from .jax_coarse import check_jax_pair
 from .jax_pair import JaxPair
 from .outcome import Report
 from .tensorflow_pair import TensorFlowPair
@@ -196,7 +197,7 @@ def check_jax(
     options.setdefault("title", getattr(function, "__name__", "jax function"))
     return check_pairs(
         lambda made: JaxPair(jax, jnp, function, made, jit=jit, surrogate=surrogate),
-        inputs, shapes, "check_jax", **options,
+        inputs, shapes, "check_jax", check=check_jax_pair, **options,
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class JaxPair(Pair):
             raise UsageError(f"{WHO}: no input is a floating-point array; nothing to check")
         template = {names[k]: to_numpy(self.leaves[k]) for k in self.moved}
         super().__init__(Tree.of(template, "inputs"), surrogate, function)
-        self.function = function
+        self.function, self.inputs = function, inputs
         for k, x in enumerate(self.leaves):
             if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.complexfloating):
                 text = f"the input '{names[k]}' is complex: passed on and not checked"
@@ -79,6 +79,18 @@ class JaxPair(Pair):
             text = "float64 arrays were given and float32 is computed: jax_enable_x64 is off"
             self.note(Finding("dtype", text))
         self._compile()
+
+    def widened(self) -> JaxPair:
+        """The same function with float64 arrays in the place of floating-point ones."""
+
+        def wide(x: Any) -> Any:
+            array = self._leaf(x)
+            return self.jnp.asarray(to_numpy(array), dtype="float64") if self._moves(array) else x
+
+        inputs = self.jax.tree_util.tree_map(wide, self.inputs)
+        return JaxPair(
+            self.jax, self.jnp, self.function, inputs, jit=self.jit, surrogate=self.surrogate
+        )
 
     def _leaf(self, x: Any) -> Any:
         """An array, or what is none (a string, a function, a whole number), passed on as it is.

@@ -253,3 +253,13 @@ def test_what_changes_from_trace_to_trace_is_said_before_all_else() -> None:
     counted = check_jax(rule(lambda x: (jnp.tanh(x), jnp.tanh(x)), counting), [draw(3)])
     for report in (random, counted):
         assert report.sentence().startswith("the function or its derivative is another one each")
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "undecided"), (-1, "fail")])
+def test_bfloat16_is_looked_at_with_float64_arrays(sign: int, verdict: str) -> None:
+    function = rule(step, functools.partial(pulled, factor=sign))
+    arrays = [draw(4, 3).astype("bfloat16"), draw(3, 2).astype("bfloat16")]
+    report = check_jax(function, arrays, seed=0)
+    assert str(report.verdict) == verdict
+    (said,) = [f.message for f in report.findings if f.kind == "widened"]
+    assert "float64" in said

@@ -150,7 +150,7 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     if not network.loss_terms:
         rows.append(["$bold(g)$", "that of the output", "cotangent of an output, given"])
     long = max(cells[0].count("$") for cells in rows) > 12
-    sizes = "(1fr, auto, 9em)" if long else "(auto, auto, 1fr)"
+    sizes = "(3fr, auto, 2fr)" if long else "(auto, auto, 1fr)"
     m.table(("Symbol", "Shape", "What it is"), rows, sizes)
     known = [f"{_shape(d)} {what}" for d, what in _sizes(m, derivation).items()]
     if known:

@@ -158,6 +158,24 @@ class Bench:
                 self._known[candidate.id, id(point), id(each)] = found
         return self._known[key]
 
+    def own_error(self, comparison: Comparison, case: Case) -> Arrays:
+        """How far rounding carries the program's right gradients from the true ones, by entry."""
+        point = comparison.point
+        key = ("", id(point), id(case))
+        if key not in self._known:
+            cases = list(point.cases)
+            run = self.run(point)
+            self.work += sum(len(run.times(p)) * len(p.equations) for p in self.derivation.scans)
+            made = pulled_back(run, point, stacked_columns(point, cases), len(cases))
+            for k, each in enumerate(cases):
+                found = self._pull(point, {n: a[k] for n, a in made.items()})
+                with np.errstate(all="ignore"):
+                    self._known["", id(point), id(each)] = {
+                        r.user: np.nan_to_num(np.abs(found[r.user] - r.want), posinf=0.0)
+                        for r in comparison.records if r.case is each
+                    }  # fmt: skip
+        return self._known[key]
+
     def forget(self, *points: ModelPoint, also: Iterable[str] = ()) -> None:
         """Drop what candidates gave at these points, and what the named candidates gave."""
         ids, names = {id(s) for s in points}, set(also)

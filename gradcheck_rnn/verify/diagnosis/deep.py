@@ -97,8 +97,9 @@ class DeepSearch:
         out = set()
         for r in place.records:
             made = self.bench.gradients(candidate, place, r.case)[r.user]
+            own = self.bench.own_error(place, r.case)[r.user]
             with np.errstate(all="ignore"):
-                fits = np.abs(r.got - made) <= r.bound + BOTH_UNITS * np.abs(made)
+                fits = np.abs(r.got - made) <= r.bound + own + BOTH_UNITS * np.abs(made)
             for piece in place.point.fitted.pieces[r.user]:
                 if not fits.reshape(-1)[piece.index].all():
                     out.add(piece.name)

@@ -47,6 +47,8 @@ def misfit(bench: Bench, candidate: Candidate, comparison: Comparison, record: R
         bound = np.where(other, np.maximum(bound, np.max(record.bound, initial=0.0)), bound)
         if bool((gap <= bound).all()):
             return float(np.max(np.where(gap == 0, 0.0, gap / bound), initial=0.0))
+        # Terms that cancel are rounded in the candidate as well as in the code.
+        bound = bound + bench.own_error(comparison, record.case)[record.user]
         ratio = np.where(gap == 0, 0.0, gap / bound)
     ratio = np.where(np.isfinite(record.got) | np.isfinite(found), ratio, 0.0)
     return float(np.max(np.nan_to_num(ratio, nan=np.inf), initial=0.0))
