@@ -40,6 +40,8 @@ ALONG = -10
 LOOKED_AT = 2
 #: Errors relative to their block up to which constants are moved.
 SMALL = 2.0**-10
+#: Times a first change, and the root of the count of entries, that still counts as near.
+NEAR = 64.0
 #: Of `numpy.linalg`: what loses digits by the condition number of its first argument.
 SOLVERS = ("solve", "inv", "pinv", "lstsq", "tensorsolve", "tensorinv", "matrix_power", "cholesky")
 
@@ -69,11 +71,14 @@ def forgive_constants(
         others = [with_moved_constants(target, rng) for _ in range(DRAWS)]
         for k in rows:
             i = positions[report.rows[k].name]
+            large = off[k] > np.sqrt(target.format_eps(i))
+            if large and not _may_explain(report.rows[k], i, target, others, g, seed, off[k]):
+                continue
             own = _spread(report.rows[k], i, target, others, g, noise, seed)
             if own > 0:
                 roundoff.bounds[i] = roundoff.bounds[i] + SPREADS * own / _sizes(target, i)
                 row = _again(report.rows[k], i, target, g, roundoff, seed, resolve)
-                if row.verdict is not Verdict.FAIL and off[k] > np.sqrt(target.format_eps(i)):
+                if row.verdict is not Verdict.FAIL and large:
                     text = (
                         f"it is {off[k]:.0e} of the block off, which the rounding of an "
                         "ill-conditioned constant explains: solve with it in more precision, or "
@@ -126,6 +131,51 @@ def _sizes(target: Target, block: int) -> Floats:
     return np.asarray(reach / np.max(reach))
 
 
+def _may_explain(
+    row: Row,
+    block: int,
+    target: Target,
+    others: Sequence[Target | None],
+    g: dict[int, Floats],
+    seed: int,
+    off: float,
+) -> bool:
+    """Whether constants come near an error, by their gradients and two losses each.
+
+    What they do to those is far below the error of most gradients that are simply wrong.
+    """
+    sizes = _sizes(target, block)
+    vectors, along, scale = _looked_at(row, block, target, g, seed)
+    ends = np.ldexp([[scale], [-scale]], ALONG)
+
+    def slope(of: Target) -> float:
+        there = of.lines(block, vectors[:1])(ends)[:, 0]
+        return float((there[0] - there[1]) / (ends[0, 0] - ends[1, 0]))
+
+    here, n = slope(target), np.sqrt(target.tree.leaves[block].size)
+    gap = off * np.max(np.abs(g[block]) * (sizes if row.check is not None else 1.0))
+    for other in (o for o in others if o is not None):
+        there = other.gradient_at(other.tree.leaves)[block]
+        change = max(np.max(np.abs(there - g[block]) * sizes), abs(slope(other) - here) * along[0])
+        if not change * NEAR * n <= gap:
+            return True
+    return False
+
+
+def _looked_at(
+    row: Row, block: int, target: Target, g: dict[int, Floats], seed: int
+) -> tuple[Any, Floats, float]:
+    """A few failing entries, the worst first, or a direction; what they count; size of a step."""
+    leaf, sizes = target.tree.leaves[block], _sizes(target, block).ravel()
+    if row.check is None:
+        vector = direction(target, block, seed, row.probes[0].number)
+        return vector[None], np.ones(1), scale_of(leaf) * float(np.sqrt(leaf.size))
+    failing = np.flatnonzero(row.check.state == EntryState.FAIL)
+    gap = np.abs(row.check.value - g[block].ravel()) * sizes
+    vectors = failing[np.argsort(-gap[failing])[:LOOKED_AT]].astype(np.intp)
+    return vectors, sizes[vectors], scale_of(leaf)
+
+
 def _spread(
     row: Row,
     block: int,
@@ -139,17 +189,8 @@ def _spread(
 
     Each counts by the size of its entry (`_sizes`).
     """
-    sizes = _sizes(target, block)
-    if row.check is not None:
-        failing = np.flatnonzero(row.check.state == EntryState.FAIL)
-        gap = np.abs(row.check.value - g[block].ravel()) * sizes.ravel()
-        vectors: Any = failing[np.argsort(-gap[failing])[:LOOKED_AT]].astype(np.intp)
-        along = sizes.ravel()[vectors]
-    else:
-        vectors = direction(target, block, seed, row.probes[0].number)[None]
-        along = np.ones(1)
-    leaf, worst = target.tree.leaves[block], 0.0
-    scale = scale_of(leaf) * (1.0 if row.check is not None else float(np.sqrt(leaf.size)))
+    sizes, worst = _sizes(target, block), 0.0
+    vectors, along, scale = _looked_at(row, block, target, g, seed)
 
     def slopes(of: Target) -> Floats:
         of.base = of.value(of.tree.leaves)

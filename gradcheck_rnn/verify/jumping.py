@@ -272,15 +272,17 @@ def step_between(
         more = scale * np.array([side * part for part in parts for side in (1.0, -1.0)])
         with np.errstate(all="ignore"):
             slopes = (phi(more) - base) / more
-            near = np.isfinite(slopes) if others else _near(slopes, claim, BORNE_OUT * gap)
+            near = np.isfinite(slopes) if others else np.abs(slopes - claim) <= BORNE_OUT * gap
+            mean = np.abs(slopes.reshape(-1, 2).mean(axis=1) - claim)
         steps, bears = np.append(steps, more), np.append(bears, near)
-        if not bears.any():
-            return ""
-        if parts is FIRST and _borne_out_by_finer(phi, scale, base, claim, gap, slopes[2:]):
+        maybe = parts is FIRST and (near.any() or bool(np.any(mean <= BORNE_OUT * gap)))
+        if maybe and _borne_out_by_finer(phi, scale, base, claim, gap, slopes[2:]):
             return (
                 "the loss changes in small steps: slopes over moves of 1/4096 to 1/32 of the "
                 f"parameter bear the gradient out, and those over smaller ones do not{LOST}"
             )
+        if not bears.any():
+            return ""
     # a smooth slope passes by the claim at one size of steps
     wide = [h for h in steps[bears] if others or np.any(np.abs(h) >= 4 * np.abs(steps[bears]))]
     for h in sorted(wide, key=abs):
@@ -292,12 +294,6 @@ def step_between(
                 f"on the step at the point do not{LOST}"
             )
     return ""
-
-
-def _near(slopes: Floats, claim: float, part: float) -> NDArray[np.bool_]:
-    """Slopes on two sides, in turns, that are a claim by themselves or on average."""
-    mean = np.repeat(slopes.reshape(-1, 2).mean(axis=1), 2)
-    return np.asarray((np.abs(slopes - claim) <= part) | (np.abs(mean - claim) <= part))
 
 
 def _borne_out_by_finer(

@@ -35,6 +35,14 @@ def test_a_wrong_gradient_costs_hardly_more_than_a_right_one(fault):
     assert np.array_equal(row.states == 1, different)  # EntryState.FAIL
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_row_that_is_a_little_too_large_costs_no_search_for_other_reasons(seed):
+    loss, gradient, P = lstm_problem(np.random.default_rng(seed), T=3, B=2, p=6, d=5)
+    wrong = check_gradient(loss, lambda Q: wrong_in_a_row(gradient(Q)), P, mode="directional")
+    assert wrong.verdict is Verdict.FAIL
+    assert wrong.evaluations <= 70
+
+
 @pytest.mark.parametrize("mode", ["entrywise", "directional"])
 @pytest.mark.parametrize("factor", [1.0, 1.01])
 def test_a_budget_of_evaluations_is_kept_within_a_fifth(factor, mode):
