@@ -243,7 +243,7 @@ def step_between(
     Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
     on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
     an s close to 1. Or the loss does not change in any bit at the point, and jumps beyond. Four
-    evaluations, twenty where a larger slope agrees with the claim, and then up to 31 for every step
+    evaluations, up to twenty where a larger slope agrees with the claim, and then up to 31 for every step
     that may lie beyond a jump.
 
     Parameters
@@ -275,7 +275,7 @@ def step_between(
             near = np.isfinite(slopes) if others else np.abs(slopes - claim) <= BORNE_OUT * gap
             mean = np.abs(slopes.reshape(-1, 2).mean(axis=1) - claim)
         steps, bears = np.append(steps, more), np.append(bears, near)
-        maybe = parts is FIRST and (near.any() or bool(np.any(mean <= BORNE_OUT * gap)))
+        maybe = parts is FIRST and bool(np.any(mean <= BORNE_OUT * gap))
         if maybe and _borne_out_by_finer(phi, scale, base, claim, gap, slopes[2:]):
             return (
                 "the loss changes in small steps: slopes over moves of 1/4096 to 1/32 of the "
@@ -308,13 +308,18 @@ def _borne_out_by_finer(
 
     `known` are those over the last of the first steps. Beside a kink the two sides differ.
     """
-    steps = scale * np.array([side * part for part in FINER for side in (1.0, -1.0)])
-    with np.errstate(all="ignore"):
-        slopes = np.append(known, (phi(steps) - base) / steps).reshape(-1, 2)
-        mean = np.abs(slopes.mean(axis=1) - claim)
-        sides = np.max(np.abs(slopes - claim), axis=1) <= EITHER_SIDE * gap
-    sharp = sides & (mean <= ON_AVERAGE * gap)
-    return bool(sharp.any() and np.count_nonzero(mean <= EITHER_SIDE * gap) > 1)
+    sharp, near = False, 0
+    for k, part in enumerate((FIRST[-1], *FINER)):
+        steps = scale * np.array([part, -part])
+        with np.errstate(all="ignore"):
+            slopes = (phi(steps) - base) / steps if k else known
+            mean = abs(slopes.mean() - claim)
+            sides = np.max(np.abs(slopes - claim)) <= EITHER_SIDE * gap
+        sharp = sharp or bool(sides and mean <= ON_AVERAGE * gap)
+        near += bool(mean <= EITHER_SIDE * gap)
+        if k == 1 and not near:  # two of the three must be
+            return False
+    return sharp and near > 1
 
 
 def _beyond_a_tread(
