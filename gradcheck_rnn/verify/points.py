@@ -44,6 +44,7 @@ class Role(StrEnum):
     ONE_SEQUENCE = "one sequence"
     SATURATED = "saturated"
     ZEROS = "rows of zeros"
+    REVERSED = "sizes in the other order"
     SIZE = "size"
     VECTORS = "vectors"
 

@@ -32,7 +32,7 @@ from ..outcome import Diagnosis, Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from ..wording import lines as lines_in_words
-from .coverage import could_have_missed, coverage
+from .coverage import could_have_missed, coverage, sizes_refused
 from .cross_check import cross_check
 from .declared_data import undeclared_data
 from .determinism import noisy_arrays, reformed_functions, unsteady
@@ -199,10 +199,13 @@ def check_model(
     if not same_forward(report, places, subject, used):
         return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
-    for point in places:
-        found = compare_gradients(point, subject, used, rounding, repeats, reformed)
-        found.records = [r for r in found.records if wanted is None or r.user in wanted]
-        report.comparisons.append(found)
+    for point in (p for p in places if not p.refused):
+        with point.left_out_where_refused():
+            found = compare_gradients(point, subject, used, rounding, repeats, reformed)
+            found.records = [r for r in found.records if wanted is None or r.user in wanted]
+            report.comparisons.append(found)
+    report.findings += sizes_refused(places)
+    places = [p for p in places if not p.refused]
     _check_present(report, fitted, wanted)
     still_same_forward(report, report.comparisons, subject)
     filled = [s for s in places if not s.empty]

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ...language.network import Network
 from ..harness.compare import Comparison
+from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Hint, Shapes, wanted_sizes
 from ..points import Point, Role
 from ..verdict import Finding
 from .declared_data import assumed_domains
 
-__all__ = ["could_have_missed", "coverage", "first_above", "seen_lag"]
+__all__ = ["could_have_missed", "coverage", "first_above", "seen_lag", "sizes_refused"]
 
 
 def coverage(
@@ -166,6 +167,22 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
     text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
     out.append(Finding("could-have-missed", text))
     return out + _without_zeros(points) + assumed_domains(network)
+
+
+def sizes_refused(points: Sequence[ModelPoint]) -> list[Finding]:
+    """A note where sizes were tried in one order only, because the code raises in the other."""
+    out = []
+    for point in (p for p in points if p.refused):
+        sizes = sorted(points[0].sizes.items(), key=lambda item: item[1])
+        order = " < ".join(n for n, _ in sizes)
+        declared = ", ".join(f"{n!r}: {s}" for n, s in sizes)
+        text = (
+            f"sizes tried: {order} only; at {point.label} the code raises {point.refused}: a fault "
+            "that needs the other order would pass. Where sizes are written in the code, declare "
+            f"them: shapes={{{declared}}}"
+        )
+        out.append(Finding("could-have-missed", text))
+    return out
 
 
 def _without_zeros(points: Sequence[Point]) -> list[Finding]:

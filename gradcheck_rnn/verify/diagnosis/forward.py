@@ -44,13 +44,13 @@ def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject,
     noisy: list[tuple[ModelPoint, Output]] = []
     losses: list[tuple[ModelPoint, Record]] = []
     for here in places:
-        if subject.forward is not None and subject.with_cotangents:
-            found = compare_forward(here, subject, seed)
-        elif subject.loss is not None:
-            found = [compare_loss(here, subject, seed)]
-            losses.append((here, found[0]))
-        else:
-            break
+        found: Sequence[Output] = ()
+        with here.left_out_where_refused():
+            if subject.forward is not None and subject.with_cotangents:
+                found = compare_forward(here, subject, seed)
+            elif subject.loss is not None:
+                found = [compare_loss(here, subject, seed)]
+                losses.append((here, found[0]))
         bad += [(here, r) for r in found if np.any(r.ratio > 1)]
         noisy += [(here, r) for r in found if r.excess is not None]
     network = places[0].network.name

@@ -276,21 +276,22 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         where = np.argwhere(bad)
         if not len(where) or bad.size == len(where):
             continue
-        mask = np.zeros(bad.shape, bool)
+        one: tuple[int | None, ...]
         if len(where) == 1:
-            index = tuple(int(i) for i in where[0])
-            mask[index] = True
-            what = f"the entry {list(index)} of d{user}"
+            one = tuple(int(i) for i in where[0])
+            what = f"the entry {list(one)} of d{user}"
         elif bad.ndim == 2 and len(set(where[:, 0])) == 1:
-            mask[where[0, 0], :] = True
-            what = f"row {int(where[0, 0])} of d{user}"
+            one = (int(where[0, 0]), None)
+            what = f"row {one[0]} of d{user}"
         elif bad.ndim == 2 and len(set(where[:, 1])) == 1:
-            mask[:, where[0, 1]] = True
-            what = f"column {int(where[0, 1])} of d{user}"
+            one = (None, int(where[0, 1]))
+            what = f"column {one[1]} of d{user}"
         else:
             continue
-        top = sum(float(np.sum(r.got[mask] * r.want[mask])) for r in records)
-        bottom = sum(float(np.sum(r.want[mask] ** 2)) for r in records)
+        # at a point of other sizes it may have no entry
+        spot = tuple(slice(None) if i is None else slice(i, i + 1) for i in one)
+        top = sum(float(np.sum(r.got[spot] * r.want[spot])) for r in records)
+        bottom = sum(float(np.sum(r.want[spot] ** 2)) for r in records)
         c = top / bottom if bottom else 0.0
         for factor in dict.fromkeys((0.0, round(c, 9), c)):
             says = (
@@ -301,10 +302,10 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
             def change(
                 point: ModelPoint, case: Case, arrays: Arrays,
-                user: str = user, mask: Array = mask, factor: float = factor,
+                user: str = user, spot: tuple[slice, ...] = spot, factor: float = factor,
             ) -> Arrays:  # fmt: skip
                 a = arrays[user].copy()
-                a[mask] *= factor
+                a[spot] *= factor
                 return {**arrays, user: a}
 
             yield Candidate(f"spot:{what}:{factor}", "spot", says, after=(change,))

@@ -158,7 +158,7 @@ def pattern(
     if said := next(filter(None, ordered), ""):
         return said
     said = next(filter(None, (_apart(bad, good, name) for name in bad[0])), "")
-    if said and any(point.role is Role.SIZE for point in points[True]):
+    if said and any(point.role in (Role.SIZE, Role.REVERSED) for point in points[True]):
         return f"for {said}"
     # Points of the plan differ in more than a size: units are saturated, there is one sequence.
     labels = ", ".join(point.label for point in points[True][:3])

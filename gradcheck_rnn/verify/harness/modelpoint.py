@@ -15,6 +15,7 @@ error of exp(G). There the moves are as many units as that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
 from ...streams import Stream, generator
-from ..points import Point
+from ..points import Point, Role
 from .arrays import Precision
 from .layout import Fitted, Layout
 from .packed import MASK, mask_of
@@ -62,6 +63,8 @@ class ModelPoint(Point):
     cases: list[Case] = field(default_factory=list)
     #: Outputs of the code at this point, from its first call there.
     outputs: Arrays = field(default_factory=dict, repr=False)
+    #: What the code raises at sizes in the other order, for which the point is left out.
+    refused: str = ""
 
     @classmethod
     def build(
@@ -150,6 +153,19 @@ class ModelPoint(Point):
     @cached_property
     def _units(self) -> float:
         return _reordered_units(self.oracle)
+
+    @contextmanager
+    def left_out_where_refused(self) -> Iterator[None]:
+        """At sizes in the other order: note what the code raises, for sizes may be written in it.
+
+        All other points come before this one, so what raises everywhere has been raised there.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.role is not Role.REVERSED:
+                raise
+            self.refused = f"{type(error).__name__}: {error}"
 
     def release(self) -> None:
         """Forget what rounding does here; it is made again when asked for."""

@@ -4,9 +4,11 @@ A fault shows only where its effect survives. Hence: a single step (the pattern 
 sharpest there), every output's cotangent alone (the path through a last state is not lost in a
 sum), single time steps, recurrent weights of spectral radius one over many steps (nothing
 vanishes, long lags count; drawn anew where nothing comes through all the same), saturated units,
-exact zeros, other batch sizes, and dims that tell rows from columns. Then every size that is
-declared, one axis at a time, and the sizes around a declared chunk or tile. Shapes that the code
-does not take are declared and then left out, which the report says.
+exact zeros, other batch sizes, and dims that tell rows from columns, in the other order of their
+sizes, too: code may take one for another where it is the smaller one. (Where code raises at that
+point alone, it is left out and the report says so.) Then every size that is declared, one axis at a
+time, and the sizes around a declared chunk or tile. Shapes that the code does not take are declared
+and then left out, which the report says.
 """
 
 from __future__ import annotations
@@ -196,6 +198,16 @@ def plan_points(
     if few or not full:
         return
     least = max(3, deepest + 1)
+    others = zip(sizes, reversed(sizes.values()), strict=True)
+    turned = {n: _allowed(shapes, n, s) for n, s in others}
+    changed = [f"{n} = {s}" for n, s in turned.items() if s != sizes[n]]
+    if changed:
+        reached |= set(turned.items())
+        lengths = {a: _allowed(shapes, a, least + k) for k, a in enumerate(network.axes)}
+        rng, B = generator(seed, Stream.PLAN, len(recipes)), _allowed(shapes, "B", 2)
+        values = draw_values(network, turned, B, lengths, "ordinary", rng)
+        label = ", ".join(changed)
+        yield Point(network, values, turned, lengths, B, Role.REVERSED, label)
     for number, (name, size) in enumerate((n, s) for n, all_ in wanted.items() for s in all_):
         if (name, size) in reached:
             continue

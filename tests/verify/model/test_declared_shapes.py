@@ -9,6 +9,7 @@ import pytest
 
 from gradcheck_rnn import check_model, gradient_case, load
 from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.verify import Verdict
 from tests.verify.model.elman_by_hand import backward, forward
 
 
@@ -121,3 +122,64 @@ def test_zero_cotangents_must_give_zeros() -> None:
     report = check(backward=offset)
     assert str(report.verdict) == "fail"
     assert "no cotangent" in str(report)
+
+
+def test_more_inputs_than_units_are_run_by_default() -> None:
+    """A kernel that takes p for d where d is less: right until there are more inputs than units."""
+
+    def short(cotangents: Any, saved: Any) -> Any:
+        g = backward(cotangents, saved)
+        U = g["U"].copy()
+        U[:, len(U) :] = 0
+        return g | {"U": U}
+
+    report = check_model(load("elman_hidden"), forward=forward, backward=short, diagnose=False)
+    assert report.verdict is Verdict.FAIL
+    assert "from d = 3 on (right up to d = 2)" in report.sentence()
+
+
+def fixed_sizes(cotangents: Any, saved: Any) -> Any:
+    g = backward(cotangents, saved)
+    return g | {"W": g["W"] + np.zeros((3, 3))}
+
+
+def test_sizes_written_in_the_code_are_said_and_fail_nothing() -> None:
+    report = check_model(load("elman_hidden"), forward=forward, backward=fixed_sizes)
+    assert report.passed, str(report)
+    (said,) = [f.message for f in report.findings if "sizes tried" in f.message]
+    assert said.startswith("sizes tried: d < p only; at d = 3, p = 2 the code raises ValueError")
+    assert "shapes={'d': 2, 'p': 3}" in said
+
+    def short(x: Any, **others: Any) -> Any:
+        return forward(x @ np.eye(2), **others)
+
+    report = check_model(load("elman_hidden"), forward=short, backward=backward)
+    assert report.passed, str(report)
+    assert "d < p only" in str(report)
+
+
+def test_sizes_written_in_the_code_excuse_no_wrong_gradient_and_no_declared_size() -> None:
+    def wrong(cotangents: Any, saved: Any) -> Any:
+        g = fixed_sizes(cotangents, saved)
+        return g | {"b_i": 1.5 * g["b_i"]}
+
+    report = check_model(load("elman_hidden"), forward=forward, backward=wrong)
+    assert report.verdict is Verdict.FAIL
+    with pytest.raises(ValueError, match="broadcast"):
+        check_model(
+            load("elman_hidden"), forward=forward, backward=fixed_sizes, shapes={"p": [3, 4]}
+        )
+
+
+def test_a_fault_of_one_row_is_looked_for_where_there_is_no_such_row() -> None:
+    def last_row(cotangents: Any, saved: Any) -> Any:
+        g = backward(cotangents, saved)
+        W = g["W"].copy()
+        W[2:] *= 0.5
+        return g | {"W": W}
+
+    report = check_model(load("elman_hidden"), forward=forward, backward=last_row)
+    assert report.verdict is Verdict.FAIL
+    assert "broke off" not in str(report)
+    assert report.diagnosis is not None
+    assert "row 2 of dW" in str(report.diagnosis)

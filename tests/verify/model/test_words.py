@@ -84,7 +84,7 @@ def test_a_fault_of_saturated_units_is_not_one_of_five_steps() -> None:
         load("elman_hidden"), forward=forward, diagnose=False,
         backward=lambda c, s: doubled(c, s, lambda x, h: len(x) < 9 and abs(h[1:]).max() > 0.9999),
     )  # fmt: skip
-    assert "wrong at 1 of 7 points (saturated: T = 5, right for T = 1" in report.sentence()
+    assert "wrong at 1 of 8 points (saturated: T = 5, right for T = 1" in report.sentence()
 
 
 def test_odd_sizes_that_were_asked_for_are_named() -> None:
