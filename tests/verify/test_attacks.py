@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.attacks import FAMILIES, verdict
 
+# "sizes" waits for a point with more inputs than units (issue 11, the default plan)
 TAKES_LONG = {("model", "tail of eight"), ("model", "carry in float32"), ("model", "lost update")}
 CHOSEN = [
     (family, variant)
@@ -20,7 +21,6 @@ CHOSEN = [
         "convolution",
         "kink of one entry",
         "at the point",
-        "sizes",
     )
     for variant in FAMILIES[family][1]
     if (family, variant) not in TAKES_LONG

@@ -19,7 +19,9 @@ def test_memory_that_nobody_holds_is_used_again() -> None:
     assert np.array_equal(again, leaf)
 
 
-@pytest.mark.parametrize("hold", [lambda a: a, lambda a: a[3:], lambda a: a.T], ids=str)
+@pytest.mark.parametrize(
+    "hold", [lambda a: a, lambda a: a[3:], lambda a: a.T], ids=["itself", "a part", "turned"]
+)
 def test_what_is_held_stays_as_it_is(hold) -> None:
     used, leaf = Reused(), np.arange(SIZE, dtype=float)
     held = hold(used.copy(0, leaf))

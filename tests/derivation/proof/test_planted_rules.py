@@ -35,6 +35,7 @@ from gradcheck_rnn.language import (
     maximum,
     normal_cdf,
     normal_pdf,
+    ones,
     relu,
     sigmoid,
     silu,
@@ -48,6 +49,8 @@ from gradcheck_rnn.language import (
     sum_heads,
     surrogate,
     tanh,
+    unvec,
+    vec,
     where,
 )
 from gradcheck_rnn.language import sum as unit_sum
@@ -98,6 +101,16 @@ def in_heads(x, z, w, u):
     return tanh(z * sum_heads(w * z * z + u * u + w * x) + u)
 
 
+@cell(inputs="x: p*q; t: q", states="S: p q", params="A: p p; b: p*q")
+def stacked_columns(x, t, S, A, b):
+    """Matrices as the vectors of their columns, and back."""
+    return tanh(A @ unvec(x * vec(S), "p q") + unvec(b * vec(S.T), "q p").T * (t @ ones("p").T).T)
+
+
+#: The definition in which a rule is planted, where it is not `everything`.
+DEFINITIONS = {"sum over heads": in_heads, "vec": stacked_columns, "unvec": stacked_columns}
+
+
 def active(rule: Rule) -> bool:
     """Whether the rule has something to differentiate."""
     return rule.name not in ("comparison", "frozen value", "choice of units")
@@ -106,7 +119,7 @@ def active(rule: Rule) -> bool:
 @pytest.fixture(autouse=True, scope="module")
 def _sound() -> None:
     """Without a fault all is proved: what fails below fails because of the fault."""
-    for definition in (everything, functions_of, in_heads):
+    for definition in (everything, functions_of, in_heads, stacked_columns):
         result = prove(definition)
         assert result.proved, str(result)
 
@@ -122,7 +135,7 @@ def test_a_planted_rule_fails_its_own_form(rule: Rule, family: str) -> None:
         # A factor, not a sign: applied twice on one path, a sign would cancel.
         return Scale(Num(2), right(*arguments))
 
-    definition = in_heads if rule.name == "sum over heads" else everything
+    definition = DEFINITIONS.get(rule.name, everything)
     result = prove(derive(definition, RULES.replaced(replace(rule, **{family: wrong}))))
     assert {g.form for g in result.groups if g.mismatches} == {FORMS[family]}
 
