@@ -13,6 +13,7 @@ import numpy as np
 
 from ..derivation.batches import turned, vec
 from ..language import numeric
+from ..language.linear_systems import solve
 from ..language.ops.elementwise import ELEMENTWISE, branches
 from ..language.ops.formula import Arithmetic
 from ..language.ops.formula import evaluate as evaluate_formula
@@ -162,10 +163,10 @@ class Evaluation:
             raise NotEvaluated(f"the exponent {exponent}")
         if held.shape[-2] != held.shape[-1] or _number(held):
             return held**n
-        if n < 0:
-            raise NotEvaluated("a negative power of a matrix")
         one = 0 * held + np.eye(held.shape[-1], dtype=int)
-        return functools.reduce(np.matmul, [held] * n, one)
+        if n < 0:
+            held = solve(held, one)
+        return functools.reduce(np.matmul, [held] * abs(n), one)
 
     def _name(self, node: Quantity, t: Steps) -> Array:
         head, _, dim = node.name.partition("_")
@@ -183,23 +184,16 @@ class Evaluation:
         return self.look(node, t)
 
     def _size(self, text: str) -> int:
-        """A bound such as ``0``, ``p``, ``2p``, ``p+q``."""
+        """A bound such as ``0``, ``p``, ``2p``, ``p+q``, ``p·q``."""
+        plain = re.sub(r"_\{([^{}]*)\}", r"_\1", text).replace(" ", "").replace("−", "-")
         total = 0
-        for part in (
-            re.sub(r"_\{([^{}]*)\}", r"_\1", text)
-            .replace("·", "")
-            .replace("*", "")
-            .replace(" ", "")
-            .replace("−", "-")
-            .replace("-", "+-")
-            .removeprefix("+")
-            .split("+")
-        ):
-            m = re.fullmatch(r"(-?\d*)([^\W\d]\w*)?", part)
-            if not m or (m.group(2) and m.group(2) not in self.sizes):
-                raise NotEvaluated(f"the size {text!r}")
-            times = m.group(1) if m.group(1)[-1:].isdigit() else f"{m.group(1)}1"
-            total += int(times) * (self.sizes[m.group(2)] if m.group(2) else 1)
+        for sign, part in re.findall(r"([+-]?)([^+-]+)", plain):
+            size = -1 if sign == "-" else 1
+            for factor in re.findall(r"\d+|[^\W\d]\w*|[^\w·*]", part):
+                if not factor.isdigit() and factor not in self.sizes:
+                    raise NotEvaluated(f"the size {text!r}")
+                size *= int(factor) if factor.isdigit() else self.sizes[factor]
+            total += size
         return total
 
 
@@ -342,6 +336,8 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "row": lambda x: turned(vec(x)),
     "sum": numeric.unit_sum,
     "frozen": lambda x: x,
+    "surrogate": lambda value, slope, x: value,
+    "solve": solve,
 }
 
 

@@ -88,8 +88,7 @@ class _Parser(Cursor):
             left = Applied("product", (left, self.postfix()))
 
     def _begins(self) -> bool:
-        token = self.peek()
-        return bool(token) and (token[0].isalnum() or token in "({∂∇δΣ∑Π∏[⟨")
+        return self.peek()[:1].isalnum() or self.peek() in tuple("({∂∇δΣ∑Π∏[⟨")
 
     def postfix(self) -> Node:
         if self.peek() == "-":
@@ -108,8 +107,9 @@ class _Parser(Cursor):
                 exponent = "".join(SUPERSCRIPTS[c] for c in digits)
                 node = Applied("superscript", (node,), Fraction(exponent))
             elif token.startswith("^"):
-                self.take()
-                node = self._raised(node, token[1:].strip("{}").strip())
+                self.take()  # in parentheses only with its sign: h^(1) may be a layer's
+                body = token[2:-1] if token.startswith("^(-") else token[1:].strip("{}")
+                node = self._raised(node, body.strip())
             elif token.startswith("_{") and ":" in token:
                 start, _, stop = inner(self.take()).partition(":")
                 node = Applied("slice", (node,), (start, stop))
@@ -192,7 +192,7 @@ class _Parser(Cursor):
             bounds = []
             while self.peek() == ",":
                 self.take()
-                bounds.append(self._until(",)"))
+                bounds.extend(self._until(",)").split("×"))
             self.take(")")
             return Applied(token, (held,), tuple(bounds))
         word = _FUNCTIONS.get(token, token)

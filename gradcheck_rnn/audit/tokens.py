@@ -33,7 +33,7 @@ _GREEK = {
 FUNCTIONS = frozenset(
     {
         "softmax", "log_softmax", "sign", "sum", "max", "where", "cross_entropy", "CE", "frozen",
-        "dot", "trace",
+        "dot", "trace", "surrogate", "solve",
     }
 )  # fmt: skip
 
@@ -73,10 +73,10 @@ class Cursor:
 
 
 def _group(text: str, at: int) -> int:
-    """Where the braces that open at ``at`` close."""
+    """Where the braces or parentheses that open at ``at`` close."""
     depth = 0
     for i in range(at, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        depth += {"{": 1, "}": -1, "(": 1, ")": -1}.get(text[i], 0)
         if not depth:
             return i + 1
     raise UnreadableEquation(f"{text.strip()!r}: a brace is not closed")
@@ -103,7 +103,7 @@ def tokens(text: str, words: frozenset[str]) -> list[str]:
             continue
         end = at + 1
         if c in "_^" and at + 1 < len(text):
-            if text[at + 1] == "{":
+            if text[at + 1] in "{(":
                 end = _group(text, at + 1)
             elif c == "_" and (number := re.compile(r"\d+").match(text, at + 1)):
                 end = number.end()

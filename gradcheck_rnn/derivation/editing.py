@@ -168,13 +168,14 @@ def target_time(run: Run, edits: Edits, edge: Edge, t: int, times: Sequence[int]
 def mirrored_values(
     run: Run, values: Callable[[Sym], Array], t: int, times: Sequence[int]
 ) -> Callable[[Sym], Array]:
-    """The same adjoints, but values of the steps in reversed order."""
+    """The same adjoints, but values of the steps in reversed order; beyond them lie zeros."""
 
     def value(s: Sym) -> Array:
         if s.mark or s.lag is None:
             return values(s)
+        line = run.series[s.name]
         at = run.at(s.name, times[0] + times[-1] - t, s.lag)
-        return run.series[s.name][at]
+        return line[at] if at in line else np.zeros_like(line[run.at(s.name, t, 0)])
 
     return value
 

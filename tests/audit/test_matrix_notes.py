@@ -14,6 +14,8 @@ from gradcheck_rnn.audit.judge import judge_at
 from gradcheck_rnn.audit.note import RIGHT, Note
 from gradcheck_rnn.audit.truth import Source
 from gradcheck_rnn.audit.vocabulary import Vocabulary
+from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.language import cell, eye, solve, tanh, unvec, vec
 
 
 @functools.cache
@@ -155,3 +157,24 @@ def test_a_file_is_judged_by_the_command(tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     path.write_text(GATED, encoding="utf-8")
     assert api.check_equations(path, "gated_linear_attention").count("right") == 5
+
+
+@cell(inputs="x: p*q; t: p", states="S: p q; h: p", params="A: p p; U: q p")
+def solved(x, t, S, h, A, U):
+    h = tanh(solve(A + 3 * eye("p"), t * h))
+    return {"S": tanh(unvec(x * vec(S), "p q")) + h @ (U @ h).T, "h": h}
+
+
+def test_inverses_and_vec_are_read_as_derive_prints_them() -> None:
+    derivation = derive(solved)
+    at, text = Source(derivation), api.render(derivation)
+    for form in ("^(−1)", "unvec(", "p×q)"):
+        assert form in text
+
+    def passes(written: str) -> bool:
+        lines = [line for line in written.splitlines() if line.startswith("  ")]
+        return judge_at(at, read_lines(lines, Vocabulary.of(at.known()))).passed
+
+    assert passes(text)
+    assert not passes(text.replace("ᵀ)^(−1)", ")^(−1)"))
+    assert not passes(text.replace("vec(S_{t−1})", "vec(S_t)"))

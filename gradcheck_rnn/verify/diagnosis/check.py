@@ -238,7 +238,7 @@ def check_model(
         report.lines = [line.row() for line in judged]
     told = [c for c in report.comparisons if not c.point.empty]
     if steady:
-        _name(report, network, told if diagnose and any(c.wrong for c in told) else [])
+        _name(report, network, told if diagnose and any(c.wrong for c in told) else [], subject)
     return _finish(report, network, places, subject)
 
 
@@ -279,15 +279,19 @@ def _judge_typical(
     report.findings += findings(list(found.values()), form, chunked)
 
 
-def _name(report: Report, network: Network, told: Sequence[Comparison]) -> None:
+def _name(report: Report, network: Network, told: Sequence[Comparison], subject: Subject) -> None:
     """Say which lines are wrong and, where they do not tell, which mistake makes the gradients."""
     from .combined import beside_lines, needs_search
     from .find import find_mistake
+    from .own_noise import with_own_noise
 
     found: Diagnosis | None = None
     if told and needs_search(report.lines):
         try:
-            found = find_mistake(network, told, handed=bool(report.lines))
+            found = find_mistake(
+                network, told, handed=bool(report.lines),
+                noisy=lambda: with_own_noise(told, subject, report.seed),
+            )  # fmt: skip
             found = beside_lines(found, report.lines, network)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...derivation import derive
 from ...language.network import Network
@@ -30,11 +30,15 @@ STOPPED = (
 
 
 def find_mistake(
-    network: Network, comparisons: Sequence[Comparison], handed: bool = False
+    network: Network,
+    comparisons: Sequence[Comparison],
+    handed: bool = False,
+    noisy: Callable[[], Sequence[Comparison] | None] | None = None,
 ) -> Diagnosis:
     """The mistake that gives what was compared, where some of it is wrong.
 
-    ``handed``: adjoints were handed over, and need not be asked for.
+    ``handed``: adjoints were handed over, and need not be asked for. ``noisy`` gives the same
+    comparisons with the roundoff of the code itself in their bounds, asked where nothing fits.
     """
     derivation = derive(network)
     ill = [c for c in comparisons if c.wrong]
@@ -50,6 +54,10 @@ def find_mistake(
         single += own_recursions(derivation, derived)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
+    if not found.found and not found.stopped and noisy is not None:
+        wider = noisy()
+        if wider is not None:
+            found = search(bench, single, after, wider)
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
     found.steps = told_steps(ill)
     if found.stopped:

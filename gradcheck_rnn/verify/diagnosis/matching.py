@@ -71,15 +71,26 @@ def fits(
 
 
 def residual(bench: Bench, candidate: Candidate, comparisons: Sequence[Comparison]) -> float:
-    """Largest difference left over, relative to the largest entry of the same array."""
+    """Largest difference left over, relative to the largest entry of the same array at its place.
+
+    An array that is zero within its bounds at a place, in all cases, has none.
+    """
     worst = 0.0
     for comparison in comparisons:
-        for r in comparison.records:
+        tops: dict[str, float] = {}
+        seen: set[str] = set()
+        finite = [r for r in comparison.records if np.isfinite(r.got).all() and r.got.size]
+        for r in finite:
+            tops[r.user] = max(tops.get(r.user, 0.0), float(np.max(np.abs(r.got))))
+            if np.any(np.abs(r.got) > r.bound):
+                seen.add(r.user)
+        for r in finite:
             found = bench.gradients(candidate, comparison, r.case).get(r.user)
-            if found is None or not np.isfinite(r.got).all() or not r.got.size:
+            if found is None:
                 continue
-            top = float(np.max(np.abs(r.got))) or 1.0
-            worst = max(worst, float(np.max(np.abs(found - r.got))) / top)
+            left = np.abs(found - r.got)
+            if r.user in seen or np.any(left > r.bound):
+                worst = max(worst, float(np.max(left)) / (tops[r.user] or 1.0))
     return worst
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
 from ..hints import factor_text
-from .candidates import Arrays, Candidate
+from .candidates import After, Arrays, Candidate
 from .clipping import clips
 
 __all__ = ["postprocessing"]
@@ -35,6 +35,7 @@ def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
         _packing,
         _swapped,
         _transposed,
+        _summed,
         _spots,
         clips,
         _users_scaled,
@@ -78,6 +79,55 @@ def _scaled(names: frozenset[str], factor: Factor) -> Any:
                     flat[piece.index] *= factor(point)
             out[user] = flat.reshape(a.shape)
         return out
+
+    return change
+
+
+def _summed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
+    """Sums over all axes: every entry of a vector, or of all that an array holds, has one."""
+    fitted = comparison.point.fitted
+    found: dict[str, tuple[After, frozenset[str]]] = {}
+    for user in fitted.arguments:
+        pieces = fitted.pieces[user]
+        names = frozenset(p.name for p in pieces)
+        if names & wrong and _is_flat(comparison, user, np.arange(_count(comparison, user))):
+            found[f"d{user}"] = _with_sum(user, None), names
+        for p in pieces if len(pieces) > 1 else ():
+            if p.name in wrong and _is_flat(comparison, user, p.index.ravel()):
+                found[f"d{p.name}"] = _with_sum(user, p.name), frozenset({p.name})
+    sets = [[shown] for shown in found] + ([list(found)] if len(found) > 1 else [])
+    for some in sets:
+        shown = ", ".join(some)
+        yield Candidate(
+            f"summed:{shown}", "summed",
+            f"every entry of {shown} is the sum of all its entries: summed over all axes, not over "
+            "steps and sequences alone",
+            after=tuple(found[n][0] for n in some),
+            touches=frozenset().union(*(found[n][1] for n in some)),
+        )  # fmt: skip
+
+
+def _count(comparison: Comparison, user: str) -> int:
+    return int(np.prod(comparison.point.fitted.shapes[user]))
+
+
+def _is_flat(comparison: Comparison, user: str, at: Array) -> bool:
+    """Whether several entries of a gradient are one and the same number in every case."""
+    if at.size < 2:
+        return False
+    found = [r.got.reshape(-1)[at] for r in comparison.records if r.user == user]
+    return any(a.any() for a in found) and all(np.all(a == a[0]) for a in found)
+
+
+def _with_sum(user: str, name: str | None) -> After:
+    def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
+        flat = arrays[user].reshape(-1).copy()
+        for piece in point.fitted.pieces[user]:
+            if piece.name == name:
+                flat[piece.index] = np.sum(flat[piece.index])
+        if name is None:
+            flat[:] = np.sum(flat)
+        return {**arrays, user: flat.reshape(arrays[user].shape)}
 
     return change
 

@@ -1,0 +1,54 @@
+"""The roundoff of the code itself, where neighbouring points do not show it.
+
+A gradient recovered from an update, (W − (W − λ dW)) / λ, has the rounding of W / λ, and all
+neighbours of W have the same; a value recovered from what saturates is rounded as that is. The
+verdict measures such noise along a line, but only of what fails by little: a wrong gradient fails
+by much. It is measured here before the search gives up. A smooth mistake has no noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..harness.compare import Comparison
+from ..harness.deviations import line_noise
+from ..harness.subject import Subject
+
+__all__ = ["with_own_noise"]
+
+#: Cases beyond which noise is not measured: each takes some seventy gradients.
+MOST_CASES = 100
+#: Bounds that grow by less leave the search where it was.
+GROWN = 2.0
+
+
+def with_own_noise(
+    comparisons: Sequence[Comparison], subject: Subject, seed: int
+) -> list[Comparison] | None:
+    """The same comparisons with the noise in the bounds of wrong cases; None if there is none."""
+    cases = [
+        (c, case) for c in comparisons for case in {id(r.case): r.case for r in c.wrong}.values()
+    ]
+    if len(cases) > MOST_CASES:
+        return None
+    noise = {}
+    with np.errstate(all="ignore"):
+        for c, case in cases:
+            given = c.point.users(case) if subject.with_cotangents else None
+            found = line_noise(subject, c.point.fitted, c.point.arrays, given, seed)
+            noise[id(c), id(case)] = {n: np.nan_to_num(a, posinf=0.0) for n, a in found.items()}
+    out, grown = [], False
+    for c in comparisons:
+        records = []
+        for r in c.records:
+            own = noise.get((id(c), id(r.case)), {}).get(r.user)
+            if own is None:
+                records.append(r)
+                continue
+            grown = grown or bool(np.any(own > GROWN * r.bound))
+            records.append(replace(r, bound=r.bound + own))
+        out.append(replace(c, records=records))
+    return out if grown else None
