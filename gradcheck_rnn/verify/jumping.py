@@ -243,8 +243,8 @@ def step_between(
     Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
     on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
     an s close to 1. Or the loss does not change in any bit at the point, and jumps beyond. Four
-    evaluations, up to twenty where a larger slope agrees with the claim, and then up to 31 for every step
-    that may lie beyond a jump.
+    evaluations, up to twenty where a larger slope agrees with the claim, and then up to 31 for
+    every step that may lie beyond a jump.
 
     Parameters
     ----------
