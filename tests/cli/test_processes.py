@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ ACCOUNT = {
     "timed_out": ["mine.py:hanging"], "out_of_memory": ["mine.py:eating"],
     "raised": ["mine.py:raises"],
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_arrive() -> Iterator[None]:
+    """Children of a shell's background job are born deaf to SIGINT: here they are not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
