@@ -69,13 +69,13 @@ def run_rounded(
         From the exact result of an operation, float64, to what a number format makes of it.
     """
 
-    class Slipping(TermEvaluator):
+    class RandomlyRounded(TermEvaluator):
         def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Any]) -> Any:
             found = super().__call__(term, lookup)
             return found if isinstance(term, T.Sym) else slip(found)
 
     with np.errstate(all="ignore"):
-        run = Run(derivation, values, sizes, lengths, Slipping)
+        run = Run(derivation, values, sizes, lengths, RandomlyRounded)
 
     def pull(cotangents: Mapping[str, Any]) -> Arrays:
         with np.errstate(all="ignore"):

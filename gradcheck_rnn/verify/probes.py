@@ -11,7 +11,7 @@ from .budget import OutOfBudget
 from .entries import CLEAR
 from .jumping import step_between
 from .oracle.differences import Estimate, Ladder, start_exponent
-from .oracle.directions import draw_direction, slip_probability
+from .oracle.directions import draw_direction, miss_probability
 from .oracle.kinks import find_kink
 from .oracle.line_functions import Lines
 from .oracle.noise import Noise
@@ -27,10 +27,10 @@ __all__ = [
     "SURE",
     "direction",
     "first_exponent",
+    "miss_statement",
     "needed",
     "probe_block",
     "sharp_enough",
-    "slip_statement",
 ]
 
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ def probe_block(
             break
         blunt = max(p.bound if p.kink is None else np.inf for p in found)
         size_sought = resolve * norm / FINER
-        sharp = slip_probability(leaf.size, blunt, size_sought, len(found)) <= CHANCE
+        sharp = miss_probability(leaf.size, blunt, size_sought, len(found)) <= CHANCE
         if (sharp and found[-1].ratio <= 1) or target.budget.left(target.evaluations) <= 0:
             break
     return found
@@ -193,7 +193,7 @@ def needed(found: list[Probe], size: int, norm: float, resolve: float) -> int:
     """
     if not found or any(p.kink is not None or not p.ratio <= 1 for p in found):
         return len(found)
-    one = slip_probability(size, max(p.bound for p in found), resolve * norm)
+    one = miss_probability(size, max(p.bound for p in found), resolve * norm)
     count = int(np.ceil(np.log(SURE) / np.log(one))) if 0 < one < 1 else 0
     return max(count, len(found)) if count <= MOST_PROBES else len(found)
 
@@ -221,7 +221,7 @@ def first_exponent(noise: Noise, size: float, slope: float) -> int | None:
     return min(start_exponent(size), best) - 1
 
 
-def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str:
+def miss_statement(size: int, threshold: float, norm: float, probes: int) -> str:
     """What a set of probes may have missed, in one phrase."""
     if norm == threshold == 0:
         return f"nothing that answers along {probes} random direction{'s' if probes != 1 else ''}"
@@ -230,6 +230,6 @@ def slip_statement(size: int, threshold: float, norm: float, probes: int) -> str
     parts = []
     for words, relative in (("as large as the gradient", 1.0), ("of 1e-2 of it", 1e-2),
                             ("of 1e-4", 1e-4), ("of 1e-6", 1e-6)):  # fmt: skip
-        chance = slip_probability(size, threshold, relative * norm, probes)
+        chance = miss_probability(size, threshold, relative * norm, probes)
         parts.append(f"{words} with probability {chance:.1e}")
     return f"a fault {', '.join(parts)} ({probes} random direction{'s' if probes != 1 else ''})"

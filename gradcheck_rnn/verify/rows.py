@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hints import DROPPED, TINY, explain, nearly
-from .oracle.directions import slip_probability
+from .oracle.directions import miss_probability
 from .patterns import pattern
-from .probes import SURE, slip_statement
+from .probes import SURE, miss_statement
 from .trees import Tree
 from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
 
@@ -227,7 +227,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
     size = max([norm, *(abs(p.estimate.value) for p in smooth)])
     slip = 1.0
     if smooth and size:
-        slip = slip_probability(n, threshold, resolve * size, len(smooth))
+        slip = miss_probability(n, threshold, resolve * size, len(smooth))
     elif smooth and threshold == 0:
         slip = 0.0  # exact zeros on both sides: a derivative that is there would have answered
     if wrong:
@@ -276,6 +276,6 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
         entries=n,
         method=worst.estimate.method,
         reasons=tuple(reasons),
-        missed=slip_statement(n, threshold, size, len(smooth)),
+        missed=miss_statement(n, threshold, size, len(smooth)),
         probes=tuple(probes),
     )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .offered import offered_rows
-from .oracle.directions import slip_probability
+from .oracle.directions import miss_probability
 from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
@@ -75,7 +75,7 @@ def probe_together(
             error=error / sizes[i] - own[i],
         )
         probe = Probe(0, claims[i], part, own[i], None)
-        slip = slip_probability(g[i].size, probe.bound, resolve * norm / FINER)
+        slip = miss_probability(g[i].size, probe.bound, resolve * norm / FINER)
         if slip <= CHANCE and part.error <= sharp_enough(own[i], norm, g[i].size):
             found[i] = [probe]
     return found

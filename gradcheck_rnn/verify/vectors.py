@@ -272,10 +272,10 @@ def _bound(vectors: Vectors, point: Point, ways: Pull, name: str, form: Precisio
     # tanh in float32 may be off by a unit or two; a narrow format computes it wider and rounds.
     unit = form.eps if form.name in ("float32", "float64") else form.eps / 2
 
-    def slip(x: Array) -> Array:
+    def rounded(x: Array) -> Array:
         return form.quantise(x * (1 + unit * rng.choice((-1.0, 1.0), size=np.shape(x))))
 
-    runs = [ways.rounded(columns, slip) for _ in range(RUNS)]
+    runs = [ways.rounded(columns, rounded) for _ in range(RUNS)]
     for probe in vectors.probes:
         given = {n: to_columns(network.outputs[n], c) for n, c in probe.cotangents.items()}
         found = [pull(given) for _, pull in runs]

@@ -17,7 +17,7 @@ from gradcheck_rnn.verify.oracle import (
     ecnoise,
     find_kink,
     measure_noise,
-    slip_probability,
+    miss_probability,
     three_points,
 )
 from gradcheck_rnn.verify.oracle.complex_step import operations_not_analytic
@@ -251,7 +251,7 @@ def test_slip_probability_against_monte_carlo(n, threshold):
     u = rng.normal(size=(40_000, n))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     missed = float(np.mean(np.abs(u[:, 0]) < threshold))
-    assert slip_probability(n, threshold, 1.0) == pytest.approx(missed, abs=0.012)
-    assert slip_probability(n, threshold, 1.0, 2) == pytest.approx(missed**2, abs=0.02)
-    assert slip_probability(n, 2.0, 1.0) == 1.0
-    assert slip_probability(1, 0.1, 1.0) == 0.0
+    assert miss_probability(n, threshold, 1.0) == pytest.approx(missed, abs=0.012)
+    assert miss_probability(n, threshold, 1.0, 2) == pytest.approx(missed**2, abs=0.02)
+    assert miss_probability(n, 2.0, 1.0) == 1.0
+    assert miss_probability(1, 0.1, 1.0) == 0.0

@@ -321,9 +321,9 @@ class _Rounding:
 
     def __call__(self, point: ModelPoint, case: Case) -> Mapping[str, Any]:
         if self._made is None:
-            from .rounding import SavedRounding, in_other_forms, slipping
+            from .rounding import SavedRounding, in_other_forms, randomly_rounded
 
-            model = in_other_forms if self._reformed else slipping
+            model = in_other_forms if self._reformed else randomly_rounded
             self._made = SavedRounding(*self._arguments, model)
         return self._made(point, case)
 

@@ -29,7 +29,7 @@ from ..harness.plan import Case
 from ..harness.subject import Subject
 from ..roundoff import spread
 from ..verdict import Finding, Row, Verdict
-from .rounding import slipping
+from .rounding import randomly_rounded
 
 __all__ = ["Line", "LinePoint", "judge_lines"]
 
@@ -247,7 +247,7 @@ def _neighbours(
 def _runs(here: ModelPoint, derivation: Derivation, seed: int) -> list[Run]:
     columns = here.columns(here.values)
     rng = generator(seed, Stream.LINE_ROUNDING)
-    kind = slipping(here.inner.eps, rng)
+    kind = randomly_rounded(here.inner.eps, rng)
     with np.errstate(all="ignore"):
         run = Run(derivation, columns, here.sizes, here.lengths)
         return [run] + [

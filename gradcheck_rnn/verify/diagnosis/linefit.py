@@ -36,7 +36,7 @@ MOST, PAIRS = 1500, 40
 
 
 @dataclass
-class _Slip:
+class _Mistake:
     says: str
     term: str
     change: Array
@@ -193,7 +193,7 @@ def _of_start(
 
 def _slips(
     seen: _Observed, points: list[LinePoint], line: Line, derivation: Derivation
-) -> tuple[list[_Slip], dict[str, Array]]:
+) -> tuple[list[_Mistake], dict[str, Array]]:
     handed = {n for p in points for n in p.given}
     unseen = frozenset(e.name for p in derivation.scans for e in p.equations) - handed
     own = [p for p in points if any(q is p for q, _, _ in seen.rows)]
@@ -203,15 +203,15 @@ def _slips(
         return seen.vector(_of_start(values, own, line, derivation) if begins else values)
 
     found = _changes(own, line.name, derivation, unseen)
-    slips = [_Slip(c.says, c.term, vector(c.by)) for c in found if not c.besides]
+    slips = [_Mistake(c.says, c.term, vector(c.by)) for c in found if not c.besides]
     for name, at in (("T", _steps), ("B", _batch), ("T B", lambda p: _steps(p) * _batch(p))):
         weights = np.concatenate([np.full(s.size, 1 / at(p) - 1) for p, _, s in seen.rows])
-        slips.append(_Slip(f"{line.label} divided by {name}", "all", weights * seen.want))
+        slips.append(_Mistake(f"{line.label} divided by {name}", "all", weights * seen.want))
     for factor in (-1.0, 2.0, 0.5):
-        slips.append(_Slip(f"{line.label} times {factor:g}", "all", (factor - 1) * seen.want))
-    slips.append(_Slip(f"{line.label} = 0", "all", -seen.want))
+        slips.append(_Mistake(f"{line.label} times {factor:g}", "all", (factor - 1) * seen.want))
+    slips.append(_Mistake(f"{line.label} = 0", "all", -seen.want))
     slips += [
-        _Slip(f"{line.label} with {c.says}", c.term, vector(c.by)) for c in found if c.besides
+        _Mistake(f"{line.label} with {c.says}", c.term, vector(c.by)) for c in found if c.besides
     ]
     terms = {n: vector(v) for n, v in _terms(own, line.name, derivation).items()}
     return slips, terms
@@ -225,10 +225,10 @@ def _batch(p: LinePoint) -> int:
     return p.point.batch
 
 
-def _few(error: Array, slips: list[_Slip], eps: float) -> list[str] | None:
+def _few(error: Array, slips: list[_Mistake], eps: float) -> list[str] | None:
     """The fewest slips whose changes add up to the error; None if up to three do not."""
 
-    def explained(*chosen: _Slip) -> bool:
+    def explained(*chosen: _Mistake) -> bool:
         rest = error - sum(s.change for s in chosen)
         room = EXPLAINED + UNITS * eps * sum(np.abs(s.change) for s in chosen)
         return bool(np.all(np.abs(rest) <= room))

@@ -33,7 +33,7 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
 from .stacked_cotangents import pulled_back, stacked_columns
 
-__all__ = ["SavedRounding", "in_other_forms", "slipping"]
+__all__ = ["SavedRounding", "in_other_forms", "randomly_rounded"]
 
 Array = NDArray[Any]
 DRAWS = 4
@@ -47,7 +47,7 @@ RELATIVE = frozenset({"sqrt", "log", "relu"})
 RANGE = {"sigmoid": 0.5}
 
 
-def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
+def randomly_rounded(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
     """An evaluator that moves the result of every operation by one unit up or down."""
     units = np.array([1 - eps, 1 + eps])
     drawn = units[rng.integers(0, 2, size=2 * SIGNS)]
@@ -59,25 +59,25 @@ def slipping(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
             return drawn[at : at + size].reshape(shape)
         return units[rng.integers(0, 2, size=shape, dtype=np.int8)]
 
-    class Slipping(TermEvaluator):
+    class RandomlyRounded(TermEvaluator):
         def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
             found = super().__call__(term, lookup)
             if not term.operands:
-                return found  # variables have slipped when they were made, numbers are exact
+                return found  # variables are rounded when they are made, numbers are exact
             return found * factors(found.shape)
 
-    return Slipping
+    return RandomlyRounded
 
 
 def in_other_forms(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
-    """As `slipping`, and functions are known to a unit of their range, or of their argument.
+    """As `randomly_rounded`, with functions known to a unit of their range or of their argument.
 
     Exponentials and softmax are known to as many units as their argument has: exp(x) is
     2^(x log₂ e), the product rounded.
     """
-    slips = slipping(eps, rng)
+    rounded = randomly_rounded(eps, rng)
 
-    class Reformed(slips):  # type: ignore[misc, valid-type]
+    class Reformed(rounded):  # type: ignore[misc, valid-type]
         def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
             found = super().__call__(term, lookup)
             size = self._range(term, np.abs(found), lookup)
@@ -125,7 +125,7 @@ class SavedRounding:
         network: Network,
         eps: float,
         seed: int,
-        model: Callable[[float, np.random.Generator], type[TermEvaluator]] = slipping,
+        model: Callable[[float, np.random.Generator], type[TermEvaluator]] = randomly_rounded,
     ) -> None:
         self.network, self.eps, self.seed, self.model = network, eps, seed, model
         self._derivation: Derivation | None = None
@@ -139,7 +139,7 @@ class SavedRounding:
         if self._derivation is None:
             self._derivation = derive(self.network)
         columns = point.columns(point.values)
-        plain = self.model is slipping
+        plain = self.model is randomly_rounded
         rng = generator(self.seed, Stream.SAVED_ROUNDING if plain else Stream.OTHER_FORMS)
         kinds: list[type[TermEvaluator]] = [TermEvaluator, *[self.model(self.eps, rng)] * DRAWS]
         for evaluator in kinds:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .complex_step import ComplexStep, complex_step
 from .differences import Estimate, Ladder, differentiate
-from .directions import draw_direction, slip_probability
+from .directions import draw_direction, miss_probability
 from .jumps import Jump, find_jump
 from .kinks import Kink, find_kink
 from .lattice import Lattice, find_lattice
@@ -34,6 +34,6 @@ __all__ = [
     "find_lattice",
     "insist",
     "measure_noise",
-    "slip_probability",
+    "miss_probability",
     "three_points",
 ]

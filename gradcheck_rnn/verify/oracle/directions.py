@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["beta_regularised", "content_seed", "draw_direction", "fresh_seed", "slip_probability"]
+__all__ = ["beta_regularised", "content_seed", "draw_direction", "fresh_seed", "miss_probability"]
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def beta_regularised(x: float, a: float, b: float) -> float:
     return math.exp(log_front) * fraction / a
 
 
-def slip_probability(size: int, threshold: float, fault: float, probes: int = 1) -> float:
+def miss_probability(size: int, threshold: float, fault: float, probes: int = 1) -> float:
     """Probability that a fault goes unseen along independent uniform directions.
 
     Parameters
