@@ -120,7 +120,7 @@ def test_a_case_returns_a_module() -> None:
         (torch.nn.GRU(3, 5), "which no sizes of d, p give by the layout"),
         (lambda d: torch.nn.Linear(d, d), "the layout places 'weight_ih_l0', of which Linear"),
         (lambda d: d, "makes a torch.nn.Module, not a int"),
-        (lambda x, input: x, "takes 'x', which the layout does not place"),  # noqa: A006
+        (lambda x, y, input: x, "takes 'x', which the layout does not place"),  # noqa: A006
         (lambda input: input, "which <lambda> does not take"),  # noqa: A006
     ],
 )
