@@ -156,6 +156,12 @@ class _Oracle:
         made = self.stacked(moved, stacks, count) if stacks else self.held(moved)
         size = sum(a.nbytes for a in made.values())
         if size <= self._room:
+            # An output may be an input of some steps: callers move those in place.
+            given = [*moved.values(), *stacks.values()]
+            made = {
+                n: a.copy() if any(np.may_share_memory(a, x) for x in given) else a
+                for n, a in made.items()
+            }
             self._known[key, asked] = made
             self._room -= size
         return made
