@@ -22,9 +22,9 @@ random cotangent on every output, the forward values and the gradients of all pa
 and initial states by BPTT in matrix form and in Kronecker form are compared entry by entry with an
 oracle that shares no rule with them: the unrolled network, scalar by scalar. RTRL is compared along
 one random direction through all of them, which both sides are polynomials in as well: equal there,
-they are equal in every entry. The dims are pairwise different (d, p, q = 2, 3, 4 where a system has
-them) and T is 3 or more. Data are generic numbers there. What a page prints for
-targets that sum to one (p − y) is compared once more, at a point where they do.
+they are equal in every entry but for the chance of b. The dims are pairwise different (d, p, q = 2,
+3, 4 where a system has them) and T is 3 or more. Data are generic numbers there. What a page
+prints for targets that sum to one (p − y) is compared once more, at a point where they do.
 
 - **random point**: all entries equal at a random point of the prime field of order 2¹²⁷ − 1; if
   one of them were different, it would have been found but for a probability below 2⁻ᵇ, for all

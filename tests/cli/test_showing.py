@@ -124,7 +124,8 @@ def test_layers_have_a_layout(kind: str, bidirectional: bool) -> None:
         ("pytorch gru projected", "an option of the LSTM only"),
         ("onnx gru peepholes", "an option of the LSTM only"),
         ("pytorch cnn", "no ready layout for 'cnn'"),
-        ("pytorch", "no ready layout for ''"),
+        ("pytorch", "the layout's kind is missing; there are lstm"),
+        ("flashrnn", "write the layout's kind, “flashrnn KIND”: flashrnn has lstm"),
         ("", "conventions are pytorch"),
     ],
 )

@@ -43,7 +43,8 @@ def _stack(names: str, suffix: str, prefix: str) -> str:
 
 def _gates(table: dict[str, str], kind: str) -> str:
     if kind not in table:
-        raise UsageError(f"no ready layout for {kind!r}; there are {', '.join(table)}")
+        said = f"no ready layout for {kind!r}" if kind else "the layout's kind is missing"
+        raise UsageError(f"{said}; there are {', '.join(table)}")
     return table[kind]
 
 

@@ -32,7 +32,8 @@ _FLASHRNN = {
 def _known(kind: str, kinds: object, who: str) -> None:
     known = list(kinds)  # type: ignore[call-overload]
     if kind not in known:
-        raise UsageError(f"no ready layout for {kind!r}: {who} has {', '.join(known)}")
+        said = f"no ready layout for {kind!r}" if kind else f"write the layout's kind, “{who} KIND”"
+        raise UsageError(f"{said}: {who} has {', '.join(known)}")
 
 
 def linear_attention(
