@@ -18,6 +18,7 @@ from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 __all__ = ["Jumps", "LineOfAll", "doubt_stairs", "look_for_jumps", "noise_beside", "step_between"]
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 #: Units in the last place of the parameters between the samples, as many as between those of the
 #: noise (`oracle.noise`), which then serve for both; and the most that may be.
 UNITS, WIDEST = 1024.0, 2.0**-10
@@ -243,8 +244,8 @@ def step_between(
     Slopes over larger steps bear the claim out, and the loss jumps in between: the small ones lie
     on one step of it. So it is where a part of the loss has lost its digits, as log(1 - s) has for
     an s close to 1. Or the loss does not change in any bit at the point, and jumps beyond. Four
-    evaluations, up to twenty where a larger slope agrees with the claim, and then up to 31 for
-    every step that may lie beyond a jump.
+    evaluations; three more where a larger slope agrees with the claim and fades, else up to twenty,
+    and then up to 31 for every step that may lie beyond a jump.
 
     Parameters
     ----------
@@ -281,7 +282,10 @@ def step_between(
                 "the loss changes in small steps: slopes over moves of 1/4096 to 1/32 of the "
                 f"parameter bear the gradient out, and those over smaller ones do not{LOST}"
             )
-        if not bears.any():
+        smooth = parts is FIRST and not others
+        if smooth:  # what passes by the claim on its way to the slope at small steps
+            smooth = all(_fades(phi, float(h), base, value, noise) for h in steps[bears])
+        if smooth or not bears.any():
             return ""
     # a smooth slope passes by the claim at one size of steps
     wide = [h for h in steps[bears] if others or np.any(np.abs(h) >= 4 * np.abs(steps[bears]))]
@@ -294,6 +298,23 @@ def step_between(
                 f"on the step at the point do not{LOST}"
             )
     return ""
+
+
+def _fades(
+    phi: Callable[[Floats], Floats], h: float, base: float, value: float, noise: float
+) -> bool:
+    """Whether slopes over a step come to those over small ones as those of a smooth function do.
+
+    What they are off by falls as the step does. Beyond a jump it grows when the step is cut, on
+    many narrow steps it stays, and before the first of them there is nothing left. Three
+    evaluations, where to look for a jump takes 31.
+    """
+    steps = h * np.array([2.0**-2, 2.0**-4, 2.0**-6])
+    with np.errstate(all="ignore"):
+        off = (phi(steps) - base) / steps - value
+        falls = off[1:] / off[:-1]
+    seen = abs(off[-1] * steps[-1]) > 64 * noise
+    return bool(seen and np.all((falls > 2 / 3 * 0.25) & (falls < 1.5 * 0.25)))
 
 
 def _borne_out_by_finer(
@@ -381,6 +402,9 @@ def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
     # on the steepest ones steps are the narrowest
     order = failing[np.argsort(-np.abs(check.value[failing] - g[failing]), kind="stable")]
     try:
+        if _refuted_at_once(target, check, g, order[:ASKED]):
+            target.refuted = True
+            return
         asked = enumerate(order[:ASKED])
         first = [_beyond_a_step(target, check, g, i, flat=not k) for k, i in asked]
         found = order[:ASKED][first]
@@ -392,6 +416,26 @@ def _doubt_steps_close_by(target: Target, check: EntryCheck, g: Floats) -> None:
             target.refuted = True
     except OutOfBudget:
         return
+
+
+def _refuted_at_once(target: Target, check: EntryCheck, g: Floats, entries: Indices) -> bool:
+    """Whether no slope over larger steps bears several entries out, along one line through them.
+
+    Each moves as it would alone, to the side on which its disagreement is positive: the slopes that
+    steps of the loss explain for each of them, they explain for their sum.
+    """
+    values = check.value[entries]
+    if entries.size < 2 or not values.all():
+        return False
+    leaf = target.tree.leaves[check.block]
+    direction, sides = np.zeros(leaf.shape), np.sign(values - g[entries])
+    direction.reshape(-1)[entries] = sides
+    claim, gap = float(sides @ g[entries]), float(np.sum(np.abs(values - g[entries])))
+    steps = target.scale(check.block) * np.array([s * part for part in FIRST for s in (1.0, -1.0)])
+    with np.errstate(all="ignore"):
+        slopes = (target.across({check.block: direction})(steps) - target.base) / steps
+        means = slopes.reshape(-1, 2).mean(axis=1)
+        return bool(np.all(np.abs(np.append(slopes, means) - claim) > BORNE_OUT * gap))
 
 
 def _beyond_a_step(

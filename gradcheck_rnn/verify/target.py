@@ -163,13 +163,18 @@ class Target(UserCode):
             for a, b, k in zip(leaves, own, kept, strict=True)
         ]
         raw = self.raw(given)
-        if type(raw) is not float and not is_scalar(raw):
-            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
+        value = self._number(raw, calls)
         if watched:
             self._compare(given, leaves, LOSS)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
+        return value
+
+    def _number(self, raw: Any, calls: int) -> float:
+        """What the loss returned after so many calls, which must be a real scalar."""
+        if type(raw) is not float and not is_scalar(raw):
+            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
         value = self.scalar(raw)
         if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
@@ -358,7 +363,13 @@ class Target(UserCode):
             def run(first: int, last: int) -> Floats:
                 out = np.empty(last - first)
                 for k, leaves[block] in enumerate(moved(eps, first, last)):
-                    out[k] = self.evaluate(leaves, fresh=True)
+                    calls = self.evaluations
+                    if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+                        out[k] = self.evaluate(leaves, fresh=True)
+                        continue
+                    given = self._kept.copy()
+                    given[block] = leaves[block]
+                    out[k] = self._number(self.raw(given), calls)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
