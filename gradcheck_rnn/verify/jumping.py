@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class LineOfAll:
     def __init__(self, target: Target, rng: np.random.Generator) -> None:
         leaves = target.tree.leaves
         self.directions = {
-            i: target.reach(i) * _signed(rng.uniform(-1.5, 1.5, size=leaves[i].shape))
+            i: _signed(rng.uniform(-1.5, 1.5, size=leaves[i].shape), target.reach(i))
             for i in target.select
         }
         self._along = target.across(self.directions)
@@ -114,9 +115,12 @@ class LineOfAll:
             target.note(unsteady_loss(first, again))
 
 
-def _signed(drawn: Floats) -> Floats:
-    """Half further from zero than was drawn."""
-    return np.asarray(drawn + np.copysign(0.5, drawn))
+def _signed(drawn: Any, reach: Floats) -> Floats:
+    """Half further from zero than was drawn, in sizes of the entries."""
+    moves = np.asarray(drawn)
+    moves += np.copysign(0.5, moves)
+    moves *= reach
+    return moves
 
 
 def look_for_jumps(target: Target, line: LineOfAll) -> Jumps | None:
