@@ -104,7 +104,7 @@ def _kind(of: type) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _known_kind(of: type) -> str:
-    kinds = {
+    kinds: dict[str, Any] = {
         "number": _NUMBER, "text": _TEXT, "array": np.ndarray,
         "generator": (np.random.Generator, np.random.RandomState),
     }  # fmt: skip
@@ -122,13 +122,13 @@ def _of_array(array: Array) -> tuple[Any, ...]:
 def _crc(array: Array) -> int:
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
-    return zlib.crc32(array.reshape(-1).view(np.uint8))
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 def _of_tensor(tensor: Any) -> Any:
     try:
         held = tensor.detach().cpu().contiguous()
-        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held))
+        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held).data)
         grad = tensor.grad if tensor.is_leaf else None
         return own if grad is None else (own, _of_tensor(grad))
     except (RuntimeError, NotImplementedError, TypeError):  # sparse, quantised, without storage
