@@ -19,12 +19,12 @@ SIZES = {
     "q": 14,
 }  # fmt: skip
 #: Cells that keep more than their states at every step, with what they hold in both passes: gates
-#: of the size of the state (four of them beside two states), and the scores of attention, n × m
-#: numbers a step, 1.8 times the n × k of the memory at these sizes. To hold less their backward
-#: pass would have to compute gates and scores anew. Four gates beside four states of sLSTM are of
-#: vectors, whose adjoints are not cut into blocks.
+#: of the size of the state (four of them beside two states), and what the scores of additive
+#: attention are made of, S × m numbers a step beside states that are vectors. To hold less their
+#: backward pass would have to compute gates and scores anew. Four gates beside four states of
+#: sLSTM are of vectors, whose adjoints are not cut into blocks.
 GATED = {
-    "conv_lstm": (2.9, 1.3), "ntm_head": (2.2, 0.65), "attention_decoder": (2.75, 2.1),
+    "conv_lstm": (2.9, 1.3), "ntm_head": (2.2, 0.65), "attention_decoder": (6.2, 6.1),
     "tree_lstm": (1.65, 0.65), "multihead_slstm": (2.2, 3.0),
 }  # fmt: skip
 NAMES = [n for n in cells.names() if cells.get(n).front and n not in GATED]

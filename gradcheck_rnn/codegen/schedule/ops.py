@@ -45,6 +45,7 @@ __all__ = [
     "Reduce",
     "SizeOf",
     "Statement",
+    "StepRows",
     "Units",
     "accesses",
     "shape_of",
@@ -297,6 +298,23 @@ class LinearSystem:
 
 
 @dataclass(frozen=True)
+class StepRows:
+    """dest = all steps of a sequence as the rows of a matrix; ``apart``: of rows, the steps.
+
+    One of them is a sequence along ``axis`` with ``units`` entries for each of ``heads``, the other
+    has for each sequence of the batch, and each head, as many rows as there are steps.
+    """
+
+    dest: Access
+    source: Access
+    axis: str
+    heads: Dim
+    units: Dim
+    apart: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Reduce:
     """dest (+)= value summed over the leading axes ``over``."""
 
@@ -334,6 +352,7 @@ Statement: TypeAlias = (
     | Contract
     | Arrange
     | LinearSystem
+    | StepRows
     | Pointwise
     | Units
     | Outer
