@@ -1,6 +1,7 @@
 // Test vectors of gradcheck-rnn. A kernel is called with what its parameters are named after:
 // gradcheck::run("FOLDER", kernel, "T B x W dh dW"), dh for the cotangent of output h, dW for the
-// gradient of W, h for the output; what it returns in a tuple is named in a second text.
+// gradient of W; "x W dh -> h dW" where it returns them. Buffers start as something: "c=h", and a
+// carry that becomes a gradient is "dh0=dh_final".
 // By hand: for (auto& v : gradcheck::probes("FOLDER")), v.array("W") and v.cotangent("h") are read,
 // v.gradient("W", dW) and v.output("h", h) written. All at once are maps by name: auto a =
 // v.arrays(), g = gradcheck::zeros(a); kernel(a["W"].data(), g["W"].data()); v.gradients(g).
@@ -15,6 +16,7 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace gradcheck {
@@ -132,48 +134,16 @@ std::vector<Probe<T>> probes(const std::string& folder) {
     return found;
 }
 
-// What a word names; a size, or an array that turns into a vector or a pointer, labels into ints.
+// What a word names: a size, or an array that turns into a vector or a pointer; labels are ints.
 template <class T>
 struct Argument {
-    enum Kind { Size, Labels, Input, Cotangent, Output, Gradient };
+    enum Kind { Size, Labels, Input, Cotangent, Output, Gradient, Buffer };
     const Probe<T>& probe;
     std::string name;
     Kind kind;
     std::vector<T> held;
     std::vector<int> classes;
 
-    Argument(const Probe<T>& v, const std::string& n) : probe(v), name(n), kind(Size) {
-        std::map<std::string, std::vector<std::size_t>> known = shapes(v.folder);
-        std::vector<std::string> outputs = words(v.folder + "/outputs.txt");
-        std::vector<std::pair<std::string, Kind>> all;
-        for (auto& s : v.sizes) all.push_back({s.first, Size});
-        for (auto& a : words(v.folder + "/arrays.txt")) {
-            all.push_back({a, Input});
-            all.push_back({"d" + a, Gradient});
-        }
-        for (auto& y : outputs) {
-            all.push_back({y, Output});
-            all.push_back({"d" + y, Cotangent});
-        }
-        for (auto& y : words(v.folder + "/labels.txt")) all.push_back({"labels." + y, Labels});
-        std::string names;
-        int found = 0;
-        for (auto& a : all) {
-            names += " " + a.first;
-            if (a.first == n) kind = a.second, found++;
-        }
-        if (found == 0) throw std::out_of_range("nothing is called " + n + "; there are" + names);
-        if (found > 1) throw std::out_of_range("two are called " + n + "; use gradcheck::probes");
-        if (kind == Labels)
-            for (auto c : v.labels(n.substr(7))) classes.push_back(static_cast<int>(c));
-        if (kind == Input) held = v.array(n);
-        if (kind == Cotangent) held = v.cotangent(n.substr(1));
-        if (kind == Output || kind == Gradient) {
-            std::size_t size = 1;
-            for (auto axis : known[kind == Output ? n : n.substr(1)]) size *= axis;
-            held.resize(size);
-        }
-    }
     operator std::vector<T>&() { return is(kind != Size && kind != Labels, "array"), held; }
     operator T*() { return static_cast<std::vector<T>&>(*this).data(); }
     operator std::vector<int>&() { return is(kind == Labels, "array of labels"), classes; }
@@ -183,30 +153,77 @@ struct Argument {
         is(kind == Size || held.size() == 1, "number");
         return kind == Size ? static_cast<N>(probe.size(name)) : static_cast<N>(held[0]);
     }
-    void returned(const std::vector<T>& a) {
-        is(kind == Output || kind == Gradient, "output or gradient");
+    void operator=(const std::vector<T>& a) {
+        is(kind == Output || kind == Gradient || kind == Buffer, "output, gradient or buffer");
         held = a;
-        save();
     }
     void save() const {
         if (kind == Output) probe.output(name, held);
         if (kind == Gradient) probe.gradient(name.substr(1), held);
     }
-
-  private:
     void is(bool true_, const char* what) const {
         if (!true_) throw std::invalid_argument(name + " is no " + what);
     }
-    static std::map<std::string, std::vector<std::size_t>> shapes(const std::string& folder) {
-        std::map<std::string, std::vector<std::size_t>> found;
-        std::ifstream file(folder + "/shapes.txt");
-        std::string line, name;
-        while (std::getline(file, line)) {
+};
+
+// The arguments at one probe, each made when it is first named.
+template <class T>
+class Pool {
+    typedef Argument<T> One;
+    const Probe<T>& v;
+    std::map<std::string, One> made;
+    std::map<std::string, std::size_t> counts;
+    std::vector<std::pair<std::string, typename One::Kind>> known;
+
+  public:
+    explicit Pool(const Probe<T>& probe) : v(probe) {
+        for (auto& s : v.sizes) known.push_back({s.first, One::Size});
+        for (auto& a : words(v.folder + "/arrays.txt")) {
+            known.push_back({a, One::Input});
+            known.push_back({"d" + a, One::Gradient});
+        }
+        for (auto& y : words(v.folder + "/outputs.txt")) {
+            known.push_back({y, One::Output});
+            known.push_back({"d" + y, One::Cotangent});
+        }
+        for (auto& y : words(v.folder + "/labels.txt")) known.push_back({"labels." + y, One::Labels});
+        std::ifstream shapes(v.folder + "/shapes.txt");
+        for (std::string line, name; std::getline(shapes, line);) {
             std::istringstream parts(line);
             parts >> name;
-            for (std::size_t axis; parts >> axis;) found[name].push_back(axis);
+            counts[name] = 1;
+            for (std::size_t axis; parts >> axis;) counts[name] *= axis;
         }
-        return found;
+    }
+    // NAME, or NAME=START for a result or a buffer that starts as a copy of another array.
+    One& operator[](const std::string& word) {
+        std::size_t equals = word.find('=');
+        std::string n = word.substr(0, equals);
+        auto there = made.find(n);
+        if (there != made.end()) return there->second;
+        One one = {v, n, One::Buffer, {}, {}};
+        std::string names;
+        int found = 0;
+        for (auto& k : known) {
+            names += " " + k.first;
+            if (k.first == n) one.kind = k.second, found++;
+        }
+        if (found > 1) throw std::out_of_range("two are called " + n + "; use gradcheck::probes");
+        if (found == 0 && equals == std::string::npos)
+            throw std::out_of_range("nothing is called " + n + "; there are" + names + ", and " + n +
+                                    "=h is a buffer that starts as h");
+        if (one.kind == One::Labels)
+            for (auto c : v.labels(n.substr(7))) one.classes.push_back(static_cast<int>(c));
+        if (one.kind == One::Input) one.held = v.array(n);
+        if (one.kind == One::Cotangent) one.held = v.cotangent(n.substr(1));
+        if (one.kind == One::Output) one.held.resize(counts[n]);
+        if (one.kind == One::Gradient) one.held.resize(counts[n.substr(1)]);
+        if (equals != std::string::npos)
+            one = static_cast<std::vector<T>&>((*this)[word.substr(equals + 1)]);
+        return made.emplace(n, one).first->second;
+    }
+    void save() const {
+        for (auto& one : made) one.second.save();
     }
 };
 
@@ -239,56 +256,73 @@ template <class R, class... A>
 struct Call<R (*)(A...) noexcept> : Signature<R, A...> {};
 #endif
 
+typedef std::vector<std::string> Names;
+inline void count(const char* what, std::size_t there, const Names& names) {
+    if (names.size() != there)
+        throw std::invalid_argument(std::to_string(there) + what + std::to_string(names.size()) +
+                                    " named");
+}
+
+// What is returned: a vector, a tuple of vectors, or something that nobody names.
 template <class T>
-void keep(const Probe<T>& v, const std::vector<std::string>& names, const std::vector<T>& a) {
-    if (names.size() != 1) throw std::invalid_argument("one array is returned; give its name");
-    Argument<T>(v, names[0]).returned(a);
+void keep(Pool<T>& pool, const Names& names, const std::vector<T>& a, int) {
+    count(" array is returned, ", 1, names);
+    pool[names[0]] = a;
 }
 template <class T, class R, std::size_t... I>
-void keep(const Probe<T>& v, const std::vector<std::string>& names, const R& r, Indices<I...>) {
-    if (names.size() != sizeof...(I))
-        throw std::invalid_argument(std::to_string(sizeof...(I)) + " arrays are returned and " +
-                                    std::to_string(names.size()) + " named");
-    int each[] = {0, (Argument<T>(v, names[I]).returned(std::get<I>(r)), 0)...};
+void keep_all(Pool<T>& pool, const Names& names, const R& r, Indices<I...>) {
+    int each[] = {0, (pool[names[I]] = std::get<I>(r), 0)...};
     (void)each;
 }
+template <class T, class R, std::size_t N = std::tuple_size<R>::value>
+void keep(Pool<T>& pool, const Names& names, const R& r, int) {
+    count(" arrays are returned, ", N, names);
+    keep_all(pool, names, r, typename UpTo<N>::type());
+}
 template <class T, class R>
-typename std::enable_if<(std::tuple_size<R>::value > 0)>::type keep(
-    const Probe<T>& v, const std::vector<std::string>& names, const R& r) {
-    keep(v, names, r, typename UpTo<std::tuple_size<R>::value>::type());
+void keep(Pool<T>&, const Names& names, const R&, long) {
+    count(" arrays (a vector, or a tuple of vectors) are returned, ", 0, names);
 }
 
 template <class R>
 struct Kept {
     template <class T, class F, std::size_t... I>
-    static void call(F& f, std::vector<Argument<T>>& a, const std::vector<std::string>& names,
-                     Indices<I...>) {
-        keep(a.at(0).probe, names, f(a[I]...));
+    static void call(F& f, Pool<T>& pool, const Names& given, const Names& back, Indices<I...>) {
+        keep(pool, back, f(pool[given[I]]...), 0);
     }
 };
 template <>
 struct Kept<void> {
     template <class T, class F, std::size_t... I>
-    static void call(F& f, std::vector<Argument<T>>& a, const std::vector<std::string>& names,
-                     Indices<I...>) {
-        if (!names.empty()) throw std::invalid_argument("nothing is returned that has a name");
-        f(a[I]...);
+    static void call(F& f, Pool<T>& pool, const Names& given, const Names& back, Indices<I...>) {
+        count(" arrays are returned, ", 0, back);
+        f(pool[given[I]]...);
     }
 };
 
-// Call f for every probe with the arguments of these names, and write what it made of them.
-template <class T = double, class F>
-int run(const std::string& folder, F f, const std::string& arguments,
-        const std::string& results = "") try {
-    std::vector<std::string> given = split(arguments), names = split(results);
-    if (given.size() != Call<F>::size())
-        throw std::invalid_argument("the kernel has " + std::to_string(Call<F>::size()) +
-                                    " parameters, " + std::to_string(given.size()) + " are named");
+template <class T>
+void each(Pool<T>&) {}
+template <class T, class F, class... More>
+void each(Pool<T>& pool, F& f, const std::string& text, More&... more) {
+    Names given, back;
+    bool after = false;
+    for (auto& word : split(text)) {
+        if (word == "->") after = true;
+        else (after ? back : given).push_back(word);
+    }
+    count(" parameters, ", Call<F>::size(), given);
+    Kept<typename Call<F>::result>::call(f, pool, given, back, typename Call<F>::indices());
+    each(pool, more...);
+}
+
+// Call functions one after the other, at every probe, with what the text after each names, and
+// write what they made: run("FOLDER", forward, "T x W h c=h", backward, "T x W h c dh dW").
+template <class T = double, class... Calls>
+int run(const std::string& folder, Calls... calls) try {
     for (auto& v : probes<T>(folder)) {
-        std::vector<Argument<T>> a;
-        for (auto& name : given) a.push_back(Argument<T>(v, name));
-        Kept<typename Call<F>::result>::call(f, a, names, typename Call<F>::indices());
-        for (auto& one : a) one.save();
+        Pool<T> pool(v);
+        each(pool, calls...);
+        pool.save();
     }
     return 0;
 } catch (const std::exception& problem) {

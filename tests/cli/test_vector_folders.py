@@ -152,6 +152,32 @@ def test_halves_are_exact_in_every_format() -> None:
         assert np.array_equal(array.astype(np.float16).astype(np.float64), array)
 
 
+def test_a_mistake_that_makes_gradients_large_is_named_in_single_precision(tmp_path: Path) -> None:
+    """1 − h in place of 1 − h² is above one where h < 0: rounding grows with what it multiplies."""
+    folder = api.write_vectors("elman_hidden", tmp_path / "v", sizes={**SIZES, "T": 9})
+    known = read_vectors(folder / "vectors.npz")
+    a = {n: np.asarray(v, "f4") for n, v in known.arrays.items()}
+    h = [a["h0"]]
+    for x in a["x"]:
+        h.append(np.tanh(h[-1] @ a["W"].T + x @ a["U"].T + a["b_i"]))
+    for probe, given in known.cotangents.items():
+        g = {n: np.zeros_like(v) for n, v in a.items()}
+        dh = np.asarray(given.get("h_final", 0 * a["h0"]), "f4")
+        for t in reversed(range(9)):
+            at = dh + np.asarray(given["h"][t] if "h" in given else 0, "f4")
+            da = at * (1 - h[t + 1])
+            g["W"] += da.T @ h[t]
+            g["U"] += da.T @ a["x"][t]
+            g["b_i"] += da.sum(0)
+            g["x"][t] = da @ a["U"]
+            dh = da @ a["W"]
+        g["h0"] = dh
+        for n, found in g.items():
+            found.tofile(folder / "gradients" / probe / f"{n}.f32")
+    (said,) = [f for r in api.judge_results(folder) for f in r.findings if f.kind == "diagnosis"]
+    assert "1 − h_t instead of 1 − h_t²" in said.message
+
+
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
     shutil.copy(Path(verify.__file__).parent / HEADER, tmp_path)
@@ -193,8 +219,10 @@ def test_arrays_are_handed_over_as_pointers_by_name(tmp_path: Path) -> None:
 def test_a_kernel_is_called_with_what_its_parameters_are_named_after(tmp_path: Path) -> None:
     api.write_vectors("linear", tmp_path / "v", sizes={"T": 3, "p": 4, "d": 2, "B": 2})
     wrong = {
-        "p d": "the kernel has 1 parameters, 2 are named",
-        "W_h": "nothing is called W_h; there are B T d p W dW U dU x dx h0 dh0 h dh h_final dh_fin",
+        "p d": "1 parameters, 2 named",
+        "W -> dW": "0 arrays (a vector, or a tuple of vectors) are returned, 1 named",
+        "W=h": "W is no output, gradient or buffer",
+        "W_h": "nothing is called W_h; there are B T d p W dW U dU x dx h0 dh0 h dh h_final ",
         "p": "p is no array",
     }
     text = (
@@ -205,11 +233,16 @@ def test_a_kernel_is_called_with_what_its_parameters_are_named_after(tmp_path: P
         "long p, std::vector<double>& h) { for (double& u : dh) u = p; h = dh; return U; }\n"
         "int main(int n, char** words) { switch (n) {\n"
         'case 1: return gradcheck::run("v", pointers, "p d U dh dU h");\n'
-        'case 2: return gradcheck::run("v", vectors, "U dh p h", "dU");\n'
+        'case 2: return gradcheck::run("v", vectors, "U dh p h -> dU");\n'
         'case 3: return gradcheck::run<float>("v", [](float* U, int d) {\n'
         "  return std::make_tuple(std::vector<float>(24, d), std::vector<float>(U, U + 8)); },\n"
-        '  "U d", "h dU"); }\n'
-        'return gradcheck::run("v", [](double*) {}, words[3]); }\n'
+        '  "U d -> h dU");\n'
+        'case 4: return gradcheck::run("v",\n'
+        "  [](std::vector<double>& h, double* c) "
+        "{ for (double& u : h) u = 2; c[1] += 7; return 0; },\n"
+        '  "h dU=U", [](double* c, double* old, double* dU) { dU[0] += c[1] + old[0]; }, '
+        '"c=dU h dU"); }\n'
+        'return gradcheck::run("v", [](double*) { return 1; }, words[4]); }\n'
     )
     (tmp_path / "a.cpp").write_text(text)
     warnings = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
@@ -234,9 +267,12 @@ def test_a_kernel_is_called_with_what_its_parameters_are_named_after(tmp_path: P
     assert np.array_equal(dU, U)
     assert h.tolist() == [2] * 24
     assert not (v / "outputs" / "h.f64").exists()
+    h, dU = found(*"123")
+    assert np.array_equal(dU, U + (U[1] + 7 + 2) * (np.arange(8) == 0) + 7 * (np.arange(8) == 1))
+    assert h.tolist() == [2] * 24
     for names, said in wrong.items():
         ran = subprocess.run(
-            ["./a", "", "", names], cwd=tmp_path, check=False, capture_output=True, text=True
+            ["./a", *"123", names], cwd=tmp_path, check=False, capture_output=True, text=True
         )
         assert ran.returncode == 2
         assert ran.stderr.startswith(said)
