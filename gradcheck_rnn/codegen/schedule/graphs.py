@@ -105,12 +105,11 @@ class Graphs:
         roots = [*eq.forward.values(), *self.loss]
         self.forward = LoopDistribution.of(roots, self._forward_deps)
         self.forward_nodes = set(self.forward.nodes)
-        #: Matrices of the sequences that no recurrence is in.
+        #: Matrices of the sequences that are no states, nor handed out.
         self._made_again: set[Node] = set()
         if self.compact:
             kept = {*self.outputs(), *self._state_nodes()}
-            wide = {n for n in self.forward.nodes if n not in self.forward.loop and self._wide(n)}
-            self._made_again = wide - kept
+            self._made_again = {n for n in self.forward.nodes if self._wide(n)} - kept
             self.forward = self.forward.drawn_in(
                 self._forward_deps, lambda n: n in self._made_again
             )
@@ -121,10 +120,7 @@ class Graphs:
 
     def _wide(self, n: Node) -> bool:
         """Whether a value computed for all steps is a matrix for every sequence and step."""
-        names, scans = self.eq.names, self.eq.network.scans
-        heads = {names.dim(scan.cell.heads.rename(scan.dims)) for scan in scans}
-        dims = names.entries.get(n.rows.lone or "", ())
-        matrix = len([d for d in dims if d not in heads]) > 1
+        matrix = n.rows.lone in self.eq.names.matrices(self.eq.network)
         return matrix and len(n.lead) == 2 and n.op not in LEAVES and n.op not in ("copy", "slice")
 
     def _loss_node(self) -> None:

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...language.dims import ONE, Dim
+from ...language.network import Network
 from .nodes import Node
 from .ops import BATCH, Access, Lead
 
@@ -160,6 +161,17 @@ class Names(Namer):
         self.entries[name] = tuple(Dim.of({f: 1}) for f in factors)
         self._products[name] = Dim.of({product: 1})
         return name
+
+    def matrices(self, network: Network) -> set[str]:
+        """Variables with the numbers of entries of what is as large as the states of a network.
+
+        Matrices of the sequences, in heads or not; vectors in heads where no state is a matrix.
+        """
+        heads = {self.dim(scan.cell.heads.rename(scan.dims)) for scan in network.scans}
+        own = {n: len([d for d in dims if d not in heads]) for n, dims in self.entries.items()}
+        states = [s.shape for scan in network.scans for s in scan.states]
+        least = 0 if all(shape.column for shape in states) else 1
+        return {n for n, count in own.items() if count > least}
 
     def lead(self, axis: str | None) -> Lead:
         """The leading axes of a value along ``axis``, or of one value a sequence."""
