@@ -273,7 +273,7 @@ class Emitter:
 
     def adds(self, n: Node) -> bool:
         """Whether a value is a sum over steps that every step of a loop adds to."""
-        return n in self.loop and not n.lead
+        return n in self.loop and len(n.lead) < 2
 
     def _purpose(self, n: Node) -> str:
         """The name of the only value this one is made for."""
@@ -379,8 +379,11 @@ class Emitter:
             yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             lead = n.args[0].lead[1:] if self.adds(n) else n.args[0].lead
-            over = lead[: len(lead) - len(n.lead)]
-            yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
+            over, value = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
+            if over:
+                yield Reduce(dest, value, over, accumulate, note)
+            else:  # every step adds to what each sequence has
+                yield Pointwise((Assign(dest, value, accumulate, note),))
         elif n.op == "arrange":
             if accumulate:
                 raise UnsupportedOperation("rows put among others cannot be added in place")

@@ -42,7 +42,8 @@ class Graphs:
         self, eq: Equations, buffers: BufferAssignment, compact: bool = False,
         stepwise: bool = False,
     ) -> None:  # fmt: skip
-        self.eq, self.g, self.buffers, self.compact = eq, eq.g, buffers, compact
+        self.eq, self.g, self.buffers = eq, eq.g, buffers
+        self.compact, self.stepwise = compact, stepwise
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
         buffers.make_states()
@@ -50,15 +51,14 @@ class Graphs:
         self.roots = self._hoist_backward()
         self.backward = LoopDistribution.of(self.roots.values(), self._backward_deps)
         if compact:
-            kept = set(self.roots.values())
-            if stepwise:
-                self.backward = self.backward.with_readers(
-                    self._read_beside_starts,
-                    lambda n: n not in kept and self._wide(n) and not self._available(n),
+            kept, deps = set(self.roots.values()), self._read_beside_starts
+            if self.stepwise:
+                self.backward = self.backward.drawn_in(
+                    deps, lambda n: n not in kept and self._wide(n), read_later=True
+                ).with_readers(
+                    deps, lambda n: n not in kept and self._wide(n) and not self._available(n)
                 )
-            self.backward = self.backward.drawn_in(
-                self._read_beside_starts, lambda n: n not in kept and self._wide(n)
-            )
+            self.backward = self.backward.drawn_in(deps, lambda n: n not in kept and self._wide(n))
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
@@ -113,6 +113,10 @@ class Graphs:
             self.forward = self.forward.drawn_in(
                 self._forward_deps, lambda n: n in self._made_again
             )
+            if self.stepwise:
+                self.forward = self.forward.with_readers(
+                    self._forward_deps, lambda n: n in self._made_again
+                )
 
     def _state_nodes(self) -> set[Node]:
         """The values of states."""
@@ -120,7 +124,8 @@ class Graphs:
 
     def _wide(self, n: Node) -> bool:
         """Whether a value computed for all steps is a matrix for every sequence and step."""
-        matrix = n.rows.lone in self.eq.names.matrices(self.eq.network)
+        names = self.eq.names.matrices(self.eq.network, in_heads=not self.stepwise)
+        matrix = n.rows.lone in names
         return matrix and len(n.lead) == 2 and n.op not in LEAVES and n.op not in ("copy", "slice")
 
     def _loss_node(self) -> None:

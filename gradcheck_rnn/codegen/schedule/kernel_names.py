@@ -162,15 +162,15 @@ class Names(Namer):
         self._products[name] = Dim.of({product: 1})
         return name
 
-    def matrices(self, network: Network) -> set[str]:
-        """Variables with the numbers of entries of what is as large as the states of a network.
+    def matrices(self, network: Network, in_heads: bool) -> set[str]:
+        """Variables with the numbers of entries of matrices of the sequences.
 
-        Matrices of the sequences, in heads or not; vectors in heads where no state is a matrix.
+        ``in_heads``: of vectors in heads where no state is a matrix.
         """
         heads = {self.dim(scan.cell.heads.rename(scan.dims)) for scan in network.scans}
         own = {n: len([d for d in dims if d not in heads]) for n, dims in self.entries.items()}
-        states = [s.shape for scan in network.scans for s in scan.states]
-        least = 0 if all(shape.column for shape in states) else 1
+        vectors = all(s.shape.column for scan in network.scans for s in scan.states)
+        least = 0 if in_heads and vectors else 1
         return {n for n, count in own.items() if count > least}
 
     def lead(self, axis: str | None) -> Lead:

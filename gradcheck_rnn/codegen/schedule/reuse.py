@@ -37,9 +37,7 @@ def reuse(
 def _owners(body: list[Statement], loops: bool = True) -> dict[Buffer, None]:
     """The buffers that a list of statements touches, in order."""
     some = [s for s in body if loops or not isinstance(s, Loop)]
-    return dict.fromkeys(
-        a.buffer.base or a.buffer for s in some for a in (*reads(s), *writes(s))
-    )
+    return dict.fromkeys(a.buffer.base or a.buffer for s in some for a in (*reads(s), *writes(s)))
 
 
 def _barred(statements: list[Statement], kept: Collection[Buffer]) -> set[Buffer]:

@@ -196,7 +196,8 @@ class _Module:
         first = {a.buffer for a in handed if a is not None and a.slot == ("start", -1)}
         first -= {a.buffer for a in handed if a is not None and a.slot != ("start", -1)}
         ends = first - {*made, *self.plan.saved, *writer.zero}
-        writer.write(block(routine.statements, kept, self.plan.names.matrices(self.network), ends))
+        wide = self.plan.names.matrices(self.network, in_heads=True)
+        writer.write(block(routine.statements, kept, wide, ends))
         self.uses |= writer.uses
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
         saved = {b.base or b for b in self.plan.saved}
