@@ -47,6 +47,8 @@ def contraction(
         return f"{module}.matmul({a}, {b}){total}.reshape({end})"
     if out is None and (text := _of_all_steps(s, access, lead)):
         return text
+    if module == "np" and (text := _of_vectors(s, access, lead, out)):
+        return text
     left = ",".join(letters(a, spec) for a, spec in pairs)
     values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
@@ -114,6 +116,33 @@ def _matrix_product(
     if made != "ik" or a not in ("ij", "ji") or b not in ("jk", "kj"):
         return None
     return a == "ji", b == "kj"
+
+
+def _of_vectors(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead],
+    out: Access | None,
+) -> str:  # fmt: skip
+    """A matrix times a vector for every sequence as a product of matrices; empty if it is none.
+
+    NumPy's einsum gives only products of two arrays without leading axes to its BLAS.
+    """
+    if len(s.operands) != 2 or not lead(s.dest) or {*map(lead, s.operands)} != {lead(s.dest)}:
+        return ""
+    heads = "h" if all(x.startswith("h") for x in s.specs) else ""
+    pairs = sorted(zip(s.operands, s.specs, strict=False), key=lambda pair: -len(pair[1]))
+    (matrix, p), (vector, q) = pairs
+    axes, summed, made = (x.removeprefix(heads) for x in (p, q, s.specs[-1]))
+    if len(summed) != 1 or len(made) != 1 or axes not in (made + summed, summed + made):
+        return ""
+    turned = axes == summed + made
+    m, v = (entries(access(x), x, lead(x), s, spec) for x, spec in ((matrix, p), (vector, q)))
+    axis = "[..., None, :]" if turned else "[..., None]"
+    factors = f"{v}{axis}, {m}" if turned else f"{m}, {v}{axis}"
+    if out is not None:
+        place = entries(access(out), out, lead(out), s, s.specs[-1])
+        return f"np.matmul({factors}, out={place}{axis})"
+    end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
+    return f"np.matmul({factors}).reshape({end})"
 
 
 def entries(text: str, a: Access, lead: Lead, s: Contract, spec: str) -> str:
