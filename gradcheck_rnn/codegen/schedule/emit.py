@@ -379,11 +379,11 @@ class Emitter:
             yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             lead = n.args[0].lead[1:] if self.adds(n) else n.args[0].lead
-            over, value = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
+            over, summed = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
             if over:
-                yield Reduce(dest, value, over, accumulate, note)
+                yield Reduce(dest, summed, over, accumulate, note)
             else:  # every step adds to what each sequence has
-                yield Pointwise((Assign(dest, value, accumulate, note),))
+                yield Pointwise((Assign(dest, summed, accumulate, note),))
         elif n.op == "arrange":
             if accumulate:
                 raise UnsupportedOperation("rows put among others cannot be added in place")
