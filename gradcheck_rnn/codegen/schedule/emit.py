@@ -220,7 +220,7 @@ class Emitter:
             return False
         if n.op == "copy" and n.lead != n.args[0].lead:
             return True
-        if self._sum_of(n) or self._added_up(n):
+        if self._sum_of(n):
             return not self._only_added(n)
         if not n.lead and any(r.lead for r in readers):
             return True
@@ -242,17 +242,13 @@ class Emitter:
         if r.op == "accumulate":
             return same
         stored = r in self.needs or r in self.assigned or self._sum_of(r) or self._only_added(r)
-        return r.op == "add" and same and (stored or self._added_up(r))
+        return r.op == "add" and same and stored
 
     @staticmethod
     def _sum_of(r: Node) -> bool:
-        """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in _SELF_WRITING and a.like(r) for a in r.args)
-
-    @staticmethod
-    def _added_up(r: Node) -> bool:
-        """A sum of several products of matrices, each of which would need a place of its own."""
-        return r.op == "add" and sum(a.op == "contract" and a.like(r) for a in r.args) > 1
+        """A sum of nothing but products, or of several of matrices, is part of no expression."""
+        products = [a.op for a in r.args if a.op in _SELF_WRITING and a.like(r)]
+        return r.op == "add" and (len(products) == len(r.args) or products.count("contract") > 1)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
