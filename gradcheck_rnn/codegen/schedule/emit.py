@@ -421,10 +421,8 @@ class Emitter:
         for a in args:
             if self.assigned.get(a, dest) != dest:
                 rest.append(a)
-            elif a.op in ("gemm", "contract", "outer", "reduce"):
-                own.append(a)
-            elif a.op == "pad" and a.lead:
-                pads.append(a)
+            elif a.op in _SELF_WRITING and (a.op != "pad" or a.lead):
+                (pads if a.op == "pad" else own).append(a)
             else:
                 rest.append(a)
         for a in own:
