@@ -376,10 +376,8 @@ class Emitter:
         elif n.op == "reduce":
             lead = n.args[0].lead[1:] if self.adds(n) else n.args[0].lead
             over, summed = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
-            if over:
-                yield Reduce(dest, summed, over, accumulate, note)
-            else:  # every step adds to what each sequence has
-                yield Pointwise((Assign(dest, summed, accumulate, note),))
+            plain = Pointwise((Assign(dest, summed, accumulate, note),))  # sums of each sequence
+            yield Reduce(dest, summed, over, accumulate, note) if over else plain
         elif n.op == "arrange":
             if accumulate:
                 raise UnsupportedOperation("rows put among others cannot be added in place")
@@ -421,8 +419,10 @@ class Emitter:
         for a in args:
             if self.assigned.get(a, dest) != dest:
                 rest.append(a)
-            elif a.op in _SELF_WRITING and (a.op != "pad" or a.lead):
-                (pads if a.op == "pad" else own).append(a)
+            elif a.op in ("gemm", "contract", "outer", "reduce"):
+                own.append(a)
+            elif a.op == "pad" and a.lead:
+                pads.append(a)
             else:
                 rest.append(a)
         for a in own:
