@@ -22,7 +22,7 @@ from gradcheck_rnn.language import attend, cell, concat, softmax, tanh
 from gradcheck_rnn.language.network import Network
 from gradcheck_rnn.language.running import to_columns
 from tests.codegen.support import Case
-from tests.language.rooms import rooms
+from tests.language.rooms import kernels, proved, rooms
 
 
 @cell(
@@ -103,6 +103,15 @@ def causal() -> Network:
     return network
 
 
+def causal_recurrent() -> Network:
+    """Two recurrences along one axis, of which the second reads what it needs of the first."""
+    network = Network("causal_recurrent")
+    h = network.scan(elman_hidden, suffix="_low", dims={"p": "k"}).h
+    made = network.scan(decode, y=h, H=h.whole())
+    network.output(h, made.s)
+    return network
+
+
 def by_heads() -> Network:
     """Keys of heads, and numbers of all heads."""
     network = Network("by_heads")
@@ -123,12 +132,16 @@ def of_inputs() -> Network:
     return network
 
 
-ALL = (pointer, both_ways, causal, by_heads, of_inputs)
-
-
-@pytest.mark.parametrize("build", ALL, ids=lambda b: b.__name__)
+@pytest.mark.parametrize("build", [pointer, causal, by_heads, of_inputs], ids=lambda b: b.__name__)
 def test_they_go_through_every_room(build: Callable[[], Network], tmp_path: Path) -> None:
     rooms(build(), tmp_path)
+
+
+@pytest.mark.parametrize("build", [both_ways, causal_recurrent], ids=lambda b: b.__name__)
+def test_they_are_proved_and_generated(build: Callable[[], Network], tmp_path: Path) -> None:
+    case = Case(build())
+    proved(case)
+    kernels(case, tmp_path)
 
 
 def torch_pointer(torch, a):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ...language.dims import ONE, Dim
 
@@ -237,6 +237,12 @@ class Arrange:
     moves: tuple[tuple[Dim, Dim, Dim, Dim], ...]
     note: str = ""
 
+    @classmethod
+    def of(cls, dest: Access, parts: tuple[Access, ...], data: Any, note: str) -> Arrange:
+        """From the data of a node (`nodes.Graph.arrange`)."""
+        groups, width, columns, moves = data
+        return cls(dest, parts, groups, width, columns, moves, note)
+
     @property
     def covers(self) -> bool:
         """Whether the parts fill all of dest."""
@@ -312,6 +318,12 @@ class StepRows:
     units: Dim
     apart: bool
     note: str = ""
+
+    @classmethod
+    def of(cls, dest: Access, source: Access, data: Any, apart: bool, note: str) -> StepRows:
+        """From the data of a node: name, axis, heads and units of a sequence."""
+        _, axis, heads, units = data
+        return cls(dest, source, axis, heads, units, apart, note)
 
 
 @dataclass(frozen=True)
