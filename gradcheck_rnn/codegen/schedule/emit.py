@@ -246,8 +246,9 @@ class Emitter:
 
     @staticmethod
     def _sum_of(r: Node) -> bool:
-        """A sum that has nothing but products in it is stored, never part of an expression."""
-        return r.op == "add" and all(a.op in _SELF_WRITING and a.like(r) for a in r.args)
+        """A sum of nothing but products, or of several of matrices, is part of no expression."""
+        products = [a.op for a in r.args if a.op in _SELF_WRITING and a.like(r)]
+        return r.op == "add" and (len(products) == len(r.args) or products.count("contract") > 1)
 
     def _only_added(self, r: Node) -> bool:
         """A sum that goes nowhere but into an adjoint, term by term."""
@@ -268,7 +269,7 @@ class Emitter:
 
     def adds(self, n: Node) -> bool:
         """Whether a value is a sum over steps that every step of a loop adds to."""
-        return n in self.loop and not n.lead
+        return n in self.loop and len(n.lead) < 2
 
     def _purpose(self, n: Node) -> str:
         """The name of the only value this one is made for."""
@@ -374,8 +375,9 @@ class Emitter:
             yield LinearSystem(dest, matrix, value, size, columns, turned, heads, note)
         elif n.op == "reduce":
             lead = n.args[0].lead[1:] if self.adds(n) else n.args[0].lead
-            over = lead[: len(lead) - len(n.lead)]
-            yield Reduce(dest, self.expr(n.args[0]), over, accumulate, note)
+            over, summed = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
+            plain = Pointwise((Assign(dest, summed, accumulate, note),))  # sums of each sequence
+            yield Reduce(dest, summed, over, accumulate, note) if over else plain
         elif n.op == "arrange":
             if accumulate:
                 raise UnsupportedOperation("rows put among others cannot be added in place")
