@@ -120,9 +120,7 @@ def _of_array(array: Array) -> tuple[Any, ...]:
 
 
 def _crc(array: Array) -> int:
-    if not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array)
-    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _of_tensor(tensor: Any) -> Any:

@@ -23,7 +23,7 @@ from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
-from .trees import Tree, is_scalar, match_gradient, plain
+from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
 __all__ = ["Budget", "Target"]
@@ -174,7 +174,7 @@ class Target(UserCode):
     def _number(self, raw: Any, calls: int) -> float:
         """What the loss returned after so many calls, which must be a real scalar."""
         if type(raw) is not float and not is_scalar(raw):
-            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
+            raise UsageError(f"the loss returned {not_scalar(raw)}{_late(calls)}")
         value = self.scalar(raw)
         if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
@@ -444,17 +444,3 @@ class Target(UserCode):
 def _late(calls: int) -> str:
     """Words for what happens in a later call only."""
     return f" (in call {calls + 1}, not before)" if calls else ""
-
-
-def _not_scalar(raw: Any) -> str:
-    """What a loss returned instead of a real scalar, and the way out."""
-    if raw is None or isinstance(raw, str | dict):
-        return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
-    array = np.asarray(raw)
-    if array.size != 1:
-        return (
-            f"a value of shape {array.shape}, not a real scalar; sum it, or use check_vjp for a "
-            f"function with several outputs"
-        )
-    way = "; take its real part" if array.dtype.kind == "c" else ""
-    return f"a value of dtype {array.dtype}, not a real scalar{way}"

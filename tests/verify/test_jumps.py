@@ -7,8 +7,9 @@ import pytest
 
 from gradcheck_rnn.verify import Verdict, check_gradient
 from gradcheck_rnn.verify.budget import Budget
-from gradcheck_rnn.verify.jumping import LineOfAll, look_for_jumps, step_between
+from gradcheck_rnn.verify.jumping import LineOfAll, look_for_jumps
 from gradcheck_rnn.verify.oracle.noise import measure_noise
+from gradcheck_rnn.verify.steps_of_losses import step_between
 from gradcheck_rnn.verify.target import Target
 from gradcheck_rnn.verify.trees import Tree
 
