@@ -296,13 +296,19 @@ def verify(
             help="Write what was found as .html or .pdf; may be repeated.",
         ),
     ] = None,
+    pythonpath: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Import from there, too; may be repeated."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="All rows, all notes.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
+    from gradcheck_rnn.project import import_from
 
+    import_from(pythonpath or [])
     if against is not None or verifying.holds_results(target or []):
         verifying.refuse_beside_against(
             every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
