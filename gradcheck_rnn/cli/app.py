@@ -309,9 +309,10 @@ def verify(
     from gradcheck_rnn.project import import_from
 
     import_from(pythonpath or [])
-    if against is not None or verifying.holds_results(target or []):
+    folder = "" if against is not None else verifying.holds_results(target or [])
+    if against is not None or folder:
         verifying.refuse_beside_against(
-            every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
+            folder, every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
             shape=shape, timeout=timeout, memory=memory, layout=layout,
         )  # fmt: skip
         return verifying.judge(
