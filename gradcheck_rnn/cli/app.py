@@ -290,11 +290,7 @@ def verify(
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--report",
-            metavar="PATH",
-            help="Write what was found as .html or .pdf; may be repeated.",
-        ),
+        typer.Option(metavar="PATH", help="Write it as .html or .pdf, too; may be repeated."),
     ] = None,
     pythonpath: Annotated[
         list[Path] | None,
