@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...schedule.build import Schedule
 from .. import template
 from ..cfamily.python_interface import PythonInterface
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .header import FLAGS, Interface
 
@@ -101,7 +102,8 @@ def print_python(plan: Schedule, face: Interface, origin: str) -> str:
     ]  # fmt: skip
     code = [*_forward(plan, face, python), *_backward(plan, face, python)]
     code += _loss(python) if plan.network.loss_terms else []
-    return "\n".join([*out, *(w for line in code for w in wrap(line))]) + "\n"
+    steps = functions_of_steps(plan.derivation, "np", ("forward",))
+    return "\n".join([*out, *(w for line in code for w in wrap(line)), *steps]) + "\n"
 
 
 def _tuple(items: tuple[str, ...]) -> str:
@@ -134,6 +136,7 @@ def _head(
 ) -> list[str]:
     keywords = python.keywords()
     every = [*arguments, *(["*", *keywords] if keywords else [])]
+    name = function_of_substeps(python.plan.derivation, name)
     lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
     return [*lines, *f'    """{doc}"""'.split("\n")]
 

@@ -13,6 +13,7 @@ from .. import template
 from ..cfamily.python_interface import PythonInterface
 from ..expressions import declared_helpers, dim_text
 from ..size_checks import entry_lines, used_sizes
+from ..substeps import function_of_substeps, functions_of_steps
 from ..template import check
 from ..wrapping import wrap
 from .config import RESERVED, device_functions
@@ -60,6 +61,7 @@ class _Module:
         lines = [*head, "", *self._cuda(), *self.interface.types()]
         for text in (CHECK, LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]
+        code += functions_of_steps(self.plan.derivation, "cp")
         return "\n".join([*lines, *code]) + "\n"
 
     def _cuda(self) -> list[str]:
@@ -126,6 +128,7 @@ class _Module:
     def _signature(self, name: str, arguments: list[str], result: str, doc: str) -> list[str]:
         keywords = self.interface.keywords()
         every = [*arguments, *(["*", *keywords] if keywords else [])]
+        name = function_of_substeps(self.plan.derivation, name)
         lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
         return [*lines, f'    """{doc}"""']
 

@@ -15,6 +15,7 @@ from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Stat
 from .. import template
 from ..expressions import dim_text
 from ..size_checks import entry_lines, size_lines, used_sizes
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .blocking import block
 from .config import RESERVED, helper_texts
@@ -108,6 +109,7 @@ class _Module:
         head += self._types()
         body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *helpers]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        code += functions_of_steps(self.plan.derivation, "np", ("forward", "backward"))
         return "\n".join([*body, *code]) + "\n"
 
     # -- public functions --------------------------------------------------------------------------
@@ -247,7 +249,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def forward(",
+            f"def {function_of_substeps(plan.derivation, 'forward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    workspace: dict[str, Array] | None = None,",
@@ -284,7 +286,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def backward(",
+            f"def {function_of_substeps(plan.derivation, 'backward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    saved: dict[str, Array],",
