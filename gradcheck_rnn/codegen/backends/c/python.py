@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...schedule.build import Schedule
 from .. import template
 from ..cfamily.python_interface import PythonInterface
@@ -11,7 +13,8 @@ from .header import FLAGS, Interface
 
 __all__ = ["print_python"]
 
-_CHECK = template.check(
+_CHECK = partial(
+    template.check,
     "np",
     "Contiguous arrays of one dtype; raises ValueError on what does not fit.",
     '''\
@@ -91,13 +94,16 @@ def print_python(plan: Schedule, face: Interface, origin: str) -> str:
     told = template.docstring(
         plan.derivation, f"it needs NumPy, {face.name}.c beside it and a C compiler.", origin
     )
+    given = template.given_table(plan.network)
     out = [
         *told, "", "from __future__ import annotations", "", "import ctypes", "import functools",
         "import os", "import shlex", "import subprocess", "import tempfile",
         "from collections.abc import Iterable, Mapping", "from pathlib import Path",
-        "from typing import Any, TypedDict", "", "import numpy as np", "",
-        "Array = np.ndarray[Any, Any]", "", *template.shape_table(python.shapes()), *python.types(),
-        "", *_CHECK.rstrip("\n").split("\n"), "",
+        f"from typing import Any, {'NotRequired, ' if given else ''}TypedDict", "",
+        "import numpy as np", "",
+        "Array = np.ndarray[Any, Any]", "", *template.shape_table(python.shapes()), *given,
+        *python.types(),
+        "", *_CHECK(given=bool(given)).rstrip("\n").split("\n"), "",
         *_LIBRARY.format(name=face.name, flags=_tuple(FLAGS)).rstrip("\n").split("\n"),
     ]  # fmt: skip
     code = [*_forward(plan, face, python), *_backward(plan, face, python)]
