@@ -319,6 +319,8 @@ class _Parser(Cursor):
                 return Quantity(name, time)
 
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
+        if name in _FILLED.values():  # 1_S has as many units as there are steps
+            return f"{name}_{spelled(part)}", time
         found = self._time(part, free=self.known(name) or name in _LOSSES)
         whole = f"{name}_{spelled(part)}"
         numbered = found is not None and not found.anchor and name not in _LOSSES
@@ -366,7 +368,9 @@ class _Parser(Cursor):
     def _bound(self, text: str) -> Time | None:
         if not text.strip():
             return None
-        found = self._time(text)
+        # Of a loop, whose substeps t counts there, the last one: 10T.
+        substeps = re.fullmatch(r"\s*(\d+[A-Z])\s*", text)
+        found = Time(substeps[1], 0) if substeps else self._time(text)
         if found is None:
             raise UnreadableEquation(f"{self.text.strip()!r}: the bound {text.strip()!r}")
         return found
