@@ -24,6 +24,7 @@ from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
 from .guard import fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
+from .kinked import judge_kinks
 from .offered import offers_derivatives
 from .onesided import worth
 from .oracle.directions import content_seed, fresh_seed
@@ -408,6 +409,7 @@ def _entrywise(
     bounds = roundoff.bounds[block]
     check = check_entries(target, block, gradient, bounds, noise, rng, line, share, begun)
     doubt_stairs(target, check, gradient)
+    judge_kinks(target, check, gradient, bounds, rng)
     row = entry_row(target.tree, check, gradient, bounds, resolve)
     if line is not None and line.agrees and row.verdict is Verdict.PASS:
         # it moves every entry by the size of its leaf at least

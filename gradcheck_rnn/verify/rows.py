@@ -17,6 +17,8 @@ from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relat
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
+#: Entries on a kink that are named.
+SHOWN = 3
 ENTRIES = "mode='entrywise' tells at which entries"
 
 
@@ -76,6 +78,7 @@ def entry_row(
         hint = hint or nearly(g, check.value, wrong, known)
         if hint:
             reasons.append(_pattern(hint))
+        reasons += _no_slope(check, g, shape)
     else:
         reasons += _doubts(check, g, bound, resolution, resolve, shape)
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
@@ -101,6 +104,22 @@ def entry_row(
     )
 
 
+def _no_slope(check: EntryCheck, g: Floats, shape: tuple[int, ...]) -> list[Finding]:
+    """What is said of a failing entry on a kink."""
+    failing = [i for i in check.kinks if check.state[i] == EntryState.FAIL]
+    if not failing:
+        return []
+    i, kink = failing[0], check.kinks[failing[0]]
+    return [
+        Finding(
+            "kink",
+            f"at {_index(shape, i)} the loss has a kink with slopes {kink.left:.6g} and "
+            f"{kink.right:.6g}; the gradient {g[i]:.6g} is neither of them, nor between them, nor "
+            "a slope beside the point",
+        )
+    ]
+
+
 def _doubts(
     check: EntryCheck,
     g: Floats,
@@ -119,12 +138,15 @@ def _doubts(
         if kink.between(float(g[i]), float(2 * kink.error)):
             exactly = kink.between(float(g[i]), 0.0)
             side = "between them" if exactly else "between them within their error"
+        places = ", ".join(_index(shape, int(k)) for k in kinks[:SHOWN])
+        places += ", …" if kinks.size > SHOWN else ""
+        which = f"{kinks.size} of {g.size} entries ({places}) sit" if shape else "it sits"
         reasons.append(
             Finding(
                 "kink",
-                f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
-                f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
-                f"the gradient {g[i]:.6g} is {side}; check at a point beside it",
+                f"{which} on a kink or a tie, where no derivative exists; at {_index(shape, i)} "
+                f"the slopes are {kink.left:.6g} and {kink.right:.6g}, the gradient {g[i]:.6g} is "
+                f"{side}; check at a point beside it",
             )
         )
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))

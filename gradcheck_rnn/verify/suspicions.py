@@ -93,7 +93,11 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
         return
     rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
-        (x * (1 + rng.uniform(-0.05, 0.05, x.shape))).astype(x.dtype) if i in target.select else x
+        (x + np.where(x == 0, target.scale(i), x) * rng.uniform(-0.05, 0.05, x.shape)).astype(
+            x.dtype
+        )
+        if i in target.select
+        else x
         for i, x in enumerate(target.tree.leaves)
     ]
     there = target.gradient_at(leaves)
