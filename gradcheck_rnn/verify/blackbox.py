@@ -34,6 +34,7 @@ from .probes import direction, probe_block
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
+from .saturated import plateau
 from .singular import settle_singular
 from .steadiness import called_again, drawn_state
 from .survey import Survey, survey
@@ -237,6 +238,7 @@ def _judge(
     jumps = look_for_jumps(target, along) if noise.deterministic else None
     if jumps is not None:
         noise = noise_beside(target, rng, noise)
+    noise = plateau(target, noise, rng)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
     target.random = noise.random
     tell_noise(target, noise)

@@ -66,7 +66,7 @@ def _climb(
     found = ladder.settle(0.0 if thorough else max(roundoff, 1e-3 * abs(gradient)))[0]
     if not abs(found.value - gradient) <= found.error + roundoff:
         ladder.settle(0.0)
-        ladder.exhaust()
+        ladder.exhaust(gradient)
         found = ladder.contest(gradient, roundoff)
     doubt = found.kink > max(found.roundoff, 1e-3 * abs(found.value))
     wrong = not abs(found.value - gradient) <= found.error + roundoff

@@ -11,12 +11,15 @@ from .hints import DROPPED, TINY, explain, nearly
 from .oracle.directions import miss_probability
 from .patterns import pattern
 from .probes import SURE, miss_statement
+from .saturated import FLAT
 from .trees import Tree
 from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
+#: Part of what differences resolve below which nothing will show a gradient at this point.
+VANISHING = 1e-6
 #: Entries on a kink that are named.
 SHOWN = 3
 ENTRIES = "mode='entrywise' tells at which entries"
@@ -169,6 +172,18 @@ def _doubts(
                 f"{few.size} of {g.size} entries ({_index(shape, int(few[0]))} first) are hidden: "
                 f"their gradient jumps by about {np.max(bound[few]):.0e} beside the point (a kink, "
                 "a tie or a border of clipping?); check at another"
+            )
+        elif FLAT in check.methods:
+            said = (
+                "saturated: no bit of the loss changes when all entries move by 1/64 of their "
+                f"size, and the gradient is at most {np.max(np.abs(g)):.1e}; at smaller parameters "
+                "there would be something to see"
+            )
+        elif 0 < np.max(np.abs(g)) < VANISHING * size:
+            said = (
+                f"saturated, or vanishing on its way: the gradient is at most "
+                f"{np.max(np.abs(g)):.1e}, differences are zero up to {size:.1e} an entry; at "
+                "another point there would be something to see"
             )
         elif np.any(g):
             said = (

@@ -21,6 +21,7 @@ from .claims import CLEAR, Claims
 from .known import tells
 from .onesided import CHUNK, SPREAD
 from .oracle.differences import Table, extrapolate
+from .saturated import nothing_along
 from .stepsize import balanced, steps_of
 from .verdict import judge
 
@@ -77,7 +78,10 @@ def both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> Non
     blurred = np.setdiff1d(chosen[(vague | claims.kinked)[chosen]], flagged)
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
     _confirm(claims, suspects, exponent)
-    if not claims.sure.any():
+    hopeless = blurred.size > HOPELESS and nothing_along(
+        claims.target, check.block, g, check.noise, rng
+    )
+    if not claims.sure.any() and not hopeless:
         _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
 
 
