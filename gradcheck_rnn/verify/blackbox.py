@@ -31,7 +31,7 @@ from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import direction, probe_block
-from .repeats import default_repeats, repeat_gradient
+from .repeats import default_repeats, rare_faults, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
 from .saturated import plateau
@@ -109,7 +109,7 @@ def check_gradient(
     repeats
         Calls of the gradient alone, at the point itself, which must agree bitwise or within the
         rounding of sums in another order. By default six, more where entries are many, up to 50.
-        What comes once in more calls than that is not seen.
+        What comes once in more calls than that is not seen; the report says with what chance.
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
         (its ends, powers of two and their neighbours); all of them are run.
@@ -316,8 +316,7 @@ def _judge(
     if jumps is not None:
         jumps.tell(report, target)
     for row in report.rows:
-        rare = f"what comes once in more than {calls} calls of the gradient"
-        row.missed = "; ".join(filter(None, [row.missed, rare]))
+        row.missed = "; ".join(filter(None, [row.missed, rare_faults(calls)]))
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:

@@ -13,7 +13,16 @@ from .patterns import pattern
 from .probes import SURE, miss_statement
 from .saturated import FLAT
 from .trees import Tree
-from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
+from .verdict import (
+    EntryCheck,
+    EntryState,
+    Finding,
+    Probe,
+    Row,
+    Verdict,
+    relative_resolution,
+    whole_slices,
+)
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
@@ -100,7 +109,7 @@ def entry_row(
         entries=g.size,
         method=", ".join(sorted(check.methods)),
         reasons=tuple(reasons),
-        missed=_missed(g, bound, known, resolution),
+        missed=_missed(g, bound, known, resolution, shape),
         ratios=ratio.reshape(shape),
         states=state.reshape(shape),
         check=check,
@@ -240,14 +249,18 @@ def _cover(check: EntryCheck, bound: Floats) -> str:
     return "the roundoff of the loss"
 
 
-def _missed(g: Floats, bound: Floats, known: NDArray[Any], resolution: float) -> str:
+def _missed(
+    g: Floats, bound: Floats, known: NDArray[Any], resolution: float, shape: tuple[int, ...]
+) -> str:
     if not known.any() or not np.isfinite(resolution):
         return "any fault"
-    hidden = int(np.sum(np.abs(g[known]) < bound[known]))
+    small = known & (np.abs(g) < bound)
+    hidden = int(np.sum(small))
     text = f"changes of an entry below its bound, at most {np.max(bound[known]):.1e}"
     text += f" (a fault below {resolution:.1e} of the block's gradient)"
     if hidden:
         text += f"; {hidden} of {g.size} entries are themselves smaller than their bound"
+        text += whole_slices(small.reshape(shape))
     return text
 
 

@@ -70,7 +70,8 @@ def nothing_along(
     ladder = Ladder(lines, target.base, noise, start_exponent(1.0))
     found = ladder.settle(0.0)[0]
     claim = float(np.sum(gradient.reshape(reach.shape) * direction))
-    return found.trusted and max(abs(found.value), abs(found.value - claim)) <= found.error
+    seen = max(abs(found.value), abs(found.value - claim), found.kink, found.truncation)
+    return found.trusted and seen <= found.roundoff
 
 
 def plateau(target: Target, noise: Noise, rng: np.random.Generator) -> Noise:

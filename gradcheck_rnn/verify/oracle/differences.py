@@ -33,6 +33,8 @@ RATIO = 2.0
 COLUMNS = 4
 MOST_UP = 20
 WITNESSES = 3
+#: Further steps down where a claim might be borne out at the smallest alone.
+FURTHER = 24
 CONFIDENCE = 6.0
 """Standard deviations of the measured noise that a roundoff bound covers."""
 
@@ -356,12 +358,12 @@ class Ladder:
         lost = table.roundoff[-1, 0] >= 0.1 * seen
         return bool(np.all(lost | ~np.isfinite(table.value[-1, 0]) & (self.bottom < self.top - 8)))
 
-    def exhaust(self, claim: float = 0.0, *, levels: int = 64) -> list[Estimate]:
+    def exhaust(self, claim: float = 0.0, *, levels: int = 40) -> list[Estimate]:
         """Extend downwards until roundoff swamps every slope: nothing finer can be seen.
 
         Nor a slope of `claim`: a function that is flat at all larger steps may have it.
         """
-        for _ in range(levels // 4):
+        for _ in range((levels + FURTHER * (claim != 0)) // 4):
             if self._swamped(claim):
                 break
             self.extend(down=4)
