@@ -13,7 +13,6 @@ from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
 from ..cfamily.identifiers import c_sizes
-from ..substeps import with_substeps
 from .config import RESERVED, CNamer, helpers, public_name
 from .expressions import C99
 from .header import FLAGS, Interface, print_header
@@ -46,8 +45,7 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     face = module.interface
     files = {f"{face.name}.c": source, f"{face.name}.h": print_header(face)}
     if python:
-        text = print_python(module.plan, face, origin)
-        files[f"{face.name}.py"] = with_substeps(text, derivation, "np")
+        files[f"{face.name}.py"] = print_python(module.plan, face, origin)
     return files
 
 
@@ -102,8 +100,9 @@ class _Module:
             "Build (float64; with -DSINGLE float32; both may be linked into one program):", "",
             f"    cc {' '.join(FLAGS)} -c {name}.c -o {name}_f64.o",
             f"    cc {' '.join(FLAGS)} -DSINGLE -c {name}.c -o {name}_f32.o", "",
-            "-fopenmp uses several cores in products; -DUSE_CBLAS takes products over all steps",
-            "from a BLAS. g++ compiles the file too.",
+            "-fopenmp uses several cores in products; -fopenmp-simd with -DUSE_SIMD makes sums",
+            "over units in vectors; -DUSE_CBLAS takes products over all steps from a BLAS. g++",
+            "compiles the file too.",
         ]  # fmt: skip
         safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in told]
         return [f"/* {safe[0]}", *(f"   {x}".rstrip() for x in safe[1:]), "*/"]
