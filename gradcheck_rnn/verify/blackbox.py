@@ -27,6 +27,7 @@ from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .kinked import judge_kinks
 from .offered import offers_derivatives
 from .onesided import worth
+from .options import check_options
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
@@ -130,7 +131,7 @@ def check_gradient(
         Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
-    _options(mode, resolve, unit, repeats)
+    check_options(mode, resolve, unit, repeats)
     if is_factory(parameters, shapes, "check_gradient"):
         return at_shapes(
             parameters,
@@ -198,26 +199,6 @@ def _checked(
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report, target
-
-
-def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
-    """Refuse options that ask for nothing, or for a check that could not fail."""
-    if not isinstance(mode, str) or mode not in ("auto", "entrywise", "directional"):
-        raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
-    if not _number(resolve) or not 0 < resolve <= 1:
-        raise UsageError(
-            f"resolve {shown(resolve)} is no relative size of a fault; give more than 0, at most 1"
-        )
-    if not _number(unit) or not 0 <= unit < 1:
-        raise UsageError(
-            f"unit {shown(unit)} is no unit in the last place; give 2**-7 for bfloat16"
-        )
-    if repeats is not None and not (isinstance(repeats, int | np.integer) and repeats >= 1):
-        raise UsageError(f"repeats {shown(repeats)} is no number of calls; give 1 or more")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def _judge(
