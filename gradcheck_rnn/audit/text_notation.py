@@ -319,10 +319,10 @@ class _Parser(Cursor):
                 return Quantity(name, time)
 
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
-        if name in _FILLED.values():  # 1_S has as many units as there are steps
-            return f"{name}_{spelled(part)}", time
-        found = self._time(part, free=self.known(name) or name in _LOSSES)
         whole = f"{name}_{spelled(part)}"
+        if name in _FILLED.values():  # 1_S has as many units as there are steps
+            return whole, time
+        found = self._time(part, free=self.known(name) or name in _LOSSES)
         numbered = found is not None and not found.anchor and name not in _LOSSES
         # S may be the last step of a scan and a state: g_{S,final}.
         lettered = found is not None and part.strip() in ("S", "T") and self.known(f"{whole}_")
@@ -368,10 +368,9 @@ class _Parser(Cursor):
     def _bound(self, text: str) -> Time | None:
         if not text.strip():
             return None
-        # Of a loop, whose substeps t counts there, the last one: 10T.
-        substeps = re.fullmatch(r"\s*(\d+[A-Z])\s*", text)
-        found = Time(substeps[1], 0) if substeps else self._time(text)
-        if found is None:
+        if re.fullmatch(r"\s*\d+[A-Z]\s*", text):  # the last substep of a loop: 10T
+            return Time(text.strip(), 0)
+        if (found := self._time(text)) is None:
             raise UnreadableEquation(f"{self.text.strip()!r}: the bound {text.strip()!r}")
         return found
 
@@ -447,8 +446,7 @@ def parse(
     UnreadableEquation
         It is not in this notation.
     """
-    parser = _Parser(text, known, words, heads=heads)
-    node = parser.sum()
+    node = (parser := _Parser(text, known, words, heads=heads)).sum()
     if parser.peek():
         raise UnreadableEquation(f"{text.strip()!r}: {parser.peek()!r} is not understood here")
     return node
