@@ -220,6 +220,12 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return np.reciprocal(y, out=y)
 
 
+def row_dots(x: Array, y: Array, out: Array) -> Array:
+    """Σ x ⊙ y over the last axis, which stays with one entry, as products of matrices."""
+    np.matmul(x[..., None, :], y[..., None], out=out[..., None])
+    return out
+
+
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
@@ -273,7 +279,6 @@ def forward(
     centred_1 = _array(workspace, "centred_1", (T, B, 4 * p), dtype)
     scale_1 = _array(workspace, "scale_1", (T, B, 1), dtype)
     work_1 = np.empty((B, 1), dtype)
-    work_4p = np.empty((B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
     s_h = np.empty((B, 4 * p), dtype)
     centred_unit_sum = np.empty((B, 1), dtype)
@@ -290,6 +295,8 @@ def forward(
     a_scale_2_unit_sum = np.empty((B, 1), dtype)
     scale_2 = _array(workspace, "scale_2", (T, B, 1), dtype)
     tanh_a_h = _array(workspace, "tanh_a_h", (T, B, p), dtype)
+    ones_4p = np.ones((4 * p, 1), dtype)
+    ones_p = np.ones((p, 1), dtype)
 
     h[0] = h0
     c[0] = c0
@@ -301,7 +308,6 @@ def forward(
         if stop - start != held:
             held = stop - start
             block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
-            block_4p = _array(workspace, "block_4p", (held, B, 4 * p), dtype)
             s_x = _array(workspace, "s_x", (held, B, 4 * p), dtype)
             centred_1_unit_sum = _array(workspace, "centred_1_unit_sum", (held, B, 1), dtype)
             a_scale_1_unit_sum = _array(workspace, "a_scale_1_unit_sum", (held, B, 1), dtype)
@@ -309,12 +315,11 @@ def forward(
         rows = (stop - start) * B
         # s_{x,t} = U x_t
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=s_x.reshape(rows, 4 * p))
-        np.sum(s_x, axis=-1, keepdims=True, out=centred_1_unit_sum)
+        np.matmul(s_x, ones_4p, out=centred_1_unit_sum)
         # centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
         np.divide(centred_1_unit_sum, (4 * p), out=block_1)
         np.subtract(s_x, block_1, out=centred_1[start:stop])
-        np.square(centred_1[start:stop], out=block_4p)
-        np.sum(block_4p, axis=-1, keepdims=True, out=a_scale_1_unit_sum)
+        row_dots(centred_1[start:stop], centred_1[start:stop], out=a_scale_1_unit_sum)
         # scale_{1,t} = sqrt(a_{scale,1,t})
         np.divide(a_scale_1_unit_sum, (4 * p), out=scale_1[start:stop])
         scale_1[start:stop] += 1e-05
@@ -337,12 +342,11 @@ def forward(
             tanh_a_h_t = tanh_a_h[t]
             # s_{h,t} = W h_{t−1}
             np.matmul(h[t], W_T, out=s_h)
-            np.sum(s_h, axis=-1, keepdims=True, out=centred_unit_sum)
+            np.matmul(s_h, ones_4p, out=centred_unit_sum)
             # centred_t = s_{h,t} − sum(s_{h,t}) / (4p)
             np.divide(centred_unit_sum, (4 * p), out=work_1)
             np.subtract(s_h, work_1, out=centred_t)
-            np.square(centred_t, out=work_4p)
-            np.sum(work_4p, axis=-1, keepdims=True, out=a_scale_unit_sum)
+            row_dots(centred_t, centred_t, out=a_scale_unit_sum)
             # scale_t = sqrt(a_{scale,t})
             np.divide(a_scale_unit_sum, (4 * p), out=scale_t)
             scale_t += 1e-05
@@ -364,12 +368,11 @@ def forward(
             np.multiply(f_t, c[t], out=c_t)
             np.multiply(i_t, g_t, out=work_p)
             c_t += work_p
-            np.sum(c_t, axis=-1, keepdims=True, out=centred_2_unit_sum)
+            np.matmul(c_t, ones_p, out=centred_2_unit_sum)
             # centred_{2,t} = c_t − sum(c_t) / p
             np.divide(centred_2_unit_sum, p, out=work_1)
             np.subtract(c_t, work_1, out=centred_2_t)
-            np.square(centred_2_t, out=work_p)
-            np.sum(work_p, axis=-1, keepdims=True, out=a_scale_2_unit_sum)
+            row_dots(centred_2_t, centred_2_t, out=a_scale_2_unit_sum)
             # scale_{2,t} = sqrt(a_{scale,2,t})
             np.divide(a_scale_2_unit_sum, p, out=scale_2_t)
             scale_2_t += 1e-05
@@ -482,6 +485,8 @@ def backward(
     d_centred = np.empty((B, 4 * p), dtype)
     d_s_h_unit_sum = np.empty((B, 1), dtype)
     d_x_2 = np.empty((T, B, d), dtype)
+    ones_p = np.ones((p, 1), dtype)
+    ones_4p = np.ones((4 * p, 1), dtype)
 
     d_c_2[-1] = 0
     # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δs_{h,t+1}
@@ -554,8 +559,7 @@ def backward(
             d_s_h_t = d_s_h[t - start]
             # δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
             d_a_h_t *= d_h_2_t
-            np.multiply(d_a_h_t, d_a_scale_2_factor[t - start], out=work_p)
-            np.sum(work_p, axis=-1, keepdims=True, out=d_a_scale_2_unit_sum)
+            row_dots(d_a_h_t, d_a_scale_2_factor[t - start], out=d_a_scale_2_unit_sum)
             # δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) /
             #     scale_{2,t}
             np.multiply(d_a_h_t, g_c, out=d_centred_2)
@@ -567,7 +571,7 @@ def backward(
             work_1 *= 2
             np.multiply(work_1, centred_2[t], out=work_p)
             d_centred_2 += work_p
-            np.sum(d_centred_2, axis=-1, keepdims=True, out=d_c_unit_sum)
+            np.matmul(d_centred_2, ones_p, out=d_c_unit_sum)
             # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} +
             #     (sum(−δcentred_{2,t}) / p) · 1_p
             d_c_2_t += d_centred_2
@@ -579,8 +583,7 @@ def backward(
             np.multiply(d_h_2_t, d_a_o_factor[t - start], out=d_a[t - start, :, 2 * p:3 * p])
             np.multiply(d_c_2_t, d_a_i_factor[t - start], out=d_a[t - start, :, p:2 * p])
             np.multiply(d_c_2_t, d_a_f_factor[t - start], out=d_a[t - start, :, :p])
-            np.multiply(d_a_t, d_a_scale_factor[t - start], out=work_4p)
-            np.sum(work_4p, axis=-1, keepdims=True, out=d_a_scale_unit_sum)
+            row_dots(d_a_t, d_a_scale_factor[t - start], out=d_a_scale_unit_sum)
             # δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
             np.multiply(d_a_t, g_h, out=d_centred)
             d_centred /= scale_t
@@ -591,7 +594,7 @@ def backward(
             work_1 *= 2
             np.multiply(work_1, centred[t], out=work_4p)
             d_centred += work_4p
-            np.sum(d_centred, axis=-1, keepdims=True, out=d_s_h_unit_sum)
+            np.matmul(d_centred, ones_4p, out=d_s_h_unit_sum)
             # δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
             np.divide(d_s_h_unit_sum, (4 * p), out=work_1)
             np.subtract(d_centred, work_1, out=d_s_h_t)
@@ -601,8 +604,7 @@ def backward(
             np.multiply(d_c_2_t, f[t], out=d_c_2[t])
         np.divide(centred_1[start:stop], scale_1[start:stop], out=ratio_3)
         np.multiply(d_a, g_x, out=block_4p)
-        block_4p *= ratio_3
-        np.sum(block_4p, axis=-1, keepdims=True, out=d_scale_1_unit_sum)
+        row_dots(block_4p, ratio_3, out=d_scale_1_unit_sum)
         # δcentred_{1,t} = 2 · (δa_{scale,1,t} / (4p)) ⊙ centred_{1,t} + (δa_t ⊙ g_x) / scale_{1,t}
         np.multiply(d_a, g_x, out=d_centred_1)
         d_centred_1 /= scale_1[start:stop]
@@ -614,7 +616,7 @@ def backward(
         np.multiply(2, block_1, out=block_4p)
         block_4p *= centred_1[start:stop]
         d_centred_1 += block_4p
-        np.sum(d_centred_1, axis=-1, keepdims=True, out=d_s_x_unit_sum)
+        np.matmul(d_centred_1, ones_4p, out=d_s_x_unit_sum)
         # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p
         np.divide(d_s_x_unit_sum, (4 * p), out=block_1)
         np.subtract(d_centred_1, block_1, out=d_s_x)

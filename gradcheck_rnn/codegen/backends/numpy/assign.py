@@ -32,6 +32,12 @@ class Assigner(RoutineText):
         self.need(b)
         return Access(b)
 
+    def ones(self, rows: Dim) -> str:
+        """A column of ones, which is made before the first statement."""
+        if rows not in self.columns:
+            self.columns[rows] = self.names.fresh(f"ones_{self._row_name(rows)}")
+        return self.columns[rows]
+
     def _row_name(self, rows: Dim) -> str:
         return "".join(
             c if c.isalnum() else "_" for c in str(rows).replace("*", "").replace(" + ", "_")

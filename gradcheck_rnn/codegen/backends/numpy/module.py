@@ -178,6 +178,8 @@ class _Module:
             if b.timed and not zero and b not in handed:
                 made = kept_array(b, f"({shape}{comma})")
             out.append(f"    {b.name} = {made}")
+        for rows, name in writer.columns.items():
+            out.append(f"    {name} = np.ones(({dim_text(rows)}, 1), dtype)")
         return out
 
     def _matrices(self) -> set[str]:

@@ -92,6 +92,8 @@ class RoutineText:
         self._turned: dict[Access, str] = {}
         #: Scratch arrays of one step, by their rows.
         self._works: dict[Dim, list[Buffer]] = {}
+        #: Columns of ones, by their rows.
+        self.columns: dict[Dim, str] = {}
         #: Name of a value → its equation, for comments.
         self.equations: Mapping[str, str] = {}
 
