@@ -196,7 +196,11 @@ def _sum(g: Graph, items: list[tuple[Node, bool]]) -> Node:
     still = [n for n, moves in items if not moves]
     moving = _factored(g, items)
     if len(still) >= 2 and moving:
-        inner = g.add(still)
+        # What is of parameters alone is added up once, not at every step.
+        fixed = [n for n in still if not n.lead and g.value_of(n) is None]
+        if 1 < len(fixed) < len(still):
+            still = [*(n for n in still if n not in fixed), g.pointwise("add", fixed)]
+        inner = g.pointwise("add", still) if len(fixed) > 1 else g.add(still)
         return g.pointwise("add", [*moving, inner])
     if len(moving) == 1 and not still:
         return moving[0]

@@ -132,18 +132,13 @@ __device__ real block_sum(real x)
     return x;
 }
 
-// All steps, one block a row: centred_1_unit_sum, centred_1, a_scale_1_unit_sum, scale_1, a_part.
+// All steps, one block a row: centred_1_unit_sum, centred_1, a_scale_1_unit_sum, scale_1.
 //   centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
 //   scale_{1,t} = sqrt(a_{scale,1,t})
 extern "C" __global__ void forward_centred_1_unit_sum(
     const real* __restrict__ s_x,  // (T, B, 4 * p)
     real* __restrict__ centred_1,  // (T, B, 4 * p)
     real* __restrict__ scale_1,    // (T, B, 1)
-    real* __restrict__ a_part,     // (T, B, 4 * p)
-    const real* __restrict__ d_h,  // (4 * p,)
-    const real* __restrict__ g_x,  // (4 * p,)
-    const real* __restrict__ d_x,  // (4 * p,)
-    const real* __restrict__ b,    // (4 * p,)
     const int p)
 {
     const long long row = blockIdx.x;
@@ -165,18 +160,31 @@ extern "C" __global__ void forward_centred_1_unit_sum(
     }
     a_scale_1_unit_sum_b = block_sum(a_scale_1_unit_sum_b);
     const real scale_1_b = sqrt(a_scale_1_unit_sum_b / real(4 * p) + real(1e-05));
-    for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
-        const real d_h_j = d_h[unit];
-        const real g_x_j = g_x[unit];
-        const real centred_1_j = centred_1[row * 4 * p + unit];
-        const real d_x_j = d_x[unit];
-        const real b_j = b[unit];
-        const real a_part_j = d_h_j + g_x_j * (centred_1_j / scale_1_b) + d_x_j + b_j;
-        a_part[row * 4 * p + unit] = a_part_j;
-    }
     if (threadIdx.x == 0) {
         scale_1[row] = scale_1_b;
     }
+}
+
+// All steps, one thread an entry: a_part_2.
+extern "C" __global__ void forward_a_part_2(
+    const real* __restrict__ centred_1,  // (T, B, 4 * p)
+    const real* __restrict__ scale_1,    // (T, B, 1)
+    real* __restrict__ a_part_2,         // (T, B, 4 * p)
+    const real* __restrict__ g_x,        // (4 * p,)
+    const real* __restrict__ a_part,     // (4 * p,)
+    const int p, const int T, const int B)
+{
+    const long long entry = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (entry >= (long long)T * B * (4 * p)) return;
+    const long long row = entry / (4 * p);
+    const int unit = entry % (4 * p);
+
+    const real g_x_j = g_x[unit];
+    const real centred_1_j = centred_1[entry];
+    const real scale_1_b = scale_1[row];
+    const real a_part_j = a_part[unit];
+    const real a_part_2_j = g_x_j * (centred_1_j / scale_1_b) + a_part_j;
+    a_part_2[entry] = a_part_2_j;
 }
 
 // One step, one block a row: centred_unit_sum, centred, a_scale_unit_sum, scale, a, f, i, o, g, c,
@@ -193,24 +201,24 @@ extern "C" __global__ void forward_centred_1_unit_sum(
 //   scale_{2,t} = sqrt(a_{scale,2,t})
 //   h_t = o_t ⊙ tanh(a_{h,t})
 extern "C" __global__ void forward_step(
-    const real* __restrict__ s_h,     // (B, 4 * p)
-    real* __restrict__ centred,       // (B, 4 * p)
-    real* __restrict__ scale,         // (B, 1)
-    const real* __restrict__ a_part,  // (B, 4 * p)
-    real* __restrict__ a,             // (B, 4 * p)
-    real* __restrict__ f,             // (B, p)
-    real* __restrict__ i,             // (B, p)
-    real* __restrict__ o,             // (B, p)
-    real* __restrict__ g,             // (B, p)
-    const real* __restrict__ c_prev,  // (B, p)
-    real* __restrict__ c,             // (B, p)
-    real* __restrict__ centred_2,     // (B, p)
-    real* __restrict__ scale_2,       // (B, 1)
-    real* __restrict__ tanh_a_h,      // (B, p)
-    real* __restrict__ h,             // (B, p)
-    const real* __restrict__ g_h,     // (4 * p,)
-    const real* __restrict__ g_c,     // (p,)
-    const real* __restrict__ d_c,     // (p,)
+    const real* __restrict__ s_h,       // (B, 4 * p)
+    real* __restrict__ centred,         // (B, 4 * p)
+    real* __restrict__ scale,           // (B, 1)
+    const real* __restrict__ a_part_2,  // (B, 4 * p)
+    real* __restrict__ a,               // (B, 4 * p)
+    real* __restrict__ f,               // (B, p)
+    real* __restrict__ i,               // (B, p)
+    real* __restrict__ o,               // (B, p)
+    real* __restrict__ g,               // (B, p)
+    const real* __restrict__ c_prev,    // (B, p)
+    real* __restrict__ c,               // (B, p)
+    real* __restrict__ centred_2,       // (B, p)
+    real* __restrict__ scale_2,         // (B, 1)
+    real* __restrict__ tanh_a_h,        // (B, p)
+    real* __restrict__ h,               // (B, p)
+    const real* __restrict__ g_h,       // (4 * p,)
+    const real* __restrict__ g_c,       // (p,)
+    const real* __restrict__ d_c,       // (p,)
     const int p)
 {
     const int row = blockIdx.x;
@@ -235,8 +243,8 @@ extern "C" __global__ void forward_step(
     for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
         const real centred_j = centred[row * 4 * p + unit];
         const real g_h_j = g_h[unit];
-        const real a_part_j = a_part[row * 4 * p + unit];
-        const real a_j = centred_j / scale_b * g_h_j + a_part_j;
+        const real a_part_2_j = a_part_2[row * 4 * p + unit];
+        const real a_j = centred_j / scale_b * g_h_j + a_part_2_j;
         a[row * 4 * p + unit] = a_j;
     }
     __syncthreads();
@@ -814,7 +822,7 @@ def forward(
     c = cp.empty((T + 1, B, p), dtype)
     centred_1 = cp.empty((T, B, 4 * p), dtype)
     scale_1 = cp.empty((T, B, 1), dtype)
-    a_part = cp.empty((T, B, 4 * p), dtype)
+    a_part_2 = cp.empty((T, B, 4 * p), dtype)
     s_h = cp.empty((B, 4 * p), dtype)
     centred = cp.empty((T, B, 4 * p), dtype)
     scale = cp.empty((T, B, 1), dtype)
@@ -827,19 +835,22 @@ def forward(
     scale_2 = cp.empty((T, B, 1), dtype)
     tanh_a_h = cp.empty((T, B, p), dtype)
     forward_centred_1_unit_sum = _kernel("forward_centred_1_unit_sum", dtype, T * B, p, by_row=True)
+    forward_a_part_2 = _kernel("forward_a_part_2", dtype, T * B * (4 * p), p, T, B)
     forward_step = _kernel("forward_step", dtype, B, p, by_row=True)
 
     h[0] = h0
     c[0] = c0
     s_x = cp.dot(x.reshape(T * B, d), U.T).reshape(T, B, 4 * p)
-    forward_centred_1_unit_sum(s_x, centred_1, scale_1, a_part, d_h, g_x, d_x, b)
+    forward_centred_1_unit_sum(s_x, centred_1, scale_1)
+    a_part = d_h + d_x + b
+    forward_a_part_2(centred_1, scale_1, a_part_2, g_x, a_part)
     for t in range(T):
         cp.dot(h[t], W.T, out=s_h)
         forward_step(
             s_h,
             centred[t],
             scale[t],
-            a_part[t],
+            a_part_2[t],
             a,
             f[t],
             i[t],

@@ -86,8 +86,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: Rows (steps times sequences) of what is done for a block of steps at once.
-ROWS = 512
+#: Rows (steps times sequences) that are done at once, as caches hold them.
+ROWS = 128
 
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
@@ -300,6 +300,7 @@ def forward(
 
     h[0] = h0
     c[0] = c0
+    a_part = d_h + d_x + b
     W_T = np.ascontiguousarray(W.T)
     steps = max(1, ROWS // max(B, 1))
     held = 0  # steps that the arrays of a block have
@@ -311,7 +312,7 @@ def forward(
             s_x = _array(workspace, "s_x", (held, B, 4 * p), dtype)
             centred_1_unit_sum = _array(workspace, "centred_1_unit_sum", (held, B, 1), dtype)
             a_scale_1_unit_sum = _array(workspace, "a_scale_1_unit_sum", (held, B, 1), dtype)
-            a_part = _array(workspace, "a_part", (held, B, 4 * p), dtype)
+            a_part_2 = _array(workspace, "a_part_2", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
         # s_{x,t} = U x_t
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=s_x.reshape(rows, 4 * p))
@@ -324,11 +325,9 @@ def forward(
         np.divide(a_scale_1_unit_sum, (4 * p), out=scale_1[start:stop])
         scale_1[start:stop] += 1e-05
         np.sqrt(scale_1[start:stop], out=scale_1[start:stop])
-        np.divide(centred_1[start:stop], scale_1[start:stop], out=a_part)
-        a_part *= g_x
-        a_part += d_h
-        a_part += d_x
-        a_part += b
+        np.divide(centred_1[start:stop], scale_1[start:stop], out=a_part_2)
+        a_part_2 *= g_x
+        a_part_2 += a_part
         for t in range(start, stop):
             centred_t = centred[t]
             scale_t = scale[t]
@@ -355,7 +354,7 @@ def forward(
             #     b
             np.divide(centred_t, scale_t, out=a)
             a *= g_h
-            a += a_part[t - start]
+            a += a_part_2[t - start]
             # f_t = σ(a_{f,t})
             sigmoid(a[..., :p], out=f_t)
             # i_t = σ(a_{i,t})
@@ -611,8 +610,8 @@ def backward(
         np.divide(0.5, scale_1[start:stop], out=block_1_2)
         block_1 *= block_1_2
         block_1 /= (4 * p)
-        np.multiply(2, block_1, out=block_4p)
-        block_4p *= centred_1[start:stop]
+        block_1 *= 2
+        np.multiply(block_1, centred_1[start:stop], out=block_4p)
         d_centred_1 += block_4p
         np.matmul(d_centred_1, ones_4p, out=d_s_x_unit_sum)
         # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p

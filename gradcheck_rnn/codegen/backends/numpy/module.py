@@ -75,7 +75,7 @@ class _Module:
         self.plan, self.origin = plan, origin
         self.network = plan.network
         self.uses: set[str] = set()
-        self.blocked = False
+        self.blocked, self.wide = False, 0
         self.equations = template.equation_texts(plan.derivation)
         inputs = self.network.inputs.values()
         self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
@@ -97,10 +97,8 @@ class _Module:
         head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
         if self.blocked:
-            head += [
-                "#: Rows (steps times sequences) of what is done for a block of steps at once."
-            ]
-            head += ["ROWS = 512"]
+            head += ["#: Rows (steps times sequences) that are done at once, as caches hold them."]
+            head += [f"ROWS = {512 if self.wide <= 16 else 256 if self.wide <= 32 else 128}"]
             if any("ENTRIES //" in line for line in (*forward, *backward)):
                 head += ["#: Numbers of the largest array of such a block.", "ENTRIES = 2**17"]
             head += [""]
@@ -214,6 +212,7 @@ class _Module:
         for base in views:
             if base not in writer.blocked:
                 allocated += [f"    {line}" for line in writer.view_lines(base, out)]
+        self.wide = max(self.wide, writer.wide)
         self.blocked |= any(re.search(r"\bROWS\b", line) for line in writer.lines)
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)

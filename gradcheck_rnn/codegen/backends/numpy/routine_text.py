@@ -86,6 +86,8 @@ class RoutineText:
         self._indices: dict[str, str] = {}
         #: Arrays of all blocks, and whether there are any blocks.
         self.blocked: set[Buffer] = set()
+        #: How many numbers a row of all arrays of a block has where every dim is 1.
+        self.wide = 0
         self._bound: dict[Access, str] = {}
         self._calls: list[Ufunc | RawLines] = []
         self._note = ""

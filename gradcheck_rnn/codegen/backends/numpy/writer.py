@@ -306,6 +306,8 @@ class NumPyWriter(Assigner):
     def _allocate_block(self) -> list[str]:
         """Arrays of a block that statements write into, and names of their rows."""
         out = []
+        rows = [d for b in self._held for d in b.shape]
+        self.wide = max(self.wide, sum(d.size(dict.fromkeys(d.names, 1)) for d in rows))
         for b in self._held:
             shape = ", ".join([self.index("held"), *b.lead[1:], *map(dim_text, b.shape)])
             out += [f"{b.name} = {kept_array(b, f'({shape})')}", *self.view_lines(b)]
