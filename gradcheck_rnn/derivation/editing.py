@@ -10,6 +10,7 @@ import numpy as np
 from ..calculus.terms import Sym, Term, symbols_in
 from .edits import Edits
 from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .wholes import wholes_of
 
 __all__ = [
     "Adjoints", "Bars", "add_finals", "cotangents_as_used", "cotangents_taken", "in_order",
@@ -119,6 +120,7 @@ def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
         if len(behind) > 1:
             out = list(behind)
     out += ["loss" for r in network.loss_terms if r.name == equation]
+    out += [f"rows of {ref.name}" for ref in wholes_of(network, {equation})]
     for label, ref in network.outputs.items():
         if ref.name == equation:
             out.append(f"g_{label}")
@@ -284,10 +286,13 @@ def read_wrongly(
 ) -> Callable[[Sym], Array]:
     """The same values, but others for some starts, and zero for what is before them."""
     times = run.times(program)
+    usual = not (edits.wrapped_starts or edits.held_starts or edits.zero_starts)
 
     def value(s: Sym) -> Array:
+        if s.lag is None or s.mark:
+            return values(s)
         at = run.at(s.name, t, s.lag)
-        if s.lag is None or s.mark or at in times:
+        if at in times or (usual and at in run.series[s.name]):
             return values(s)
         first = run.at(s.name, times[0], 0)
         if s.name in edits.wrapped_starts:

@@ -20,7 +20,7 @@ from ..errors import DimensionError, UsageError
 from ..language.loops import count_of
 from ..language.network import Ref, State
 from .batches import Batches
-from .contributions import Form, add_shares, bar_of, contribution, read
+from .contributions import Form, add_shares, contribution, read
 from .editing import (
     Adjoints,
     Bars,
@@ -38,6 +38,7 @@ from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
 from .weight_products import WeightProducts
+from .wholes import rows, stacked, wholes_of, wholes_read
 
 __all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
 
@@ -70,8 +71,6 @@ class Run:
         self.derivation = derivation
         first = np.asarray(next(iter(values.values())))
         self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
-        self.sizes = dict(sizes)
-        self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
         self.substeps: dict[str, int] = {}
         for scan in (p.scan for p in derivation.scans):
@@ -93,6 +92,8 @@ class Run:
                         f"{ref.axis!r}, others have {self.steps[ref.axis]}"
                     )
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
+        self.sizes = {**sizes, **self.steps}
+        self.terms = evaluator(self.sizes, self.dtype if first.dtype != object else object)
         self.batch = max(
             [
                 r[next(iter(r))].shape[self.batches.axis]
@@ -161,11 +162,26 @@ class Run:
 
     def lookup(self, t: int, also: Mapping[Sym, Array] | None = None) -> Callable[[Sym], Array]:
         """Values of the variables of an equation at time t."""
+        series, substeps = self.series, self.substeps
 
         def value(s: Sym) -> Array:
             if also is not None and s.mark and s in also:
                 return also[s]
-            return self.series[s.name][self.at(s.name, t, s.lag)]
+            lag = s.lag
+            if substeps:
+                return series[s.name][self.at(s.name, t, lag)]
+            return series[s.name][0 if lag is None else t - lag]
+
+        return value
+
+    def beside(self, t: int, name: str, bar: Array) -> Callable[[Sym], Array]:
+        """Values of the variables of an equation at time t, and the adjoint of it, by its name."""
+        plain = self.lookup(t)
+
+        def value(s: Sym) -> Array:
+            if s.mark == "bar" and s.name == name:
+                return bar
+            return plain(s)
 
         return value
 
@@ -174,6 +190,8 @@ class Run:
 
     def _forward(self, program: ScanProgram) -> None:
         scan = program.scan
+        for ref in wholes_read(scan):
+            self.series[ref.name] = {0: stacked(self, ref)}
         for e in program.equations:
             self.series.setdefault(e.name, {})
         for state in scan.states:
@@ -317,8 +335,17 @@ def adjoints(
         products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
         _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
-            break
+            return sums.sums
+    _add_rows(run, sums, network.inputs)
     return sums.sums
+
+
+def _add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:
+    """Give the adjoints of sequences that were handed on whole to their steps."""
+    for ref in wholes_of(run.derivation.network, names):
+        whole = sums.get(ref.name, 0)
+        for t, part in rows(run, ref, whole) if whole is not None else ():
+            sums.add(cast(str, ref.sequence), t, part, f"rows of {ref.name}")
 
 
 def _backward(
@@ -336,6 +363,7 @@ def _backward(
     losses = {r.name for r in network.loss_terms}
     reach = edits.carry.get(scan.name)
     add_finals(sums, program, times, edits)
+    _add_rows(run, sums, {e.name for e in program.equations})
     order, permuted = in_order(program, edits)
     steps = list(enumerate(times, start=1))
     for step, t in steps if scan.name in edits.turned else reversed(steps):
@@ -353,7 +381,7 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {bar_of(e.symbol): bar})
+            values = run.beside(t, e.name, bar)
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
             for edge in e.edges:

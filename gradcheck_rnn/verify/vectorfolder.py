@@ -98,8 +98,10 @@ def read_folder(folder: Path, known: VectorFile) -> Results:
     Raises
     ------
     UsageError, DimensionError
-        There are none, in two formats, or of another size.
+        There are none, in two formats, or of another size; or what the code was to read has changed
+        since the vectors were written.
     """
+    _unchanged(folder, known)
     found: dict[str, dict[str, Array]] = {}
     formats: dict[str, Path] = {}
     for group, arrays in known.high.items():
@@ -123,6 +125,21 @@ def read_folder(folder: Path, known: VectorFile) -> Results:
         one, two = list(formats.values())[:2]
         raise UsageError(f"{folder} holds results in two formats, {one} and {two}; remove the old")
     return Results(found, {".f64": "float64", ".f32": "float32"}[next(iter(formats))])
+
+
+def _unchanged(folder: Path, known: VectorFile) -> None:
+    """Refuse results of other inputs than the vectors', which a kernel may have written over."""
+    held = {f"arrays/{n}": a for n, a in known.arrays.items()}
+    for probe, given in known.cotangents.items():
+        for n, y in known.high.get(OUTPUTS, {}).items():
+            held[f"cotangents/{probe}/{n}"] = given.get(n, np.zeros_like(y))
+    for name, array in held.items():
+        path, wanted = folder / f"{name}.f64", _plain(array)
+        if path.is_file() and read_bytes(path, "file of vectors", len(wanted) + 4096) != wanted:
+            raise UsageError(
+                f"{path} is not as it was written: results are of other numbers than the vectors. "
+                "If the code writes into what it reads, mend that; then write the vectors anew"
+            )
 
 
 def _array(path: Path, kind: str, arrays: Mapping[str, Array]) -> Array:

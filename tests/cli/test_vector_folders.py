@@ -64,6 +64,9 @@ def test_results_beside_the_vectors_are_judged(tmp_path: Path, run: Any, form: s
     ran = run("verify", str(folder))
     assert ran.code == 0, ran.out + ran.err
     assert f"float{8 * int(form[1])}" in ran.out
+    assert (
+        len(ran.out.splitlines()) == 3
+    )  # nothing is wrong: what passed, what could hide, how many
 
 
 def test_a_fault_is_named_and_replayed(tmp_path: Path) -> None:
@@ -73,6 +76,40 @@ def test_a_fault_is_named_and_replayed(tmp_path: Path) -> None:
     assert done.verdict is Verdict.FAIL
     assert done.replay(done[1]).startswith(f"gradcheck-rnn verify {folder}")
     assert any(f.kind == "diagnosis" for report in done for f in report.findings)
+
+
+def test_what_is_wrong_is_said_first_and_what_passed_is_folded(tmp_path: Path, run: Any) -> None:
+    folder = made(tmp_path)
+    foreign(folder, spoil="W")
+    out = run("verify", str(folder)).out.splitlines()
+    assert out[0].startswith("elman_hidden: all: fail")
+    assert out[1].startswith("dW is what you get with")
+    assert "pass: U, b_i, x, h0" in out
+    assert any(line.startswith("passed (against vectors, float64): outputs;") for line in out)
+    assert sum("fail" in line for line in out[3:]) <= len(out) / 2
+    assert not any(line.startswith(" U ") for line in out)
+
+
+def test_a_project_s_jobs_do_not_keep_results_from_being_judged(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.gradcheck-rnn]\njobs = 2\nbudget = "60s"\n')
+    foreign(made(tmp_path))
+    assert run("verify", "v").code == 0
+    ran = run("verify", "v", "--jobs", "2")
+    assert ran.code == 2
+    assert "--jobs says nothing beside the folder of vectors v" in ran.err
+
+
+@pytest.mark.parametrize("name", ["arrays/x", "cotangents/h/h", "cotangents/h/h_final"])
+def test_inputs_that_were_written_over_are_noticed(tmp_path: Path, name: str) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    path = folder / f"{name}.f64"
+    (1 + np.fromfile(path, "<f8")).tofile(path)
+    with pytest.raises(UsageError, match=f"{name}.f64 is not as it was written"):
+        api.judge_results(folder)
 
 
 def test_what_is_left_out_is_undecided(tmp_path: Path) -> None:
@@ -346,7 +383,7 @@ def test_vectors_of_a_cell_of_ones_own_ask_for_its_definition(
     told = run("verify", "v", "--definition", "mine.py:mine")
     assert "--definition FILE.py:mine" not in told.out
     assert "dW is what you get with" in told.out
-    assert "or a folder of vectors" in run("verify", "v", "--layout", "own").err
+    assert "beside the folder of vectors v" in run("verify", "v", "--layout", "own").err
 
 
 def test_a_folder_without_vectors_is_no_unknown_cell(

@@ -26,8 +26,6 @@ def contraction(
         Place → the leading axes that it has where the text stands.
     """
 
-    access, lead = _summed_first(s, access, lead)
-
     def letters(a: Access, spec: str) -> str:
         return "tb"[2 - len(lead(a)) :] + spec
 
@@ -60,23 +58,6 @@ def contraction(
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
     flat = len(s.specs[-1]) == 1 or not (s.specs[-1] or lead(s.dest))  # one number has no axis
     return text + ")" + ("" if flat else f".reshape({end})")
-
-
-def _summed_first(
-    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
-) -> tuple[Callable[[Access], str], Callable[[Access], Lead]]:
-    """Texts and axes in which the one operand that has steps is their sum, where no steps are left.
-
-    Σ_t A_t B is (Σ_t A_t) B.
-    """
-    several = [x for x in s.operands if len(lead(x)) == 2]
-    if len(several) != 1 or len(lead(s.dest)) == 2 or len(s.operands) < 2:
-        return access, lead
-    (only,) = several
-    return (
-        lambda x: f"{access(x)}.sum(axis=0)" if x == only else access(x),
-        lambda x: lead(x)[1:] if x == only else lead(x),
-    )
 
 
 def _of_all_steps(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...schedule.dependence import conflict
+from ...schedule.dependence import Barrier, Dependence, Touched, conflict
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import (
     Access,
@@ -79,34 +79,55 @@ def block(
         Adjoints of which nothing but what comes before the first step is handed out.
     """
     out: list[Statement | Blocked] = list(statements)
+    order = _Order()
     for loop in statements:
         if not isinstance(loop, Loop):
             continue
         if wide:
             out = _parameters_first(out, loop)
         at = next(i for i, s in enumerate(out) if s is loop)
-        near = {b for a in writes(loop) if (b := _root(a)).timed and _lone(b) in wide}
+        near = {b for a in writes(loop) if (b := _root(a)).timed and _as_wide(b, wide)}
         sides = (out[:at][::-1], out[at + 1 :])
-        whole, early, late = _blocked(loop, *sides, kept, bool(near))
+        whole, early, late = _blocked(order, loop, *sides, kept, bool(near))
         # Again with those alone that use what a block holds: the others gain nothing by joining,
         # and would lose in the short blocks of wide arrays.
         single = [s for s in out if not isinstance(s, Blocked)]
         if near:
-            held = {b for b in whole.local if _lone(b) in wide} | near
-            useful = _with_operands(single, held)
+            held = {b for b in whole.local if _as_wide(b, wide)} | near
+            useful = _with_operands(single, loop, held)
         else:
             useful = [s for s in single if _uses(s, whole.local)]
-        whole, early, late = _blocked(loop, *sides, kept, bool(near), useful)
+        whole, early, late = _blocked(order, loop, *sides, kept, bool(near), useful)
         if near and whole.after:
             whole.carried = _carried(whole, [*early, *late], kept, ends)
             whole.local |= {*whole.carried}
-            whole.wide = min(map(_lone, near))
+            whole.wide = min(name for b in near for name in _names(b))
         if whole.local or whole.wide:
             out = [*early[::-1], whole, *late]
     return out
 
 
+class _Order:
+    """Which statements may pass others, from the places that each of them is known to touch."""
+
+    def __init__(self) -> None:
+        self._places = Dependence(in_loop=False)
+        self._known: dict[int, tuple[Statement, Touched]] = {}
+
+    def barrier(self) -> Barrier:
+        """Of no statement yet."""
+        return Barrier(self._places)
+
+    def touched(self, s: Statement) -> Touched:
+        """What a statement reads and writes."""
+        found = self._known.get(id(s))
+        if found is None:
+            found = self._known[id(s)] = s, self._places.touched(reads(s), writes(s))
+        return found[1]
+
+
 def _blocked(
+    order: _Order,
     loop: Loop,
     earlier: Sequence[Statement | Blocked],
     later: Sequence[Statement | Blocked],
@@ -120,8 +141,8 @@ def _blocked(
     steps of a block may read what they leave.
     """
     group: list[Statement] = [loop]
-    before, early = _joining(loop.axis, group, earlier, useful, sums=False)
-    after, late = _joining(loop.axis, group, later, useful, sums=True, left=near)
+    before, early = _joining(order, loop.axis, group, earlier, useful, sums=False)
+    after, late = _joining(order, loop.axis, group, later, useful, sums=True, left=near)
     local = _local(loop.axis, group, [*early, *late], kept)
     added, sums = _summed(after, loop.axis)
     return Blocked(loop, before[::-1], added, local, sums), early, late
@@ -142,8 +163,14 @@ def _parameters_first(
     return [*statements[:at], *ahead, *rest]
 
 
-def _with_operands(statements: Sequence[Statement], held: Collection[Buffer]) -> list[Statement]:
-    """What uses some arrays, and what its operands are made by, other than parameters' alone."""
+def _with_operands(
+    statements: Sequence[Statement], loop: Loop, held: Collection[Buffer]
+) -> list[Statement]:
+    """What uses some arrays, and what has to be in the blocks of a loop for its sake.
+
+    What its operands are made by, other than parameters' alone; and before the loop what reads
+    it, which would keep it out of the blocks.
+    """
     wanted: list[Statement] = []
     needed: set[Buffer] = set()
     for s in reversed(statements):
@@ -152,12 +179,25 @@ def _with_operands(statements: Sequence[Statement], held: Collection[Buffer]) ->
             wanted.append(s)
             if not isinstance(s, Loop):
                 needed |= {b for a in reads(s) if (b := _root(a)).timed}
+    made: set[Buffer] = set()
+    for s in statements:
+        if s is loop:
+            break
+        known = any(s is w for w in wanted)
+        if known or (not isinstance(s, Loop) and any(_root(a) in made for a in reads(s))):
+            wanted += [] if known else [s]
+            made |= {b for a in writes(s) if (b := _root(a)).timed}
     return wanted
 
 
-def _lone(b: Buffer) -> str:
-    """The name of the number of rows, if it has one."""
-    return b.shape[0].lone or ""
+def _names(b: Buffer) -> set[str]:
+    """What the number of rows is a multiple or a sum of."""
+    return {name for name, _ in b.shape[0].terms} if b.shape else set()
+
+
+def _as_wide(b: Buffer, wide: Collection[str]) -> bool:
+    """Whether the rows of an array are those of matrices of the sequences, side by side."""
+    return bool(names := _names(b)) and names <= {*wide}
 
 
 def _uses(s: Statement, local: Collection[Buffer]) -> bool:
@@ -165,6 +205,7 @@ def _uses(s: Statement, local: Collection[Buffer]) -> bool:
 
 
 def _joining(
+    order: _Order,
     axis: str,
     group: list[Statement],
     others: Iterable[Statement | Blocked],
@@ -176,12 +217,12 @@ def _joining(
     """Which statements can join the blocks, and the others; ``others`` begin next to the loop."""
     joining: list[Statement] = []
     staying: list[Statement | Blocked] = []
+    passed, wanted = order.barrier(), None if useful is None else {id(u) for u in useful}
     for s in others:
-        wanted = useful is None or any(s is u for u in useful)
         if (
             not isinstance(s, Blocked)
-            and wanted
-            and not any(conflict(s, p, in_loop=False) for other in staying for p in _parts(other))
+            and (wanted is None or id(s) in wanted)
+            and not passed.stops(order.touched(s))
             and _splits(s, axis, sums)
             and _agrees(s, group, left)
         ):
@@ -189,6 +230,8 @@ def _joining(
             group.append(s)
         else:
             staying.append(s)
+            for part in _parts(s):
+                passed.add(order.touched(part))
     return joining, staying
 
 
@@ -201,10 +244,11 @@ def _splits(s: Statement, axis: str, sums: bool) -> bool:
     if isinstance(s, Pointwise | Units | Gemm | Arrange | LinearSystem):
         made = all(_over(a, axis) for a in writes(s))
     elif isinstance(s, Outer | Reduce | Contract):
-        made = _over(s.dest, axis) or (sums and any(_over(a, axis) for a in reads(s)))
+        adds = sums and (s.accumulate or not s.dest.buffer.timed)
+        made = _over(s.dest, axis) or (adds and any(_over(a, axis) for a in reads(s)))
     else:
         return False
-    timed = [a for a in (*reads(s), *writes(s)) if a.buffer.timed]
+    timed = [a for a in (*reads(s), *writes(s)) if len(a.lead) == 2]
     return made and all(_over(a, axis) for a in timed)
 
 
@@ -231,7 +275,7 @@ def _agrees(s: Statement, group: Iterable[Statement], late: bool) -> bool:
             if not (together or left) and not (_sums(s, a) and _sums(other, b)):
                 return False
     # What it changes itself it must not read at another step.
-    changed_roots = {_root(a) for a in made if a.buffer.timed}
+    changed_roots = {_root(a) for a in made if len(a.lead) == 2}
     return all(_same_step(a) for a in mine if _root(a) in changed_roots)
 
 
@@ -273,7 +317,7 @@ def _same_step(a: Access) -> bool:
 
 
 def _sums(s: Statement, a: Access) -> bool:
-    return isinstance(s, Outer | Reduce | Contract) and a == s.dest and not a.buffer.timed
+    return isinstance(s, Outer | Reduce | Contract) and a == s.dest and len(a.lead) < 2
 
 
 def _local(
