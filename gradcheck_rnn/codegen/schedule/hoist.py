@@ -75,7 +75,7 @@ def rewrite(
     return new
 
 
-class Operand(NamedTuple):
+class TermOrFactor(NamedTuple):
     """A term with its sign, or a factor; ``under``: of the denominator."""
 
     node: Node
@@ -83,7 +83,7 @@ class Operand(NamedTuple):
     moves: bool
     under: bool = False
 
-    def renewed(self, g: Graph, node: Node) -> Operand:
+    def renewed(self, g: Graph, node: Node) -> TermOrFactor:
         """The same with another node, its sign among its operations."""
         return self._replace(node=g.neg(node) if self.minus else node, minus=False)
 
@@ -100,12 +100,12 @@ class Flattening(NamedTuple):
     def operands(
         self, args: Iterable[Node], op: str, minus: bool = False, depth: int = WIDEST,
         divide: bool = False,
-    ) -> list[Operand]:  # fmt: skip
+    ) -> list[TermOrFactor]:  # fmt: skip
         """Operands with their signs; quotients are opened if ``divide``.
 
         Sums and products stay apart where there would be too many operands of one.
         """
-        out: list[Operand] = []
+        out: list[TermOrFactor] = []
         for a in args:
             sign, inner = minus, a
             if inner.op == "neg" and self._alone(inner):
@@ -118,15 +118,15 @@ class Flattening(NamedTuple):
                 over = inner.args if inner.op == op else inner.args[:1]
                 opened = self.operands(over, op, carried, depth - 1, divide)
                 if inner.op != op:
-                    opened.append(Operand(inner.args[1], False, False, under=True))
+                    opened.append(TermOrFactor(inner.args[1], False, False, under=True))
                 if op == "mul" and sign:
                     opened[0] = opened[0]._replace(minus=not opened[0].minus)
                 out += opened
             else:
-                out.append(Operand(inner, sign, self._moves(inner)))
+                out.append(TermOrFactor(inner, sign, self._moves(inner)))
         return out
 
-    def factors(self, n: Node) -> list[Operand] | None:
+    def factors(self, n: Node) -> list[TermOrFactor] | None:
         """Factors of a product or a quotient; None for a quotient that stays as it is.
 
         A denominator is taken apart where it then meets another factor that does not move.
@@ -135,7 +135,7 @@ class Flattening(NamedTuple):
             over = n.args if n.op == "mul" else n.args[:1]
             opened = self.operands(over, "mul", divide=True)
             if n.op == "div":
-                opened.append(Operand(n.args[1], False, False, under=True))
+                opened.append(TermOrFactor(n.args[1], False, False, under=True))
             still = [f for f in opened if not f.moves and f.node.number is None]
             if len(still) > 1 and not all(f.node.numeric for f in still):
                 return opened
@@ -152,7 +152,7 @@ class Flattening(NamedTuple):
         return n.op == "div" and n.args[1].scalar and self._moves(n) and not self._moves(n.args[1])
 
 
-def _product(g: Graph, factors: list[Operand]) -> Node:
+def _product(g: Graph, factors: list[TermOrFactor]) -> Node:
     still = [f for f in factors if not f.moves]
     moving = [f.node for f in factors if f.moves]
     if not moving or all(g.value_of(f.node) is not None for f in still):
@@ -170,7 +170,7 @@ def _product(g: Graph, factors: list[Operand]) -> Node:
     return _join_product(g, moving, [_quotient(g, still)]) if still else g.pointwise("mul", moving)
 
 
-def _quotient(g: Graph, factors: list[Operand]) -> Node:
+def _quotient(g: Graph, factors: list[TermOrFactor]) -> Node:
     over = [f.node for f in factors if not f.under]
     under = [f.node for f in factors if f.under]
     value = g.mul(over) if len(over) != 1 else over[0]
