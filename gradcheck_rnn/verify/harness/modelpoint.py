@@ -29,7 +29,7 @@ from ...streams import Stream, generator
 from ..points import Point, Role
 from .arrays import Precision
 from .layout import Fitted, Layout
-from .packed import MASK, mask_of
+from .packed import MASK
 from .plan import Case, cases_of
 from .subject import Subject
 from .sweep import Carry, Gradients, ModelOracle
@@ -86,7 +86,7 @@ class ModelPoint(Point):
         values = dict(point.values)
         held = None
         if subject.packing is not None:
-            held = mask_of(point.steps, point.batch)
+            held = subject.packing.mask(point.steps, point.batch)
             values[MASK] = held.reshape(values[MASK].shape)
         given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
