@@ -326,8 +326,7 @@ class _Parser(Cursor):
         numbered = found is not None and not found.anchor and name not in _LOSSES
         # S may be the last step of a scan and a state: g_{S,final}.
         lettered = found is not None and part.strip() in ("S", "T") and self.known(f"{whole}_")
-        begun = lettered or (numbered and self._begun(name, part))
-        if found is None or self.known(whole) or begun:
+        if found is None or self.known(whole) or lettered or (numbered and self._begun(name, part)):
             return whole, time
         if time is not None:
             raise UnreadableEquation(
@@ -338,9 +337,8 @@ class _Parser(Cursor):
 
     def _begun(self, name: str, part: str) -> bool:
         """Whether a number is one of several subscripts of a name (W_{fwd,1}, h_{1,t})."""
-        return self.known(f"{name}_{part.strip()}_") or (
-            not self.known(name) and not self.known(name.partition("_")[0])
-        )
+        free = not (self.known(name) or self.known(name.partition("_")[0]))
+        return free or self.known(f"{name}_{part.strip()}_")
 
     def _over_time(self) -> Node:
         op = "time sum" if self.take() in ("Σ", "∑") else "time product"
