@@ -378,8 +378,8 @@ def read_wrongly(
         if s.lag is None or s.mark or at in times:
             return values(s)
         first = run.at(s.name, times[0], 0)
-        if abs(at - times[0]) >= len(times) > 0 and (at > times[0]) == (times[-1] >= times[0]):
-            if s.name in edits.held_starts or s.name in edits.wrapped_starts:  # beyond the last
+        if (at - times[-1]) * (-1 if program.scan.reverse else 1) > 0:  # beyond the last
+            if s.name in edits.held_starts or s.name in edits.wrapped_starts:
                 own = times[-1] if s.name in edits.held_starts else times[0]
                 return run.series[s.name][own]
             return np.zeros_like(run.series[s.name][first])

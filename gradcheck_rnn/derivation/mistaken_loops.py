@@ -173,9 +173,11 @@ def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
                 "held", detail_, edge.id, f"{words}, at the {end} step its own",
                 Edits(terms=terms, held_starts=names),
             )  # fmt: skip
-            if by != sign or len(some) > 1:  # one of the step before: as an edit of its term
-                words = f"{words}, at the {end} step nothing"
-                yield "none-beyond", detail_, edge.id, words, Edits(terms=terms)
+            skipped = {edge.id: (1 if by == sign else -1,)}
+            yield (
+                "none-beyond", detail_, edge.id, f"{words}, at the {end} step nothing",
+                Edits(terms=terms, skip_steps=skipped),
+            )  # fmt: skip
 
 
 def _orders(

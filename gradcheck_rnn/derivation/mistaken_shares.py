@@ -104,7 +104,8 @@ def _masks(
     for words, mask in masks.items():
         for what, some in lines[-1:]:
             yield (
-                "units", f"{what}:{words}", some[0].id, f"{bar} with nothing but {words}, in {what}",
+                "units", f"{what}:{words}", some[0].id,
+                f"{bar} with nothing but {words}, in {what}",
                 Edits(masked={x.id: mask for x in some}),
             )  # fmt: skip
 
