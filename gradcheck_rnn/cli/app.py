@@ -303,9 +303,10 @@ def verify(
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
 
-    if against is not None or verifying.holds_results(target or []):
+    folder = "" if against is not None else verifying.holds_results(target or [])
+    if against is not None or folder:
         verifying.refuse_beside_against(
-            every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
+            folder, every=every, seed=seed, budget=budget, jobs=jobs, dask=dask, shapes=shapes - 1,
             shape=shape, timeout=timeout, memory=memory, layout=layout,
         )  # fmt: skip
         return verifying.judge(

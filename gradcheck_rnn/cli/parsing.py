@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import typer.core
@@ -17,7 +17,7 @@ class Once(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as usual, after a look at how often each option comes."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         seen = set()
         for parameter in order:
             if parameter.param_type_name == "option" and not (
@@ -28,18 +28,23 @@ class Once(typer.core.TyperCommand):
                     raise UsageError(f"{names} is given twice; give it once")
                 seen.add(parameter.name)
         if not any(parameter.is_eager for parameter in order):
-            self.project(ctx, {parameter.name for parameter in order})
+            given = {parameter.name for parameter in order}
+            self.project(ctx, given, values.get("target") or ())
         return list(super().parse_args(ctx, args))
 
-    def project(self, ctx: Any, given: set[Any]) -> None:
+    def project(self, ctx: Any, given: set[Any], targets: Sequence[str]) -> None:
         """Take what the user's project says; most commands have no options there."""
 
 
 class Verify(Once):
     """The command whose options a project may have in its pyproject.toml."""
 
-    def project(self, ctx: Any, given: set[Any]) -> None:
+    def project(self, ctx: Any, given: set[Any], targets: Sequence[str]) -> None:
         """Options of the table stand where the command line gives none."""
+        from gradcheck_rnn.cli.verifying import holds_results
+
+        if holds_results(targets):  # a folder of vectors is judged, as a file with --against is
+            given = {*given, "against"}
         parameters = {parameter.name: parameter for parameter in self.params}
         ctx.default_map = defaults(
             given, lambda name, value: parameters[name].process_value(ctx, value)

@@ -155,8 +155,8 @@ def _unwritten(error: OSError) -> int:
     if loading.place_of(error) is not None:
         return _report(error)
     _drop_stdout()
-    if isinstance(error, BrokenPipeError):
-        return _say("nobody reads the output any more; it is not complete", SIGPIPE)
+    if isinstance(error, BrokenPipeError):  # the reader has what it wanted: `| head`
+        return SIGPIPE
     if error.filename is not None:
         return _say(f"{error.filename}: {error.strerror or error}", MISUSE)
     return _say(f"the output cannot be written: {error.strerror or error}", UNWRITTEN)

@@ -25,6 +25,7 @@ __all__ = [
     "STYLES",
     "account",
     "annotate",
+    "annotate_misuse",
     "code",
     "keep",
     "plain",
@@ -119,6 +120,14 @@ def annotate(done: Sequence[Verification], asked: bool | None, *, stderr: bool) 
                 print(said, file=sys.stderr if stderr else output.stream())
 
 
+def annotate_misuse(error: Exception, asked: bool | None, *, stderr: bool) -> None:
+    """A workflow command for what kept everything from being checked."""
+    from gradcheck_rnn.verify.annotations import misuse, on_github
+
+    if on_github(asked):
+        print(misuse(flat(str(error))), file=sys.stderr if stderr else output.stream())
+
+
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[Any]:
     """A spinner on stderr with what was done last; silent where nobody watches."""
@@ -152,6 +161,8 @@ def show(out: Console, done: Verification, budget: int | str | None = None) -> N
     kinds = {lost.mode for lost in done.lost}
     if done.kind == "kernel" and not kinds:
         _show_kernel(out, done)
+    elif done.kind == "vectors":
+        _show_vectors(out, done)
     else:
         for report in done:
             if report.mode in kinds:
@@ -238,7 +249,8 @@ def _number(x: float, digits: int = 2) -> str:
     return f"{x:.{digits}g}" if math.isfinite(x) else "–"
 
 
-def _show_case(out: Console, report: Report) -> None:
+def _show_case(out: Console, report: Report, *, fold: bool = False) -> None:
+    """The sentence, the table (with rows that passed, unless they are folded), the notes."""
     from gradcheck_rnn.verify.wording import unsaid
 
     how = report.mode
@@ -251,13 +263,17 @@ def _show_case(out: Console, report: Report) -> None:
     columns = ["parameter", "verdict", "error÷bound", "worst entry", "gradient", "difference"]
     wrong = [] if report.passed else ["entries"]
     table = _table(*columns, "bound", *wrong)
-    for row in report.rows:
+    right = [row for row in report.rows if str(row.verdict) == "pass"] if fold else []
+    shown = [row for row in report.rows if not fold or str(row.verdict) != "pass"]
+    for row in shown:
         table.add_row(
             flat(row.name).replace("[", "\\["), *_cells(row), _number(row.analytic, 9),
             _number(row.numeric, 9), _number(row.bound), *([_share(row)] if wrong else []),
         )  # fmt: skip
-    if report.rows:
+    if shown:
         out.print(table)
+    if right:
+        _line(out, f"pass: {', '.join(flat(row.name) for row in right)}")
     for row in report.rows:
         if row.cause and unsaid(row, first):
             _line(out, f"{flat(row.name)}: {row.cause}")
@@ -274,6 +290,26 @@ def _findings(out: Console, report: Report, first: str = "") -> None:
     for finding in report.findings:
         if finding.message not in said:
             _line(out, f"{finding.rank}: {finding.message}")
+
+
+def _show_vectors(out: Console, done: Verification) -> None:
+    """The first probe that shows what is wrong, and a line for each other."""
+    bad = [r for r in done if not r.passed]
+    right = [r for r in done if r.passed]
+    worst = [r for r in bad if str(r.verdict) == str(done.verdict)]
+    if worst:
+        _show_case(out, worst[0], fold=True)
+    for report in bad:
+        if report is not worst[0]:
+            _line(out, flat(report.summary()))
+    rows = [(row, report.part) for report in right for row in report.rows]
+    if rows:
+        row, what = max(rows, key=_severity)
+        _line(
+            out,
+            f"passed ({right[0].mode}): {', '.join(flat(r.part) for r in right)}; error÷bound at "
+            f"most {_number(row.ratio)} (of {flat(row.name)}, {flat(what)})",
+        )
 
 
 def _show_kernel(out: Console, done: Verification) -> None:

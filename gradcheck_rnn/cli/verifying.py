@@ -14,6 +14,7 @@ from gradcheck_rnn.cli.verdict_tables import (
     STYLES,
     account,
     annotate,
+    annotate_misuse,
     code,
     keep,
     plain,
@@ -24,7 +25,7 @@ from gradcheck_rnn.cli.verdict_tables import (
     waiting,
     wide_console,
 )
-from gradcheck_rnn.errors import UsageError
+from gradcheck_rnn.errors import GradcheckError, UsageError
 
 if TYPE_CHECKING:
     from gradcheck_rnn.verify.limits import Limits
@@ -104,11 +105,15 @@ def verify(
         waiting(f"verifying {names[0] if len(names) == 1 else f'{len(names)} targets'}") as note,
         contextlib.closing(Child(limits, fresh=False)) as child,
     ):
-        found = api.verify_many(
-            names, pool=pool, child=child, shapes=shapes if several else [shape],
-            grain=GRAIN if several else None, keep_going=True, on_done=_progress(note, several),
-            **options,
-        )  # fmt: skip
+        try:
+            found = api.verify_many(
+                names, pool=pool, child=child, shapes=shapes if several else [shape],
+                grain=GRAIN if several else None, keep_going=True,
+                on_done=_progress(note, several), **options,
+            )  # fmt: skip
+        except GradcheckError as error:
+            annotate_misuse(error, github, stderr=as_json)
+            raise
     if not found:
         raise UsageError("there is nothing to verify: no target has what --select names")
     keep(found, report)
@@ -200,28 +205,40 @@ def check_reports(paths: Sequence[Path]) -> None:
             check_output(path)
 
 
-def holds_results(targets: Sequence[str]) -> bool:
-    """Whether a target is a folder of vectors; a cell of the zoo of that name wins (``./lstm``)."""
-    from gradcheck_rnn import api
-    from gradcheck_rnn.verify.vectorfolder import is_folder
+def holds_results(targets: Sequence[str]) -> str:
+    """The target that is a folder of vectors, if any; a cell of the zoo wins (``./lstm``)."""
+    for target in targets:
+        if Path(target).is_dir():
+            from gradcheck_rnn import api
+            from gradcheck_rnn.verify.vectorfolder import is_folder
 
-    return any(Path(t).is_dir() and t not in api.names() and is_folder(t) for t in targets)
+            if target not in api.names() and is_folder(target):
+                return target
+    return ""
 
 
-def refuse_beside_against(**given: Any) -> None:
+def refuse_beside_against(folder: str, **given: Any) -> None:
     """Options of a check say nothing about results that were computed elsewhere.
+
+    Parameters
+    ----------
+    folder
+        The folder of vectors that is judged by itself; empty with ``--against``.
+    given
+        Values of options by name.
 
     Raises
     ------
     UsageError
         One of them is given.
     """
+    beside = f"the folder of vectors {folder}" if folder else "--against"
     for name, value in given.items():
         if value:
             option = "--all" if name == "every" else f"--{name}"
             raise UsageError(
-                f"{option} says nothing beside --against or a folder of vectors: results are "
-                "judged as they are, in the layout that the vectors were written in"
+                f"{option} says nothing beside {beside}: results are judged as they are, in the "
+                "layout that the vectors were written in"
             )
 
 

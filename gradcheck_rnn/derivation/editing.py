@@ -10,6 +10,7 @@ import numpy as np
 from ..calculus.terms import Sym, Term, symbols_in
 from .edits import Edits, Mask, Move
 from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .wholes import wholes_of
 
 __all__ = [
     "Adjoints",
@@ -136,6 +137,7 @@ def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
         if len(behind) > 1:
             out = list(behind)
     out += ["loss" for r in network.loss_terms if r.name == equation]
+    out += [f"rows of {ref.name}" for ref in wholes_of(network, {equation})]
     for label, ref in network.outputs.items():
         if ref.name == equation:
             out.append(f"g_{label}")

@@ -47,6 +47,7 @@ from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
 from .weight_products import WeightProducts
+from .wholes import rows, stacked, wholes_of, wholes_read
 
 __all__ = ["Run", "adjoints", "bptt", "forward", "gathered"]
 
@@ -79,8 +80,6 @@ class Run:
         self.derivation = derivation
         first = np.asarray(next(iter(values.values())))
         self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
-        self.sizes = dict(sizes)
-        self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
         self.substeps: dict[str, int] = {}
         for scan in (p.scan for p in derivation.scans):
@@ -102,6 +101,8 @@ class Run:
                         f"{ref.axis!r}, others have {self.steps[ref.axis]}"
                     )
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
+        self.sizes = {**sizes, **self.steps}
+        self.terms = evaluator(self.sizes, self.dtype if first.dtype != object else object)
         self.batch = max(
             [
                 r[next(iter(r))].shape[self.batches.axis]
@@ -183,6 +184,8 @@ class Run:
 
     def _forward(self, program: ScanProgram) -> None:
         scan = program.scan
+        for ref in wholes_read(scan):
+            self.series[ref.name] = {0: stacked(self, ref)}
         for e in program.equations:
             self.series.setdefault(e.name, {})
         for state in scan.states:
@@ -351,8 +354,17 @@ def _summed(
         products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
         _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
-            break
+            return sums
+    _add_rows(run, sums, network.inputs)
     return sums
+
+
+def _add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:
+    """Give the adjoints of sequences that were handed on whole to their steps."""
+    for ref in wholes_of(run.derivation.network, names):
+        whole = sums.get(ref.name, 0)
+        for t, part in rows(run, ref, whole) if whole is not None else ():
+            sums.add(cast(str, ref.sequence), t, part, f"rows of {ref.name}")
 
 
 def _backward(
@@ -369,6 +381,7 @@ def _backward(
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
     add_finals(sums, program, times, edits)
+    _add_rows(run, sums, {e.name for e in program.equations})
     order, permuted, delayed = in_order(program, edits)
     waiting = {edge.id for some in delayed.values() for edge in some}
     steps = list(enumerate(times, start=1))

@@ -173,7 +173,7 @@ def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
                 "held", detail_, edge.id, f"{words}, at the {end} step its own",
                 Edits(terms=terms, held_starts=names),
             )  # fmt: skip
-            skipped = {edge.id: (1 if by == sign else -1,)}
+            skipped: dict[str, tuple[int, ...]] = {edge.id: (1 if by == sign else -1,)}
             yield (
                 "none-beyond", detail_, edge.id, f"{words}, at the {end} step nothing",
                 Edits(terms=terms, skip_steps=skipped),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..calculus.terms import Diag, subterms
 from ..derivation import Derivation, derive
-from ..errors import DimensionError, UsageError
+from ..errors import DimensionError, UnsupportedOperation, UsageError
 from ..language.dims import ONE
 from ..language.network import Network, Ref
 from ..language.stacks import entries_of, unflat
@@ -114,6 +114,12 @@ def build(
     """
     given = dict(parameters or {})
     feeds = dict(inputs or {})
+    for name, ref in network.inputs.items():
+        if steps := [d for d in ref.shape.axes if d.lone in network.axes]:
+            raise UnsupportedOperation(
+                f"{network.name!r}: decay draws no {name!r}, which has as many entries as "
+                f"{steps[0]} has steps; make it a sequence and hand that on with whole()"
+            )
     _known(network, given, feeds)
     settled = _sizes(network, given, feeds, dict(sizes or {}))
     _check_memory(network, settled)

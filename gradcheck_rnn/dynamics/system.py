@@ -124,7 +124,11 @@ class Model:
         groups = {k: v for k, v in groups.items() if any(p.scan.states for p in v)}
         if not groups:
             raise UsageError(f"{self.network.name!r} has no recurrent state to follow")
-        made = [System(self, tuple(g), variant or Variant()) for g in groups.values()]
+        model = self
+        if self.network.wholes and steps is not None:  # what is read whole has as many rows
+            model = replace(self, sizes={**self.sizes, **dict.fromkeys(self.network.axes, steps)})
+            model.__dict__["derivation"] = self.derivation
+        made = [System(model, tuple(g), variant or Variant()) for g in groups.values()]
         if any(s.foreign for s in made):
             if steps is None:
                 raise UsageError(f"{self.network.name!r}: give the number of steps")

@@ -326,7 +326,10 @@ def parse_group(spec: str | Mapping[str, str], heads: str = "") -> dict[str, Sha
     for group in filter(None, (g.strip() for g in spec.split(";"))):
         names, colon, shape = group.partition(":")
         if not colon:
-            raise DimensionError(f"declaration {group!r} has no shape: write 'name: dims'")
+            raise DimensionError(
+                f"declaration {group!r} has no shape: write 'name: dims', or '{group}:' for one "
+                "number (a step, where it is an input)"
+            )
         for name in names.split():
             if not name.isidentifier():
                 raise DimensionError(f"{name!r} in {group!r} is not a valid Python name")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..errors import UsageError
 from .declared_sizes import listed_sizes, size_combinations
 from .guard import call
@@ -17,6 +19,8 @@ from .zeros import settle_beside
 __all__ = ["MISSED", "Shapes", "at_shapes", "is_factory", "largest", "one_shape", "share_budget"]
 
 MISSED = "could-have-missed"
+#: What the documentation calls numbers of steps and of sequences.
+STEPS, SEQUENCES = "T", "B"
 MAKER = "the function that makes the inputs"
 _ORDER = {Verdict.FAIL: 2, Verdict.UNDECIDED: 1, Verdict.PASS: 0}
 Shapes = Mapping[str, int | Iterable[int]]
@@ -61,25 +65,89 @@ def at_shapes(
     UsageError
         Sizes that the factory does not take, or that it needs and are not given.
     """
-    sizes = _sizes(factory, dict(shapes or {}))
+    sizes = _sizes(factory, shapes or {})
     combinations = size_combinations(sizes)
-    reports = []
+    reports, made = [], []
     for at in combinations:
         label = ", ".join(f"{n} = {size}" for n, size in at.items())
-        inputs = call(MAKER, factory, **at)
-        reports.append((label, check(inputs, len(combinations))))
-    return _together(reports, sizes)
+        try:
+            inputs = call(MAKER, factory, **at)
+            made.append(_content(inputs))
+            reports.append((label, check(inputs, len(combinations))))
+        except Exception as error:
+            if label:
+                error.add_note(f"at {label}")
+            raise
+    merged = _together(reports, sizes)
+    merged.findings += _not_reached(sizes, combinations, made)
+    return merged
+
+
+def _content(inputs: Any) -> tuple[Any, Any]:
+    """What sizes can change: shapes and whole numbers; and all values."""
+    parts = inputs
+    if isinstance(inputs, Mapping):
+        parts = [x for item in inputs.items() for x in item]
+    if isinstance(parts, list | tuple):
+        held = [_content(x) for x in parts]
+        return tuple(plain for plain, _ in held), tuple(whole for _, whole in held)
+    shape = getattr(inputs, "shape", None)
+    if shape is None:
+        plain = inputs if isinstance(inputs, int | str | None) else type(inputs)
+        return plain, inputs if isinstance(inputs, float) else plain
+    try:
+        values = np.asarray(inputs, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return object(), object()  # what cannot be read may depend on anything
+    counted = bool(np.all(np.isfinite(values)) and np.all(values == np.round(values)))
+    whole = tuple(shape), values.tobytes()
+    return (whole if counted else whole[0]), whole
+
+
+def _not_reached(
+    sizes: Mapping[str, list[int]],
+    combinations: Sequence[Mapping[str, int]],
+    made: Sequence[tuple[Any, Any]],
+) -> list[Finding]:
+    """Sizes that were declared and that the inputs do not have: they leave a verdict undecided."""
+    out = []
+    for name, options in sizes.items():
+        groups: dict[Any, list[tuple[Any, Any]]] = {}
+        for at, content in zip(combinations, made, strict=True):
+            groups.setdefault(tuple((n, at[n]) for n in at if n != name), []).append(content)
+        # a seed changes values alone, and rightly; what is called T or B is meant to be a size
+        which = 0 if name in (STEPS, SEQUENCES) else 1
+        if len(options) > 1 and all(
+            g[which] == same[0][which] for same in groups.values() for g in same
+        ):
+            text = (
+                f"{MAKER} makes the same shapes for {name} = {options[0]} and {options[-1]}: it "
+                f"does not use {name}, and these sizes were not run"
+            )
+            out.append(Finding("not-run", text, undecided=True))
+    if max(sizes.get(STEPS, [2]), default=2) < 2:
+        text = (
+            f"{STEPS} = {sizes[STEPS][-1]} is the longest that was run: no recurrent step, no "
+            f"gradient is carried; declare {STEPS} ≥ 2"
+        )
+        out.append(Finding("not-run", text, undecided=True))
+    if sizes.get(SEQUENCES) == [1]:
+        text = "only B = 1 was run, as declared: sums over the batch were not seen"
+        out.append(Finding("one-sequence", text))
+    return out
 
 
 def largest(inputs: Any, shapes: Shapes | None) -> Any:
     """Inputs at the largest listed sizes, or the given ones if there is no factory."""
     if not is_factory(inputs, shapes, "parameters"):
         return inputs
-    sizes = _sizes(inputs, dict(shapes or {}))
+    sizes = _sizes(inputs, shapes or {})
     return call(MAKER, inputs, **{name: options[-1] for name, options in sizes.items()})
 
 
-def _sizes(factory: Callable[..., Any], shapes: dict[str, Any]) -> dict[str, list[int]]:
+def _sizes(factory: Callable[..., Any], shapes: Shapes) -> dict[str, list[int]]:
+    if not isinstance(shapes, Mapping):
+        raise UsageError(f'shapes is {shapes!r}; give sizes by name, shapes={{"T": [1, 2, 5]}}')
     parameters = inspect.signature(factory).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -1,8 +1,8 @@
 """A backward function is linear in its cotangents: what a check of one output at a time cannot see.
 
 Differences judge the gradient for one cotangent of each output. For all others it follows from
-linearity, which is looked at here without any further loss: nothing for zeros, twice and 1024 times
-as much for twice and 1024 times the cotangent, the sum for outputs together.
+linearity, which is looked at here without any further loss: nothing for zeros, as many times as
+much for multiples of the cotangent, far larger and smaller ones too, the sum for outputs together.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ __all__ = ["Linearity", "look_at_linearity"]
 
 Floats = NDArray[np.float64]
 Gradients = dict[int, Floats]
-#: Factors on cotangents: powers of two, so that right code gives exactly as much.
-FACTORS = (2.0, -1.0, 1024.0)
+#: Factors on cotangents: powers of two, so that right code gives exactly as much. A scaled loss has
+#: cotangents of 10⁵, a mean over many steps, or a long way back, has some of 10⁻⁹.
+FACTORS = (2.0, -1.0, 2.0**20, 2.0**-30)
+#: The spacing of a format, relative, above which its range is too small for the smallest of them.
+COARSE = 2.0**-12
 NEIGHBOURS = 3
 #: Spreads of neighbours, and units of all terms, that sums of cotangents may differ by.
 SPREADS, UNITS = 16.0, 16.0
@@ -120,11 +123,14 @@ class _Look:
         return Linearity(list(self.said.values()), self.ignored)
 
     def _factors(self, weight: NDArray[np.floating], alone: Gradients) -> list[float]:
-        """Those that overflow nothing."""
+        """Those that neither overflow nor vanish; in a small range 1024 in place of 2²⁰."""
         top = float(np.max(np.abs(weight), initial=0.0))
         top = max([top, *(float(np.max(np.abs(g), initial=0.0)) for g in alone.values())])
         most = float(np.finfo(weight.dtype).max)
-        return [s for s in FACTORS if abs(s) * top < most / 64]
+        fit = [s for s in FACTORS if abs(s) * top < most / 64]
+        if FACTORS[2] not in fit and 1024.0 * top < most / 64:
+            fit.append(1024.0)
+        return [s for s in fit if abs(s) >= 1 or self.unit < COARSE]
 
     def _bounds(self, alone: Mapping[int, Gradients], whole: Gradients) -> Gradients:
         """How much rounding may change the gradient for all outputs together."""
@@ -207,13 +213,14 @@ class _Look:
             if i not in alone[k] or i not in found or found[i].shape != alone[k][i].shape:
                 continue
             g = alone[k][i]
-            if self._differ(found[i] / s, g, bound):
+            if self._differ(found[i], s * g, abs(s) * bound + UNITS * self.tiny):
                 with np.errstate(all="ignore"):
                     factor = float(np.sum(found[i] * g) / np.sum(g * g))
                 times = f" ({factor:.4g} times along it)" if np.isfinite(factor) else ""
+                size = f"{s:.0f}" if abs(s) >= 1 else "2⁻³⁰"
                 text = (
                     f"backward is not linear in the cotangent of '{self.outputs[k]}': "
-                    f"{s:.0f} times as much does not give {s:.0f} times the gradient of "
+                    f"{size} times as much does not give {size} times the gradient of "
                     f"'{self.pair.tree.names[i]}'{times}"
                 )
                 self._say("not-linear", i, text)

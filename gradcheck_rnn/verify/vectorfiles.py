@@ -363,8 +363,17 @@ def _limit(path: Path, known: VectorFile | None) -> Callable[[str, Header], None
     return check
 
 
+class _Number(str):
+    """A number as JSON has it, which is no text in quotes."""
+
+    __slots__ = ()
+
+
 def _numbers(path: Path, what: str, nested: Any) -> Array:
     try:
+        flat = np.array(nested, dtype=object).ravel()
+        if not all(isinstance(x, _Number) or x is None for x in flat):
+            raise TypeError
         return floats(nested)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{path}: {what} is no array of numbers") from None
@@ -401,10 +410,10 @@ def _parsed(path: Path, what: str, text: str, *, finite: bool) -> Any:
         Refuse NaN and Infinity, which are no JSON but which results may hold.
     """
 
-    def constant(name: str) -> str:
+    def constant(name: str) -> _Number:
         if finite:
             raise ValueError(f"it holds {name}")
-        return name
+        return _Number(name)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
@@ -416,7 +425,11 @@ def _parsed(path: Path, what: str, text: str, *, finite: bool) -> Any:
 
     try:
         return json.loads(
-            text, parse_float=str, parse_int=str, parse_constant=constant, object_pairs_hook=once
+            text,
+            parse_float=_Number,
+            parse_int=_Number,
+            parse_constant=constant,
+            object_pairs_hook=once,
         )
     except ValueError as error:
         raise UsageError(f"cannot read the {what} {path}: {str(error)[:200]}") from None

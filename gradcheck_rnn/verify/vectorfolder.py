@@ -1,13 +1,14 @@
 """Test vectors as a folder of plain numbers, for code that reads no npz and no JSON.
 
 Every array is a file of little-endian doubles in row order; results are laid beside them in folders
-that are there already. `HEADER` reads and writes all of it in C++17.
+that are there already. `gradcheck.hpp` reads and writes all of it in C++11.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,135 +21,14 @@ from ..reading import read_bytes
 from .vectorfiles import OUTPUTS, Results, VectorFile, dump
 from .vectors import Vectors
 
-__all__ = ["HEADER", "VECTORS", "is_folder", "read_folder", "write_folder"]
+__all__ = ["VECTORS", "is_folder", "read_folder", "write_folder"]
 
 Array = NDArray[Any]
 #: The vectors themselves, with gradients and bounds, by which a folder is known.
 VECTORS = "vectors.npz"
 FORMATS = {".f64": "<f8", ".f32": "<f4"}
-HEADER = """\
-// Test vectors of gradcheck-rnn: for (auto& v : gradcheck::probes("FOLDER")), v.array("W") and
-// v.cotangent("h") are read, v.gradient("W", dW) and v.output("h", h) written. All at once are maps
-// by name: auto a = v.arrays(), g = gradcheck::zeros(a); kernel(a["W"].data(), g["W"].data());
-// v.gradients(g). probes() removes what an earlier run wrote. For C++11 and later.
-#pragma once
-#include <cstdint>
-#include <cstdio>
-#include <fstream>
-#include <map>
-#include <stdexcept>
-#include <string>
-#include <vector>
-
-namespace gradcheck {
-
-template <class To, class From>
-std::vector<To> read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    if (!file) throw std::runtime_error("there is no " + path);
-    std::vector<From> held(static_cast<std::size_t>(file.tellg()) / sizeof(From));
-    file.seekg(0);
-    file.read(reinterpret_cast<char*>(held.data()), held.size() * sizeof(From));
-    return std::vector<To>(held.begin(), held.end());
-}
-
-template <class T>
-using Map = std::map<std::string, std::vector<T>>;
-
-// Arrays by name; a name that is not there is an error.
-template <class T>
-struct Arrays : Map<T> {
-    std::vector<T>& operator[](const std::string& n) {
-        auto found = this->find(n);
-        if (found != this->end()) return found->second;
-        std::string names;
-        for (auto& a : *this) names += " " + a.first;
-        throw std::out_of_range("there is no array " + n + "; there are" + names);
-    }
-};
-
-// As many zeros under each name: buffers for gradients.
-template <class T>
-Arrays<T> zeros(const Arrays<T>& arrays) {
-    Arrays<T> made;
-    for (auto& a : arrays) made.emplace(a.first, std::vector<T>(a.second.size()));
-    return made;
-}
-
-inline std::vector<std::string> words(const std::string& path) {
-    std::ifstream file(path);
-    if (!file) throw std::runtime_error("there is no " + path);
-    std::vector<std::string> found;
-    for (std::string word; file >> word;) found.push_back(word);
-    return found;
-}
-
-template <class T>
-struct Probe {
-    std::string folder, name;
-    std::map<std::string, int> sizes;
-
-    int size(const std::string& dim) const { return sizes.at(dim); }
-    std::vector<T> array(const std::string& n) const {
-        return read<T, double>(folder + "/arrays/" + n + ".f64");
-    }
-    Arrays<T> arrays() const {
-        Arrays<T> found;
-        for (auto& n : words(folder + "/arrays.txt")) found.emplace(n, array(n));
-        return found;
-    }
-    std::vector<std::int64_t> labels(const std::string& n) const {
-        return read<std::int64_t, std::int64_t>(folder + "/labels/" + n + ".i64");
-    }
-    std::vector<T> cotangent(const std::string& output) const {
-        return read<T, double>(folder + "/cotangents/" + name + "/" + output + ".f64");
-    }
-    void gradient(const std::string& n, const std::vector<T>& g) const {
-        write("/arrays.txt", "/gradients/" + name + "/", n, g);
-    }
-    void gradients(const Map<T>& all) const {
-        for (auto& g : all) gradient(g.first, g.second);
-    }
-    void output(const std::string& n, const std::vector<T>& y) const {
-        write("/outputs.txt", "/outputs/", n, y);
-    }
-
-  private:
-    void write(const std::string& list, const std::string& place, const std::string& n,
-               const std::vector<T>& a) const {
-        static_assert(sizeof(T) == 8 || sizeof(T) == 4, "write results as double or float");
-        std::string names;
-        bool known = false;
-        for (auto& w : words(folder + list)) known = known || w == n, names += " " + w;
-        if (!known) throw std::out_of_range("there is nothing called " + n + "; there are" + names);
-        std::string path = folder + place + n + (sizeof(T) == 8 ? ".f64" : ".f32");
-        std::ofstream file(path, std::ios::binary);
-        file.write(reinterpret_cast<const char*>(a.data()), a.size() * sizeof(T));
-        if (!file) throw std::runtime_error("cannot write " + path);
-    }
-};
-
-template <class T = double>
-std::vector<Probe<T>> probes(const std::string& folder) {
-    std::map<std::string, int> sizes;
-    std::string word;
-    std::ifstream dims(folder + "/sizes.txt");
-    if (!dims) throw std::runtime_error("there are no vectors in " + folder);
-    while (dims >> word) dims >> sizes[word];
-    std::vector<Probe<T>> found;
-    std::vector<std::string> old;
-    for (auto& y : words(folder + "/outputs.txt")) old.push_back("/outputs/" + y);
-    for (auto& name : words(folder + "/probes.txt")) {
-        found.push_back({folder, name, sizes});
-        for (auto& n : words(folder + "/arrays.txt")) old.push_back("/gradients/" + name + "/" + n);
-    }
-    for (auto& path : old)
-        for (auto format : {".f64", ".f32"}) std::remove((folder + path + format).c_str());
-    return found;
-}
-
-}  // namespace gradcheck
-"""
+#: Reads and writes the folder in C++, and calls a kernel with what is in it.
+HEADER = "gradcheck.hpp"
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -197,8 +77,14 @@ def _files(vectors: Vectors) -> Iterator[tuple[str, bytes]]:
     yield "arrays.txt", "".join(f"{n}\n" for n in vectors.arrays).encode()
     yield "outputs.txt", "".join(f"{n}\n" for n in vectors.outputs).encode()
     yield "sizes.txt", "".join(f"{n} {s}\n" for n, s in vectors.sizes.items()).encode()
+    yield "labels.txt", "".join(f"{n}\n" for n in labels).encode()
+    shapes = {**vectors.arrays, **vectors.outputs}
+    yield (
+        "shapes.txt",
+        "".join(" ".join(map(str, (n, *np.shape(a)))) + "\n" for n, a in shapes.items()).encode(),
+    )
     yield "probes.txt", "".join(f"{p.name}\n" for p in vectors.probes).encode()
-    yield "gradcheck.hpp", HEADER.encode()
+    yield HEADER, resources.files(__package__).joinpath(HEADER).read_bytes()
     yield VECTORS, dump(vectors, ".npz")
 
 
@@ -212,8 +98,10 @@ def read_folder(folder: Path, known: VectorFile) -> Results:
     Raises
     ------
     UsageError, DimensionError
-        There are none, in two formats, or of another size.
+        There are none, in two formats, or of another size; or what the code was to read has changed
+        since the vectors were written.
     """
+    _unchanged(folder, known)
     found: dict[str, dict[str, Array]] = {}
     formats: dict[str, Path] = {}
     for group, arrays in known.high.items():
@@ -237,6 +125,21 @@ def read_folder(folder: Path, known: VectorFile) -> Results:
         one, two = list(formats.values())[:2]
         raise UsageError(f"{folder} holds results in two formats, {one} and {two}; remove the old")
     return Results(found, {".f64": "float64", ".f32": "float32"}[next(iter(formats))])
+
+
+def _unchanged(folder: Path, known: VectorFile) -> None:
+    """Refuse results of other inputs than the vectors', which a kernel may have written over."""
+    held = {f"arrays/{n}": a for n, a in known.arrays.items()}
+    for probe, given in known.cotangents.items():
+        for n, y in known.high.get(OUTPUTS, {}).items():
+            held[f"cotangents/{probe}/{n}"] = given.get(n, np.zeros_like(y))
+    for name, array in held.items():
+        path, wanted = folder / f"{name}.f64", _plain(array)
+        if path.is_file() and read_bytes(path, "file of vectors", len(wanted) + 4096) != wanted:
+            raise UsageError(
+                f"{path} is not as it was written: results are of other numbers than the vectors. "
+                "If the code writes into what it reads, mend that; then write the vectors anew"
+            )
 
 
 def _array(path: Path, kind: str, arrays: Mapping[str, Array]) -> Array:

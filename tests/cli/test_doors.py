@@ -19,6 +19,20 @@ def validate(plain: Any) -> None:
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(plain)
 
 
+def test_what_cannot_be_checked_has_an_annotation(run, write, monkeypatch) -> None:
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    path = write("import numpy\ndef f(:\n", "gradcheck_s.py")
+    ran = run("verify", path, "--github")
+    assert ran.code == 2
+    assert "::error file=gradcheck_s.py,line=2,title=gradcheck-rnn::" in ran.out
+    ran = run("verify", path, write(BAD, "bad.py"), "--github")
+    assert "::error file=gradcheck_s.py,line=2," in ran.out
+    assert "::error file=bad.py,line=" in ran.out  # from where the command was run
+    ran = run("verify", "nothing.py", "--github", "--json")
+    assert ran.code == 2
+    assert "::error title=gradcheck-rnn::there is no file nothing.py" in ran.err
+
+
 def test_several_targets_are_a_table_and_one_exit_code(run, write) -> None:
     ran = run("verify", write(GOOD, "a.py"), write(BAD, "b.py"), "linear")
     assert ran.code == 1

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import api
+from gradcheck_rnn import api, verify
 from gradcheck_rnn.errors import DimensionError, UsageError
 from gradcheck_rnn.verify.harness.ready import ready
 from gradcheck_rnn.verify.vectorfiles import read_vectors
@@ -64,6 +64,9 @@ def test_results_beside_the_vectors_are_judged(tmp_path: Path, run: Any, form: s
     ran = run("verify", str(folder))
     assert ran.code == 0, ran.out + ran.err
     assert f"float{8 * int(form[1])}" in ran.out
+    assert (
+        len(ran.out.splitlines()) == 3
+    )  # nothing is wrong: what passed, what could hide, how many
 
 
 def test_a_fault_is_named_and_replayed(tmp_path: Path) -> None:
@@ -73,6 +76,40 @@ def test_a_fault_is_named_and_replayed(tmp_path: Path) -> None:
     assert done.verdict is Verdict.FAIL
     assert done.replay(done[1]).startswith(f"gradcheck-rnn verify {folder}")
     assert any(f.kind == "diagnosis" for report in done for f in report.findings)
+
+
+def test_what_is_wrong_is_said_first_and_what_passed_is_folded(tmp_path: Path, run: Any) -> None:
+    folder = made(tmp_path)
+    foreign(folder, spoil="W")
+    out = run("verify", str(folder)).out.splitlines()
+    assert out[0].startswith("elman_hidden: all: fail")
+    assert out[1].startswith("dW is what you get with")
+    assert "pass: U, b_i, x, h0" in out
+    assert any(line.startswith("passed (against vectors, float64): outputs;") for line in out)
+    assert sum("fail" in line for line in out[3:]) <= len(out) / 2
+    assert not any(line.startswith(" U ") for line in out)
+
+
+def test_a_project_s_jobs_do_not_keep_results_from_being_judged(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.gradcheck-rnn]\njobs = 2\nbudget = "60s"\n')
+    foreign(made(tmp_path))
+    assert run("verify", "v").code == 0
+    ran = run("verify", "v", "--jobs", "2")
+    assert ran.code == 2
+    assert "--jobs says nothing beside the folder of vectors v" in ran.err
+
+
+@pytest.mark.parametrize("name", ["arrays/x", "cotangents/h/h", "cotangents/h/h_final"])
+def test_inputs_that_were_written_over_are_noticed(tmp_path: Path, name: str) -> None:
+    folder = made(tmp_path)
+    foreign(folder)
+    path = folder / f"{name}.f64"
+    (1 + np.fromfile(path, "<f8")).tofile(path)
+    with pytest.raises(UsageError, match=f"{name}.f64 is not as it was written"):
+        api.judge_results(folder)
 
 
 def test_what_is_left_out_is_undecided(tmp_path: Path) -> None:
@@ -152,9 +189,35 @@ def test_halves_are_exact_in_every_format() -> None:
         assert np.array_equal(array.astype(np.float16).astype(np.float64), array)
 
 
+def test_a_mistake_that_makes_gradients_large_is_named_in_single_precision(tmp_path: Path) -> None:
+    """1 − h in place of 1 − h² is above one where h < 0: rounding grows with what it multiplies."""
+    folder = api.write_vectors("elman_hidden", tmp_path / "v", sizes={**SIZES, "T": 9})
+    known = read_vectors(folder / "vectors.npz")
+    a = {n: np.asarray(v, "f4") for n, v in known.arrays.items()}
+    h = [a["h0"]]
+    for x in a["x"]:
+        h.append(np.tanh(h[-1] @ a["W"].T + x @ a["U"].T + a["b_i"]))
+    for probe, given in known.cotangents.items():
+        g = {n: np.zeros_like(v) for n, v in a.items()}
+        dh = np.asarray(given.get("h_final", 0 * a["h0"]), "f4")
+        for t in reversed(range(9)):
+            at = dh + np.asarray(given["h"][t] if "h" in given else 0, "f4")
+            da = at * (1 - h[t + 1])
+            g["W"] += da.T @ h[t]
+            g["U"] += da.T @ a["x"][t]
+            g["b_i"] += da.sum(0)
+            g["x"][t] = da @ a["U"]
+            dh = da @ a["W"]
+        g["h0"] = dh
+        for n, found in g.items():
+            found.tofile(folder / "gradients" / probe / f"{n}.f32")
+    (said,) = [f for r in api.judge_results(folder) for f in r.findings if f.kind == "diagnosis"]
+    assert "1 − h_t instead of 1 − h_t²" in said.message
+
+
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "gradcheck.hpp").write_text(HEADER)
+    shutil.copy(Path(verify.__file__).parent / HEADER, tmp_path)
     (tmp_path / "a.cpp").write_text(
         '#include "gradcheck.hpp"\n'
         'int main() { for (auto& v : gradcheck::probes<float>("v")) '
@@ -187,6 +250,69 @@ def test_arrays_are_handed_over_as_pointers_by_name(tmp_path: Path) -> None:
     }
     assert np.array_equal(read["W"], 2 * np.fromfile(folder / "arrays" / "W.f64"))
     assert [read[n].tolist() for n in ("U", "x", "h0")] == [[0] * 6, [0] * 12, [0] * 6]
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_a_kernel_is_called_with_what_its_parameters_are_named_after(tmp_path: Path) -> None:
+    api.write_vectors("linear", tmp_path / "v", sizes={"T": 3, "p": 4, "d": 2, "B": 2})
+    wrong = {
+        "p d": "1 parameters, 2 named",
+        "W -> dW": "0 arrays (a vector, or a tuple of vectors) are returned, 1 named",
+        "W=h": "W is no output, gradient or buffer",
+        "W_h": "nothing is called W_h; there are B T d p W dW U dU x dx h0 dh0 h dh h_final ",
+        "p": "p is no array",
+    }
+    text = (
+        '#include "v/gradcheck.hpp"\n'
+        "void pointers(int p, int d, const double* U, const double* dh, double* dU, double* h)\n"
+        "{ for (int i = 0; i < p * d; i++) dU[i] = 2 * U[i] + dh[0]; h[1] = p; }\n"
+        "std::vector<double> vectors(const std::vector<double>& U, std::vector<double> dh,\n"
+        "long p, std::vector<double>& h) { for (double& u : dh) u = p; h = dh; return U; }\n"
+        "int main(int n, char** words) { switch (n) {\n"
+        'case 1: return gradcheck::run("v", pointers, "p d U dh dU h");\n'
+        'case 2: return gradcheck::run("v", vectors, "U dh p h -> dU");\n'
+        'case 3: return gradcheck::run<float>("v", [](float* U, int d) {\n'
+        "  return std::make_tuple(std::vector<float>(24, d), std::vector<float>(U, U + 8)); },\n"
+        '  "U d -> h dU");\n'
+        'case 4: return gradcheck::run("v",\n'
+        "  [](std::vector<double>& h, double* c) "
+        "{ for (double& u : h) u = 2; c[1] += 7; return 0; },\n"
+        '  "h dU=U", [](double* c, double* old, double* dU) { dU[0] += c[1] + old[0]; }, '
+        '"c=dU h dU"); }\n'
+        'return gradcheck::run("v", [](double*) { return 1; }, words[4]); }\n'
+    )
+    (tmp_path / "a.cpp").write_text(text)
+    warnings = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run(["c++", *warnings, "a.cpp", "-o", "a"], cwd=tmp_path, check=True)
+    v = tmp_path / "v"
+    U = np.fromfile(v / "arrays" / "U.f64")
+
+    def found(*words: str, kind: str = "f8") -> tuple[Any, Any]:
+        subprocess.run(["./a", *words], cwd=tmp_path, check=True)
+        suffix = f".{kind[0]}{8 * int(kind[1])}"
+        outputs = np.fromfile(v / "outputs" / f"h{suffix}", kind)
+        return outputs, np.fromfile(v / "gradients" / "h[1]" / f"U{suffix}", kind)
+
+    h, dU = found()
+    cotangent = np.fromfile(v / "cotangents" / "h[1]" / "h.f64")
+    assert np.array_equal(dU, 2 * U + cotangent[0])
+    assert h.tolist() == [0, 4, *[0] * 22]
+    h, dU = found("vectors")
+    assert np.array_equal(dU, U)
+    assert h.tolist() == [4] * 24
+    h, dU = found("a", "lambda", kind="f4")
+    assert np.array_equal(dU, U)
+    assert h.tolist() == [2] * 24
+    assert not (v / "outputs" / "h.f64").exists()
+    h, dU = found(*"123")
+    assert np.array_equal(dU, U + (U[1] + 7 + 2) * (np.arange(8) == 0) + 7 * (np.arange(8) == 1))
+    assert h.tolist() == [2] * 24
+    for names, said in wrong.items():
+        ran = subprocess.run(
+            ["./a", *"123", names], cwd=tmp_path, check=False, capture_output=True, text=True
+        )
+        assert ran.returncode == 2
+        assert ran.stderr.startswith(said)
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
@@ -257,7 +383,7 @@ def test_vectors_of_a_cell_of_ones_own_ask_for_its_definition(
     told = run("verify", "v", "--definition", "mine.py:mine")
     assert "--definition FILE.py:mine" not in told.out
     assert "dW is what you get with" in told.out
-    assert "or a folder of vectors" in run("verify", "v", "--layout", "own").err
+    assert "beside the folder of vectors v" in run("verify", "v", "--layout", "own").err
 
 
 def test_a_folder_without_vectors_is_no_unknown_cell(

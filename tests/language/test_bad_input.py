@@ -359,7 +359,7 @@ DECLARATIONS = {
     ),
     "lag zero": ({**DECLARED, "lags": {"h": (0, 1)}}, "lags of 'h' must be positive integers"),
     "bound of a stranger": ({**DECLARED, "at_least": {"tau": 1}}, "at_least names 'tau'"),
-    "no shape": ({**DECLARED, "params": "W U b"}, "'W U b' has no shape: write 'name: dims'"),
+    "no shape": ({**DECLARED, "params": "W U b"}, "write 'name: dims', or 'W U b:' for one number"),
     "three dims": ({**DECLARED, "params": "W: p p p"}, "has 3 dims; at most two are possible"),
     "repeated": ({**DECLARED, "params": "W: p p; W: p d; b: p"}, "'W' is declared twice"),
     "not a name": ({**DECLARED, "params": "2W: p p"}, "'2W' in '2W: p p' is not a valid"),

@@ -160,3 +160,56 @@ def test_sizes_around_a_block() -> None:
 def test_what_is_no_block_is_misuse(bad: Any) -> None:
     with pytest.raises(UsageError):
         around(bad)
+
+
+def leaky_inputs(T: int, B: int, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng([T, B, seed])
+    return {"x": rng.normal(size=(T, B, 3)), "a": rng.uniform(size=(3,))}
+
+
+def right(d: Any, cache: Any) -> Any:
+    x, a, hs = cache
+    dx, da, carried = np.empty_like(x), np.zeros_like(a), 0.0
+    for t in reversed(range(len(x))):
+        dx[t] = d[t] + carried
+        da += (dx[t] * hs[t]).sum(axis=0)
+        carried = dx[t] * a
+    return {"x": dx, "a": da}
+
+
+def decaying(x: Any, a: Any) -> tuple[Any, Any]:
+    hs = [np.zeros_like(x[0] * a)]
+    for x_t in x:
+        hs.append(x_t + a * hs[-1])
+    return np.stack(hs[1:]), (x, a, hs)
+
+
+@pytest.mark.parametrize(
+    ("made", "shapes", "verdict", "words"),
+    [
+        (lambda T, B: leaky_inputs(3, B), {"T": [1, 2, 5], "B": [2, 3]}, "undecided", "not use T"),
+        (lambda T, n: leaky_inputs(T, 2), {"T": [1, 3], "n": [2, 4]}, "undecided", "not use n"),
+        (leaky_inputs, {"T": [1], "B": [2]}, "undecided", "no recurrent step"),
+        (leaky_inputs, {"T": [3], "B": [1]}, "pass", "only B = 1 was run"),
+        (leaky_inputs, {"T": [1, 3], "B": [2], "seed": [0, 1]}, "pass", "shapes run: T in [1, 3]"),
+    ],
+)
+def test_sizes_that_the_inputs_do_not_have(
+    made: Any, shapes: Any, verdict: str, words: str
+) -> None:
+    report = check_vjp(decaying, right, made, shapes=shapes)
+    assert str(report.verdict) == verdict, str(report)
+    assert any(words in f.message for f in report.findings), str(report)
+
+
+def test_an_error_says_at_which_sizes() -> None:
+    def breaks(x: Any, a: Any) -> Any:
+        if len(x) > 2:
+            raise ValueError("no workspace")
+        return decaying(x, a)
+
+    with pytest.raises(ValueError, match="no workspace") as caught:
+        check_vjp(breaks, right, leaky_inputs, shapes={"T": [1, 2, 4], "B": [2]})
+    assert caught.value.__notes__ == ["at T = 4, B = 2"]
+    with pytest.raises(UsageError, match="give sizes by name"):
+        check_vjp(decaying, right, leaky_inputs, shapes="T=3")  # type: ignore[arg-type]

@@ -53,6 +53,11 @@ def clipped(cotangents: Any, cache: Any) -> Any:
     return found | {"W": np.clip(found["W"], -50, 50)}
 
 
+def flushed(cotangents: Any, cache: Any) -> Any:
+    """What is small is taken for nothing, as after a loss that is a mean over many steps."""
+    return backward({n: np.where(np.abs(c) < 1e-7, 0, c) for n, c in cotangents.items()}, cache)
+
+
 def decayed(cotangents: Any, cache: Any) -> Any:
     found = backward(cotangents, cache)
     return found | {"W": found["W"] + 1e-9 * cache[1]}
@@ -69,7 +74,8 @@ def ignores(cotangents: Any, cache: Any) -> Any:
         (loses_a_pair, "outputs-together", "all outputs but 's'"),
         (cross, "outputs-together", "gradient of 'x'"),
         (normed, "not-linear", "2 times as much does not give 2 times"),
-        (clipped, "not-linear", "1024 times as much"),
+        (clipped, "not-linear", "1048576 times as much"),
+        (flushed, "not-linear", "2⁻³⁰ times as much"),
         (decayed, "not-linear", "all of them are zeros"),
         (ignores, "ignores-cotangent", "ignores the cotangent of 's' (grad_output)"),
     ],

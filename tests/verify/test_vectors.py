@@ -269,6 +269,11 @@ def test_results_as_json(files: Path, tmp_path: Path) -> None:
     content["gradients"]["all"]["b_z"][0] = None
     path.write_text(json.dumps(content))
     assert str(api.judge_results(path, files / "v.json").verdict) == "fail"
+    for no_number in ("0.5", True):
+        content["gradients"]["all"]["b_z"][0] = no_number
+        path.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match="all/b_z is no array of numbers"):
+            api.judge_results(path, files / "v.json")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,6 @@ def contraction(
         Place → the leading axes that it has where the text stands.
     """
 
-    access, lead = _summed_first(s, access, lead)
-
     def letters(a: Access, spec: str) -> str:
         return "tb"[2 - len(lead(a)) :] + spec
 
@@ -49,6 +47,8 @@ def contraction(
         return f"{module}.matmul({a}, {b}){total}.reshape({end})"
     if out is None and (text := _of_all_steps(s, access, lead)):
         return text
+    if module == "np" and (text := _of_vectors(s, access, lead, out)):
+        return text
     left = ",".join(letters(a, spec) for a, spec in pairs)
     values = [entries(access(a), a, lead(a), s, spec) for a, spec in pairs]
     rule = f'"{left}->{letters(s.dest, s.specs[-1])}"'
@@ -58,23 +58,6 @@ def contraction(
     end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
     flat = len(s.specs[-1]) == 1 or not (s.specs[-1] or lead(s.dest))  # one number has no axis
     return text + ")" + ("" if flat else f".reshape({end})")
-
-
-def _summed_first(
-    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead]
-) -> tuple[Callable[[Access], str], Callable[[Access], Lead]]:
-    """Texts and axes in which the one operand that has steps is their sum, where no steps are left.
-
-    Σ_t A_t B is (Σ_t A_t) B.
-    """
-    several = [x for x in s.operands if len(lead(x)) == 2]
-    if len(several) != 1 or len(lead(s.dest)) == 2 or len(s.operands) < 2:
-        return access, lead
-    (only,) = several
-    return (
-        lambda x: f"{access(x)}.sum(axis=0)" if x == only else access(x),
-        lambda x: lead(x)[1:] if x == only else lead(x),
-    )
 
 
 def _of_all_steps(
@@ -133,6 +116,33 @@ def _matrix_product(
     if made != "ik" or a not in ("ij", "ji") or b not in ("jk", "kj"):
         return None
     return a == "ji", b == "kj"
+
+
+def _of_vectors(
+    s: Contract, access: Callable[[Access], str], lead: Callable[[Access], Lead],
+    out: Access | None,
+) -> str:  # fmt: skip
+    """A matrix times a vector for every sequence as a product of matrices; empty if it is none.
+
+    NumPy's einsum gives only products of two arrays without leading axes to its BLAS.
+    """
+    if len(s.operands) != 2 or not lead(s.dest) or {*map(lead, s.operands)} != {lead(s.dest)}:
+        return ""
+    heads = "h" if all(x.startswith("h") for x in s.specs) else ""
+    pairs = sorted(zip(s.operands, s.specs, strict=False), key=lambda pair: -len(pair[1]))
+    (matrix, p), (vector, q) = pairs
+    axes, summed, made = (x.removeprefix(heads) for x in (p, q, s.specs[-1]))
+    if len(summed) != 1 or len(made) != 1 or axes not in (made + summed, summed + made):
+        return ""
+    turned = axes == summed + made
+    m, v = (entries(access(x), x, lead(x), s, spec) for x, spec in ((matrix, p), (vector, q)))
+    axis = "[..., None, :]" if turned else "[..., None]"
+    factors = f"{v}{axis}, {m}" if turned else f"{m}, {v}{axis}"
+    if out is not None:
+        place = entries(access(out), out, lead(out), s, s.specs[-1])
+        return f"np.matmul({factors}, out={place}{axis})"
+    end = ", ".join([*lead(s.dest), dim_text(s.dest.rows)])
+    return f"np.matmul({factors}).reshape({end})"
 
 
 def entries(text: str, a: Access, lead: Lead, s: Contract, spec: str) -> str:

@@ -6,7 +6,8 @@
 3. `packing`: which values lie side by side in one buffer;
 4. `emit`: assign buffers (`buffers` has those of given values, states and adjoints);
 5. `Ordering`: write statements in order;
-6. `merge`: join statements on adjacent values; `write_first`: adjoints that need no zeros.
+6. `merge`: join statements on adjacent values; `write_first`: adjoints that need no zeros;
+   `reuse`: one place for several products.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from .ops import (
     Statement,
 )
 from .packing import Packing, common_name
+from .reuse import reuse
 
 __all__ = ["Ordering", "Routine", "Schedule", "schedule", "write_first"]
 
@@ -126,6 +128,10 @@ def schedule(
     used = {b.base or b for b in read_buffers(backward.statements)}
     made = {a.buffer.base or a.buffer for s in forward.statements for a in writes(s)}
     saved = tuple(sorted(used & made, key=lambda b: b.name))
+    results = [*outputs.values(), *(a for a in gradients.values() if a is not None)]
+    for routine in (forward, backward):
+        kept = {*saved, *(a.buffer for a in results)}
+        reuse(routine.statements, routine.allocations, kept)
     return Schedule(
         derivation, buffers.parameters, buffers.inputs, saved, outputs, buffers.cotangents,
         gradients, forward, backward, namer,

@@ -15,6 +15,8 @@ from .nodes import Node
 __all__ = ["LoopDistribution", "components"]
 
 Dependencies = Callable[[Node], Sequence[Node]]
+#: What is made of all steps at once, and never in a loop over them.
+_OF_ALL_STEPS = frozenset({"whole", "steps"})
 
 
 def components(roots: Iterable[Node], deps: Dependencies) -> list[list[Node]]:
@@ -80,19 +82,38 @@ class LoopDistribution:
                 loop.update((n, number) for n in component)
         return cls(order, loop)
 
-    def drawn_in(self, deps: Dependencies, wanted: Callable[[Node], bool]) -> LoopDistribution:
-        """The same with wanted values computed step by step, in the only loop that reads them."""
+    def drawn_in(
+        self, deps: Dependencies, wanted: Callable[[Node], bool], read_later: bool = False
+    ) -> LoopDistribution:
+        """The same with wanted values computed step by step, in the only loop that reads them.
+
+        ``read_later``: what comes after the loop may read them as well; and what is made of them
+        for every step, and read by the loop, is drawn in with them.
+        """
         readers: dict[Node, set[int | None]] = {}
+        leads: dict[Node, set[int]] = {}  # loops that a value leads to
+        ahead: dict[Node, set[int]] = {}  # those before which something else reads it
         loop = dict(self.loop)
+        drawable = {n for n in self.nodes if wanted(n)}
+        if read_later:
+            drawable |= self._made_of(drawable - {*loop}, deps)
+        drawable = {n for n in drawable if n.op not in _OF_ALL_STEPS}
         for component in reversed(self.order):  # readers first
             n = component[0]
-            if n not in loop and wanted(n) and len(found := readers.get(n, set())) == 1:
+            found = readers.get(n, set())
+            if read_later and ahead.get(n, set()).isdisjoint(later := found - {None}):
+                found = later
+            if n not in loop and n in drawable and len(found) == 1:
                 (where,) = found
                 if where is not None:
                     loop[n] = where
             for member in component:
                 for a in deps(member):
-                    readers.setdefault(a, set()).add(loop.get(member))
+                    readers.setdefault(a, set()).add(where := loop.get(member))
+                    to = leads.get(n, set()) | ({where} if where is not None else set())
+                    leads.setdefault(a, set()).update(to)
+                    if where is None:
+                        ahead.setdefault(a, set()).update(to)
         order: list[list[Node]] = []
         waiting: dict[int, list[Node]] = {}
         for component in self.order:
@@ -105,6 +126,14 @@ class LoopDistribution:
                 order.append(component)
         return LoopDistribution(order, loop)
 
+    def _made_of(self, some: set[Node], deps: Dependencies) -> set[Node]:
+        """Values of every step outside the loops that some values are used for."""
+        made = set(some)
+        for n in self.nodes:
+            if n not in self.loop and len(n.lead) == 2 and not made.isdisjoint(deps(n)):
+                made.add(n)
+        return made
+
     def with_readers(self, deps: Dependencies, wide: Callable[[Node], bool]) -> LoopDistribution:
         """The same with wide values that come after a loop, and what reads those, in the loop.
 
@@ -112,6 +141,10 @@ class LoopDistribution:
         leading axes in a loop.
         """
         loop, near = dict(self.loop), {n for n in self.loop if wide(n)}
+        wanted: set[Node] = set()  # wide values, and all that they are made of
+        for n in reversed(self.nodes):
+            if n not in loop and (wide(n) or n in wanted):
+                wanted.update((n, *deps(n)))
         behind: dict[Node, set[int]] = {}
         for component in self.order:
             after: set[int] = set()
@@ -120,7 +153,8 @@ class LoopDistribution:
             behind.update(dict.fromkeys(component, after - {loop.get(component[0], -1)}))
             n = component[0]
             read = deps(n)
-            if n in loop or not (wide(n) or _reads_steps(n, near)):
+            drawn = n in wanted or _reads_steps(n, near)
+            if n in loop or not drawn or n.op in _OF_ALL_STEPS:
                 continue
             for k in sorted(after):
                 # All that it reads is of the loop, or need not come after it.
@@ -142,8 +176,8 @@ def _reads_steps(n: Node, near: set[Node]) -> bool:
     """
     if near.isdisjoint(n.args):
         return False
-    if n.lead:
-        return len(n.lead) == 2
+    if len(n.lead) == 2:
+        return True
     moving = [a for a in n.args if len(a.lead) == 2]
     return n.op in ("contract", "outer", "reduce") and len(moving) == len(n.args)
 

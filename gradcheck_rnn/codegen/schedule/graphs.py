@@ -42,7 +42,8 @@ class Graphs:
         self, eq: Equations, buffers: BufferAssignment, compact: bool = False,
         stepwise: bool = False,
     ) -> None:  # fmt: skip
-        self.eq, self.g, self.buffers, self.compact = eq, eq.g, buffers, compact
+        self.eq, self.g, self.buffers = eq, eq.g, buffers
+        self.compact, self.stepwise = compact, stepwise
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
         buffers.make_states()
@@ -50,15 +51,14 @@ class Graphs:
         self.roots = self._hoist_backward()
         self.backward = LoopDistribution.of(self.roots.values(), self._backward_deps)
         if compact:
-            kept = set(self.roots.values())
-            if stepwise:
-                self.backward = self.backward.with_readers(
-                    self._read_beside_starts,
-                    lambda n: n not in kept and self._wide(n) and not self._available(n),
+            kept, deps = set(self.roots.values()), self._read_beside_starts
+            if self.stepwise:
+                self.backward = self.backward.drawn_in(
+                    deps, lambda n: n not in kept and self._wide(n), read_later=True
+                ).with_readers(
+                    deps, lambda n: n not in kept and self._wide(n) and not self._available(n)
                 )
-            self.backward = self.backward.drawn_in(
-                self._read_beside_starts, lambda n: n not in kept and self._wide(n)
-            )
+            self.backward = self.backward.drawn_in(deps, lambda n: n not in kept and self._wide(n))
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
@@ -105,15 +105,18 @@ class Graphs:
         roots = [*eq.forward.values(), *self.loss]
         self.forward = LoopDistribution.of(roots, self._forward_deps)
         self.forward_nodes = set(self.forward.nodes)
-        #: Matrices of the sequences that no recurrence is in.
+        #: Matrices of the sequences that are no states, nor handed out.
         self._made_again: set[Node] = set()
         if self.compact:
             kept = {*self.outputs(), *self._state_nodes()}
-            wide = {n for n in self.forward.nodes if n not in self.forward.loop and self._wide(n)}
-            self._made_again = wide - kept
+            self._made_again = {n for n in self.forward.nodes if self._wide(n)} - kept
             self.forward = self.forward.drawn_in(
                 self._forward_deps, lambda n: n in self._made_again
             )
+            if self.stepwise:
+                self.forward = self.forward.with_readers(
+                    self._forward_deps, lambda n: n in self._made_again
+                )
 
     def _state_nodes(self) -> set[Node]:
         """The values of states."""
@@ -121,10 +124,8 @@ class Graphs:
 
     def _wide(self, n: Node) -> bool:
         """Whether a value computed for all steps is a matrix for every sequence and step."""
-        names, scans = self.eq.names, self.eq.network.scans
-        heads = {names.dim(scan.cell.heads.rename(scan.dims)) for scan in scans}
-        dims = names.entries.get(n.rows.lone or "", ())
-        matrix = len([d for d in dims if d not in heads]) > 1
+        names = self.eq.names.matrices(self.eq.network, in_heads=not self.stepwise)
+        matrix = n.rows.lone in names
         return matrix and len(n.lead) == 2 and n.op not in LEAVES and n.op not in ("copy", "slice")
 
     def _loss_node(self) -> None:

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...language.dims import ONE, Dim
+from ...language.network import Network
 from .nodes import Node
 from .ops import BATCH, Access, Lead
 
@@ -86,6 +87,8 @@ class Namer:
             return f"{called}_{name(n.args[0])}"
         if n.op == "gemm" and name(n.args[1]) and name(n.args[0]):
             return f"{name(n.args[1])}_{name(n.args[0])}"
+        if n.op in ("whole", "steps"):
+            return f"{'d_' * (n.op == 'steps')}{n.data[0]}{'_steps' * (n.op == 'steps')}"
         if n.op in ("softmax", "log_softmax") and name(n.args[0]):
             return f"{n.op}_{name(n.args[0])}"
         return _KINDS.get(n.op, "value")
@@ -160,6 +163,17 @@ class Names(Namer):
         self.entries[name] = tuple(Dim.of({f: 1}) for f in factors)
         self._products[name] = Dim.of({product: 1})
         return name
+
+    def matrices(self, network: Network, in_heads: bool) -> set[str]:
+        """Variables with the numbers of entries of matrices of the sequences.
+
+        ``in_heads``: of vectors in heads where no state is a matrix.
+        """
+        heads = {self.dim(scan.cell.heads.rename(scan.dims)) for scan in network.scans}
+        own = {n: len([d for d in dims if d not in heads]) for n, dims in self.entries.items()}
+        vectors = all(s.shape.column for scan in network.scans for s in scan.states)
+        least = 0 if in_heads and vectors else 1
+        return {n for n, count in own.items() if count > least}
 
     def lead(self, axis: str | None) -> Lead:
         """The leading axes of a value along ``axis``, or of one value a sequence."""

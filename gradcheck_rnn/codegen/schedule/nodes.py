@@ -296,7 +296,13 @@ class Graph:
             inner = self.reduce(a.args[0], a.lead, target)
             return self.broadcast(inner, a.rows, a.cols)
         if a.op == "contract":  # one product that sums over the steps, not one a step
-            return self.make("contract", a.args, a.rows, a.cols, target, a.data)
+            moving = [x for x in a.args if len(x.lead) == 2]
+            args = a.args
+            if len(moving) == 1 and len(args) > 1:  # Σ_t A_t B is (Σ_t A_t) B
+                args = tuple(
+                    self.reduce(x, x.lead, x.lead[-1:]) if x in moving else x for x in args
+                )
+            return self.make("contract", args, a.rows, a.cols, target, a.data)
         return self.make("reduce", (a,), a.rows, a.cols, target)
 
     def outer(self, delta: Node, x: Node, source: Lead) -> Node:

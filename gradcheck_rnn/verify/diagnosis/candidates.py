@@ -337,7 +337,7 @@ class _Reach:
         """What the adjoint of a name flows on to."""
         if name in self._known:
             return self._known[name]
-        finals = self.derivation.network.finals
+        handed_on = self.derivation.network.handed_on
         seen: set[str] = set()
         stack: list[str] = [name]
         while stack:
@@ -346,8 +346,9 @@ class _Reach:
                 continue
             seen.add(current)
             stack += self._started.get(current, ())
-            for base in {current, finals.get(current, current)}:
-                stack += self._made.get(base, ())
+            stack += self._made.get(current, ())
+            if current in handed_on:
+                stack.append(handed_on[current])
         self._known[name] = frozenset(seen)
         return self._known[name]
 

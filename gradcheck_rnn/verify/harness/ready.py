@@ -3,12 +3,14 @@
 Each is text in the notation of `layout`, so that a user can print one, change a line and have his
 own. Options have the names that they have in the library; one without a value is switched on.
 ``without=c0,h_T`` leaves out initial states, which are zero then, and outputs; ``rename=x:xs``
-gives an array another name; ``axes=T,n,B`` is the order of the axes of sequences and states.
+gives an array another name; ``axes=T,n,B`` is the order of the axes of sequences and states;
+``join=weight:[W.T;U.T]`` holds what it names in one array, in the notation of `layout`.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,8 +60,12 @@ RENAME = "rename"
 _ENDS = {"scale": "scaled", "reverse": "reverse"}
 #: An option of every layout: the order of axes of a sequence, and without time of a state.
 AXES = "axes"
+#: An option of every layout: parameters that the code holds in one array, by its name.
+JOIN = "join"
 #: The options of every layout, for lists of them.
-COMMON = f"{WITHOUT}=a0,h_T, {RENAME}=x:xs,h:hs, {AXES}=T,n,B"
+COMMON = f"{WITHOUT}=a0,h_T, {RENAME}=x:xs,h:hs, {AXES}=T,n,B, {JOIN}=weight:[W;U]"
+#: Spaces between the words of a layout's name, commas between the pairs of an option.
+_SPACES, _COMMAS = (re.compile(rf"{c}(?![^\[(]*[\])])") for c in (r"\s+", r"\s*,\s*"))
 #: Layouts with options that are of another cell than those without.
 VARIANTS = (
     "pytorch lstm projected", "keras gru reset_after=False", "onnx lstm peepholes",
@@ -75,7 +81,7 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
     UsageError
         No such convention or option.
     """
-    given = text.split()
+    given = _SPACES.split(text.strip())
     if given[:1] == [OWN]:
         given.insert(1, "")
     convention, kind, *words = given if len(given) > 1 else (text, "")
@@ -90,7 +96,7 @@ def _read(text: str) -> tuple[str, str, dict[str, Any]]:
         for n, p in inspect.signature(_MAKERS[convention]).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    known |= {WITHOUT: "", RENAME: "", AXES: ""}
+    known |= {WITHOUT: "", RENAME: "", AXES: "", JOIN: ""}
     options: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -115,7 +121,7 @@ def _value(text: str, name: str, value: str, default: Any) -> Any:
         if value.isdecimal() and 1 <= int(value) <= 999:
             return int(value)
         raise UsageError(f"no ready layout {text!r}: {name} is a number from 1 on, not {value!r}")
-    return value.replace(",", " ")
+    return value if name == JOIN else value.replace(",", " ")
 
 
 def ready(text: str, network: Network | None = None) -> Layout:
@@ -131,6 +137,7 @@ def ready(text: str, network: Network | None = None) -> Layout:
     convention, kind, options = _read(text)
     left_out = options.pop(WITHOUT, "").split()
     renamed, order = options.pop(RENAME, "").split(), options.pop(AXES, "").split()
+    joined = options.pop(JOIN, "")
     if convention == OWN:
         if network is None:
             raise UsageError(f"the layout {OWN!r} is of any definition: {SAY}")
@@ -145,6 +152,7 @@ def ready(text: str, network: Network | None = None) -> Layout:
             )
     layout = _without(layout, text, left_out) if left_out else layout
     layout = _with_axes(layout, text, order) if order else layout
+    layout = _joined(layout, text, _COMMAS.split(joined)) if joined else layout
     return _with_names(layout, text, renamed) if renamed else layout
 
 
@@ -175,6 +183,37 @@ def _with_axes(layout: Layout, text: str, order: list[str]) -> Layout:
         inputs={n: placed(t) for n, t in layout.inputs.items()},
         outputs={n: placed(t) for n, t in layout.outputs.items()},
     )
+
+
+def _joined(layout: Layout, text: str, pairs: list[str]) -> Layout:
+    """The layout with parameters in one array: ``["weight:[W.T;U.T]"]``, in definition's names.
+
+    Raises
+    ------
+    UsageError
+        No pair, a name of no parameter, or one that another array has.
+    """
+    table = dict(layout.parameters)
+    for pair in pairs:
+        own, _, held = (part.strip() for part in pair.partition(":"))
+        held = held[1:-1] if held.startswith("(") else held
+        inside = re.findall(r"\w+", re.sub(r"^flat|\.T\b|\bas (row|column)$", "", held))
+        old = [n for n, entry in table.items() if set(re.findall(r"\w+", entry)) & set(inside)]
+        there = {w for n in old for w in re.findall(r"\w+", table[n])} - {"T", "as", "column"}
+        if not own.isidentifier() or not inside or not set(inside) <= there:
+            raise UsageError(
+                f"no ready layout {text!r}: {JOIN} takes an array of the code and what is in it, "
+                f"{JOIN}=weight:[W.T;U.T], with names of {', '.join(layout.parameters.values())}; "
+                f"not {pair!r}"
+            )
+        if all(table[n].endswith(" as column") for n in old) and " as " not in held:
+            held += " as column"
+        first = list(table).index(old[0])
+        kept = [(n, entry) for n, entry in table.items() if n not in old]
+        if own in dict(kept) or own in layout.inputs:
+            raise UsageError(f"no ready layout {text!r}: by {JOIN} two arrays are called {own!r}")
+        table = dict([*kept[:first], (own, held), *kept[first:]])
+    return replace(layout, parameters=table)
 
 
 def _without(layout: Layout, text: str, left_out: list[str]) -> Layout:

@@ -14,7 +14,11 @@ from gradcheck_rnn.derivation import derive
 from tests.codegen.support import load
 from tests.cuda_shim import fake_cupy
 
-SIZES = {"T": 24, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "p": 30, "3": 3}
+#: A value for each step and gate is a small part of this many steps.
+SIZES = {
+    "T": 64, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "p": 30, "3": 3, "S": 64, "e": 12,
+    "q": 14,
+}  # fmt: skip
 
 
 def peaks(name: str) -> tuple[float, float]:
@@ -52,14 +56,10 @@ def peaks(name: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     "name",
-    ["linear_attention", "delta_net", "rwkv7", "multihead_retention", "selective_scan"],
-)
+    ["linear_attention", "delta_net", "rwkv7", "multihead_retention", "selective_scan",
+     "conv_lstm", "ntm_head", "attention_decoder"],
+)  # fmt: skip
 def test_both_passes_hold_a_history_of_the_states(name: str) -> None:
     forward, backward = peaks(name)
     assert forward < 1.5
     assert backward < 1.5
-
-
-@pytest.mark.parametrize(("name", "most"), [("conv_lstm", 2.0), ("ntm_head", 1.5)])
-def test_a_backward_pass_keeps_no_adjoints_of_gates(name: str, most: float) -> None:
-    assert peaks(name)[1] < most

@@ -256,9 +256,26 @@ def test_any_order_of_axes() -> None:
     assert state["h_0"] == "h0: 1 B n"  # with an axis of its own: left as it is
 
 
+def test_parameters_in_one_array() -> None:
+    held = shapes("separate gru join=gates:[U_r;U_z],b:[b_r;b_z] rename=x:xs", "gru")
+    assert (held["gates"], held["b"], held["Wh"]) == ((6, 2), (6, 1), (3, 2))
+    assert "Wz" not in held
+    spaced = ready(
+        "separate gru rows join=gates:[U_r.T, U_z.T],b:([b_r; b_z] as row),all:flat(W_r,W_z)"
+    )
+    assert list(spaced.parameters)[:3] == ["gates", "Wh", "all"]
+    assert spaced.parameters["gates"] == "[U_r.T, U_z.T]"
+    assert spaced.parameters["b"] == "[b_r; b_z] as row"
+    assert spaced.parameters["all"] == "flat(W_r,W_z)"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("separate gru join=b:[b_q]", "join takes an array .* with names of U_z.*not 'b:.b_q.'"),
+        ("separate gru join=[b_r;b_z]", "join takes an array"),
+        ("separate gru join=bh:[b_r;b_z]", "two arrays are called 'bh'"),
+        ("separate gru join", "join needs a value"),
         ("separate gru inputs=U", "must differ"),
         ("separate lstm candidate=f", "letter of another gate"),
         ("separate gru rename=q:r", "pairs old:new, .* of Wz, Wr"),

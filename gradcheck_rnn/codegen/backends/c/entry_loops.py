@@ -139,6 +139,7 @@ def _units(frame: CFrame, s: Units) -> list[str]:
         limit = frame.printer.dim(rows_of(s.value))
         return [
             "real total = 0;",
+            "LANES_ADD",
             *_each_unit(frame, limit, [*entries.loads, f"total += {value};"]),
             f"{frame.entry(s.dest)} = total;",
         ]
@@ -159,6 +160,7 @@ def _units(frame: CFrame, s: Units) -> list[str]:
     return [
         "real peak = -(real)INFINITY, total = 0;",
         *_each_unit(frame, rows, [*put, f"if ({x} > peak) peak = {x};"]),
+        "LANES_ADD",
         *_each_unit(frame, rows, second),
         *_each_unit(frame, rows, third),
     ]

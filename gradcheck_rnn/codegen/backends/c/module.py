@@ -102,8 +102,9 @@ class _Module:
             "Build (float64; with -DSINGLE float32; both may be linked into one program):", "",
             f"    cc {' '.join(FLAGS)} -c {name}.c -o {name}_f64.o",
             f"    cc {' '.join(FLAGS)} -DSINGLE -c {name}.c -o {name}_f32.o", "",
-            "-fopenmp uses several cores in products; -DUSE_CBLAS takes products over all steps",
-            "from a BLAS. g++ compiles the file too.",
+            "-fopenmp uses several cores in products; -fopenmp-simd with -DUSE_SIMD makes sums",
+            "over units in vectors; -DUSE_CBLAS takes products over all steps from a BLAS. g++",
+            "compiles the file too.",
         ]  # fmt: skip
         safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in told]
         return [f"/* {safe[0]}", *(f"   {x}".rstrip() for x in safe[1:]), "*/"]

@@ -35,6 +35,13 @@ typedef uint64_t bits;
 #define BLAS(name) cblas_d##name
 #endif
 typedef ptrdiff_t Index;
+
+/* Before a loop that adds to `total`: every lane of a vector may have a part of the sum. */
+#if defined(_OPENMP) || defined(USE_SIMD)
+#define LANES_ADD _Pragma("omp simd reduction(+ : total)")
+#else
+#define LANES_ADD
+#endif
 """
 
 MEMORY = """
@@ -153,6 +160,7 @@ static inline void log_softmax_of(real *x, Index count)
 {
     real peak = -(real)INFINITY, total = 0;
     for (Index k = 0; k < count; ++k) peak = x[k] > peak ? x[k] : peak;
+    LANES_ADD
     for (Index k = 0; k < count; ++k) total += real_exp(x[k] - peak);
     for (Index k = 0; k < count; ++k) x[k] = x[k] - peak - real_log(total);
 }

@@ -85,22 +85,22 @@ def block(
         if wide:
             out = _parameters_first(out, loop)
         at = next(i for i, s in enumerate(out) if s is loop)
-        near = {b for a in writes(loop) if (b := _root(a)).timed and _lone(b) in wide}
+        near = {b for a in writes(loop) if (b := _root(a)).timed and _as_wide(b, wide)}
         sides = (out[:at][::-1], out[at + 1 :])
         whole, early, late = _blocked(loop, *sides, kept, bool(near))
         # Again with those alone that use what a block holds: the others gain nothing by joining,
         # and would lose in the short blocks of wide arrays.
         single = [s for s in out if not isinstance(s, Blocked)]
         if near:
-            held = {b for b in whole.local if _lone(b) in wide} | near
-            useful = _with_operands(single, held)
+            held = {b for b in whole.local if _as_wide(b, wide)} | near
+            useful = _with_operands(single, loop, held)
         else:
             useful = [s for s in single if _uses(s, whole.local)]
         whole, early, late = _blocked(loop, *sides, kept, bool(near), useful)
         if near and whole.after:
             whole.carried = _carried(whole, [*early, *late], kept, ends)
             whole.local |= {*whole.carried}
-            whole.wide = min(map(_lone, near))
+            whole.wide = min(name for b in near for name in _names(b))
         if whole.local or whole.wide:
             out = [*early[::-1], whole, *late]
     return out
@@ -142,8 +142,14 @@ def _parameters_first(
     return [*statements[:at], *ahead, *rest]
 
 
-def _with_operands(statements: Sequence[Statement], held: Collection[Buffer]) -> list[Statement]:
-    """What uses some arrays, and what its operands are made by, other than parameters' alone."""
+def _with_operands(
+    statements: Sequence[Statement], loop: Loop, held: Collection[Buffer]
+) -> list[Statement]:
+    """What uses some arrays, and what has to be in the blocks of a loop for its sake.
+
+    What its operands are made by, other than parameters' alone; and before the loop what reads
+    it, which would keep it out of the blocks.
+    """
     wanted: list[Statement] = []
     needed: set[Buffer] = set()
     for s in reversed(statements):
@@ -152,12 +158,25 @@ def _with_operands(statements: Sequence[Statement], held: Collection[Buffer]) ->
             wanted.append(s)
             if not isinstance(s, Loop):
                 needed |= {b for a in reads(s) if (b := _root(a)).timed}
+    made: set[Buffer] = set()
+    for s in statements:
+        if s is loop:
+            break
+        known = any(s is w for w in wanted)
+        if known or (not isinstance(s, Loop) and any(_root(a) in made for a in reads(s))):
+            wanted += [] if known else [s]
+            made |= {b for a in writes(s) if (b := _root(a)).timed}
     return wanted
 
 
-def _lone(b: Buffer) -> str:
-    """The name of the number of rows, if it has one."""
-    return b.shape[0].lone or ""
+def _names(b: Buffer) -> set[str]:
+    """What the number of rows is a multiple or a sum of."""
+    return {name for name, _ in b.shape[0].terms} if b.shape else set()
+
+
+def _as_wide(b: Buffer, wide: Collection[str]) -> bool:
+    """Whether the rows of an array are those of matrices of the sequences, side by side."""
+    return bool(names := _names(b)) and names <= {*wide}
 
 
 def _uses(s: Statement, local: Collection[Buffer]) -> bool:
@@ -201,10 +220,11 @@ def _splits(s: Statement, axis: str, sums: bool) -> bool:
     if isinstance(s, Pointwise | Units | Gemm | Arrange | LinearSystem):
         made = all(_over(a, axis) for a in writes(s))
     elif isinstance(s, Outer | Reduce | Contract):
-        made = _over(s.dest, axis) or (sums and any(_over(a, axis) for a in reads(s)))
+        adds = sums and (s.accumulate or not s.dest.buffer.timed)
+        made = _over(s.dest, axis) or (adds and any(_over(a, axis) for a in reads(s)))
     else:
         return False
-    timed = [a for a in (*reads(s), *writes(s)) if a.buffer.timed]
+    timed = [a for a in (*reads(s), *writes(s)) if len(a.lead) == 2]
     return made and all(_over(a, axis) for a in timed)
 
 
@@ -231,7 +251,7 @@ def _agrees(s: Statement, group: Iterable[Statement], late: bool) -> bool:
             if not (together or left) and not (_sums(s, a) and _sums(other, b)):
                 return False
     # What it changes itself it must not read at another step.
-    changed_roots = {_root(a) for a in made if a.buffer.timed}
+    changed_roots = {_root(a) for a in made if len(a.lead) == 2}
     return all(_same_step(a) for a in mine if _root(a) in changed_roots)
 
 
@@ -273,7 +293,7 @@ def _same_step(a: Access) -> bool:
 
 
 def _sums(s: Statement, a: Access) -> bool:
-    return isinstance(s, Outer | Reduce | Contract) and a == s.dest and not a.buffer.timed
+    return isinstance(s, Outer | Reduce | Contract) and a == s.dest and len(a.lead) < 2
 
 
 def _local(

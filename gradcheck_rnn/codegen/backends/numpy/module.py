@@ -180,14 +180,6 @@ class _Module:
             out.append(f"    {b.name} = {made}")
         return out
 
-    def _matrices(self) -> set[str]:
-        """Names of the numbers of entries of matrices of the sequences."""
-        names, scans = self.plan.names, self.plan.network.scans
-        heads = {names.dim(scan.cell.heads.rename(scan.dims)) for scan in scans}
-        return {
-            n for n, dims in names.entries.items() if len([d for d in dims if d not in heads]) > 1
-        }
-
     def _function(
         self, routine: Routine, made: set[Buffer], unpack: list[str], after: list[str],
         optional: frozenset[Buffer] = frozenset(),
@@ -204,7 +196,8 @@ class _Module:
         first = {a.buffer for a in handed if a is not None and a.slot == ("start", -1)}
         first -= {a.buffer for a in handed if a is not None and a.slot != ("start", -1)}
         ends = first - {*made, *self.plan.saved, *writer.zero}
-        writer.write(block(routine.statements, kept, self._matrices(), ends))
+        wide = self.plan.names.matrices(self.network, in_heads=True)
+        writer.write(block(routine.statements, kept, wide, ends))
         self.uses |= writer.uses
         self.quiet = any(n in writer.uses and f.overflows for n, f in ELEMENTWISE.items())
         saved = {b.base or b for b in self.plan.saved}

@@ -30,12 +30,14 @@ from ...schedule.ops import (
     Pointwise,
     Reduce,
     Statement,
+    StepRows,
     Units,
     accesses,
 )
 from ..arrangement import arrangement
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
+from ..step_rows import step_rows
 from ..systems import solution
 from ..wrapping import wrap
 from .assign import Assigner
@@ -75,6 +77,8 @@ class NumPyWriter(Assigner):
             elif isinstance(s, LinearSystem):
                 text = solution("np", s, self.access, self._lead)
                 self.put(s.dest, text, (s.matrix, s.value))
+            elif isinstance(s, StepRows):
+                self.put(s.dest, step_rows(s, self.access, self.steps), (s.source,))
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
