@@ -202,6 +202,8 @@ class Edits:
 
     def takes_part(self, edge: str, step: int, steps: int) -> bool:
         """Whether an edge contributes at a step (from 1) of a scan of so many steps."""
+        if edge not in self.only_steps and edge not in self.skip_steps:
+            return True
         here = (step, step - steps - 1)
         if edge in self.only_steps and not set(here) & set(self.only_steps[edge]):
             return False

@@ -24,7 +24,6 @@ from .contributions import (
     Form,
     add_others,
     add_shares,
-    bar_of,
     contribution,
     finish_step,
     moved_seeds,
@@ -171,11 +170,26 @@ class Run:
 
     def lookup(self, t: int, also: Mapping[Sym, Array] | None = None) -> Callable[[Sym], Array]:
         """Values of the variables of an equation at time t."""
+        series, substeps = self.series, self.substeps
 
         def value(s: Sym) -> Array:
             if also is not None and s.mark and s in also:
                 return also[s]
-            return self.series[s.name][self.at(s.name, t, s.lag)]
+            lag = s.lag
+            if substeps:
+                return series[s.name][self.at(s.name, t, lag)]
+            return series[s.name][0 if lag is None else t - lag]
+
+        return value
+
+    def beside(self, t: int, name: str, bar: Array) -> Callable[[Sym], Array]:
+        """Values of the variables of an equation at time t, and the adjoint of it, by its name."""
+        plain = self.lookup(t)
+
+        def value(s: Sym) -> Array:
+            if s.mark == "bar" and s.name == name:
+                return bar
+            return plain(s)
 
         return value
 
@@ -402,7 +416,7 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {bar_of(e.symbol): bar})
+            values = run.beside(t, e.name, bar)
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
             for edge, term in edits.contributing(e.edges, step, len(times), waiting):

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .constants import DRAWS, moved_along, with_moved_constants
 from .hints import common_factor
-from .jumping import step_between
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .steps_of_losses import step_between
 from .survey import Survey, survey
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict

@@ -57,7 +57,7 @@ def peaks(name: str) -> tuple[float, float]:
 @pytest.mark.parametrize(
     "name",
     ["linear_attention", "delta_net", "rwkv7", "multihead_retention", "selective_scan",
-     "conv_lstm", "ntm_head", "attention_decoder"],
+     "conv_lstm", "ntm_head", "tree_lstm"],
 )  # fmt: skip
 def test_both_passes_hold_a_history_of_the_states(name: str) -> None:
     forward, backward = peaks(name)

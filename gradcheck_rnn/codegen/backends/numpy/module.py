@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from ....derivation.program import Derivation
 from ....language.dims import ONE
@@ -15,6 +16,7 @@ from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Stat
 from .. import template
 from ..expressions import dim_text
 from ..size_checks import entry_lines, size_lines, used_sizes
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .blocking import block
 from .config import RESERVED, helper_texts
@@ -24,7 +26,8 @@ from .writer import NumPyWriter
 __all__ = ["print_module"]
 
 
-_CHECK = template.check(
+_CHECK = partial(
+    template.check,
     "np",
     "Arrays of one dtype; fills in sizes and raises ValueError on what does not fit.",
     '''\
@@ -94,7 +97,9 @@ class _Module:
             *mathematics,
             "from collections.abc import Mapping",
         ]
-        head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
+        given = template.given_table(self.network)
+        typing = "Any, NotRequired, TypedDict" if given else "Any, TypedDict"
+        head += [f"from typing import {typing}", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
         if self.blocked:
             head += [
@@ -104,10 +109,12 @@ class _Module:
             if any("ENTRIES //" in line for line in (*forward, *backward)):
                 head += ["#: Numbers of the largest array of such a block.", "ENTRIES = 2**17"]
             head += [""]
-        head += template.shape_table(self._shapes())
+        head += [*template.shape_table(self._shapes()), *given]
         head += self._types()
-        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *helpers]
+        check = _CHECK(given=bool(given)).rstrip("\n").split("\n")
+        body = [*head, "", *check, *helpers]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        code += functions_of_steps(self.plan.derivation, "np", ("forward", "backward"))
         return "\n".join([*body, *code]) + "\n"
 
     # -- public functions --------------------------------------------------------------------------
@@ -120,7 +127,10 @@ class _Module:
     def _types(self) -> list[str]:
         n = self.network
         differentiated = [r.name for r in self.plan.derivation.differentiated()]
-        out = template.typed_dict("Parameters", "Parameters, trained and fixed.", n.parameters)
+        out = template.typed_dict(
+            "Parameters", "Parameters, trained and fixed.", n.parameters,
+            optional=template.given_values(n),
+        )  # fmt: skip
         out += template.typed_dict("Inputs", "Sequences, data and initial states.", n.inputs)
         out += template.typed_dict("Outputs", "What forward gives.", self.plan.outputs)
         out += template.typed_dict(
@@ -247,7 +257,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def forward(",
+            f"def {function_of_substeps(plan.derivation, 'forward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    workspace: dict[str, Array] | None = None,",
@@ -284,7 +294,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def backward(",
+            f"def {function_of_substeps(plan.derivation, 'backward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    saved: dict[str, Array],",
