@@ -186,3 +186,29 @@ def test_time_axes_that_are_not_there(sequence):
         check_vjp(leaky, leaky_back, sequence, time_axis={"y": 0})
     with pytest.raises(UsageError, match="time_axis 3: the output"):
         check_vjp(leaky, leaky_back, sequence, time_axis=3)
+
+
+def test_steps_whose_gradient_lies_below_its_bound_are_named():
+    """h ← h/1000 + x: what reaches the first of twelve steps is 10⁻³³ of the block."""
+
+    def forward(x):
+        h = np.zeros_like(x[0])
+        for step in x:
+            h = 1e-3 * np.abs(h) + np.sin(step)
+        return h, x
+
+    def backward(dh, x):
+        h, signs = np.zeros_like(x[0]), []
+        for step in x:
+            signs.append(np.sign(h))
+            h = 1e-3 * np.abs(h) + np.sin(step)
+        dx = np.zeros_like(x)
+        for t in reversed(range(len(x))):
+            dx[t], dh = dh * np.cos(x[t]), 1e-3 * dh * signs[t]
+        dx[0] *= 2
+        return dx
+
+    x = np.random.default_rng(2).normal(size=(12, 2, 3))
+    report = check_vjp(forward, backward, (x,))
+    assert report.passed
+    assert "(all of [0] to [" in str(report)
