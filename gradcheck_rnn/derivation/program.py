@@ -71,11 +71,11 @@ class Edge:
     steps: tuple[Step, ...]
     rules: RuleTable
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return self.operand.kind
 
-    @property
+    @cached_property
     def lag(self) -> int | None:
         return self.operand.lag
 
@@ -164,7 +164,7 @@ class EquationProgram:
     edges: tuple[Edge, ...]
     named_by: str = "user"
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.symbol.name
 

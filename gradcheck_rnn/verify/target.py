@@ -17,7 +17,7 @@ from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
-from .trees import Tree, is_scalar, match_gradient, plain
+from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
 __all__ = ["Budget", "Target"]
@@ -160,13 +160,18 @@ class Target(UserCode):
             for a, b, k in zip(leaves, own, kept, strict=True)
         ]
         raw = self.raw(given)
-        if type(raw) is not float and not is_scalar(raw):
-            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
+        value = self._number(raw, calls)
         if watched:
             self._compare(given, leaves, self.nouns.loss)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
+        return value
+
+    def _number(self, raw: Any, calls: int) -> float:
+        """What the loss returned after so many calls, which must be a real scalar."""
+        if type(raw) is not float and not is_scalar(raw):
+            raise UsageError(f"the loss returned {not_scalar(raw)}{_late(calls)}")
         value = self.scalar(raw)
         if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
@@ -356,7 +361,13 @@ class Target(UserCode):
             def run(first: int, last: int) -> Floats:
                 out = np.empty(last - first)
                 for k, leaves[block] in enumerate(moved(eps, first, last)):
-                    out[k] = self.evaluate(leaves, fresh=True)
+                    calls = self.evaluations
+                    if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+                        out[k] = self.evaluate(leaves, fresh=True)
+                        continue
+                    given = self._kept.copy()
+                    given[block] = leaves[block]
+                    out[k] = self._number(self.raw(given), calls)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
@@ -431,17 +442,3 @@ class Target(UserCode):
 def _late(calls: int) -> str:
     """Words for what happens in a later call only."""
     return f" (in call {calls + 1}, not before)" if calls else ""
-
-
-def _not_scalar(raw: Any) -> str:
-    """What a loss returned instead of a real scalar, and the way out."""
-    if raw is None or isinstance(raw, str | dict):
-        return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
-    array = np.asarray(raw)
-    if array.size != 1:
-        return (
-            f"a value of shape {array.shape}, not a real scalar; sum it, or use check_vjp for a "
-            f"function with several outputs"
-        )
-    way = "; take its real part" if array.dtype.kind == "c" else ""
-    return f"a value of dtype {array.dtype}, not a real scalar{way}"

@@ -34,6 +34,9 @@ SMALLEST, LARGEST = -20, -5
 #: What two losses may differ by from the gradient, in units of noise, of the square of the step and
 #: of the gradient.
 NOISES, CURVES, ROUGH = 16.0, 64.0, 1e-4
+#: A step where the loss varies on a scale far below the sizes of arrays, as that of saturated units
+#: does once some are zero; and the part of the gradient that noise may be there.
+CLOSE, SHARP = 2.0**-30, 1e-3
 #: Steps, in sizes of an array, that must bear out what a check of a point with zeros calls wrong.
 STEPS = (2.0**-10, 2.0**-16)
 #: Factor of entries at a point without zeros, to compare with; what is said where both fail.
@@ -242,11 +245,16 @@ def _agrees(
     if not size:
         return True  # a gradient of nothing but zeros is looked at elsewhere
     exponent = int(np.round(np.log2(max(noise, there.value_eps * size) / size) / 3))
-    step = 2.0 ** min(max(exponent, SMALLEST), LARGEST)
-    above, below = there.across(directions)(np.array([step, -step]))
-    gap = abs((above - below) / (2 * step) - float(np.sum(parts)))
-    level = _level(there, noise, np.array([above, below]))
-    return bool(gap <= NOISES * level / step + (CURVES * step**2 + ROUGH) * size)
+    claim = float(np.sum(parts))
+    for step in (2.0 ** min(max(exponent, SMALLEST), LARGEST), CLOSE):
+        above, below = there.across(directions)(np.array([step, -step]))
+        error = NOISES * _level(there, noise, np.array([above, below])) / step
+        if step == CLOSE and not error <= SHARP * size:
+            break
+        gap = abs((above - below) / (2 * step) - claim)
+        if gap <= error + (CURVES * step**2 + ROUGH) * size:
+            return True
+    return False
 
 
 def _level(there: Target, noise: float, values: Floats) -> float:
