@@ -78,7 +78,7 @@ class _Module:
         self.plan, self.origin = plan, origin
         self.network = plan.network
         self.uses: set[str] = set()
-        self.blocked = False
+        self.blocked, self.wide = False, 0
         self.equations = template.equation_texts(plan.derivation)
         inputs = self.network.inputs.values()
         self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
@@ -102,10 +102,8 @@ class _Module:
         head += [f"from typing import {typing}", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
         if self.blocked:
-            head += [
-                "#: Rows (steps times sequences) of what is done for a block of steps at once."
-            ]
-            head += ["ROWS = 512"]
+            head += ["#: Rows (steps times sequences) that are done at once, as caches hold them."]
+            head += [f"ROWS = {512 if self.wide <= 16 else 256 if self.wide <= 32 else 128}"]
             if any("ENTRIES //" in line for line in (*forward, *backward)):
                 head += ["#: Numbers of the largest array of such a block.", "ENTRIES = 2**17"]
             head += [""]
@@ -188,6 +186,8 @@ class _Module:
             if b.timed and not zero and b not in handed:
                 made = kept_array(b, f"({shape}{comma})")
             out.append(f"    {b.name} = {made}")
+        for rows, name in writer.columns.items():
+            out.append(f"    {name} = np.ones(({dim_text(rows)}, 1), dtype)")
         return out
 
     def _function(
@@ -215,6 +215,7 @@ class _Module:
         for base in views:
             if base not in writer.blocked:
                 allocated += [f"    {line}" for line in writer.view_lines(base, out)]
+        self.wide = max(self.wide, writer.wide)
         self.blocked |= any(re.search(r"\bROWS\b", line) for line in writer.lines)
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)
