@@ -306,7 +306,8 @@ class _Reach:
             edits.carry, edits.lost_finals, edits.zero_starts, edits.wrapped_starts,
             edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
             edits.repeated_finals, edits.taken_outputs, edits.kept, edits.turned,
-            edits.held_starts,
+            edits.held_starts, edits.shifted_outputs, edits.first_finals, edits.passed,
+            edits.remainders, edits.unjoined,
         )  # fmt: skip
         if any(loop):
             return None
@@ -322,6 +323,9 @@ class _Reach:
             *edits.pinned,
             *shares,
             *edits.mirrored,
+            *edits.terms_at,
+            *edits.masked,
+            *edits.moved,
         )
         for identity in own:
             names |= self.upstream(self.derivation.edge(identity).operand.name)
