@@ -57,6 +57,7 @@ def commands() -> Iterator[str]:
 def layouts() -> Iterator[str]:
     """The ready layouts, as Python to start from."""
     from gradcheck_rnn import api
+
     yield "# Layouts\n"
     yield (
         "What a layout can say is told in [the guide](../verifying.md); these are ready, as "
