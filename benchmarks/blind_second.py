@@ -12,6 +12,8 @@ import numpy as np
 
 from gradcheck_rnn import Layout
 
+from .decoder_by_place import decoder_by_place
+
 
 def fused(kind: str, names: str, suffix: str = "") -> str:
     return "[" + "; ".join(f"{kind}_{name}{suffix}" for name in names) + "]"
@@ -721,7 +723,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     ),
     "seq2seq": ("encoder_decoder", None),
     "bahdanau": (
-        "attention_decoder",
+        decoder_by_place(),
         Layout(
             ATTEND,
             {"x": "x", "place": "place_src", "h0": "h_src0", "H0": "H_src0", "there": "there"}

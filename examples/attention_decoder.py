@@ -19,14 +19,14 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def forward_pass(x, rows, there, y, h, H, s, encoder, scoring, reading):
-    """x (S, B, E), rows (S, B), there (B, N), y (T, B, D); H (B, N, K) has a row a position."""
+def forward_pass(x, there, y, h, s, encoder, scoring, reading):
+    """x (S, B, E), there (B, S), y (T, B, D); the annotations H are (B, S, K)."""
     W, U, b = encoder
     Wa, Ua, va = scoring
-    every, H, hs = np.arange(len(h)), H.copy(), [h]
-    for x_t, row in zip(x, rows, strict=True):
+    hs = [h]
+    for x_t in x:
         hs.append(np.tanh(hs[-1] @ W.T + x_t @ U.T + b))
-        H[every, row] += hs[-1]
+    H = np.stack(hs[1:], axis=1)
     keys, states, tape, contexts = H @ Ua.T, [s], [], []
     Wi, Wh = reading
     p = s.shape[1]
@@ -44,13 +44,13 @@ def forward_pass(x, rows, there, y, h, H, s, encoder, scoring, reading):
         states.append((1 - z) * s + z * n)
         contexts.append(given[:, y.shape[2] :])
         tape.append((e, a, given, z, r, n))
-    saved = (x, rows, there, y, hs, H, states, tape, encoder, scoring, reading)
+    saved = (x, there, y, hs, H, states, tape, encoder, scoring, reading)
     return np.array(states[1:]), np.array(contexts), saved
 
 
 def backward_pass(ds, dc, dlast, saved):
     """Gradients of all arguments from those of the states, the contexts and the last state."""
-    x, rows, there, y, hs, H, states, tape, (W, U, b), (Wa, Ua, va), (Wi, Wh) = saved
+    x, there, y, hs, H, states, tape, (W, U, b), (Wa, Ua, va), (Wi, Wh) = saved
     dWi, dWh, dWa, dUa, dva, dH = map(np.zeros_like, (Wi, Wh, Wa, Ua, va, H))
     dkeys, dy = np.zeros((*H.shape[:2], len(Ua))), np.zeros_like(y)
     d, p, carry = y.shape[2], dlast.shape[1], dlast.copy()
@@ -78,13 +78,13 @@ def backward_pass(ds, dc, dlast, saved):
     dUa += np.einsum("bnm,bnk->mk", dkeys, H)
     dH += dkeys @ Ua
     dW, dU, db, dx = np.zeros_like(W), np.zeros_like(U), np.zeros_like(b), np.zeros_like(x)
-    every, dh = np.arange(len(dH)), np.zeros_like(hs[0])
+    dh = np.zeros_like(hs[0])
     for t in reversed(range(len(x))):
-        draw = (dh + dH[every, rows[t]]) * (1 - hs[t + 1] ** 2)
+        draw = (dh + dH[:, t]) * (1 - hs[t + 1] ** 2)
         dW, dU, db = dW + draw.T @ hs[t], dU + draw.T @ x[t], db + draw.sum(axis=0)
         dx[t], dh = draw @ U, draw @ W
     return {
-        "x": dx, "y": dy, "h": dh, "H": dH, "s": carry, "W": dW, "U": dU, "b": db, "Wa": dWa,
+        "x": dx, "y": dy, "h": dh, "s": carry, "W": dW, "U": dU, "b": db, "Wa": dWa,
         "Ua": dUa, "va": dva, "Wi": dWi, "Wh": dWh,
     }  # fmt: skip
 
@@ -93,7 +93,7 @@ LAYOUT = Layout(
     parameters={
         "W": "W_src",
         "U": "U_src",
-        "b": "b_src",
+        "b": "b_i_src",
         "Wa": "W_a",
         "Ua": "U_a",
         "va": "v",
@@ -102,11 +102,9 @@ LAYOUT = Layout(
     },
     inputs={
         "x": "x: S B n",
-        "rows": "labels of place_src: S B",
-        "there": "there: B n as bool",
+        "there": "there: B S as bool",
         "y": "y: T B n",
         "h": "h_src0: B n",
-        "H": "H_src0: B n k",
         "s": "s0: B n",
     },
     outputs={"states": "s: T B n", "contexts": "c: T B n", "last": "s_final: B n"},

@@ -21,7 +21,7 @@ from typing import Any
 
 from gradcheck_rnn.errors import GradcheckError, Signalled, UsageError, is_blamed
 from gradcheck_rnn.notebook import NOTEBOOK, run_cells
-from gradcheck_rnn.project import add_pythonpath
+from gradcheck_rnn.project import add_pythonpath, missing_import
 from gradcheck_rnn.reading import read_bytes
 
 __all__ = [
@@ -233,7 +233,8 @@ def run_file(path: str) -> ModuleType:
         raise  # a real one, for all that is known here
     except BaseException as error:
         where = place_of(error) or path
-        raise UsageError(f"{where}: {describe(error)}") from error
+        way_out = missing_import(error, Path(resolved).parent)
+        raise UsageError(f"{where}: {describe(error)}{way_out}") from error
     check_modules()
     return module
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import configparser
+import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.reading import read_text
 
-__all__ = ["TABLE", "add_pythonpath", "find_options", "pythonpath"]
+__all__ = ["TABLE", "add_pythonpath", "find_options", "import_from", "missing_import", "pythonpath"]
 
 TABLE = "gradcheck-rnn"
 #: Bytes that such a file may have.
@@ -80,6 +81,42 @@ def add_pythonpath(folder: Path) -> None:
     for path in reversed(pythonpath(folder)):
         if str(path) not in sys.path:
             sys.path.insert(0, str(path))
+
+
+def import_from(folders: Sequence[Path]) -> None:
+    """Import from these folders first, here and in processes that are started from here.
+
+    Raises
+    ------
+    UsageError
+        One is no folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"--pythonpath {folder}: there is no such folder")
+    added = [str(folder.resolve()) for folder in folders]
+    if added:
+        sys.path[:0] = added
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([*added, *([before] if before else [])])
+
+
+def missing_import(error: BaseException, folder: Path) -> str:
+    """The way out where a package cannot be imported and lies in a ``src`` folder nearby, or ''."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not name:
+        return ""
+    top = name.partition(".")[0]
+    for parent in (folder, *folder.parents):
+        source = parent / "src"
+        if (source / top).is_dir() or (source / f"{top}.py").is_file():
+            shown = os.path.relpath(source)
+            return (
+                f'; it lies in {shown}: pythonpath = ["src"] under [tool.{TABLE}] or '
+                f"[tool.pytest.ini_options] in {os.path.relpath(parent / 'pyproject.toml')}, or "
+                f"--pythonpath {shown}"
+            )
+    return ""
 
 
 def _upwards(folder: Path, name: str) -> Iterator[Path]:

@@ -1,6 +1,6 @@
-"""Sequences as operands: what one scan wrote, a row a step, another reads at every step.
+"""Sequences as operands: of another scan as a whole, or rows of a matrix state.
 
-A memory is a matrix state with a row a position; the positions of a step come as one-hot data.
+Such a memory has a row a position; the positions of a step come as one-hot data.
 """
 
 # Definitions are written as equations, so: untyped, and every result has a name.
@@ -11,26 +11,11 @@ from __future__ import annotations
 from ..language import attend, cell, outer, sigmoid, softmax, tanh, where
 from ..language.network import Network
 from ._catalogue import system
+from .elman import elman_hidden
 
 __all__ = ["ZOO", "attention_decoder", "causal_attention", "tree_lstm"]
 
 BAHDANAU = "Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to Align"
-
-
-@cell(
-    inputs="x: d",
-    states="h: k; H: n k",
-    params="W: k k; U: k d; b: k",
-    data="place: n",
-    outputs="h",
-    domains={"place": "one-hot"},
-    source=f"{BAHDANAU}, 3.2: annotations of an encoder, here of one direction",
-)
-def annotating(x, h, H, W, U, b, place):
-    """Elman encoder that keeps its states: row ``place`` of H is h."""
-    h = tanh(W @ h + U @ x + b)
-    H = H + outer(place, h)
-    return {"h": h, "H": H}
 
 
 @cell(
@@ -54,13 +39,17 @@ def aligning(y, H, s, W_a, U_a, v, W, W_z, W_r, U, U_z, U_r, C, C_z, C_r, there)
     return {"s": s, "c": c}
 
 
-@system("attention_decoder", f"{BAHDANAU}, eqs. (5)–(6) and appendix A")
+@system("attention_decoder", f"{BAHDANAU}, eqs. (5)–(6), 3.2 and appendix A")
 def attention_decoder(network: Network) -> None:
-    """A decoder with attention: the S states of an encoder are read at each of T steps."""
+    """A decoder with attention: the S states of an encoder are read at each of T steps.
+
+    The encoder has one direction; there is 1 where the source has a word.
+    """
     source = network.input("x", "e", axis="S")
-    encoder = network.scan(annotating, suffix="_src", axis="S", x=source, dims={"d": "e"})
-    there = network.input("there", "n", axis=None, data=True)
-    made = network.scan(aligning, H=encoder.final("H"), there=there)
+    dims = {"d": "e", "p": "k"}
+    encoder = network.scan(elman_hidden, suffix="_src", axis="S", x=source, dims=dims)
+    there = network.input("there", "", axis="S", data=True)
+    made = network.scan(aligning, H=encoder.h.whole("H"), there=there.whole("words"))
     network.output(made.s, made.c, made.final("s"))
 
 

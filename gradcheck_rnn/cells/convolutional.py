@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
+
 from ..language import cell, ones, sigmoid, tanh
 
 __all__ = ["ZOO", "conv_lstm"]
@@ -16,7 +20,7 @@ _TAPS = "; ".join(f"W_{g}1 W_{g}2 W_{g}3: k k; U_{g}1 U_{g}2 U_{g}3: k d; b_{g}:
     inputs="X: d n",
     states="H C: k n",
     params=_TAPS,
-    fixed="L: n n",
+    fixed={"L": ("n n", partial(np.eye, k=-1))},
     outputs="H y",
     source="Shi et al. 2015, Convolutional LSTM Network, eq. (3), one dimension, width 3",
 )

@@ -290,11 +290,11 @@ def verify(
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--report",
-            metavar="PATH",
-            help="Write what was found as .html or .pdf; may be repeated.",
-        ),
+        typer.Option(metavar="PATH", help="Write it as .html or .pdf, too; may be repeated."),
+    ] = None,
+    pythonpath: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Import from there, too; may be repeated."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="All rows, all notes.")] = False,
@@ -302,7 +302,9 @@ def verify(
 ) -> int:
     """Verify gradients against finite differences that know their own error."""
     from gradcheck_rnn.cli import verifying
+    from gradcheck_rnn.project import import_from
 
+    import_from(pythonpath or [])
     folder = "" if against is not None else verifying.holds_results(target or [])
     if against is not None or folder:
         verifying.refuse_beside_against(

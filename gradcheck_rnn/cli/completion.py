@@ -95,8 +95,17 @@ def _values(command: Any, last: str) -> Iterable[str]:
 
     option = next((p for p in command.params if last in p.opts and last.startswith("-")), None)
     if option is not None and not getattr(option, "is_flag", False):
+        known = {"LAYOUT": _layouts, "CELL": api.names}
+        if option.metavar in known:
+            return known[option.metavar]()
         return [str(c) for c in get_args(CHOICES.get(last))]
     names = {p.name for p in command.params if p.param_type_name == "argument"}
     if names & {"cell", "target"}:
         return api.names()
-    return [row["name"] for row in api.layouts()] if "layout" in names else []
+    return _layouts() if "layout" in names else []
+
+
+def _layouts() -> list[str]:
+    from gradcheck_rnn import api
+
+    return [row["name"] for row in api.layouts()]

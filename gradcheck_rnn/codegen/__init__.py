@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..derivation.program import Derivation
 from ..errors import UsageError
-from .backends.substeps import with_substeps
+from .backends.substeps import for_kernels
 
 __all__ = ["generate"]
 
@@ -34,12 +34,13 @@ def generate(derivation: Derivation, backend: str = "numpy", origin: str = "") -
     UnsupportedOperation
         The definition has an operation for which there is no kernel.
     """
+    derivation = for_kernels(derivation)
     if backend == "numpy":
         from .backends.numpy import print_module
 
-        return with_substeps(print_module(derivation, origin), derivation, "np")
+        return print_module(derivation, origin)
     if backend == "cupy":
         from .backends import cupy
 
-        return with_substeps(cupy.print_module(derivation, origin), derivation, "cp")
+        return cupy.print_module(derivation, origin)
     raise UsageError(f"there is no backend {backend!r}; there are numpy and cupy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -10,11 +10,32 @@ import numpy as np
 
 from ..calculus.terms import Sym, Term
 from .batches import turned, vec
-from .editing import Adjoints, Bars, mirrored_values, pinned_at, read_wrongly, reads_others
+from .editing import (
+    Adjoints,
+    Bars,
+    masked_value,
+    mirrored_values,
+    moved_shares,
+    pass_whole,
+    pinned_at,
+    read_wrongly,
+    reads_others,
+    target_time,
+)
 from .edits import Edits
 from .program import Edge, ScanProgram
 
-__all__ = ["Form", "add_shares", "bar_of", "contribution", "read"]
+__all__ = [
+    "Form",
+    "add_others",
+    "add_shares",
+    "bar_of",
+    "contribution",
+    "finish_step",
+    "masked_values",
+    "moved_seeds",
+    "read",
+]
 
 Array = Any
 Run = Any  # of `evaluate`, which imports this module
@@ -33,6 +54,8 @@ def read(
     values: Values,
 ) -> Values:  # fmt: skip
     """What an edge reads at a time, where edits make it read something else."""
+    if edge.id in edits.masked:
+        return masked_values(run, values, edge, edits)
     if edge.id in edits.terms and reads_others(edge, term):
         return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
     if edge.id in edits.mirrored and edge.kind == "param":
@@ -41,6 +64,16 @@ def read(
         name, pin = edits.pinned[edge.id]
         return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
     return values
+
+
+def masked_values(run: Run, values: Values, edge: Edge, edits: Edits) -> Values:
+    """The same values, but a part only of the adjoint that an edge reads."""
+
+    def value(s: Sym) -> Array:
+        found = values(s)
+        return masked_value(run, found, edits.masked[edge.id]) if s == edge.adjoint else found
+
+    return value
 
 
 def add_shares(
@@ -71,6 +104,65 @@ def add_shares(
         )
         given = given + (shares[source] - right)
     sums.add_shares(edge, index, given, shares if split else {})
+
+
+def add_others(
+    run: Run, program: ScanProgram, edge: Edge, term: Term | None, edits: Edits, sums: Adjoints,
+    t: int,
+) -> None:  # fmt: skip
+    """Add what an edge gives by a term that reads the adjoints of other equations."""
+    if term is None:
+        return
+    values = run.lookup(t, Bars(sums, run, t))
+    seen = read_wrongly(run, program, edits, t, values)
+    given = run.batches.fit(run.terms(term, seen), values(edge.operand))
+    where = 0 if edge.lag is None else target_time(run, edits, edge, t, run.times(program))
+    sums.add(edge.operand.name, where, given, edge.id)
+
+
+def finish_step(
+    run: Run, program: ScanProgram, late: list[tuple[Edge, Term]], edits: Edits, sums: Adjoints,
+    t: int,
+) -> None:  # fmt: skip
+    """What is given once all equations of a step have been pulled back."""
+    for edge, term in late:
+        add_others(run, program, edge, term, edits, sums, t)
+    if edits.passed:
+        pass_whole(run, sums, program, edits, t)
+
+
+def moved_seeds(run: Run, sums: Adjoints, edits: Edits) -> Iterator[tuple[str, int, Array]]:
+    """What is added to adjoints where edges are moved, and where blocks are not joined."""
+    for program in run.derivation.scans:
+        times, border = run.times(program), edits.unjoined.get(program.scan.name)
+        for edge in program.edges:
+            name, give = edge.operand.name, _giving(run, program, edge, sums, edits)
+            if edge.id in edits.moved:
+                for where, value in moved_shares(run, times, edge, edits.moved[edge.id], give):
+                    yield name, where, value
+            if border is not None and edge.kind == "state":
+                for t in times[::border]:
+                    given = give(t, t)
+                    if given is not None:
+                        yield name, run.at(name, t, edge.lag), given
+
+
+def _giving(
+    run: Run, program: ScanProgram, edge: Edge, sums: Adjoints, edits: Edits
+) -> Callable[[int, int], Array | None]:
+    """What an edge gives with the adjoint at one time and the values at another."""
+    times = run.times(program)
+
+    def give(at: int, t: int) -> Array | None:
+        term = edits.term_of(edge, 1 + times.index(t), len(times))
+        bar = sums.get(edge.equation.name, at)
+        if term is None or bar is None:
+            return None
+        values = run.lookup(t, {bar_of(edge.equation): bar})
+        seen = read_wrongly(run, program, edits, t, values)
+        return contribution(run, edge, term, seen, bar, "matrix")
+
+    return give
 
 
 def contribution(

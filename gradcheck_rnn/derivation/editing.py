@@ -8,14 +8,32 @@ from typing import Any
 import numpy as np
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .edits import Edits
+from .edits import Edits, Mask, Move
 from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .wholes import wholes_of
 
 __all__ = [
-    "Adjoints", "Bars", "add_finals", "cotangents_as_used", "cotangents_taken", "in_order",
-    "mirrored_values", "pass_by", "pinned_at", "read_wrongly", "reads_others", "sources",
-    "split_names", "target_time", "value_at",
-]  # fmt: skip
+    "Adjoints",
+    "Bars",
+    "add_finals",
+    "cotangents_as_used",
+    "cotangents_taken",
+    "crosses",
+    "in_order",
+    "is_cut",
+    "masked_value",
+    "mirrored_values",
+    "moved_shares",
+    "pass_by",
+    "pass_whole",
+    "pinned_at",
+    "read_wrongly",
+    "reads_others",
+    "sources",
+    "split_names",
+    "target_time",
+    "value_at",
+]
 
 Array = Any
 Run = Any  # of `evaluate`, which imports this module
@@ -119,6 +137,7 @@ def sources(derivation: Derivation, equation: str) -> tuple[str, ...]:
         if len(behind) > 1:
             out = list(behind)
     out += ["loss" for r in network.loss_terms if r.name == equation]
+    out += [f"rows of {ref.name}" for ref in wholes_of(network, {equation})]
     for label, ref in network.outputs.items():
         if ref.name == equation:
             out.append(f"g_{label}")
@@ -190,6 +209,8 @@ def cotangents_as_used(
         yield 0, g if factor == 1.0 else factor * g
         return
     lost, one = edits.lost_outputs.get(label, ()), edits.output_of_step.get(label)
+    if label in edits.shifted_outputs:
+        given = _shifted(given, edits.shifted_outputs[label])
     for t, own in enumerate(given):
         if t + 1 not in lost and t - len(given) not in lost:
             g = own if one is None else given[one - 1 if one > 0 else one]
@@ -198,34 +219,46 @@ def cotangents_as_used(
 
 def in_order(
     program: ScanProgram, edits: Edits
-) -> tuple[list[EquationProgram], list[EquationProgram]]:
+) -> tuple[list[EquationProgram], list[EquationProgram], dict[str, list[Edge]]]:
     """The equations as the adjoint meets them; those permuted wait for the last of them.
 
-    What reads the adjoint of another equation within the step waits until that is complete.
+    What reads the adjoint of another equation within the step waits until that is complete. Where
+    that adjoint needs what waits, only the edge does: until its operand is met, under whose name it
+    is in what is returned last.
     """
     order = list(reversed(program.equations))
+    made = {e.name: e for e in program.equations}
+    delayed: dict[str, list[Edge]] = {}
     for e in program.equations if edits.terms else ():
         for edge in e.edges:
             term = edits.terms.get(edge.id)
             if term is not None and edge.kind == "equation" and reads_others(edge, term):
-                order = _waiting(order, e, {s.name for s in symbols_in(term) if s.mark == "bar"})
+                names = {s.name for s in symbols_in(term) if s.mark == "bar"}
+                moved = _waiting(order, e, names)
+                if moved is None and edge.operand.name in made:
+                    moved = _waiting(order, made[edge.operand.name], names)
+                    delayed.setdefault(edge.operand.name, []).append(edge)
+                order = order if moved is None else moved
     group = [e for e in order if e.name in edits.permuted]
     if group:
         last = order.index(group[-1])
         order = [e for e in order[:last] if e not in group] + group + order[last + 1 :]
-    return order, group
+    return order, group, delayed
 
 
 def _waiting(
     order: list[EquationProgram], waits: EquationProgram, names: set[str]
-) -> list[EquationProgram]:
-    """The order with all that the adjoints of some names are made of before an equation."""
+) -> list[EquationProgram] | None:
+    """The order with all that the adjoints of some names are made of before an equation.
+
+    None where the equation is part of that.
+    """
     first = set(names) - {waits.name}
     for e in reversed(order):  # in the order of the definition
         if any(x.lag == 0 and x.operand.name in first for x in e.edges):
             first.add(e.name)
     if waits.name in first:
-        return order
+        return None
     at = order.index(waits)
     moved = [e for e in order[at:] if e.name in first]
     return order[:at] + moved + [e for e in order[at:] if e not in moved]
@@ -237,7 +270,8 @@ def add_finals(sums: Adjoints, program: ScanProgram, times: Sequence[int], edits
         final = sums.get(state.final, 0)
         if final is not None and state.name not in edits.lost_finals:
             every = state.name in edits.repeated_finals
-            first = times[:1] if program.scan.name in edits.turned else times[-1:]
+            turned = program.scan.name in edits.turned or state.name in edits.first_finals
+            first = times[:1] if turned else times[-1:]
             for t in times if every else first:
                 sums.add(state.name, t, final, "final " + state.name)
 
@@ -258,6 +292,62 @@ def pass_by(
 def reads_others(edge: Edge, term: Term) -> bool:
     """Whether a term reads the adjoints of other equations than its own."""
     return any(s.mark == "bar" and s.name != edge.equation.name for s in symbols_in(term))
+
+
+def _shifted(given: Array, by: int) -> Array:
+    """Cotangents of other steps: so many steps later, zero beyond the ends; 0 reverses time."""
+    a = np.asarray(given)
+    if by == 0:
+        return a[::-1]
+    out = np.zeros_like(a)
+    n = len(a) - abs(by)
+    if n > 0 and by > 0:
+        out[:n] = a[by:]
+    elif n > 0:
+        out[-by:] = a[:n]
+    return out
+
+
+def masked_value(run: Run, value: Array, mask: Mask) -> Array:
+    """An adjoint with only a part of it, or without that part: see `Mask`."""
+    which, place, kept = mask
+    axis = {"sequence": run.batches.axis, "unit": -2, "head": -3}[which]
+    if value.ndim < -axis:
+        return value
+    n = value.shape[axis]
+    inside = np.zeros(n, bool)
+    inside[
+        {"first": slice(0, 1), "last": slice(-1, None), "half": slice(0, (n + 1) // 2)}[place]
+    ] = 1
+    index = (inside if kept else ~inside).reshape(-1, *[1] * (-axis - 1))
+    return np.where(index, value, np.zeros_like(value))
+
+
+def moved_shares(
+    run: Run, times: Sequence[int], edge: Edge, move: Move, give: Callable[[int, int], Array | None]
+) -> Iterator[tuple[int, Array]]:
+    """Times of an operand and what is added there where an edge is moved in time.
+
+    ``give(at, t)`` is what the edge gives with the adjoint at one time and values at another.
+    """
+    kind, k = move
+    for step, t in enumerate(times):
+        where, own = run.at(edge.operand.name, t, edge.lag), give(t, t)
+        if own is None:
+            continue
+        if kind in ("goes", "also") and (where in times or kind == "also"):
+            place = k - 1 if where not in times else times.index(where) + k
+            yield where, 0 * own if where not in times else -own
+            if 0 <= place < len(times):
+                yield times[place], own
+        elif kind == "start" and where not in times:
+            other = times[k - 1 if k > 0 else k] if abs(k) <= len(times) else None
+            given = None if other is None else give(other, other)
+            yield where, -own if given is None else given - own
+        elif kind == "reads" and (edge.kind != "state" or where not in times):
+            place = step + k if k else len(times) - 1 - step
+            given = give(times[place], t) if 0 <= place < len(times) else None
+            yield where, -own if given is None else given - own
 
 
 def value_at(run: Run, name: str, t: int) -> Array:
@@ -284,12 +374,20 @@ def read_wrongly(
 ) -> Callable[[Sym], Array]:
     """The same values, but others for some starts, and zero for what is before them."""
     times = run.times(program)
+    usual = not (edits.wrapped_starts or edits.held_starts or edits.zero_starts)
 
     def value(s: Sym) -> Array:
+        if s.lag is None or s.mark:
+            return values(s)
         at = run.at(s.name, t, s.lag)
-        if s.lag is None or s.mark or at in times:
+        if at in times or (usual and at in run.series[s.name]):
             return values(s)
         first = run.at(s.name, times[0], 0)
+        if (at - times[-1]) * (-1 if program.scan.reverse else 1) > 0:  # beyond the last
+            if s.name in edits.held_starts or s.name in edits.wrapped_starts:
+                own = times[-1] if s.name in edits.held_starts else times[0]
+                return run.series[s.name][own]
+            return np.zeros_like(run.series[s.name][first])
         if s.name in edits.wrapped_starts:
             back = int(abs(t - times[0]) * run.substeps.get(s.name, 1)) - abs(s.lag)
             return run.series[s.name][times[max(back, -len(times))]]
@@ -300,3 +398,45 @@ def read_wrongly(
         return values(s)
 
     return value
+
+
+def is_cut(
+    run: Run,
+    program: ScanProgram,
+    edits: Edits,
+    truncate: int | None,
+    step: int,
+    t: int,
+    where: int,
+) -> bool:
+    """Whether what a step gives to a state that it reads is cut off."""
+    name = program.scan.name
+    reach, border = edits.carry.get(name), edits.unjoined.get(name)
+    left = len(run.times(program)) - step
+    return (
+        (truncate is not None and crosses(run, program, t, where, truncate))
+        or (reach is not None and left >= reach)
+        or (border is not None and (step - 1) % border == 0)
+    )
+
+
+def pass_whole(run: Run, sums: Adjoints, program: ScanProgram, edits: Edits, t: int) -> None:
+    """Hand on adjoints of states, or the cotangents in them, in place of what is derived."""
+    for state in program.scan.states:
+        what = edits.passed.get(state.name)
+        if what is not None:
+            given = (sums.get if what == "whole" else sums.outside)(state.name, t)
+            if given is not None:
+                before = run.at(state.name, t, -1 if program.scan.reverse else 1)
+                sums.add(state.name, before, given)
+
+
+def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
+    """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
+
+    The start belongs to the first block: it keeps its gradient, as in a window run by itself.
+    """
+    times = run.times(program)
+    position = abs(t - times[0])
+    source = max(position - abs(t - where), 0)
+    return position // block != source // block

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..calculus.terms import Term
+from .program import Edge
 
-__all__ = ["NO_EDITS", "Edits"]
+__all__ = ["NO_EDITS", "Edits", "Mask", "Move"]
+
+#: What of an adjoint is read: (axis, place, kept). The axis is "sequence", "unit" or "head"; the
+#: place "first", "last", "half"; kept says whether it is what is read or what is not.
+Mask = tuple[str, str, bool]
+#: ("goes", k): the contribution goes to k steps later than it should, what goes to the start stays.
+#: ("also", k): the same, but what goes to the start goes there and to k steps later.
+#: ("reads", k): the adjoint is read k steps later, 0: in reversed order of time.
+#: ("start", k): the start is given what step k gives; k counts from the end where it is negative.
+Move = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,24 @@ class Edits:
         adjoint goes to (or a saved value comes from) step T + 1 − t.
     turned : frozenset
         Scans whose backward pass runs in the order of the forward pass.
+    terms_at : mapping
+        Edge id → (steps, term): the term used at these steps, counted likewise; None drops it.
+    masked : mapping
+        Edge id → the part of the adjoint that is read: see `Mask`.
+    shifted_outputs : mapping
+        Output → how many steps later the cotangent lies that is taken at a step; 0 reverses time.
+    first_finals : frozenset
+        States whose final cotangent is given to the first step, not to the last.
+    moved : mapping
+        Edge id → another place in time; see `Move`.
+    passed : mapping
+        State → what a step hands on for it in place of all that is derived: ``"whole"``, its own
+        adjoint, or ``"output"``, the cotangents of the outputs at that step.
+    remainders : mapping
+        Scan → k: only as many steps are gone through as there are in whole blocks of k.
+    unjoined : mapping
+        Scan → k: what leaves a block of k steps is what was asked within it, and nothing of later
+        blocks.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -83,6 +112,14 @@ class Edits:
     mirrored: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
     held_starts: frozenset[str] = frozenset()
+    terms_at: dict[str, tuple[tuple[int, ...], Term | None]] = field(default_factory=dict)
+    masked: dict[str, Mask] = field(default_factory=dict)
+    shifted_outputs: dict[str, int] = field(default_factory=dict)
+    first_finals: frozenset[str] = frozenset()
+    moved: dict[str, Move] = field(default_factory=dict)
+    passed: dict[str, str] = field(default_factory=dict)
+    remainders: dict[str, int] = field(default_factory=dict)
+    unjoined: dict[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -93,12 +130,17 @@ class Edits:
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
         own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
-        return sum(own)
+        return sum(own) + len(self.terms_at) + len(self.masked)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether loops leave steps out."""
+        return bool(self.missed or self.remainders)
 
     @property
     def reorders(self) -> bool:
         """Whether steps are taken in another order: only the program as a whole tells."""
-        return bool(self.kept or self.mirrored or self.turned)
+        return bool(self.kept or self.mirrored or self.turned or self.passed or self.unjoined)
 
     def __or__(self, other: Edits) -> Edits:
         """Both mistakes at once; where they meet the second wins, permutations are combined."""
@@ -125,14 +167,43 @@ class Edits:
             self.mirrored | other.mirrored,
             self.turned | other.turned,
             self.held_starts | other.held_starts,
+            {**self.terms_at, **other.terms_at},
+            {**self.masked, **other.masked},
+            {**self.shifted_outputs, **other.shifted_outputs},
+            self.first_finals | other.first_finals,
+            {**self.moved, **other.moved},
+            {**self.passed, **other.passed},
+            {**self.remainders, **other.remainders},
+            {**self.unjoined, **other.unjoined},
         )
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:
         """Whether the loop of a scan leaves a step out."""
+        if scan in self.remainders:
+            return step > steps - steps % self.remainders[scan]
         return bool({step, step - steps - 1} & set(self.missed.get(scan, ())))
+
+    def term_of(self, edge: Edge, step: int, steps: int) -> Term | None:
+        """What an edge gives at a step (from 1) of a scan of so many steps; None for nothing."""
+        at, other = self.terms_at.get(edge.id, ((), None))
+        if at and {step, step - steps - 1} & set(at):
+            return other
+        return self.terms.get(edge.id, edge.pullback)
+
+    def contributing(
+        self, edges: Iterable[Edge], step: int, steps: int, waiting: Collection[str] = ()
+    ) -> Iterator[tuple[Edge, Term]]:
+        """The edges that give something at a step, and what; without those that wait."""
+        for edge in edges:
+            term = self.term_of(edge, step, steps)
+            if term is None or edge.id in waiting or not self.takes_part(edge.id, step, steps):
+                continue
+            yield edge, term
 
     def takes_part(self, edge: str, step: int, steps: int) -> bool:
         """Whether an edge contributes at a step (from 1) of a scan of so many steps."""
+        if edge not in self.only_steps and edge not in self.skip_steps:
+            return True
         here = (step, step - steps - 1)
         if edge in self.only_steps and not set(here) & set(self.only_steps[edge]):
             return False

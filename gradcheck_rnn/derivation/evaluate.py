@@ -9,7 +9,7 @@ it last, as everywhere (see `language.stacks`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -20,14 +20,22 @@ from ..errors import DimensionError, UsageError
 from ..language.loops import count_of
 from ..language.network import Ref, State
 from .batches import Batches
-from .contributions import Form, add_shares, bar_of, contribution, read
+from .contributions import (
+    Form,
+    add_others,
+    add_shares,
+    contribution,
+    finish_step,
+    moved_seeds,
+    read,
+)
 from .editing import (
     Adjoints,
-    Bars,
     add_finals,
     cotangents_as_used,
     cotangents_taken,
     in_order,
+    is_cut,
     pass_by,
     read_wrongly,
     reads_others,
@@ -38,8 +46,9 @@ from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
 from .program import Derivation, Edge, ScanProgram
 from .weight_products import WeightProducts
+from .wholes import rows, stacked, wholes_of, wholes_read
 
-__all__ = ["Run", "adjoints", "bptt", "crosses", "forward", "gathered"]
+__all__ = ["Run", "adjoints", "bptt", "forward", "gathered"]
 
 Array = Any
 Values = Callable[[Sym], Array]
@@ -70,8 +79,6 @@ class Run:
         self.derivation = derivation
         first = np.asarray(next(iter(values.values())))
         self.dtype = np.result_type(*(np.asarray(v).dtype for v in values.values()))
-        self.sizes = dict(sizes)
-        self.terms = evaluator(sizes, self.dtype if first.dtype != object else object)
         self.steps = dict(lengths or {})
         self.substeps: dict[str, int] = {}
         for scan in (p.scan for p in derivation.scans):
@@ -93,6 +100,8 @@ class Run:
                         f"{ref.axis!r}, others have {self.steps[ref.axis]}"
                     )
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
+        self.sizes = {**sizes, **self.steps}
+        self.terms = evaluator(self.sizes, self.dtype if first.dtype != object else object)
         self.batch = max(
             [
                 r[next(iter(r))].shape[self.batches.axis]
@@ -161,11 +170,26 @@ class Run:
 
     def lookup(self, t: int, also: Mapping[Sym, Array] | None = None) -> Callable[[Sym], Array]:
         """Values of the variables of an equation at time t."""
+        series, substeps = self.series, self.substeps
 
         def value(s: Sym) -> Array:
             if also is not None and s.mark and s in also:
                 return also[s]
-            return self.series[s.name][self.at(s.name, t, s.lag)]
+            lag = s.lag
+            if substeps:
+                return series[s.name][self.at(s.name, t, lag)]
+            return series[s.name][0 if lag is None else t - lag]
+
+        return value
+
+    def beside(self, t: int, name: str, bar: Array) -> Callable[[Sym], Array]:
+        """Values of the variables of an equation at time t, and the adjoint of it, by its name."""
+        plain = self.lookup(t)
+
+        def value(s: Sym) -> Array:
+            if s.mark == "bar" and s.name == name:
+                return bar
+            return plain(s)
 
         return value
 
@@ -174,6 +198,8 @@ class Run:
 
     def _forward(self, program: ScanProgram) -> None:
         scan = program.scan
+        for ref in wholes_read(scan):
+            self.series[ref.name] = {0: stacked(self, ref)}
         for e in program.equations:
             self.series.setdefault(e.name, {})
         for state in scan.states:
@@ -299,16 +325,41 @@ def adjoints(
     is computed.
     """
     network = run.derivation.network
+    for label in cotangents:
+        if label not in network.outputs:
+            raise UsageError(f"network {network.name!r} has no output {label!r}")
+    more: list[tuple[str, int, Array]] = []
+    if edits.moved or edits.unjoined:
+        first = _summed(run, cotangents, form, truncate, edits, seeds or {}, (), None, last, None)
+        more = list(moved_seeds(run, first, edits))
+    return _summed(
+        run, cotangents, form, truncate, edits, seeds or {}, more, shares, last, weights
+    ).sums
+
+
+def _summed(
+    run: Run,
+    cotangents: Mapping[str, Array],
+    form: Form,
+    truncate: int | None,
+    edits: Edits,
+    seeds: Mapping[str, Mapping[int, Array]],
+    more: Iterable[tuple[str, int, Array]],
+    shares: Adjoints | None,
+    last: str,
+    weights: Callable[[Run], WeightProducts] | None,
+) -> Adjoints:
+    """All sums of one backward pass, with ``more`` (name, time, array) added besides."""
+    network = run.derivation.network
     sums = shares
     if sums is None:
         split = split_names(run.derivation, edits) if edits.shares else None
         sums = Adjoints(bool(edits.shares), run.terms.summed, split)
-    for name, line in (seeds or {}).items():
+    for name, line in seeds.items():
         for t, a in line.items():
             sums.add(name, t, a)
-    for label in cotangents:
-        if label not in network.outputs:
-            raise UsageError(f"network {network.name!r} has no output {label!r}")
+    for name, t, a in more:
+        sums.add(name, t, a)
     for label, given in cotangents_taken(edits, cotangents):
         ref = network.outputs[label]
         for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
@@ -317,8 +368,17 @@ def adjoints(
         products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
         _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
-            break
-    return sums.sums
+            return sums
+    _add_rows(run, sums, network.inputs)
+    return sums
+
+
+def _add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:
+    """Give the adjoints of sequences that were handed on whole to their steps."""
+    for ref in wholes_of(run.derivation.network, names):
+        whole = sums.get(ref.name, 0)
+        for t, part in rows(run, ref, whole) if whole is not None else ():
+            sums.add(cast(str, ref.sequence), t, part, f"rows of {ref.name}")
 
 
 def _backward(
@@ -334,42 +394,39 @@ def _backward(
     scan = program.scan
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
-    reach = edits.carry.get(scan.name)
     add_finals(sums, program, times, edits)
-    order, permuted = in_order(program, edits)
+    _add_rows(run, sums, {e.name for e in program.equations})
+    order, permuted, delayed = in_order(program, edits)
+    waiting = {edge.id for some in delayed.values() for edge in some}
     steps = list(enumerate(times, start=1))
     for step, t in steps if scan.name in edits.turned else reversed(steps):
-        if edits.missed and edits.lacks(scan.name, step, len(times)):
+        if edits.leaves_out and edits.lacks(scan.name, step, len(times)):
             pass_by(run, sums, program, t)
             continue
         if edits.kept:
             pass_by(run, sums, program, t, edits.kept)
-        late: list[tuple[Edge, Term, int]] = []
+        late: list[tuple[Edge, Term]] = []
         for e in order:
             if permuted and e is permuted[0]:
                 sums.permute({g.name: edits.permuted[g.name] for g in permuted}, t)
             if e.name in losses and t == math.ceil(t):
                 sums.add(e.name, t, np.ones_like(run.series[e.name][t]), "loss")
+            for edge in delayed.get(e.name, ()):
+                add_others(run, program, edge, edits.terms[edge.id], edits, sums, t)
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            values = run.lookup(t, {bar_of(e.symbol): bar})
+            values = run.beside(t, e.name, bar)
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
-            for edge in e.edges:
-                term = edits.terms.get(edge.id, edge.pullback)
-                if term is None or not edits.takes_part(edge.id, step, len(times)):
-                    continue
+            for edge, term in edits.contributing(e.edges, step, len(times), waiting):
                 where = target_time(run, edits, edge, t, times)
-                if edge.kind == "state" and (
-                    (truncate and crosses(run, program, t, where, truncate))
-                    or (reach is not None and len(times) - step >= reach)
-                ):
+                if edge.kind == "state" and is_cut(run, program, edits, truncate, step, t, where):
                     continue
                 if products is not None and products.took(edge, values, sums):
                     continue
                 if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
-                    late.append((edge, term, where))
+                    late.append((edge, term))
                     continue
                 seen = read(run, program, edge, term, edits, sums, t, values)
                 given = contribution(run, edge, term, seen, bar, form)
@@ -378,11 +435,7 @@ def _backward(
                     add_shares(run, edge, term, edits, sums, t, index, seen, given)
                 else:
                     sums.add(edge.operand.name, index, given)
-        for edge, term, where in late:
-            values = run.lookup(t, Bars(sums, run, t))
-            seen = read_wrongly(run, program, edits, t, values)
-            given = run.batches.fit(run.terms(term, seen), values(edge.operand))
-            sums.add(edge.operand.name, 0 if edge.lag is None else where, given, edge.id)
+        finish_step(run, program, late, edits, sums, t)
     if products is not None:
         products.add_to(sums)
     for state in scan.states:
@@ -391,14 +444,3 @@ def _backward(
             if start.ref is not None and got is not None and state.name not in edits.lost_starts:
                 like = run.series[start.ref.name][0]
                 sums.add(start.ref.name, 0, run.batches.fit(got, like))
-
-
-def crosses(run: Run, program: ScanProgram, t: int, where: int, block: int) -> bool:
-    """Whether reading ``where`` from ``t`` goes back over the border between two blocks.
-
-    The start belongs to the first block: it keeps its gradient, as in a window run by itself.
-    """
-    times = run.times(program)
-    position = abs(t - times[0])
-    source = max(position - abs(t - where), 0)
-    return position // block != source // block

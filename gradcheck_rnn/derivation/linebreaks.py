@@ -124,7 +124,7 @@ def _outside(text: str, where: re.Pattern[str], depth: int) -> Iterator[int]:
             yield m.start()
         braces += {"{": 1, "}": -1}.get(token, 0)
         fences += {r"\left": 1, r"\begin": 1, r"\right": -1, r"\end": -1}.get(token, 0)
-        if not fences:
+        if not fences and not text.startswith(r"\right", m.start() - 6):
             parens += {"(": 1, ")": -1}.get(token, 0)
 
 

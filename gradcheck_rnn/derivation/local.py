@@ -7,7 +7,7 @@ not given, what the program makes of the others stands in for it. A wrong line t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from ..calculus.terms import Sym, Term
 from .evaluate import Run
 from .numeric_terms import TermEvaluator
 from .program import Edge, ScanProgram
+from .wholes import rows, wholes_of
 
 __all__ = ["Known", "Local", "Series", "edge_values", "local_lines"]
 
@@ -163,6 +164,7 @@ def local_lines(
     sizes = _Sizes(run.terms) if sized else None
     for program in reversed(run.derivation.scans):
         _scan(out, program, given, sizes, loss, bends or {}, {} if known is None else known)
+    _rows(out, network.inputs)
     return out
 
 
@@ -178,6 +180,7 @@ def _scan(
             out.from_outside(
                 f"{state.final}", state.name, times[-1], final, out.size[state.final][0]
             )
+    _rows(out, {e.name for e in program.equations})
     for t in reversed(times):
         for e in reversed(program.equations):
             if e.name in losses and t == math.ceil(t):
@@ -204,6 +207,16 @@ def _scan(
                 like = run.series[start.ref.name][0]
                 much = run.batches.fit(out.size[state.name][at], like)
                 out.add(start.ref.name, 0, run.batches.fit(got, like), much)
+
+
+def _rows(out: Local, names: Collection[str]) -> None:
+    """What reaches sequences that other scans read whole."""
+    for ref in wholes_of(out.run.derivation.network, names):
+        whole = out.want.get(ref.name, {}).get(0)
+        if whole is not None:
+            much = dict(rows(out.run, ref, out.size[ref.name][0]))
+            for t, part in rows(out.run, ref, whole):
+                out.from_outside(f"rows of {ref.name}", str(ref.sequence), t, part, much[t])
 
 
 def _given_by(

@@ -37,6 +37,8 @@ def mistaken_loops(
                 )  # fmt: skip
         if scan.axis:
             yield from _cut_at(derivation, program)
+        if scan.substeps > 1:
+            yield from _one_substep(program, edges)
         for state in scan.states:
             if loops is not None and state.name not in loops:
                 continue
@@ -89,6 +91,22 @@ def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
         if several:
             words = f"truncated BPTT in blocks of {k} steps in scan {name}"
             yield "cut", f"{k}+", name, words, Edits(skip_steps=dict.fromkeys(reads, steps[1:]))
+
+
+def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
+    """What the same value of a step is given by all of its substeps, taken of one of them."""
+    scan = program.scan
+    groups: dict[Sym, list[str]] = {}
+    for e in edges:
+        if e.scan == scan.name and e.operand.name in scan.operands:
+            groups.setdefault(e.operand.with_(mark="bar"), []).append(e.id)
+    for bar, own in groups.items():
+        for first, which in ((1, "first"), (scan.substeps, "last")):
+            steps = tuple(range(first, LONGEST, scan.substeps))
+            words = f"{to_text(bar)} receives what the {which} substep of each step gives, and not "
+            words += "the sum of all"
+            edits = Edits(only_steps=dict.fromkeys(own, steps))
+            yield "substep", f"{bar.name}@{first}", scan.name, words, edits
 
 
 def _between_scans(some: list[Edge], scan: str) -> Iterator[Loop]:
@@ -146,22 +164,38 @@ def _one_step(edge: Edge) -> Iterator[Loop]:
 
 
 def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
-    """A value of the step before, of the last at the first step: an index of −1."""
+    """Values of the step before or after, at the first or last step of another one or their own."""
     program = derivation.program(edge.scan)
     states = {s.name for s in program.scan.states}
     sign = -1 if program.scan.reverse else 1
     target, whole = to_text(edge.operand.with_(mark="bar")), to_text(edge.pullback)
-    for s in dict.fromkeys(symbols_in(edge.pullback)):
-        if not s.mark and s.lag == 0 and s.name not in states:
-            moved = s.with_(lag=sign)
-            words = f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}, "
-            words += "at the first step the last one (an index of −1)"
-            terms: dict[str, Term | None] = {edge.id: edge.pullback.xreplace({s: moved})}
-            own = frozenset({s.name})
-            yield "wrapped", s.name, edge.id, words, Edits(terms=terms, wrapped_starts=own)
-            words = f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}, "
-            words += "at the first step its own"
-            yield "held", s.name, edge.id, words, Edits(terms=terms, held_starts=own)
+    own = [
+        s for s in dict.fromkeys(symbols_in(edge.pullback))
+        if not s.mark and s.lag == 0 and s.name not in states
+    ]  # fmt: skip
+    for some in [*([s] for s in own), *([own] if len(own) > 1 else [])]:
+        names = frozenset(s.name for s in some)
+        detail = "+".join(s.name for s in some)
+        for by in (sign, -sign):
+            moved = {s: s.with_(lag=by) for s in some}
+            new = ", ".join(map(to_text, moved.values()))
+            words = f"{target} with {new} instead of {', '.join(map(to_text, some))} in {whole}"
+            terms: dict[str, Term | None] = {edge.id: edge.pullback.xreplace(moved)}
+            end, detail_ = ("first", detail) if by == sign else ("last", detail + "-")
+            last = "last one (an index of −1)" if by == sign else "first one"
+            yield (
+                "wrapped", detail_, edge.id, f"{words}, at the {end} step the {last}",
+                Edits(terms=terms, wrapped_starts=names),
+            )  # fmt: skip
+            yield (
+                "held", detail_, edge.id, f"{words}, at the {end} step its own",
+                Edits(terms=terms, held_starts=names),
+            )  # fmt: skip
+            skipped: dict[str, tuple[int, ...]] = {edge.id: (1 if by == sign else -1,)}
+            yield (
+                "none-beyond", detail_, edge.id, f"{words}, at the {end} step nothing",
+                Edits(terms=terms, skip_steps=skipped),
+            )  # fmt: skip
 
 
 def _orders(

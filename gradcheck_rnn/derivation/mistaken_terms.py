@@ -193,7 +193,7 @@ def _other_adjoints(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     program = derivation.program(edge.scan)
     place = {e.name: k for k, e in enumerate(program.equations)}
     made = {e.name: [x.operand.name for x in e.edges if x.lag == 0] for e in program.equations}
-    below, stack = set[str](), [edge.equation.name]  # their adjoints wait for this edge
+    below, stack = set[str](), [edge.operand.name]  # their adjoints wait for this edge
     while stack:
         name = stack.pop()
         if name in made and name not in below:

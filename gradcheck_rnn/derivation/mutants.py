@@ -31,9 +31,12 @@ from ..calculus.terms import (
 from .edits import Edits
 from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
+from .mistaken_inner import mistaken_inner
 from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
+from .mistaken_shares import mistaken_shares
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
+from .mistaken_times import mistaken_times
 from .program import Derivation, Edge, ScanProgram
 from .simplification import tidy
 
@@ -64,7 +67,11 @@ def mutants(
         found.setdefault(mutant.id, mutant)
     for mutant in flow_mutants(derivation, loops):
         found.setdefault(mutant.id, mutant)
-    for kind, detail, where, says, edits in mistaken_loops(derivation, edited, loops):
+    loop = [
+        line for make in (mistaken_loops, mistaken_times, mistaken_shares)
+        for line in make(derivation, edited, loops)
+    ]  # fmt: skip
+    for kind, detail, where, says, edits in loop:
         name = f"{kind}:{where}:{detail}"
         found.setdefault(name, Mutant(name, kind, where, says, edits))
     return tuple(found.values())
@@ -121,7 +128,10 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
         )
-    found = (*mistaken_terms(derivation, edge), *mistaken_factors(derivation, edge))
+    found = (
+        *mistaken_terms(derivation, edge), *mistaken_factors(derivation, edge),
+        *mistaken_inner(derivation, edge),
+    )  # fmt: skip
     for kind, detail, term, words in found:
         within = "" if isinstance(right, Sym) else f" in {whole}"
         yield from edited(kind, detail, term, f"{target} with {words}{within}")

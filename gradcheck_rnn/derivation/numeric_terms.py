@@ -5,8 +5,10 @@ Columns are ``(n, B)``; a sum over the batch happens by itself in products such 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ class TermEvaluator:
         self._sizes = {T.dim(n): Integer(s) for n, s in sizes.items()}
         self.dtype = np.dtype(dtype)
         self._dims: dict[Scalar, int] = {}
+        self._plain = type(self).__call__ is TermEvaluator.__call__
 
     def size(self, d: Scalar) -> int:
         """The size of a dim; raises DimensionError if a name in it has none."""
@@ -75,22 +78,57 @@ class TermEvaluator:
 
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
         """The value of a term; ``lookup`` gives the array of each variable."""
-        handler = _HANDLERS.get(type(term))
-        if handler is None:
-            raise MissingRule(f"no way to evaluate a {type(term).__name__}, met in {term}")
-        return handler(self, term, lookup)
+        if self._plain:
+            return _compiled(term)(self, lookup)
+        return _handler(term)(self, term, lookup)
+
+
+def _handler(term: T.Term) -> Any:
+    """How a term is evaluated, from the values of its operands."""
+    handler = _HANDLERS.get(type(term))
+    if handler is None:
+        raise MissingRule(f"no way to evaluate a {type(term).__name__}, met in {term}")
+    return handler
+
+
+@lru_cache(maxsize=2**14)
+def _compiled(term: T.Term) -> Callable[[TermEvaluator, Any], Array]:
+    """A term as one function of an evaluator that has no way of its own with parts of it."""
+    if isinstance(term, T.Sym):
+        return lambda ev, lookup: lookup(term)
+    step = _STEPS.get(type(term))
+    if step is None:
+        handler = _handler(term)
+        return lambda ev, lookup: handler(ev, term, lookup)
+    parts = [_compiled(x) for x in term.operands]
+    if len(parts) == 1:
+        (one,) = parts
+        return lambda ev, lookup: step(one(ev, lookup))
+    if len(parts) == 2:
+        left, right = parts
+        return lambda ev, lookup: step(left(ev, lookup), right(ev, lookup))
+
+    def folded(ev: TermEvaluator, lookup: Any) -> Array:
+        out = parts[0](ev, lookup)
+        for part in parts[1:]:
+            out = step(out, part(ev, lookup))
+        return out
+
+    return folded
 
 
 def _operands(ev: TermEvaluator, term: T.Term, lookup: Any) -> list[Array]:
     return [ev(x, lookup) for x in term.operands]
 
 
-def _fold(step: Callable[[Array, Array], Array]) -> Any:
+def _fold(step: Callable[..., Array]) -> Any:
     def handler(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-        parts = _operands(ev, term, lookup)
-        out = parts[0]
-        for p in parts[1:]:
-            out = step(out, p)
+        first, *others = term.operands
+        out = ev(first, lookup)
+        if not others:
+            return step(out)
+        for other in others:
+            out = step(out, ev(other, lookup))
         return out
 
     return handler
@@ -192,6 +230,12 @@ def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     return x ** (int(n) if n.is_Integer else ev.number(n))
 
 
+#: What takes the values of one operand, or of two, or of more one after another.
+_STEPS: dict[type[T.Term], Callable[..., Array]] = {
+    T.Plus: operator.add, T.Hadamard: operator.mul, T.Times: np.matmul, T.Neg: operator.neg,
+    T.Scale: operator.mul, T.Divide: _divide, T.Transpose: numeric.transpose,
+    T.Dot: numeric.dot, T.UnitSum: numeric.unit_sum, T.Abs: numeric.absolute,
+}  # fmt: skip
 _HANDLERS: dict[type[T.Term], Any] = {
     T.Sym: lambda ev, term, lookup: lookup(term),
     T.Num: lambda ev, term, lookup: np.full((1, 1), ev.number(term.value), dtype=ev.dtype),
@@ -201,18 +245,10 @@ _HANDLERS: dict[type[T.Term], Any] = {
         (ev.size(term.shape[0]), ev.size(term.shape[1])), 0
     ),
     T.Eye: lambda ev, term, lookup: np.eye(ev.size(term.shape[0]), dtype=ev.dtype),
-    T.Plus: _fold(lambda a, b: a + b),
-    T.Hadamard: _fold(lambda a, b: a * b),
-    T.Times: _fold(np.matmul),
-    T.Neg: _map(lambda x: -x),
-    T.Scale: _map(lambda s, x: s * x),
-    T.Divide: _map(_divide),
+    **{kind: _fold(step) for kind, step in _STEPS.items()},
     T.Power: _power,
     T.Apply: _apply,
     T.Broadcast: _broadcast,
-    T.Dot: _map(numeric.dot),
-    T.UnitSum: _map(numeric.unit_sum),
-    T.Transpose: _map(numeric.transpose),
     T.Concat: _map(numeric.concat),
     T.Slice: _slice,
     T.Pad: _pad,
@@ -226,7 +262,6 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Where: _map(numeric.where),
     T.Surrogate: lambda ev, term, lookup: ev(term.operands[0], lookup),
     T.Solve: _map(solve),
-    T.Abs: _map(numeric.absolute),
     T.Sign: _map(_sign),
     T.Frozen: _map(lambda x: x),
     T.Diag: _diag,

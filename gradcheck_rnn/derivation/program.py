@@ -71,11 +71,11 @@ class Edge:
     steps: tuple[Step, ...]
     rules: RuleTable
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return self.operand.kind
 
-    @property
+    @cached_property
     def lag(self) -> int | None:
         return self.operand.lag
 
@@ -164,7 +164,7 @@ class EquationProgram:
     edges: tuple[Edge, ...]
     named_by: str = "user"
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.symbol.name
 
@@ -182,6 +182,10 @@ class ScanProgram:
             return str(1 - steps - back).replace("-", "−")
         past = steps - back
         return str(self.scan.axis) + (f"+{past}" if past > 0 else f"−{-past}" if past else "")
+
+    def symbol(self, name: str) -> Sym:
+        """The symbol of an equation at t."""
+        return next(e.symbol for e in self.equations if e.name == name)
 
     @property
     def edges(self) -> Iterator[Edge]:
@@ -289,6 +293,7 @@ class Derivation:
         state = self.state(made_by.scan.name, equation)
         for edge in self.readers(state.final) if state is not None else ():
             out.append(Contribution(edge, edge.pullback, "last"))
+        out += self.rows_handed_back(equation)
         for other in self.scans:
             for begun in other.scan.states:
                 for start in begun.initial:
@@ -321,7 +326,18 @@ class Derivation:
                 f"network {self.network.name!r} has no {name!r} to differentiate by; it has "
                 f"{', '.join(n for n, r in known.items() if r.kind in DIFFERENTIATED)}"
             )
-        return tuple(Contribution(e, shift(e.pullback, e.lag or 0)) for e in self.readers(name))
+        edges = (Contribution(e, shift(e.pullback, e.lag or 0)) for e in self.readers(name))
+        return (*edges, *self.rows_handed_back(name))
+
+    def rows_handed_back(self, name: str) -> list[Contribution]:
+        """What reaches a sequence that is handed on whole: row t of the matrix's adjoint."""
+        out: list[Contribution] = []
+        for ref in self.network.wholes.values():
+            for edge in self.readers(ref.name)[:1] if ref.sequence == name else ():
+                units = 1 if ref.shape.column else edge.operand.shape[1]
+                row = edge.operand.with_(mark="bar", lag=0, rows=units, cols=1)
+                out.append(Contribution(f"rows of {ref.name}", row))
+        return out
 
     def differentiated(self) -> tuple[Ref, ...]:
         """Parameters, inputs and initial states that have a gradient."""

@@ -13,6 +13,7 @@ from typing import Any
 from ..calculus.printing.json import to_json
 from ..calculus.printing.latex import to_latex
 from ..calculus.printing.notation import Notation
+from ..calculus.printing.structured_names import GREEK
 from ..calculus.printing.text import to_text
 from ..calculus.printing.typst import to_typst
 from ..calculus.terms import Term
@@ -399,15 +400,14 @@ def _json(pages: Document, derivation: Derivation) -> dict[str, Any]:
 
 #: Math-mode names of the characters that our own words use.
 _MATH = {
-    "∈": r"\in", "δ": r"\delta", "∂": r"\partial", "θ": r"\theta", "⁺": "^+", "−": "-",
-    "·": r"\cdot", "×": r"\times", "′": "'", "½": r"\frac12", "Σ": r"\Sigma", "σ": r"\sigma",
-    "φ": r"\varphi", "Φ": r"\Phi", "⊙": r"\odot", "τ": r"\tau", "≥": r"\geq",
-    "≤": r"\leq", "⊗": r"\otimes", "ᵀ": r"^\top", "γ": r"\gamma", "→": r"\to",
-    "←": r"\leftarrow", "≠": r"\neq", "ⁿ": "^n", "¹": "^1", "⁻": "^-", "²": "^2", "₋": "_-",
-    "⟨": r"\langle", "⟩": r"\rangle", "ε": r"\varepsilon", "λ": r"\lambda", "α": r"\alpha",
-    "β": r"\beta", "∇": r"\nabla", "∏": r"\prod", "√": r"\surd", "₁": "_1", "₂": "_2", "₃": "_3",
-    "ω": r"\omega", "μ": r"\mu", "ρ": r"\rho", "∞": r"\infty", "≈": r"\approx", "⊕": r"\oplus",
+    **{letter: f"\\{name}" for name, letter in GREEK.items()},
+    "φ": r"\varphi", "ε": r"\varepsilon", "∈": r"\in", "∂": r"\partial", "−": "-", "½": r"\frac12",
+    "·": r"\cdot", "×": r"\times", "′": "'", "″": "''", "⊙": r"\odot", "≥": r"\geq",
+    "≤": r"\leq", "⊗": r"\otimes", "ᵀ": r"^\top", "→": r"\to", "←": r"\leftarrow",
+    "⟨": r"\langle", "⟩": r"\rangle", "∇": r"\nabla", "∏": r"\prod", "√": r"\surd",
+    "∞": r"\infty", "≈": r"\approx", "⊕": r"\oplus",
 }  # fmt: skip
+_SCRIPTS = {"<super>": "^", "<sub>": "_"}
 _TEXT = {
     "…": r"\ldots{}", "–": "--", "—": "---", "§": r"\S{}", "&": r"\&", "%": r"\%", "_": r"\_",
     "#": r"\#", "{": r"\{", "}": r"\}", "$": r"\$", "^": r"\^{}", "~": r"\~{}", "’": "'",
@@ -428,12 +428,18 @@ def tex(text: str) -> str:
     """The words in ASCII; a character nobody foresaw becomes its Unicode name in brackets."""
     out: list[str] = []
     for c in unicodedata.normalize("NFD", text):
-        if c in _OVER and out:
+        kind, _, code = unicodedata.decomposition(c).partition(" ")
+        if c == "\u0338" and out[-1:] == ["="]:  # ≠ in two characters
+            out[-1] = r"$\neq$"
+        elif c in _OVER and out:
             out.append(f"$\\{_OVER[c]}{{{out.pop().strip('$')}}}$")
         elif c in _ACCENT and out:
             out.append(f"\\{_ACCENT[c]}{{{out.pop()}}}")
         elif c in _MATH:
             out.append(f"${_MATH[c]}$")
+        elif kind in _SCRIPTS and " " not in code:
+            of = chr(int(code, 16))
+            out.append(f"${_SCRIPTS[kind]}{{{_MATH.get(of, of)}}}$")
         else:
             out.append(
                 _TEXT.get(c, c)

@@ -23,6 +23,7 @@ from .evaluate import Run, adjoints
 from .numeric_terms import TermEvaluator
 from .program import ScanProgram
 from .walk import EditedValues, Walk
+from .wholes import wholes_of
 
 __all__ = ["Responses"]
 
@@ -110,6 +111,9 @@ class Responses:
                 for e in program.equations:
                     if e.edges:  # what reads nothing hands nothing on, and may be one for all
                         yield e.name, t
+            for ref in wholes_of(self.derivation.network, {e.name for e in program.equations}):
+                if ref.name in self.run.series:
+                    yield ref.name, 0
             for state in program.scan.states:
                 yield state.final, 0
                 for start in state.initial:

@@ -13,6 +13,7 @@ from ..language.network import Ref
 from .batches import turned, vec
 from .evaluate import Run
 from .program import ScanProgram
+from .wholes import stacked_tangents, wholes_read
 
 __all__ = ["rtrl", "rtrl_along"]
 
@@ -100,6 +101,10 @@ def _over_heads(x: Array) -> Array:
 
 def _push(run: Run, program: ScanProgram, tangents: dict[str, dict[int, Array]]) -> None:
     scan = program.scan
+    for ref in wholes_read(scan):
+        line = tangents.get(str(ref.sequence), {})
+        if (made := stacked_tangents(run, ref, line, run.terms.filled)) is not None:
+            tangents[ref.name] = {0: made}
     for state in scan.states:
         for start in state.initial:
             if start.ref is not None and 0 in tangents.get(start.ref.name, {}):

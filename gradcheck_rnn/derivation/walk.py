@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .editing import cotangents_as_used, cotangents_taken, in_order, reads_others, value_at
+from .contributions import masked_values
+from .editing import (
+    cotangents_as_used,
+    cotangents_taken,
+    crosses,
+    in_order,
+    moved_shares,
+    reads_others,
+    value_at,
+)
 from .edits import NO_EDITS, Edits
-from .evaluate import crosses
 from .program import Edge, EquationProgram, ScanProgram
 
 __all__ = ["EditedValues", "Walk"]
@@ -54,7 +62,8 @@ class Walk:
         self.restarted = edits.zero_starts | edits.wrapped_starts | edits.held_starts
         self.given: dict[tuple[str, int], Array] = {}
         self.edges = {
-            *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned,
+            *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *edits.terms_at,
+            *edits.masked,
             *(edge for _, edge in edits.shares),
         }  # fmt: skip
         self.by_scan: dict[str, list[Edge]] = {}
@@ -99,21 +108,33 @@ class Walk:
             times = self.run.times(program)
             self._finals(program, times)
             edited = self._edited(program)
-            if not edited and not self.edits.permuted and not self.edits.missed:
+            if not edited and not self.edits.permuted and not self.edits.leaves_out:
                 self.now += (len(program.equations) + 2) * len(times)
+                self._moved(program, times)
                 self._starts(program)
                 continue
-            order, permuted = in_order(program, self.edits)
+            order, permuted, delayed = in_order(program, self.edits)
+            waiting = {edge.id for some in delayed.values() for edge in some}
             # Only what is edited is met; everything else is in the map.
-            met = [(k, e) for k, e in enumerate(order) if e.name in edited or e in permuted]
+            met = [
+                (k, e)
+                for k, e in enumerate(order)
+                if e.name in edited or e in permuted or e.name in delayed
+            ]
             for step, t in reversed(list(enumerate(times, start=1))):
                 late: list[tuple[int, Edge]] = []
-                left = self.edits.missed and self.edits.lacks(program.scan.name, step, len(times))
+                left = self.edits.leaves_out and self.edits.lacks(
+                    program.scan.name, step, len(times)
+                )
                 for k, e in met:
                     self.now += 1 + k
                     if permuted and e is permuted[0]:
                         self._permute(t)
+                    for edge in delayed.get(e.name, ()):
+                        self._edge(program, None, edge, step, t, times)
                     for edge in edited.get(e.name, ()):
+                        if edge.id in waiting:
+                            continue
                         term = self.edits.terms.get(edge.id)
                         if (
                             edge.kind != "equation"
@@ -131,18 +152,40 @@ class Walk:
                 if left:
                     self._pass_by(program, t)
                 self.now += len(order) + 2
+            self._moved(program, times)
             self._starts(program)
+
+    def _moved(self, program: ScanProgram, times: Sequence[int]) -> None:
+        """What edges give at another time, once all that they read is there."""
+        for edge in program.edges if self.edits.moved else ():
+            if edge.id not in self.edits.moved:
+                continue
+
+            def give(at: int, t: int, edge: Edge = edge) -> Array | None:
+                term = self.edits.term_of(edge, 1 + times.index(t), len(times))
+                if term is None:
+                    return None
+                plain = self.of.lookup(program, t, self.bar, self.edits)
+                bar = self.bar(edge.equation.name, at)
+                seen = EditedValues(lambda s: bar if s == edge.adjoint else plain(s), {})
+                return self.run.batches.fit(self.of.terms(term, seen), plain(edge.operand))
+
+            for where, value in moved_shares(
+                self.run, times, edge, self.edits.moved[edge.id], give
+            ):
+                self.inject(edge.operand.name, where, value)
 
     def _edited(self, program: ScanProgram) -> dict[str, list[Edge]]:
         """The edges of a scan that the edits change, by equation."""
         edits, scan = self.edits, program.scan
         cut = scan.name in edits.carry or self.truncate is not None
-        if not (cut or scan.name in edits.missed or self.restarted):
+        left = scan.name in edits.missed or scan.name in edits.remainders
+        if not (cut or left or self.restarted):
             edges = self.by_scan.get(scan.name, [])
         else:
             edges = [
                 e for e in program.edges
-                if e.id in self.edges or scan.name in edits.missed or (cut and e.kind == "state")
+                if e.id in self.edges or left or (cut and e.kind == "state")
                 or any(s.name in self.restarted for s in symbols_in(e.pullback))
             ]  # fmt: skip
         out: dict[str, list[Edge]] = {}
@@ -156,7 +199,7 @@ class Walk:
     ) -> None:  # fmt: skip
         """Add what an edge gives with the edits more than without."""
         of, edits, run = self.of, self.edits, self.run
-        term = edits.terms.get(edge.id, edge.pullback)
+        term = edits.term_of(edge, step, len(times))
         seen = self._values(program, edge, term, t)
         like = seen(edge.operand)
         right = run.batches.fit(of.terms(edge.pullback, seen), like)
@@ -168,7 +211,7 @@ class Walk:
                 (self.truncate and crosses(run, program, t, where, self.truncate))
                 or (reach is not None and len(times) - step >= reach)
             )
-        if edits.missed and edits.lacks(program.scan.name, step, len(times)):
+        if edits.leaves_out and edits.lacks(program.scan.name, step, len(times)):
             kept = False
         if not kept or term is None:
             more = -right
@@ -200,6 +243,9 @@ class Walk:
     ) -> EditedValues:
         """The values that an edge with another saved value or a lost start reads."""
         pinned = self.edits.pinned.get(edge.id)
+        if edge.id in self.edits.masked:
+            plain = self.of.lookup(program, t, self.bar, self.edits)
+            return EditedValues(masked_values(self.run, plain, edge, self.edits), {})
         if pinned is None and not self.restarted:
             return seen
         if pinned is None:
@@ -274,7 +320,8 @@ class Walk:
         edits, network = self.edits, self.of.derivation.network
         known = dict(cotangents_taken(edits, self.of.cotangents))
         changed = (
-            edits.scaled_outputs, edits.lost_outputs, edits.output_of_step, edits.taken_outputs
+            edits.scaled_outputs, edits.lost_outputs, edits.output_of_step, edits.taken_outputs,
+            edits.shifted_outputs,
         )  # fmt: skip
         for label in dict.fromkeys(n for some in changed for n in some):
             ref = network.outputs[label]
@@ -298,6 +345,9 @@ class Walk:
             elif state.name in self.edits.repeated_finals:
                 for t in times[:-1]:
                     self.inject(state.name, t, self.bar(state.final, 0))
+            elif state.name in self.edits.first_finals and len(times) > 1:
+                self.inject(state.name, times[-1], -self.bar(state.final, 0))
+                self.inject(state.name, times[0], self.bar(state.final, 0))
 
     def _pass_by(self, program: ScanProgram, t: int) -> None:
         for state in program.scan.states:

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..calculus.terms import Diag, subterms
 from ..derivation import Derivation, derive
-from ..errors import DimensionError, UsageError
+from ..errors import DimensionError, UnsupportedOperation, UsageError
 from ..language.dims import ONE
 from ..language.network import Network, Ref
 from ..language.stacks import entries_of, unflat
+from ..language.unrolled import unrolled
 from ..memory_limits import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
@@ -94,6 +95,7 @@ def build(
     Parameters
     ----------
     network : Network
+        Repeated steps are written out.
     sizes : mapping, optional
         Dim → size; what parameters or inputs do not settle is 32 (hidden) or 16 (other dims).
     parameters : mapping, optional
@@ -112,8 +114,15 @@ def build(
     DimensionError
         An array that does not fit its declared dims.
     """
+    network = unrolled(network)
     given = dict(parameters or {})
     feeds = dict(inputs or {})
+    for name, ref in network.inputs.items():
+        if steps := [d for d in ref.shape.axes if d.lone in network.axes]:
+            raise UnsupportedOperation(
+                f"{network.name!r}: decay draws no {name!r}, which has as many entries as "
+                f"{steps[0]} has steps; make it a sequence and hand that on with whole()"
+            )
     _known(network, given, feeds)
     settled = _sizes(network, given, feeds, dict(sizes or {}))
     _check_memory(network, settled)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import DefinitionError, DimensionError
 from .cell import Cell
 from .dims import AXES, Dim, Shape, parse_dim
 from .domains import Domain, check_domain, parse_domain
+from .loops import written_out
 from .scans import Ref, Scan
+from .tracing import TracedCell, trace
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "check_direction", "domains_of",
-    "kind_of_start", "line_of", "narrower", "renamed", "spread_starts", "unify",
+    "READ", "apart", "check_axes", "check_binding", "check_domains",
+    "check_start", "domains_of", "kind_of_start", "line_of", "narrower", "renamed",
+    "spread_starts", "traced_along", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -25,6 +29,8 @@ READ = {
     "sequence": ("sequence", True),
     "once": ("static", False),
     "final": ("static", False),
+    "whole": ("static", False),
+    "whole_data": ("static_data", False),
     "static": ("static", False),
     "static_data": ("static_data", False),
     "param": ("param", False),
@@ -116,21 +122,55 @@ def apart(what: str, known: Domain, wanted: Domain) -> str:
     return f"{what} is declared {known} and {wanted}; no domain holds just what is in both"
 
 
-def check_direction(title: str, substeps: int, axis: str | None, reverse: bool) -> None:
-    """Raise where a cell whose steps have substeps does not run forwards along a time axis."""
-    if substeps > 1 and (reverse or axis is None):
+def check_domains(title: str, known: Mapping[str, Domain], scan: Scan) -> None:
+    """Raise where a scan declares domains that have nothing in common with the network's."""
+    for n, domain in domains_of(scan).items():
+        if n in known and known[n].meet(domain) is None:
+            raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
+
+
+def traced_along(title: str, cell: Cell, axis: str | None, reverse: bool) -> TracedCell:
+    """The equations of a cell in a scan; repeated steps are written out where it runs backwards.
+
+    Raises
+    ------
+    DefinitionError
+        It has states, but the scan no time axis.
+    """
+    if axis is None and cell.states:
         raise DefinitionError(
-            f"scan {title!r}: a cell with a repeated step runs forwards along a time axis"
+            f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the "
+            f"state {cell.states[0]!r}"
         )
+    traced = trace(cell)
+    if traced.substeps > 1 and reverse:
+        with written_out():
+            return trace(cell)
+    return traced
 
 
 def domains_of(scan: Scan) -> dict[str, Domain]:
-    """Domains that a scan's cell declares, by the network's names; of a state: of its starts."""
+    """Domains that a scan's cell declares, by the network's names; of a state: of its starts.
+
+    Of a sequence that is handed on whole they are those of every step.
+
+    Raises
+    ------
+    DefinitionError
+        Such a domain is one of all steps together.
+    """
     found: dict[str, Domain] = {}
     for own, domain in scan.cell.domains.items():
         full = scan.arguments[own]
         state = next((s for s in scan.states if s.name == full), None)
         starts = [i.ref.name for i in state.initial if i.ref] if state else [full]
+        if full in scan.operands and (of := scan.operands[full].ref.sequence) is not None:
+            if domain.sums_to_one or domain.kind == "given":
+                raise DefinitionError(
+                    f"scan {scan.name!r}: {own!r} is {domain}, which is said of all units at once, "
+                    f"but has the steps of {of!r} as units; give domains={{...}} for numbers"
+                )
+            starts = [of]
         found.update((n, domain) for n in starts)
     return found
 
@@ -171,12 +211,27 @@ def check_binding(title: str, own: str, kind: str, ref: Ref, axis: str | None) -
     if ref.axis is not None and ref.axis != axis:
         raise DefinitionError(
             f"scan {title!r} runs along {axis!r} but {own!r} is bound to {ref.name!r}, a "
-            f"sequence along {ref.axis!r}; bind its final state instead"
+            f"sequence along {ref.axis!r}; bind its last value, final(...), or all of its steps, "
+            "whole()"
         )
     if kind in ("param", "fixed") and ref.shape.batch:
         raise DefinitionError(
             f"scan {title!r}: parameter {own!r} is bound to {ref.name!r}, which differs from "
             "sequence to sequence"
+        )
+
+
+def check_start(title: str, state: str, shape: Shape, ref: Ref) -> None:
+    """Raise where a value cannot start a state."""
+    if ref.sequence is not None:
+        raise DefinitionError(
+            f"scan {title!r}: state {state!r} cannot start as all steps of {ref.sequence!r}; a "
+            "cell reads them as an input"
+        )
+    if replace(ref.shape, batch=shape.batch) != shape or ref.axis is not None:
+        raise DimensionError(
+            f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
+            f"state {state!r} {shape}"
         )
 
 

@@ -74,7 +74,9 @@ def cell(
     params, fixed : str
         Parameters, trained or not: ``"W: p p; U: p d; b: p"``. Fixed ones may have given values:
         ``{"P": array}``, or ``{"P": ("n n", np.eye)}`` with a function of the sizes. Checks,
-        vectors and decay use them; kernels take them as arguments; proofs hold for any values.
+        vectors and decay use them; in generated modules arrays and functions of NumPy, alone or as
+        ``partial(np.eye, k=-1)``, are constants that need not be passed; other functions' values
+        are arguments. Proofs hold for any values.
     outputs : str
         Names a step hands out, ``"h y"``; by default the states.
     heads : str

@@ -64,6 +64,8 @@ class Domain:
         Of kind "given": the array of a shape.
     label : str
         Of kind "given": what tells its values from others.
+    text : str
+        Of kind "given": its array as a NumPy expression of ``sizes``; empty where there is none.
     """
 
     kind: Literal["one-hot", "simplex", "integers", "interval", "given"]
@@ -73,6 +75,7 @@ class Domain:
     open_high: bool = False
     values: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     label: str = ""
+    text: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         if self.kind in ("one-hot", "simplex", "given"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from ..errors import DefinitionError
 from .domains import Domain
 
 __all__ = ["split_given"]
+
+#: Numbers of an array that is written out in a kernel, at most.
+_LONGEST = 1024
 
 
 def split_given(
@@ -53,8 +57,10 @@ def _is_pair(entry: Any) -> bool:
 def _domain(what: str, values: Any) -> tuple[Domain, tuple[int, ...] | None]:
     """The domain of an array or function, and the sizes of an array."""
     if callable(values):
-        label = getattr(values, "__qualname__", type(values).__name__)
-        return Domain("given", values=values, label=f"{label} ({what})"), None
+        shown = values.func if isinstance(values, functools.partial) else values
+        label = getattr(shown, "__qualname__", type(values).__name__)
+        text = _function_text(values)
+        return Domain("given", values=values, label=f"{label} ({what})", text=text), None
     try:
         array = np.array(values, dtype=float)
     except (TypeError, ValueError):
@@ -67,4 +73,17 @@ def _domain(what: str, values: Any) -> tuple[Domain, tuple[int, ...] | None]:
     array.setflags(write=False)
     digest = hashlib.sha256(array.tobytes()).hexdigest()[:12]
     label = f"an array {array.shape}, {digest} ({what})"
-    return Domain("given", values=lambda *shape: array, label=label), array.shape
+    text = f"np.array({array.tolist()!r})" if array.size <= _LONGEST else ""
+    return Domain("given", values=lambda *shape: array, label=label, text=text), array.shape
+
+
+def _function_text(values: Any) -> str:
+    """The call of a function of NumPy, alone or with keywords of its own: ``np.eye``."""
+    plain = isinstance(values, functools.partial) and not values.args
+    function = values.func if plain else values
+    keywords = values.keywords if plain else {}
+    name = getattr(function, "__name__", "")
+    known = getattr(np, name, None) is function if name else False
+    if not known or not all(isinstance(v, bool | int | float) for v in keywords.values()):
+        return ""
+    return f"np.{name}({', '.join(['*sizes', *(f'{k}={v!r}' for k, v in keywords.items())])})"

@@ -14,16 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ..checks import check_kind
-from ..errors import DefinitionError, DimensionError, GradcheckError
+from ..errors import DefinitionError, GradcheckError
 from . import binding
-from .binding import READ, apart, check_binding, domains_of, narrower, renamed, unify
+from .binding import READ, check_binding, domains_of, narrower, renamed, unify
 from .cell import Cell
 from .dims import ONE, Dim, Shape, parse_shape
 from .domains import Domain, parse_domains
 from .input_lags import under_their_states
 from .notebooks import ShownNetwork
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
-from .tracing import Equation, trace
+from .tracing import Equation
+from .wholes import dims_in, named_wholes, rows_of, wholes_in
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
 
@@ -218,8 +219,7 @@ class Network(ShownNetwork):
 
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
-        traced = trace(cell)
-        binding.check_direction(title, traced.substeps, axis, reverse)
+        traced = binding.traced_along(title, cell, axis, reverse)
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
@@ -230,6 +230,7 @@ class Network(ShownNetwork):
                 f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
                 f"{', '.join(free)}"
             )
+        bindings = named_wholes(bindings, self.wholes, self.free, self._claim)
         for own, bound in bindings.items():
             check_binding(title, own, cell.kinds[own], bound, axis)
         dims_of = unify(title, cell, bindings, dims)
@@ -273,19 +274,18 @@ class Network(ShownNetwork):
         if cell is not plain:
             binding.spread_starts(title, plain, suffix, dims_of, starts, self._start)
         states = tuple(
-            self._state(title, cell, s, arguments[s], dims_of, axis, starts.get(s, "input"))
+            self._state(title, cell, s, arguments[s], dims_of, starts.get(s, "input"))
             for s in cell.states
         )
         added = Scan(
             title, cell, axis, reverse, equations, operands, states,
             tuple(arguments[o] for o in cell.outputs), arguments, dims_of, traced.substeps,
         )  # fmt: skip
-        known = self.domains
-        for n, domain in domains_of(added).items():
-            if n in known and known[n].meet(domain) is None:
-                raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
-        made = {n for e in equations for n in (*e.shape.rows.names, *e.shape.heads.names)}
-        binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*self.dims, *made})
+        binding.check_domains(title, self.domains, added)
+        weights = dims_in(r.shape for r in self.parameters.values())
+        rows = rows_of((*self.wholes.values(), *wholes_in([operands]).values()))
+        made = {*self.dims, *dims_in(e.shape for e in equations)} - rows
+        binding.check_axes(f"scan {title!r}", (axis, *self.axes), {*made, *weights})
         self.scans.append(added)
         return ScanHandle(added)
 
@@ -296,16 +296,10 @@ class Network(ShownNetwork):
         own: str,
         full: str,
         dims: Mapping[str, Dim],
-        axis: str | None,
         start: Any,
     ) -> State:
         shape = cell.shapes[own].rename(dims)
         lags = cell.lags[own]
-        if axis is None:
-            raise DefinitionError(
-                f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the "
-                f"state {own!r}"
-            )
         depth = max(lags)
         if isinstance(start, str):
             kind = binding.kind_of_start(cell, own)
@@ -314,16 +308,10 @@ class Network(ShownNetwork):
         else:
             refs = binding.line_of(title, own, depth, start)
         for ref in refs:
-            if ref is None:
-                continue
-            other = replace(ref.shape, batch=shape.batch) != shape
-            if other or ref.axis is not None:
-                raise DimensionError(
-                    f"scan {title!r}: initial value {ref.name!r} {ref.shape} does not fit "
-                    f"state {own!r} {shape}"
-                )
+            if ref is not None:
+                binding.check_start(title, own, shape, ref)
         initial = tuple(Initial(k + 1, r) for k, r in enumerate(refs))
-        final = self._free(f"{full}_final")
+        final = self.free(f"{full}_final")
         self._claim(final, f"last value of the state {full!r}")
         return State(full, shape, lags, initial, final)
 
@@ -331,10 +319,10 @@ class Network(ShownNetwork):
         """The input that starts a state, under a name of its own if the definition uses this."""
         known = self.inputs.get(wanted)
         if known is None or (known.kind, known.shape) != (kind, shape):
-            wanted = self._free(wanted)
+            wanted = self.free(wanted)
         return self._add_input(wanted, kind, shape, None)
 
-    def _free(self, wanted: str) -> str:
+    def free(self, wanted: str) -> str:
         """``wanted``, or ``wanted_2``, ``wanted_3``, … if the network uses the name."""
         name, count = wanted, 1
         while name in self._names:
@@ -360,7 +348,8 @@ class Network(ShownNetwork):
                     f"summed; {ref.name!r} {ref.shape} is none: give it another name"
                 )
             if ref.kind not in ("sequence", "final", "once"):
-                raise DefinitionError(f"network {self.name!r}: output {n!r} is not made by a scan")
+                what = f"is {ref.sequence!r} whole" if ref.sequence else "is not made by a scan"
+                raise DefinitionError(f"network {self.name!r}: output {n!r} {what}")
             self.outputs[n] = ref
 
     def loss(self, ref: Ref) -> None:
@@ -374,12 +363,11 @@ class Network(ShownNetwork):
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """All dims in order of first mention."""
+        """All dims in order of first mention; numbers of steps are none (see `wholes`)."""
         shapes = [r.shape for r in (*self.inputs.values(), *self.parameters.values())]
-        for scan in self.scans:
-            shapes += [e.shape for e in scan.equations]
-        named = [n for s in shapes for n in (*s.heads.names, *s.rows.names, *s.cols.names)]
-        return tuple(dict.fromkeys(named))
+        shapes += [e.shape for scan in self.scans for e in scan.equations]
+        rows = rows_of(self.wholes.values())
+        return tuple(n for n in dims_in(shapes) if n not in rows)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -390,6 +378,16 @@ class Network(ShownNetwork):
     def finals(self) -> dict[str, str]:
         """Name of a last value → the state it is of."""
         return {s.final: s.name for scan in self.scans for s in scan.states}
+
+    @property
+    def wholes(self) -> dict[str, Ref]:
+        """Name of a sequence handed on whole → what it is; `Ref.sequence` has the steps."""
+        return wholes_in(scan.operands for scan in self.scans)
+
+    @property
+    def handed_on(self) -> dict[str, str]:
+        """Name of a last value or of a sequence handed on whole → the sequence that it is of."""
+        return self.finals | {n: str(ref.sequence) for n, ref in self.wholes.items()}
 
     @property
     def taken_names(self) -> set[str]:

@@ -26,7 +26,7 @@ def array_shape(
     ref: Ref, sizes: Mapping[str, int], *, batch: int, lengths: Mapping[str, int]
 ) -> tuple[int, ...]:
     """Shape of a value in the public layout: ``(T, B, n)``, ``(B, n)``, ``(n, m)``, ``(n,)``."""
-    own = tuple(d.size(sizes) for d in ref.shape.axes)
+    own = tuple(d.size({**sizes, **lengths}) for d in ref.shape.axes)
     if ref.shape.batch or ref.kind in ("sequence", "final", "once"):
         return (lengths[ref.axis], batch, *own) if ref.axis else (batch, *own)
     return own
@@ -144,13 +144,16 @@ def run(
     batch = max(
         [_columns(values[n]) for n, r in network.inputs.items() if r.shape.batch], default=1
     )
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = dict(steps)
     before = -1
     while len(sizes) > before:  # p + q tells q once p is known, and then d + q may tell d
         before = len(sizes)
         for ref in (*network.parameters.values(), *network.inputs.values()):
             sizes.update(_told_sizes(ref, _one_step(ref, values[ref.name]), sizes))
     for scan in network.scans:
+        for operand in scan.operands.values():
+            if operand.ref.sequence is not None:
+                made[operand.name] = _rows(operand.ref, made[operand.ref.sequence], batch)
         made.update(_run_scan(scan, made, steps.get(scan.axis or "", 1), batch, sizes))
     out: dict[str, Any] = {n: _stack(made[r.name]) for n, r in network.outputs.items()}
     if network.loss_terms:
@@ -163,6 +166,14 @@ def run(
     if everything:
         out["everything"] = {n: _stack(v) for n, v in made.items()}
     return out
+
+
+def _rows(ref: Ref, steps: Any, batch: int) -> Array:
+    """All steps of a sequence as rows, ``(…, S, k, B)``; of numbers as a vector."""
+    made = np.moveaxis(_stack(steps), 0, -3)
+    if made.shape[-1] != batch:  # the same for all sequences
+        made = np.broadcast_to(made, (*made.shape[:-1], batch))
+    return made[..., 0, :] if ref.shape.column else made
 
 
 def _columns(value: Any) -> int:

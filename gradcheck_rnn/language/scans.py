@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, UnsupportedOperation
 from .cell import Cell
 from .dims import Dim, Shape
 from .tracing import Equation
@@ -18,9 +18,10 @@ class Ref:
     """A value of a network.
 
     ``kind``: input, data, static, static_data, param, fixed (of the network itself), sequence
-    (made by a scan, one vector a step), final (a state's last value). ``axis`` is the time axis
-    of a sequence, None for what does not move. ``state`` is the state that a final is the last
-    value of; its ``name`` is only what it is called.
+    (made by a scan, one vector a step), final (a state's last value), whole and whole_data (all
+    steps of a sequence as the rows of a matrix). ``axis`` is the time axis of a sequence, None for
+    what does not move. ``state`` is the state that a final is the last value of, ``sequence`` what
+    a whole has the steps of; its ``name`` is only what it is called.
     """
 
     name: str
@@ -29,11 +30,36 @@ class Ref:
     axis: str | None = None
     scan: str | None = None
     state: str | None = None
+    sequence: str | None = None
 
     @property
     def maker(self) -> str:
-        """The equation that computes the value: of a final, that of its state."""
-        return self.name if self.state is None else self.state
+        """What computes the value: of a final its state, of a whole its sequence."""
+        return self.state or self.sequence or self.name
+
+    def whole(self, name: str = "") -> Ref:
+        """All steps of a sequence as the rows of a matrix: ``h: k`` along S is ``S k``.
+
+        A scan reads it at each of its own steps. Of one number a step it is a vector of S units.
+        Equations call it ``name``, or ``h_all``.
+
+        Raises
+        ------
+        DefinitionError
+            It does not move with time.
+        UnsupportedOperation
+            It is a matrix at each step.
+        """
+        if self.axis is None:
+            raise DefinitionError(f"{self.name!r} is no sequence, so that it has no steps to stack")
+        if self.shape.stack:
+            raise UnsupportedOperation(
+                f"the steps of {self.name!r} are matrices, {self.shape}; a sequence of vectors is "
+                "handed on whole: make one with vec"
+            )
+        kind = "whole_data" if self.kind == "data" else "whole"
+        shape = Shape(Dim.of({self.axis: 1}), self.shape.rows, True, self.shape.heads)
+        return Ref(name or f"{self.name}_all", kind, shape, None, self.scan, None, self.name)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from collections.abc import Generator, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,9 +31,11 @@ from .settling import (
     CHECKS,
     GradcheckWarning,
     budget_of,
+    calling_place,
     misuse,
     place_of,
     settle,
+    settle_raised,
     theirs_of,
 )
 from .summary import Verdicts
@@ -325,8 +328,7 @@ class Gradcheck:
         from gradcheck_rnn.loading import describe_exit, no_exit
 
         isolation = self.item.config.stash[ISOLATION]
-        file, line, _ = self.item.location
-        place = (file, (line or 0) + 1)
+        place = calling_place(self.item, traceback.walk_stack(None))
         watching = self.item.config.stash[SENTINEL].watching(self.item.nodeid, *place)
         try:
             with watching, no_exit(), isolation.in_time(f"error: gradcheck in {self.item.name}"):
@@ -369,6 +371,10 @@ def pytest_runtest_makereport(
     outcome = yield
     if LOST in item.stash and call.when == "call":
         outcome.get_result().gradcheck_lost = item.stash[LOST]
+    if call.when == "call" and call.excinfo is not None and CHECKS not in item.stash:
+        module = sys.modules.get("gradcheck_rnn.verify.outcome")
+        if module is not None and isinstance(call.excinfo.value, module.GradientMismatch):
+            settle_raised(item, call.excinfo.value.report, call.excinfo.tb)
     if call.when == "call" and CHECKS in item.stash:
         outcome.get_result().gradcheck = item.stash[CHECKS]
         _shorten(outcome.get_result(), item, call.excinfo)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import traceback
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +21,12 @@ __all__ = [
     "OURS",
     "GradcheckWarning",
     "budget_of",
+    "calling_place",
     "misuse",
     "place_of",
     "replay",
     "settle",
+    "settle_raised",
     "theirs_of",
 ]
 
@@ -38,6 +42,15 @@ class GradcheckWarning(UserWarning):
 def place_of(case: GradientCase) -> tuple[str, int]:
     """File and line of a case."""
     return case.path, case.line
+
+
+def calling_place(item: pytest.Item, frames: Iterable[tuple[FrameType, int]]) -> tuple[str, int]:
+    """File and line of the innermost of these frames in the test's file, or of the test itself."""
+    file, line, _ = item.location
+    for frame, at in frames:
+        if Path(frame.f_code.co_filename) == item.path:
+            return file, at
+    return file, (line or 0) + 1
 
 
 def theirs_of(trace: TracebackType | None) -> TracebackType | None:
@@ -84,6 +97,15 @@ def settle(item: pytest.Item, report: Report, undecided: str, place: tuple[str, 
         warnings.warn(f"{report.title}: undecided ({reasons})", GradcheckWarning, stacklevel=2)
         return
     report.raise_for_failure()
+
+
+def settle_raised(item: pytest.Item, report: Report, trace: TracebackType | None) -> None:
+    """Note the verdict of a check by hand, whose `GradientMismatch` a test has let through."""
+    place = calling_place(item, reversed(list(traceback.walk_tb(trace))))
+    item.stash[CHECKS] = [{
+        **report.to_json(), "replay": shlex.join(["pytest", item.nodeid]), "test": item.nodeid,
+        "file": place[0], "line": place[1], "undecided_is": "fail",
+    }]  # fmt: skip
 
 
 def replay(item: pytest.Item, report: Report) -> str:

@@ -106,9 +106,10 @@ def _blocks(m: Manuscript, section: Section) -> Iterator[_Block]:
 
 
 def _size(line: PageLine) -> int:
-    """Lines that an equation takes."""
+    """Lines that an equation takes; a sum with its limits is as high as two."""
     notes = sum(len(x) if isinstance(x, str) else len(to_text(x)) for x in line.note)
-    return 1 + (len(to_text(line.right)) + notes) // LETTERS
+    right = to_text(line.right)
+    return 1 + ("Σ" in right or "∑" in right) + (len(right) + notes) // LETTERS
 
 
 def _row(m: Manuscript, line: PageLine) -> str:

@@ -83,9 +83,7 @@ def check_torch(
 
     def check(pair: TorchPair, **given: Any) -> Report:
         report = check_torch_pair(pair, reference, **given)
-        doubt_updated_buffers(
-            report, pair, lambda: check_torch_pair(pair.anew(), reference, **given)
-        )
+        doubt_updated_buffers(report, pair, lambda p: check_torch_pair(p, reference, **given))
         return report
 
     with torch.inference_mode(False), torch.enable_grad():

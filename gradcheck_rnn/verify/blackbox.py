@@ -22,17 +22,20 @@ from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
-from .guard import fails_on_misbehaviour
+from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
+from .kinked import judge_kinks
 from .offered import offers_derivatives
 from .onesided import worth
+from .options import check_options
 from .oracle.directions import content_seed, fresh_seed
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import direction, probe_block
-from .repeats import default_repeats, repeat_gradient
+from .repeats import default_repeats, rare_faults, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
+from .saturated import plateau
 from .singular import settle_singular
 from .steadiness import called_again, drawn_state
 from .survey import Survey, survey
@@ -107,7 +110,7 @@ def check_gradient(
     repeats
         Calls of the gradient alone, at the point itself, which must agree bitwise or within the
         rounding of sums in another order. By default six, more where entries are many, up to 50.
-        What comes once in more calls than that is not seen.
+        What comes once in more calls than that is not seen; the report says with what chance.
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
         (its ends, powers of two and their neighbours); all of them are run.
@@ -128,7 +131,7 @@ def check_gradient(
         Misuse: no floating-point parameters, a loss that is no scalar, missing, extra or misshapen
         gradients. Exceptions of `loss` and `gradient` propagate unchanged.
     """
-    _options(mode, resolve, unit, repeats)
+    check_options(mode, resolve, unit, repeats)
     if is_factory(parameters, shapes, "check_gradient"):
         return at_shapes(
             parameters,
@@ -168,10 +171,10 @@ def _checked(
     repeats: int | None = None,
     workers: int = 1,
     title: str = "gradient check",
+    nouns: Nouns = LOSS_AND_GRADIENT,
 ) -> tuple[Report, Target]:
-    tree = Tree.of(parameters)
-    blocks = selected(tree, select)
-    target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
+    blocks = selected(tree := Tree.of(parameters), select)
+    target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit), nouns)
     if workers != 1:
         from .parallel import check_workers
 
@@ -186,7 +189,7 @@ def _checked(
             _judge(report, target, g, second, resolve, repeats)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
         else:
-            reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
+            reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         finish(target, report)
     except OutOfBudget:
@@ -196,26 +199,6 @@ def _checked(
     report.findings = [*target.findings, one_shape(x.shape for x in target.tree.leaves)]
     report.evaluations, report.gradients = target.evaluations, target.gradients
     return report, target
-
-
-def _options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
-    """Refuse options that ask for nothing, or for a check that could not fail."""
-    if not isinstance(mode, str) or mode not in ("auto", "entrywise", "directional"):
-        raise UsageError(f"mode {shown(mode)} is unknown; use 'auto', 'entrywise' or 'directional'")
-    if not _number(resolve) or not 0 < resolve <= 1:
-        raise UsageError(
-            f"resolve {shown(resolve)} is no relative size of a fault; give more than 0, at most 1"
-        )
-    if not _number(unit) or not 0 <= unit < 1:
-        raise UsageError(
-            f"unit {shown(unit)} is no unit in the last place; give 2**-7 for bfloat16"
-        )
-    if repeats is not None and not (isinstance(repeats, int | np.integer) and repeats >= 1):
-        raise UsageError(f"repeats {shown(repeats)} is no number of calls; give 1 or more")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def _judge(
@@ -236,6 +219,7 @@ def _judge(
     jumps = look_for_jumps(target, along) if noise.deterministic else None
     if jumps is not None:
         noise = noise_beside(target, rng, noise)
+    noise = plateau(target, noise, rng)
     report.noise, report.deterministic = noise.sigma, noise.deterministic
     target.random = noise.random
     tell_noise(target, noise)
@@ -313,8 +297,7 @@ def _judge(
     if jumps is not None:
         jumps.tell(report, target)
     for row in report.rows:
-        rare = f"what comes once in more than {calls} calls of the gradient"
-        row.missed = "; ".join(filter(None, [row.missed, rare]))
+        row.missed = "; ".join(filter(None, [row.missed, rare_faults(calls)]))
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:
@@ -408,6 +391,7 @@ def _entrywise(
     bounds = roundoff.bounds[block]
     check = check_entries(target, block, gradient, bounds, noise, rng, line, share, begun)
     doubt_stairs(target, check, gradient)
+    judge_kinks(target, check, gradient, bounds, rng)
     row = entry_row(target.tree, check, gradient, bounds, resolve)
     if line is not None and line.agrees and row.verdict is Verdict.PASS:
         # it moves every entry by the size of its leaf at least

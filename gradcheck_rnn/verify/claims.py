@@ -64,13 +64,13 @@ def _climb(
     ladder = Ladder(lines, target.base, noise, exponent, scale)
     gradient, roundoff = claim
     found = ladder.settle(0.0 if thorough else max(roundoff, 1e-3 * abs(gradient)))[0]
-    if not abs(found.value - gradient) <= found.error + roundoff:
+    contested = not abs(found.value - gradient) <= found.error + roundoff
+    if contested:
         ladder.settle(0.0)
-        ladder.exhaust()
+        ladder.exhaust(gradient)
         found = ladder.contest(gradient, roundoff)
     doubt = found.kink > max(found.roundoff, 1e-3 * abs(found.value))
-    wrong = not abs(found.value - gradient) <= found.error + roundoff
-    return found, find_kink(ladder) if doubt or wrong else None
+    return found, find_kink(ladder) if doubt or contested else None
 
 
 class Claims:
@@ -226,7 +226,7 @@ class Claims:
                 continue
             again = float(target.lines(check.block, np.array([i]))(np.array([[h]]))[0, 0])
             if not close(value, again, target.value_eps, NOISES * check.noise.sigma):
-                target.note(unsteady_loss(value, again))
+                target.note(unsteady_loss(value, again, target.nouns.loss))
                 return
 
 

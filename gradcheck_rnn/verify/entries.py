@@ -19,6 +19,7 @@ from .onesided import OneSided, Part, one_sided
 from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .roundoff import GradientRoundoff
+from .saturated import FLAT, flat_errors
 from .stepsize import guessed_step, steps_of
 from .survey import Survey
 from .target import Target
@@ -86,7 +87,12 @@ def check_entries(
     claims = _claims(target, block, gradient, roundoff, noise) if begun is None else begun.claims
     check, spent = claims.check, False
     try:
-        if begun is None:
+        flat = flat_errors(target, block, gradient, noise, rng) if begun is None else None
+        if flat is not None:
+            check.value[:], check.error[:] = 0.0, flat
+            claims.looked[:] = True
+            check.methods.add(FLAT)
+        elif begun is None:
             _look_at_entries(claims, rng, line, share)
         elif begun.left.size:
             both_sides(claims, begun.left, rng)

@@ -122,6 +122,7 @@ class Report:
 
     def raise_for_failure(self, *, undecided: str = "raise") -> Report:
         """Raise `GradientMismatch` unless passed; ``undecided="allow"`` lets undecided through."""
+        __tracebackhide__ = True  # pytest shows the caller
         if self.verdict is Verdict.FAIL or (
             self.verdict is Verdict.UNDECIDED and undecided != "allow"
         ):

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from .budget import OutOfBudget
 from .entries import CLEAR
-from .jumping import step_between
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.directions import draw_direction, miss_probability
 from .oracle.kinks import find_kink
@@ -18,6 +17,7 @@ from .oracle.noise import Noise
 from .oracle.three_points import three_points
 from .oracle.witnesses import insist
 from .roundoff import GradientRoundoff
+from .steps_of_losses import step_between
 from .target import Target
 from .verdict import Probe
 

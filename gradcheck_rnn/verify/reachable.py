@@ -36,7 +36,6 @@ _LIBRARIES = frozenset(
 ) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
 
 #: What is looked at by its value, and what is passed over.
-_NUMBERS = frozenset({int, float, bool, complex})
 _NUMBER = (int, float, complex, np.number)
 _CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
 _TEXT = (str, bytes, np.generic, type(None))
@@ -76,23 +75,44 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
     todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
     while todo and len(seen) < MOST_OBJECTS:
         path, item, depth = todo.popleft()
-        kind = type(item)
-        if kind in _NUMBERS or isinstance(item, _NUMBER):
+        kind = _kind(type(item))
+        if kind == "number":
             found[path] = repr(item)
             continue
-        if isinstance(item, _TEXT) or id(item) in seen:
+        if kind == "text" or id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, np.ndarray):
+        if kind == "array":
             if item.dtype.kind != "O":
                 found[path] = _of_array(item)
-        elif _is_tensor(item):
+        elif kind == "tensor":
             found[path] = _of_tensor(item)
-        elif isinstance(item, np.random.Generator | np.random.RandomState):
+        elif kind == "generator":
             found[f"random {path}"] = _of_generator(item)
         elif depth < DEEPEST:
             todo += [(n, x, depth + 1) for n, x in _inside(path, item)]
     return found
+
+
+def _kind(of: type) -> str:
+    """How objects of a class are looked at."""
+    try:
+        return _known_kind(of)
+    except TypeError:  # a metaclass whose classes have no hash
+        return _known_kind.__wrapped__(of)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_kind(of: type) -> str:
+    kinds: dict[str, Any] = {
+        "number": _NUMBER, "text": _TEXT, "array": np.ndarray,
+        "generator": (np.random.Generator, np.random.RandomState),
+    }  # fmt: skip
+    for kind, classes in kinds.items():
+        if issubclass(of, classes):
+            return kind
+    tensor = _root(of) == "torch" and hasattr(of, "untyped_storage")
+    return "tensor" if tensor else "object"
 
 
 def _of_array(array: Array) -> tuple[Any, ...]:
@@ -103,14 +123,10 @@ def _crc(array: Array) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def _is_tensor(item: Any) -> bool:
-    return _root(type(item)) == "torch" and hasattr(item, "untyped_storage")
-
-
 def _of_tensor(tensor: Any) -> Any:
     try:
         held = tensor.detach().cpu().contiguous()
-        own = tuple(held.shape), str(held.dtype), _crc(_bytes(held))
+        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held).data)
         grad = tensor.grad if tensor.is_leaf else None
         return own if grad is None else (own, _of_tensor(grad))
     except (RuntimeError, NotImplementedError, TypeError):  # sparse, quantised, without storage
@@ -119,7 +135,8 @@ def _of_tensor(tensor: Any) -> Any:
 
 def _bytes(tensor: Any) -> Array:
     torch = sys.modules["torch"]
-    return np.asarray(tensor.reshape(-1).view(torch.uint8).numpy())
+    found: Array = tensor.reshape(-1).view(torch.uint8).numpy()
+    return found
 
 
 def _of_generator(generator: Any) -> str:

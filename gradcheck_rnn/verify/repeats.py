@@ -17,7 +17,10 @@ from .budget import OutOfBudget
 from .oracle.noise import value_eps
 from .target import Target
 
-__all__ = ["LEAST_REPEATS", "REORDERED", "Repeats", "default_repeats", "differ", "repeat_gradient"]
+__all__ = [
+    "LEAST_REPEATS", "REORDERED", "Repeats", "default_repeats", "differ", "rare_faults",
+    "repeat_gradient",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 #: Units in the last place that a sum in another order may change a gradient by.
@@ -26,6 +29,8 @@ LEAST_REPEATS, MOST_REPEATS = 6, 50
 #: A call of the gradient costs as much as three to six of the loss, an entry needs two of these:
 #: one call for so many entries adds a fiftieth.
 ENTRIES_A_CALL = 128
+#: Calls of which one shows the fault whose chance of being missed is said.
+RARE = 20
 
 
 def default_repeats(entries: int, beside: int = 0) -> int:
@@ -35,6 +40,15 @@ def default_repeats(entries: int, beside: int = 0) -> int:
     """
     calls = min(max(entries // ENTRIES_A_CALL, LEAST_REPEATS), MOST_REPEATS)
     return int(max(calls - beside, 2))
+
+
+def rare_faults(calls: int) -> str:
+    """What so many calls of the gradient may not see: a race that comes now and then."""
+    missed = (1 - 1 / RARE) ** calls
+    return (
+        f"what comes once in more than {calls} calls of the gradient (once in {RARE}: missed with "
+        f"probability {missed:.2g}; repeats= makes more)"
+    )
 
 
 def differ(a: Floats, b: Floats, eps: float) -> bool:
@@ -124,9 +138,9 @@ def repeat_gradient(
                 "unsteady",
                 f"the gradient of '{name}' is unsteady: {odd[i]} of {made - 1} more calls at one "
                 f"point differ from the first, by up to {worst[i]:.1e} of it"
-                f"{_places(g[i], furthest[i])}, more than rounding can, and the loss does not. A "
-                "race, memory that was not initialised, or random numbers in the backward pass? "
-                "Fix their seed",
+                f"{_places(g[i], furthest[i])}, more than rounding can, and {target.nouns.loss} "
+                "does not. A race, memory that was not initialised, or random numbers in the "
+                "backward pass? Fix their seed",
                 fatal=True,
             )
     return Repeats(made, furthest, equal)

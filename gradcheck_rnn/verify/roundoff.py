@@ -26,6 +26,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 NEIGHBOURS = 4
 SPREADS = 4.0
+#: Factor between the entries that jump and those that do not, where most jump.
+APART = 1024.0
 UNITS = 4.0
 
 
@@ -77,14 +79,18 @@ def _scaled(samples: Floats, gradient: Floats, reach: Floats) -> Floats:
 
 
 def _spread(samples: Floats, gradient: Floats, reach: Floats, eps: float) -> Floats:
-    """As `_scaled`; a few entries that jump say nothing of the rounding of others.
+    """As `_scaled`; entries that jump say nothing of the rounding of others.
 
     Where a parameter sits on a kink (a sign, a tie, a border of clipping), the gradient of that
-    entry jumps between neighbours.
+    entry jumps between neighbours. More than half jump only where all others are far calmer: an ill
+    conditioned gradient has all sizes of deviations.
     """
     largest = np.max(np.abs(samples), axis=0)
     jumps = largest > REORDERED * eps * np.max(np.abs(gradient), initial=0.0)
-    if not 0 < 2 * np.count_nonzero(jumps) <= jumps.size:
+    count = np.count_nonzero(jumps)
+    if count in (0, jumps.size) or (
+        2 * count > jumps.size and APART * np.max(largest[~jumps]) > np.min(largest[jumps])
+    ):
         return _scaled(samples, gradient, reach)
     calm = _scaled(np.where(jumps, 0.0, samples), gradient, reach)
     return np.where(jumps, largest, calm)
@@ -201,8 +207,8 @@ def unsteady(target: Target, block: int) -> None:
         target.find(
             "unsteady",
             f"the gradient of '{target.tree.names[block]}' is unsteady: two calls at one point "
-            "differ by more than rounding can, and the loss does not. A race, memory that was not "
-            "initialised, or random numbers in the backward pass? Fix their seed",
+            f"differ by more than rounding can, and {target.nouns.loss} does not. A race, memory "
+            "that was not initialised, or random numbers in the backward pass? Fix their seed",
             fatal=True,
         )
 

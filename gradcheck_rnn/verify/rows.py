@@ -11,12 +11,26 @@ from .hints import DROPPED, TINY, explain, nearly
 from .oracle.directions import miss_probability
 from .patterns import pattern
 from .probes import SURE, miss_statement
+from .saturated import FLAT
 from .trees import Tree
-from .verdict import EntryCheck, EntryState, Finding, Probe, Row, Verdict, relative_resolution
+from .verdict import (
+    EntryCheck,
+    EntryState,
+    Finding,
+    Probe,
+    Row,
+    Verdict,
+    relative_resolution,
+    whole_slices,
+)
 
 __all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
+#: Part of what differences resolve below which nothing will show a gradient at this point.
+VANISHING = 1e-6
+#: Entries on a kink that are named.
+SHOWN = 3
 ENTRIES = "mode='entrywise' tells at which entries"
 
 
@@ -76,6 +90,7 @@ def entry_row(
         hint = hint or nearly(g, check.value, wrong, known)
         if hint:
             reasons.append(_pattern(hint))
+        reasons += _no_slope(check, g, shape)
     else:
         reasons += _doubts(check, g, bound, resolution, resolve, shape)
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
@@ -94,11 +109,27 @@ def entry_row(
         entries=g.size,
         method=", ".join(sorted(check.methods)),
         reasons=tuple(reasons),
-        missed=_missed(g, bound, known, resolution),
+        missed=_missed(g, bound, known, resolution, shape),
         ratios=ratio.reshape(shape),
         states=state.reshape(shape),
         check=check,
     )
+
+
+def _no_slope(check: EntryCheck, g: Floats, shape: tuple[int, ...]) -> list[Finding]:
+    """What is said of a failing entry on a kink."""
+    failing = [i for i in check.kinks if check.state[i] == EntryState.FAIL]
+    if not failing:
+        return []
+    i, kink = failing[0], check.kinks[failing[0]]
+    return [
+        Finding(
+            "kink",
+            f"at {_index(shape, i)} the loss has a kink with slopes {kink.left:.6g} and "
+            f"{kink.right:.6g}; the gradient {g[i]:.6g} is neither of them, nor between them, nor "
+            "a slope beside the point",
+        )
+    ]
 
 
 def _doubts(
@@ -119,12 +150,15 @@ def _doubts(
         if kink.between(float(g[i]), float(2 * kink.error)):
             exactly = kink.between(float(g[i]), 0.0)
             side = "between them" if exactly else "between them within their error"
+        places = ", ".join(_index(shape, int(k)) for k in kinks[:SHOWN])
+        places += ", …" if kinks.size > SHOWN else ""
+        which = f"{kinks.size} of {g.size} entries ({places}) sit" if shape else "it sits"
         reasons.append(
             Finding(
                 "kink",
-                f"{kinks.size} of {g.size} entries sit on a kink, where no derivative exists; at "
-                f"{_index(shape, i)} the slopes are {kink.left:.6g} and {kink.right:.6g}, "
-                f"the gradient {g[i]:.6g} is {side}; check at a point beside it",
+                f"{which} on a kink or a tie, where no derivative exists; at {_index(shape, i)} "
+                f"the slopes are {kink.left:.6g} and {kink.right:.6g}, the gradient {g[i]:.6g} is "
+                f"{side}; check at a point beside it",
             )
         )
     blind, unprobed = (int(np.sum(state == s)) for s in (EntryState.BLIND, EntryState.UNPROBED))
@@ -147,6 +181,18 @@ def _doubts(
                 f"{few.size} of {g.size} entries ({_index(shape, int(few[0]))} first) are hidden: "
                 f"their gradient jumps by about {np.max(bound[few]):.0e} beside the point (a kink, "
                 "a tie or a border of clipping?); check at another"
+            )
+        elif FLAT in check.methods:
+            said = (
+                "saturated: no bit of the loss changes when all entries move by 1/64 of their "
+                f"size, and the gradient is at most {np.max(np.abs(g)):.1e}; at smaller parameters "
+                "there would be something to see"
+            )
+        elif 0 < np.max(np.abs(g)) < VANISHING * size:
+            said = (
+                f"saturated, or vanishing on its way: the gradient is at most "
+                f"{np.max(np.abs(g)):.1e}, differences are zero up to {size:.1e} an entry; at "
+                "another point there would be something to see"
             )
         elif np.any(g):
             said = (
@@ -203,14 +249,18 @@ def _cover(check: EntryCheck, bound: Floats) -> str:
     return "the roundoff of the loss"
 
 
-def _missed(g: Floats, bound: Floats, known: NDArray[Any], resolution: float) -> str:
+def _missed(
+    g: Floats, bound: Floats, known: NDArray[Any], resolution: float, shape: tuple[int, ...]
+) -> str:
     if not known.any() or not np.isfinite(resolution):
         return "any fault"
-    hidden = int(np.sum(np.abs(g[known]) < bound[known]))
+    small = known & (np.abs(g) < bound)
+    hidden = int(np.sum(small))
     text = f"changes of an entry below its bound, at most {np.max(bound[known]):.1e}"
     text += f" (a fault below {resolution:.1e} of the block's gradient)"
     if hidden:
         text += f"; {hidden} of {g.size} entries are themselves smaller than their bound"
+        text += whole_slices(small.reshape(shape))
     return text
 
 

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .constants import DRAWS, moved_along, with_moved_constants
 from .hints import common_factor
-from .jumping import step_between
+from .oracle.differences import Ladder, start_exponent
+from .oracle.line_functions import Lines
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .steps_of_losses import step_between
 from .survey import Survey, survey
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
@@ -36,8 +38,8 @@ def suspect(
     if not target.responds and any(np.any(g[i]) for i in target.select):
         target.find(
             "loss-ignores-argument",
-            "the loss never changed, whatever parameter was moved; does it read captured arrays "
-            "instead of its argument?",
+            f"{target.nouns.loss} never changed, whatever parameter was moved; does it read "
+            "captured arrays instead of its argument?",
         )
         return
     failing = [row for row in report.rows if row.verdict is Verdict.FAIL]
@@ -48,8 +50,8 @@ def suspect(
         factor = common_factor(a, f, e) if np.isfinite([a, f, e]).all() else None
         if factor is not None:
             guess = (
-                "; is a sum over steps or sequences taken for a mean, the loss scaled, or the "
-                "gradient clipped by its norm?"
+                f"; is a sum over steps or sequences taken for a mean, {target.nouns.loss} "
+                "scaled, or the gradient clipped by its norm?"
             )
             target.find(
                 "common-factor",
@@ -93,7 +95,11 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
         return
     rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
-        (x * (1 + rng.uniform(-0.05, 0.05, x.shape))).astype(x.dtype) if i in target.select else x
+        (x + np.where(x == 0, target.scale(i), x) * rng.uniform(-0.05, 0.05, x.shape)).astype(
+            x.dtype
+        )
+        if i in target.select
+        else x
         for i, x in enumerate(target.tree.leaves)
     ]
     there = target.gradient_at(leaves)
@@ -126,28 +132,28 @@ def tell_noise(target: Target, noise: Noise) -> None:
     if noise.rounded_inside:
         target.find(
             "rounded-loss",
-            f"something is rounded inside the loss, or cast to a narrow format: its values are off "
-            f"by {noise.sigma:.1e}, many of the steps of {noise.quantum:.1e} in which it comes out;"
-            " this is part of every bound: compute it in one format",
+            f"something is rounded inside {target.nouns.loss}, or cast to a narrow format: its "
+            f"values are off by {noise.sigma:.1e}, many of the steps of {noise.quantum:.1e} in "
+            "which it comes out; this is part of every bound: compute it in one format",
         )
     elif noise.quantum:
         target.find(
             "rounded-loss",
-            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
-            "format, counted, or flat between steps); this is part of every bound: return it as "
-            "computed",
+            f"{target.nouns.loss} takes values in steps of {noise.quantum:.3g} (rounded, cast to a "
+            "narrow format, counted, or flat between steps); this is part of every bound: return "
+            "it as computed",
         )
     if noise.random:
         target.find(
             "nondeterministic",
-            f"the loss draws random numbers: it differs between calls at one point by "
-            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
-            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
+            f"{target.nouns.loss} draws random numbers: it differs between calls at one point by "
+            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside {target.nouns.loss} "
+            "and the gradient, or pass what is drawn (a dropout mask, noise) as an argument",
         )
     elif not noise.deterministic:
         target.find(
             "nondeterministic",
-            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            f"{target.nouns.loss} differs between calls at one point by {noise.repeats:.1e}; "
             "this noise is part of every bound",
         )
 
@@ -188,6 +194,8 @@ def judge_along_lines(
         known = [s for s in seen([names.index(row.name)]) if s is not None]
         if len(known) < LINES or any(explained(s) for s in known):
             continue
+        if not all(_refutes(target, s, noise) for s in known):
+            continue
         told = True
         steps = next(filter(None, (_on_a_step(target, s, noise) for s in known)), "")
         if steps:
@@ -198,15 +206,33 @@ def judge_along_lines(
         return
     known = [s for s in seen([names.index(row.name) for row in report.rows]) if s is not None]
     refuted = len(known) == LINES and not any(explained(s) for s in known)
+    if refuted and not all(_refutes(target, s, noise) for s in known):
+        return
     if refuted and any(_on_a_step(target, s, noise) for s in known):
         refuted = False
     some = "random lines through all parameters" if refuted else "a line through all parameters"
     text = (
-        f"along {some} the derivative of the loss is not that of the gradient, "
+        f"along {some} the derivative of {target.nouns.loss} is not that of the gradient, "
         "though every entry agrees within its bound"
     )
     text += f": {line.gap:.1e} off where errors explain {line.bound:.1e}"
     target.note(Finding("along-a-line", text, fatal=refuted, undecided=not refuted))
+
+
+def _refutes(target: Target, line: Survey, noise: Noise) -> bool:
+    """Whether differences at all steps down to the noise contradict the gradient along a line.
+
+    A few steps cannot tell a slope from a mean over a scale on which the loss varies: that of
+    entries that are zero beside others of a million.
+    """
+    along = target.across(dict(line.directions))
+    lines = Lines(lambda eps: along(eps[:, 0])[:, None])
+    ladder = Ladder(lines, target.base, noise, start_exponent(1.0))
+    ladder.settle(0.0)
+    ladder.exhaust(line.claim)
+    slack = line.bound - line.error
+    found = ladder.contest(line.claim, slack)
+    return found.trusted and abs(found.value - line.claim) > found.error + slack
 
 
 def _on_a_step(target: Target, line: Survey, noise: Noise) -> str:

@@ -11,27 +11,19 @@ from numpy.typing import NDArray
 from ..checks import check_function
 from ..errors import UsageError
 from .budget import Budget
-from .guard import (
-    WATCHED_CALLS,
-    UserCode,
-    call,
-    close,
-    keeps_state,
-)
+from .guard import LOSS_AND_GRADIENT, WATCHED_CALLS, Nouns, UserCode, call, close, keeps_state
 from .known import tells
 from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
-from .trees import Tree, is_scalar, match_gradient, plain
+from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
 __all__ = ["Budget", "Target"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-#: Names of the functions in what is said of them.
-LOSS, GRADIENT = "the loss", "the gradient function"
 #: Calls of the loss after which the arguments that did not move are compared with the originals.
 COMPARED_EVERY = 64
 
@@ -51,6 +43,8 @@ class Target(UserCode):
         Limit of loss evaluations.
     unit
         Of the format computed in, relative, where arrays do not show it.
+    nouns
+        What the functions are called in findings.
     """
 
     def __init__(
@@ -61,6 +55,7 @@ class Target(UserCode):
         select: Sequence[int],
         budget: Budget,
         unit: float = 0.0,
+        nouns: Nouns = LOSS_AND_GRADIENT,
     ) -> None:
         """Nothing is called yet."""
         check_function(loss, "loss")
@@ -68,7 +63,7 @@ class Target(UserCode):
             check_function(gradient, "gradient")
         super().__init__(loss, gradient)
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
-        self.select, self.budget = list(select), budget
+        self.select, self.budget, self.nouns = list(select), budget, nouns
         self.evaluations = self.gradients = 0
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
@@ -109,7 +104,9 @@ class Target(UserCode):
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
-        other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
+        other = Target(
+            self.loss, self.gradient_function, tree, self.select, self.budget, self.unit, self.nouns
+        )
         other.value_eps, other.findings = self.value_eps, self.findings
         other.random = self.random
         return other
@@ -121,7 +118,7 @@ class Target(UserCode):
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
         self.budget.spend(1)
-        value = call(LOSS, self.loss, *self.tree.arguments(leaves))
+        value = call(self.nouns.loss, self.loss, *self.tree.arguments(leaves))
         self.evaluations += 1
         if self.gradient_function is None:
             if not isinstance(value, tuple) or len(value) != 2:
@@ -147,7 +144,7 @@ class Target(UserCode):
             first = self.evaluate(leaves)
             names = differing(before, self._look())
             if names and not close(first, self.evaluate(leaves), self.value_eps):
-                raise keeps_state(LOSS, names)
+                raise keeps_state(self.nouns.loss, names)
             return first
         return self.evaluate(leaves)
 
@@ -163,13 +160,18 @@ class Target(UserCode):
             for a, b, k in zip(leaves, own, kept, strict=True)
         ]
         raw = self.raw(given)
-        if type(raw) is not float and not is_scalar(raw):
-            raise UsageError(f"the loss returned {_not_scalar(raw)}{_late(calls)}")
+        value = self._number(raw, calls)
         if watched:
-            self._compare(given, leaves, LOSS)
+            self._compare(given, leaves, self.nouns.loss)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
+        return value
+
+    def _number(self, raw: Any, calls: int) -> float:
+        """What the loss returned after so many calls, which must be a real scalar."""
+        if type(raw) is not float and not is_scalar(raw):
+            raise UsageError(f"the loss returned {not_scalar(raw)}{_late(calls)}")
         value = self.scalar(raw)
         if not self.responds and value != self.base and self.base == self.base:
             self.responds = True
@@ -182,7 +184,7 @@ class Target(UserCode):
 
     def compare_kept(self) -> None:
         """Compare the arguments that were given again and again with the originals."""
-        self._compare(self._kept, self.tree.leaves, LOSS)
+        self._compare(self._kept, self.tree.leaves, self.nouns.loss)
 
     def _noticed(self) -> tuple[list[Finding], bool, float]:
         """In a fork: what it has noticed, for `spread`."""
@@ -225,7 +227,7 @@ class Target(UserCode):
         elif before is not None and not self.steady(found):
             names = differing(before, self._look())
             if names:
-                raise keeps_state(GRADIENT, names)
+                raise keeps_state(self.nouns.gradient, names)
         return found
 
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
@@ -235,8 +237,8 @@ class Target(UserCode):
         self.gradients += 1
         arguments = self.tree.arguments(copies)
         function = self.gradient_function
-        raw = call(LOSS, self.loss, *arguments)[1] if function is None else call(
-            GRADIENT, function, *arguments
+        raw = call(self.nouns.loss, self.loss, *arguments)[1] if function is None else call(
+            self.nouns.gradient, function, *arguments
         )  # fmt: skip
         if function is not None and self._pairs(raw):
             self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
@@ -249,7 +251,7 @@ class Target(UserCode):
                     f"return floating point{_late(self.gradients - 1)}"
                 )
         if self.gradients <= WATCHED_CALLS:
-            self._compare(copies, leaves, GRADIENT)
+            self._compare(copies, leaves, self.nouns.gradient)
             self._inspect(found, copies)
         known = self.first if leaves is self.tree.leaves else {}
         return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
@@ -282,7 +284,7 @@ class Target(UserCode):
                 self.find(
                     "not-finite",
                     f"the gradient of '{self.tree.names[i]}' is not finite in call "
-                    f"{self.gradients}, at a point where the loss is",
+                    f"{self.gradients}, at a point where {self.nouns.loss} is",
                     fatal=True,
                 )
 
@@ -290,7 +292,8 @@ class Target(UserCode):
         """Fail a gradient function that changes what the loss reads besides its arguments."""
         if names and not np.isnan(self.base):
             here, eps = self.tree.leaves, self.value_eps
-            self.check_data(GRADIENT, names, LOSS, lambda: self.evaluate(here), self.base, eps)
+            loss, gradient = self.nouns
+            self.check_data(gradient, names, loss, lambda: self.evaluate(here), self.base, eps)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
@@ -358,7 +361,13 @@ class Target(UserCode):
             def run(first: int, last: int) -> Floats:
                 out = np.empty(last - first)
                 for k, leaves[block] in enumerate(moved(eps, first, last)):
-                    out[k] = self.evaluate(leaves, fresh=True)
+                    calls = self.evaluations
+                    if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+                        out[k] = self.evaluate(leaves, fresh=True)
+                        continue
+                    given = self._kept.copy()
+                    given[block] = leaves[block]
+                    out[k] = self._number(self.raw(given), calls)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
@@ -398,7 +407,7 @@ class Target(UserCode):
         count = len(next(iter(given.values())))
         self.budget.spend(count)
         arguments = self.tree.build([leaf.copy() for leaf in leaves]), given
-        values = np.asarray(call(LOSS, function.many, *arguments))
+        values = np.asarray(call(self.nouns.loss, function.many, *arguments))
         self.evaluations += count
         if np.any(values != self.base):
             self.responds = True
@@ -433,17 +442,3 @@ class Target(UserCode):
 def _late(calls: int) -> str:
     """Words for what happens in a later call only."""
     return f" (in call {calls + 1}, not before)" if calls else ""
-
-
-def _not_scalar(raw: Any) -> str:
-    """What a loss returned instead of a real scalar, and the way out."""
-    if raw is None or isinstance(raw, str | dict):
-        return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
-    array = np.asarray(raw)
-    if array.size != 1:
-        return (
-            f"a value of shape {array.shape}, not a real scalar; sum it, or use check_vjp for a "
-            f"function with several outputs"
-        )
-    way = "; take its real part" if array.dtype.kind == "c" else ""
-    return f"a value of dtype {array.dtype}, not a real scalar{way}"

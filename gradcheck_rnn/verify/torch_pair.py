@@ -71,6 +71,8 @@ class TorchPair(GraphPair):
             n: [name for name in found if name in self.moved] for n, found in inside.items()
         }
         self.buffers: dict[str, Any] = {}
+        #: Whether they are the same tensors in every call, and copies are none of theirs.
+        self.holds = False
         self.parameters: dict[str, str] = {}
         if self.is_module:
             self._refuse_module(function)
@@ -112,6 +114,10 @@ class TorchPair(GraphPair):
     def anew(self) -> TorchPair:
         """The same function at the same inputs, of which nothing has been called yet."""
         return TorchPair(self.torch, self.function, self._inputs, self.surrogate)
+
+    def hold(self, buffers: dict[str, Any]) -> None:
+        """Compute with these buffers, which nothing may change."""
+        self.buffers, self.holds = buffers, True
 
     def widened(self, reference: Callable[..., Any] | None) -> TorchPair:
         """The same numbers in float64 on the CPU, for `reference` or the function itself."""
@@ -209,7 +215,7 @@ class TorchPair(GraphPair):
         held = None
         if function is self.function and self.is_module:
             held = {n: tensors[own] for own, n in self.parameters.items()}
-            held |= {n: b.clone() for n, b in self.buffers.items()}
+            held |= {n: b if self.holds else b.clone() for n, b in self.buffers.items()}
             result = self._drawn(who, torch.func.functional_call, (function, held, args, kwargs))
         else:
             whole = function is self.function and self.is_function

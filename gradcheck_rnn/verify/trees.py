@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import DimensionError, UsageError
 
-__all__ = ["Tree", "flatten", "given_gradients", "is_scalar", "match_gradient"]
+__all__ = ["Tree", "flatten", "given_gradients", "is_scalar", "match_gradient", "not_scalar"]
 
 Array = NDArray[Any]
 _PREFIXES = ("d", "d_", "grad_", "g_", "g")
@@ -25,6 +25,20 @@ def is_scalar(value: Any) -> bool:
         return False
     array = np.asarray(plain(value))
     return array.size == 1 and array.dtype.kind in "fiub"
+
+
+def not_scalar(raw: Any) -> str:
+    """What a loss returned instead of a real scalar, and the way out."""
+    if raw is None or isinstance(raw, str | dict):
+        return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
+    array = np.asarray(raw)
+    if array.size != 1:
+        return (
+            f"a value of shape {array.shape}, not a real scalar; sum it, or use check_vjp for a "
+            f"function with several outputs"
+        )
+    way = "; take its real part" if array.dtype.kind == "c" else ""
+    return f"a value of dtype {array.dtype}, not a real scalar{way}"
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from .claims import CLEAR, Claims
 from .known import tells
 from .onesided import CHUNK, SPREAD
 from .oracle.differences import Table, extrapolate
+from .saturated import nothing_along
 from .stepsize import balanced, steps_of
 from .verdict import judge
 
@@ -45,6 +46,8 @@ CONFIRMED = 3
 #: Climbs of further suspects in a block that fails anyway: for the place, not for the verdict.
 FURTHER = 8
 HOPELESS = 4
+#: Times the error of most entries of which no line shows anything.
+UNUSUAL = 16.0
 
 
 def both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> None:
@@ -77,6 +80,10 @@ def both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> Non
     blurred = np.setdiff1d(chosen[(vague | claims.kinked)[chosen]], flagged)
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
     _confirm(claims, suspects, exponent)
+    if blurred.size > HOPELESS and nothing_along(claims.target, check.block, g, check.noise, rng):
+        # as small as they all are, one that stands out has met something: a jump, a kink
+        usual = float(np.median(check.error[blurred]))
+        blurred = blurred[~(check.error[blurred] <= UNUSUAL * usual)]
     if not claims.sure.any():
         _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
 

@@ -27,9 +27,12 @@ __all__ = [
     "combine",
     "judge",
     "relative_resolution",
+    "whole_slices",
 ]
 
 Floats = NDArray[np.float64]
+#: Runs of steps that are named.
+MOST_RUNS = 3
 
 
 class Verdict(Enum):
@@ -179,11 +182,19 @@ class Row:
     @property
     def hidden(self) -> int:
         """Entries that are smaller than the error of their difference: a factor would not show."""
+        return int(np.count_nonzero(self._small()))
+
+    @property
+    def hidden_places(self) -> str:
+        """Where all entries of steps (the first axis) are hidden: ``" (all of [0] to [19])"``."""
+        return whole_slices(self._small().reshape(self.shape)) if self.hidden else ""
+
+    def _small(self) -> NDArray[np.bool_]:
         if self.check is None or self.ratios is None:
-            return 0
+            return np.zeros(0, dtype=bool)
         found = self.check
         small = (np.abs(found.value) < found.error) & (found.state == EntryState.PASS)
-        return int(np.count_nonzero(small & ((found.value != 0) | (self.ratios.ravel() > 0))))
+        return np.asarray(small & ((found.value != 0) | (self.ratios.ravel() > 0)))
 
     @property
     def reason(self) -> str:
@@ -211,6 +222,20 @@ class Row:
         """Make it a pass."""
         self.verdict, self.reasons = Verdict.PASS, ()
         self.missed = missed or self.missed
+
+
+def whole_slices(mask: NDArray[np.bool_]) -> str:
+    """Positions on the first axis at which all of a mask holds, as words; '' if there are none."""
+    if mask.ndim < 2 or not mask.size:
+        return ""
+    whole = mask.reshape(len(mask), -1).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], whole, [False]]).astype(np.int8)))
+    runs = [
+        f"[{first}]" if last == first + 1 else f"[{first}] to [{last - 1}]"
+        for first, last in edges.reshape(-1, 2)
+    ]
+    more = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
+    return f" (all of {', '.join(runs[:MOST_RUNS])}{more})" if runs else ""
 
 
 def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:

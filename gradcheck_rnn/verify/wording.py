@@ -176,7 +176,11 @@ def _unseen(rows: list[Row]) -> list[str]:
     most = max(rows, key=lambda r: r.resolution)
     where = f"{most.name}, of all parameters the most," if len(rows) > 1 else most.name
     told = [f"  not seen: {where} could have missed {most.missed}"]
-    small = [f"{r.hidden} of {r.entries} of {r.name}" for r in rows if r is not most and r.hidden]
+    small = [
+        f"{r.hidden} of {r.entries} of {r.name}{r.hidden_places}"
+        for r in rows
+        if r is not most and r.hidden
+    ]
     if small:
         more = f" and of {len(small) - MOST_NAMES} more" if len(small) > MOST_NAMES else ""
         text = f"entries too small beside their block: {', '.join(small[:MOST_NAMES])}{more}"

@@ -34,6 +34,9 @@ SMALLEST, LARGEST = -20, -5
 #: What two losses may differ by from the gradient, in units of noise, of the square of the step and
 #: of the gradient.
 NOISES, CURVES, ROUGH = 16.0, 64.0, 1e-4
+#: A step where the loss varies on a scale far below the sizes of arrays, as that of saturated units
+#: does once some are zero; and the part of the gradient that noise may be there.
+CLOSE, SHARP = 2.0**-30, 1e-3
 #: Steps, in sizes of an array, that must bear out what a check of a point with zeros calls wrong.
 STEPS = (2.0**-10, 2.0**-16)
 #: Factor of entries at a point without zeros, to compare with; what is said where both fail.
@@ -82,7 +85,9 @@ def look_with_zeros(
         fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
         moved = fault and _elsewhere(target, masks, report.noise, rng, check, report.seed)
         if moved:
-            said = _held(moved, passes or (target.loss, target.gradient_function))
+            said = _held(
+                moved, passes or (target.loss, target.gradient_function), target.nouns.loss
+            )
             if said is None:
                 left.append(f"{what} ({HELD})")
             else:
@@ -156,7 +161,9 @@ def _at(
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
                 with_value = np.isfinite(there.value(leaves))
-                return "", f"the gradient is not finite there{', the loss is' * with_value}"
+                return "", (
+                    "the gradient is not finite there" + f", {there.nouns.loss} is" * with_value
+                )
             sizes = {i: target.scale(i) for i in there.select}
             if _agrees(there, gradient, sizes, noise, rng):
                 return "", ""
@@ -192,7 +199,7 @@ def _elsewhere(
     return _at(target, leaves, masks, noise, rng, check, seed)[0]
 
 
-def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
+def _held(fault: str, passes: tuple[Any, Any], loss: str) -> Finding | None:
     """What to say of a gradient that is right at the point given alone.
 
     Either the gradient reads values of that point, and is wrong from the next step of training on;
@@ -211,10 +218,10 @@ def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
         return None
     text = f"the gradient is right at the point given alone: where entries are moved, {fault}. "
     if own[1] and not own[0]:
-        text += f"It reads {listed(own[1])}, which the loss does not: a stale cache, or captured?"
+        text += f"It reads {listed(own[1])}, which {loss} does not: a stale cache, or captured?"
         return Finding("held", text, fatal=True)
     text += (
-        "Does it read a stale cache or captured arrays, or does the loss hold values of the point "
+        f"Does it read a stale cache or captured arrays, or does {loss} hold values of the point "
         "on purpose? Then let the gradient read the same ones"
     )
     return Finding("held", text, undecided=True)
@@ -238,11 +245,16 @@ def _agrees(
     if not size:
         return True  # a gradient of nothing but zeros is looked at elsewhere
     exponent = int(np.round(np.log2(max(noise, there.value_eps * size) / size) / 3))
-    step = 2.0 ** min(max(exponent, SMALLEST), LARGEST)
-    above, below = there.across(directions)(np.array([step, -step]))
-    gap = abs((above - below) / (2 * step) - float(np.sum(parts)))
-    level = _level(there, noise, np.array([above, below]))
-    return bool(gap <= NOISES * level / step + (CURVES * step**2 + ROUGH) * size)
+    claim = float(np.sum(parts))
+    for step in (2.0 ** min(max(exponent, SMALLEST), LARGEST), CLOSE):
+        above, below = there.across(directions)(np.array([step, -step]))
+        error = NOISES * _level(there, noise, np.array([above, below])) / step
+        if step == CLOSE and not error <= SHARP * size:
+            break
+        gap = abs((above - below) / (2 * step) - claim)
+        if gap <= error + (CURVES * step**2 + ROUGH) * size:
+            return True
+    return False
 
 
 def _level(there: Target, noise: float, values: Floats) -> float:

@@ -22,6 +22,7 @@ from .offered import never_reads
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
+from .saturated import FLAT
 from .scales import scale_of
 from .target import Target
 from .trees import plain
@@ -37,6 +38,9 @@ Judge = Callable[[Target, int, Floats, GradientRoundoff, Noise], Row]
 MOVES = (0.1, 1.0, 10.0)
 #: The spread of the factors on every entry at other points, and one factor on all of them.
 ELSEWHERE = ((0.3, 1.0), (0.3, 3.0), (0.5, 8.0))
+#: Those where units may have left saturation, for blocks that do not change a bit of the loss; and
+#: losses for every entry of such a block, which has cost none at the point.
+SMALLER, FLAT_SPENT = ((0.3, 2.0**-10), (0.3, 2.0**-5)), 16
 #: Standard deviations of its noise that a loss may move by where it does not change.
 NOISES = 64.0
 #: The most that a zero may hide, relative to the size of the loss: in double precision, in units of
@@ -94,8 +98,11 @@ def settle_zeros(
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
-    most = target.evaluations + max(target.evaluations, LEAST_SPENT)
-    points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in ELSEWHERE]
+    flat = [row for row in rows if row.check is not None and FLAT in row.check.methods]
+    spent = max(target.evaluations, LEAST_SPENT, FLAT_SPENT * sum(row.entries for row in flat))
+    most = target.evaluations + spent
+    places = (*SMALLER, *ELSEWHERE) if flat else ELSEWHERE
+    points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in places]
     moves = _Elsewhere(target, [])
     for row in rows:
         i = positions[row.name]

@@ -228,16 +228,16 @@ def read(scores: Any, there: Any) -> Any:
 
 
 def attention_decoder(v: Values, T: int) -> Values:
-    h, H = v["h_src0"], v["H_src0"].copy()
-    for x, place in zip(v["x"], v["place_src"], strict=True):
-        h = np.tanh(h @ v["W_src"].T + x @ v["U_src"].T + v["b_src"])
-        for b in range(len(h)):
-            H[b, place[b].argmax()] += h[b]
+    h, rows = v["h_src0"], []
+    for x in v["x"]:
+        h = np.tanh(h @ v["W_src"].T + x @ v["U_src"].T + v["b_i_src"])
+        rows.append(h)
+    H = np.stack(rows, axis=1)
 
     def new(t: int, b: int, s: Values) -> Values:
         old, y = s["s"], v["y"][t, b]
         scores = [v["v"] @ np.tanh(v["W_a"] @ old + v["U_a"] @ row) for row in H[b]]
-        c = read(np.array(scores), v["there"][b]) @ H[b]
+        c = read(np.array(scores), v["there"][:, b]) @ H[b]
         z, r = (sig(v[f"W_{g}"] @ y + v[f"U_{g}"] @ old + v[f"C_{g}"] @ c) for g in "zr")
         fresh = np.tanh(v["W"] @ y + v["U"] @ (r * old) + v["C"] @ c)
         return {"s": old + z * (fresh - old), "c": c}

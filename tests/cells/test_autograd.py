@@ -32,8 +32,6 @@ def prepared(name: str) -> Case:
     if name == "phased_lstm":
         a = case.arrays
         made = {"cycle": np.floor((a["time"][..., None] - a["s"]) / a["tau"])}
-    if name == "conv_lstm":
-        made = {"L": np.eye(case.sizes["n"], k=-1)}
     case.arrays |= made
     return case
 

@@ -324,12 +324,11 @@ def ntm_head(a: Tensors) -> Tensors:
 
 
 def attention_decoder(a: Tensors) -> Tensors:
-    """All states of the encoder put in their rows at once; gates as one product; masked scores."""
-    step = lambda h, x: torch.tanh(F.linear(torch.cat([h, x], 1), weights, a["b_src"]))  # noqa: E731
+    """All states of the encoder stacked at once; gates as one product; masked scores."""
+    step = lambda h, x: torch.tanh(F.linear(torch.cat([h, x], 1), weights, a["b_i_src"]))  # noqa: E731
     weights = torch.cat([a["W_src"], a["U_src"]], 1)
-    states = torch.stack(over(a, step, a["h_src0"], "x"))
-    H = a["H_src0"] + torch.einsum("sbn,sbk->bnk", a["place_src"], states)
-    keys, absent = F.linear(H, a["U_a"]), a["there"] == 0
+    H = torch.stack(over(a, step, a["h_src0"], "x"), 1)
+    keys, absent = F.linear(H, a["U_a"]), a["there"].T == 0
     of_y, of_c, of_s = (torch.cat([a[f"{w}_z"], a[f"{w}_r"]]) for w in "WCU")
     s, made, read = a["s0"], [], []
     for y in a["y"]:

@@ -101,11 +101,27 @@ def test_pythonpath_is_that_of_pytest(run, write, project, file: str, text: str)
         Path(folder).mkdir()
     write("one = 1\n", f"src/{name}.py")
     write(IMPORTS.replace("NAME", name), "checks/mine.py")
-    assert run("verify", "checks/mine.py").code == 2
+    refused = run("verify", "checks/mine.py")
+    assert refused.code == 2
+    assert f"No module named '{name}'; it lies in src: pythonpath = [" in refused.err
     write(text, file)
     ran = run("verify", "checks/mine.py")
     assert ran.code == 0, ran.err
     sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("more", [(), ("--jobs", "2")])
+def test_pythonpath_as_an_option(run, write, monkeypatch, more: tuple[str, ...]) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    Path("lib").mkdir()
+    write("one = 1\n", "lib/only_by_option.py")
+    write(IMPORTS.replace("NAME", "only_by_option"), "mine.py")
+    refused = run("verify", "mine.py", "--pythonpath", "lob")
+    assert (refused.code, refused.err) == (2, "error: --pythonpath lob: there is no such folder\n")
+    ran = run("verify", "mine.py", "--pythonpath", "lib", *more)
+    assert ran.code == 0, ran.err
+    sys.modules.pop("only_by_option", None)
 
 
 def test_a_pythonpath_that_is_none(run, write, project) -> None:

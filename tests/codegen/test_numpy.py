@@ -88,7 +88,7 @@ def test_same_text_twice_and_nothing_of_ours_is_imported(name: str) -> None:
     assert imports == [
         "from __future__ import annotations",
         "from collections.abc import Mapping",
-        "from typing import Any, TypedDict",
+        f"from typing import Any, {'NotRequired, ' * ('GIVEN' in text)}TypedDict",
         "import numpy as np",
     ]
 

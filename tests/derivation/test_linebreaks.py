@@ -31,6 +31,11 @@ def test_no_break_where_all_fits_in_braces_or_between_growing_fences() -> None:
     assert broken(fenced, LINE) == [fenced]
 
 
+def test_a_sum_of_growing_parentheses_is_broken_before_its_signs() -> None:
+    piece = r"\operatorname{pad}\left( \left[ \mathbf{x} \right]_{1}, 0, n \right)"
+    assert broken(f"{piece} + {piece} - {piece}", 9.0, 9.0) == [piece, f"+ {piece}", f"- {piece}"]
+
+
 def test_growing_parentheses_become_large_ones_where_they_are_broken() -> None:
     text = r"\mathbf{A} \left( " + " + ".join([SUM] * 12) + r" \right)"
     lines = broken(text, LINE)

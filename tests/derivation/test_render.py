@@ -58,6 +58,7 @@ def test_all_systems_compile_as_latex_pasted_in_a_plain_document(tmp_path: Path)
 def test_latex_is_balanced_ascii(name: str) -> None:
     page = everything(name, "latex")
     assert page.isascii(), sorted({c for c in page if not c.isascii()})
+    assert not re.findall(r"\[[A-Z -]{6,}\]", page)  # a character that has no text
     assert page.count("{") == page.count("}")
     assert page.count(r"\begin{align*}") == page.count(r"\end{align*}") > 0
 

@@ -87,7 +87,7 @@ def test_axes() -> None:
     source = network.input("source", "d", axis="S")
     with pytest.raises(
         DefinitionError,
-        match="runs along 'T' but 'x' is bound to 'source', a sequence along 'S'; bind its final",
+        match="runs along 'T' but 'x' is bound to 'source', a sequence along 'S'; bind its last",
     ):
         network.scan(elman_hidden, x=source)
     with pytest.raises(DefinitionError, match="has no time axis, so cell 'elman_hidden' cannot"):

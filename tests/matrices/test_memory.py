@@ -18,7 +18,12 @@ SIZES = {
     "T": 80, "B": 2, "n": 40, "m": 36, "d": 16, "H": 3, "k": 20, "3": 3, "S": 64, "p": 30, "e": 12,
     "q": 14,
 }  # fmt: skip
-NAMES = [n for n in cells.names() if cells.get(n).front]
+#: Cells with a state that is a matrix, or one of every head: beside states that are vectors, gates
+#: of their size count for more.
+NAMES = [
+    n for n in cells.names()
+    if any(s.shape.stack or s.shape.headed for scan in cells.get(n).scans for s in scan.states)
+]  # fmt: skip
 
 
 @functools.cache

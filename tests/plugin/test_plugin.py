@@ -214,6 +214,31 @@ def test_annotations_in_a_workflow(project, run_pytest, pytester, monkeypatch) -
     assert "title=bad%3A gradient fail::the gradient of W is wrong: " in line
 
 
+def test_an_annotation_is_at_the_call(project, run_pytest, pytester, monkeypatch) -> None:
+    """Of the fixture, also in a helper, and of a check by hand, whose verdict counts as well."""
+    project(
+        test_it="from gradients import *\nfrom gradcheck_rnn import check_gradient\n\n"
+        "def helper(check):\n    return check(loss, wrong, point)\n\n"
+        "def test_fixture(gradcheck):\n    assert point\n    gradcheck(loss, right, point)\n"
+        "    gradcheck(loss, wrong, point)\n\n"
+        "def test_helper(gradcheck):\n    helper(gradcheck)\n\n"
+        "def test_by_hand():\n    report = helper(check_gradient)\n"
+        "    report.raise_for_failure()\n"
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
+    ran = run_pytest()
+    told = [x.partition(" gradient fail")[0] for x in ran.out.splitlines() if x.startswith("::")]
+    assert told == [
+        "::error file=test_it.py,line=10,title=test_fixture%3A",
+        "::error file=test_it.py,line=5,title=test_helper%3A",
+        "::error file=test_it.py,line=17,title=gradient check%3A",
+    ]
+    assert "gradcheck: 1 pass, 3 fail" in ran.out
+    assert "FAILED test_it.py::test_by_hand - gradient check: fail. the gradient of W" in ran.out
+    assert "def raise_for_failure" not in ran.out
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -11,7 +11,7 @@ from gradcheck_rnn import api
 from gradcheck_rnn.derivation.pages import document
 from gradcheck_rnn.derivation.pages.grouping import renamed_apart
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.report.slides import slides
+from gradcheck_rnn.report.slides import LINES, slides
 from gradcheck_rnn.report.typesetting import compiled
 
 
@@ -38,3 +38,11 @@ def test_slides_are_no_html(tmp_path):
         api.report("elman", tmp_path / "elman.html", slides=True)
     (made,) = api.report("elman", tmp_path / "elman.typ", slides=True)
     assert "#slide(" in made.read_text(encoding="utf-8")
+
+
+def test_a_column_holds_few_sums_since_each_is_as_high_as_two_lines():
+    source = slides(api.derive("attention_decoder")).source()
+    columns = source.split("#part[")[1:]
+    sums = [sum("($= sum_" in row for row in c.splitlines()) for c in columns]
+    assert sum(sums) == 12
+    assert max(sums) <= LINES // 2

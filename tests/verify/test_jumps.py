@@ -9,6 +9,7 @@ from gradcheck_rnn.verify import Verdict, check_gradient
 from gradcheck_rnn.verify.budget import Budget
 from gradcheck_rnn.verify.jumping import LineOfAll, look_for_jumps
 from gradcheck_rnn.verify.oracle.noise import measure_noise
+from gradcheck_rnn.verify.steps_of_losses import step_between
 from gradcheck_rnn.verify.target import Target
 from gradcheck_rnn.verify.trees import Tree
 
@@ -112,3 +113,26 @@ def test_noise_and_jumps_are_seen_in_one_set_of_values() -> None:
     # at the point itself nothing is remembered: it is what repeats are for
     line(np.zeros(2))
     assert target.evaluations == spent + 3
+
+
+def between(loss, claim):
+    """What `step_between` says of a slope of 1 at small steps, and how many losses that took."""
+    calls = []
+
+    def phi(steps):
+        calls.extend(steps)
+        return np.array([loss(float(h)) for h in steps])
+
+    return step_between(phi, 1.0, loss(0.0), claim, 1.0, 1e-16), len(calls)
+
+
+def test_a_smooth_slope_that_passes_by_the_claim_costs_few_losses():
+    # slopes over ±1/4 and ±1/32 are 1.23, 0.73, 1.03 and 0.97: one is near to the claim
+    assert between(lambda h: h + h**2 - 0.3 * h**3, 1.24) == ("", 7)
+
+
+@pytest.mark.parametrize("tread", [2.0**-4, 2.0**-7, 2.0**-11])
+def test_steps_of_the_loss_beside_the_point_are_still_found(tread):
+    # the slope over many steps is 1.3, on the one at the point it is 1
+    said, _ = between(lambda h: h + 0.3 * tread * np.floor(h / tread + 0.4), 1.3)
+    assert "changes in" in said

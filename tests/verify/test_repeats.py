@@ -54,6 +54,7 @@ def test_rare_faults_need_repeats_and_the_report_says_how_many_calls_there_were(
     lost = lambda g: g - A[2] * 0.3  # noqa: E731
     default = check_gradient(loss, now_and_then(every, lost), W, mode=mode)
     assert "once in more than 6 calls" in default.rows[0].missed
+    assert "once in 20: missed with probability 0.74" in default.rows[0].missed
     asked = check_gradient(loss, now_and_then(every, lost), W, mode=mode, repeats=every + 2)
     assert asked.verdict is Verdict.FAIL
     assert f"once in more than {every + 2} calls" in asked.rows[0].missed

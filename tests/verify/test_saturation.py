@@ -72,3 +72,67 @@ def test_a_slope_of_zero_far_off_is_that_of_a_saturated_loss(factor: float) -> N
     x, a = rng.normal(size=(5, 2, 3)), 8 * rng.normal(size=(5, 2, 3))
     report = check_vjp(forward, backward, (x, a, rng.normal(size=(2, 3))))
     assert report.passed is (factor > 0), str(report)
+
+
+def _sigmoid(a: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-a)))
+
+
+def _gated(x: Floats, w: Floats, u: Floats, slope: float) -> tuple[Any, Any]:
+    """h = i tanh(u x + h w) over the steps, i of the same sum; and the pass backwards."""
+    steps, h = [], np.zeros((x.shape[1], w.shape[0]))
+    for t in range(len(x)):
+        a = x[t] @ u + h @ w
+        i, g = _sigmoid(a), np.tanh(a)
+        steps.append((h, i, g))
+        h = i * g
+
+    def backward(dh: Floats) -> Any:
+        dx, dw, du = np.zeros_like(x), np.zeros_like(w), np.zeros_like(u)
+        for t in reversed(range(len(x))):
+            before, i, g = steps[t]
+            da = dh * (slope * g * i * (1 - i) + i * (1 - g**2))
+            dx[t], dw, du = da @ u.T, dw + before.T @ da, du + x[t].T @ da
+            dh = da @ w.T
+        return dx, dw, du
+
+    return h, backward
+
+
+def _check_saturated(x: float, weights: float, slope: float = 1.0) -> Any:
+    rng = np.random.default_rng(3)
+    arrays = (
+        x * rng.normal(size=(4, 2, 2)),
+        weights * rng.normal(size=(3, 3)),
+        weights * rng.normal(size=(2, 3)),
+    )
+    return check_vjp(lambda *p: _gated(*p, slope), lambda d, cache: cache(d), arrays, seed=0)
+
+
+@pytest.mark.parametrize(("x", "weights"), [(1e6, 1.0), (1.0, 1e3)])
+def test_saturated_units_cost_few_losses_and_are_called_so(x: float, weights: float) -> None:
+    right = _check_saturated(x, weights)
+    assert right.verdict is not Verdict.FAIL
+    assert right.evaluations < 2500
+    assert "rounded" not in right.sentence()
+    wrong = _check_saturated(x, weights, 2.0)
+    assert wrong.verdict is not Verdict.PASS
+    assert wrong.evaluations < 1000
+
+
+@pytest.mark.parametrize("size", [1e2, 1e6, 1e8])
+def test_entries_that_are_zero_beside_huge_ones_are_no_fault(size: float) -> None:
+    """The slope along a line through all is that of the scale of the small ones."""
+    w = np.array([0.0, size, 2 * size, 0.0])
+
+    def loss(w: Floats) -> float:
+        return float(np.tanh(w.real).sum() + 0.1 * np.sin(3 * w.real[0]))
+
+    def gradient(w: Floats) -> Floats:
+        return 1 - np.tanh(w) ** 2 + np.array([0.3 * np.cos(3 * w[0]), 0, 0, 0])
+
+    assert check_gradient(loss, gradient, w).passed
+    wrong = check_gradient(loss, lambda w: gradient(w) * [1.0, 1, 1, 2], w)
+    assert wrong.verdict is Verdict.FAIL
+    assert wrong.rows[0].worst == "[3]"

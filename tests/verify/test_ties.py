@@ -79,3 +79,71 @@ def test_a_gradient_that_jumps_at_one_entry_hides_no_other(
     for factor in (-1, 2):
         wrong = check_gradient(loss, lambda p, f=factor: f * gradient(p), np.array(w))
         assert wrong.verdict is Verdict.FAIL
+
+
+TIED = np.array([1.5, -0.5, 1.5, 1.5, 1.5])
+
+
+def _tied(p: Floats, first: float, others: float) -> Floats:
+    """Gradient of 2 max p + p·p with a convention at ties: of the first entry, and the others."""
+    top = p == p.max()
+    share = np.where(top, others, 0.0)
+    share[np.argmax(top)] = first if top.sum() > 1 else 2.0
+    return share + 2 * p
+
+
+@pytest.mark.parametrize(("first", "others"), [(2, 0), (2, 2), (0.5, 0.5)])
+def test_where_most_entries_are_tied_they_alone_are_undecided_by_name(
+    first: float, others: float
+) -> None:
+    report = check_gradient(
+        lambda p: 2 * p.max() + p @ p, lambda p: _tied(p, first, others), TIED, mode="entrywise"
+    )
+    (row,) = report.rows
+    assert row.verdict is Verdict.UNDECIDED
+    assert row.states is not None
+    assert list(np.flatnonzero(row.states == EntryState.KINK)) == [0, 2, 3, 4]
+    assert "4 of 5 entries ([0], [2], [3], …) sit on a kink or a tie" in row.reason
+
+
+@pytest.mark.parametrize(("first", "others"), [(-2, -2), (5, 2)])
+def test_what_is_no_slope_at_a_tie_nor_between_or_beside_it_is_wrong(
+    first: float, others: float
+) -> None:
+    report = check_gradient(
+        lambda p: 2 * p.max() + p @ p, lambda p: _tied(p, first, others), TIED, mode="entrywise"
+    )
+    assert report.verdict is Verdict.FAIL
+    assert "nor a slope beside the point" in report.rows[0].reason
+
+
+def test_an_entry_beside_tied_ones_is_judged() -> None:
+    def wrong(p: Floats) -> Floats:
+        return _tied(p, 2, 2) + 1e-6 * (np.arange(5) == 1)
+
+    report = check_gradient(lambda p: 2 * p.max() + p @ p, wrong, TIED, mode="entrywise")
+    assert report.verdict is Verdict.FAIL
+    assert report.rows[0].worst == "[1]"
+
+
+def test_slopes_beside_a_kink_are_no_fault() -> None:
+    """Beside the point the slope is 3 or -1 where the second parameter is less; at it -1 or 1."""
+
+    def loss(p: Floats) -> float:
+        return np.abs(p[0]) + 2 * np.maximum(np.minimum(p[0], p[1]), 0) + p[1]
+
+    def gradient(p: Floats) -> Floats:
+        least = (p[0] <= p[1]) & (min(p) >= 0)
+        sign = 1.0 if p[0] >= 0 else -1.0
+        return np.array([sign + 2 * least, 1 + 2 * ((p[1] < p[0]) & (p[1] > 0))])
+
+    report = check_gradient(loss, gradient, np.zeros(2), mode="entrywise")
+    assert report.verdict is Verdict.UNDECIDED
+    assert "kink" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("subgradient", [-1.0, 2.0])
+def test_a_gradient_outside_of_both_slopes_is_wrong_at_every_kink(subgradient: float) -> None:
+    report = check(subgradient, 3)
+    assert report.verdict is Verdict.FAIL
+    assert "slopes 0 and 1" in report.rows[0].reason

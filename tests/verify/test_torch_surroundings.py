@@ -156,12 +156,35 @@ class Scaled(torch.nn.Module):
         return torch.tanh(x @ (self.W / norm).T + (self.b.detach() if self.detached else self.b))
 
 
-def test_buffers_that_forward_updates_and_computes_with_leave_it_undecided() -> None:
+def test_buffers_that_forward_updates_are_held_at_their_updated_values() -> None:
     report = check_torch(Scaled(), [draw(4, 2)])
-    assert report.verdict is Verdict.UNDECIDED
-    assert "'u'" in report.sentence()
-    assert "module.eval()" in report.sentence()
+    assert report.passed, str(report)
+    assert "were held at their updated values: 'u'" in str(report)
     assert Scaled().training
+
+
+class LostInTraining(Scaled):
+    """Loses the gradient of the bias in training mode alone."""
+
+    def forward(self, x: Any) -> Any:
+        self.detached = self.training
+        return super().forward(x)
+
+
+def test_updated_buffers_excuse_nothing_that_is_wrong_in_training_mode() -> None:
+    report = check_torch(LostInTraining(), [draw(4, 2)])
+    assert report.verdict is Verdict.FAIL
+    assert {row.source for row in report.rows if row.verdict is Verdict.FAIL} == {"b"}
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_spectral_norm_and_batch_norm_pass_in_training_mode(dim: int) -> None:
+    norm = torch.nn.utils.parametrizations.spectral_norm
+    linear = torch.nn.Linear(2, 3, dtype=torch.float64)
+    module = norm(linear, dim=dim) if dim else torch.nn.Sequential(
+        linear, torch.nn.BatchNorm1d(3, dtype=torch.float64)
+    )  # fmt: skip
+    assert check_torch(module, [draw(4, 2)]).passed
 
 
 @pytest.mark.parametrize("wrong", [{"detached": True}, {"stepping": True}])

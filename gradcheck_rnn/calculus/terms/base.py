@@ -116,12 +116,14 @@ class Term(MatrixExpr):
     # Above SymPy's MatrixExpr (11), so that `sympy_thing * term` is decided here.
     _op_priority = 100.0
     _shape: tuple[Expr, Expr]
+    _operands: tuple[Term, ...]
 
     @classmethod
     def _make(cls, args: tuple[Basic, ...], shape: tuple[Expr, Expr]) -> Any:
         """Build the object without SymPy's evaluation; ``cls(*args)`` must build it again."""
         obj = Basic.__new__(cls, *args)
         obj._shape = shape
+        obj._operands = tuple(a for a in args if isinstance(a, Term))
         return obj
 
     @property
@@ -137,7 +139,7 @@ class Term(MatrixExpr):
     @property
     def operands(self) -> tuple[Term, ...]:
         """The terms among the arguments, in order (dims, names and numbers left out)."""
-        return tuple(a for a in self.args if isinstance(a, Term))
+        return self._operands
 
     # -- operators: ours, or an error that says which constructor is meant ---------------------
 

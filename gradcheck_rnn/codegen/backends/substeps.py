@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 
+from ...derivation import derive
 from ...derivation.program import Derivation
 from ...errors import UnsupportedOperation
+from ...language.unrolled import unrolled
 
-__all__ = ["substeps_of", "with_substeps"]
+__all__ = ["for_kernels", "function_of_substeps", "functions_of_steps", "substeps_of"]
 
 _TEXT = '''
 
@@ -66,15 +68,10 @@ def substeps_of(derivation: Derivation) -> int:
     Raises
     ------
     UnsupportedOperation
-        It has other scans besides, or nothing tells the number of steps.
+        Nothing tells the number of steps.
     """
     network = derivation.network
     count = max((scan.substeps for scan in network.scans), default=1)
-    if count > 1 and (len(network.scans) > 1 or network.loss_terms):
-        raise UnsupportedOperation(
-            f"{network.name!r}: a kernel has a repeated step alone; generate one for the cell with "
-            "repeat and one for what reads it"
-        )
     if count > 1 and all(ref.axis is None for ref in network.inputs.values()):
         raise UnsupportedOperation(
             f"{network.name!r}: no input tells a kernel the number of steps; give the cell one"
@@ -82,20 +79,47 @@ def substeps_of(derivation: Derivation) -> int:
     return count
 
 
-def with_substeps(text: str, derivation: Derivation, module: str) -> str:
-    """The module of substeps made one of steps; ``module``: np or cp."""
+def for_kernels(derivation: Derivation) -> Derivation:
+    """With loops written out that are in a network with other scans or a loss.
+
+    Raises
+    ------
+    UnsupportedOperation
+        It is longer than is written out.
+    """
+    network = derivation.network
+    if len(network.scans) == 1 and not network.loss_terms:
+        return derivation
+    other = unrolled(network)
+    return derivation if other is network else derive(other, derivation.rules)
+
+
+def function_of_substeps(derivation: Derivation, name: str) -> str:
+    """What the function of the substeps is called: its ``name`` where a step has no others."""
+    return f"_{name}" if substeps_of(derivation) > 1 else name
+
+
+def functions_of_steps(
+    derivation: Derivation, module: str, workspaces: Collection[str] = ()
+) -> list[str]:
+    """Lines of functions that take and give steps, around those of substeps; none without those.
+
+    Parameters
+    ----------
+    module : str
+        ``"np"`` or ``"cp"``.
+    workspaces : collection of str
+        Which of ``"forward"`` and ``"backward"`` take a workspace.
+    """
     count = substeps_of(derivation)
     if count == 1:
-        return text
+        return []
     network = derivation.network
     refs = {**network.inputs, **network.outputs}
-    moving = tuple(n for n, ref in refs.items() if ref.axis is not None)
+    moving = repr(tuple(n for n, ref in refs.items() if ref.axis is not None)).replace("'", '"')
     keeps: dict[str, str] = {}
     for name in ("forward", "backward"):
-        text = re.sub(rf"^def {name}\(", f"def _{name}(", text, flags=re.M)
-        head = re.search(rf"^def _{name}\(.*?->", text, flags=re.M | re.S)
-        given = head is not None and "workspace: dict" in head[0]
+        given = name in workspaces
         keeps[f"{name}_takes"] = ", workspace: dict[str, Array] | None = None" * given
         keeps[f"{name}_hands"] = ", workspace" * given
-    shown = repr(moving).replace("'", '"')
-    return text + _TEXT.format(count=count, moving=shown, np=module, **keeps)
+    return _TEXT.format(count=count, moving=moving, np=module, **keeps).rstrip("\n").split("\n")

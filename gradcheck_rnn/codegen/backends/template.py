@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from textwrap import fill
 
 from ..._version import __version__
@@ -12,7 +12,7 @@ from ...calculus.printing import to_text
 from ...calculus.terms import Plus
 from ...derivation.pages import gathered, inner_starts, start_terms
 from ...derivation.program import Contribution, Derivation, ScanProgram
-from ...language.network import Ref
+from ...language.network import Network, Ref
 from ..schedule.kernel_names import Names
 from ..schedule.ops import BATCH, Access, Buffer
 from .expressions import dim_text
@@ -24,6 +24,8 @@ __all__ = [
     "docstring",
     "equation_texts",
     "flattened",
+    "given_table",
+    "given_values",
     "lead_axes",
     "shape_table",
     "shape_text",
@@ -43,7 +45,7 @@ def _check(
     """{about}"""
     arrays = {{}}
     for name, axes in SHAPES.items():
-        if name not in given:
+{skip}        if name not in given:
             raise ValueError(f"there is no array for {{name!r}}, expected ({{', '.join(axes)}})")
         arrays[name] = array = {module}.asarray(given[name])
         fits = array.ndim == len(axes) and all(
@@ -58,15 +60,53 @@ def _check(
 '''
 
 
-def check(module: str, about: str, ending: str) -> str:
+_SKIP = """\
+        if name not in given and name in GIVEN:
+            continue
+"""
+_FILL = """\
+    floating = {{a.dtype for a in arrays.values() if a.dtype.kind in "fc"}} or {{float}}
+    kind = np.result_type(*floating)
+    for name, values in GIVEN.items():
+        if name not in arrays:
+            shape = [sizes[axis] if axis in sizes else int(axis) for axis in SHAPES[name]]
+            arrays[name] = {module}.asarray(values(*shape), kind)
+"""
+
+
+def check(module: str, about: str, ending: str, given: bool) -> str:
     """The function that checks what the caller gives; ``ending`` takes it to one dtype.
 
     Parameters
     ----------
     module : str
         Whose arrays they become: ``"np"`` or ``"cp"``.
+    given : bool
+        Whether some need not be given, see `given_values`.
     """
-    return _ARRAYS.format(module=module, about=about) + ending
+    text = _ARRAYS.format(module=module, about=about, skip=_SKIP if given else "")
+    return text + (_FILL.format(module=module) if given else "") + ending
+
+
+def given_values(network: Network) -> dict[str, str]:
+    """Fixed parameters whose values the definition gives, as NumPy expressions of ``sizes``."""
+    out: dict[str, str] = {}
+    refs = {**network.inputs, **network.parameters}
+    for name in network.parameters:
+        text = network.domains[name].text if name in network.domains else ""
+        known = {a for n, r in refs.items() if n != name and n not in out for a in axes_of(r)}
+        axes = axes_of(refs[name])
+        if text and all(a.isdigit() or (a in known and a.isidentifier()) for a in axes):
+            out[name] = text
+    return out
+
+
+def given_table(network: Network) -> list[str]:
+    """The dict GIVEN, if there are such parameters."""
+    given = given_values(network)
+    lines = [f'    "{name}": lambda *sizes: {text},' for name, text in given.items()]
+    about = "#: Fixed parameters that need not be given: their values, of their sizes."
+    return ["", about, "GIVEN: dict[str, Any] = {", *lines, "}"] if given else []
 
 
 def docstring(derivation: Derivation, reads: str, origin: str = "") -> list[str]:
@@ -223,12 +263,15 @@ def unflattened(text: str, place: Access, ref: Ref | None, names: Names) -> str:
     return f"{text}.reshape({', '.join([*place.lead, *dims])})"
 
 
-def typed_dict(name: str, doc: str, keys: Iterable[str], total: bool = True) -> list[str]:
+def typed_dict(
+    name: str, doc: str, keys: Iterable[str], total: bool = True, optional: Collection[str] = ()
+) -> list[str]:
     """A TypedDict of arrays."""
+    kind = dict.fromkeys(optional, "NotRequired[Array]")
     extra, known = "" if total else ", total=False", list(keys)
     if any(k in _NO_FIELDS or k.startswith("__") for k in known):
-        fields = [f'    "{k}": Array,' for k in known]
+        fields = [f'    "{k}": {kind.get(k, "Array")},' for k in known]
         return ["", "", f"#: {doc}", f'{name} = TypedDict("{name}", {{', *fields, f"}}{extra})"]
     out = ["", "", f"class {name}(TypedDict{extra}):", f'    """{doc}"""', ""]
-    body = [f"    {k}: Array" for k in known]
+    body = [f"    {k}: {kind.get(k, 'Array')}" for k in known]
     return out + (body or ["    pass"])

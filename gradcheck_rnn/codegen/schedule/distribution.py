@@ -15,6 +15,8 @@ from .nodes import Node
 __all__ = ["LoopDistribution", "components"]
 
 Dependencies = Callable[[Node], Sequence[Node]]
+#: What is made of all steps at once, and never in a loop over them.
+_OF_ALL_STEPS = frozenset({"whole", "steps"})
 
 
 def components(roots: Iterable[Node], deps: Dependencies) -> list[list[Node]]:
@@ -95,6 +97,7 @@ class LoopDistribution:
         drawable = {n for n in self.nodes if wanted(n)}
         if read_later:
             drawable |= self._made_of(drawable - {*loop}, deps)
+        drawable = {n for n in drawable if n.op not in _OF_ALL_STEPS}
         for component in reversed(self.order):  # readers first
             n = component[0]
             found = readers.get(n, set())
@@ -150,7 +153,8 @@ class LoopDistribution:
             behind.update(dict.fromkeys(component, after - {loop.get(component[0], -1)}))
             n = component[0]
             read = deps(n)
-            if n in loop or not (n in wanted or _reads_steps(n, near)):
+            drawn = n in wanted or _reads_steps(n, near)
+            if n in loop or not drawn or n.op in _OF_ALL_STEPS:
                 continue
             for k in sorted(after):
                 # All that it reads is of the loop, or need not come after it.

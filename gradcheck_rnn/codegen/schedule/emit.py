@@ -34,6 +34,7 @@ from .ops import (
     Reduce,
     SizeOf,
     Statement,
+    StepRows,
     Units,
     shape_of,
 )
@@ -43,12 +44,12 @@ __all__ = ["HEAVY", "LEAVES", "Emitter"]
 #: Operations that write a buffer and cannot stand inside an expression.
 HEAVY = frozenset(
     {"gemm", "contract", "outer", "reduce", "sum", "softmax", "log_softmax", "unit_map"}
-    | {"concat", "pad", "arrange", "solve"}
+    | {"concat", "pad", "arrange", "solve", "whole", "steps"}
 )
 #: Of these, what can also add to a place that another term has written.
 _SELF_WRITING = frozenset({"gemm", "contract", "outer", "reduce", "pad"})
 #: What reads places, no expressions.
-_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange", "solve"})
+_FROM_PLACES = frozenset({"gemm", "contract", "outer", "arrange", "solve", "whole", "steps"})
 LEAVES = frozenset(
     {"const", "size", "length", "given", "state", "final", "adjoint", "start", "cotangent"}
 )
@@ -97,8 +98,7 @@ class Emitter:
         self.distribution, self.loop = distribution, distribution.loop
         self.leaf, self.labels = leaf, dict(labels)
         self.assigned: dict[Node, Access] = dict(assigned)
-        self.given = given
-        self.handed = dict(handed)
+        self.given, self.handed = given, dict(handed)
         self.readers: dict[Node, list[Node]] = {}
         for n in distribution.nodes:
             for a in n.args if n not in self.given else ():
@@ -378,12 +378,14 @@ class Emitter:
             over, summed = lead[: len(lead) - len(n.lead)], self.expr(n.args[0])
             plain = Pointwise((Assign(dest, summed, accumulate, note),))  # sums of each sequence
             yield Reduce(dest, summed, over, accumulate, note) if over else plain
-        elif n.op == "arrange":
+        elif n.op in ("arrange", "whole", "steps"):
             if accumulate:
                 raise UnsupportedOperation("rows put among others cannot be added in place")
-            groups, width, columns, moves = n.data
             parts = tuple(map(self.access, n.args))
-            yield Arrange(dest, parts, groups, width, columns, moves, note)
+            if n.op == "arrange":
+                yield Arrange.of(dest, parts, n.data, note)
+            else:
+                yield StepRows.of(dest, parts[0], n.data, n.op == "steps", note)
         elif n.op in ("sum", "softmax", "log_softmax", "unit_map") and (
             n.lead or grouped(n) != ONE
         ):
@@ -444,6 +446,5 @@ class Emitter:
             yield from self.store(place, p.args[0], accumulate, note)
 
     def _plus(self, nodes: list[Node]) -> Expr:
-        if len(nodes) == 1:
-            return self.expr(nodes[0])
-        return Call("add", tuple(self.expr(n) for n in nodes))
+        terms = tuple(self.expr(n) for n in nodes)
+        return terms[0] if len(terms) == 1 else Call("add", terms)

@@ -1,13 +1,14 @@
 """Move out of the time loop what does not depend on the recurrence.
 
 A sum or product inside a loop is split into the part that the loop changes and the part it does
-not: ``W h + (U x + b)``, ``δ ⊙ (f ⊙ (1 − f))``. A common factor is taken out of a sum first,
+not: ``W h + (U x + b)``, ``δ ⊙ (f ⊙ (1 − f))``, ``δ ⊙ (g / s)``. A common factor goes out of a sum,
 ``δ ⊙ h̃ − δ ⊙ h₋ = δ ⊙ (h̃ − h₋)``, so that more of it can move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 from .distribution import LoopDistribution
 from .nodes import POINTWISE, WIDEST, Graph, Node, topological
@@ -55,61 +56,125 @@ def rewrite(
             new[n] = n
             continue
         loop = distribution.loop.get(n)
-        if n.op not in ("add", "mul") or loop is None:
+        if n.op not in ("add", "mul", "div") or loop is None:
             new[n] = rebuild(g, n, tuple(new[a] for a in n.args))
             continue
-        items = _flatten(n, n.op, uses, keep, distribution, stop)
-        moving = {new[a]: distribution.loop.get(a) == loop for a, _ in items}
-        signed = [(g.neg(new[a]) if minus else new[a], moving[new[a]]) for a, minus in items]
-        new[n] = _sum(g, signed) if n.op == "add" else _product(g, signed)
+        flat = Flattening(uses, keep, distribution, stop, loop)
+        if n.op == "add":
+            terms = flat.operands(n.args, "add")
+            moving = {new[t.node]: t.moves for t in terms}
+            values = [g.neg(new[t.node]) if t.minus else new[t.node] for t in terms]
+            signed = [(v, moving[new[t.node]]) for v, t in zip(values, terms, strict=True)]
+            new[n] = _sum(g, signed)
+            continue
+        factors = flat.factors(n)
+        if factors is None:
+            new[n] = rebuild(g, n, tuple(new[a] for a in n.args))
+        else:
+            new[n] = _product(g, [f.renewed(g, new[f.node]) for f in factors])
     return new
 
 
-def _flatten(
-    n: Node,
-    op: str,
-    uses: dict[Node, int],
-    keep: Collection[Node],
-    distribution: LoopDistribution,
-    stop: Callable[[Node], bool],
-    minus: bool = False,
-    depth: int = WIDEST,
-) -> list[tuple[Node, bool]]:
-    """Operands of nested sums or products that nobody else reads, with their signs.
+class TermOrFactor(NamedTuple):
+    """A term with its sign, or a factor; ``under``: of the denominator."""
 
-    Sums and products stay apart where there would be too many operands of one.
-    """
-    out: list[tuple[Node, bool]] = []
-    for a in n.args:
-        sign, inner = minus, a
-        if inner.op == "neg" and uses[inner] == 1 and inner not in keep:
-            sign, inner = not minus, inner.args[0]
-        same_loop = distribution.loop.get(inner) == distribution.loop.get(n)
-        few = depth > 0 and len(out) < WIDEST
-        once = inner.op == op and uses[inner] == 1 and inner not in keep
-        if few and once and same_loop and not stop(a):
-            # A sign belongs to every term of a sum, but to a product only once.
-            carried = sign if op == "add" else False
-            opened = _flatten(inner, op, uses, keep, distribution, stop, carried, depth - 1)
-            if op == "mul" and sign:
-                opened[0] = (opened[0][0], not opened[0][1])
-            out += opened
-        else:
-            out.append((inner, sign))
-    return out
+    node: Node
+    minus: bool
+    moves: bool
+    under: bool = False
+
+    def renewed(self, g: Graph, node: Node) -> TermOrFactor:
+        """The same with another node, its sign among its operations."""
+        return self._replace(node=g.neg(node) if self.minus else node, minus=False)
 
 
-def _product(g: Graph, items: list[tuple[Node, bool]]) -> Node:
-    still = [n for n, moves in items if not moves]
-    moving = [n for n, moves in items if moves]
-    if not moving or all(g.value_of(n) is not None for n in still):
-        return g.mul([*still, *moving])
+class Flattening(NamedTuple):
+    """Opens nested sums or products of one loop that nobody else reads."""
+
+    uses: dict[Node, int]
+    keep: Collection[Node]
+    distribution: LoopDistribution
+    stop: Callable[[Node], bool]
+    loop: int
+
+    def operands(
+        self, args: Iterable[Node], op: str, minus: bool = False, depth: int = WIDEST,
+        divide: bool = False,
+    ) -> list[TermOrFactor]:  # fmt: skip
+        """Operands with their signs; quotients are opened if ``divide``.
+
+        Sums and products stay apart where there would be too many operands of one.
+        """
+        out: list[TermOrFactor] = []
+        for a in args:
+            sign, inner = minus, a
+            if inner.op == "neg" and self._alone(inner):
+                sign, inner = not minus, inner.args[0]
+            few = depth > 0 and len(out) < WIDEST
+            once = self._alone(inner) and self._moves(inner) and not self.stop(a)
+            if few and once and (inner.op == op or (divide and self._divides(inner))):
+                # A sign belongs to every term of a sum, but to a product only once.
+                carried = sign if op == "add" else False
+                over = inner.args if inner.op == op else inner.args[:1]
+                opened = self.operands(over, op, carried, depth - 1, divide)
+                if inner.op != op:
+                    opened.append(TermOrFactor(inner.args[1], False, False, under=True))
+                if op == "mul" and sign:
+                    opened[0] = opened[0]._replace(minus=not opened[0].minus)
+                out += opened
+            else:
+                out.append(TermOrFactor(inner, sign, self._moves(inner)))
+        return out
+
+    def factors(self, n: Node) -> list[TermOrFactor] | None:
+        """Factors of a product or a quotient; None for a quotient that stays as it is.
+
+        A denominator is taken apart where it then meets another factor that does not move.
+        """
+        if n.op == "mul" or self._divides(n):
+            over = n.args if n.op == "mul" else n.args[:1]
+            opened = self.operands(over, "mul", divide=True)
+            if n.op == "div":
+                opened.append(TermOrFactor(n.args[1], False, False, under=True))
+            still = [f for f in opened if not f.moves and f.node.number is None]
+            if len(still) > 1 and not all(f.node.numeric for f in still):
+                return opened
+        return self.operands(n.args, "mul") if n.op == "mul" else None
+
+    def _alone(self, n: Node) -> bool:
+        return self.uses[n] == 1 and n not in self.keep
+
+    def _moves(self, n: Node) -> bool:
+        return self.distribution.loop.get(n) == self.loop
+
+    def _divides(self, n: Node) -> bool:
+        """Whether a value is divided by one that all units share and that does not move."""
+        return n.op == "div" and n.args[1].scalar and self._moves(n) and not self._moves(n.args[1])
+
+
+def _product(g: Graph, factors: list[TermOrFactor]) -> Node:
+    still = [f for f in factors if not f.moves]
+    moving = [f.node for f in factors if f.moves]
+    if not moving or all(g.value_of(f.node) is not None for f in still):
+        return _quotient(g, [*still, *(f for f in factors if f.moves)])
     # What all units share is multiplied first: one number a sequence, not one a unit.
-    shared = [n for n in (*still, *moving) if n.scalar or g.value_of(n) is not None]
-    if any(n.scalar for n in moving) and 1 < len(shared) < len(items):
-        moving = [g.mul(shared), *(n for n in moving if n not in shared)]
-        still = [n for n in still if n not in shared]
-    return _join_product(g, moving, still) if still else g.pointwise("mul", moving)
+    shared = [f for f in still if f.node.scalar or g.value_of(f.node) is not None]
+    scalars = [n for n in moving if n.scalar]
+    if scalars and 1 < len(shared) + len(scalars) < len(factors):
+        if all(f.node.numeric for f in shared):
+            number = _quotient(g, [*shared, *(f for f in factors if f.moves and f.node.scalar)])
+        else:
+            number = _join_product(g, scalars, [_quotient(g, shared)])
+        moving = [number, *(n for n in moving if not n.scalar)]
+        still = [f for f in still if f not in shared]
+    return _join_product(g, moving, [_quotient(g, still)]) if still else g.pointwise("mul", moving)
+
+
+def _quotient(g: Graph, factors: list[TermOrFactor]) -> Node:
+    over = [f.node for f in factors if not f.under]
+    under = [f.node for f in factors if f.under]
+    value = g.mul(over) if len(over) != 1 else over[0]
+    return g.div(value, g.mul(under)) if under else value
 
 
 def _join_product(g: Graph, moving: list[Node], still: list[Node]) -> Node:
@@ -131,7 +196,11 @@ def _sum(g: Graph, items: list[tuple[Node, bool]]) -> Node:
     still = [n for n, moves in items if not moves]
     moving = _factored(g, items)
     if len(still) >= 2 and moving:
-        inner = g.add(still)
+        # What is of parameters alone is added up once, not at every step.
+        fixed = [n for n in still if not n.lead and g.value_of(n) is None]
+        if 1 < len(fixed) < len(still):
+            still = [*(n for n in still if n not in fixed), g.pointwise("add", fixed)]
+        inner = g.pointwise("add", still) if len(fixed) > 1 else g.add(still)
         return g.pointwise("add", [*moving, inner])
     if len(moving) == 1 and not still:
         return moving[0]

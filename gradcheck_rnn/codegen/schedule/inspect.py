@@ -20,6 +20,7 @@ from .ops import (
     Pointwise,
     Reduce,
     Statement,
+    StepRows,
     Units,
     accesses,
 )
@@ -47,6 +48,8 @@ def reads(s: Statement) -> Iterator[Access]:
         yield from s.parts
     elif isinstance(s, LinearSystem):
         yield from (s.matrix, s.value)
+    elif isinstance(s, StepRows):
+        yield s.source
     elif isinstance(s, Units | Reduce | Matrix):
         yield from accesses(s.value)
     if isinstance(s, Gemm | Outer | Reduce | Contract) and s.accumulate:

@@ -87,6 +87,8 @@ class Namer:
             return f"{called}_{name(n.args[0])}"
         if n.op == "gemm" and name(n.args[1]) and name(n.args[0]):
             return f"{name(n.args[1])}_{name(n.args[0])}"
+        if n.op in ("whole", "steps"):
+            return f"{'d_' * (n.op == 'steps')}{n.data[0]}{'_steps' * (n.op == 'steps')}"
         if n.op in ("softmax", "log_softmax") and name(n.args[0]):
             return f"{n.op}_{name(n.args[0])}"
         return _KINDS.get(n.op, "value")

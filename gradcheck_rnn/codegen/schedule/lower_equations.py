@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ...calculus.terms import Sym
 from ...derivation.program import DIFFERENTIATED, Derivation, Edge, ScanProgram
+from ...derivation.wholes import wholes_of
 from ...errors import UnsupportedOperation
 from ...language.dims import ONE, Dim
 from ...language.network import Ref, Scan, State
@@ -70,7 +71,7 @@ class Equations:
         self.kept = {r.name for r in outputs if r.kind != "final"}
         self.kept |= {s.name for p in derivation.scans for s in p.scan.states}
         self.states = {s.name: (s, p.scan) for p in derivation.scans for s in p.scan.states}
-        self.finals = self.network.finals
+        self.finals, self.wholes = self.network.finals, self.network.wholes
         self.refs: dict[str, Ref] = {**self.network.inputs, **self.network.parameters}
         for program in derivation.scans:
             self._equations(program)
@@ -106,11 +107,46 @@ class Equations:
             ref = self.refs[s.name]
             rows, cols = self.shape(ref)
             return self.g.leaf("given", rows, cols, self.ref_lead(ref), s.name)
+        if s.name in self.wholes:
+            return self._whole(self.wholes[s.name])
         if s.name in self.finals:
             return self.g.leaf(
                 "final", self.names.flat(heads, rows, cols), ONE, (BATCH,), self.finals[s.name]
             )
         raise UnsupportedOperation(f"code generation does not know the variable {s.name!r}")
+
+    def _whole(self, ref: Ref) -> Node:
+        """A sequence that is handed on whole: its steps as the rows of a matrix."""
+        of = str(ref.sequence)
+        given = self.refs.get(of)
+        if given is None:
+            steps = self.forward[of]
+        else:
+            steps = self.g.leaf("given", *self.shape(given), self.ref_lead(given), of)
+        data = self._step_rows(ref)
+        steps = self._along(steps, (data[1], BATCH), data)
+        return self.g.make("whole", (steps,), self.shape(ref)[0], ONE, (BATCH,), data)
+
+    def _along(self, n: Node, lead: Lead, data: tuple[str, str, Dim, Dim]) -> Node:
+        """A value in an array of its own if it has not all of these axes."""
+        return n if n.lead == lead else self.g.make("copy", (n,), n.rows, n.cols, lead, data)
+
+    def _step_rows(self, ref: Ref) -> tuple[str, str, Dim, Dim]:
+        """Name, axis, heads and units of a sequence that is handed on whole."""
+        names, shape = self.names, ref.shape
+        axis = names.sizes[shape.rows.lone or ""]
+        return ref.name, axis, names.dim(shape.heads), names.dim(shape.cols)
+
+    def _give_steps(self, ref: Ref) -> None:
+        """Give the adjoint of a sequence that was handed on whole to its steps."""
+        parts = self._parts.pop(ref.name, None)
+        if not parts:
+            return
+        data = self._step_rows(ref)
+        of, lead, rows = str(ref.sequence), (data[1], BATCH), self.names.flat(*data[2:])
+        total = self._along(self.g.add(parts), (BATCH,), data)
+        made = self.g.make("steps", (total,), rows, ONE, lead, data)
+        self._give(of, self.g.reduce(made, lead, self.leads.get(of, lead)))
 
     def _equations(self, program: ScanProgram) -> None:
         lead = self.scan_lead(program.scan)
@@ -150,6 +186,8 @@ class Equations:
             self._give(ref.name, loss)
         for program in reversed(self.derivation.scans):
             self._scan(program)
+        for ref in wholes_of(self.network, self.network.inputs):
+            self._give_steps(ref)
         for ref in self.refs.values():
             if ref.kind in DIFFERENTIATED:
                 parts = self._parts.get(ref.name)
@@ -159,11 +197,12 @@ class Equations:
         """Equations that an output or the loss depends on; only these have an adjoint."""
         outputs = (*self.network.outputs.values(), *self.network.loss_terms)
         todo = [r.maker for r in outputs]
+        handed_on = self.network.handed_on
         edges: dict[str, list[str]] = {}
         for program in self.derivation.scans:
             for e in program.edges:
                 source = e.operand.name
-                edges.setdefault(e.equation.name, []).append(self.finals.get(source, source))
+                edges.setdefault(e.equation.name, []).append(handed_on.get(source, source))
         for name, (state, _) in self.states.items():
             for start in state.initial:
                 if start.ref is not None:
@@ -203,6 +242,8 @@ class Equations:
         return self.g.add(parts) if parts else None
 
     def _scan(self, program: ScanProgram) -> None:
+        for ref in wholes_of(self.network, {e.name for e in program.equations}):
+            self._give_steps(ref)
         for e in reversed(program.equations):
             bar = self.adjoint(e.name)
             if bar is None:
@@ -243,6 +284,9 @@ class Equations:
             ref = self.refs[name]
             part = self._settle(part, lead, self.ref_lead(ref))
             self._give(name, self._shaped(part, *self.shape(ref)))
+        elif name in self.wholes:
+            part = self._settle(part, lead, (BATCH,))
+            self._give(name, self._shaped(part, *self.shape(self.wholes[name])))
         else:
             self.sums[self.finals[name]].finals.append(self.g.reduce(part, lead, (BATCH,)))
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ...language.dims import ONE, Dim
 
@@ -45,6 +45,7 @@ __all__ = [
     "Reduce",
     "SizeOf",
     "Statement",
+    "StepRows",
     "Units",
     "accesses",
     "shape_of",
@@ -236,6 +237,12 @@ class Arrange:
     moves: tuple[tuple[Dim, Dim, Dim, Dim], ...]
     note: str = ""
 
+    @classmethod
+    def of(cls, dest: Access, parts: tuple[Access, ...], data: Any, note: str) -> Arrange:
+        """From the data of a node (`nodes.Graph.arrange`)."""
+        groups, width, columns, moves = data
+        return cls(dest, parts, groups, width, columns, moves, note)
+
     @property
     def covers(self) -> bool:
         """Whether the parts fill all of dest."""
@@ -297,6 +304,29 @@ class LinearSystem:
 
 
 @dataclass(frozen=True)
+class StepRows:
+    """dest = all steps of a sequence as the rows of a matrix; ``apart``: of rows, the steps.
+
+    One of them is a sequence along ``axis`` with ``units`` entries for each of ``heads``, the other
+    has for each sequence of the batch, and each head, as many rows as there are steps.
+    """
+
+    dest: Access
+    source: Access
+    axis: str
+    heads: Dim
+    units: Dim
+    apart: bool
+    note: str = ""
+
+    @classmethod
+    def of(cls, dest: Access, source: Access, data: Any, apart: bool, note: str) -> StepRows:
+        """From the data of a node: name, axis, heads and units of a sequence."""
+        _, axis, heads, units = data
+        return cls(dest, source, axis, heads, units, apart, note)
+
+
+@dataclass(frozen=True)
 class Reduce:
     """dest (+)= value summed over the leading axes ``over``."""
 
@@ -334,6 +364,7 @@ Statement: TypeAlias = (
     | Contract
     | Arrange
     | LinearSystem
+    | StepRows
     | Pointwise
     | Units
     | Outer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sympy import Expr as Scalar
 
@@ -25,6 +25,8 @@ from ...language.network import Ref, Scan
 from ...language.ops.elementwise import ELEMENTWISE
 from ..program import Contribution, Derivation, Edge, EquationProgram, ScanProgram
 from ..simplification import collected, replaced, tidy
+from ..to_terms import symbol_for
+from ..wholes import wholes_of
 from .elements import PageLine, Prose, Section, heading
 from .grouping import grouped
 from .initial_states import inner_starts, start_terms, symbol_of
@@ -64,13 +66,30 @@ def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
         if ref.name in domains:
             role += f"; {domains[ref.name].words}"
         rows.setdefault((shape.replace("*", "·"), role), []).append(symbol)
-    text = []
+    text: list[Prose] = []
     for (shape, role), symbols in rows.items():
         parts: list[str | Term] = []
         for s in symbols:
             parts += [", ", s] if parts else [s]
         text.append((*parts, f": {shape} ({role})"))
+    text += [_whole(derivation, ref, row_vectors) for ref in network.wholes.values()]
     return Section("dims", "Symbols", tuple(text))
+
+
+def _whole(derivation: Derivation, ref: Ref, row_vectors: bool) -> Prose:
+    """A sequence that is handed on whole, and where its steps are."""
+    network, of = derivation.network, str(ref.sequence)
+    given = network.inputs.get(of)
+    steps = symbol_of(derivation, given) if given else derivation.scan_of(of).symbol(of)
+    shape, parts = str(ref.shape.rows), "units"
+    if not ref.shape.column:
+        shape, parts = f"{shape} × {ref.shape.cols}", "rows"
+        if row_vectors:
+            shape, parts = f"{ref.shape.cols} × {ref.shape.rows}", "columns"
+    heads = f", for each of {ref.shape.heads} heads" if ref.shape.headed else ""
+    symbol = symbol_for(ref.name, ref.shape, "static", None)
+    words = f": {shape} (all steps of "
+    return (symbol, words, steps, f" as its {parts}{heads})")
 
 
 def _direction(program: ScanProgram) -> Prose:
@@ -117,8 +136,9 @@ def adjoint(
 ) -> Section:
     """The adjoint recursion of one scan, last equation first."""
     ones = _ones_for_losses(derivation)
+    lines = _whole_lines(derivation, [e.name for e in program.equations], ones)
     found = (_adjoint_line(derivation, program, e, ones) for e in reversed(program.equations))
-    lines = [line for line in found if line is not None]
+    lines += [line for line in found if line is not None]
     lines += [PageLine(left, right) for left, right in inner_starts(derivation, program)]
     return Section(
         "adjoint:" + program.scan.name,
@@ -145,6 +165,23 @@ def _adjoint_line(
     if last:
         note = (f"at t = {end} add ", Plus(*last)) if always else (f"at t = {end} only",)
     return PageLine(e.symbol.with_(mark="bar"), Plus(*(always or last)), note)
+
+
+def _whole_lines(
+    derivation: Derivation, names: Collection[str], ones: dict[Sym, Term]
+) -> list[PageLine]:
+    """The adjoints of sequences that are handed on whole, of which every step takes its row."""
+    out = []
+    for ref in wholes_of(derivation.network, names):
+        edges = derivation.readers(ref.name)
+        if edges:
+            terms = (gathered(derivation, Contribution(e, e.pullback)) for e in edges)
+            total = collected(replaced(term, ones) for term in terms)
+            part = "unit" if ref.shape.column else "row"
+            row = derivation.rows_handed_back(str(ref.sequence))[0].term
+            note = (row, f" is its {part} t")
+            out.append(PageLine(edges[0].operand.with_(mark="bar"), Plus(*total), note))
+    return out
 
 
 def line_of(derivation: Derivation, name: str) -> PageLine | None:
@@ -230,7 +267,7 @@ def _by_convention(program: ScanProgram) -> str:
 def gradients(derivation: Derivation, chosen: Sequence[str], form: str) -> Section:
     """The gradients of the chosen names, summed over time where they do not move with it."""
     ones = _ones_for_losses(derivation)
-    lines = []
+    lines = _whole_lines(derivation, [n for n in chosen if n in derivation.network.inputs], ones)
     for ref in derivation.differentiated():
         line = _gradient_line(derivation, ref, form, ones) if ref.name in chosen else None
         if line is not None:
@@ -255,8 +292,8 @@ def _by_axis(derivation: Derivation, name: str, form: str, ones: dict[Sym, Term]
     sums: dict[Scalar | None, list[Term]] = {}
     for c in derivation.gradient_terms(name):
         term = _in_form(c, form)
-        scan = derivation.program(c.scan).scan
-        last = None if ref.axis or scan.axis is None else _last(scan)
+        scan = derivation.program(c.scan).scan if c.scan else None
+        last = None if ref.axis or scan is None or scan.axis is None else _last(scan)
         sums.setdefault(last, []).append(replaced(term, ones))
     return [
         Plus(*collected(terms)) if last is None else TimeSum(Plus(*collected(terms)), 1, last)

@@ -87,12 +87,18 @@ def _clashes(dims: set[Dim], sizes: Mapping[str, int]) -> bool:
     return len(set(known)) < len(known)
 
 
-def default_lengths(network: Network) -> dict[str, int]:
-    """T = 3, two more than the longest delay at least; a second time axis is one longer."""
+def default_lengths(network: Network, taken: Collection[int] = ()) -> dict[str, int]:
+    """T = 3, two more than the longest delay at least; a second time axis is one longer.
+
+    Steps that are rows of a matrix are none of the numbers ``taken`` by dims.
+    """
     lengths: dict[str, int] = {}
+    rows = {ref.shape.rows.lone for ref in network.wholes.values()}
     for number, axis in enumerate(network.axes):
         lags = [max(s.lags) for scan in network.scans if scan.axis == axis for s in scan.states]
         lengths[axis] = max([1, *lags]) + 2 + number
+        while axis in rows and lengths[axis] in {*taken, *list(lengths.values())[:-1]}:
+            lengths[axis] += 1
     return lengths
 
 
@@ -125,7 +131,8 @@ def draw(
         A dim has no size.
     """
     known = {**default_sizes(network), **(sizes or {})}
-    steps = {**default_lengths(network), **(lengths or {})}
+    steps = {**default_lengths(network, known.values()), **(lengths or {})}
+    known = {**known, **steps}
 
     def fill(ref: Ref) -> Array:
         shape: tuple[int, ...] = (ref.shape.rows.size(known), ref.shape.cols.size(known))

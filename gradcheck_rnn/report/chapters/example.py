@@ -69,7 +69,7 @@ def small_example(derivation: Derivation, seed: int = 3) -> Example:
         lengths[axis] = max([2, *(k + 1 for k in lags if k > 1)])
     rng = np.random.default_rng(seed)
     values = {
-        ref.name: _rounded(ref, network, sizes, lengths, rng)
+        ref.name: _rounded(ref, network, {**sizes, **lengths}, lengths, rng)
         for ref in (*network.parameters.values(), *network.inputs.values())
     }
     run = Run(derivation, values, sizes, lengths)

@@ -306,7 +306,8 @@ class _Reach:
             edits.carry, edits.lost_finals, edits.zero_starts, edits.wrapped_starts,
             edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
             edits.repeated_finals, edits.taken_outputs, edits.kept, edits.turned,
-            edits.held_starts,
+            edits.held_starts, edits.shifted_outputs, edits.first_finals, edits.passed,
+            edits.remainders, edits.unjoined,
         )  # fmt: skip
         if any(loop):
             return None
@@ -322,6 +323,9 @@ class _Reach:
             *edits.pinned,
             *shares,
             *edits.mirrored,
+            *edits.terms_at,
+            *edits.masked,
+            *edits.moved,
         )
         for identity in own:
             names |= self.upstream(self.derivation.edge(identity).operand.name)
@@ -333,7 +337,7 @@ class _Reach:
         """What the adjoint of a name flows on to."""
         if name in self._known:
             return self._known[name]
-        finals = self.derivation.network.finals
+        handed_on = self.derivation.network.handed_on
         seen: set[str] = set()
         stack: list[str] = [name]
         while stack:
@@ -342,8 +346,9 @@ class _Reach:
                 continue
             seen.add(current)
             stack += self._started.get(current, ())
-            for base in {current, finals.get(current, current)}:
-                stack += self._made.get(base, ())
+            stack += self._made.get(current, ())
+            if current in handed_on:
+                stack.append(handed_on[current])
         self._known[name] = frozenset(seen)
         return self._known[name]
 

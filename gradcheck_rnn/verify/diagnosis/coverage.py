@@ -170,16 +170,26 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
 
 
 def sizes_refused(points: Sequence[ModelPoint]) -> list[Finding]:
-    """A note where sizes were tried in one order only, because the code raises in the other."""
+    """What the code raises with sizes in the other order: a note, or a fault of the gradient.
+
+    Where its forward pass runs there, the gradient alone is to blame.
+    """
     out = []
     for point in (p for p in points if p.refused):
         sizes = sorted(points[0].sizes.items(), key=lambda item: item[1])
         order = " < ".join(n for n, _ in sizes)
         declared = ", ".join(f"{n!r}: {s}" for n, s in sizes)
+        declare = f"Where sizes are written in the code, declare them: shapes={{{declared}}}"
+        if point.ran_forward:
+            text = (
+                f"the gradient raises at {point.label}: {point.refused}; the forward pass runs "
+                f"there, and with {order} both do. {declare}"
+            )
+            out.append(Finding("raises", text, fatal=True))
+            continue
         text = (
             f"sizes tried: {order} only; at {point.label} the code raises {point.refused}: a fault "
-            "that needs the other order would pass. Where sizes are written in the code, declare "
-            f"them: shapes={{{declared}}}"
+            f"that needs the other order would pass. {declare}"
         )
         out.append(Finding("could-have-missed", text))
     return out

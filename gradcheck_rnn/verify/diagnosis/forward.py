@@ -48,9 +48,11 @@ def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject,
         with here.left_out_where_refused():
             if subject.forward is not None and subject.with_cotangents:
                 found = compare_forward(here, subject, seed)
+                here.ran_forward = True
             elif subject.loss is not None:
                 found = [compare_loss(here, subject, seed)]
                 losses.append((here, found[0]))
+                here.ran_forward = True
         bad += [(here, r) for r in found if np.any(r.ratio > 1)]
         noisy += [(here, r) for r in found if r.excess is not None]
     network = places[0].network.name

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.local import Known, Local, local_lines
+from ...derivation.wholes import wholes_of
 from ...language.network import Network, Ref
 from ...language.running import to_columns
 from ...streams import Stream, generator
@@ -316,6 +317,8 @@ def _lines(points: list[LinePoint], derivation: Derivation) -> list[Line]:
 def _reads(derivation: Derivation, name: str) -> tuple[str, ...]:
     """Equations whose adjoints a line reads; a start reads those of its state."""
     found = [e.equation.name for e in derivation.readers(name)]
+    for ref in wholes_of(derivation.network, {name}):
+        found += [e.equation.name for e in derivation.readers(ref.name)]
     for program in derivation.scans:
         for state in program.scan.states:
             if any(s.ref is not None and s.ref.name == name for s in state.initial):

@@ -85,11 +85,11 @@ def parts_of(derivation: Derivation) -> list[PassPart]:
     for name, reader in _readings(derivation):
         last[name] = max(last.get(name, 0), place[reader])
     names = {r.name for r in derivation.differentiated()}
-    finals = {base: final for final, base in derivation.network.finals.items()}
+    handed_on = derivation.network.handed_on
     out = []
     for k, (program, some) in enumerate(pieces):
         made = {e.name for e in some}
-        made |= {finals[n] for n in made if n in finals}
+        made |= {n for n, base in handed_on.items() if base in made}
         own = frozenset(n for n in names if last.get(n) == k)
         out.append(PassPart(derivation, program.scan.name, some, frozenset(made), own))
     return out
@@ -97,8 +97,11 @@ def parts_of(derivation: Derivation) -> list[PassPart]:
 
 def _readings(derivation: Derivation) -> Iterator[tuple[str, str]]:
     """Names with a gradient and the equations that give it to them, starts by their states."""
+    wholes = derivation.network.wholes
     for edge in derivation.edges:
         yield edge.operand.name, edge.equation.name
+        if (ref := wholes.get(edge.operand.name)) is not None:
+            yield str(ref.sequence), edge.equation.name
     for program in derivation.scans:
         for state in program.scan.states:
             for start in state.initial:

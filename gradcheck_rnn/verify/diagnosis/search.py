@@ -113,7 +113,7 @@ def _from_one_place(
         for some, base in zip(found.sets[:MOST_EXTENDED], sets, strict=False):
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
             # what is left out at the only step hides what else is wrong there
-            hidden = any(c.edits.missed or c.edits.skip_steps for c in some)
+            hidden = any(c.edits.leaves_out or c.edits.skip_steps for c in some)
             alive = []
             for c in plausible(everything if hidden else found.silent, wrong):
                 both = c if base is None else (base & c)

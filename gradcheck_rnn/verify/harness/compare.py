@@ -402,7 +402,8 @@ def _widen(record: Record, by: Array) -> None:
 
 def _affordable(point: ModelPoint) -> bool:
     """Whether step Jacobians may be repeated in long double, which no BLAS multiplies."""
-    widest = max([e.shape.rows.size(point.sizes)
+    sizes = {**point.sizes, **point.lengths}
+    widest = max([e.shape.rows.size(sizes)
                   for s in point.network.scans for e in s.equations] or [1])  # fmt: skip
     steps = point.steps
     return steps * point.batch * widest**3 <= AFFORDABLE

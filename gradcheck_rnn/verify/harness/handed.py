@@ -91,6 +91,7 @@ def _place(
         _check_step(name, t, scan, steps)
         _place_stack(into, name, words[0], axes, t, array, known, steps, sizes, _batch(fitted))
         return
+    sizes = {**sizes, **steps}
     rows = [known[w.lstrip("-")][1].shape.rows.size(sizes) for w in words]
     order = axes.split() or ["T", "B", "n"]
     if scan.axis is None or t is not None:
@@ -153,7 +154,7 @@ def _place_stack(
     ref = Ref(name, "sequence", equation.shape, axis=scan.axis if moves else None)
     have = axes_of(ref)
     own = (steps[scan.axis],) * moves + (batch,) if scan.axis else (batch,)
-    own += tuple(d.size(sizes) for d in equation.shape.axes)
+    own += tuple(d.size({**sizes, **steps}) for d in equation.shape.axes)
     order = [a for a in axes.split() if moves or a not in ("T", scan.axis)]
     full, index = order_of(name, " ".join(order), own, have, ref)
     plain = (tuple(k for k in shape if k != 1) for shape in (array.shape, full))

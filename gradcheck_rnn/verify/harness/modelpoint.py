@@ -14,22 +14,25 @@ error of exp(G). There the moves are as many units as that.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import GradcheckError
 from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
 from ...streams import Stream, generator
 from ..points import Point, Role
 from .arrays import Precision
 from .layout import Fitted, Layout
-from .packed import MASK, mask_of
+from .packed import MASK
 from .plan import Case, cases_of
 from .subject import Subject
 from .sweep import Carry, Gradients, ModelOracle
@@ -42,6 +45,8 @@ Arrays = dict[str, Array]
 #: Relative rounding beyond which a result means nothing.
 MEANINGLESS = 2.0**-4
 DRAWS = 4
+#: Where frames of this code lie, and of what it calls.
+OURS = (str(Path(__file__).parents[2]), str(Path(np.__file__).parent), functools.__file__)
 #: How far below the largest number of a format gradients must lie, for terms that cancel in them.
 ROOM = 64.0
 #: A decay below this is no product that code would take by logarithms: it is zero.
@@ -65,6 +70,8 @@ class ModelPoint(Point):
     outputs: Arrays = field(default_factory=dict, repr=False)
     #: What the code raises at sizes in the other order, for which the point is left out.
     refused: str = ""
+    #: Whether the forward pass ran there before it.
+    ran_forward: bool = False
 
     @classmethod
     def build(
@@ -86,7 +93,7 @@ class ModelPoint(Point):
         values = dict(point.values)
         held = None
         if subject.packing is not None:
-            held = mask_of(point.steps, point.batch)
+            held = subject.packing.mask(point.steps, point.batch)
             values[MASK] = held.reshape(values[MASK].shape)
         given = {n for n, domain in network.domains.items() if domain.kind == "given"}
         for name in set(network.parameters) | set(network.inputs):
@@ -163,7 +170,7 @@ class ModelPoint(Point):
         try:
             yield
         except Exception as error:
-            if self.role is not Role.REVERSED:
+            if self.role is not Role.REVERSED or not _raised_outside(error):
                 raise
             self.refused = f"{type(error).__name__}: {error}"
 
@@ -351,3 +358,15 @@ class Explained:
             ).of
             found.append({n: np.subtract(a, base[n], out=a) for n, a in made.items()})
         return found
+
+
+def _raised_outside(error: Exception) -> bool:
+    """Whether code under test has raised, or has given what it must not: no fault of this one."""
+    if isinstance(error, GradcheckError):
+        return True
+    trace = error.__traceback__
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(OURS):
+            return True
+        trace = trace.tb_next
+    return False

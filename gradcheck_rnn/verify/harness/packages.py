@@ -49,9 +49,8 @@ def linear_attention(
     scaled by 1.
     """
     _known(kind, _SEQUENCES, "linear-attention")
-    if cu_seqlens and (head_first or reverse):
-        other = "head_first" if head_first else "reverse"
-        raise UsageError(f"linear-attention: cu_seqlens and {other} exclude each other")
+    if cu_seqlens and head_first:
+        raise UsageError("linear-attention: cu_seqlens and head_first exclude each other")
     lead = "B H T" if head_first else "1 P H" if cu_seqlens else "B T H"
     borders = {"cu_seqlens": "cumulative lengths"} if cu_seqlens else {}
     given = {

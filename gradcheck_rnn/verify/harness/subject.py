@@ -90,7 +90,7 @@ class Subject(UserCode):
         if packing is None:
             return arrays
         if packing.borders in arrays:
-            packing.outward(packing.borders, arrays[packing.borders])
+            packing.begin(arrays)
         return {n: packing.outward(n, a) for n, a in arrays.items()}
 
     def _unchanged(self, given: Mapping[str, Any], arrays: Mapping[str, Array], who: str) -> bool:

@@ -69,7 +69,7 @@ class ModelOracle:
         sizes: Mapping[str, int],
         lengths: Mapping[str, int],
     ) -> None:
-        self.network, self.sizes, self.lengths = network, sizes, lengths
+        self.network, self.sizes, self.lengths = network, {**sizes, **lengths}, lengths
         self.values = dict(values)
         with recording_frozen() as tape:
             made = run(network, self.values, lengths, everything=True)
@@ -81,6 +81,7 @@ class ModelOracle:
         for scan in network.scans:
             shapes.update((e.name, e.shape) for e in scan.equations)
             shapes.update((s.final, s.shape) for s in scan.states)
+        shapes.update((n, ref.shape) for n, ref in network.wholes.items())
         self.made: dict[Any, Any] = {
             n: flat(a, shapes[n]) if n in shapes else a for n, a in made["everything"].items()
         }
@@ -152,8 +153,20 @@ class ModelOracle:
             _add(bars, ref.name, _inside(flat(given, ref.shape)))
         out = Gradients({}, {})
         for scan in reversed(self.network.scans):
+            self._hand_back({e.name for e in scan.equations}, bars)
             self._pull(scan, bars, out, count, loss, carry, sizes)
+        self._hand_back(set(self.network.inputs), bars)
         return self._collect(bars, out, count, sizes)
+
+    def _hand_back(self, names: set[str], bars: dict[str, Array]) -> None:
+        """Give the adjoints of sequences that were handed on whole to their steps."""
+        for name, ref in self.network.wholes.items():
+            if ref.sequence in names and name in bars:
+                bar, shape = bars[name], ref.shape
+                dims = (shape.heads, shape.rows, shape.cols)
+                parts = bar.reshape(*bar.shape[:-1], *(d.size(self.sizes) for d in dims))
+                steps = np.moveaxis(parts, -2, 0)  # (S, B, K, heads, units)
+                _add(bars, ref.sequence, steps.reshape(*steps.shape[:-2], -1))
 
     def _pull(
         self,

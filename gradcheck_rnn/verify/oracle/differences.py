@@ -33,6 +33,8 @@ RATIO = 2.0
 COLUMNS = 4
 MOST_UP = 20
 WITNESSES = 3
+#: Further steps down where a claim might be borne out at the smallest alone.
+FURTHER = 24
 CONFIDENCE = 6.0
 """Standard deviations of the measured noise that a roundoff bound covers."""
 
@@ -348,17 +350,21 @@ class Ladder:
             stalled = 0 if bool(np.any(unsettled & (now < 0.5 * error))) else stalled + 1
         return found
 
-    def _swamped(self) -> bool:
-        """Whether at the smallest step roundoff hides slopes, kinks and truncation alike."""
+    def _swamped(self, claim: float = 0.0) -> bool:
+        """Whether at the smallest step roundoff hides slopes, kinks, truncation, and a claim."""
         table = self.table()
         seen = np.maximum(np.abs(table.value[-1, 0]), table.truncation[-1, 0] + table.kink[-1, 0])
+        seen = np.maximum(seen, abs(claim))
         lost = table.roundoff[-1, 0] >= 0.1 * seen
         return bool(np.all(lost | ~np.isfinite(table.value[-1, 0]) & (self.bottom < self.top - 8)))
 
-    def exhaust(self, *, levels: int = 40) -> list[Estimate]:
-        """Extend downwards until roundoff swamps every slope: nothing finer can be seen."""
-        for _ in range(levels // 4):
-            if self._swamped():
+    def exhaust(self, claim: float = 0.0, *, levels: int = 40) -> list[Estimate]:
+        """Extend downwards until roundoff swamps every slope: nothing finer can be seen.
+
+        Nor a slope of `claim`: a function that is flat at all larger steps may have it.
+        """
+        for _ in range((levels + FURTHER * (claim != 0)) // 4):
+            if self._swamped(claim):
                 break
             self.extend(down=4)
         return self.estimates()

@@ -46,7 +46,9 @@ def draw_direction(shape: tuple[int, ...], seed: int, block: str, probe: int = 0
         draw = generator.standard_normal(shape)
         norm = float(np.linalg.norm(draw))
         if norm > 1e-100:
-            return np.asarray(draw / norm)
+            draw = np.asarray(draw)
+            draw /= norm
+            return draw
 
 
 def beta_regularised(x: float, a: float, b: float) -> float:

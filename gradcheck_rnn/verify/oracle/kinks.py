@@ -57,6 +57,9 @@ def find_kink(ladder: Ladder, line: int = 0) -> Kink | None:
         same = clear[i] and clear[i - 3] and 0.5 < jump[i] / jump[i - 3] < 2
         if not same:
             return None
-        error = float(max(right_error[i], left_error[i]))
-        return Kink(float(left[i]), float(right[i]), error, float(h[i + 1]))
+        # larger steps that see the same two slopes have less noise
+        error = np.maximum(right_error, left_error)
+        apart = np.maximum(np.abs(left - left[i]), np.abs(right - right[i]))
+        k = int(np.argmin(np.where(apart[: i + 1] <= error[i], error[: i + 1], np.inf)))
+        return Kink(float(left[k]), float(right[k]), float(error[k]), float(h[i + 1]))
     return None

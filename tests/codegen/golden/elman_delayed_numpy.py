@@ -44,7 +44,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: Rows (steps times sequences) of what is done for a block of steps at once.
+#: Rows (steps times sequences) that are done at once, as caches hold them.
 ROWS = 512
 
 #: Axes of every array by name: B sequences, time axes, dims of the definition.

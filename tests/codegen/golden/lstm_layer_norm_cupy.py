@@ -132,18 +132,13 @@ __device__ real block_sum(real x)
     return x;
 }
 
-// All steps, one block a row: centred_1_unit_sum, centred_1, a_scale_1_unit_sum, scale_1, a_part.
+// All steps, one block a row: centred_1_unit_sum, centred_1, a_scale_1_unit_sum, scale_1.
 //   centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
 //   scale_{1,t} = sqrt(a_{scale,1,t})
 extern "C" __global__ void forward_centred_1_unit_sum(
     const real* __restrict__ s_x,  // (T, B, 4 * p)
     real* __restrict__ centred_1,  // (T, B, 4 * p)
     real* __restrict__ scale_1,    // (T, B, 1)
-    real* __restrict__ a_part,     // (T, B, 4 * p)
-    const real* __restrict__ d_h,  // (4 * p,)
-    const real* __restrict__ g_x,  // (4 * p,)
-    const real* __restrict__ d_x,  // (4 * p,)
-    const real* __restrict__ b,    // (4 * p,)
     const int p)
 {
     const long long row = blockIdx.x;
@@ -165,18 +160,31 @@ extern "C" __global__ void forward_centred_1_unit_sum(
     }
     a_scale_1_unit_sum_b = block_sum(a_scale_1_unit_sum_b);
     const real scale_1_b = sqrt(a_scale_1_unit_sum_b / real(4 * p) + real(1e-05));
-    for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
-        const real d_h_j = d_h[unit];
-        const real g_x_j = g_x[unit];
-        const real centred_1_j = centred_1[row * 4 * p + unit];
-        const real d_x_j = d_x[unit];
-        const real b_j = b[unit];
-        const real a_part_j = d_h_j + g_x_j * (centred_1_j / scale_1_b) + d_x_j + b_j;
-        a_part[row * 4 * p + unit] = a_part_j;
-    }
     if (threadIdx.x == 0) {
         scale_1[row] = scale_1_b;
     }
+}
+
+// All steps, one thread an entry: a_part_2.
+extern "C" __global__ void forward_a_part_2(
+    const real* __restrict__ centred_1,  // (T, B, 4 * p)
+    const real* __restrict__ scale_1,    // (T, B, 1)
+    real* __restrict__ a_part_2,         // (T, B, 4 * p)
+    const real* __restrict__ g_x,        // (4 * p,)
+    const real* __restrict__ a_part,     // (4 * p,)
+    const int p, const int T, const int B)
+{
+    const long long entry = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (entry >= (long long)T * B * (4 * p)) return;
+    const long long row = entry / (4 * p);
+    const int unit = entry % (4 * p);
+
+    const real g_x_j = g_x[unit];
+    const real centred_1_j = centred_1[entry];
+    const real scale_1_b = scale_1[row];
+    const real a_part_j = a_part[unit];
+    const real a_part_2_j = g_x_j * (centred_1_j / scale_1_b) + a_part_j;
+    a_part_2[entry] = a_part_2_j;
 }
 
 // One step, one block a row: centred_unit_sum, centred, a_scale_unit_sum, scale, a, f, i, o, g, c,
@@ -193,24 +201,24 @@ extern "C" __global__ void forward_centred_1_unit_sum(
 //   scale_{2,t} = sqrt(a_{scale,2,t})
 //   h_t = o_t ⊙ tanh(a_{h,t})
 extern "C" __global__ void forward_step(
-    const real* __restrict__ s_h,     // (B, 4 * p)
-    real* __restrict__ centred,       // (B, 4 * p)
-    real* __restrict__ scale,         // (B, 1)
-    const real* __restrict__ a_part,  // (B, 4 * p)
-    real* __restrict__ a,             // (B, 4 * p)
-    real* __restrict__ f,             // (B, p)
-    real* __restrict__ i,             // (B, p)
-    real* __restrict__ o,             // (B, p)
-    real* __restrict__ g,             // (B, p)
-    const real* __restrict__ c_prev,  // (B, p)
-    real* __restrict__ c,             // (B, p)
-    real* __restrict__ centred_2,     // (B, p)
-    real* __restrict__ scale_2,       // (B, 1)
-    real* __restrict__ tanh_a_h,      // (B, p)
-    real* __restrict__ h,             // (B, p)
-    const real* __restrict__ g_h,     // (4 * p,)
-    const real* __restrict__ g_c,     // (p,)
-    const real* __restrict__ d_c,     // (p,)
+    const real* __restrict__ s_h,       // (B, 4 * p)
+    real* __restrict__ centred,         // (B, 4 * p)
+    real* __restrict__ scale,           // (B, 1)
+    const real* __restrict__ a_part_2,  // (B, 4 * p)
+    real* __restrict__ a,               // (B, 4 * p)
+    real* __restrict__ f,               // (B, p)
+    real* __restrict__ i,               // (B, p)
+    real* __restrict__ o,               // (B, p)
+    real* __restrict__ g,               // (B, p)
+    const real* __restrict__ c_prev,    // (B, p)
+    real* __restrict__ c,               // (B, p)
+    real* __restrict__ centred_2,       // (B, p)
+    real* __restrict__ scale_2,         // (B, 1)
+    real* __restrict__ tanh_a_h,        // (B, p)
+    real* __restrict__ h,               // (B, p)
+    const real* __restrict__ g_h,       // (4 * p,)
+    const real* __restrict__ g_c,       // (p,)
+    const real* __restrict__ d_c,       // (p,)
     const int p)
 {
     const int row = blockIdx.x;
@@ -235,8 +243,8 @@ extern "C" __global__ void forward_step(
     for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
         const real centred_j = centred[row * 4 * p + unit];
         const real g_h_j = g_h[unit];
-        const real a_part_j = a_part[row * 4 * p + unit];
-        const real a_j = centred_j / scale_b * g_h_j + a_part_j;
+        const real a_part_2_j = a_part_2[row * 4 * p + unit];
+        const real a_j = centred_j / scale_b * g_h_j + a_part_2_j;
         a[row * 4 * p + unit] = a_j;
     }
     __syncthreads();
@@ -308,12 +316,13 @@ extern "C" __global__ void backward_d_h_2(
     d_h_2[entry] = d_h_2_j;
 }
 
-// All steps, one thread an entry: ratio, d_a_scale_factor.
-extern "C" __global__ void backward_ratio(
-    const real* __restrict__ centred,     // (T, B, 4 * p)
+// All steps, one thread an entry: d_centred_ratio, ratio, d_centred_factor.
+extern "C" __global__ void backward_d_centred_ratio(
     const real* __restrict__ scale,       // (T, B, 1)
+    real* __restrict__ d_centred_ratio,   // (T, B, 4 * p)
+    const real* __restrict__ centred,     // (T, B, 4 * p)
     real* __restrict__ ratio,             // (T, B, 4 * p)
-    real* __restrict__ d_a_scale_factor,  // (T, B, 4 * p)
+    real* __restrict__ d_centred_factor,  // (T, B, 4 * p)
     const real* __restrict__ g_h,         // (4 * p,)
     const int p, const int T, const int B)
 {
@@ -322,27 +331,31 @@ extern "C" __global__ void backward_ratio(
     const long long row = entry / (4 * p);
     const int unit = entry % (4 * p);
 
-    const real centred_j = centred[entry];
-    const real scale_b = scale[row];
     const real g_h_j = g_h[unit];
+    const real scale_b = scale[row];
+    const real centred_j = centred[entry];
+
+    const real d_centred_ratio_j = g_h_j / scale_b;
     const real ratio_j = centred_j / scale_b;
-    const real d_a_scale_factor_j = g_h_j * ratio_j;
+    const real d_centred_factor_j = g_h_j * ratio_j;
+
+    d_centred_ratio[entry] = d_centred_ratio_j;
     ratio[entry] = ratio_j;
-    d_a_scale_factor[entry] = d_a_scale_factor_j;
+    d_centred_factor[entry] = d_centred_factor_j;
 }
 
-// All steps, one thread an entry: d_a_scale_ratio.
-extern "C" __global__ void backward_d_a_scale_ratio(
-    const real* __restrict__ scale,      // (T, B, 1)
-    real* __restrict__ d_a_scale_ratio,  // (T, B, 1)
-    const int T, const int B)
+// All steps, one thread an entry: d_centred_ratio_2.
+extern "C" __global__ void backward_d_centred_ratio_2(
+    const real* __restrict__ scale,        // (T, B, 1)
+    real* __restrict__ d_centred_ratio_2,  // (T, B, 1)
+    const int p, const int T, const int B)
 {
     const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= (long long)T * B) return;
 
     const real scale_b = scale[row];
-    const real d_a_scale_ratio_b = real(0.5) / scale_b;
-    d_a_scale_ratio[row] = d_a_scale_ratio_b;
+    const real d_centred_ratio_2_b = real(2) * (real(0.5) / scale_b) / (scale_b * real(4 * p));
+    d_centred_ratio_2[row] = d_centred_ratio_2_b;
 }
 
 // All steps, one thread an entry: d_a_h, d_a_o_factor.
@@ -365,12 +378,13 @@ extern "C" __global__ void backward_d_a_h(
     d_a_o_factor[entry] = d_a_o_factor_j;
 }
 
-// All steps, one thread an entry: ratio_2, d_a_scale_2_factor.
-extern "C" __global__ void backward_ratio_2(
-    const real* __restrict__ centred_2,     // (T, B, p)
+// All steps, one thread an entry: d_centred_2_ratio, ratio_2, d_centred_2_factor.
+extern "C" __global__ void backward_d_centred_2_ratio(
     const real* __restrict__ scale_2,       // (T, B, 1)
+    real* __restrict__ d_centred_2_ratio,   // (T, B, p)
+    const real* __restrict__ centred_2,     // (T, B, p)
     real* __restrict__ ratio_2,             // (T, B, p)
-    real* __restrict__ d_a_scale_2_factor,  // (T, B, p)
+    real* __restrict__ d_centred_2_factor,  // (T, B, p)
     const real* __restrict__ g_c,           // (p,)
     const int p, const int T, const int B)
 {
@@ -379,27 +393,31 @@ extern "C" __global__ void backward_ratio_2(
     const long long row = entry / p;
     const int unit = entry % p;
 
-    const real centred_2_j = centred_2[entry];
-    const real scale_2_b = scale_2[row];
     const real g_c_j = g_c[unit];
+    const real scale_2_b = scale_2[row];
+    const real centred_2_j = centred_2[entry];
+
+    const real d_centred_2_ratio_j = g_c_j / scale_2_b;
     const real ratio_2_j = centred_2_j / scale_2_b;
-    const real d_a_scale_2_factor_j = g_c_j * ratio_2_j;
+    const real d_centred_2_factor_j = g_c_j * ratio_2_j;
+
+    d_centred_2_ratio[entry] = d_centred_2_ratio_j;
     ratio_2[entry] = ratio_2_j;
-    d_a_scale_2_factor[entry] = d_a_scale_2_factor_j;
+    d_centred_2_factor[entry] = d_centred_2_factor_j;
 }
 
-// All steps, one thread an entry: d_a_scale_2_ratio.
-extern "C" __global__ void backward_d_a_scale_2_ratio(
-    const real* __restrict__ scale_2,      // (T, B, 1)
-    real* __restrict__ d_a_scale_2_ratio,  // (T, B, 1)
-    const int T, const int B)
+// All steps, one thread an entry: d_centred_2_ratio_2.
+extern "C" __global__ void backward_d_centred_2_ratio_2(
+    const real* __restrict__ scale_2,        // (T, B, 1)
+    real* __restrict__ d_centred_2_ratio_2,  // (T, B, 1)
+    const int p, const int T, const int B)
 {
     const long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= (long long)T * B) return;
 
     const real scale_2_b = scale_2[row];
-    const real d_a_scale_2_ratio_b = real(0.5) / scale_2_b;
-    d_a_scale_2_ratio[row] = d_a_scale_2_ratio_b;
+    const real d_centred_2_ratio_2_b = real(2) * (real(0.5) / scale_2_b) / (scale_2_b * real(p));
+    d_centred_2_ratio_2[row] = d_centred_2_ratio_2_b;
 }
 
 // All steps, one thread an entry: d_a_g_factor, d_a_i_factor.
@@ -437,8 +455,8 @@ extern "C" __global__ void backward_d_a_f_factor(
     d_a_f_factor[entry] = d_a_f_factor_j;
 }
 
-// One step, one block a row: d_h_2, d_a_h, d_a_scale_2_unit_sum, d_centred_2, d_c_unit_sum, d_c_2,
-//     d_a, d_a_scale_unit_sum, d_centred, d_s_h_unit_sum, d_s_h.
+// One step, one block a row: d_h_2, d_a_h, d_centred_2_unit_sum, d_centred_2, d_c_unit_sum, d_c_2,
+//     d_a, d_centred_unit_sum, d_centred, d_s_h_unit_sum, d_s_h.
 //   δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
 //   δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) / scale_{2,t}
 //   δa_t = pad(δa_{f,t}, 0, 4p) + pad(δa_{i,t}, p, 4p) + pad(δa_{o,t}, 2p, 4p) + pad(δa_{g,t}, 3p,
@@ -446,30 +464,28 @@ extern "C" __global__ void backward_d_a_f_factor(
 //   δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
 //   δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
 extern "C" __global__ void backward_step(
-    const real* __restrict__ W_d_s_h,             // (B, p)
-    real* __restrict__ d_h_2,                     // (B, p)
-    real* __restrict__ d_a_h,                     // (B, p)
-    const real* __restrict__ d_a_scale_2_factor,  // (B, p)
-    const real* __restrict__ scale_2,             // (B, 1)
-    const real* __restrict__ d_a_scale_2_ratio,   // (B, 1)
-    const real* __restrict__ centred_2,           // (B, p)
-    real* __restrict__ d_centred_2,               // (B, p)
-    real* __restrict__ d_c_2,                     // (B, p)
-    const real* __restrict__ d_a_g_factor,        // (B, p)
-    real* __restrict__ d_a,                       // (B, 4 * p)
-    const real* __restrict__ d_a_o_factor,        // (B, p)
-    const real* __restrict__ d_a_i_factor,        // (B, p)
-    const real* __restrict__ d_a_f_factor,        // (B, p)
-    const real* __restrict__ d_a_scale_factor,    // (B, 4 * p)
-    const real* __restrict__ scale,               // (B, 1)
-    const real* __restrict__ d_a_scale_ratio,     // (B, 1)
-    const real* __restrict__ centred,             // (B, 4 * p)
-    real* __restrict__ d_centred,                 // (B, 4 * p)
-    real* __restrict__ d_s_h,                     // (B, 4 * p)
-    const real* __restrict__ f,                   // (B, p)
-    real* __restrict__ d_c_2_prev,                // (B, p)
-    const real* __restrict__ g_c,                 // (p,)
-    const real* __restrict__ g_h,                 // (4 * p,)
+    const real* __restrict__ W_d_s_h,              // (B, p)
+    real* __restrict__ d_h_2,                      // (B, p)
+    real* __restrict__ d_a_h,                      // (B, p)
+    const real* __restrict__ d_centred_2_factor,   // (B, p)
+    const real* __restrict__ d_centred_2_ratio,    // (B, p)
+    const real* __restrict__ d_centred_2_ratio_2,  // (B, 1)
+    const real* __restrict__ centred_2,            // (B, p)
+    real* __restrict__ d_centred_2,                // (B, p)
+    real* __restrict__ d_c_2,                      // (B, p)
+    const real* __restrict__ d_a_g_factor,         // (B, p)
+    real* __restrict__ d_a,                        // (B, 4 * p)
+    const real* __restrict__ d_a_o_factor,         // (B, p)
+    const real* __restrict__ d_a_i_factor,         // (B, p)
+    const real* __restrict__ d_a_f_factor,         // (B, p)
+    const real* __restrict__ d_centred_factor,     // (B, 4 * p)
+    const real* __restrict__ d_centred_ratio,      // (B, 4 * p)
+    const real* __restrict__ d_centred_ratio_2,    // (B, 1)
+    const real* __restrict__ centred,              // (B, 4 * p)
+    real* __restrict__ d_centred,                  // (B, 4 * p)
+    real* __restrict__ d_s_h,                      // (B, 4 * p)
+    const real* __restrict__ f,                    // (B, p)
+    real* __restrict__ d_c_2_prev,                 // (B, p)
     const int p)
 {
     const int row = blockIdx.x;
@@ -482,20 +498,19 @@ extern "C" __global__ void backward_step(
         d_h_2[row * p + unit] = d_h_2_j;
         d_a_h[row * p + unit] = d_a_h_j;
     }
-    real d_a_scale_2_unit_sum_b = real(0);
+    real d_centred_2_unit_sum_b = real(0);
     for (int unit = threadIdx.x; unit < p; unit += blockDim.x) {
         const real d_a_h_j = d_a_h[row * p + unit];
-        const real d_a_scale_2_factor_j = d_a_scale_2_factor[row * p + unit];
-        d_a_scale_2_unit_sum_b += d_a_h_j * d_a_scale_2_factor_j;
+        const real d_centred_2_factor_j = d_centred_2_factor[row * p + unit];
+        d_centred_2_unit_sum_b += d_a_h_j * d_centred_2_factor_j;
     }
-    d_a_scale_2_unit_sum_b = block_sum(d_a_scale_2_unit_sum_b);
-    const real scale_2_b = scale_2[row];
-    const real d_a_scale_2_ratio_b = d_a_scale_2_ratio[row];
+    d_centred_2_unit_sum_b = block_sum(d_centred_2_unit_sum_b);
+    const real d_centred_2_ratio_2_b = d_centred_2_ratio_2[row];
     for (int unit = threadIdx.x; unit < p; unit += blockDim.x) {
         const real d_a_h_j = d_a_h[row * p + unit];
-        const real g_c_j = g_c[unit];
+        const real d_centred_2_ratio_j = d_centred_2_ratio[row * p + unit];
         const real centred_2_j = centred_2[row * p + unit];
-        const real d_centred_2_j = d_a_h_j * g_c_j / scale_2_b + real(2) * (-(d_a_scale_2_unit_sum_b / scale_2_b * d_a_scale_2_ratio_b) / real(p)) * centred_2_j;
+        const real d_centred_2_j = d_a_h_j * d_centred_2_ratio_j - d_centred_2_unit_sum_b * d_centred_2_ratio_2_b * centred_2_j;
         d_centred_2[row * p + unit] = d_centred_2_j;
     }
     real d_c_unit_sum_b = real(0);
@@ -526,20 +541,19 @@ extern "C" __global__ void backward_step(
         d_a[row * 4 * p + unit] = d_a_0_j;
     }
     __syncthreads();
-    real d_a_scale_unit_sum_b = real(0);
+    real d_centred_unit_sum_b = real(0);
     for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
         const real d_a_j = d_a[row * 4 * p + unit];
-        const real d_a_scale_factor_j = d_a_scale_factor[row * 4 * p + unit];
-        d_a_scale_unit_sum_b += d_a_j * d_a_scale_factor_j;
+        const real d_centred_factor_j = d_centred_factor[row * 4 * p + unit];
+        d_centred_unit_sum_b += d_a_j * d_centred_factor_j;
     }
-    d_a_scale_unit_sum_b = block_sum(d_a_scale_unit_sum_b);
-    const real scale_b = scale[row];
-    const real d_a_scale_ratio_b = d_a_scale_ratio[row];
+    d_centred_unit_sum_b = block_sum(d_centred_unit_sum_b);
+    const real d_centred_ratio_2_b = d_centred_ratio_2[row];
     for (int unit = threadIdx.x; unit < 4 * p; unit += blockDim.x) {
         const real d_a_j = d_a[row * 4 * p + unit];
-        const real g_h_j = g_h[unit];
+        const real d_centred_ratio_j = d_centred_ratio[row * 4 * p + unit];
         const real centred_j = centred[row * 4 * p + unit];
-        const real d_centred_j = d_a_j * g_h_j / scale_b + real(2) * (-(d_a_scale_unit_sum_b / scale_b * d_a_scale_ratio_b) / real(4 * p)) * centred_j;
+        const real d_centred_j = d_a_j * d_centred_ratio_j - d_centred_unit_sum_b * d_centred_ratio_2_b * centred_j;
         d_centred[row * 4 * p + unit] = d_centred_j;
     }
     real d_s_h_unit_sum_b = real(0);
@@ -808,7 +822,7 @@ def forward(
     c = cp.empty((T + 1, B, p), dtype)
     centred_1 = cp.empty((T, B, 4 * p), dtype)
     scale_1 = cp.empty((T, B, 1), dtype)
-    a_part = cp.empty((T, B, 4 * p), dtype)
+    a_part_2 = cp.empty((T, B, 4 * p), dtype)
     s_h = cp.empty((B, 4 * p), dtype)
     centred = cp.empty((T, B, 4 * p), dtype)
     scale = cp.empty((T, B, 1), dtype)
@@ -821,19 +835,22 @@ def forward(
     scale_2 = cp.empty((T, B, 1), dtype)
     tanh_a_h = cp.empty((T, B, p), dtype)
     forward_centred_1_unit_sum = _kernel("forward_centred_1_unit_sum", dtype, T * B, p, by_row=True)
+    forward_a_part_2 = _kernel("forward_a_part_2", dtype, T * B * (4 * p), p, T, B)
     forward_step = _kernel("forward_step", dtype, B, p, by_row=True)
 
     h[0] = h0
     c[0] = c0
     s_x = cp.dot(x.reshape(T * B, d), U.T).reshape(T, B, 4 * p)
-    forward_centred_1_unit_sum(s_x, centred_1, scale_1, a_part, d_h, g_x, d_x, b)
+    forward_centred_1_unit_sum(s_x, centred_1, scale_1)
+    a_part = d_h + d_x + b
+    forward_a_part_2(centred_1, scale_1, a_part_2, g_x, a_part)
     for t in range(T):
         cp.dot(h[t], W.T, out=s_h)
         forward_step(
             s_h,
             centred[t],
             scale[t],
-            a_part[t],
+            a_part_2[t],
             a,
             f[t],
             i[t],
@@ -933,14 +950,16 @@ def backward(
     g_c_final = upstream["c_final"]
     d_c_2 = cp.empty((T + 1, B, p), dtype)
     d_h_2 = cp.zeros((T + 1, B, p), dtype)
+    d_centred_ratio = cp.empty((T, B, 4 * p), dtype)
     ratio = cp.empty((T, B, 4 * p), dtype)
-    d_a_scale_factor = cp.empty((T, B, 4 * p), dtype)
-    d_a_scale_ratio = cp.empty((T, B, 1), dtype)
+    d_centred_factor = cp.empty((T, B, 4 * p), dtype)
+    d_centred_ratio_2 = cp.empty((T, B, 1), dtype)
     d_a_h = cp.empty((T, B, p), dtype)
     d_a_o_factor = cp.empty((T, B, p), dtype)
+    d_centred_2_ratio = cp.empty((T, B, p), dtype)
     ratio_2 = cp.empty((T, B, p), dtype)
-    d_a_scale_2_factor = cp.empty((T, B, p), dtype)
-    d_a_scale_2_ratio = cp.empty((T, B, 1), dtype)
+    d_centred_2_factor = cp.empty((T, B, p), dtype)
+    d_centred_2_ratio_2 = cp.empty((T, B, 1), dtype)
     d_a_g_factor = cp.empty((T, B, p), dtype)
     d_a_i_factor = cp.empty((T, B, p), dtype)
     d_a_f_factor = cp.empty((T, B, p), dtype)
@@ -956,11 +975,11 @@ def backward(
     summand_2 = cp.empty((T, B, 4 * p), dtype)
     summand_3 = cp.empty((T, B, p), dtype)
     backward_d_h_2 = _kernel("backward_d_h_2", dtype, T * B * p, p, T, B)
-    backward_ratio = _kernel("backward_ratio", dtype, T * B * (4 * p), p, T, B)
-    backward_d_a_scale_ratio = _kernel("backward_d_a_scale_ratio", dtype, T * B, T, B)
+    backward_d_centred_ratio = _kernel("backward_d_centred_ratio", dtype, T * B * (4 * p), p, T, B)
+    backward_d_centred_ratio_2 = _kernel("backward_d_centred_ratio_2", dtype, T * B, p, T, B)
     backward_d_a_h = _kernel("backward_d_a_h", dtype, T * B * p, p, T, B)
-    backward_ratio_2 = _kernel("backward_ratio_2", dtype, T * B * p, p, T, B)
-    backward_d_a_scale_2_ratio = _kernel("backward_d_a_scale_2_ratio", dtype, T * B, T, B)
+    backward_d_centred_2_ratio = _kernel("backward_d_centred_2_ratio", dtype, T * B * p, p, T, B)
+    backward_d_centred_2_ratio_2 = _kernel("backward_d_centred_2_ratio_2", dtype, T * B, p, T, B)
     backward_d_a_g_factor = _kernel("backward_d_a_g_factor", dtype, T * B * p, p, T, B)
     backward_d_a_f_factor = _kernel("backward_d_a_f_factor", dtype, T * B * p, p, T, B)
     backward_step = _kernel("backward_step", dtype, B, p, by_row=True)
@@ -970,12 +989,14 @@ def backward(
     d_c_2[-1] = 0
     d_c_2[-1] += g_c_final
     backward_d_h_2(g_h_2, d_h_2[1:])
-    backward_ratio(centred, scale, ratio, d_a_scale_factor, g_h)
-    backward_d_a_scale_ratio(scale, d_a_scale_ratio)
+    backward_d_centred_ratio(scale, d_centred_ratio, centred, ratio, d_centred_factor, g_h)
+    backward_d_centred_ratio_2(scale, d_centred_ratio_2)
     d_h_2[-1] += g_h_final
     backward_d_a_h(o, tanh_a_h, d_a_h, d_a_o_factor)
-    backward_ratio_2(centred_2, scale_2, ratio_2, d_a_scale_2_factor, g_c)
-    backward_d_a_scale_2_ratio(scale_2, d_a_scale_2_ratio)
+    backward_d_centred_2_ratio(
+        scale_2, d_centred_2_ratio, centred_2, ratio_2, d_centred_2_factor, g_c
+    )
+    backward_d_centred_2_ratio_2(scale_2, d_centred_2_ratio_2)
     backward_d_a_g_factor(i, g, d_a_g_factor, d_a_i_factor)
     backward_d_a_f_factor(c[:-1], f, d_a_f_factor)
     for t in reversed(range(T)):
@@ -983,9 +1004,9 @@ def backward(
             W_d_s_h,
             d_h_2[t + 1],
             d_a_h[t],
-            d_a_scale_2_factor[t],
-            scale_2[t],
-            d_a_scale_2_ratio[t],
+            d_centred_2_factor[t],
+            d_centred_2_ratio[t],
+            d_centred_2_ratio_2[t],
             centred_2[t],
             d_centred_2,
             d_c_2[t + 1],
@@ -994,16 +1015,14 @@ def backward(
             d_a_o_factor[t],
             d_a_i_factor[t],
             d_a_f_factor[t],
-            d_a_scale_factor[t],
-            scale[t],
-            d_a_scale_ratio[t],
+            d_centred_factor[t],
+            d_centred_ratio[t],
+            d_centred_ratio_2[t],
             centred[t],
             d_centred,
             d_s_h[t],
             f[t],
             d_c_2[t],
-            g_c,
-            g_h,
         )
         cp.dot(d_s_h[t], W, out=W_d_s_h)
     d_h_2[0] += W_d_s_h

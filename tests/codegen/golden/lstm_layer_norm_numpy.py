@@ -86,8 +86,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: Rows (steps times sequences) of what is done for a block of steps at once.
-ROWS = 512
+#: Rows (steps times sequences) that are done at once, as caches hold them.
+ROWS = 128
 
 #: Axes of every array by name: B sequences, time axes, dims of the definition.
 SHAPES: dict[str, tuple[str, ...]] = {
@@ -220,6 +220,12 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return np.reciprocal(y, out=y)
 
 
+def row_dots(x: Array, y: Array, out: Array) -> Array:
+    """Σ x ⊙ y over the last axis, which stays with one entry, as products of matrices."""
+    np.matmul(x[..., None, :], y[..., None], out=out[..., None])
+    return out
+
+
 # In sigmoid exp(−x) may become infinite, rightly.
 @np.errstate(over="ignore")
 def forward(
@@ -273,7 +279,6 @@ def forward(
     centred_1 = _array(workspace, "centred_1", (T, B, 4 * p), dtype)
     scale_1 = _array(workspace, "scale_1", (T, B, 1), dtype)
     work_1 = np.empty((B, 1), dtype)
-    work_4p = np.empty((B, 4 * p), dtype)
     work_p = np.empty((B, p), dtype)
     s_h = np.empty((B, 4 * p), dtype)
     centred_unit_sum = np.empty((B, 1), dtype)
@@ -290,9 +295,12 @@ def forward(
     a_scale_2_unit_sum = np.empty((B, 1), dtype)
     scale_2 = _array(workspace, "scale_2", (T, B, 1), dtype)
     tanh_a_h = _array(workspace, "tanh_a_h", (T, B, p), dtype)
+    ones_4p = np.ones((4 * p, 1), dtype)
+    ones_p = np.ones((p, 1), dtype)
 
     h[0] = h0
     c[0] = c0
+    a_part = d_h + d_x + b
     W_T = np.ascontiguousarray(W.T)
     steps = max(1, ROWS // max(B, 1))
     held = 0  # steps that the arrays of a block have
@@ -301,29 +309,25 @@ def forward(
         if stop - start != held:
             held = stop - start
             block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
-            block_4p = _array(workspace, "block_4p", (held, B, 4 * p), dtype)
             s_x = _array(workspace, "s_x", (held, B, 4 * p), dtype)
             centred_1_unit_sum = _array(workspace, "centred_1_unit_sum", (held, B, 1), dtype)
             a_scale_1_unit_sum = _array(workspace, "a_scale_1_unit_sum", (held, B, 1), dtype)
-            a_part = _array(workspace, "a_part", (held, B, 4 * p), dtype)
+            a_part_2 = _array(workspace, "a_part_2", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
         # s_{x,t} = U x_t
         np.matmul(x[start:stop].reshape(rows, d), U.T, out=s_x.reshape(rows, 4 * p))
-        np.sum(s_x, axis=-1, keepdims=True, out=centred_1_unit_sum)
+        np.matmul(s_x, ones_4p, out=centred_1_unit_sum)
         # centred_{1,t} = s_{x,t} − sum(s_{x,t}) / (4p)
         np.divide(centred_1_unit_sum, (4 * p), out=block_1)
         np.subtract(s_x, block_1, out=centred_1[start:stop])
-        np.square(centred_1[start:stop], out=block_4p)
-        np.sum(block_4p, axis=-1, keepdims=True, out=a_scale_1_unit_sum)
+        row_dots(centred_1[start:stop], centred_1[start:stop], out=a_scale_1_unit_sum)
         # scale_{1,t} = sqrt(a_{scale,1,t})
         np.divide(a_scale_1_unit_sum, (4 * p), out=scale_1[start:stop])
         scale_1[start:stop] += 1e-05
         np.sqrt(scale_1[start:stop], out=scale_1[start:stop])
-        np.divide(centred_1[start:stop], scale_1[start:stop], out=a_part)
-        a_part *= g_x
-        a_part += d_h
-        a_part += d_x
-        a_part += b
+        np.divide(centred_1[start:stop], scale_1[start:stop], out=a_part_2)
+        a_part_2 *= g_x
+        a_part_2 += a_part
         for t in range(start, stop):
             centred_t = centred[t]
             scale_t = scale[t]
@@ -337,12 +341,11 @@ def forward(
             tanh_a_h_t = tanh_a_h[t]
             # s_{h,t} = W h_{t−1}
             np.matmul(h[t], W_T, out=s_h)
-            np.sum(s_h, axis=-1, keepdims=True, out=centred_unit_sum)
+            np.matmul(s_h, ones_4p, out=centred_unit_sum)
             # centred_t = s_{h,t} − sum(s_{h,t}) / (4p)
             np.divide(centred_unit_sum, (4 * p), out=work_1)
             np.subtract(s_h, work_1, out=centred_t)
-            np.square(centred_t, out=work_4p)
-            np.sum(work_4p, axis=-1, keepdims=True, out=a_scale_unit_sum)
+            row_dots(centred_t, centred_t, out=a_scale_unit_sum)
             # scale_t = sqrt(a_{scale,t})
             np.divide(a_scale_unit_sum, (4 * p), out=scale_t)
             scale_t += 1e-05
@@ -351,7 +354,7 @@ def forward(
             #     b
             np.divide(centred_t, scale_t, out=a)
             a *= g_h
-            a += a_part[t - start]
+            a += a_part_2[t - start]
             # f_t = σ(a_{f,t})
             sigmoid(a[..., :p], out=f_t)
             # i_t = σ(a_{i,t})
@@ -364,12 +367,11 @@ def forward(
             np.multiply(f_t, c[t], out=c_t)
             np.multiply(i_t, g_t, out=work_p)
             c_t += work_p
-            np.sum(c_t, axis=-1, keepdims=True, out=centred_2_unit_sum)
+            np.matmul(c_t, ones_p, out=centred_2_unit_sum)
             # centred_{2,t} = c_t − sum(c_t) / p
             np.divide(centred_2_unit_sum, p, out=work_1)
             np.subtract(c_t, work_1, out=centred_2_t)
-            np.square(centred_2_t, out=work_p)
-            np.sum(work_p, axis=-1, keepdims=True, out=a_scale_2_unit_sum)
+            row_dots(centred_2_t, centred_2_t, out=a_scale_2_unit_sum)
             # scale_{2,t} = sqrt(a_{scale,2,t})
             np.divide(a_scale_2_unit_sum, p, out=scale_2_t)
             scale_2_t += 1e-05
@@ -475,13 +477,15 @@ def backward(
     work_p = np.empty((B, p), dtype)
     work_1 = np.empty((B, 1), dtype)
     work_4p = np.empty((B, 4 * p), dtype)
-    d_a_scale_2_unit_sum = np.empty((B, 1), dtype)
+    d_centred_2_unit_sum = np.empty((B, 1), dtype)
     d_centred_2 = np.empty((B, p), dtype)
     d_c_unit_sum = np.empty((B, 1), dtype)
-    d_a_scale_unit_sum = np.empty((B, 1), dtype)
+    d_centred_unit_sum = np.empty((B, 1), dtype)
     d_centred = np.empty((B, 4 * p), dtype)
     d_s_h_unit_sum = np.empty((B, 1), dtype)
     d_x_2 = np.empty((T, B, d), dtype)
+    ones_p = np.ones((p, 1), dtype)
+    ones_4p = np.ones((4 * p, 1), dtype)
 
     d_c_2[-1] = 0
     # δh_t = g_{h,t} + g_{h,final} at t = T + Wᵀ δs_{h,t+1}
@@ -499,14 +503,17 @@ def backward(
         start = max(stop - steps, 0)
         if stop - start != held:
             held = stop - start
+            block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
             block_p = _array(workspace, "block_p", (held, B, p), dtype)
+            d_centred_ratio = _array(workspace, "d_centred_ratio", (held, B, 4 * p), dtype)
             ratio = _array(workspace, "ratio", (held, B, 4 * p), dtype)
-            d_a_scale_factor = _array(workspace, "d_a_scale_factor", (held, B, 4 * p), dtype)
-            d_a_scale_ratio = _array(workspace, "d_a_scale_ratio", (held, B, 1), dtype)
+            d_centred_factor = _array(workspace, "d_centred_factor", (held, B, 4 * p), dtype)
+            d_centred_ratio_2 = _array(workspace, "d_centred_ratio_2", (held, B, 1), dtype)
             d_a_h = _array(workspace, "d_a_h", (held, B, p), dtype)
+            d_centred_2_ratio = _array(workspace, "d_centred_2_ratio", (held, B, p), dtype)
             ratio_2 = _array(workspace, "ratio_2", (held, B, p), dtype)
-            d_a_scale_2_factor = _array(workspace, "d_a_scale_2_factor", (held, B, p), dtype)
-            d_a_scale_2_ratio = _array(workspace, "d_a_scale_2_ratio", (held, B, 1), dtype)
+            d_centred_2_factor = _array(workspace, "d_centred_2_factor", (held, B, p), dtype)
+            d_centred_2_ratio_2 = _array(workspace, "d_centred_2_ratio_2", (held, B, 1), dtype)
             d_a_g_factor = _array(workspace, "d_a_g_factor", (held, B, p), dtype)
             d_a_o_factor = _array(workspace, "d_a_o_factor", (held, B, p), dtype)
             d_a_i_factor = _array(workspace, "d_a_i_factor", (held, B, p), dtype)
@@ -514,7 +521,6 @@ def backward(
             d_a = _array(workspace, "d_a", (held, B, 4 * p), dtype)
             d_s_h = _array(workspace, "d_s_h", (held, B, 4 * p), dtype)
             block_4p = _array(workspace, "block_4p", (held, B, 4 * p), dtype)
-            block_1 = _array(workspace, "block_1", (held, B, 1), dtype)
             block_1_2 = _array(workspace, "block_1_2", (held, B, 1), dtype)
             ratio_3 = _array(workspace, "ratio_3", (held, B, 4 * p), dtype)
             d_scale_1_unit_sum = _array(workspace, "d_scale_1_unit_sum", (held, B, 1), dtype)
@@ -522,16 +528,24 @@ def backward(
             d_s_x_unit_sum = _array(workspace, "d_s_x_unit_sum", (held, B, 1), dtype)
             d_s_x = _array(workspace, "d_s_x", (held, B, 4 * p), dtype)
         rows = (stop - start) * B
+        np.divide(g_h, scale[start:stop], out=d_centred_ratio)
         np.divide(centred[start:stop], scale[start:stop], out=ratio)
-        np.multiply(g_h, ratio, out=d_a_scale_factor)
-        np.divide(0.5, scale[start:stop], out=d_a_scale_ratio)
+        np.multiply(g_h, ratio, out=d_centred_factor)
+        np.divide(0.5, scale[start:stop], out=d_centred_ratio_2)
+        d_centred_ratio_2 *= 2
+        np.multiply(scale[start:stop], (4 * p), out=block_1)
+        d_centred_ratio_2 /= block_1
         # for all steps at once, before the loop: towards d_a_h
         np.square(tanh_a_h[start:stop], out=block_p)
         np.subtract(1, block_p, out=d_a_h)
         d_a_h *= o[start:stop]
+        np.divide(g_c, scale_2[start:stop], out=d_centred_2_ratio)
         np.divide(centred_2[start:stop], scale_2[start:stop], out=ratio_2)
-        np.multiply(g_c, ratio_2, out=d_a_scale_2_factor)
-        np.divide(0.5, scale_2[start:stop], out=d_a_scale_2_ratio)
+        np.multiply(g_c, ratio_2, out=d_centred_2_factor)
+        np.divide(0.5, scale_2[start:stop], out=d_centred_2_ratio_2)
+        d_centred_2_ratio_2 *= 2
+        np.multiply(scale_2[start:stop], p, out=block_1)
+        d_centred_2_ratio_2 /= block_1
         np.square(g[start:stop], out=block_p)
         np.subtract(1, block_p, out=d_a_g_factor)
         d_a_g_factor *= i[start:stop]
@@ -547,27 +561,19 @@ def backward(
         for t in reversed(range(start, stop)):
             d_h_2_t = d_h_2[t + 1]
             d_a_h_t = d_a_h[t - start]
-            scale_2_t = scale_2[t]
             d_c_2_t = d_c_2[t + 1]
             d_a_t = d_a[t - start]
-            scale_t = scale[t]
             d_s_h_t = d_s_h[t - start]
             # δa_{h,t} = δh_t ⊙ o_t ⊙ (1 − tanh(a_{h,t})²)
             d_a_h_t *= d_h_2_t
-            np.multiply(d_a_h_t, d_a_scale_2_factor[t - start], out=work_p)
-            np.sum(work_p, axis=-1, keepdims=True, out=d_a_scale_2_unit_sum)
+            row_dots(d_a_h_t, d_centred_2_factor[t - start], out=d_centred_2_unit_sum)
             # δcentred_{2,t} = 2 · (δa_{scale,2,t} / p) ⊙ centred_{2,t} + (δa_{h,t} ⊙ g_c) /
             #     scale_{2,t}
-            np.multiply(d_a_h_t, g_c, out=d_centred_2)
-            d_centred_2 /= scale_2_t
-            np.divide(d_a_scale_2_unit_sum, scale_2_t, out=work_1)
-            work_1 *= d_a_scale_2_ratio[t - start]
-            np.negative(work_1, out=work_1)
-            work_1 /= p
-            work_1 *= 2
+            np.multiply(d_a_h_t, d_centred_2_ratio[t - start], out=d_centred_2)
+            np.multiply(d_centred_2_unit_sum, d_centred_2_ratio_2[t - start], out=work_1)
             np.multiply(work_1, centred_2[t], out=work_p)
-            d_centred_2 += work_p
-            np.sum(d_centred_2, axis=-1, keepdims=True, out=d_c_unit_sum)
+            d_centred_2 -= work_p
+            np.matmul(d_centred_2, ones_p, out=d_c_unit_sum)
             # δc_t = g_{c,final} at t = T + δc_{t+1} ⊙ f_{t+1} + δcentred_{2,t} +
             #     (sum(−δcentred_{2,t}) / p) · 1_p
             d_c_2_t += d_centred_2
@@ -579,19 +585,13 @@ def backward(
             np.multiply(d_h_2_t, d_a_o_factor[t - start], out=d_a[t - start, :, 2 * p:3 * p])
             np.multiply(d_c_2_t, d_a_i_factor[t - start], out=d_a[t - start, :, p:2 * p])
             np.multiply(d_c_2_t, d_a_f_factor[t - start], out=d_a[t - start, :, :p])
-            np.multiply(d_a_t, d_a_scale_factor[t - start], out=work_4p)
-            np.sum(work_4p, axis=-1, keepdims=True, out=d_a_scale_unit_sum)
+            row_dots(d_a_t, d_centred_factor[t - start], out=d_centred_unit_sum)
             # δcentred_t = 2 · (δa_{scale,t} / (4p)) ⊙ centred_t + (δa_t ⊙ g_h) / scale_t
-            np.multiply(d_a_t, g_h, out=d_centred)
-            d_centred /= scale_t
-            np.divide(d_a_scale_unit_sum, scale_t, out=work_1)
-            work_1 *= d_a_scale_ratio[t - start]
-            np.negative(work_1, out=work_1)
-            work_1 /= (4 * p)
-            work_1 *= 2
+            np.multiply(d_a_t, d_centred_ratio[t - start], out=d_centred)
+            np.multiply(d_centred_unit_sum, d_centred_ratio_2[t - start], out=work_1)
             np.multiply(work_1, centred[t], out=work_4p)
-            d_centred += work_4p
-            np.sum(d_centred, axis=-1, keepdims=True, out=d_s_h_unit_sum)
+            d_centred -= work_4p
+            np.matmul(d_centred, ones_4p, out=d_s_h_unit_sum)
             # δs_{h,t} = δcentred_t + (sum(−δcentred_t) / (4p)) · 1_4p
             np.divide(d_s_h_unit_sum, (4 * p), out=work_1)
             np.subtract(d_centred, work_1, out=d_s_h_t)
@@ -601,8 +601,7 @@ def backward(
             np.multiply(d_c_2_t, f[t], out=d_c_2[t])
         np.divide(centred_1[start:stop], scale_1[start:stop], out=ratio_3)
         np.multiply(d_a, g_x, out=block_4p)
-        block_4p *= ratio_3
-        np.sum(block_4p, axis=-1, keepdims=True, out=d_scale_1_unit_sum)
+        row_dots(block_4p, ratio_3, out=d_scale_1_unit_sum)
         # δcentred_{1,t} = 2 · (δa_{scale,1,t} / (4p)) ⊙ centred_{1,t} + (δa_t ⊙ g_x) / scale_{1,t}
         np.multiply(d_a, g_x, out=d_centred_1)
         d_centred_1 /= scale_1[start:stop]
@@ -611,10 +610,10 @@ def backward(
         np.divide(0.5, scale_1[start:stop], out=block_1_2)
         block_1 *= block_1_2
         block_1 /= (4 * p)
-        np.multiply(2, block_1, out=block_4p)
-        block_4p *= centred_1[start:stop]
+        block_1 *= 2
+        np.multiply(block_1, centred_1[start:stop], out=block_4p)
         d_centred_1 += block_4p
-        np.sum(d_centred_1, axis=-1, keepdims=True, out=d_s_x_unit_sum)
+        np.matmul(d_centred_1, ones_4p, out=d_s_x_unit_sum)
         # δs_{x,t} = δcentred_{1,t} + (sum(−δcentred_{1,t}) / (4p)) · 1_4p
         np.divide(d_s_x_unit_sum, (4 * p), out=block_1)
         np.subtract(d_centred_1, block_1, out=d_s_x)

@@ -143,19 +143,26 @@ def fixed_sizes(cotangents: Any, saved: Any) -> Any:
     return g | {"W": g["W"] + np.zeros((3, 3))}
 
 
-def test_sizes_written_in_the_code_are_said_and_fail_nothing() -> None:
+def test_a_backward_pass_that_raises_where_forward_runs_fails() -> None:
     report = check_model(load("elman_hidden"), forward=forward, backward=fixed_sizes)
+    assert report.verdict is Verdict.FAIL
+    assert "the gradient raises at d = 3, p = 2: ValueError" in report.sentence()
+    declared = {"d": 2, "p": 3}
+    report = check_model(
+        load("elman_hidden"), forward=forward, backward=fixed_sizes, shapes=declared
+    )
     assert report.passed, str(report)
-    (said,) = [f.message for f in report.findings if "sizes tried" in f.message]
-    assert said.startswith("sizes tried: d < p only; at d = 3, p = 2 the code raises ValueError")
-    assert "shapes={'d': 2, 'p': 3}" in said
 
+
+def test_sizes_written_in_both_passes_are_said_and_fail_nothing() -> None:
     def short(x: Any, **others: Any) -> Any:
         return forward(x @ np.eye(2), **others)
 
     report = check_model(load("elman_hidden"), forward=short, backward=backward)
     assert report.passed, str(report)
-    assert "d < p only" in str(report)
+    (said,) = [f.message for f in report.findings if "sizes tried" in f.message]
+    assert said.startswith("sizes tried: d < p only; at d = 3, p = 2 the code raises ValueError")
+    assert "shapes={'d': 2, 'p': 3}" in said
 
 
 def test_sizes_written_in_the_code_excuse_no_wrong_gradient_and_no_declared_size() -> None:

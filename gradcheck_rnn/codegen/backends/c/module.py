@@ -13,7 +13,7 @@ from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
 from ..cfamily.identifiers import c_sizes
-from ..substeps import with_substeps
+from ..substeps import for_kernels
 from .config import RESERVED, CNamer, helpers, public_name
 from .expressions import C99
 from .header import FLAGS, Interface, print_header
@@ -41,13 +41,13 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     UnsupportedOperation
         The definition has an operation for which C has no text.
     """
+    derivation = for_kernels(derivation)
     module = _Module(schedule(derivation, RESERVED, compact=True, stepwise=True), origin)
     source = module.source()
     face = module.interface
     files = {f"{face.name}.c": source, f"{face.name}.h": print_header(face)}
     if python:
-        text = print_python(module.plan, face, origin)
-        files[f"{face.name}.py"] = with_substeps(text, derivation, "np")
+        files[f"{face.name}.py"] = print_python(module.plan, face, origin)
     return files
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...schedule.build import Schedule
 from .. import template
 from ..cfamily.python_interface import PythonInterface
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .header import FLAGS, Interface
 
 __all__ = ["print_python"]
 
-_CHECK = template.check(
+_CHECK = partial(
+    template.check,
     "np",
     "Contiguous arrays of one dtype; raises ValueError on what does not fit.",
     '''\
@@ -90,18 +94,22 @@ def print_python(plan: Schedule, face: Interface, origin: str) -> str:
     told = template.docstring(
         plan.derivation, f"it needs NumPy, {face.name}.c beside it and a C compiler.", origin
     )
+    given = template.given_table(plan.network)
     out = [
         *told, "", "from __future__ import annotations", "", "import ctypes", "import functools",
         "import os", "import shlex", "import subprocess", "import tempfile",
         "from collections.abc import Iterable, Mapping", "from pathlib import Path",
-        "from typing import Any, TypedDict", "", "import numpy as np", "",
-        "Array = np.ndarray[Any, Any]", "", *template.shape_table(python.shapes()), *python.types(),
-        "", *_CHECK.rstrip("\n").split("\n"), "",
+        f"from typing import Any, {'NotRequired, ' if given else ''}TypedDict", "",
+        "import numpy as np", "",
+        "Array = np.ndarray[Any, Any]", "", *template.shape_table(python.shapes()), *given,
+        *python.types(),
+        "", *_CHECK(given=bool(given)).rstrip("\n").split("\n"), "",
         *_LIBRARY.format(name=face.name, flags=_tuple(FLAGS)).rstrip("\n").split("\n"),
     ]  # fmt: skip
     code = [*_forward(plan, face, python), *_backward(plan, face, python)]
     code += _loss(python) if plan.network.loss_terms else []
-    return "\n".join([*out, *(w for line in code for w in wrap(line))]) + "\n"
+    steps = functions_of_steps(plan.derivation, "np", ("forward",))
+    return "\n".join([*out, *(w for line in code for w in wrap(line)), *steps]) + "\n"
 
 
 def _tuple(items: tuple[str, ...]) -> str:
@@ -134,6 +142,7 @@ def _head(
 ) -> list[str]:
     keywords = python.keywords()
     every = [*arguments, *(["*", *keywords] if keywords else [])]
+    name = function_of_substeps(python.plan.derivation, name)
     lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
     return [*lines, *f'    """{doc}"""'.split("\n")]
 

@@ -10,6 +10,7 @@ from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
 from ...schedule.inspect import writes
 from ...schedule.ops import (
+    BATCH,
     Access,
     Arrange,
     Assign,
@@ -25,6 +26,7 @@ from ...schedule.ops import (
     Pointwise,
     Reduce,
     Statement,
+    StepRows,
 )
 from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
@@ -186,6 +188,8 @@ class CRoutine:
                 self._arrange(s)
             elif isinstance(s, LinearSystem):
                 self._solve(s)
+            elif isinstance(s, StepRows):
+                self._step_rows(s)
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -322,6 +326,22 @@ class CRoutine:
         for text in inside:
             self.line(text)
         self._close(2)
+
+    def _step_rows(self, s: StepRows) -> None:
+        """Loops over steps, sequences and heads, one copy of the units of a step."""
+        sequence, matrix = (s.dest, s.source) if s.apart else (s.source, s.dest)
+        axis, batch = self.sizes[s.axis], self.sizes[BATCH]
+        units, heads = self.dim(s.units), self.dim(s.heads)
+        one = f"{self.pointer(sequence)} + (t * {batch} + row) * {self.stride(sequence)}"
+        one += f" + group * {units}"
+        two = f"{self.pointer(matrix)} + row * {self.stride(matrix)}"
+        two += f" + (group * {axis} + t) * {units}"
+        to, source = (one, two) if s.apart else (two, one)
+        for name, count in (("t", axis), ("row", batch), ("group", heads)):
+            self.line(f"for (Index {name} = 0; {name} < {count}; ++{name}) {{")
+            self._indent += 1
+        self.line(f"copy_rows({to}, {source}, 1, {units}, 0);")
+        self._close(3)
 
     def _row_of(self, a: Access, lead: Lead) -> str:
         return f" + row * {self.stride(a)}" if lead else ""

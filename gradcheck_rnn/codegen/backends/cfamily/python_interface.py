@@ -8,7 +8,7 @@ from ....language.network import Network, Ref
 from ...schedule.build import Schedule
 from ...schedule.ops import BATCH, Buffer, Lead
 from ..size_checks import size_lines
-from ..template import axes_of, flattened, shape_text, typed_dict
+from ..template import axes_of, flattened, given_values, shape_text, typed_dict
 
 __all__ = ["PythonInterface"]
 
@@ -37,7 +37,12 @@ class PythonInterface:
         differentiated = [r.name for r in self.plan.derivation.differentiated()]
         late = "∂L/∂output of each output; one that is left out is zero."
         return [
-            *typed_dict("Parameters", "Parameters, trained and fixed.", network.parameters),
+            *typed_dict(
+                "Parameters",
+                "Parameters, trained and fixed.",
+                network.parameters,
+                optional=given_values(network),
+            ),
             *typed_dict("Inputs", "Sequences, data and initial states.", network.inputs),
             *typed_dict("Outputs", "What forward gives.", outputs),
             *typed_dict("Cotangents", late, outputs, total=False),

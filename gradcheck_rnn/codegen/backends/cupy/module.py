@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from ....derivation.program import Derivation
 from ....language.network import Ref
@@ -13,7 +14,7 @@ from .. import template
 from ..cfamily.python_interface import PythonInterface
 from ..expressions import declared_helpers, dim_text
 from ..size_checks import entry_lines, used_sizes
-from ..template import check
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .config import RESERVED, device_functions
 from .entry_kernels import Printed
@@ -46,7 +47,8 @@ class _Module:
         head = template.docstring(self.plan.derivation, reads, self.origin)
         head += ["", "from __future__ import annotations", "", "import functools"]
         head += ["from collections.abc import Callable, Mapping"]
-        head += ["from typing import Any, TypedDict"]
+        given = template.given_table(self.network)
+        head += [f"from typing import Any, {'NotRequired, ' if given else ''}TypedDict"]
         helpers = [text for n, text in helper_texts().items() if n in self.uses]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
         special = any("special." in text for text in (*helpers, *code))
@@ -56,10 +58,11 @@ class _Module:
         head += ["#: Threads a block.", "THREADS = 256", ""]
         head += ["#: What a dtype is called in CUDA."]
         head += ['REAL = {"float32": "float", "float64": "double"}', ""]
-        head += template.shape_table(self.interface.shapes())
+        head += [*template.shape_table(self.interface.shapes()), *given]
         lines = [*head, "", *self._cuda(), *self.interface.types()]
-        for text in (CHECK, LAUNCH, *helpers):
+        for text in (CHECK(given=bool(given)), LAUNCH, *helpers):
             lines += ["", "", *text.strip("\n").split("\n")]
+        code += functions_of_steps(self.plan.derivation, "cp")
         return "\n".join([*lines, *code]) + "\n"
 
     def _cuda(self) -> list[str]:
@@ -126,6 +129,7 @@ class _Module:
     def _signature(self, name: str, arguments: list[str], result: str, doc: str) -> list[str]:
         keywords = self.interface.keywords()
         every = [*arguments, *(["*", *keywords] if keywords else [])]
+        name = function_of_substeps(self.plan.derivation, name)
         lines = ["", "", f"def {name}(", *(f"    {a}," for a in every), f") -> {result}:"]
         return [*lines, f'    """{doc}"""']
 
@@ -186,7 +190,8 @@ class _Module:
         ]
 
 
-CHECK = check(
+CHECK = partial(
+    template.check,
     "cp",
     "Arrays on the device, contiguous, of one dtype; raises ValueError on what does not fit.",
     '''\

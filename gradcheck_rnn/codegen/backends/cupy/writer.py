@@ -22,6 +22,7 @@ from ...schedule.ops import (
     Pack,
     Reduce,
     Statement,
+    StepRows,
     accesses,
 )
 from ..arrangement import arrangement
@@ -30,6 +31,7 @@ from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, plain
 from ..cfamily.identifiers import c_name, c_sizes
 from ..contraction import contraction
 from ..expressions import dim_text, number_text
+from ..step_rows import step_rows
 from ..systems import solution
 from .entry_kernels import CudaFrame, Printed, print_entries
 from .host import Host
@@ -155,6 +157,8 @@ class CuPyWriter:
                     self.line(text)
             elif isinstance(s, LinearSystem):
                 self.put(s.dest, solution("cp", s, self.access, self._lead))
+            elif isinstance(s, StepRows):
+                self.put(s.dest, step_rows(s, self.access, str))
             elif isinstance(s, Outer):
                 self.put(s.dest, f"cp.dot({self._turned(s.delta)}, {self.flat(s.x)})", s.accumulate)
             elif isinstance(s, Reduce):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ....language.dims import Dim
+from ....language.dims import ONE, Dim
 from ...schedule.dependence import overlap
 from ...schedule.ops import BATCH, Access, Buffer, Call, Expr, Number, SizeOf, accesses
 from ..expressions import Precedence, split_sign
@@ -31,6 +31,12 @@ class Assigner(RoutineText):
             known.append(b)
         self.need(b)
         return Access(b)
+
+    def ones(self, rows: Dim) -> str:
+        """A column of ones, which is made before the first statement."""
+        if rows not in self.columns:
+            self.columns[rows] = self.names.fresh(f"ones_{self._row_name(rows)}")
+        return self.columns[rows]
 
     def _row_name(self, rows: Dim) -> str:
         return "".join(
@@ -168,6 +174,8 @@ class Assigner(RoutineText):
     def _chain(self, e: Call, dest: Access, held: list[Access]) -> None:
         """a + b − c or a * b * c, starting with what can be computed in place."""
         adding, items = e.op == "add", _signed(e)
+        if not adding:
+            items = self._narrow_first(items, dest)
         first = self._first(items, dest)
         if first is not None:
             rest = items[:first] + items[first + 1 :]
@@ -188,6 +196,15 @@ class Assigner(RoutineText):
         for minus, b in rest:
             sign = ("-=" if minus else "+=") if adding else "*="
             self._emit(sign, [(b, self._place(b, dest, held))], dest)
+
+    def _narrow_first(
+        self, items: list[tuple[bool, Expr]], dest: Access
+    ) -> list[tuple[bool, Expr]]:
+        """Factors that all units share multiplied by one another, as one number a sequence."""
+        narrow = [a for _, a in items if extent(a)[1] == ONE]
+        if dest.rows == ONE or len(narrow) < 2 or not any(extent(a)[0] for a in narrow):
+            return items
+        return [(False, Call("mul", tuple(narrow))), *(i for i in items if i[1] not in narrow)]
 
 
 def _signed(e: Call) -> list[tuple[bool, Expr]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...schedule.dependence import conflict
+from ...schedule.dependence import Barrier, Dependence, Touched, conflict
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import (
     Access,
@@ -79,6 +79,7 @@ def block(
         Adjoints of which nothing but what comes before the first step is handed out.
     """
     out: list[Statement | Blocked] = list(statements)
+    order = _Order()
     for loop in statements:
         if not isinstance(loop, Loop):
             continue
@@ -87,7 +88,7 @@ def block(
         at = next(i for i, s in enumerate(out) if s is loop)
         near = {b for a in writes(loop) if (b := _root(a)).timed and _as_wide(b, wide)}
         sides = (out[:at][::-1], out[at + 1 :])
-        whole, early, late = _blocked(loop, *sides, kept, bool(near))
+        whole, early, late = _blocked(order, loop, *sides, kept, bool(near))
         # Again with those alone that use what a block holds: the others gain nothing by joining,
         # and would lose in the short blocks of wide arrays.
         single = [s for s in out if not isinstance(s, Blocked)]
@@ -96,7 +97,7 @@ def block(
             useful = _with_operands(single, loop, held)
         else:
             useful = [s for s in single if _uses(s, whole.local)]
-        whole, early, late = _blocked(loop, *sides, kept, bool(near), useful)
+        whole, early, late = _blocked(order, loop, *sides, kept, bool(near), useful)
         if near and whole.after:
             whole.carried = _carried(whole, [*early, *late], kept, ends)
             whole.local |= {*whole.carried}
@@ -106,7 +107,27 @@ def block(
     return out
 
 
+class _Order:
+    """Which statements may pass others, from the places that each of them is known to touch."""
+
+    def __init__(self) -> None:
+        self._places = Dependence(in_loop=False)
+        self._known: dict[int, tuple[Statement, Touched]] = {}
+
+    def barrier(self) -> Barrier:
+        """Of no statement yet."""
+        return Barrier(self._places)
+
+    def touched(self, s: Statement) -> Touched:
+        """What a statement reads and writes."""
+        found = self._known.get(id(s))
+        if found is None:
+            found = self._known[id(s)] = s, self._places.touched(reads(s), writes(s))
+        return found[1]
+
+
 def _blocked(
+    order: _Order,
     loop: Loop,
     earlier: Sequence[Statement | Blocked],
     later: Sequence[Statement | Blocked],
@@ -120,8 +141,8 @@ def _blocked(
     steps of a block may read what they leave.
     """
     group: list[Statement] = [loop]
-    before, early = _joining(loop.axis, group, earlier, useful, sums=False)
-    after, late = _joining(loop.axis, group, later, useful, sums=True, left=near)
+    before, early = _joining(order, loop.axis, group, earlier, useful, sums=False)
+    after, late = _joining(order, loop.axis, group, later, useful, sums=True, left=near)
     local = _local(loop.axis, group, [*early, *late], kept)
     added, sums = _summed(after, loop.axis)
     return Blocked(loop, before[::-1], added, local, sums), early, late
@@ -184,6 +205,7 @@ def _uses(s: Statement, local: Collection[Buffer]) -> bool:
 
 
 def _joining(
+    order: _Order,
     axis: str,
     group: list[Statement],
     others: Iterable[Statement | Blocked],
@@ -195,12 +217,12 @@ def _joining(
     """Which statements can join the blocks, and the others; ``others`` begin next to the loop."""
     joining: list[Statement] = []
     staying: list[Statement | Blocked] = []
+    passed, wanted = order.barrier(), None if useful is None else {id(u) for u in useful}
     for s in others:
-        wanted = useful is None or any(s is u for u in useful)
         if (
             not isinstance(s, Blocked)
-            and wanted
-            and not any(conflict(s, p, in_loop=False) for other in staying for p in _parts(other))
+            and (wanted is None or id(s) in wanted)
+            and not passed.stops(order.touched(s))
             and _splits(s, axis, sums)
             and _agrees(s, group, left)
         ):
@@ -208,6 +230,8 @@ def _joining(
             group.append(s)
         else:
             staying.append(s)
+            for part in _parts(s):
+                passed.add(order.touched(part))
     return joining, staying
 
 

@@ -19,6 +19,12 @@ RESERVED = (
 
 #: Helper functions by name, beside those of elementwise functions.
 HELPERS: dict[str, str] = {
+    "row_dots": '''
+def row_dots(x: Array, y: Array, out: Array) -> Array:
+    """Σ x ⊙ y over the last axis, which stays with one entry, as products of matrices."""
+    np.matmul(x[..., None, :], y[..., None], out=out[..., None])
+    return out
+''',
     "greater": '''
 def greater(a: Array, b: Array) -> Array:
     """1 where a > b, else 0; complex numbers compare by the real part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from ....derivation.program import Derivation
 from ....language.dims import ONE
@@ -15,6 +16,7 @@ from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Stat
 from .. import template
 from ..expressions import dim_text
 from ..size_checks import entry_lines, size_lines, used_sizes
+from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
 from .blocking import block
 from .config import RESERVED, helper_texts
@@ -24,7 +26,8 @@ from .writer import NumPyWriter
 __all__ = ["print_module"]
 
 
-_CHECK = template.check(
+_CHECK = partial(
+    template.check,
     "np",
     "Arrays of one dtype; fills in sizes and raises ValueError on what does not fit.",
     '''\
@@ -75,7 +78,7 @@ class _Module:
         self.plan, self.origin = plan, origin
         self.network = plan.network
         self.uses: set[str] = set()
-        self.blocked = False
+        self.blocked, self.wide = False, 0
         self.equations = template.equation_texts(plan.derivation)
         inputs = self.network.inputs.values()
         self.free_axes = [a for a in self.network.axes if all(r.axis != a for r in inputs)]
@@ -94,20 +97,22 @@ class _Module:
             *mathematics,
             "from collections.abc import Mapping",
         ]
-        head += ["from typing import Any, TypedDict", "", "import numpy as np", ""]
+        given = template.given_table(self.network)
+        typing = "Any, NotRequired, TypedDict" if given else "Any, TypedDict"
+        head += [f"from typing import {typing}", "", "import numpy as np", ""]
         head += ["Array = np.ndarray[Any, Any]", ""]
         if self.blocked:
-            head += [
-                "#: Rows (steps times sequences) of what is done for a block of steps at once."
-            ]
-            head += ["ROWS = 512"]
+            head += ["#: Rows (steps times sequences) that are done at once, as caches hold them."]
+            head += [f"ROWS = {512 if self.wide <= 16 else 256 if self.wide <= 32 else 128}"]
             if any("ENTRIES //" in line for line in (*forward, *backward)):
                 head += ["#: Numbers of the largest array of such a block.", "ENTRIES = 2**17"]
             head += [""]
-        head += template.shape_table(self._shapes())
+        head += [*template.shape_table(self._shapes()), *given]
         head += self._types()
-        body = [*head, "", *_CHECK.rstrip("\n").split("\n"), *helpers]
+        check = _CHECK(given=bool(given)).rstrip("\n").split("\n")
+        body = [*head, "", *check, *helpers]
         code = [w for line in (*forward, *backward, *tail) for w in wrap(line)]
+        code += functions_of_steps(self.plan.derivation, "np", ("forward", "backward"))
         return "\n".join([*body, *code]) + "\n"
 
     # -- public functions --------------------------------------------------------------------------
@@ -120,7 +125,10 @@ class _Module:
     def _types(self) -> list[str]:
         n = self.network
         differentiated = [r.name for r in self.plan.derivation.differentiated()]
-        out = template.typed_dict("Parameters", "Parameters, trained and fixed.", n.parameters)
+        out = template.typed_dict(
+            "Parameters", "Parameters, trained and fixed.", n.parameters,
+            optional=template.given_values(n),
+        )  # fmt: skip
         out += template.typed_dict("Inputs", "Sequences, data and initial states.", n.inputs)
         out += template.typed_dict("Outputs", "What forward gives.", self.plan.outputs)
         out += template.typed_dict(
@@ -178,6 +186,8 @@ class _Module:
             if b.timed and not zero and b not in handed:
                 made = kept_array(b, f"({shape}{comma})")
             out.append(f"    {b.name} = {made}")
+        for rows, name in writer.columns.items():
+            out.append(f"    {name} = np.ones(({dim_text(rows)}, 1), dtype)")
         return out
 
     def _function(
@@ -205,6 +215,7 @@ class _Module:
         for base in views:
             if base not in writer.blocked:
                 allocated += [f"    {line}" for line in writer.view_lines(base, out)]
+        self.wide = max(self.wide, writer.wide)
         self.blocked |= any(re.search(r"\bROWS\b", line) for line in writer.lines)
         everything = "\n".join([*unpack, *allocated, *writer.lines, *after])
         self._used_sizes = used_sizes(self.plan.names, everything)
@@ -247,7 +258,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def forward(",
+            f"def {function_of_substeps(plan.derivation, 'forward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    workspace: dict[str, Array] | None = None,",
@@ -284,7 +295,7 @@ class _Module:
             "",
             "",
             *self._decorators(),
-            "def backward(",
+            f"def {function_of_substeps(plan.derivation, 'backward')}(",
             "    parameters: Parameters,",
             "    inputs: Inputs,",
             "    saved: dict[str, Array],",

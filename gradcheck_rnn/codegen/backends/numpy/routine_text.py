@@ -86,12 +86,16 @@ class RoutineText:
         self._indices: dict[str, str] = {}
         #: Arrays of all blocks, and whether there are any blocks.
         self.blocked: set[Buffer] = set()
+        #: How many numbers a row of all arrays of a block has where every dim is 1.
+        self.wide = 0
         self._bound: dict[Access, str] = {}
         self._calls: list[Ufunc | RawLines] = []
         self._note = ""
         self._turned: dict[Access, str] = {}
         #: Scratch arrays of one step, by their rows.
         self._works: dict[Dim, list[Buffer]] = {}
+        #: Columns of ones, by their rows.
+        self.columns: dict[Dim, str] = {}
         #: Name of a value → its equation, for comments.
         self.equations: Mapping[str, str] = {}
 

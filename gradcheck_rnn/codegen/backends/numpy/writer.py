@@ -30,12 +30,14 @@ from ...schedule.ops import (
     Pointwise,
     Reduce,
     Statement,
+    StepRows,
     Units,
     accesses,
 )
 from ..arrangement import arrangement
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
+from ..step_rows import step_rows
 from ..systems import solution
 from ..wrapping import wrap
 from .assign import Assigner
@@ -46,6 +48,25 @@ from .routine_text import extent, kept_array
 __all__ = ["NumPyWriter"]
 
 _NOTED = (Gemm, Contract, LinearSystem, Units, Outer, Reduce, Matrix)
+
+
+def _factors(e: Expr) -> tuple[Expr, Expr] | None:
+    """Two factors of a value that have all its units, if one of them has a place or it is a square.
+
+    Other factors go with the first.
+    """
+    if not isinstance(e, Call):
+        return None
+    if e.op == "pow" and e.data == 2:
+        return e.args[0], e.args[0]
+    if e.op != "mul":
+        return None
+    full = [i for i, a in enumerate(e.args) if extent(a) == extent(e)]
+    last = next((i for i in full[::-1] if isinstance(e.args[i], Access)), None)
+    if len(full) < 2 or last is None:
+        return None
+    rest = (*e.args[:last], *e.args[last + 1 :])
+    return rest[0] if len(rest) == 1 else Call("mul", rest), e.args[last]
 
 
 class NumPyWriter(Assigner):
@@ -75,6 +96,8 @@ class NumPyWriter(Assigner):
             elif isinstance(s, LinearSystem):
                 text = solution("np", s, self.access, self._lead)
                 self.put(s.dest, text, (s.matrix, s.value))
+            elif isinstance(s, StepRows):
+                self.put(s.dest, step_rows(s, self.access, self.steps), (s.source,))
             elif isinstance(s, Outer):
                 self._outer(s)
             elif isinstance(s, Reduce):
@@ -178,8 +201,7 @@ class NumPyWriter(Assigner):
             self.put(s.dest, text, accesses(s.value))
             return
         if s.op == "sum":
-            value = self._place(s.value, s.dest)
-            self.add(Ufunc("np.sum", (value, "axis=-1", "keepdims=True"), s.dest))
+            self._sum(s.value, s.dest)
         else:
             self._into(s.value, s.dest)
             if s.groups == ONE:
@@ -191,6 +213,23 @@ class NumPyWriter(Assigner):
                 return [self._over_groups(s, at(s.dest), f", out={at(s.dest)}")]
 
             self.add(RawLines(lines, (s.dest,), (s.dest,)))
+
+    def _sum(self, value: Expr, dest: Access) -> None:
+        """A sum over units as a product of matrices, in which the BLAS is faster than `np.sum`."""
+        factors = _factors(value)
+        if factors is not None:
+            one = self._place(factors[0], dest)
+            other = one
+            if factors[1] != factors[0]:
+                other = self._place(factors[1], dest, [one] if isinstance(one, Access) else ())
+            self.uses.add("row_dots")
+            self.add(Ufunc("row_dots", (one, other), dest))
+            return
+        place = self._place(value, dest)
+        if isinstance(place, str):
+            self.add(Ufunc("np.sum", (place, "axis=-1", "keepdims=True"), dest))
+        else:
+            self.add(Ufunc("np.matmul", (place, self.ones(place.rows)), dest))
 
     def _over_groups(self, s: Units, value: str, end: str = "") -> str:
         """A softmax or a map of units of an array, or of each of its groups."""
@@ -271,6 +310,8 @@ class NumPyWriter(Assigner):
     def _allocate_block(self) -> list[str]:
         """Arrays of a block that statements write into, and names of their rows."""
         out = []
+        rows = [d for b in self._held for d in b.shape]
+        self.wide = max(self.wide, sum(d.size(dict.fromkeys(d.names, 1)) for d in rows))
         for b in self._held:
             shape = ", ".join([self.index("held"), *b.lead[1:], *map(dim_text, b.shape)])
             out += [f"{b.name} = {kept_array(b, f'({shape})')}", *self.view_lines(b)]

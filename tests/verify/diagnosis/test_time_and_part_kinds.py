@@ -1,0 +1,89 @@
+"""Mistakes of time and of parts of adjoints: as the program makes them, and in code by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.blind_faults import outcome
+from gradcheck_rnn import api
+from gradcheck_rnn.derivation.edits import Edits
+from gradcheck_rnn.derivation.evaluate import bptt
+from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
+from gradcheck_rnn.verify.diagnosis.check import check_model
+from gradcheck_rnn.verify.diagnosis.effects import Effects
+
+from ...derivation.test_mutants import running
+from .study import DerivedCode
+
+KINDS = (
+    "inner", "argument", "inner-sign", "square", "for-adjoint", "beside", "start-of", "first-step",
+    "adjoint-at", "final-at-first", "cut", "doubled", "remainder", "part-of-adjoint", "units",
+    "sequence", "slope-where-none", "none-beyond", "wrapped", "held",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("proj/projection-of-outputs-only", "δh_t with nothing but the cotangents of outputs"),
+        ("minlstm/decay-not-shifted", "f_{t−1}, total_{t−1} instead of f_t, total_t"),
+        ("minlstm/not-turned-back", "δh_t is read in reversed order of time"),
+        ("wkv/bonus-overwritten", "the first step of the last sequence alone"),
+        ("quasi/last-for-first", "the start of x_last is given what the last step gives"),
+    ],
+)
+def test_is_named(fault: str, words: str) -> None:
+    said = outcome([fault]).said
+    assert "what you get with: " in said  # one mistake and no other
+    assert words in said
+
+
+@pytest.mark.parametrize("name", ["qrnn", "min_lstm", "bidirectional_elman"])
+def test_changes_are_those_of_the_whole_program(name: str) -> None:
+    code = DerivedCode(api.load(name))
+    report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
+    bench, place = Bench(code.derivation), report.comparisons[2]
+    effects = Effects(bench, place)
+    by_kind: dict[str, list[Candidate]] = {}
+    for c in derived_candidates(code.derivation):
+        by_kind.setdefault(c.kind, []).append(c)
+    for kind in KINDS:
+        some = by_kind.get(kind, [])
+        for c in some[:: max(len(some) // 4, 1)]:
+            whole = effects.flat([bench.gradients(c, place, k) for k in effects.cases])
+            np.testing.assert_allclose(
+                effects.change(c), whole - effects.want, rtol=1e-8, atol=1e-11, err_msg=c.says
+            )
+
+
+def test_a_cotangent_a_step_beside_is_that_of_the_next_step() -> None:
+    _, run, cotangents = running("elman")
+    label = next(n for n, r in run.derivation.network.outputs.items() if r.axis is not None)
+    moved = dict(cotangents)
+    moved[label] = np.concatenate([cotangents[label][1:], 0 * cotangents[label][:1]])
+    want = bptt(run, moved)
+    got = bptt(run, cotangents, edits=Edits(shifted_outputs={label: 1}))
+    for n in want:
+        np.testing.assert_allclose(got[n], want[n], rtol=1e-12, err_msg=n)
+
+
+def test_blocks_that_are_not_joined_hand_on_what_was_asked_within_them() -> None:
+    """The last state's cotangent comes over one border and no further."""
+    _, run, cotangents = running("linear_attention")
+    last = {n: g for n, g in cotangents.items() if n.endswith("_final")}
+    scan = run.derivation.scans[0].scan.name
+    two = bptt(run, last, edits=Edits(unjoined={scan: 3}))
+    whole = bptt(run, last)
+    np.testing.assert_allclose(two["v"][3:], whole["v"][3:], rtol=1e-10)
+    assert not two["v"][:3].any()
+    assert whole["v"][:3].any()
+
+
+def test_a_gradient_of_one_sequence_is_that_of_the_others_left_out() -> None:
+    _, run, cotangents = running("elman")
+    edge = next(e for e in run.derivation.edges if e.operand.name == "W")
+    alone = {"first": ("sequence", "first", True), "without": ("sequence", "first", False)}
+    parts = [bptt(run, cotangents, edits=Edits(masked={edge.id: m}))["W"] for m in alone.values()]
+    np.testing.assert_allclose(parts[0] + parts[1], bptt(run, cotangents)["W"], rtol=1e-12)
+    assert not np.allclose(parts[0], parts[1])
