@@ -58,7 +58,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...checks import shown
+from ...checks import check_placed
 from ...errors import DefinitionError, DimensionError, UsageError
 from ...language.network import Network, Ref
 from ...language.running import array_shape
@@ -107,17 +107,7 @@ class Layout:
     adjoints: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for part in ("parameters", "inputs", "outputs", "adjoints"):
-            given = getattr(self, part)
-            if not isinstance(given, Mapping) or not all(
-                isinstance(text, str) for item in given.items() for text in item
-            ):
-                raise UsageError(
-                    f"layout: {part} is {shown(given)}; give texts by name, your name → where it "
-                    'is in the definition, as {"W_hh": "W"}'
-                )
-        if isinstance(self.zero, str):
-            raise UsageError(f"layout: zero is {self.zero!r}; give a list of names")
+        check_placed(vars(self))
 
     @classmethod
     def of(cls, network: Network) -> Layout:
