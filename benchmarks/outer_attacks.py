@@ -297,7 +297,7 @@ OUTER: dict[str, tuple[str, Variants]] = {
                 ("if dh is None else dh", "if dh is None or True else dh")
             ),
             "None for the sequence": wrong(("torch.zeros_like(h[1:])", "torch.ones_like(h[1:])")),
-            "None for the state": wrong(("torch.zeros_like(h[0]) if dh is None", "+dh if dh is None")),
+            "None for the state": wrong(("torch.zeros_like(h[0]) if dh", "+dh if dh")),
             "frozen input": wrong(
                 (PULLED, "        if not ctx.needs_input_grad[0]: dh = 0 * dh\n" + PULLED)
             ),

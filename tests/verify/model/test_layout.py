@@ -182,7 +182,7 @@ def test_data_in_two_arrays_are_whole_in_both() -> None:
 def test_parts_of_a_layout_are_texts_by_name() -> None:
     with pytest.raises(UsageError, match=r"parameters is \['W', 'U'\]; give texts by name"):
         Layout(["W", "U"])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="outputs is .*3"):
+    with pytest.raises(UsageError, match=r"outputs is .*3"):
         Layout({"W": "W"}, outputs={"h": 3})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match="zero is 'b_i'; give a list of names"):
         Layout({"W": "W"}, zero="b_i")
