@@ -13,9 +13,9 @@ from ..errors import UsageError
 __all__ = ["check_options", "check_pair_options"]
 
 #: Options of a check of a pair.
-OF_PAIRS = ("outputs", "time_axis", "mode", "seed", "budget", "select", "unit", "title")
-#: Those of some checks alone: libraries with threads of their own do not fork.
-FURTHER = {"check_vjp": ("workers",)}
+OF_PAIRS = (
+    "outputs", "time_axis", "mode", "seed", "budget", "select", "unit", "workers", "title",
+)  # fmt: skip
 
 
 def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
@@ -36,12 +36,11 @@ def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -
 
 def check_pair_options(who: str, options: Mapping[str, Any]) -> None:
     """Refuse options that no pair has, and those that ask for nothing, in the name of the check."""
-    known = (*OF_PAIRS, *FURTHER.get(who, ()))
     for name in options:
-        if name not in known:
+        if name not in OF_PAIRS:
             from ..loading import suggest
 
-            raise UsageError(f"{who}: {suggest(name, known, 'option')}")
+            raise UsageError(f"{who}: {suggest(name, OF_PAIRS, 'option')}")
     check_options(options.get("mode", "auto"), 1.0, options.get("unit", 0.0), None)
 
 
