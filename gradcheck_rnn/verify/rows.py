@@ -195,9 +195,12 @@ def _doubts(
                 "another point there would be something to see"
             )
         elif np.any(g):
+            top = float(np.max(np.abs(g)))
+            if size <= resolve * top:  # most entries are resolved: the widest are meant
+                size = float(np.max(bound[np.isfinite(bound)]))
             said = (
                 f"differences resolve {size:.1e} an entry, the gradient is at most "
-                f"{np.max(np.abs(g)):.1e}: it is hidden in {_cover(check, bound)}"
+                f"{top:.1e}: it is hidden in {_cover(check, bound)}"
             )
         else:
             said = (
@@ -235,7 +238,8 @@ def _saturated(what: str) -> Finding:
 def _cover(check: EntryCheck, bound: Floats) -> str:
     """What makes the bounds of a block as wide as they are."""
     known = np.isfinite(bound)
-    if known.any() and np.median(check.error[known]) < 0.5 * np.median(bound[known]):
+    wide = known & (bound >= 0.5 * np.max(bound, initial=0.0, where=known))
+    if known.any() and np.median(check.error[wide]) < 0.5 * np.median(bound[wide]):
         return "the roundoff of the gradient itself"
     if check.noise.random:
         return "the random numbers that the loss draws"

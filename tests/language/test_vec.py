@@ -29,7 +29,7 @@ from tests.language.rooms import rooms
 def folded(x, q, S, c, W, U, V):
     """A dense map of all entries of a state; a vector that has the entries of another one."""
     S = tanh(U @ S + 0.5 * unvec(W @ vec(S) + x, "n m") + outer(S @ q, q))
-    c = tanh(c * vec(S) + 0.3 * vec(unvec(x, "m n").T) + dot(vec(S), x))
+    c = tanh(c * vec(S) + 0.3 * vec(unvec(x, "m n").T) + 0.1 * dot(vec(S), x))
     return S, c, V @ c
 
 
@@ -62,7 +62,7 @@ def torch_folded(torch, x, q, S, c, W, U, V):
         S = torch.tanh(U @ S + 0.5 * moved + torch.einsum("bij,bj,bk->bik", S, q_t, q_t))
         inner = (S.transpose(1, 2).reshape(len(S), -1) * x_t).sum(1, keepdim=True)
         turned = x_t.reshape(-1, n, m).transpose(1, 2).reshape(len(S), -1)
-        c = torch.tanh(c * S.transpose(1, 2).reshape(len(S), -1) + 0.3 * turned + inner)
+        c = torch.tanh(c * S.transpose(1, 2).reshape(len(S), -1) + 0.3 * turned + 0.1 * inner)
         filled.append(S)
         entries.append(c)
         rows.append(c @ V.T)
