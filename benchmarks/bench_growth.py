@@ -3,9 +3,10 @@
 ``python -m benchmarks.bench_growth`` prints processor seconds of derive, generate (NumPy, CuPy),
 prove, verify, decay (without remedies) and the page of a derivation, and for each the exponent of
 the power of the size that fits them best (1 is linear). Layers have widths of their own, so that
-their entries grow too; a cell with delays runs over two steps more than the longest of them. Sizes
-and commands are chosen with options; ``--large`` adds 1,000 and 5,000 equations. A command is left
-out for larger sizes once it has taken more than ``--limit`` seconds.
+entries of parameters grow faster than layers do: a second exponent is of the power of these. A cell
+with delays runs over two steps more than the longest of them. Sizes and commands are chosen with
+options; ``--large`` adds 1,000 and 5,000 equations. A command is left out for larger sizes once it
+has taken more than ``--limit`` seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from gradcheck_rnn.cells.elman import delayed
 from gradcheck_rnn.cells.lstm import lstm
 from gradcheck_rnn.cells.readout import readout
 from gradcheck_rnn.cells.stacked import stack
+from gradcheck_rnn.derivation.proof.small_dims import default_sizes
 from gradcheck_rnn.language import cell, name, tanh
 from gradcheck_rnn.language.cell import Cell
-from gradcheck_rnn.language.network import Network
+from gradcheck_rnn.language.network import Network, as_network
 
 COMMANDS: dict[str, Callable[[Any], object]] = {
     "derive": api.derive,
@@ -64,6 +66,14 @@ def delays(count: int) -> Cell:
     return delayed(tuple(range(1, count + 1)), f"delays_{count}")
 
 
+def entries(subject: Cell | Network) -> int:
+    """Entries of the parameters at the sizes of a proof, which grow with them as a check's do."""
+    network = as_network(subject)
+    sizes = default_sizes(network)
+    shapes = (ref.shape for ref in network.parameters.values())
+    return sum(math.prod(d.size(sizes) for d in (s.heads, s.rows, s.cols)) for s in shapes)
+
+
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     """The exponent of the power law through the points, by least squares of the logarithms."""
     x, y = [math.log(n) for n in sizes], [math.log(s) for s in seconds]
@@ -81,7 +91,11 @@ def table(
 ) -> None:
     """One line a command: seconds at each size, and the exponent."""
     print(f"\n{what}, processor seconds")
-    print(f"{'':>10}" + "".join(f"{n:>9}" for n in sizes) + f"{'exponent':>10}")
+    print(f"{'':>10}" + "".join(f"{n:>9}" for n in sizes) + f"{'exponent':>10}{'of entries':>12}")
+    grown = [entries(make(n)) for n in sizes]
+    print(
+        f"{'entries':>10}" + "".join(f"{n:>9}" for n in grown) + f"{exponent(sizes, grown):>10.2f}"
+    )
     for command in commands:
         known: list[float] = []
         for n in sizes:
@@ -92,8 +106,8 @@ def table(
             COMMANDS[command](subject)
             known.append(time.process_time() - start)
         line = "".join(f"{s:>9.2f}" for s in known) + f"{'–':>9}" * (len(sizes) - len(known))
-        fit = f"{exponent(sizes[: len(known)], known):>10.2f}" if len(known) > 1 else f"{'–':>10}"
-        print(f"{command:>10}{line}{fit}", flush=True)
+        fits = [exponent(n[: len(known)], known) for n in (sizes, grown)] if len(known) > 1 else []
+        print(f"{command:>10}{line}" + "".join(f"{fit:>10.2f}" for fit in fits), flush=True)
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
 with about 100 to 7,000 entries, entry by entry: their gradient by autograd, and the same with a
 fault planted. Both checkers call one and the same `torch.autograd.Function`, in one thread; times
 are those of the processor, taken in turns in one run. What is printed is the time of the black box
-÷ that of gradcheck, and both verdicts. ``--sizes 100 500`` leaves out larger ones, ``--cells`` and
+÷ that of gradcheck, that of its calls of loss and gradient alone, below which no check with this
+evidence comes, and both verdicts. ``--sizes 100 500`` leaves out larger ones, ``--cells`` and
 ``--faults`` choose among the others. ``--mode directional`` compares with gradcheck's fast mode,
 ``--workers 2`` the processor time of the busiest of two processes with that of one, ``--budgets 1s
 5s`` the seconds that a check takes with what it was given.
@@ -17,7 +18,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,8 @@ class Problem:
         self.weight = torch.randn(STEPS, BATCH, p, dtype=torch.float64)
         self.parameters = [w.detach().clone() for w in self.cell.parameters()]
         self.entries = sum(w.numel() for w in self.parameters)
+        self.within = stopwatch()
+        next(self.within)
 
     def value(self, weights: Any) -> Any:
         """The loss, from tensors."""
@@ -118,14 +121,27 @@ class Problem:
         torch = self.torch
 
         def loss(*weights: Any) -> float:
+            start = time.process_time()
             with torch.no_grad():
-                return float(self.value([torch.from_numpy(np.asarray(w)) for w in weights]))
+                found = float(self.value([torch.from_numpy(np.asarray(w)) for w in weights]))
+            self.within.send(time.process_time() - start)
+            return found
 
         def gradient(*weights: Any) -> tuple[Any, ...]:
-            return tuple(self.gradients([torch.from_numpy(np.asarray(w)) for w in weights], fault))
+            start = time.process_time()
+            found = self.gradients([torch.from_numpy(np.asarray(w)) for w in weights], fault)
+            self.within.send(time.process_time() - start)
+            return tuple(found)
 
         arrays = tuple(w.numpy().copy() for w in self.parameters)
         return check_gradient(loss, gradient, arrays, **{"mode": "entrywise", **options})
+
+
+def stopwatch() -> Generator[float, float, None]:
+    """Adds up the seconds that are sent to it. No check looks into a generator for kept state."""
+    total = 0.0
+    while True:
+        total += yield total
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -137,30 +153,33 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def against_gradcheck(chosen: argparse.Namespace) -> None:
     """Print a line a problem, then medians."""
-    ratios: dict[tuple[int, bool], list[float]] = {}
+    ratios: dict[tuple[int, bool], list[tuple[float, float]]] = {}
     fast = chosen.mode == "directional"
     title = f"black box ÷ gradcheck {'fast' if fast else 'slow'}"
-    print(f"{'cell':6}{'entries':>8}  {'gradient':18}{title:>28}  verdicts")
+    print(f"{'cell':6}{'entries':>8}  {'gradient':18}{title:>28}{'functions':>11}  verdicts")
     for size in chosen.sizes:
         for kind in chosen.cells:
             problem = Problem(kind, size, CELLS.index(kind))
             for name in chosen.faults:
                 fault = FAULTS[name]
+                before = problem.within.send(0.0)
                 ours, report = timed(lambda: problem.black_box(fault, mode=chosen.mode))  # noqa: B023
                 theirs, passed = timed(lambda: problem.gradcheck(fault, fast=fast))  # noqa: B023
-                ratio = ours / theirs
-                ratios.setdefault((size, name == "right"), []).append(ratio)
+                ratio, alone = ours / theirs, (problem.within.send(0.0) - before) / theirs
+                ratios.setdefault((size, name == "right"), []).append((ratio, alone))
                 print(
-                    f"{kind:6}{problem.entries:8}  {name:18}{ratio:28.2f}  {report.verdict}, "
+                    f"{kind:6}{problem.entries:8}  {name:18}{ratio:28.2f}{alone:11.2f}  "
+                    f"{report.verdict}, "
                     f"{'pass' if passed else 'fail'}; {report.evaluations} losses, "
                     f"{report.gradients} gradients",
                     flush=True,
                 )
     for (size, right), found in sorted(ratios.items()):
-        words = "right" if right else "wrong"
+        words, (whole, alone) = "right" if right else "wrong", zip(*found, strict=True)
         print(
-            f"about {size} entries, {words}: median {statistics.median(found):.2f}, "
-            f"worst {max(found):.2f} ({len(found)} problems)"
+            f"about {size} entries, {words}: median {statistics.median(whole):.2f}, "
+            f"worst {max(whole):.2f}, functions alone {statistics.median(alone):.2f} "
+            f"({len(found)} problems)"
         )
 
 

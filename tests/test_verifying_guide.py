@@ -36,12 +36,15 @@ def test_blocks_run(
 
 def test_a_network_of_the_how_to_page_is_derived() -> None:
     page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
-    block, loop = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
+    block, loop, whole = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
     names: dict[str, Any] = {}
     exec(compile(block, "howto.md", "exec"), names)
     looped: dict[str, Any] = {}
     exec(compile(loop, "howto.md", "exec"), looped)
     assert "A step has 10 substeps, which t counts" in render(derive(looped["substeps"]))
+    read: dict[str, Any] = {}
+    exec(compile(whole, "howto.md", "exec"), read)
+    assert "H: S × k (all steps of h_{src,t} as its rows)" in render(derive(read["network"]))
     text = render(derive(names["network"]))
     assert "softmax(y_t) − target_t" in text
     assert "(r_t ⊙ h_{t−1})ᵀ" in text

@@ -59,20 +59,23 @@ def check_equations(
     from gradcheck_rnn.audit.truth import Source
     from gradcheck_rnn.audit.vocabulary import Vocabulary
     from gradcheck_rnn.errors import UsageError
+    from gradcheck_rnn.language.loops import at_most
 
     derivation = derive(target, loss=loss)
-    source = Source(derivation, seed)
-    truth = source.known()
-    renamed = dict(names or {})
-    if notation is not None:
-        renamed = {**names_in(notation, truth.values), **renamed}
-    for theirs, ours in renamed.items():
-        if not truth.knows(ours.removeprefix("d:")):
-            raise UsageError(
-                f"names: {theirs!r} is to be {ours!r}, which {derivation.network.name!r} does not "
-                f"have; it has {', '.join(n for n in truth.values if not n.startswith('g_'))}"
-            )
-    return judge_at(source, read_note(note, Vocabulary.of(truth, renamed)))
+    with at_most(1):  # t counts substeps, so that a step may have one
+        source = Source(derivation, seed)
+        truth = source.known()
+        renamed = dict(names or {})
+        if notation is not None:
+            renamed = {**names_in(notation, truth.values), **renamed}
+        for theirs, ours in renamed.items():
+            if not truth.knows(ours.removeprefix("d:")):
+                there = ", ".join(n for n in truth.values if not n.startswith("g_"))
+                raise UsageError(
+                    f"names: {theirs!r} is to be {ours!r}, which {derivation.network.name!r} does "
+                    f"not have; it has {there}"
+                )
+        return judge_at(source, read_note(note, Vocabulary.of(truth, renamed)))
 
 
 def write_note_report(note: Note, title: str, *paths: str | os.PathLike[str]) -> None:

@@ -21,7 +21,7 @@ __all__ = ["equations", "names_in", "read_lines", "read_note", "to_text"]
 _FAMILY = re.compile(r"\(?\bfor (?:each |all )?(\w) ?(?:∈|in|=) ?[\{\(]?([\w, ]+?)[\}\)]?\)?\s*$")
 #: What `derive` and people write behind an equation.
 _LAST = re.compile(r"^(.*?)\s+\(?at t = (?:T|S|1) add (.*?)\)?$")
-_REMARK = re.compile(r"\s+\(?at t = .*$|\s+\(?as sum\(.*$")
+_REMARK = re.compile(r"\s+\(?at t = .*$|\s+\(?as sum\(.*$|\s+\(?\S+ is its (?:row|unit) t\)?$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 #: Words on the left-hand side that make a line prose.
 PROSE = 4

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..derivation.wholes import row
 from .conventions import Convention
 from .evaluation import Evaluation, Steps, at
 from .meanings import DEFAULT, Meaning, has
@@ -68,6 +69,9 @@ class Judge:
         if known.knows(node.name):
             loss = None if node.loss is None else at(node.loss, t, known.steps)
             found = known.value(node.name, step, node.adjoint, loss)
+            whole = known.derivation.network.wholes.get(node.name)
+            if whole is not None and node.time is not None:  # of a sequence read whole, its step
+                return self._turned(str(whole.sequence), row(whole, found, step), node.adjoint)
             return self._turned(node.name, found, node.adjoint)
         return self.own(node, step, look)
 

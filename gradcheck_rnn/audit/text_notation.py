@@ -319,13 +319,14 @@ class _Parser(Cursor):
                 return Quantity(name, time)
 
     def _subscript(self, name: str, time: Time | None, part: str) -> tuple[str, Time | None]:
-        found = self._time(part, free=self.known(name) or name in _LOSSES)
         whole = f"{name}_{spelled(part)}"
+        if name in _FILLED.values():  # 1_S has as many units as there are steps
+            return whole, time
+        found = self._time(part, free=self.known(name) or name in _LOSSES)
         numbered = found is not None and not found.anchor and name not in _LOSSES
         # S may be the last step of a scan and a state: g_{S,final}.
         lettered = found is not None and part.strip() in ("S", "T") and self.known(f"{whole}_")
-        begun = lettered or (numbered and self._begun(name, part))
-        if found is None or self.known(whole) or begun:
+        if found is None or self.known(whole) or lettered or (numbered and self._begun(name, part)):
             return whole, time
         if time is not None:
             raise UnreadableEquation(
@@ -336,9 +337,8 @@ class _Parser(Cursor):
 
     def _begun(self, name: str, part: str) -> bool:
         """Whether a number is one of several subscripts of a name (W_{fwd,1}, h_{1,t})."""
-        return self.known(f"{name}_{part.strip()}_") or (
-            not self.known(name) and not self.known(name.partition("_")[0])
-        )
+        free = not (self.known(name) or self.known(name.partition("_")[0]))
+        return free or self.known(f"{name}_{part.strip()}_")
 
     def _over_time(self) -> Node:
         op = "time sum" if self.take() in ("Σ", "∑") else "time product"
@@ -366,8 +366,9 @@ class _Parser(Cursor):
     def _bound(self, text: str) -> Time | None:
         if not text.strip():
             return None
-        found = self._time(text)
-        if found is None:
+        if re.fullmatch(r"\s*\d+[A-Z]\s*", text):  # the last substep of a loop: 10T
+            return Time(text.strip(), 0)
+        if (found := self._time(text)) is None:
             raise UnreadableEquation(f"{self.text.strip()!r}: the bound {text.strip()!r}")
         return found
 
@@ -443,8 +444,7 @@ def parse(
     UnreadableEquation
         It is not in this notation.
     """
-    parser = _Parser(text, known, words, heads=heads)
-    node = parser.sum()
+    node = (parser := _Parser(text, known, words, heads=heads)).sum()
     if parser.peek():
         raise UnreadableEquation(f"{text.strip()!r}: {parser.peek()!r} is not understood here")
     return node

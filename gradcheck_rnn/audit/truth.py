@@ -23,6 +23,7 @@ from ..derivation.program import Derivation, EquationProgram
 from ..derivation.proof import FieldPoint, Setting, draw
 from ..errors import GradcheckError
 from ..language.dims import ONE
+from ..language.loops import count_of
 from ..language.network import Ref
 from ..streams import Stream, generator
 
@@ -153,6 +154,7 @@ class Values(ABC):
         ref = network.inputs.get(name) or network.outputs.get(
             name.removeprefix("cotangent ").removeprefix("g_")
         )
+        ref = ref or network.wholes.get(name)
         if ref is not None and name not in self.made:
             axis = ref.axis
         else:
@@ -220,6 +222,9 @@ class Truth(Values):
         }
         self.values = {**self.values, **self._cotangents(choice)}
         self.steps, self.sizes = dict(self.run.steps) or {"T": 1}, setting.sizes
+        for scan in (p.scan for p in derivation.scans):
+            if scan.substeps > 1:
+                self.steps[scan.length] = self.steps[str(scan.axis)] * count_of(scan.substeps)
         self._adjoints: dict[int | None, Mapping[str, Mapping[int, Array]]] = {}
         self._tangents: dict[tuple[str, int, str, str], dict[tuple[str, int], Array]] = {}
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ..language import cell, dot, eye, sigmoid, surrogate, tanh, where
+from ..language import cell, dot, eye, repeat, sigmoid, surrogate, tanh, where
 from ..language import name as label
 from ..language import sum as total
 from ..language.cell import Cell
@@ -198,12 +198,12 @@ def liquid(steps: int = 2, name: str = "ltc") -> Cell:
     def ltc(x, h, W, U, b, A, tau, dt):
         """Liquid time-constant network: 2 fused Euler steps of h′ = −h / τ + f ⊙ (A − h)."""
         drive = U @ x + b
-        for k in range(1, steps + 1):
-            f = label(sigmoid(W @ h + drive), f"f_{k}")
-            below = label(1 + dt * (1 / tau + f), f"e_{k}")
-            h = (h + dt * f * A) / below
-            if k < steps:
-                h = label(h, f"h_{k}")
+
+        def step(h):
+            f = label(sigmoid(W @ h + drive), "f")
+            return (h + dt * f * A) / label(1 + dt * (1 / tau + f), "e")
+
+        h = repeat(steps, step, h)
         return h
 
     return ltc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..derivation.program import Derivation
 from ..errors import UsageError
+from .backends.substeps import for_kernels
 
 __all__ = ["generate"]
 
@@ -33,6 +34,7 @@ def generate(derivation: Derivation, backend: str = "numpy", origin: str = "") -
     UnsupportedOperation
         The definition has an operation for which there is no kernel.
     """
+    derivation = for_kernels(derivation)
     if backend == "numpy":
         from .backends.numpy import print_module
 

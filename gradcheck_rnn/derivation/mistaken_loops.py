@@ -37,6 +37,8 @@ def mistaken_loops(
                 )  # fmt: skip
         if scan.axis:
             yield from _cut_at(derivation, program)
+        if scan.substeps > 1:
+            yield from _one_substep(program, edges)
         for state in scan.states:
             if loops is not None and state.name not in loops:
                 continue
@@ -89,6 +91,22 @@ def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
         if several:
             words = f"truncated BPTT in blocks of {k} steps in scan {name}"
             yield "cut", f"{k}+", name, words, Edits(skip_steps=dict.fromkeys(reads, steps[1:]))
+
+
+def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
+    """What the same value of a step is given by all of its substeps, taken of one of them."""
+    scan = program.scan
+    groups: dict[Sym, list[str]] = {}
+    for e in edges:
+        if e.scan == scan.name and e.operand.name in scan.operands:
+            groups.setdefault(e.operand.with_(mark="bar"), []).append(e.id)
+    for bar, own in groups.items():
+        for first, which in ((1, "first"), (scan.substeps, "last")):
+            steps = tuple(range(first, LONGEST, scan.substeps))
+            words = f"{to_text(bar)} receives what the {which} substep of each step gives, and not "
+            words += "the sum of all"
+            edits = Edits(only_steps=dict.fromkeys(own, steps))
+            yield "substep", f"{bar.name}@{first}", scan.name, words, edits
 
 
 def _between_scans(some: list[Edge], scan: str) -> Iterator[Loop]:

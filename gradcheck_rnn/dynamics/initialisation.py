@@ -14,6 +14,7 @@ from ..errors import DimensionError, UnsupportedOperation, UsageError
 from ..language.dims import ONE
 from ..language.network import Network, Ref
 from ..language.stacks import entries_of, unflat
+from ..language.unrolled import unrolled
 from ..memory_limits import check_memory
 from .inputs import BLOCK, InputSource, RandomInputs
 from .system import Model
@@ -94,6 +95,7 @@ def build(
     Parameters
     ----------
     network : Network
+        Repeated steps are written out.
     sizes : mapping, optional
         Dim → size; what parameters or inputs do not settle is 32 (hidden) or 16 (other dims).
     parameters : mapping, optional
@@ -112,6 +114,7 @@ def build(
     DimensionError
         An array that does not fit its declared dims.
     """
+    network = unrolled(network)
     given = dict(parameters or {})
     feeds = dict(inputs or {})
     for name, ref in network.inputs.items():

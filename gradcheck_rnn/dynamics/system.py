@@ -20,7 +20,7 @@ from ..derivation import derive
 from ..derivation.batches import Batches
 from ..derivation.numeric_terms import TermEvaluator
 from ..derivation.program import Derivation, Edge, ScanProgram
-from ..errors import UnsupportedOperation, UsageError
+from ..errors import UsageError
 from ..language.dims import Shape
 from ..language.network import Network, Ref
 from ..language.running import run
@@ -178,12 +178,6 @@ class System:
         self.supplied: dict[str, Array] = {}
         #: (first step, steps, steps in all) → states there, of trajectories that have been run.
         self.stepped: dict[tuple[int, int, int], Mapping[str, Array]] = {}
-        for scan in (p.scan for p in programs):
-            if scan.substeps > 1:
-                raise UnsupportedOperation(
-                    f"{scan.name!r} repeats a step {scan.substeps} times, which decay does not "
-                    "follow; write repeat(1, …) for the rates of one substep"
-                )
         states = [s for p in programs for s in p.scan.states]
         if variant.mix and any(s.lags != (1,) for s in states):
             raise UsageError("delays can be mixed in only where every state is read at lag 1")

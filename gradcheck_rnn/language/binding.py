@@ -11,14 +11,15 @@ from ..errors import DefinitionError, DimensionError
 from .cell import Cell
 from .dims import AXES, Dim, Shape, parse_dim
 from .domains import Domain, check_domain, parse_domain
+from .loops import written_out
 from .scans import Ref, Scan
-from .tracing import TracedCell
+from .tracing import TracedCell, trace
 from .values import Expr, Symbol
 
 __all__ = [
-    "READ", "apart", "check_axes", "check_binding", "check_direction", "check_domains",
+    "READ", "apart", "check_axes", "check_binding", "check_domains",
     "check_start", "domains_of", "kind_of_start", "line_of", "narrower", "renamed",
-    "spread_starts", "unify",
+    "spread_starts", "traced_along", "unify",
 ]  # fmt: skip
 
 #: How a scan reads each kind of reference: (kind of operand, moves with time).
@@ -128,17 +129,24 @@ def check_domains(title: str, known: Mapping[str, Domain], scan: Scan) -> None:
             raise DefinitionError(apart(f"scan {title!r}: {n!r}", known[n], domain))
 
 
-def check_direction(title: str, traced: TracedCell, axis: str | None, reverse: bool) -> None:
-    """Raise where states, or steps that have substeps, do not run along a time axis (forwards)."""
-    if axis is None and traced.cell.states:
+def traced_along(title: str, cell: Cell, axis: str | None, reverse: bool) -> TracedCell:
+    """The equations of a cell in a scan; repeated steps are written out where it runs backwards.
+
+    Raises
+    ------
+    DefinitionError
+        It has states, but the scan no time axis.
+    """
+    if axis is None and cell.states:
         raise DefinitionError(
-            f"scan {title!r} has no time axis, so cell {traced.cell.name!r} cannot have the "
-            f"state {traced.cell.states[0]!r}"
+            f"scan {title!r} has no time axis, so cell {cell.name!r} cannot have the "
+            f"state {cell.states[0]!r}"
         )
-    if traced.substeps > 1 and (reverse or axis is None):
-        raise DefinitionError(
-            f"scan {title!r}: a cell with a repeated step runs forwards along a time axis"
-        )
+    traced = trace(cell)
+    if traced.substeps > 1 and reverse:
+        with written_out():
+            return trace(cell)
+    return traced
 
 
 def domains_of(scan: Scan) -> dict[str, Domain]:

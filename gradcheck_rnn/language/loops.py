@@ -2,8 +2,9 @@
 
 On arrays the repeated step runs as often as it is written. Traced, it is met once: the cell's
 equations are those of one substep, its states go from substep to substep, and what hands them
-their values at the next time step is the last one. So that this is the same, states enter the
-loop as they are, are read in it only, and leave it as they are.
+their values at the next time step is the last one. That is the same if states enter the loop as
+they are, are read in it only, and leave it as they are. A loop with other work beside it is written
+out: the equations are those of all of its substeps.
 """
 
 from __future__ import annotations
@@ -16,9 +17,20 @@ from typing import Any
 
 from ..errors import DefinitionError, UnsupportedOperation
 from .expression_nodes import nodes_of
+from .primitives import name
 from .values import Expr
 
-__all__ = ["Repeated", "at_most", "count_of", "recorded_loops", "repeat", "substeps_of"]
+__all__ = [
+    "NotAlone", "Repeated", "at_most", "count_of", "recorded_loops", "repeat", "substeps_of",
+    "written_out",
+]  # fmt: skip
+
+#: Substeps of a loop that is written out, at most.
+MOST = 20
+
+
+class NotAlone(DefinitionError):
+    """There is other work beside a loop, so that its equations cannot be those of one substep."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,19 @@ class Repeated:
 recorded_loops: ContextVar[list[Repeated] | None] = ContextVar("recorded_loops", default=None)
 
 _limit: ContextVar[int | None] = ContextVar("substeps", default=None)
+
+
+_written_out: ContextVar[bool] = ContextVar("written_out", default=False)
+
+
+@contextmanager
+def written_out() -> Iterator[None]:
+    """Inside the block traced loops are written out."""
+    token = _written_out.set(True)
+    try:
+        yield
+    finally:
+        _written_out.reset(token)
 
 
 @contextmanager
@@ -63,24 +88,28 @@ def repeat(count: int, step: Callable[..., Any], *states: Any) -> Any:
         Takes the states and returns them anew, several as a tuple. What else it reads (inputs,
         parameters, what is made of them) is the same in all substeps.
     *states : value of a cell
-        All states of the cell, as the definition gets them.
+        What goes from substep to substep: where it is not all states of the cell, as the definition
+        gets them and returns them, the loop is written out, of 20 substeps at most.
 
     Returns
     -------
     value or tuple
-        The states after the last substep, which the definition returns as they are.
+        The values after the last substep.
 
     Raises
     ------
     UnsupportedOperation
-        The count is no positive integer, or the step returns another number of values.
+        The count is no positive integer, or the step returns another number of values; a loop to
+        be written out is too long.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise UnsupportedOperation(f"repeat: the count is {count!r}; write a positive integer")
     if not states:
         raise UnsupportedOperation("repeat: write the states behind the step, repeat(10, f, h)")
-    if any(isinstance(s, Expr) for s in states):
+    if any(isinstance(s, Expr) for s in states) and not _written_out.get():
         return _traced(count, step, states)
+    if _written_out.get():
+        return _unrolled(count, step, states)
     made = states
     for _ in range(count_of(count)):
         made = _returned(step(*made), len(states))
@@ -100,15 +129,29 @@ def _traced(count: int, step: Callable[..., Any], states: tuple[Any, ...]) -> An
     loops = recorded_loops.get()
     for s in states:
         if not isinstance(s, Expr) or s.op != "symbol" or s.symbol.kind != "state":
-            raise UnsupportedOperation(
-                "repeat takes the states as the definition gets them; carry what else changes from "
-                "substep to substep as a state, and write what enters once in a cell of its own"
-            )
+            raise NotAlone("repeat takes what is no state as the definition gets it")
     # Copies: what reads a state itself reads it outside of the loop.
     inside = [Expr(s.op, (), s.shape, s.data) for s in states]
     made = _returned(step(*inside), len(states))
     if loops is not None:
         loops.append(Repeated(count, states, made))
+    return made[0] if len(made) == 1 else made
+
+
+def _unrolled(count: int, step: Callable[..., Any], states: tuple[Any, ...]) -> Any:
+    """The loop written out; states between substeps have their names with a number."""
+    if count > MOST:
+        raise UnsupportedOperation(
+            f"repeat: {count} substeps would have to be written out here, which is done up to "
+            f"{MOST}: beside other work in a step, backwards, in decay and in kernels of networks. "
+            "States that enter the loop as they are and leave it as they are stay a loop"
+        )
+    names = [s.symbol.name if isinstance(s, Expr) and s.op == "symbol" else "" for s in states]
+    made = states
+    for k in range(1, count + 1):
+        made = _returned(step(*made), len(states))
+        if k < count:
+            made = tuple(name(x, f"{n}_{k}") if n else x for x, n in zip(made, names, strict=True))
     return made[0] if len(made) == 1 else made
 
 
@@ -129,34 +172,23 @@ def substeps_of(
 
     Raises
     ------
-    DefinitionError
-        A state does not go through the loop alone; the message names it.
+    NotAlone
+        There is other work beside the loop.
     """
     if not loops:
         return 1
     if len(loops) > 1:
-        raise DefinitionError(
-            f"cell {title!r}: {len(loops)} loops in a step; put the second one in a cell of its own"
-        )
+        raise NotAlone(f"cell {title!r}: {len(loops)} loops in a step")
     (loop,) = loops
     behind = {id(s): made for s, made in zip(loop.starts, loop.results, strict=True)}
     for n, s in states.items():
         if id(s) not in behind:
-            raise DefinitionError(
-                f"cell {title!r}: state {n!r} does not go through repeat; hand all states to it, "
-                "one that stays as it is returned unchanged by the step"
-            )
+            raise NotAlone(f"cell {title!r}: state {n!r} does not go through repeat")
         if results[n] is not behind[id(s)]:
-            raise DefinitionError(
-                f"cell {title!r}: state {n!r} is changed behind repeat; it leaves the loop as it "
-                "is: put the change in the repeated step, or in a cell of its own"
-            )
+            raise NotAlone(f"cell {title!r}: state {n!r} is changed behind repeat")
     names = {id(s): n for n, s in states.items()}
     for result in results.values():
         for e in nodes_of(result):
             if id(e) in names:
-                raise DefinitionError(
-                    f"cell {title!r}: state {names[id(e)]!r} is read outside of the repeated step; "
-                    "read the argument of the step, or put it in a cell of its own"
-                )
+                raise NotAlone(f"cell {title!r}: state {names[id(e)]!r} is read beside the loop")
     return loop.count

@@ -23,7 +23,7 @@ from .domains import Domain, parse_domains
 from .input_lags import under_their_states
 from .notebooks import ShownNetwork
 from .scans import Initial, Operand, Ref, Scan, ScanHandle, State
-from .tracing import Equation, trace
+from .tracing import Equation
 from .wholes import dims_in, named_wholes, rows_of, wholes_in
 
 __all__ = ["Initial", "Network", "Operand", "Ref", "Scan", "ScanHandle", "State", "as_network"]
@@ -219,8 +219,7 @@ class Network(ShownNetwork):
 
             cell = masked(cell)
             bindings = {**bindings, "mask": mask}
-        traced = trace(cell)
-        binding.check_direction(title, traced, axis, reverse)
+        traced = binding.traced_along(title, cell, axis, reverse)
         if any(s.name == title for s in self.scans):
             raise DefinitionError(
                 f"network {self.name!r} has a scan {title!r} already; give a name or suffix"
@@ -231,7 +230,7 @@ class Network(ShownNetwork):
                 f"scan {title!r}: cell {cell.name!r} has no argument {stranger!r} to bind; it has "
                 f"{', '.join(free)}"
             )
-        bindings = named_wholes(bindings, self.wholes, self._free, self._claim)
+        bindings = named_wholes(bindings, self.wholes, self.free, self._claim)
         for own, bound in bindings.items():
             check_binding(title, own, cell.kinds[own], bound, axis)
         dims_of = unify(title, cell, bindings, dims)
@@ -312,7 +311,7 @@ class Network(ShownNetwork):
             if ref is not None:
                 binding.check_start(title, own, shape, ref)
         initial = tuple(Initial(k + 1, r) for k, r in enumerate(refs))
-        final = self._free(f"{full}_final")
+        final = self.free(f"{full}_final")
         self._claim(final, f"last value of the state {full!r}")
         return State(full, shape, lags, initial, final)
 
@@ -320,10 +319,10 @@ class Network(ShownNetwork):
         """The input that starts a state, under a name of its own if the definition uses this."""
         known = self.inputs.get(wanted)
         if known is None or (known.kind, known.shape) != (kind, shape):
-            wanted = self._free(wanted)
+            wanted = self.free(wanted)
         return self._add_input(wanted, kind, shape, None)
 
-    def _free(self, wanted: str) -> str:
+    def free(self, wanted: str) -> str:
         """``wanted``, or ``wanted_2``, ``wanted_3``, … if the network uses the name."""
         name, count = wanted, 1
         while name in self._names:

@@ -26,7 +26,7 @@ from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
 from .expression_nodes import nodes_of
-from .loops import Repeated, recorded_loops, substeps_of
+from .loops import NotAlone, Repeated, recorded_loops, substeps_of, written_out
 from .primitives import given_names
 from .source_lines import noting
 from .values import Expr, Symbol
@@ -102,7 +102,11 @@ def trace(cell: Cell) -> TracedCell:
         definition is not in the language, or a constant is another one in the second call; the
         message names the place.
     """
-    results, table, local, substeps = _called(cell)
+    try:
+        results, table, local, substeps = _called(cell)
+    except NotAlone:
+        with written_out():
+            return trace(cell)
     for n, value in results.items():
         if not isinstance(value, Expr):
             raise DefinitionError(

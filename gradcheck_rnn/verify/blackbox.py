@@ -22,7 +22,7 @@ from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
-from .guard import fails_on_misbehaviour
+from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .kinked import judge_kinks
 from .offered import offers_derivatives
@@ -171,10 +171,10 @@ def _checked(
     repeats: int | None = None,
     workers: int = 1,
     title: str = "gradient check",
+    nouns: Nouns = LOSS_AND_GRADIENT,
 ) -> tuple[Report, Target]:
-    tree = Tree.of(parameters)
-    blocks = selected(tree, select)
-    target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit))
+    blocks = selected(tree := Tree.of(parameters), select)
+    target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit), nouns)
     if workers != 1:
         from .parallel import check_workers
 
@@ -189,7 +189,7 @@ def _checked(
             _judge(report, target, g, second, resolve, repeats)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
         else:
-            reason = Finding("not-finite", f"the loss is {target.base} at the given parameters")
+            reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         finish(target, report)
     except OutOfBudget:

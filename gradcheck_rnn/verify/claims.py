@@ -226,7 +226,7 @@ class Claims:
                 continue
             again = float(target.lines(check.block, np.array([i]))(np.array([[h]]))[0, 0])
             if not close(value, again, target.value_eps, NOISES * check.noise.sigma):
-                target.note(unsteady_loss(value, again))
+                target.note(unsteady_loss(value, again, target.nouns.loss))
                 return
 
 

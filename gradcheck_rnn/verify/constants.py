@@ -269,7 +269,9 @@ def with_moved_constants(target: Target, rng: np.random.Generator) -> Target | N
             function(*target.tree.arguments([x.copy() for x in target.tree.leaves]))
     if not count[0] and not entered[0]:
         return None
-    other = Target(loss, gradient, target.tree, target.select, target.budget, target.unit)
+    other = Target(
+        loss, gradient, target.tree, target.select, target.budget, target.unit, target.nouns
+    )
     other.value_eps, other.random = target.value_eps, target.random
     return other
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .guard import STATE, close, unsteady_loss
 from .outcome import Report
 from .steadiness import tell_drift
-from .target import LOSS, Target
+from .target import Target
 from .verdict import Verdict
 
 __all__ = ["check_returned_value", "finish"]
@@ -54,7 +54,7 @@ def finish(target: Target, report: Report) -> None:
     if len(target.findings) > found or any(f.kind == "unsteady" for f in target.findings):
         return
     if not same:  # once, and not again
-        target.note(unsteady_loss(target.base, now))
+        target.note(unsteady_loss(target.base, now, target.nouns.loss))
     elif not steady:
         _tell_unsteady(target)
 
@@ -65,8 +65,8 @@ def _tell_state(target: Target, allowed: float) -> None:
     if not close(now, target.base, target.value_eps, allowed):
         target.find(
             "state",
-            f"the loss gave {target.base:.9g} in its first call and gives {now:.9g} at the same "
-            f"point at the end: it, or the gradient function, {STATE}",
+            f"{target.nouns.loss} gave {target.base:.9g} in its first call and gives {now:.9g} at "
+            f"the same point at the end: it, or {target.nouns.gradient}, {STATE}",
             fatal=True,
         )
     known = {f.kind for f in target.findings}
@@ -78,11 +78,12 @@ def _tell_state(target: Target, allowed: float) -> None:
     elif target.gradient_function is not None and not target.steady(
         _after_the_loss(target, allowed)
     ):
+        loss = target.nouns.loss
         target.find(
             "state",
-            f"the gradient at the given point is another one after {LOSS} was called at "
-            f"another: the gradient function reads what the last call of {LOSS} left; call "
-            f"{LOSS} at its own argument within it",
+            f"the gradient at the given point is another one after {loss} was called at another: "
+            f"{target.nouns.gradient} reads what the last call of {loss} left; call {loss} at its "
+            "own argument within it",
             fatal=True,
         )
 
@@ -91,7 +92,7 @@ def _tell_unsteady(target: Target) -> None:
     target.find(
         "unsteady",
         "the gradient at the given point is another one at the end than at the start, and "
-        f"the loss is not: the gradient function {STATE}, or fix its seed",
+        f"{target.nouns.loss} is not: {target.nouns.gradient} {STATE}, or fix its seed",
         fatal=True,
     )
 
@@ -107,7 +108,7 @@ def _after_the_loss(target: Target, allowed: float) -> dict[int, Floats]:
     if not close(now, target.base, target.value_eps, allowed):
         target.find(
             "state",
-            f"the loss gives {now:.9g} after its arguments were changed in place, and "
+            f"{target.nouns.loss} gives {now:.9g} after its arguments were changed in place, and "
             f"{target.base:.9g} for other arrays of the same content: does it remember arrays by "
             "their id? Compare contents",
             fatal=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from .reachable import checksum, differing, generators
 from .verdict import Finding
 
 __all__ = [
+    "LOSS_AND_GRADIENT",
     "STATE",
     "WATCHED_CALLS",
+    "Nouns",
     "UserCode",
     "call",
     "changed_argument",
@@ -41,6 +43,15 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Report)
 T = TypeVar("T")
 
+
+class Nouns(NamedTuple):
+    """What functions are called in what is said of them."""
+
+    loss: str
+    gradient: str
+
+
+LOSS_AND_GRADIENT = Nouns("the loss", "the gradient function")
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
 #: Calls of a function whose arguments are compared afterwards; of later ones, some are.
@@ -124,13 +135,13 @@ def changed_cache(*, fatal: bool = False) -> Finding:
     return Finding("mutated-cache", text, fatal=fatal)
 
 
-def unsteady_loss(first: Any, again: Any) -> Finding:
-    """A loss that gave other values at points where it was called twice."""
+def unsteady_loss(first: Any, again: Any, who: str) -> Finding:
+    """A loss, called `who`, that gave other values at points where it was called twice."""
     first, again = np.ravel(first), np.ravel(again)
     with np.errstate(all="ignore"):
         at = int(np.argmax(np.abs(first - again)))
     text = (
-        f"the loss gave {first[at]:.9g} and then {again[at]:.9g} at one point: most of its calls "
+        f"{who} gave {first[at]:.9g} and then {again[at]:.9g} at one point: most of its calls "
         "agree, some do not. A race, memory that was not initialised, or state kept between calls?"
     )
     return Finding("unsteady-loss", text, fatal=True)

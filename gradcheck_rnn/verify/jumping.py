@@ -113,7 +113,7 @@ class LineOfAll:
         steps = np.array(list(self._known))
         first, again = np.array(list(self._known.values())), self._along(steps)
         if not close(first, again, target.value_eps):
-            target.note(unsteady_loss(first, again))
+            target.note(unsteady_loss(first, again, target.nouns.loss))
 
 
 def _signed(drawn: Any, reach: Floats) -> Floats:
@@ -211,9 +211,10 @@ def doubt_stairs(target: Target, check: EntryCheck, gradient: Floats) -> None:
     for i in asked:
         check.state[i] = EntryState.BLIND
         check.reasons[int(i)] = (
-            "the loss changes in steps (floor, round, a sign, a count?): it is flat here, where a "
-            f"gradient of 0 is right, and has an average slope of {check.value[i]:.3g} over many "
-            "steps; give the function that is meant (surrogate=), or round after the loss"
+            f"{target.nouns.loss} changes in steps (floor, round, a sign, a count?): it is flat "
+            f"here, where a gradient of 0 is right, and has an average slope of "
+            f"{check.value[i]:.3g} over many steps; give the function that is meant "
+            "(surrogate=), or round afterwards"
         )
 
 

@@ -138,9 +138,9 @@ def repeat_gradient(
                 "unsteady",
                 f"the gradient of '{name}' is unsteady: {odd[i]} of {made - 1} more calls at one "
                 f"point differ from the first, by up to {worst[i]:.1e} of it"
-                f"{_places(g[i], furthest[i])}, more than rounding can, and the loss does not. A "
-                "race, memory that was not initialised, or random numbers in the backward pass? "
-                "Fix their seed",
+                f"{_places(g[i], furthest[i])}, more than rounding can, and {target.nouns.loss} "
+                "does not. A race, memory that was not initialised, or random numbers in the "
+                "backward pass? Fix their seed",
                 fatal=True,
             )
     return Repeats(made, furthest, equal)

@@ -207,8 +207,8 @@ def unsteady(target: Target, block: int) -> None:
         target.find(
             "unsteady",
             f"the gradient of '{target.tree.names[block]}' is unsteady: two calls at one point "
-            "differ by more than rounding can, and the loss does not. A race, memory that was not "
-            "initialised, or random numbers in the backward pass? Fix their seed",
+            f"differ by more than rounding can, and {target.nouns.loss} does not. A race, memory "
+            "that was not initialised, or random numbers in the backward pass? Fix their seed",
             fatal=True,
         )
 

@@ -58,12 +58,15 @@ def tell_drift(target: Target, report: Report) -> None:
     now = target.evaluate(target.tree.leaves)
     if abs(now - target.base) > DRIFT * noise:
         text = (
-            f"the loss drifts: {target.base:.9g} in its first call and {now:.9g} at the same point "
-            f"at the end, where single calls differ by {noise:.1e}. Does it depend on the time, or "
-            "on how often it was called? No difference of two calls is its derivative"
+            f"{target.nouns.loss} drifts: {target.base:.9g} in its first call and {now:.9g} at the "
+            f"same point at the end, where single calls differ by {noise:.1e}. Does it depend "
+            "on the time, or on how often it was called? No difference of two calls is "
+            "its derivative"
         )
         target.note(Finding("nondeterministic", text, undecided=True))
         for row in report.rows:
             if row.verdict is Verdict.FAIL and not np.isfinite(row.numeric):
                 row.verdict = Verdict.UNDECIDED
-                row.reasons = (Finding("nondeterministic", "the loss drifts from call to call"),)
+                row.reasons = (
+                    Finding("nondeterministic", f"{target.nouns.loss} drifts from call to call"),
+                )

@@ -140,7 +140,7 @@ def _near(target: Target, along: Callable[[Floats], Floats], noise: Noise) -> Se
         if not kink <= rounding:
             again = along(np.concatenate([steps, -steps]))
             if not close(values, again, target.value_eps, NOISES * sigma):
-                target.note(unsteady_loss(values, again))
+                target.note(unsteady_loss(values, again, target.nouns.loss))
             continue
         slope = (plus - minus) / (2 * steps)
         best = float(slope[1] - CLOSER**2 * slope[0]) / (1 - CLOSER**2)

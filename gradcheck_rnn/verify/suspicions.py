@@ -38,8 +38,8 @@ def suspect(
     if not target.responds and any(np.any(g[i]) for i in target.select):
         target.find(
             "loss-ignores-argument",
-            "the loss never changed, whatever parameter was moved; does it read captured arrays "
-            "instead of its argument?",
+            f"{target.nouns.loss} never changed, whatever parameter was moved; does it read "
+            "captured arrays instead of its argument?",
         )
         return
     failing = [row for row in report.rows if row.verdict is Verdict.FAIL]
@@ -50,8 +50,8 @@ def suspect(
         factor = common_factor(a, f, e) if np.isfinite([a, f, e]).all() else None
         if factor is not None:
             guess = (
-                "; is a sum over steps or sequences taken for a mean, the loss scaled, or the "
-                "gradient clipped by its norm?"
+                f"; is a sum over steps or sequences taken for a mean, {target.nouns.loss} "
+                "scaled, or the gradient clipped by its norm?"
             )
             target.find(
                 "common-factor",
@@ -132,28 +132,28 @@ def tell_noise(target: Target, noise: Noise) -> None:
     if noise.rounded_inside:
         target.find(
             "rounded-loss",
-            f"something is rounded inside the loss, or cast to a narrow format: its values are off "
-            f"by {noise.sigma:.1e}, many of the steps of {noise.quantum:.1e} in which it comes out;"
-            " this is part of every bound: compute it in one format",
+            f"something is rounded inside {target.nouns.loss}, or cast to a narrow format: its "
+            f"values are off by {noise.sigma:.1e}, many of the steps of {noise.quantum:.1e} in "
+            "which it comes out; this is part of every bound: compute it in one format",
         )
     elif noise.quantum:
         target.find(
             "rounded-loss",
-            f"the loss takes values in steps of {noise.quantum:.3g} (rounded, cast to a narrow "
-            "format, counted, or flat between steps); this is part of every bound: return it as "
-            "computed",
+            f"{target.nouns.loss} takes values in steps of {noise.quantum:.3g} (rounded, cast to a "
+            "narrow format, counted, or flat between steps); this is part of every bound: return "
+            "it as computed",
         )
     if noise.random:
         target.find(
             "nondeterministic",
-            f"the loss draws random numbers: it differs between calls at one point by "
-            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside the loss and the "
-            "gradient, or pass what is drawn (a dropout mask, noise) as an argument",
+            f"{target.nouns.loss} draws random numbers: it differs between calls at one point by "
+            f"{noise.repeats:.1e}, more than rounding can. Fix the seed inside {target.nouns.loss} "
+            "and the gradient, or pass what is drawn (a dropout mask, noise) as an argument",
         )
     elif not noise.deterministic:
         target.find(
             "nondeterministic",
-            f"the loss differs between calls at one point by {noise.repeats:.1e}; "
+            f"{target.nouns.loss} differs between calls at one point by {noise.repeats:.1e}; "
             "this noise is part of every bound",
         )
 
@@ -212,7 +212,7 @@ def judge_along_lines(
         refuted = False
     some = "random lines through all parameters" if refuted else "a line through all parameters"
     text = (
-        f"along {some} the derivative of the loss is not that of the gradient, "
+        f"along {some} the derivative of {target.nouns.loss} is not that of the gradient, "
         "though every entry agrees within its bound"
     )
     text += f": {line.gap:.1e} off where errors explain {line.bound:.1e}"

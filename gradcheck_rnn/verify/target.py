@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 from ..checks import check_function
 from ..errors import UsageError
 from .budget import Budget
-from .guard import (
-    WATCHED_CALLS,
-    UserCode,
-    call,
-    close,
-    keeps_state,
-)
+from .guard import LOSS_AND_GRADIENT, WATCHED_CALLS, Nouns, UserCode, call, close, keeps_state
 from .known import tells
 from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
@@ -30,8 +24,6 @@ __all__ = ["Budget", "Target"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-#: Names of the functions in what is said of them.
-LOSS, GRADIENT = "the loss", "the gradient function"
 #: Calls of the loss after which the arguments that did not move are compared with the originals.
 COMPARED_EVERY = 64
 
@@ -51,6 +43,8 @@ class Target(UserCode):
         Limit of loss evaluations.
     unit
         Of the format computed in, relative, where arrays do not show it.
+    nouns
+        What the functions are called in findings.
     """
 
     def __init__(
@@ -61,6 +55,7 @@ class Target(UserCode):
         select: Sequence[int],
         budget: Budget,
         unit: float = 0.0,
+        nouns: Nouns = LOSS_AND_GRADIENT,
     ) -> None:
         """Nothing is called yet."""
         check_function(loss, "loss")
@@ -68,7 +63,7 @@ class Target(UserCode):
             check_function(gradient, "gradient")
         super().__init__(loss, gradient)
         self.loss, self.gradient_function, self.tree = loss, gradient, tree
-        self.select, self.budget = list(select), budget
+        self.select, self.budget, self.nouns = list(select), budget, nouns
         self.evaluations = self.gradients = 0
         self.returned_value: float | None = None
         self.unit = self.value_eps = unit
@@ -109,7 +104,9 @@ class Target(UserCode):
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
         tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
-        other = Target(self.loss, self.gradient_function, tree, self.select, self.budget, self.unit)
+        other = Target(
+            self.loss, self.gradient_function, tree, self.select, self.budget, self.unit, self.nouns
+        )
         other.value_eps, other.findings = self.value_eps, self.findings
         other.random = self.random
         return other
@@ -121,7 +118,7 @@ class Target(UserCode):
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
         self.budget.spend(1)
-        value = call(LOSS, self.loss, *self.tree.arguments(leaves))
+        value = call(self.nouns.loss, self.loss, *self.tree.arguments(leaves))
         self.evaluations += 1
         if self.gradient_function is None:
             if not isinstance(value, tuple) or len(value) != 2:
@@ -147,7 +144,7 @@ class Target(UserCode):
             first = self.evaluate(leaves)
             names = differing(before, self._look())
             if names and not close(first, self.evaluate(leaves), self.value_eps):
-                raise keeps_state(LOSS, names)
+                raise keeps_state(self.nouns.loss, names)
             return first
         return self.evaluate(leaves)
 
@@ -165,7 +162,7 @@ class Target(UserCode):
         raw = self.raw(given)
         value = self._number(raw, calls)
         if watched:
-            self._compare(given, leaves, LOSS)
+            self._compare(given, leaves, self.nouns.loss)
             dtype = np.asarray(plain(raw)).dtype
             if dtype.kind == "f" and dtype.itemsize < 8:
                 self.value_eps = max(self.unit, float(np.finfo(dtype).eps))
@@ -187,7 +184,7 @@ class Target(UserCode):
 
     def compare_kept(self) -> None:
         """Compare the arguments that were given again and again with the originals."""
-        self._compare(self._kept, self.tree.leaves, LOSS)
+        self._compare(self._kept, self.tree.leaves, self.nouns.loss)
 
     def _noticed(self) -> tuple[list[Finding], bool, float]:
         """In a fork: what it has noticed, for `spread`."""
@@ -230,7 +227,7 @@ class Target(UserCode):
         elif before is not None and not self.steady(found):
             names = differing(before, self._look())
             if names:
-                raise keeps_state(GRADIENT, names)
+                raise keeps_state(self.nouns.gradient, names)
         return found
 
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
@@ -240,8 +237,8 @@ class Target(UserCode):
         self.gradients += 1
         arguments = self.tree.arguments(copies)
         function = self.gradient_function
-        raw = call(LOSS, self.loss, *arguments)[1] if function is None else call(
-            GRADIENT, function, *arguments
+        raw = call(self.nouns.loss, self.loss, *arguments)[1] if function is None else call(
+            self.nouns.gradient, function, *arguments
         )  # fmt: skip
         if function is not None and self._pairs(raw):
             self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
@@ -254,7 +251,7 @@ class Target(UserCode):
                     f"return floating point{_late(self.gradients - 1)}"
                 )
         if self.gradients <= WATCHED_CALLS:
-            self._compare(copies, leaves, GRADIENT)
+            self._compare(copies, leaves, self.nouns.gradient)
             self._inspect(found, copies)
         known = self.first if leaves is self.tree.leaves else {}
         return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
@@ -287,7 +284,7 @@ class Target(UserCode):
                 self.find(
                     "not-finite",
                     f"the gradient of '{self.tree.names[i]}' is not finite in call "
-                    f"{self.gradients}, at a point where the loss is",
+                    f"{self.gradients}, at a point where {self.nouns.loss} is",
                     fatal=True,
                 )
 
@@ -295,7 +292,8 @@ class Target(UserCode):
         """Fail a gradient function that changes what the loss reads besides its arguments."""
         if names and not np.isnan(self.base):
             here, eps = self.tree.leaves, self.value_eps
-            self.check_data(GRADIENT, names, LOSS, lambda: self.evaluate(here), self.base, eps)
+            loss, gradient = self.nouns
+            self.check_data(gradient, names, loss, lambda: self.evaluate(here), self.base, eps)
 
     def _pairs(self, raw: Any) -> bool:
         """Whether a gradient function returned (loss, gradients)."""
@@ -409,7 +407,7 @@ class Target(UserCode):
         count = len(next(iter(given.values())))
         self.budget.spend(count)
         arguments = self.tree.build([leaf.copy() for leaf in leaves]), given
-        values = np.asarray(call(LOSS, function.many, *arguments))
+        values = np.asarray(call(self.nouns.loss, function.many, *arguments))
         self.evaluations += count
         if np.any(values != self.base):
             self.responds = True

@@ -18,7 +18,7 @@ from ..errors import UsageError
 from .blackbox import check_point, parse_seed, selected
 from .budget import Budget
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
-from .guard import fails_on_misbehaviour
+from .guard import Nouns, fails_on_misbehaviour
 from .linearity import look_at_linearity
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
@@ -33,6 +33,8 @@ from .zeros import settle_beside
 __all__ = ["check_pair", "check_vjp", "rows_of_nothing", "wrong_lags"]
 
 Array = NDArray[Any]
+#: What the functions of a pair are called.
+NOUNS = Nouns("forward", "backward")
 #: What a step function needs: its forward pass has no slope, and backward claims one.
 FLAT = Finding(
     "flat",
@@ -181,6 +183,7 @@ def check_pair(
             budget=share_budget(budget, len(probes)),
             select=select,
             unit=unit,
+            nouns=NOUNS,
         )
         parts.append((k, step, part))
     positions = {tree.names[i]: i for i in inputs}
@@ -215,7 +218,7 @@ def check_pair(
         who = getattr(pair.surrogate, "__name__", "surrogate")
         text = f"compared with the derivative of the surrogate {who!r}, not of forward as it runs"
         report.findings.append(Finding("surrogate", text))
-    together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit)
+    together = Target(*_summed(pair, whole), _named(tree), inputs, Budget(None), unit, NOUNS)
     if budget is None:
         look_with_zeros(report, together, check_point, every=True, passes=pair.passes)
     report.gradients = pair.pulls
@@ -273,8 +276,7 @@ def _take(report: Report, name: str, part: Report) -> None:
     for finding in part.findings:
         if finding.kind == MISSED:
             continue
-        text = finding.message.replace("the gradient function", "backward")
-        text = text.replace("the loss", "forward")
+        text = finding.message
         if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget"):
             text = f"output '{name}': {text}"
         finding = replace(finding, message=text)

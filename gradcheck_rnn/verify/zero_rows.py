@@ -85,7 +85,9 @@ def look_with_zeros(
         fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
         moved = fault and _elsewhere(target, masks, report.noise, rng, check, report.seed)
         if moved:
-            said = _held(moved, passes or (target.loss, target.gradient_function))
+            said = _held(
+                moved, passes or (target.loss, target.gradient_function), target.nouns.loss
+            )
             if said is None:
                 left.append(f"{what} ({HELD})")
             else:
@@ -159,7 +161,9 @@ def _at(
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
                 with_value = np.isfinite(there.value(leaves))
-                return "", f"the gradient is not finite there{', the loss is' * with_value}"
+                return "", (
+                    "the gradient is not finite there" + f", {there.nouns.loss} is" * with_value
+                )
             sizes = {i: target.scale(i) for i in there.select}
             if _agrees(there, gradient, sizes, noise, rng):
                 return "", ""
@@ -195,7 +199,7 @@ def _elsewhere(
     return _at(target, leaves, masks, noise, rng, check, seed)[0]
 
 
-def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
+def _held(fault: str, passes: tuple[Any, Any], loss: str) -> Finding | None:
     """What to say of a gradient that is right at the point given alone.
 
     Either the gradient reads values of that point, and is wrong from the next step of training on;
@@ -214,10 +218,10 @@ def _held(fault: str, passes: tuple[Any, Any]) -> Finding | None:
         return None
     text = f"the gradient is right at the point given alone: where entries are moved, {fault}. "
     if own[1] and not own[0]:
-        text += f"It reads {listed(own[1])}, which the loss does not: a stale cache, or captured?"
+        text += f"It reads {listed(own[1])}, which {loss} does not: a stale cache, or captured?"
         return Finding("held", text, fatal=True)
     text += (
-        "Does it read a stale cache or captured arrays, or does the loss hold values of the point "
+        f"Does it read a stale cache or captured arrays, or does {loss} hold values of the point "
         "on purpose? Then let the gradient read the same ones"
     )
     return Finding("held", text, undecided=True)

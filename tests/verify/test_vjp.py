@@ -188,6 +188,26 @@ def test_time_axes_that_are_not_there(sequence):
         check_vjp(leaky, leaky_back, sequence, time_axis=3)
 
 
+def test_what_is_said_of_a_pair_has_the_names_of_its_functions() -> None:
+    rng = np.random.default_rng(0)
+    report = check_vjp(
+        lambda x: (np.tanh(x) + 1e-3 * rng.normal(size=x.shape), x),
+        lambda g, x: (g * (1 - np.tanh(x) ** 2),),
+        (np.ones((3, 2)),),
+    )
+    (said,) = [f.message for f in report.findings if f.kind == "nondeterministic"]
+    assert said.startswith("output 'outputs': forward draws random numbers: it differs")
+    assert "Fix the seed inside forward and the gradient" in said
+    counts: list[int] = []
+
+    def counted(x):
+        counts.append(0)
+        return np.tanh(x) * (1 + 0.01 * len(counts)), x
+
+    report = check_vjp(counted, lambda g, x: (g * (1 - np.tanh(x) ** 2),), (np.ones((3, 2)),))
+    assert "forward keeps state from the last call" in str(report)
+
+
 def test_steps_whose_gradient_lies_below_its_bound_are_named():
     """h ← h/1000 + x: what reaches the first of twelve steps is 10⁻³³ of the block."""
 

@@ -141,7 +141,7 @@ def test_values_of_the_point_in_backward_are_a_fault() -> None:
     report = check_vjp(forward, captured, (x, W))
     assert report.verdict is Verdict.FAIL
     assert "right at the point given alone" in report.sentence()
-    assert "It reads 'kept', which the loss does not" in report.sentence()
+    assert "It reads 'kept', which forward does not" in report.sentence()
     both = check_vjp(layer.forward, layer.backward, (x, W))  # which of the two reads it?
     assert both.verdict is Verdict.UNDECIDED
     assert "hold values of the point on purpose" in both.sentence()

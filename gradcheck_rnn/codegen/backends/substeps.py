@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ...derivation import derive
 from ...derivation.program import Derivation
 from ...errors import UnsupportedOperation
+from ...language.unrolled import unrolled
 
-__all__ = ["function_of_substeps", "functions_of_steps", "substeps_of"]
+__all__ = ["for_kernels", "function_of_substeps", "functions_of_steps", "substeps_of"]
 
 _TEXT = '''
 
@@ -66,20 +68,30 @@ def substeps_of(derivation: Derivation) -> int:
     Raises
     ------
     UnsupportedOperation
-        It has other scans besides, or nothing tells the number of steps.
+        Nothing tells the number of steps.
     """
     network = derivation.network
     count = max((scan.substeps for scan in network.scans), default=1)
-    if count > 1 and (len(network.scans) > 1 or network.loss_terms):
-        raise UnsupportedOperation(
-            f"{network.name!r}: a kernel has a repeated step alone; generate one for the cell with "
-            "repeat and one for what reads it"
-        )
     if count > 1 and all(ref.axis is None for ref in network.inputs.values()):
         raise UnsupportedOperation(
             f"{network.name!r}: no input tells a kernel the number of steps; give the cell one"
         )
     return count
+
+
+def for_kernels(derivation: Derivation) -> Derivation:
+    """With loops written out that are in a network with other scans or a loss.
+
+    Raises
+    ------
+    UnsupportedOperation
+        It is longer than is written out.
+    """
+    network = derivation.network
+    if len(network.scans) == 1 and not network.loss_terms:
+        return derivation
+    other = unrolled(network)
+    return derivation if other is network else derive(other, derivation.rules)
 
 
 def function_of_substeps(derivation: Derivation, name: str) -> str:

@@ -63,3 +63,8 @@ def test_both_passes_hold_a_history_of_the_states(name: str) -> None:
     forward, backward = peaks(name)
     assert forward < 1.5
     assert backward < 1.5
+
+
+def test_scores_of_all_steps_are_not_held() -> None:
+    """S × m numbers a step would be 15 histories of states that are vectors."""
+    assert max(peaks("attention_decoder")) < 7.5

@@ -13,6 +13,7 @@ from ...schedule.inspect import touched, views_of
 from ...schedule.ops import Access
 from .. import template
 from ..cfamily.identifiers import c_sizes
+from ..substeps import for_kernels
 from .config import RESERVED, CNamer, helpers, public_name
 from .expressions import C99
 from .header import FLAGS, Interface, print_header
@@ -40,6 +41,7 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
     UnsupportedOperation
         The definition has an operation for which C has no text.
     """
+    derivation = for_kernels(derivation)
     module = _Module(schedule(derivation, RESERVED, compact=True, stepwise=True), origin)
     source = module.source()
     face = module.interface
