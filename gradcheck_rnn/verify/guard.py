@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Signalled, UserCodeError, blame
+from ..errors import DimensionError, Signalled, UsageError, UserCodeError, blame, is_blamed
 from .outcome import Report
 from .reachable import checksum, differing, generators
 from .verdict import Finding
@@ -93,6 +93,8 @@ def fails_on_misbehaviour(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a check: a `UserCodeError` becomes a failing report, made from the title.
 
+    Errors of use name the check.
+
     Nothing in it stops at a floating-point error: the check's own arithmetic meets them all.
     """
 
@@ -108,6 +110,11 @@ def fails_on_misbehaviour(
                 report = made(str(kwargs.get("title") or default))
                 report.findings.append(Finding(error.kind, str(error), fatal=True))
                 return report
+            except (UsageError, DimensionError) as error:
+                who = check.__name__
+                if who not in str(error) and not is_blamed(error):
+                    error.args = (f"{who}: {error}",)  # what the user called
+                raise
 
         return checked
 

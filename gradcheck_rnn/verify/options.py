@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from ..checks import shown
 from ..errors import UsageError
 
-__all__ = ["check_options"]
+__all__ = ["check_options", "check_pair_options"]
+
+#: Options of a check of a pair.
+OF_PAIRS = ("outputs", "time_axis", "mode", "seed", "budget", "select", "unit", "title")
 
 
 def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
@@ -26,6 +30,16 @@ def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -
         )
     if repeats is not None and not (isinstance(repeats, int | np.integer) and repeats >= 1):
         raise UsageError(f"repeats {shown(repeats)} is no number of calls; give 1 or more")
+
+
+def check_pair_options(who: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that no pair has, and those that ask for nothing, in the name of the check."""
+    for name in options:
+        if name not in OF_PAIRS:
+            from ..loading import suggest
+
+            raise UsageError(f"{who}: {suggest(name, OF_PAIRS, 'option')}")
+    check_options(options.get("mode", "auto"), 1.0, options.get("unit", 0.0), None)
 
 
 def _number(value: Any) -> bool:

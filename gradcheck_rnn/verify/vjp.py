@@ -20,6 +20,7 @@ from .budget import Budget
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import Nouns, fails_on_misbehaviour
 from .linearity import look_at_linearity
+from .options import check_pair_options
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .pairs import ArrayPair, Pair
@@ -131,6 +132,7 @@ def check_pairs(
 ) -> Report:
     """`check_pair`, or `check`, at the inputs, or at those that a factory makes for all shapes."""
     check = check or check_pair
+    check_pair_options(who, options)
     if not is_factory(inputs, shapes, who):
         made = pair(inputs)
         report = check(made, budget=budget, **options)

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_gradient, check_vjp
+from gradcheck_rnn import check_gradient, check_model, check_vjp
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.npz import read_npz
 from gradcheck_rnn.verify.hints import explain
+from gradcheck_rnn.verify.options import check_pair_options
 from gradcheck_rnn.verify.pools import Cluster
 
 POINT = {"W": np.ones((3, 2)), "b": np.ones(2)}
+ONES = np.ones((3, 2))
+
+
+def tanh(x):
+    return np.tanh(x), x
+
+
+def tanh_back(g, x):
+    return (g * (1 - np.tanh(x) ** 2),)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +137,35 @@ def test_masked_entries_are_refused() -> None:
             lambda p: (p["w"] ** 2).sum(), lambda p: {"w": masked}, {"w": np.array([1.0, 2.0])}
         )
     assert check_gradient(lambda p: (p**2).sum(), lambda p: 2 * p, np.ma.masked_array([1.0])).passed
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: check_vjp(tanh, tanh_back, (ONES,), mode="entry"), "check_vjp: mode 'entry' is"),
+        (lambda: check_vjp(tanh, tanh_back, (ONES,), outputs="q"), "check_vjp: there is no outp"),
+        (lambda: check_gradient(np.sum, np.ones_like, ONES, select="w"), "check_gradient: select"),
+        (lambda: check_gradient(np.sum, np.ones_like, ONES, seed="w"), "check_gradient: seed 'w'"),
+        (lambda: check_model("gru", module=ONES), "check_model: 'gru' is something else"),
+    ],
+)
+def test_misuse_names_the_function_that_was_called(call: Any, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert str(caught.value).startswith(said)
+
+
+def test_options_that_a_pair_does_not_have() -> None:
+    with pytest.raises(UsageError, match="check_torch: unknown option 'sed'; did you mean seed"):
+        check_pair_options("check_torch", {"sed": 3})
+    with pytest.raises(UsageError, match="mode 3 is unknown"):
+        check_pair_options("check_jax", {"mode": 3})
+
+
+def test_misuse_within_the_users_code_is_left_as_it_is() -> None:
+    def loss(w):
+        raise UsageError("mine")
+
+    with pytest.raises(UsageError) as caught:
+        check_gradient(loss, np.ones_like, ONES)
+    assert str(caught.value) == "mine"
