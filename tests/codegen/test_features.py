@@ -86,6 +86,15 @@ def words(x, h, W, w):
     return {"h": h, "s": dot(h[:-1], x[1:]) + x.mean() + np.min(h) + gelu(w)[0] * erf(w)[1]}
 
 
+@cell(inputs="x: p", states="h: p", params="W: p p; g k: p; s: ", outputs="h")
+def summed(x, h, W, g, k, s):
+    """Sums of units of several factors, quotients by what a step does not change."""
+    a = W @ h + (x + g + k)
+    scale = sqrt(1 + unit_sum(x * x))
+    total = unit_sum(a * x * g) / (1 + unit_sum(a * a)) - unit_sum(-(g * a) / scale) * s
+    return tanh(2 * (a / scale) * g + total * x / (3 * scale) + unit_sum(a) * s / 7)
+
+
 @cell(inputs="x: d", states="h: p", params="W_1 W_3: p p; U: p d; b: p", lags={"h": (1, 3)})
 def delayed(x, h, W_1, W_3, U, b):
     return tanh(W_1 @ h[1] + W_3 @ h[3] + U @ x + b)
@@ -127,6 +136,12 @@ def branching(n: Network) -> None:
 def vocabulary(n: Network) -> None:
     s = n.scan(words)
     n.output(s.h), n.output(s.s)
+
+
+@feature
+def sums_and_quotients(n: Network) -> None:
+    s = n.scan(summed)
+    n.output(s.h), n.output(s.final("h"))
 
 
 @feature

@@ -16,6 +16,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.codegen.backends.c import print_files
 from gradcheck_rnn.codegen.backends.c.config import CNamer
+from gradcheck_rnn.codegen.backends.c.header import FLAGS
 from gradcheck_rnn.codegen.backends.c.routine import CRoutine
 from gradcheck_rnn.codegen.schedule.ops import Access, Assign, Buffer, Number, Pointwise
 from gradcheck_rnn.errors import UnsupportedOperation
@@ -229,12 +230,12 @@ def test_elementary_functions(tmp_path: Path) -> None:
 
 
 def test_other_compilers_flags_and_a_blas(tmp_path: Path) -> None:
-    """C++, OpenMP, and products by a BLAS (here a plain one)."""
+    """C++, OpenMP, products by a BLAS (here a plain one), and sums in vectors."""
     case = Case(as_network(api.load("lstm_layer_norm")))
     (tmp_path / "cblas.h").write_text(_BLAS)
     for i, flags in enumerate((
         ("-x", "c++", "-Wall", "-Wextra", "-Werror", "-O0"), ("-O1", "-fopenmp"),
-        ("-O1", "-DUSE_CBLAS", f"-I{tmp_path}"),
+        ("-O1", "-DUSE_CBLAS", f"-I{tmp_path}"), ("-Wall", "-Werror", *FLAGS[-2:], "-O2"),
     )):  # fmt: skip
         agrees(case, built(case, tmp_path / str(i), flags))
 

@@ -61,12 +61,12 @@ def _factors(e: Expr) -> tuple[Expr, Expr] | None:
         return e.args[0], e.args[0]
     if e.op != "mul":
         return None
-    full = [a for a in e.args if extent(a) == extent(e)]
-    last = next((a for a in full[::-1] if isinstance(a, Access)), None)
+    full = [i for i, a in enumerate(e.args) if extent(a) == extent(e)]
+    last = next((i for i in full[::-1] if isinstance(e.args[i], Access)), None)
     if len(full) < 2 or last is None:
         return None
-    rest = tuple(a for a in e.args if a is not last)
-    return rest[0] if len(rest) == 1 else Call("mul", rest), last
+    rest = (*e.args[:last], *e.args[last + 1 :])
+    return rest[0] if len(rest) == 1 else Call("mul", rest), e.args[last]
 
 
 class NumPyWriter(Assigner):

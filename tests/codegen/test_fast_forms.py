@@ -1,0 +1,61 @@
+"""Kernels are written in the forms that are fast: what their texts must and must not have."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gradcheck_rnn import api
+from gradcheck_rnn.codegen.backends.c import print_files
+from gradcheck_rnn.derivation import derive
+
+
+def loop(text: str, function: str) -> str:
+    """The lines of the innermost loop over steps of a function of a NumPy module."""
+    body = text.split(f"def {function}(")[1]
+    start = re.search(r"^( *)for t in .*\n", body, re.M)
+    assert start is not None
+    inside = re.match(rf"(?:{start[1]}    .*\n)*", body[start.end() :])
+    assert inside is not None
+    return inside[0]
+
+
+def test_sums_over_units_are_products_of_matrices() -> None:
+    text = api.generate("lstm_layer_norm", "numpy")
+    assert "np.sum(" not in text
+    assert loop(text, "forward").count("row_dots(") == loop(text, "backward").count("row_dots(")
+    assert loop(text, "forward").count(", ones_") == loop(text, "backward").count(", ones_") == 2
+
+
+def test_a_loop_divides_by_nothing_that_it_does_not_change() -> None:
+    """What is left are means, by a number, of what the loop makes."""
+    divided = re.findall(r"(?:np\.divide\(.*?, | /= )(\S+)", loop(
+        api.generate("lstm_layer_norm", "numpy"), "backward"
+    ))  # fmt: skip
+    assert divided
+    assert {d.strip("(),") for d in divided} == {"p", "4"}
+
+
+@pytest.mark.parametrize("name", ["linear_attention", "delta_net", "multihead_retention"])
+def test_a_matrix_times_a_vector_goes_to_the_blas(name: str) -> None:
+    text = api.generate(name, "numpy")
+    assert not re.search(r'einsum\(\s*"t?bh?(?:ij|ji),t?bh?j->', text)
+    assert "[..., None, :]" in text
+
+
+def test_blocks_have_fewer_rows_where_they_have_more_arrays() -> None:
+    rows = [int(re.findall(r"^ROWS = (\d+)", api.generate(n, "numpy"), re.M)[0])
+            for n in ("lstm", "lstm_layer_norm")]  # fmt: skip
+    assert rows == [512, 128]
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "linear_attention", "ntm_head"])
+def test_sums_in_c_are_made_in_vectors(name: str) -> None:
+    text = print_files(derive(api.load(name)))[f"{name}.c"]
+    lines = text.split("\n")
+    adding = [i for i, line in enumerate(lines) if "total +=" in line]
+    assert adding
+    for i in adding:
+        innermost = next(k for k in range(i, 0, -1) if "for (" in lines[k])
+        assert lines[innermost - 1].strip() == "LANES_ADD"
