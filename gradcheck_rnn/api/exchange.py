@@ -211,8 +211,9 @@ def judge_results(
     """
     from gradcheck_rnn.verify.against import judge_vectors
     from gradcheck_rnn.verify.session import Verification
-    from gradcheck_rnn.verify.vectorfiles import OUTPUTS, read_results, read_vectors
+    from gradcheck_rnn.verify.vectorfiles import read_results, read_vectors
     from gradcheck_rnn.verify.vectorfolder import VECTORS, is_folder, read_folder
+    from gradcheck_rnn.verify.vectorvalues import OUTPUTS
     from gradcheck_rnn.verify.verdict import Finding, Verdict
 
     check_choice(undecided, "undecided", get_args(Undecided))

@@ -16,8 +16,9 @@ from .harness.layout import Fitted, Layout
 from .hints import explain
 from .outcome import Report
 from .points import Point
-from .vectorfiles import OUTPUTS, Results, VectorFile
+from .vectorfiles import Results
 from .vectors import VectorProbe, Vectors
+from .vectorvalues import OUTPUTS, VectorFile
 from .verdict import EntryState, Finding, Row, Verdict, judge, relative_resolution
 
 __all__ = ["judge_vectors", "laid_out", "left_out"]
@@ -27,6 +28,8 @@ Array = NDArray[Any]
 RESOLVE = 0.1
 #: bfloat16 cannot meet that; there the demand is half of the gradient.
 RESOLVED_UNITS = 64
+#: Standard deviations of a whole array's rounding, which that of the vectors exceeds twice.
+SPREADS = 3.0
 
 
 def judge_vectors(
@@ -89,10 +92,14 @@ def judge_vectors(
                 continue  # the loss: it is exported for information
             if name in found:
                 low = known.low[group][name]
-                report.rows.append(_row(name, found[name], high, low, bound, form))
+                whole = known.whole.get(form, {}).get(group, {}).get(name)
+                report.rows.append(_row(name, found[name], high, low, bound, form, whole))
             elif group != OUTPUTS:
                 report.rows.append(_left_out(name, high))
         reports.append(report)
+    if all(report.verdict is not Verdict.FAIL for report in reports):
+        named = [r for r in reports if r.part != OUTPUTS]
+        named[0].findings += _over_all_probes(known, results, form, wanted)
     if reports[0].part == OUTPUTS and reports[0].verdict is Verdict.FAIL:
         reports[0].findings.append(
             Finding(
@@ -137,7 +144,83 @@ def _check_names(known: VectorFile, results: Results, wanted: list[str] | None) 
                 )
 
 
-def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: str) -> Row:
+def _limits(errors: Array, form: str) -> Array:
+    """What rounding may make of a whole array along itself, and of its norm, relative to it."""
+    typical = np.sqrt(np.mean(errors**2, axis=1))
+    return np.asarray(SPREADS * typical + PRECISIONS[form].eps)
+
+
+def _along(got: Array, high: Array) -> float:
+    return float(np.sum((got - high) * high) / np.sum(high**2))
+
+
+def _off_as_a_whole(got: Array, high: Array, limits: Array, form: str) -> list[Finding]:
+    """What is more than rounding of a whole array: along itself, and altogether."""
+    if not (np.isfinite(got).all() and np.any(high)):
+        return []
+    along = _along(got, high)
+    altogether = float(np.sqrt(np.sum((got - high) ** 2) / np.sum(high**2)))
+    if abs(along) > limits[0]:
+        return [Finding("whole", _factor(along, limits[0], form))]
+    if altogether > limits[1]:
+        said = (
+            f"the root mean square of its errors is {altogether:.1%} of the array, where rounding "
+            f"in {form} explains {limits[1]:.1%}"
+        )
+        return [Finding("whole", said)]
+    return []
+
+
+def _factor(along: float, limit: float, form: str) -> str:
+    return (
+        f"the array is {1 + along:.4g} times the true one along itself, {abs(along):.1%} off where "
+        f"rounding in {form} explains {limit:.1%}"
+    )
+
+
+def _over_all_probes(
+    known: VectorFile, results: Results, form: str, wanted: list[str] | None
+) -> list[Finding]:
+    """Factors that show over all probes together, where one run of rounding is one of them all.
+
+    Probes count by how well they are known.
+    """
+    found = []
+    groups = known.whole.get(form, {})
+    for name in dict.fromkeys(n for arrays in groups.values() for n in arrays):
+        if wanted is not None and name not in wanted:
+            continue
+        seen, runs = [], []
+        for group, arrays in groups.items():
+            got, errors = results.arrays.get(group, {}).get(name), arrays.get(name)
+            if got is None or errors is None or not np.isfinite(errors).all():
+                continue
+            if not np.isfinite(got).all() or not np.any(errors[0]):
+                continue
+            seen.append(_along(np.asarray(got, dtype=np.float64), known.high[group][name]))
+            runs.append(errors[0])
+        if len(seen) < 2:
+            continue
+        weight = 1 / np.mean(np.square(runs), axis=1)
+        weight /= np.sum(weight)
+        along = float(weight @ seen)
+        typical = float(np.sqrt(np.mean((weight @ np.array(runs)) ** 2)))
+        limit = SPREADS * typical + PRECISIONS[form].eps
+        if abs(along) > limit:
+            text = f"d{name}, over all probes: {_factor(along, limit, form)}"
+            found.append(Finding("whole", text, fatal=True))
+    return found
+
+
+def _row(
+    name: str,
+    found: Array,
+    high: Array,
+    low: Array,
+    bound: Array,
+    form: str,
+    whole: Array | None = None,
+) -> Row:
     got = np.asarray(found, dtype=np.float64)
     with np.errstate(all="ignore"):
         error = np.abs((got - high) - low)
@@ -150,7 +233,11 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
     worst = int(np.argmax(np.nan_to_num(ratio, nan=-1.0, posinf=1e308)))
     at = np.unravel_index(worst, got.shape)
     resolution = relative_resolution(got, high, bound)
-    verdict, reasons = Verdict.PASS, []
+    verdict, reasons = Verdict.PASS, list[Finding]()
+    if whole is not None:
+        limits = _limits(whole, form)
+        resolution = min(resolution, float(np.max(limits)))
+        reasons += _off_as_a_whole(got, high, limits, form)
     if failing:
         verdict = Verdict.FAIL
         said = f"{failing} of {got.size} entries differ by more than {form} explains"
@@ -162,6 +249,8 @@ def _row(name: str, found: Array, high: Array, low: Array, bound: Array, form: s
         if hint:
             hint = hint.replace("difference quotients", "true values")
             reasons.append(Finding("pattern", hint))
+    elif reasons:
+        verdict = Verdict.FAIL
     elif blind:
         verdict = Verdict.UNDECIDED
         said = f"{form} overflows in {blind} of {got.size} entries"
@@ -232,6 +321,7 @@ def laid_out(vectors: Vectors, network: Network, layout: Layout, name: str) -> V
             {n: fitted.place(n, p.cotangents) for n in _given(fitted, p)},
             _gradients(fitted, p.gradients),
             {form: _gradients(fitted, b, absolute=True) for form, b in p.bounds.items()},
+            {form: _draws(fitted, errors) for form, errors in p.errors.items()},
         )
         for p in vectors.probes
     ]
@@ -269,6 +359,13 @@ def _given(fitted: Fitted, probe: VectorProbe) -> set[str]:
 def _outputs(fitted: Fitted, values: Mapping[str, Array]) -> dict[str, Array]:
     found = {n: fitted.place(n, values) for n in fitted.outputs}
     return found | ({"loss": values["loss"]} if "loss" in values else {})
+
+
+def _draws(fitted: Fitted, errors: Mapping[str, Array]) -> dict[str, Array]:
+    """Errors of every draw."""
+    count = len(next(iter(errors.values())))
+    drawn = [_gradients(fitted, {n: e[k] for n, e in errors.items()}) for k in range(count)]
+    return {n: np.stack([d[n] for d in drawn]) for n in drawn[0]}
 
 
 def _gradients(

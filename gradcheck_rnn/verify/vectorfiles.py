@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from ..errors import UsageError
 from ..npz import Header, read_npz
 from ..reading import check_file, read_text
 from .exact_numbers import floats, parse
-from .vectors import DIGITS, Vectors, split
+from .vectors import DIGITS, VectorProbe, Vectors, split, whole_errors
+from .vectorvalues import OUTPUTS, VectorFile, check_whole, damaged
 
-__all__ = ["Results", "VectorFile", "dump", "read_results", "read_vectors"]
+__all__ = ["Results", "dump", "read_results", "read_vectors"]
 
 Array = NDArray[Any]
 FORMAT = "gradcheck-rnn vectors 1"
@@ -38,31 +39,11 @@ ROW_MAJOR = "row-major; sequences are (T, B, n), states (B, n), weights (n, m), 
 
 
 @dataclass
-class VectorFile:
-    """What a file of vectors says of the true values: probe or ``outputs`` → name → array.
-
-    ``high`` and ``low`` add up to it; ``bounds`` is by format first, ``cotangents`` by probe.
-    """
-
-    cell: str
-    high: dict[str, dict[str, Array]] = field(default_factory=dict)
-    low: dict[str, dict[str, Array]] = field(default_factory=dict)
-    bounds: dict[str, dict[str, dict[str, Array]]] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    arrays: dict[str, Array] = field(default_factory=dict)
-    cotangents: dict[str, dict[str, Array]] = field(default_factory=dict)
-    layout: str = ""
-
-
-@dataclass
 class Results:
     """What foreign code computed: probe or ``outputs`` → name → array, and its number format."""
 
     arrays: dict[str, dict[str, Array]]
     dtype: str | None
-
-
-OUTPUTS = "outputs"
 
 
 def dump(vectors: Vectors, suffix: str) -> bytes:
@@ -87,6 +68,8 @@ def dump(vectors: Vectors, suffix: str) -> bytes:
             entries[f"gradients_low/{probe.name}/{n}"] = low
         for form, bounds in probe.bounds.items():
             entries |= {f"bounds/{form}/{probe.name}/{n}": b for n, b in bounds.items()}
+        for form, limits in _whole(probe).items():
+            entries |= {f"whole/{form}/{probe.name}/{n}": w for n, w in limits.items()}
     for n, a in vectors.outputs.items():
         entries[f"outputs/{n}"], entries[f"outputs_low/{n}"] = split(a)
     for form, bounds in vectors.output_bounds.items():
@@ -95,6 +78,14 @@ def dump(vectors: Vectors, suffix: str) -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **entries)
     return stream.getvalue()
+
+
+def _whole(probe: VectorProbe) -> dict[str, dict[str, Array]]:
+    """Errors of whole arrays by format and name."""
+    return {
+        form: {n: whole_errors(probe.gradients[n], e) for n, e in errors.items()}
+        for form, errors in probe.errors.items()
+    }
 
 
 def _about(vectors: Vectors) -> dict[str, Any]:
@@ -133,6 +124,7 @@ def _json(vectors: Vectors) -> bytes:
                 "cotangents": plain(p.cotangents),
                 "gradients": {n: exact(g) for n, g in p.gradients.items()},
                 "bounds": {form: plain(b) for form, b in p.bounds.items()},
+                "whole": {form: plain(w) for form, w in _whole(p).items()},
             }
             for p in vectors.probes
         },
@@ -171,7 +163,7 @@ def read_vectors(path: Path) -> VectorFile:
             raise UsageError(
                 f"{path} is a damaged file of vectors ({said}); make it anew"
             ) from None
-    _check_whole(path, known)
+    check_whole(path, known)
     return known
 
 
@@ -195,9 +187,9 @@ def _sort(known: VectorFile, entries: Mapping[str, Array]) -> None:
         elif kind in ("outputs", "outputs_low"):
             held = known.high if kind == "outputs" else known.low
             held.setdefault(OUTPUTS, {})[rest] = array
-        elif kind == "bounds":
-            form, _, probe = probe.partition("/")
-            known.bounds.setdefault(form, {}).setdefault(probe, {})[name] = array
+        elif kind in ("bounds", "whole"):
+            held, (form, _, probe) = getattr(known, kind), probe.partition("/")
+            held.setdefault(form, {}).setdefault(probe, {})[name] = array
         elif kind == "cotangents":
             known.cotangents.setdefault(probe, {})[name] = array
         elif kind == "arrays":
@@ -221,64 +213,10 @@ def _sort_json(known: VectorFile, content: Mapping[str, Any]) -> None:
         for form, arrays in by_form.items():
             held = {n: np.nan_to_num(floats(a), nan=np.inf) for n, a in arrays.items()}
             known.bounds.setdefault(form, {})[group] = held
-
-
-def _check_whole(path: Path, known: VectorFile) -> None:
-    """Refuse vectors of which a part is missing or damaged: it would not be judged.
-
-    Raises
-    ------
-    UsageError
-        A number without its last digits or its bounds, other shapes, values that are not finite,
-        bounds that are none.
-    """
-    if not any(g != OUTPUTS for g in known.high) or not known.bounds:
-        raise _damaged(path, "it holds no gradients with bounds")
-    names = _names(known.high)
-    for other in (known.low, *known.bounds.values()):
-        lost = _names(other) - names
-        if lost:
-            raise _damaged(path, f"{min(lost)} is missing")
-    for group, arrays in known.high.items():
-        for name, high in arrays.items():
-            what = f"{group}/{name}"
-            low = known.low.get(group, {}).get(name)
-            if low is None:
-                raise _damaged(path, f"the last digits of {what} are missing")
-            _check_numbers(path, what, high)
-            _check_numbers(path, what, low, high.shape)
-            bounds = [held.get(group, {}).get(name) for held in known.bounds.values()]
-            # The loss is exported for information, without bounds.
-            if group == OUTPUTS and name == "loss" and not any(b is not None for b in bounds):
-                continue
-            for bound in bounds:
-                if bound is None:
-                    raise _damaged(path, f"bounds of {what} are missing")
-                _check_bound(path, what, bound, high.shape)
-
-
-def _names(arrays: Mapping[str, Mapping[str, Array]]) -> set[str]:
-    return {f"{group}/{name}" for group, held in arrays.items() for name in held}
-
-
-def _check_numbers(
-    path: Path, what: str, array: Array, shape: tuple[int, ...] | None = None
-) -> None:
-    if array.dtype.kind != "f" or array.shape != (array.shape if shape is None else shape):
-        raise _damaged(path, f"{what} is {array.dtype} of shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise _damaged(path, f"{what} has values that are not finite")
-
-
-def _check_bound(path: Path, what: str, bound: Array, shape: tuple[int, ...]) -> None:
-    if bound.dtype.kind != "f" or bound.shape != shape:
-        raise _damaged(path, f"the bound of {what} is {bound.dtype} of shape {bound.shape}")
-    if not (bound >= 0).all():
-        raise _damaged(path, f"bounds of {what} are negative or no numbers")
-
-
-def _damaged(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path} is a damaged file of vectors: {why}; make it anew")
+    for p, entry in probes.items():
+        for form, arrays in entry.get("whole", {}).items():
+            held = {n: np.nan_to_num(floats(a), nan=np.inf) for n, a in arrays.items()}
+            known.whole.setdefault(form, {})[p] = held
 
 
 def read_results(path: Path, known: VectorFile | None = None) -> Results:
@@ -390,7 +328,7 @@ def _cell_of(path: Path, content: Any) -> str:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"{path} is no file of vectors; make one with: gradcheck-rnn vectors CELL")
     if not isinstance(content.get("cell"), str):
-        raise _damaged(path, "it does not say of which cell")
+        raise damaged(path, "it does not say of which cell")
     return str(content["cell"])
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..errors import DimensionError, UsageError
 from ..files import write_bytes
 from ..reading import read_bytes
-from .vectorfiles import OUTPUTS, Results, VectorFile, dump
+from .vectorfiles import Results, dump
 from .vectors import Vectors
+from .vectorvalues import OUTPUTS, VectorFile
 
 __all__ = ["VECTORS", "is_folder", "read_folder", "write_folder"]
 

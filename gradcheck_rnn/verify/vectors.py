@@ -25,11 +25,12 @@ from ..language.network import Network
 from ..language.numeric import holding_frozen, recording_frozen
 from ..language.running import run, to_columns, to_rows
 from ..streams import Stream, generator
+from .harness.aggregates import COARSE
 from .harness.arrays import PRECISIONS, Precision
 from .oracle.directions import draw_direction
 from .points import Point, draw_point
 
-__all__ = ["DIGITS", "Pull", "VectorProbe", "Vectors", "make_vectors", "split"]
+__all__ = ["DIGITS", "Pull", "VectorProbe", "Vectors", "make_vectors", "split", "whole_errors"]
 
 Array = NDArray[Any]
 DIGITS = 30
@@ -63,13 +64,15 @@ class Pull:
 class VectorProbe:
     """Cotangents (none: the loss) and the gradients that belong to them, in the public layout.
 
-    ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name.
+    ``gradients`` are object arrays of mpmath numbers, ``bounds`` by format and name; so are
+    ``errors`` (draws, \\*shape) of careful arithmetic, for formats of few digits.
     """
 
     name: str
     cotangents: dict[str, Array]
     gradients: dict[str, Array] = field(default_factory=dict)
     bounds: dict[str, dict[str, Array]] = field(default_factory=dict)
+    errors: dict[str, dict[str, Array]] = field(default_factory=dict)
 
 
 @dataclass
@@ -279,21 +282,52 @@ def _bound(vectors: Vectors, point: Point, ways: Pull, name: str, form: Precisio
     for probe in vectors.probes:
         given = {n: to_columns(network.outputs[n], c) for n, c in probe.cotangents.items()}
         found = [pull(given) for _, pull in runs]
-        probe.bounds[name] = {
-            n: _allowed(truth, [to_rows(point.ref(n), g[n]) for g in found], form)
+        errors = {
+            n: _errors(truth, [to_rows(point.ref(n), g[n]) for g in found])
             for n, truth in probe.gradients.items()
         }
+        probe.bounds[name] = {
+            n: _allowed(truth, errors[n], form) for n, truth in probe.gradients.items()
+        }
+        if form.eps > COARSE:
+            probe.errors[name] = errors
     vectors.output_bounds[name] = {
-        n: _allowed(vectors.outputs[n], [to_rows(network.outputs[n], o[n]) for o, _ in runs], form)
-        for n in network.outputs
-    }  # fmt: skip
+        n: _allowed(
+            vectors.outputs[n],
+            _errors(vectors.outputs[n], [to_rows(ref, o[n]) for o, _ in runs]),
+            form,
+        )
+        for n, ref in network.outputs.items()
+    }
 
 
-def _allowed(truth: Array, samples: list[Array], form: Precision) -> Array:
-    """Bound of every entry; infinite where the format overflows."""
+def _errors(truth: Array, samples: list[Array]) -> Array:
+    """What the runs are off by, (runs, \\*shape)."""
     high, low = split(truth)
     with np.errstate(all="ignore"):
-        errors = np.stack([(np.asarray(s, dtype=np.float64) - high) - low for s in samples])
+        return np.stack([(np.asarray(s, dtype=np.float64) - high) - low for s in samples])
+
+
+def whole_errors(truth: Array, errors: Array) -> Array:
+    """Errors of a whole array in every run, relative to it, (2, runs).
+
+    Along itself, ⟨error, gradient⟩ ÷ ⟨gradient, gradient⟩, and their norm. Errors of entries
+    average where they are independent, and do not where they have a cause in common: runs show
+    which, and one run is one forward pass for all probes. Infinite for an array of zeros, or where
+    the format overflows.
+    """
+    high = split(truth)[0]
+    square = float(np.sum(high**2))
+    if not square or not np.isfinite(errors).all():
+        return np.full((2, len(errors)), np.inf)
+    flat = errors.reshape(len(errors), -1)
+    return np.stack([flat @ high.ravel() / square, np.sqrt(np.sum(flat**2, axis=1) / square)])
+
+
+def _allowed(truth: Array, errors: Array, form: Precision) -> Array:
+    """Bound of every entry; infinite where the format overflows."""
+    high = split(truth)[0]
+    with np.errstate(all="ignore"):
         largest = np.max(np.abs(errors), axis=0)
         squares = np.mean(errors**2, axis=0)
         if largest.ndim:

@@ -22,7 +22,8 @@ from ..harness.ready import ready
 from ..harness.subject import Subject
 from ..outcome import Diagnosis
 from ..points import Point, Role
-from ..vectorfiles import OUTPUTS, Results, VectorFile
+from ..vectorfiles import Results
+from ..vectorvalues import OUTPUTS, VectorFile
 from .find import find_mistake
 
 __all__ = ["diagnose_results"]

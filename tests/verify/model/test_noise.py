@@ -55,7 +55,7 @@ def test_calls_that_differ_by_more_than_sums_in_another_order_are_unsteady(seed:
 
     def shaky(c: Any, s: Any) -> Any:
         g = backward(c, s)
-        return {**g, "W": (g["W"] * (1 + 1e-5 * draw.standard_normal((3, 3)))).astype("f")}
+        return {**g, "W": (g["W"] * (1 + 1e-5 * draw.standard_normal(g["W"].shape))).astype("f")}
 
     report = check(shaky, dtype="float32", seed=seed)
     assert str(report.verdict) == "fail", str(report)
@@ -67,7 +67,7 @@ def test_sums_over_steps_in_another_order_at_every_call_pass_in_float32() -> Non
 
     def unordered(c: Any, s: Any) -> Any:
         g = backward(c, s)
-        off = 1 + 2e-7 * draw.standard_normal((3, 3))  # some units of the format
+        off = 1 + 2e-7 * draw.standard_normal(g["W"].shape)  # some units of the format
         return {**g, "W": (g["W"] * off).astype("f")}
 
     for seed in range(3):
