@@ -185,6 +185,12 @@ def _block(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 
+def _head_block(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
+    n, heads = (ev.size(a) for a in term.args)
+    columns = np.eye(heads * n, dtype=ev.dtype).reshape(heads * n, heads, n)
+    return columns.swapaxes(0, 1)
+
+
 def _head_sum(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
     x, heads = ev(term.x, lookup), ev.size(term.heads)
     # What does not differ from head to head is there once.
@@ -268,6 +274,7 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Kron: _map(_kron),
     T.Vec: _map(numeric.vec),
     T.Unvec: _unvec,
+    T.HeadBlock: _head_block,
     T.Commutation: _commutation,
     T.Block: _block,
     T.HeadSum: _head_sum,

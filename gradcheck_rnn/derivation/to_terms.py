@@ -51,6 +51,8 @@ def lower(e: Expr, scan: Scan) -> T.Term:
         return T.Size(lower_dim(e.data["dim"]))
     if e.op == "eye":
         return T.Eye(lower_dim(e.data["dim"]))
+    if e.op == "head_block":
+        return T.HeadBlock(lower_dim(e.shape.cols), lower_dim(e.shape.heads))
     if e.op == "ones":
         return T.Ones(lower_dim(e.data["dim"]))
     args = [lower(a, scan) for a in e.args]

@@ -308,9 +308,10 @@ def parse_shape(text: str, heads: str = "") -> Shape:
     else:
         number = ONE
     for part in (first, *dims):
-        if heads and heads in part.names:
+        if heads and any(product == heads for product, _ in part.terms):
             raise DimensionError(
-                f"shape {text!r}: {heads} is the axis of the heads, which stands first and alone"
+                f"shape {text!r}: {heads} is the axis of the heads, which stands first and alone; "
+                f"all of their units are {heads}*n"
             )
     return Shape(first, dims[0] if dims else ONE, heads=number)
 

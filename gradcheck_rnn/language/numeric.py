@@ -223,6 +223,18 @@ def sum_heads(x: Array) -> Array:
     return np.asarray(x.sum(axis=-3, keepdims=True))
 
 
+def split_heads(x: Array, heads: int, units: int) -> Array:
+    """The units of every head from a vector of all of them."""
+    if x.shape[-3:] != (1, heads * units, 1):
+        raise ValueError(f"{x.shape[-2]} units are not {units} of each of {heads} heads")
+    return x.reshape(*x.shape[:-3], heads, units, 1)
+
+
+def merge_heads(x: Array) -> Array:
+    """One vector of the units of all heads."""
+    return x.reshape(*x.shape[:-3], 1, x.shape[-3] * x.shape[-2], 1)
+
+
 #: Every operation of the language on arrays, by name.
 RUN: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
@@ -241,6 +253,8 @@ RUN: dict[str, Callable[..., Any]] = {
     "where": where,
     "sum": unit_sum,
     "sum_heads": sum_heads,
+    "split_heads": split_heads,
+    "merge_heads": merge_heads,
     "mean": lambda a: (
         unit_sum(a) / (a.shape[-2] * (a.shape[-1] if sequences_in_front.get() else 1))
     ),

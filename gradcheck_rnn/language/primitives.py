@@ -51,6 +51,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "merge_heads",
     "min",
     "minimum",
     "name",
@@ -63,6 +64,7 @@ __all__ = [
     "softmax",
     "solve",
     "split",
+    "split_heads",
     "sum",
     "sum_heads",
     "surrogate",
@@ -141,6 +143,20 @@ def gelu_tanh(x: Any) -> Any:
 def sum_heads(x: Any) -> Any:
     """Sum over the heads of a cell that declares them: ``y = sum_heads(W_o @ o)``."""
     return operate("sum_heads", x)
+
+
+def split_heads(x: Any, shape: str) -> Any:
+    """The part of every head of a vector that the heads share: ``split_heads(x, "H n")``.
+
+    Units (h − 1) n + 1 to h n are those of head h, as of ``x.reshape(H, n)``.
+    """
+    heads, units = (parse_dim(part) for part in shape.split())
+    return operate("split_heads", x, heads=dim_value(heads), units=dim_value(units))
+
+
+def merge_heads(x: Any) -> Any:
+    """One vector with the units of all heads below each other: the inverse of `split_heads`."""
+    return operate("merge_heads", x)
 
 
 def mean(x: Any) -> Any:

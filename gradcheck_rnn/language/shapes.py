@@ -319,8 +319,37 @@ def _sum_heads(a: Expr) -> Expr:
     return Expr("sum_heads", (a,), Shape(a.shape.rows, a.shape.cols, a.shape.batch))
 
 
+def _head_block(heads: Dim, units: Dim) -> Expr:
+    return Expr("head_block", (), Shape(heads * units, units, False, heads))
+
+
+def _split_heads(a: Expr, heads: Dim, units: Dim) -> Expr:
+    _column("split_heads", a)
+    if a.shape.headed:
+        raise DimensionError(f"split_heads: {describe(a)} is one of every head already")
+    if a.shape.rows != heads * units:
+        raise DimensionError(
+            f"split_heads: {describe(a)} has shape {a.shape}, which is not {units} units of each "
+            f"of {heads} heads; declare it with {heads * units} units"
+        )
+    if not sequences_in_front.get():
+        raise UnsupportedOperation(
+            f'split_heads is of cells with heads: declare them, heads="{heads}"'
+        )
+    return _matmul(_transpose(_head_block(heads, units)), a)
+
+
+def _merge_heads(a: Expr) -> Expr:
+    _column("merge_heads", a)
+    if not a.shape.headed:
+        raise DimensionError(f"merge_heads: {describe(a)} is the same for all heads")
+    return _sum_heads(_matmul(_head_block(a.shape.heads, a.shape.rows), a))
+
+
 RULES |= {
     "sum_heads": _sum_heads,
+    "split_heads": _split_heads,
+    "merge_heads": _merge_heads,
     "add": _add,
     "neg": _neg,
     "mul": _mul,

@@ -5,7 +5,7 @@ names (by object identity, captured while tracing only); `name` overrides. Then 
 graph is cut into equations, in the order in which the definition computed them:
 
 1. what has a name, is a state or an output;
-2. what is used twice (so that every right-hand side is a tree);
+2. what is used twice (so that every right-hand side is a tree), or split into heads or merged;
 3. the argument of an elementwise function or a softmax (a pre-activation: BPTT needs its adjoint);
 4. a product of parameters inside something that differs by sequence (``W @ b`` in ``W @ b + h``):
    its adjoint is one for all sequences, so the sum over the batch has to happen there;
@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import DefinitionError, GradcheckError
 from .cell import TRACERS, Cell, Delays
 from .dims import Shape, declared_dims, sequences_in_front
-from .expression_nodes import nodes_of
+from .expression_nodes import nodes_of, split_or_merged
 from .loops import NotAlone, Repeated, recorded_loops, substeps_of, written_out
 from .primitives import given_names
 from .source_lines import noting
@@ -222,7 +222,7 @@ def _check_result(cell: Cell, n: str, value: Expr) -> None:
 LONGEST = 60
 
 _PREACTIVATED = {"apply", "softmax", "log_softmax", "cross_entropy"}
-_LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater"}
+_LIGHT = {"symbol", "literal", "size", "eye", "ones", "broadcast", "greater", "head_block"}
 
 
 class _Cutter:
@@ -292,11 +292,13 @@ class _Cutter:
 
     def _name_shared(self) -> None:
         uses: dict[int, int] = {}
+        copied = split_or_merged(self.nodes.values())
         for e in self.nodes.values():
             for a in e.args:
                 uses[id(a)] = uses.get(id(a), 0) + 1
         for e in sorted(self.nodes.values(), key=lambda e: e.serial):
-            if uses.get(id(e), 0) > 1 and e.op not in _LIGHT and id(e) not in self.names:
+            wanted = uses.get(id(e), 0) > 1 or id(e) in copied
+            if wanted and e.op not in _LIGHT and id(e) not in self.names:
                 if e not in self.symbolic:
                     continue
                 self.names[id(e)] = self._fresh("v")

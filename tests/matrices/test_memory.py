@@ -27,19 +27,19 @@ NAMES = [
 
 
 @functools.cache
-def peaks(name: str) -> tuple[float, float]:
+def peaks(name: str, steps: int = SIZES["T"]) -> tuple[float, float]:
     """Peak bytes of forward, and of backward beside its results, in state histories plus inputs."""
     module, network = load(generate(derive(cells.get(name))), name), cells.get(name)
     module.ENTRIES = 2**10  # short blocks, as those of large matrices are
-    rng = np.random.default_rng(0)
+    rng, sizes = np.random.default_rng(0), {**SIZES, "T": steps, "S": steps}
     arrays = {
-        n: rng.uniform(0.1, 1, size=[SIZES[a] for a in axes]) for n, axes in module.SHAPES.items()
+        n: rng.uniform(0.1, 1, size=[sizes[a] for a in axes]) for n, axes in module.SHAPES.items()
     }
     parameters = {n: arrays[n] for n in network.parameters}
     inputs = {n: arrays[n] for n in network.inputs}
     states = [arrays[i.ref.name] for s in network.scans for st in s.states for i in st.initial
               if i.ref is not None]  # fmt: skip
-    unit = sum(a.nbytes for a in arrays.values()) + SIZES["T"] * sum(a.nbytes for a in states)
+    unit = sum(a.nbytes for a in arrays.values()) + steps * sum(a.nbytes for a in states)
     tracemalloc.start()
     try:
         outputs, saved = module.forward(parameters, inputs)

@@ -221,6 +221,9 @@ class Printer(ABC):
     def print_Eye(self, term: Term) -> Piece:
         return self.constant("I", self.dims(term.shape[0]))
 
+    def print_HeadBlock(self, term: Term) -> Piece:
+        return self.piece(Sym("I", *term.shape, "fixed", heads=term.args[1]))
+
     def print_Commutation(self, term: Term) -> Piece:
         m, n = term.args
         return self.constant("K", f"{self.dims(m)},{self.dims(n)}")

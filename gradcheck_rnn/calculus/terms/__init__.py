@@ -27,7 +27,7 @@ from gradcheck_rnn.calculus.terms.base import (
     format_shape,
     subterms,
 )
-from gradcheck_rnn.calculus.terms.heads import HeadSum, PerHead, heads_of
+from gradcheck_rnn.calculus.terms.heads import HeadBlock, HeadSum, PerHead, heads_of
 from gradcheck_rnn.calculus.terms.leaves import (
     KINDS,
     MARKS,
@@ -88,6 +88,7 @@ __all__ = [
     "Frozen",
     "Greater",
     "Hadamard",
+    "HeadBlock",
     "HeadSum",
     "Kron",
     "LogSoftmax",

@@ -9,7 +9,24 @@ from sympy import Expr, Integer
 from gradcheck_rnn.calculus.terms.base import Dim, Term, as_dim, require_term
 from gradcheck_rnn.calculus.terms.leaves import Sym
 
-__all__ = ["HeadSum", "PerHead", "heads_of"]
+__all__ = ["HeadBlock", "HeadSum", "PerHead", "heads_of"]
+
+
+class HeadBlock(Term):
+    """Of every head the columns of the identity of H·n units that are its own; shape H·n × n.
+
+    I⁽ʰ⁾ᵀ x takes the units of head h from a vector of all of them, Σ_h I⁽ʰ⁾ u⁽ʰ⁾ puts them there.
+    """
+
+    def __new__(cls, n: Dim, heads: Dim) -> Any:
+        """Store the units of a head and the number of heads."""
+        units, count = as_dim(n), as_dim(heads)
+        return cls._make((units, count), (as_dim(count * units), units))
+
+    @property
+    def heads(self) -> Expr:
+        """How many heads there are."""
+        return self.args[1]
 
 
 class HeadSum(Term):
@@ -53,7 +70,7 @@ def heads_of(term: Term) -> Expr:
     stack = [term]
     while stack:
         node = stack.pop()
-        if isinstance(node, PerHead) or (isinstance(node, Sym) and node.heads != 1):
+        if isinstance(node, PerHead | HeadBlock) or (isinstance(node, Sym) and node.heads != 1):
             return node.heads
         if not isinstance(node, HeadSum):
             stack.extend(node.operands)

@@ -7,7 +7,7 @@
 4. `emit`: assign buffers (`buffers` has those of given values, states and adjoints);
 5. `Ordering`: write statements in order;
 6. `merge`: join statements on adjacent values; `write_first`: adjoints that need no zeros;
-   `reuse`: one place for several products.
+   `reuse`: one place for several products; `rings`: adjoints of two steps.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .ops import (
 )
 from .packing import Packing, common_name
 from .reuse import reuse
+from .rings import rings
 
 __all__ = ["Ordering", "Routine", "Schedule", "schedule", "write_first"]
 
@@ -90,7 +91,7 @@ class Schedule:
 
 def schedule(
     derivation: Derivation, reserved: Iterable[str] = (), compact: bool = False,
-    stepwise: bool = False,
+    stepwise: bool = False, carried: bool = False,
 ) -> Schedule:  # fmt: skip
     """Schedule a derivation.
 
@@ -107,6 +108,8 @@ def schedule(
     stepwise : bool
         Whether such matrices that come after a loop, and what reads them, are made step by step
         too, sums over steps among them.
+    carried : bool
+        Whether what reads adjoints of matrix states is, too, so that none is kept.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def schedule(
     namer = Names(reserved, network.dims, network.axes)
     eq = Equations(derivation, namer)
     buffers = BufferAssignment(eq, namer)
-    graphs = Graphs(eq, buffers, compact, stepwise)
+    graphs = Graphs(eq, buffers, compact, stepwise, carried)
     packing = Packing(graphs)
     ordering = Ordering(graphs, buffers)
     forward, first = _forward(graphs, buffers, namer, packing, ordering)
@@ -132,6 +135,8 @@ def schedule(
     for routine in (forward, backward):
         kept = {*saved, *(a.buffer for a in results)}
         reuse(routine.statements, routine.allocations, kept)
+    if stepwise:
+        gradients = rings(backward.statements, backward.allocations, gradients)
     return Schedule(
         derivation, buffers.parameters, buffers.inputs, saved, outputs, buffers.cotangents,
         gradients, forward, backward, namer,

@@ -134,13 +134,15 @@ class LoopDistribution:
                 made.add(n)
         return made
 
-    def with_readers(self, deps: Dependencies, wide: Callable[[Node], bool]) -> LoopDistribution:
+    def with_readers(
+        self, deps: Dependencies, wide: Callable[[Node], bool], also: Iterable[Node] = ()
+    ) -> LoopDistribution:
         """The same with wide values that come after a loop, and what reads those, in the loop.
 
         A sum over steps that reads them becomes one that every step adds to: a value without
-        leading axes in a loop.
+        leading axes in a loop. ``also``: values in loops whose readers are drawn in as well.
         """
-        loop, near = dict(self.loop), {n for n in self.loop if wide(n)}
+        loop, near = dict(self.loop), {*also, *(n for n in self.loop if wide(n))}
         wanted: set[Node] = set()  # wide values, and all that they are made of
         for n in reversed(self.nodes):
             if n not in loop and (wide(n) or n in wanted):

@@ -40,7 +40,7 @@ class Graphs:
 
     def __init__(
         self, eq: Equations, buffers: BufferAssignment, compact: bool = False,
-        stepwise: bool = False,
+        stepwise: bool = False, carried: bool = False,
     ) -> None:  # fmt: skip
         self.eq, self.g, self.buffers = eq, eq.g, buffers
         self.compact, self.stepwise = compact, stepwise
@@ -53,10 +53,16 @@ class Graphs:
         if compact:
             kept, deps = set(self.roots.values()), self._read_beside_starts
             if self.stepwise:
+                names = eq.names.matrices(eq.network, in_heads=False)
+                adjoints = [
+                    n for n in self.backward.loop if n.op == "adjoint" and n.rows.lone in names
+                ]
                 self.backward = self.backward.drawn_in(
                     deps, lambda n: n not in kept and self._wide(n), read_later=True
                 ).with_readers(
-                    deps, lambda n: n not in kept and self._wide(n) and not self._available(n)
+                    deps,
+                    lambda n: n not in kept and self._wide(n) and not self._available(n),
+                    adjoints if carried else (),
                 )
             self.backward = self.backward.drawn_in(deps, lambda n: n not in kept and self._wide(n))
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}

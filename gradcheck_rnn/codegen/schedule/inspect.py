@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar, cast
 
 from ...language.dims import Dim
 from .ops import (
     Access,
     Allocate,
     Arrange,
+    Assign,
     Buffer,
+    Call,
     Contract,
     Gemm,
     LinearSystem,
@@ -25,7 +29,9 @@ from .ops import (
     accesses,
 )
 
-__all__ = ["read_buffers", "reads", "touched", "views_of", "writes"]
+__all__ = ["read_buffers", "reads", "touched", "views_of", "with_buffers", "writes"]
+
+_T = TypeVar("_T")
 
 
 def reads(s: Statement) -> Iterator[Access]:
@@ -96,3 +102,19 @@ def _in_order(views: list[Buffer]) -> list[Buffer]:
         out.append(by[at])
         at = at + by[at].shape[0]
     return [*out, *(v for v in views if v not in out)]
+
+
+def with_buffers(item: _T, other: Mapping[Buffer, Buffer]) -> _T:
+    """A statement, an expression or a place with other buffers; a loop is changed in place."""
+    made: Any = item
+    if isinstance(item, Buffer):
+        made = other.get(item, item)
+    elif isinstance(item, tuple):
+        made = tuple(with_buffers(x, other) for x in item)
+    elif isinstance(item, Loop):
+        item.body[:] = [with_buffers(s, other) for s in item.body]
+    elif isinstance(item, Access | Assign | Call | Statement):
+        made = replace(made, **{
+            f.name: with_buffers(getattr(item, f.name), other) for f in fields(made) if f.init
+        })  # fmt: skip
+    return cast(_T, made)

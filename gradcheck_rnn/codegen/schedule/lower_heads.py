@@ -20,6 +20,17 @@ from .within import WITHIN, within
 __all__ = ["HeadLowering"]
 
 
+def _of_block(term: T.Term) -> T.Term | None:
+    """The vector that a term splits into heads, or of which it merges those; None for others."""
+    merged = isinstance(term, T.HeadSum)
+    x = term.x if isinstance(term, T.HeadSum) else term
+    if not isinstance(x, T.Times) or len(x.operands) != 2:
+        return None
+    first, vector = x.operands
+    block = first if merged else first.operands[0] if isinstance(first, T.Transpose) else None
+    return vector if isinstance(block, T.HeadBlock) else None
+
+
 class HeadLowering(StackLowering):
     """Lowers terms of a scan whose network has heads."""
 
@@ -29,11 +40,16 @@ class HeadLowering(StackLowering):
             return self.dim(term.heads)
         if isinstance(term, T.HeadSum):
             return ONE
+        if isinstance(term, T.HeadBlock):
+            return self.dim(term.heads)
         return next((h for h in map(self.heads, term.operands) if h != ONE), ONE)
 
     def __call__(self, term: T.Term) -> Node:
         if isinstance(term, T.PerHead):
             return self(term.x)
+        block = _of_block(term)
+        if block is not None:  # the units of all heads lie as those of one vector
+            return self.row(block, self.heads(block))
         if isinstance(term, T.HeadSum):
             return self._over_heads(term)
         heads = self.heads(term)
@@ -291,6 +307,8 @@ class HeadLowering(StackLowering):
         """A sum over steps and sequences where the term is one product δ xᵀ, as for weights."""
         if isinstance(term, T.Neg):
             return self.g.neg(self.shared(term.operands[0]))
+        if _of_block(term) is not None:
+            return self(term)
         summed = isinstance(term, T.HeadSum)
         x = term.x if isinstance(term, T.HeadSum) else term
         if not isinstance(x, T.Times) or self.heads(x) == ONE:

@@ -69,6 +69,7 @@ class Buffer:
     per sequence), work (one step, overwritten by the next), pack (parameters side by side),
     adjoint (a state's adjoint, to which contributions are added), gradient.
     A buffer with a ``base`` is a view: the rows of the base from ``offset`` on.
+    A ``ring`` has two slots that steps take in turn.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Buffer:
     after: int = 0
     base: Buffer | None = None
     offset: Dim = FIRST_ROW
+    ring: bool = False
 
     @property
     def timed(self) -> bool:

@@ -7,11 +7,10 @@ that elementwise work reads keep their own places, so that it can be fused and j
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from .dependence import conflict
-from .inspect import reads, writes
-from .ops import Access, Allocate, Buffer, Contract, Loop, Statement
+from .inspect import reads, with_buffers, writes
+from .ops import Allocate, Buffer, Contract, Loop, Statement
 
 __all__ = ["reuse"]
 
@@ -29,7 +28,7 @@ def reuse(
         mine = {b for b in own if _made_whole(body, b)}
         _delay(body, mine, inner)
         place = _places(body, mine)
-        body[:] = [_moved(s, place) for s in body]
+        body[:] = [s if isinstance(s, Loop) else with_buffers(s, place) for s in body]
         unused = {b for b, other in place.items() if b != other}
         allocations[:] = [a for a in allocations if a.buffer not in unused]
 
@@ -85,13 +84,3 @@ def _places(body: list[Statement], mine: Collection[Buffer]) -> dict[Buffer, Buf
                 at = place[b]
                 free.setdefault((at.lead, at.shape, at.role), []).append(at)
     return place
-
-
-def _moved(s: Statement, place: dict[Buffer, Buffer]) -> Statement:
-    if not isinstance(s, Contract):
-        return s
-
-    def moved(a: Access) -> Access:
-        return replace(a, buffer=place[a.buffer]) if a.buffer in place else a
-
-    return replace(s, dest=moved(s.dest), operands=tuple(map(moved, s.operands)))

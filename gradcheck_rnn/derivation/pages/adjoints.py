@@ -9,6 +9,7 @@ from sympy import Expr as Scalar
 from ...calculus.terms import (
     Apply,
     Hadamard,
+    HeadBlock,
     Neg,
     Num,
     Plus,
@@ -73,6 +74,9 @@ def dims(derivation: Derivation, row_vectors: bool = False) -> Section:
             parts += [", ", s] if parts else [s]
         text.append((*parts, f": {shape} ({role})"))
     text += [_whole(derivation, ref, row_vectors) for ref in network.wholes.values()]
+    terms = (x for p in derivation.scans for e in p.equations for x in subterms(e.rhs))
+    for block in [x for x in terms if isinstance(x, HeadBlock)][:1]:
+        text.append((block, " has the columns of I, the identity, that belong to head h"))
     return Section("dims", "Symbols", tuple(text))
 
 

@@ -21,16 +21,16 @@ SIZES = {
 }  # fmt: skip
 
 
-def peaks(name: str) -> tuple[float, float]:
+def peaks(name: str, steps: int = SIZES["T"]) -> tuple[float, float]:
     """Peak bytes of forward and of backward in units of state history plus inputs."""
     network = cells.get(name)
-    rng = np.random.default_rng(0)
+    rng, sizes = np.random.default_rng(0), {**SIZES, "T": steps, "S": steps}
     with fake_cupy.installed():
         import cupy
 
         module: Any = load(generate(derive(network), "cupy"), f"{name}_cupy")
         arrays = {
-            n: rng.uniform(0.1, 1, size=[SIZES[a] for a in axes])
+            n: rng.uniform(0.1, 1, size=[sizes[a] for a in axes])
             for n, axes in module.SHAPES.items()
         }
         held = {n: cupy.asarray(a) for n, a in arrays.items()}
@@ -38,7 +38,7 @@ def peaks(name: str) -> tuple[float, float]:
         inputs = {n: held[n] for n in network.inputs}
         states = [arrays[i.ref.name] for s in network.scans for st in s.states for i in st.initial
                   if i.ref is not None]  # fmt: skip
-        unit = sum(a.nbytes for a in arrays.values()) + SIZES["T"] * sum(a.nbytes for a in states)
+        unit = sum(a.nbytes for a in arrays.values()) + steps * sum(a.nbytes for a in states)
         module.forward(parameters, inputs)  # compiles its kernels
         tracemalloc.start()
         try:

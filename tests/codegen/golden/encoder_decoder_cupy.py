@@ -606,7 +606,7 @@ def backward(
     g_y = upstream["y"]
     g_loss = upstream["loss"]
     g_h_final = upstream["h_final"]
-    d_h_src = cp.empty((S + 1, B, p), dtype)
+    d_h_src = cp.empty((2, B, p), dtype)
     d_y_unit_sum = cp.empty((T, B, 1), dtype)
     softmax_y = cp.empty((T, B, q), dtype)
     d_y = cp.empty((T, B, q), dtype)
@@ -622,7 +622,7 @@ def backward(
     backward_d_i_src = _kernel("backward_d_i_src", dtype, S * B * p, p, S, B)
     backward_step_2 = _kernel("backward_step_2", dtype, B * p, p, B)
 
-    d_h_src[-1] = 0
+    d_h_src[S % 2] = 0
     backward_d_y_unit_sum(target, d_y_unit_sum)
     backward_softmax_y(y, softmax_y, g_y, d_y_unit_sum, target, d_y, g_loss)
     V_d_y = cp.dot(d_y.reshape(T * B, q), V).reshape(T, B, p)
@@ -635,12 +635,12 @@ def backward(
     d_h[0] += W_d_i
     over_time = d_i.sum(axis=0)
     C_over_time = cp.dot(over_time, C)
-    d_h_src[-1] += C_over_time
-    d_h_src[-1] += d_h[0]
+    d_h_src[S % 2] += C_over_time
+    d_h_src[S % 2] += d_h[0]
     backward_d_i_src(h_src[1:], d_i_src)
     for t in reversed(range(S)):
-        backward_step_2(d_h_src[t + 1], d_i_src[t])
-        cp.dot(d_i_src[t], W_src, out=d_h_src[t])
+        backward_step_2(d_h_src[(t + 1) % 2], d_i_src[t])
+        cp.dot(d_i_src[t], W_src, out=d_h_src[t % 2])
     d_x_src = cp.dot(d_i_src.reshape(S * B, p), U_src).reshape(S, B, e)
     d_x = cp.dot(d_i.reshape(T * B, p), U).reshape(T, B, d)
     d_W_src = cp.dot(d_i_src.reshape(S * B, p).T, h_src[:-1].reshape(S * B, p))

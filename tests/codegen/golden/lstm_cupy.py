@@ -476,7 +476,7 @@ def backward(
     g_h = upstream["h"]
     g_h_final = upstream["h_final"]
     g_c_final = upstream["c_final"]
-    d_c = cp.empty((T + 1, B, p), dtype)
+    d_c = cp.empty((2, B, p), dtype)
     d_h = cp.zeros((T + 1, B, p), dtype)
     d_a = cp.empty((T, B, 4 * p), dtype)
     d_c_factor = cp.empty((T, B, p), dtype)
@@ -485,13 +485,15 @@ def backward(
     backward_d_a_o = _kernel("backward_d_a_o", dtype, T * B * p, p, T, B)
     backward_step = _kernel("backward_step", dtype, B * p, p, B)
 
-    d_c[-1] = 0
-    d_c[-1] += g_c_final
+    d_c[T % 2] = 0
+    d_c[T % 2] += g_c_final
     backward_d_h(g_h, d_h[1:])
     backward_d_a_o(tanh_c, gates, d_a, c[:-1], d_c_factor)
     d_h[-1] += g_h_final
     for t in reversed(range(T)):
-        backward_step(W_d_a, d_h[t + 1], d_c_factor[t], d_c[t + 1], d_a[t], gates[t], d_c[t])
+        backward_step(
+            W_d_a, d_h[t + 1], d_c_factor[t], d_c[(t + 1) % 2], d_a[t], gates[t], d_c[t % 2]
+        )
         cp.dot(d_a[t], W, out=W_d_a)
     d_h[0] += W_d_a
     d_x = cp.dot(d_a.reshape(T * B, 4 * p), U).reshape(T, B, d)

@@ -948,7 +948,7 @@ def backward(
     g_h_2 = upstream["h"]
     g_h_final = upstream["h_final"]
     g_c_final = upstream["c_final"]
-    d_c_2 = cp.empty((T + 1, B, p), dtype)
+    d_c_2 = cp.empty((2, B, p), dtype)
     d_h_2 = cp.zeros((T + 1, B, p), dtype)
     d_centred_ratio = cp.empty((T, B, 4 * p), dtype)
     ratio = cp.empty((T, B, 4 * p), dtype)
@@ -986,8 +986,8 @@ def backward(
     backward_ratio_3 = _kernel("backward_ratio_3", dtype, T * B, p, by_row=True)
     backward_summand_3 = _kernel("backward_summand_3", dtype, T * B * p, p, T, B)
 
-    d_c_2[-1] = 0
-    d_c_2[-1] += g_c_final
+    d_c_2[T % 2] = 0
+    d_c_2[T % 2] += g_c_final
     backward_d_h_2(g_h_2, d_h_2[1:])
     backward_d_centred_ratio(scale, d_centred_ratio, centred, ratio, d_centred_factor, g_h)
     backward_d_centred_ratio_2(scale, d_centred_ratio_2)
@@ -1009,7 +1009,7 @@ def backward(
             d_centred_2_ratio_2[t],
             centred_2[t],
             d_centred_2,
-            d_c_2[t + 1],
+            d_c_2[(t + 1) % 2],
             d_a_g_factor[t],
             d_a[t],
             d_a_o_factor[t],
@@ -1022,7 +1022,7 @@ def backward(
             d_centred,
             d_s_h[t],
             f[t],
-            d_c_2[t],
+            d_c_2[t % 2],
         )
         cp.dot(d_s_h[t], W, out=W_d_s_h)
     d_h_2[0] += W_d_s_h

@@ -563,9 +563,9 @@ def backward(
     g_c_final = upstream["c_final"]
     g_m_final = upstream["m_final"]
     g_h_final = upstream["h_final"]
-    d_m = cp.empty((T + 1, B, p), dtype)
-    d_c = cp.empty((T + 1, B, p), dtype)
-    d_n = cp.empty((T + 1, B, p), dtype)
+    d_m = cp.empty((2, B, p), dtype)
+    d_c = cp.empty((2, B, p), dtype)
+    d_n = cp.empty((2, B, p), dtype)
     d_h = cp.zeros((T + 1, B, p), dtype)
     value = cp.empty((T, B, p), dtype)
     d_gates = cp.empty((T, B, 4 * p), dtype)
@@ -574,12 +574,12 @@ def backward(
     backward_value = _kernel("backward_value", dtype, T * B * p, p, T, B)
     backward_step = _kernel("backward_step", dtype, B * p, p, B)
 
-    d_m[-1] = 0
-    d_m[-1] += g_m_final
-    d_c[-1] = 0
-    d_c[-1] += g_c_final
-    d_n[-1] = 0
-    d_n[-1] += g_n_final
+    d_m[T % 2] = 0
+    d_m[T % 2] += g_m_final
+    d_c[T % 2] = 0
+    d_c[T % 2] += g_c_final
+    d_n[T % 2] = 0
+    d_n[T % 2] += g_n_final
     backward_d_h(g_h, d_h[1:])
     backward_value(gates, value, d_gates, i, c[1:], n[1:])
     d_h[-1] += g_h_final
@@ -590,18 +590,18 @@ def backward(
             d_gates[t],
             h[t + 1],
             n[t + 1],
-            d_n[t + 1],
+            d_n[(t + 1) % 2],
             gates[t],
-            d_c[t + 1],
+            d_c[(t + 1) % 2],
             n[t],
             c[t],
             f[t],
             i[t],
-            d_m[t + 1],
+            d_m[(t + 1) % 2],
             value[t],
-            d_n[t],
-            d_c[t],
-            d_m[t],
+            d_n[t % 2],
+            d_c[t % 2],
+            d_m[t % 2],
         )
         cp.dot(d_gates[t], R, out=R_d_gates)
     d_h[0] += R_d_gates

@@ -42,7 +42,8 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
         The definition has an operation for which C has no text.
     """
     derivation = for_kernels(derivation)
-    module = _Module(schedule(derivation, RESERVED, compact=True, stepwise=True), origin)
+    plan = schedule(derivation, RESERVED, compact=True, stepwise=True, carried=True)
+    module = _Module(plan, origin)
     source = module.source()
     face = module.interface
     files = {f"{face.name}.c": source, f"{face.name}.h": print_header(face)}

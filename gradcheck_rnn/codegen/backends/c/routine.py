@@ -125,7 +125,8 @@ class CRoutine:
         if not root.timed:
             return self.step(root)
         steps, pad = self.sizes[root.lead[0]], root.before + root.after
-        return f"{f'({steps} + {pad})' if pad else steps} * {self.step(root)}"
+        slots = "2" if root.ring else f"({steps} + {pad})" if pad else steps
+        return f"{slots} * {self.step(root)}"
 
     def pointer(self, a: Access, rows: bool = True) -> str:
         """A pointer to the first entry of a place; ``rows``: of its own rows, not of all."""
@@ -151,7 +152,8 @@ class CRoutine:
             shift, base = root.before - a.lag, "t" if self._loop is not None else ""
         if not base:
             return str(shift) if shift else ""
-        return f"({base} {'+' if shift > 0 else '-'} {abs(shift)})" if shift else base
+        index = f"({base} {'+' if shift > 0 else '-'} {abs(shift)})" if shift else base
+        return f"({index} % 2)" if root.ring else index
 
     def stride(self, a: Access) -> str:
         """How far the rows of a place are apart."""

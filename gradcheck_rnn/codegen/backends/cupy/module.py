@@ -101,7 +101,9 @@ class _Module:
 
     def _allocate(self, b: Buffer, zero: bool) -> str:
         lead = [*b.lead]
-        if b.timed and b.before + b.after:
+        if b.ring:
+            lead[0] = "2"
+        elif b.timed and b.before + b.after:
             lead[0] = f"{lead[0]} + {b.before + b.after}"
         axes = [*lead, *map(dim_text, b.shape)]
         shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"

@@ -20,7 +20,9 @@ def place_text(a: Access, in_loop: bool = False) -> str:
     """A place as Python text, at the step ``t`` inside a loop."""
     b = a.buffer
     text, pad = b.name, b.before + b.after
-    if b.timed and a.slot is not None:
+    if b.ring:
+        text += _slot_text(a)
+    elif b.timed and a.slot is not None:
         end, k = a.slot
         text += f"[{b.before + k if end == 'start' else k - b.after}]"
     elif b.timed and in_loop:
@@ -45,3 +47,12 @@ def place_text(a: Access, in_loop: bool = False) -> str:
                 span = dim_text(first)
             text += f"[{span}]" if not b.lead else f"[..., {span}]"
     return text
+
+
+def _slot_text(a: Access) -> str:
+    """Which of the two slots of a ring a place is."""
+    b = a.buffer
+    if a.slot is None:
+        return f"[(t + {b.before - a.lag}) % 2]" if b.before - a.lag else "[t % 2]"
+    end, k = a.slot
+    return f"[{b.lead[0]} % 2]" if end == "end" else f"[{b.before + k}]"
