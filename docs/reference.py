@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,9 @@ def layouts() -> Iterator[str]:
         "What a layout can say is told in [the guide](../verifying.md); these are ready, as "
         '`layout="pytorch lstm"`. Axes: T steps, B sequences, n units.\n'
     )
+    for title, name in (("Notation", "layout"), ("Names and options", "ready")):
+        module = importlib.import_module(f"gradcheck_rnn.verify.harness.{name}")
+        yield f"## {title}\n\n```{{eval-rst}}\n{inspect.getdoc(module)}\n```\n"
     for row in api.layouts():
         yield f"## {row['name']}\n\n{row['what']} Cell: `{row['cell']}`.\n"
         of = "gru" if row["cell"] == "any" else None

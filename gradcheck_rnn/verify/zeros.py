@@ -23,6 +23,7 @@ from .oracle.noise import Noise, measure_noise
 from .outcome import Report
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .saturated import FLAT
+from .saturated import MOVES as FLAT_MOVES
 from .scales import scale_of
 from .target import Target
 from .trees import plain
@@ -246,7 +247,11 @@ class _Look:
                 alive.append((point, leaves))
                 further += moved
         most = min(max(HIDDEN, UNITS * self.target.format_eps(self.block)), MOST_HIDDEN)
-        if len(answers) == 1 or bound * self.scale > most * size:
+        # Single entries of a block that is flat for small moves have not been moved by more; here
+        # all were, by up to ten times their size.
+        flat = row.check is not None and FLAT in row.check.methods and answers[0] is Answer.SAME
+        hidden = bound * FLAT_MOVES[-1] if flat else bound
+        if len(answers) == 1 or hidden * self.scale > most * size:
             return
         if Answer.CHANGES not in answers:
             same = all(a is Answer.SAME for a in answers)
@@ -259,7 +264,7 @@ class _Look:
             if self._zero_there(bound):
                 self._pass(row, bound, responds, same)
             return
-        flat = []
+        zero = []
         for point, leaves in [*alive, *((self.moves, moved) for moved in further[:FURTHER])]:
             if row.verdict is Verdict.UNDECIDED:  # a pass is doubted, whatever that costs
                 if point.futile >= (FUTILE_MOVES if point is self.moves else FUTILE):
@@ -267,7 +272,7 @@ class _Look:
                 if self.target.evaluations > self.most:
                     break
             found = self._there(leaves, judge, seed)
-            flat.append(found is not None and found.ratio == 0 and not _size(found))
+            zero.append(found is not None and found.ratio == 0 and not _size(found))
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
                 point.futile += 1
                 continue
@@ -287,7 +292,7 @@ class _Look:
                 row.explained("elsewhere", said)
             return
         # a jump may be near to one or another of them
-        row.in_pieces = row.ratio == 0 and not _size(row) and 2 * sum(flat) > len(flat)
+        row.in_pieces = row.ratio == 0 and not _size(row) and 2 * sum(zero) > len(zero)
 
     @staticmethod
     def _pass(row: Row, bound: float, responds: bool, same: bool) -> None:

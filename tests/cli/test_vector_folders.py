@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ from gradcheck_rnn.verify.vectorfiles import read_vectors
 from gradcheck_rnn.verify.vectorfolder import HEADER
 from gradcheck_rnn.verify.verdict import Verdict
 
+GUIDE = Path(__file__).parents[2] / "docs" / "vectors.md"
 SIZES = {"T": 3, "B": 2, "d": 2, "p": 3}
 
 
@@ -218,11 +220,13 @@ def test_a_mistake_that_makes_gradients_large_is_named_in_single_precision(tmp_p
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_the_header_compiles_without_a_warning(tmp_path: Path) -> None:
     shutil.copy(Path(verify.__file__).parent / HEADER, tmp_path)
+    loop = re.findall(r"```cpp\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
     (tmp_path / "a.cpp").write_text(
         '#include "gradcheck.hpp"\n'
+        "void kernel(int, const double*, const double*, double*);\n"
+        f"void by_hand() {{ {loop[0]} }}\n"
         'int main() { for (auto& v : gradcheck::probes<float>("v")) '
-        '{ v.gradient("W", v.array("W")); (void)v.labels("y"); '
-        "auto a = v.arrays(), g = gradcheck::zeros(a); v.gradients(g); "
+        '{ v.gradient("W", v.array("W")); (void)v.labels("y"); auto a = v.arrays(); '
         'v.gradients({{"W", a["W"]}, {"b", a["b"]}}); } }\n'
     )
     command = ["c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]

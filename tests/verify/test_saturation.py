@@ -136,3 +136,24 @@ def test_entries_that_are_zero_beside_huge_ones_are_no_fault(size: float) -> Non
     wrong = check_gradient(loss, lambda w: gradient(w) * [1.0, 1, 1, 2], w)
     assert wrong.verdict is Verdict.FAIL
     assert wrong.rows[0].worst == "[3]"
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_a_block_that_an_output_does_not_read_passes_in_float32(seed: int) -> None:
+    """Small moves bound single entries by little; larger ones of all show that nothing is read."""
+    rng = np.random.default_rng(seed)
+    W, h, c = (rng.normal(size=n).astype(np.float32) for n in ((3, 3), (3,), (3,)))
+
+    def forward(W: Any, h: Any, c: Any) -> Any:
+        if W.dtype != np.float32:
+            raise TypeError("float32 only")
+        y = np.tanh(W @ h) * np.float32(2)
+        return (y, c * y), (W, h, c, y)
+
+    def backward(cotangents: Any, cache: Any) -> Any:
+        W, h, c, y = cache
+        da = (cotangents[0] + cotangents[1] * c) * (2 - y * y / 2)
+        return np.outer(da, h), W.T @ da, cotangents[1] * y
+
+    report = check_vjp(forward, backward, (W, h, c))
+    assert report.passed, str(report)
