@@ -148,6 +148,6 @@ def _values_for_adjoints(program: ScanProgram, edge: Edge) -> Iterator[Mistake]:
         return
     others = [e.operand for e in program.edges if e.kind in ("input", "state", "static")]
     for x in dict.fromkeys(others):
-        if x.shape == edge.adjoint.shape and not edge.adjoint.heads > 1:
+        if x.shape == edge.adjoint.shape and edge.adjoint.heads == 1:
             term = edge.pullback.xreplace({edge.adjoint: x})
             yield "for-adjoint", f"{x.name}{x.lag}", term, _instead(x, edge.adjoint)

@@ -202,7 +202,8 @@ class Assigner(RoutineText):
     ) -> list[tuple[bool, Expr]]:
         """Factors that all units share multiplied by one another, as one number a sequence."""
         narrow = [a for _, a in items if extent(a)[1] == ONE]
-        if dest.rows == ONE or len(narrow) < 2 or not any(extent(a)[0] for a in narrow):
+        some = 1 < len(narrow) < len(items) and any(extent(a)[0] for a in narrow)
+        if dest.rows == ONE or not some:
             return items
         return [(False, Call("mul", tuple(narrow))), *(i for i in items if i[1] not in narrow)]
 
