@@ -374,13 +374,12 @@ def read_wrongly(
 ) -> Callable[[Sym], Array]:
     """The same values, but others for some starts, and zero for what is before them."""
     times = run.times(program)
-    usual = not (edits.wrapped_starts or edits.held_starts or edits.zero_starts)
 
     def value(s: Sym) -> Array:
         if s.lag is None or s.mark:
             return values(s)
         at = run.at(s.name, t, s.lag)
-        if at in times or (usual and at in run.series[s.name]):
+        if at in times:
             return values(s)
         first = run.at(s.name, times[0], 0)
         if (at - times[-1]) * (-1 if program.scan.reverse else 1) > 0:  # beyond the last

@@ -8,7 +8,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..language.linear_systems import solve
 __all__ = ["TermEvaluator"]
 
 Array = Any
+Compiled = Callable[["TermEvaluator", Any], Array]
 
 
 class TermEvaluator:
@@ -91,9 +91,22 @@ def _handler(term: T.Term) -> Any:
     return handler
 
 
-@lru_cache(maxsize=2**14)
-def _compiled(term: T.Term) -> Callable[[TermEvaluator, Any], Array]:
+#: Terms and their functions by identity: to compare equal ones would take longer than to run them.
+_KNOWN: dict[int, tuple[T.Term, Compiled]] = {}
+MOST_KNOWN = 2**14
+
+
+def _compiled(term: T.Term) -> Compiled:
     """A term as one function of an evaluator that has no way of its own with parts of it."""
+    found = _KNOWN.get(id(term))
+    if found is None:
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
+        found = _KNOWN[id(term)] = term, _compile(term)
+    return found[1]
+
+
+def _compile(term: T.Term) -> Compiled:
     if isinstance(term, T.Sym):
         return lambda ev, lookup: lookup(term)
     step = _STEPS.get(type(term))

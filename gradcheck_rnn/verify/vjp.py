@@ -63,6 +63,7 @@ def check_vjp(
     unit: float = 0.0,
     surrogate: Callable[..., Any] | None = None,
     shapes: Shapes | None = None,
+    workers: int = 1,
     title: str = "vjp check",
 ) -> Report:
     """Check a backward function: for each output alone, its cotangent times the Jacobian.
@@ -98,6 +99,8 @@ def check_vjp(
     shapes
         For inputs that are a function, ``lambda T, B: …``: name → size, sizes, or a `range` (its
         ends, powers of two and their neighbours); all of them are run.
+    workers
+        As in `check_gradient`: processes that share the runs of forward.
 
     Returns
     -------
@@ -116,7 +119,7 @@ def check_vjp(
 
     return check_pairs(
         pair, inputs, shapes, "check_vjp", outputs=outputs, time_axis=time_axis, mode=mode,
-        seed=seed, budget=budget, select=select, unit=unit, title=title,
+        seed=seed, budget=budget, select=select, unit=unit, workers=workers, title=title,
     )  # fmt: skip
 
 
@@ -155,6 +158,7 @@ def check_pair(
     budget: int | str | None = None,
     select: str | Iterable[str] | None = None,
     unit: float = 0.0,
+    workers: int = 1,
     title: str = "vjp check",
 ) -> Report:
     """`check_vjp` at one point, for a pair of any library."""
@@ -185,6 +189,7 @@ def check_pair(
             budget=share_budget(budget, len(probes)),
             select=select,
             unit=unit,
+            workers=workers,
             nouns=NOUNS,
         )
         parts.append((k, step, part))

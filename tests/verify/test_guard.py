@@ -11,7 +11,7 @@ import pytest
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
 from gradcheck_rnn.verify.guard import STATE, UserCode
-from gradcheck_rnn.verify.reachable import checksum
+from gradcheck_rnn.verify.reachable import checksum, differing
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(4, 5))
@@ -342,3 +342,20 @@ def test_a_loss_that_is_wrong_while_its_noise_is_measured_is_unsteady(at: int, m
     )
     assert report.verdict is Verdict.FAIL
     assert "unsteady-loss" in kinds(report)
+
+
+def test_objects_of_a_class_without_a_hash_are_looked_into():
+    class Meta(type):
+        def __eq__(cls, other):
+            return cls is other
+
+        __hash__ = None
+
+    class Held(metaclass=Meta):
+        def __init__(self):
+            self.D = np.ones(3)
+
+    held = Held()
+    before = checksum(lambda: held, name="f")
+    held.D[1] = 2.0
+    assert differing(before, checksum(lambda: held, name="f")) == ["held.D"]

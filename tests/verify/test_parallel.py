@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradcheck_rnn import check_gradient
+from gradcheck_rnn import check_gradient, check_vjp
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify import Verdict, parallel
 from gradcheck_rnn.verify.children import can_fork
@@ -102,3 +102,29 @@ def test_what_a_loss_does_in_a_fork_is_noticed() -> None:
 def test_no_number_of_workers_is_refused(workers: Any) -> None:
     with pytest.raises(UsageError, match="workers"):
         check_gradient(loss, gradient, W, workers=workers)
+
+
+def test_a_backward_function_is_checked_by_several_processes_too() -> None:
+    def forward(w: Floats, b: Floats) -> tuple[Floats, Floats]:
+        h = np.tanh(A @ w + b)
+        return h, h
+
+    def backward(bar: Floats, h: Floats) -> tuple[Floats, Floats]:
+        bar = bar * (1 - h * h)
+        g = A.T @ bar
+        g[7] *= factor
+        return g, bar
+
+    b = np.full(5, 0.2)
+    for factor in (1.0, 1.01):
+        one, many = (
+            check_vjp(forward, backward, (W, b), mode="entrywise", workers=n) for n in (1, 2)
+        )
+        assert [r.verdict for r in one.rows] == [r.verdict for r in many.rows]
+        assert [(r.numeric, r.bound) for r in one.rows] == [(r.numeric, r.bound) for r in many.rows]
+        assert many.passed == (factor == 1.0)
+
+
+def test_a_number_of_workers_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="workers"):
+        check_vjp(lambda w: (w, None), lambda bar, _: bar, W, workers=0)

@@ -117,6 +117,8 @@ class Term(MatrixExpr):
     _op_priority = 100.0
     _shape: tuple[Expr, Expr]
     _operands: tuple[Term, ...]
+    #: Its variables, once they have been asked for.
+    _symbols: tuple[Any, ...] | None = None
 
     @classmethod
     def _make(cls, args: tuple[Basic, ...], shape: tuple[Expr, Expr]) -> Any:

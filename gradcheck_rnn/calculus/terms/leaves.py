@@ -200,7 +200,9 @@ def _shift_argument(argument: Any, steps: int) -> Any:
 
 def symbols_in(term: Term) -> tuple[Sym, ...]:
     """Return the distinct variables of `term` in order of first appearance."""
-    return tuple(dict.fromkeys(s for s in subterms(term) if isinstance(s, Sym)))
+    if term._symbols is None:
+        term._symbols = tuple(dict.fromkeys(s for s in subterms(term) if isinstance(s, Sym)))
+    return term._symbols
 
 
 @lru_cache(maxsize=65536)

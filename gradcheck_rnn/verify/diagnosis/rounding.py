@@ -14,6 +14,7 @@ function by that much.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ def randomly_rounded(eps: float, rng: np.random.Generator) -> type[TermEvaluator
     drawn = units[rng.integers(0, 2, size=2 * SIGNS)]
 
     def factors(shape: tuple[int, ...]) -> Array:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size <= SIGNS:
             at = int(rng.integers(0, SIGNS))
             return drawn[at : at + size].reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -102,7 +103,7 @@ class Fitted:
         left = {n: np.array(values[n], dtype=np.float64) for n in holders}
         out = {}
         for user in self.arguments:
-            flat = np.zeros(int(np.prod(self.shapes[user])))
+            flat = np.zeros(math.prod(self.shapes[user]))
             if user in self.labels:
                 piece = self.labels[user]
                 flat[piece.index] = np.argmax(values[piece.name], axis=-1)
@@ -153,7 +154,7 @@ class Fitted:
         """
         given = [p for p in self.pieces[user] if p.name in gradients]
         dtype = np.result_type(np.float64, *(gradients[p.name].dtype for p in given))
-        flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
+        flat = np.zeros(math.prod(self.shapes[user]), dtype)
         for piece in given:
             sign = 1.0 if absolute else piece.sign
             flat[piece.index] += sign * gradients[piece.name]
@@ -163,7 +164,7 @@ class Fitted:
         """An output as the user hands it out; zeros where the definition's are not given."""
         given = [p for p in self.pieces[user] if p.name in values]
         dtype = np.result_type(*(values[p.name] for p in given)) if given else np.float64
-        flat = np.zeros(int(np.prod(self.shapes[user])), dtype)
+        flat = np.zeros(math.prod(self.shapes[user]), dtype)
         for piece in given:
             flat[piece.index] = piece.sign * values[piece.name]
         return flat.reshape(self.shapes[user])

@@ -6,6 +6,7 @@ Of an array of another shape it says what to write in the layout for it.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import permutations
@@ -154,7 +155,7 @@ class Subject(UserCode):
             raise UsageError(f"the {what} {name!r} has dtype {a.dtype}; return floating point")
         if a.shape != want:
             squeezed = tuple(n for n in a.shape if n != 1) == tuple(n for n in want if n != 1)
-            if squeezed and a.size == int(np.prod(want)) and a.size:
+            if squeezed and a.size == math.prod(want) and a.size:
                 return a.reshape(want).astype(np.float64)
             if self.packing is not None:
                 want = self.packing.shape(name, want)
