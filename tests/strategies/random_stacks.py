@@ -25,8 +25,8 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 _HEADER = """\
 from gradcheck_rnn.language import (
     cell, clip, concat, cos, cumsum, diag, dim, dot, erf, exp, expm1, eye, floor, gelu, log_softmax,
-    logaddexp, maximum, mean, norm, one_hot_max, ones, outer, sigmoid, silu, sin, softmax, sum,
-    sum_heads, tanh, unvec, vec, where,
+    logaddexp, maximum, mean, merge_heads, norm, one_hot_max, ones, outer, sigmoid, silu, sin,
+    softmax, split_heads, sum, sum_heads, tanh, unvec, vec, where,
 )
 
 
@@ -70,6 +70,7 @@ class _Draw:
         else:
             options += ["dot", "quadratic", "sum", "entries"]
         options += ["over heads"] * (self.heads and kind in _OWN)
+        options += ["all units"] * (self.heads and kind in (("n", ""), ("m", "")))
         made: str = getattr(self, "_" + self.choices.pick(options).replace(" ", "_"))(kind, depth)
         return made
 
@@ -101,6 +102,11 @@ class _Draw:
 
     def _over_heads(self, kind: Kind, depth: int) -> str:
         return f"sum_heads({_OWN[kind]} * {self.value(kind, depth - 1)})"
+
+    def _all_units(self, kind: Kind, depth: int) -> str:
+        merged = f"merge_heads({_OWN[kind]} * {self.value(kind, depth - 1)})"
+        f = self.choices.pick(("softmax", "cumsum", "sin"))
+        return f'split_heads({f}({merged}), "H {kind[0]}")'
 
     def _diagonal(self, kind: Kind, depth: int) -> str:
         return f"diag({self.value((kind[0], ''), depth - 1)})"
