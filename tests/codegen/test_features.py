@@ -86,13 +86,14 @@ def words(x, h, W, w):
     return {"h": h, "s": dot(h[:-1], x[1:]) + x.mean() + np.min(h) + gelu(w)[0] * erf(w)[1]}
 
 
-@cell(inputs="x: p", states="h: p", params="W: p p; g k: p; s: ", outputs="h")
-def summed(x, h, W, g, k, s):
+@cell(inputs="x: p; y: ", states="h: p", params="W: p p; g k: p; s: ", outputs="h")
+def summed(x, y, h, W, g, k, s):
     """Sums of units of several factors, quotients by what a step does not change."""
     a = W @ h + (x + g + k)
     scale = sqrt(1 + unit_sum(x * x))
     total = unit_sum(a * x * g) / (1 + unit_sum(a * a)) - unit_sum(-(g * a) / scale) * s
-    return tanh(2 * (a / scale) * g + total * x / (3 * scale) + unit_sum(a) * s / 7)
+    shared = exp(h * 0 + y * s * unit_sum(x) * 0.1)
+    return tanh(2 * (a / scale) * g + total * x / (3 * scale) + shared * unit_sum(a) * s / 7)
 
 
 @cell(inputs="x: d", states="h: p", params="W_1 W_3: p p; U: p d; b: p", lags={"h": (1, 3)})
