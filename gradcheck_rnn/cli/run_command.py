@@ -79,9 +79,9 @@ def _run(arguments: list[str]) -> int:
         return _unwritten(error) if isinstance(error, OSError) else _report(error)
     except OSError as error:
         return _unwritten(error)
-    except SystemExit as error:  # the parser's own, when its help cannot be written
+    except SystemExit as error:  # the parser's own, when nobody reads its help
         _drop_stdout()
-        return _say("the output is not complete", SIGPIPE if error.code else PASS)
+        return SIGPIPE if error.code else PASS
     except Exception as error:
         return _report(error)
     return code if isinstance(code, int) else PASS
