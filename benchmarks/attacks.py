@@ -23,7 +23,7 @@ Variants = dict[str, tuple[str, Edits]]
 
 PRELUDE = """
 import numpy as np
-from gradcheck_rnn import check_gradient, check_model, check_torch, check_vjp, load
+from gradcheck_rnn import Layout, check_gradient, check_model, check_torch, check_vjp, load
 sigmoid = lambda a: 1 / (1 + np.exp(-a))
 """
 

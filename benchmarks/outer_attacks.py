@@ -125,6 +125,51 @@ def case(seed):
     return check_model(load("elman_hidden"), forward=forward, backward=backward, seed=seed)
 """
 
+AUTOGRAD = """
+import torch
+class F(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, h0, W, U, b_i):
+        h = [h0]
+        for x_t in x:
+            h.append(torch.tanh(h[-1] @ W.T + x_t @ U.T + b_i))
+        ctx.save_for_backward(x, torch.stack(h), W, U)
+        ctx.set_materialize_grads(False)
+        return torch.stack(h[1:]), h[-1].clone()
+    @staticmethod
+    def backward(ctx, D, dh):
+        x, h, W, U = ctx.saved_tensors
+        D = torch.zeros_like(h[1:]) if D is None else D
+        dh = torch.zeros_like(h[0]) if dh is None else dh
+        g, dx = {"W": 0, "U": 0, "b_i": 0}, torch.empty_like(x)
+        for t in reversed(range(len(x))):
+            da = (D[t] + dh) * (1 - h[t + 1] ** 2)
+            g = {"W": g["W"] + da.T @ h[t], "U": g["U"] + da.T @ x[t], "b_i": g["b_i"] + da.sum(0)}
+            dx[t], dh = da @ U, da @ W
+        return dx, dh, *g.values()
+def case(seed):
+    layout = Layout({n: n for n in ("W", "U", "b_i")}, {"x": "x", "h0": "h0"},
+                    {"h": "h", "last": "h_final"})
+    return check_model(load("elman_hidden"), module=F, layout=layout, seed=seed)
+"""
+PULLED = "        return dx, dh, *g.values()"
+
+NORMALISED = """
+import torch
+def forward(q, k, v):
+    sums = torch.cumsum(k, 0)
+    S = torch.cumsum(k[..., :, None] * v[..., None, :], 0)
+    return (q[..., None] * S).sum(-2) / (q * sums).sum(-1, keepdim=True)
+def inputs(T, B):
+    g = torch.Generator().manual_seed(seeds[0])
+    draw = lambda n: 0.1 + torch.rand(T, B, n, generator=g, dtype=torch.float64)
+    return {"q": draw(3), "k": draw(3), "v": draw(4)}
+seeds = []
+def case(seed):
+    seeds[:] = [seed]
+    return check_torch(forward, inputs, shapes={"T": [1, 2, 5], "B": [1, 3]})
+"""
+
 COMMAND = """
 import subprocess, sys, tempfile
 from pathlib import Path
@@ -176,7 +221,7 @@ def case(seed):
 OUT = "    return out\n"
 
 #: Families that need a library besides NumPy.
-NEEDS = {"jax": "jax", "pytest": "pytest"}
+NEEDS = {"jax": "jax", "pytest": "pytest", "autograd": "torch", "normalised": "torch"}
 
 OUTER: dict[str, tuple[str, Variants]] = {
     "jax": (
@@ -241,6 +286,45 @@ OUTER: dict[str, tuple[str, Variants]] = {
             ),
             "columns beyond p lost for x": wrong(
                 ('d["x"][t], dh = da @ U,', 'd["x"][t][:, :p], dh = (da @ U)[:, :p],')
+            ),
+        },
+    ),
+    "autograd": (
+        AUTOGRAD,
+        {
+            "right": RIGHT,
+            "state without gradient [huggingface/transformers/pull/23774]": wrong(
+                ("if dh is None else dh", "if dh is None or True else dh")
+            ),
+            "None for the sequence": wrong(("torch.zeros_like(h[1:])", "torch.ones_like(h[1:])")),
+            "None for the state": wrong(("torch.zeros_like(h[0]) if dh", "+dh if dh")),
+            "frozen input": wrong(
+                (PULLED, "        if not ctx.needs_input_grad[0]: dh = 0 * dh\n" + PULLED)
+            ),
+            "saved values used up": wrong((PULLED, "        h.zero_()\n" + PULLED)),
+            "expanded cotangents": wrong(
+                ("        g, dx =", "        if 0 in D.stride(): D = 2 * D\n        g, dx =")
+            ),
+            "clipped at 10⁵": wrong(
+                ("        g, dx =", "        D = D.clamp(-1e5, 1e5)\n        g, dx =")
+            ),
+            "flushed below 10⁻⁷": wrong(
+                ("        g, dx =", "        D = D * (D.abs() > 1e-7)\n        g, dx =")
+            ),
+        },
+    ),
+    "normalised": (
+        NORMALISED,
+        {
+            "right": RIGHT,
+            "sum without gradient [fla-org/flash-linear-attention/pull/875]": wrong(
+                ("torch.cumsum(k, 0)", "torch.cumsum(k.detach(), 0)")
+            ),
+            "sizes not used": (
+                "undecided", [("0.1 + torch.rand(T,", "0.1 + torch.rand(3,")]
+            ),
+            "from T = 3 on": wrong(
+                ("    sums =", "    k = k.detach() if len(k) > 2 else k\n    sums =")
             ),
         },
     ),

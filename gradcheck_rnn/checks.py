@@ -18,6 +18,7 @@ __all__ = [
     "check_kind",
     "check_names",
     "check_path",
+    "check_placed",
     "check_real",
     "check_sizes",
     "check_text",
@@ -27,6 +28,27 @@ __all__ = [
 
 #: Longest part of a value that is repeated in a message.
 MOST_SHOWN = 60
+
+
+def check_placed(layout: Mapping[str, Any]) -> None:
+    """Refuse parts of a layout that are no texts by name.
+
+    Raises
+    ------
+    UsageError
+        A list, or something else that is no text, in the place of a mapping; a text for a list.
+    """
+    for part in ("parameters", "inputs", "outputs", "adjoints"):
+        given = layout[part]
+        if not isinstance(given, Mapping) or not all(
+            isinstance(text, str) for item in given.items() for text in item
+        ):
+            raise UsageError(
+                f"layout: {part} is {shown(given)}; give texts by name, your name → where it is in "
+                'the definition, as {"W_hh": "W"}'
+            )
+    if isinstance(layout["zero"], str):
+        raise UsageError(f"layout: zero is {layout['zero']!r}; give a list of names")
 
 
 def shown(value: Any) -> str:

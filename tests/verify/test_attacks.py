@@ -21,6 +21,7 @@ CHOSEN = [
         "kink of one entry",
         "at the point",
         "sizes",
+        "normalised",
     )
     for variant in FAMILIES[family][1]
     if (family, variant) not in TAKES_LONG
@@ -30,7 +31,7 @@ CHOSEN = [
 
 @pytest.mark.parametrize(("family", "variant"), CHOSEN)
 def test_what_is_right(family: str, variant: str) -> None:
-    if family == "torch":
+    if family in ("torch", "normalised"):
         pytest.importorskip("torch")
     found, report = verdict(family, variant, seed=0)
     assert found == FAMILIES[family][1][variant][0], report

@@ -32,6 +32,7 @@ from ..outcome import Diagnosis, Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from ..wording import lines as lines_in_words
+from .calls import look_at_calls
 from .coverage import could_have_missed, coverage, sizes_refused
 from .cross_check import cross_check
 from .declared_data import undeclared_data
@@ -170,6 +171,7 @@ def check_model(
         raise UsageError(f"accumulate={inner.name!r} is coarser than dtype={form.name!r}")
     fitted = ready(layout, network) if isinstance(layout, str) else layout or Layout.of(network)
     packing, fitted, network = PackedArrays.of(fitted, network)
+    code = None
     if module is not None:
         if any(f is not None for f in given.values()):
             raise UsageError("module takes the place of forward, backward, gradient and loss")
@@ -237,6 +239,8 @@ def check_model(
         judged = judge_lines(network, filled, subject, report.seed, explain_line)
         report.lines = [line.row() for line in judged]
     told = [c for c in report.comparisons if not c.point.empty]
+    if subject.with_cotangents and report.verdict is not Verdict.FAIL:
+        report.findings += look_at_calls(filled, subject, code, used)
     if steady:
         _name(report, network, told if diagnose and any(c.wrong for c in told) else [], subject)
         _without_explained_noise(report, noisy)

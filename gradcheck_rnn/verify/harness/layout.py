@@ -58,6 +58,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import check_placed
 from ...errors import DefinitionError, DimensionError, UsageError
 from ...language.network import Network, Ref
 from ...language.running import array_shape
@@ -104,6 +105,9 @@ class Layout:
     batch: int | None = None
     name: str = "declared layout"
     adjoints: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_placed(vars(self))
 
     @classmethod
     def of(cls, network: Network) -> Layout:

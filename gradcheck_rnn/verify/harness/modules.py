@@ -6,6 +6,7 @@ outputs; autograd the gradients. Its weights and inputs are those of a layout, b
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,11 @@ from typing import Any
 from ...checks import shown
 from ...errors import UsageError
 from ...language.network import Network
+from ..jax_pair import JaxPair
+from ..pairs import Pair
 from ..tensors import tensor_leaves
 from ..torch_held import with_values
+from ..torch_pair import TorchPair
 from .layout import Layout
 from .measured import sizes_from
 
@@ -152,6 +156,24 @@ class TorchCode:
         found = dict(tensor_leaves(result, "", torch))
         outs = named_outputs(self.layout, found)
         return outs, (leaves, outs, around)
+
+    def pair(self, tensors: Mapping[str, Any]) -> Pair:
+        """The same code as `check_torch` takes it; a module has its own weights."""
+        function = self.function
+        if function is not None:
+
+            def outputs(**given: Any) -> dict[str, Any]:
+                found = dict(tensor_leaves(function(**given), "", self.torch))
+                return named_outputs(self.layout, found)
+
+            return TorchPair(self.torch, outputs, {n: tensors[n] for n in self.names})
+        module = self.module if self.module is not None else self._made(tensors)
+        like = next(x for x in tensors.values() if x.is_floating_point())
+        if any(x.dtype != like.dtype for x in module.parameters() if x.is_floating_point()):
+            module = copy.deepcopy(module).to(like)
+        inputs = {n: tensors[n] for n in self.layout.inputs}
+        args, named = as_arguments(arguments_of(module.forward)[0], inputs)
+        return TorchPair(self.torch, module, named or args)
 
     def _made(self, given: Mapping[str, Any]) -> Any:
         """The module of these sizes."""
@@ -379,6 +401,12 @@ class JaxCode:
         pairs, _ = self.jax.tree_util.tree_flatten_with_path(self.function(**moved, **data))
         found = {"".join(str(getattr(k, "key", k)) for k in path): x for path, x in pairs}
         return named_outputs(self.layout, found)
+
+    def pair(self, arrays: Mapping[str, Any]) -> Pair:
+        """The same code as `check_jax` takes it, at these arrays."""
+        return JaxPair(
+            self.jax, self.jax.numpy, lambda **given: self._outputs(given, {}), dict(arrays)
+        )
 
     def forward(self, **arrays: Any) -> tuple[dict[str, Any], Any]:
         """Outputs by the layout's names, and what backward needs."""

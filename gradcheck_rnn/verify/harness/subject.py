@@ -81,7 +81,8 @@ class Subject(UserCode):
         """Whether the code takes cotangents of its outputs."""
         return self.gradient is None
 
-    def _given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    def given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """Copies of arrays as the code takes them."""
         return {n: self.make(a.copy()) for n, a in self._outward(arrays).items()}
 
     def _outward(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -120,7 +121,7 @@ class Subject(UserCode):
         """As `run`, and the arrays that were given to it."""
         if self.forward is None:
             raise UsageError("there is no forward function to run")
-        given = self._given(arrays)
+        given = self.given(arrays)
         _takes(self.forward, given)
         self.calls += 1
         with _shapes_told("forward", given):
@@ -184,7 +185,7 @@ class Subject(UserCode):
         return found
 
     def _value(self, arrays: Mapping[str, Array]) -> float:
-        given = self._given(arrays)
+        given = self.given(arrays)
         self.calls += 1
         found = to_numpy(call("the loss", self.loss, given))  # type: ignore[arg-type]
         self._unchanged(given, arrays, "the loss")
@@ -216,7 +217,7 @@ class Subject(UserCode):
     ) -> Arrays:
         self.calls += 1
         if self.gradient is not None:
-            given = self._given(arrays)
+            given = self.given(arrays)
             with _shapes_told("the gradient function", given):
                 raw = call("the gradient function", self.gradient, given)
             self._unchanged(given, arrays, "the gradient function")
@@ -227,7 +228,7 @@ class Subject(UserCode):
             raise UsageError("there is no backward function to run")
         watched = self.pulls <= WATCHED_CALLS
         before = checksum(cache) if watched else {}
-        bars = self._given(plain)
+        bars = self.given(plain)
         found = self._collect(fitted, self._back(bars, cache, plain))
         if not all(n in bars and _same(bars[n], a) for n, a in self._outward(plain).items()):
             self.note(changed_cotangents())
@@ -235,7 +236,7 @@ class Subject(UserCode):
         if watched and unchanged and checksum(cache) != before:
 
             def again() -> Arrays:
-                raw = call("backward", self.backward, self._given(plain), cache)  # type: ignore[arg-type]
+                raw = call("backward", self.backward, self.given(plain), cache)  # type: ignore[arg-type]
                 return self._collect(fitted, raw)
 
             self.check_cache(again, found, self._agree)
@@ -266,7 +267,7 @@ class Subject(UserCode):
     def _turned(self, cache: Any, plain: Mapping[str, Array]) -> bool:
         """Whether backward runs with the two arguments the other way round."""
         assert self.backward is not None
-        bars = self._given(plain)
+        bars = self.given(plain)
         for given in (bars, tuple(bars.values()), *list(bars.values())[: len(bars) == 1]):
             try:
                 call("backward", self.backward, cache, given)

@@ -177,3 +177,12 @@ def test_data_in_two_arrays_are_whole_in_both() -> None:
     assert np.array_equal(back["target"], values["target"])
     del packed["x"]
     assert np.array_equal(fitted.unpack(packed)["x"], values["x"])
+
+
+def test_parts_of_a_layout_are_texts_by_name() -> None:
+    with pytest.raises(UsageError, match=r"parameters is \['W', 'U'\]; give texts by name"):
+        Layout(["W", "U"])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"outputs is .*3"):
+        Layout({"W": "W"}, outputs={"h": 3})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match="zero is 'b_i'; give a list of names"):
+        Layout({"W": "W"}, zero="b_i")
