@@ -13,7 +13,9 @@ from ..errors import UsageError
 __all__ = ["check_options", "check_pair_options"]
 
 #: Options of a check of a pair.
-OF_PAIRS = ("outputs", "time_axis", "mode", "seed", "budget", "select", "unit", "title")
+OF_PAIRS = (
+    "outputs", "time_axis", "mode", "seed", "budget", "select", "unit", "workers", "title",
+)  # fmt: skip
 
 
 def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -> None:
