@@ -312,9 +312,9 @@ class StackLowering(Lowering):
         if b.node.op == "eye":
             return a
         if not a.moves and cols == ONE:
-            return MatrixFactor(g.gemm(b.node, a.node), rows, cols)
+            return MatrixFactor(g.gemm(b.node, self._shared(a)), rows, cols)
         if not b.moves and rows == ONE:
-            return MatrixFactor(g.gemm(a.node, g.transpose(b.node)), rows, cols)
+            return MatrixFactor(g.gemm(a.node, g.transpose(self._shared(b))), rows, cols)
         if rows == ONE and cols == ONE:
             turned = [self._entries(f.node) if f.node.cols != ONE else f.node for f in (a, b)]
             return MatrixFactor(g.unit_sum(g.mul(turned)), rows, cols)
