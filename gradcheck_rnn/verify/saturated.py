@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import OutOfBudget
 from .oracle.differences import CONFIDENCE, Ladder, start_exponent
 from .oracle.line_functions import Lines
 from .oracle.noise import Noise, measure_noise
@@ -86,7 +87,15 @@ def plateau(target: Target, noise: Noise, rng: np.random.Generator) -> Noise:
             (x * factor).astype(x.dtype) if i in target.tree.real else x
             for i, x in enumerate(target.tree.leaves)
         ]
-        if _smooth(target.moved(leaves), rng):
+        there = target.moved(leaves)
+        try:
+            smooth = _smooth(there, rng)
+        except OutOfBudget:
+            raise
+        except Exception:  # the functions may not be made for other points
+            smooth = False
+        target.evaluations += there.evaluations
+        if smooth:
             target.find(
                 "saturated",
                 "the loss does not change in any bit with small moves of the parameters, jumps "
