@@ -206,6 +206,24 @@ def test_coarser_formats_pass(name: str, dtype: str) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("rwkv rwkv4", "k"), ("linear-attention rwkv6", "u"), ("linear-attention rwkv7", "a"),
+     ("linear-attention retention", "v"), ("flashrnn slstm", "R"), ("flashrnn gru", "b")],
+)  # fmt: skip
+def test_right_and_wrong_in_coarser_formats(name: str, argument: str, dtype: str) -> None:
+    code = CODE.get(name) or CODE[name.split()[0]]
+
+    def wrong(**given: Any) -> Given:
+        return code(**{**given, argument: Halved.apply(given[argument])})
+
+    report = check(name, code, dtype=dtype)
+    assert report.passed, str(report)
+    rows = check(name, wrong, dtype=dtype, diagnose=False).rows
+    assert {r.name for r in rows if r.verdict is Verdict.FAIL} == {argument}
+
+
 def test_a_decay_that_is_applied_too_late_is_found() -> None:
     def late(g: Any, **given: Any) -> Given:
         return attention(g=torch.roll(g, 1, 1), **given)
