@@ -36,11 +36,13 @@ def check_options(mode: str, resolve: float, unit: float, repeats: int | None) -
 
 def check_pair_options(who: str, options: Mapping[str, Any]) -> None:
     """Refuse options that no pair has, and those that ask for nothing, in the name of the check."""
+    # what other libraries start threads for does not outlive a fork
+    known = (*OF_PAIRS, "workers") if who == "check_vjp" else OF_PAIRS
     for name in options:
-        if name not in OF_PAIRS:
+        if name not in known:
             from ..loading import suggest
 
-            raise UsageError(f"{who}: {suggest(name, OF_PAIRS, 'option')}")
+            raise UsageError(f"{who}: {suggest(name, known, 'option')}")
     check_options(options.get("mode", "auto"), 1.0, options.get("unit", 0.0), None)
 
 
