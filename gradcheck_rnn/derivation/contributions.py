@@ -56,7 +56,7 @@ def read(
     """What an edge reads at a time, where edits make it read something else."""
     if edge.id in edits.masked:
         return masked_values(run, values, edge, edits)
-    if edge.id in edits.terms and reads_others(edge, term):
+    if edits.rewrites(edge) and reads_others(edge, term):
         return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
     if edge.id in edits.mirrored and edge.kind == "param":
         return mirrored_values(run, values, t, run.times(program))

@@ -190,6 +190,10 @@ class Edits:
             return other
         return self.terms.get(edge.id, edge.pullback)
 
+    def rewrites(self, edge: Edge) -> bool:
+        """Whether an edge has another term than the derived one, at all steps or some."""
+        return edge.id in self.terms or edge.id in self.terms_at
+
     def contributing(
         self, edges: Iterable[Edge], step: int, steps: int, waiting: Collection[str] = ()
     ) -> Iterator[tuple[Edge, Term]]:

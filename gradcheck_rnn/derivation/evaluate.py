@@ -425,7 +425,7 @@ def _backward(
                     continue
                 if products is not None and products.took(edge, values, sums):
                     continue
-                if edge.kind != "equation" and edge.id in edits.terms and reads_others(edge, term):
+                if edge.kind != "equation" and edits.rewrites(edge) and reads_others(edge, term):
                     late.append((edge, term))
                     continue
                 seen = read(run, program, edge, term, edits, sums, t, values)

@@ -62,6 +62,18 @@ def _parts(derivation: Derivation, program: ScanProgram, edge: Edge) -> Iterator
         node for e in program.equations for node, path in occurrences(e.rhs)
         if path and isinstance(node, Apply | Divide) and not has_bar(node)
     )  # fmt: skip
+    values = [e.symbol for e in program.equations]
+    values += [v.with_(kind="state", lag=sign) for v in values if v.name in states]
+    for node in dict.fromkeys(functions):
+        for other in values if edge.pullback.has(node) else ():
+            if other.shape == node.shape:
+                term = edge.pullback.xreplace({node: other})
+                yield (
+                    "inner",
+                    f"{to_text(node)}>{other.name}{other.lag}",
+                    term,
+                    _instead(other, node),
+                )
     for s in _read(edge.pullback):
         parts: list[Term] = []
         if s.name in made and s.lag in (0, sign):

@@ -85,7 +85,7 @@ def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
     held = {s.name for s in scan.scan.states}
     reads = [e.id for e in scan.edges if e.kind == "state" and e.operand.name in held]
     for k in PERIODS if reads else ():
-        words = f"the carry of scan {name} is cut at every {k} steps, and before the first step"
+        words = f"the carry of scan {name} is cut at every {k} steps, before the first step as well"
         steps = tuple(range(1, LONGEST, k))
         yield "cut", f"{k}", name, words, Edits(skip_steps=dict.fromkeys(reads, steps))
         if several:

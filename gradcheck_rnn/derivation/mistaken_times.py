@@ -58,7 +58,21 @@ def _whole_start(derivation: Derivation, program: ScanProgram) -> Iterator[Loop]
     """All that goes back to a start, with a factor of one of its terms too many."""
     for state in program.scan.states:
         edges = [e for e in program.edges if e.kind == "state" and e.operand.name == state.name]
-        if len(edges) < 2 or not any(i.ref is not None for i in state.initial):
+        if not edges or not any(i.ref is not None for i in state.initial):
+            continue
+        bar = next(e.symbol for e in program.equations if e.name == state.name).with_(mark="bar")
+        if all(e.lag is not None and abs(e.lag) == 1 for e in edges):
+            taken: dict[str, tuple[tuple[int, ...], Term | None]] = {
+                e.id: ((1,), bar if e is edges[0] else None) for e in edges
+            }
+            words = (
+                f"{_bar(edges[0])} = {to_text(bar)} at the first step, for the start: nothing is "
+            )
+            words += "differentiated between them"
+            yield (
+                "first-step", f"{state.name}=", state.name, words, Edits(terms_at=taken),
+            )  # fmt: skip
+        if len(edges) < 2:
             continue
         factors = dict.fromkeys(
             f for e in edges for n, _ in occurrences(e.pullback) if isinstance(n, Hadamard)
@@ -212,7 +226,7 @@ def _blocks(program: ScanProgram) -> Iterator[Loop]:
         first = tuple(range(1, LONGEST, k))
         counts = {
             "": (first[1:], "counted from the first step"),
-            "+": (first, "and before the first step"),
+            "+": (first, "before the first step as well"),
             "-": (tuple(range(-k, -LONGEST, -k)), "counted from the last step"),
         }
         for what, some in lines:

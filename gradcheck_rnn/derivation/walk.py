@@ -135,7 +135,7 @@ class Walk:
                     for edge in edited.get(e.name, ()):
                         if edge.id in waiting:
                             continue
-                        term = self.edits.terms.get(edge.id)
+                        term = self.edits.term_of(edge, step, len(times))
                         if (
                             edge.kind != "equation"
                             and term is not None

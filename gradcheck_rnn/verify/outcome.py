@@ -34,8 +34,8 @@ class Diagnosis:
     `tried` counts those that were tried, and `stopped` says whether the search ended at its limit
     of work, which `where` tells in words; `wrong` has the gradients that are wrong and `where` what
     is known of the place, of which `steps` is the line that tells most of the steps at which an
-    input is wrong. `candidates` are the mistakes as programs: working state, left out where a
-    report is sent.
+    input is wrong; `noise` says whether the code's own roundoff was allowed
+    for. `candidates` are the mistakes as programs: working state, left out where a report is sent.
     """
 
     matches: list[Finding] = field(default_factory=list)
@@ -46,6 +46,7 @@ class Diagnosis:
     wrong: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
     steps: str = ""
+    noise: bool = False
     candidates: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property

@@ -243,6 +243,7 @@ def check_model(
         report.findings += look_at_calls(filled, subject, code, used)
     if steady:
         _name(report, network, told if diagnose and any(c.wrong for c in told) else [], subject)
+        _without_explained_noise(report, noisy)
     return _finish(report, network, places, subject)
 
 
@@ -264,6 +265,16 @@ def _fail_noisy(rows: Sequence[Row], noisy: Mapping[str, Excess]) -> None:
             row.verdict = Verdict.FAIL
             if not row.reasons:
                 row.explained("noise", "unsteady" if noisy[row.name].chance else "unstable")
+
+
+def _without_explained_noise(report: Report, noisy: Mapping[str, Excess]) -> None:
+    """Drop what was said of noise in arrays that a named mistake makes as they are."""
+    named = report.diagnosis
+    if named is None or not named.found or named.noise:
+        return
+    wrong = {r.user for c in report.comparisons for r in c.wrong}
+    if noisy.keys() <= wrong:
+        report.findings = [f for f in report.findings if f.kind != "lost-precision" or not f.fatal]
 
 
 def _judge_typical(

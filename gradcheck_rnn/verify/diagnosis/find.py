@@ -58,6 +58,7 @@ def find_mistake(
         wider = noisy()
         if wider is not None:
             found = search(bench, single, after, wider)
+            found.noise = found.found
     found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
     found.steps = told_steps(ill)
     if found.stopped:

@@ -44,3 +44,19 @@ def test_a_read_beyond_a_sequence_in_reversed_order_does_not_end_the_search() ->
     found = said("wkv/bonus-overwritten")
     assert found is not None
     assert "already wrong at one step: du" in found.where
+
+
+def test_noise_that_a_named_mistake_makes_is_not_told_beside_it() -> None:
+    """Without its slope δh_0 becomes so large that its rounding is above the definition's."""
+    report = check("zoneout", [("(1 - acts[t] ** 2)\n", "1\n")])
+    assert report.diagnosis is not None
+    assert report.diagnosis.found
+    assert "unstable" not in str(report)
+
+
+def test_noise_of_the_code_beside_a_mistake_is_told() -> None:
+    back = 'return {"W": (W - (W - 1e-4 * dW)) / 1e-4,'
+    report = check("zoneout", [("(1 - acts[t] ** 2)\n", "1\n"), ('return {"W": dW,', back)])
+    assert report.diagnosis is not None
+    assert report.diagnosis.found
+    assert "dW is unstable" in str(report)
