@@ -39,7 +39,7 @@ _gradcheck_rnn() {
 }
 compdef _gradcheck_rnn gradcheck-rnn""",
     "fish": """function _gradcheck_rnn
-    set -l words (commandline -opc)[2..] (commandline -ct) .
+    set -l words (commandline -opc)[2..] (string unescape -- (commandline -ct)) .
     env VARIABLE=(string join \\n -- $words | string collect) gradcheck-rnn
 end
 complete -c gradcheck-rnn -a '(_gradcheck_rnn)'""",

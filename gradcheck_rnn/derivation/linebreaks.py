@@ -1,4 +1,4 @@
-r"""Break long displayed equations of LaTeX: before a sign, else before a product sign.
+r"""Break long displayed equations of LaTeX: before a sign, a product sign, else between factors.
 
 LaTeX breaks no displayed equation by itself. Widths are estimated in em from the text, with the
 widths of Computer Modern, to a few per cent: enough to choose where a line ends.
@@ -25,8 +25,10 @@ PREAMBLE = r"""\documentclass[a4paper]{article}
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|[^\\{}^_]")
 _SIGN = re.compile(r" (?=[+-] )")
 _PRODUCT = re.compile(r" (?=\\(?:odot|otimes) )")
+_FACTOR = re.compile(r" (?=\\, )")
 #: Where to break, at which depth of parentheses: what is tried first to last.
 ORDER = [(where, depth) for depth in range(12) for where in (_SIGN, _PRODUCT)]
+ORDER += [(_FACTOR, depth) for depth in range(12)]
 #: Commands that only change how their argument looks.
 _SILENT = {
     r"\mathrm", r"\operatorname", r"\text", r"\tilde", r"\hat",
@@ -37,7 +39,8 @@ _WIDTHS = {
     r"\sum": 1.5, r"\prod": 1.4, r"\tanh": 2.2, r"\top": 0.8, r"\{": 0.5, r"\}": 0.5, "(": 0.39,
     ")": 0.39, ",": 0.45, "+": 1.2, "-": 1.2, "=": 1.35, "W": 1.0, "U": 0.8, "m": 0.88,
     r"\in": 1.2, r"\partial": 0.57, r"\nabla": 0.83, r"\sigma": 0.57, r"\delta": 0.45,
-    r"\times": 1.2, r"\dots": 1.2, r"\geq": 1.3,
+    r"\times": 1.2, r"\dots": 1.2, r"\geq": 1.3, ">": 1.3, "<": 1.3, r"\max": 1.9, r"\min": 1.8,
+    r"\exp": 1.6, r"\log": 1.3, r"\ln": 0.9, r"\sin": 1.3, r"\cos": 1.4, r"\det": 1.3,
 }  # fmt: skip
 #: Any other letter or symbol, and a letter of running text.
 _GLYPH, _LETTER = 0.55, 0.46
@@ -146,7 +149,8 @@ def broken(text: str, first: float, rest: float = LINE) -> list[str]:
     Returns
     -------
     list of str
-        The lines; a piece that cannot be broken may be wider than its line.
+        The lines; a piece that cannot be broken may be wider than its line. A line that begins
+        with a factor shows the product's sign, which is not written within a line.
     """
     pieces = [text]
     for where, depth in ORDER:
@@ -168,5 +172,5 @@ def broken(text: str, first: float, rest: float = LINE) -> list[str]:
         if width(joined) <= room:
             lines[-1] = joined
         else:
-            lines.append(piece)
+            lines.append(re.sub(r"^\\, ", r"\\cdot ", piece))
     return lines

@@ -32,6 +32,7 @@ from .settling import (
     GradcheckWarning,
     budget_of,
     calling_place,
+    denied,
     misuse,
     place_of,
     settle,
@@ -372,9 +373,11 @@ def pytest_runtest_makereport(
     if LOST in item.stash and call.when == "call":
         outcome.get_result().gradcheck_lost = item.stash[LOST]
     if call.when == "call" and call.excinfo is not None and CHECKS not in item.stash:
-        module = sys.modules.get("gradcheck_rnn.verify.outcome")
-        if module is not None and isinstance(call.excinfo.value, module.GradientMismatch):
-            settle_raised(item, call.excinfo.value.report, call.excinfo.tb)
+        module, error = sys.modules.get("gradcheck_rnn.verify.outcome"), call.excinfo.value
+        if module is not None and isinstance(error, AssertionError | module.GradientMismatch):
+            report = getattr(error, "report", None) or denied(call.excinfo.tb)
+            if report is not None:
+                settle_raised(item, report, call.excinfo.tb)
     if call.when == "call" and CHECKS in item.stash:
         outcome.get_result().gradcheck = item.stash[CHECKS]
         _shorten(outcome.get_result(), item, call.excinfo)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 import shlex
 import traceback
 import warnings
@@ -22,6 +24,7 @@ __all__ = [
     "GradcheckWarning",
     "budget_of",
     "calling_place",
+    "denied",
     "misuse",
     "place_of",
     "replay",
@@ -100,12 +103,29 @@ def settle(item: pytest.Item, report: Report, undecided: str, place: tuple[str, 
 
 
 def settle_raised(item: pytest.Item, report: Report, trace: TracebackType | None) -> None:
-    """Note the verdict of a check by hand, whose `GradientMismatch` a test has let through."""
+    """Note the verdict of a check by hand: let through as `GradientMismatch`, or asserted."""
     place = calling_place(item, reversed(list(traceback.walk_tb(trace))))
     item.stash[CHECKS] = [{
         **report.to_json(), "replay": shlex.join(["pytest", item.nodeid]), "test": item.nodeid,
         "file": place[0], "line": place[1], "undecided_is": "fail",
     }]  # fmt: skip
+
+
+def denied(trace: TracebackType | None) -> Report | None:
+    """The report that did not pass in an ``assert``, by the values of its statement.
+
+    Pytest keeps the parts of a failed ``assert`` in variables ``@py_assert…``; a report that has
+    a name of its own stands in the statement's line.
+    """
+    from gradcheck_rnn.verify.outcome import Report
+
+    for frame, at in reversed(list(traceback.walk_tb(trace))):
+        text = linecache.getline(frame.f_code.co_filename, at)
+        for name, value in frame.f_locals.items():
+            named = name.startswith("@py_assert") or re.search(rf"\b{re.escape(name)}\b", text)
+            if named and isinstance(value, Report) and not value.passed:
+                return value
+    return None
 
 
 def replay(item: pytest.Item, report: Report) -> str:

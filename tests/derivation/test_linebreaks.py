@@ -36,6 +36,19 @@ def test_a_sum_of_growing_parentheses_is_broken_before_its_signs() -> None:
     assert broken(f"{piece} + {piece} - {piece}", 9.0, 9.0) == [piece, f"+ {piece}", f"- {piece}"]
 
 
+def test_factors_are_parted_last_and_show_their_sign_where_a_line_begins() -> None:
+    factor = r"\max\left( \left\lvert \mathbf{z}_{t}^{\top} \mathbf{q}_{t} \right\rvert, 1 \right)"
+    text = r" \, ".join([factor] * 6)
+    lines = broken(text, LINE, LINE)
+    assert len(lines) == 2
+    assert lines[1].startswith(r"\cdot \max")
+    one = " ".join(lines).replace(r"\cdot ", r"\, ").replace(r"\bigl", r"\left")
+    assert one.replace(r"\bigr", r"\right") == text
+    assert broken(rf"{factor} + {factor} \, {factor}", 20.0, 20.0) == [
+        factor, rf"+ {factor} \, {factor}"
+    ]  # fmt: skip
+
+
 def test_growing_parentheses_become_large_ones_where_they_are_broken() -> None:
     text = r"\mathbf{A} \left( " + " + ".join([SUM] * 12) + r" \right)"
     lines = broken(text, LINE)
@@ -44,7 +57,9 @@ def test_growing_parentheses_become_large_ones_where_they_are_broken() -> None:
     assert lines[0].count(r"\bigl(") == lines[-1].count(r"\bigr)") == 1
 
 
-@pytest.mark.parametrize("name", ["stacked_lstm", "bidirectional_lstm", "lstm_layer_norm"])
+@pytest.mark.parametrize(
+    "name", ["stacked_lstm", "bidirectional_lstm", "lstm_layer_norm", "mlstm", "rwkv7"]
+)
 def test_all_lines_of_a_page_fit(name: str) -> None:
     page = api.render(api.derive(name), "latex", steps=True, rtrl=True)
     for block in re.findall(r"\\begin\{align\*\}\n(.*?)\n\\end\{align\*\}", page, re.DOTALL):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 import pytest
@@ -237,6 +238,25 @@ def test_an_annotation_is_at_the_call(project, run_pytest, pytester, monkeypatch
     assert "gradcheck: 1 pass, 3 fail" in ran.out
     assert "FAILED test_it.py::test_by_hand - gradient check: fail. the gradient of W" in ran.out
     assert "def raise_for_failure" not in ran.out
+
+
+def test_an_assert_of_a_report_has_an_annotation(project, run_pytest, pytester) -> None:
+    project(
+        test_it="from gradients import *\nfrom gradcheck_rnn import check_gradient\n\n"
+        "def test_call():\n    assert check_gradient(loss, right, point)\n"
+        "    assert check_gradient(loss, wrong, point).passed\n\n"
+        "def test_name():\n    other = check_gradient(loss, wrong, point)\n"
+        "    report = check_gradient(loss, right, point)\n    assert report and not other\n"
+        "    assert other, 'wrong'\n\n"
+        "def test_of_its_own():\n    other = check_gradient(loss, wrong, point)\n"
+        "    assert point is None\n"
+    )
+    ran = run_pytest("--gradcheck-github")
+    told = [x for x in ran.out.splitlines() if x.startswith("::")]
+    assert [re.findall(r"line=(\d+)", x) for x in told] == [["6"], ["12"]]
+    assert all("the gradient of W is wrong" in x for x in told)
+    assert "gradcheck: 2 fail" in ran.out
+    assert "3 failed" in ran.last
 
 
 @pytest.mark.parametrize(
