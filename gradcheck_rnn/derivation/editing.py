@@ -331,15 +331,16 @@ def moved_shares(
     ``give(at, t)`` is what the edge gives with the adjoint at one time and values at another.
     """
     kind, k = move
+    line = _own_times(run, edge.operand.name, times)
     for step, t in enumerate(times):
         where, own = run.at(edge.operand.name, t, edge.lag), give(t, t)
         if own is None:
             continue
         if kind in ("goes", "also") and (where in times or kind == "also"):
-            place = k - 1 if where not in times else times.index(where) + k
-            yield where, 0 * own if where not in times else -own
-            if 0 <= place < len(times):
-                yield times[place], own
+            place = k - 1 if where not in line else line.index(where) + k
+            yield where, 0 * own if where not in line else -own
+            if 0 <= place < len(line):
+                yield line[place], own
         elif kind == "start" and where not in times:
             other = times[k - 1 if k > 0 else k] if abs(k) <= len(times) else None
             given = None if other is None else give(other, other)
@@ -348,6 +349,13 @@ def moved_shares(
             place = step + k if k else len(times) - 1 - step
             given = give(times[place], t) if 0 <= place < len(times) else None
             yield where, -own if given is None else given - own
+
+
+def _own_times(run: Run, name: str, times: Sequence[int]) -> Sequence[int]:
+    """The times of a name in a scan's order: of whole steps, if it has no part in substeps."""
+    if not run.substeps or name in run.substeps:
+        return times
+    return list(dict.fromkeys(run.at(name, t, 0) for t in times))
 
 
 def value_at(run: Run, name: str, t: int) -> Array:
@@ -381,15 +389,16 @@ def read_wrongly(
         at = run.at(s.name, t, s.lag)
         if at in times:
             return values(s)
-        first = run.at(s.name, times[0], 0)
+        line = _own_times(run, s.name, times)
+        first = line[0]
         if (at - times[-1]) * (-1 if program.scan.reverse else 1) > 0:  # beyond the last
             if s.name in edits.held_starts or s.name in edits.wrapped_starts:
-                own = times[-1] if s.name in edits.held_starts else times[0]
+                own = line[-1] if s.name in edits.held_starts else line[0]
                 return run.series[s.name][own]
             return np.zeros_like(run.series[s.name][first])
         if s.name in edits.wrapped_starts:
-            back = int(abs(t - times[0]) * run.substeps.get(s.name, 1)) - abs(s.lag)
-            return run.series[s.name][times[max(back, -len(times))]]
+            back = line.index(run.at(s.name, t, 0)) - abs(s.lag)
+            return run.series[s.name][line[max(back, -len(line))]]
         if s.name in edits.held_starts:
             return run.series[s.name][first]
         if s.name in edits.zero_starts or at not in run.series[s.name]:

@@ -9,6 +9,7 @@ from benchmarks.blind_faults import outcome
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
+from gradcheck_rnn.language import Cell, cell, repeat, tanh
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.effects import Effects
@@ -39,8 +40,18 @@ def test_is_named(fault: str, words: str) -> None:
     assert words in said
 
 
-@pytest.mark.parametrize("name", ["qrnn", "min_lstm", "bidirectional_elman"])
-def test_changes_are_those_of_the_whole_program(name: str) -> None:
+@cell(inputs="x: d", states="h: p", params="U: p d; b: p")
+def substeps(x, h, U, b):  # type: ignore[no-untyped-def]
+    """Three substeps a step, which read the input of the step."""
+
+    def step(h):
+        return h + (tanh(U @ x + b * h) - h) / 3
+
+    return repeat(3, step, h)
+
+
+@pytest.mark.parametrize("name", ["qrnn", "min_lstm", "bidirectional_elman", substeps])
+def test_changes_are_those_of_the_whole_program(name: str | Cell) -> None:
     code = DerivedCode(api.load(name))
     report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
     bench, place = Bench(code.derivation), report.comparisons[2]
