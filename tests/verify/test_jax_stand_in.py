@@ -147,3 +147,22 @@ def test_float64_arrays_that_become_float32_are_said(jax: StandIn) -> None:
     )
     assert report.passed, str(report)
     assert any(f.kind == "dtype" and "jax_enable_x64" in f.message for f in report.findings)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_input_that_an_output_does_not_read_passes_in_float32(jax: StandIn, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given = tuple(rng.normal(size=n).astype(np.float32) for n in ((3, 3), (3,), (3,)))
+
+    def function(W: Any, h: Any, c: Any) -> Any:
+        y = np.tanh(W @ h) * np.float32(2)
+
+        def rule(cotangents: Any) -> Any:
+            da = (cotangents[0] + cotangents[1] * c) * (2 - y * y / 2)
+            return np.outer(da, h), W.T @ da, cotangents[1] * y
+
+        jax.rule = rule
+        return y, c * y
+
+    report = check_jax(function, given)
+    assert report.passed, str(report)
