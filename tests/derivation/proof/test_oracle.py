@@ -271,7 +271,7 @@ def test_functions_made_by_users_run_as_what_they_are_made_of() -> None:
 
 
 def test_the_oracle_knows_nothing_of_what_it_judges() -> None:
-    """Only `prove` may import the derivation; the rest the language, and what writes errors and HTML."""
+    """Only `prove` may import the derivation; the rest the language, errors and pieces of HTML."""
     folder = Path(proof.__file__).parent
     for path in folder.glob("*.py"):
         if path.name == "prove.py":
