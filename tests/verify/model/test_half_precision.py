@@ -96,6 +96,17 @@ def test_a_claim_and_a_factor_are_told(
         assert options is CLAIM or "times that of the definition along itself" in row.reason
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_one_factor_has_one_name(kind: str) -> None:
+    """It is fitted at two points, whose last digits the format does not resolve."""
+    options = CLAIM if kind == "bfloat16" else {"dtype": kind}
+    wrong = {**code("float32" if options is CLAIM else kind, kind, factor=1.02), "diagnose": True}
+    found = check_model(gated, **wrong, **options, seed=1).diagnosis
+    assert found is not None
+    assert len(found.matches) == 1
+    assert "dk has a factor 1.0" in found.matches[0].message
+
+
 def offset(code: dict[str, Any], by: float) -> dict[str, Any]:
     """The same code with outputs that are off by a share of themselves."""
     inner, q = code["forward"], precision("bfloat16").quantise
