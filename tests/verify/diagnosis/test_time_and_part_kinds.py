@@ -41,10 +41,17 @@ def test_is_named(fault: str, words: str) -> None:
     assert words in said
 
 
-def test_an_input_for_what_is_made_from_it_is_named() -> None:
-    one = outcome_of([SLIPS["wkv/04"]])
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        ("wkv/04", "δS_{t−1} with d_t instead of w_t"),
+        ("peephole/09", "φ′ of tanh(c_t) applied to what comes back through time as well"),
+    ],
+)
+def test_a_slip_is_named(slip: str, words: str) -> None:
+    one = outcome_of([SLIPS[slip]])
     assert one.named == "right"
-    assert "δS_{t−1} with d_t instead of w_t" in one.said
+    assert words in one.said
 
 
 @cell(inputs="x: d", states="h: p", params="U: p d; b: p")
