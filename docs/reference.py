@@ -22,6 +22,7 @@ def write(folder: Path) -> None:
         "layouts": layouts,
         "cells": cells,
         "api": api,
+        "language": language,
     }
     for name, make in pages.items():
         text, path = "\n".join(make()) + "\n", folder / f"{name}.md"
@@ -95,3 +96,23 @@ def api() -> Iterator[str]:
         kind, members = ("class", "\n   :members:") if inspect.isclass(value) else ("function", "")
         yield f"## {name}\n"
         yield f"```{{eval-rst}}\n.. auto{kind}:: gradcheck_rnn.{name}{members}\n```\n"
+
+
+def language() -> Iterator[str]:
+    """What a definition of a cell may call, and what a network hands from scan to scan."""
+    from gradcheck_rnn import language as names
+
+    yield "# Functions of a definition\n"
+    yield "All are imported from `gradcheck_rnn.language`.\n"
+    values = {name: getattr(names, name) for name in names.__all__}
+    table = {n: v for n, v in values.items() if not inspect.isroutine(v) and not inspect.isclass(v)}
+    yield "```{list-table}\n:header-rows: 1\n\n* - name\n  - value"
+    for name, value in table.items():
+        yield f"* - `{name}`\n  - {(inspect.getdoc(value) or '').splitlines()[0]}"
+    yield "```\n"
+    for name, value in values.items():
+        if inspect.isroutine(value) and name != "cell":
+            yield f"## {name}\n"
+            yield f"```{{eval-rst}}\n.. autofunction:: gradcheck_rnn.language.{name}\n```\n"
+    yield "## Values of a network\n"
+    yield "```{eval-rst}\n.. autoclass:: gradcheck_rnn.language.network.Ref\n   :members:\n```\n"

@@ -28,21 +28,24 @@ PUBLISHED = (
     "bidirectional_elman", "encoder_decoder", "softmax_cross_entropy",
 )  # fmt: skip
 STEPS = 300
-#: Hides rows of the index, and families of which no row is left.
+#: Hides rows of the index, and families of which no row is left; says so where none is.
 FIND = """
 document.addEventListener("input", () => {
   const words = document.getElementById("find").value.toLowerCase().split(/\\s+/);
-  for (const table of document.querySelectorAll("main table")) {
+  let found = 0;
+  for (const list of document.querySelectorAll("main table, main ul")) {
+    const box = list.closest("figure, div") || list;
+    const head = box.previousElementSibling;
     let left = 0;
-    for (const row of table.querySelectorAll("tbody tr")) {
-      row.hidden = !words.every(w => row.textContent.toLowerCase().includes(w));
+    for (const row of list.querySelectorAll("tbody tr, li")) {
+      const text = (head.textContent + " " + row.textContent).toLowerCase();
+      row.hidden = !words.every(w => text.includes(w));
       left += !row.hidden;
     }
-    const box = table.closest("figure, div") || table;
-    box.hidden = !left;
-    const head = box.previousElementSibling;
-    if (head && head.tagName === "H2") head.hidden = !left;
+    box.hidden = head.hidden = !left;
+    found += left;
   }
+  document.getElementById("found").textContent = found ? "" : "nothing here has these words";
 });
 """
 #: Decay comparisons: file → (what is compared, cells with the start of their weights and what is
@@ -157,7 +160,8 @@ def index(folder: str, names: Sequence[str]) -> str:
 def searchable(html: str) -> str:
     """The index with a field that leaves the rows in which all of its words stand."""
     at = html.index("<h2", html.index("<main"))
-    field = '<search><label>Search <input type="search" id="find"></label></search>'
+    field = '<search><label>Search <input type="search" id="find"></label> '
+    field += '<output id="found" for="find"></output></search>'
     return f"{html[:at]}{field}<script>{FIND}</script>{html[at:]}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_gradient, layers, load, loading
+from gradcheck_rnn import check_gradient, derive, layers, load, loading, prove
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.notebook import cells_of, file_of
 from gradcheck_rnn.verify.annotations import annotation
@@ -128,3 +128,7 @@ def test_objects_show_themselves() -> None:
     text = shown(report)
     assert report.sentence() in text
     assert "could have missed" in text
+    made = derive("elman_hidden")
+    assert repr(made) == "<derivation of elman_hidden; render() writes it>"
+    proof = prove("elman_hidden")
+    assert shown(proof) == str(proof)

@@ -58,9 +58,9 @@ def write_c(
     check_flag(python, "python")
     check_flag(vectors, "vectors")
     where = check_path(folder, "folder")
-    if where.exists() and not where.is_dir():
+    if os.path.exists(where) and not os.path.isdir(where):
         raise UsageError(f"{where} is no folder; a kernel in C is several files")
-    check_writable(where / "kernel.c" if where.is_dir() else where)
+    check_writable(where / "kernel.c" if os.path.isdir(where) else where)
     texts = print_files(derive(target, loss=loss), origin_of(target), python)
     files = {name: text.encode() for name, text in texts.items()}
     if vectors:

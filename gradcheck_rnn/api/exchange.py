@@ -164,7 +164,7 @@ def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> 
         raise UsageError("vectors need a name to be written to: .npz, .json or that of a folder")
     suffix = file.suffix.lower()
     if not suffix:
-        check_writable(file / "any" if file.is_dir() else file)
+        check_writable(file / "any" if os.path.isdir(file) else file)
         return write_folder(vectors(target, **options), file)
     if suffix not in SUFFIXES:
         raise UsageError(

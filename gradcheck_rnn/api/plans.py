@@ -214,7 +214,7 @@ def _seed(chunk: Chunk, seed: int | str | None, groups: Sequence[Any]) -> int | 
 
 
 def _stamp(path: str | None) -> str:
-    if path is None or not Path(path).is_file():
+    if path is None or not os.path.isfile(path):
         return ""
     return hashlib.sha256(read_bytes(Path(path), "file")).hexdigest()[:16]
 
@@ -350,7 +350,7 @@ def _subject(
     path, _ = loading.split_target(where)
     if stamp and path is not None:
         here = socket.gethostname()
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise UsageError(
                 f"there is no file {path} on the worker {here}; put it where all workers see it"
             )

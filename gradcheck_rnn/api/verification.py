@@ -301,7 +301,7 @@ def _found(origin: str, path: str, name: str) -> str:
     file, wanted = loading.split_target(origin)
     given, beside = Path(file or origin), Path(path).parent
     for place in (given, beside / given, beside / given.name):
-        if place.is_file():
+        if os.path.isfile(place):
             return f"{place}:{wanted}" if wanted else str(place)
     raise UsageError(
         f"{path} was generated from {name!r} in {origin}, which is not there any more; give its "

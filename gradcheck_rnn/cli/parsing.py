@@ -13,10 +13,13 @@ __all__ = ["Once", "Verify", "defaults"]
 
 
 class Once(typer.core.TyperCommand):
-    """A command that refuses an option that is given twice: the last would win silently."""
+    """A command that refuses an option that is given twice: the last would win silently.
+
+    And one whose path is empty, as that of a variable that is not set: it means this folder.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as usual, after a look at how often each option comes."""
+        """Parse as usual, after a look at how often each option comes, and with which path."""
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         seen = set()
         for parameter in order:
@@ -24,9 +27,12 @@ class Once(typer.core.TyperCommand):
                 parameter.multiple or parameter.is_eager
             ):
                 if parameter.name in seen:
-                    names = "/".join((*parameter.opts, *parameter.secondary_opts))
-                    raise UsageError(f"{names} is given twice; give it once")
+                    raise UsageError(f"{_names(parameter)} is given twice; give it once")
                 seen.add(parameter.name)
+            if _is_path(parameter):
+                given = values[parameter.name]
+                if "" in (given if parameter.multiple else [given]):
+                    raise UsageError(f"{_names(parameter)} is empty; give a path")
         if not any(parameter.is_eager for parameter in order):
             given = {parameter.name for parameter in order}
             self.project(ctx, given, values.get("target") or ())
@@ -34,6 +40,17 @@ class Once(typer.core.TyperCommand):
 
     def project(self, ctx: Any, given: set[Any], targets: Sequence[str]) -> None:
         """Take what the user's project says; most commands have no options there."""
+
+
+def _names(parameter: Any) -> str:
+    return "/".join((*parameter.opts, *parameter.secondary_opts))
+
+
+def _is_path(parameter: Any) -> bool:
+    """Whether it is an option that takes a path: its word for one in the help says so."""
+    return parameter.param_type_name == "option" and any(
+        word in (parameter.metavar or "") for word in ("PATH", "FILE", "FOLDER")
+    )
 
 
 class Verify(Once):

@@ -158,7 +158,7 @@ def _unwritten(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # the reader has what it wanted: `| head`
         return SIGPIPE
     if error.filename is not None:
-        return _say(f"{error.filename}: {error.strerror or error}", MISUSE)
+        return _misuse(f"{error.filename}: {error.strerror or error}")
     return _say(f"the output cannot be written: {error.strerror or error}", UNWRITTEN)
 
 

@@ -170,9 +170,7 @@ def show(out: Console, done: Verification, budget: int | str | None = None) -> N
             else:
                 _show_case(out, report)
     bad = [r for r in done if not r.passed]
-    # Checks of one kernel share everything that a command can name; results are judged as a whole.
-    for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
-        _line(out, f"repeat: {flat(done.replay(report))}")
+    _show_repeats(out, done)
     _show_power(out, done)
     verdict = str(done.verdict)
     note = ", taken as a warning" if verdict == "undecided" and done.passed else ""
@@ -207,8 +205,17 @@ def show_all(found: Sequence[Verification]) -> None:
     for done in found:
         for report in done:
             _line(out, report.in_full())
+        _show_repeats(out, done)
         passed = sum(report.passed for report in done)
         _line(out, f"{done.verdict}: {passed} of {len(done)} passed", STYLES[str(done.verdict)])
+
+
+def _show_repeats(out: Console, done: Verification) -> None:
+    """The commands that repeat what did not pass."""
+    bad = [r for r in done if not r.passed]
+    # Checks of one kernel share everything that a command can name; results are judged as a whole.
+    for report in bad if done.kind == "cases" else bad[:1] if done.kind == "kernel" else ():
+        _line(out, f"repeat: {flat(done.replay(report))}")
 
 
 def _show_power(out: Console, done: Verification) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -208,7 +209,7 @@ def check_reports(paths: Sequence[Path]) -> None:
 def holds_results(targets: Sequence[str]) -> str:
     """The target that is a folder of vectors, if any; a cell of the zoo wins (``./lstm``)."""
     for target in targets:
-        if Path(target).is_dir():
+        if os.path.isdir(target):  # a name may be too long for a path
             from gradcheck_rnn import api
             from gradcheck_rnn.verify.vectorfolder import is_folder
 

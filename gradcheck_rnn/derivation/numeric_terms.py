@@ -74,7 +74,7 @@ class TermEvaluator:
 
     def product(self, left: Array, right: Array) -> Array:
         """A matrix product, as the value of a term has it."""
-        return np.matmul(left, right)
+        return _times(left, right)
 
     def __call__(self, term: T.Term, lookup: Callable[[T.Sym], Array]) -> Array:
         """The value of a term; ``lookup`` gives the array of each variable."""
@@ -149,6 +149,19 @@ def _fold(step: Callable[..., Array]) -> Any:
 
 def _map(function: Callable[..., Array]) -> Any:
     return lambda ev, term, lookup: function(*_operands(ev, term, lookup))
+
+
+def _times(left: Array, right: Array) -> Array:
+    """A product; in one over the sequences, what all of them share is there for each.
+
+    A derived term has no such product, a mistaken one may: δ bᵀ in place of δ hᵀ.
+    """
+    inner, outer = left.shape[-1], right.shape[-2]
+    if inner != outer and inner == 1:
+        left = np.broadcast_to(left, (*left.shape[:-1], outer))
+    elif inner != outer and outer == 1:
+        right = np.broadcast_to(right, (*right.shape[:-2], inner, right.shape[-1]))
+    return np.matmul(left, right)
 
 
 def _broadcast(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
@@ -251,7 +264,7 @@ def _power(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
 
 #: What takes the values of one operand, or of two, or of more one after another.
 _STEPS: dict[type[T.Term], Callable[..., Array]] = {
-    T.Plus: operator.add, T.Hadamard: operator.mul, T.Times: np.matmul, T.Neg: operator.neg,
+    T.Plus: operator.add, T.Hadamard: operator.mul, T.Times: _times, T.Neg: operator.neg,
     T.Scale: operator.mul, T.Divide: _divide, T.Transpose: numeric.transpose,
     T.Dot: numeric.dot, T.UnitSum: numeric.unit_sum, T.Abs: numeric.absolute,
 }  # fmt: skip

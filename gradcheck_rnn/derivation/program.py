@@ -211,13 +211,16 @@ class Contribution:
         return self.source.scan if isinstance(self.source, Edge) else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Derivation:
     """The derivation of a network: programs of its scans, in forward order."""
 
     network: Network
     scans: tuple[ScanProgram, ...]
     rules: RuleTable
+
+    def __repr__(self) -> str:
+        return f"<derivation of {self.network.name}; render() writes it>"
 
     @cached_property
     def _readers(self) -> dict[str, list[Edge]]:

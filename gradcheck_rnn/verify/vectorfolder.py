@@ -34,7 +34,7 @@ HEADER = "gradcheck.hpp"
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether test vectors lie there."""
-    return (Path(path) / VECTORS).is_file()
+    return os.path.isfile(Path(path) / VECTORS)
 
 
 def write_folder(vectors: Vectors, folder: Path) -> Path:
@@ -45,7 +45,8 @@ def write_folder(vectors: Vectors, folder: Path) -> Path:
     UsageError
         The folder holds something else, or cannot be written to.
     """
-    if folder.exists() and not is_folder(folder) and (not folder.is_dir() or any(folder.iterdir())):
+    there = os.path.exists(folder) and not is_folder(folder)
+    if there and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something else than vectors; give a new or empty folder")
     files = dict(_files(vectors))
     results = ["outputs", *(f"gradients/{p.name}" for p in vectors.probes)]

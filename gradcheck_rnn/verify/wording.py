@@ -155,9 +155,7 @@ def text(report: Worded, *, whole: bool = False) -> str:
         lines.append(f"  … and {len(folded)} more: {kinds}, error÷bound up to {worst:.2g}")
     lines += [f"  {r.name}: {r.reason}" for r in shown if r.reason and unsaid(r, first)]
     lines += [f"  {f.rank}: {f.message}" for f in report.findings if f.message not in first]
-    lines += _unseen(report.rows)
-    if whole:
-        lines += [f"  {r.name} could have missed {r.missed}" for r in report.rows if r.missed]
+    lines += _unseen(report.rows, whole)
     return "\n".join(lines)
 
 
@@ -168,14 +166,15 @@ def unsaid(row: Row, first: str) -> bool:
     return not first.startswith(f"{row.name}: {row.reason}")
 
 
-def _unseen(rows: list[Row]) -> list[str]:
-    """One line on what could hide, for the row in which most could."""
+def _unseen(rows: list[Row], whole: bool = False) -> list[str]:
+    """What could hide, for the row in which most could, or with ``whole`` for every row."""
     rows = [r for r in rows if r.missed]
     if not rows:
         return []
     most = max(rows, key=lambda r: r.resolution)
     where = f"{most.name}, of all parameters the most," if len(rows) > 1 else most.name
-    told = [f"  not seen: {where} could have missed {most.missed}"]
+    said = [(r.name, r.missed) for r in rows] if whole else [(where, most.missed)]
+    told = [f"  not seen: {name} could have missed {missed}" for name, missed in said]
     small = [
         f"{r.hidden} of {r.entries} of {r.name}{r.hidden_places}"
         for r in rows

@@ -42,6 +42,15 @@ def one_line(err: str) -> str:
         (("prove",), "give a cell to prove, or --all"),
         (("prove", "lstm", "--all"), "give a cell to prove, or --all"),
         (("prove", "lstm", "--seed", "x"), "--seed"),
+        (("vectors", "elman", "--output", ""), "--output/-o is empty; give a path"),
+        (("derive", "elman", "-o", ""), "--output/-o is empty"),
+        (("generate", "elman", "--backend", "c", "-o", ""), "--output/-o is empty"),
+        (("report", "elman", "-o", "a.html", "-o", ""), "--output/-o is empty"),
+        (("decay", "elman", "--weights", ""), "--weights is empty"),
+        (("verify", "r.npz", "--against", ""), "--against is empty"),
+        (("verify", "x" * 5000), f"unknown cell '{'x' * 190}"),
+        (("vectors", "elman", "-o", "x" * 5000), "File name too long"),
+        (("generate", "elman", "--backend", "c", "-o", "x" * 300), "File name too long"),
     ],
 )
 def test_misuse_is_one_line_and_exit_code_two(run, argv: tuple[str, ...], message: str) -> None:

@@ -56,6 +56,25 @@ def test_every_mutant_differs_from_the_right_gradient(name: str) -> None:
     assert unseen == []
 
 
+def test_what_all_sequences_share_is_there_for_each() -> None:
+    """δ_leak belongs to the time constants, which have no batch, and x_t to the sequences."""
+    derivation, run, cotangents = running("elman_leaky")
+    found = {m.id: m for m in mutants(derivation)}
+    edits = found["adjoint:elman_leaky/i<-U:leak"].edits
+    wrong = bptt(run, cotangents, edits=edits)["U"]
+    shared, x = adjoints(run, cotangents)["leak"], run.series["x"]
+    want = sum(shared[t] * x[t].sum(-1) for t in range(1, STEPS + 1))
+    np.testing.assert_allclose(wrong, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["elman_leaky", "driven"])
+def test_mutants_run_that_take_what_sequences_share_for_what_they_have(name: str) -> None:
+    derivation, run, cotangents = running(name)
+    with np.errstate(all="ignore"):
+        for mutant in mutants(derivation)[::2]:
+            bptt(run, cotangents, edits=mutant.edits)
+
+
 def test_the_words_name_the_term() -> None:
     found = {m.says for m in mutants(api.derive("lstm"))}
     assert "δa_{f,t} without φ′ of σ(a_{f,t}) in δf_t ⊙ f_t ⊙ (1 − f_t)" in found

@@ -12,6 +12,7 @@ import pytest
 from gradcheck_rnn import cells
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.language.running import array_shape
 from tests.codegen.support import Case, error, load
 
 SIZES = {
@@ -26,9 +27,15 @@ NAMES = [
 ]  # fmt: skip
 
 
-@functools.cache
 def peaks(name: str, steps: int = SIZES["T"]) -> tuple[float, float]:
-    """Peak bytes of forward, and of backward beside its results, in state histories plus inputs."""
+    """Peaks in units of the history of the states plus what is given."""
+    forward, backward, unit = held(name, steps)
+    return forward / unit, backward / unit
+
+
+@functools.cache
+def held(name: str, steps: int = SIZES["T"]) -> tuple[int, int, int]:
+    """Peak bytes of forward, of backward beside its results, and of state histories plus inputs."""
     module, network = load(generate(derive(cells.get(name))), name), cells.get(name)
     module.ENTRIES = 2**10  # short blocks, as those of large matrices are
     rng, sizes = np.random.default_rng(0), {**SIZES, "T": steps, "S": steps}
@@ -52,7 +59,7 @@ def peaks(name: str, steps: int = SIZES["T"]) -> tuple[float, float]:
         backward = tracemalloc.get_traced_memory()[1] - before - results
     finally:
         tracemalloc.stop()
-    return forward / unit, backward / unit
+    return forward, backward, unit
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,6 +70,24 @@ def test_a_forward_pass_holds_little_but_its_states(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_backward_pass_holds_the_adjoints_of_a_block(name: str) -> None:
     assert peaks(name)[1] < 0.65
+
+
+def test_a_decoder_with_attention_holds_vectors_of_its_steps() -> None:
+    """Every number that it may hold: keys once, S × m numbers of single steps alone."""
+    T, S, B, p, k, m = (SIZES[n] for n in ("T", "T", "B", "p", "k", "m"))
+    refs = cells.get("attention_decoder").parameters.values()
+    parameters = sum(int(np.prod(array_shape(r, SIZES, batch=B, lengths={}))) for r in refs)
+    small = S * B * m * 2 // 3  # less than a second copy of the keys
+    # s; z, r, candidate; the product that W_a s is of; r ⊙ s; α; c; the product of y
+    step = p + 3 * p + (2 * p + m) + p + S + k + 3 * p
+    position = k + k + m + 1  # h; H and its keys; the mask
+    forward, backward, _ = held("attention_decoder")
+    numbers = T * B * step + S * B * position + 2 * B * S * m + 2 * parameters
+    assert forward < 8 * (numbers + small)
+    # δs; δ of the gates and of W_a s; 1 − z; δc
+    step = p + (3 * p + m) + p + k
+    numbers = T * B * step + 4 * S * B * k + 7 * B * S * m
+    assert backward < 8 * (numbers + small)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ pytest.importorskip("typst")
 pytest.importorskip("matplotlib")
 
 from gradcheck_rnn import api
+from reports import build
 
 CHROMIUM = next(
     (
@@ -111,3 +112,26 @@ def test_the_measure_sees_what_sticks_out(page, tmp_path):
     wide = page.replace("</h1>", "</h1><div style='width:2000px'>wide</div>", 1)
     found = measured(wide, 390, tmp_path)
     assert found["out"] > 0
+
+
+TYPED = """<script>addEventListener("load", () => {
+  const field = document.getElementById("find");
+  const seen = what => [...document.querySelectorAll(what)].filter(e => e.getClientRects().length)
+    .map(e => e.textContent);
+  parent.postMessage(JSON.stringify(["Gated LSTM", "pendulum", "audit", ""].map(words => {
+    field.value = words;
+    field.dispatchEvent(new Event("input", {bubbles: true}));
+    return [seen("tbody tr td:first-child"), seen("main h2").length, seen("#found")];
+  })), "*");
+});</script></body>"""
+
+
+def test_the_search_of_the_index(tmp_path, monkeypatch):
+    build.index(str(tmp_path), ["elman", "lstm", "gru"])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    monkeypatch.setattr("tests.report.test_browser.MEASURE", TYPED)
+    lstm, none, audit, everything = measured(page, 1000, tmp_path)
+    assert lstm == [["LSTM"], 1, [""]]
+    assert none == [[], 0, ["nothing here has these words"]]
+    assert audit == [[], 1, [""]]
+    assert everything == [["Elman", "LSTM", "GRU"], 4, [""]]

@@ -44,5 +44,5 @@ def test_a_column_holds_few_sums_since_each_is_as_high_as_two_lines():
     source = slides(api.derive("attention_decoder")).source()
     columns = source.split("#part[")[1:]
     sums = [sum("($= sum_" in row for row in c.splitlines()) for c in columns]
-    assert sum(sums) == 12
+    assert sum(sums) == 13  # one of them over the steps that read the sequence as a whole
     assert max(sums) <= LINES // 2

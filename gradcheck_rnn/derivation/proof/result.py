@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...html import block
 from .certified import Certificate
 
 __all__ = ["Claims", "ClaimsAlong", "DirectionalClaims", "Group", "ProofResult", "place"]
@@ -154,6 +155,9 @@ class ProofResult:
     def dumps(self) -> str:
         """`to_json` as text."""
         return json.dumps(self.to_json(), indent=2)
+
+    def _repr_html_(self) -> str:
+        return block(str(self))
 
     def __str__(self) -> str:
         setting = ", ".join(f"{n} = {s}" for n, s in {**self.sizes, **self.lengths}.items())

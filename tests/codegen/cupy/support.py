@@ -22,6 +22,9 @@ NAMES = (*ZOO, *FEATURES)
 REALS = {"float32": "float", "float64": "double"}
 #: Errors in units of the measured spread: on the test bench 1.9 is the most that was met.
 FEW = 4.0
+#: Random ways in which arguments are off by a rounding; of an error that is beyond half of `FEW`
+#: by the first number, the spread is measured by the second.
+RUNS, MOST_RUNS = 8, 64
 #: On a GPU, whose own tanh, exp and fused multiply-add round differently (CUDA documents 2 ulps).
 FEW_ON_GPU = 16.0
 
@@ -91,14 +94,14 @@ def _results(outputs: Mapping[str, Any], gradients: Mapping[str, Any]) -> Arrays
     return out | {f"gradient {n}": np.asarray(a) for n, a in gradients.items()}
 
 
-def excess(
-    c: Case, found: Arrays, dtype: Any, cotangents: Arrays, runs: int = 8
-) -> dict[str, float]:
+def excess(c: Case, found: Arrays, dtype: Any, cotangents: Arrays) -> dict[str, float]:
     """Error of each result in units of its own spread.
 
     What is exact is computed by the NumPy module in extended precision, at the same arguments. The
     spread is the largest error of that module in ``dtype`` when each argument is off by one
-    rounding, in ``runs`` random ways; it is never taken below one rounding of the result.
+    rounding, in ``RUNS`` random ways; it is never taken below one rounding of the result. The
+    largest of so few is at times far too small (of 150 draws of a layer norm one error was 3.3 by
+    8 ways and 1.4 by 64), so that what it decides is decided by ``MOST_RUNS``.
     """
     wide = np.longdouble
     arrays, given = cast(c.arrays, dtype), cast(cotangents, dtype)
@@ -107,19 +110,22 @@ def excess(
     spread = {n: eps * float(np.abs(e).max(initial=0)) for n, e in exact.items()}
     rng = np.random.default_rng(2)
     kinds = {**c.network.parameters, **c.network.inputs}
-    for _ in range(runs):
-        near = on_numpy(c, {n: _off(a, rng, kinds[n].kind) for n, a in arrays.items()}, given)
-        for n, e in exact.items():
-            spread[n] = max(spread[n], float(np.abs(near[n] - e).max(initial=0)))
     assert set(found) == set(exact)
-    out = {}
+    error = {}
     for n, e in exact.items():
         assert found[n].shape == e.shape, n
         assert found[n].dtype == np.dtype(dtype), n
-        error = float(np.abs(found[n] - e).max(initial=0))
-        out[n] = error / spread[n] if spread[n] else (0.0 if error == 0 else np.inf)
-        assert not np.isnan(error), n
-    return out
+        error[n] = float(np.abs(found[n] - e).max(initial=0))
+        assert not np.isnan(error[n]), n
+    for run in range(MOST_RUNS):
+        if run >= RUNS and all(error[n] <= FEW / 2 * spread[n] for n in exact):
+            break
+        near = on_numpy(c, {n: _off(a, rng, kinds[n].kind) for n, a in arrays.items()}, given)
+        for n, e in exact.items():
+            spread[n] = max(spread[n], float(np.abs(near[n] - e).max(initial=0)))
+    return {
+        n: e / spread[n] if spread[n] else (0.0 if e == 0 else np.inf) for n, e in error.items()
+    }
 
 
 def _off(a: Any, rng: np.random.Generator, kind: str) -> Any:
