@@ -115,14 +115,17 @@ def denied(trace: TracebackType | None) -> Report | None:
     """The report that did not pass in an ``assert``, by the values of its statement.
 
     Pytest keeps the parts of a failed ``assert`` in variables ``@py_assert…``; a report that has
-    a name of its own stands in the statement's line.
+    a name of its own stands in the statement's line; unittest has it as an argument.
     """
     from gradcheck_rnn.verify.outcome import Report
 
     for frame, at in reversed(list(traceback.walk_tb(trace))):
         text = linecache.getline(frame.f_code.co_filename, at)
+        asked = frame.f_globals.get("__name__") == "unittest.case"
         for name, value in frame.f_locals.items():
-            named = name.startswith("@py_assert") or re.search(rf"\b{re.escape(name)}\b", text)
+            named = (
+                asked or name.startswith("@py_assert") or re.search(rf"\b{re.escape(name)}\b", text)
+            )
             if named and isinstance(value, Report) and not value.passed:
                 return value
     return None

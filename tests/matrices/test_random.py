@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from gradcheck_rnn.derivation.edits import Edits
+from gradcheck_rnn.derivation.evaluate import bptt, forward
 from gradcheck_rnn.derivation.proof import prove
+from gradcheck_rnn.language.running import to_columns
 from tests.codegen.support import Case
 from tests.property.pipeline import load_text
 from tests.strategies.choices import Seeded
-from tests.strategies.random_stacks import random_stack_cell
+from tests.strategies.random_stacks import random_loop, random_stack_cell
 
 BLOCK = 6
 
@@ -23,6 +28,38 @@ def test_block(start: int, heads: bool) -> None:
             examine(text, seed)
         except Exception as problem:
             raise AssertionError(f"seed {seed}: {problem}\n{text}") from problem
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_loops_are_the_steps_that_a_reader_writes_out(heads: bool) -> None:
+    """And each term that goes back from a substep to the one before counts."""
+    for seed in range(2):
+        text, written = random_loop(Seeded(seed), heads)
+        try:
+            examine(text, seed)
+            case, plain = (Case(load_text(t, "stacked"), seed) for t in (text, written))
+            assert [c.network.scans[0].substeps for c in (case, plain)] == [3, 1]
+            wanted = _gradients(plain)
+            scale = max(abs(a).max() for a in wanted.values())
+            assert _distance(_gradients(case), wanted) < 1e-12 * scale
+            edges = [e for state in ("S", "z") for e in case.derivation.readers(state)]
+            found = [bool(_distance(_gradients(case, e.id), wanted) > 1e-6 * scale) for e in edges]
+            assert all(found), f"{found.count(False)} of {len(found)} faults stay unfound"
+        except Exception as problem:
+            raise AssertionError(f"seed {seed}: {problem}\n{text}") from problem
+
+
+def _gradients(case: Case, fault: str | None = None) -> dict[str, Any]:
+    """Of the derived program, a term of which may be left out."""
+    edits = Edits(terms={fault: None}) if fault is not None else Edits()
+    ran = forward(case.derivation, case.columns(), case.sizes, case.lengths)
+    case.rng = np.random.default_rng(1)
+    refs = case.network.outputs
+    return bptt(ran, {n: to_columns(refs[n], g) for n, g in case.cotangents().items()}, edits=edits)
+
+
+def _distance(made: dict[str, Any], wanted: dict[str, Any]) -> float:
+    return max(float(abs(made[n] - a).max()) for n, a in wanted.items())
 
 
 def examine(text: str, seed: int) -> None:

@@ -249,14 +249,16 @@ def test_an_assert_of_a_report_has_an_annotation(project, run_pytest, pytester) 
         "    report = check_gradient(loss, right, point)\n    assert report and not other\n"
         "    assert other, 'wrong'\n\n"
         "def test_of_its_own():\n    other = check_gradient(loss, wrong, point)\n"
-        "    assert point is None\n"
+        "    assert point is None\n\n"
+        "class TestOld(__import__('unittest').TestCase):\n    def test_old(self):\n"
+        "        self.assertTrue(check_gradient(loss, wrong, point))\n"
     )
     ran = run_pytest("--gradcheck-github")
     told = [x for x in ran.out.splitlines() if x.startswith("::")]
-    assert [re.findall(r"line=(\d+)", x) for x in told] == [["6"], ["12"]]
+    assert [re.findall(r"line=(\d+)", x) for x in told] == [["6"], ["12"], ["20"]]
     assert all("the gradient of W is wrong" in x for x in told)
-    assert "gradcheck: 2 fail" in ran.out
-    assert "3 failed" in ran.last
+    assert "gradcheck: 3 fail" in ran.out
+    assert "4 failed" in ran.last
 
 
 @pytest.mark.parametrize(

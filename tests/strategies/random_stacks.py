@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .choices import Choices
 
-__all__ = ["random_stack_cell"]
+__all__ = ["random_loop", "random_stack_cell"]
 
 #: Rows and columns of a value; ``""`` is one.
 Kind = tuple[str, str]
@@ -25,8 +25,8 @@ _LEAVES: dict[Kind, tuple[str, ...]] = {
 _HEADER = """\
 from gradcheck_rnn.language import (
     cell, clip, concat, cos, cumsum, diag, dim, dot, erf, exp, expm1, eye, floor, gelu, log_softmax,
-    logaddexp, maximum, mean, merge_heads, norm, one_hot_max, ones, outer, sigmoid, silu, sin,
-    softmax, split_heads, sum, sum_heads, tanh, unvec, vec, where,
+    logaddexp, maximum, mean, merge_heads, norm, one_hot_max, ones, outer, repeat, sigmoid, silu,
+    sin, softmax, split_heads, sum, sum_heads, tanh, unvec, vec, where,
 )
 
 
@@ -188,6 +188,37 @@ class _Draw:
         return f"{f}({self.value((self.choices.pick(('n', 'm')), ''), depth - 1)})"
 
 
+#: Repeated by the language, and by the reader of the text: the same numbers.
+_LOOP = "S, z = repeat(3, step, S, z)"
+_WRITTEN = """\
+    for _ in range(3):
+        S, z = step(S, z)"""
+
+
+def random_loop(choices: Choices, heads: bool = False) -> tuple[str, str]:
+    """The text of a cell whose states are made by a loop, and the same with the steps written out.
+
+    What is behind the loop reads the states too.
+    """
+    it = _Draw(choices, heads)
+    step = [
+        f"S_new = 0.4 * S + tanh({it.value(('n', 'm'), 2)}) * A + outer(k, v) * g",
+        f"z_new = 0.3 * z + sin({it.value(('n', ''), 2)}) * b + S_new @ u",
+        "return tanh(S_new), z_new",
+    ]
+    lines = [
+        "def step(S, z):",
+        *(f"    {line}" for line in step),
+        "",
+        _LOOP,
+        f"y = {it.value(('m', ''), 1)} + S.T @ (P @ z) + R @ v",
+        f"s = w * {it.value(('', ''), 1)} + dot(vec(S), f * x) + dot(q, z)",
+        'return {"S": S, "z": z, "y": y, "s": s}',
+    ]
+    text = _text(lines, heads)
+    return text, text.replace(f"    {_LOOP}", _WRITTEN)
+
+
 def random_stack_cell(choices: Choices, heads: bool = False) -> str:
     """The text of a file that defines ``stacked``; every declared name is read."""
     it = _Draw(choices, heads)
@@ -201,6 +232,10 @@ def random_stack_cell(choices: Choices, heads: bool = False) -> str:
         f"y = {it.value(('m', ''), 2)} + S_new.T @ z_new + R @ (u * v)",
         'return {"S": tanh(S_new), "z": z_new, "y": y, "s": s}',
     ]
+    return _text(lines, heads)
+
+
+def _text(lines: list[str], heads: bool) -> str:
     header = _HEADER
     if heads:
         first, last = header.index("    inputs="), header.index(")\ndef")
