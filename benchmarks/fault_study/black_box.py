@@ -68,11 +68,12 @@ class Problem:
     def _scalar(self, made: Arrays, stacked: int = 0) -> Any:
         total: Any = made.get("loss", 0.0)
         for n, w in self.weights.items():
-            moving = self.network.outputs[n].axis is not None
-            # What does not depend on the array that is moved has no stack.
-            w = w[:, None] if moving and np.ndim(made[n]) > w.ndim else w
-            part = w * made[n]
-            total = total + (part.sum((0, -1, -2)) if moving else part.sum((-1, -2)))
+            # What does not depend on the array that is moved has no stack; with steps it is second.
+            at = int(self.network.outputs[n].axis is not None)
+            many = np.ndim(made[n]) > w.ndim
+            part = (np.expand_dims(w, at) if many else w) * made[n]
+            axes = (k for k in range(part.ndim) if not (many and k == at))
+            total = total + part.sum(tuple(axes))
         return np.broadcast_to(total, (stacked,)) if stacked else total
 
     def loss(self, parameters: Arrays) -> Any:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 __all__ = ["with_values"]
 
 
-def with_values(torch: Any, module: Any, values: Mapping[str, Any], run: Callable[[], Any]) -> Any:
+def with_values(
+    torch: Any,
+    module: Any,
+    values: Mapping[str, Any],
+    run: Callable[[], Any],
+    fixed: bool = False,
+) -> Any:
     """What ``run()`` returns while the module has other parameters and buffers.
 
     A checkpoint computes part of the forward pass again within backward, with the parameters that
@@ -24,6 +31,8 @@ def with_values(torch: Any, module: Any, values: Mapping[str, Any], run: Callabl
         By the names in the module.
     run : callable
         The backward pass.
+    fixed : bool, optional
+        Whether buffers keep these values when a forward pass assigns others (``self.u = …``).
     """
 
     class Around(torch.nn.Module):
@@ -32,7 +41,31 @@ def with_values(torch: Any, module: Any, values: Mapping[str, Any], run: Callabl
             self.inner = module
 
         def forward(self) -> Any:
-            return run()
+            with _fixed_buffers(module) if fixed else nullcontext():
+                return run()
 
     held = {f"inner.{name}": x for name, x in values.items()}
     return torch.func.functional_call(Around(), held, ())
+
+
+class _Fixed(dict[str, Any]):
+    """The buffers of a module, which stay: what is assigned to one is dropped."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if self.get(name) is None:
+            super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        pass
+
+
+@contextmanager
+def _fixed_buffers(module: Any) -> Iterator[None]:
+    before = {m: m._buffers for m in module.modules()}
+    for m, buffers in before.items():
+        m.__dict__["_buffers"] = _Fixed(buffers)
+    try:
+        yield
+    finally:
+        for m, buffers in before.items():
+            m.__dict__["_buffers"] = buffers

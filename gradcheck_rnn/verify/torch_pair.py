@@ -216,7 +216,12 @@ class TorchPair(GraphPair):
         if function is self.function and self.is_module:
             held = {n: tensors[own] for own, n in self.parameters.items()}
             held |= {n: b if self.holds else b.clone() for n, b in self.buffers.items()}
-            result = self._drawn(who, torch.func.functional_call, (function, held, args, kwargs))
+            if self.holds:
+                run = partial(function, *args, **kwargs)
+                result = self._drawn(who, with_values, (torch, function, held, run, True))
+            else:
+                given_by_name = (function, held, args, kwargs)
+                result = self._drawn(who, torch.func.functional_call, given_by_name)
         else:
             whole = function is self.function and self.is_function
             result = self._drawn(who, function.apply if whole else function, args, kwargs)
@@ -359,7 +364,9 @@ class TorchPair(GraphPair):
         )
         held = getattr(asked[0], VALUES, None)
         try:
-            return grad() if held is None else with_values(self.torch, self.function, held, grad)
+            if held is None:
+                return grad()
+            return with_values(self.torch, self.function, held, grad, self.holds)
         except RuntimeError as error:
             if "use_reentrant" in str(error):
                 text = "a checkpoint with use_reentrant=True cannot be checked"

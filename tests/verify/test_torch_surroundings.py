@@ -146,11 +146,14 @@ class Scaled(torch.nn.Module):
         self.register_buffer("u", torch.nn.functional.normalize(draw(3), dim=0))
         self.detached, self.stepping = detached, stepping
 
+    def update(self, u: Any) -> None:
+        self.u.copy_(u)
+
     def forward(self, x: Any) -> Any:
         with torch.no_grad():
             v = torch.nn.functional.normalize(self.W.T @ self.u, dim=0)
             if self.training or self.stepping:
-                self.u.copy_(torch.nn.functional.normalize(self.W @ v, dim=0))
+                self.update(torch.nn.functional.normalize(self.W @ v, dim=0))
         u = self.u.clone()
         norm = torch.dot(u, self.W @ v.clone())
         return torch.tanh(x @ (self.W / norm).T + (self.b.detach() if self.detached else self.b))
@@ -161,6 +164,31 @@ def test_buffers_that_forward_updates_are_held_at_their_updated_values() -> None
     assert report.passed, str(report)
     assert "were held at their updated values: 'u'" in str(report)
     assert Scaled().training
+
+
+class Assigned(Scaled):
+    """Gives the buffer a new tensor, by assignment or in the dict of buffers."""
+
+    def __init__(self, by_name: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.by_name = by_name
+
+    def update(self, u: Any) -> None:
+        if self.by_name:
+            self.u = u
+        else:
+            self._buffers["u"] = u
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_buffers_that_are_assigned_are_held_too(by_name: bool) -> None:
+    module = torch.nn.Sequential(Assigned(by_name))
+    before = module[0].u.clone()
+    report = check_torch(module, [draw(4, 2)])
+    assert report.passed, str(report)
+    assert "were held at their updated values: '0.u'" in str(report)
+    assert torch.equal(module[0].u, before)
+    assert check_torch(Assigned(by_name, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
 
 
 class LostInTraining(Scaled):

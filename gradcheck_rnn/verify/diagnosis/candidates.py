@@ -26,12 +26,14 @@ from ..harness.plan import Case
 from ..harness.sweep import Carry
 from .stacked_cotangents import pulled_back, stacked_columns
 
-__all__ = ["Bench", "Candidate", "derived_candidates"]
+__all__ = ["FITTED", "Bench", "Candidate", "derived_candidates"]
 
 #: Equations, or edits of them, pulled back, summed over steps and candidates, after which a search
 #: ends: about six times what the dearest fault of the second blind corpus takes.
 MOST_WORK = 150_000
 
+#: In an id, before a constant that was fitted at a point: at another one its last digits differ.
+FITTED = "≈"
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 After = Callable[[ModelPoint, Case, Arrays], Arrays]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
-from .candidates import After, Arrays, Candidate
+from .candidates import FITTED, After, Arrays, Candidate
 
 __all__ = ["clips"]
 
@@ -45,16 +45,21 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             held = point.fitted.layout.parameters
             return {u: clipped[u] if u in held else a for u, a in arrays.items()}
 
-        yield Candidate(f"clip:{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,))
         yield Candidate(
-            f"clip-parameters:{c}", "clip",
+            f"clip:{FITTED}{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,)
+        )
+        yield Candidate(
+            f"clip-parameters:{FITTED}{c}", "clip",
             f"the gradient of every parameter clipped to ±{c:.6g}", after=(parameters,),
         )  # fmt: skip
         yield Candidate(
-            f"clip-norm:{c}", "clip", f"each gradient clipped to the norm {c:.6g}", after=(each,)
+            f"clip-norm:{FITTED}{c}",
+            "clip",
+            f"each gradient clipped to the norm {c:.6g}",
+            after=(each,),
         )
         yield Candidate(
-            f"clip-global:{c}", "clip",
+            f"clip-global:{FITTED}{c}", "clip",
             f"all gradients clipped to the common norm {c:.6g}", after=(together,),
         )  # fmt: skip
         states = {s.name for scan in comparison.point.network.scans for s in scan.states}
@@ -67,7 +72,7 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
             which = " and ".join(f"δ{n}" for n in sorted(names))
             yield Candidate(
-                f"clip-carry:{c}:{which}", "clip",
+                f"clip-carry:{FITTED}{c}:{which}", "clip",
                 f"{which} clipped to ±{c:.6g} between steps, inside the backward pass",
                 carry=carry,
             )  # fmt: skip
@@ -84,7 +89,7 @@ def _clipped_alone(tops: dict[str, list[float]]) -> Iterator[Candidate]:
             return {**arrays, user: np.clip(arrays[user], -c, c)}
 
         yield Candidate(
-            f"clip-alone:{user}:{c}", "clip", f"d{user} clipped to ±{c:.6g}", after=(clip,)
+            f"clip-alone:{user}:{FITTED}{c}", "clip", f"d{user} clipped to ±{c:.6g}", after=(clip,)
         )
 
 

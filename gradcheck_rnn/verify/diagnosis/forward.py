@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..harness.arrays import PRECISIONS
 from ..harness.compare import Comparison, Record
 from ..harness.excess import Excess
 from ..harness.modelpoint import ModelPoint
-from ..harness.outputs import Output, compare_forward, compare_loss, unsteady_outputs
+from ..harness.outputs import Output, compare_forward, compare_loss, left_by, unsteady_outputs
 from ..harness.subject import Subject
+from ..harness.sweep import LOSS
 from ..outcome import Report
 from ..points import Point
 from ..verdict import Finding, Verdict
@@ -22,6 +24,9 @@ __all__ = ["averaged", "same_forward", "still_same_forward"]
 NEAR = 16.0
 #: Differences above this share of their array are no rounding of it in any order.
 PLAIN = 1e-3
+#: By what factor errors may differ from what rounding to a format leaves, to come from it; and how
+#: far they may point along the output, as rounding does not.
+MOST_OFF, MOST_ALONG = 4.0, 0.5
 
 
 OTHER = (
@@ -83,7 +88,7 @@ def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject,
     if all(not np.isfinite(r.got).all() for _, r in bad):
         kind = OVERFLOWS.format(places[0].inner.name)
     else:
-        kind = averaged(losses) or (NOISY if loud else OTHER)
+        kind = averaged(losses) or (NOISY if loud else _coarser(bad) or OTHER)
     report.findings.append(
         Finding(
             "other-function",
@@ -93,6 +98,31 @@ def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject,
         )
     )
     return False
+
+
+def _coarser(bad: Sequence[tuple[ModelPoint, Output]]) -> str:
+    """The format that explains all errors best where states are kept in it; '' if none does."""
+    inner, outer = bad[0][0].inner, bad[0][0].form
+    if any(r.user == LOSS for _, r in bad):
+        return ""
+    claim, forms = inner.name, [f for f in PRECISIONS.values() if f.eps > inner.eps]
+    if inner is not outer:
+        claim, forms = f"accumulate='{inner.name}'", [outer]
+    best, said = np.log(MOST_OFF), ""
+    for form in forms:
+        with np.errstate(all="ignore"):
+            found = np.hstack([left_by(here, r, form) for here, r in bad])
+            want, error, rounding = np.sqrt(np.mean(found[:3] ** 2, axis=1))
+            along = abs(float(np.mean(found[0] * found[1]))) / (want * error)
+            off = abs(np.log(error / rounding))
+        if np.all(np.abs(found[1]) <= found[3]) and along < MOST_ALONG and off < best:
+            best, names = off, " or ".join(f.name for f in forms if f.eps == form.eps)
+            said = (
+                f"its error of {error:.1e} fits states kept in {names} between steps (rounding "
+                f"leaves {rounding:.1e} there), where {claim} was claimed; if they are in "
+                f"{inner.name}, the code computes another function that differs by no more"
+            )
+    return said
 
 
 def _near(record: Record, eps: float) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
 from ..hints import factor_text
-from .candidates import After, Arrays, Candidate
+from .candidates import FITTED, After, Arrays, Candidate
 from .clipping import clips
 
 __all__ = ["postprocessing"]
@@ -171,12 +171,12 @@ def _factors(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         table = _factor_table(comparison)
         c = _fitted_factor(comparison, names)
         if c is not None and round(c, 12) not in known:
-            table.append((factor_text(c), lambda s, c=c: c))  # type: ignore[misc]
+            table.append((FITTED + factor_text(c), lambda s, c=c: c))  # type: ignore[misc]
         for text, factor in table:
             verb = "has" if "," not in what else "have"
             yield Candidate(
                 f"times:{text}:{','.join(sorted(names))}", "factor",
-                f"{what} {verb} a factor {text} too many",
+                f"{what} {verb} a factor {text.removeprefix(FITTED)} too many",
                 after=(_scaled(names, factor),), touches=names,
             )  # fmt: skip
 
@@ -358,7 +358,8 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
                 a[spot] *= factor
                 return {**arrays, user: a}
 
-            yield Candidate(f"spot:{what}:{factor}", "spot", says, after=(change,))
+            known = f"spot:{what}:" + (f"{FITTED}{factor}" if factor else "")
+            yield Candidate(known, "spot", says, after=(change,))
 
 
 def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:

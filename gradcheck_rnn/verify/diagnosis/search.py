@@ -7,6 +7,7 @@ a guess. Several that remain are all named, but for those that are the same edit
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from dataclasses import replace
 from ..harness.compare import Comparison
 from ..outcome import Diagnosis
 from ..verdict import Finding
-from .candidates import Bench, Candidate, plausible
+from .candidates import FITTED, Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
@@ -78,7 +79,8 @@ def search(
     else:
         likely = plausible(everything, set().union(*wrong))
         alive = everywhere(bench, likely, [ill[0], *comparisons])
-    names = one_name_each(alike, _distinct(alive, frozenset(order)))
+    alive = _one_constant_each(bench, _distinct(alive, frozenset(order)), comparisons)
+    names = one_name_each(alike, alive)
     names.sort(key=lambda found: (found[0].parts, len(found[0].says)))
     out.candidates = [c for c, _ in names]
     out.same = {c.id: also for c, also in names}
@@ -186,3 +188,27 @@ def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candida
     """Without candidates that say of the gradients ``names`` what another one says."""
     said = {c.touches & names for c in found if c.kind in _SAID and c.touches}
     return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
+
+
+#: The constant in the id of a mistake: a fitted one, or any factor on whole gradients.
+_CONSTANT = re.compile(rf"{FITTED}[^:&]*|(?<=times:)[^:&]*(?=:)")
+
+
+def _one_constant_each(
+    bench: Bench, found: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> list[Candidate]:
+    """Of factors on the same gradients that differ by less than bounds resolve, the best one.
+
+    All reproduce every entry, and constants fitted at two points differ by rounding. One that is
+    a size, or a half, is better than a fitted one; sizes that are the same number are all named.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for c in found:
+        groups.setdefault(_CONSTANT.sub("", c.id), []).append(c)
+    out = []
+    for some in groups.values():
+        plain = [c for c in some if FITTED not in c.id]
+        if len(some) > 1 and not plain:
+            plain = [min(some, key=lambda c: residual(bench, c, comparisons))]
+        out += plain or some
+    return out

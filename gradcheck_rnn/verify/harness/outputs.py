@@ -8,7 +8,7 @@ bound by that: noise that the format does not explain is found out, as it is for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...language.running import to_rows
 from ...streams import Stream, generator
 from ..roundoff import spread
 from .aggregates import COARSE
+from .arrays import Precision
 from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
 from .deviations import neighbour
 from .excess import (
@@ -33,7 +34,7 @@ from .modelpoint import Explained, ModelPoint
 from .plan import Case
 from .subject import Subject
 
-__all__ = ["Output", "compare_forward", "compare_loss", "unsteady_outputs"]
+__all__ = ["Output", "compare_forward", "compare_loss", "left_by", "unsteady_outputs"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -44,6 +45,8 @@ REPEATS = 2
 #: what follows by a unit or two, as the definition's own moves do.
 SAME_POINT = 2.0
 FORWARD = "forward"
+#: Root mean square of rounding to nearest, in units.
+HALF_UNIT = 12**-0.5
 
 
 @dataclass
@@ -144,6 +147,23 @@ def compare_loss(point: ModelPoint, subject: Subject, seed: int) -> Output:
     record.bound = SPREADS * noise + UNITS * unit + 4 * slip
     record.ratio = ratio_of(value, want, record.bound)
     return record
+
+
+def left_by(point: ModelPoint, record: Record, form: Precision) -> Array:
+    """What keeping all results in a format leaves of an output, beside the error that it has.
+
+    Returns
+    -------
+    Array
+        (4, entries): the true output, the error, the root mean square of rounding to nearest and
+        the bound of that, all in units of the root mean square of the output.
+    """
+    there = replace(point, inner=form)
+    own, loose = (spread(_placed(there, record.user, reordered=r)) for r in (False, True))
+    size = float(np.sqrt(np.mean(record.want**2)))
+    bound = SPREADS * loose + UNITS * form.eps * (np.abs(record.want) + size)
+    found = (record.want, record.got - record.want, HALF_UNIT * own, bound)
+    return np.stack([a.reshape(-1) for a in found]) / (size or 1.0)
 
 
 def unsteady_outputs(compared: Comparison) -> list[Excess]:

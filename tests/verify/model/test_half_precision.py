@@ -96,6 +96,48 @@ def test_a_claim_and_a_factor_are_told(
         assert options is CLAIM or "times that of the definition along itself" in row.reason
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_one_factor_has_one_name(kind: str) -> None:
+    """It is fitted at two points, whose last digits the format does not resolve."""
+    options = CLAIM if kind == "bfloat16" else {"dtype": kind}
+    wrong = {**code("float32" if options is CLAIM else kind, kind, factor=1.02), "diagnose": True}
+    found = check_model(gated, **wrong, **options, seed=1).diagnosis
+    assert found is not None
+    assert len(found.matches) == 1
+    assert "dk has a factor 1.0" in found.matches[0].message
+
+
+def offset(code: dict[str, Any], by: float) -> dict[str, Any]:
+    """The same code with outputs that are off by a share of themselves."""
+    inner, q = code["forward"], precision("bfloat16").quantise
+
+    def forward(x: Any, k: Any, a: Any, h0: Any) -> Any:
+        outs, saved = inner(x, k, a, h0)
+        return {n: q((1 + by) * y) for n, y in outs.items()}, saved
+
+    return {**code, "forward": forward}
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "fits"),
+    [
+        (code("bfloat16", "bfloat16"), CLAIM, "bfloat16"),
+        (code("bfloat16", "float32"), {"dtype": "float32"}, "bfloat16"),
+        (code("float16", "float32"), {"dtype": "float32"}, "tf32 or float16"),
+        (code("float32", "float64"), {"dtype": "float64"}, "float32"),
+        (offset(code("float32", "bfloat16"), 0.005), CLAIM, ""),
+        (offset(code("float32", "bfloat16"), -0.05), CLAIM, ""),
+    ],
+)
+def test_states_in_a_coarser_format_are_told_from_another_function(
+    code: dict[str, Any], options: Any, fits: str
+) -> None:
+    said = str(check_model(gated, **code, **options, seed=1))
+    assert ("fits states kept in" in said) is bool(fits)
+    assert not fits or f"fits states kept in {fits} between steps" in said
+    assert "differs from the definition" in said
+
+
 def test_the_error_against_float64_is_printed() -> None:
     report = check_model(gated, **code("float32", "float32"), dtype="float32", plan="point")
     assert "rms error" in str(report)
