@@ -14,7 +14,7 @@ from gradcheck_rnn.language.running import to_columns
 from tests.codegen.support import Case
 from tests.property.pipeline import load_text
 from tests.strategies.choices import Seeded
-from tests.strategies.random_stacks import random_loop, random_stack_cell
+from tests.strategies.random_stacks import random_loop, random_reader, random_stack_cell
 
 BLOCK = 6
 
@@ -44,6 +44,22 @@ def test_loops_are_the_steps_that_a_reader_writes_out(heads: bool) -> None:
             assert _distance(_gradients(case), wanted) < 1e-12 * scale
             edges = [e for state in ("S", "z") for e in case.derivation.readers(state)]
             found = [bool(_distance(_gradients(case, e.id), wanted) > 1e-6 * scale) for e in edges]
+            assert all(found), f"{found.count(False)} of {len(found)} faults stay unfound"
+        except Exception as problem:
+            raise AssertionError(f"seed {seed}: {problem}\n{text}") from problem
+
+
+def test_sequences_are_read_whole() -> None:
+    """And each term that goes back to the sequence counts."""
+    for seed in range(3):
+        text = random_reader(Seeded(seed))
+        try:
+            examine(text, seed)
+            case = Case(load_text(text, "stacked"), seed)
+            edges, right = case.derivation.readers("h_src_all"), _gradients(case)
+            assert len(edges) >= 4
+            scale = max(abs(a).max() for a in right.values())
+            found = [bool(_distance(_gradients(case, e.id), right) > 1e-6 * scale) for e in edges]
             assert all(found), f"{found.count(False)} of {len(found)} faults stay unfound"
         except Exception as problem:
             raise AssertionError(f"seed {seed}: {problem}\n{text}") from problem

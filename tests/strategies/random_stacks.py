@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .choices import Choices
 
-__all__ = ["random_loop", "random_stack_cell"]
+__all__ = ["random_loop", "random_reader", "random_stack_cell"]
 
 #: Rows and columns of a value; ``""`` is one.
 Kind = tuple[str, str]
@@ -217,6 +217,38 @@ def random_loop(choices: Choices, heads: bool = False) -> tuple[str, str]:
     ]
     text = _text(lines, heads)
     return text, text.replace(f"    {_LOOP}", _WRITTEN)
+
+
+#: A scan whose sequence the cell reads whole; r is the number of its steps.
+_SOURCE = """
+
+@cell(inputs="e: d", states="h: m", params="U: m d; V: m m", outputs="h")
+def source(e, h, U, V):
+    return tanh(V @ h + U @ e)
+
+
+stacked = Network("stacked")
+made = stacked.scan(source, suffix="_src", axis="N", e=stacked.input("e", "d", axis="N"))
+read = stacked.scan(reader, K=made.h.whole())
+stacked.output(read.y, read.s, read.final("z"), made.final("h"))
+"""
+
+
+def random_reader(choices: Choices) -> str:
+    """The text of a network in which a cell attends to the whole sequence of another scan."""
+    it = _Draw(choices)
+    queries = [it.value(("m", ""), 1) for _ in range(3)]
+    lines = [
+        f"o = attend({queries[0]}, K, tanh(K * {queries[1]}.T)) + K.T @ softmax(K @ {queries[2]})",
+        f"z_new = sin({it.value(('n', ''), 2)}) + 0.3 * z + A @ o",
+        f"S_new = tanh({it.value(('n', 'm'), 2)}) + 0.5 * g * S + outer(k, o)",
+        f"y = {it.value(('m', ''), 2)} + S_new.T @ (P @ z_new + b) + R @ (v * u)",
+        f"s = w * {it.value(('', ''), 2)} + dot(vec(S), f * x) + dot(q, z)",
+        'return {"S": tanh(S_new), "z": z_new, "y": y, "s": s}',
+    ]
+    text = _text(lines, heads=False).replace("def stacked(", "def reader(K, ")
+    text = text.replace("    cell, clip", "    attend, cell, clip", 1)
+    return f"from gradcheck_rnn import Network\n{text.replace('x: n*m', 'x: n*m; K: r m')}{_SOURCE}"
 
 
 def random_stack_cell(choices: Choices, heads: bool = False) -> str:
