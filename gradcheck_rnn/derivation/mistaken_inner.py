@@ -79,7 +79,7 @@ def _parts(derivation: Derivation, program: ScanProgram, edge: Edge) -> Iterator
         if s.name in made and s.lag in (0, sign):
             parts = [n for n, path in occurrences(made[s.name].rhs) if path]
         if s.lag == 0:
-            parts += functions
+            parts += [*functions, *_inputs_behind(program, s)]
         for part in dict.fromkeys(parts):
             if part.shape != s.shape or isinstance(part, Num | Ones):
                 continue
@@ -91,6 +91,19 @@ def _parts(derivation: Derivation, program: ScanProgram, edge: Edge) -> Iterator
             new = shift(part, -s.lag) if s.lag else part
             term = edge.pullback.xreplace({s: new})
             yield "inner", f"{s.name}{s.lag}>{to_text(part)}", term, _instead(new, s)
+
+
+def _inputs_behind(program: ScanProgram, value: Sym) -> Iterator[Sym]:
+    """Inputs of the step that a value is made from, over any number of equations."""
+    made = {e.name: e for e in program.equations}
+    stack, seen = [value.name], set[str]()
+    while stack:
+        name = stack.pop()
+        if name not in seen:
+            seen.add(name)
+            read = [x.operand for x in made[name].edges if x.lag == 0] if name in made else []
+            stack += [x.name for x in read]
+            yield from (x for x in read if x.kind == "input")
 
 
 def _within_factors(edge: Edge) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ from ..calculus.printing.text import to_text
 from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term
 from .editing import sources
 from .edits import Edits, Mask
+from .mistaken_terms import kinds_of_sources
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["mistaken_shares"]
@@ -61,18 +62,10 @@ def _shares(
     every = sources(derivation, e.name)
     if len(every) < 2:
         return
-    by_id = {x.id: x for x in derivation.edges if x.id in every}
-    carried = [s for s in every if s.startswith("final ") or
-               (s in by_id and by_id[s].kind == "state")]  # fmt: skip
-    outside = [s for s in every if s.startswith("g_") or s == "loss"]
-    within = [s for s in every if s not in carried and s not in outside]
+    groups = kinds_of_sources(derivation, every)
+    _, outside, within = groups.values()
+    groups["what comes from the step itself and from outputs"] = [*within, *outside]
     bar = to_text(e.symbol.with_(mark="bar"))
-    groups = {
-        "what comes back through time": carried,
-        "the cotangents of outputs": outside,
-        "what the step itself gives": within,
-        "what comes from the step itself and from outputs": [*within, *outside],
-    }
     seen: set[frozenset[str]] = set()
     for words, kept in groups.items():
         lost = [s for s in every if s not in kept]

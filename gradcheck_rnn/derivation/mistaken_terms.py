@@ -6,7 +6,7 @@ adjoints are at hand where an equation is pulled back, which shares an adjoint i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
@@ -32,7 +32,7 @@ from .edits import Edits
 from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge, EquationProgram
 
-__all__ = ["bracket_edits", "mistaken_terms", "share_edits"]
+__all__ = ["bracket_edits", "kinds_of_sources", "mistaken_terms", "share_edits"]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -254,11 +254,34 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
     for s in symbols_in(edge.pullback):
         if not s.mark and s.lag is not None and s.shape == bar.shape and s.name != name:
             factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
-    for k, (wrong, text) in enumerate(factors):
-        edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in others for e in out}
-        words = f"{to_text(bar)} with {text} applied to all its terms, not to "
-        words += f"{to_text(edge.pullback)} alone"
-        yield "bracket-too-far", str(k), words, Edits(shares=dict(edits))
+    for which, some in _widened(derivation, others).items():
+        for k, (wrong, text) in enumerate(factors):
+            edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in some for e in out}
+            words = f"{to_text(bar)} with {text} applied {which}, not to "
+            words += f"{to_text(edge.pullback)} alone"
+            detail = str(k) if some == others else f"{k} {which}"
+            yield "bracket-too-far", detail, words, Edits(shares=dict(edits))
+
+
+def _widened(derivation: Derivation, others: list[str]) -> dict[str, list[str]]:
+    """Terms of an adjoint over which a bracket may reach: all, or some that are one value."""
+    found = {"to all its terms": others}
+    for name, some in kinds_of_sources(derivation, others).items():
+        if some and len(some) < len(others):
+            found[f"to {name} as well"] = some
+    return found
+
+
+def kinds_of_sources(derivation: Derivation, every: Sequence[str]) -> dict[str, list[str]]:
+    """The terms of an adjoint: what the carry holds, what is asked of outputs, the step's own."""
+    kinds = {x.id: x.kind for x in derivation.edges if x.id in every}
+    carried = [s for s in every if s.startswith("final ") or kinds.get(s) == "state"]
+    outside = [s for s in every if s.startswith("g_") or s == "loss"]
+    return {
+        "what comes back through time": carried,
+        "the cotangents of outputs": outside,
+        "what the step itself gives": [s for s in every if s not in carried and s not in outside],
+    }
 
 
 def share_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, str, Edits]]:

@@ -54,7 +54,7 @@ def find_mistake(
         single += own_recursions(derivation, derived)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
-    if not found.found and not found.stopped and noisy is not None:
+    if not found.found and noisy is not None:
         wider = noisy()
         if wider is not None:
             found = search(bench, single, after, wider)

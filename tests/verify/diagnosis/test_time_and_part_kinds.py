@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.blind_faults import outcome
+from benchmarks.blind_faults import outcome, outcome_of
+from benchmarks.slips import SLIPS
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
@@ -38,6 +39,19 @@ def test_is_named(fault: str, words: str) -> None:
     said = outcome([fault]).said
     assert "what you get with: " in said  # one mistake and no other
     assert words in said
+
+
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        ("wkv/04", "δS_{t−1} with d_t instead of w_t"),
+        ("peephole/09", "φ′ of tanh(c_t) applied to what comes back through time as well"),
+    ],
+)
+def test_a_slip_is_named(slip: str, words: str) -> None:
+    one = outcome_of([SLIPS[slip]])
+    assert one.named == "right"
+    assert words in one.said
 
 
 @cell(inputs="x: d", states="h: p", params="U: p d; b: p")
