@@ -294,7 +294,19 @@ def coarsest(torch: Any) -> Iterator[set[Any]]:
 #: Operations that add products or terms up, and the position of an operand of these.
 SUMS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "sum": 0}
 #: Whose results libraries give to one unit in the last place, not to half of one.
-FUNCTIONS = {"sigmoid", "tanh", "exp", "log", "softplus", "erf", "silu", "gelu", "sin", "cos"}
+FUNCTIONS = {
+    "sigmoid",
+    "tanh",
+    "exp",
+    "log",
+    "softplus",
+    "erf",
+    "silu",
+    "gelu",
+    "elu",
+    "sin",
+    "cos",
+}
 
 
 @contextmanager

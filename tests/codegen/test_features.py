@@ -17,6 +17,7 @@ from gradcheck_rnn.language import (
     dim,
     dot,
     elementwise,
+    elu,
     erf,
     exp,
     eye,
@@ -81,7 +82,7 @@ def arranged(x, h, g, W, U, V, w, z):
 def words(x, h, W, w):
     """Units chosen, moved and measured; the error function and what is made of it; floors."""
     a = np.roll(W @ h, 1) + shift(x, -1) * h[-1] + gelu_tanh(w * h)
-    b = gelu(a) * np.max(a) - np.min(softsign(x)) + 0.1 * normal_cdf(w).sum()
+    b = gelu(a) * np.max(a) - np.min(softsign(x)) + 0.1 * normal_cdf(w).sum() - elu(a)
     h = tanh(erf(a * one_hot_max(x)) - b % 1.5 + a[:1] * np.trace(W) + np.clip(h, -0.5, 0.5))
     return {"h": h, "s": dot(h[:-1], x[1:]) + x.mean() + np.min(h) + gelu(w)[0] * erf(w)[1]}
 

@@ -92,7 +92,8 @@ def test_the_proof_fails_with_a_structural_fault(rule: Rule, family: str) -> Non
 def _definition(name: str) -> Any:
     @cell(inputs="x: p", states="h: p", params="w: p", name=f"with_{name}")
     def definition(x, h, w):  # type: ignore[no-untyped-def]
-        a = 0.2 * (w * h + x) + 1.1  # positive, for log and sqrt; relu has its own test below
+        # Positive, for log and sqrt; elu where it is curved; relu has its own test below.
+        a = 0.2 * (w * h + x) + (-1.1 if name == "elu" else 1.1)
         return operate("apply", a, function=name) * w + 0.1 * h
 
     return definition

@@ -99,7 +99,32 @@ TORCH: dict[str, Callable[..., dict[str, Any]]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_agree_with_autograd(name: str) -> None:
     torch = pytest.importorskip("torch")
-    c = case(name)
+    agrees_with_autograd(torch, name, case(name))
+
+
+@pytest.mark.parametrize("zeros", ["x", "W_q", "W_k"])
+def test_zeros_have_the_slopes_of_elu(zeros: str) -> None:
+    """A padded step, and a head with a row of zeros: q and k are 0, where elu has slope 1."""
+    c = Case(cells.get("multihead_linear_attention"))
+    c.arrays[zeros][1, 0] = 0.0
+    _, saved = c.forward()
+    given = c.cotangents()
+    direction = {zeros: np.zeros_like(c.arrays[zeros])}
+    direction[zeros][1, 0] = c.rng.normal(size=direction[zeros][1, 0].shape)
+    along = np.sum(c.backward(saved, given)[zeros] * direction[zeros])
+
+    def loss(step: float) -> float:
+        made, _ = c.forward({**c.arrays, zeros: c.arrays[zeros] + step * direction[zeros]})
+        return float(sum(np.sum(g * made[n]) for n, g in given.items()))
+
+    for side in (1, -1):  # from both sides: it is no kink
+        near, far = ((loss(side * h) - loss(0)) / (side * h) for h in (1e-5, 2e-5))
+        np.testing.assert_allclose(along, 2 * near - far, rtol=1e-7)
+    np.testing.assert_allclose(along, c.slope(given, direction), rtol=1e-12)
+    agrees_with_autograd(pytest.importorskip("torch"), "multihead_linear_attention", c)
+
+
+def agrees_with_autograd(torch: Any, name: str, c: Case) -> None:
     arrays = {n: torch.tensor(a, requires_grad=True) for n, a in c.arrays.items()}
     made = TORCH[name](torch, arrays)
     outputs, saved = c.forward()

@@ -17,6 +17,7 @@ from gradcheck_rnn.language import (
     cumsum,
     dot,
     elementwise,
+    elu,
     exp,
     eye,
     frozen,
@@ -105,6 +106,7 @@ def test_extreme_values_do_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
         np.testing.assert_array_equal(sigmoid(big), [[0, 0, 0.5, 1, 1]])
         np.testing.assert_array_equal(softplus(big)[0, [0, 1, 3, 4]], [0, 0, 800, 1e4])
+        np.testing.assert_array_equal(elu(big), [[-1, -1, 0, 800, 1e4]])
         column = big.T
         np.testing.assert_array_equal(softmax(column), [[0], [0], [0], [0], [1]])
         assert cross_entropy(column, np.eye(5)[:, :1])[0, 0] == 2e4
@@ -115,6 +117,7 @@ def test_extreme_values_do_not_overflow() -> None:
     [
         (relu, 0.0),
         (abs, 0.0),
+        (elu, 1.0),
         (lambda x: maximum(x, 0), 0.0),
         (lambda x: maximum(0, x), 1.0),
         (lambda x: maximum(x, x), 1.0),

@@ -100,6 +100,7 @@ APPLIED = {
     "normal_cdf": _rising(lambda x: math.erfc(-x / math.sqrt(2)) / 2),
     "gelu": lambda r: Range(-0.2, max(r.hi, 0.0)),
     "floor": _rising(math.floor),
+    "elu": _rising(lambda x: x if x > 0 else math.expm1(x)),
 }
 
 #: Users' own elementwise functions: name → (SymPy text, bounds from the argument's bounds).

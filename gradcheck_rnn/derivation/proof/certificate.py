@@ -280,6 +280,8 @@ def _called(name: str, x: Any) -> Any:
     if kind in ("root", "power"):
         power = 1 / Fraction(number) if kind == "root" else Fraction(number)
         return x ** _number(power)
+    if name == "positive_bit":  # within a definition: in [0, 1] where the sign is open
+        return arb(1) if x > 0 else arb(0) if x <= 0 else arb(0.5, 0.5)
     method = getattr(x, name, None)
     if method is not None:
         return method()

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import MissingRule
 from ...language.ops.elementwise import ELEMENTWISE, WithElementwise, branches
-from ...language.ops.formula import Arithmetic, evaluate
+from ...language.ops.formula import Arithmetic, calls, evaluate
 from .field import exact
 from .small_dims import Numbers
 
@@ -64,10 +64,11 @@ def certify(function: str, slope: str | None = None) -> bool:
 
     x = sympy.Symbol("x", positive=True) if known.positive else sympy.Symbol("x", real=True)
     half = sympy.Symbol("x", positive=True)
-    for at, sign in [(half, 1), (-half, -1)] if known.algebraic else [(x, 1)]:
+    branched = bool(calls(known.definition) & {"abs", "positive_bit"})
+    for at, sign in [(half, 1), (-half, -1)] if branched else [(x, 1)]:
         value = evaluate(known.definition, Arithmetic({"x": at}, call, rational))
         claimed = evaluate(slope or known.slope, Arithmetic({"x": at, "y": value}, call, rational))
-        by = half if known.algebraic else x
+        by = half if branched else x
         if sympy.simplify(sign * sympy.diff(value, by) - claimed) != 0:
             return False
     return True

@@ -157,6 +157,31 @@ __device__ __forceinline__ real silu(const real x) { return x / (real(1) + exp(-
     overflows=True,
 )
 
+elu = _Elementwise(
+    "elu",
+    "x for x > 0, else exp(x) − 1; its derivative at 0 is 1.",
+    definition="positive_bit(x)*x + (1 - positive_bit(x))*expm1(x)",
+    slope="exp(-relu(-x))",
+    array=lambda x: _np.where(x.real > 0, x, _np.expm1(_np.where(x.real > 0, 0, x))),
+    numpy='''
+def elu(x: Array, out: Array | None = None) -> Array:
+    """x for x > 0, else exp(x) − 1; complex numbers branch on the real part."""
+    positive = np.real(x) > 0
+    y = np.expm1(np.where(positive, 0, x))
+    return np.add(y, np.where(positive, x, 0), out=out)
+''',
+    cupy='''
+def elu(x: Array) -> Array:
+    """x for x > 0, else exp(x) − 1."""
+    return cp.maximum(x, 0) + cp.expm1(cp.minimum(x, 0))
+''',
+    cuda="""
+__device__ __forceinline__ real elu(const real x) { return x > real(0) ? x : expm1(x); }
+""",
+    supremum=1.0,
+    at_zero=_Fraction(0),
+)
+
 exp = _Elementwise(
     "exp",
     "Exponential.",

@@ -17,7 +17,7 @@ from gradcheck_rnn.derivation import Derivation, Edge, derive
 from gradcheck_rnn.derivation.proof import Setting, certify, certify_exactly, prove
 from gradcheck_rnn.derivation.proof.prove import adjoint_claims
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.language import cell, tanh, where
+from gradcheck_rnn.language import cell, elu, tanh, where
 from gradcheck_rnn.language.network import as_network
 
 SMALL = {"d": 1, "p": 2, "q": 3}
@@ -74,6 +74,21 @@ def test_a_wrong_entry_is_named() -> None:
     )
     assert not certificate.undecided
     assert "different: dx[t=0][0]" in str(certificate)
+
+
+def test_a_wrong_slope_of_a_function_in_two_parts_is_refused() -> None:
+    """Balls take the part of elu that their points lie in."""
+
+    @cell(inputs="x: p", states="h: p", params="w: p")
+    def curved(x, h, w):
+        return elu(w * h + x)
+
+    derivation = derive(curved)
+    assert certify_exactly(derivation).exact
+    edge = next(e for e in derivation.edges if e.operand.name == "x")
+    certificate = certify_exactly(changed(derivation, edge), lengths={"T": 2})
+    assert certificate.verdict == "different"
+    assert not certificate.undecided
 
 
 def claims_with(slope: Any) -> Any:

@@ -22,6 +22,7 @@ from gradcheck_rnn.language import (
     cross_entropy,
     cumsum,
     dot,
+    elu,
     erf,
     erf_slope,
     exp,
@@ -91,7 +92,7 @@ def functions_of(x, h, w):
     """Every elementwise function with a slope in the calculus."""
     a = w * h + x
     b = tanh(a) + sigmoid(a) * relu(a) + softplus(w) * exp(a)
-    c = erf(a) * normal_pdf(b) + gelu(w * a) * erf_slope(x) + softsign(a) * normal_cdf(h)
+    c = erf(a) * normal_pdf(b) + gelu(w * a) * erf_slope(x) + softsign(a) * normal_cdf(h) - elu(b)
     return sin(b) * cos(a) + log(a) * sqrt(b) + silu(a) * expm1(b) * log1p(a) + c * floor(a)
 
 

@@ -26,6 +26,8 @@ def test_slope_is_certified(function: str) -> None:
         ("sin", "-cos(x)"),
         ("cos", "sin(x)"),
         ("relu", "1 - positive_bit(x)"),
+        ("elu", "exp(x)"),
+        ("elu", "1"),
     ],
 )
 def test_a_wrong_slope_is_refused(function: str, wrong: str) -> None:

@@ -72,7 +72,7 @@ def helpers(names: Iterable[str]) -> list[str]:
     while waiting:
         name = waiting.pop()
         if name in ELEMENTWISE and name not in texts and name not in MATHEMATICS:
-            texts[name] = _of_library(name)
+            texts = {name: _of_library(name)} | texts  # before those that call it
         if name in texts and name not in wanted:
             wanted.add(name)
             waiting += re.findall(r"\breal_(\w+)\(", texts[name])
