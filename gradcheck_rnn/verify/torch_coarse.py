@@ -295,18 +295,8 @@ def coarsest(torch: Any) -> Iterator[set[Any]]:
 SUMS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1, "sum": 0}
 #: Whose results libraries give to one unit in the last place, not to half of one.
 FUNCTIONS = {
-    "sigmoid",
-    "tanh",
-    "exp",
-    "log",
-    "softplus",
-    "erf",
-    "silu",
-    "gelu",
-    "elu",
-    "sin",
-    "cos",
-}
+    "sigmoid", "tanh", "exp", "log", "softplus", "erf", "silu", "gelu", "elu", "sin", "cos",
+}  # fmt: skip
 
 
 @contextmanager

@@ -124,6 +124,22 @@ def test_zeros_have_the_slopes_of_elu(zeros: str) -> None:
     agrees_with_autograd(pytest.importorskip("torch"), "multihead_linear_attention", c)
 
 
+def test_queries_far_below_zero_keep_their_digits() -> None:
+    """elu(q) + 1 is 0 below −37 in floating point, and y then 0 / 0; exp(q) is not."""
+    c = Case(cells.get("multihead_linear_attention"))
+    c.arrays["x"] = 1 + abs(c.arrays["x"])
+    c.arrays["W_q"] = -20 - abs(c.arrays["W_q"])
+    outputs, saved = c.forward()
+    assert np.max(np.einsum("hnd,tbd->tbhn", c.arrays["W_q"], c.arrays["x"])) < -37
+    assert np.isfinite(outputs["y"]).all()
+    given = c.cotangents()
+    gradients = c.backward(saved, given)
+    for n in ("W_q", "W_k", "x"):
+        direction = {n: c.rng.normal(size=c.arrays[n].shape)}
+        along = np.sum(gradients[n] * direction[n])
+        np.testing.assert_allclose(along, c.slope(given, direction), rtol=1e-9, err_msg=n)
+
+
 def agrees_with_autograd(torch: Any, name: str, c: Case) -> None:
     arrays = {n: torch.tensor(a, requires_grad=True) for n, a in c.arrays.items()}
     made = TORCH[name](torch, arrays)

@@ -137,6 +137,28 @@ def words(x, h, W, w):
     return {"h": h, "s": np.vdot(h[:-1], x[1:]) + np.ones_like(w).mean() * x.mean() + np.min(h)}
 
 
+def test_elu_is_that_of_pytorch_and_has_its_slope_at_zero() -> None:
+    torch = pytest.importorskip("torch")
+
+    @cell(inputs="x: p", states="h: p", params="w: p")
+    def curved(x, h, w):
+        return elu(w * elu(x) - 0.3 * h)
+
+    c = Case(as_network(curved))
+    c.arrays["x"][1, 0], c.arrays["x"][2, 1] = 0.0, [-800.0, 0.0, 800.0][: c.sizes["p"]]
+    a = {n: torch.tensor(v, requires_grad=True) for n, v in c.arrays.items()}
+    h, made = a["h0"], []
+    for x in a["x"]:
+        h = torch.nn.functional.elu(a["w"] * torch.nn.functional.elu(x) - 0.3 * h)
+        made.append(h)
+    outputs, saved = c.forward()
+    np.testing.assert_allclose(outputs["h"], torch.stack(made).detach(), rtol=1e-12, atol=1e-12)
+    given = {"h": c.cotangents()["h"]}
+    (torch.stack(made) * torch.tensor(given["h"])).sum().backward()
+    for n, g in c.backward(saved, given).items():
+        np.testing.assert_allclose(g, a[n].grad, rtol=1e-12, atol=1e-12, err_msg=n)
+
+
 def test_the_tails_of_silu_do_not_overflow() -> None:
     np.testing.assert_array_equal(one(silu(np.array([[-1e4, 1e4]]))), [[0.0, 1e4]])
 
