@@ -93,7 +93,7 @@ def fails_on_misbehaviour(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a check: a `UserCodeError` becomes a failing report, made from the title.
 
-    Errors of use name the check.
+    Errors of use name the check, unless it has a title: whoever gave one says where it was.
 
     Nothing in it stops at a floating-point error: the check's own arithmetic meets them all.
     """
@@ -112,7 +112,7 @@ def fails_on_misbehaviour(
                 return report
             except (UsageError, DimensionError) as error:
                 who = check.__name__
-                if who not in str(error) and not is_blamed(error):
+                if not kwargs.get("title") and who not in str(error) and not is_blamed(error):
                     error.args = (f"{who}: {error}",)  # what the user called
                 raise
 
