@@ -135,11 +135,18 @@ def conventions(m: Manuscript, derivation: Derivation) -> None:
     rows = []
     section = next(s for s in document(derivation).sections if s.key == "dims")
     for words in section.text:
-        *symbols, tail = words
-        shape, _, role = str(tail).strip(": ").partition(" (")
-        rows.append(
-            [m.maths.words(tuple(symbols)), _shape(shape, m.maths.rows), plain(_role(role))]
-        )
+        at = next((k for k, w in enumerate(words) if str(w).startswith(": ")), 0)
+        if not at:  # said in a sentence
+            rows.append([m.maths.words(words[:1]), "", plain(str(words[-1]).strip())])
+            continue
+        shape, _, role = str(words[at]).removeprefix(": ").partition(" (")
+        if words[at + 1 :]:  # a role that names another symbol
+            *rest, last = words[at + 1 :]
+            told = m.maths.words((role, *rest, str(last).removesuffix(")")))
+        else:
+            told = plain(_role(role))
+        symbols = m.maths.words(words[:at])
+        rows.append([symbols, _shape(shape.strip(), m.maths.rows), told])
     rows += _computed(m, derivation)
     h = _example_symbol(derivation)
     bar = h.with_(mark="bar")
