@@ -254,4 +254,5 @@ def test_names_are_written_as_in_papers(name, shown):
 def test_a_sequence_read_whole_has_its_shape_and_what_it_is_in_the_table():
     source = derivation_report(api.derive("attention_decoder")).source()
     row = next(line for line in source.splitlines() if line.strip().startswith("[$bold(H)$]"))
-    assert "[$S times k$], [#\"all steps of \";" in row and row.strip().endswith("as its rows\";],")
+    assert '[$S times k$], [#"all steps of ";' in row
+    assert row.strip().endswith('as its rows";],')
