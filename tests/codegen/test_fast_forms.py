@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 import pytest
 
 from gradcheck_rnn import api
 from gradcheck_rnn.codegen.backends.c import print_files
+from gradcheck_rnn.codegen.backends.expressions import number_text
 from gradcheck_rnn.derivation import derive
 
 
@@ -59,3 +61,15 @@ def test_sums_in_c_are_made_in_vectors(name: str) -> None:
     for i in adding:
         innermost = next(k for k in range(i, 0, -1) if "for (" in lines[k])
         assert lines[innermost - 1].strip() == "LANES_ADD"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Fraction(-(10**30)), "-1e+30"), (Fraction(7), "7"), (Fraction(2**53 + 1), str(2**53 + 1)),
+        (Fraction(1, 10**5), "1e-05"), (Fraction(1, 3), "1 / 3"),
+    ],
+)  # fmt: skip
+def test_numbers_are_printed_as_arrays_hold_them(value: Fraction, text: str) -> None:
+    assert number_text(value) == text
+    assert "/" in text or float(text) == float(value)

@@ -59,13 +59,18 @@ class Text:
 
 
 def number_text(value: Fraction) -> str:
-    """A number as Python prints it: 2, 0.5, 1e-05, 1 / 3 where no short decimal is equal to it."""
-    if value.denominator == 1:
+    """A number as Python prints it: 2, 0.5, 1e-05, 1 / 3 where no short decimal is equal to it.
+
+    Integers that arrays of integers do not hold are decimals too, -1e+30: NumPy makes objects of
+    the others.
+    """
+    whole = value.denominator == 1
+    if whole and abs(value.numerator) < 2**53:
         return str(value.numerator)
     decimal = repr(float(value))
     if Fraction(decimal) == value:
         return decimal
-    return f"{value.numerator} / {value.denominator}"
+    return str(value.numerator) if whole else f"{value.numerator} / {value.denominator}"
 
 
 def dim_text(d: Dim) -> str:
