@@ -42,7 +42,9 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
         The definition has an operation for which C has no text.
     """
     derivation = for_kernels(derivation)
-    plan = schedule(derivation, RESERVED, compact=True, stepwise=True, carried=True)
+    plan = schedule(
+        derivation, RESERVED, compact=True, stepwise=True, carried=True, inside=True
+    )
     module = _Module(plan, origin)
     source = module.source()
     face = module.interface
