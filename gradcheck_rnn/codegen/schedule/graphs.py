@@ -146,9 +146,13 @@ class Graphs:
                 return n.data[1] == 0
             return len(n.lead) == 2 and (n.op in POINTWISE or n.op in ("sum", "pad", "copy"))
 
-        return distribution.drawn_in(
-            deps, lambda n: n not in kept and step(n), read_later=True
-        ).with_readers(deps, lambda n: False, entries=lambda n: step(n) or n.op == "reduce")
+        def ahead(made: LoopDistribution) -> LoopDistribution:
+            return made.drawn_in(deps, lambda n: n not in kept and step(n), read_later=True)
+
+        made = ahead(distribution).with_readers(
+            deps, lambda n: False, entries=lambda n: step(n) or n.op == "reduce"
+        )
+        return ahead(made)
 
     def _state_nodes(self) -> set[Node]:
         """The values of states."""
