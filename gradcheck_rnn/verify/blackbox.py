@@ -232,8 +232,8 @@ def _judge(
         # a limited budget is for the entries first
         free = entrywise and np.isinf(target.budget.left())
         entries = sum(g[i].size for i in finite) if free else 0
-        # calls at neighbours and the one at the end must agree too
-        others = 0 if repeats else 1 + (NEIGHBOURS if entrywise else 1)
+        # calls at neighbours must agree too: along directions one, and that at the end
+        others = 0 if repeats else NEIGHBOURS if entrywise else 2
         wanted = repeats or default_repeats(entries, others)
         repeated = repeat_gradient(target, g, finite, wanted, second)
         calls, again = repeated.calls + others, repeated.furthest

@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
-NEIGHBOURS = 3
+NEIGHBOURS = 4
 SPREADS = 4.0
 #: Factor between the entries that jump and those that do not, where most jump.
 APART = 1024.0
@@ -58,8 +58,8 @@ class GradientRoundoff:
         samples, v = self.samples[block], direction.ravel()
         moved = np.abs(samples.reshape(len(samples), -1) @ v).max(initial=0.0)
         rounding = UNITS * self.eps[block] * _norm(gradient.ravel() * v)
-        rounding += UNITS * self.tiny[block] * _norm(
-            v if gradient.all() else v * (gradient.ravel() != 0)
+        rounding += (
+            UNITS * self.tiny[block] * _norm(v if gradient.all() else v * (gradient.ravel() != 0))
         )
         independent = _norm(self.bounds[block].ravel() * v)
         return float(max(SPREADS * moved, independent) + rounding)
@@ -112,7 +112,7 @@ def _spread(samples: Floats, gradient: Floats, reach: Floats, eps: float) -> Flo
 def spread(samples: Floats) -> Floats:
     """Largest deviation of each entry, but not below the typical one of its row or column.
 
-    Few draws of one entry may all be small by chance; its row and column know better. The smaller
+    Four draws of one entry may all be small by chance; its row and column know better. The smaller
     of the two is taken, so that a block whose rows differ in scale keeps its small rows sharp.
     """
     largest = np.abs(samples).max(axis=0)

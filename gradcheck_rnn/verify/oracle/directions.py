@@ -28,9 +28,7 @@ def content_seed(arrays: Iterable[NDArray[np.generic]]) -> int:
     for array in arrays:
         digest.update(str((array.shape, array.dtype.str)).encode())
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        digest.update(
-            content if content.nbytes < LARGE else zlib.crc32(content).to_bytes(4, "big")
-        )
+        digest.update(content if content.nbytes < LARGE else zlib.crc32(content).to_bytes(4, "big"))
     return int.from_bytes(digest.digest()[:6], "big")
 
 
