@@ -175,7 +175,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("reversed(range(T))", "reversed(range(1, T))", "first step"),
         ("reversed(range(T))", "reversed(range(T - 1))", "last step"),
         ('dh = dh + bars["h"][t]', 'dh = dh + 0 * bars["h"][t]', "cotangents? of h "),
-        ('dh = dh + bars["h"][t]', 'dh = bars["h"][t]', r"carried|ignored"),
+        (
+            'dh = dh + bars["h"][t]',
+            'dh = bars["h"][t]',
+            r"carried|ignored|δh_t with nothing but the cotangents of outputs",
+        ),
         ("dh = da @ W", "dh = dh + da @ W", r"δh|h_\{t−1\}"),
     ],
     "lstm": [
@@ -186,7 +190,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dzo = do * o * (1 - o)", "dzo = do * zo * (1 - zo)", r"o.*a_\{o,t\} instead"),
         ("dzo = do * o * (1 - o)", "dzo = do * o", r"a_\{o,t\}.*o_t"),
         ("dzo = do * o * (1 - o)", "dzo = do * (1 - o)", r"a_\{o,t\}.*o_t"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2", r"(?!)"),
+        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2", r"δc_t.*a bracket lost"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = (dc + dh * o) * (1 - tc ** 2)", r"φ′|1 − tanh"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * (1 - tc ** 2)", r"δc_t.*o_t"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o", r"without φ′"),
@@ -239,7 +243,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         (
             "dh = dzi @ W_i + dzf @ W_f + dzo @ W_o",
             "dh = dzi @ W_f + dzf @ W_i + dzo @ W_o",
-            r"W_[if].*(?:instead|exchanged)",
+            r"W_[if].*(?:instead|exchanged)|δa_\{i,t\} and δa_\{f,t\} exchanged.*the state alone",
         ),
         ("dh = dzi @ W_i", "dh = dzi @ W_i.T", r"W_i instead of W_iᵀ|W_i\b.*ᵀ"),
         ("dx[t] = dzi @ U_i + dzf @ U_f", "dx[t] = dzi @ U_i", r"x_t without.*U_f"),
@@ -298,7 +302,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dh = dh * (1 - z) +", "dh = dh +", r"h_\{t−1\}.*1 − z"),
         (" + drh * r +", " + drh +", r"r_t"),
         (" + drh * r +", " + drh * z +", r"z_t instead of r_t"),
-        ("+ dar @ W_r + daz @ W_z", "+ dar @ W_z + daz @ W_r", r"W_[rz].*(?:instead|exchanged)"),
+        (
+            "+ dar @ W_r + daz @ W_z",
+            "+ dar @ W_z + daz @ W_r",
+            r"W_[rz].*(?:instead|exchanged)|δa_\{r,t\} and δa_\{z,t\} exchanged.*the state alone",
+        ),
         ("+ dar @ W_r + daz @ W_z", "+ daz @ W_z", r"W_rᵀ"),
         ('dh = dh + bars["h"][t]', 'dh = dh + bars["h"][0]', "first step"),
         ("        dn = dh * z\n", "        dn = dh * z\n        dh = dn\n", r"δh|z_t"),
