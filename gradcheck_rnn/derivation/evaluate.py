@@ -330,7 +330,10 @@ def adjoints(
             raise UsageError(f"network {network.name!r} has no output {label!r}")
     more: list[tuple[str, int, Array]] = []
     if edits.moved or edits.unjoined:
-        first = _summed(run, cotangents, form, truncate, edits, seeds or {}, (), None, last, None)
+        programs = [run.derivation.program(n) for n in edits.unjoined]
+        states = frozenset(s.name for p in programs for s in p.scan.states)
+        within = edits | Edits(lost_finals=states)
+        first = _summed(run, cotangents, form, truncate, within, seeds or {}, (), None, last, None)
         more = list(moved_seeds(run, first, edits))
     return _summed(
         run, cotangents, form, truncate, edits, seeds or {}, more, shares, last, weights

@@ -9,6 +9,7 @@ from itertools import combinations
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Term
 from .edits import Edits
+from .mistaken_norms import mistaken_norms
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["Mutant", "flow_mutants"]
@@ -69,6 +70,8 @@ def flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Itera
                 f"bypassed:{scan.name}/{name}", "bypassed", f"{scan.name}/{name.split(':')[0]}",
                 words, Edits(terms=terms),
             )  # fmt: skip
+        for kind, detail, where, says, edits in mistaken_norms(derivation, program):
+            yield Mutant(f"{kind}:{where}:{detail}", kind, where, says, edits)
         for x, y in _bypasses(program):
             yield Mutant(
                 f"bypassed:{scan.name}/{x.name}:{y.name}", "bypassed", f"{scan.name}/{x.name}",
@@ -146,14 +149,17 @@ def _exchanged_sides(scan: str, a: EquationProgram, b: EquationProgram) -> Itera
             sides[x.path[:1] in states].append((x, y))
     for state, pairs in sides.items():
         back = [(x, y) for x, y in pairs if x.kind != "param"]
-        for some in ([*pairs, *biases], pairs, back) if back else ():
+        lines = [(pairs, ""), (back, " alone, not for weights")] if back else []
+        if back and biases:
+            lines.append(([*pairs, *biases], " and of biases"))
+        for pair in biases if back and len(biases) > 1 else ():
+            lines.append(([*pairs, pair], f" and of {to_text(pair[0].operand)}"))
+        for some, words in lines:
             terms: dict[str, Term | None] = {}
             for x, y in some:
                 terms[x.id] = x.pullback.xreplace({x.adjoint: y.adjoint})
                 terms[y.id] = y.pullback.xreplace({y.adjoint: x.adjoint})
-            where = "state" if state else "input"
-            where += " and of biases" if len(some) > len(pairs) else ""
-            where += " alone, not for weights" if some is back else ""
+            where = ("state" if state else "input") + words
             yield Mutant(
                 f"exchanged-side:{scan}/{a.name}:{b.name}:{where}", "exchanged-side",
                 f"{scan}/{a.name}",

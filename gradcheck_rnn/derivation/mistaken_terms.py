@@ -32,7 +32,7 @@ from .edits import Edits
 from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge, EquationProgram
 
-__all__ = ["bracket_edits", "kinds_of_sources", "mistaken_terms", "share_edits"]
+__all__ = ["bracket_edits", "kinds_of_sources", "mistaken_terms", "share_edits", "widened"]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -254,7 +254,7 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
     for s in symbols_in(edge.pullback):
         if not s.mark and s.lag is not None and s.shape == bar.shape and s.name != name:
             factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
-    for which, some in _widened(derivation, others).items():
+    for which, some in widened(derivation, others).items():
         for k, (wrong, text) in enumerate(factors):
             edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in some for e in out}
             words = f"{to_text(bar)} with {text} applied {which}, not to "
@@ -263,7 +263,7 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
             yield "bracket-too-far", detail, words, Edits(shares=dict(edits))
 
 
-def _widened(derivation: Derivation, others: list[str]) -> dict[str, list[str]]:
+def widened(derivation: Derivation, others: list[str]) -> dict[str, list[str]]:
     """Terms of an adjoint over which a bracket may reach: all, or some that are one value."""
     found = {"to all its terms": others}
     for name, some in kinds_of_sources(derivation, others).items():
