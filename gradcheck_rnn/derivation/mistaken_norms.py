@@ -8,6 +8,8 @@ mean. The derivation has an equation for x − mean x, for the variance and for 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 from ..calculus.printing.text import to_text
@@ -20,6 +22,17 @@ from .program import Derivation, Edge, EquationProgram, ScanProgram
 __all__ = ["mistaken_norms"]
 
 Mistake = tuple[str, str, str, str, Edits]
+#: What the Jacobian lacks, by the name of the mistake.
+WITHOUT = {
+    "lost": "the factor x̂ of mean(d ⊙ x̂)",
+    "wide": "/ σ in x̂ ⊙ mean(d ⊙ x̂), a lost bracket",
+    "all": "/ σ",
+    "both": "/ σ and without the factor x̂ of mean(d ⊙ x̂)",
+    "variance": "the term x̂ ⊙ mean(d ⊙ x̂), the share of the variance",
+    "mean": "the term mean(d)",
+}
+#: Those that are one edge of the derivation left out: named by that where they stand alone.
+KNOWN = ("variance", "mean")
 
 
 class _Norm(NamedTuple):
@@ -35,39 +48,50 @@ class _Norm(NamedTuple):
     inward: tuple[Edge, ...]  # from x − mean x to x, if that is another value
     edges: tuple[Edge, ...]  # all that end in x
 
-    def jacobian(self, spread: Term) -> Term:
-        """δx, where the mean of d alone is taken off."""
-        if not self.inward:
-            return Plus(self.direct, spread)
+    def jacobian(self, spread: Term | None) -> Term:
+        """δx, where the mean of d alone is taken off; without the variance's share for None."""
         bar = self.centred.with_(mark="bar")
-        return Plus(*(e.pullback.xreplace({bar: self.direct}) for e in self.inward), spread)
+        parts = [e.pullback.xreplace({bar: self.direct}) for e in self.inward] or [self.direct]
+        parts += [] if spread is None else [spread]
+        return Plus(*parts) if len(parts) > 1 else parts[0]
 
 
 def mistaken_norms(derivation: Derivation, program: ScanProgram) -> Iterator[Mistake]:
-    """Kind, detail, where, words and edits."""
+    """Kind, detail, where, words and edits: of each normalisation, and of all as one function."""
+    alike: dict[str, list[tuple[str, str, Edits]]] = {}
     for norm in _norms(program):
-        bar, divisor = to_text(norm.value.with_(mark="bar")), f"/ {to_text(norm.scale)}"
+        bar, scale = to_text(norm.value.with_(mark="bar")), to_text(norm.scale)
         mean = " − mean(d)" if norm.inward else ""
-        whole = f"(d{mean} − x̂ ⊙ mean(d ⊙ x̂)) {divisor}"
+        whole = f"(d{mean} − x̂ ⊙ mean(d ⊙ x̂)) / {scale}"
         hat = to_text(Divide(norm.centred, Broadcast(norm.scale, *norm.centred.shape)))
         meant = f"where x̂ = {hat} and d = {to_text(norm.direct.args[0])}"
-        lost, wide = norm.jacobian(norm.without), norm.jacobian(Scale(norm.scale, norm.spread))
-        for detail, term, words in (
-            ("lost", lost, "without the factor x̂ of mean(d ⊙ x̂)"),
-            ("wide", wide, f"without {divisor} in x̂ ⊙ mean(d ⊙ x̂), a lost bracket"),
-            ("all", Scale(norm.scale, norm.jacobian(norm.spread)), f"without {divisor}"),
-            (
-                "both",
-                Scale(norm.scale, lost),
-                f"without {divisor} and without the factor x̂ of mean(d ⊙ x̂)",
-            ),
-        ):
+        where = f"{program.scan.name}/{norm.value.name}"
+        for detail, term in _wrong(norm).items():
             terms: dict[str, Term | None] = dict.fromkeys(e.id for e in norm.edges)
             terms[norm.edges[0].id] = term
-            where = f"{program.scan.name}/{norm.value.name}"
-            said = f"{bar} = {whole} {words}, {meant}"
-            yield "norm", f"{norm.equation.name}:{detail}", where, said, Edits(terms=terms)
+            words = f"{bar} = {whole} without {WITHOUT[detail]}, {meant}".replace("σ", scale)
+            alike.setdefault(detail, []).append((where, words, Edits(terms=terms)))
+            if detail not in KNOWN:
+                yield "norm", f"{norm.equation.name}:{detail}", *alike[detail][-1]
         yield from _too_far(derivation, program, norm, f"{bar} with the Jacobian {whole}", meant)
+    for detail, some in alike.items():
+        if len(some) > 1:
+            edits = reduce(or_, (own for _, _, own in some))
+            words = f"in all {len(some)} normalisations alike: {some[0][1]}"
+            yield "norm", f"all:{detail}", program.scan.name, words, edits
+
+
+def _wrong(norm: _Norm) -> dict[str, Term]:
+    """The Jacobian with mistakes, by their names in `WITHOUT`."""
+    lost = norm.jacobian(norm.without)
+    found = {
+        "lost": lost,
+        "wide": norm.jacobian(Scale(norm.scale, norm.spread)),
+        "all": Scale(norm.scale, norm.jacobian(norm.spread)),
+        "both": Scale(norm.scale, lost),
+        "variance": norm.jacobian(None),
+    }
+    return found | ({"mean": Plus(norm.direct, norm.spread)} if norm.inward else {})
 
 
 def _too_far(
