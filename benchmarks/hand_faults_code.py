@@ -243,7 +243,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         (
             "dh = dzi @ W_i + dzf @ W_f + dzo @ W_o",
             "dh = dzi @ W_f + dzf @ W_i + dzo @ W_o",
-            r"W_[if].*(?:instead|exchanged)|δa_\{i,t\} and δa_\{f,t\} exchanged.*the state alone",
+            r"W_[if].*(?:instead|exchanged)",
         ),
         ("dh = dzi @ W_i", "dh = dzi @ W_i.T", r"W_i instead of W_iᵀ|W_i\b.*ᵀ"),
         ("dx[t] = dzi @ U_i + dzf @ U_f", "dx[t] = dzi @ U_i", r"x_t without.*U_f"),
@@ -302,11 +302,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dh = dh * (1 - z) +", "dh = dh +", r"h_\{t−1\}.*1 − z"),
         (" + drh * r +", " + drh +", r"r_t"),
         (" + drh * r +", " + drh * z +", r"z_t instead of r_t"),
-        (
-            "+ dar @ W_r + daz @ W_z",
-            "+ dar @ W_z + daz @ W_r",
-            r"W_[rz].*(?:instead|exchanged)|δa_\{r,t\} and δa_\{z,t\} exchanged.*the state alone",
-        ),
+        ("+ dar @ W_r + daz @ W_z", "+ dar @ W_z + daz @ W_r", r"W_[rz].*(?:instead|exchanged)"),
         ("+ dar @ W_r + daz @ W_z", "+ daz @ W_z", r"W_rᵀ"),
         ('dh = dh + bars["h"][t]', 'dh = dh + bars["h"][0]', "first step"),
         ("        dn = dh * z\n", "        dn = dh * z\n        dh = dn\n", r"δh|z_t"),

@@ -24,6 +24,7 @@ from .contributions import (
     Form,
     add_others,
     add_shares,
+    begin_step,
     contribution,
     finish_step,
     moved_seeds,
@@ -406,8 +407,7 @@ def _backward(
         if edits.leaves_out and edits.lacks(scan.name, step, len(times)):
             pass_by(run, sums, program, t)
             continue
-        if edits.kept:
-            pass_by(run, sums, program, t, edits.kept)
+        begin_step(run, program, edits, sums, t)
         late: list[tuple[Edge, Term]] = []
         for e in order:
             if permuted and e is permuted[0]:

@@ -32,7 +32,14 @@ from .edits import Edits
 from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge, EquationProgram
 
-__all__ = ["bracket_edits", "kinds_of_sources", "mistaken_terms", "share_edits", "widened"]
+__all__ = [
+    "bracket_edits",
+    "kinds_of_sources",
+    "made_from",
+    "mistaken_terms",
+    "share_edits",
+    "widened",
+]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -100,7 +107,7 @@ def _parts_of_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
         inner = symbols_in(node)
         if any(s.mark for s in inner) or not any(s.lag == 0 for s in inner):
             continue
-        for name in dict.fromkeys(_behind(made, [s.name for s in inner if s.lag == 0])):
+        for name in dict.fromkeys(made_from(made, *(s.name for s in inner if s.lag == 0))):
             raw = made[name].symbol
             if raw.shape == node.shape:
                 yield (
@@ -109,7 +116,7 @@ def _parts_of_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
                 )  # fmt: skip
 
 
-def _behind(made: dict[str, EquationProgram], names: list[str]) -> Iterator[str]:
+def made_from(made: dict[str, EquationProgram], *names: str) -> Iterator[str]:
     """Equations of a step from which some values are made, those values among them."""
     stack = [n for n in names if n in made]
     seen: set[str] = set()
