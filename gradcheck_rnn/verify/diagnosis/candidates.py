@@ -328,6 +328,7 @@ class _Reach:
             *edits.terms_at,
             *edits.masked,
             *edits.moved,
+            *edits.received,
         )
         for identity in own:
             names |= self.upstream(self.derivation.edge(identity).operand.name)
