@@ -99,12 +99,12 @@ class Sym(Term):
     ) -> Sym:
         """Check the words and wrap them as SymPy objects."""
         shape = (as_dim(rows), as_dim(cols))
-        if str(kind) not in KINDS:
+        if _text(kind) not in KINDS:
             known = ", ".join(sorted(KINDS))
             raise DefinitionError(
                 f"variable {name}: unknown kind {str(kind)!r}; use one of {known}."
             )
-        if str(mark) not in MARKS:
+        if _text(mark) not in MARKS:
             known = ", ".join(repr(m) for m in sorted(MARKS))
             raise DefinitionError(
                 f"variable {name}: unknown mark {str(mark)!r}; use one of {known}."
@@ -174,6 +174,11 @@ class Sym(Term):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         # A plain symbol, not MatrixElement, which would consult SymPy's own notion of `kind`.
         return Symbol(f"{self}[{i},{j}]")
+
+
+def _text(word: str | Str) -> str:
+    """A word without SymPy's printer, which is slow."""
+    return str(word.name) if isinstance(word, Str) else str(word)
 
 
 def shift(term: Term, steps: int) -> Term:
