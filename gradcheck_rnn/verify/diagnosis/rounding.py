@@ -191,7 +191,7 @@ class SavedRounding:
         together = entries * len(point.cases) <= TOGETHER
         cases = point.cases if together else [case]
         given = stacked_columns(point, cases)
-        if entries * len(cases) <= AT_ONCE and not self.network.front:
+        if together and entries * len(cases) <= AT_ONCE and not self.network.front:
             (run,) = self._runs(point, DRAWS)
             made = pulled_back(run, point, given, len(cases), draws=1 + DRAWS)
             found = [{n: a[k] for n, a in made.items()} for k in range(1 + DRAWS)]
