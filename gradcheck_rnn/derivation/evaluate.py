@@ -24,6 +24,7 @@ from .contributions import (
     Form,
     add_others,
     add_shares,
+    begin_step,
     contribution,
     finish_step,
     moved_seeds,
@@ -335,7 +336,10 @@ def adjoints(
             raise UsageError(f"network {network.name!r} has no output {label!r}")
     more: list[tuple[str, int, Array]] = []
     if edits.moved or edits.unjoined:
-        first = _summed(run, cotangents, form, truncate, edits, seeds or {}, (), None, last, None)
+        programs = [run.derivation.program(n) for n in edits.unjoined]
+        states = frozenset(s.name for p in programs for s in p.scan.states)
+        within = edits | Edits(lost_finals=states)
+        first = _summed(run, cotangents, form, truncate, within, seeds or {}, (), None, last, None)
         more = list(moved_seeds(run, first, edits))
     return _summed(
         run, cotangents, form, truncate, edits, seeds or {}, more, shares, last, weights
@@ -402,8 +406,7 @@ def _backward(
         if edits.leaves_out and edits.lacks(scan.name, step, len(times)):
             pass_by(run, sums, program, t)
             continue
-        if edits.kept:
-            pass_by(run, sums, program, t, edits.kept)
+        begin_step(run, program, edits, sums, t)
         late: list[tuple[Edge, Term]] = []
         for e in order:
             if permuted and e is permuted[0]:
@@ -415,8 +418,7 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
-            rest = plain.give(e, t, bar)
-            if not rest:
+            if not (rest := plain.give(e, t, bar)):
                 continue
             values = run.beside(t, e.name, bar)
             if edits is not NO_EDITS:

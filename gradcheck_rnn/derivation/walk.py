@@ -18,6 +18,7 @@ from .editing import (
     in_order,
     moved_shares,
     reads_others,
+    sources,
     value_at,
 )
 from .edits import NO_EDITS, Edits
@@ -242,6 +243,10 @@ class Walk:
         if edge.id in self.edits.masked:
             plain = self.of.lookup(program, t, self.bar, self.edits)
             return EditedValues(masked_values(self.run, plain, edge, self.edits), {})
+        if edge.id in self.edits.received:
+            bar = self._received(self.edits.received[edge.id], t)
+            plain = self.of.lookup(program, t, self.bar, self.edits)
+            return EditedValues(lambda s: bar if s == edge.adjoint else plain(s), {})
         if pinned is None and not self.restarted:
             return seen
         if pinned is None:
@@ -256,6 +261,15 @@ class Walk:
             return plain(s)
 
         return EditedValues(value, {})
+
+    def _received(self, state: str, t: int) -> Array:
+        """What a step receives for a state, without the cotangents of outputs."""
+        found = np.zeros(self.of.shapes[state, t])
+        for source in sources(self.of.derivation, state):
+            if source.startswith("final ") or f"<-{state}@" in source:
+                part = self._part(state, t, source)
+                found = found if part is None else found + part
+        return found
 
     def _share(
         self, program: ScanProgram, edge: Edge, t: int, part: Array, term: Term,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...derivation.edits import NO_EDITS, Edits
+from ...derivation.edits import NO_EDITS
 from .candidates import Candidate
 from .effects import Effects
 
@@ -25,8 +25,6 @@ __all__ = ["Reach"]
 
 Array = NDArray[Any]
 Node = tuple[str, int]
-#: Fields of `Edits` by which an edge puts something in where it ends, and nowhere else.
-OF_EDGES = ("terms", "only_steps", "skip_steps", "pinned", "terms_at", "masked", "shares")
 #: So many times what is allowed for, a change is no rounding.
 CLEAR = 16.0
 
@@ -70,10 +68,12 @@ class Reach:
     def _nodes(self, c: Candidate) -> set[Node] | None:
         """Where a mistake puts something in; None if edges do not tell."""
         plain = c.carry is None and c.truncate is None and not c.beside and not c.after
-        if not plain or c.edits is NO_EDITS or not _of_edges_only(c.edits):
+        # Edits of terms put something in where the edge ends, and nowhere else.
+        plain = plain and c.edits.size == c.edits.size_of_terms + len(c.edits.shares)
+        if not plain or c.edits is NO_EDITS:
             return None
         responses, out = self.effects.responses, set[Node]()
-        for identity in _edges(c.edits):
+        for identity in c.edits.edges:
             edge = responses.derivation.edge(identity)
             name = edge.operand.name
             if edge.lag is None:
@@ -129,12 +129,3 @@ class Reach:
             if np.any(needed * least > CLEAR * room):
                 yield n
                 return
-
-
-def _of_edges_only(edits: Edits) -> bool:
-    return edits.size == sum(len(getattr(edits, name)) for name in OF_EDGES)
-
-
-def _edges(edits: Edits) -> set[str]:
-    own = {e for name in OF_EDGES[:-1] for e in getattr(edits, name)}
-    return own | {edge for _, edge in edits.shares}
