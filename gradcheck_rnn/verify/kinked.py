@@ -2,9 +2,9 @@
 
 One of the two slopes, something between them, or what the slope is beside the point, where other
 ties are broken (elements of the generalised gradient): whoever has chosen one of these has chosen a
-convention. The chain rule through several kinks gives still others: of 2 relu(x) - relu(-x) at 0 the
-slopes are 2 and 1, and what relu'(0) = 0 makes of it is 0. So a gradient that disagrees at such a
-point is judged at one beside it.
+convention. The chain rule through several kinks gives still others: of 2 relu(x) - relu(-x) at 0
+the slopes are 2 and 1, and what relu'(0) = 0 makes of it is 0. So a gradient that disagrees at such
+a point is judged at one beside it.
 """
 
 from __future__ import annotations
@@ -228,7 +228,8 @@ def _leave_undecided(row: Row, right: bool) -> None:
         Finding(
             "kink",
             f"the point lies on a kink or a tie, where no derivative exists, and the gradient "
-            f"{row.analytic:.6g} is none of the slopes{where}; {beside}: check at a point beside it",
+            f"{row.analytic:.6g} is none of the slopes{where}; {beside}: check at a point beside "
+            "it",
         ),
     )
     row.undecided, row.failing = row.undecided + row.failing, 0
