@@ -295,7 +295,6 @@ def _judge(
         use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
         settle_zeros(report, target, roundoff, noise, used, judge)
         judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)
-        doubt_cancelling_terms(report, target, g, roundoff, noise, used)
         suspect(report, target, g, roundoff)
     if jumps is not None:
         jumps.tell(report, target)
