@@ -233,14 +233,14 @@ def _judge(
         # a limited budget is for the entries first
         free = entrywise and np.isinf(target.budget.left())
         entries = sum(g[i].size for i in finite) if free else 0
-        # calls at neighbours must agree too, or else the one at the end
-        others = 0 if repeats else NEIGHBOURS if entrywise else 1
+        # calls at neighbours must agree too: along directions one, and that at the end
+        others = 0 if repeats else NEIGHBOURS if entrywise else 2
         wanted = repeats or default_repeats(entries, others)
         repeated = repeat_gradient(target, g, finite, wanted, second)
         calls, again = repeated.calls + others, repeated.furthest
         # what agrees without its roundoff needs none measured
         measured = entrywise or offered or not repeated.deterministic
-        near = NEIGHBOURS if measured else 0
+        near = NEIGHBOURS if measured else 1
         roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
         if not repeated.deterministic:
             target.find(
