@@ -49,6 +49,7 @@ class Stream(IntEnum):
     OTHER_FORMS = 48
     WITH_ZEROS = 49
     BESIDE_KINKS = 50
+    CANCELLING = 51
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

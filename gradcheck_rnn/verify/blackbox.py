@@ -17,6 +17,7 @@ from ..checks import check_names, shown
 from ..errors import UsageError
 from ..streams import Stream, generator
 from .budget import Budget, OutOfBudget
+from .cancelling import doubt_cancelling_terms
 from .constants import forgive_constants
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
@@ -288,7 +289,6 @@ def _judge(
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
-        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
 
         def judge(
             there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise
@@ -297,6 +297,8 @@ def _judge(
                 return _entrywise(there, i, own, rounded, level, rng, resolve)
             return _directional(there, i, own, rounded, level, used, resolve)
 
+        doubt_cancelling_terms(report, target, g, roundoff, noise, used, judge)
+        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
         settle_zeros(report, target, roundoff, noise, used, judge)
         judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)
         suspect(report, target, g, roundoff)
