@@ -17,7 +17,7 @@ DOUBLE = "check_torch_double"
 
 
 def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors in nested dicts, lists, tuples and dataclasses, with their names: ``[1][0]``, ``state.h``."""
+    """Tensors in nested dicts, lists, tuples and dataclasses, by name: ``[1][0]``, ``state.h``."""
     if is_record(value):
         parts = {f.name: getattr(value, f.name) for f in fields(value)}
         yield from tensor_leaves(parts, name, torch)
