@@ -70,7 +70,7 @@ def backward(cot, saved):
     grads = {k: np.zeros_like(v) for k, v in p.items()}
     dx, dh, dc = np.zeros_like(x), cot["h_T"], cot["c_T"]
     for t in reversed(range(len(tape))):
-        xp, hp, c_prev, c, i, f, o, g, tc = tape[t]
+        xp, hp, c_prev, c, i, f, o, g, tc = tape[t]  # noqa: RUF059 (faults read c)
         dh = dh + cot["h"][t]
         do = dh * tc
         dc = dc + dh * o * (1 - tc**2)

@@ -24,7 +24,7 @@ def masked_gru(x, m, h, W_r, W_z, W_n, U_r, U_z, U_n, b_r, b_z, b_n, d_r, d_z, d
     n = tanh(U_n @ x + b_n + r * s)
     h_new = (1 - z) * n + z * h
     h = m * h_new + (1 - m) * h
-    return h
+    return h  # noqa: RET504
 
 
 def forward(x, mask, h0, wi, wh, bi, bh):

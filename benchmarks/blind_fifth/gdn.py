@@ -34,7 +34,7 @@ def backward(cot, saved):
     dq, dk, dv, da, db = [], [], [], [], []
     dA, ddt, dS = 0.0, 0.0, cot["S_T"]
     for t in reversed(range(len(tape))):
-        before, S, qh, kh, rq, rk, v, s, g, al, be, Sk, err = tape[t]
+        before, S, qh, kh, rq, rk, v, s, g, al, be, Sk, err = tape[t]  # noqa: RUF059 (a fault reads v)
         do = cot["o"][:, t]
         dqh = np.einsum("bmn,bm->bn", S, do)
         dS = dS + do[:, :, None] * qh[:, None, :]
