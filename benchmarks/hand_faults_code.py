@@ -175,7 +175,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("reversed(range(T))", "reversed(range(1, T))", "first step"),
         ("reversed(range(T))", "reversed(range(T - 1))", "last step"),
         ('dh = dh + bars["h"][t]', 'dh = dh + 0 * bars["h"][t]', "cotangents? of h "),
-        ('dh = dh + bars["h"][t]', 'dh = bars["h"][t]', r"carried|ignored"),
+        (
+            'dh = dh + bars["h"][t]',
+            'dh = bars["h"][t]',
+            r"carried|ignored|δh_t with nothing but the cotangents of outputs",
+        ),
         ("dh = da @ W", "dh = dh + da @ W", r"δh|h_\{t−1\}"),
     ],
     "lstm": [
@@ -186,7 +190,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dzo = do * o * (1 - o)", "dzo = do * zo * (1 - zo)", r"o.*a_\{o,t\} instead"),
         ("dzo = do * o * (1 - o)", "dzo = do * o", r"a_\{o,t\}.*o_t"),
         ("dzo = do * o * (1 - o)", "dzo = do * (1 - o)", r"a_\{o,t\}.*o_t"),
-        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2", r"(?!)"),
+        ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o - tc ** 2", r"δc_t.*a bracket lost"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = (dc + dh * o) * (1 - tc ** 2)", r"φ′|1 − tanh"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * (1 - tc ** 2)", r"δc_t.*o_t"),
         ("dc = dc + dh * o * (1 - tc ** 2)", "dc = dc + dh * o", r"without φ′"),

@@ -16,6 +16,7 @@ from .editing import (
     masked_value,
     mirrored_values,
     moved_shares,
+    pass_by,
     pass_whole,
     pinned_at,
     read_wrongly,
@@ -30,6 +31,7 @@ __all__ = [
     "add_others",
     "add_shares",
     "bar_of",
+    "begin_step",
     "contribution",
     "finish_step",
     "masked_values",
@@ -56,6 +58,9 @@ def read(
     """What an edge reads at a time, where edits make it read something else."""
     if edge.id in edits.masked:
         return masked_values(run, values, edge, edits)
+    if edge.id in edits.received:
+        own = sums.received[edits.received[edge.id]]
+        return run.lookup(t, {edge.adjoint: values(edge.adjoint) * 0 if own is None else own})
     if edits.rewrites(edge) and reads_others(edge, term):
         return read_wrongly(run, program, edits, t, run.lookup(t, Bars(sums, run, t)))
     if edge.id in edits.mirrored and edge.kind == "param":
@@ -118,6 +123,14 @@ def add_others(
     given = run.batches.fit(run.terms(term, seen), values(edge.operand))
     where = 0 if edge.lag is None else target_time(run, edits, edge, t, run.times(program))
     sums.add(edge.operand.name, where, given, edge.id)
+
+
+def begin_step(run: Run, program: ScanProgram, edits: Edits, sums: Adjoints, t: int) -> None:
+    """What is kept of the adjoints as a step receives them, and what is handed on as it is."""
+    if edits.kept:
+        pass_by(run, sums, program, t, edits.kept)
+    for state in set(edits.received.values()):
+        sums.received[state] = sums.carried(state, t)
 
 
 def finish_step(

@@ -42,8 +42,8 @@ Run = Any  # of `evaluate`, which imports this module
 class Adjoints:
     """Sums of contributions by name and time, with ``shared`` also each source's share.
 
-    A share goes on under its first source as long as what it goes to has no other reader. With
-    ``split`` shares are kept of the adjoints of these names only.
+    A share goes on under its first source as long as what it goes to has no other reader.
+    ``split``: shares of the adjoints of these names only.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Adjoints:
         self.shared, self.summed, self.split = shared, summed, split
         self._parts: dict[tuple[str, int], dict[str, Array]] = {}
         self._outside: dict[tuple[str, int], Array] = {}
+        self.received: dict[str, Array | None] = {}  # by the step at work
 
     def add(self, name: str, t: int, value: Array, source: str = "") -> None:
         line = self.sums.setdefault(name, {})
@@ -93,8 +94,8 @@ class Adjoints:
 
     def carried(self, name: str, t: int) -> Array | None:
         """The adjoint without the cotangents of the outputs at this time."""
-        whole, outside = self.get(name, t), self._outside.get((name, t))
-        return whole if whole is None or outside is None else whole - outside
+        whole, out = self.get(name, t), self.outside(name, t)
+        return whole if whole is None or out is None else whole - out
 
     def outside(self, name: str, t: int) -> Array | None:
         """What the cotangents of the outputs give to an adjoint at a time."""
@@ -210,7 +211,7 @@ def cotangents_as_used(
         return
     lost, one = edits.lost_outputs.get(label, ()), edits.output_of_step.get(label)
     if label in edits.shifted_outputs:
-        given = _shifted(given, edits.shifted_outputs[label])
+        given = _shifted(np.asarray(given), edits.shifted_outputs[label])
     for t, own in enumerate(given):
         if t + 1 not in lost and t - len(given) not in lost:
             g = own if one is None else given[one - 1 if one > 0 else one]
@@ -294,9 +295,8 @@ def reads_others(edge: Edge, term: Term) -> bool:
     return any(s.mark == "bar" and s.name != edge.equation.name for s in symbols_in(term))
 
 
-def _shifted(given: Array, by: int) -> Array:
+def _shifted(a: Array, by: int) -> Array:
     """Cotangents of other steps: so many steps later, zero beyond the ends; 0 reverses time."""
-    a = np.asarray(given)
     if by == 0:
         return a[::-1]
     out = np.zeros_like(a)

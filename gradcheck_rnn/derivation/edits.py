@@ -84,6 +84,9 @@ class Edits:
     passed : mapping
         State → what a step hands on for it in place of all that is derived: ``"whole"``, its own
         adjoint, or ``"output"``, the cotangents of the outputs at that step.
+    received : mapping
+        Edge id → the state of which the edge reads what the step receives, without the cotangents
+        of outputs, in place of its own adjoint.
     remainders : mapping
         Scan → k: only as many steps are gone through as there are in whole blocks of k.
     unjoined : mapping
@@ -118,6 +121,7 @@ class Edits:
     first_finals: frozenset[str] = frozenset()
     moved: dict[str, Move] = field(default_factory=dict)
     passed: dict[str, str] = field(default_factory=dict)
+    received: dict[str, str] = field(default_factory=dict)
     remainders: dict[str, int] = field(default_factory=dict)
     unjoined: dict[str, int] = field(default_factory=dict)
 
@@ -130,7 +134,19 @@ class Edits:
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
         own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
-        return sum(own) + len(self.terms_at) + len(self.masked)
+        return sum(own) + len(self.terms_at) + len(self.masked) + len(self.received)
+
+    @property
+    def edges(self) -> set[str]:
+        """Edges that give something else than derived, or at other steps."""
+        own = (self.terms, self.only_steps, self.skip_steps, self.pinned, self.terms_at)
+        named = {e for some in (*own, self.masked, self.mirrored, self.received) for e in some}
+        return named | {edge for _, edge in self.shares}
+
+    @property
+    def restarted(self) -> frozenset[str]:
+        """Names of which other values are read than those before the first step."""
+        return self.zero_starts | self.wrapped_starts | self.held_starts
 
     @property
     def leaves_out(self) -> bool:
@@ -173,6 +189,7 @@ class Edits:
             self.first_finals | other.first_finals,
             {**self.moved, **other.moved},
             {**self.passed, **other.passed},
+            {**self.received, **other.received},
             {**self.remainders, **other.remainders},
             {**self.unjoined, **other.unjoined},
         )

@@ -9,6 +9,7 @@ from itertools import combinations
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Term
 from .edits import Edits
+from .mistaken_norms import mistaken_norms
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["Mutant", "flow_mutants"]
@@ -69,6 +70,8 @@ def flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Itera
                 f"bypassed:{scan.name}/{name}", "bypassed", f"{scan.name}/{name.split(':')[0]}",
                 words, Edits(terms=terms),
             )  # fmt: skip
+        for kind, detail, where, says, edits in mistaken_norms(derivation, program):
+            yield Mutant(f"{kind}:{where}:{detail}", kind, where, says, edits)
         for x, y in _bypasses(program):
             yield Mutant(
                 f"bypassed:{scan.name}/{x.name}:{y.name}", "bypassed", f"{scan.name}/{x.name}",
@@ -132,11 +135,12 @@ def flow_mutants(derivation: Derivation, loops: Collection[str] | None) -> Itera
 
 
 def _exchanged_sides(scan: str, a: EquationProgram, b: EquationProgram) -> Iterator[Mutant]:
-    """Two gates' adjoints exchanged on the side of the input, or of the state, alone."""
+    """Two gates' adjoints exchanged on the side of the input, or of the state, or in one line."""
     if len(a.edges) != len(b.edges):
         return
     sides: dict[bool, list[tuple[Edge, Edge]]] = {False: [], True: []}
     biases: list[tuple[Edge, Edge]] = []
+    factors: dict[tuple[int, ...], list[str]] = {}
     states = {x.path[:1] for x in a.edges if x.kind == "state"}
     alone = [x.path[:1] for x in a.edges]
     for x, y in zip(a.edges, b.edges, strict=True):
@@ -144,22 +148,37 @@ def _exchanged_sides(scan: str, a: EquationProgram, b: EquationProgram) -> Itera
             biases.append((x, y))
         else:
             sides[x.path[:1] in states].append((x, y))
+        if x.kind == "param":
+            factors[x.path[:1]] = [to_text(x.operand), to_text(y.operand)]
+    first, second = f"δ{to_text(a.symbol)}", f"δ{to_text(b.symbol)}"
+    lines: list[tuple[list[tuple[Edge, Edge]], str]] = []
     for state, pairs in sides.items():
         back = [(x, y) for x, y in pairs if x.kind != "param"]
-        for some in ([*pairs, *biases], pairs, back) if back else ():
-            terms: dict[str, Term | None] = {}
-            for x, y in some:
-                terms[x.id] = x.pullback.xreplace({x.adjoint: y.adjoint})
-                terms[y.id] = y.pullback.xreplace({y.adjoint: x.adjoint})
-            where = "state" if state else "input"
-            where += " and of biases" if len(some) > len(pairs) else ""
-            where += " alone, not for weights" if some is back else ""
-            yield Mutant(
-                f"exchanged-side:{scan}/{a.name}:{b.name}:{where}", "exchanged-side",
-                f"{scan}/{a.name}",
-                f"δ{to_text(a.symbol)} and δ{to_text(b.symbol)} exchanged on the side of the "
-                f"{where}", Edits(terms=terms),
-            )  # fmt: skip
+        if not back:
+            continue
+        side = "the state" if state else "the input"
+        said = f"{first} and {second} exchanged on the side of {side}"
+        lines.append((pairs, said))
+        if biases:
+            lines.append(([*pairs, *biases], f"{said} and of biases"))
+        for pair in biases if len(biases) > 1 else ():
+            lines.append(([*pairs, pair], f"{said} and of {to_text(pair[0].operand)}"))
+        if len(back) > 1:
+            lines.append((back, f"{said} alone, not for weights"))
+        for x, y in back:
+            if x.operand == y.operand:
+                these = f", or {' and '.join(factors[x.path[:1]])}," * (x.path[:1] in factors)
+                bar = to_text(x.operand.with_(mark="bar"))
+                lines.append(([(x, y)], f"{first} and {second}{these} exchanged in {bar} alone"))
+    for k, (some, words) in enumerate(lines):
+        terms: dict[str, Term | None] = {}
+        for x, y in some:
+            terms[x.id] = x.pullback.xreplace({x.adjoint: y.adjoint})
+            terms[y.id] = y.pullback.xreplace({y.adjoint: x.adjoint})
+        yield Mutant(
+            f"exchanged-side:{scan}/{a.name}:{b.name}:{k}", "exchanged-side",
+            f"{scan}/{a.name}", words, Edits(terms=terms),
+        )  # fmt: skip
 
 
 def _bypasses(program: ScanProgram) -> Iterator[tuple[EquationProgram, EquationProgram]]:

@@ -12,7 +12,7 @@ from ..calculus.printing.text import to_text
 from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term
 from .editing import sources
 from .edits import Edits, Mask
-from .mistaken_terms import kinds_of_sources
+from .mistaken_terms import kinds_of_sources, made_from
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["mistaken_shares"]
@@ -31,6 +31,7 @@ def mistaken_shares(
             lines = list(_lines(program, own))
             yield from _shares(derivation, e, lines)
             yield from _masks(derivation, e, lines)
+            yield from _received(program, e, own)
             if len(own) == len(e.edges):
                 yield from _slopes(program, e)
         for state in program.scan.states:
@@ -80,6 +81,24 @@ def _shares(
                 f"{bar} with nothing but {words}, in {what}",
                 Edits(shares={(s, x.id): None for s in lost for x in some}),
             )  # fmt: skip
+
+
+def _received(program: ScanProgram, e: EquationProgram, own: Sequence[Edge]) -> Iterator[Loop]:
+    """What a step receives for another state, before the step adds its own, for an adjoint."""
+    made = {x.name: x for x in program.equations}
+    behind = {name for name in made_from(made, e.name) if name != e.name}
+    carried = {x.operand.name for x in program.edges if x.kind == "state"}
+    for state in program.scan.states:
+        symbol = made[state.name].symbol if state.name in made else None
+        if state.name not in behind & carried or symbol is None or symbol.shape != e.symbol.shape:
+            continue
+        for edge in own:
+            if edge.kind == "equation" and edge.operand.name != state.name:
+                bar, adjoint = to_text(edge.operand.with_(mark="bar")), to_text(edge.adjoint)
+                words = f"{bar} with what the step receives for δ{to_text(symbol)} instead of "
+                words += f"{adjoint} in {to_text(edge.pullback)}"
+                edits = Edits(received={edge.id: state.name})
+                yield "received-for", f"{edge.id}:{state.name}", edge.id, words, edits
 
 
 def _masks(

@@ -32,7 +32,14 @@ from .edits import Edits
 from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge, EquationProgram
 
-__all__ = ["bracket_edits", "kinds_of_sources", "mistaken_terms", "share_edits"]
+__all__ = [
+    "bracket_edits",
+    "kinds_of_sources",
+    "made_from",
+    "mistaken_terms",
+    "share_edits",
+    "widened",
+]
 
 Mistake = tuple[str, str, Term, str]
 
@@ -100,7 +107,7 @@ def _parts_of_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
         inner = symbols_in(node)
         if any(s.mark for s in inner) or not any(s.lag == 0 for s in inner):
             continue
-        for name in dict.fromkeys(_behind(made, [s.name for s in inner if s.lag == 0])):
+        for name in dict.fromkeys(made_from(made, *(s.name for s in inner if s.lag == 0))):
             raw = made[name].symbol
             if raw.shape == node.shape:
                 yield (
@@ -109,7 +116,7 @@ def _parts_of_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
                 )  # fmt: skip
 
 
-def _behind(made: dict[str, EquationProgram], names: list[str]) -> Iterator[str]:
+def made_from(made: dict[str, EquationProgram], *names: str) -> Iterator[str]:
     """Equations of a step from which some values are made, those values among them."""
     stack = [n for n in names if n in made]
     seen: set[str] = set()
@@ -254,7 +261,7 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
     for s in symbols_in(edge.pullback):
         if not s.mark and s.lag is not None and s.shape == bar.shape and s.name != name:
             factors.append((Hadamard(bar, s), f"the factor {to_text(s)}"))
-    for which, some in _widened(derivation, others).items():
+    for which, some in widened(derivation, others).items():
         for k, (wrong, text) in enumerate(factors):
             edits = {(s, e.id): e.pullback.xreplace({bar: wrong}) for s in some for e in out}
             words = f"{to_text(bar)} with {text} applied {which}, not to "
@@ -263,7 +270,7 @@ def bracket_edits(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str
             yield "bracket-too-far", detail, words, Edits(shares=dict(edits))
 
 
-def _widened(derivation: Derivation, others: list[str]) -> dict[str, list[str]]:
+def widened(derivation: Derivation, others: list[str]) -> dict[str, list[str]]:
     """Terms of an adjoint over which a bracket may reach: all, or some that are one value."""
     found = {"to all its terms": others}
     for name, some in kinds_of_sources(derivation, others).items():

@@ -18,6 +18,7 @@ from .editing import (
     in_order,
     moved_shares,
     reads_others,
+    sources,
     value_at,
 )
 from .edits import NO_EDITS, Edits
@@ -59,13 +60,9 @@ class Walk:
         self.total = np.zeros((*lead, responses.table.shape[1]))
         self.base = base
         self.now, self.first, self.last = 0, 1 << 60, -1
-        self.restarted = edits.zero_starts | edits.wrapped_starts | edits.held_starts
+        self.restarted = edits.restarted
         self.given: dict[tuple[str, int], Array] = {}
-        self.edges = {
-            *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *edits.terms_at,
-            *edits.masked,
-            *(edge for _, edge in edits.shares),
-        }  # fmt: skip
+        self.edges = edits.edges - edits.mirrored
         self.by_scan: dict[str, list[Edge]] = {}
         for edge in map(responses.derivation.edge, self.edges):
             self.by_scan.setdefault(edge.scan, []).append(edge)
@@ -246,6 +243,10 @@ class Walk:
         if edge.id in self.edits.masked:
             plain = self.of.lookup(program, t, self.bar, self.edits)
             return EditedValues(masked_values(self.run, plain, edge, self.edits), {})
+        if edge.id in self.edits.received:
+            bar = self._received(self.edits.received[edge.id], t)
+            plain = self.of.lookup(program, t, self.bar, self.edits)
+            return EditedValues(lambda s: bar if s == edge.adjoint else plain(s), {})
         if pinned is None and not self.restarted:
             return seen
         if pinned is None:
@@ -260,6 +261,15 @@ class Walk:
             return plain(s)
 
         return EditedValues(value, {})
+
+    def _received(self, state: str, t: int) -> Array:
+        """What a step receives for a state, without the cotangents of outputs."""
+        found = np.zeros(self.of.shapes[state, t])
+        for source in sources(self.of.derivation, state):
+            if source.startswith("final ") or f"<-{state}@" in source:
+                part = self._part(state, t, source)
+                found = found if part is None else found + part
+        return found
 
     def _share(
         self, program: ScanProgram, edge: Edge, t: int, part: Array, term: Term,

@@ -6,7 +6,8 @@ everywhere like any other candidate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -140,13 +141,21 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
     yield "every gradient", frozenset(names)
     if parameters:
         yield "the gradient of every parameter", parameters
-    for user in fitted.arguments:
-        held = frozenset(p.name for p in fitted.pieces[user])
+    for users in _alike(fitted.arguments):
+        held = frozenset(p.name for u in users for p in fitted.pieces[u])
         if held <= wrong:
-            yield f"d{user}", held
+            yield _called(users), held
     yield _called(sorted(wrong)), frozenset(wrong)
     for name in sorted(wrong):
         yield f"d{name}", frozenset({name})
+
+
+def _alike(users: Iterable[str]) -> list[tuple[str, ...]]:
+    """Each array, and those of layers: their names differ in a number."""
+    layers: dict[str, list[str]] = {}
+    for user in users:
+        layers.setdefault(re.sub(r"\d+", "#", user), []).append(user)
+    return [*((u,) for u in users), *(tuple(some) for some in layers.values() if len(some) > 1)]
 
 
 def _called(names: Sequence[str]) -> str:
@@ -372,7 +381,7 @@ def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate
     shared = set().union(*(u for u in held.values() if len(u) > 1))
     bad = list(dict.fromkeys(r.user for r in comparison.wrong if r.user in shared))
     table = [(t, f) for t, f in _factor_table(comparison) if t[0] in "012−" or t.startswith("1/2")]
-    for users in dict.fromkeys([*((u,) for u in bad), tuple(bad)]):
+    for users in dict.fromkeys([*_alike(bad), tuple(bad)]):
         for text, factor in table if users else ():
 
             def change(

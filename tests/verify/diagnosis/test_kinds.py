@@ -38,6 +38,7 @@ from .study import DerivedCode
         ("decoder/state-for-context", "∇C with h_{t−1} instead of h_{src,final}"),
         ("decoder/matrix-of-decoder", "W instead of W_src"),
         ("elman/clipped", "dW clipped to ±1"),
+        ("normed/no-xhat", "without the factor x̂ of mean(d ⊙ x̂), where x̂ = centred_t / scale_t"),
     ],
 )
 def test_is_named(fault: str, words: str) -> None:
