@@ -43,7 +43,11 @@ class Graphs:
         stepwise: bool = False, carried: bool = False, inside: bool = False,
     ) -> None:  # fmt: skip
         self.eq, self.g, self.buffers = eq, eq.g, buffers
-        self.compact, self.stepwise, self.inside = compact, stepwise, inside
+        self.compact, self.stepwise = compact, stepwise
+        # Where a scan begins with the last step of another, nothing is drawn in.
+        self.inside = inside and not any(
+            start.ref is not None for state, _ in eq.states.values() for start in state.initial
+        )
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
         buffers.make_states()
@@ -65,7 +69,7 @@ class Graphs:
                     adjoints if carried else (),
                 )
             self.backward = self.backward.drawn_in(deps, lambda n: n not in kept and self._wide(n))
-        if inside:
+        if self.inside:
             self.backward = self._with_entries(
                 self.backward, self._read_beside_starts, {*self.roots.values()}
             )

@@ -72,7 +72,7 @@ def test_what_the_zoo_does_not_have(name: str, tmp_path: Path) -> None:
     agrees(case, built(case, tmp_path))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(7), 33])  # 33: a scan begins where another ends
 def test_random_definitions(seed: int, tmp_path: Path) -> None:
     text, name = random_file(Seeded(seed))
     (tmp_path / "definition.py").write_text(text, encoding="utf-8")
