@@ -46,7 +46,7 @@ class Graphs:
         self.compact, self.stepwise = compact, stepwise
         # Where a scan begins with the last step of another, nothing is drawn in.
         self.inside = inside and not any(
-            start.ref is not None for state, _ in eq.states.values() for start in state.initial
+            True for name in eq.states for _ in self._start_nodes(name)
         )
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
