@@ -12,8 +12,8 @@ from .program import Derivation, Edge, ScanProgram
 
 __all__ = ["mistaken_loops"]
 
-#: Steps after which a carry is cut, and the longest sequence in which it is.
-PERIODS, LONGEST = (2, 3, 4, 5, 8, 10), 257
+#: The longest sequence of whose steps some are left out.
+LONGEST = 257
 Loop = tuple[str, str, str, str, Edits]
 
 
@@ -35,8 +35,6 @@ def mistaken_loops(
                     f"the loop of scan {scan.name} leaves out the {name} step",
                     Edits(missed={scan.name: (step,)}),
                 )  # fmt: skip
-        if scan.axis:
-            yield from _cut_at(derivation, program)
         if scan.substeps > 1:
             yield from _one_substep(program, edges)
         for state in scan.states:
@@ -76,21 +74,6 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
             "received", f"{state}{factor}", state,
             f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
         )  # fmt: skip
-
-
-def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
-    """The carry of a scan cut at every k-th step, counted from the first."""
-    name = scan.scan.name
-    several = len([p for p in derivation.scans if p.scan.states]) > 1
-    held = {s.name for s in scan.scan.states}
-    reads = [e.id for e in scan.edges if e.kind == "state" and e.operand.name in held]
-    for k in PERIODS if reads else ():
-        words = f"the carry of scan {name} is cut at every {k} steps, before the first step as well"
-        steps = tuple(range(1, LONGEST, k))
-        yield "cut", f"{k}", name, words, Edits(skip_steps=dict.fromkeys(reads, steps))
-        if several:
-            words = f"truncated BPTT in blocks of {k} steps in scan {name}"
-            yield "cut", f"{k}+", name, words, Edits(skip_steps=dict.fromkeys(reads, steps[1:]))
 
 
 def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
