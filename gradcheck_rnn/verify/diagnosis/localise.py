@@ -120,7 +120,12 @@ def borders(comparison: Comparison) -> set[int]:
         for piece in comparison.point.fitted.pieces[r.user]:
             if piece.name in inputs and inputs[piece.name].axis is not None:
                 for bad in (r.ratio > 1, r.got != 0):
-                    at = bad.reshape(-1)[piece.index].reshape(len(piece.index), -1).any(axis=1)
+                    at = (
+                        np.asarray(bad)
+                        .reshape(-1)[piece.index]
+                        .reshape(len(piece.index), -1)
+                        .any(axis=1)
+                    )
                     last = int(np.flatnonzero(at).max(initial=-1)) + 1
                     found |= {last} if 0 < last < len(at) else set()
     return found

@@ -111,7 +111,10 @@ def _from_one_place(
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
-        for some, base in zip(found.sets[:MOST_EXTENDED], sets, strict=False):
+        bases = list(zip(found.sets, sets, strict=False))
+        if further is not None and len(bases) > MOST_EXTENDED:
+            bases.sort(key=lambda pair: further.left(pair[1]))
+        for some, base in bases[:MOST_EXTENDED]:
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
             # what is left out at the only step hides what else is wrong there
             hidden = any(c.edits.leaves_out or c.edits.skip_steps for c in some)
