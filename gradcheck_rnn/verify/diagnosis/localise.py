@@ -119,15 +119,11 @@ def borders(comparison: Comparison) -> set[int]:
     for r in comparison.wrong:
         for piece in comparison.point.fitted.pieces[r.user]:
             if piece.name in inputs and inputs[piece.name].axis is not None:
-                for bad in (r.ratio > 1, r.got != 0):
-                    at = (
-                        np.asarray(bad)
-                        .reshape(-1)[piece.index]
-                        .reshape(len(piece.index), -1)
-                        .any(axis=1)
-                    )
+                for a, least in ((r.ratio, 1.0), (np.abs(r.got), 0.0)):
+                    steps = a.reshape(-1)[piece.index] > least
+                    at = steps.reshape(steps.shape[0], -1).any(axis=1)
                     last = int(np.flatnonzero(at).max(initial=-1)) + 1
-                    found |= {last} if 0 < last < len(at) else set()
+                    found |= {last} if 0 < last < steps.shape[0] else set()
     return found
 
 
