@@ -48,6 +48,8 @@ class Stream(IntEnum):
     LINEARITY = 47
     OTHER_FORMS = 48
     WITH_ZEROS = 49
+    BESIDE_KINKS = 50
+    CANCELLING = 51
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

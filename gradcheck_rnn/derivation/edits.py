@@ -137,6 +137,18 @@ class Edits:
         return sum(own) + len(self.terms_at) + len(self.masked) + len(self.received)
 
     @property
+    def edges(self) -> set[str]:
+        """Edges that give something else than derived, or at other steps."""
+        own = (self.terms, self.only_steps, self.skip_steps, self.pinned, self.terms_at)
+        named = {e for some in (*own, self.masked, self.mirrored, self.received) for e in some}
+        return named | {edge for _, edge in self.shares}
+
+    @property
+    def restarted(self) -> frozenset[str]:
+        """Names of which other values are read than those before the first step."""
+        return self.zero_starts | self.wrapped_starts | self.held_starts
+
+    @property
     def leaves_out(self) -> bool:
         """Whether loops leave steps out."""
         return bool(self.missed or self.remainders)

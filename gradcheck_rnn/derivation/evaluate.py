@@ -45,9 +45,10 @@ from .editing import (
 )
 from .edits import NO_EDITS, Edits
 from .numeric_terms import TermEvaluator
+from .plain_edges import PlainEdges
 from .program import Derivation, Edge, ScanProgram
 from .weight_products import WeightProducts
-from .wholes import rows, stacked, wholes_of, wholes_read
+from .wholes import add_rows, stacked, wholes_read
 
 __all__ = ["Run", "adjoints", "bptt", "forward", "gathered"]
 
@@ -174,12 +175,12 @@ class Run:
         series, substeps = self.series, self.substeps
 
         def value(s: Sym) -> Array:
-            if also is not None and s.mark and s in also:
+            name, lag, mark, _ = s.plain
+            if also is not None and mark and s in also:
                 return also[s]
-            lag = s.lag
             if substeps:
-                return series[s.name][self.at(s.name, t, lag)]
-            return series[s.name][0 if lag is None else t - lag]
+                return series[name][self.at(name, t, lag)]
+            return series[name][0 if lag is None else t - lag]
 
         return value
 
@@ -209,10 +210,14 @@ class Run:
                 self.series[state.name][at] = self.start(program, state, start.ref)
                 self.computed(state.name, at)
         times = self.times(program)
+        made = [
+            (e.name, self.series[e.name], self.terms.function(e.rhs)) for e in program.equations
+        ]
         for t in times:
-            for e in program.equations:
-                self.series[e.name][t] = self.terms(e.rhs, self.lookup(t))
-                self.computed(e.name, t)
+            values = self.lookup(t)
+            for name, line, function in made:
+                line[t] = function(values)
+                self.computed(name, t)
         for state in scan.states:
             self.series[state.final] = {0: self.series[state.name][times[-1]]}
 
@@ -373,16 +378,8 @@ def _summed(
         _backward(run, program, sums, form, truncate, edits, products)
         if program.scan.name == last:
             return sums
-    _add_rows(run, sums, network.inputs)
+    add_rows(run, sums, network.inputs)
     return sums
-
-
-def _add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:
-    """Give the adjoints of sequences that were handed on whole to their steps."""
-    for ref in wholes_of(run.derivation.network, names):
-        whole = sums.get(ref.name, 0)
-        for t, part in rows(run, ref, whole) if whole is not None else ():
-            sums.add(cast(str, ref.sequence), t, part, f"rows of {ref.name}")
 
 
 def _backward(
@@ -399,9 +396,11 @@ def _backward(
     times = run.times(program)
     losses = {r.name for r in network.loss_terms}
     add_finals(sums, program, times, edits)
-    _add_rows(run, sums, {e.name for e in program.equations})
+    add_rows(run, sums, {e.name for e in program.equations})
     order, permuted, delayed = in_order(program, edits)
     waiting = {edge.id for some in delayed.values() for edge in some}
+    off = form != "matrix" or products is not None
+    plain = PlainEdges(run, program, sums, edits, truncate, waiting, off=off)
     steps = list(enumerate(times, start=1))
     for step, t in steps if scan.name in edits.turned else reversed(steps):
         if edits.leaves_out and edits.lacks(scan.name, step, len(times)):
@@ -419,10 +418,12 @@ def _backward(
             bar = sums.get(e.name, t)
             if bar is None:
                 continue
+            if not (rest := plain.give(e, t, bar)):
+                continue
             values = run.beside(t, e.name, bar)
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
-            for edge, term in edits.contributing(e.edges, step, len(times), waiting):
+            for edge, term in edits.contributing(rest, step, len(times), waiting):
                 where = target_time(run, edits, edge, t, times)
                 if edge.kind == "state" and is_cut(run, program, edits, truncate, step, t, where):
                     continue

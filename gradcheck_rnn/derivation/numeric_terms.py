@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class TermEvaluator:
         self._sizes = {T.dim(n): Integer(s) for n, s in sizes.items()}
         self.dtype = np.dtype(dtype)
         self._dims: dict[Scalar, int] = {}
+        self._constants: dict[int, tuple[T.Term, Array]] = {}  # by identity, as terms below
         self._plain = type(self).__call__ is TermEvaluator.__call__
 
     def size(self, d: Scalar) -> int:
@@ -68,6 +70,14 @@ class TermEvaluator:
     def filled(self, shape: tuple[int, ...], value: int) -> Array:
         return np.full(shape, value, dtype=self.dtype)
 
+    def constant(self, term: T.Term, make: Callable[[TermEvaluator, T.Term], Array]) -> Array:
+        """The value of a term without variables, made once."""
+        found = self._constants.get(id(term))
+        if found is None:
+            found = self._constants[id(term)] = term, make(self, term)
+            found[1].flags.writeable = False
+        return found[1]
+
     def summed(self, total: Array) -> Array:
         """A sum of contributions as it is kept: evaluators that round do so here too."""
         return total
@@ -81,6 +91,10 @@ class TermEvaluator:
         if self._plain:
             return _compiled(term)(self, lookup)
         return _handler(term)(self, term, lookup)
+
+    def function(self, term: T.Term) -> Callable[[Callable[[T.Sym], Array]], Array]:
+        """The value of a term for a lookup, where it is asked for many times."""
+        return partial(_compiled(term), self) if self._plain else partial(self, term)
 
 
 def _handler(term: T.Term) -> Any:
@@ -110,6 +124,9 @@ def _compile(term: T.Term) -> Compiled:
     if isinstance(term, T.Sym):
         return lambda ev, lookup: lookup(term)
     step = _STEPS.get(type(term))
+    if not T.symbols_in(term):
+        make = partial(_handler(term), lookup=None)
+        return lambda ev, lookup: ev.constant(term, make)
     if step is None:
         handler = _handler(term)
         return lambda ev, lookup: handler(ev, term, lookup)
@@ -149,6 +166,10 @@ def _fold(step: Callable[..., Array]) -> Any:
 
 def _map(function: Callable[..., Array]) -> Any:
     return lambda ev, term, lookup: function(*_operands(ev, term, lookup))
+
+
+def _constant(make: Callable[[TermEvaluator, Any], Array]) -> Any:
+    return lambda ev, term, lookup: ev.constant(term, make)
 
 
 def _times(left: Array, right: Array) -> Array:
@@ -270,13 +291,11 @@ _STEPS: dict[type[T.Term], Callable[..., Array]] = {
 }  # fmt: skip
 _HANDLERS: dict[type[T.Term], Any] = {
     T.Sym: lambda ev, term, lookup: lookup(term),
-    T.Num: lambda ev, term, lookup: np.full((1, 1), ev.number(term.value), dtype=ev.dtype),
-    T.Size: lambda ev, term, lookup: ev.filled((1, 1), ev.size(term.size)),
-    T.Ones: lambda ev, term, lookup: ev.filled((ev.size(term.shape[0]), ev.size(term.shape[1])), 1),
-    T.Zeros: lambda ev, term, lookup: ev.filled(
-        (ev.size(term.shape[0]), ev.size(term.shape[1])), 0
-    ),
-    T.Eye: lambda ev, term, lookup: np.eye(ev.size(term.shape[0]), dtype=ev.dtype),
+    T.Num: _constant(lambda ev, term: np.full((1, 1), ev.number(term.value), dtype=ev.dtype)),
+    T.Size: _constant(lambda ev, term: ev.filled((1, 1), ev.size(term.size))),
+    T.Ones: _constant(lambda ev, term: ev.filled(tuple(map(ev.size, term.shape)), 1)),
+    T.Zeros: _constant(lambda ev, term: ev.filled(tuple(map(ev.size, term.shape)), 0)),
+    T.Eye: _constant(lambda ev, term: np.eye(ev.size(term.shape[0]), dtype=ev.dtype)),
     **{kind: _fold(step) for kind, step in _STEPS.items()},
     T.Power: _power,
     T.Apply: _apply,

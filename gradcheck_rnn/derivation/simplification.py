@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from ..calculus.terms import (
     Broadcast,
@@ -25,6 +26,11 @@ from ..calculus.terms import (
 __all__ = ["collected", "replaced", "tidy", "transposed"]
 
 
+#: Numbers that `tidy` looks for.
+_UNITS = {k: Num(k) for k in (1, -1)}
+
+
+@lru_cache(maxsize=65536)
 def tidy(term: Term) -> Term:
     """1·X → X, (−1) ⊙ x → −x, I X → X, diag(a) diag(b) → diag(a ⊙ b), (A ⊗ B)ᵀ → Aᵀ ⊗ Bᵀ, …
 
@@ -32,7 +38,7 @@ def tidy(term: Term) -> Term:
     """
     args = [tidy(a) if isinstance(a, Term) else a for a in term.args]
     node = term if all(a is b for a, b in zip(args, term.args, strict=True)) else term.func(*args)
-    if isinstance(node, Scale) and node.operands[0] == Num(1):
+    if isinstance(node, Scale) and node.operands[0] == _UNITS[1]:
         return node.operands[1]
     if isinstance(node, Times):
         return _product(node)
@@ -55,7 +61,7 @@ def _is(x: Term, number: int) -> bool:
         return _is(x.operands[0], -number)
     if isinstance(x, Broadcast):
         return _is(x.operands[0], number)
-    return x == Num(number) or (number == 1 and isinstance(x, Ones))
+    return x == _UNITS[number] or (number == 1 and isinstance(x, Ones))
 
 
 def _product(node: Times) -> Term:

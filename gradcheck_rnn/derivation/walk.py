@@ -60,13 +60,9 @@ class Walk:
         self.total = np.zeros((*lead, responses.table.shape[1]))
         self.base = base
         self.now, self.first, self.last = 0, 1 << 60, -1
-        self.restarted = edits.zero_starts | edits.wrapped_starts | edits.held_starts
+        self.restarted = edits.restarted
         self.given: dict[tuple[str, int], Array] = {}
-        self.edges = {
-            *edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned, *edits.terms_at,
-            *edits.masked, *edits.received,
-            *(edge for _, edge in edits.shares),
-        }  # fmt: skip
+        self.edges = edits.edges - edits.mirrored
         self.by_scan: dict[str, list[Edge]] = {}
         for edge in map(responses.derivation.edge, self.edges):
             self.by_scan.setdefault(edge.scan, []).append(edge)

@@ -7,17 +7,18 @@ of what the steps of its readers give; row t of it is part of the adjoint of the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..language.network import Network, Ref, Scan
 from .batches import turned
 
-__all__ = ["row", "rows", "stacked", "stacked_tangents", "wholes_of", "wholes_read"]
+__all__ = ["add_rows", "row", "rows", "stacked", "stacked_tangents", "wholes_of", "wholes_read"]
 
 Array = Any
 Run = Any  # of `evaluate`, which imports this module
+Adjoints = Any  # of `editing`, which imports this module
 
 
 def wholes_read(scan: Scan) -> Iterator[Ref]:
@@ -50,6 +51,14 @@ def row(ref: Ref, value: Array, t: int) -> Array:
 def rows(run: Run, ref: Ref, value: Array) -> Iterator[tuple[int, Array]]:
     """All rows with their steps, as columns."""
     return ((t, row(ref, value, t)) for t in _steps(run, ref))
+
+
+def add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:
+    """Give the adjoints of sequences that were handed on whole to their steps."""
+    for ref in wholes_of(run.derivation.network, names):
+        whole = sums.get(ref.name, 0)
+        for t, part in rows(run, ref, whole) if whole is not None else ():
+            sums.add(cast(str, ref.sequence), t, part, f"rows of {ref.name}")
 
 
 def stacked_tangents(

@@ -132,7 +132,7 @@ def concat(*parts: Array) -> Array:
 
 def transpose(x: Array) -> Array:
     """The last two axes exchanged."""
-    return np.swapaxes(x, -1, -2)
+    return x.swapaxes(-1, -2)
 
 
 def declared(value: Array, slope: Array, x: Array) -> Array:

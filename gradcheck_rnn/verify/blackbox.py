@@ -17,6 +17,7 @@ from ..checks import check_names, shown
 from ..errors import UsageError
 from ..streams import Stream, generator
 from .budget import Budget, OutOfBudget
+from .cancelling import doubt_cancelling_terms
 from .constants import forgive_constants
 from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
@@ -24,7 +25,7 @@ from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
 from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
-from .kinked import judge_kinks
+from .kinked import judge_kinks, settle_beside_kinks
 from .offered import offers_derivatives
 from .onesided import worth
 from .options import check_options
@@ -172,6 +173,7 @@ def _checked(
     workers: int = 1,
     title: str = "gradient check",
     nouns: Nouns = LOSS_AND_GRADIENT,
+    beside: bool = True,
 ) -> tuple[Report, Target]:
     blocks = selected(tree := Tree.of(parameters), select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit), nouns)
@@ -186,8 +188,10 @@ def _checked(
         report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
-            _judge(report, target, g, second, resolve, repeats)
+            doubt = _judge(report, target, g, second, resolve, repeats)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
+            if beside and doubt is not None:
+                settle_beside_kinks(report, target, doubt, check_point, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
@@ -208,8 +212,11 @@ def _judge(
     second: dict[int, Floats] | None,
     resolve: float,
     repeats: int | None,
-) -> None:
-    """Rows and findings at a point where the loss is finite."""
+) -> Noise | None:
+    """Rows and findings at a point where the loss is finite.
+
+    Returns the noise of a deterministic loss, unless a line through the point has met no kink.
+    """
     tree, blocks, used = target.tree, target.select, report.seed
     check_returned_value(target)
     along = LineOfAll(target, rng := generator(used, Stream.NOISE_OF_LOSS))
@@ -232,14 +239,14 @@ def _judge(
         # a limited budget is for the entries first
         free = entrywise and np.isinf(target.budget.left())
         entries = sum(g[i].size for i in finite) if free else 0
-        # calls at neighbours must agree too, or else the one at the end
-        others = 0 if repeats else NEIGHBOURS if entrywise else 1
+        # calls at neighbours must agree too: along directions one, and that at the end
+        others = 0 if repeats else NEIGHBOURS if entrywise else 2
         wanted = repeats or default_repeats(entries, others)
         repeated = repeat_gradient(target, g, finite, wanted, second)
         calls, again = repeated.calls + others, repeated.furthest
         # what agrees without its roundoff needs none measured
         measured = entrywise or offered or not repeated.deterministic
-        near = NEIGHBOURS if measured else 0
+        near = NEIGHBOURS if measured else 1
         roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
         if not repeated.deterministic:
             target.find(
@@ -282,7 +289,6 @@ def _judge(
             rows = [_entrywise(target, i, g[i], roundoff, noise, rng, resolve) for i in blocks]
             report.rows = rows
         forgive_constants(report, target, g, roundoff, noise, used, resolve)
-        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
 
         def judge(
             there: Target, i: int, own: Floats, rounded: GradientRoundoff, level: Noise
@@ -291,6 +297,8 @@ def _judge(
                 return _entrywise(there, i, own, rounded, level, rng, resolve)
             return _directional(there, i, own, rounded, level, used, resolve)
 
+        doubt_cancelling_terms(report, target, g, roundoff, noise, used, judge)
+        use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
         settle_zeros(report, target, roundoff, noise, used, judge)
         judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)
         suspect(report, target, g, roundoff)
@@ -298,6 +306,7 @@ def _judge(
         jumps.tell(report, target)
     for row in report.rows:
         row.missed = "; ".join(filter(None, [row.missed, rare_faults(calls)]))
+    return noise if noise.deterministic and line is None else None
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:

@@ -31,7 +31,9 @@ from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
 
-__all__ = ["DRAWS", "forgive_constants", "moved_along", "with_moved_constants"]
+__all__ = [
+    "DRAWS", "forgive_constants", "looked_at", "moved_along", "relative_gap", "with_moved_constants"
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 DRAWS, SPREADS = 3, 4.0
@@ -61,7 +63,7 @@ def forgive_constants(
     of each failing row. What is above the root of the format's unit is undecided if that explains
     it: of an ill-conditioned constant that loses more than half of all digits nothing can be said.
     """
-    off = [_gap(row, target, g) for row in report.rows]
+    off = [relative_gap(row, target, g) for row in report.rows]
     rows = [k for k, gap in enumerate(off) if gap <= SMALL]
     if not rows:
         return
@@ -110,10 +112,12 @@ def moved_along(
     return SPREADS * worst
 
 
-def _gap(row: Row, target: Target, g: dict[int, Floats]) -> float:
+def relative_gap(row: Row, target: Target, g: dict[int, Floats]) -> float:
     """The largest error of a row that fails, relative to its block; infinite for other rows."""
     if row.verdict is not Verdict.FAIL or (row.check is None and not row.probes):
         return float("inf")
+    if row.check is not None and not np.any(row.check.state == EntryState.FAIL):
+        return float("inf")  # along a line alone
     i = target.tree.names.index(row.name)
     if row.check is not None:
         wrong, sizes = row.check.state == EntryState.FAIL, _sizes(target, i).ravel()
@@ -145,7 +149,7 @@ def _may_explain(
     What they do to those is far below the error of most gradients that are simply wrong.
     """
     sizes = _sizes(target, block)
-    vectors, along, scale = _looked_at(row, block, target, g, seed)
+    vectors, along, scale = looked_at(row, block, target, g, seed)
     ends = np.ldexp([[scale], [-scale]], ALONG)
 
     def slope(of: Target) -> float:
@@ -162,7 +166,7 @@ def _may_explain(
     return False
 
 
-def _looked_at(
+def looked_at(
     row: Row, block: int, target: Target, g: dict[int, Floats], seed: int
 ) -> tuple[Any, Floats, float]:
     """A few failing entries, the worst first, or a direction; what they count; size of a step."""
@@ -190,7 +194,7 @@ def _spread(
     Each counts by the size of its entry (`_sizes`).
     """
     sizes, worst = _sizes(target, block), 0.0
-    vectors, along, scale = _looked_at(row, block, target, g, seed)
+    vectors, along, scale = looked_at(row, block, target, g, seed)
 
     def slopes(of: Target) -> Floats:
         of.base = of.value(of.tree.leaves)

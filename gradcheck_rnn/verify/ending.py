@@ -27,9 +27,8 @@ BESIDE = 2.0**-8
 def finish(target: Target, report: Report) -> None:
     """Call both functions a last time at the point: they must give what they gave at first.
 
-    The loss after the gradient at another point, in arrays that are changed in place in
-    between, as optimisers do; the gradient after the loss at another point, unless rows
-    fail while the loss is steady.
+    The gradient after the loss at another point, unless rows fail while the loss is steady; the
+    loss in arrays that are changed in place in between, as optimisers do.
     """
     target.compare_kept()
     if target.budget.overrun:
@@ -39,13 +38,15 @@ def finish(target: Target, report: Report) -> None:
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
     held, allowed = _Held(target.tree.leaves), NOISES * report.noise
-    target.raw(held.beside())
-    now = target.scalar(target.raw(held.here()))
     failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-    if failed and close(now, target.base, target.value_eps, allowed):
-        return
     target.raw(held.beside())
-    again = target.gradient(target.tree.leaves)
+    again = None if failed else target.gradient(target.tree.leaves)
+    now = target.scalar(target.raw(held.here()))
+    if again is None:
+        if close(now, target.base, target.value_eps, allowed):
+            return
+        target.raw(held.beside())
+        again = target.gradient(target.tree.leaves)
     same, steady = close(now, target.base, target.value_eps, allowed), target.steady(again)
     if same and steady:
         return
@@ -125,15 +126,15 @@ class _Held:
 
     def here(self) -> list[Array]:
         """At the point."""
-        return self._at(self.leaves)
+        for array, x in zip(self.held, self.leaves, strict=True):
+            array[...] = x
+        return self.held
 
     def beside(self) -> list[Array]:
         """At the other one."""
-        return self._at([x * (1 + BESIDE) if x.dtype.kind == "f" else x for x in self.leaves])
-
-    def _at(self, contents: Sequence[Array]) -> list[Array]:
-        for array, x in zip(self.held, contents, strict=True):
-            array[...] = x
+        for array, x in zip(self.held, self.leaves, strict=True):
+            if x.dtype.kind == "f":
+                np.multiply(x, x.dtype.type(1 + BESIDE), out=array)
         return self.held
 
 

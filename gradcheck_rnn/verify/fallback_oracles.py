@@ -19,6 +19,7 @@ from .oracle.complex_step import Seen, complex_step, operations_not_analytic
 from .oracle.differences import Estimate, Ladder, start_exponent
 from .oracle.line_functions import Lines
 from .oracle.noise import Noise, measure_noise
+from .oracle.random_rounding import spread_of_rounding
 from .scales import reach_of, scale_of
 from .target import Target
 from .verdict import EntryCheck, EntryState
@@ -36,6 +37,8 @@ AN_OPERATION = 4.0
 #: Steps of the evaluations whose spread is the roundoff, relative: where nothing underflows an
 #: imaginary part is exactly proportional to a step that is a power of two.
 FINER = (1.0, 2.0**-8, 2.0**-16)
+#: Complex steps that are looked at with random rounding where some contradict the gradient.
+ROUNDED_AT_RANDOM = 8
 TINY = float(np.finfo(np.float64).smallest_subnormal)
 
 
@@ -183,7 +186,30 @@ class ComplexFallback:
         error = SPREADS * np.max(np.abs(found[1:] - value), axis=0)
         error += self.rounding(value, self._steps(points[0][block], vectors), claims)
         error += 8 * UNIT * np.max(np.abs(value))
+        error += self._cancelled(block, vectors, np.abs(value - claims) - error)
         return value, np.where(np.isfinite(found).all(axis=0), error, np.nan)
+
+    def _cancelled(self, block: int, vectors: Vectors, excess: Floats) -> Floats:
+        """What rounding of terms that cancel does to complex steps that contradict a gradient.
+
+        `excess` is by how much. No neighbour shows it where the parameters are lost in those terms.
+        """
+        off = np.flatnonzero(excess > 0)
+        if not off.size or tells(self.target.loss, "many"):
+            return np.zeros(len(vectors))
+        worst, widest = off[np.argsort(-excess[off])[:ROUNDED_AT_RANDOM]], 0.0
+        leaf = self.target.tree.leaves[block]
+        for k, h in zip(worst, self._steps(leaf, vectors[worst]), strict=True):
+            there = self._complex(list(self.target.tree.leaves))
+            if vectors.dtype.kind == "i":
+                there[block].reshape(-1)[vectors[k]] += 1j * h
+            else:
+                there[block] = there[block] + 1j * h * vectors[k]
+            found = spread_of_rounding(self.target.raw, there, self.rng)
+            if found is None:
+                break
+            widest = max(widest, float(np.std(found.imag)) / h)
+        return np.where(excess > 0, SPREADS * widest, 0.0)
 
     def look(
         self,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DimensionError, Signalled, UsageError, UserCodeError, blame, is_blamed
+from .memory import same_values
 from .outcome import Report
 from .reachable import checksum, differing, generators
 from .verdict import Finding
@@ -242,9 +243,7 @@ class UserCode:
         self, who: str, names: Iterable[str], given: Iterable[Array], before: Iterable[Array]
     ) -> bool:
         """Whether arguments hold what they held; those that do not are noted."""
-        changed = [
-            n for n, a, b in zip(names, given, before, strict=True) if not np.array_equal(a, b)
-        ]
+        changed = [n for n, a, b in zip(names, given, before, strict=True) if not same_values(a, b)]
         for name in changed:
             self.note(changed_argument(who, name))
         return not changed

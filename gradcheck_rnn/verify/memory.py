@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "moved_array", "same_or_copy"]
+__all__ = ["Reused", "moved_array", "same_or_copy", "same_values"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -20,34 +20,39 @@ Floats = NDArray[np.float64]
 LARGE = 2**17
 
 
-def _taken(arrays: dict[int, Array], i: int) -> tuple[Array, int]:
-    """An array out of a dict, and how many references there are to it."""
-    array = arrays.pop(i)
+def _taken(arrays: list[Array]) -> tuple[Array, int]:
+    """The first array of a list, which loses it, and how many references there are to it."""
+    array = arrays.pop(0)
     return array, sys.getrefcount(array)
 
 
 #: References that Python itself has to an array that nothing else holds.
-ALONE = _taken({0: np.zeros(1)}, 0)[1]
+ALONE = _taken([np.zeros(1)])[1]
 
 
 class Reused:
-    """Arrays of earlier calls by position."""
+    """Arrays of earlier calls by position: two of each, since modules hold on to the last one."""
 
     def __init__(self) -> None:
-        self._arrays: dict[int, Array] = {}
+        self._arrays: dict[int, list[Array]] = {}
 
     def keep(self, i: int, array: Array) -> Array:
         """The array, remembered if it is large."""
         if array.nbytes >= LARGE:
-            self._arrays[i] = array
+            held = self._arrays.setdefault(i, [])
+            held.append(array)
+            del held[:-2]
         return array
 
     def free(self, i: int) -> Array | None:
         """The array of an earlier call, where nothing else holds it, or a view of it."""
-        if i not in self._arrays:
-            return None
-        array, holders = _taken(self._arrays, i)
-        return array if holders == ALONE else None
+        held = self._arrays.get(i, [])
+        for _ in range(len(held)):
+            array, holders = _taken(held)
+            if holders == ALONE:
+                return array
+            held.append(array)
+        return None
 
     def copy(self, i: int, array: Array) -> Array:
         """A copy, in the memory of an earlier one where that is free."""
@@ -58,9 +63,14 @@ class Reused:
         return self.keep(i, out)
 
 
+def same_values(a: Array, b: Array) -> bool:
+    """Whether two arrays have one shape and equal entries, of which none is not a number."""
+    return a.shape == b.shape and bool((a == b).all())
+
+
 def same_or_copy(known: Floats | None, gradient: Array) -> Floats:
     """What is known already, where a gradient is the same, and else a copy."""
-    if known is not None and np.array_equal(known, gradient):
+    if known is not None and same_values(known, gradient):
         return known
     return np.array(gradient, dtype=np.float64)
 
@@ -70,7 +80,8 @@ def moved_array(leaf: Array, step: float, direction: Floats, out: Array | None =
     if out is not None and (out.dtype != np.float64 or direction.dtype != np.float64):
         out = None
     moved = np.multiply(direction, step, out=out)
-    if moved.ndim == 0 or np.result_type(moved, leaf) != moved.dtype:
+    same = moved.dtype == leaf.dtype
+    if moved.ndim == 0 or not (same or np.result_type(moved, leaf) == moved.dtype):
         return np.asarray(leaf + moved).astype(leaf.dtype, copy=False)
     moved += leaf
-    return moved.astype(leaf.dtype, copy=False)
+    return moved if same else moved.astype(leaf.dtype)

@@ -125,8 +125,12 @@ def _crc(array: Array) -> int:
 
 def _of_tensor(tensor: Any) -> Any:
     try:
-        held = tensor.detach().cpu().contiguous()
-        own = tuple(held.shape), str(held.dtype), zlib.crc32(_bytes(held).data)
+        held = tensor.detach()
+        try:
+            content = _crc(held.numpy())
+        except (RuntimeError, TypeError):  # of another device, or a format that NumPy has not
+            content = zlib.crc32(_bytes(held.cpu().contiguous()).data)
+        own = tuple(held.shape), held.dtype, content
         grad = tensor.grad if tensor.is_leaf else None
         return own if grad is None else (own, _of_tensor(grad))
     except (RuntimeError, NotImplementedError, TypeError):  # sparse, quantised, without storage

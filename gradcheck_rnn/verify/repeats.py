@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import OutOfBudget
-from .oracle.noise import value_eps
+from .oracle.noise import shown_eps
 from .target import Target
 
 __all__ = [
@@ -98,7 +98,7 @@ def repeat_gradient(
     itself is random: then it is what that randomness does to the gradient.
     """
     # a gradient computed in single precision shows it, whatever its dtype
-    shown = value_eps(np.concatenate([g[i].ravel() for i in blocks]))
+    shown = shown_eps([g[i] for i in blocks])
     furthest, gap = dict(g), dict.fromkeys(blocks, 0.0)
     worst = dict.fromkeys(blocks, 0.0)
     odd = dict.fromkeys(blocks, 0)

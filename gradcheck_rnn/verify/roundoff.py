@@ -7,14 +7,16 @@ but the few units that the final operations cost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream, generator
-from .oracle.noise import value_eps
+from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
 from .target import Target
 
@@ -29,6 +31,10 @@ SPREADS = 4.0
 #: Factor between the entries that jump and those that do not, where most jump.
 APART = 1024.0
 UNITS = 4.0
+#: Entries of a gradient from which it shows the format that it was computed in.
+LEAST = 8
+#: Sums of squares between these have lost nothing to over- or underflow.
+SMALL, LARGE = 1e-200, 1e300
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,21 @@ class GradientRoundoff:
 
     def along(self, block: int, gradient: Floats, direction: Floats) -> float:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
-        moved = np.tensordot(self.samples[block], direction, axes=direction.ndim)
-        rounding = UNITS * self.eps[block] * _norm(gradient * direction)
-        rounding += UNITS * self.tiny[block] * _norm(direction * (gradient != 0))
-        independent = _norm(self.bounds[block] * direction)
-        return float(max(SPREADS * np.max(np.abs(moved)), independent) + rounding)
+        samples, v = self.samples[block], direction.ravel()
+        moved = np.abs(samples.reshape(len(samples), -1) @ v).max(initial=0.0)
+        rounding = UNITS * self.eps[block] * _norm(gradient.ravel() * v)
+        rounding += (
+            UNITS * self.tiny[block] * _norm(v if gradient.all() else v * (gradient.ravel() != 0))
+        )
+        independent = _norm(self.bounds[block].ravel() * v)
+        return float(max(SPREADS * moved, independent) + rounding)
 
 
 def _norm(x: Floats) -> float:
-    """The Euclidean norm, of numbers whose squares may overflow."""
+    """The Euclidean norm of a vector of numbers whose squares may overflow."""
+    squares = float(np.dot(x, x))
+    if SMALL < squares < LARGE:
+        return math.sqrt(squares)
     top = float(np.max(np.abs(x), initial=0.0))
     return top * float(np.linalg.norm(x / top)) if 0 < top < np.inf else top
 
@@ -69,9 +81,10 @@ def _scaled(samples: Floats, gradient: Floats, reach: Floats) -> Floats:
     whichever is less: neither a gradient of 1e-8 of an entry of 1e8, nor one of 1e-8 of an entry of
     1e-8, has anything of the rounding of its neighbour.
     """
-    reach = reach / np.max(reach, initial=0.0)
-    if np.all(reach == 1):
+    top = reach.max(initial=0.0)
+    if (reach == top).all():
         return spread(samples)
+    reach = reach / top
     size = np.abs(gradient)
     relative = spread(np.where(size > 0, samples / np.where(size > 0, size, 1.0), 0.0)) * size
     by_loss = spread(samples * reach) / reach
@@ -85,8 +98,8 @@ def _spread(samples: Floats, gradient: Floats, reach: Floats, eps: float) -> Flo
     entry jumps between neighbours. More than half jump only where all others are far calmer: an ill
     conditioned gradient has all sizes of deviations.
     """
-    largest = np.max(np.abs(samples), axis=0)
-    jumps = largest > REORDERED * eps * np.max(np.abs(gradient), initial=0.0)
+    largest = np.abs(samples).max(axis=0)
+    jumps = largest > REORDERED * eps * np.abs(gradient).max(initial=0.0)
     count = np.count_nonzero(jumps)
     if count in (0, jumps.size) or (
         2 * count > jumps.size and APART * np.max(largest[~jumps]) > np.min(largest[jumps])
@@ -102,17 +115,17 @@ def spread(samples: Floats) -> Floats:
     Four draws of one entry may all be small by chance; its row and column know better. The smaller
     of the two is taken, so that a block whose rows differ in scale keeps its small rows sharp.
     """
-    largest = np.max(np.abs(samples), axis=0)
+    largest = np.abs(samples).max(axis=0)
     if largest.ndim == 0 or not largest.size:
         return np.asarray(largest)
-    top = float(np.max(largest))
+    top = float(largest.max())
     top = top if 0 < top < np.inf else 1.0
-    squares = np.mean((samples / top) ** 2, axis=0)  # of gradients of 1e200 there are none
-    typical = np.min(
-        [np.broadcast_to(np.sqrt(squares.mean(axis=k, keepdims=True)), largest.shape)
-         for k in range(largest.ndim)], axis=0,
-    )  # fmt: skip
-    return np.asarray(np.maximum(largest, top * typical))
+    scaled = samples / top  # of gradients of 1e200 there are no squares
+    squares, typical = np.einsum("k...,k...->...", scaled, scaled), np.inf
+    for k in range(largest.ndim):
+        count = len(samples) * squares.shape[k]
+        typical = np.minimum(typical, np.add.reduce(squares, axis=k, keepdims=True) / count)
+    return np.asarray(np.maximum(largest, top * np.sqrt(typical)))
 
 
 def measure_gradient_roundoff(
@@ -123,7 +136,7 @@ def measure_gradient_roundoff(
     neighbours: int = NEIGHBOURS,
     again: dict[int, Floats] | None = None,
 ) -> GradientRoundoff:
-    """Measure the roundoff of the gradient at the target's point, from five more evaluations.
+    """Measure the roundoff of the gradient at the target's point, from a few more evaluations.
 
     Without neighbours there is one more, and the bound is that of the final operations only: what
     agrees within it needs no other. `again` is what another call gave at the point, if there was
@@ -132,73 +145,76 @@ def measure_gradient_roundoff(
     """
     rng = generator(seed, Stream.ROUNDOFF)
     again = target.gradient_at(target.tree.leaves) if again is None else again
-    repeats = all(np.array_equal(gradient[i], again[i], equal_nan=True) for i in blocks)
-    everything = np.concatenate([gradient[i].ravel() for i in blocks])
+    repeats = all(
+        again[i] is gradient[i] or np.array_equal(gradient[i], again[i], equal_nan=True)
+        for i in blocks
+    )
     # A gradient exact in single precision throughout was computed there, whatever its dtype.
-    shown = max(target.unit, value_eps(everything) if everything.size >= 8 else 0.0)
-    deviations = []
-    for _ in range(neighbours):
-        leaves = []
-        for leaf in target.tree.leaves:
-            if leaf.dtype.kind != "f":
-                leaves.append(leaf)
-                continue
-            unit = max(float(np.finfo(leaf.dtype).eps), shown)
-            signs = 2.0 * rng.integers(2, size=leaf.shape) - 1.0
-            leaves.append((leaf * (1 + signs * unit)).astype(leaf.dtype))
-        deviations.append(_steady(target, leaves, blocks, everything, shown) - everything)
-    if not repeats or not deviations:
-        deviations.append(np.concatenate([again[i].ravel() for i in blocks]) - everything)
-    moved = np.array(deviations)
-    if not np.isfinite(moved).all():
-        moved = np.nan_to_num(moved, nan=0.0, posinf=0.0, neginf=0.0)
-    at = 0
+    few = sum(gradient[i].size for i in blocks) < LEAST
+    shown = max(target.unit, 0.0 if few else shown_eps([gradient[i] for i in blocks]))
+    here = {i: gradient[i] for i in blocks}
+    deviations = [
+        _steady(target, _neighbour(target, rng, shown), here, shown) for _ in range(neighbours)
+    ]
+    if not repeats:
+        deviations.append({i: _finite(again[i] - g) for i, g in here.items()})
     bounds, samples, eps, tiny = {}, {}, {}, {}
     with np.errstate(all="ignore"):
-        for i in blocks:
-            leaf_eps = float(np.finfo(target.tree.leaves[i].dtype).eps)
-            eps[i] = max(leaf_eps, shown, float(np.finfo(np.float64).eps))
-            end = at + gradient[i].size
-            samples[i] = moved[:, at:end].reshape(-1, *gradient[i].shape)
-            at = end
-            bounds[i] = UNITS * eps[i] * np.abs(gradient[i])
-            if samples[i].any():
-                bounds[i] += SPREADS * _spread(samples[i], gradient[i], target.reach(i), eps[i])
-            tiny[i] = float(np.finfo(target.tree.leaves[i].dtype).smallest_subnormal)
-            bounds[i] += UNITS * tiny[i] * (gradient[i] != 0)
+        for i, g in here.items():
+            leaf = np.finfo(target.tree.leaves[i].dtype)
+            eps[i] = max(float(leaf.eps), shown, float(np.finfo(np.float64).eps))
+            samples[i] = np.array([d[i] for d in deviations]).reshape(-1, *g.shape)
+            bounds[i] = np.abs(g)
+            bounds[i] *= UNITS * eps[i]
+            # one neighbour alone says nothing of what is typical
+            if len(deviations) > 1 and samples[i].any():
+                bounds[i] += SPREADS * _spread(samples[i], g, target.reach(i), eps[i])
+            tiny[i] = float(leaf.smallest_subnormal)
+            bounds[i] += UNITS * tiny[i] * (g != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
 
 
+def _neighbour(target: Target, rng: np.random.Generator, shown: float) -> list[NDArray[Any]]:
+    """The point with every entry moved by a unit in the last place, up or down."""
+    leaves: list[NDArray[Any]] = []
+    for leaf in target.tree.leaves:
+        if leaf.dtype.kind == "f":
+            unit = max(float(np.finfo(leaf.dtype).eps), shown)
+            bits = np.frombuffer(rng.bytes(-(-leaf.size // 8)), dtype=np.uint8)
+            up = np.unpackbits(bits, count=leaf.size).reshape(leaf.shape)
+            leaf = (leaf * np.array([1 - unit, 1 + unit])[up]).astype(leaf.dtype, copy=False)
+        leaves.append(leaf)
+    return leaves
+
+
+def _finite(deviation: Floats) -> Floats:
+    return np.nan_to_num(deviation, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _steady(
-    target: Target,
-    leaves: list[NDArray[np.floating]],
-    blocks: Sequence[int],
-    here: Floats,
-    eps: float,
-) -> Floats:
-    """The gradient at a neighbour, flat, called twice where it is not near that at the point."""
-    sizes = [target.tree.leaves[i].size for i in blocks]
-    starts = np.cumsum([0, *sizes[:-1]])
-    units = np.array([max(eps, target.format_eps(i)) for i in blocks])
+    target: Target, leaves: list[NDArray[Any]], here: dict[int, Floats], shown: float
+) -> dict[int, Floats]:
+    """What the gradient at a neighbour differs by, called twice where that is not little."""
+    found = target.gradient_at(leaves)
+    units = {i: max(shown, target.format_eps(i)) for i in here}
+    with np.errstate(all="ignore"):
+        moved = {i: found[i] - g for i, g in here.items()}
+    far = [
+        i for i, g in here.items()
+        if not _largest(moved[i]) <= REORDERED * units[i] * _largest(g)
+    ]  # fmt: skip
+    if far:
+        again = target.gradient_at(leaves)
+        for i in here:
+            if differ(found[i], again[i], units[i]):
+                unsteady(target, i)
+        moved |= {i: _finite(moved[i]) for i in far}
+    return moved
 
-    def flat() -> Floats:
-        found = target.gradient_at(leaves)
-        return np.concatenate([found[i].ravel() for i in blocks])
 
-    def apart(a: Floats, b: Floats) -> list[int]:
-        if not bool(np.isfinite(b).all() and np.isfinite(a).all()):
-            pieces = zip(np.split(a, starts[1:]), np.split(b, starts[1:]), units, strict=True)
-            return [i for i, (x, y, e) in zip(blocks, pieces, strict=True) if differ(x, y, e)]
-        with np.errstate(all="ignore"):
-            top, gap = (np.maximum.reduceat(np.abs(x), starts) for x in (a, a - b))
-            return [blocks[int(k)] for k in np.flatnonzero(gap > REORDERED * units * top)]
-
-    found = flat()
-    if apart(here, found):
-        again = flat()
-        for i in apart(found, again):
-            unsteady(target, i)
-    return found
+def _largest(x: Floats) -> float:
+    """The largest absolute value; not a number where one entry is none."""
+    return max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
 
 
 def unsteady(target: Target, block: int) -> None:

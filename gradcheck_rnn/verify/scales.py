@@ -18,7 +18,7 @@ def scale_of(leaf: NDArray[np.floating]) -> float:
     Only a start: ladders move from it as far as the function asks.
     """
     with np.errstate(all="ignore"):
-        flat = np.abs(leaf.ravel()).astype(np.float64)
+        flat = np.abs(leaf.ravel()).astype(np.float64, copy=False)
         top = float(flat.max())
         if not 0 < top < np.inf:
             return 1.0
@@ -32,5 +32,6 @@ def reach_of(leaf: NDArray[np.floating]) -> Floats:
     That of the leaf, or the entry's own where it is smaller by orders of magnitude: parameters in
     different units do not move by each other's size.
     """
-    scale, own = scale_of(leaf), np.abs(leaf.astype(np.float64))
-    return np.where((own > 0) & (own < APART * scale), own, scale)
+    scale, own = scale_of(leaf), np.abs(leaf).astype(np.float64, copy=False)
+    small = own < APART * scale
+    return np.where(small & (own > 0), own, scale) if small.any() else np.full(leaf.shape, scale)

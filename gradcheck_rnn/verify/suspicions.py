@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream, generator
+from .cancelling import rounding_noise
 from .constants import DRAWS, moved_along, with_moved_constants
 from .hints import common_factor
 from .oracle.differences import Ladder, start_exponent
@@ -113,6 +114,7 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
         eps = max(float(np.finfo(leaves[i].dtype).eps) for i in same)
         directions = {i: rng.standard_normal(leaves[i].shape) for i in same}
         noise = measure_noise(moved.across(directions), 1.0, eps, target.value_eps)
+        noise = rounding_noise(moved, noise, seed) or noise
         roundoff = measure_gradient_roundoff(moved, there, seed, same)
         for i in same:
             probes = probe_block(moved, i, there[i], roundoff, noise, seed, 1)

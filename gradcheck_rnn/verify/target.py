@@ -79,7 +79,7 @@ class Target(UserCode):
         self._reaches: dict[int, Floats] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
-        self._used = Reused()
+        self._used, self._moved, self._watched = Reused(), Reused(), Reused()
         self._looked: tuple[int, int, dict[str, Any]] | None = None
 
     def _look(self) -> dict[str, Any]:
@@ -156,8 +156,8 @@ class Target(UserCode):
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
         watched = calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
         given = [
-            k if a is b else a.copy() if watched or not fresh else a
-            for a, b, k in zip(leaves, own, kept, strict=True)
+            k if a is b else self._watched.copy(i, a) if watched or not fresh else a
+            for i, (a, b, k) in enumerate(zip(leaves, own, kept, strict=True))
         ]
         raw = self.raw(given)
         value = self._number(raw, calls)
@@ -350,7 +350,7 @@ class Target(UserCode):
             places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
             for i, entry in zip(places, entries, strict=True):
                 copy = leaf.copy()
-                copy.reshape(-1)[i] = entry
+                copy.flat[i] = entry
                 yield copy
 
         def evaluate(eps: Floats) -> Floats:
@@ -415,8 +415,7 @@ class Target(UserCode):
 
     def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
-
-        used = Reused()
+        used = self._moved
 
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)

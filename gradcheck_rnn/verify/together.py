@@ -56,11 +56,13 @@ def probe_together(
     if exponent is None:
         return {}
     directions = {i: direction(target, i, seed, 0) for i in norms}
-    along = target.across({i: sizes[i] * v for i, v in directions.items()})
+    for i, v in directions.items():
+        v *= sizes[i]
+    along = target.across(directions)
     lines = Lines(lambda eps: along(eps[:, 0])[:, None])
     seen = three_points(lines, target.base, noise, exponent)
-    claims = {i: float(np.sum(g[i] * v)) for i, v in directions.items()}
-    own = {i: roundoff.along(i, g[i], v) for i, v in directions.items()}
+    claims = {i: float(np.vdot(g[i], v)) / sizes[i] for i, v in directions.items()}
+    own = {i: roundoff.along(i, g[i], v) / sizes[i] for i, v in directions.items()}
     left = seen.value - sum(sizes[i] * claim for i, claim in claims.items())
     error = seen.error + sum(sizes[i] * rounding for i, rounding in own.items())
     if not (seen.trusted and abs(left) <= error):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .claims import CLEAR, Claims
 from .known import tells
 from .onesided import CHUNK, SPREAD
-from .oracle.differences import Table, extrapolate
+from .oracle.differences import Table, extrapolate, start_exponent
 from .saturated import nothing_along
 from .stepsize import balanced, steps_of
 from .verdict import judge
@@ -78,6 +78,7 @@ def both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> Non
     flagged = chosen[~(ratio <= 1)]
     vague = check.error > 0.01 * np.maximum(np.abs(g), 0.1 * typical)
     blurred = np.setdiff1d(chosen[(vague | claims.kinked)[chosen]], flagged)
+    blurred = _flat(claims, blurred)
     suspects = flagged[np.argsort(-np.nan_to_num(ratio[~(ratio <= 1)], nan=np.inf))]
     _confirm(claims, suspects, exponent)
     if blurred.size > HOPELESS and nothing_along(claims.target, check.block, g, check.noise, rng):
@@ -86,6 +87,24 @@ def both_sides(claims: Claims, chosen: Indices, rng: np.random.Generator) -> Non
         blurred = blurred[~(check.error[blurred] <= UNUSUAL * usual)]
     if not claims.sure.any():
         _sharpen(claims, blurred[np.argsort(-np.abs(moved[blurred]))], exponent)
+
+
+def _flat(claims: Claims, blurred: Indices) -> Indices:
+    """Entries that are left blurred where larger steps show others to be flat.
+
+    Of units that are saturated no bit of the loss changes, and a ladder of steps for every entry
+    would find the same.
+    """
+    check, g = claims.check, claims.g
+    flat = blurred[((check.value == 0) & (np.abs(g) <= check.error))[blurred]]
+    if flat.size <= HOPELESS or claims.mixed:
+        return blurred
+    error, kinked = check.error[flat].copy(), claims.kinked[flat].copy()
+    pairs(claims, flat, start_exponent(float(np.max(claims.reach))))
+    same = (check.value[flat] == 0) & (check.error[flat] < error)
+    check.value[flat], check.error[flat] = 0.0, np.where(same, check.error[flat], error)
+    claims.kinked[flat] = kinked
+    return np.setdiff1d(blurred, flat[same])
 
 
 def _confirm(claims: Claims, suspects: Indices, exponent: int) -> None:

@@ -95,10 +95,10 @@ def settle_zeros(
     if target.random or noise.quantum or not noise.deterministic:
         return
     positions = {target.tree.names[i]: i for i in target.select}
-    responds, rng = target.responds, generator(seed, Stream.ZEROS)
     rows = [row for row in report.rows if _zero(row)]
     if not rows:
         return
+    responds, rng = target.responds, generator(seed, Stream.ZEROS)
     flat = [row for row in rows if row.check is not None and FLAT in row.check.methods]
     spent = max(target.evaluations, LEAST_SPENT, FLAT_SPENT * sum(row.entries for row in flat))
     most = target.evaluations + spent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
@@ -134,4 +135,9 @@ class TextPrinter(Printer):
 
 def to_text(term: Term, notation: Notation | None = None) -> str:
     """Print a term as Unicode text, operands in the order the term holds them."""
-    return TextPrinter(notation).print(term)
+    return _plain(term) if notation is None else TextPrinter(notation).print(term)
+
+
+@lru_cache(maxsize=65536)
+def _plain(term: Term) -> str:
+    return TextPrinter(None).print(term)

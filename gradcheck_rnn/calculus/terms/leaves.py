@@ -85,7 +85,8 @@ class Sym(Term):
         If a dim is not a whole number.
     """
 
-    _plain: tuple[str, int | None, str, str]
+    #: Name, lag, mark and very time, read at every step of every run.
+    plain: tuple[str, int | None, str, str]
 
     def __new__(
         cls,
@@ -99,12 +100,12 @@ class Sym(Term):
     ) -> Sym:
         """Check the words and wrap them as SymPy objects."""
         shape = (as_dim(rows), as_dim(cols))
-        if str(kind) not in KINDS:
+        if _text(kind) not in KINDS:
             known = ", ".join(sorted(KINDS))
             raise DefinitionError(
                 f"variable {name}: unknown kind {str(kind)!r}; use one of {known}."
             )
-        if str(mark) not in MARKS:
+        if _text(mark) not in MARKS:
             known = ", ".join(repr(m) for m in sorted(MARKS))
             raise DefinitionError(
                 f"variable {name}: unknown mark {str(mark)!r}; use one of {known}."
@@ -121,16 +122,15 @@ class Sym(Term):
             )
         args = (as_name(name), *shape, as_name(kind), time, as_name(mark), as_dim(heads))
         made = cls._make(args, shape)
-        # Read at every step of every run: plain values beside SymPy's objects.
         moves = isinstance(time, Integer)
         at = "" if moves or time == _UNTIMED else str(time)
-        made._plain = (args[0].name, int(time) if moves else None, args[5].name, at)
+        made.plain = (args[0].name, int(time) if moves else None, args[5].name, at)
         return made
 
     @property
     def name(self) -> str:
         """The name as declared, without lag or mark."""
-        return self._plain[0]
+        return self.plain[0]
 
     @property
     def kind(self) -> str:
@@ -140,7 +140,7 @@ class Sym(Term):
     @property
     def lag(self) -> int | None:
         """Lag k of the time index t − k, or None for a variable without one."""
-        return self._plain[1]
+        return self.plain[1]
 
     @property
     def heads(self) -> Expr:
@@ -150,12 +150,12 @@ class Sym(Term):
     @property
     def time(self) -> str:
         """The very time it is taken at, or ''."""
-        return self._plain[3]
+        return self.plain[3]
 
     @property
     def mark(self) -> str:
         """One of `MARKS`."""
-        return self._plain[2]
+        return self.plain[2]
 
     def at(self, steps: int) -> Sym:
         """Return the variable `steps` later: ``at(+1)`` of h_{t−1} is h_t; untimed ones stay."""
@@ -174,6 +174,11 @@ class Sym(Term):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         # A plain symbol, not MatrixElement, which would consult SymPy's own notion of `kind`.
         return Symbol(f"{self}[{i},{j}]")
+
+
+def _text(word: str | Str) -> str:
+    """A word without SymPy's printer, which is slow."""
+    return str(word.name) if isinstance(word, Str) else str(word)
 
 
 def shift(term: Term, steps: int) -> Term:

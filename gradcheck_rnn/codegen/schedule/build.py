@@ -91,7 +91,7 @@ class Schedule:
 
 def schedule(
     derivation: Derivation, reserved: Iterable[str] = (), compact: bool = False,
-    stepwise: bool = False, carried: bool = False,
+    stepwise: bool = False, carried: bool = False, inside: bool = False,
 ) -> Schedule:  # fmt: skip
     """Schedule a derivation.
 
@@ -110,6 +110,8 @@ def schedule(
         too, sums over steps among them.
     carried : bool
         Whether what reads adjoints of matrix states is, too, so that none is kept.
+    inside : bool
+        Whether entries of vectors and sums over units and steps are made in the loop next to them.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def schedule(
     namer = Names(reserved, network.dims, network.axes)
     eq = Equations(derivation, namer)
     buffers = BufferAssignment(eq, namer)
-    graphs = Graphs(eq, buffers, compact, stepwise, carried)
+    graphs = Graphs(eq, buffers, compact, stepwise, carried, inside)
     packing = Packing(graphs)
     ordering = Ordering(graphs, buffers)
     forward, first = _forward(graphs, buffers, namer, packing, ordering)

@@ -101,16 +101,17 @@ class LoopDistribution:
         for component in reversed(self.order):  # readers first
             n = component[0]
             found = readers.get(n, set())
-            if read_later and ahead.get(n, set()).isdisjoint(later := found - {None}):
-                found = later
+            if read_later and not ahead.get(n):  # so that no loop has to wait for another
+                found = found - {None}
             if n not in loop and n in drawable and len(found) == 1:
                 (where,) = found
                 if where is not None:
                     loop[n] = where
+            onward = set().union(*(leads.get(m, ()) for m in component))
             for member in component:
                 for a in deps(member):
                     readers.setdefault(a, set()).add(where := loop.get(member))
-                    to = leads.get(n, set()) | ({where} if where is not None else set())
+                    to = onward | ({where} if where is not None else set())
                     leads.setdefault(a, set()).update(to)
                     if where is None:
                         ahead.setdefault(a, set()).update(to)
@@ -124,7 +125,7 @@ class LoopDistribution:
                 waiting.setdefault(loop[n], []).append(n)
             else:
                 order.append(component)
-        return LoopDistribution(order, loop)
+        return LoopDistribution(_ordered(order, loop, deps) if read_later else order, loop)
 
     def _made_of(self, some: set[Node], deps: Dependencies) -> set[Node]:
         """Values of every step outside the loops that some values are used for."""
@@ -135,12 +136,14 @@ class LoopDistribution:
         return made
 
     def with_readers(
-        self, deps: Dependencies, wide: Callable[[Node], bool], also: Iterable[Node] = ()
-    ) -> LoopDistribution:
+        self, deps: Dependencies, wide: Callable[[Node], bool], also: Iterable[Node] = (),
+        entries: Callable[[Node], bool] = lambda n: False,
+    ) -> LoopDistribution:  # fmt: skip
         """The same with wide values that come after a loop, and what reads those, in the loop.
 
         A sum over steps that reads them becomes one that every step adds to: a value without
-        leading axes in a loop. ``also``: values in loops whose readers are drawn in as well.
+        leading axes in a loop. ``also``: values in loops whose readers are drawn in as well;
+        ``entries``: what else is, where all that it reads is there.
         """
         loop, near = dict(self.loop), {*also, *(n for n in self.loop if wide(n))}
         wanted: set[Node] = set()  # wide values, and all that they are made of
@@ -148,19 +151,22 @@ class LoopDistribution:
             if n not in loop and (wide(n) or n in wanted):
                 wanted.update((n, *deps(n)))
         behind: dict[Node, set[int]] = {}
+        before: dict[int, set[int]] = {}  # the loops that one comes after
         for component in self.order:
             after: set[int] = set()
             for d in (d for n in component for d in deps(n)):
                 after |= behind.get(d, set()) | ({loop[d]} if d in loop else set())
-            behind.update(dict.fromkeys(component, after - {loop.get(component[0], -1)}))
             n = component[0]
+            behind.update(dict.fromkeys(component, after - {loop.get(n, -1)}))
+            if n in loop:
+                before.setdefault(loop[n], set()).update(behind[n])
             read = deps(n)
-            drawn = n in wanted or _reads_steps(n, near)
+            drawn = n in wanted or _reads_steps(n, near) or entries(n)
             if n in loop or not drawn or n.op in _OF_ALL_STEPS:
                 continue
             for k in sorted(after):
-                # All that it reads is of the loop, or need not come after it.
-                if all(loop.get(d) == k or k not in behind[d] for d in read):
+                # All that it reads is of the loop, or comes before it in any case.
+                if all(loop.get(d) == k or before[k] >= _loops(d, loop, behind) for d in read):
                     loop[n] = k
                     near |= {n} if wide(n) else set()
                     break
@@ -182,6 +188,11 @@ def _reads_steps(n: Node, near: set[Node]) -> bool:
         return True
     moving = [a for a in n.args if len(a.lead) == 2]
     return n.op in ("contract", "outer", "reduce") and len(moving) == len(n.args)
+
+
+def _loops(n: Node, loop: dict[Node, int], behind: dict[Node, set[int]]) -> set[int]:
+    """The loops that a value comes after, its own among them."""
+    return behind[n] | ({loop[n]} if n in loop else set())
 
 
 def _ordered(

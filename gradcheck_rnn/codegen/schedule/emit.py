@@ -84,16 +84,10 @@ class Emitter:
     """
 
     def __init__(
-        self,
-        g: Graph,
-        distribution: LoopDistribution,
-        namer: Namer,
-        leaf: Callable[[Node], Access],
-        assigned: Mapping[Node, Access],
-        handed: Mapping[Node, str],
-        labels: Mapping[Node, str],
-        given: Collection[Node],
-    ) -> None:
+        self, g: Graph, distribution: LoopDistribution, namer: Namer,
+        leaf: Callable[[Node], Access], assigned: Mapping[Node, Access],
+        handed: Mapping[Node, str], labels: Mapping[Node, str], given: Collection[Node],
+    ) -> None:  # fmt: skip
         self.g, self.namer = g, namer
         self.distribution, self.loop = distribution, distribution.loop
         self.leaf, self.labels = leaf, dict(labels)
@@ -151,7 +145,7 @@ class Emitter:
         for n in self.distribution.nodes:
             if n not in self.needs or n in self.assigned or n not in self.loop:
                 continue
-            if n.op not in POINTWISE or not self._kept(n):
+            if n.op not in POINTWISE or not self._kept(n) or self._writes_first(n):
                 continue
             for leaf in self._inlined(n):
                 single = len(self.readers.get(leaf, [])) == 1 and leaf not in self.handed
@@ -159,6 +153,11 @@ class Emitter:
                 if single and fits and leaf in self.needs and leaf not in self.assigned:
                     self.shares[leaf] = n
                     break
+
+    def _writes_first(self, n: Node) -> bool:
+        """Whether a product writes the place of a sum before its other terms are added."""
+        free = (a for a in n.args if a not in self.needs and a not in self.assigned)
+        return n.op == "add" and any(a.op in _SELF_WRITING for a in free)
 
     def _inlined(self, n: Node) -> Iterator[Node]:
         """Places that the expression of a value reads once."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from .buffers import BufferAssignment
-from .distribution import LoopDistribution
+from .distribution import Dependencies, LoopDistribution
 from .emit import HEAVY, LEAVES, Emitter
 from .hoist import rewrite
 from .kernel_names import Namer
 from .lower_equations import Equations
-from .nodes import Node
+from .nodes import POINTWISE, Node
 from .ops import Access
 
 __all__ = ["Graphs"]
@@ -40,10 +40,10 @@ class Graphs:
 
     def __init__(
         self, eq: Equations, buffers: BufferAssignment, compact: bool = False,
-        stepwise: bool = False, carried: bool = False,
+        stepwise: bool = False, carried: bool = False, inside: bool = False,
     ) -> None:  # fmt: skip
         self.eq, self.g, self.buffers = eq, eq.g, buffers
-        self.compact, self.stepwise = compact, stepwise
+        self.compact, self.stepwise, self.inside = compact, stepwise, inside
         self.labels: dict[Node, str] = {}
         self._hoist_forward()
         buffers.make_states()
@@ -65,6 +65,10 @@ class Graphs:
                     adjoints if carried else (),
                 )
             self.backward = self.backward.drawn_in(deps, lambda n: n not in kept and self._wide(n))
+        if inside:
+            self.backward = self._with_entries(
+                self.backward, self._read_beside_starts, {*self.roots.values()}
+            )
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
@@ -123,6 +127,32 @@ class Graphs:
                 self.forward = self.forward.with_readers(
                     self._forward_deps, lambda n: n in self._made_again
                 )
+
+            if self.inside:
+                self.forward = self._with_entries(
+                    self.forward, self._forward_deps, {*self.outputs(), *self._state_nodes()}
+                )
+
+    def _with_entries(
+        self, distribution: LoopDistribution, deps: Dependencies, kept: Collection[Node]
+    ) -> LoopDistribution:
+        """Entries of all steps, sums over units and over steps in the loop that is next to them."""
+        loop = distribution.loop
+
+        def step(n: Node) -> bool:
+            if n in loop or n.numeric or n.op in LEAVES or not deps(n):
+                return False
+            if n.op == "accumulate":
+                return n.data[1] == 0
+            return len(n.lead) == 2 and (n.op in POINTWISE or n.op in ("sum", "pad", "copy"))
+
+        def ahead(made: LoopDistribution) -> LoopDistribution:
+            return made.drawn_in(deps, lambda n: n not in kept and step(n), read_later=True)
+
+        made = ahead(distribution).with_readers(
+            deps, lambda n: False, entries=lambda n: step(n) or n.op == "reduce"
+        )
+        return ahead(made)
 
     def _state_nodes(self) -> set[Node]:
         """The values of states."""

@@ -328,20 +328,7 @@ class _Reach:
         for state in edits.lost_starts:
             for start in self._started.get(state, ()):
                 names |= self.upstream(start)  # it may be the last state of another scan
-        shares = [edge for _, edge in edits.shares]
-        own = (
-            *edits.terms,
-            *edits.only_steps,
-            *edits.skip_steps,
-            *edits.pinned,
-            *shares,
-            *edits.mirrored,
-            *edits.terms_at,
-            *edits.masked,
-            *edits.moved,
-            *edits.received,
-        )
-        for identity in own:
+        for identity in edits.edges | set(edits.moved):
             names |= self.upstream(self.derivation.edge(identity).operand.name)
         for name in edits.permuted:
             names |= self.upstream(name)

@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .candidates import Candidate
+from .effects import SUM_UNITS as UNITS
 from .effects import Effects
+from .reach import Reach
 
 __all__ = ["Changes", "Found", "sets_of_mistakes"]
 
 Array = NDArray[Any]
-#: Units of double precision that program, oracle and sums of changes may differ by.
-UNITS = 2.0**-52 * 64
 #: First mistakes that a second is looked for behind to be a part of three, and such pairs.
 STATES = 60
 #: Numbers computed behind first mistakes, and sums of changes that are compared entry by entry.
@@ -46,10 +46,17 @@ FINISHED, INTERLEAVED = 1_000, 2_500
 
 @dataclass
 class Found:
-    """Sets of mistakes that make the gradients at a place, and which mistakes are silent there."""
+    """Sets of mistakes that make the gradients at a place."""
 
     sets: list[tuple[Candidate, ...]]
-    silent: list[Candidate]
+    changes: Changes
+
+    @property
+    def silent(self) -> list[Candidate]:
+        """Mistakes that change nothing there."""
+        changes = self.changes
+        changes.take_all()
+        return changes.silent if changes.bad.any() else [*changes.silent, *changes.later]
 
 
 @dataclass
@@ -73,26 +80,37 @@ class Changes:
 
     def __init__(self, effects: Effects, candidates: Sequence[Candidate]) -> None:
         self.effects = effects
-        self.error, self.room = effects.error, effects.bound + UNITS * np.abs(effects.got)
-        with np.errstate(all="ignore"):
-            self.bad = self._blocks(~(np.abs(self.error) <= self.room))
+        self.error, self.room, self.bad = effects.error, effects.room, effects.bad
         #: Blocks that the code returns as zeros: where a first mistake lets nothing arrive, one
         #: behind it changes nothing, though it would by itself.
-        self.dead = ~self._blocks(effects.got != 0)
+        self.dead = ~self.effects.in_blocks(effects.got != 0)
         self.silent: list[Candidate] = []
         self.chosen: list[Candidate] = []  # they leave alone what is right
         #: Those that only the definition itself can be run with: dear, and taken when nothing fits.
         self.later = [c for c in candidates if c.carry is not None]
+        self._order = {id(c): k for k, c in enumerate(candidates)}
         self._rows: list[tuple[Array, Array, int, int]] = []
-        self._take([c for c in candidates if c.carry is None])
+        plain = [c for c in candidates if c.carry is None]
+        reach = Reach(effects)
+        likely = [c for c in plain if reach.can_make(c)] if self.bad.any() else []
+        self._take(likely)
+        taken = set(map(id, likely))
+        #: Those that do not make the error by themselves.
+        self._others = [c for c in plain if id(c) not in taken]
+
+    def take_all(self) -> None:
+        """Take those that make the error in no way by themselves."""
+        if self._others:
+            others, self._others = self._others, []
+            self._take(others)
 
     def take_later(self) -> None:
         """Take those that were left for later."""
         later, self.later = self.later, []
         self._take(later)
-        self.__dict__.pop("singles", None)
 
     def _take(self, candidates: Sequence[Candidate]) -> None:
+        self.__dict__.pop("singles", None)
         size = self.effects.responses.size
         for c in candidates:
             total, first, last = self.effects.total(c)
@@ -102,33 +120,31 @@ class Changes:
             felt = np.abs(change) > self.room
             if not felt.any():
                 self.silent.append(c)
-            elif not (self._blocks(felt) & ~self.bad).any():
+            elif not (self.effects.in_blocks(felt) & ~self.bad).any():
                 self.chosen.append(c)
                 self._rows.append((change, total[:, :size], first, last))
-        rows = self._rows
+        # In the order of the list, whenever they were taken.
+        order = sorted(range(len(self.chosen)), key=lambda k: self._order[id(self.chosen[k])])
+        self.chosen = [self.chosen[k] for k in order]
+        rows = self._rows = [self._rows[k] for k in order]
+        self.silent.sort(key=lambda c: self._order[id(c)])
         self.table = np.array([r[0] for r in rows]).reshape(-1, self.error.size)
         self.adjoints = np.array([r[1] for r in rows]).reshape(-1, len(self.effects.cases), size)
         self.first = np.array([r[2] for r in rows], np.int64)
         self.last = np.array([r[3] for r in rows], np.int64)
-        self.support = self._blocks(np.abs(self.table) > self.room)
+        self.support = self.effects.in_blocks(np.abs(self.table) > self.room)
         #: Those whose edits of the program can be carried out behind others'.
         self.plain = [
             k for k, c in enumerate(self.chosen)
             if c.carry is None and not c.after and self.last[k] >= 0
         ]  # fmt: skip
 
-    def _blocks(self, entries: Array) -> Array:
-        """The blocks in which any entry is true."""
-        starts = self.effects.blocks
-        if not len(starts):
-            return np.zeros((*entries.shape[:-1], 0), bool)
-        found: Array = np.logical_or.reduceat(entries, starts, axis=-1)
-        return found
-
     def left(self, residuals: Array, changes: Array) -> Array:
         """Blocks that are wrong still after some changes."""
         with np.errstate(all="ignore"):
-            return self._blocks(~(np.abs(residuals) <= self.room + UNITS * np.abs(changes)))
+            return self.effects.in_blocks(
+                ~(np.abs(residuals) <= self.room + UNITS * np.abs(changes))
+            )
 
     def feel(self, left: Array, felt: Array) -> Array:
         """Which states leave just what a mistake changes, where anything arrives at all."""
@@ -295,19 +311,20 @@ def sets_of_mistakes(
     """
     changes = Changes(effects, candidates)
     if not changes.bad.any():
-        yield Found([()], [*changes.silent, *changes.later])
+        yield Found([()], changes)
         return
 
     def named(found: Sequence[tuple[int, ...]]) -> Found:
         sets: dict[frozenset[int], tuple[int, ...]] = {}
         for some in found:
             sets.setdefault(frozenset(some), some)
-        return Found([tuple(changes.chosen[k] for k in s) for s in sets.values()], changes.silent)
+        return Found([tuple(changes.chosen[k] for k in s) for s in sets.values()], changes)
 
     yield named(changes.alone())
     if changes.later:
         changes.take_later()
         yield named(changes.alone())
+    changes.take_all()
     ones = changes.singles
     if not np.isfinite(changes.error).all():
         return

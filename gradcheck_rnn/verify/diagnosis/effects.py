@@ -19,11 +19,13 @@ from .candidates import Bench, Candidate
 from .parts import PassPart
 from .stacked_cotangents import as_program_takes, stacked_columns
 
-__all__ = ["Effects", "is_affordable", "is_one_step"]
+__all__ = ["SUM_UNITS", "Effects", "is_affordable", "is_one_step"]
 
 Array = NDArray[Any]
 #: Numbers of the map between all adjoints and gradients of a place.
 MOST_NUMBERS = 10_000_000
+#: Units of double precision that program, oracle and sums of changes may differ by.
+SUM_UNITS = 2.0**-52 * 64
 #: Units in the last place that the program and the oracle may differ by.
 BOTH_UNITS = 2.0**-52 * (ORACLE_UNITS + UNITS)
 
@@ -100,6 +102,9 @@ class Effects:
         )
         with np.errstate(all="ignore"):
             self.error = np.where(np.isfinite(self.bound), self.got - self.want, 0.0)
+            #: What an entry may be off by, and the blocks in which one is off by more.
+            self.room = self.bound + SUM_UNITS * np.abs(self.got)
+            self.bad = self.in_blocks(~(np.abs(self.error) <= self.room))
         key = (id(self.point), *users, part and part.scan, part and part.names, base and base.id)
         if key not in bench.responses:
             given = as_program_takes(self.point, stacked_columns(self.point, self.cases))
@@ -116,6 +121,13 @@ class Effects:
         if self.base is None:
             return record.want
         return self.bench.gradients(self.base, self.comparison, record.case)[record.user]
+
+    def in_blocks(self, entries: Array) -> Array:
+        """The blocks in which any entry is true."""
+        if not len(self.blocks):
+            return np.zeros((*entries.shape[:-1], 0), bool)
+        found: Array = np.logical_or.reduceat(entries, self.blocks, axis=-1)
+        return found
 
     def names(self, blocks: Array) -> set[str]:
         """The definition's names of some blocks (a boolean for each)."""

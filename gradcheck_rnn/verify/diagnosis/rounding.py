@@ -42,14 +42,20 @@ DRAWS = 4
 SIGNS = 2**18
 #: Entries of all arrays times cases up to which the cases of a point are taken together.
 TOGETHER = 2**17
+#: The same up to which all draws are one run: there operations cost more than their arrays.
+AT_ONCE = 2**14
 #: Functions that are known to a unit of their own value in whatever form they are written.
 RELATIVE = frozenset({"sqrt", "log", "relu"})
 #: Functions whose range is narrower than one: σ is half of 1 + tanh.
 RANGE = {"sigmoid": 0.5}
 
 
-def randomly_rounded(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
-    """An evaluator that moves the result of every operation by one unit up or down."""
+def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> type[TermEvaluator]:
+    """An evaluator that moves the result of every operation by one unit up or down.
+
+    With ``draws`` every result is there 1 + draws times, (1 + draws, K, n, B) with an axis for
+    several cotangents: as it is, and moved so many times.
+    """
     units = np.array([1 - eps, 1 + eps])
     drawn = units[rng.integers(0, 2, size=2 * SIGNS)]
 
@@ -65,18 +71,28 @@ def randomly_rounded(eps: float, rng: np.random.Generator) -> type[TermEvaluator
             found = super().__call__(term, lookup)
             if not term.operands:
                 return found  # variables are rounded when they are made, numbers are exact
-            return found * factors(found.shape)
+            if not draws:
+                return found * factors(found.shape)
+            out, (_, *one) = _repeated(found, draws)
+            np.multiply(out[1:], factors((draws, *one)), out=out[1:])
+            return out
 
     return RandomlyRounded
 
 
-def in_other_forms(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
+def _repeated(found: Array, draws: int) -> tuple[Array, tuple[int, ...]]:
+    """A result that is there 1 + draws times, and its shape."""
+    shape = np.broadcast_shapes((1 + draws, 1, 1, 1), found.shape)
+    return np.array(np.broadcast_to(found, shape)), shape
+
+
+def in_other_forms(eps: float, rng: np.random.Generator, draws: int = 0) -> type[TermEvaluator]:
     """As `randomly_rounded`, with functions known to a unit of their range or of their argument.
 
     Exponentials and softmax are known to as many units as their argument has: exp(x) is
     2^(x log₂ e), the product rounded.
     """
-    rounded = randomly_rounded(eps, rng)
+    rounded = randomly_rounded(eps, rng, draws)
 
     class Reformed(rounded):  # type: ignore[misc, valid-type]
         def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
@@ -84,7 +100,10 @@ def in_other_forms(eps: float, rng: np.random.Generator) -> type[TermEvaluator]:
             size = self._range(term, np.abs(found), lookup)
             if size is None:
                 return found
-            return found + eps * size * rng.choice([-1.0, 1.0], size=found.shape)
+            signs = rng.choice([-1.0, 1.0], size=found.shape)
+            if draws:
+                signs[0] = 0.0
+            return found + eps * size * signs
 
         def _range(self, term: Term, y: Array, lookup: Callable[[Sym], Any]) -> Any:
             with np.errstate(all="ignore"):
@@ -126,7 +145,7 @@ class SavedRounding:
         network: Network,
         eps: float,
         seed: int,
-        model: Callable[[float, np.random.Generator], type[TermEvaluator]] = randomly_rounded,
+        model: Callable[..., type[TermEvaluator]] = randomly_rounded,
     ) -> None:
         self.network, self.eps, self.seed, self.model = network, eps, seed, model
         self._derivation: Derivation | None = None
@@ -135,14 +154,18 @@ class SavedRounding:
         self._kept: tuple[ModelPoint, list[Run]] | None = None
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
 
-    def _runs(self, point: ModelPoint) -> Iterator[Run]:
-        """The program as it is, then with every operation moved by one unit up or down."""
+    def _runs(self, point: ModelPoint, draws: int = 0) -> Iterator[Run]:
+        """The program as it is, then with every operation moved by one unit up or down.
+
+        With ``draws`` it is one run of all of them.
+        """
         if self._derivation is None:
             self._derivation = derive(self.network)
         columns = point.columns(point.values)
         plain = self.model is randomly_rounded
         rng = generator(self.seed, Stream.SAVED_ROUNDING if plain else Stream.OTHER_FORMS)
-        kinds: list[type[TermEvaluator]] = [TermEvaluator, *[self.model(self.eps, rng)] * DRAWS]
+        moved = self.model(self.eps, rng, draws)
+        kinds: list[type[TermEvaluator]] = [moved] if draws else [TermEvaluator, *[moved] * DRAWS]
         for evaluator in kinds:
             with np.errstate(all="ignore"):
                 yield Run(self._derivation, columns, point.sizes, point.lengths, evaluator)
@@ -168,13 +191,18 @@ class SavedRounding:
         together = entries * len(point.cases) <= TOGETHER
         cases = point.cases if together else [case]
         given = stacked_columns(point, cases)
-        runs: Iterable[Run] = self._runs(point)
-        if not together:  # runs are kept for the other cases
-            if self._kept is None or self._kept[0] is not point:
-                self._kept = point, list(runs)
-            runs = self._kept[1]
-        weights = None if together else WeightProducts
-        found = [pulled_back(r, point, given, len(cases), weights=weights) for r in runs]
+        if together and entries * len(cases) <= AT_ONCE and not self.network.front:
+            (run,) = self._runs(point, DRAWS)
+            made = pulled_back(run, point, given, len(cases), draws=1 + DRAWS)
+            found = [{n: a[k] for n, a in made.items()} for k in range(1 + DRAWS)]
+        else:
+            runs: Iterable[Run] = self._runs(point)
+            if not together:  # runs are kept for the other cases
+                if self._kept is None or self._kept[0] is not point:
+                    self._kept = point, list(runs)
+                runs = self._kept[1]
+            weights = None if together else WeightProducts
+            found = [pulled_back(r, point, given, len(cases), weights=weights) for r in runs]
         for k, one in enumerate(cases):
             with np.errstate(all="ignore"):
                 self._samples[id(point), id(one)] = {

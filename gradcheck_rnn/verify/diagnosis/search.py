@@ -29,6 +29,7 @@ from .matching import (
     within_work,
     wrong_names,
 )
+from .reach import Reach
 
 __all__ = ["search"]
 
@@ -119,7 +120,11 @@ def _from_one_place(
             # what is left out at the only step hides what else is wrong there
             hidden = any(c.edits.leaves_out or c.edits.skip_steps for c in some)
             alive = []
-            for c in plausible(everything if hidden else found.silent, wrong):
+            likely = plausible(everything if hidden else found.silent, wrong)
+            if base is None and further is not None:
+                reach = Reach(further)
+                likely = [c for c in likely if reach.can_make(c)]
+            for c in likely:
                 both = c if base is None else (base & c)
                 tried += 1
                 if bench.spent or (tried > MOST_TRIED and base is not None):

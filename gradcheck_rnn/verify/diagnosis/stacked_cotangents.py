@@ -48,8 +48,12 @@ def pulled_back(
     edits: Edits = NO_EDITS,
     truncate: int | None = None,
     weights: Callable[[Run], WeightProducts] | None = None,
+    draws: int = 0,
 ) -> Arrays:
-    """Gradients (K, \\*shape in the public layout) of ⟨given, outputs⟩, or else of the loss."""
+    """Gradients (K, \\*shape in the public layout) of ⟨given, outputs⟩, or else of the loss.
+
+    Of a run whose values have an axis of so many ``draws`` in front, (draws, K, \\*shape).
+    """
     network = point.network
     refs = {**network.parameters, **network.inputs}
     bars = as_program_takes(point, given)
@@ -58,17 +62,19 @@ def pulled_back(
         if network.loss_terms and given:
             silent = bptt(run, {}, edits=edits, truncate=truncate, weights=weights)
             found = {n: g - _behind(refs[n], silent[n], g) for n, g in found.items()}
+    front = (draws, count) if draws else (count,)
     out = {}
     for n, g in found.items():
-        moving = refs[n].axis is not None
-        if g.ndim == 2 + moving + refs[n].shape.stack + refs[n].shape.headed:
-            stacked = np.broadcast_to(g, (count, *g.shape))
-        else:
-            stacked = g.swapaxes(0, 1) if moving else g
-        out[n] = to_rows(refs[n], stacked)
+        ref = refs[n]
+        moving = ref.axis is not None
+        lead = g.ndim - (2 + moving + ref.shape.stack + ref.shape.headed)
+        g = np.moveaxis(g, 0, lead) if moving and lead else g
+        out[n] = to_rows(ref, np.broadcast_to(g, (*front, *g.shape[lead:])))
     return out
 
 
 def _behind(ref: Ref, alone: Array, stacked: Array) -> Array:
     """A gradient without a stack, so shaped that it can be taken from one that has it."""
-    return alone[:, None] if ref.axis is not None and alone.ndim < stacked.ndim else alone
+    if ref.axis is None:
+        return alone
+    return alone.reshape(len(alone), *[1] * (stacked.ndim - alone.ndim), *alone.shape[1:])

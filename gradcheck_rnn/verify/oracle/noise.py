@@ -6,7 +6,8 @@ Differences of order k of a smooth function vanish as h^k, those of its noise do
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from .lattice import SPACING_SIGMA, find_lattice, spacing_of
 
-__all__ = ["Noise", "ecnoise", "measure_noise", "value_eps"]
+__all__ = ["Noise", "ecnoise", "measure_noise", "shown_eps", "value_eps"]
 
 Floats = NDArray[np.float64]
 POINTS = 8
@@ -73,22 +74,34 @@ class Noise:
         return np.where(np.abs(values) > abs(centre), np.maximum(self.sigma, grown), self.sigma)
 
 
+def _beyond_single(values: Floats) -> bool:
+    """Whether one of the first values has digits that single precision has not."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        first = values.ravel()[:FIRST]
+        return bool(np.any(np.isfinite(first) & (first.astype(np.float32) != first)))
+
+
 def value_eps(values: Floats) -> float:
     """Machine epsilon of the precision in which `values` were computed, as they show it.
 
     Values that are all exact in float32, and not all equal, came through float32.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        first = flat[:FIRST]
-        if bool(np.any(np.isfinite(first) & (first.astype(np.float32) != first))):
-            return float(np.finfo(np.float64).eps)
+    if _beyond_single(flat):
+        return float(np.finfo(np.float64).eps)
     flat = flat[np.isfinite(flat)]
     with np.errstate(over="ignore", under="ignore"):
         in_single = flat.astype(np.float32).astype(np.float64) == flat
     if flat.size >= 4 and bool(in_single.all()) and np.unique(flat).size >= 3:
         return float(np.finfo(np.float32).eps)
     return float(np.finfo(np.float64).eps)
+
+
+def shown_eps(arrays: Sequence[Floats]) -> float:
+    """As `value_eps`, of all entries of several arrays."""
+    if any(map(_beyond_single, arrays)):
+        return float(np.finfo(np.float64).eps)
+    return value_eps(np.concatenate([a.ravel() for a in arrays]))
 
 
 def ecnoise(values: Floats) -> tuple[float | None, str]:
@@ -112,10 +125,10 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
     top = float(np.max(np.abs(table)))
     table /= top
     for order in range(1, values.size):
-        table = np.diff(table)
+        table = table[1:] - table[:-1]
         gamma *= 0.5 * order / (2 * order - 1)
-        levels.append(float(np.sqrt(gamma * np.mean(table**2))))
-        signs.append(bool(table.min() * table.max() < 0))
+        levels.append(math.sqrt(gamma * float(np.dot(table, table)) / table.size))
+        signs.append(bool(table.min() < 0 < table.max()))
     for k in range(len(levels) - 3):
         window = levels[k : k + 3]
         if max(window) <= 4 * min(window) and signs[k]:

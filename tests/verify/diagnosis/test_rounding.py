@@ -10,10 +10,14 @@ import pytest
 from benchmarks.fault_study import correct, own
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.weight_products import WeightProducts
+from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.verify import check_gradient
 from gradcheck_rnn.verify.diagnosis import check_model, rounding
 from gradcheck_rnn.verify.harness.arrays import PRECISIONS
 from gradcheck_rnn.verify.harness.layout import Layout
+from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
+from gradcheck_rnn.verify.harness.plan import plan_points
+from gradcheck_rnn.verify.harness.subject import Subject
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,27 @@ def test_cases_taken_one_at_a_time_are_those_in_doubt(monkeypatch: pytest.Monkey
     (row,) = correct._model("elman_leaky", "float32", 0, ["very saturated"])
     assert row["alarms"] == 0, row
     assert set(pulled) == {1}
+
+
+def test_all_draws_in_one_run_spread_as_they_do_in_runs_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, layout = as_network(api.load("lstm")), Layout.of(as_network(api.load("lstm")))
+    form = PRECISIONS["float32"]
+    subject = Subject(lambda **_: None, lambda *_: None, None, None, np.asarray, form)
+    here = ModelPoint.build(next(iter(plan_points(network, 0))), layout, form, subject, 0)
+    for model in (rounding.randomly_rounded, rounding.in_other_forms):
+        sizes = []
+        for most in (0, rounding.AT_ONCE):
+            monkeypatch.setattr(rounding, "AT_ONCE", most)
+            saved = rounding.SavedRounding(network, form.eps, 0, model)
+            sizes.append([np.sqrt(np.mean(saved(here, case)[user] ** 2))
+                          for case in here.cases for user in here.fitted.arguments])  # fmt: skip
+        some = np.array(sizes)[:, np.min(sizes, axis=0) > 0]
+        ratios = np.log2(some[0] / some[1])
+        assert some.size > 100
+        assert abs(np.mean(ratios)) < 0.25
+        assert np.std(ratios) < 1
 
 
 def test_smallest_numbers_are_those_of_the_format() -> None:

@@ -12,6 +12,9 @@ from benchmarks.hand_faults import CELLS, patched
 from gradcheck_rnn import check_model, load
 from gradcheck_rnn.verify.diagnosis import candidates, matching, search
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate
+from gradcheck_rnn.verify.diagnosis.combine import Changes
+from gradcheck_rnn.verify.diagnosis.effects import Effects, is_one_step
+from gradcheck_rnn.verify.diagnosis.reach import Reach
 from gradcheck_rnn.verify.verdict import Verdict
 
 from .study import Laboratory
@@ -53,6 +56,22 @@ def test_sets_of_the_same_edits_tried_once_have_the_names_of_all(
     assert str(short) == str(long)
     assert {n: set(i) for n, i in short.same.items()} == {n: set(i) for n, i in long.same.items()}
     assert any(short.same.values())
+
+
+@pytest.mark.parametrize("mistake", ["step:gru/z<-a_z:0", "time:gru/a_r<-W_r:h10"])
+def test_what_cannot_make_the_error_by_itself_does_not(gru: Laboratory, mistake: str) -> None:
+    right = mistakes(gru, mistake)
+    comparisons = [c for c in gru.faulty(right) if c.wrong]
+    some = [right, *gru.candidates[::4]]
+    for place in {is_one_step(c): c for c in reversed(comparisons)}.values():
+        effects = Effects(gru.bench, place)
+        reach, changes = Reach(effects), Changes(effects, some)
+        out = [c.id for c in some if not reach.can_make(c)]
+        assert len(out) > len(some) / (2 if is_one_step(place) else 5)
+        changes.take_all()
+        alone = {changes.chosen[k].id for (k,) in changes.alone()}
+        assert alone & {mistake}
+        assert not alone & set(out)
 
 
 @pytest.mark.parametrize(("most", "found"), [(1, False), (10**9, True)])

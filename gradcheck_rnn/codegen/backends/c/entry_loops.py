@@ -17,7 +17,7 @@ from ..wrapping import WIDTH
 from .config import CNamer
 from .expressions import C99
 
-__all__ = ["CFrame", "comment_lines", "print_kernel"]
+__all__ = ["CFrame", "comment_lines", "phases", "print_kernel"]
 
 
 class CFrame(Frame):
@@ -31,7 +31,9 @@ class CFrame(Frame):
         views: Mapping[Buffer, Sequence[Buffer]],
         inner: Collection[Buffer],
         sizes: Mapping[str, str],
+        alone: Collection[Buffer] = (),
     ) -> None:
+        self.alone = alone
         self._namer = CNamer(sizes.values())
         super().__init__(kernel, views, inner, sizes)
 
@@ -96,7 +98,7 @@ def _entries(frame: CFrame) -> list[str]:
 def _by_row(frame: CFrame) -> list[str]:
     """One row after the other: sums over units, and what has rows of different lengths."""
     out: list[str] = []
-    for phase in _phases(frame.kernel):
+    for phase in phases(frame.kernel):
         first = phase[0]
         if isinstance(first, Units):
             block = _units(frame, first)
@@ -109,15 +111,29 @@ def _by_row(frame: CFrame) -> list[str]:
     return out
 
 
-def _phases(kernel: FusedKernel) -> list[list[Item]]:
-    """Consecutive statements that one loop over units can make together."""
+def phases(kernel: FusedKernel) -> list[list[Item]]:
+    """Statements that one loop over units can make together."""
     out: list[list[Item]] = []
     for item in kernel.items:
-        if out and isinstance(item, Assign) and _joins(out[-1], item, kernel.in_loop):
-            out[-1].append(item)
+        for phase in reversed(out):
+            if isinstance(item, Assign) and _joins(phase, item, kernel.in_loop):
+                phase.append(item)
+                break
+            if any(_meet(one, item, kernel.in_loop) for one in phase):
+                out.append([item])
+                break
         else:
             out.append([item])
     return out
+
+
+def _meet(one: Item, two: Item, in_loop: bool) -> bool:
+    """Whether one statement writes what the other touches."""
+    pairs = ((one, two), (two, one))
+    return any(
+        overlap(first.dest, a, in_loop)
+        for first, second in pairs for a in (*reads_of(second), second.dest)
+    )  # fmt: skip
 
 
 def _joins(phase: list[Item], item: Assign, in_loop: bool) -> bool:

@@ -42,7 +42,7 @@ def print_files(derivation: Derivation, origin: str = "", python: bool = False) 
         The definition has an operation for which C has no text.
     """
     derivation = for_kernels(derivation)
-    plan = schedule(derivation, RESERVED, compact=True, stepwise=True, carried=True)
+    plan = schedule(derivation, RESERVED, compact=True, stepwise=True, carried=True, inside=True)
     module = _Module(plan, origin)
     source = module.source()
     face = module.interface
@@ -133,8 +133,8 @@ class _Module:
         routine = CRoutine(name, self.sizes, self.file_names, local, views, given, self.equations)
         handed = plan.outputs if forward else plan.gradients
         given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}
-        routine.write(planned.statements, {b.base or b for b in given_out})
         zero = {a.buffer.base or a.buffer for a in planned.allocations if a.zero}
+        routine.write(planned.statements, {b.base or b for b in given_out} | zero)
         closing = self._copies(routine, forward)
         arrays = {**saved, **routine.made}
         room = [(n, routine.count(b)) for b, n in arrays.items()] + routine.extra

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from textwrap import wrap
 
 from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
-from ...schedule.inspect import writes
 from ...schedule.ops import (
     BATCH,
     Access,
@@ -23,18 +21,18 @@ from ...schedule.ops import (
     Matrix,
     Outer,
     Pack,
-    Pointwise,
     Reduce,
     Statement,
     StepRows,
 )
 from ..cfamily.addressing import lead_of
-from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner
+from ..cfamily.fuse import Fused, FusedKernel, FusedLoop
 from ..wrapping import WIDTH
 from .config import CNamer
 from .contractions import Contraction, Matrices
 from .entry_loops import CFrame, print_kernel
 from .expressions import C99
+from .local_arrays import gathered, in_one_loop, of_one_row
 
 __all__ = ["CRoutine"]
 
@@ -87,6 +85,7 @@ class CRoutine:
         self._loop: Loop | None = None
         self._packed: dict[tuple[Access, bool], str] = {}
         self._inner: set[Buffer] = set()
+        self._alone: set[Buffer] = set()
 
     # -- places ----------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class CRoutine:
     def step(self, b: Buffer) -> str:
         """How many numbers one step or one matrix row's worth of sequences has."""
         root = b.base or b
-        lead = [self.sizes[n] for n in root.lead[-1:]]
+        lead = [self.sizes[n] for n in root.lead[-1:] if root not in self._alone]
         return " * ".join([*lead, *(self.dim(d) for d in root.shape if d != ONE)]) or "1"
 
     def count(self, b: Buffer) -> str:
@@ -167,13 +166,10 @@ class CRoutine:
     # -- statements ------------------------------------------------------------------------------
 
     def write(self, statements: Iterable[Statement], handed: Collection[Buffer]) -> None:
-        """Print statements in order; ``handed`` are arrays that are given out."""
-        fused = fuse([s for one in statements for s in _singly(one)])
-        by_row = {
-            (a.buffer.base or a.buffer) for k in _kernels(fused) if k.by_row
-            for i in k.items for a in writes(Pointwise((i,)) if isinstance(i, Assign) else i)
-        }  # fmt: skip
-        self._inner = inner(fused, handed) - by_row
+        """Print statements in order; ``handed``: arrays given out, or zero at the beginning."""
+        fused = gathered(statements)
+        self._inner = in_one_loop(fused, handed)
+        self._alone = of_one_row(fused, handed) - self._inner
         self._write(fused)
 
     def _write(self, fused: Iterable[Fused]) -> None:
@@ -406,7 +402,7 @@ class CRoutine:
             _check_rank(i.dest.buffer)
         made = list(dict.fromkeys(self._named(i.dest).name for i in k.items))
         name = self.file_names.fresh(f"{self.name}_{'step' if k.in_loop else made[0]}")
-        frame = CFrame(k, self.views, self._inner, self.sizes)
+        frame = CFrame(k, self.views, self._inner, self.sizes, self._alone)
         frame.printer.uses = self.uses
         when = {0: "Once", 1: "One step" if k.in_loop else "Each sequence", 2: "All steps"}
         notes = [f"{when[len(k.lead)]}: {', '.join(made)}."]
@@ -430,20 +426,3 @@ def _check_rank(b: Buffer) -> None:
             f"C has no text for the matrix {b.name!r} that changes with time or sequence; "
             "use --backend numpy"
         )
-
-
-def _singly(s: Statement) -> list[Statement]:
-    """One statement an assignment, as `fuse` takes them best."""
-    if isinstance(s, Loop):
-        return [replace(s, body=[x for one in s.body for x in _singly(one)])]
-    if isinstance(s, Pointwise):
-        return [Pointwise((a,)) for a in s.assigns]
-    return [s]
-
-
-def _kernels(fused: Iterable[Fused]) -> Iterable[FusedKernel]:
-    for g in fused:
-        if isinstance(g, FusedLoop):
-            yield from _kernels(g.body)
-        elif isinstance(g, FusedKernel):
-            yield g

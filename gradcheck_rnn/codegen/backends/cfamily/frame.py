@@ -34,6 +34,8 @@ class Frame:
         Size as a variable of Python → its name in kernels.
     """
 
+    #: Arrays that hold one row, which the kernel uses again for every row.
+    alone: Collection[Buffer] = ()
     #: Prints the expressions of the dialect.
     printer_type: ClassVar[type[EntryPrinter]]
 
@@ -123,7 +125,7 @@ class Frame:
         lead = lead_of(a, self.kernel.in_loop)
         unit = [] if whole or a.rows == ONE else ["unit"]
         parts = [] if start == Dim() else [self.printer.dim(start)]
-        if lead:
+        if lead and root not in self.alone:
             row = "row" if lead == self.kernel.lead else "sequence"
             width = root.shape[0]
             if width == ONE:

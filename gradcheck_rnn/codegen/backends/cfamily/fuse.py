@@ -41,17 +41,21 @@ MOST = 100
 
 @dataclass
 class FusedKernel:
-    """Statements of one kernel, in order; ``rows`` of an entry kernel."""
+    """Statements of one kernel, in order; ``rows`` of an entry kernel.
+
+    ``mixed``: a row kernel that takes rows of different lengths from the first.
+    """
 
     lead: Lead
     rows: Dim
     in_loop: bool
     items: list[Item] = field(default_factory=list)
     touched: Footprint = field(default_factory=lambda: Footprint())
+    mixed: bool = False
 
     @property
     def by_row(self) -> bool:
-        return any(isinstance(i, Units) for i in self.items)
+        return self.mixed or any(isinstance(i, Units) for i in self.items)
 
     @property
     def timed(self) -> bool:
@@ -104,12 +108,18 @@ def reads_of(item: Item) -> list[Access]:
     return [*accesses(item.value), *([item.dest] if adds else [])]
 
 
-def fuse(statements: Iterable[Statement], in_loop: bool = False) -> list[Fused]:
-    """Statements with pointwise work and sums over units gathered in kernels; loops inside too."""
-    row = _Row(in_loop)
+def fuse(
+    statements: Iterable[Statement], in_loop: bool = False, mixed: bool = False
+) -> list[Fused]:
+    """Statements with pointwise work and sums over units gathered in kernels; loops inside too.
+
+    ``mixed``: where a loop has sums over units, its other kernels are row kernels as well.
+    """
+    statements = list(statements)
+    row = _Row(in_loop, mixed and in_loop and any(isinstance(s, Units) for s in statements))
     for s in statements:
         if isinstance(s, Loop):
-            row.add_loop(FusedLoop(s, fuse(s.body, True)))
+            row.add_loop(FusedLoop(s, fuse(s.body, True, mixed)))
         elif isinstance(s, Pointwise | Units):
             for item in s.assigns if isinstance(s, Pointwise) else (s,):
                 row.place(item)
@@ -161,9 +171,9 @@ class _Row:
     row.
     """
 
-    def __init__(self, in_loop: bool) -> None:
+    def __init__(self, in_loop: bool, mixed: bool = False) -> None:
         self.out: list[Fused] = []
-        self.in_loop = in_loop
+        self.in_loop, self.mixed = in_loop, mixed
         self._others: dict[int, Footprint] = {}
         self._open: dict[int, None] = {}
         self._writers: dict[str, dict[int, None]] = {}
@@ -198,8 +208,11 @@ class _Row:
             if ordered:
                 break
         if best is None:
-            lead = lead_of(item.dest, self.in_loop)
-            best = len(self.out), FusedKernel(lead, item.dest.rows, self.in_loop)
+            lead = _lead(item, self.in_loop)
+            best = (
+                len(self.out),
+                FusedKernel(lead, item.dest.rows, self.in_loop, mixed=self.mixed and bool(lead)),
+            )
             self.out.append(best[1])
             self._open[best[0]] = None
         at, kernel = best
@@ -230,6 +243,11 @@ class _Row:
             yield -heappop(heap)
 
 
+def _lead(item: Item, in_loop: bool) -> Lead:
+    """The leading axes of dest, or those that a sum over them goes through."""
+    return max((lead_of(a, in_loop) for a in (item.dest, *reads_of(item))), key=len)
+
+
 def _statement(item: Item) -> Statement:
     return Pointwise((item,)) if isinstance(item, Assign) else item
 
@@ -243,7 +261,7 @@ def _statements(group: FusedKernel | Statement) -> Iterator[Statement]:
 
 def _takes(kernel: FusedKernel, item: Item, mine: Footprint, meets: bool) -> bool:
     """Whether a statement can join a kernel; ``meets``: one writes what the other touches."""
-    if lead_of(item.dest, kernel.in_loop) != kernel.lead:
+    if _lead(item, kernel.in_loop) != kernel.lead:
         return False
     # A kernel for all steps saves nothing but accesses to arrays that its statements share.
     if not kernel.in_loop and kernel.touched.every.isdisjoint(mine.moving):

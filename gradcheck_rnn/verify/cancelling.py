@@ -1,0 +1,256 @@
+"""Terms that cancel: what their rounding hides refutes no gradient.
+
+Where a term of 1e8 is added to a parameter and taken away again, the loss is the same in every bit
+at all neighbours, and its noise is measured too small. Random rounding of every operation, of the
+loss and of the gradient, shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..streams import Stream, generator
+from .budget import OutOfBudget
+from .constants import looked_at, relative_gap
+from .known import tells
+from .oracle.differences import Ladder, start_exponent
+from .oracle.lattice import SPACING_SIGMA
+from .oracle.noise import Noise
+from .oracle.random_rounding import rounded_at_random, spread_of_rounding
+from .outcome import Report
+from .probes import direction
+from .roundoff import GradientRoundoff
+from .target import Target
+from .verdict import EntryState, Finding, Row, Verdict
+
+__all__ = ["doubt_cancelling_terms", "rounding_noise"]
+
+Floats = NDArray[np.float64]
+#: Standard deviations that random rounding must add to the noise of a loss to count.
+MORE = 4.0
+#: Evaluations with random rounding, and as many again where those of a loss have a spread.
+DRAWS = 4
+#: Times a spread that an error may be, errors relative to their block up to which the spread of
+#: difference quotients is looked at, and blocks.
+SPREADS, SMALL, MOST = 4.0, 0.25, 4
+#: Part of what an error changes the loss by, over the size of a parameter, below which rounding of
+#: the loss does not explain it at any step that a difference would take.
+FAR = 2.0**14
+#: Power of the unit of a format below which an error relative to a gradient is little: 0.002 in
+#: float64, 0.07 in float32.
+LITTLE = 1 / 6
+ADVICE = "leave out or subtract early what is large and the same for all parameters"
+
+
+def rounding_noise(target: Target, noise: Noise, seed: int) -> Noise | None:
+    """The noise of a loss by random rounding, where that is far more than was measured."""
+    rng, found = generator(seed, Stream.CANCELLING), []
+    least = MORE * max(noise.sigma, SPACING_SIGMA * noise.eps * abs(target.base))
+    sigma = 0.0
+    for least_now in (0.5 * least, least):
+        values = spread_of_rounding(target.raw, target.tree.leaves, rng, DRAWS)
+        if values is None or not np.isfinite(values).all():
+            return None
+        found += [float(v.reshape(())) for v in values]
+        sigma = float(np.sqrt(np.mean((np.array(found) - target.base) ** 2)))
+        if not sigma > least_now:
+            return None
+    return replace(noise, sigma=sigma)
+
+
+def doubt_cancelling_terms(
+    report: Report,
+    target: Target,
+    g: dict[int, Floats],
+    roundoff: GradientRoundoff,
+    noise: Noise,
+    seed: int,
+    judge: Callable[[Target, int, Floats, GradientRoundoff, Noise], Row],
+) -> None:
+    """Leave rows undecided that fail by what rounding of the functions' own terms explains.
+
+    Noise of the loss far above what was measured, rounding of the gradient that its neighbours do
+    not show, and a spread of the difference quotients themselves, where the loss is noisier at
+    their steps than at the point. The smallest errors are looked at first, and what is not
+    explained ends the search. ``judge`` makes the row of a block by differences.
+    """
+    if target.random or not noise.deterministic or tells(target.loss, "many"):
+        return
+    failing = [
+        row for row in report.rows if row.verdict is Verdict.FAIL and row.numeric == row.numeric
+    ]
+    failing.sort(key=lambda row: relative_gap(row, target, g))
+    look = _Look(target, g, roundoff, noise, seed)
+    try:
+        positions = {name: i for i, name in enumerate(target.tree.names)}
+        calm = not failing or look.calm(failing[0], positions[failing[0].name])
+        level = None if calm else rounding_noise(target, noise, seed)
+        for row in failing:
+            i = positions[row.name]
+            again = judge(target, i, g[i], roundoff, level) if level else row
+            if again.verdict is not Verdict.FAIL and level is not None:
+                report.rows[report.rows.index(row)] = again
+                row = again
+                loss, terms = target.nouns.loss, level.sigma / noise.eps
+                text = (
+                    f"terms of {loss} cancel: it is {target.base:.3g}, and rounding of terms of "
+                    f"about {terms:.0e} moves it by {level.sigma:.0e}, which hides what the "
+                    f"gradient claims; {ADVICE}"
+                )
+            else:
+                text = look.why(row, i, calm)
+            if not text:
+                break
+            row.verdict, row.reasons = Verdict.UNDECIDED, (Finding("cancelling", text),)
+    except OutOfBudget:
+        return
+
+
+class _Rounded(Target):
+    """The same functions with every operation of the loss rounded at random."""
+
+    def __init__(self, target: Target, rng: np.random.Generator) -> None:
+        super().__init__(
+            target.loss, target.gradient_function, target.tree, target.select, target.budget,
+            target.unit, target.nouns,
+        )  # fmt: skip
+        self.rng, self.base, self.value_eps = rng, target.base, target.value_eps
+
+    def raw(self, leaves: Sequence[NDArray[Any]]) -> Any:
+        given = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x for x in leaves]
+        return np.array(super().raw(given), subok=False)
+
+
+class _Look:
+    """Random rounding of the gradient, and of the difference quotients of single blocks."""
+
+    def __init__(
+        self,
+        target: Target,
+        g: dict[int, Floats],
+        roundoff: GradientRoundoff,
+        noise: Noise,
+        seed: int,
+    ) -> None:
+        self.target, self.g, self.roundoff, self.noise, self.seed = target, g, roundoff, noise, seed
+        self.rng = generator(seed, Stream.CANCELLING, 1)
+        self.left = MOST
+        self._own: dict[int, Floats] | None = None
+
+    def why(self, row: Row, block: int, calm: bool) -> str:
+        """What explains the error of a row, '' if nothing does."""
+        if (row.check is None and not row.probes) or row.worst == "along a line" or not self.left:
+            return ""
+        self.left -= 1
+        try:
+            if self._by_gradient(row, block):
+                self._widen(row, block)
+                return (
+                    "terms of the gradient cancel: rounding of its operations explains how far it "
+                    f"is off; {ADVICE}"
+                )
+            small = relative_gap(row, self.target, self.g) <= SMALL
+            if small and not calm and self._by_quotients(row, block):
+                self._widen(row, block)
+                return (
+                    f"terms of {self.target.nouns.loss} cancel: rounding of its operations at the "
+                    f"steps of the difference quotients explains how far they are off; {ADVICE}"
+                )
+        except OutOfBudget:
+            raise
+        except Exception:  # code that cannot carry arrays that round at random shows nothing
+            return ""
+        return ""
+
+    def _widen(self, row: Row, block: int) -> None:
+        """Let bounds contain what is off, so that an oracle that sees better is believed."""
+        if row.check is not None:
+            wrong = row.check.state == EntryState.FAIL
+            off = np.abs(row.check.value - self.g[block].ravel())[wrong]
+            row.check.error[wrong] = np.maximum(row.check.error[wrong], 2 * off)
+            row.check.state[wrong] = EntryState.PASS
+        row.probes = tuple(
+            replace(p, estimate=replace(p.estimate, error=2 * abs(p.analytic - p.estimate.value)))
+            if p.ratio > 1
+            else p
+            for p in row.probes
+        )
+
+    def calm(self, row: Row, block: int) -> bool:
+        """Whether the loss rounds by far less than a step of a row's error changes it.
+
+        A step of the size of the parameters tells, unless differences are exactly zero; where
+        arrays that round at random are not taken nothing else can.
+        """
+        if row.numeric == 0:
+            return False
+        if row.check is None and not row.probes:
+            return True
+        vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
+        rounded, h = _Rounded(self.target, self.rng), np.array([[scale]])
+        try:
+            lines = rounded.lines(block, vectors[:1])
+            spread = float(np.max(np.ptp([lines(h) for _ in range(DRAWS)], axis=0)))
+        except OutOfBudget:
+            raise
+        except Exception:
+            return True
+        finally:
+            self.target.evaluations += rounded.evaluations
+        return spread <= abs(row.analytic - row.numeric) * scale / FAR
+
+    def _by_gradient(self, row: Row, block: int) -> bool:
+        """Whether random rounding moves the gradient by what it is off.
+
+        Only what is off by little, of the gradient or of a change of the loss, may be so.
+        """
+        target = self.target
+        eps, size = target.format_eps(block), target.scale(block)
+        top = float(np.max(np.abs(self.g[block])))
+        little = max(np.sqrt(eps) * abs(target.base) / size, eps**LITTLE * top)
+        if not abs(row.analytic - row.numeric) <= little:
+            return False
+        if self._own is None:
+            found = []
+            for _ in range(DRAWS):
+                leaves = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x
+                          for x in self.target.tree.leaves]  # fmt: skip
+                with np.errstate(all="ignore"):
+                    found.append(self.target.gradient(leaves))
+            self._own = {
+                i: SPREADS * np.max([np.abs(other[i] - g) for other in found], axis=0)
+                for i, g in self.g.items()
+            }
+        own = self._own[block]
+        if row.check is not None:
+            wrong = row.check.state == EntryState.FAIL
+            gap = np.abs(row.check.value - self.g[block].ravel())[wrong]
+            return bool(np.all(gap <= (row.check.error + own.ravel())[wrong]))
+        return all(
+            abs(p.analytic - p.estimate.value)
+            <= p.estimate.error
+            + np.linalg.norm(own * direction(self.target, block, self.seed, p.number))
+            for p in row.probes
+            if p.ratio > 1
+        )
+
+    def _by_quotients(self, row: Row, block: int) -> bool:
+        """Whether difference quotients of a loss that rounds at random spread by the error."""
+        vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
+        entries, g, slopes = row.check is not None, self.g[block], []
+        claims = g.ravel()[vectors] if entries else np.array([np.sum(g * v) for v in vectors])
+        rounded = _Rounded(self.target, self.rng)
+        lines = rounded.lines(block, vectors)
+        try:
+            for _ in range(DRAWS):
+                ladder = Ladder(lines, rounded.base, self.noise, start_exponent(scale), scale)
+                slopes.append([e.value for e in ladder.settle(0.0)])
+        finally:
+            self.target.evaluations += rounded.evaluations
+        off = np.abs(np.mean(slopes, axis=0) - claims)
+        return bool(np.all(off <= SPREADS * np.ptp(slopes, axis=0)))

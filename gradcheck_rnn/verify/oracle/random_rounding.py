@@ -1,0 +1,160 @@
+"""Rounding of a function by random rounding of its operations: Monte Carlo arithmetic.
+
+Parker, Monte Carlo Arithmetic (1997). A function whose large terms cancel has an error that no
+neighbouring point shows: adding 1e8 to a parameter rounds it to the same number at all of them.
+Arrays that round every operation at random show it in the spread of a few evaluations.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["rounded_at_random", "spread_of_rounding"]
+
+#: Results that are a number among the operands, or exact.
+_EXACT = {
+    "negative", "positive", "absolute", "fabs", "sign", "maximum", "minimum", "fmax", "fmin",
+    "floor", "ceil", "rint", "trunc", "conjugate", "copysign", "heaviside", "ldexp", "clip",
+}  # fmt: skip
+#: Functions that sum products inside, without the operations of arrays.
+_CONTRACTIONS = {"dot", "einsum", "tensordot", "inner", "vdot", "convolve", "correlate", "matvec"}
+_IN_PLACE = ("add", "sub", "mul", "truediv", "pow")
+
+
+class RoundedArray(np.ndarray):
+    """An array of floating-point or complex numbers that rounds every result at random.
+
+    Every other result moves by a unit in the last place, real and imaginary parts apart; sums and
+    products of arrays move what goes into them instead, so that terms that cancel count by their
+    own size, and so do products of complex numbers. Sums and differences that are exact stay so.
+    """
+
+    rng: np.random.Generator
+
+    def __array_finalize__(self, obj: Any) -> None:
+        self.rng = getattr(obj, "rng", None) or np.random.default_rng(0)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        rng, name = self.rng, ufunc.__name__
+        plain = [_plain(x) for x in inputs]
+        out = kwargs.get("out")
+        if out is not None:
+            kwargs["out"] = tuple(_plain(x) for x in out)
+        summed = method != "__call__" or name == "matmul"
+        complexes = name in ("multiply", "divide") and any(np.iscomplexobj(x) for x in plain)
+        within = (summed and name not in _EXACT) or complexes
+        if within and method in ("__call__", "reduce", "accumulate"):
+            plain = [_moved(x, rng) for x in plain]
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if isinstance(result, np.ndarray | np.generic) and not within and name not in _EXACT:
+            moved = _moved(result, rng)
+            if name in ("add", "subtract"):
+                moved = _where_inexact(ufunc, plain[0], plain[1], np.asarray(result), moved)
+            if out is not None:
+                kwargs["out"][0][...] = moved
+            result = moved
+        if out is not None:
+            return out[0] if len(out) == 1 else out
+        return _wrap(result, rng)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ in _CONTRACTIONS:
+            args = tuple(_moved(_plain(x), self.rng) for x in args)
+            return _wrap(func(*args, **kwargs), self.rng)
+        return _wrap(super().__array_function__(func, types, args, kwargs), self.rng)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _wrap(super().__getitem__(key), self.rng)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+
+def _in_place(name: str) -> Callable[[Any, Any], Any]:
+    apply, usual = getattr(operator, name), getattr(np.ndarray, f"__i{name}__")
+
+    def change(self: RoundedArray, other: Any) -> Any:
+        # a scalar, which this stands for, is not changed in place
+        return apply(self, other) if self.ndim == 0 else usual(self, other)
+
+    return change
+
+
+for _name in _IN_PLACE:
+    setattr(RoundedArray, f"__i{_name}__", _in_place(_name))
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, RoundedArray) else x
+
+
+def _wrap(result: Any, rng: np.random.Generator) -> Any:
+    if isinstance(result, tuple) and not hasattr(result, "_fields"):
+        return tuple(_wrap(r, rng) for r in result)
+    if isinstance(result, list):
+        return [_wrap(r, rng) for r in result]
+    if isinstance(result, np.ndarray | np.generic) and result.dtype.kind in "fc":
+        return rounded_at_random(result, rng)
+    return result
+
+
+def _moved(x: Any, rng: np.random.Generator) -> Any:
+    """Numbers half of which move by one unit, as an array; what has no such numbers as it is."""
+    if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind not in "fc":
+        return x
+    x = np.array(x)
+    parts = [x.real, x.imag] if x.dtype.kind == "c" else [x]
+    with np.errstate(all="ignore"):
+        for part in parts:
+            units = np.rint(rng.uniform(-1.0, 1.0, part.shape)).astype(part.dtype)
+            part += np.where(part == 0, 0, units * np.spacing(np.abs(part)))
+    return x
+
+
+def _where_inexact(ufunc: Any, a: Any, b: Any, total: NDArray[Any], moved: Any) -> Any:
+    """Sums as they moved where their rounding error (Knuth's TwoSum) is not zero."""
+    a = np.asarray(a)
+    b = np.asarray(b) if ufunc.__name__ == "add" else -np.asarray(b)
+    with np.errstate(all="ignore"):
+        part = total - a
+        lost = (a - (total - part)) + (b - part)
+    if total.dtype.kind != "c":
+        return np.where(lost != 0, moved, total)
+    found = np.array(total)
+    found.real = np.where(lost.real != 0, moved.real, total.real)
+    found.imag = np.where(lost.imag != 0, moved.imag, total.imag)
+    return found
+
+
+def rounded_at_random(x: Any, rng: np.random.Generator) -> Any:
+    """The same numbers in an array whose operations round at random."""
+    array = np.asarray(x).view(RoundedArray)
+    array.rng = rng
+    return array
+
+
+def spread_of_rounding(
+    evaluate: Callable[[Sequence[NDArray[Any]]], Any],
+    leaves: Sequence[NDArray[Any]],
+    rng: np.random.Generator,
+    draws: int = 8,
+) -> Any:
+    """Values of a function of arrays, (draws, …), each with its operations rounded at random.
+
+    None where the function does not take such arrays.
+    """
+    found = []
+    with np.errstate(all="ignore"):
+        for _ in range(draws):
+            given = [rounded_at_random(x.copy(), rng) if x.dtype.kind in "fc" else x.copy()
+                     for x in leaves]  # fmt: skip
+            try:
+                found.append(_plain(np.asarray(evaluate(given))))
+            except Exception:  # code that cannot carry such arrays shows nothing
+                return None
+    return np.array(found)

@@ -1,0 +1,69 @@
+"""Losses whose own large terms cancel: right gradients do not fail, clear faults still do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradcheck_rnn.verify import Verdict, check_gradient
+
+X = np.random.default_rng(0).normal(size=3)
+SINGLE = X.astype(np.float32)
+#: Sums to the same as without them, in exact numbers.
+TERMS = np.array([0.0, 1e8, -1e8])
+
+
+def softmax(z):
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+def log_sum_exp(z):
+    return z.max() + np.log(np.exp(z - z.max()).sum())
+
+
+LARGE = np.float32(1e11)
+CASES = {
+    "a sum of terms": (
+        lambda x: (np.tanh(x) + TERMS.astype(np.float32) * 1e4).sum(),
+        lambda x: 1 - np.tanh(x) ** 2, SINGLE,
+    ),
+    "log-sum-exp minus its offset": (
+        lambda x: log_sum_exp(x + LARGE) - LARGE, softmax, SINGLE,
+    ),
+    "a variance by its moments": (
+        lambda x: ((x + 1e8) ** 2).mean() - ((x + 1e8).mean()) ** 2,
+        lambda x: 2 / 3 * (x - x.mean()), X,
+    ),
+    "parameters lost in an offset": (
+        lambda x: np.mean((x + 1e7 - np.mean(x + 1e7)) ** 2),
+        lambda x: 2 / 3 * (x - x.mean()), X,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_right_gradient_does_not_fail(name, mode):
+    loss, gradient, x = CASES[name]
+    report = check_gradient(loss, gradient, x.copy(), mode=mode)
+    assert report.verdict is not Verdict.FAIL
+    if report.verdict is Verdict.UNDECIDED:
+        assert report.rows[0].reason
+
+
+def test_the_reason_names_what_cancels():
+    loss, gradient, x = CASES["log-sum-exp minus its offset"]
+    report = check_gradient(loss, gradient, x)
+    assert report.rows[0].has("cancelling")
+    assert "terms of the loss cancel" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.02, -1.0])
+def test_a_wrong_gradient_of_moderate_terms_fails(factor):
+    """Terms of 1e4 leave ten digits of the loss: the factor is seen."""
+    report = check_gradient(
+        lambda x: (np.tanh(x) + 1e-4 * TERMS).sum(),
+        lambda x: factor * (1 - np.tanh(x) ** 2), X.copy(),
+    )  # fmt: skip
+    assert report.verdict is Verdict.FAIL
