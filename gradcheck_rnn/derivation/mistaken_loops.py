@@ -50,6 +50,7 @@ def mistaken_loops(
     for edge in edges:
         yield from _one_step(edge)
         yield from _step_before(derivation, edge)
+        yield from _own_at_start(derivation, edge)
 
 
 def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator[Loop]:
@@ -74,6 +75,12 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
             "received", f"{state}{factor}", state,
             f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
         )  # fmt: skip
+        asked = [n for n, r in derivation.network.outputs.items() if r.name == state and r.axis]
+        if asked and factor == 2:
+            edits = Edits(shares=shares, scaled_outputs=dict.fromkeys(asked, 0.0))
+            words = f"the adjoint δ{state} that a step receives is added twice, and not the "
+            words += f"cotangent of {' and '.join(asked)}"
+            yield "received", f"{state} for cotangents", state, words, edits
 
 
 def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
@@ -144,6 +151,18 @@ def _one_step(edge: Edge) -> Iterator[Loop]:
                 f"{target} with {to_text(s)} of the {words} step at every step in {whole}",
                 Edits(pinned={edge.id: (name, step)}),
             )  # fmt: skip
+
+
+def _own_at_start(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
+    """The gradient of a parameter with the first step's own state in place of the start."""
+    states = {s.name for s in derivation.program(edge.scan).scan.states}
+    for s in dict.fromkeys(symbols_in(edge.pullback)) if edge.kind == "param" else ():
+        if not s.mark and s.lag and s.name in states:
+            own, target = s.with_(lag=0), to_text(edge.operand.with_(mark="bar"))
+            words = f"{target} with {to_text(own)} instead of {to_text(s)} at the first step alone"
+            term = edge.pullback.xreplace({s: own})
+            edits = Edits(terms_at={edge.id: ((1,), term)})
+            yield "time", f"{s.name}@1", edge.id, f"{words} in {to_text(edge.pullback)}", edits
 
 
 def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:

@@ -63,6 +63,8 @@ def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
     for dim in comparison.point.sizes:
         table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.sizes[dim]))  # type: ignore[misc]
         table.append((dim, lambda s, dim=dim: float(s.sizes[dim])))  # type: ignore[misc]
+        part = lambda s, dim=dim: 1 / (s.batch * s.sizes[dim])  # noqa: E731
+        table.append((f"1/(B {dim})", part))
     return table
 
 
