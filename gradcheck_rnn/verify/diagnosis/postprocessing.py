@@ -248,9 +248,9 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 
 def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
-    """The gradients of two parameters of one shape exchanged."""
+    """Two gradients of one shape exchanged."""
     fitted = comparison.point.fitted
-    held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
+    held = [(u, k) for u in fitted.arguments for k in range(len(fitted.pieces[u]))]
     many = len(wrong) > MANY
     for one, other in combinations(held, 2):
         a, b = (fitted.pieces[u][k] for u, k in (one, other))
