@@ -20,7 +20,7 @@ from .program import Derivation, Edge, EquationProgram, ScanProgram
 __all__ = ["BLOCKS", "block_mistakes", "mistaken_times"]
 
 #: Steps of a block, as far as they are tried whatever is wrong, and of the longest sequence.
-BLOCKS, LONGEST = (2, 3, 4, 5, 8), 257
+BLOCKS, LONGEST = (2, 3, 4, 5), 257
 Loop = tuple[str, str, str, str, Edits]
 
 
