@@ -265,11 +265,10 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         ) -> Arrays:  # fmt: skip
             flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
             p, q = (point.fitted.pieces[u][k] for u, k in (one, other))
-            sign = p.sign * q.sign
             if p.index.shape != q.index.shape:  # equal at one point by its sizes alone
                 return arrays
-            flat[one[0]][p.index] = sign * arrays[other[0]].reshape(-1)[q.index]
-            flat[other[0]][q.index] = sign * arrays[one[0]].reshape(-1)[p.index]
+            flat[one[0]][p.index] = p.sign * q.sign * arrays[other[0]].reshape(-1)[q.index]
+            flat[other[0]][q.index] = p.sign * q.sign * arrays[one[0]].reshape(-1)[p.index]
             return {**arrays, **{u: x.reshape(arrays[u].shape) for u, x in flat.items()}}
 
         yield Candidate(
