@@ -33,12 +33,14 @@ FAULTS = ("slope", "packed", "both")
 class Code:
     """The derivation of a system as code under test, with edits of its backward pass."""
 
+    #: What its passes have taken.
+    seconds = 0.0
+
     def __init__(self, system: str) -> None:
         self.network = as_network(api.load(system))
         self.derivation = api.derive(self.network)
         self.refs = {**self.network.parameters, **self.network.inputs}
         self.edits = Edits()
-        self.seconds = 0.0
 
     def forward(self, **values: Any) -> tuple[dict[str, Any], Any]:
         start = time.process_time()
