@@ -127,7 +127,7 @@ class _Loss(KnownLoss):
     """The loss of a problem with its stacked form, as the checker may use it."""
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        self.problem, self.holds = problem, bool(problem.tape.values)
 
     def __call__(self, parameters: Arrays) -> Any:
         return self.problem.loss(parameters)
