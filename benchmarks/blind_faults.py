@@ -3,7 +3,7 @@
 ``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
 `blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`),
 ``--corpus third`` a third (`blind_third`, a module and a text a system) and ``--corpus fourth`` a
-small one (`blind_fourth`). They were written from
+small one (`blind_fourth`), ``--corpus fifth`` a fifth (`blind_fifth`). They were written from
 public issues, courses' forums and experience by somebody who had not read the search for mistakes,
 and before they were run (blind_faults.md). The code hands no adjoints over unless ``--adjoints`` is
 given: then lines of its own are judged. ``--only NAME`` runs the faults whose names begin so,
@@ -21,7 +21,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks import blind_cells, blind_cells_more, blind_fourth, blind_second, blind_third
+from benchmarks import (
+    blind_cells,
+    blind_cells_more,
+    blind_fifth,
+    blind_fourth,
+    blind_second,
+    blind_third,
+)
 from gradcheck_rnn import Layout, check_model, layers, load, record
 
 LECTURE = Layout(
@@ -48,12 +55,13 @@ MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), lay
     "attention": ("linear_attention", None),
     "decoder": ("encoder_decoder", None),
 } | blind_second.MODELS
-THIRD = blind_third.SYSTEMS | blind_fourth.SYSTEMS
+THIRD = blind_third.SYSTEMS | blind_fourth.SYSTEMS | blind_fifth.SYSTEMS
 MODELS |= {cell: system.MODEL for cell, system in THIRD.items()}
-WITH_LOSS = ("char", "decoder", "seq2seq", "charlstm")
+WITH_LOSS = ("char", "decoder", "seq2seq", "charlstm", "cifg")
+CORPORA = ("first", "second", "third", "fourth", "fifth")
 MARKS = ("right", "half", "wrong", "none")
 TEXTS = [Path(__file__).with_name(f"blind_{name}.txt") for name in ("faults", "second")]
-TEXTS += [*blind_third.TEXTS, *blind_fourth.TEXTS]
+TEXTS += [*blind_third.TEXTS, *blind_fourth.TEXTS, *blind_fifth.TEXTS]
 KINDS = {1: "single", 2: "double", 3: "triple"}
 HEADER = r"\n\n|\n(?=\w+/[\w-]+: )"  # a block ends before an empty line or the next fault
 
@@ -276,7 +284,7 @@ def outcome_of(
 def main(arguments: list[str] | None = None) -> None:
     """Run the corpus, or a part of it, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--corpus", choices=("first", "second", "third", "fourth"), default="first")
+    parser.add_argument("--corpus", choices=CORPORA, default="first")
     parser.add_argument("--only", default="", help="names that begin so")
     parser.add_argument("--text", action="store_true", help="print what was said")
     parser.add_argument("--adjoints", action="store_true", help="hand adjoints over, judge lines")
@@ -299,6 +307,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def corpus_of(cell: str) -> str:
     """The corpus that a cell's faults belong to."""
+    if cell in blind_fifth.SYSTEMS:
+        return "fifth"
     if cell in blind_fourth.SYSTEMS:
         return "fourth"
     return "third" if cell in THIRD else "second" if cell in blind_second.MODELS else "first"

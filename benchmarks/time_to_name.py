@@ -1,18 +1,17 @@
 """Processor time from a wrong gradient to the name of its mistake.
 
-    python -m benchmarks.time_to_name [SYSTEM …] [--faults packed] [--repeats 1]
+    python -m benchmarks.time_to_name [SYSTEM …]
 
 Three faults for each system: one term without its slope, an edit of the packed product of all gates
 with the state (``d_a.T @ h[1:]`` for ``h[:-1]``), and both at once. "Verdict" is the same check
-without a search, "own" what the code under test takes of it: the derived program, run in Python.
-All are the least of three.
+without a search; both are the least of three. "In the code" is the part of the time with a name
+that is spent in the code under test, which is the derivation run in Python.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from gradcheck_rnn import api
@@ -27,13 +26,12 @@ from gradcheck_rnn.verify.diagnosis.check import check_model
 __all__ = ["Code", "faults"]
 
 SYSTEMS = ("elman_hidden", "gru", "lstm", "stacked_lstm", "bidirectional_lstm", "elmo")
-FAULTS = ("slope", "packed", "both")
 
 
 class Code:
     """The derivation of a system as code under test, with edits of its backward pass."""
 
-    #: What its passes have taken.
+    #: Processor time spent in it.
     seconds = 0.0
 
     def __init__(self, system: str) -> None:
@@ -77,38 +75,30 @@ def faults(derivation: Derivation) -> dict[str, Edits]:
     return {"slope": slope, "packed": packed, "both": slope | packed}
 
 
-def main(systems: Sequence[str], kinds: Sequence[str], repeats: int) -> None:
-    print("| system | equations | fault | own, s | verdict, s | with a name, s | name |")
+def main(systems: list[str]) -> None:
+    print("| system | equations | fault | verdict, s | with a name, s | in the code, s | name |")
     print("|---|--:|---|--:|--:|--:|---|")
     for system in systems:
         code = Code(system)
         count = sum(len(p.equations) for p in code.derivation.scans)
-        known = faults(code.derivation)
-        for what in kinds:
-            code.edits = known[what]
-            times: dict[bool, list[float]] = {False: [], True: []}
-            own: list[float] = []
+        for what, edits in faults(code.derivation).items():
+            code.edits = edits
+            times: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
             said = ""
-            for _ in range(repeats):
+            for _ in range(3):
                 for search in (False, True):
-                    code.seconds, start = 0.0, time.process_time()
+                    start, code.seconds = time.process_time(), 0.0
                     report = check_model(
                         code.network, forward=code.forward, backward=code.backward,
                         diagnose=search,
                     )  # fmt: skip
-                    times[search].append(time.process_time() - start)
-                    own.append(code.seconds)
+                    times[search].append((time.process_time() - start, code.seconds))
                     if report.diagnosis is not None:
                         said = "; or ".join(m.message for m in report.diagnosis.matches)
-            plain, named = min(times[False]), min(times[True])
-            row = f"{min(own):.2f} | {plain:.2f} | {named:.2f} | {said or 'none'}"
-            print(f"| {system} | {count} | {what} | {row} |", flush=True)
+            (plain, _), (named, own) = min(times[False]), min(times[True])
+            figures = f"{plain:.2f} | {named:.2f} | {own:.2f}"
+            print(f"| {system} | {count} | {what} | {figures} | {said or 'none'} |", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("systems", nargs="*", default=SYSTEMS)
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    main(given.systems, given.faults, given.repeats)
+    main(sys.argv[1:] or list(SYSTEMS))

@@ -48,6 +48,7 @@ class Stream(IntEnum):
     LINEARITY = 47
     OTHER_FORMS = 48
     WITH_ZEROS = 49
+    BESIDE_KINKS = 50
     CANCELLING = 51
 
 

@@ -167,7 +167,8 @@ def _exchanged_sides(scan: str, a: EquationProgram, b: EquationProgram) -> Itera
             lines.append((back, f"{said} alone, not for weights"))
         for x, y in back:
             if x.operand == y.operand:
-                these = f", or {' and '.join(factors[x.path[:1]])}," * (x.path[:1] in factors)
+                names = " and ".join(factors.get(x.path[:1], ()))
+                these = f", or {names}," if names else ""
                 bar = to_text(x.operand.with_(mark="bar"))
                 lines.append(([(x, y)], f"{first} and {second}{these} exchanged in {bar} alone"))
     for k, (some, words) in enumerate(lines):

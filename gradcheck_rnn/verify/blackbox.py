@@ -25,7 +25,7 @@ from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
 from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
-from .kinked import judge_kinks
+from .kinked import judge_kinks, settle_beside_kinks
 from .offered import offers_derivatives
 from .onesided import worth
 from .options import check_options
@@ -173,6 +173,7 @@ def _checked(
     workers: int = 1,
     title: str = "gradient check",
     nouns: Nouns = LOSS_AND_GRADIENT,
+    beside: bool = True,
 ) -> tuple[Report, Target]:
     blocks = selected(tree := Tree.of(parameters), select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit), nouns)
@@ -187,8 +188,10 @@ def _checked(
         report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
         if np.isfinite(target.base):
             second = None if repeats == 1 else target.gradient_at(tree.leaves)
-            _judge(report, target, g, second, resolve, repeats)
+            doubt = _judge(report, target, g, second, resolve, repeats)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
+            if beside and doubt is not None:
+                settle_beside_kinks(report, target, doubt, check_point, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
@@ -209,8 +212,11 @@ def _judge(
     second: dict[int, Floats] | None,
     resolve: float,
     repeats: int | None,
-) -> None:
-    """Rows and findings at a point where the loss is finite."""
+) -> Noise | None:
+    """Rows and findings at a point where the loss is finite.
+
+    Returns the noise of a deterministic loss, unless a line through the point has met no kink.
+    """
     tree, blocks, used = target.tree, target.select, report.seed
     check_returned_value(target)
     along = LineOfAll(target, rng := generator(used, Stream.NOISE_OF_LOSS))
@@ -300,6 +306,7 @@ def _judge(
         jumps.tell(report, target)
     for row in report.rows:
         row.missed = "; ".join(filter(None, [row.missed, rare_faults(calls)]))
+    return noise if noise.deterministic and line is None else None
 
 
 def selected(tree: Tree, select: str | Iterable[str] | None) -> list[int]:

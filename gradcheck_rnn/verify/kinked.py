@@ -2,21 +2,29 @@
 
 One of the two slopes, something between them, or what the slope is beside the point, where other
 ties are broken (elements of the generalised gradient): whoever has chosen one of these has chosen a
-convention. Anything else is no gradient of the loss.
+convention. The chain rule through several kinks gives still others: of 2 relu(x) - relu(-x) at 0
+the slopes are 2 and 1, and what relu'(0) = 0 makes of it is 0. So a gradient that disagrees at such
+a point is judged at one beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import Stream, generator
 from .oracle.differences import CONFIDENCE, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
+from .oracle.noise import Noise
+from .outcome import Report
 from .repeats import REORDERED
 from .target import Target
-from .verdict import EntryCheck, EntryState
+from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 
-__all__ = ["judge_kinks"]
+__all__ = ["judge_kinks", "settle_beside_kinks"]
 
 Floats = NDArray[np.float64]
 #: Entries whose gradient jumps that are looked at for a kink, and those asked before all are.
@@ -30,6 +38,9 @@ HIDDEN = 0.1
 SHARP, OUTSIDE, UNITS = 0.01, 0.1, 4.0
 #: Steps that a place beside the point is away, the least step and the furthest place, in sizes.
 AWAY, LEAST, FURTHEST = 64.0, 2.0**-20, 0.05
+#: Lines through the point, of every array that fails, that are looked at for a kink; and how far
+#: the point lies at which the gradient is checked instead, in sizes of an entry.
+LINES, ASIDE = 2, 2.0**-6
 
 
 def judge_kinks(
@@ -119,3 +130,109 @@ def _outside(
         slopes.append(slope)
     low, high = min(slopes) - slack, max(slopes) + slack
     return None if low <= claim <= high else min(slopes, key=lambda s: abs(s - claim))
+
+
+def settle_beside_kinks(
+    report: Report, target: Target, noise: Noise, check: Callable[..., Report], **options: Any
+) -> None:
+    """Judge the rows of a point on a kink by the gradient at a point beside it.
+
+    Rows that fail, of arrays along which the slopes of the loss differ on the two sides of the
+    point, are undecided unless they fail beside it, too; rows that kinks leave undecided fail if
+    they do. All arrays are moved by 1/128 to 1/64 of their size, and checked there by
+    ``check(loss, gradient, parameters, select=…, …)`` as of `check_gradient`.
+    """
+    tree = target.tree
+    rng = generator(report.seed, Stream.BESIDE_KINKS)
+    rows = {
+        row.name: row
+        for row in report.rows
+        if _kinks_decide(row)
+        or (
+            row.verdict is Verdict.FAIL
+            and (row.check is not None or row.probes)
+            and _meets_kink(target, tree.names.index(row.name), noise, rng)
+        )
+    }
+    if not rows:
+        return
+    leaves = [x.copy() for x in tree.leaves]
+    for i in target.select:
+        drawn = rng.uniform(-0.5, 0.5, leaves[i].shape)
+        aside = ASIDE * target.reach(i) * (drawn + np.copysign(0.5, drawn))
+        leaves[i] = (leaves[i] + aside).astype(leaves[i].dtype)
+    left = target.budget.left(target.evaluations)
+    found: dict[str, Row] = {}
+    try:
+        inner = check(
+            target.loss, target.gradient_function, tree.build(leaves), seed=report.seed,
+            select=list(rows), unit=target.unit, nouns=target.nouns, beside=False,
+            budget=None if np.isinf(left) else max(int(left), 1), **options,
+        )  # fmt: skip
+    except Exception:  # the functions may not be made for other points
+        pass
+    else:
+        found = {row.name: row for row in inner.rows}
+        target.evaluations += inner.evaluations
+        target.gradients += inner.gradients
+    for name, row in rows.items():
+        there = found.get(name)
+        if there is not None and there.verdict is Verdict.FAIL:
+            if row.verdict is not Verdict.FAIL:
+                _fails_beside(row, there)
+        elif row.verdict is Verdict.FAIL:
+            _leave_undecided(row, there is not None and there.verdict is Verdict.PASS)
+
+
+def _kinks_decide(row: Row) -> bool:
+    """Whether entries on kinks leave a row undecided."""
+    kinks = row.check is not None and bool(np.any(row.check.state == EntryState.KINK))
+    return kinks and row.verdict is Verdict.UNDECIDED
+
+
+def _meets_kink(target: Target, block: int, noise: Noise, rng: np.random.Generator) -> bool:
+    """Whether the slopes along random lines of one array differ on the two sides of the point."""
+    leaf, size = target.tree.leaves[block], target.scale(block)
+    for _ in range(LINES):
+        drawn = rng.standard_normal(leaf.shape)
+        lines = target.lines(block, (drawn / max(float(np.linalg.norm(drawn)), 1e-300))[None])
+        ladder = Ladder(lines, target.base, noise, start_exponent(size), size)
+        ladder.settle(0.0)
+        ladder.exhaust()
+        if find_kink(ladder) is not None:
+            return True
+    return False
+
+
+def _fails_beside(row: Row, there: Row) -> None:
+    """Fail a row on a kink for what is wrong beside it."""
+    row.verdict = Verdict.FAIL
+    row.ratio, row.worst, row.failing = there.ratio, there.worst, there.failing
+    row.analytic, row.numeric, row.bound = there.analytic, there.numeric, there.bound
+    row.undecided -= min(row.undecided, row.failing)
+    text = "the point lies on a kink or a tie; the numbers are those of a point beside it"
+    row.reasons = (Finding("beside-kink", text),)
+
+
+def _leave_undecided(row: Row, right: bool) -> None:
+    """Say of a row that failed at a kink what is known of it beside the point."""
+    where = f" at {row.worst}" if row.worst.startswith("[") else ""
+    beside = (
+        "beside the point it is right. Where several kinks meet, the slopes that code chooses at "
+        "each may add up to that"
+        if right
+        else "beside the point it could not be decided"
+    )
+    row.verdict = Verdict.UNDECIDED
+    row.reasons = (
+        Finding(
+            "kink",
+            f"the point lies on a kink or a tie, where no derivative exists, and the gradient "
+            f"{row.analytic:.6g} is none of the slopes{where}; {beside}: check at a point beside "
+            "it",
+        ),
+    )
+    row.undecided, row.failing = row.undecided + row.failing, 0
+    for states in (row.states, row.check.state if row.check is not None else None):
+        if states is not None:
+            states[states == EntryState.FAIL] = EntryState.KINK

@@ -19,6 +19,17 @@ def test_memory_that_nobody_holds_is_used_again() -> None:
     assert np.array_equal(again, leaf)
 
 
+def test_memory_is_used_again_while_a_module_holds_the_last_array() -> None:
+    used = Reused()
+    first = used.keep(0, np.ones(SIZE))
+    last = used.keep(0, np.ones(SIZE))
+    place = first.ctypes.data
+    del first
+    again = used.copy(0, np.zeros(SIZE))
+    assert again.ctypes.data == place
+    assert last.all()
+
+
 @pytest.mark.parametrize(
     "hold", [lambda a: a, lambda a: a[3:], lambda a: a.T], ids=["itself", "a part", "turned"]
 )
