@@ -264,6 +264,8 @@ class Walk:
 
     def _received(self, state: str, t: int) -> Array:
         """What a step receives for a state, without the cotangents of outputs."""
+        if state in self.of.derivation.network.finals:
+            return self.bar(state, 0)
         found = np.zeros(self.of.shapes[state, t])
         for source in sources(self.of.derivation, state):
             if source.startswith("final ") or f"<-{state}@" in source:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ..errors import UsageError
+from .trees import is_record, with_fields
 
 __all__ = ["DOUBLE", "WHO", "named_arguments", "tensor_leaves", "with_tensors"]
 
@@ -15,8 +17,11 @@ DOUBLE = "check_torch_double"
 
 
 def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors in nested dicts, lists and tuples, with their names: ``[1][0]``, ``state.h``."""
-    if isinstance(value, torch.Tensor):
+    """Tensors in nested dicts, lists, tuples and dataclasses, by name: ``[1][0]``, ``state.h``."""
+    if is_record(value):
+        parts = {f.name: getattr(value, f.name) for f in fields(value)}
+        yield from tensor_leaves(parts, name, torch)
+    elif isinstance(value, torch.Tensor):
         yield name, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -37,6 +42,8 @@ def with_tensors(value: Any, given: Iterator[Any], moves: Callable[[Any], bool])
         if isinstance(value, list):
             return items
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if is_record(value):
+        return with_fields(value, lambda item: with_tensors(item, given, moves))
     return value
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 
 from ..errors import DimensionError, UsageError
 
-__all__ = ["Tree", "flatten", "given_gradients", "is_scalar", "match_gradient", "not_scalar"]
+__all__ = [
+    "Tree",
+    "flatten",
+    "given_gradients",
+    "is_record",
+    "is_scalar",
+    "match_gradient",
+    "not_scalar",
+    "with_fields",
+]
 
 Array = NDArray[Any]
 _PREFIXES = ("d", "d_", "grad_", "g_", "g")
@@ -41,15 +51,46 @@ def not_scalar(raw: Any) -> str:
     return f"a value of dtype {array.dtype}, not a real scalar{way}"
 
 
-def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _walk(
+    value: Any, name: str, whole: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[str, Any]]:
+    """Names and leaves; a list of numbers under a name that is `whole` is one array."""
+    if is_record(value):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _walk(item, f"{name}.{key}" if name else str(key))
+            yield from _walk(item, f"{name}.{key}" if name else str(key), whole)
     elif isinstance(value, list | tuple):
+        if name and whole(name) and (numbers := _as_numbers(value)) is not None:
+            yield name, numbers
+            return
         for i, item in enumerate(value):
-            yield from _walk(item, f"{name}[{i}]")
+            yield from _walk(item, f"{name}[{i}]", whole)
     else:
         yield name, value
+
+
+def _as_numbers(value: Any) -> Array | None:
+    """The array that a list of numbers is, at any depth; None where it is none."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or of another library
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def is_record(value: Any) -> bool:
+    """Whether the fields of a value are its parts: a dataclass that is no array nor container."""
+    other = isinstance(value, type | Mapping | list | tuple) or hasattr(value, "dtype")
+    return is_dataclass(value) and not other
+
+
+def with_fields(record: Any, part: Callable[[Any], Any]) -> Any:
+    """A dataclass with something made of each of its fields, in order; a frozen one, too."""
+    made = copy.copy(record)
+    for field in fields(record):
+        object.__setattr__(made, field.name, part(getattr(record, field.name)))
+    return made
 
 
 def _foreign(value: Any) -> bool:
@@ -82,6 +123,8 @@ def flatten(value: Any) -> list[Any]:
 
 
 def _rebuild(template: Any, leaves: Iterator[Array], cast: bool = True) -> Any:
+    if is_record(template):
+        return with_fields(template, lambda item: _rebuild(item, leaves, cast))
     if isinstance(template, Mapping):
         return {key: _rebuild(item, leaves, cast) for key, item in template.items()}
     if isinstance(template, list | tuple):
@@ -229,8 +272,9 @@ def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
     UsageError
         A name or a number of arrays that fits no parameter.
     """
-    if isinstance(raw, Mapping):
-        found = _by_name(dict(_walk(raw, "")), tree)
+    if isinstance(raw, Mapping) or is_record(raw):
+        names = set(tree.names)
+        found = _by_name(dict(_walk(raw, "", lambda n: _resolved(n, names) in names)), tree)
     elif raw is None:
         raise UsageError("the gradient function returns None; return the gradients")
     else:
@@ -252,11 +296,7 @@ def _by_name(given: dict[str, Any], tree: Tree) -> dict[int, Any]:
     positions = {name: i for i, name in enumerate(tree.names)}
     found: dict[int, Any] = {}
     for name, value in given.items():
-        plain = name
-        if plain not in positions:
-            candidates = [name.removeprefix(p) for p in _PREFIXES if name.startswith(p)]
-            candidates += [name.removesuffix(s) for s in _SUFFIXES if name.endswith(s)]
-            plain = next((c for c in candidates if c in positions), name)
+        plain = _resolved(name, positions)
         if plain not in positions:
             if value is None:
                 continue
@@ -268,3 +308,12 @@ def _by_name(given: dict[str, Any], tree: Tree) -> dict[int, Any]:
             raise UsageError(f"the gradient of '{plain}' is given twice; return it once")
         found[positions[plain]] = value
     return found
+
+
+def _resolved(name: str, known: Collection[str]) -> str:
+    """The parameter that the name of a gradient means (``dW``, ``W_grad``), else the name."""
+    if name in known:
+        return name
+    candidates = [name.removeprefix(p) for p in _PREFIXES if name.startswith(p)]
+    candidates += [name.removesuffix(s) for s in _SUFFIXES if name.endswith(s)]
+    return next((c for c in candidates if c in known), name)

@@ -56,11 +56,23 @@ def test_blocks_have_fewer_rows_where_they_have_more_arrays() -> None:
 def test_sums_in_c_are_made_in_vectors(name: str) -> None:
     text = print_files(derive(api.load(name)))[f"{name}.c"]
     lines = text.split("\n")
-    adding = [i for i, line in enumerate(lines) if "total +=" in line]
+    found = (re.match(r" *(total\w*) \+=", line) for line in lines)
+    adding = [(i, m[1]) for i, m in enumerate(found) if m]
     assert adding
-    for i in adding:
+    for i, total in adding:
         innermost = next(k for k in range(i, 0, -1) if "for (" in lines[k])
-        assert lines[innermost - 1].strip() == "LANES_ADD"
+        assert re.fullmatch(rf" *LANES_ADD\((.*, )?{total}(, .*)?\)", lines[innermost - 1])
+
+
+def test_c_makes_in_the_loop_what_one_step_needs() -> None:
+    """All steps have what forward saves and what products over all steps read; no adjoint does."""
+    text = print_files(derive(api.load("lstm_layer_norm")))["lstm_layer_norm.c"]
+    body = text.split("int NAME(backward)(")[1].split("NAME(workspace)")[0]
+    held = dict(re.findall(r"\*const (\w+) = take\(&next, (.*)\);", body))
+    timed = {n for n, count in held.items() if "T" in count and "4 * p" in count}
+    assert timed == {"centred", "centred_1", "d_s_h", "d_s_x"}
+    assert held["d_h_2"] == held["d_c_2"] == "2 * B * p"  # adjoints of two steps
+    assert held["d_a"] == "4 * p"  # of one row
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ MODULES = (
     "autograd",
     "losses",
     "memory",
+    "elementary",
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -437,6 +439,30 @@ def test_every_way_to_pass_parameters_and_gradients():
     )
     assert report.passed
     assert [r.name for r in report.rows] == ["cell.w", "out[0]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parameters:
+    w: Any
+    b: Any
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_dataclass_of_parameters_and_lists_as_gradients(factor: float) -> None:
+    loss, gradient, P = _quadratic()
+
+    def of_record(p: _Parameters) -> _Parameters:
+        g = gradient(vars(p))
+        return _Parameters(g["w"], factor * g["b"])
+
+    report = check_gradient(lambda p: loss(vars(p)), of_record, _Parameters(**P))
+    assert [r.name for r in report.rows] == ["w", "b"]
+    lists = check_gradient(
+        loss,
+        lambda p: {f"d{k}": g.tolist() for k, g in vars(of_record(_Parameters(**p))).items()},
+        P,
+    )
+    assert report.passed is lists.passed is (factor == 1.0)
 
 
 def test_integer_arrays_are_data():

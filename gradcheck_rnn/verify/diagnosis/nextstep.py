@@ -24,9 +24,14 @@ def first_wrong(derivation: Derivation, comparisons: Sequence[Comparison]) -> li
     ill = [c for c in comparisons if c.wrong]
     if all(c.point.role is Role.ZEROS for c in ill):
         return ["right at every point without rows of zeros"]
+    if all(c.point.role is Role.SATURATED for c in ill):
+        return ["right at every point without saturated units"]
     lone = [c for c in comparisons if c.records and c.point.batch == 1]
     if lone and not any(c.wrong for c in lone):
-        return [*_first_steps(derivation, ill), "right for one sequence (B = 1), wrong for more"]
+        return [
+            *_first_steps(derivation, ill),
+            "right for one sequence (B = 1) where it was tried, wrong for more",
+        ]
     return _first_steps(derivation, ill)
 
 
@@ -34,17 +39,23 @@ def _first_steps(derivation: Derivation, ill: Sequence[Comparison]) -> list[str]
     one = [c for c in ill if all(n == 1 for n in c.point.lengths.values())]
     names = [n.name for n in derivation.differentiated()]
     if not one:
-        longer = ill[0].point.lengths
+        short = _smallest(ill)
+        longer = short.point.lengths
         if not longer or not max(longer.values(), default=1) > 1:
             return []
         steps = ", ".join(f"{a} = {n}" for a, n in longer.items())
-        return [f"wrong first at {steps}: {_listed(names, wrong_names(ill[0]))}"]
+        return [f"wrong first at {steps}: {_listed(names, wrong_names(short))}"]
     early = wrong_names(one[0])
     lines = [f"already wrong at one step: {_listed(names, early)}"]
     late = set().union(*map(wrong_names, ill)) - early
     if late:
         lines.append(f"wrong with more steps only: {_listed(names, late)}")
     return lines
+
+
+def _smallest(ill: Sequence[Comparison]) -> Comparison:
+    """Of the points at which something is wrong the first of the fewest steps."""
+    return min(ill, key=lambda c: max(c.point.lengths.values(), default=1))
 
 
 def _listed(order: Sequence[str], some: set[str]) -> str:
@@ -54,7 +65,7 @@ def _listed(order: Sequence[str], some: set[str]) -> str:
 def next_steps(bench: Bench, ill: Sequence[Comparison], handed: bool = False) -> list[str]:
     """The smallest shape and cotangent, the fit of derived terms, and adjoints to hand over."""
     derivation = bench.derivation
-    small = ill[0]
+    small = _smallest(ill)
     point = small.point
     case = min(
         (c for c in small.point.cases if wrong_names(small, c)),

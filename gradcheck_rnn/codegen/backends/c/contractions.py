@@ -150,7 +150,7 @@ class Contraction:
             order = [*made[:-1], *self._summed, *made[-1:]] if made else self._summed
             return self._loops(order, [f"{to} {sign} {value};"])
         terms = self._loops(self._summed[-1:], [f"total += {value};"])
-        inside = ["real total = 0;", *self._loops(self._summed[:-1], ["LANES_ADD", *terms]),
+        inside = ["real total = 0;", *self._loops(self._summed[:-1], ["LANES_ADD(total)", *terms]),
                   f"{to} {sign} total;"]  # fmt: skip
         return self._loops(made, inside) if made else ["{", *_deeper(inside), "}"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 
-from ....language.dims import ONE
+from ....language.dims import ONE, Dim
 from ....language.ops.unit_maps import UNIT_MAPS
 from ...schedule.dependence import overlap
-from ...schedule.ops import Assign, Buffer, Units
+from ...schedule.ops import Access, Assign, Buffer, Units
 from ..cfamily.addressing import rows_of, same_place
 from ..cfamily.frame import Entries, Frame
 from ..cfamily.fuse import FusedKernel, Item, reads_of
@@ -17,7 +17,7 @@ from ..wrapping import WIDTH
 from .config import CNamer
 from .expressions import C99
 
-__all__ = ["CFrame", "comment_lines", "phases", "print_kernel"]
+__all__ = ["CFrame", "comment_lines", "is_sum", "phases", "print_kernel"]
 
 
 class CFrame(Frame):
@@ -33,12 +33,18 @@ class CFrame(Frame):
         sizes: Mapping[str, str],
         alone: Collection[Buffer] = (),
     ) -> None:
-        self.alone = alone
+        self.alone, self._totals = alone, ["total"]
         self._namer = CNamer(sizes.values())
         super().__init__(kernel, views, inner, sizes)
 
     def fresh(self, wanted: str) -> str:
         return self._namer.fresh(wanted)
+
+    def total(self, number: int) -> str:
+        """What the sum is called that a loop makes beside so many others."""
+        while len(self._totals) <= number:
+            self._totals.append(self.fresh("total"))
+        return self._totals[number]
 
     def head(self, name: str, comment: Iterable[str]) -> list[str]:
         """Comment and signature."""
@@ -95,70 +101,100 @@ def _entries(frame: CFrame) -> list[str]:
     return body if kernel.rows == ONE else _each_unit(frame, rows, body)
 
 
+class _Sums(Entries):
+    """Statements on one entry of each place, sums over the entries among them.
+
+    Attributes
+    ----------
+    totals : list of str
+        Where each sum goes, in order.
+    """
+
+    def __init__(self, frame: CFrame) -> None:
+        super().__init__(frame)
+        self.names, self.totals = frame, list[str]()
+
+    def _add(self, s: Units) -> None:
+        self.lines.append(f"{self.names.total(len(self.totals))} += {self.value(s.value)};")
+        self.totals.append(self.frame.entry(s.dest))
+
+
 def _by_row(frame: CFrame) -> list[str]:
     """One row after the other: sums over units, and what has rows of different lengths."""
     out: list[str] = []
     for phase in phases(frame.kernel):
         first = phase[0]
-        if isinstance(first, Units):
-            block = _units(frame, first)
-        else:
-            block = Entries(frame).run([i for i in phase if isinstance(i, Assign)])
-            if first.dest.rows != ONE:
-                out += _each_unit(frame, frame.printer.dim(first.dest.rows), block)
-                continue
-        out += ["{", *_deeper(block), "}"]
+        if isinstance(first, Units) and not is_sum(first):
+            out += ["{", *_deeper(_units(frame, first)), "}"]
+            continue
+        entries, rows = _Sums(frame), _length(first)
+        block = entries.run(phase)
+        if rows != ONE:
+            block = _each_unit(frame, frame.printer.dim(rows), block)
+        names = [*map(frame.total, range(len(entries.totals)))]
+        if names:
+            block = [
+                f"real {', '.join(f'{n} = 0' for n in names)};", f"LANES_ADD({', '.join(names)})",
+                *block, *(f"{x} = {n};" for n, x in zip(names, entries.totals, strict=True)),
+            ]  # fmt: skip
+        out += ["{", *_deeper(block), "}"] if names or rows == ONE else block
     return out
 
 
+def is_sum(item: Item) -> bool:
+    """A sum over several units: what a loop over them adds up beside its other work."""
+    return isinstance(item, Units) and item.op == "sum" and rows_of(item.value) != ONE
+
+
+def _length(item: Item) -> Dim:
+    """How many units a loop has that makes an item."""
+    return rows_of(item.value) if isinstance(item, Units) else item.dest.rows
+
+
 def phases(kernel: FusedKernel) -> list[list[Item]]:
-    """Statements that one loop over units can make together."""
+    """Statements that one loop over units can make together, each in the first that may."""
     out: list[list[Item]] = []
     for item in kernel.items:
+        found: list[Item] | None = None
         for phase in reversed(out):
-            if isinstance(item, Assign) and _joins(phase, item, kernel.in_loop):
-                phase.append(item)
-                break
+            if _joins(phase, item, kernel.in_loop):
+                found = phase
             if any(_meet(one, item, kernel.in_loop) for one in phase):
-                out.append([item])
                 break
-        else:
+        if found is None:
             out.append([item])
+        else:
+            found.append(item)
     return out
 
 
 def _meet(one: Item, two: Item, in_loop: bool) -> bool:
     """Whether one statement writes what the other touches."""
-    pairs = ((one, two), (two, one))
-    return any(
-        overlap(first.dest, a, in_loop)
-        for first, second in pairs for a in (*reads_of(second), second.dest)
+    return any(overlap(first.dest, a, in_loop) for first, a in _shared(one, two))
+
+
+def _joins(phase: list[Item], item: Item, in_loop: bool) -> bool:
+    """Whether a statement needs nothing of other units that the phase makes."""
+    if any(isinstance(i, Units) and not is_sum(i) for i in (phase[0], item)):
+        return False
+    return _length(phase[0]) == _length(item) and not any(
+        overlap(first.dest, a, in_loop) and (is_sum(first) or not same_place(first.dest, a))
+        for one in phase for first, a in _shared(one, item)
     )  # fmt: skip
 
 
-def _joins(phase: list[Item], item: Assign, in_loop: bool) -> bool:
-    """Whether a statement needs nothing of other units that the phase makes."""
-    if isinstance(phase[0], Units) or phase[0].dest.rows != item.dest.rows:
-        return False
-    for one in phase:
-        for first, second in ((one, item), (item, one)):
-            for other in (*reads_of(second), second.dest):
-                if overlap(first.dest, other, in_loop) and not same_place(first.dest, other):
-                    return False
-    return True
+def _shared(one: Item, two: Item) -> Iterator[tuple[Item, Access]]:
+    """Each of two statements with what the other touches."""
+    for first, second in ((one, two), (two, one)):
+        for a in (*reads_of(second), second.dest):
+            yield first, a
 
 
 def _units(frame: CFrame, s: Units) -> list[str]:
     entries = Entries(frame)
     value = entries.value(s.value)
-    if s.op == "sum":
-        limit = frame.printer.dim(rows_of(s.value))
-        return [
-            "real total = 0;",
-            "LANES_ADD",
-            *_each_unit(frame, limit, [*entries.loads, f"total += {value};"]),
-            f"{frame.entry(s.dest)} = total;",
-        ]
+    if s.op == "sum":  # of one unit
+        return [*entries.loads, f"{frame.entry(s.dest)} = {value};"]
     if s.groups != ONE:
         return _groups(frame, s, entries, value)
     rows, x = frame.printer.dim(s.dest.rows), frame.entry(s.dest)
@@ -176,7 +212,7 @@ def _units(frame: CFrame, s: Units) -> list[str]:
     return [
         "real peak = -(real)INFINITY, total = 0;",
         *_each_unit(frame, rows, [*put, f"if ({x} > peak) peak = {x};"]),
-        "LANES_ADD",
+        "LANES_ADD(total)",
         *_each_unit(frame, rows, second),
         *_each_unit(frame, rows, third),
     ]

@@ -11,7 +11,7 @@ from ...schedule.inspect import reads, writes
 from ...schedule.ops import Assign, Buffer, Lead, Loop, Pointwise, Reduce, Statement, accesses
 from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, reads_of
-from .entry_loops import phases
+from .entry_loops import is_sum, phases
 
 __all__ = ["gathered", "in_one_loop", "of_one_row"]
 
@@ -24,7 +24,10 @@ def gathered(statements: Iterable[Statement]) -> list[Fused]:
 def in_one_loop(fused: Iterable[Fused], kept: Collection[Buffer]) -> set[Buffer]:
     """Arrays that one loop over units makes and nobody else reads: numbers, not stored."""
     parts = [
-        FusedKernel(k.lead, items[0].dest.rows, k.in_loop, items)
+        FusedKernel(
+            k.lead, items[0].dest.rows, k.in_loop,
+            [Assign(i.dest, i.value) if is_sum(i) else i for i in items],
+        )
         for k in _flat(fused) if isinstance(k, FusedKernel)
         for items in (phases(k) if k.by_row else [k.items])
     ]  # fmt: skip

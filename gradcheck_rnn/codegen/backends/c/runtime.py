@@ -36,11 +36,12 @@ typedef uint64_t bits;
 #endif
 typedef ptrdiff_t Index;
 
-/* Before a loop that adds to `total`: every lane of a vector may have a part of the sum. */
+/* Before a loop that adds to totals: every lane of a vector may have a part of each sum. */
 #if defined(_OPENMP) || defined(USE_SIMD)
-#define LANES_ADD _Pragma("omp simd reduction(+ : total)")
+#define PRAGMA(text) _Pragma(#text)
+#define LANES_ADD(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 #else
-#define LANES_ADD
+#define LANES_ADD(...)
 #endif
 """
 
@@ -160,7 +161,7 @@ static inline void log_softmax_of(real *x, Index count)
 {
     real peak = -(real)INFINITY, total = 0;
     for (Index k = 0; k < count; ++k) peak = x[k] > peak ? x[k] : peak;
-    LANES_ADD
+    LANES_ADD(total)
     for (Index k = 0; k < count; ++k) total += real_exp(x[k] - peak);
     for (Index k = 0; k < count; ++k) x[k] = x[k] - peak - real_log(total);
 }

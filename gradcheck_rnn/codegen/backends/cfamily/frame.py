@@ -6,13 +6,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
+from ....errors import UnsupportedOperation
 from ....language.dims import ONE, Dim
 from ...schedule.dependence import span
-from ...schedule.ops import Access, Assign, Buffer, Expr, accesses
+from ...schedule.ops import Access, Assign, Buffer, Expr, Units, accesses
 from ..expressions import dim_text
 from .addressing import lead_of
 from .expressions import EntryPrinter
-from .fuse import FusedKernel, reads_of
+from .fuse import FusedKernel, Item, reads_of
 from .identifiers import c_name
 
 __all__ = ["Entries", "Frame", "Key"]
@@ -161,7 +162,7 @@ class Entries:
         self.stores: dict[Key, Access] = {}
         self.changed: set[Key] = set()
 
-    def run(self, assigns: Sequence[Assign]) -> list[str]:
+    def run(self, assigns: Sequence[Item]) -> list[str]:
         """Lines for statements in order."""
         counts: dict[Key, int] = {}
         for a in assigns:
@@ -171,7 +172,10 @@ class Entries:
             counts[key] = counts.get(key, 0) + 1
         self.changed |= {k for k, n in counts.items() if n > 1}
         for a in assigns:
-            self._assign(a)
+            if isinstance(a, Assign):
+                self._assign(a)
+            else:
+                self._add(a)
         stores = [f"{self.frame.entry(a)} = {self.known[k]};" for k, a in self.stores.items()]
         parts = [p for p in (self.loads, self.lines, stores) if p]
         space = [""] if len(stores) > 2 else []
@@ -191,6 +195,10 @@ class Entries:
             self.known[key] = name = self.frame.local(a)
             const = "" if key in self.changed else "const "
             self.loads.append(f"{const}real {name} = {self.frame.entry(a)};")
+
+    def _add(self, s: Units) -> None:
+        """A sum over the entries, where a dialect makes it in the same loop."""
+        raise UnsupportedOperation(f"there is no text for a {s.op} beside other entries")
 
     def _assign(self, a: Assign) -> None:
         key = self.frame.key(a.dest)
