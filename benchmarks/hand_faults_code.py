@@ -214,7 +214,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("dc = dc * f\n", "dc = -dc * f\n", r"c_\{t−1\} with the sign"),
         ("dc = dc * f\n", "dc = dc * (1 - f)\n", r"1 − f_t"),
         ("dc = dc * f\n", "dc = 0 * dc\n", r"c_\{t−1\}|carried"),
-        ("dc = dc * f\n", "dc = bars['c_final'] * f\n", r"(?!)"),
+        ("dc = dc * f\n", "dc = bars['c_final'] * f\n", "cotangent of the final state c instead"),
         ("df = dc * c\n", "df = (dc - dh * o * (1 - tc ** 2)) * c\n", r"f.*(?:share|without)"),
         ("di = dc * g", "di = (dc - dh * o * (1 - tc ** 2)) * g", r"i.*(?:share|without)"),
         (

@@ -130,7 +130,8 @@ def begin_step(run: Run, program: ScanProgram, edits: Edits, sums: Adjoints, t: 
     if edits.kept:
         pass_by(run, sums, program, t, edits.kept)
     for state in set(edits.received.values()):
-        sums.received[state] = sums.carried(state, t)
+        last = state in run.derivation.network.finals
+        sums.received[state] = sums.get(state, 0) if last else sums.carried(state, t)
 
 
 def finish_step(

@@ -86,7 +86,7 @@ class Edits:
         adjoint, or ``"output"``, the cotangents of the outputs at that step.
     received : mapping
         Edge id → the state of which the edge reads what the step receives, without the cotangents
-        of outputs, in place of its own adjoint.
+        of outputs, in place of its own adjoint; of a last state its cotangent.
     remainders : mapping
         Scan → k: only as many steps are gone through as there are in whole blocks of k.
     unjoined : mapping

@@ -148,6 +148,9 @@ def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
         chosen = isinstance(node, Softmax) or (isinstance(node, Apply) and node.fname == "sigmoid")
         if chosen and node.shape == edge.pullback.shape:
             slope = Hadamard(node, Plus(Ones(*node.shape), Neg(node)))
+            if isinstance(node, Softmax):
+                again = edge.rules[node].pullback(node, 0, edge.pullback, node)
+                yield "slope-twice", "whole", again, f"the Jacobian of {to_text(node)} too many"
             yield (
                 "slope-twice", to_text(node), Hadamard(edge.pullback, slope),
                 f"the factor {to_text(slope)} too many",

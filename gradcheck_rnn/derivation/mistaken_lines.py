@@ -67,27 +67,39 @@ def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
 
     The quotient of g ⊙ (s ⊘ σ) + b has none of its own name: its factor g is in δs and in δσ.
     """
-    lines: dict[tuple[str, tuple[int, ...]], list[tuple[Edge, Term, str]]] = {}
+    lines: dict[tuple[str, tuple[int, ...], str], list[tuple[Edge, Term, str]]] = {}
     for edge in edges:
-        for k, term, words in without_steps(edge):
+        wrong = [(k, term, f"without {words}") for k, term, words in without_steps(edge)]
+        for k, term, words in (*wrong, *_multiplied(edge)):
             if k + 1 < len(edge.path):  # what is pulled back is a part, and not the operand itself
-                key = (edge.equation.name, tuple(edge.path[: k + 1]))
+                key = (edge.equation.name, tuple(edge.path[: k + 1]), words.split()[0])
                 lines.setdefault(key, []).append((edge, term, words))
-    for (_, path), some in lines.items():
+    for (_, path, how), some in lines.items():
         if len({edge.operand for edge, _, _ in some}) < 2:
             continue
         first = some[0][0]
         inner = first.steps[len(path)].node
         targets = " and ".join(dict.fromkeys(_target(e) for e, _, _ in some))
         yield Mutant(
-            f"step-inner:{first.id}:{len(path) - 1}", "step", first.id,
-            f"{targets} without {some[0][2]} in the adjoint of {to_text(inner)}",
+            f"step-inner:{first.id}:{len(path) - 1}{how}", "step", first.id,
+            f"{targets} {some[0][2]} in the adjoint of {to_text(inner)}",
             Edits(terms={edge.id: term for edge, term, _ in some}),
         )  # fmt: skip
 
 
 def _target(edge: Edge) -> str:
     return to_text(edge.operand.with_(mark="bar"))
+
+
+def _multiplied(edge: Edge) -> Iterator[tuple[int, Term, str]]:
+    """The pullback with a numerator's adjoint multiplied by the divisor."""
+    for k, step in enumerate(edge.applications):
+        if isinstance(step.node, Divide) and edge.path[k] == 0:
+            divisor = step.node.operands[1]
+            bar = edge.adjoint if k == 0 else edge.steps[k].before
+            if divisor.shape == bar.shape:
+                words = f"multiplied by {to_text(divisor)}, not divided,"
+                yield k, edge.resumed(k, Hadamard(bar, divisor)), words
 
 
 def without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:

@@ -12,8 +12,8 @@ from .program import Derivation, Edge, ScanProgram
 
 __all__ = ["mistaken_loops"]
 
-#: Steps after which a carry is cut, and the longest sequence in which it is.
-PERIODS, LONGEST = (2, 3, 4, 5, 8, 10), 257
+#: The longest sequence of whose steps some are left out.
+LONGEST = 257
 Loop = tuple[str, str, str, str, Edits]
 
 
@@ -35,8 +35,6 @@ def mistaken_loops(
                     f"the loop of scan {scan.name} leaves out the {name} step",
                     Edits(missed={scan.name: (step,)}),
                 )  # fmt: skip
-        if scan.axis:
-            yield from _cut_at(derivation, program)
         if scan.substeps > 1:
             yield from _one_substep(program, edges)
         for state in scan.states:
@@ -52,6 +50,7 @@ def mistaken_loops(
     for edge in edges:
         yield from _one_step(edge)
         yield from _step_before(derivation, edge)
+        yield from _own_at_start(derivation, edge)
 
 
 def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator[Loop]:
@@ -76,21 +75,12 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
             "received", f"{state}{factor}", state,
             f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
         )  # fmt: skip
-
-
-def _cut_at(derivation: Derivation, scan: ScanProgram) -> Iterator[Loop]:
-    """The carry of a scan cut at every k-th step, counted from the first."""
-    name = scan.scan.name
-    several = len([p for p in derivation.scans if p.scan.states]) > 1
-    held = {s.name for s in scan.scan.states}
-    reads = [e.id for e in scan.edges if e.kind == "state" and e.operand.name in held]
-    for k in PERIODS if reads else ():
-        words = f"the carry of scan {name} is cut at every {k} steps, before the first step as well"
-        steps = tuple(range(1, LONGEST, k))
-        yield "cut", f"{k}", name, words, Edits(skip_steps=dict.fromkeys(reads, steps))
-        if several:
-            words = f"truncated BPTT in blocks of {k} steps in scan {name}"
-            yield "cut", f"{k}+", name, words, Edits(skip_steps=dict.fromkeys(reads, steps[1:]))
+        asked = [n for n, r in derivation.network.outputs.items() if r.name == state and r.axis]
+        if asked and factor == 2:
+            edits = Edits(shares=shares, scaled_outputs=dict.fromkeys(asked, 0.0))
+            words = f"the adjoint δ{state} that a step receives is added twice, and not the "
+            words += f"cotangent of {' and '.join(asked)}"
+            yield "received", f"{state} for cotangents", state, words, edits
 
 
 def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
@@ -161,6 +151,18 @@ def _one_step(edge: Edge) -> Iterator[Loop]:
                 f"{target} with {to_text(s)} of the {words} step at every step in {whole}",
                 Edits(pinned={edge.id: (name, step)}),
             )  # fmt: skip
+
+
+def _own_at_start(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
+    """The gradient of a parameter with the first step's own state in place of the start."""
+    states = {s.name for s in derivation.program(edge.scan).scan.states}
+    for s in dict.fromkeys(symbols_in(edge.pullback)) if edge.kind == "param" else ():
+        if not s.mark and s.lag and s.name in states:
+            own, target = s.with_(lag=0), to_text(edge.operand.with_(mark="bar"))
+            words = f"{target} with {to_text(own)} instead of {to_text(s)} at the first step alone"
+            term = edge.pullback.xreplace({s: own})
+            edits = Edits(terms_at={edge.id: ((1,), term)})
+            yield "time", f"{s.name}@1", edge.id, f"{words} in {to_text(edge.pullback)}", edits
 
 
 def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term
+from ..language.network import State
 from .editing import sources
 from .edits import Edits, Mask
 from .mistaken_terms import kinds_of_sources, made_from
@@ -37,6 +38,7 @@ def mistaken_shares(
         for state in program.scan.states:
             if loops is None or state.name in loops:
                 yield from _passed(derivation, program, state.name)
+                yield from _last_for_own(derivation, program, state)
     for edge in edges:
         if edge.kind == "param":
             yield from _one_sequence(derivation, edge)
@@ -163,6 +165,18 @@ def _slopes_of(v: Sym, one: Term) -> Iterator[tuple[str, str, Term]]:
         for of, x in (("value", v), ("argument", Apply(name, v))):
             less = Plus(one, Neg(Power(x, 2) if name == "tanh" else x))
             yield f"{name}{of}", words, less if name == "tanh" else Hadamard(x, less)
+
+
+def _last_for_own(derivation: Derivation, program: ScanProgram, state: State) -> Iterator[Loop]:
+    """The cotangent of the last state in all that goes back from a state to itself."""
+    asked = any(r.state == state.name for r in derivation.network.outputs.values())
+    own = [x for x in program.edges if x.kind == "state" and x.operand.name == state.name
+           and x.equation.name == state.name]  # fmt: skip
+    if own and asked:
+        words = f"{to_text(own[0].operand.with_(mark='bar'))} with the cotangent of the final state"
+        words += f" {state.name} instead of {to_text(own[0].adjoint)} in {to_text(own[0].pullback)}"
+        edits = Edits(received={x.id: state.final for x in own})
+        yield "last-for-own", state.name, state.name, words, edits
 
 
 def _passed(derivation: Derivation, program: ScanProgram, state: str) -> Iterator[Loop]:

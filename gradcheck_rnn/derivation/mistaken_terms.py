@@ -185,6 +185,13 @@ def _factors_too_many(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     """A gate that does not belong to a value or to the adjoint."""
     program = derivation.program(edge.scan)
     gates = [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
+    scalars = [e.symbol for e in program.equations if e.symbol.shape == (1, 1)]
+    scalars += [e.operand for e in program.edges if e.kind in ("input", "static")]
+    for s in dict.fromkeys(scalars) if edge.adjoint.shape != (1, 1) else ():
+        if s.shape == (1, 1) and s != edge.operand and s.heads == edge.adjoint.heads:
+            words = f"the factor {to_text(s)} too many"
+            own = Scale(s, edge.adjoint)  # before a sum over sequences, which share no scalar
+            yield "besides", f"*{s.name}", edge.pullback.xreplace({edge.adjoint: own}), words
     for s in (edge.adjoint, *_values(edge)):
         for gate in gates:
             if gate.shape == s.shape and gate != s:

@@ -17,9 +17,9 @@ from .mistaken_factors import occurrences
 from .mistaken_lines import without_steps
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
-__all__ = ["mistaken_times"]
+__all__ = ["BLOCKS", "block_mistakes", "mistaken_times"]
 
-#: Steps of a block.
+#: Steps of a block, as far as they are tried whatever is wrong, and of the longest sequence.
 BLOCKS, LONGEST = (2, 3, 4, 5), 257
 Loop = tuple[str, str, str, str, Edits]
 
@@ -41,7 +41,6 @@ def mistaken_times(
         if loops is None or program.scan.name in loops:
             yield from _delays(flows, program)
             yield from _whole_start(derivation, program)
-            yield from _blocks(program)
         for e in program.equations:
             if loops is None or e.name in loops:
                 yield from _adjoint_at_another_time(flows, program, e)
@@ -211,46 +210,52 @@ def _outputs(label: str) -> Iterator[Loop]:
         )  # fmt: skip
 
 
-def _blocks(program: ScanProgram) -> Iterator[Loop]:
-    """What is carried through one state, or all, over the borders of blocks of steps."""
+def block_mistakes(
+    derivation: Derivation, loops: Collection[str] | None, blocks: Sequence[int]
+) -> Iterator[Loop]:
+    """What is carried over the borders of blocks of so many steps, and the steps left over."""
+    for program in derivation.scans:
+        if program.scan.axis is not None and (loops is None or program.scan.name in loops):
+            for k in blocks:
+                yield from _blocks(program, k)
+
+
+def _blocks(program: ScanProgram, k: int) -> Iterator[Loop]:
     scan = program.scan
-    if scan.axis is None:
-        return
     reads: dict[str, list[Edge]] = {}
     for edge in program.edges:
         if edge.kind == "state":
             reads.setdefault(edge.operand.name, []).append(edge)
+    if not reads:
+        return
     lines = [(f"the state {n}", some) for n, some in reads.items()] if len(reads) > 1 else []
     lines.append((f"scan {scan.name}", [e for some in reads.values() for e in some]))
-    for k in BLOCKS if reads else ():
-        first = tuple(range(1, LONGEST, k))
-        counts = {
-            "": (first[1:], "counted from the first step"),
-            "+": (first, "before the first step as well"),
-            "-": (tuple(range(-k, -LONGEST, -k)), "counted from the last step"),
-        }
-        for what, some in lines:
-            for mark, (steps, words) in counts.items():
-                if what.startswith("scan") and mark == "+":
-                    continue  # told by `mistaken_loops`
-                yield (
-                    "cut", f"{what}{k}{mark}", scan.name,
-                    f"the carry of {what} is cut at every {k} steps, {words}",
-                    Edits(skip_steps=dict.fromkeys([e.id for e in some], steps)),
-                )  # fmt: skip
+    first = tuple(range(1, LONGEST, k))
+    counts = {
+        "": (first[1:], "counted from the first step"),
+        "+": (first, "before the first step as well"),
+        "-": (tuple(range(-k, -LONGEST, -k)), "counted from the last step"),
+    }
+    for what, some in lines:
+        for mark, (steps, words) in counts.items():
             yield (
-                "doubled", f"{what}{k}", scan.name,
-                f"the carry of {what} is doubled at every {k} steps",
-                Edits(terms_at={e.id: (first[1:], Scale(Num(2), e.pullback)) for e in some}),
+                "cut", f"{what}{k}{mark}", scan.name,
+                f"the carry of {what} is cut at every {k} steps, {words}",
+                Edits(skip_steps=dict.fromkeys([e.id for e in some], steps)),
             )  # fmt: skip
         yield (
-            "unjoined", f"{k}", scan.name,
-            f"a block of {k} steps of scan {scan.name} hands on nothing of later blocks",
-            Edits(unjoined={scan.name: k}),
+            "doubled", f"{what}{k}", scan.name,
+            f"the carry of {what} is doubled at every {k} steps",
+            Edits(terms_at={e.id: (first[1:], Scale(Num(2), e.pullback)) for e in some}),
         )  # fmt: skip
-        if all(max(s.lags) == 1 for s in scan.states):
-            yield (
-                "remainder", f"{k}", scan.name,
-                f"the steps of scan {scan.name} that blocks of {k} leave over are left out",
-                Edits(remainders={scan.name: k}),
-            )  # fmt: skip
+    yield (
+        "unjoined", f"{k}", scan.name,
+        f"a block of {k} steps of scan {scan.name} hands on nothing of later blocks",
+        Edits(unjoined={scan.name: k}),
+    )  # fmt: skip
+    if all(max(s.lags) == 1 for s in scan.states):
+        yield (
+            "remainder", f"{k}", scan.name,
+            f"the steps of scan {scan.name} that blocks of {k} leave over are left out",
+            Edits(remainders={scan.name: k}),
+        )  # fmt: skip

@@ -7,7 +7,7 @@ with the edited edge; nothing is derived again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import sympy
 
@@ -36,7 +36,7 @@ from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_shares import mistaken_shares
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
-from .mistaken_times import mistaken_times
+from .mistaken_times import BLOCKS, block_mistakes, mistaken_times
 from .program import Derivation, Edge, ScanProgram
 from .simplification import tidy
 
@@ -47,10 +47,12 @@ def mutants(
     derivation: Derivation,
     edges: Iterable[Edge] | None = None,
     loops: Collection[str] | None = None,
+    blocks: Sequence[int] = BLOCKS,
 ) -> tuple[Mutant, ...]:
     """All single mistakes of the grammar for a derivation, in the order of its equations.
 
-    Of all edges, or of some; of the loops of all scans, states and outputs, or of those named.
+    Of all edges, or of some; of the loops of all scans, states and outputs, or of those named; at
+    the borders of blocks of so many steps.
     Some can be mathematically equal to the right program (a transposed symmetric factor, say);
     whether one is visible is decided by running it.
     """
@@ -71,6 +73,7 @@ def mutants(
         line for make in (mistaken_loops, mistaken_times, mistaken_shares)
         for line in make(derivation, edited, loops)
     ]  # fmt: skip
+    loop += block_mistakes(derivation, loops, blocks)
     for kind, detail, where, says, edits in loop:
         name = f"{kind}:{where}:{detail}"
         found.setdefault(name, Mutant(name, kind, where, says, edits))

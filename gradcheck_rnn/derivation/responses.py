@@ -22,7 +22,7 @@ from .edits import NO_EDITS, Edits
 from .evaluate import Run, adjoints
 from .numeric_terms import TermEvaluator
 from .program import ScanProgram
-from .walk import EditedValues, Walk
+from .walk import EditedValues, Known, Walk
 from .wholes import wholes_of
 
 __all__ = ["Responses"]
@@ -33,16 +33,19 @@ Node = tuple[str, int]
 
 
 class _Remembering(TermEvaluator):
-    """Evaluates every term once for the same values."""
+    """Evaluates every term once for the same values.
+
+    Terms are known by identity and kept: to compare equal ones takes longer than to evaluate them.
+    """
 
     def __call__(self, term: Term, lookup: Any) -> Array:
         if isinstance(term, Sym):
             return lookup(term)
         known = lookup.moving if has_bar(term) else lookup.still
-        found = known.get(term)
+        found = known.get(id(term))
         if found is None:
-            found = known[term] = super().__call__(term, lookup)
-        return found
+            found = known[id(term)] = term, super().__call__(term, lookup)
+        return found[1]
 
 
 class Responses:
@@ -96,7 +99,7 @@ class Responses:
         for name, t in self._all_nodes():
             self._add_node(name, t)
         self.terms = _Remembering(run.sizes, run.terms.dtype)
-        self._still: dict[tuple[str, int], dict[Term, Array]] = {}
+        self._still: dict[tuple[str, int], Known] = {}
         self._untouched: dict[tuple[str, int], EditedValues] = {}
         self._shares: tuple[Adjoints, Adjoints | None] | None = None
         self.mixed = bool(self.derivation.network.loss_terms and cotangents)
@@ -201,7 +204,7 @@ class Responses:
         assert self._shares is not None
         return self._shares[0].outside(name, t)
 
-    def still(self, scan: str, t: int) -> dict[Term, Array]:
+    def still(self, scan: str, t: int) -> Known:
         """What has been evaluated without adjoints at a time of a scan."""
         return self._still.setdefault((scan, t), {})
 

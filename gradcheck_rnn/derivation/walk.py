@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,25 +23,26 @@ from .editing import (
 from .edits import NO_EDITS, Edits
 from .program import Edge, EquationProgram, ScanProgram
 
-__all__ = ["EditedValues", "Walk"]
+__all__ = ["EditedValues", "Known", "Walk"]
 
 Array = NDArray[Any]
+#: Terms by identity, and their values.
+Known = dict[int, tuple[Term, Array]]
 Responses = Any  # of `responses`, which imports this module
 
 
 class EditedValues:
     """Values of symbols at a time of a scan, with what has been evaluated from them."""
 
-    def __init__(self, lookup: Callable[[Sym], Array], still: dict[Term, Array]) -> None:
+    def __init__(self, lookup: Callable[[Sym], Array], still: Known) -> None:
         self.lookup = lookup
         self.still = still  # terms without adjoints
-        self.moving: dict[Term, Array] = {}
+        self.moving: Known = {}
 
     def __call__(self, s: Sym) -> Array:
         return self.lookup(s)
 
 
-@lru_cache(maxsize=65536)
 def _adjoints_in(term: Term) -> frozenset[str]:
     return frozenset(s.name for s in symbols_in(term) if s.mark)
 
@@ -264,6 +264,8 @@ class Walk:
 
     def _received(self, state: str, t: int) -> Array:
         """What a step receives for a state, without the cotangents of outputs."""
+        if state in self.of.derivation.network.finals:
+            return self.bar(state, 0)
         found = np.zeros(self.of.shapes[state, t])
         for source in sources(self.of.derivation, state):
             if source.startswith("final ") or f"<-{state}@" in source:

@@ -21,7 +21,7 @@ BORNE_OUT = 0.4
 FINER, EITHER_SIDE, ON_AVERAGE = (2.0**-8, 2.0**-12), 0.25, 0.1
 LOST = (
     ": digits are lost inside it (log(1 - s) where s is close to 1: log1p, softplus or logsumexp "
-    "keep them), or it rounds or counts"
+    "keep them), or it rounds or counts, of which a straight-through gradient is not the derivative"
 )
 #: Halvings down to a jump, and further ones over which it must stay as large.
 HALVINGS, MORE_HALVINGS = 20, 10

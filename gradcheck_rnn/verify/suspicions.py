@@ -61,7 +61,8 @@ def suspect(
             )
     _clipped(target, g, failing)
     if not failing:
-        _stale(target, g, roundoff, report.seed)
+        passed = {row.name for row in report.rows if row.verdict is Verdict.PASS}
+        _stale(target, g, roundoff, report.seed, passed)
 
 
 def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:
@@ -87,8 +88,13 @@ def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:
         )
 
 
-def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: int) -> None:
+def _stale(
+    target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: int, passed: set[str]
+) -> None:
     """Find a gradient that is right here because it remembers this point, and wrong elsewhere.
+
+    Of what has passed: where nothing shows that it is right here, it may be that of another
+    function by intent, as a straight-through gradient is.
 
     What differs at neighbours one unit in the last place away remembers nothing.
     """
@@ -104,7 +110,11 @@ def _stale(target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: i
         for i, x in enumerate(target.tree.leaves)
     ]
     there = target.gradient_at(leaves)
-    same = [i for i in target.select if np.array_equal(g[i], there[i]) and np.any(g[i])]
+    same = [
+        i
+        for i in target.select
+        if target.tree.names[i] in passed and np.array_equal(g[i], there[i]) and np.any(g[i])
+    ]
     if not same or not all(np.isfinite(there[i]).all() for i in target.select):
         return
     # a loss that is linear in a parameter has a constant gradient; differences tell

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-__all__ = ["with_values"]
+__all__ = ["updated_attributes", "with_values"]
 
 
 def with_values(
@@ -41,7 +41,7 @@ def with_values(
             self.inner = module
 
         def forward(self) -> Any:
-            with _fixed_buffers(module) if fixed else nullcontext():
+            with _fixed_buffers(module, values) if fixed else nullcontext():
                 return run()
 
     held = {f"inner.{name}": x for name, x in values.items()}
@@ -60,12 +60,55 @@ class _Fixed(dict[str, Any]):
 
 
 @contextmanager
-def _fixed_buffers(module: Any) -> Iterator[None]:
-    before = {m: m._buffers for m in module.modules()}
-    for m, buffers in before.items():
-        m.__dict__["_buffers"] = _Fixed(buffers)
+def _fixed_buffers(module: Any, names: Iterable[str]) -> Iterator[None]:
+    """With all buffers fixed, and tensors that are plain attributes (some of ``names``) too."""
+    before: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {
+        m: (m._buffers, {}) for m in module.modules()
+    }
+    for name in names:
+        owner, own = _place(module, name)
+        if own in owner.__dict__:
+            before[owner][1][own] = owner.__dict__.pop(own)
+    for m, (buffers, plain) in before.items():
+        m.__dict__["_buffers"] = _Fixed(buffers | plain)
     try:
         yield
     finally:
-        for m, buffers in before.items():
+        for m, (buffers, plain) in before.items():
             m.__dict__["_buffers"] = buffers
+            m.__dict__.update(plain)
+
+
+def _place(module: Any, name: str) -> tuple[Any, str]:
+    """The module within a module that has an attribute, and its name there."""
+    within, _, own = name.rpartition(".")
+    return module.get_submodule(within), own
+
+
+def updated_attributes(torch: Any, module: Any, run: Callable[[], Any]) -> dict[str, Any]:
+    """Tensors kept as plain attributes that ``run()`` updates without a gradient, as before it.
+
+    Running statistics are such; a state that carries a gradient is none, and keeps what it became.
+    """
+    if not module.training:
+        return {}
+    before = {
+        f"{name}.{own}".lstrip("."): x
+        for name, m in module.named_modules()
+        for own, x in m.__dict__.items()
+        if isinstance(x, torch.Tensor) and not x.requires_grad
+    }
+    if not before:
+        return {}
+    copies = {name: x.clone() for name, x in before.items()}
+    run()
+    found = {}
+    for name, kept in copies.items():
+        owner, own = _place(module, name)
+        now = owner.__dict__.get(own)
+        plain = isinstance(now, torch.Tensor) and not now.requires_grad
+        if plain and not torch.equal(now, kept):
+            before[name].copy_(kept)
+            setattr(owner, own, before[name])
+            found[name] = before[name]
+    return found

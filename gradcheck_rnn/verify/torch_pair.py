@@ -20,7 +20,7 @@ from .guard import call, changed_argument, changed_cotangents
 from .harness.arrays import to_numpy
 from .pairs import Cotangents
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
-from .torch_held import with_values
+from .torch_held import updated_attributes, with_values
 from .torch_protocol import GraphPair, gradient_or_zeros
 from .trees import Tree
 from .verdict import Finding
@@ -73,6 +73,8 @@ class TorchPair(GraphPair):
         self.buffers: dict[str, Any] = {}
         #: Whether they are the same tensors in every call, and copies are none of theirs.
         self.holds = False
+        #: Whether a call has been looked at for attributes that it updates as it does buffers.
+        self.looked = False
         self.parameters: dict[str, str] = {}
         if self.is_module:
             self._refuse_module(function)
@@ -117,7 +119,7 @@ class TorchPair(GraphPair):
 
     def hold(self, buffers: dict[str, Any]) -> None:
         """Compute with these buffers, which nothing may change."""
-        self.buffers, self.holds = buffers, True
+        self.buffers, self.holds, self.looked = buffers, True, True
 
     def widened(self, reference: Callable[..., Any] | None) -> TorchPair:
         """The same numbers in float64 on the CPU, for `reference` or the function itself."""
@@ -214,6 +216,10 @@ class TorchPair(GraphPair):
         args, kwargs = ((), named) if self.by_name else (tuple(named.values()), {})
         held = None
         if function is self.function and self.is_module:
+            if not self.looked:
+                self.looked = True
+                run = partial(self._drawn, who, function, args, kwargs)
+                self.buffers |= updated_attributes(torch, function, run)
             held = {n: tensors[own] for own, n in self.parameters.items()}
             held |= {n: b if self.holds else b.clone() for n, b in self.buffers.items()}
             if self.holds:

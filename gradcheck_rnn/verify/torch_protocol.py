@@ -157,7 +157,9 @@ class _Look:
             said = _said(error)
             text = f"backward fails in a second pass through one graph (retain_graph=True): {said}"
             changed = "inplace operation" in said
-            pair.note(changed_cache(fatal=True) if changed else Finding("once-only", text))
+            # Compiled code gives its buffers away, and says so: the compiler's own choice.
+            only = Finding("once-only", text, fatal="donated buffer" not in said)
+            pair.note(changed_cache(fatal=True) if changed else only)
             return
         wrong = self._differing(first, second)
         if wrong and not self._differing(first, self._fresh(weights)):

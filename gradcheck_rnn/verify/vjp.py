@@ -39,8 +39,9 @@ NOUNS = Nouns("forward", "backward")
 #: What a step function needs: its forward pass has no slope, and backward claims one.
 FLAT = Finding(
     "flat",
-    "forward does not change with it around the point; if backward is a surrogate's "
-    "(straight-through), give the function it is the derivative of as surrogate=",
+    "forward does not change with it around the point; if backward is by intent the derivative of "
+    "another function (straight-through), give that as surrogate=: called like forward, with x in "
+    "the place of floor(x) or round(x), a sigmoid in that of a threshold, and outputs only",
 )
 NONE = Finding("none", "backward returns None for it, which counts as zeros")
 #: Of what may be constant in pieces, as the derivative of a relu is.

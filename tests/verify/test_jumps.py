@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradcheck_rnn.verify import Verdict, check_gradient
+from gradcheck_rnn.verify import Verdict, check_gradient, check_vjp
 from gradcheck_rnn.verify.budget import Budget
 from gradcheck_rnn.verify.jumping import LineOfAll, look_for_jumps
 from gradcheck_rnn.verify.oracle.noise import measure_noise
@@ -136,3 +136,15 @@ def test_steps_of_the_loss_beside_the_point_are_still_found(tread):
     # the slope over many steps is 1.3, on the one at the point it is 1
     said, _ = between(lambda h: h + 0.3 * tread * np.floor(h / tread + 0.4), 1.3)
     assert "changes in" in said
+
+
+def test_a_straight_through_gradient_is_undecided_and_told_what_to_give() -> None:
+    """The gradient of round(8x)/8, the same everywhere by intent, is called no stale cache."""
+    x = 3 * np.random.default_rng(0).normal(size=4)
+    report = check_vjp(lambda x: (np.round(8 * x) / 8, x), lambda dy, x: (dy,), (x,))
+    assert report.verdict is Verdict.UNDECIDED
+    assert "give that as surrogate=" in report.rows[0].reason
+    given = check_vjp(
+        lambda x: (np.round(8 * x) / 8, x), lambda dy, x: (dy,), (x,), surrogate=lambda x: 1.0 * x
+    )
+    assert given.passed

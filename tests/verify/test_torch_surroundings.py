@@ -191,6 +191,33 @@ def test_buffers_that_are_assigned_are_held_too(by_name: bool) -> None:
     assert check_torch(Assigned(by_name, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
 
 
+class Plain(Scaled):
+    """Keeps the vector as a plain attribute, which no module lists; assigned or written to."""
+
+    def __init__(self, assigned: bool, **options: Any) -> None:
+        super().__init__(**options)
+        u = self.u
+        del self.u
+        self.u, self.assigned = u, assigned
+
+    def update(self, u: Any) -> None:
+        if self.assigned:
+            self.u = u
+        else:
+            self.u.copy_(u)
+
+
+@pytest.mark.parametrize("assigned", [True, False])
+def test_tensors_kept_as_attributes_are_held_as_buffers_are(assigned: bool) -> None:
+    module = torch.nn.Sequential(Plain(assigned))
+    before = module[0].u.clone()
+    report = check_torch(module, [draw(4, 2)])
+    assert report.passed, str(report)
+    assert "were held at their updated values: '0.u'" in str(report)
+    assert torch.equal(module[0].u, before)
+    assert check_torch(Plain(assigned, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
+
+
 class LostInTraining(Scaled):
     """Loses the gradient of the bias in training mode alone."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -210,7 +209,6 @@ def symbols_in(term: Term) -> tuple[Sym, ...]:
     return term._symbols
 
 
-@lru_cache(maxsize=65536)
 def has_bar(term: Term) -> bool:
     """Whether an adjoint stands in a term."""
     return any(s.mark == "bar" for s in symbols_in(term))

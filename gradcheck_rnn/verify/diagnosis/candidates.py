@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...derivation import Derivation, ScanProgram
 from ...derivation.edits import NO_EDITS, Edits
 from ...derivation.evaluate import Run, forward
+from ...derivation.mistaken_times import BLOCKS
 from ...derivation.mutants import mutants
 from ...derivation.program import Edge
 from ...derivation.responses import Responses
@@ -26,14 +27,12 @@ from ..harness.plan import Case
 from ..harness.sweep import Carry
 from .stacked_cotangents import pulled_back, stacked_columns
 
-__all__ = ["FITTED", "Bench", "Candidate", "derived_candidates"]
+__all__ = ["Bench", "Candidate", "derived_candidates"]
 
 #: Equations, or edits of them, pulled back, summed over steps and candidates, after which a search
 #: ends: about six times what the dearest fault of the second blind corpus takes.
 MOST_WORK = 150_000
 
-#: In an id, before a constant that was fitted at a point: at another one its last digits differ.
-FITTED = "≈"
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 After = Callable[[ModelPoint, Case, Arrays], Arrays]
@@ -63,6 +62,10 @@ class Candidate:
         Ids of the single mistakes that a group of them consists of.
     same : tuple of str
         Ids of others that are the same edits of the program.
+    family : str
+        The id without its constant, if it has one.
+    fitted : bool
+        Whether a constant was fitted at a point: at another one its last digits differ.
     """
 
     id: str
@@ -78,6 +81,8 @@ class Candidate:
     members: tuple[str, ...] = ()
     same: tuple[str, ...] = ()
     beside: tuple[tuple[Edits, frozenset[str]], ...] = ()
+    family: str = ""
+    fitted: bool = False
 
     @property
     def is_finished_only(self) -> bool:
@@ -99,7 +104,8 @@ class Candidate:
             NO_EDITS if none else self.edits | other.edits,
             self.truncate or other.truncate, self.carry or other.carry,
             self.after + other.after, None, self.parts + other.parts,
-            beside=self.beside + other.beside,
+            beside=self.beside + other.beside, fitted=self.fitted or other.fitted,
+            family=f"{self.family or self.id} & {other.family or other.id}",
         )  # fmt: skip
 
 
@@ -223,6 +229,7 @@ def derived_candidates(
     derivation: Derivation,
     edges: Sequence[Edge] | None = None,
     loops: Collection[str] | None = None,
+    blocks: Sequence[int] = (),
 ) -> list[Candidate]:
     """All single mistakes of the mutant grammar, and truncations at more depths than it has.
 
@@ -232,17 +239,21 @@ def derived_candidates(
         Those that are edited, by default all.
     loops : collection of str, optional
         Scans, states and outputs whose loops are edited, by default all.
+    blocks : sequence of int
+        Steps of blocks that are tried besides the usual ones.
     """
     reach = _Reach(derivation)
     found = [
         Candidate(m.id, m.kind, m.says, m.edits, touches=reach.of(m.edits), where=m.where)
-        for m in mutants(derivation, edges, loops)
+        for m in mutants(
+            derivation, edges, loops, [*BLOCKS, *(k for k in blocks if k not in BLOCKS)]
+        )
     ]
     for program in derivation.scans:
         scan = program.scan
         if not scan.states or (loops is not None and scan.name not in loops):
             continue
-        for k in (3, 4, 6, 7, 8, 10, 12, 16, 20):
+        for k in dict.fromkeys([3, 4, 6, 7, 8, 10, 12, 16, 20, *blocks]):
             found.append(
                 Candidate(
                     f"carry:{scan.name}:{k}", "carry",
@@ -255,7 +266,7 @@ def derived_candidates(
         Candidate(
             f"truncated:{k}", "truncated", _truncated(k), truncate=k
         )
-        for k in (1, 2, 3, 4, 5, 8, 10, 16, 20)
+        for k in dict.fromkeys([1, 2, 3, 4, 5, 8, 10, 16, 20, *blocks])
     ]  # fmt: skip
     return found
 

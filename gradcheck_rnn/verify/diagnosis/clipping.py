@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
-from .candidates import FITTED, After, Arrays, Candidate
+from .candidates import After, Arrays, Candidate
 
 __all__ = ["clips"]
 
@@ -46,21 +46,30 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
             return {u: clipped[u] if u in held else a for u, a in arrays.items()}
 
         yield Candidate(
-            f"clip:{FITTED}{c}", "clip", f"every gradient clipped to ±{c:.6g}", after=(clip,)
+            f"clip:{c}",
+            "clip",
+            f"every gradient clipped to ±{c:.6g}",
+            after=(clip,),
+            family="clip",
+            fitted=True,
         )
         yield Candidate(
-            f"clip-parameters:{FITTED}{c}", "clip",
+            f"clip-parameters:{c}", "clip",
             f"the gradient of every parameter clipped to ±{c:.6g}", after=(parameters,),
+            family="clip-parameters", fitted=True,
         )  # fmt: skip
         yield Candidate(
-            f"clip-norm:{FITTED}{c}",
+            f"clip-norm:{c}",
             "clip",
             f"each gradient clipped to the norm {c:.6g}",
             after=(each,),
+            family="clip-norm",
+            fitted=True,
         )
         yield Candidate(
-            f"clip-global:{FITTED}{c}", "clip",
+            f"clip-global:{c}", "clip",
             f"all gradients clipped to the common norm {c:.6g}", after=(together,),
+            family="clip-global", fitted=True,
         )  # fmt: skip
         states = {s.name for scan in comparison.point.network.scans for s in scan.states}
         for names in (states, *({s} for s in states if len(states) > 1)):
@@ -72,9 +81,9 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
             which = " and ".join(f"δ{n}" for n in sorted(names))
             yield Candidate(
-                f"clip-carry:{FITTED}{c}:{which}", "clip",
+                f"clip-carry:{c}:{which}", "clip",
                 f"{which} clipped to ±{c:.6g} between steps, inside the backward pass",
-                carry=carry,
+                carry=carry, family=f"clip-carry:{which}", fitted=True,
             )  # fmt: skip
 
 
@@ -89,7 +98,12 @@ def _clipped_alone(tops: dict[str, list[float]]) -> Iterator[Candidate]:
             return {**arrays, user: np.clip(arrays[user], -c, c)}
 
         yield Candidate(
-            f"clip-alone:{user}:{FITTED}{c}", "clip", f"d{user} clipped to ±{c:.6g}", after=(clip,)
+            f"clip-alone:{user}:{c}",
+            "clip",
+            f"d{user} clipped to ±{c:.6g}",
+            after=(clip,),
+            family=f"clip-alone:{user}",
+            fitted=True,
         )
 
 

@@ -204,6 +204,12 @@ class Effects:
             room = np.where(np.abs(change) > room, np.maximum(room, self.widest), room)
             return bool(np.all((np.abs(self.error - change) <= room) | ~np.isfinite(self.got)))
 
+    def left(self, candidate: Candidate | None) -> int:
+        """How many entries are wrong still after a mistake."""
+        change = np.zeros_like(self.error) if candidate is None else self.change(candidate)
+        with np.errstate(all="ignore"):
+            return int(np.sum(np.abs(self.error - change) > self.bound))
+
     def total(self, candidate: Candidate) -> tuple[Array, int, int]:
         """Changes of adjoints and gradients before what is done to finished gradients."""
         size = self.responses.table.shape[1]

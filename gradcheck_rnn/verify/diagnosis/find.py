@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...derivation import derive
+from ...derivation.mistaken_times import BLOCKS
 from ...language.network import Network
 from ..harness.compare import Comparison
 from ..outcome import Diagnosis
 from .candidates import Bench, Candidate, derived_candidates
 from .groups import grouped
-from .localise import localise, told_steps
+from .localise import borders, localise, told_steps
 from .matching import wrong_names
 from .nextstep import first_wrong, next_steps
 from .own_recursions import own_recursions
@@ -27,6 +28,16 @@ STOPPED = (
     "the search ended at its limit of work before all was tried: other mistakes may make the "
     "same gradient"
 )
+
+
+def _blocks(comparisons: Sequence[Comparison]) -> list[int]:
+    """Lengths of blocks beyond the usual ones that borders within the longest sequence fit."""
+    longest = max((c for c in comparisons if c.wrong), key=lambda c: c.point.steps)
+    steps, found = longest.point.steps, borders(longest)
+    fits = {k for n in found for k in (*range(2, n + 1), steps - n) if k == steps - n or n % k == 0}
+    if not found and min(c.point.steps for c in comparisons if c.wrong) > max(BLOCKS):
+        fits = set(range(2, steps))
+    return sorted(k for k in fits if 1 < k < steps and k not in BLOCKS)
 
 
 def find_mistake(
@@ -48,7 +59,7 @@ def find_mistake(
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
-        derived = derived_candidates(derivation)
+        derived = derived_candidates(derivation, blocks=_blocks(comparisons))
         single = [*derived, *grouped(derived, ill[0].point.fitted, derivation)]
         single += alike_in_all(derivation, single)
         single += own_recursions(derivation, derived)

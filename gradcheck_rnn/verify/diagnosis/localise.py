@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison, Record
 from .matching import wrong_names
 
-__all__ = ["gates", "localise", "missing_steps", "told_steps"]
+__all__ = ["borders", "gates", "localise", "missing_steps", "told_steps"]
 
 Array = NDArray[Any]
 
@@ -111,6 +111,20 @@ def _moments(comparison: Comparison, record: Record) -> tuple[int, str]:
         lag = f", {lags[0]} to {lags[-1]} steps back from the cotangent"
     said = f", at step{'s' * (len(steps) > 1)} {_ranges(steps)} of {len(bad)}{lag}"
     return (2 if lag else 1), said
+
+
+def borders(comparison: Comparison) -> set[int]:
+    """Steps behind which the gradient of an input is right, or zero, in some case."""
+    found, inputs = set[int](), comparison.point.network.inputs
+    for r in comparison.wrong:
+        for piece in comparison.point.fitted.pieces[r.user]:
+            if piece.name in inputs and inputs[piece.name].axis is not None:
+                for a, least in ((r.ratio, 1.0), (np.abs(r.got), 0.0)):
+                    steps = a.reshape(-1)[piece.index] > least
+                    at = steps.reshape(steps.shape[0], -1).any(axis=1)
+                    last = int(np.flatnonzero(at).max(initial=-1)) + 1
+                    found |= {last} if 0 < last < steps.shape[0] else set()
+    return found
 
 
 def _ranges(steps: list[int]) -> str:

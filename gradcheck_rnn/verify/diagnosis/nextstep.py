@@ -28,7 +28,10 @@ def first_wrong(derivation: Derivation, comparisons: Sequence[Comparison]) -> li
         return ["right at every point without saturated units"]
     lone = [c for c in comparisons if c.records and c.point.batch == 1]
     if lone and not any(c.wrong for c in lone):
-        return [*_first_steps(derivation, ill), "right for one sequence (B = 1), wrong for more"]
+        return [
+            *_first_steps(derivation, ill),
+            "right for one sequence (B = 1) where it was tried, wrong for more",
+        ]
     return _first_steps(derivation, ill)
 
 

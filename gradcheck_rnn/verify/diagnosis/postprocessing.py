@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..harness.compare import Comparison, ModelPoint, Record
 from ..harness.plan import Case
 from ..hints import factor_text
-from .candidates import FITTED, After, Arrays, Candidate
+from .candidates import After, Arrays, Candidate
 from .clipping import clips
 
 __all__ = ["postprocessing"]
@@ -47,18 +47,14 @@ def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     return list(found.values())
 
 
-def _steps(point: ModelPoint) -> int:
-    return point.steps
-
-
 def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
     table: list[tuple[str, Factor]] = [
-        ("1/T (a mean over the steps, not a sum)", lambda s: 1 / _steps(s)),
+        ("1/T (a mean over the steps, not a sum)", lambda s: 1 / s.steps),
         ("1/B (a mean over the sequences, not a sum)", lambda s: 1 / s.batch),
-        ("1/(T B) (a mean over steps and sequences)", lambda s: 1 / (_steps(s) * s.batch)),
-        ("T", lambda s: float(_steps(s))),
+        ("1/(T B) (a mean over steps and sequences)", lambda s: 1 / (s.steps * s.batch)),
+        ("T", lambda s: float(s.steps)),
         ("B", lambda s: float(s.batch)),
-        ("T B", lambda s: float(_steps(s) * s.batch)),
+        ("T B", lambda s: float(s.steps * s.batch)),
         ("2", lambda s: 2.0),
         ("1/2", lambda s: 0.5),
         ("−1", lambda s: -1.0),
@@ -67,6 +63,8 @@ def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
     for dim in comparison.point.sizes:
         table.append((f"1/{dim}", lambda s, dim=dim: 1 / s.sizes[dim]))  # type: ignore[misc]
         table.append((dim, lambda s, dim=dim: float(s.sizes[dim])))  # type: ignore[misc]
+        part = lambda s, dim=dim: 1 / (s.batch * s.sizes[dim])  # noqa: E731
+        table.append((f"1/(B {dim})", part))
     return table
 
 
@@ -176,17 +174,18 @@ def _fitted_factor(comparison: Comparison, names: frozenset[str]) -> float | Non
 
 def _factors(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     for what, names in _groups(comparison, wrong):
-        known = {round(f(comparison.point), 12) for _, f in _factor_table(comparison)}
         table = _factor_table(comparison)
+        known = [round(f(comparison.point), 12) for _, f in table]
         c = _fitted_factor(comparison, names)
         if c is not None and round(c, 12) not in known:
-            table.append((FITTED + factor_text(c), lambda s, c=c: c))  # type: ignore[misc]
-        for text, factor in table:
+            table.append((factor_text(c), lambda s, c=c: c))  # type: ignore[misc]
+        for k, (text, factor) in enumerate(table):
             verb = "has" if "," not in what else "have"
             yield Candidate(
                 f"times:{text}:{','.join(sorted(names))}", "factor",
-                f"{what} {verb} a factor {text.removeprefix(FITTED)} too many",
+                f"{what} {verb} a factor {text} too many",
                 after=(_scaled(names, factor),), touches=names,
+                family=f"times:{','.join(sorted(names))}", fitted=k >= len(known),
             )  # fmt: skip
 
 
@@ -249,9 +248,9 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
 
 
 def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
-    """The gradients of two parameters of one shape exchanged."""
+    """Two gradients of one shape exchanged."""
     fitted = comparison.point.fitted
-    held = [(u, k) for u in fitted.layout.parameters for k in range(len(fitted.pieces[u]))]
+    held = [(u, k) for u in fitted.arguments for k in range(len(fitted.pieces[u]))]
     many = len(wrong) > MANY
     for one, other in combinations(held, 2):
         a, b = (fitted.pieces[u][k] for u, k in (one, other))
@@ -266,9 +265,10 @@ def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
         ) -> Arrays:  # fmt: skip
             flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
             p, q = (point.fitted.pieces[u][k] for u, k in (one, other))
-            sign = p.sign * q.sign
-            flat[one[0]][p.index] = sign * arrays[other[0]].reshape(-1)[q.index]
-            flat[other[0]][q.index] = sign * arrays[one[0]].reshape(-1)[p.index]
+            if p.index.shape != q.index.shape:  # equal at one point by its sizes alone
+                return arrays
+            flat[one[0]][p.index] = p.sign * q.sign * arrays[other[0]].reshape(-1)[q.index]
+            flat[other[0]][q.index] = p.sign * q.sign * arrays[one[0]].reshape(-1)[p.index]
             return {**arrays, **{u: x.reshape(arrays[u].shape) for u, x in flat.items()}}
 
         yield Candidate(
@@ -367,8 +367,10 @@ def _spots(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
                 a[spot] *= factor
                 return {**arrays, user: a}
 
-            known = f"spot:{what}:" + (f"{FITTED}{factor}" if factor else "")
-            yield Candidate(known, "spot", says, after=(change,))
+            yield Candidate(
+                f"spot:{what}:{factor}", "spot", says, after=(change,),
+                family=f"spot:{what}", fitted=factor != 0,
+            )  # fmt: skip
 
 
 def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
@@ -395,6 +397,7 @@ def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate
             yield Candidate(
                 f"times:{text}:arrays {','.join(users)}", "factor",
                 f"{names} {verb} a factor {text} too many", after=(change,),
+                family=f"times:arrays {','.join(users)}",
             )  # fmt: skip
 
 

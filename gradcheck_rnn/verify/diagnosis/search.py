@@ -7,7 +7,6 @@ a guess. Several that remain are all named, but for those that are the same edit
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from dataclasses import replace
 from ..harness.compare import Comparison
 from ..outcome import Diagnosis
 from ..verdict import Finding
-from .candidates import FITTED, Bench, Candidate, plausible
+from .candidates import Bench, Candidate, plausible
 from .combine import sets_of_mistakes
 from .deep import DeepSearch
 from .effects import Effects, is_affordable, is_one_step
@@ -113,7 +112,10 @@ def _from_one_place(
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
-        for some, base in zip(found.sets[:MOST_EXTENDED], sets, strict=False):
+        bases = list(zip(found.sets, sets, strict=False))
+        if further is not None and len(bases) > MOST_EXTENDED:
+            bases.sort(key=lambda pair: further.left(pair[1]))
+        for some, base in bases[:MOST_EXTENDED]:
             wrong = set().union(*map(wrong_names, longer)) if not some else set()
             # what is left out at the only step hides what else is wrong there
             hidden = any(c.edits.leaves_out or c.edits.skip_steps for c in some)
@@ -195,10 +197,6 @@ def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candida
     return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
 
 
-#: The constant in the id of a mistake: a fitted one, or any factor on whole gradients.
-_CONSTANT = re.compile(rf"{FITTED}[^:&]*|(?<=times:)[^:&]*(?=:)")
-
-
 def _one_constant_each(
     bench: Bench, found: Sequence[Candidate], comparisons: Sequence[Comparison]
 ) -> list[Candidate]:
@@ -209,10 +207,10 @@ def _one_constant_each(
     """
     groups: dict[str, list[Candidate]] = {}
     for c in found:
-        groups.setdefault(_CONSTANT.sub("", c.id), []).append(c)
+        groups.setdefault(c.family or c.id, []).append(c)
     out = []
     for some in groups.values():
-        plain = [c for c in some if FITTED not in c.id]
+        plain = [c for c in some if not c.fitted]
         if len(some) > 1 and not plain:
             plain = [min(some, key=lambda c: residual(bench, c, comparisons))]
         out += plain or some

@@ -236,7 +236,8 @@ class Ladder:
             return replace(
                 usual, error=float("inf"), trusted=False,
                 reason=f"the loss is constant for steps up to {widest:.1e} and changes in steps "
-                f"beyond, as fast as the gradient says: is it floored or rounded inside?",
+                f"beyond, as fast as the gradient says: is it floored or rounded inside? A "
+                "straight-through gradient is that of the loss with x in the place of floor(x)",
             )  # fmt: skip
         witnesses = [int(j) for j in order if converged[j] and np.isfinite(error[j])]
         if len(witnesses) < WITNESSES:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.blind_faults import outcome, outcome_of
 from benchmarks.slips import SLIPS
+from benchmarks.time_to_name import Code
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
@@ -109,6 +110,22 @@ def test_blocks_that_are_not_joined_hand_on_what_was_asked_within_them() -> None
     np.testing.assert_allclose(two["v"][end - 2 :], whole["v"][end - 2 :], rtol=1e-10)
     assert not two["v"][: end - 2].any()
     assert whole["v"][: end - 2].any()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_blocks_of_any_length_are_named(cut: bool) -> None:
+    """11 steps: a length that is not tried unless what is wrong ends at a border that it fits."""
+    code = Code("elman_hidden")
+    scan = code.derivation.scans[0].scan.name
+    reads = [e.id for e in code.derivation.edges if e.kind == "state"]
+    code.edits = Edits(unjoined={scan: 11})
+    if cut:
+        code.edits = Edits(skip_steps=dict.fromkeys(reads, (12, 23)))
+    report = check_model(code.network, forward=code.forward, backward=code.backward)
+    assert report.diagnosis is not None
+    (found,) = report.diagnosis.matches
+    words = "in blocks of 11 steps" if cut else f"block of 11 steps of scan {scan} hands on nothing"
+    assert words in found.message
 
 
 def test_a_gradient_of_one_sequence_is_that_of_the_others_left_out() -> None:
