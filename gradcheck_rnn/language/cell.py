@@ -114,7 +114,7 @@ class Cell:
         """Inputs, data and states that are a matrix for every sequence."""
         return tuple(n for n, shape in self.shapes.items() if shape.stack)
 
-    @property
+    @cached_property
     def front(self) -> bool:
         """Whether a definition takes the batch in front (see `stacks`).
 

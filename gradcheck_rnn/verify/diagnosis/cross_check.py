@@ -17,7 +17,7 @@ from ...language.running import to_columns
 from ...language.values import Weight
 from ...streams import Stream, generator
 from ..harness.modelpoint import ModelPoint
-from ..harness.stepwise import by_products_only, times
+from ..harness.perturbed import by_products_only, times
 from ..harness.sweep import differentiated
 from ..oracle.differences import Ladder, start_exponent
 from ..oracle.line_functions import Lines

@@ -32,7 +32,7 @@ from ..harness.arrays import Precision
 from ..harness.compare import Comparison, Record
 from ..harness.excess import REORDERED
 from ..harness.modelpoint import ModelPoint
-from ..harness.stepwise import times
+from ..harness.perturbed import times
 from ..verdict import Finding, Verdict
 from .stacked_cotangents import pulled_back, stacked_columns
 

@@ -8,40 +8,34 @@ A weight that enters in any other way is perturbed entry by entry.
 
 The sequences of a batch do not mix (the language forbids it), so all columns are perturbed at once.
 Where a perturbed unit reaches only the unit of the same number (the gates of an LSTM), two
-evaluations do for all units; that it is so is seen in their values, not assumed. Many units that
-reach others through products only are taken by factors (`through`). A matrix for every sequence is
-a column of its entries here.
+directions do for all units; that it is so is seen in their values, not assumed. Where arrays are
+small, one evaluation has these of all that a step reads, each on rows of the stack of their own.
+Many units that reach others through products only are taken by factors (`through`). A matrix for
+every sequence is a column of its entries here.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language.cell import Delays
-from ...language.dims import ONE, Dim
 from ...language.network import Scan
-from ...language.numeric import holding_frozen, recording_frozen
-from ...language.stacks import flat, to_back, to_front, unflat
-from ...language.values import ArrayValue, Expr, Weight
+from .perturbed import STEP, PerturbedSteps, Tap, over_step, times
 from .through import Jacobian, Summand, Through, diagonal_of
 
-__all__ = ["ScanJacobians", "StepBlock", "by_products_only", "scan_jacobians", "times"]
+__all__ = ["ScanJacobians", "StepBlock", "scan_jacobians"]
 
 Array = NDArray[Any]
-#: The imaginary step: its square is lost in any real part, its products do not underflow.
-STEP = 2.0**-100
-#: Share of the largest derivative below which one is the error of the step, its square times a
-#: third derivative: it stands for zero.
-BELOW = STEP**2 * 2.0**40
 #: Most numbers that one stacked evaluation may hold.
 CHUNK = 2_000_000
+#: Most numbers of all equations up to which the first directions of all that a step reads share one
+#: evaluation: there operations cost more than their arrays.
+AT_ONCE = 2**16
 #: From so many units on, factors instead of matrices of all units by all units.
 FACTORED = 32
 
@@ -71,188 +65,6 @@ class ScanJacobians:
     evaluations: int
 
 
-class _Weight(Weight):
-    """A weight that notes the products it enters by and can have one of them perturbed."""
-
-    tap: _Tap | None
-
-    def __array_finalize__(self, obj: Any) -> None:
-        self.tap = None
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = [x.view(np.ndarray) if isinstance(x, _Weight) else x for x in inputs]
-        if ufunc is np.matmul and self.tap is not None and inputs[0] is self:
-            return self.tap.product(plain[0], plain[1])
-        return getattr(ufunc, method)(*plain, **kwargs)
-
-
-class _Tap:
-    """Products of one weight during one evaluation."""
-
-    def __init__(
-        self,
-        perturbed: int | None = None,
-        by: Array | None = None,
-        held: Sequence[Array] | None = None,
-    ) -> None:
-        self.held = held  # what the products are, whatever their operands
-        self.operands: list[Array] = []
-        self.rows = 0
-        self.perturbed, self.by = perturbed, by
-
-    def product(self, weight: Array, operand: Array) -> Array:
-        number = len(self.operands)
-        self.operands.append(operand)
-        self.rows = weight.shape[-2]
-        if self.held is not None:
-            return self.held[number]
-        out = times(weight, operand)
-        return out + self.by if number == self.perturbed and self.by is not None else out
-
-
-def _over_step(imaginary: Array) -> Array:
-    """Derivatives from what a complex step has put into the imaginary part."""
-    made: Array = imaginary / STEP
-    size = np.abs(made)
-    made[size < BELOW * np.max(size, initial=0.0)] = 0.0
-    return made
-
-
-def times(weight: Array, operand: Array) -> Array:
-    """One product for the whole stack: BLAS likes one large matrix better than many small ones."""
-    if operand.ndim == 2 or weight.dtype == object or weight.ndim != 2:
-        return np.asarray(np.matmul(weight, operand))
-    lead, cols = operand.shape[:-2], operand.shape[-1]
-    flat = np.moveaxis(operand, -2, 0).reshape(operand.shape[-2], -1)
-    if np.iscomplexobj(flat) and not np.iscomplexobj(weight):
-        # two real products cost half of a complex one
-        out = np.empty((weight.shape[0], flat.shape[1]), flat.dtype)
-        out.real, out.imag = weight @ flat.real, weight @ flat.imag
-    else:
-        out = weight @ flat
-    return np.moveaxis(out.reshape(weight.shape[0], *lead, cols), 0, -2)
-
-
-def by_products_only(scan: Scan) -> set[str]:
-    """The scan's weights all of whose uses are ``W @ v`` with a vector v."""
-    good: set[str] = set()
-    bad: set[str] = set()
-
-    def walk(e: Expr) -> None:
-        if e.op == "symbol":
-            bad.add(e.symbol.name)
-            return
-        args = list(e.args)
-        if e.op == "matmul" and args[0].op == "symbol":
-            vector = args[1].shape.batch or args[1].shape.cols == ONE
-            (good if vector else bad).add(args[0].symbol.name)
-            args = args[1:]
-        for a in args:
-            walk(a)
-
-    for equation in scan.equations:
-        walk(equation.rhs)
-    return good - bad
-
-
-class _Steps:
-    """The steps of one scan, evaluated all at once on a leading axis."""
-
-    def __init__(self, scan: Scan, made: Mapping[Any, Any], steps: int, sizes: Mapping[str, int]):
-        self.scan, self.steps = scan, steps
-        self.order = list(range(steps - 1, -1, -1) if scan.reverse else range(steps))
-        self.values: dict[tuple[str, int], Array] = {}
-        self.sizes = {n: (scan.dims.get(n) or Dim.of({n: 1})).size(sizes) for n in scan.cell.dims}
-        for own, kind in scan.cell.kinds.items():
-            if kind == "state":
-                for lag in scan.cell.lags[own]:
-                    self.values[own, lag] = self._line(own, lag, made)
-            else:
-                operand = scan.operands[scan.arguments[own]]
-                held = made[operand.name]
-                if operand.ref.axis is not None:
-                    held = np.stack([held[t] for t in self.order])[:, None]
-                self.values[own, 0] = np.asarray(held)
-        self.batch = max(
-            [a.shape[-1] for (own, _), a in self.values.items()
-             if scan.cell.shapes[own].batch] or [1]
-        )  # fmt: skip
-        self.weights = {
-            own for own, kind in scan.cell.kinds.items()
-            if kind == "param" and scan.arguments[own] in by_products_only(scan)
-            and not scan.cell.front
-        }  # fmt: skip
-        self.evaluations = 0
-        self.tape: Any = None
-        self.taps: dict[str, _Tap] = {}
-        with recording_frozen() as tape:
-            self.base = self.evaluate({}, {})
-        self.tape = tape
-        self.products = {own: list(tap.operands) for own, tap in self.taps.items()}
-        self.rows = {own: tap.rows for own, tap in self.taps.items()}
-
-    def _line(self, own: str, lag: int, made: Mapping[Any, Any]) -> Array:
-        """The state as read at a lag: (T, 1, n, B), positions in running order."""
-        state = next(s for s in self.scan.states if s.name == self.scan.arguments[own])
-        series = made[state.name]
-        rows: list[Array] = []
-        for position in range(self.steps):
-            if position >= lag:
-                rows.append(series[self.order[position - lag]])
-            else:
-                rows.append(made["start", self.scan.name, state.name, lag - position])
-        return np.stack(np.broadcast_arrays(*rows))[:, None]
-
-    def evaluate(
-        self, moved: Mapping[tuple[str, int], Array], taps: Mapping[str, _Tap]
-    ) -> dict[str, Array]:
-        """One step of every position; `moved` replaces what is read, `taps` perturbs products."""
-        cell = self.scan.cell
-        arguments: dict[str, Any] = {}
-        self.taps = {}
-        for own in cell.shapes:
-            if own in cell.lags:
-                line = {
-                    k: ArrayValue(self._inside(own, moved.get((own, k), self.values[own, k])))
-                    for k in cell.lags[own]
-                }
-                single = cell.lags[own] == (1,)
-                arguments[own] = line[1] if single else Delays(own, line)
-                continue
-            held = moved.get((own, 0), self.values[own, 0])
-            arguments[own] = value = ArrayValue(self._inside(own, held))
-            if own in self.weights and (own, 0) not in moved:
-                weight = value.array.view(_Weight)
-                weight.tap = self.taps[own] = taps.get(own) or _Tap()
-                value.array = weight
-        self.evaluations += 1
-        frozen = nullcontext() if self.tape is None else holding_frozen(self.tape)
-        with cell.running(self.sizes), frozen:
-            returned = cell.collect(cell.function(**arguments))
-        return {
-            self.scan.arguments[n]: self._outside(
-                n, v.array if isinstance(v, ArrayValue) else np.asarray(v)
-            )
-            for n, v in returned.items()
-        }
-
-    def _inside(self, own: str, array: Array) -> Array:
-        """A value as the definition takes it."""
-        cell = self.scan.cell
-        if not cell.front:
-            return array
-        shape = cell.shapes[own]
-        return to_front(unflat(array, shape, self.sizes), shape, cell.heads != ONE)
-
-    def _outside(self, own: str, array: Array) -> Array:
-        """What the definition gives, as a column of entries."""
-        cell = self.scan.cell
-        if not cell.front:
-            return array
-        shape = self.scan.equation(self.scan.arguments[own]).shape
-        return flat(to_back(array, shape.stack, cell.heads != ONE, shape.headed), shape)
-
-
 def scan_jacobians(
     scan: Scan,
     made: Mapping[Any, Any],
@@ -274,9 +86,11 @@ def scan_jacobians(
     wanted : sequence of str, optional
         Global names of the parameters to differentiate by; all by default.
     """
-    work = _Steps(scan, made, steps, sizes)
+    work = PerturbedSteps(scan, made, steps, sizes)
+    probes = _probes(work, wanted)
+    _answer_at_once(work, list(probes.values()))
     products = {
-        (own, number): _by_units(work, own, 0, number)
+        (own, number): _by_units(work, probes[own, 0, number])
         for own in work.weights for number in range(len(work.products.get(own, ())))
     }  # fmt: skip
     blocks: list[StepBlock] = []
@@ -297,40 +111,110 @@ def scan_jacobians(
             continue
         for lag in scan.cell.lags.get(own, (0,)):
             factors = _through(work, own, lag, products) if kind != "param" else None
-            of = factors or _by_units(work, own, lag)
+            of = factors or _by_units(work, probes[own, lag, None])
             blocks.append(StepBlock(("param" if kind == "param" else "value", name, lag), of))
     return ScanJacobians(scan, steps, tuple(blocks), work.evaluations)
 
 
-def _by_units(work: _Steps, own: str, lag: int, product: int | None = None) -> dict[str, Array]:
-    """Derivatives by every unit of one thing, by two evaluations where they suffice."""
-    if product is not None:
-        shape: tuple[int, ...] = (work.rows[own], 1)
-    else:
-        declared = work.scan.cell.shapes[own]
-        shape = work.values[own, lag].shape
-        shape = (shape[-2], 1) if declared.batch else shape[-2 - declared.headed :]
-    count = math.prod(shape)
+class _Probe:
+    """One thing that a step reads, and what answers to perturbations of it.
 
-    def respond(directions: Array) -> dict[str, Array]:
+    ``directions`` (k, rows, cols) are the first that are tried: all units where they are few, else
+    two that show whether only the unit of the same number answers; None where neither applies.
+    """
+
+    def __init__(self, work: PerturbedSteps, own: str, lag: int, product: int | None) -> None:
+        self.work, self.own, self.lag, self.product = work, own, lag, product
+        if product is not None:
+            self.shape: tuple[int, ...] = (work.rows[own], 1)
+        else:
+            declared = work.scan.cell.shapes[own]
+            shape = work.values[own, lag].shape
+            self.shape = (shape[-2], 1) if declared.batch else shape[-2 - declared.headed :]
+        self.count = math.prod(self.shape)
+        self.directions: Array | None = None
+        self.answers: dict[str, Array] | None = None
+        if self.shape[1:] == (1,) and self.count:
+            few = self.count <= 3
+            two = [np.ones(self.count), _signed(self.count)]
+            self.directions = np.stack(list(np.eye(self.count)) if few else two)[:, :, None]
+
+    def respond(self, directions: Array) -> dict[str, Array]:
         """Imaginary parts ÷ step for directions (k, rows, cols): (T, k, out, B) by output."""
         by = 1j * STEP * directions
-        if product is not None:
-            made = work.evaluate({}, {own: _Tap(product, by)})
+        if self.product is not None:
+            made = self.work.evaluate({}, {self.own: Tap({self.product: by})})
         else:
-            made = work.evaluate({(own, lag): work.values[own, lag] + by}, {})
-        out = {}
-        for n, a in made.items():
-            a = a.reshape((1,) * (4 - a.ndim) + a.shape)
-            full = (work.steps, len(directions), a.shape[-2], work.batch)
-            part = _over_step(a.imag) if np.iscomplexobj(a) else np.zeros(a.shape, a.dtype)
-            out[n] = np.broadcast_to(part, full)
-        return out
+            key = self.own, self.lag
+            made = self.work.evaluate({key: self.work.values[key] + by}, {})
+        return {n: self.part(a, slice(0, len(by)), len(by)) for n, a in made.items()}
 
-    if count > 3 and shape[1:] == (1,):
-        diagonal = _diagonal(respond, count, work)
+    def part(self, a: Array, at: slice, count: int) -> Array:
+        """The derivatives (T, k, out, B) in some rows of a stack of so many."""
+        a = a.reshape((1,) * (4 - a.ndim) + a.shape)
+        a = a[:, at] if a.shape[1] == count else a
+        full = (self.work.steps, at.stop - at.start, a.shape[-2], self.work.batch)
+        part = over_step(a.imag) if np.iscomplexobj(a) else np.zeros(a.shape, a.dtype)
+        return np.broadcast_to(part, full)
+
+
+def _probes(
+    work: PerturbedSteps, wanted: Sequence[str] | None
+) -> dict[tuple[str, int, int | None], _Probe]:
+    """By own name, lag and number of a product, all that is perturbed."""
+    found: dict[tuple[str, int, int | None], _Probe] = {}
+    for own, kind in work.scan.cell.kinds.items():
+        if own in work.weights:
+            for number in range(len(work.products.get(own, ()))):
+                found[own, 0, number] = _Probe(work, own, 0, number)
+        elif kind not in ("data", "fixed") and not (
+            kind == "param" and wanted is not None and work.scan.arguments[own] not in wanted
+        ):
+            for lag in work.scan.cell.lags.get(own, (0,)):
+                found[own, lag, None] = _Probe(work, own, lag, None)
+    return found
+
+
+def _answer_at_once(work: PerturbedSteps, probes: Sequence[_Probe]) -> None:
+    """The answers to the first directions of many probes by one evaluation, where arrays are small.
+
+    Every probe has rows of the stack of its own, in which nothing else is perturbed.
+    """
+    probes = [p for p in probes if p.directions is not None and p.count < FACTORED]
+    count = sum(len(p.directions) for p in probes if p.directions is not None)
+    rows = sum(a.shape[-2] for a in work.base.values())
+    if len(probes) < 2 or rows * work.steps * work.batch * count > AT_ONCE:
+        return
+    moved: dict[tuple[str, int], Array] = {}
+    by: dict[str, dict[int, Array]] = {}
+    ranges: list[slice] = []
+    for probe in probes:
+        assert probe.directions is not None
+        start = ranges[-1].stop if ranges else 0
+        ranges.append(slice(start, start + len(probe.directions)))
+        change = np.zeros((count, *probe.shape), np.complex128)
+        change[ranges[-1]] = 1j * STEP * probe.directions
+        if probe.product is not None:
+            by.setdefault(probe.own, {})[probe.product] = change
+        else:
+            key = probe.own, probe.lag
+            moved[key] = work.values[key] + change
+    made = work.evaluate(moved, {own: Tap(one) for own, one in by.items()})
+    if not all(np.isfinite(a).all() for a in made.values()):
+        return  # ∞ · 0 in rows that do not perturb it
+    for probe, at in zip(probes, ranges, strict=True):
+        probe.answers = {n: probe.part(a, at, count) for n, a in made.items()}
+
+
+def _by_units(work: PerturbedSteps, probe: _Probe) -> dict[str, Array]:
+    """Derivatives by every unit of one thing, by two directions where they suffice."""
+    count, first = probe.count, probe.answers
+    if count > 3 and probe.directions is not None:
+        diagonal = _diagonal(first or probe.respond(probe.directions), count, work)
         if diagonal is not None:
             return diagonal
+    elif first is not None:
+        return {n: np.array(a).transpose(0, 3, 2, 1) for n, a in first.items()}
     size = sum(a.shape[-2] for a in work.base.values()) * work.steps * work.batch
     size = max(size, 1) * 4
     per = max(1, min(count, CHUNK // size))
@@ -339,18 +223,19 @@ def _by_units(work: _Steps, own: str, lag: int, product: int | None = None) -> d
         chosen = np.arange(start, min(start + per, count))
         directions = np.zeros((len(chosen), count))
         directions[np.arange(len(chosen)), chosen] = 1.0
-        for n, a in respond(directions.reshape(-1, *shape)).items():
+        for n, a in probe.respond(directions.reshape(-1, *probe.shape)).items():
             parts[n].append(a)
     return {n: np.concatenate(a, axis=1).transpose(0, 3, 2, 1) for n, a in parts.items()}
 
 
-def _diagonal(respond: Any, count: int, work: _Steps) -> dict[str, Array] | None:
-    """Diagonals (T, B, n), if two directions show that nothing else is there.
+def _diagonal(
+    found: Mapping[str, Array], count: int, work: PerturbedSteps
+) -> dict[str, Array] | None:
+    """Diagonals (T, B, n), if the answers to 1 and to v show that nothing else is there.
 
     With D diagonal, D v = v ⊙ D 1 for any v. Random v of the size of one make any other entry show.
     """
     v = _signed(count)
-    found = respond(np.stack([np.ones(count), v])[:, :, None])
     out = {}
     for n, a in found.items():
         if not a.any():
@@ -373,7 +258,10 @@ def _signed(count: int) -> Array:
 
 
 def _through(
-    work: _Steps, own: str, lag: int, products: Mapping[tuple[str, int], Mapping[str, Array]]
+    work: PerturbedSteps,
+    own: str,
+    lag: int,
+    products: Mapping[tuple[str, int], Mapping[str, Array]],
 ) -> dict[str, Jacobian] | None:
     """Factors of the derivatives by a value of many units; None where one of them is a matrix."""
     value = work.values[own, lag]
@@ -383,7 +271,7 @@ def _through(
     v = _signed(count)
     by = 1j * STEP * np.stack([np.ones(count), v])[:, :, None]
     cut = {
-        n: _Tap(held=[times(work.values[n, 0], u) for u in work.products[n]]) for n in work.products
+        n: Tap(held=[times(work.values[n, 0], u) for u in work.products[n]]) for n in work.products
     }
     made = work.evaluate({(own, lag): value + by}, cut)
 
@@ -394,7 +282,7 @@ def _through(
             return True, None
         if a.shape[2] != count or a.shape[1] != len(by):
             return False, None
-        a = np.broadcast_to(_over_step(a.imag), (work.steps, len(by), count, work.batch))
+        a = np.broadcast_to(over_step(a.imag), (work.steps, len(by), count, work.batch))
         return diagonal_of(a[:, 0], a[:, 1], v), a[:, 0].transpose(0, 2, 1)
 
     direct = {n: diagonal(a) for n, a in made.items()}
