@@ -62,6 +62,23 @@ def test_factors_give_what_matrices_give(name: str, monkeypatch: pytest.MonkeyPa
         assert np.max(np.abs(found[0].of[n] - g)) <= 64 * 2.0**-53 * np.max(found[1].size[n]), n
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_after", "elmo", "linear_attention"])
+def test_one_evaluation_gives_what_many_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a step reads perturbed on rows of its own, beside one after another."""
+    found, evaluations = [], []
+    for most in (0, 10**9):
+        monkeypatch.setattr(stepwise, "AT_ONCE", most)
+        oracle, _, _ = oracle_of(api.load(name))
+        found.append([oracle.jacobians(scan).blocks for scan in oracle.network.scans])
+        evaluations.append(oracle.evaluations)
+    assert evaluations[1] < evaluations[0]
+    for one, many in zip(*found, strict=True):
+        for a, b in zip(one, many, strict=True):
+            assert (a.source, a.of.keys()) == (b.source, b.of.keys())
+            for n, j in a.of.items():
+                np.testing.assert_allclose(b.of[n], j, rtol=1e-13, atol=1e-15, err_msg=n)
+
+
 @pytest.mark.parametrize("name", ["elman_hidden", "lstm", "gru", "gru_reset_after"])
 def test_cells_of_gates_have_factors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stepwise, "FACTORED", 1)
