@@ -74,6 +74,9 @@ class Graphs:
                 self.backward, self._read_beside_starts, {*self.roots.values()}
             )
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
+        self.forward = self.forward.only(
+            (*self._state_nodes(), *self.outputs(), *self.loss, *self.saved), self._forward_deps
+        )
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
 
