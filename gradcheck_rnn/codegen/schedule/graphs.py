@@ -134,7 +134,6 @@ class Graphs:
                 self.forward = self.forward.with_readers(
                     self._forward_deps, lambda n: n in self._made_again
                 )
-
             if self.inside:
                 self.forward = self._with_entries(
                     self.forward, self._forward_deps, {*self.outputs(), *self._state_nodes()}
