@@ -36,6 +36,7 @@ class Graphs:
         Node → the name a reader knows it by.
     """
 
+    forward: LoopDistribution
     loss: tuple[Node, ...] = ()
 
     def __init__(
