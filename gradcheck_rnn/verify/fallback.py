@@ -269,24 +269,37 @@ class _Look:
                 for x in target.tree.leaves
             ]
             moved = target.moved(leaves)
-            gradient = moved.gradient_at(leaves)
-            roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
-            value, error = oracle.see(moved, block, vectors)
-            g, own = _claims(gradient[block], roundoff, block, vectors)
-            if not np.all(np.abs(g - value) <= error + own):
-                # still half saturated: h rounds to the same number for all neighbours
-                noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
-                roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
-                g, own = _claims(gradient[block], roundoff, block, vectors)
-            if not (refuted or np.all(np.abs(g - value) <= error + own)):
-                drawn = self._rounding(block, vectors, gradient[block], moved)
-                refuted = bool(np.any(np.abs(g - value) > error + np.maximum(own, drawn)))
-            target.gradients += moved.gradients
-            bound = error + own
-            resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
-            if bool(np.all(resolved & (np.abs(g - value) <= bound))):
-                return True
+            try:
+                gap, error, own, least = self._scaled(moved, block, vectors, oracle)
+                if np.all(gap <= error + own):
+                    if np.all(error + own < least):
+                        return True
+                elif not refuted:
+                    g = moved.gradient_at(leaves)[block]
+                    drawn = self._rounding(block, vectors, g, moved)
+                    refuted = bool(np.any(gap > error + np.maximum(own, drawn)))
+            except OutOfBudget:
+                raise
+            except Exception:  # the functions may not be made for other points
+                break
+            finally:
+                target.gradients += moved.gradients
         return False if refuted else None
+
+    def _scaled(
+        self, moved: Target, block: int, vectors: Floats | NDArray[np.intp], oracle: Fallback
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Gaps at another point, their bounds by oracle and gradient, and what resolves them."""
+        gradient = moved.gradient_at(moved.tree.leaves)
+        roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
+        value, error = oracle.see(moved, block, vectors)
+        g, own = _claims(gradient[block], roundoff, block, vectors)
+        if not np.all(np.abs(g - value) <= error + own):
+            # still half saturated: h rounds to the same number for all neighbours
+            noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
+            roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
+            g, own = _claims(gradient[block], roundoff, block, vectors)
+        return np.abs(g - value), error, own, 0.1 * np.maximum(np.abs(g), np.abs(value))
 
 
 def _claims(
