@@ -143,6 +143,12 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
         held = frozenset(p.name for u in users for p in fitted.pieces[u])
         if held <= wrong:
             yield _called(users), held
+    families: dict[str, set[str]] = {}
+    for name in parameters:
+        families.setdefault(name.partition("_")[0], set()).add(name)
+    for family in families.values():
+        if len(family) > 1 and family <= wrong:
+            yield _called(sorted(family)), frozenset(family)
     yield _called(sorted(wrong)), frozenset(wrong)
     for name in sorted(wrong):
         yield f"d{name}", frozenset({name})
