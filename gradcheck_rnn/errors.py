@@ -19,6 +19,8 @@ __all__ = [
     "UserCodeError",
     "blame",
     "is_blamed",
+    "moved_out",
+    "tell_moved",
 ]
 
 
@@ -85,3 +87,23 @@ def blame(error: BaseException) -> None:
 def is_blamed(error: BaseException) -> bool:
     """Whether `blame` was called with it."""
     return getattr(error, _BLAMED, False) is True
+
+
+#: How the note of an exception begins that a point beside the given one has raised.
+_MOVED = "the check moved "
+
+
+def tell_moved(error: Exception, names: str, step: float) -> None:
+    """Note on an exception that a function raises `step` from the point given, and not there."""
+    if isinstance(error, ValueError | ArithmeticError | AssertionError) and not moved_out(error):
+        error.add_note(
+            f"{_MOVED}{names} by {step:.1g} from the point given, where the function runs: a "
+            "gradient needs values on all sides. Choose a point inside of what the function takes "
+            "(steps reach a tenth of a parameter's size, more where the gradient is wrong), or "
+            "check it in a variable without bounds (z, for a number 1/(1 + exp(-z)) in [0, 1])"
+        )
+
+
+def moved_out(error: BaseException) -> str:
+    """The note of `tell_moved`, '' where there is none."""
+    return next((n for n in getattr(error, "__notes__", ()) if n.startswith(_MOVED)), "")

@@ -28,7 +28,7 @@ from .roundoff import GradientRoundoff
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
 
-__all__ = ["doubt_cancelling_terms", "rounding_noise"]
+__all__ = ["doubt_cancelling_terms", "gradient_rounding", "rounding_noise"]
 
 Floats = NDArray[np.float64]
 #: Standard deviations that random rounding must add to the noise of a loss to count.
@@ -61,6 +61,26 @@ def rounding_noise(target: Target, noise: Noise, seed: int) -> Noise | None:
         if not sigma > least_now:
             return None
     return replace(noise, sigma=sigma)
+
+
+def gradient_rounding(
+    target: Target, g: dict[int, Floats], rng: np.random.Generator, draws: int = DRAWS
+) -> dict[int, Floats]:
+    """Bounds on what rounding of its operations moves the gradient ``g`` by: random rounding.
+
+    Raises what a gradient raises that cannot carry such arrays.
+    """
+    found = []
+    for _ in range(draws):
+        leaves = [
+            rounded_at_random(x, rng) if x.dtype.kind == "f" else x for x in target.tree.leaves
+        ]
+        with np.errstate(all="ignore"):
+            found.append(target.gradient(leaves))
+    return {
+        i: SPREADS * np.max([np.abs(other[i] - own) for other in found], axis=0)
+        for i, own in g.items()
+    }
 
 
 def doubt_cancelling_terms(
@@ -216,16 +236,7 @@ class _Look:
         if not abs(row.analytic - row.numeric) <= little:
             return False
         if self._own is None:
-            found = []
-            for _ in range(DRAWS):
-                leaves = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x
-                          for x in self.target.tree.leaves]  # fmt: skip
-                with np.errstate(all="ignore"):
-                    found.append(self.target.gradient(leaves))
-            self._own = {
-                i: SPREADS * np.max([np.abs(other[i] - g) for other in found], axis=0)
-                for i, g in self.g.items()
-            }
+            self._own = gradient_rounding(self.target, self.g, self.rng)
         own = self._own[block]
         if row.check is not None:
             wrong = row.check.state == EntryState.FAIL

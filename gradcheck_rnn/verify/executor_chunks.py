@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from .. import loading
-from ..errors import GradcheckError, Signalled, UsageError
+from ..errors import GradcheckError, Signalled, UsageError, moved_out
 from .children import Crash
 from .pools import Pool
 
@@ -177,6 +177,9 @@ def attempt(function: Callable[..., R], *arguments: Any) -> R | Raised:
         except GradcheckError as cause:
             return Raised("misuse", str(cause))
         frames = loading.user_frames(error)
+        if frames and (moved := moved_out(error)):
+            place = f"{loading.place_of(error)}: " * bool(loading.place_of(error))
+            return Raised("misuse", f"{place}{loading.describe(error)}; {moved}")
         if frames:
             return Raised("user", loading.describe(error), loading.shorten("".join(frames)))
         return Raised("ours", loading.describe(error), traceback.format_exc())

@@ -1,7 +1,8 @@
 """A second look at rows that differences leave undecided, with sharper oracles where there are any.
 
 What only the sharper oracle calls wrong may be rounding of saturated units; it fails only if it is
-wrong where they are not saturated, too.
+wrong where they are not saturated, too, or where rounding of the gradient's operations at random
+explains it no better.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream, generator
+from .budget import OutOfBudget
+from .cancelling import gradient_rounding
 from .entries import CLEAR, check_entries
 from .fallback_oracles import AN_OPERATION, ComplexFallback, ExtendedFallback, widen
 from .oracle.noise import Noise
 from .outcome import Report
 from .probes import direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
-from .rows import entry_row, probe_row
+from .rows import entry_row, probe_row, rounded_everywhere
 from .target import Target
 from .verdict import EntryCheck, EntryState, Probe, Row, Verdict
 
@@ -30,6 +33,9 @@ Fallback = ComplexFallback | ExtendedFallback
 LOST, MOST_SMALL = 0.1, 256
 #: Unit in the last place above which a loss is of a narrow format.
 NARROW = 2.0**-40
+#: Gradients with random rounding before it may be said to explain nothing: a draw may move none of
+#: the terms that cancel.
+DRAWS = 12
 
 
 def use_fallback_oracles(
@@ -195,55 +201,105 @@ class _Look:
         return found, ""
 
     def _entries(self, check: EntryCheck, gradient: Floats, oracle: Fallback) -> Row:
+        right: bool | None = False
         failing = np.flatnonzero(check.state == EntryState.FAIL)
-        if failing.size and self._right_when_unsaturated(check.block, failing[:4], oracle):
-            check.state[failing] = EntryState.ROUNDED
+        if failing.size:
+            right = self._right_when_unsaturated(check.block, failing[:4], oracle)
+            if right is None:
+                off = np.abs(check.value - gradient.ravel()) - check.error
+                failing = failing[off[failing] <= self._rounding(check.block, failing, gradient)]
+            if right is not False:
+                check.state[failing] = EntryState.ROUNDED
         bounds = self.roundoff.bounds[check.block]
-        return entry_row(self.target.tree, check, gradient, bounds, self.resolve)
+        row = entry_row(self.target.tree, check, gradient, bounds, self.resolve)
+        return rounded_everywhere(row) if right is None else row
 
     def _along(self, block: int, gradient: Floats, probes: list[Probe], oracle: Fallback) -> Row:
+        right: bool | None = False
         wrong = [p for p in probes if p.ratio > 1 and p.kink is None]
         if wrong:
             vectors = np.stack([self._direction(block, p) for p in wrong])
-            if self._right_when_unsaturated(block, vectors, oracle):
+            right = self._right_when_unsaturated(block, vectors, oracle)
+            if right is None:
+                own = self._rounding(block, vectors, gradient)
+                off = [abs(p.analytic - p.estimate.value) - p.estimate.error for p in wrong]
+                wrong = [p for p, gap, most in zip(wrong, off, own, strict=True) if gap <= most]
+            if right is not False:
                 probes = [replace(p, rounded=True) if p in wrong else p for p in probes]
-        return probe_row(self.target.tree, block, gradient, probes, self.resolve)
+        row = probe_row(self.target.tree, block, gradient, probes, self.resolve)
+        return rounded_everywhere(row) if right is None else row
 
     def _direction(self, block: int, probe: Probe) -> Floats:
         return direction(self.target, block, self.seed, probe.number)
 
+    def _rounding(
+        self,
+        block: int,
+        vectors: Floats | NDArray[np.intp],
+        gradient: Floats,
+        there: Target | None = None,
+    ) -> Floats:
+        """What random rounding moves the gradient by; zero where it cannot carry such arrays."""
+        try:
+            own = gradient_rounding(there or self.target, {block: gradient}, self.rng, DRAWS)[block]
+        except OutOfBudget:
+            raise
+        except Exception:  # code that cannot carry arrays that round at random shows nothing
+            return np.zeros(len(vectors))
+        if vectors.dtype.kind == "i":
+            return own.ravel()[vectors]
+        return np.array([np.linalg.norm(own * v) for v in vectors])
+
     def _right_when_unsaturated(
         self, block: int, vectors: Floats | NDArray[np.intp], oracle: Fallback
-    ) -> bool:
+    ) -> bool | None:
         """Whether what only the sharper oracle calls wrong is right at smaller parameters.
 
         A saturated unit makes 1 - h*h lose digits, down to an exact zero, where the derivative is
         still there; that is rounding, not a wrong formula. With the parameters scaled down the
         units leave saturation, and a right formula agrees there, while a missing term stays
-        missing. `vectors` are flat entry numbers or directions, as `Target.lines` takes them.
+        missing. None where no such point resolves it: constants may keep units saturated, however
+        small the parameters. `vectors` are flat entry numbers or directions, as `Target.lines`
+        takes them.
         """
-        target = self.target
+        target, refuted = self.target, False
         for factor in (0.5, 0.25, 0.1, 1e-2, 1e-4, 1e-6):
             leaves = [
                 (x * factor).astype(x.dtype) if x.dtype.kind == "f" else x
                 for x in target.tree.leaves
             ]
             moved = target.moved(leaves)
-            gradient = moved.gradient_at(leaves)
-            roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
-            value, error = oracle.see(moved, block, vectors)
-            target.gradients += moved.gradients
+            try:
+                gap, error, own, least = self._scaled(moved, block, vectors, oracle)
+                if np.all(gap <= error + own):
+                    if np.all(error + own < least):
+                        return True
+                elif not refuted:
+                    g = moved.gradient_at(leaves)[block]
+                    drawn = self._rounding(block, vectors, g, moved)
+                    refuted = bool(np.any(gap > error + np.maximum(own, drawn)))
+            except OutOfBudget:
+                raise
+            except Exception:  # the functions may not be made for other points
+                break
+            finally:
+                target.gradients += moved.gradients
+        return False if refuted else None
+
+    def _scaled(
+        self, moved: Target, block: int, vectors: Floats | NDArray[np.intp], oracle: Fallback
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Gaps at another point, their bounds by oracle and gradient, and what resolves them."""
+        gradient = moved.gradient_at(moved.tree.leaves)
+        roundoff = measure_gradient_roundoff(moved, gradient, self.seed, [block])
+        value, error = oracle.see(moved, block, vectors)
+        g, own = _claims(gradient[block], roundoff, block, vectors)
+        if not np.all(np.abs(g - value) <= error + own):
+            # still half saturated: h rounds to the same number for all neighbours
+            noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
+            roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
             g, own = _claims(gradient[block], roundoff, block, vectors)
-            if not np.all(np.abs(g - value) <= error + own):
-                # still half saturated: h rounds to the same number for all neighbours
-                noise = gradient_noise(moved, self.seed, roundoff.eps)[block]
-                roundoff.bounds[block] = np.maximum(roundoff.bounds[block], noise)
-                g, own = _claims(gradient[block], roundoff, block, vectors)
-            bound = error + own
-            resolved = bound < 0.1 * np.maximum(np.abs(g), np.abs(value))
-            if bool(np.all(resolved & (np.abs(g - value) <= bound))):
-                return True
-        return False
+        return np.abs(g - value), error, own, 0.1 * np.maximum(np.abs(g), np.abs(value))
 
 
 def _claims(

@@ -15,10 +15,19 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DimensionError, Signalled, UsageError, UserCodeError, blame, is_blamed
+from ..errors import (
+    DimensionError,
+    Signalled,
+    UsageError,
+    UserCodeError,
+    blame,
+    is_blamed,
+    tell_moved,
+)
 from .memory import same_values
 from .outcome import Report
 from .reachable import checksum, differing, generators
+from .trees import Tree
 from .verdict import Finding
 
 __all__ = [
@@ -28,11 +37,13 @@ __all__ = [
     "Nouns",
     "UserCode",
     "call",
+    "call_at",
     "changed_argument",
     "changed_cache",
     "changed_cotangents",
     "changed_data",
     "close",
+    "coarse_gradient",
     "fails_on_misbehaviour",
     "keeps_state",
     "listed",
@@ -89,6 +100,22 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         raise UserCodeError(text, "exits") from raised
 
 
+def call_at(who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence[Array]) -> Any:
+    """As `call`, at a point that a check has chosen; what it raises says how far that has moved."""
+    arguments = tree.arguments(leaves)
+    try:
+        return call(who, function, *arguments)
+    except Exception as error:
+        moves = [
+            float(np.max(np.abs(a - b), initial=0.0)) if a.dtype.kind == "f" else 0.0
+            for a, b in zip(leaves, tree.leaves, strict=True)
+        ]
+        if any(moves):
+            names = [n for n, step in zip(tree.names, moves, strict=True) if step]
+            tell_moved(error, listed(names), max(moves))
+        raise
+
+
 def fails_on_misbehaviour(
     made: Callable[[str], R],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -129,6 +156,15 @@ def changed_argument(who: str, name: str) -> Finding:
     """A function works in place in what it was given."""
     text = f"{who} changes its argument '{name}' in place; it should work on a copy"
     return Finding("mutated-input", text, fatal=True)
+
+
+def coarse_gradient(name: str, dtype: Any, want: Any) -> Finding:
+    """A gradient in a coarser format than its parameter."""
+    text = (
+        f"the gradient of '{name}' has dtype {dtype}, the parameter {want}, whose digits the code "
+        f"drops: compute in {want}, or give parameters in {dtype} where that is the code's format"
+    )
+    return Finding("dtype", text, fatal=True)
 
 
 def changed_cotangents() -> Finding:

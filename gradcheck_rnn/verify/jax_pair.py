@@ -16,7 +16,7 @@ from .harness.aggregates import COARSE
 from .harness.arrays import to_numpy
 from .jax_protocol import equations, look_at_rules
 from .pairs import Cotangents, Pair
-from .trees import Tree
+from .trees import Tree, is_named
 from .verdict import Finding
 
 __all__ = ["JaxPair", "named_inputs"]
@@ -272,7 +272,7 @@ def named_inputs(function: Callable[..., Any], inputs: Any) -> dict[str, Any]:
     """Arguments by name, in order, as the signature names them, or by position."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    if not isinstance(inputs, list | tuple):
+    if not isinstance(inputs, list | tuple) or is_named(inputs):
         inputs = (inputs,)
     try:
         parameters = list(inspect.signature(function).parameters.values())

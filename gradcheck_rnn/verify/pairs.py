@@ -23,7 +23,7 @@ from .guard import (
     keeps_state,
 )
 from .reachable import checksum
-from .trees import Tree, flatten, given_gradients
+from .trees import Tree, flatten, given_gradients, unevaluated
 from .verdict import Finding
 
 __all__ = ["ArrayPair", "Pair"]
@@ -264,9 +264,9 @@ class ArrayPair(Pair):
         if not cached:
             return result, None
         if not isinstance(result, tuple) or len(result) != 2:
-            raise UsageError(
-                "forward must return (outputs, cache); pass cache=False if it returns outputs only"
-            )
+            lazy = unevaluated(result)
+            way = f"and returns {lazy}" if lazy else "pass cache=False if it returns outputs only"
+            raise UsageError(f"forward must return (outputs, cache); {way}")
         return result
 
     def _pull(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .verdict import (
     whole_slices,
 )
 
-__all__ = ["entry_row", "failed_row", "probe_row", "undecided_row"]
+__all__ = ["entry_row", "failed_row", "probe_row", "rounded_everywhere", "undecided_row"]
 
 Floats = NDArray[np.float64]
 #: Part of what differences resolve below which nothing will show a gradient at this point.
@@ -226,13 +227,27 @@ def _pattern(text: str) -> Finding:
     return Finding("dropped" if text == DROPPED else "pattern", text)
 
 
+#: How what only a sharper oracle calls wrong is told from a fault: at smaller parameters, or where
+#: none resolve it by random rounding.
+SCALED = "but agree once the parameters are scaled down"
+DRAWN = (
+    "by no more than rounding of the gradient's operations at random, at parameters scaled down, "
+    "too (do constants that are added keep units saturated?)"
+)
+
+
 def _saturated(what: str) -> Finding:
     return Finding(
         "saturated",
-        f"{what}, too small for plain differences, differ in a sharper oracle but agree once the "
-        "parameters are scaled down: their digits are lost in the gradient's own rounding here "
-        "(saturation)",
+        f"{what}, too small for plain differences, differ in a sharper oracle {SCALED}: their "
+        "digits are lost in the gradient's own rounding here (saturation)",
     )
+
+
+def rounded_everywhere(row: Row) -> Row:
+    """A row whose saturation no smaller parameters have shown, in those words."""
+    row.reasons = tuple(replace(f, message=f.message.replace(SCALED, DRAWN)) for f in row.reasons)
+    return row
 
 
 def _cover(check: EntryCheck, bound: Floats) -> str:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from ..checks import check_function
 from ..errors import UsageError
 from .budget import Budget
-from .guard import LOSS_AND_GRADIENT, WATCHED_CALLS, Nouns, UserCode, call, close, keeps_state
+from .guard import (
+    LOSS_AND_GRADIENT,
+    WATCHED_CALLS,
+    Nouns,
+    UserCode,
+    call,
+    call_at,
+    close,
+    coarse_gradient,
+    keeps_state,
+)
 from .known import tells
 from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
@@ -118,7 +128,7 @@ class Target(UserCode):
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
         self.budget.spend(1)
-        value = call(self.nouns.loss, self.loss, *self.tree.arguments(leaves))
+        value = call_at(self.nouns.loss, self.loss, self.tree, leaves)
         self.evaluations += 1
         if self.gradient_function is None:
             if not isinstance(value, tuple) or len(value) != 2:
@@ -235,11 +245,11 @@ class Target(UserCode):
         self.budget.spend()
         copies = [self._used.copy(i, leaf) for i, leaf in enumerate(leaves)]
         self.gradients += 1
-        arguments = self.tree.arguments(copies)
         function = self.gradient_function
-        raw = call(self.nouns.loss, self.loss, *arguments)[1] if function is None else call(
-            self.nouns.gradient, function, *arguments
-        )  # fmt: skip
+        if function is None:
+            raw = call_at(self.nouns.loss, self.loss, self.tree, copies)[1]
+        else:
+            raw = call_at(self.nouns.gradient, function, self.tree, copies)
         if function is not None and self._pairs(raw):
             self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
             raw = raw[1]
@@ -309,11 +319,7 @@ class Target(UserCode):
         for i, array in arrays.items():
             name, want = self.tree.names[i], self.tree.leaves[i].dtype
             if np.finfo(array.dtype).eps > np.finfo(want).eps:
-                self.find(
-                    "dtype",
-                    f"the gradient of '{name}' has dtype {array.dtype}, the parameter {want}",
-                    fatal=True,
-                )
+                self.note(coarse_gradient(name, array.dtype, want))
         shared = sharing([*arrays.values(), *copies])
         names, count = [self.tree.names[i] for i in arrays], len(arrays)
         for a, b in shared:

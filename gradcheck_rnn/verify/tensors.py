@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import UsageError
-from .trees import is_record, with_fields
+from .trees import is_named, is_record, with_fields
 
 __all__ = ["DOUBLE", "WHO", "named_arguments", "tensor_leaves", "with_tensors"]
 
@@ -18,7 +18,9 @@ DOUBLE = "check_torch_double"
 
 def tensor_leaves(value: Any, name: str, torch: Any) -> Iterator[tuple[str, Any]]:
     """Tensors in nested dicts, lists, tuples and dataclasses, by name: ``[1][0]``, ``state.h``."""
-    if is_record(value):
+    if is_named(value):
+        yield from tensor_leaves(value._asdict(), name, torch)
+    elif is_record(value):
         parts = {f.name: getattr(value, f.name) for f in fields(value)}
         yield from tensor_leaves(parts, name, torch)
     elif isinstance(value, torch.Tensor):
@@ -49,7 +51,7 @@ def with_tensors(value: Any, given: Iterator[Any], moves: Callable[[Any], bool])
 
 def named_arguments(torch: Any, function: Any, inputs: Any, is_function: bool) -> dict[str, Any]:
     """Arguments by name, in order, as the signature names them."""
-    if isinstance(inputs, torch.Tensor):
+    if isinstance(inputs, torch.Tensor) or is_named(inputs):
         inputs = (inputs,)
     names, rest = _signature(torch, function, is_function)
     if isinstance(inputs, Mapping):

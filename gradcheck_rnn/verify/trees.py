@@ -1,8 +1,9 @@
-"""Parameters and gradients as named leaves: dicts, tuples, lists or one array, nested at will."""
+"""Parameters and gradients as named leaves: dicts, tuples, lists, records or one array, nested."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -17,10 +18,12 @@ __all__ = [
     "Tree",
     "flatten",
     "given_gradients",
+    "is_named",
     "is_record",
     "is_scalar",
     "match_gradient",
     "not_scalar",
+    "unevaluated",
     "with_fields",
 ]
 
@@ -37,8 +40,20 @@ def is_scalar(value: Any) -> bool:
     return array.size == 1 and array.dtype.kind in "fiub"
 
 
+def unevaluated(value: Any) -> str:
+    """Why a value holds no numbers yet, '' if it is none that has to be iterated or awaited."""
+    if isinstance(value, Iterator):
+        why = "'yield' makes a function one that " if inspect.isgenerator(value) else "it "
+        return (
+            f"a {type(value).__name__} ({why}computes nothing until it is iterated: return arrays)"
+        )
+    return "a coroutine (return arrays, without async)" if inspect.iscoroutine(value) else ""
+
+
 def not_scalar(raw: Any) -> str:
     """What a loss returned instead of a real scalar, and the way out."""
+    if lazy := unevaluated(raw):
+        return f"{lazy}, not a real scalar"
     if raw is None or isinstance(raw, str | dict):
         return f"{'None' if raw is None else f'a {type(raw).__name__}'}, not a real scalar"
     array = np.asarray(raw)
@@ -57,6 +72,8 @@ def _walk(
     """Names and leaves; a list of numbers under a name that is `whole` is one array."""
     if is_record(value):
         value = {f.name: getattr(value, f.name) for f in fields(value)}
+    elif is_named(value):
+        value = value._asdict()
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _walk(item, f"{name}.{key}" if name else str(key), whole)
@@ -83,6 +100,11 @@ def is_record(value: Any) -> bool:
     """Whether the fields of a value are its parts: a dataclass that is no array nor container."""
     other = isinstance(value, type | Mapping | list | tuple) or hasattr(value, "dtype")
     return is_dataclass(value) and not other
+
+
+def is_named(value: Any) -> bool:
+    """Whether a value is a named tuple, which is one structure as a dict is."""
+    return isinstance(value, tuple) and hasattr(value, "_fields") and hasattr(value, "_asdict")
 
 
 def with_fields(record: Any, part: Callable[[Any], Any]) -> Any:
@@ -131,7 +153,7 @@ def _rebuild(template: Any, leaves: Iterator[Array], cast: bool = True) -> Any:
         items = [_rebuild(item, leaves, cast) for item in template]
         if isinstance(template, list):
             return items
-        return type(template)(*items) if hasattr(template, "_fields") else tuple(items)
+        return type(template)(*items) if is_named(template) else tuple(items)
     leaf = next(leaves)
     if cast and _foreign(template) and leaf.dtype.kind == "f":
         return leaf.astype(template.dtype)
@@ -167,9 +189,9 @@ class Tree:
             _refuse_masked(value, f"'{label}' in {what}")
             array = np.array(plain(value))
             if array.dtype.kind not in "fiub":
-                raise UsageError(
-                    f"'{label}' in {what} has dtype {array.dtype}; give real floating-point arrays"
-                )
+                way = f"has dtype {array.dtype}; give real floating-point arrays"
+                lazy = unevaluated(value)
+                raise UsageError(f"'{label}' in {what} {f'is {lazy}' if lazy else way}")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise UsageError(
                     f"'{label}' in {what} is not finite everywhere; check at finite values"
@@ -212,10 +234,15 @@ class Tree:
         template = _rebuild(self.template, iter(leaves), cast=False)
         return Tree(template, self.names, tuple(leaves))
 
+    @property
+    def _several(self) -> bool:
+        """Whether the parameters are one argument each."""
+        return isinstance(self.template, list | tuple) and not is_named(self.template)
+
     @cached_property
     def _spread(self) -> bool:
         """Whether the template is a tuple or list of plain arrays, spread out without a walk."""
-        return isinstance(self.template, list | tuple) and all(
+        return self._several and all(
             type(x) is np.ndarray and not _foreign(x) for x in self.template
         )
 
@@ -224,7 +251,7 @@ class Tree:
         if self._spread:
             return tuple(leaves)
         built = self.build(leaves)
-        return tuple(built) if isinstance(self.template, list | tuple) else (built,)
+        return tuple(built) if self._several else (built,)
 
 
 def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any]:
@@ -277,6 +304,8 @@ def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
         found = _by_name(dict(_walk(raw, "", lambda n: _resolved(n, names) in names)), tree)
     elif raw is None:
         raise UsageError("the gradient function returns None; return the gradients")
+    elif lazy := unevaluated(raw):
+        raise UsageError(f"what should be gradients is {lazy}")
     else:
         values = [v for _, v in _walk(raw, "")] if isinstance(raw, list | tuple) else [raw]
         positions = list(range(len(tree.names)))

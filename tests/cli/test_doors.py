@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_a_users_exception_in_a_process(run, write) -> None:
     assert ran.out == ""
     assert 'mine.py", line 8, in gradient' in ran.err
     assert ran.err.count("File ") == 1
+
+
+def test_a_domain_error_that_the_step_causes_is_one_line(run, write) -> None:
+    bound = "h = np.tanh"
+    path = write(GOOD.replace(bound, "assert np.all(p['W'] <= 1)\n    " + bound))
+    ran = run("verify", path, "--jobs", "1")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert re.search(r"\nerror: mine.py:\d+: AssertionError; the check moved .*\n$", ran.err)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,27 @@ def test_a_wrong_gradient_of_moderate_terms_fails(factor):
         lambda x: factor * (1 - np.tanh(x) ** 2), X.copy(),
     )  # fmt: skip
     assert report.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, False), (0.0, True), (1.5, True)])
+def test_a_softmax_that_constants_saturate_is_refuted_by_what_is_resolved_alone(
+    mode, offset, factor, wrong
+):
+    """Derivatives of 1e-246: those of the large logit cancel at all parameters, the others do not.
+
+    A direction moves all of them, so that a factor is hidden there.
+    """
+    constants, v, x = offset + np.array([0.0, 565.0, 0.0]), X[::-1], np.array([0.3, -1.1])
+
+    def gradient(w):
+        s = softmax(w @ x + constants)
+        return factor * np.outer(s * (v - s @ v), x)
+
+    w = np.random.default_rng(1).normal(size=(3, 2))
+    report = check_gradient(lambda w: softmax(w @ x + constants) @ v, gradient, w, mode=mode)
+    hidden = mode == "directional" and factor == 1.5
+    assert report.verdict is (Verdict.FAIL if wrong and not hidden else Verdict.UNDECIDED)
+    if not wrong:
+        assert "operations at random" in report.rows[0].reason

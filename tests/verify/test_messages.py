@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -169,3 +170,65 @@ def test_misuse_within_the_users_code_is_left_as_it_is() -> None:
     with pytest.raises(UsageError) as caught:
         check_gradient(loss, np.ones_like, ONES)
     assert str(caught.value) == "mine"
+
+
+def test_a_domain_error_beside_the_point_says_how_far_the_check_moved() -> None:
+    def loss(decay):
+        if np.any((decay < 0) | (decay > 1)):
+            raise ValueError("decay outside of [0, 1]")
+        return (decay**2).sum()
+
+    with pytest.raises(ValueError, match="outside") as edge:
+        check_gradient(loss, lambda decay: 2 * decay, np.array([1.0, 0.3]))
+    (note,) = edge.value.__notes__
+    assert re.match(r"the check moved 'parameters' by \de-\d+ from the point given", note)
+    assert "Choose a point inside" in note
+    assert check_gradient(loss, lambda decay: 2 * decay, np.array([0.5, 0.3])).passed
+    with pytest.raises(ValueError, match="outside") as outside:
+        check_gradient(loss, lambda decay: 2 * decay, np.array([1.5, 0.3]))
+    assert not hasattr(outside.value, "__notes__")
+
+
+class Weights(NamedTuple):
+    w: Any
+    b: Any
+
+
+def test_a_named_tuple_is_one_argument() -> None:
+    x, at = np.array([0.3, 0.5]), Weights(np.eye(2), np.ones(2))
+
+    def slope(p, factor=1.0):
+        d = factor * (1 - np.tanh(p.w @ x + p.b) ** 2)
+        return Weights(np.outer(d, x), d)
+
+    def loss(p):
+        return np.tanh(p.w @ x + p.b).sum()
+
+    report = check_gradient(loss, slope, at)
+    assert report.passed
+    assert [row.name for row in report.rows] == ["w", "b"]
+    assert not check_gradient(loss, lambda p: slope(p, 1.1), at).passed
+    forward, backward = lambda p: (loss(p), p), lambda dy, p: slope(p, dy)
+    assert check_vjp(forward, backward, (at,)).passed
+
+
+def test_a_function_that_yields_is_told_so() -> None:
+    def yields(*_):
+        yield ONES
+
+    for check in (
+        lambda: check_gradient(np.sum, yields, ONES),
+        lambda: check_gradient(yields, np.ones_like, ONES),
+        lambda: check_vjp(tanh, yields, (ONES,)),
+        lambda: check_vjp(yields, tanh_back, (ONES,)),
+        lambda: check_vjp(yields, tanh_back, (ONES,), cache=False),
+        lambda: check_gradient(np.sum, lambda w: map(np.ones_like, [w]), ONES),
+    ):
+        with pytest.raises(UsageError, match=r"computes nothing until it is iterated"):
+            check()
+
+
+def test_a_coarse_gradient_is_told_the_way_out() -> None:
+    report = check_gradient(lambda w: (w**2).sum(), lambda w: np.float32(2) * np.float32(w), ONES)
+    assert not report.passed
+    assert "compute in float64, or give parameters in float32" in str(report)

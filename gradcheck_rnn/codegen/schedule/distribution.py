@@ -82,6 +82,13 @@ class LoopDistribution:
                 loop.update((n, number) for n in component)
         return cls(order, loop)
 
+    def only(self, roots: Iterable[Node], deps: Dependencies) -> LoopDistribution:
+        """The same without values that no root needs."""
+        needed = {n for component in components(roots, deps) for n in component}
+        order = [[n for n in component if n in needed] for component in self.order]
+        loop = {n: k for n, k in self.loop.items() if n in needed}
+        return LoopDistribution([c for c in order if c], loop)
+
     def drawn_in(
         self, deps: Dependencies, wanted: Callable[[Node], bool], read_later: bool = False
     ) -> LoopDistribution:

@@ -36,6 +36,7 @@ class Graphs:
         Node → the name a reader knows it by.
     """
 
+    forward: LoopDistribution
     loss: tuple[Node, ...] = ()
 
     def __init__(
@@ -74,6 +75,9 @@ class Graphs:
                 self.backward, self._read_beside_starts, {*self.roots.values()}
             )
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
+        self.forward = self.forward.only(
+            (*self._state_nodes(), *self.outputs(), *self.loss, *self.saved), self._forward_deps
+        )
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
 
@@ -131,7 +135,6 @@ class Graphs:
                 self.forward = self.forward.with_readers(
                     self._forward_deps, lambda n: n in self._made_again
                 )
-
             if self.inside:
                 self.forward = self._with_entries(
                     self.forward, self._forward_deps, {*self.outputs(), *self._state_nodes()}

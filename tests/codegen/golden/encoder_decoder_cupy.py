@@ -192,14 +192,14 @@ extern "C" __global__ void forward_step_2(
     h[entry] = h_j;
 }
 
-// All steps, one block a row: y, log_softmax_y, unit_sum.
+// All steps, one block a row: y, log_softmax_y, total_loss_unit_sum.
 //   y_t = V h_t + b_y
 extern "C" __global__ void forward_y(
-    real* __restrict__ y,              // (T, B, q)
-    real* __restrict__ log_softmax_y,  // (T, B, q)
-    const real* __restrict__ target,   // (T, B, q)
-    real* __restrict__ unit_sum,       // (T, B, 1)
-    const real* __restrict__ b_y,      // (q,)
+    real* __restrict__ y,                    // (T, B, q)
+    real* __restrict__ log_softmax_y,        // (T, B, q)
+    const real* __restrict__ target,         // (T, B, q)
+    real* __restrict__ total_loss_unit_sum,  // (T, B, 1)
+    const real* __restrict__ b_y,            // (q,)
     const int q)
 {
     const long long row = blockIdx.x;
@@ -228,15 +228,15 @@ extern "C" __global__ void forward_y(
             log_softmax_y[row * q + unit] = log_softmax_y[row * q + unit] - peak - log(total);
         }
     }
-    real unit_sum_b = real(0);
+    real total_loss_unit_sum_b = real(0);
     for (int unit = threadIdx.x; unit < q; unit += blockDim.x) {
         const real target_j = target[row * q + unit];
         const real log_softmax_y_j = log_softmax_y[row * q + unit];
-        unit_sum_b += target_j * log_softmax_y_j;
+        total_loss_unit_sum_b += target_j * log_softmax_y_j;
     }
-    unit_sum_b = block_sum(unit_sum_b);
+    total_loss_unit_sum_b = block_sum(total_loss_unit_sum_b);
     if (threadIdx.x == 0) {
-        unit_sum[row] = unit_sum_b;
+        total_loss_unit_sum[row] = total_loss_unit_sum_b;
     }
 }
 
@@ -540,7 +540,7 @@ def forward(
     h = cp.empty((T + 1, B, p), dtype)
     W_h = cp.empty((B, p), dtype)
     log_softmax_y = cp.empty((T, B, q), dtype)
-    unit_sum = cp.empty((T, B, 1), dtype)
+    total_loss_unit_sum = cp.empty((T, B, 1), dtype)
     forward_i_src_part = _kernel("forward_i_src_part", dtype, S * B * p, p, S, B)
     forward_step = _kernel("forward_step", dtype, B * p, p, B)
     forward_i_part = _kernel("forward_i_part", dtype, T * B * p, p, T, B)
@@ -561,8 +561,8 @@ def forward(
         cp.dot(h[t], W.T, out=W_h)
         forward_step_2(W_h, i_part[t], h[t + 1])
     y = cp.dot(h[1:].reshape(T * B, p), V.T).reshape(T, B, q)
-    forward_y(y, log_softmax_y, target, unit_sum, b_y)
-    total_loss_over_time = unit_sum.sum()
+    forward_y(y, log_softmax_y, target, total_loss_unit_sum, b_y)
+    total_loss_over_time = total_loss_unit_sum.sum()
     total_loss = -total_loss_over_time
     outputs: Outputs = {
         "y": y,

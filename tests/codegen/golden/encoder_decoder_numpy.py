@@ -275,8 +275,8 @@ def forward(
     y = (h[1:].reshape(T * B, p) @ V.T).reshape(T, B, q)
     y += b_y
     log_softmax_y = log_softmax(y)
-    unit_sum = (target * log_softmax_y).sum(axis=-1, keepdims=True)
-    total_loss_over_time = unit_sum.sum()
+    total_loss_unit_sum = (target * log_softmax_y).sum(axis=-1, keepdims=True)
+    total_loss_over_time = total_loss_unit_sum.sum()
     total_loss = -total_loss_over_time
     outputs: Outputs = {
         "y": y,

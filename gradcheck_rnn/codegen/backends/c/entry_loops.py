@@ -43,7 +43,7 @@ class CFrame(Frame):
     def total(self, number: int) -> str:
         """What the sum is called that a loop makes beside so many others."""
         while len(self._totals) <= number:
-            self._totals.append(self.fresh("total"))
+            self._totals.append(self.fresh(f"total_{len(self._totals) + 1}"))
         return self._totals[number]
 
     def head(self, name: str, comment: Iterable[str]) -> list[str]:

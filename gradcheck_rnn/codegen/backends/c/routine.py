@@ -371,7 +371,10 @@ class CRoutine:
     def _fill(self, a: Access) -> None:
         lead = lead_of(a, self._loop is not None)
         if lead and a.rows != (a.buffer.base or a.buffer).shape[0]:
-            raise UnsupportedOperation("C has no text for a sum into some rows of a sequence")
+            self.line(f"for (Index row = 0; row < {self.rows(a)}; ++row) {{")
+            self.line(f"    fill({self.pointer(a)}{self._row_of(a, lead)}, {self.dim(a.rows)}, 0);")
+            self.line("}")
+            return
         tail = [self.dim(d) for d in a.buffer.shape[1:]] if not lead else []
         factors = [*(self.sizes[n] for n in lead), self.dim(a.rows), *tail]
         self.line(f"fill({self.pointer(a)}, {' * '.join(factors)}, 0);")
