@@ -90,10 +90,10 @@ def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
     for e in edges:
         if e.scan == scan.name and e.operand.name in scan.operands:
             groups.setdefault(e.operand.with_(mark="bar"), []).append(e.id)
-    for e in program.equations:  # a value that all substeps share, made before them
-        made = [x for x in e.edges if x.operand.name in scan.operands]
-        if len(made) > 1 and len(made) == len(e.edges):
-            groups[e.symbol.with_(mark="bar")] = [x.id for x in made if x in edges]
+    for shared in program.equations:  # a value that all substeps share, made before them
+        made = [x for x in shared.edges if x.operand.name in scan.operands]
+        if len(made) > 1 and len(made) == len(shared.edges):
+            groups[shared.symbol.with_(mark="bar")] = [x.id for x in made if x in edges]
     for bar, own in groups.items():
         for first, which in ((1, "first"), (scan.substeps, "last")):
             steps = tuple(range(first, LONGEST, scan.substeps))
