@@ -15,8 +15,9 @@ from .nodes import Node
 __all__ = ["LoopDistribution", "components"]
 
 Dependencies = Callable[[Node], Sequence[Node]]
-#: What is made of all steps at once, and never in a loop over them.
-_OF_ALL_STEPS = frozenset({"whole", "steps"})
+#: What is never drawn into a loop: what is made of all steps at once, and states and adjoints of
+#: scans without a recurrence, whose other steps a loop in another direction has not made yet.
+_OF_OTHER_STEPS = frozenset({"whole", "steps", "state", "adjoint"})
 
 
 def components(roots: Iterable[Node], deps: Dependencies) -> list[list[Node]]:
@@ -104,7 +105,7 @@ class LoopDistribution:
         drawable = {n for n in self.nodes if wanted(n)}
         if read_later:
             drawable |= self._made_of(drawable - {*loop}, deps)
-        drawable = {n for n in drawable if n.op not in _OF_ALL_STEPS}
+        drawable = {n for n in drawable if n.op not in _OF_OTHER_STEPS}
         for component in reversed(self.order):  # readers first
             n = component[0]
             found = readers.get(n, set())
@@ -169,11 +170,15 @@ class LoopDistribution:
                 before.setdefault(loop[n], set()).update(behind[n])
             read = deps(n)
             drawn = n in wanted or _reads_steps(n, near) or entries(n)
-            if n in loop or not drawn or n.op in _OF_ALL_STEPS:
+            if n in loop or not drawn or n.op in _OF_OTHER_STEPS:
                 continue
             for k in sorted(after):
-                # All that it reads is of the loop, or comes before it in any case.
-                if all(loop.get(d) == k or before[k] >= _loops(d, loop, behind) for d in read):
+                # All that it reads is of a step of the loop, or comes before it in any case; a sum
+                # that every step adds to is there after the last one.
+                if all(
+                    (loop.get(d) == k and len(d.lead) == 2) or before[k] >= _loops(d, loop, behind)
+                    for d in read
+                ):
                     loop[n] = k
                     near |= {n} if wide(n) else set()
                     break

@@ -20,7 +20,7 @@ from gradcheck_rnn.codegen.backends.c.header import FLAGS
 from gradcheck_rnn.codegen.backends.c.routine import CRoutine
 from gradcheck_rnn.codegen.schedule.ops import Access, Assign, Buffer, Number, Pointwise
 from gradcheck_rnn.errors import UnsupportedOperation
-from gradcheck_rnn.language import cell, cumsum, tanh
+from gradcheck_rnn.language import cell, cumsum, layer_norm, tanh
 from gradcheck_rnn.language.dims import Dim
 from gradcheck_rnn.language.network import Network, as_network
 from gradcheck_rnn.language.ops.unit_maps import UNIT_MAPS
@@ -72,13 +72,38 @@ def test_what_the_zoo_does_not_have(name: str, tmp_path: Path) -> None:
     agrees(case, built(case, tmp_path))
 
 
-# 33: a scan begins where another ends; 50: sums into some rows; 71: equations that nothing reads.
-@pytest.mark.parametrize("seed", [*range(5), 33, 50, 71])
+# 33: a scan begins where another ends; 50: sums into some rows; 71: equations that nothing reads;
+# 182: sums of sums over steps.
+@pytest.mark.parametrize("seed", [*range(4), 33, 50, 71, 182])
 def test_random_definitions(seed: int, tmp_path: Path) -> None:
     text, name = random_file(Seeded(seed))
     (tmp_path / "definition.py").write_text(text, encoding="utf-8")
     case = Case(as_network(api.load(f"{tmp_path / 'definition.py'}:{name}")))
     agrees(case, built(case, tmp_path / "kernel"))
+
+
+@cell(inputs="x: p", states="h: p", params="a: p", outputs="h y")
+def delayed(x, h, a):
+    return {"h": tanh(x * a), "y": tanh(h) * a}
+
+
+@cell(inputs="x: p", states="h: p", params="W: p p; g b: p")
+def recurrent(x, h, W, g, b):
+    return tanh(W @ h + layer_norm(x, g, b))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("order", [(delayed, recurrent), (recurrent, delayed)])
+def test_a_loop_in_the_other_direction(order: Any, reverse: bool, tmp_path: Path) -> None:
+    """A state without a recurrence is read, and its adjoint is added to, at other steps."""
+    first, second = order
+    network = Network("both")
+    before = network.scan(first, suffix="_1", reverse=reverse, x=network.input("x", "p"))
+    x = before.y if first is delayed else before.h
+    after = network.scan(second, suffix="_2", reverse=not reverse, x=x)
+    network.output(after.y if second is delayed else after.h, before.final("h"), after.final("h"))
+    case = Case(network)
+    agrees(case, built(case, tmp_path))
 
 
 @pytest.mark.parametrize("heads", [False, True])
