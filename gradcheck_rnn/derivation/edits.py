@@ -72,7 +72,8 @@ class Edits:
     turned : frozenset
         Scans whose backward pass runs in the order of the forward pass.
     terms_at : mapping
-        Edge id → (steps, term): the term used at these steps, counted likewise; None drops it.
+        Edge id → (steps, term): the term used at these steps, counted likewise; None drops it. A 0
+        among them: not where there is one step only.
     masked : mapping
         Edge id → the part of the adjoint that is read: see `Mask`.
     shifted_outputs : mapping
@@ -203,7 +204,7 @@ class Edits:
     def term_of(self, edge: Edge, step: int, steps: int) -> Term | None:
         """What an edge gives at a step (from 1) of a scan of so many steps; None for nothing."""
         at, other = self.terms_at.get(edge.id, ((), None))
-        if at and {step, step - steps - 1} & set(at):
+        if {step, step - steps - 1} & set(at) and not (steps == 1 and 0 in at):
             return other
         return self.terms.get(edge.id, edge.pullback)
 

@@ -90,10 +90,14 @@ def _one_substep(program: ScanProgram, edges: Sequence[Edge]) -> Iterator[Loop]:
     for e in edges:
         if e.scan == scan.name and e.operand.name in scan.operands:
             groups.setdefault(e.operand.with_(mark="bar"), []).append(e.id)
+    for shared in program.equations:  # a value that all substeps share, made before them
+        made = [x for x in shared.edges if x.operand.name in scan.operands]
+        if len(made) > 1 and len(made) == len(shared.edges):
+            groups[shared.symbol.with_(mark="bar")] = [x.id for x in made if x in edges]
     for bar, own in groups.items():
         for first, which in ((1, "first"), (scan.substeps, "last")):
             steps = tuple(range(first, LONGEST, scan.substeps))
-            words = f"{to_text(bar)} receives what the {which} substep of each step gives, and not "
+            words = f"{to_text(bar)} receives what the {which} substep of each step gives, not "
             words += "the sum of all"
             edits = Edits(only_steps=dict.fromkeys(own, steps))
             yield "substep", f"{bar.name}@{first}", scan.name, words, edits
@@ -161,8 +165,10 @@ def _own_at_start(derivation: Derivation, edge: Edge) -> Iterator[Loop]:
             own, target = s.with_(lag=0), to_text(edge.operand.with_(mark="bar"))
             words = f"{target} with {to_text(own)} instead of {to_text(s)} at the first step alone"
             term = edge.pullback.xreplace({s: own})
-            edits = Edits(terms_at={edge.id: ((1,), term)})
-            yield "time", f"{s.name}@1", edge.id, f"{words} in {to_text(edge.pullback)}", edits
+            words += f" in {to_text(edge.pullback)}"
+            for steps, mark, where in (((1,), "", ""), ((1, 0), "+", ", where there are more")):
+                edits = Edits(terms_at={edge.id: (steps, term)})
+                yield "time", f"{s.name}@1{mark}", edge.id, f"{words}{where}", edits
 
 
 def _step_before(derivation: Derivation, edge: Edge) -> Iterator[Loop]:

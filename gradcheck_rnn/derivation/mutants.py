@@ -35,6 +35,7 @@ from .mistaken_inner import mistaken_inner
 from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_shares import mistaken_shares
+from .mistaken_shifts import mistaken_shifts
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .mistaken_times import BLOCKS, block_mistakes, mistaken_times
 from .program import Derivation, Edge, ScanProgram
@@ -115,6 +116,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "noslope", str(k), term, f"{target} with {other} instead of φ′ of {node} in {whole}"
         )
+    for kind, detail, term, words in mistaken_shifts(edge):
+        yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for k, (term, matrix) in enumerate(_transposes(right)):
         yield from edited("transpose", str(k), term, f"{target} with {matrix} in {whole}")
     for s, moved, term in _time_slips(derivation, edge):

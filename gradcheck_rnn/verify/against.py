@@ -183,9 +183,11 @@ def _over_all_probes(
 ) -> list[Finding]:
     """Factors that show over all probes together, where one run of rounding is one of them all.
 
-    Probes count by how well they are known.
+    Probes count by how well they are known. Where none shows, the least that all gradients could
+    have in common and be seen: rounding of saved values is common to the arrays, too, so that
+    all of them together show no less than the best of them.
     """
-    found = []
+    found, least = list[Finding](), dict[str, float]()
     groups = known.whole.get(form, {})
     for name in dict.fromkeys(n for arrays in groups.values() for n in arrays):
         if wanted is not None and name not in wanted:
@@ -199,16 +201,23 @@ def _over_all_probes(
                 continue
             seen.append(_along(np.asarray(got, dtype=np.float64), known.high[group][name]))
             runs.append(errors[0])
-        if len(seen) < 2:
+        if not seen:
             continue
         weight = 1 / np.mean(np.square(runs), axis=1)
         weight /= np.sum(weight)
         along = float(weight @ seen)
         typical = float(np.sqrt(np.mean((weight @ np.array(runs)) ** 2)))
-        limit = SPREADS * typical + PRECISIONS[form].eps
-        if abs(along) > limit:
+        limit = least[name] = SPREADS * typical + PRECISIONS[form].eps
+        if len(seen) > 1 and abs(along) > limit:
             text = f"d{name}, over all probes: {_factor(along, limit, form)}"
             found.append(Finding("whole", text, fatal=True))
+    if least and not found:
+        best = min(least, key=lambda n: least[n])
+        text = (
+            f"a factor that all gradients have in common could be missed within {least[best]:.1%} "
+            f"of 1 (d{best} shows it best)"
+        )
+        found.append(Finding("could-have-missed", text))
     return found
 
 

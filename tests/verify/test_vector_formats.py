@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_small_factors_show_over_all_probes_together(
     assert any(r.verdict is Verdict.FAIL for r in reports)
     left = judge_vectors(known, Results(wrong, "bfloat16"), select=["U"])
     assert all(r.verdict is Verdict.PASS for r in left)
+
+
+def test_a_pass_says_which_common_factor_it_would_miss(
+    known: VectorFile, right: dict[str, Gradients]
+) -> None:
+    (note,) = judge_vectors(known, Results(right["bfloat16"], "bfloat16"))[0].findings
+    limit = float(re.search(r"within ([\d.]+)% of 1", note.message)[1]) / 100  # type: ignore[index]
+    assert 0.01 < limit < 0.04
+    for factor, seen in ((1 + 2 * limit, True), (1 - 2 * limit, True), (1 + limit / 8, False)):
+        wrong = {p: {n: x * factor for n, x in g.items()} for p, g in right["bfloat16"].items()}
+        assert (verdict(known, wrong, "bfloat16") is Verdict.FAIL) is seen
 
 
 def test_vectors_of_earlier_versions_judge_entries(

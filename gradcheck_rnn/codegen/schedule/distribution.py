@@ -173,8 +173,12 @@ class LoopDistribution:
             if n in loop or not drawn or n.op in _OF_OTHER_STEPS:
                 continue
             for k in sorted(after):
-                # All that it reads is of the loop, or comes before it in any case.
-                if all(loop.get(d) == k or before[k] >= _loops(d, loop, behind) for d in read):
+                # All that it reads is of a step of the loop, or comes before it in any case; a sum
+                # that every step adds to is there after the last one.
+                if all(
+                    (loop.get(d) == k and len(d.lead) == 2) or before[k] >= _loops(d, loop, behind)
+                    for d in read
+                ):
                     loop[n] = k
                     near |= {n} if wide(n) else set()
                     break

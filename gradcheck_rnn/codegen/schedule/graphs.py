@@ -45,7 +45,8 @@ class Graphs:
     ) -> None:  # fmt: skip
         self.eq, self.g, self.buffers = eq, eq.g, buffers
         self.compact, self.stepwise = compact, stepwise
-        # Where a scan begins with the last step of another, nothing is drawn in.
+        # A scan that begins with the last step of another reads it before its own first step: what
+        # the loop only begins with would be drawn into it like what every step reads.
         self.inside = inside and not any(
             True for name in eq.states for _ in self._start_nodes(name)
         )

@@ -13,7 +13,8 @@ has right: two mistakes that cancel in some array are not found. A third is look
 or twice as a sum where the two touch different arrays; of packed gradients those orders are tried
 that the wrong arrays show by themselves. Two mistakes that are both silent at one step are looked
 for at the next place, and one that is silent beside one that is not; of two of which one hides the
-other at one step (a step left out) the other is looked for there too.
+other at one step (a step left out) the other is looked for there too. Two that make no array right
+by themselves, or are silent at one step, are looked for beside the few third ones that leave least.
 """
 
 from __future__ import annotations
@@ -258,10 +259,17 @@ class Changes:
                 if not self.left(self.error - change, np.abs(change)).any():
                     yield (*members, k)
 
+    def helpful(self) -> list[Candidate]:
+        """Candidates that make something right, those that leave least first."""
+        return [self.chosen[m[0]] for m in self._helpful().members]
+
+    def _helpful(self) -> _States:
+        ones = self.singles
+        return _best(ones, np.flatnonzero(ones.left.sum(axis=1) < self.bad.sum()))
+
     def partial(self) -> _States:
         """The sets of two that leave least, of those of which each explains something."""
-        ones = self.singles
-        first = _best(ones, np.flatnonzero(ones.left.sum(axis=1) < self.bad.sum()))
+        first = self._helpful()
         found = list(self.behind(first, False))
         for s, members in enumerate(first.members):
             felt, left = self.support, first.left[s]

@@ -7,10 +7,12 @@ wrong in all of them: ``dWh = …`` for ``dWh += …`` overwrites the gradient o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from ...calculus.printing.text import to_text
 from ...calculus.terms import symbols_in
 from ...derivation import Derivation
+from ...derivation.mistaken_shifts import fixed_matrices
 from ..harness.layout import Fitted
 from .candidates import Candidate
 
@@ -22,7 +24,8 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
 
     The lines are: the gradient of one array (all weights that it packs), all gradients made with
     one value (``d_a.T @ h`` for all gates), what goes back to one state (all products that read
-    it), and all slopes of elementwise functions.
+    it, with one gate's weights, or those of the taps of a convolution), and all slopes of
+    elementwise functions.
     """
     lines: dict[tuple[str, ...], list[Candidate]] = {}
     holders: dict[str, list[str]] = {}
@@ -38,6 +41,8 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
         if operand not in holders:
             bar = to_text(derivation.edge(c.where).operand.with_(mark="bar"))
             lines.setdefault((c.kind, bar, detail), []).append(c)
+            for line, own in _of_one_factor(c, bar, derivation):
+                lines.setdefault((c.kind, line, own), []).append(c)
         for value in _read_with(c, derivation):
             lines.setdefault((c.kind, value, detail), []).append(c)
         if c.kind == "in-place" or "bar*" in detail:
@@ -66,6 +71,25 @@ def _read_with(c: Candidate, derivation: Derivation) -> Iterator[str]:
     yield f"every gradient {made} in scan {edge.scan}"
     if c.kind in ("time", "wrapped", "pinned"):
         yield f"every gradient in scan {edge.scan} that reads it"
+
+
+def _of_one_factor(c: Candidate, bar: str, derivation: Derivation) -> Iterator[tuple[str, str]]:
+    """Lines and details of what goes back with a fixed matrix, or with the weights of one gate."""
+    end = c.id.removeprefix(f"{c.kind}:{c.where}:")
+    if c.kind == "dropped":
+        for s in fixed_matrices(derivation.edge(c.where).pullback):
+            yield f"{bar}, of the terms with {to_text(s)}", end
+    elif c.kind in ("flipped", "shifted") and derivation.edge(c.where).kind != "param":
+        yield f"all that goes back through {end}", end
+    elif c.kind == "sibling" and "_" in end:
+        one, other = end.split(">")
+        start = _alike_for(one, other)
+        stop = len(other) - _alike_for(one[start:][::-1], other[start:][::-1])
+        yield bar, f">{other[start:stop]}"
+
+
+def _alike_for(one: str, other: str) -> int:
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _detail(c: Candidate) -> str:

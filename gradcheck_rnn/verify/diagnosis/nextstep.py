@@ -11,7 +11,7 @@ from ...derivation import Derivation
 from ...derivation.editing import sources
 from ...derivation.edits import Edits
 from ..harness.compare import Comparison
-from ..points import Role
+from ..points import DATA, Role
 from .candidates import Bench, Candidate
 from .effects import Effects, is_affordable, is_one_step
 from .matching import wrong_names
@@ -22,17 +22,26 @@ __all__ = ["first_wrong", "next_steps"]
 def first_wrong(derivation: Derivation, comparisons: Sequence[Comparison]) -> list[str]:
     """What is wrong already at one step, what only with more, and if only with more sequences."""
     ill = [c for c in comparisons if c.wrong]
-    if all(c.point.role is Role.ZEROS for c in ill):
-        return ["right at every point without rows of zeros"]
-    if all(c.point.role is Role.SATURATED for c in ill):
-        return ["right at every point without saturated units"]
+    for role, what in ((Role.ZEROS, "rows of zeros"), (Role.SATURATED, "saturated units")):
+        if all(c.point.role is role for c in ill):
+            return [f"right at every point without {what}{_by_chance(ill)}"]
     lone = [c for c in comparisons if c.records and c.point.batch == 1]
-    if lone and not any(c.wrong for c in lone):
+    longest = max((c.point.steps for c in lone), default=0)
+    if lone and not any(c.wrong for c in lone) and _smallest(ill).point.steps <= longest:
         return [
             *_first_steps(derivation, ill),
-            "right for one sequence (B = 1) where it was tried, wrong for more",
+            f"right for one sequence (B = 1) where it was tried, wrong for more{_by_chance(lone)}",
         ]
     return _first_steps(derivation, ill)
+
+
+def _by_chance(points: Sequence[Comparison]) -> str:
+    """What else may set a single point apart: data, of which a draw may reach no branch."""
+    if len(points) > 1:
+        return ""
+    point = points[0].point
+    data = [n for n in point.values if point.ref(n).kind in DATA]
+    return f" (one draw of {', '.join(data)}: its values may be the reason instead)" * bool(data)
 
 
 def _first_steps(derivation: Derivation, ill: Sequence[Comparison]) -> list[str]:

@@ -32,16 +32,8 @@ def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one point (names of the definition)."""
     found: dict[str, Candidate] = {}
     for make in (
-        _factors,
-        _packing,
-        _swapped,
-        _transposed,
-        _summed,
-        _spots,
-        clips,
-        _users_scaled,
-        _sequences,
-    ):
+        _factors, _packing, _swapped, _transposed, _summed, _spots, clips, _users_scaled, _sequences
+    ):  # fmt: skip
         for c in make(comparison, wrong):
             found.setdefault(c.id, c)
     return list(found.values())
@@ -143,16 +135,19 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
         held = frozenset(p.name for u in users for p in fitted.pieces[u])
         if held <= wrong:
             yield _called(users), held
+    for some in _alike(sorted(parameters), "_.*"):
+        if len(some) > 1 and wrong.issuperset(some):
+            yield _called(some), frozenset(some)
     yield _called(sorted(wrong)), frozenset(wrong)
     for name in sorted(wrong):
         yield f"d{name}", frozenset({name})
 
 
-def _alike(users: Iterable[str]) -> list[tuple[str, ...]]:
-    """Each array, and those of layers: their names differ in a number."""
+def _alike(users: Iterable[str], part: str = r"\d+") -> list[tuple[str, ...]]:
+    """Each array, and those of layers: their names differ in a number, or in another part."""
     layers: dict[str, list[str]] = {}
     for user in users:
-        layers.setdefault(re.sub(r"\d+", "#", user), []).append(user)
+        layers.setdefault(re.sub(part, "#", user), []).append(user)
     return [*((u,) for u in users), *(tuple(some) for some in layers.values() if len(some) > 1)]
 
 

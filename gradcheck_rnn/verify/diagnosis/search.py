@@ -35,6 +35,8 @@ __all__ = ["search"]
 
 #: Sets found at one step that are tried elsewhere, and that are tried with another mistake.
 MOST_SETS, MOST_EXTENDED = 200, 6
+#: Mistakes beside which two others are looked for that nothing tells one by one.
+MOST_BESIDE = 2
 #: Sets with another mistake that are tried at the next place.
 MOST_TRIED = 4000
 
@@ -104,7 +106,7 @@ def _from_one_place(
     """Mistakes that make what is wrong at a place, with one that is silent there if need be."""
     longer = sorted((c for c in comparisons if c.wrong and c is not place), key=by_length)
     further: Effects | None = None
-    tried = 0
+    tried = beside = 0
     for found in sets_of_mistakes(Effects(bench, place), everything, most):
         sets = [together(some) for some in found.sets[:MOST_SETS]]
         alive = _sets_everywhere(bench, alike, found.sets[:MOST_SETS], longer[:1], comparisons)
@@ -136,26 +138,44 @@ def _from_one_place(
                 if good:
                     alive.append(both)
             alive = everywhere(bench, alive, comparisons)
-            if not alive and base is None and most > 1 and further is not None:
-                alive = _silent_pairs(bench, alike, further, found.silent, comparisons)
+            if not alive and most > 1 and further is not None and len(some) < 2:
+                if base is None:
+                    alive = _pairs(bench, alike, further, found.silent, comparisons)
+                elif beside < MOST_BESIDE and _is_edited(base):
+                    beside += 1
+                    after = Effects(bench, longer[0], base=base)
+                    alive = _pairs(bench, alike, after, found.silent, comparisons)
             if alive or bench.spent:
                 return alive
+    for base in [c for c in found.changes.helpful() if _is_edited(c)][: MOST_BESIDE * (most > 1)]:
+        alive = _pairs(bench, alike, Effects(bench, place, base=base), everything, comparisons)
+        if alive or bench.spent:
+            return alive
     return []
 
 
-def _silent_pairs(
+def _is_edited(candidate: Candidate) -> bool:
+    """Whether a mistake is edits of the program, behind which others can be looked for."""
+    other = candidate.after or candidate.beside or candidate.carry is not None
+    return not other and not candidate.edits.reorders
+
+
+def _pairs(
     bench: Bench,
     alike: Alike,
     place: Effects,
-    silent: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     comparisons: Sequence[Comparison],
 ) -> list[Candidate]:
-    """Two mistakes that are both silent at one step, at the next place."""
-    for found in sets_of_mistakes(place, silent, 2):
+    """Two mistakes at a place, beside the one that its program has already, if any.
+
+    So those are found that are silent at one step, and those of which neither makes an array right.
+    """
+    own = () if place.base is None else (place.base,)
+    for found in sets_of_mistakes(place, candidates, 2):
         if found.sets and len(found.sets[0]) == 2:
-            return _sets_everywhere(
-                bench, alike, found.sets[:MOST_SETS], [place.comparison], comparisons
-            )
+            sets = [(*own, *some) for some in found.sets[:MOST_SETS]]
+            return _sets_everywhere(bench, alike, sets, [place.comparison], comparisons)
     return []
 
 

@@ -52,7 +52,7 @@ def test_is_named(fault: str, words: str) -> None:
     [
         ("lnlstm/gradient-after-norm", "δs_{h,t} = δa_t ⊙ g_h, the adjoint of centred_t / scale_t"),
         ("lnlstm/gain-of-raw", "∇g_h with s_{h,t} instead of centred_t / scale_t"),
-        ("vanilla/first-step-state", "the first step reads its own h in place of the initial"),
+        ("vanilla/first-step-state", "h_t instead of h_{t−1} at the first step alone"),
         (
             "gated/value-undecayed",
             "δv_t out of a recursion of its own: δS_{t−1} without the factor",

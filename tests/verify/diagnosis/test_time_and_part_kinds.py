@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from benchmarks.blind_faults import outcome, outcome_of
 from benchmarks.slips import SLIPS
 from benchmarks.time_to_name import Code
 from gradcheck_rnn import api
+from gradcheck_rnn.calculus.terms import Times, Transpose, symbols_in
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
 from gradcheck_rnn.language import Cell, cell, repeat, tanh
@@ -22,7 +26,7 @@ from .study import DerivedCode
 KINDS = (
     "inner", "argument", "inner-sign", "square", "for-adjoint", "beside", "start-of", "first-step",
     "adjoint-at", "final-at-first", "cut", "doubled", "remainder", "part-of-adjoint", "units",
-    "sequence", "slope-where-none", "none-beyond", "wrapped", "held",
+    "sequence", "slope-where-none", "none-beyond", "wrapped", "held", "substep",
 )  # fmt: skip
 
 
@@ -34,11 +38,14 @@ KINDS = (
         ("minlstm/not-turned-back", "δh_t is read in reversed order of time"),
         ("wkv/bonus-overwritten", "the first step of the last sequence alone"),
         ("quasi/last-for-first", "the start of x_last is given what the last step gives"),
+        ("cudnn/first-state", "h_{t−1} at the first step alone in δa_{r,t} h_{t−1}ᵀ, where there"),
+        ("luong/divided luong/query-before luong/query-detached", "s_{t−1} instead of s_t in Hᵀ"),
+        ("gdn/value-for-error gdn/written-elsewhere", "error_t, without −α_t · S_{t−1} k̂_t in"),
     ],
 )
 def test_is_named(fault: str, words: str) -> None:
-    said = outcome([fault]).said
-    assert "what you get with: " in said  # one mistake and no other
+    said = outcome(fault.split()).said
+    assert "what you get with: " in said  # what there is and no other
     assert words in said
 
 
@@ -126,6 +133,56 @@ def test_blocks_of_any_length_are_named(cut: bool) -> None:
     (found,) = report.diagnosis.matches
     words = "in blocks of 11 steps" if cut else f"block of 11 steps of scan {scan} hands on nothing"
     assert words in found.message
+
+
+@cell(
+    inputs="x: k n",
+    states="h: k n",
+    params="W_f1 W_f2 W_g1 W_g2: k k; b: k",
+    fixed={"L": ("n n", partial(np.eye, k=-1))},
+)
+def convolved(x, h, W_f1, W_f2, W_g1, W_g2, b, L):  # type: ignore[no-untyped-def]
+    """Two gates, each of two taps."""
+    f = tanh(W_f1 @ h @ L.T + W_f2 @ h @ L + b)
+    return {"h": f * tanh(x + W_g1 @ h @ L.T + W_g2 @ h @ L)}
+
+
+@pytest.mark.parametrize("words", ["L and Lᵀ exchanged", "one L too many", "W_g1 instead of W_f1"])
+def test_all_taps_and_gates_alike(words: str) -> None:
+    """One line of code makes all products that go back to a state."""
+    code, instead = Code(convolved), {}
+    for edge in (e for e in code.derivation.edges if e.operand.name == "h"):
+        found = {s.name: s for s in symbols_in(edge.pullback)}
+        left, mid, right = edge.pullback.operands
+        if words.startswith("L and"):
+            right = right.operands[0] if isinstance(right, Transpose) else Transpose(right)
+        elif words.startswith("W_g1"):
+            (own,) = (s for n, s in found.items() if n.startswith("W"))
+            left = left.xreplace({own: own.with_(name=own.name.replace("f", "g"))})
+        kept = isinstance(right, Transpose) and words.startswith("one L")
+        factors = [left, mid, right, *([found["L"]] if words.startswith("one L") else [])]
+        instead[edge.id] = Times(*(factors[:2] if kept else factors))
+    code.edits = Edits(terms=instead)
+    report = check_model(code.network, forward=code.forward, backward=code.backward)
+    assert report.diagnosis is not None
+    (found,) = report.diagnosis.matches
+    assert f"for all {2 if words.startswith('W') else 4} terms alike" in found.message
+    assert words in found.message
+
+
+def test_gradients_that_have_one_shape_at_some_sizes_are_exchanged_there() -> None:
+    """dW (p, p) and dh0 (B, p): the search goes on where B is not p."""
+    code = Code("elman_hidden")
+
+    def backward(cotangents: dict[str, Any], run: Any) -> dict[str, Any]:
+        made = code.backward(cotangents, run)
+        if made["W"].shape == made["h0"].shape:
+            made["W"], made["h0"] = made["h0"], made["W"]
+        return made
+
+    report = check_model(code.network, forward=code.forward, backward=backward)
+    assert report.diagnosis is not None
+    assert [m.message for m in report.diagnosis.matches] == ["dW and dh0 exchanged"]
 
 
 def test_a_gradient_of_one_sequence_is_that_of_the_others_left_out() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gradcheck_rnn import check_model, load
+from gradcheck_rnn.verify.diagnosis import nextstep
 from gradcheck_rnn.verify.outcome import Report
+from gradcheck_rnn.verify.points import Role
 from gradcheck_rnn.verify.verdict import Finding, Row, Verdict
 from gradcheck_rnn.verify.wording import MOST_ROWS, SHOWN_ROWS
 from tests.verify.model.elman_by_hand import backward, forward
@@ -114,3 +118,30 @@ def test_what_is_not_returned_is_not_called_right() -> None:
     assert silent_right.passed
     first = str(silent_right).splitlines()[0]
     assert first.endswith("no gradient of 'h0' is returned; it was not checked")
+
+
+def seen_at(role: Role, batch: int, steps: int, kind: str, wrong: bool) -> Any:
+    """What a comparison at a point shows of a mask or a parameter, for `first_wrong`."""
+    point = SimpleNamespace(
+        role=role, batch=batch, steps=steps, lengths={"T": steps}, values={"m": None},
+        ref=lambda _: SimpleNamespace(kind=kind),
+    )  # fmt: skip
+    return SimpleNamespace(point=point, records=[0], wrong=[0] if wrong else [])
+
+
+@pytest.mark.parametrize(("kind", "doubt"), [("data", True), ("param", False)])
+def test_a_clue_of_one_draw_of_data_says_so(monkeypatch, kind: str, doubt: bool) -> None:
+    monkeypatch.setattr(nextstep, "_first_steps", lambda *_: [])
+    first_wrong, said = nextstep.first_wrong, "its values may be the reason instead"
+    several = seen_at(Role.ORDINARY, 3, 4, kind, True)
+    lone = seen_at(Role.ONE_SEQUENCE, 1, 4, kind, False)
+    (line,) = first_wrong(None, [several, lone])  # type: ignore[arg-type]
+    assert line.startswith("right for one sequence (B = 1)")
+    assert (said in line) is doubt
+    (line,) = first_wrong(None, [several, lone, lone])  # type: ignore[arg-type]
+    assert said not in line
+    # fewer steps than the fault needs show nothing of it
+    assert not first_wrong(None, [seen_at(Role.LONG, 2, 9, kind, True), lone])  # type: ignore[arg-type]
+    (line,) = first_wrong(None, [seen_at(Role.SATURATED, 2, 5, kind, True), lone])  # type: ignore[arg-type]
+    assert line.startswith("right at every point without saturated units")
+    assert (said in line) is doubt
