@@ -21,7 +21,7 @@ from .known import tells
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lattice import SPACING_SIGMA
 from .oracle.noise import Noise
-from .oracle.random_rounding import rounded_at_random, spread_of_rounding
+from .oracle.random_rounding import Opposed, Uniform, rounded_at_random, spread_of_rounding
 from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff
@@ -134,7 +134,7 @@ def doubt_cancelling_terms(
 class _Rounded(Target):
     """The same functions with every operation of the loss rounded at random."""
 
-    def __init__(self, target: Target, rng: np.random.Generator) -> None:
+    def __init__(self, target: Target, rng: Uniform) -> None:
         super().__init__(
             target.loss, target.gradient_function, target.tree, target.select, target.budget,
             target.unit, target.nouns,
@@ -212,16 +212,20 @@ class _Look:
         if row.check is None and not row.probes:
             return True
         vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
-        rounded, h = _Rounded(self.target, self.rng), np.array([[scale]])
+        h, values = np.array([[scale]]), []
         try:
-            lines = rounded.lines(block, vectors[:1])
-            spread = float(np.max(np.ptp([lines(h) for _ in range(DRAWS)], axis=0)))
+            for sign in (1, -1):
+                signs, sizes = (generator(self.seed, Stream.CANCELLING, k) for k in (3, 3 + sign))
+                rounded = _Rounded(self.target, Opposed(sign, signs, sizes))
+                try:
+                    values.append(float(rounded.lines(block, vectors[:1])(h)[0, 0]))
+                finally:
+                    self.target.evaluations += rounded.evaluations
         except OutOfBudget:
             raise
         except Exception:
             return True
-        finally:
-            self.target.evaluations += rounded.evaluations
+        spread = abs(values[0] - values[1])
         return spread <= abs(row.analytic - row.numeric) * scale / FAR
 
     def _by_gradient(self, row: Row, block: int) -> bool:

@@ -19,7 +19,9 @@ from ..streams import Stream, generator
 from .oracle.differences import CONFIDENCE, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
 from .oracle.noise import Noise
+from .oracle.three_points import three_points
 from .outcome import Report
+from .probes import first_exponent
 from .repeats import REORDERED
 from .target import Target
 from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
@@ -41,6 +43,8 @@ AWAY, LEAST, FURTHEST = 64.0, 2.0**-20, 0.05
 #: Lines through the point, of every array that fails, that are looked at for a kink; and how far
 #: the point lies at which the gradient is checked instead, in sizes of an entry.
 LINES, ASIDE = 2, 2.0**-6
+#: Parts of what a probe is off by, and of a slope, below which an error hides no jump that matters.
+STRAIGHT, SMOOTH = 2.0**-10, 2.0**-20
 
 
 def judge_kinks(
@@ -151,7 +155,8 @@ def settle_beside_kinks(
         or (
             row.verdict is Verdict.FAIL
             and (row.check is not None or row.probes)
-            and _meets_kink(target, tree.names.index(row.name), noise, rng)
+            and not _straight(row)
+            and _meets_kink(target, tree.names.index(row.name), row, noise, rng)
         )
     }
     if not rows:
@@ -190,12 +195,38 @@ def _kinks_decide(row: Row) -> bool:
     return kinks and row.verdict is Verdict.UNDECIDED
 
 
-def _meets_kink(target: Target, block: int, noise: Noise, rng: np.random.Generator) -> bool:
-    """Whether the slopes along random lines of one array differ on the two sides of the point."""
+def _straight(row: Row) -> bool:
+    """Whether differences along the directions that refute a row leave no room for a kink.
+
+    The error of a central difference at a kink is a third of the jump of the slope at least.
+    """
+    return bool(row.probes) and all(
+        p.kink is None
+        and p.estimate.method.startswith("central difference")
+        and p.estimate.error <= STRAIGHT * abs(p.analytic - p.estimate.value)
+        for p in row.probes
+        if not p.ratio <= 1
+    )
+
+
+def _meets_kink(
+    target: Target, block: int, row: Row, noise: Noise, rng: np.random.Generator
+) -> bool:
+    """Whether the slopes along random lines of one array differ on the two sides of the point.
+
+    As a rule three losses of the first line tell that they do not.
+    """
     leaf, size = target.tree.leaves[block], target.scale(block)
+    values = row.check.value if row.check is not None else [p.estimate.value for p in row.probes]
+    slope = float(np.sqrt(np.mean(np.square(values))))
+    first = first_exponent(noise, size * float(np.sqrt(leaf.size)), slope)
     for _ in range(LINES):
         drawn = rng.standard_normal(leaf.shape)
         lines = target.lines(block, (drawn / max(float(np.linalg.norm(drawn)), 1e-300))[None])
+        if first is not None:
+            seen = three_points(lines, target.base, noise, first)
+            if seen.truncation <= max(seen.roundoff, SMOOTH * abs(seen.value)):
+                return False
         ladder = Ladder(lines, target.base, noise, start_exponent(size), size)
         ladder.settle(0.0)
         ladder.exhaust()

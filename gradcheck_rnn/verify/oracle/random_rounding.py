@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rounded_at_random", "spread_of_rounding"]
+__all__ = ["Opposed", "Uniform", "rounded_at_random", "spread_of_rounding"]
 
 #: Results that are a number among the operands, or exact.
 _EXACT = {
@@ -26,6 +26,29 @@ _CONTRACTIONS = {"dot", "einsum", "tensordot", "inner", "vdot", "convolve", "cor
 _IN_PLACE = ("add", "sub", "mul", "truediv", "pow")
 
 
+class Uniform(Protocol):
+    """What rounds: uniform numbers, which are taken to whole units in the last place."""
+
+    def uniform(self, low: float, high: float, size: Any) -> Any:
+        """Numbers of a shape."""
+
+
+class Opposed:
+    """Every result moves by 1 to 8 units, in random directions, which are opposite for -1 and 1.
+
+    Two values of a function, one of either sign, differ by what rounding does to it, unless by a
+    rare chance; of two that are independent, many are equal where one operation alone is rounded.
+    """
+
+    def __init__(self, sign: int, signs: np.random.Generator, sizes: np.random.Generator) -> None:
+        """Of both signs, ``signs`` must draw the same and ``sizes`` others."""
+        self.sign, self.signs, self.sizes = sign, signs, sizes
+
+    def uniform(self, low: float, high: float, size: Any) -> Any:
+        """Whole numbers of 1 to 8, with a sign; the bounds are those of a single unit."""
+        return self.sign * self.signs.choice([low, high], size) * self.sizes.integers(1, 9, size)
+
+
 class RoundedArray(np.ndarray):
     """An array of floating-point or complex numbers that rounds every result at random.
 
@@ -34,7 +57,7 @@ class RoundedArray(np.ndarray):
     own size, and so do products of complex numbers. Sums and differences that are exact stay so.
     """
 
-    rng: np.random.Generator
+    rng: Uniform
 
     def __array_finalize__(self, obj: Any) -> None:
         self.rng = getattr(obj, "rng", None) or np.random.default_rng(0)
@@ -93,7 +116,7 @@ def _plain(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, RoundedArray) else x
 
 
-def _wrap(result: Any, rng: np.random.Generator) -> Any:
+def _wrap(result: Any, rng: Uniform) -> Any:
     if isinstance(result, tuple) and not hasattr(result, "_fields"):
         return tuple(_wrap(r, rng) for r in result)
     if isinstance(result, list):
@@ -103,7 +126,7 @@ def _wrap(result: Any, rng: np.random.Generator) -> Any:
     return result
 
 
-def _moved(x: Any, rng: np.random.Generator) -> Any:
+def _moved(x: Any, rng: Uniform) -> Any:
     """Numbers half of which move by one unit, as an array; what has no such numbers as it is."""
     if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind not in "fc":
         return x
@@ -131,7 +154,7 @@ def _where_inexact(ufunc: Any, a: Any, b: Any, total: NDArray[Any], moved: Any) 
     return found
 
 
-def rounded_at_random(x: Any, rng: np.random.Generator) -> Any:
+def rounded_at_random(x: Any, rng: Uniform) -> Any:
     """The same numbers in an array whose operations round at random."""
     array = np.asarray(x).view(RoundedArray)
     array.rng = rng
@@ -141,7 +164,7 @@ def rounded_at_random(x: Any, rng: np.random.Generator) -> Any:
 def spread_of_rounding(
     evaluate: Callable[[Sequence[NDArray[Any]]], Any],
     leaves: Sequence[NDArray[Any]],
-    rng: np.random.Generator,
+    rng: Uniform,
     draws: int = 8,
 ) -> Any:
     """Values of a function of arrays, (draws, …), each with its operations rounded at random.
