@@ -72,7 +72,8 @@ def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
         wrong = [(k, term, f"without {words}") for k, term, words in without_steps(edge)]
         for k, term, words in (*wrong, *_multiplied(edge)):
             if k + 1 < len(edge.path):  # what is pulled back is a part, and not the operand itself
-                key = (edge.equation.name, tuple(edge.path[: k + 1]), words.split()[0])
+                how = "" if words.startswith("without") else ":multiplied"
+                key = (edge.equation.name, tuple(edge.path[: k + 1]), how)
                 lines.setdefault(key, []).append((edge, term, words))
     for (_, path, how), some in lines.items():
         if len({edge.operand for edge, _, _ in some}) < 2:

@@ -100,7 +100,6 @@ def captaine_1_nothing_carried(wrong: bool) -> Any:
     "Both mistakes of that backward pass at once, as they were.",
     arrays=ALL,
     term=("a_\\{f,t\\}.*σ|σ.*f_t", "nothing is carried|carry"),
-    named="not among the mistakes that are tried",
 )
 def captaine_1_both(wrong: bool) -> Any:
     def local(dh: Any, dc: Any, step: Any) -> Any:

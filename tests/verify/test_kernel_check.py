@@ -184,7 +184,7 @@ def test_the_definition_runs_once_for_all_cotangents(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(kernels, "run", counted)
     parts = []
-    for count in (1, 3):
+    for count in (3, 6):
         network = api.layers("elman_hidden", count)
         runs.append(0)
         done = list(check_kernel(network, ProgramKernel(network), seed=1))

@@ -136,8 +136,8 @@ class Bench:
 
     def is_at_the_end(self, edits: Edits) -> bool:
         """Whether edits change gradients only, which no other line reads."""
-        own = {**edits.terms, **edits.only_steps, **edits.skip_steps, **edits.pinned}
-        return len(own) > 0 and own.keys() <= self._ends and edits.size == edits.size_of_terms
+        own = edits.edges
+        return len(own) > 0 and own <= self._ends and edits.size == edits.size_of_terms
 
     @cached_property
     def _ends(self) -> set[str]:

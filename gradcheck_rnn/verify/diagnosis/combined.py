@@ -44,6 +44,5 @@ def beside_lines(found: Diagnosis, lines: Sequence[Row], network: Network) -> Di
 
 def _targets(edits: Edits, derivation: Derivation) -> Iterator[str]:
     """Names whose lines are edited."""
-    own = (*edits.terms, *edits.only_steps, *edits.skip_steps, *edits.pinned)
-    for edge in {*own, *(edge for _, edge in edits.shares)}:
+    for edge in edits.edges:
         yield derivation.edge(edge).operand.name
