@@ -117,23 +117,6 @@ def test_what_is_computed_again_in_backward_has_the_values_of_the_forward_pass()
         torch.testing.assert_close(a, b)
 
 
-def test_a_backward_that_frees_its_buffers_is_noted() -> None:
-    class Freed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.held = torch.tanh(x)
-            return ctx.held.clone()
-
-        @staticmethod
-        def backward(ctx: Any, dy: Any) -> Any:
-            held, ctx.held = ctx.held, None
-            return dy * (1 - held**2)
-
-    report = check_torch(Freed, [draw(4, 2)])
-    assert report.passed, str(report)
-    assert "second pass through one graph" in str(report)
-
-
 class Scaled(torch.nn.Module):
     """A weight over a norm from one step of the power method, kept in a buffer, as spectral norm.
 
