@@ -155,7 +155,10 @@ class _Look:
             second = pair.grad(own, asked, weights, False)
         except Exception as error:
             said = _said(error)
-            text = f"backward fails in a second pass through one graph (retain_graph=True): {said}"
+            text = (
+                f"backward fails in a second pass through one graph (retain_graph=True): {said}; "
+                "keep what it reads as long as its graph, as ctx.save_for_backward does"
+            )
             changed = "inplace operation" in said
             # Compiled code gives its buffers away, and says so: the compiler's own choice.
             only = Finding("once-only", text, fatal="donated buffer" not in said)
