@@ -1,8 +1,8 @@
 """A second look at rows that differences leave undecided, with sharper oracles where there are any.
 
-What only the sharper oracle calls wrong may be rounding of saturated units; it fails only if it is
-wrong where they are not saturated, too, or where rounding of the gradient's operations at random
-explains it no better.
+What only the sharper oracle calls wrong may be rounding of saturated units. It fails if it is wrong
+where they are not saturated, too, and, where no point could tell, if it is further off than
+rounding the gradient's operations at random moves it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .oracle.noise import Noise
 from .outcome import Report
 from .probes import direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
-from .rows import entry_row, probe_row, rounded_everywhere
+from .rows import DRAWN, SCALED, entry_row, probe_row
 from .target import Target
 from .verdict import EntryCheck, EntryState, Probe, Row, Verdict
 
@@ -211,8 +211,8 @@ class _Look:
             if right is not False:
                 check.state[failing] = EntryState.ROUNDED
         bounds = self.roundoff.bounds[check.block]
-        row = entry_row(self.target.tree, check, gradient, bounds, self.resolve)
-        return rounded_everywhere(row) if right is None else row
+        how = DRAWN if right is None else SCALED
+        return entry_row(self.target.tree, check, gradient, bounds, self.resolve, how)
 
     def _along(self, block: int, gradient: Floats, probes: list[Probe], oracle: Fallback) -> Row:
         right: bool | None = False
@@ -226,8 +226,8 @@ class _Look:
                 wrong = [p for p, gap, most in zip(wrong, off, own, strict=True) if gap <= most]
             if right is not False:
                 probes = [replace(p, rounded=True) if p in wrong else p for p in probes]
-        row = probe_row(self.target.tree, block, gradient, probes, self.resolve)
-        return rounded_everywhere(row) if right is None else row
+        how = DRAWN if right is None else SCALED
+        return probe_row(self.target.tree, block, gradient, probes, self.resolve, how)
 
     def _direction(self, block: int, probe: Probe) -> Floats:
         return direction(self.target, block, self.seed, probe.number)

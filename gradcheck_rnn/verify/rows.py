@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from .verdict import (
     whole_slices,
 )
 
-__all__ = ["entry_row", "failed_row", "probe_row", "rounded_everywhere", "undecided_row"]
+__all__ = ["DRAWN", "SCALED", "entry_row", "failed_row", "probe_row", "undecided_row"]
 
 Floats = NDArray[np.float64]
 #: Part of what differences resolve below which nothing will show a gradient at this point.
@@ -33,6 +32,13 @@ VANISHING = 1e-6
 #: Entries on a kink that are named.
 SHOWN = 3
 ENTRIES = "mode='entrywise' tells at which entries"
+#: How what only a sharper oracle calls wrong is told from a fault: at smaller parameters, or where
+#: none resolve it by random rounding.
+SCALED = "but agree once the parameters are scaled down"
+DRAWN = (
+    "by no more than rounding of the gradient's operations at random, at parameters scaled down, "
+    "too (do constants that are added keep units saturated?)"
+)
 
 
 def _index(shape: tuple[int, ...], flat: int) -> str:
@@ -66,9 +72,14 @@ def failed_row(tree: Tree, block: int, gradient: Floats) -> Row:
 
 
 def entry_row(
-    tree: Tree, check: EntryCheck, gradient: Floats, roundoff: Floats, resolve: float
+    tree: Tree,
+    check: EntryCheck,
+    gradient: Floats,
+    roundoff: Floats,
+    resolve: float,
+    how: str = SCALED,
 ) -> Row:
-    """The row of a block checked entry by entry."""
+    """The row of a block checked entry by entry; `how` rounding was told from a fault."""
     shape = gradient.shape
     g, bound = gradient.ravel(), check.error + roundoff.ravel()
     ratio, state = check.ratio(gradient, roundoff), check.state
@@ -93,7 +104,7 @@ def entry_row(
             reasons.append(_pattern(hint))
         reasons += _no_slope(check, g, shape)
     else:
-        reasons += _doubts(check, g, bound, resolution, resolve, shape)
+        reasons += _doubts(check, g, bound, resolution, resolve, shape, how)
         verdict = Verdict.UNDECIDED if reasons else Verdict.PASS
     return Row(
         name=tree.names[check.block],
@@ -140,6 +151,7 @@ def _doubts(
     resolution: float,
     resolve: float,
     shape: tuple[int, ...],
+    how: str,
 ) -> list[Finding]:
     """Why a block without failures is not simply right."""
     reasons, state = [], check.state
@@ -170,7 +182,7 @@ def _doubts(
         reasons.append(Finding("blind", f"{blind} of {g.size} entries: {why}"))
     rounded = int(np.sum(state == EntryState.ROUNDED))
     if rounded:
-        reasons.append(_saturated(f"{rounded} entries"))
+        reasons.append(_saturated(f"{rounded} entries", how))
     if unprobed:
         said = f"{unprobed} of {g.size} entries were left unprobed by the budget"
         reasons.append(Finding("budget", said))
@@ -227,27 +239,12 @@ def _pattern(text: str) -> Finding:
     return Finding("dropped" if text == DROPPED else "pattern", text)
 
 
-#: How what only a sharper oracle calls wrong is told from a fault: at smaller parameters, or where
-#: none resolve it by random rounding.
-SCALED = "but agree once the parameters are scaled down"
-DRAWN = (
-    "by no more than rounding of the gradient's operations at random, at parameters scaled down, "
-    "too (do constants that are added keep units saturated?)"
-)
-
-
-def _saturated(what: str) -> Finding:
+def _saturated(what: str, how: str) -> Finding:
     return Finding(
         "saturated",
-        f"{what}, too small for plain differences, differ in a sharper oracle {SCALED}: their "
+        f"{what}, too small for plain differences, differ in a sharper oracle {how}: their "
         "digits are lost in the gradient's own rounding here (saturation)",
     )
-
-
-def rounded_everywhere(row: Row) -> Row:
-    """A row whose saturation no smaller parameters have shown, in those words."""
-    row.reasons = tuple(replace(f, message=f.message.replace(SCALED, DRAWN)) for f in row.reasons)
-    return row
 
 
 def _cover(check: EntryCheck, bound: Floats) -> str:
@@ -283,8 +280,15 @@ def _missed(
     return text
 
 
-def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], resolve: float) -> Row:
-    """The row of a block probed along directions."""
+def probe_row(
+    tree: Tree,
+    block: int,
+    gradient: Floats,
+    probes: list[Probe],
+    resolve: float,
+    how: str = SCALED,
+) -> Row:
+    """The row of a block probed along directions; `how` rounding was told from a fault."""
     shape, n = gradient.shape, gradient.size
     norm = float(np.linalg.norm(gradient))
     wrong = [p for p in probes if p.ratio > 1 and p.kink is None and not p.rounded]
@@ -320,7 +324,7 @@ def probe_row(tree: Tree, block: int, gradient: Floats, probes: list[Probe], res
             )
             reasons.append(Finding("kink", said))
         if rounded:
-            reasons.append(_saturated(f"{rounded} of {len(probes)} directional derivatives"))
+            reasons.append(_saturated(f"{rounded} of {len(probes)} directional derivatives", how))
         elif slip > SURE:
             said = (
                 f"differences resolve {threshold:.1e}, the gradient's norm is {norm:.1e}: a fault "

@@ -163,17 +163,6 @@ class Assigned(Scaled):
             self._buffers["u"] = u
 
 
-@pytest.mark.parametrize("by_name", [True, False])
-def test_buffers_that_are_assigned_are_held_too(by_name: bool) -> None:
-    module = torch.nn.Sequential(Assigned(by_name))
-    before = module[0].u.clone()
-    report = check_torch(module, [draw(4, 2)])
-    assert report.passed, str(report)
-    assert "were held at their updated values: '0.u'" in str(report)
-    assert torch.equal(module[0].u, before)
-    assert check_torch(Assigned(by_name, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
-
-
 class Plain(Scaled):
     """Keeps the vector as a plain attribute, which no module lists; assigned or written to."""
 
@@ -190,15 +179,16 @@ class Plain(Scaled):
             self.u.copy_(u)
 
 
+@pytest.mark.parametrize("kept", [Assigned, Plain])
 @pytest.mark.parametrize("assigned", [True, False])
-def test_tensors_kept_as_attributes_are_held_as_buffers_are(assigned: bool) -> None:
-    module = torch.nn.Sequential(Plain(assigned))
+def test_buffers_and_attributes_that_are_assigned_are_held(kept: Any, assigned: bool) -> None:
+    module = torch.nn.Sequential(kept(assigned))
     before = module[0].u.clone()
     report = check_torch(module, [draw(4, 2)])
     assert report.passed, str(report)
     assert "were held at their updated values: '0.u'" in str(report)
     assert torch.equal(module[0].u, before)
-    assert check_torch(Plain(assigned, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
+    assert check_torch(kept(assigned, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
 
 
 class LostInTraining(Scaled):
