@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 from ..calculus.printing.text import to_text
-from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term, symbols_in
+from ..calculus.terms import (
+    Apply,
+    Divide,
+    Greater,
+    Hadamard,
+    Neg,
+    Ones,
+    Plus,
+    Power,
+    Sym,
+    Term,
+    Zeros,
+    has_bar,
+)
+from .mistaken_factors import occurrences, replaced_at
 from .mutants import edge_mutants
 from .program import Derivation, Edge
 
-__all__ = ["near_misses"]
+__all__ = ["near_misses", "other_terms"]
 
 #: Steps of a sum that take part, for sums over time that are not.
 _STEPS: dict[tuple[int, ...], slice] = {(1,): slice(0, 1), (-1,): slice(-1, None)}
@@ -30,16 +46,97 @@ def near_misses(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term 
             yield mutant.says, edge.pullback, _STEPS[edits.only_steps[edge.id]]
         elif edge.id in edits.skip_steps:
             yield mutant.says, edge.pullback, _SKIPPED[edits.skip_steps[edge.id]]
+    for says, term in other_terms(derivation, edge):
+        if term not in seen:
+            seen.add(term)
+            yield says, term, slice(None)
+
+
+def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]]:
+    """Words and terms one change away from a derived one, whether anybody writes such or not.
+
+    In one place, or in all places of a value: any value or parameter of that shape at the steps
+    around, another operation, a value's square, reciprocal, sign or complement, what lies within a
+    function. Thousands for a cell, so they are for lines that are known to be wrong.
+    """
     whole = to_text(edge.pullback)
     for term in _other_slopes(edge):
-        if term not in seen:
-            seen.add(term)
-            yield f"{to_text(term)} instead of {whole}", term, slice(None)
-    for before, after in _exchanges(derivation, edge):
-        term = edge.pullback.xreplace({before: after})
-        if term not in seen:
-            seen.add(term)
-            yield f"{to_text(after)} instead of {to_text(before)} in {whole}", term, slice(None)
+        yield f"{to_text(term)} instead of {whole}", term
+    values = _values_of_shapes(derivation, edge)
+    adjoints = [e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).equations]
+    places: dict[Term, list[tuple[int, ...]]] = {}
+    for node, path in occurrences(edge.pullback):
+        places.setdefault(node, []).append(path)
+    for node, paths in places.items():
+        for new in _instead_of(node, values, adjoints):
+            words = f"{to_text(new)} instead of {to_text(node)} in {whole}"
+            yield words, edge.pullback.xreplace({node: new})
+            for path in paths if len(paths) > 1 else ():
+                yield f"once {words}", replaced_at(edge.pullback, path, new)
+
+
+def _values_of_shapes(derivation: Derivation, edge: Edge) -> dict[Any, list[Sym]]:
+    """Values and parameters that a step can read, by shape and heads."""
+    program = derivation.program(edge.scan)
+    found = [e.symbol for e in program.equations]
+    found += [x.operand for x in program.edges if x.lag is None or x.operand.lag is not None]
+    moving = [s.with_(lag=s.lag + by) for s in found if s.lag is not None for by in (-1, 1)]
+    made = {e.name: e.symbol for p in derivation.scans for e in p.equations}
+    last = [
+        made[s.name].with_(name=s.final, kind="static", lag=None)
+        for p in derivation.scans for s in p.scan.states if s.name in made
+    ]  # fmt: skip
+    out: dict[Any, list[Sym]] = {}
+    for s in dict.fromkeys(s for s in (*found, *moving, *last) if not s.mark):
+        out.setdefault((s.shape, s.heads), []).append(s)
+    return out
+
+
+def _instead_of(
+    node: Term, values: Mapping[Any, Sequence[Sym]], adjoints: Sequence[Sym]
+) -> Iterator[Term]:
+    """What may stand in a node's place, of its own shape."""
+    if isinstance(node, Sym):
+        key = node.shape, node.heads
+        others = (
+            [a for a in adjoints if (a.shape, a.heads) == key] if node.mark else values.get(key, [])
+        )
+        yield from (s for s in others if s != node)
+        if not node.mark:
+            yield from _made_of(node)
+    elif isinstance(node, Hadamard):
+        for a, b in combinations(node.operands, 2):
+            rest = [x for x in node.operands if x is not a and x is not b]
+            for other in (Plus(a, b), Plus(a, Neg(b)), Plus(b, Neg(a)), *_quotients(a, b)):
+                yield Hadamard(*rest, other) if rest else other
+    elif isinstance(node, Plus) and len(node.operands) == 2:
+        a, b = node.operands
+        yield from (Plus(a, Neg(b)), Plus(b, Neg(a)), a, b)
+        if a.shape == b.shape and not (has_bar(a) and has_bar(b)):
+            yield Hadamard(a, b)
+    elif isinstance(node, Divide):
+        a, b = node.operands
+        if a.shape == b.shape:
+            yield from (Hadamard(a, b), a)
+    elif isinstance(node, Apply | Greater) and not has_bar(node):
+        yield from _made_of(node)
+        yield from values.get((node.shape, 1), [])
+        yield from (Greater(a, Zeros(*a.shape)) for a in adjoints if a.shape == node.shape)
+    elif isinstance(node, Power) and not has_bar(node):
+        yield from _made_of(node.operands[0])
+        yield node.operands[0]
+
+
+def _quotients(a: Term, b: Term) -> Iterator[Term]:
+    if a.shape == b.shape:
+        yield from (Divide(*pair) for pair in ((a, b), (b, a)) if not has_bar(pair[1]))
+
+
+def _made_of(x: Term) -> Iterator[Term]:
+    one = Ones(*x.shape)
+    yield from (Plus(one, Neg(x)), Plus(one, Neg(Power(x, 2))), Power(x, 2), Power(x, 3))
+    yield from (Neg(x), Divide(one, x), Hadamard(x, Plus(one, Neg(x))), one)
+    yield Greater(x, Zeros(*x.shape))
 
 
 def _other_slopes(edge: Edge) -> Iterator[Term]:
@@ -49,22 +146,3 @@ def _other_slopes(edge: Edge) -> Iterator[Term]:
         less = Plus(one, Neg(y))
         for slope in (Plus(one, Neg(Power(y, 2))), Hadamard(y, less), less, y):
             yield Hadamard(edge.adjoint, slope)
-
-
-def _exchanges(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Term]]:
-    program = derivation.program(edge.scan)
-    equations = [e.symbol for e in program.equations]
-    for s in symbols_in(edge.pullback):
-        if s.lag is not None:
-            for by in (-2, -1, 1, 2):
-                if isinstance(s.lag, int):
-                    yield s, s.with_(lag=s.lag + by)
-        for other in equations:
-            if other.name != s.name and other.shape == s.shape and s.lag is not None:
-                yield s, s.with_(name=other.name, kind=other.kind)
-                if s.lag and not s.mark:
-                    yield s, s.with_(name=other.name, kind=other.kind, lag=0)
-        if not s.mark and s.lag is not None:
-            yield s, Plus(Ones(*s.shape), Neg(s))
-            yield s, Plus(Ones(*s.shape), Neg(Power(s, 2)))
-            yield s, Power(s, 2)

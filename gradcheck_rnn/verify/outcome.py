@@ -34,8 +34,9 @@ class Diagnosis:
     `tried` counts those that were tried, and `stopped` says whether the search ended at its limit
     of work, which `where` tells in words; `wrong` has the gradients that are wrong and `where` what
     is known of the place, of which `steps` is the line that tells most of the steps at which an
-    input is wrong; `noise` says whether the code's own roundoff was allowed
-    for. `candidates` are the mistakes as programs: working state, left out where a report is sent.
+    input is wrong; `lines` are the smallest sets of lines that can make all that is wrong, where no
+    mistake does; `noise` says whether the code's own roundoff was allowed for. `candidates` are the
+    mistakes as programs: working state, left out where a report is sent.
     """
 
     matches: list[Finding] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Diagnosis:
     wrong: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
     steps: str = ""
+    lines: tuple[tuple[str, ...], ...] = ()
     noise: bool = False
     candidates: list[Any] = field(default_factory=list, repr=False, compare=False)
 
@@ -62,6 +64,7 @@ class Diagnosis:
                 for m in self.matches
             ],
             "tried": self.tried,
+            "lines": [list(some) for some in self.lines],
             "where": list(self.where),
         }
 

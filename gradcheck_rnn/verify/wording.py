@@ -38,6 +38,7 @@ class Diagnosed(Protocol):
     wrong: list[str]
     where: list[str]
     steps: str
+    lines: tuple[tuple[str, ...], ...]
 
 
 class Worded(Protocol):
@@ -264,9 +265,10 @@ def reproduced(found: Diagnosed) -> str:
     """Which mistakes reproduce a wrong gradient, or that none does."""
     subject = _wrong(found.wrong, MOST_NAMES)
     if not found.matches:
+        place = wrong_lines(found)
         return (
-            f"{subject} wrong; none of {found.tried} known mistakes, and no pair of "
-            "them that was tried, reproduces the gradient"
+            f"{subject} wrong; {place}{'; ' * bool(place)}none of {found.tried} known mistakes, "
+            "and no pair of them that was tried, reproduces the gradient"
         )
     known = "; or ".join(m.message for m in found.matches)
     worst = max(m.residual for m in found.matches)
@@ -276,6 +278,19 @@ def reproduced(found: Diagnosed) -> str:
         f"{subject} what you get with any of {len(found.matches)} mistakes, which "
         f"nothing tried tells apart: {known}: residual {worst:.0e}"
     )
+
+
+def wrong_lines(found: Diagnosed) -> str:
+    """Which lines make all that is wrong, whatever it is that they say; empty where unknown."""
+    if not found.lines:
+        return ""
+    first = found.lines[0]
+    if len(first) == 1 and len(found.lines) == 1:
+        return f"the line of {first[0]} makes all of it"
+    if len(first) == 1:
+        return f"one line makes all of it, that of {' or of '.join(n for (n,) in found.lines)}"
+    sets = ", or of ".join(" and ".join(some) for some in found.lines)
+    return f"no line alone makes all of it, those of {sets} do together"
 
 
 def _wrong(

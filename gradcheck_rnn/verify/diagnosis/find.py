@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from ...derivation import derive
 from ...derivation.mistaken_times import BLOCKS
@@ -18,6 +20,8 @@ from .own_recursions import own_recursions
 from .parts import alike_in_all
 from .postprocessing import postprocessing
 from .search import search
+from .unlisted import edges_into, located, named, names_of, near_candidates, told
+from .wrong_lines import WrongLines
 
 __all__ = ["find_mistake"]
 
@@ -40,6 +44,14 @@ def _blocks(comparisons: Sequence[Comparison]) -> list[int]:
     return sorted(k for k in fits if 1 < k < steps and k not in BLOCKS)
 
 
+@dataclass(frozen=True)
+class _List:
+    """Candidates, and whether more than one of them is looked for at once."""
+
+    candidates: list[Candidate] | None
+    pairs: bool = True
+
+
 def find_mistake(
     network: Network,
     comparisons: Sequence[Comparison],
@@ -57,23 +69,71 @@ def find_mistake(
     if ill[-1] is not ill[0]:
         known = {c.id for c in after}
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-    single: list[Candidate] | None = None
-    if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
-        derived = derived_candidates(derivation, blocks=_blocks(comparisons))
-        single = [*derived, *grouped(derived, ill[0].point.fitted, derivation)]
-        single += alike_in_all(derivation, single)
-        single += own_recursions(derivation, derived)
-    bench = Bench(derivation)
-    found = search(bench, single, after, comparisons)
+    work = _Work(Bench(derivation), after, _blocks(comparisons))
+    found, lines = work.search(comparisons)
     if not found.found and noisy is not None:
         wider = noisy()
         if wider is not None:
-            found = search(bench, single, after, wider)
+            found, lines = work.search(wider)
             found.noise = found.found
-    found.where = [*first_wrong(derivation, comparisons), *localise(ill)]
+    if not found.found:
+        found.lines = named(lines, derivation)
+        found.where += told(lines, derivation)
+    found.where += [*first_wrong(derivation, comparisons), *localise(ill)]
     found.steps = told_steps(ill)
     if found.stopped:
         found.where.append(STOPPED)
     if not found.found:
-        found.where += next_steps(bench, ill, handed)
+        found.where += next_steps(work.bench, ill, handed)
     return found
+
+
+class _Work:
+    """One search: by the lines that can be wrong where they are told, else by the whole list.
+
+    A single line that can make all that is wrong is searched with all that is near its terms before
+    the list of all lines is made. Where two or three are needed, one mistake of several comes first.
+    """
+
+    def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
+        self.bench, self.after, self.blocks = bench, after, blocks
+
+    @cached_property
+    def whole(self) -> list[Candidate] | None:
+        """The list of mistakes; None where it is too long to be made at once."""
+        derivation = self.bench.derivation
+        if sum(len(p.equations) for p in derivation.scans) > MOST_AT_ONCE:
+            return None
+        derived = derived_candidates(derivation, blocks=self.blocks)
+        out = [*derived, *grouped(derived, self.fitted, derivation)]
+        out += alike_in_all(derivation, out)
+        return [*out, *own_recursions(derivation, derived)]
+
+    def search(self, comparisons: Sequence[Comparison]) -> tuple[Diagnosis, list[WrongLines]]:
+        """What was found, and the lines that can be wrong."""
+        ill = [c for c in comparisons if c.wrong]
+        self.fitted = ill[0].point.fitted
+        lines = located(self.bench, ill)
+        tried = 0
+        for made in self._lists(lines):
+            found = search(self.bench, made.candidates, self.after, comparisons, pairs=made.pairs)
+            tried = max(tried, found.tried)
+            if found.found:
+                break
+        found.tried = tried
+        return found, lines
+
+    def _lists(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
+        if not lines:
+            yield _List(self.whole)
+            return
+        several = len(lines[0].names) > 1
+        if several and self.whole is not None:
+            yield _List(self.whole, pairs=False)
+        derivation = self.bench.derivation
+        edges = [e for n in names_of(lines) for e in edges_into(derivation, n)]
+        own = derived_candidates(derivation, edges, blocks=self.blocks)
+        yield _List(own)
+        yield _List([*own, *near_candidates(self.bench, edges)])
+        if not several and self.whole is not None:
+            yield _List(self.whole, pairs=False)

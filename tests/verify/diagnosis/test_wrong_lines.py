@@ -1,0 +1,112 @@
+"""Lines that are wrong in ways on no list are found from the gradients alone."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from benchmarks.blind_faults import FAULTS, check
+from gradcheck_rnn.calculus.terms import Hadamard, has_bar
+from gradcheck_rnn.derivation.edits import Edits
+from gradcheck_rnn.derivation.nearmisses import other_terms
+from gradcheck_rnn.derivation.program import Edge
+from gradcheck_rnn.verify.diagnosis.candidates import Candidate
+from gradcheck_rnn.verify.diagnosis.effects import Effects
+from gradcheck_rnn.verify.diagnosis.unlisted import located
+from gradcheck_rnn.verify.diagnosis.wrong_lines import WrongLines, wrong_lines
+from gradcheck_rnn.verify.harness.compare import Comparison
+
+from .study import Laboratory
+
+
+@pytest.fixture(scope="module", params=["gru", "elman_hidden"])
+def cell(request: pytest.FixtureRequest) -> Laboratory:
+    return Laboratory(request.param)
+
+
+def odd(edge: Edge) -> Candidate:
+    """Code whose line gives the square of what it should: linear in nothing, on no list."""
+    square = Hadamard(edge.pullback, edge.pullback)
+    return Candidate(f"odd {edge.id}", "odd", "", Edits(terms={edge.id: square}))
+
+
+def ill(laboratory: Laboratory, *edges: Edge) -> list[Comparison]:
+    mistake = odd(edges[0])
+    for e in edges[1:]:
+        mistake = mistake & odd(e)
+    return [c for c in laboratory.faulty(mistake) if c.wrong]
+
+
+def test_a_line_that_is_wrong_in_any_way_is_among_the_smallest_sets(cell: Laboratory) -> None:
+    for edge in cell.derivation.edges:
+        wrong = ill(cell, edge)
+        assert wrong, edge.id
+        sets = located(cell.bench, wrong)
+        assert [len(s.names) for s in sets] == [1] * len(sets), (edge.id, sets)
+        assert any(edge.operand.name in s.names for s in sets), (edge.id, sets)
+
+
+def test_two_lines_are_found_together(cell: Laboratory) -> None:
+    edges = list(cell.derivation.edges)
+    pairs = [(a, b) for a in edges[::3] for b in edges[::4] if a.operand.name != b.operand.name]
+    rng = np.random.default_rng(3)
+    exact = 0
+    chosen = [pairs[k] for k in rng.choice(len(pairs), min(len(pairs), 10), replace=False)]
+    for a, b in chosen:
+        sets = located(cell.bench, ill(cell, a, b))
+        # One line alone may make what two do, where one lies behind the other.
+        assert len(sets[0].names) <= 2, (a.id, b.id, sets)
+        exact += any({a.operand.name, b.operand.name} == set(s.names) for s in sets)
+    assert exact >= 0.7 * len(chosen)
+
+
+def test_what_no_line_makes_is_made_by_none(cell: Laboratory) -> None:
+    """Noise in every gradient is of no line; the sets that remain are the gradients' own lines."""
+    wrong = cell.faulty(odd(next(iter(cell.derivation.edges))))
+    rng = np.random.default_rng(4)
+    for c in wrong:
+        for r in c.records:
+            r.got[...] = r.want + rng.standard_normal(r.want.shape)
+            r.ratio[...] = np.abs(r.got - r.want) / np.maximum(r.bound, 1e-16)
+    sets = wrong_lines(Effects(cell.bench, wrong[0]))
+    assert all(not s.adjoints for s in sets), sets
+
+
+def test_near_terms_are_of_the_shape_of_what_they_stand_for(cell: Laboratory) -> None:
+    for edge in cell.derivation.edges:
+        terms = [t for _, t in islice(other_terms(cell.derivation, edge), 400)]
+        assert all(t.shape == edge.pullback.shape for t in terms)
+        assert all(has_bar(t) for t in terms)
+
+
+def test_a_report_names_the_line_that_no_known_mistake_is_in() -> None:
+    some = "dh_next * np.linspace(0.5, 1.5, len(dh_next))[:, None]"
+    report = check("pooled", [("dh = dm / T + dh_next", f"dh = dm / T + {some}")])
+    assert report.diagnosis is not None
+    assert not report.diagnosis.found
+    assert ("δh_t",) in report.diagnosis.lines
+    assert "makes all of it" in str(report)
+    assert report.to_json()["diagnosis"]["lines"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("pooled/relu-of-gradient", "[δr > 0_r] instead of [a_r > 0]"),
+        ("mirnn/other-beta", "beta1 instead of beta2"),
+        ("pooled/last-for-mean", "h_final instead of m"),
+    ],
+)
+def test_a_term_near_the_derived_one_is_named_where_the_line_is_known(
+    fault: str, said: str
+) -> None:
+    report = check(fault.split("/")[0], [(FAULTS[fault].before, FAULTS[fault].after)])
+    assert report.diagnosis is not None
+    assert said in report.diagnosis.matches[0].message
+
+
+def test_sets_count_what_rests_on_them() -> None:
+    some = WrongLines(("a",), ("W",), 40, 12)
+    assert some.names == ("a", "W")
