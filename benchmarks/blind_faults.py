@@ -4,10 +4,11 @@
 `blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`),
 ``--corpus third`` a third (`blind_third`, a module and a text a system) and ``--corpus fourth`` a
 small one (`blind_fourth`), ``--corpus fifth`` a fifth (`blind_fifth`), ``--corpus sixth`` a sixth
-(`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`). They were written from public issues, courses' forums and experience by somebody
-who had not read the search for mistakes, and before they were run (blind_faults.md). The code hands
-no adjoints over unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME``
-runs the faults whose names begin so, ``--text`` prints what was said of each.
+(`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`). They were written from public
+issues, courses' forums and experience by somebody who had not read the search for mistakes, and
+before they were run (blind_faults.md). The code hands no adjoints over unless ``--adjoints`` is
+given: then lines of its own are judged. ``--only NAME`` runs the faults whose names begin so,
+``--text`` prints what was said of each.
 """
 
 from __future__ import annotations

@@ -6,6 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-NAMES = ("mgu", "padded", "resdrop", "glin", "bipool")
+NAMES = ("onegate", "padded", "resdrop", "glin", "bipool")
 SYSTEMS: dict[str, ModuleType] = {n: import_module(f"{__name__}.{n}") for n in NAMES}
 TEXTS = [Path(__file__).with_name(f"{name}.txt") for name in (*NAMES, "several")]

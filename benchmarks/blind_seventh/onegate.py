@@ -17,7 +17,7 @@ from gradcheck_rnn.language import softmax, tanh
     outputs="y",
     source="Zhou et al. 2016, Minimal Gated Unit for Recurrent Neural Networks",
 )
-def mgu(x, h, W_f, W_n, U_f, U_n, b_f, b_n, V, c):
+def onegate(x, h, W_f, W_n, U_f, U_n, b_f, b_n, V, c):
     f = gate(W_f @ h + U_f @ x + b_f)
     n = tanh(W_n @ (f * h) + U_n @ x + b_n)
     h = (1 - f) * h + f * n
@@ -69,7 +69,7 @@ def backward(cot, saved):
 
 
 MODEL = (
-    mgu,
+    onegate,
     Layout(
         {k + g: f"{k}_{g}.T" for k in "WU" for g in "fn"}
         | {"bf": "b_f", "bn": "b_n", "V": "V.T", "c": "c"},
