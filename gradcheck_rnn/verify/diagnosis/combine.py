@@ -115,7 +115,7 @@ class Changes:
         size = self.effects.responses.size
         for c in candidates:
             total, first, last = self.effects.total(c)
-            if last >= 0 and self.effects.bench.is_at_the_end(c.edits):
+            if last >= 0 and self.effects.bench.is_at_the_end(c):
                 first = last = END
             change = self.effects.finished(c, total[:, size:].ravel())
             felt = np.abs(change) > self.room
@@ -213,8 +213,7 @@ class Changes:
             if numbers > NUMBERS:
                 return
             c, old = self.chosen[k], states.some(rows)
-            made, _, last = self.effects.responses.change(c.edits, c.truncate, old.adjoints)
-            made = np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
+            made, _, last = self.effects.behind(c, old.adjoints)
             change = made[..., size:].reshape(len(rows), -1)
             residuals = old.residuals - change
             left = self.left(residuals, np.abs(change) + np.abs(self.error))
