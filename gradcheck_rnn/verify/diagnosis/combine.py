@@ -197,16 +197,17 @@ class Changes:
         """States with one more mistake behind them: those that leave nothing, or less."""
         numbers, width = 0, self.effects.responses.table.shape[1] * len(self.effects.cases)
         size = self.effects.responses.size
+        fitting = {}
         for k in self.plain:
             felt = self.support[k]
             if whole:
-                fitting = self.feel(states.left, felt)
+                fits = self.feel(states.left, felt)
             else:
-                fitting = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
-            rows = [
-                int(s) for s in np.flatnonzero(fitting & (states.last <= self.first[k]))
-                if self.apart(states.members[s], k)
-            ]  # fmt: skip
+                fits = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
+            fitting[k] = np.flatnonzero(fits & (states.last <= self.first[k]))
+        # Those that few leave room for first: where the numbers end, most has been tried.
+        for k in sorted(fitting, key=lambda k: len(fitting[k])):
+            rows = [int(s) for s in fitting[k] if self.apart(states.members[s], k)]
             if not rows:
                 continue
             numbers += len(rows) * width
