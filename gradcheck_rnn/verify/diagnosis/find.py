@@ -16,6 +16,7 @@ from .groups import grouped
 from .localise import borders, localise, told_steps
 from .matching import wrong_names
 from .nextstep import first_wrong, next_steps
+from .own_layout import in_one_array, with_own_signs
 from .own_recursions import own_recursions
 from .parts import alike_in_all
 from .postprocessing import postprocessing
@@ -91,8 +92,8 @@ def find_mistake(
 class _Work:
     """One search: by the lines that can be wrong where they are told, else by the whole list.
 
-    A single line that can make all that is wrong is searched with all that is near its terms before
-    the list of all lines is made. Where two or three are needed, one mistake of several comes first.
+    A single line that can make all that is wrong is searched with all that is near its terms
+    before the list of all lines is made. Where more are needed, one mistake of several comes first.
     """
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
@@ -105,14 +106,16 @@ class _Work:
         if sum(len(p.equations) for p in derivation.scans) > MOST_AT_ONCE:
             return None
         derived = derived_candidates(derivation, blocks=self.blocks)
+        derived = with_own_signs(derivation, derived, self.fitted)
         out = [*derived, *grouped(derived, self.fitted, derivation)]
         out += alike_in_all(derivation, out)
-        return [*out, *own_recursions(derivation, derived)]
+        out += own_recursions(derivation, derived)
+        return [*out, *in_one_array(derivation, out, self.ill)]
 
     def search(self, comparisons: Sequence[Comparison]) -> tuple[Diagnosis, list[WrongLines]]:
         """What was found, and the lines that can be wrong."""
         ill = [c for c in comparisons if c.wrong]
-        self.fitted = ill[0].point.fitted
+        self.ill, self.fitted = ill, ill[0].point.fitted
         lines = located(self.bench, ill)
         tried = 0
         for made in self._lists(lines):
@@ -133,6 +136,7 @@ class _Work:
         derivation = self.bench.derivation
         edges = [e for n in names_of(lines) for e in edges_into(derivation, n)]
         own = derived_candidates(derivation, edges, blocks=self.blocks)
+        own = with_own_signs(derivation, own, self.fitted)
         yield _List(own)
         yield _List([*own, *near_candidates(self.bench, edges)])
         if not several and self.whole is not None:
