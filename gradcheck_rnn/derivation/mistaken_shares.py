@@ -13,7 +13,8 @@ from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term
 from ..language.network import State
 from .editing import sources
 from .edits import Edits, Mask
-from .mistaken_terms import kinds_of_sources, made_from
+from .mistaken_terms import kinds_of_sources
+from .mistaken_values import made_from
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["mistaken_shares"]
