@@ -6,13 +6,14 @@ check holds the array any more: a function may have kept what it was given.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "moved_array", "same_or_copy", "same_values"]
+__all__ = ["Reused", "all_finite", "moved_array", "same_or_copy", "same_values"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -56,11 +57,24 @@ class Reused:
 
     def copy(self, i: int, array: Array) -> Array:
         """A copy, in the memory of an earlier one where that is free."""
+        if array.nbytes < LARGE:
+            return array.copy()
         out = self.free(i)
         if out is None or out.dtype != array.dtype or out.shape != array.shape:
             return self.keep(i, array.copy())
         out[...] = array
         return self.keep(i, out)
+
+    def moved(self, i: int, leaf: Array, step: float, direction: Floats) -> Array:
+        """As `moved_array`, in the memory of an earlier one where that is free."""
+        if leaf.nbytes < LARGE:
+            return moved_array(leaf, step, direction)
+        return self.keep(i, moved_array(leaf, step, direction, self.free(i)))
+
+
+def all_finite(x: Array) -> bool:
+    """Whether no entry is infinite or not a number: as a rule one sum of squares tells."""
+    return math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())
 
 
 def same_values(a: Array, b: Array) -> bool:

@@ -153,8 +153,10 @@ def measure_gradient_roundoff(
     few = sum(gradient[i].size for i in blocks) < LEAST
     shown = max(target.unit, 0.0 if few else shown_eps([gradient[i] for i in blocks]))
     here = {i: gradient[i] for i in blocks}
+    most = {i: REORDERED * max(shown, target.format_eps(i)) * _largest(g) for i, g in here.items()}
     deviations = [
-        _steady(target, _neighbour(target, rng, shown), here, shown) for _ in range(neighbours)
+        _steady(target, _neighbour(target, rng, shown), here, shown, most)
+        for _ in range(neighbours)
     ]
     if not repeats:
         deviations.append({i: _finite(again[i] - g) for i, g in here.items()})
@@ -176,14 +178,15 @@ def measure_gradient_roundoff(
 
 def _neighbour(target: Target, rng: np.random.Generator, shown: float) -> list[NDArray[Any]]:
     """The point with every entry moved by a unit in the last place, up or down."""
-    leaves: list[NDArray[Any]] = []
-    for leaf in target.tree.leaves:
+    leaves, at = list(target.tree.leaves), 0
+    bits = np.frombuffer(rng.bytes(-(-sum(x.size for x in leaves) // 8)), dtype=np.uint8)
+    up = np.unpackbits(bits)
+    for i, leaf in enumerate(leaves):
         if leaf.dtype.kind == "f":
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
-            bits = np.frombuffer(rng.bytes(-(-leaf.size // 8)), dtype=np.uint8)
-            up = np.unpackbits(bits, count=leaf.size).reshape(leaf.shape)
-            leaf = (leaf * np.array([1 - unit, 1 + unit])[up]).astype(leaf.dtype, copy=False)
-        leaves.append(leaf)
+            own = up[at : at + leaf.size].reshape(leaf.shape)
+            moved = leaf * np.array([1 - unit, 1 + unit])[own]
+            leaves[i], at = moved.astype(leaf.dtype, copy=False), at + leaf.size
     return leaves
 
 
@@ -192,21 +195,28 @@ def _finite(deviation: Floats) -> Floats:
 
 
 def _steady(
-    target: Target, leaves: list[NDArray[Any]], here: dict[int, Floats], shown: float
+    target: Target,
+    leaves: list[NDArray[Any]],
+    here: dict[int, Floats],
+    shown: float,
+    most: dict[int, float],
 ) -> dict[int, Floats]:
-    """What the gradient at a neighbour differs by, called twice where that is not little."""
+    """What the gradient at a neighbour differs by, called twice where that is not little.
+
+    `most` is what rounding in another order may change an entry by.
+    """
     found = target.gradient_at(leaves)
-    units = {i: max(shown, target.format_eps(i)) for i in here}
     with np.errstate(all="ignore"):
         moved = {i: found[i] - g for i, g in here.items()}
+    # no square is more than the sum of all
     far = [
-        i for i, g in here.items()
-        if not _largest(moved[i]) <= REORDERED * units[i] * _largest(g)
+        i for i, gap in moved.items()
+        if not (np.vdot(gap, gap) <= most[i] ** 2 > SMALL or _largest(gap) <= most[i])
     ]  # fmt: skip
     if far:
         again = target.gradient_at(leaves)
         for i in here:
-            if differ(found[i], again[i], units[i]):
+            if differ(found[i], again[i], max(shown, target.format_eps(i))):
                 unsteady(target, i)
         moved |= {i: _finite(moved[i]) for i in far}
     return moved

@@ -23,7 +23,7 @@ from .guard import (
     keeps_state,
 )
 from .known import tells
-from .memory import Reused, moved_array, same_or_copy
+from .memory import Reused, all_finite, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import reach_of, scale_of
@@ -285,7 +285,7 @@ class Target(UserCode):
     def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
         """Fail a gradient that ceases to be finite where the loss is finite."""
         for i, g in gradient.items():
-            if np.isfinite(g).all() or self._first is None:
+            if self._first is None or all_finite(g):
                 continue
             known = any(f.kind == "not-finite" for f in self.findings)
             if known or not np.isfinite(self._first[i]).all():
@@ -353,10 +353,10 @@ class Target(UserCode):
                     yield moved_array(leaf, eps[k, i], vectors[i])
                 return
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
-            places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
-            for i, entry in zip(places, entries, strict=True):
+            places = vectors[None].repeat(len(eps), axis=0).ravel()[first:last]
+            for i, entry in zip(places.tolist(), entries.tolist(), strict=True):
                 copy = leaf.copy()
-                copy.flat[i] = entry
+                copy.ravel()[i] = entry
                 yield copy
 
         def evaluate(eps: Floats) -> Floats:
@@ -365,15 +365,18 @@ class Target(UserCode):
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
 
             def run(first: int, last: int) -> Floats:
-                out = np.empty(last - first)
-                for k, leaves[block] in enumerate(moved(eps, first, last)):
+                out, given = np.empty(last - first), self._kept.copy()
+                for k, there in enumerate(moved(eps, first, last)):
                     calls = self.evaluations
                     if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+                        leaves[block] = there
                         out[k] = self.evaluate(leaves, fresh=True)
+                        given = self._kept.copy()
                         continue
-                    given = self._kept.copy()
-                    given[block] = leaves[block]
-                    out[k] = self._number(self.raw(given), calls)
+                    given[block] = there
+                    raw = self.raw(given)
+                    known = self.responds and type(raw) is float
+                    out[k] = raw if known else self._number(raw, calls)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
@@ -426,7 +429,7 @@ class Target(UserCode):
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)
             for i, v in directions.items():
-                leaves[i] = used.keep(i, moved_array(leaves[i], e, v, used.free(i)))
+                leaves[i] = used.moved(i, leaves[i], e, v)
             return leaves
 
         def evaluate(eps: Floats) -> Floats:
