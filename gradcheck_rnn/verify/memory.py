@@ -6,14 +6,13 @@ check holds the array any more: a function may have kept what it was given.
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "all_finite", "moved_array", "same_or_copy", "same_values"]
+__all__ = ["Reused", "moved_array", "same_or_copy", "same_values"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -70,11 +69,6 @@ class Reused:
         if leaf.nbytes < LARGE:
             return moved_array(leaf, step, direction)
         return self.keep(i, moved_array(leaf, step, direction, self.free(i)))
-
-
-def all_finite(x: Array) -> bool:
-    """Whether no entry is infinite or not a number: as a rule one sum of squares tells."""
-    return math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())
 
 
 def same_values(a: Array, b: Array) -> bool:

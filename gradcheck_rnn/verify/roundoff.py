@@ -7,7 +7,6 @@ but the few units that the final operations cost.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
+from .scales import SMALL, norm_of
 from .target import Target
 
 __all__ = [
@@ -33,8 +33,6 @@ APART = 1024.0
 UNITS = 4.0
 #: Entries of a gradient from which it shows the format that it was computed in.
 LEAST = 8
-#: Sums of squares between these have lost nothing to over- or underflow.
-SMALL, LARGE = 1e-200, 1e300
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,12 @@ class GradientRoundoff:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         samples, v = self.samples[block], direction.ravel()
         moved = np.abs(samples.reshape(len(samples), -1) @ v).max(initial=0.0)
-        rounding = UNITS * self.eps[block] * _norm(gradient.ravel() * v)
+        rounding = UNITS * self.eps[block] * norm_of(gradient.ravel() * v)
         rounding += (
-            UNITS * self.tiny[block] * _norm(v if gradient.all() else v * (gradient.ravel() != 0))
+            UNITS * self.tiny[block] * norm_of(v if gradient.all() else v * (gradient.ravel() != 0))
         )
-        independent = _norm(self.bounds[block].ravel() * v)
+        independent = norm_of(self.bounds[block].ravel() * v)
         return float(max(SPREADS * moved, independent) + rounding)
-
-
-def _norm(x: Floats) -> float:
-    """The Euclidean norm of a vector of numbers whose squares may overflow."""
-    squares = float(np.dot(x, x))
-    if SMALL < squares < LARGE:
-        return math.sqrt(squares)
-    top = float(np.max(np.abs(x), initial=0.0))
-    return top * float(np.linalg.norm(x / top)) if 0 < top < np.inf else top
 
 
 def _scaled(samples: Floats, gradient: Floats, reach: Floats) -> Floats:

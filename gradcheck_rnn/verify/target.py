@@ -23,10 +23,10 @@ from .guard import (
     keeps_state,
 )
 from .known import tells
-from .memory import Reused, all_finite, moved_array, same_or_copy
+from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
-from .scales import reach_of, scale_of
+from .scales import all_finite, reach_of, scale_of
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
@@ -87,6 +87,8 @@ class Target(UserCode):
         self.workers = 1  # processes that losses are spread over
         self._scales: dict[int, float] = {}
         self._reaches: dict[int, Floats] = {}
+        self._alike: dict[int, bool] = {}
+        self._units: dict[int, float] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()
@@ -108,8 +110,14 @@ class Target(UserCode):
     def reach(self, i: int) -> Floats:
         """Sizes of a leaf's entries (`scales.reach_of`)."""
         if i not in self._reaches:
-            self._reaches[i] = reach_of(self.tree.leaves[i])
+            self._reaches[i] = reach_of(self.tree.leaves[i], self.scale(i))
         return self._reaches[i]
+
+    def alike(self, i: int) -> bool:
+        """Whether all entries of a leaf have one size."""
+        if i not in self._alike:
+            self._alike[i] = bool((self.reach(i) == self.scale(i)).all())
+        return self._alike[i]
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
@@ -280,7 +288,9 @@ class Target(UserCode):
 
     def format_eps(self, i: int) -> float:
         """Unit of the format of one leaf and its gradient, relative."""
-        return max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
+        if i not in self._units:
+            self._units[i] = max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
+        return self._units[i]
 
     def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
         """Fail a gradient that ceases to be finite where the loss is finite."""
@@ -396,7 +406,7 @@ class Target(UserCode):
         def realise(eps: Floats) -> Floats:
             if not entrywise:
                 return eps
-            x = flat[vectors][None, :]
+            x = flat[vectors]
             with np.errstate(all="ignore"):  # a step may leave a narrow format
                 return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
 

@@ -303,9 +303,9 @@ def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
     UsageError
         A name or a number of arrays that fits no parameter.
     """
-    if type(raw) is tuple and len(raw) == len(tree.names):
-        if all(type(x) is np.ndarray for x in raw):
-            return dict(enumerate(raw))  # as most are, without a walk
+    plain = type(raw) is tuple and len(raw) == len(tree.names)
+    if plain and all(type(x) is np.ndarray for x in raw):
+        return dict(enumerate(raw))  # as most are, without a walk
     if isinstance(raw, Mapping) or is_record(raw):
         names = set(tree.names)
         found = _by_name(dict(_walk(raw, "", lambda n: _resolved(n, names) in names)), tree)
