@@ -16,13 +16,15 @@ __all__ = ["all_finite", "norm_of", "reach_of", "root_mean_square", "scale_of"]
 Floats = NDArray[np.float64]
 #: Share of a leaf's size below which an entry has a size of its own.
 APART = 1e-6
+#: Entries up to which calls cost more than what they do; products of more may take threads.
+FEW = 4096
 #: Sums of squares between these have lost nothing to over- or underflow.
 SMALL, LARGE = 1e-200, 1e300
 
 
 def all_finite(x: NDArray[np.floating]) -> bool:
     """Whether no entry is infinite or not a number."""
-    return math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())
+    return (x.size < FEW and math.isfinite(np.vdot(x, x))) or bool(np.isfinite(x).all())
 
 
 def norm_of(x: Floats) -> float:
