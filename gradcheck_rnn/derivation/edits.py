@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..calculus.terms import Term
 from .program import Edge
@@ -11,7 +12,8 @@ from .program import Edge
 __all__ = ["NO_EDITS", "Edits", "Mask", "Move"]
 
 #: What of an adjoint is read: (axis, place, kept). The axis is "sequence", "unit" or "head"; the
-#: place "first", "last", "half"; kept says whether it is what is read or what is not.
+#: place "first", "last", "half"; kept says whether it is what is read or what is not. Where the
+#: place is "for all" the first one's part stands for all.
 Mask = tuple[str, str, bool]
 #: ("goes", k): the contribution goes to k steps later than it should, what goes to the start stays.
 #: ("also", k): the same, but what goes to the start goes there and to k steps later.
@@ -78,6 +80,8 @@ class Edits:
         Edge id → the part of the adjoint that is read: see `Mask`.
     shifted_outputs : mapping
         Output → how many steps later the cotangent lies that is taken at a step; 0 reverses time.
+    masked_outputs : mapping
+        Output → the part of its cotangent that is taken: see `Mask`.
     first_finals : frozenset
         States whose final cotangent is given to the first step, not to the last.
     moved : mapping
@@ -125,6 +129,7 @@ class Edits:
     received: dict[str, str] = field(default_factory=dict)
     remainders: dict[str, int] = field(default_factory=dict)
     unjoined: dict[str, int] = field(default_factory=dict)
+    masked_outputs: dict[str, Mask] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -193,7 +198,20 @@ class Edits:
             {**self.received, **other.received},
             {**self.remainders, **other.remainders},
             {**self.unjoined, **other.unjoined},
+            {**self.masked_outputs, **other.masked_outputs},
         )
+
+    def split(self, edges: Collection[str]) -> tuple[Edits, Edits]:
+        """What is about some edges alone, and all the rest."""
+        fields = ("terms", "only_steps", "skip_steps", "pinned", "terms_at", "masked", "received")
+        parts = {n: getattr(self, n) for n in fields}
+        within: dict[str, Any] = {
+            n: {e: x for e, x in a.items() if e in edges} for n, a in parts.items()
+        }
+        rest: dict[str, Any] = {
+            n: {e: x for e, x in a.items() if e not in edges} for n, a in parts.items()
+        }
+        return Edits(**within), replace(self, **rest)
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:
         """Whether the loop of a scan leaves a step out."""

@@ -45,6 +45,10 @@ def mistaken_loops(
     for label, ref in derivation.network.outputs.items():
         if loops is None or label in loops:
             yield from _cotangents(label, ref.axis is not None)
+            for axis in ("sequence", *(["head"] if ref.shape.headed else [])):
+                words = f"the cotangent of {label} for the first {axis} is taken for every {axis}"
+                edits = Edits(masked_outputs={label: (axis, "for all", True)})
+                yield "cotangent", f"{label} of {axis}", label, words, edits
     yield from _orders(derivation, edges, loops)
     yield from _other_outputs(derivation, loops)
     for edge in edges:

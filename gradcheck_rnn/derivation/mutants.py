@@ -29,6 +29,7 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
+from .mistaken_axes import over_sequences
 from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_inner import mistaken_inner
@@ -116,6 +117,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "noslope", str(k), term, f"{target} with {other} instead of φ′ of {node} in {whole}"
         )
+    for k, (term, words) in enumerate(over_sequences(right)):
+        yield from edited("axis", str(k), term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in mistaken_shifts(edge):
         yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for k, (term, matrix) in enumerate(_transposes(right)):

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .contributions import masked_values
+from .contributions import cotangents_inward, masked_values
 from .editing import (
-    cotangents_as_used,
     cotangents_taken,
     crosses,
     in_order,
@@ -333,21 +332,18 @@ class Walk:
         known = dict(cotangents_taken(edits, self.of.cotangents))
         changed = (
             edits.scaled_outputs, edits.lost_outputs, edits.output_of_step, edits.taken_outputs,
-            edits.shifted_outputs,
+            edits.shifted_outputs, edits.masked_outputs,
         )  # fmt: skip
         for label in dict.fromkeys(n for some in changed for n in some):
-            ref = network.outputs[label]
-            single = ref.axis is None
-            used = {}
+            used, own = {}, self.of.cotangents.get(label)
             if label in known:
-                used = dict(cotangents_as_used(edits, label, single, known[label]))
-            own = self.of.cotangents.get(label)
+                used = dict(cotangents_inward(self.run, edits, label, known[label]))
             right = {}
             if own is not None:
-                right = dict(cotangents_as_used(NO_EDITS, label, single, own))
+                right = dict(cotangents_inward(self.run, NO_EDITS, label, own))
             for t in {**used, **right}:
                 more = np.asarray(used.get(t, 0.0)) - np.asarray(right.get(t, 0.0))
-                self.inject(ref.name, t, self.run.inward(ref, more))
+                self.inject(network.outputs[label].name, t, more)
 
     def _finals(self, program: ScanProgram, times: Sequence[int]) -> None:
         for state in program.scan.states:

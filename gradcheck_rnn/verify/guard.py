@@ -22,6 +22,7 @@ from ..errors import (
     UserCodeError,
     blame,
     is_blamed,
+    moved_out,
     tell_moved,
 )
 from .memory import same_values
@@ -32,6 +33,7 @@ from .verdict import Finding
 
 __all__ = [
     "LOSS_AND_GRADIENT",
+    "NOWHERE",
     "STATE",
     "WATCHED_CALLS",
     "Nouns",
@@ -66,6 +68,8 @@ class Nouns(NamedTuple):
 LOSS_AND_GRADIENT = Nouns("the loss", "the gradient function")
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
+#: The value of a loss where it has none: it raises beside the point, as at the edge of a domain.
+NOWHERE = float("nan")
 #: Calls of a function whose arguments are compared afterwards; of later ones, some are.
 WATCHED_CALLS = 4
 #: Units in the last place that a sum in another order may change a value by.
@@ -253,16 +257,35 @@ class UserCode:
     ----------
     findings : list of Finding
         What they did besides, each once.
+    outside : Exception or None
+        The first that came up where a point had been moved out of what a function takes.
     """
 
     def __init__(self, *functions: Any) -> None:
         self.functions = [f for f in functions if f is not None]
         self.findings: list[Finding] = []
+        self.outside: Exception | None = None
 
     def note(self, finding: Finding) -> None:
         """Note a finding once."""
         if finding not in self.findings:
             self.findings.append(finding)
+
+    def at(
+        self, who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence[Array]
+    ) -> Any:
+        """As `call_at`, but `NOWHERE` where a step has left the domain; the other steps decide."""
+        try:
+            return call_at(who, function, tree, leaves)
+        except Exception as error:
+            if not moved_out(error):
+                raise
+            if self.outside is None:
+                self.outside = error
+                said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+                text = f"{who} raises {said} at some of the check's steps, which count for nothing"
+                self.note(Finding("outside", text))
+            return NOWHERE
 
     def look(self) -> dict[str, Any]:
         """Checksums of the data that can be reached besides the arguments, by name.

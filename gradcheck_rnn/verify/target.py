@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .budget import Budget
 from .guard import (
     LOSS_AND_GRADIENT,
+    NOWHERE,
     WATCHED_CALLS,
     Nouns,
     UserCode,
@@ -136,9 +137,9 @@ class Target(UserCode):
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
         self.budget.spend(1)
-        value = call_at(self.nouns.loss, self.loss, self.tree, leaves)
+        value = self.at(self.nouns.loss, self.loss, self.tree, leaves)
         self.evaluations += 1
-        if self.gradient_function is None:
+        if self.gradient_function is None and value is not NOWHERE:
             if not isinstance(value, tuple) or len(value) != 2:
                 raise UsageError(
                     "without a gradient function the loss must return (value, gradients); "

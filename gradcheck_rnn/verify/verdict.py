@@ -198,6 +198,12 @@ class Row:
         return np.asarray(small & ((found.value != 0) | (self.ratios.ravel() > 0)))
 
     @property
+    def without_value(self) -> bool:
+        """Whether it is undecided, and an entry or a direction has no difference at any step."""
+        found = [p.estimate.value for p in self.probes] if self.check is None else self.check.value
+        return self.verdict is Verdict.UNDECIDED and bool(np.isnan(found).any())
+
+    @property
     def reason(self) -> str:
         """All reasons as one text."""
         return "; ".join(r.message for r in self.reasons)
