@@ -7,11 +7,12 @@ squares tells here what else takes several.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["all_finite", "norm_of", "reach_of", "root_mean_square", "scale_of"]
+__all__ = ["Sizes", "all_finite", "norm_of", "reach_of", "root_mean_square", "scale_of"]
 
 Floats = NDArray[np.float64]
 #: Share of a leaf's size below which an entry has a size of its own.
@@ -60,3 +61,31 @@ def reach_of(leaf: NDArray[np.floating], scale: float | None = None) -> Floats:
     own = np.abs(leaf).astype(np.float64, copy=False)
     small = own < APART * scale
     return np.where(small & (own > 0), own, scale) if small.any() else np.full(leaf.shape, scale)
+
+
+class Sizes:
+    """Sizes of several leaves by their positions, each measured once."""
+
+    def __init__(self, leaves: Sequence[NDArray[np.floating]]) -> None:
+        self._leaves = leaves
+        self._scales: dict[int, float] = {}
+        self._reaches: dict[int, Floats] = {}
+        self._alike: dict[int, bool] = {}
+
+    def scale(self, i: int) -> float:
+        """Size of a leaf (`scale_of`)."""
+        if i not in self._scales:
+            self._scales[i] = scale_of(self._leaves[i])
+        return self._scales[i]
+
+    def reach(self, i: int) -> Floats:
+        """Sizes of a leaf's entries (`reach_of`)."""
+        if i not in self._reaches:
+            self._reaches[i] = reach_of(self._leaves[i], self.scale(i))
+        return self._reaches[i]
+
+    def alike(self, i: int) -> bool:
+        """Whether all entries of a leaf have one size."""
+        if i not in self._alike:
+            self._alike[i] = bool((self.reach(i) == self.scale(i)).all())
+        return self._alike[i]

@@ -27,7 +27,7 @@ from .known import tells
 from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
-from .scales import all_finite, reach_of, scale_of
+from .scales import Sizes, all_finite
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
@@ -86,9 +86,8 @@ class Target(UserCode):
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.workers = 1  # processes that losses are spread over
-        self._scales: dict[int, float] = {}
-        self._reaches: dict[int, Floats] = {}
-        self._alike: dict[int, bool] = {}
+        sizes = Sizes(tree.leaves)
+        self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
@@ -101,24 +100,6 @@ class Target(UserCode):
         if self._looked is None or self._looked[:2] != calls:
             self._looked = *calls, self.look()
         return self._looked[2]
-
-    def scale(self, i: int) -> float:
-        """Size of a leaf (`scales.scale_of`)."""
-        if i not in self._scales:
-            self._scales[i] = scale_of(self.tree.leaves[i])
-        return self._scales[i]
-
-    def reach(self, i: int) -> Floats:
-        """Sizes of a leaf's entries (`scales.reach_of`)."""
-        if i not in self._reaches:
-            self._reaches[i] = reach_of(self.tree.leaves[i], self.scale(i))
-        return self._reaches[i]
-
-    def alike(self, i: int) -> bool:
-        """Whether all entries of a leaf have one size."""
-        if i not in self._alike:
-            self._alike[i] = bool((self.reach(i) == self.scale(i)).all())
-        return self._alike[i]
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
