@@ -8,6 +8,7 @@ from functools import cached_property
 
 from ...derivation import derive
 from ...derivation.mistaken_times import BLOCKS
+from ...derivation.program import Edge
 from ...language.network import Network
 from ..harness.compare import Comparison
 from ..outcome import Diagnosis
@@ -102,10 +103,13 @@ class _Work:
     @cached_property
     def whole(self) -> list[Candidate] | None:
         """The list of mistakes; None where it is too long to be made at once."""
+        equations = sum(len(p.equations) for p in self.bench.derivation.scans)
+        return self._mistakes() if equations <= MOST_AT_ONCE else None
+
+    def _mistakes(self, edges: Sequence[Edge] | None = None) -> list[Candidate]:
+        """The mistakes of the list, of some edges or of all."""
         derivation = self.bench.derivation
-        if sum(len(p.equations) for p in derivation.scans) > MOST_AT_ONCE:
-            return None
-        derived = derived_candidates(derivation, blocks=self.blocks)
+        derived = derived_candidates(derivation, edges, blocks=self.blocks)
         derived = with_own_signs(derivation, derived, self.fitted)
         out = [*derived, *grouped(derived, self.fitted, derivation)]
         out += alike_in_all(derivation, out)
@@ -133,11 +137,9 @@ class _Work:
         several = len(lines[0].names) > 1
         if several and self.whole is not None:
             yield _List(self.whole, pairs=False)
-        derivation = self.bench.derivation
-        edges = [e for n in names_of(lines) for e in edges_into(derivation, n)]
-        own = derived_candidates(derivation, edges, blocks=self.blocks)
-        own = with_own_signs(derivation, own, self.fitted)
+        edges = [e for n in names_of(lines) for e in edges_into(self.bench.derivation, n)]
+        own = self._mistakes(edges)
         yield _List(own)
         yield _List([*own, *near_candidates(self.bench, edges)])
-        if not several and self.whole is not None:
-            yield _List(self.whole, pairs=False)
+        if not several or self.whole is None:
+            yield _List(self.whole, pairs=self.whole is None)

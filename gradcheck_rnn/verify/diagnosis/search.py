@@ -212,9 +212,22 @@ _SAID = {"sign", "scale", "dropped"}
 
 
 def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candidate]:
-    """Without candidates that say of the gradients ``names`` what another one says."""
+    """Without candidates that say of the gradients ``names`` what another one says.
+
+    In a set of several as well: a factor on a gradient is what its line says with that factor.
+    """
     said = {c.touches & names for c in found if c.kind in _SAID and c.touches}
-    return [c for c in found if not (c.kind in ("factor", "spot") and c.touches in said)]
+    lines = {_kinds(c) for c in found if c.parts > 1 and not c.after}
+    return [
+        c for c in found
+        if not (c.kind in ("factor", "spot") and c.touches in said)
+        and not (c.after and c.parts > 1 and _kinds(c) in lines)
+    ]  # fmt: skip
+
+
+def _kinds(c: Candidate) -> tuple[str, ...]:
+    """The kinds of a set's members, factors and what says the same as one."""
+    return tuple(sorted("factor" if k in _SAID else k for k in c.kind.split(" and ")))
 
 
 def _one_constant_each(
