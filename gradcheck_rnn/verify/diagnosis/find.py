@@ -137,7 +137,9 @@ class _Work:
         several = len(lines[0].names) > 1
         if several and self.whole is not None:
             yield _List(self.whole, pairs=False)
-        edges = [e for n in names_of(lines) for e in edges_into(self.bench.derivation, n)]
+        derivation = self.bench.derivation
+        into = {e.id for n in names_of(lines) for e in edges_into(derivation, n)}
+        edges = [e for e in derivation.edges if e.id in into]
         own = self._mistakes(edges)
         yield _List(own)
         yield _List([*own, *near_candidates(self.bench, edges)])
