@@ -47,7 +47,7 @@ KINDS = (
         ("pooled/only-the-last", "for the last step alone, of those of h"),
         ("pooled/relu-of-gradient pooled/nothing-carried", "δr instead of a_r in δr ⊙ [a_r > 0]"),
         ("pooled/only-the-last pooled/last-for-mean", "∇V1 with h_final instead of m"),
-        ("gdn/value-for-error gdn/written-elsewhere", "error_t, without −α_t · S_{t−1} k̂_t in"),
+        ("gdn/value-for-error gdn/written-elsewhere", "δβ_t with v_t instead of error_t"),
         ("luong/wrong-axis", "δe_t with α_tᵀ δα_t summed over the sequences, not over the units"),
         ("retain/first-head-for-all", "of S_final for the first head is taken for every head"),
         (
@@ -117,6 +117,9 @@ def test_changes_are_those_of_the_whole_program(name: str | Cell | Network) -> N
         some = by_kind.get(kind, [])
         for c in some[:: max(len(some) // 4, 1)]:
             whole = effects.flat([bench.gradients(c, place, k) for k in effects.cases])
+            if not np.isfinite(whole).all():  # an adjoint squared at every step
+                assert "with δ" in c.says
+                continue
             np.testing.assert_allclose(
                 effects.change(c), whole - effects.want, rtol=1e-8, atol=1e-11, err_msg=c.says
             )
