@@ -41,6 +41,7 @@ KINDS = (
         ("quasi/last-for-first", "the start of x_last is given what the last step gives"),
         ("cudnn/first-state", "h_{t−1} at the first step alone in δa_{r,t} h_{t−1}ᵀ, where there"),
         ("luong/divided luong/query-before luong/query-detached", "s_{t−1} instead of s_t in Hᵀ"),
+        ("resdrop/mask-of-the-other", "δh_{1,t} with m_{2,t} instead of m_{1,t}"),
         ("mirnn/other-beta", "δwx_t with beta1 instead of beta2"),
         ("mirnn/sum-for-product mirnn/not-transposed", "wx_t + uh_t instead of wx_t ⊙ uh_t"),
         ("clru/state-after", "in all of scan clru that reads a state, for all 4 terms alike"),
