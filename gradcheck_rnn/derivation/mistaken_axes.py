@@ -1,13 +1,16 @@
-"""Sums over another axis, and blocks of units taken for each other.
+"""Sums over another axis, blocks of units taken for each other, labels of another class.
 
 A reduction over the units, in the Jacobian of a softmax or of a normalisation, runs over the
-sequences of the batch instead; of gates that are packed below each other, one stands for all.
+sequences of the batch instead; of gates that are packed below each other, one stands for all; a
+one-hot vector is that of the class beside, or not one-hot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+
+import sympy
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
@@ -16,6 +19,7 @@ from ..calculus.terms import (
     Dot,
     Hadamard,
     Neg,
+    Num,
     Pad,
     Plus,
     Scale,
@@ -26,13 +30,18 @@ from ..calculus.terms import (
     UnitSum,
     dims_equal,
     has_bar,
+    symbols_in,
 )
+from .assumptions import simplified, summing_to_one
 from .batches import OverSequences
 from .edits import Edits
 from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge
 
-__all__ = ["over_sequences", "packed_blocks"]
+__all__ = ["other_labels", "over_sequences", "packed_blocks"]
+
+#: Shares of smoothed labels that go to the other classes.
+SMOOTHED = (sympy.Rational(1, 10), sympy.Rational(1, 5), sympy.Rational(1, 20))
 
 
 def over_sequences(term: Term) -> Iterator[tuple[Term, str]]:
@@ -115,6 +124,31 @@ def packed_blocks(
             }
             words = f"{line.partition(':')[0]} with {what}"
             yield "block", f"{line}:{what}", some[0].id, words, Edits(terms=terms)
+
+
+def other_labels(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, Term, str]]:
+    """Kind, detail, the term, and words: labels of a class beside, wrapped or not, or smoothed."""
+    domains = summing_to_one(derivation.network)
+    whole, _ = simplified(edge.pullback, domains)
+    for s in dict.fromkeys(symbols_in(whole)):
+        if s.mark or s.name not in domains or s.shape[1] != 1 or s.shape[0].is_Integer:
+            continue
+        n, shown = s.shape[0], to_text(s)
+        first, last = Pad(Slice(s, 0, 1), n - 1, n), Pad(Slice(s, n - 1, n), 0, n)
+        higher, lower = Pad(Slice(s, 0, n - 1), 1, n), Pad(Slice(s, 1, n), 0, n)
+        beyond = "the last one counted as the first", "the first one counted as the last"
+        found: dict[str, Term] = {
+            f"the class after that of {shown}": higher,
+            f"the class after that of {shown}, {beyond[0]}": Plus(higher, last),
+            f"the class before that of {shown}": lower,
+            f"the class before that of {shown}, {beyond[1]}": Plus(lower, first),
+        }
+        for share in SMOOTHED if edge.kind != "param" else ():
+            kept, each = Scale(Num(1 - share), s), Divide(Num(share), Size(n))
+            words = f"smoothed labels {float(1 - share):g} · {shown} + {float(share):g} / {n}"
+            found[words] = Plus(kept, Broadcast(each, n))
+        for words, term in found.items():
+            yield "label", words, whole.xreplace({s: term}), f"{words} instead of {shown}"
 
 
 def _blocks(derivation: Derivation, equation: Sym) -> dict[str, tuple[Term, Term]]:

@@ -29,7 +29,7 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .edits import Edits
-from .mistaken_axes import over_sequences
+from .mistaken_axes import other_labels, over_sequences
 from .mistaken_factors import mistaken_factors, occurrences, replaced_at
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_inner import mistaken_inner
@@ -119,6 +119,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         )
     for k, (term, words) in enumerate(over_sequences(right)):
         yield from edited("axis", str(k), term, f"{target} with {words} in {whole}")
+    for kind, detail, term, words in other_labels(derivation, edge):
+        yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in mistaken_shifts(edge):
         yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for k, (term, matrix) in enumerate(_transposes(right)):
