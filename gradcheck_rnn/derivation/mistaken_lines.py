@@ -29,7 +29,7 @@ from .program import Edge
 __all__ = ["several_terms", "without_steps"]
 
 #: Terms of an equation of which all combinations are tried.
-MOST_TERMS = 7
+MOST_TERMS = 6
 
 
 def several_terms(edges: Iterable[Edge]) -> Iterator[Mutant]:

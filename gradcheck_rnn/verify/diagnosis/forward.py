@@ -241,8 +241,10 @@ BESIDE = {
 
 def of_other_labels(found: Sequence[tuple[ModelPoint, Record]]) -> str:
     """``the loss is that of smoothed labels`` if these, or those beside, explain every point."""
-    network = found[0][0].network if found else None
-    for name, domain in network.domains.items() if network is not None else ():
+    if not found:
+        return ""
+    network = found[0][0].network
+    for name, domain in network.domains.items():
         moving = name in network.inputs and network.inputs[name].axis is not None
         if domain.kind != "one-hot" or name not in network.inputs:
             continue
@@ -275,7 +277,9 @@ def _beside(a: Array, axis: int, by: int, turned: bool) -> Array:
 
 
 def _loss_at(point: ModelPoint, name: str, array: Array) -> float:
-    return float(point.at({**point.values, name: array}).loss)
+    loss = point.at({**point.values, name: array}).loss
+    assert loss is not None  # of a model with a loss
+    return float(loss)
 
 
 def _are(found: Sequence[tuple[ModelPoint, Record]], losses: Sequence[float] | Array) -> bool:

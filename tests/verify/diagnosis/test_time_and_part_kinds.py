@@ -27,7 +27,7 @@ KINDS = (
     "inner", "argument", "inner-sign", "square", "for-adjoint", "beside", "start-of", "first-step",
     "adjoint-at", "final-at-first", "cut", "doubled", "remainder", "part-of-adjoint", "units",
     "sequence", "slope-where-none", "none-beyond", "wrapped", "held", "substep", "axis", "block",
-    "one-reader", "cotangent",
+    "one-reader", "cotangent", "received",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ KINDS = (
         ("luong/divided luong/query-before luong/query-detached", "s_{t−1} instead of s_t in Hᵀ"),
         ("gdn/value-for-error gdn/written-elsewhere", "error_t, without −α_t · S_{t−1} k̂_t in"),
         ("delta/no-beta", "δα_t, δS_{t−1}, δk_t, δv_t without the factor β_t in vec(S_{t−1} (I_n"),
+        ("ltc/gradient-doubled ltc/tau-not-squared", "and not the cotangent of h, and ∇τ without"),
         ("luong/wrong-axis", "δe_t with α_tᵀ δα_t summed over the sequences, not over the units"),
         ("retain/first-head-for-all", "of S_final for the first head is taken for every head"),
         (
