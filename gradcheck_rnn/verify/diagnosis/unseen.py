@@ -160,9 +160,15 @@ def doubt_zeros(row: Row, comparisons: Sequence[Comparison]) -> None:
 
 
 def _reads(point: ModelPoint, user: str) -> bool:
-    """Whether numbers that are none in an array of the code come through to an output."""
+    """Whether numbers that are none in an array of the code come through to an output.
+
+    Not through frozen values, which have no derivative on purpose.
+    """
     names = {piece.name for piece in point.fitted.pieces[user]}
     values = {n: np.full_like(a, np.nan) if n in names else a for n, a in point.values.items()}
     with np.errstate(all="ignore"):
-        made = run(point.network, point.columns(values), point.lengths)
+        with numeric.recording_frozen() as tape:
+            run(point.network, point.columns(point.values), point.lengths)
+        with numeric.holding_frozen(tape):
+            made = run(point.network, point.columns(values), point.lengths)
     return any(bool(np.isnan(np.asarray(a, np.float64)).any()) for a in made.values())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_model
+from gradcheck_rnn import api, check_model
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
 from gradcheck_rnn.language import cell, clip, maximum, minimum, relu, softplus, tanh, where
@@ -103,3 +103,8 @@ def test_a_gradient_that_is_zero_at_every_point_is_no_pass(wrong: bool) -> None:
     assert rows["k"].verdict is Verdict.UNDECIDED
     assert "zero at every point tried" in rows["k"].reason
     assert rows["w"].verdict is Verdict.PASS
+
+
+def test_a_gradient_that_is_zero_by_intent_passes() -> None:
+    definition = as_network(api.load("lstm_1997_truncated"))
+    assert check_model(definition, **_code(definition), plan="few").passed
