@@ -45,7 +45,7 @@ def off(x, h, w, k):
 
 
 SAID = {
-    "clipped": ["clip, above 1000 (line", "clip, up to -1000 (line"],
+    "clipped": ["clip, from 1000 on (line", "clip, up to -1000 (line"],
     "thresholded": ["the comparison, above 20 (line"],
     "guarded": ["maximum, up to 0.5 (line"],
     "both": [],
@@ -87,7 +87,7 @@ def test_a_pass_says_which_side_of_a_clip_was_not_seen_and_which_sizes_were() ->
     report = check_model(clipped, **_code(clipped), plan="few")
     assert report.passed
     said = [f.message for f in report.findings if f.kind == "could-have-missed"]
-    assert any("clip, above 1000" in text for text in said)
+    assert any("clip, from 1000 on" in text for text in said)
     (sizes,) = (text for text in said if text.startswith("sizes seen"))
     assert "in gradients" in sizes
 
