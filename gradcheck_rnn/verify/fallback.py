@@ -112,9 +112,9 @@ def _small_entries(row: Row, target: Target, roundoff: GradientRoundoff) -> NDAr
     What they do to the loss, moved by their own size, is hidden in its noise: no difference can
     judge them.
     """
-    if row.verdict is not Verdict.PASS or row.check is None:
-        return np.zeros(0, dtype=np.intp)
     check = row.check
+    if row.verdict is not Verdict.PASS or check is None or target.alike(check.block):
+        return np.zeros(0, dtype=np.intp)
     reach = target.reach(check.block).ravel()
     bound = check.error + roundoff.bounds[check.block].ravel()
     lost = (reach < np.max(reach)) & (bound > LOST * np.abs(check.value))

@@ -87,6 +87,8 @@ def _find_kinks(target: Target, check: EntryCheck, g: Floats, bounds: Floats) ->
     top = float(np.max(np.abs(g), initial=0.0))
     with np.errstate(all="ignore"):
         jumps = bounds > REORDERED * target.format_eps(check.block) * top
+        if not jumps.any():
+            return
         jumps &= check.state == EntryState.PASS
         jumps &= bounds > HIDDEN * np.maximum(np.abs(g), np.abs(check.value))
     reach, found = target.reach(check.block).ravel(), 0

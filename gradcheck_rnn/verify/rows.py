@@ -160,6 +160,8 @@ def _doubts(
 ) -> list[Finding]:
     """Why a block without failures is not simply right."""
     reasons, state = [], check.state
+    if resolution <= resolve and not state.any():  # all of them pass
+        return []
     kinks = np.flatnonzero(state == EntryState.KINK)
     if kinks.size:
         i = int(kinks[0])
