@@ -12,7 +12,7 @@ from itertools import takewhile
 from ...calculus.printing.text import to_text
 from ...calculus.terms import symbols_in
 from ...derivation import Derivation
-from ...derivation.mistaken_shifts import fixed_matrices
+from ...derivation.mistaken_axes import fixed_matrices
 from ..harness.layout import Fitted
 from .candidates import Candidate
 
