@@ -21,9 +21,9 @@ from ..calculus.terms import (
     Zeros,
     has_bar,
 )
-from .mistaken_factors import occurrences, replaced_at
 from .mutants import edge_mutants
 from .program import Derivation, Edge
+from .subterms import occurrences, replaced_at
 
 __all__ = ["near_misses", "other_terms"]
 
