@@ -94,7 +94,7 @@ def test_a_report_names_the_line_that_no_known_mistake_is_in() -> None:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("pooled/relu-of-gradient", "[δr > 0_r] instead of [a_r > 0]"),
+        ("pooled/relu-of-gradient", "δr instead of a_r in δr ⊙ [a_r > 0]"),
         ("mirnn/other-beta", "beta1 instead of beta2"),
         ("pooled/last-for-mean", "h_final instead of m"),
     ],
