@@ -114,6 +114,8 @@ class Changes:
         self.__dict__.pop("singles", None)
         size = self.effects.responses.size
         for c in candidates:
+            if c.after and c.is_finished_only and self.effects.spoils(c):
+                continue
             total, first, last = self.effects.total(c)
             if last >= 0 and self.effects.bench.is_at_the_end(c):
                 first = last = END
