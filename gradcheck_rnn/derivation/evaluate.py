@@ -427,7 +427,7 @@ def _backward(
                     late.append((edge, term))
                     continue
                 seen = read(run, program, edge, term, edits, sums, t, values)
-                given = contribution(run, edge, term, seen, bar, form)
+                given = contribution(run, edge, term, seen, bar, form, edits.rows.get(edge.id))
                 index = 0 if edge.lag is None else where
                 if sums.shared:
                     add_shares(run, edge, term, edits, sums, t, index, seen, given)

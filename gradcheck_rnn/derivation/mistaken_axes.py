@@ -29,8 +29,8 @@ from ..calculus.terms import (
 )
 from .batches import OverSequences
 from .edits import Edits
-from .mistaken_factors import occurrences, replaced_at
 from .program import Derivation, Edge
+from .subterms import occurrences, replaced_at
 
 __all__ = ["over_sequences", "packed_blocks"]
 

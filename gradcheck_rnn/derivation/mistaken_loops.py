@@ -68,6 +68,9 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
         words += f"through the state {state} from step to step"
         edits = Edits(only_steps=first, repeated_finals=frozenset({state}))
         yield "never-renewed", state, state, words, edits
+        words = f"every step receives the cotangent of the final state {state}, not the last alone"
+        edits = Edits(repeated_finals=frozenset({state}))
+        yield "final-at-every", state, state, words, edits
     held = {s for s in sources(derivation, state) if s.startswith("final ")}
     held |= {e.id for e in reads}
     for factor, words in ((2, "taken twice"), (-1, "taken with the sign reversed")):

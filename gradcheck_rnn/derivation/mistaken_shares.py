@@ -14,7 +14,8 @@ from ..language.network import State
 from .editing import sources
 from .edits import Edits, Mask
 from .mistaken_axes import packed_blocks
-from .mistaken_terms import kinds_of_sources, made_from
+from .mistaken_terms import kinds_of_sources
+from .mistaken_values import made_from
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["mistaken_shares"]

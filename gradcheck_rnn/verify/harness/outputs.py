@@ -19,7 +19,7 @@ from ...streams import Stream, generator
 from ..roundoff import spread
 from .aggregates import COARSE
 from .arrays import Precision
-from .compare import SPREADS, UNITS, Comparison, Record, ratio_of
+from .compare import UNITS
 from .deviations import neighbour
 from .excess import (
     MOST,
@@ -32,6 +32,7 @@ from .excess import (
 )
 from .modelpoint import Explained, ModelPoint
 from .plan import Case
+from .records import SPREADS, Comparison, Record, ratio_of
 from .subject import Subject
 
 __all__ = ["Output", "compare_forward", "compare_loss", "left_by", "unsteady_outputs"]
