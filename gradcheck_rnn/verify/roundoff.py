@@ -22,7 +22,7 @@ from .target import Target
 
 __all__ = [
     "NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff", "noise_level",
-    "spread",
+    "noisy_level", "spread",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -256,9 +256,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         coarse = []
         for i, so_far in worst.items():
             values = np.stack([s[i] for s in samples])
-            fifth, sixth = (noise_level(values, order) for order in (5, 6))
-            noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
-            np.maximum(so_far, np.where(noisy, sixth, 0.0), out=so_far)
+            np.maximum(so_far, noisy_level(values), out=so_far)
             with np.errstate(all="ignore"):
                 if np.max(so_far) > REORDERED * eps.get(i, unit) * np.max(np.abs(values)):
                     coarse.append(i)
@@ -276,6 +274,13 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         i: 6.0 * _spread(level[None], here[i], target.reach(i), eps.get(i, unit))
         for i, level in worst.items()
     }
+
+
+def noisy_level(values: Floats) -> Floats:
+    """Noise level of (n, *shape) equispaced values; zero where their differences are a signal's."""
+    fifth, sixth = (noise_level(values, order) for order in (5, 6))
+    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+    return np.where(noisy, sixth, 0.0)
 
 
 def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:

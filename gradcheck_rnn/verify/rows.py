@@ -40,6 +40,11 @@ DRAWN = (
     "by no more than rounding of the gradient's operations at random, at parameters scaled down, "
     "too (do constants that are added keep units saturated?)"
 )
+UNDRAWN = (
+    "by no more than rounding of terms as large as the loss, at parameters scaled down, too (do "
+    "constants that are added keep units saturated?); its operations are not those of arrays, and "
+    "cannot be rounded at random to tell"
+)
 
 
 def _index(shape: tuple[int, ...], flat: int) -> str:
