@@ -23,8 +23,9 @@ from .editing import (
     reads_others,
     target_time,
 )
-from .edits import Edits, Mask
+from .edits import Edits, Mask, Rows
 from .program import Edge, ScanProgram
+from .wholes import rows_given
 
 __all__ = [
     "Form",
@@ -209,12 +210,14 @@ def _giving(
 
 
 def contribution(
-    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
-) -> Array:
+    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form,
+    rows: Rows | None = None,
+) -> Array:  # fmt: skip
     """What an edge gives to its operand's adjoint, from the adjoint of its equation."""
     like = values(edge.operand)
     if form == "matrix":
-        return run.batches.fit(run.terms(term, values), like)
+        given = run.batches.fit(run.terms(term, values), like)
+        return given if rows is None else rows_given(given, rows)
     single = run.batches.single
     jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
     out = np.matmul(turned(jacobian), vec(single(bar)))

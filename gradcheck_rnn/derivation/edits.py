@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..calculus.terms import Term
 from .program import Edge
 
-__all__ = ["NO_EDITS", "Edits", "Mask", "Move"]
+__all__ = ["NO_EDITS", "Edits", "Mask", "Move", "Rows"]
 
 #: What of an adjoint is read: (axis, place, kept). The axis is "sequence", "unit" or "head"; the
 #: place "first", "last", "half"; kept says whether it is what is read or what is not. Where the
@@ -20,6 +20,10 @@ Mask = tuple[str, str, bool]
 #: ("reads", k): the adjoint is read k steps later, 0: in reversed order of time.
 #: ("start", k): the start is given what step k gives; k counts from the end where it is negative.
 Move = tuple[str, int]
+#: Which steps of a sequence that is read whole get what is theirs. ("only", k): step k alone;
+#: ("not", k): all but step k; k counts from the end where it is negative. ("goes", k): all, but k
+#: steps later than they should; 0: in reversed order of time.
+Rows = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class Edits:
     unjoined : mapping
         Scan → k: what leaves a block of k steps is what was asked within it, and nothing of later
         blocks.
+    rows : mapping
+        Edge id of a sequence that is read whole → the steps that it gives something: see `Rows`.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -120,7 +126,7 @@ class Edits:
     mirrored: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
     held_starts: frozenset[str] = frozenset()
-    terms_at: dict[str, tuple[tuple[int, ...], Term | None]] = field(default_factory=dict)
+    terms_at: dict[str, tuple[Sequence[int], Term | None]] = field(default_factory=dict)
     masked: dict[str, Mask] = field(default_factory=dict)
     shifted_outputs: dict[str, int] = field(default_factory=dict)
     first_finals: frozenset[str] = frozenset()
@@ -129,6 +135,7 @@ class Edits:
     received: dict[str, str] = field(default_factory=dict)
     remainders: dict[str, int] = field(default_factory=dict)
     unjoined: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
     masked_outputs: dict[str, Mask] = field(default_factory=dict)
 
     @property
@@ -139,14 +146,16 @@ class Edits:
     @property
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
-        own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
-        return sum(own) + len(self.terms_at) + len(self.masked) + len(self.received)
+        own = [len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned)]
+        own += [len(self.terms_at), len(self.masked), len(self.received), len(self.rows)]
+        return sum(own)
 
     @property
     def edges(self) -> set[str]:
         """Edges that give something else than derived, or at other steps."""
         own = (self.terms, self.only_steps, self.skip_steps, self.pinned, self.terms_at)
-        named = {e for some in (*own, self.masked, self.mirrored, self.received) for e in some}
+        other = (self.masked, self.mirrored, self.received, self.rows)
+        named = {e for some in (*own, *other) for e in some}
         return named | {edge for _, edge in self.shares}
 
     @property
@@ -198,13 +207,14 @@ class Edits:
             {**self.received, **other.received},
             {**self.remainders, **other.remainders},
             {**self.unjoined, **other.unjoined},
+            {**self.rows, **other.rows},
             {**self.masked_outputs, **other.masked_outputs},
         )
 
     def split(self, edges: Collection[str]) -> tuple[Edits, Edits]:
         """What is about some edges alone, and all the rest."""
         fields = ("terms", "only_steps", "skip_steps", "pinned", "terms_at", "masked", "received")
-        parts = {n: getattr(self, n) for n in fields}
+        parts = {n: getattr(self, n) for n in (*fields, "rows")}
         within: dict[str, Any] = {
             n: {e: x for e, x in a.items() if e in edges} for n, a in parts.items()
         }
@@ -222,7 +232,7 @@ class Edits:
     def term_of(self, edge: Edge, step: int, steps: int) -> Term | None:
         """What an edge gives at a step (from 1) of a scan of so many steps; None for nothing."""
         at, other = self.terms_at.get(edge.id, ((), None))
-        if {step, step - steps - 1} & set(at) and not (steps == 1 and 0 in at):
+        if (step in at or step - steps - 1 in at) and not (steps == 1 and 0 in at):
             return other
         return self.terms.get(edge.id, edge.pullback)
 

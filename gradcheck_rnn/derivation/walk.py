@@ -21,6 +21,7 @@ from .editing import (
 )
 from .edits import NO_EDITS, Edits
 from .program import Edge, EquationProgram, ScanProgram
+from .wholes import rows_given
 
 __all__ = ["EditedValues", "Known", "Walk"]
 
@@ -213,8 +214,10 @@ class Walk:
             more = -right
         else:
             read = self._as_edited(program, edge, t, times, seen)
-            changed = read is not seen or term is not edge.pullback
-            more = run.batches.fit(of.terms(term, read), like) - right if changed else 0 * right
+            rows = edits.rows.get(edge.id)
+            changed = read is not seen or term is not edge.pullback or rows is not None
+            given = run.batches.fit(of.terms(term, read), like) if changed else right
+            more = (given if rows is None else rows_given(given, rows)) - right
             for (source, name), own in edits.shares.items():
                 if name == edge.id:
                     part = self._part(edge.equation.name, t, source)

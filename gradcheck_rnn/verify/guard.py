@@ -90,15 +90,20 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, KeyboardInterrupt, Signalled) as error:
-        blame(error)
+    except BaseException as raised:  # nothing here may end the process
+        _stay(who, raised)
         raise
-    except SystemExit as left:
-        code = "" if left.code is None else repr(left.code)
+
+
+def _stay(who: str, raised: BaseException) -> None:
+    """Blame an exception on the user's function, or raise what stands for one that would exit."""
+    if isinstance(raised, Exception | KeyboardInterrupt | Signalled):
+        blame(raised)
+    elif isinstance(raised, SystemExit):
+        code = "" if raised.code is None else repr(raised.code)
         raise UserCodeError(f"{who} called sys.exit({code}); it must return", "exits") from None
-    except BaseException as raised:  # nothing else here may end the process
-        if any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
-            raise  # pytest's own: skip, fail, and the time limit of its plugin
+    elif not any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
+        # not pytest's own: skip, fail, and the time limit of its plugin
         said = " ".join(f"{type(raised).__name__}: {raised}".split())
         text = f"{who} raised {said.rstrip(': ')}, which is no Exception"
         raise UserCodeError(text, "exits") from raised
@@ -108,16 +113,23 @@ def call_at(who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence
     """As `call`, at a point that a check has chosen; what it raises says how far that has moved."""
     arguments = tree.arguments(leaves)
     try:
-        return call(who, function, *arguments)
-    except Exception as error:
-        moves = [
-            float(np.max(np.abs(a - b), initial=0.0)) if a.dtype.kind == "f" else 0.0
-            for a, b in zip(leaves, tree.leaves, strict=True)
-        ]
-        if any(moves):
-            names = [n for n, step in zip(tree.names, moves, strict=True) if step]
-            tell_moved(error, listed(names), max(moves))
+        return function(*arguments)
+    except BaseException as raised:  # nothing here may end the process
+        _stay(who, raised)
+        if isinstance(raised, Exception):
+            _tell_moved(raised, tree, leaves)
         raise
+
+
+def _tell_moved(error: Exception, tree: Tree, leaves: Sequence[Array]) -> None:
+    """Note on an exception how far a check has moved the parameters."""
+    moves = [
+        float(np.max(np.abs(a - b), initial=0.0)) if a.dtype.kind == "f" else 0.0
+        for a, b in zip(leaves, tree.leaves, strict=True)
+    ]
+    if any(moves):
+        names = [n for n, step in zip(tree.names, moves, strict=True) if step]
+        tell_moved(error, listed(names), max(moves))
 
 
 def fails_on_misbehaviour(

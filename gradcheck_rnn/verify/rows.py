@@ -12,6 +12,7 @@ from .oracle.directions import miss_probability
 from .patterns import pattern
 from .probes import SURE, miss_statement
 from .saturated import FLAT
+from .scales import norm_of
 from .trees import Tree
 from .verdict import (
     EntryCheck,
@@ -38,6 +39,11 @@ SCALED = "but agree once the parameters are scaled down"
 DRAWN = (
     "by no more than rounding of the gradient's operations at random, at parameters scaled down, "
     "too (do constants that are added keep units saturated?)"
+)
+UNDRAWN = (
+    "by no more than rounding of terms as large as the loss, at parameters scaled down, too (do "
+    "constants that are added keep units saturated?); its operations are not those of arrays, and "
+    "cannot be rounded at random to tell"
 )
 
 
@@ -155,6 +161,8 @@ def _doubts(
 ) -> list[Finding]:
     """Why a block without failures is not simply right."""
     reasons, state = [], check.state
+    if resolution <= resolve and not state.any():  # all of them pass
+        return []
     kinks = np.flatnonzero(state == EntryState.KINK)
     if kinks.size:
         i = int(kinks[0])
@@ -290,7 +298,7 @@ def probe_row(
 ) -> Row:
     """The row of a block probed along directions; `how` rounding was told from a fault."""
     shape, n = gradient.shape, gradient.size
-    norm = float(np.linalg.norm(gradient))
+    norm = norm_of(gradient)
     wrong = [p for p in probes if p.ratio > 1 and p.kink is None and not p.rounded]
     smooth = [p for p in probes if p.kink is None and p.estimate.trusted]
     rounded = sum(p.rounded for p in probes)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .oracle.differences import Estimate
 from .oracle.kinks import Kink
 from .oracle.noise import Noise
+from .scales import norm_of
 
 __all__ = [
     "EntryCheck",
@@ -258,17 +259,11 @@ def relative_resolution(analytic: Floats, numeric: Floats, bound: Floats) -> flo
 
     Entries whose bound is unknown count as unresolved.
     """
-    if not bool(np.isfinite(bound).all()):
-        return float("inf")
-    top = float(np.max(np.maximum(np.abs(analytic), np.abs(numeric))))
-    worst = float(np.max(bound))
-    if worst == 0:
-        return 0.0
-    if top == 0:
-        return float("inf")
-    # scaled before squaring: gradients of 1e-200 are legitimate
-    size = float(np.linalg.norm(np.maximum(np.abs(analytic), np.abs(numeric)) / top)) * top
-    return float(np.linalg.norm(bound / worst)) * worst / size
+    worst = norm_of(bound)
+    if not 0 < worst < np.inf:
+        return 0.0 if worst == 0 else float("inf")
+    size = norm_of(np.maximum(np.abs(analytic), np.abs(numeric)))
+    return worst / size if size else float("inf")
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:

@@ -92,3 +92,57 @@ def test_other_errors_end_the_check_at_once(kind: type[Exception]) -> None:
     with pytest.raises(kind, match="a mistake"):
         check_gradient(loss, lambda x: 2 * x, x)
     assert len(raised) == 1
+
+
+TIED = np.array([1.5, -0.5, 1.5, 1.5, 1.5])
+
+
+def _tied(share: float) -> Callable[[Any], Any]:
+    """The gradient of 2 max p + p·p; each of several largest entries gets a share."""
+
+    def gradient(p: Any) -> Any:
+        top = p == p.max()
+        return np.where(top, share if top.sum() > 1 else 2.0, 0.0) + 2 * p
+
+    return gradient
+
+
+def _at_ties(share: float, refuses: Callable[[Any], bool], kind: Any = ValueError) -> Any:
+    """The row of that gradient at four tied entries, of a loss that refuses what is beside them."""
+
+    def loss(p: Any) -> float:
+        if refuses(p - TIED):
+            raise kind("too far")
+        return float(2 * p.max() + p @ p)
+
+    (row,) = check_gradient(loss, _tied(share), TIED, mode="entrywise").rows
+    return row
+
+
+def _far(move: Any) -> bool:
+    return bool(np.max(np.abs(move)) > 1e-4)
+
+
+def test_far_outside_of_a_kink_fails_though_there_is_no_value_beside_it() -> None:
+    assert _at_ties(0.5, _far).verdict is Verdict.UNDECIDED
+    assert _at_ties(5.0, _far).verdict is Verdict.UNDECIDED  # slopes of 0 and 2: several choices?
+    far = _at_ties(1e4, _far)
+    assert far.verdict is Verdict.FAIL
+    assert "outside of the slopes by 5.0e+03 times what they differ by" in far.reason
+    assert "(ValueError: too far)" in far.reason
+
+
+def test_an_error_beside_a_kink_that_is_none_of_a_domain_is_told() -> None:
+    def refuses(move: Any) -> bool:
+        return bool(np.min(np.abs(move)) > 1e-3)  # all entries, as beside the point alone
+
+    with pytest.raises(TypeError, match="too far"):
+        _at_ties(5.0, refuses, TypeError)
+    row = _at_ties(5.0, refuses)
+    assert row.verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_point_beside_a_kink_may_lie_on_one_side_only(side: int) -> None:
+    row = _at_ties(5.0, lambda move: bool(np.min(side * move) < -1e-3 and np.all(move)))
+    assert "beside the point it is right" in row.reason
