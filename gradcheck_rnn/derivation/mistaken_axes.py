@@ -142,7 +142,10 @@ def packed_blocks(
             terms: dict[str, Term | None] = {
                 e.id: e.pullback.xreplace({bar: Plus(*parts)}) for e in some
             }
-            words = f"{line.partition(':')[0]} with {what}"
+            ends = line.partition(":")[0]
+            if all(e.kind == "param" for e in some):
+                ends = ", ".join(to_text(e.operand.with_(mark="bar")) for e in some)
+            words = f"{ends} with {what}"
             yield "block", f"{line}:{what}", some[0].id, words, Edits(terms=terms)
 
 

@@ -54,6 +54,7 @@ def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
         if len(some) < 2:
             continue
         target, whole = _target(some[0]), to_text(Plus(*(e.pullback for e in some)))
+        yield from _products(some, whole)
         for kind, detail, factor, words in (
             ("dropped", "", None, f"without the terms {whole}"),
             ("sign", "", -1, f"with the sign of {whole} reversed"),
@@ -67,6 +68,27 @@ def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
                 f"{kind}-readings:{some[0].id}:{detail}", kind, some[0].id,
                 f"{target} {words}", Edits(terms=terms),
             )  # fmt: skip
+
+
+def _products(some: Sequence[Edge], whole: str) -> Iterator[Mutant]:
+    """A product where the sum of two elementwise factors belongs: δ ⊙ a ⊙ b for δ ⊙ (a + b)."""
+    bar = some[0].adjoint
+    factors = []
+    for edge in some:
+        term = edge.pullback.operands[0] if isinstance(edge.pullback, Neg) else edge.pullback
+        if not isinstance(term, Hadamard) or len(term.operands) < 2:
+            return
+        first, *own = term.operands
+        if bar != (first.operands[0] if isinstance(first, Neg) else first):
+            return
+        factors += own
+    product = Hadamard(bar, *factors)
+    terms: dict[str, Term | None] = dict.fromkeys(e.id for e in some)
+    terms[some[0].id] = product
+    says = f"{_target(some[0])} with {to_text(product)} instead of {whole}"
+    yield Mutant(
+        f"operation-readings:{some[0].id}:", "operation", some[0].id, says, Edits(terms=terms)
+    )
 
 
 def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:

@@ -114,6 +114,8 @@ class Changes:
         self.__dict__.pop("singles", None)
         size = self.effects.responses.size
         for c in candidates:
+            if c.after and c.is_finished_only and self.effects.spoils(c):
+                continue
             made = self.effects.bench.tried(c, lambda c=c: self.effects.total(c))  # type: ignore[misc]
             if made is None:
                 continue
