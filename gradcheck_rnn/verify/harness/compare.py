@@ -26,7 +26,7 @@ from ..points import Role
 from ..roundoff import spread
 from ..verdict import judge
 from .aggregates import COARSE, Along, Whole, over_pieces, whole
-from .deviations import line_noise, neighbour
+from .deviations import deviations, line_noise, neighbour
 from .excess import (
     MOST,
     MOST_COARSE,
@@ -37,11 +37,12 @@ from .excess import (
     suspicious,
 )
 from .modelpoint import ModelPoint
+from .perturbed import BELOW
 from .plan import Case
 from .subject import Subject
 from .sweep import Gradients
 
-__all__ = ["Comparison", "ModelPoint", "Record", "compare_gradients", "ratio_of"]
+__all__ = ["Comparison", "ModelPoint", "Record", "compare_gradients", "ratio_of", "room"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -129,6 +130,8 @@ def compare_gradients(
             for j in range(NEIGHBOURS)
         ]
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
+        # Derivatives that the complex step cannot tell from its own error stand for zero.
+        lost = point.sunk + BELOW * max((_largest(a[k]) for a in truth.size.values()), default=0.0)
         again = []
         for _ in range(1 + (repeats if not k else 0)):
             again.append(subject.gradients(fitted, point.arrays, given))
@@ -143,9 +146,8 @@ def compare_gradients(
             want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
             size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
             record = _record(
-                point, Record(user, case, got[user], want, want, want), size,
-                np.stack([m[user] - got[user] for m in moved]),
-                np.stack([a[user] - got[user] for a in again]),
+                point, Record(user, case, got[user], want, want, want), size, lost,
+                deviations(moved, user, got[user]), deviations(again, user, got[user]),
             )  # fmt: skip
             out.records.append(record)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
@@ -165,10 +167,17 @@ def compare_gradients(
     return out
 
 
-def _record(point: ModelPoint, record: Record, size: Array, moves: Array, repeats: Array) -> Record:
-    """A record with its bound, from the terms of its sums and its deviations."""
+def _largest(size: Array) -> float:
+    """The largest finite number among absolute values."""
+    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
+
+
+def _record(
+    point: ModelPoint, record: Record, size: Array, sunk: float, moves: Array, repeats: Array
+) -> Record:
+    """A record with its bound, from the terms of its sums, what is lost of each, and its moves."""
     form, inner, got, want = point.form, point.inner, record.got, record.want
-    sunk, parts = point.sunk, point.parts(record.user)
+    parts = point.parts(record.user)
     with np.errstate(all="ignore"):
         most = MOST_COARSE if form.eps > COARSE else MOST
         record.unit = form.eps * spread(size[None]) + sunk
@@ -263,9 +272,21 @@ def _has_gradient(point: ModelPoint, user: str) -> bool:
 
 
 def ratio_of(got: Array, want: Array, bound: Array) -> Array:
-    """Error ÷ bound by entry, infinite where what should be finite is not."""
+    """Error ÷ bound by entry, infinite where what should be finite is not.
+
+    Not a number where the definition has none, or no bound: there nothing is judged.
+    """
     ratio = judge(got, want, bound)
-    return np.where(np.isfinite(want) & ~np.isfinite(got), np.inf, ratio)
+    known = np.isfinite(want) & np.isfinite(bound)
+    return np.where(known & ~np.isfinite(got), np.inf, ratio)
+
+
+def room(samples: Array) -> Array:
+    """What deviations under rounding allow each entry; infinite where they leave no number."""
+    lost = np.any(np.isinf(samples), axis=0)
+    if not lost.any():
+        return SPREADS * spread(samples)
+    return np.where(lost, np.inf, SPREADS * spread(np.where(lost, 0.0, samples)))
 
 
 def _worst(record: Record) -> float:
@@ -315,7 +336,7 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
             key = id(record.case)
             if key not in samples:
                 samples[key] = rounding(point, record.case)
-            _widen(record, SPREADS * spread(samples[key][record.user]))
+            _widen(record, room(samples[key][record.user]))
     if not close or point.claims:
         return
     noise: dict[int, Arrays] = {}
@@ -403,6 +424,8 @@ def _settle_wholes(out: Comparison, rounding: Rounding, reformed: Rounding | Non
 def _widen(record: Record, by: Array) -> None:
     record.bound = record.bound + by
     record.ratio = ratio_of(record.got, record.want, record.bound)
+    if np.isinf(by).any():  # of an array that is not known throughout there is no whole
+        record.whole, record.along = None, {}
 
 
 def _affordable(point: ModelPoint) -> bool:
