@@ -20,6 +20,7 @@ __all__ = [
     "blame",
     "is_blamed",
     "moved_out",
+    "of_domain",
     "tell_moved",
 ]
 
@@ -89,13 +90,18 @@ def is_blamed(error: BaseException) -> bool:
     return getattr(error, _BLAMED, False) is True
 
 
+def of_domain(error: BaseException) -> bool:
+    """Whether an exception is one by which functions refuse numbers that they have no value at."""
+    return isinstance(error, ValueError | ArithmeticError | AssertionError)
+
+
 #: How the note of an exception begins that a point beside the given one has raised.
 _MOVED = "the check moved "
 
 
 def tell_moved(error: Exception, names: str, step: float) -> None:
     """Note on an exception that a function raises `step` from the point given, and not there."""
-    if isinstance(error, ValueError | ArithmeticError | AssertionError) and not moved_out(error):
+    if of_domain(error) and not moved_out(error):
         error.add_note(
             f"{_MOVED}{names} by {step:.1g} from the point given, where the function runs: a "
             "gradient needs values on all sides. Choose a point inside of what the function takes "

@@ -12,14 +12,39 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sympy import Integer
 
+from ..calculus.terms import Term
 from ..language.dims import Dim
 from ..language.network import Network, Ref
 from ..language.stacks import to_back, to_front
 
-__all__ = ["Batches", "turned", "vec"]
+__all__ = ["Batches", "OverSequences", "turned", "vec"]
 
 Array = Any
+
+
+class OverSequences(Term):
+    """The sum over all sequences, or their mean, of a term that each has; shape of the term.
+
+    No right gradient of one sequence has it: mistaken ones do, which take the batch for the units.
+    """
+
+    def __new__(cls, x: Term, mean: bool = False) -> Any:
+        """Take the operand's shape."""
+        return cls._make((x, Integer(mean)), x.shape)
+
+    @property
+    def x(self) -> Term:
+        """The summand, that of one sequence."""
+        return self.args[0]
+
+    def of(self, value: Array, axis: int) -> Array:
+        """Its array from that of the summand, with the batch along an axis from the end."""
+        if value.ndim < -axis:
+            return value
+        reduced = value.mean if self.args[1] else value.sum
+        return reduced(axis=axis, keepdims=True)
 
 
 def _of_sequences(ref: Ref) -> bool:

@@ -13,7 +13,7 @@ from .batches import turned, vec
 from .editing import (
     Adjoints,
     Bars,
-    masked_value,
+    cotangents_as_used,
     mirrored_values,
     moved_shares,
     pass_by,
@@ -23,8 +23,9 @@ from .editing import (
     reads_others,
     target_time,
 )
-from .edits import Edits
+from .edits import Edits, Mask, Rows
 from .program import Edge, ScanProgram
+from .wholes import rows_given
 
 __all__ = [
     "Form",
@@ -33,6 +34,7 @@ __all__ = [
     "bar_of",
     "begin_step",
     "contribution",
+    "cotangents_inward",
     "finish_step",
     "masked_values",
     "moved_seeds",
@@ -49,6 +51,17 @@ Form = Literal["matrix", "kronecker"]
 def bar_of(symbol: Sym) -> Sym:
     """The adjoint of a variable, made once."""
     return symbol.with_(mark="bar")
+
+
+def cotangents_inward(
+    run: Run, edits: Edits, label: str, given: Array
+) -> Iterator[tuple[int, Array]]:
+    """Times and values of an output's cotangent, as arrays of the run, with these edits."""
+    ref = run.derivation.network.outputs[label]
+    for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
+        own = run.inward(ref, g)
+        mask = edits.masked_outputs.get(label)
+        yield t, own if mask is None else masked_value(run, own, mask)
 
 
 def read(
@@ -69,6 +82,23 @@ def read(
         name, pin = edits.pinned[edge.id]
         return pinned_at(run, values, name, run.times(program)[pin - 1 if pin > 0 else pin])
     return values
+
+
+def masked_value(run: Run, value: Array, mask: Mask) -> Array:
+    """An adjoint with only a part of it, or without that part: see `Mask`."""
+    which, place, kept = mask
+    axis = {"sequence": run.batches.axis, "unit": -2, "head": -3}[which]
+    if value.ndim < -axis:
+        return value
+    if place == "for all":
+        return np.broadcast_to(np.take(value, [0], axis), value.shape)
+    n = value.shape[axis]
+    inside = np.zeros(n, bool)
+    inside[
+        {"first": slice(0, 1), "last": slice(-1, None), "half": slice(0, (n + 1) // 2)}[place]
+    ] = 1
+    index = (inside if kept else ~inside).reshape(-1, *[1] * (-axis - 1))
+    return np.where(index, value, np.zeros_like(value))
 
 
 def masked_values(run: Run, values: Values, edge: Edge, edits: Edits) -> Values:
@@ -180,12 +210,14 @@ def _giving(
 
 
 def contribution(
-    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form
-) -> Array:
+    run: Run, edge: Edge, term: Term, values: Callable[[Sym], Array], bar: Array, form: Form,
+    rows: Rows | None = None,
+) -> Array:  # fmt: skip
     """What an edge gives to its operand's adjoint, from the adjoint of its equation."""
     like = values(edge.operand)
     if form == "matrix":
-        return run.batches.fit(run.terms(term, values), like)
+        given = run.batches.fit(run.terms(term, values), like)
+        return given if rows is None else rows_given(given, rows)
     single = run.batches.single
     jacobian = run.terms(edge.jacobian, lambda s: single(values(s)))
     out = np.matmul(turned(jacobian), vec(single(bar)))

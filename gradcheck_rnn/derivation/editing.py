@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .edits import Edits, Mask, Move
+from .edits import Edits, Move
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 from .wholes import wholes_of
 
@@ -21,7 +21,6 @@ __all__ = [
     "crosses",
     "in_order",
     "is_cut",
-    "masked_value",
     "mirrored_values",
     "moved_shares",
     "pass_by",
@@ -306,21 +305,6 @@ def _shifted(a: Array, by: int) -> Array:
     elif n > 0:
         out[-by:] = a[:n]
     return out
-
-
-def masked_value(run: Run, value: Array, mask: Mask) -> Array:
-    """An adjoint with only a part of it, or without that part: see `Mask`."""
-    which, place, kept = mask
-    axis = {"sequence": run.batches.axis, "unit": -2, "head": -3}[which]
-    if value.ndim < -axis:
-        return value
-    n = value.shape[axis]
-    inside = np.zeros(n, bool)
-    inside[
-        {"first": slice(0, 1), "last": slice(-1, None), "half": slice(0, (n + 1) // 2)}[place]
-    ] = 1
-    index = (inside if kept else ~inside).reshape(-1, *[1] * (-axis - 1))
-    return np.where(index, value, np.zeros_like(value))
 
 
 def moved_shares(

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..calculus.terms import Term
 from .program import Edge
 
-__all__ = ["NO_EDITS", "Edits", "Mask", "Move"]
+__all__ = ["NO_EDITS", "Edits", "Mask", "Move", "Rows"]
 
 #: What of an adjoint is read: (axis, place, kept). The axis is "sequence", "unit" or "head"; the
-#: place "first", "last", "half"; kept says whether it is what is read or what is not.
+#: place "first", "last", "half"; kept says whether it is what is read or what is not. Where the
+#: place is "for all" the first one's part stands for all.
 Mask = tuple[str, str, bool]
 #: ("goes", k): the contribution goes to k steps later than it should, what goes to the start stays.
 #: ("also", k): the same, but what goes to the start goes there and to k steps later.
 #: ("reads", k): the adjoint is read k steps later, 0: in reversed order of time.
 #: ("start", k): the start is given what step k gives; k counts from the end where it is negative.
 Move = tuple[str, int]
+#: Which steps of a sequence that is read whole get what is theirs. ("only", k): step k alone;
+#: ("not", k): all but step k; k counts from the end where it is negative. ("goes", k): all, but k
+#: steps later than they should; 0: in reversed order of time.
+Rows = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Edits:
         Edge id → the part of the adjoint that is read: see `Mask`.
     shifted_outputs : mapping
         Output → how many steps later the cotangent lies that is taken at a step; 0 reverses time.
+    masked_outputs : mapping
+        Output → the part of its cotangent that is taken: see `Mask`.
     first_finals : frozenset
         States whose final cotangent is given to the first step, not to the last.
     moved : mapping
@@ -93,6 +101,8 @@ class Edits:
     unjoined : mapping
         Scan → k: what leaves a block of k steps is what was asked within it, and nothing of later
         blocks.
+    rows : mapping
+        Edge id of a sequence that is read whole → the steps that it gives something: see `Rows`.
     """
 
     terms: dict[str, Term | None] = field(default_factory=dict)
@@ -125,6 +135,8 @@ class Edits:
     received: dict[str, str] = field(default_factory=dict)
     remainders: dict[str, int] = field(default_factory=dict)
     unjoined: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
+    masked_outputs: dict[str, Mask] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -134,14 +146,16 @@ class Edits:
     @property
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
-        own = (len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned))
-        return sum(own) + len(self.terms_at) + len(self.masked) + len(self.received)
+        own = [len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned)]
+        own += [len(self.terms_at), len(self.masked), len(self.received), len(self.rows)]
+        return sum(own)
 
     @property
     def edges(self) -> set[str]:
         """Edges that give something else than derived, or at other steps."""
         own = (self.terms, self.only_steps, self.skip_steps, self.pinned, self.terms_at)
-        named = {e for some in (*own, self.masked, self.mirrored, self.received) for e in some}
+        other = (self.masked, self.mirrored, self.received, self.rows)
+        named = {e for some in (*own, *other) for e in some}
         return named | {edge for _, edge in self.shares}
 
     @property
@@ -193,7 +207,21 @@ class Edits:
             {**self.received, **other.received},
             {**self.remainders, **other.remainders},
             {**self.unjoined, **other.unjoined},
+            {**self.rows, **other.rows},
+            {**self.masked_outputs, **other.masked_outputs},
         )
+
+    def split(self, edges: Collection[str]) -> tuple[Edits, Edits]:
+        """What is about some edges alone, and all the rest."""
+        fields = ("terms", "only_steps", "skip_steps", "pinned", "terms_at", "masked", "received")
+        parts = {n: getattr(self, n) for n in (*fields, "rows")}
+        within: dict[str, Any] = {
+            n: {e: x for e, x in a.items() if e in edges} for n, a in parts.items()
+        }
+        rest: dict[str, Any] = {
+            n: {e: x for e, x in a.items() if e not in edges} for n, a in parts.items()
+        }
+        return Edits(**within), replace(self, **rest)
 
     def lacks(self, scan: str, step: int, steps: int) -> bool:
         """Whether the loop of a scan leaves a step out."""

@@ -26,6 +26,7 @@ from .contributions import (
     add_shares,
     begin_step,
     contribution,
+    cotangents_inward,
     finish_step,
     moved_seeds,
     read,
@@ -33,7 +34,6 @@ from .contributions import (
 from .editing import (
     Adjoints,
     add_finals,
-    cotangents_as_used,
     cotangents_taken,
     in_order,
     is_cut,
@@ -104,14 +104,9 @@ class Run:
                 self.series[ref.name] = {t + 1: a for t, a in enumerate(array)}
         self.sizes = {**sizes, **self.steps}
         self.terms = evaluator(self.sizes, self.dtype if first.dtype != object else object)
-        self.batch = max(
-            [
-                r[next(iter(r))].shape[self.batches.axis]
-                for n, r in self.series.items()
-                if self._batched(n)
-            ]
-            or [1]
-        )
+        self.terms.batch_axis = self.batches.axis
+        batched = [next(iter(r.values())) for n, r in self.series.items() if self._batched(n)]
+        self.batch = max([a.shape[self.batches.axis] for a in batched] or [1])
         for program in derivation.scans:
             self._forward(program)
 
@@ -370,9 +365,8 @@ def _summed(
     for name, t, a in more:
         sums.add(name, t, a)
     for label, given in cotangents_taken(edits, cotangents):
-        ref = network.outputs[label]
-        for t, g in cotangents_as_used(edits, label, ref.axis is None, given):
-            sums.add(ref.name, t, run.inward(ref, g), f"g_{label}")
+        for t, g in cotangents_inward(run, edits, label, given):
+            sums.add(network.outputs[label].name, t, g, f"g_{label}")
     for program in reversed(run.derivation.scans):
         products = weights(run) if weights and edits is NO_EDITS and form == "matrix" else None
         _backward(run, program, sums, form, truncate, edits, products)
@@ -433,7 +427,7 @@ def _backward(
                     late.append((edge, term))
                     continue
                 seen = read(run, program, edge, term, edits, sums, t, values)
-                given = contribution(run, edge, term, seen, bar, form)
+                given = contribution(run, edge, term, seen, bar, form, edits.rows.get(edge.id))
                 index = 0 if edge.lag is None else where
                 if sums.shared:
                     add_shares(run, edge, term, edits, sums, t, index, seen, given)

@@ -1,20 +1,24 @@
-"""Factors of a derived term that are written wrongly: another's, one too many, on the wrong side.
+"""Factors of a derived term that are written wrongly: too many, another operation, the wrong side.
 
-Where `mistaken_terms` takes one value for another everywhere in a term, these change one place.
+Where `mistaken_values` takes one value for another, these change what is done with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
     Apply,
+    Broadcast,
     Divide,
     Hadamard,
     Neg,
+    Num,
     Ones,
     Plus,
+    Power,
     Scale,
     Softmax,
     Sym,
@@ -23,84 +27,74 @@ from ..calculus.terms import (
     Transpose,
     Unvec,
     Vec,
+    dims_equal,
     has_bar,
     symbols_in,
 )
-from .program import Derivation, Edge
+from .program import Edge, ScanProgram
+from .subterms import instead, occurrence, occurrences, replaced_at, values_read
 
-__all__ = ["mistaken_factors", "occurrences", "replaced_at"]
+__all__ = ["mistaken_factors"]
 
 Mistake = tuple[str, str, Term, str]
 
 
-def mistaken_factors(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
+def mistaken_factors(program: ScanProgram, edge: Edge) -> Iterator[Mistake]:
     """Kind, detail, the term, and words for what is wrong in it."""
-    yield from _one_occurrence(derivation, edge)
-    yield from _functions(derivation, edge)
+    yield from _too_many(program, edge)
+    yield from _operations(edge)
     yield from _divided(edge)
+    yield from _matrices_left_out(edge)
     yield from _order_of_entries(edge)
     yield from _slopes_twice(edge)
-    yield from _parameters_too_many(edge)
     yield from _lost_brackets(edge)
     yield from _on_one_term(edge)
     yield from _diagonal_of_softmax(edge)
+    yield from _within_factors(edge)
 
 
-def occurrences(term: Term) -> Iterator[tuple[Term, tuple[int, ...]]]:
-    """Every subterm with the positions of arguments that lead to it."""
-    stack: list[tuple[Term, tuple[int, ...]]] = [(term, ())]
-    while stack:
-        node, path = stack.pop()
-        yield node, path
-        for i, a in enumerate(node.args):
-            if isinstance(a, Term):
-                stack.append((a, (*path, i)))
-
-
-def replaced_at(term: Term, path: tuple[int, ...], new: Term) -> Term:
-    """A term with another subterm at the end of a path of `occurrences`."""
-    if not path:
-        return new
-    args = list(term.args)
-    args[path[0]] = replaced_at(args[path[0]], path[1:], new)
-    return term.func(*args)
-
-
-def _moves(s: Term) -> bool:
-    return isinstance(s, Sym) and not s.mark and s.lag is not None
-
-
-def _one_occurrence(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
-    """Of a value that a term reads twice, one reading of another gate: i ⊙ (1 − f)."""
-    program = derivation.program(edge.scan)
+def _too_many(program: ScanProgram, edge: Edge) -> Iterator[Mistake]:
+    """A gate, an input, a parameter or a scalar as a factor of a value or of the adjoint."""
     gates = [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
-    places: dict[Term, list[tuple[int, ...]]] = {}
-    for node, path in occurrences(edge.pullback):
-        if _moves(node):
-            places.setdefault(node, []).append(path)
-    for s, paths in places.items():
-        for k, path in enumerate(paths) if len(paths) > 1 else ():
-            for gate in gates:
-                if gate.shape == s.shape and gate != s:
-                    yield (
-                        "copied", f"{s}{k}>{gate.name}", replaced_at(edge.pullback, path, gate),
-                        f"{to_text(gate)} instead of one of the {to_text(s)}",
-                    )  # fmt: skip
+    own = [n for n, _ in occurrences(edge.rhs) if isinstance(n, Sym)]
+    read = [e.operand for e in program.edges if e.kind in ("param", "input", "static")]
+    for s in (edge.adjoint, *values_read(edge)):
+        others = [*gates, *(x for x in own if x.kind in ("param", "fixed") and s.mark), *read]
+        for x in dict.fromkeys(others):
+            if x.shape == s.shape and x != s and (x.kind != "param" or not s.mark or x in own):
+                term = edge.pullback.xreplace({s: Hadamard(s, x)})
+                words = f"the factor {to_text(x)} too many"
+                words += f", beside {to_text(s)}" if x not in gates and not s.mark else ""
+                lag = "" if x in gates else x.lag
+                yield "besides", f"{s.name}{s.mark}*{x.name}{lag}", term, words
+    scalars = [e.symbol for e in program.equations]
+    scalars += [x for x in read if x.kind != "param"]
+    for s in dict.fromkeys(scalars) if edge.adjoint.shape != (1, 1) else ():
+        if s.shape == (1, 1) and s != edge.operand and s.heads == edge.adjoint.heads:
+            scaled = Scale(s, edge.adjoint)  # before a sum over sequences, which share no scalar
+            term = edge.pullback.xreplace({edge.adjoint: scaled})
+            yield "besides", f"*{s.name}", term, f"the factor {to_text(s)} too many"
 
 
-def _functions(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
-    """A value with a function of the cell applied to it: tanh(c) for c."""
-    program = derivation.program(edge.scan)
-    names = dict.fromkeys(
-        n.fname for e in program.equations for n, _ in occurrences(e.rhs) if isinstance(n, Apply)
-    )
-    for s in dict.fromkeys(n for n, _ in occurrences(edge.pullback) if _moves(n)):
-        for name in names:
-            new = Apply(name, s)
-            yield (
-                "function", f"{s}{name}", edge.pullback.xreplace({s: new}),
-                f"{to_text(new)} instead of {to_text(s)}",
-            )  # fmt: skip
+def _operations(edge: Edge) -> Iterator[Mistake]:
+    """A sum or a difference where a product belongs: a + b for a ⊙ b; and a product for a sum."""
+    whole = edge.pullback
+    for node, path in occurrences(whole):
+        wrong: list[tuple[Term, Term, Term]] = []  # in all, what is written, what it stands for
+        if isinstance(node, Hadamard):
+            for i, j in combinations(range(len(node.operands)), 2):
+                a, b = node.operands[i], node.operands[j]
+                plain = not (has_bar(a) or has_bar(b))
+                for new in (Plus(a, b), *((Plus(a, Neg(b)), Plus(b, Neg(a))) if plain else ())):
+                    factors = [new if k == i else f for k, f in enumerate(node.operands) if k != j]
+                    product = new if len(factors) == 1 else Hadamard(*factors)
+                    wrong.append((product, new, Hadamard(a, b)))
+        elif isinstance(node, Plus) and not has_bar(node):
+            parts = [x.operands[0] if isinstance(x, Neg) else x for x in node.operands]
+            if not any(isinstance(x, Ones | Num | Broadcast) for x in parts):
+                wrong.append((Hadamard(*parts), Hadamard(*parts), node))
+        for k, (all_of_it, new, old) in enumerate(wrong):
+            yield "operation", f"{path}{k}", replaced_at(whole, path, all_of_it), instead(new, old)
 
 
 def _divided(edge: Edge) -> Iterator[Mistake]:
@@ -120,6 +114,16 @@ def _divided(edge: Edge) -> Iterator[Mistake]:
                     "divided", f"{path}", replaced_at(edge.pullback, path, Hadamard(top, below)),
                     f"multiplied by {to_text(below)}, not divided",
                 )  # fmt: skip
+
+
+def _matrices_left_out(edge: Edge) -> Iterator[Mistake]:
+    """A square matrix left out of a product."""
+    for node, _ in occurrences(edge.pullback):
+        if isinstance(node, Times) and len(node.operands) == 2:
+            matrix, column = node.operands
+            if dims_equal(*matrix.shape) and column.shape == node.shape:
+                term = edge.pullback.xreplace({node: column})
+                yield "matrix", to_text(matrix), term, f"without {to_text(matrix)}"
 
 
 def _order_of_entries(edge: Edge) -> Iterator[Mistake]:
@@ -155,17 +159,6 @@ def _slopes_twice(edge: Edge) -> Iterator[Mistake]:
                 "slope-twice", to_text(node), Hadamard(edge.pullback, slope),
                 f"the factor {to_text(slope)} too many",
             )  # fmt: skip
-
-
-def _parameters_too_many(edge: Edge) -> Iterator[Mistake]:
-    """A parameter of the equation, a gain or a peephole, as a factor that does not belong."""
-    own = {
-        n for n, _ in occurrences(edge.rhs) if isinstance(n, Sym) and n.kind in ("param", "fixed")
-    }
-    for s in own:
-        if s.shape == edge.adjoint.shape:
-            term = edge.pullback.xreplace({edge.adjoint: Hadamard(edge.adjoint, s)})
-            yield "besides", f"{s.name}", term, f"the factor {to_text(s)} too many"
 
 
 def _lost_brackets(edge: Edge) -> Iterator[Mistake]:
@@ -241,3 +234,30 @@ def _diagonal_of_softmax(edge: Edge) -> Iterator[Mistake]:
         term = edge.resumed(k, Hadamard(bar, slope))
         words = f"{to_text(slope)}, the diagonal, instead of the Jacobian of {to_text(step.node)}"
         yield "diagonal", str(k), term, words
+
+
+def _within_factors(edge: Edge) -> Iterator[Mistake]:
+    """φ(−x) for φ(x), (1 − c)² for 1 − c², a + b for a − b."""
+    whole = edge.pullback
+    for node, path in occurrences(whole):
+        if has_bar(node):
+            continue
+        above = path and occurrence(whole, path[:-1])
+        even = isinstance(above, Power) and above.exponent % 2 == 0
+        if isinstance(node, Apply) and not even:
+            new: Term = Apply(node.fname, node.x.operands[0] if isinstance(node.x, Neg) else
+                              Neg(node.x))  # fmt: skip
+            yield "argument", f"{path}", replaced_at(whole, path, new), instead(new, node)
+        elif isinstance(node, Plus):
+            for k, part in enumerate(node.operands[1:], start=1):
+                turned = part.operands[0] if isinstance(part, Neg) else Neg(part)
+                new = Plus(*node.operands[:k], turned, *node.operands[k + 1 :])
+                yield "inner-sign", f"{path}{k}", replaced_at(whole, path, new), instead(new, node)
+            last = node.operands[-1]
+            inner = last.operands[0] if isinstance(last, Neg) else None
+            if isinstance(inner, Power) and inner.exponent == 2 and len(node.operands) == 2:
+                base = inner.operands[0]
+                wide = Power(Plus(node.operands[0], Neg(base)), 2)
+                twice = Plus(node.operands[0], Neg(Scale(Num(2), base)))
+                for k, new in enumerate((wide, twice)):
+                    yield "square", f"{path}{k}", replaced_at(whole, path, new), instead(new, node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import sympy
 
@@ -32,6 +32,7 @@ def several_terms(edges: Iterable[Edge]) -> Iterator[Mutant]:
     edges = list(edges)
     yield from _of_all_readings(edges)
     yield from _of_inner_values(edges)
+    yield from _of_some_readers(edges)
 
 
 def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
@@ -86,6 +87,33 @@ def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
             f"{targets} {some[0][2]} in the adjoint of {to_text(inner)}",
             Edits(terms={edge.id: term for edge, term, _ in some}),
         )  # fmt: skip
+
+
+def _of_some_readers(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """Of what all readers give to a value that of one alone, of one lag, or of the other lags."""
+    values: dict[tuple[str, str], dict[int | None, list[Edge]]] = {}
+    for edge in edges:
+        lags = values.setdefault((edge.scan, edge.operand.name), {})
+        lags.setdefault(edge.lag, []).append(edge)
+    for lags in values.values():
+        for lag, some in lags.items():
+            bar, count = _target(some[0]), len(some)
+            for kept in some if count > 2 else ():
+                words = f"{bar} with nothing but {to_text(kept.pullback)} of its {count} terms: "
+                yield _without(
+                    [e for e in some if e is not kept], kept,
+                    f"{words}overwritten, not accumulated",
+                )  # fmt: skip
+            others = [e for k, found in lags.items() if k not in (0, lag) for e in found]
+            if lag and len(others) > 1:
+                yield _without(others, some[0], f"nothing is carried over other lags than {bar}")
+            if lag and others and count > 1:
+                yield _without(some, some[0], f"{bar} receives nothing: no carry over this lag")
+
+
+def _without(lost: Sequence[Edge], first: Edge, words: str) -> Mutant:
+    name = f"one-reader:{first.id}:{','.join(e.id for e in lost)}"
+    return Mutant(name, "one-reader", first.id, words, Edits(terms={e.id: None for e in lost}))
 
 
 def _target(edge: Edge) -> str:

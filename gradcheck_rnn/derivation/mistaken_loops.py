@@ -45,6 +45,10 @@ def mistaken_loops(
     for label, ref in derivation.network.outputs.items():
         if loops is None or label in loops:
             yield from _cotangents(label, ref.axis is not None)
+            for axis in ("sequence", *(["head"] if ref.shape.headed else [])):
+                words = f"the cotangent of {label} for the first {axis} is taken for every {axis}"
+                edits = Edits(masked_outputs={label: (axis, "for all", True)})
+                yield "cotangent", f"{label} of {axis}", label, words, edits
     yield from _orders(derivation, edges, loops)
     yield from _other_outputs(derivation, loops)
     for edge in edges:
@@ -64,6 +68,9 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
         words += f"through the state {state} from step to step"
         edits = Edits(only_steps=first, repeated_finals=frozenset({state}))
         yield "never-renewed", state, state, words, edits
+        words = f"every step receives the cotangent of the final state {state}, not the last alone"
+        edits = Edits(repeated_finals=frozenset({state}))
+        yield "final-at-every", state, state, words, edits
     held = {s for s in sources(derivation, state) if s.startswith("final ")}
     held |= {e.id for e in reads}
     for factor, words in ((2, "taken twice"), (-1, "taken with the sign reversed")):

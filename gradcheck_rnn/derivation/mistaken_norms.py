@@ -13,7 +13,8 @@ from operator import or_
 from typing import NamedTuple
 
 from ..calculus.printing.text import to_text
-from ..calculus.terms import Broadcast, Divide, Plus, Scale, Sym, Term
+from ..calculus.terms import Broadcast, Divide, Hadamard, Neg, Plus, Scale, Sym, Term
+from .batches import OverSequences
 from .editing import sources
 from .edits import Edits
 from .mistaken_terms import widened
@@ -22,15 +23,17 @@ from .program import Derivation, Edge, EquationProgram, ScanProgram
 __all__ = ["mistaken_norms"]
 
 Mistake = tuple[str, str, str, str, Edits]
-#: What the Jacobian lacks, by the name of the mistake.
-WITHOUT = {
-    "lost": "the factor x̂ of mean(d ⊙ x̂)",
-    "wide": "/ σ in x̂ ⊙ mean(d ⊙ x̂), a lost bracket",
-    "all": "/ σ",
-    "both": "/ σ and without the factor x̂ of mean(d ⊙ x̂)",
-    "variance": "the term x̂ ⊙ mean(d ⊙ x̂), the share of the variance",
-    "mean": "the term mean(d)",
+#: What the Jacobian lacks or has instead, by the name of the mistake.
+WRONG = {
+    "lost": "without the factor x̂ of mean(d ⊙ x̂)",
+    "wide": "without / σ in x̂ ⊙ mean(d ⊙ x̂), a lost bracket",
+    "all": "without / σ",
+    "both": "without / σ and without the factor x̂ of mean(d ⊙ x̂)",
+    "variance": "without the term x̂ ⊙ mean(d ⊙ x̂), the share of the variance",
+    "mean": "without the term mean(d)",
+    "axis": "with means over the sequences, as a batch norm has them",
 }
+
 #: Those that are one edge of the derivation left out: named by that where they stand alone.
 KNOWN = ("variance", "mean")
 
@@ -55,6 +58,14 @@ class _Norm(NamedTuple):
         parts += [] if spread is None else [spread]
         return Plus(*parts) if len(parts) > 1 else parts[0]
 
+    def over_sequences(self) -> Term:
+        """δx with both means over the sequences of the batch, not over the units."""
+        d, below = self.direct.args
+        hat = Divide(self.centred, below)
+        parts = [d, Neg(OverSequences(d, mean=True))] if self.inward else [d]
+        spread = Hadamard(hat, OverSequences(Hadamard(d, hat), mean=True))
+        return Divide(Plus(*parts, Neg(spread)), below)
+
 
 def mistaken_norms(derivation: Derivation, program: ScanProgram) -> Iterator[Mistake]:
     """Kind, detail, where, words and edits: of each normalisation, and of all as one function."""
@@ -69,7 +80,7 @@ def mistaken_norms(derivation: Derivation, program: ScanProgram) -> Iterator[Mis
         for detail, term in _wrong(norm).items():
             terms: dict[str, Term | None] = dict.fromkeys(e.id for e in norm.edges)
             terms[norm.edges[0].id] = term
-            words = f"{bar} = {whole} without {WITHOUT[detail]}, {meant}".replace("σ", scale)
+            words = f"{bar} = {whole} {WRONG[detail]}, {meant}".replace("σ", scale)
             alike.setdefault(detail, []).append((where, words, Edits(terms=terms)))
             if detail not in KNOWN:
                 yield "norm", f"{norm.equation.name}:{detail}", *alike[detail][-1]
@@ -82,7 +93,7 @@ def mistaken_norms(derivation: Derivation, program: ScanProgram) -> Iterator[Mis
 
 
 def _wrong(norm: _Norm) -> dict[str, Term]:
-    """The Jacobian with mistakes, by their names in `WITHOUT`."""
+    """The Jacobian with mistakes, by their names in `WRONG`."""
     lost = norm.jacobian(norm.without)
     found = {
         "lost": lost,
@@ -90,6 +101,7 @@ def _wrong(norm: _Norm) -> dict[str, Term]:
         "all": Scale(norm.scale, norm.jacobian(norm.spread)),
         "both": Scale(norm.scale, lost),
         "variance": norm.jacobian(None),
+        "axis": norm.over_sequences(),
     }
     return found | ({"mean": Plus(norm.direct, norm.spread)} if norm.inward else {})
 

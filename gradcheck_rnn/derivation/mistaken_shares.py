@@ -13,7 +13,9 @@ from ..calculus.terms import Apply, Hadamard, Neg, Ones, Plus, Power, Sym, Term
 from ..language.network import State
 from .editing import sources
 from .edits import Edits, Mask
-from .mistaken_terms import kinds_of_sources, made_from
+from .mistaken_axes import packed_blocks
+from .mistaken_terms import kinds_of_sources
+from .mistaken_values import made_from
 from .program import Derivation, Edge, EquationProgram, ScanProgram
 
 __all__ = ["mistaken_shares"]
@@ -32,6 +34,7 @@ def mistaken_shares(
             lines = list(_lines(program, own))
             yield from _shares(derivation, e, lines)
             yield from _masks(derivation, e, lines)
+            yield from packed_blocks(derivation, e.symbol, lines)
             yield from _received(program, e, own)
             if len(own) == len(e.edges):
                 yield from _slopes(program, e)
@@ -113,6 +116,7 @@ def _masks(
         masks["the first half of the units"] = ("unit", "half", True)
         masks["the second half of the units"] = ("unit", "half", False)
     if e.symbol.heads != 1:
+        masks["the first head, in all of them"] = ("head", "for all", True)
         masks["the first head"] = ("head", "first", True)
         masks["the last head"] = ("head", "last", True)
     for words, mask in masks.items():

@@ -11,17 +11,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from ..calculus.printing.text import to_text
-from ..calculus.terms import Hadamard, Num, Scale, Term, has_bar
-from .edits import Edits, Move
-from .mistaken_factors import occurrences
+from ..calculus.terms import Hadamard, Num, Plus, Scale, Term, has_bar
+from .edits import Edits, Move, Rows
 from .mistaken_lines import without_steps
 from .program import Derivation, Edge, EquationProgram, ScanProgram
+from .subterms import occurrences
 
 __all__ = ["BLOCKS", "block_mistakes", "mistaken_times"]
 
 #: Steps of a block, as far as they are tried whatever is wrong, and of the longest sequence.
 BLOCKS, LONGEST = (2, 3, 4, 5), 257
 Loop = tuple[str, str, str, str, Edits]
+#: Which steps are given something of a sequence that is read whole.
+STEPS_GIVEN: dict[Rows, str] = {
+    ("only", -1): "for the last step alone",
+    ("only", 1): "for the first step alone",
+    ("not", -1): "for all steps but the last",
+    ("not", 1): "for all steps but the first",
+    ("goes", 0): "in reversed order of time",
+    ("goes", 1): "one step too late",
+    ("goes", -1): "one step too early",
+}
 
 
 def mistaken_times(
@@ -30,11 +40,16 @@ def mistaken_times(
     """Kind, detail, where, words and edits, of edges and loops or of those named."""
     flows = _Flows(derivation)
     ends: dict[tuple[str, str, int], list[Edge]] = {}
+    wholes: dict[str, list[Edge]] = {}
     for edge in edges:
         if edge.kind in ("input", "sequence") and edge.lag is not None:
             ends.setdefault((edge.scan, edge.operand.name, edge.lag), []).append(edge)
         if edge.kind == "state":
             yield from _first_step(derivation, edge)
+        if edge.operand.name in derivation.network.wholes:
+            wholes.setdefault(edge.operand.name, []).append(edge)
+    for some in wholes.values():
+        yield from _rows(derivation, some)
     for some in ends.values():
         yield from _beside(flows, some)
     for program in derivation.scans:
@@ -51,6 +66,19 @@ def mistaken_times(
             words = f"the cotangent of the final state {ref.state} is given to the first step"
             edits = Edits(first_finals=frozenset({ref.state}))
             yield "final-at-first", ref.state, ref.state, words, edits
+
+
+def _rows(derivation: Derivation, some: Sequence[Edge]) -> Iterator[Loop]:
+    """What the steps of a sequence that is read whole are given, by one reading or by all."""
+    sequence = derivation.network.wholes[some[0].operand.name].sequence
+    for lot in [*([e] for e in some), *([some] if len(some) > 1 else [])]:
+        whole = to_text(Plus(*(e.pullback for e in lot)) if len(lot) > 1 else lot[0].pullback)
+        for (which, k), words in STEPS_GIVEN.items():
+            yield (
+                "rows", f"{which}{k}:{len(lot)}", lot[0].id,
+                f"{_bar(lot[0])} with {whole} {words}, of those of {sequence}",
+                Edits(rows=dict.fromkeys([e.id for e in lot], (which, k))),
+            )  # fmt: skip
 
 
 def _whole_start(derivation: Derivation, program: ScanProgram) -> Iterator[Loop]:

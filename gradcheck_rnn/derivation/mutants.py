@@ -26,20 +26,21 @@ from ..calculus.terms import (
     Transpose,
     dims_equal,
     has_bar,
-    symbols_in,
 )
 from .edits import Edits
-from .mistaken_factors import mistaken_factors, occurrences, replaced_at
+from .mistaken_axes import over_sequences
+from .mistaken_factors import mistaken_factors
 from .mistaken_flows import Mutant, flow_mutants
-from .mistaken_inner import mistaken_inner
 from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_shares import mistaken_shares
 from .mistaken_shifts import mistaken_shifts
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .mistaken_times import BLOCKS, block_mistakes, mistaken_times
-from .program import Derivation, Edge, ScanProgram
+from .mistaken_values import mistaken_values
+from .program import Derivation, Edge
 from .simplification import tidy
+from .subterms import occurrences, replaced_at
 
 __all__ = ["Mutant", "edge_mutants", "mutants"]
 
@@ -116,28 +117,21 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         yield from edited(
             "noslope", str(k), term, f"{target} with {other} instead of φ′ of {node} in {whole}"
         )
+    for k, (term, words) in enumerate(over_sequences(right)):
+        yield from edited("axis", str(k), term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in mistaken_shifts(edge):
         yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for k, (term, matrix) in enumerate(_transposes(right)):
         yield from edited("transpose", str(k), term, f"{target} with {matrix} in {whole}")
-    for s, moved, term in _time_slips(derivation, edge):
-        yield from edited(
-            "time", f"{s.name}{s.lag}{moved.lag}", term,
-            f"{target} with {to_text(moved)} instead of {to_text(s)} in {whole}",
-        )  # fmt: skip
-    for s, other, term in _siblings(derivation, edge):
-        yield from edited(
-            "sibling", f"{s.name}>{other.name}", term,
-            f"{target} with {to_text(other)} instead of {to_text(s)} in {whole}",
-        )  # fmt: skip
     for factor in (sympy.Integer(2), sympy.Rational(1, 2)):
         yield from edited(
             "scale", str(factor), Scale(Num(factor), right), f"{target} with {factor} times {whole}"
         )
     found = (
-        *mistaken_terms(derivation, edge), *mistaken_factors(derivation, edge),
-        *mistaken_inner(derivation, edge),
-    )  # fmt: skip
+        *mistaken_values(derivation, edge),
+        *mistaken_terms(derivation, edge),
+        *mistaken_factors(derivation.program(edge.scan), edge),
+    )
     for kind, detail, term, words in found:
         within = "" if isinstance(right, Sym) else f" in {whole}"
         yield from edited(kind, detail, term, f"{target} with {words}{within}")
@@ -234,67 +228,3 @@ def _transposes(term: Term) -> Iterator[tuple[Term, str]]:
             yield replaced_at(term, path, node.operands[0]), f"{node.operands[0]} instead of {node}"
         elif isinstance(node, Times) and dims_equal(*node.shape) and has_bar(node):
             yield replaced_at(term, path, Transpose(node)), f"({node})ᵀ instead of {node}"
-
-
-def _time_slips(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
-    """A saved value read one step too early or too late."""
-    program = derivation.program(edge.scan)
-    states = {s.name for s in program.scan.states}
-    sign = -1 if program.scan.reverse else 1
-    for s in symbols_in(edge.pullback):
-        if s.mark or s.lag is None:
-            continue
-        for lag in (s.lag + sign, s.lag - sign):
-            outside = s.kind in ("input", "sequence") and lag == sign
-            if lag * sign < 0 or (lag != 0 and s.name not in states and not outside):
-                continue  # before its first step a gate has no value, later none is computed
-            moved = s.with_(lag=lag)
-            yield s, moved, edge.pullback.xreplace({s: moved})
-
-
-def _siblings(derivation: Derivation, edge: Edge) -> Iterator[tuple[Sym, Sym, Term]]:
-    """A gate, a weight, a peephole or a state taken for another of the same shape and role."""
-    groups = _roles(derivation, edge.scan)
-    shared = _shared(derivation.program(edge.scan))
-    abroad = [e.operand for e in derivation.edges if e.kind == "param" and e.scan != edge.scan]
-    for s in symbols_in(edge.pullback):
-        if s.mark:
-            continue
-        others = list(groups.get(_role(s), ()))
-        others += [o for o in abroad if _role(o) == _role(s) and _called_alike(o.name, s.name)]
-        for other in dict.fromkeys(others):
-            if other.name != s.name and (other.name in shared) == (s.name in shared):
-                swapped = s.with_(name=other.name, kind=other.kind)
-                yield s, swapped, edge.pullback.xreplace({s: swapped})
-
-
-def _called_alike(one: str, other: str) -> bool:
-    """Whether two names differ in their last part only, or one of them lacks it: W, W_2, W_src."""
-    a, b = one.split("_"), other.split("_")
-    return a[:-1] == b[:-1] or a[:-1] == b or a == b[:-1]
-
-
-def _role(s: Sym) -> tuple[object, ...]:
-    """What could be taken for each other: weights with one first letter, values at one lag."""
-    if s.kind in ("param", "fixed"):
-        return ("param", s.name.partition("_")[0], s.shape)
-    return ("value", s.kind, s.lag, s.shape)
-
-
-def _shared(program: ScanProgram) -> set[str]:
-    """Values that are made of parameters alone, and so the same for all sequences."""
-    found: set[str] = set()
-    for e in program.equations:
-        if all(s.kind in ("param", "fixed") or s.name in found for s in symbols_in(e.rhs)):
-            found.add(e.name)
-    return found
-
-
-def _roles(derivation: Derivation, scan: str) -> dict[tuple[object, ...], list[Sym]]:
-    out: dict[tuple[object, ...], list[Sym]] = {}
-    program = derivation.program(scan)
-    found = [e.operand for e in program.edges if e.kind in ("param", "state")]
-    found += [e.symbol for e in program.equations if isinstance(e.rhs, Apply)]
-    for s in dict.fromkeys(found):
-        out.setdefault(_role(s), []).append(s)
-    return out

@@ -19,6 +19,7 @@ from ..calculus import terms as T
 from ..errors import DimensionError, MissingRule
 from ..language import numeric
 from ..language.linear_systems import solve
+from .batches import OverSequences
 
 __all__ = ["TermEvaluator"]
 
@@ -40,6 +41,7 @@ class TermEvaluator:
     def __init__(self, sizes: Mapping[str, int], dtype: Any) -> None:
         self._sizes = {T.dim(n): Integer(s) for n, s in sizes.items()}
         self.dtype = np.dtype(dtype)
+        self.batch_axis = -1  #: of the arrays that terms are evaluated on, see `Batches`
         self._dims: dict[Scalar, int] = {}
         self._constants: dict[int, tuple[T.Term, Array]] = {}  # by identity, as terms below
         self._plain = type(self).__call__ is TermEvaluator.__call__
@@ -323,5 +325,6 @@ _HANDLERS: dict[type[T.Term], Any] = {
     T.Commutation: _commutation,
     T.Block: _block,
     T.HeadSum: _head_sum,
+    OverSequences: lambda ev, term, lookup: term.of(ev(term.x, lookup), ev.batch_axis),
     T.PerHead: lambda ev, term, lookup: ev(term.x, lookup),
 }

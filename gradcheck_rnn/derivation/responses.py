@@ -99,6 +99,7 @@ class Responses:
         for name, t in self._all_nodes():
             self._add_node(name, t)
         self.terms = _Remembering(run.sizes, run.terms.dtype)
+        self.terms.batch_axis = run.batches.axis
         self._still: dict[tuple[str, int], Known] = {}
         self._untouched: dict[tuple[str, int], EditedValues] = {}
         self._shares: tuple[Adjoints, Adjoints | None] | None = None

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calculus.terms import Sym, Term, symbols_in
-from .contributions import masked_values
+from .contributions import cotangents_inward, masked_values
 from .editing import (
-    cotangents_as_used,
     cotangents_taken,
     crosses,
     in_order,
@@ -22,6 +21,7 @@ from .editing import (
 )
 from .edits import NO_EDITS, Edits
 from .program import Edge, EquationProgram, ScanProgram
+from .wholes import rows_given
 
 __all__ = ["EditedValues", "Known", "Walk"]
 
@@ -214,8 +214,10 @@ class Walk:
             more = -right
         else:
             read = self._as_edited(program, edge, t, times, seen)
-            changed = read is not seen or term is not edge.pullback
-            more = run.batches.fit(of.terms(term, read), like) - right if changed else 0 * right
+            rows = edits.rows.get(edge.id)
+            changed = read is not seen or term is not edge.pullback or rows is not None
+            given = run.batches.fit(of.terms(term, read), like) if changed else right
+            more = (given if rows is None else rows_given(given, rows)) - right
             for (source, name), own in edits.shares.items():
                 if name == edge.id:
                     part = self._part(edge.equation.name, t, source)
@@ -333,21 +335,18 @@ class Walk:
         known = dict(cotangents_taken(edits, self.of.cotangents))
         changed = (
             edits.scaled_outputs, edits.lost_outputs, edits.output_of_step, edits.taken_outputs,
-            edits.shifted_outputs,
+            edits.shifted_outputs, edits.masked_outputs,
         )  # fmt: skip
         for label in dict.fromkeys(n for some in changed for n in some):
-            ref = network.outputs[label]
-            single = ref.axis is None
-            used = {}
+            used, own = {}, self.of.cotangents.get(label)
             if label in known:
-                used = dict(cotangents_as_used(edits, label, single, known[label]))
-            own = self.of.cotangents.get(label)
+                used = dict(cotangents_inward(self.run, edits, label, known[label]))
             right = {}
             if own is not None:
-                right = dict(cotangents_as_used(NO_EDITS, label, single, own))
+                right = dict(cotangents_inward(self.run, NO_EDITS, label, own))
             for t in {**used, **right}:
                 more = np.asarray(used.get(t, 0.0)) - np.asarray(right.get(t, 0.0))
-                self.inject(ref.name, t, self.run.inward(ref, more))
+                self.inject(network.outputs[label].name, t, more)
 
     def _finals(self, program: ScanProgram, times: Sequence[int]) -> None:
         for state in program.scan.states:

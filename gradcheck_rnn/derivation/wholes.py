@@ -13,8 +13,12 @@ import numpy as np
 
 from ..language.network import Network, Ref, Scan
 from .batches import turned
+from .edits import Rows
 
-__all__ = ["add_rows", "row", "rows", "stacked", "stacked_tangents", "wholes_of", "wholes_read"]
+__all__ = [
+    "add_rows", "row", "rows", "rows_given", "stacked", "stacked_tangents", "wholes_of",
+    "wholes_read",
+]  # fmt: skip
 
 Array = Any
 Run = Any  # of `evaluate`, which imports this module
@@ -51,6 +55,20 @@ def row(ref: Ref, value: Array, t: int) -> Array:
 def rows(run: Run, ref: Ref, value: Array) -> Iterator[tuple[int, Array]]:
     """All rows with their steps, as columns."""
     return ((t, row(ref, value, t)) for t in _steps(run, ref))
+
+
+def rows_given(value: Array, how: Rows) -> Array:
+    """What steps get of a matrix of all of them, by a backward pass that gives it to others."""
+    which, k = how
+    count = value.shape[-2]
+    place = np.arange(count)
+    if which == "goes":
+        source = place - k if k else count - 1 - place
+        there = (source >= 0) & (source < count)
+        value = value[..., np.where(there, source, 0), :]
+    else:
+        there = (place == (k - 1 if k > 0 else count + k)) == (which == "only")
+    return np.where(there[:, None], value, np.zeros_like(value))
 
 
 def add_rows(run: Run, sums: Adjoints, names: Collection[str]) -> None:

@@ -20,7 +20,10 @@ from ..errors import UnsupportedOperation
 from .dims import sequences_in_front
 from .linear_systems import solve
 
-__all__ = ["ELEMENTWISE", "RUN", "UNIT_MAPS", "frozen", "holding_frozen", "recording_frozen"]
+__all__ = [
+    "BRANCHES", "ELEMENTWISE", "RUN", "UNIT_MAPS", "branch_watcher", "frozen", "holding_frozen",
+    "recording_frozen",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
@@ -253,6 +256,11 @@ def merge_heads(x: Array) -> Array:
     """One vector of the units of all heads."""
     return x.reshape(*x.shape[:-3], 1, x.shape[-3] * x.shape[-2], 1)
 
+
+#: Operations that may take another side for other numbers, and what is told of each of them in a
+#: run: the operation, its result, its operands, and the function that it applies.
+BRANCHES = frozenset({"maximum", "greater", "where", "abs", "apply"})
+branch_watcher: ContextVar[Callable[..., None] | None] = ContextVar("branch_watcher", default=None)
 
 #: Every operation of the language on arrays, by name.
 RUN: dict[str, Callable[..., Any]] = {

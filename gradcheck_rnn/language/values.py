@@ -412,10 +412,13 @@ def operate(op: str, *operands: Any, **data: Any) -> Any:
             arrays = [numeric.constant(x, like) for x in arrays]
         arrays = [_plain(x, dtype) for x in arrays]
     try:
-        return ArrayValue(numeric.RUN[op](*arrays, **data))
+        made = ArrayValue(numeric.RUN[op](*arrays, **data))
     except ValueError as problem:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise DimensionError(f"{op} on arrays of shape {shapes}: {problem}") from None
+    if op in numeric.BRANCHES and (watcher := numeric.branch_watcher.get()) is not None:
+        watcher(op, made.array, *arrays, **data)
+    return made
 
 
 def _plain(x: Any, dtype: Any) -> np.ndarray[Any, Any]:

@@ -196,6 +196,9 @@ def _checked(
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
         finish(target, report)
+        blind = report.verdict is Verdict.UNDECIDED and any(r.without_value for r in report.rows)
+        if blind and target.outside is not None:
+            raise target.outside
     except OutOfBudget:
         reason = Finding("budget", "the budget was spent before it was checked")
         done = {row.name for row in report.rows}

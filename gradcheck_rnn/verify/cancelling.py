@@ -19,12 +19,12 @@ from .budget import OutOfBudget
 from .constants import looked_at, relative_gap
 from .known import tells
 from .oracle.differences import Ladder, start_exponent
-from .oracle.lattice import SPACING_SIGMA
+from .oracle.lattice import SPACING_SIGMA, find_lattice
 from .oracle.noise import Noise
-from .oracle.random_rounding import Opposed, Uniform, rounded_at_random, spread_of_rounding
+from .oracle.random_rounding import Counted, Opposed, Uniform, rounded_at_random, spread_of_rounding
 from .outcome import Report
 from .probes import direction
-from .roundoff import GradientRoundoff
+from .roundoff import GradientRoundoff, noisy_level
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
 
@@ -44,6 +44,9 @@ FAR = 2.0**14
 #: Power of the unit of a format below which an error relative to a gradient is little: 0.002 in
 #: float64, 0.07 in float32.
 LITTLE = 1 / 6
+#: Sizes of moves beyond that of a parameter by which a loss may show its steps. Ends of steps of
+#: difference quotients at which its noise is looked at, and relative distances of values there.
+BEYOND, ENDS, APART = 2.0 ** np.arange(4, 41, 6), 2.0 ** np.arange(0, 9, 2), (2.0**-20, 2.0**-10)
 ADVICE = "leave out or subtract early what is large and the same for all parameters"
 
 
@@ -65,15 +68,18 @@ def rounding_noise(target: Target, noise: Noise, seed: int) -> Noise | None:
 
 def gradient_rounding(
     target: Target, g: dict[int, Floats], rng: np.random.Generator, draws: int = DRAWS
-) -> dict[int, Floats]:
+) -> dict[int, Floats] | None:
     """Bounds on what rounding of its operations moves the gradient ``g`` by: random rounding.
 
-    Raises what a gradient raises that cannot carry such arrays.
+    None where the operations are not those of arrays (C, or Python's numbers). Raises what a
+    gradient raises that cannot carry such arrays.
     """
-    found = []
+    found, source = list[dict[int, Floats]](), Counted(rng)
     for _ in range(draws):
+        if found and not source.used:
+            return None
         leaves = [
-            rounded_at_random(x, rng) if x.dtype.kind == "f" else x for x in target.tree.leaves
+            rounded_at_random(x, source) if x.dtype.kind == "f" else x for x in target.tree.leaves
         ]
         with np.errstate(all="ignore"):
             found.append(target.gradient(leaves))
@@ -160,6 +166,8 @@ class _Look:
         self.target, self.g, self.roundoff, self.noise, self.seed = target, g, roundoff, noise, seed
         self.rng = generator(seed, Stream.CANCELLING, 1)
         self.left = MOST
+        #: Whether no operation of the loss was rounded at random when that was tried.
+        self.unrounded = False
         self._own: dict[int, Floats] | None = None
 
     def why(self, row: Row, block: int, calm: bool) -> str:
@@ -168,6 +176,13 @@ class _Look:
             return ""
         self.left -= 1
         try:
+            step = self._step_beyond(row, block) if row.numeric == 0 else 0.0
+            if step:
+                return (
+                    f"terms of {self.target.nouns.loss} cancel: moves of a parameter by its size "
+                    f"change no bit of it, and larger ones change it in steps of {step:.2g}, which "
+                    f"hide what the gradient claims; {ADVICE}"
+                )
             if self._by_gradient(row, block):
                 self._widen(row, block)
                 return (
@@ -175,6 +190,12 @@ class _Look:
                     f"is off; {ADVICE}"
                 )
             small = relative_gap(row, self.target, self.g) <= SMALL
+            if small and self.unrounded and self._by_moves(row, block):
+                self._widen(row, block)
+                return (
+                    f"terms of {self.target.nouns.loss} cancel: its noise at the steps of the "
+                    f"difference quotients explains how far they are off; {ADVICE}"
+                )
             if small and not calm and self._by_quotients(row, block):
                 self._widen(row, block)
                 return (
@@ -216,7 +237,8 @@ class _Look:
         try:
             for sign in (1, -1):
                 signs, sizes = (generator(self.seed, Stream.CANCELLING, k) for k in (3, 3 + sign))
-                rounded = _Rounded(self.target, Opposed(sign, signs, sizes))
+                source = Counted(Opposed(sign, signs, sizes))
+                rounded = _Rounded(self.target, source)
                 try:
                     values.append(float(rounded.lines(block, vectors[:1])(h)[0, 0]))
                 finally:
@@ -224,9 +246,46 @@ class _Look:
         except OutOfBudget:
             raise
         except Exception:
+            self.unrounded = True
             return True
+        self.unrounded = not source.used
         spread = abs(values[0] - values[1])
         return spread <= abs(row.analytic - row.numeric) * scale / FAR
+
+    def _step_beyond(self, row: Row, block: int) -> float:
+        """The steps in which a flat loss changes with moves far above the size of a parameter.
+
+        Zero where it does not, or where what the gradient claims would be seen beside them.
+        """
+        vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
+        lines = self.target.lines(block, vectors[:1])
+
+        def along(steps: Floats) -> Floats:
+            return lines(steps[:, None])[:, 0]
+
+        for size in scale * BEYOND:
+            values = along(np.array([size, -size]))
+            if np.any(values != self.target.base):
+                eps = max(self.target.value_eps, self.noise.eps)
+                found = find_lattice(along, 64 * size, size, self.target.base, eps)
+                return found.quantum if abs(row.analytic) * scale < found.quantum else 0.0
+        return 0.0
+
+    def _by_moves(self, row: Row, block: int) -> bool:
+        """Whether noise of the loss at large steps, over the step, explains the error of a row.
+
+        Its values at equal distances about the end of a step tell it without its operations: what
+        is added to a parameter rounds moves below its own unit away, and larger ones show it.
+        """
+        vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
+        lines, errors = self.target.lines(block, vectors[:1]), list[float]()
+        for step in scale * ENDS:
+            sigma = 0.0
+            for distance in APART:
+                moves = step * (1 + distance * (np.arange(10) - 4.5))
+                sigma = max(sigma, float(noisy_level(lines(moves[:, None])[:, 0])))
+            errors.append(SPREADS * sigma / step)
+        return bool(abs(row.analytic - row.numeric) <= np.median(errors))
 
     def _by_gradient(self, row: Row, block: int) -> bool:
         """Whether random rounding moves the gradient by what it is off.
@@ -235,17 +294,21 @@ class _Look:
         """
         target = self.target
         eps, size = target.format_eps(block), target.scale(block)
-        top = float(np.max(np.abs(self.g[block])))
-        little = max(np.sqrt(eps) * abs(target.base) / size, eps**LITTLE * top)
-        if not abs(row.analytic - row.numeric) <= little:
+        gap, top = abs(row.analytic - row.numeric), float(np.max(np.abs(self.g[block])))
+        if row.check is not None:
+            # the entry shown has the tightest bound, others may be off by far more
+            wrong = row.check.state == EntryState.FAIL
+            gaps = np.abs(row.check.value - self.g[block].ravel())[wrong]
+            gap = float(np.max(gaps, initial=0.0))
+        if not gap <= max(np.sqrt(eps) * abs(target.base) / size, eps**LITTLE * top):
             return False
         if self._own is None:
             self._own = gradient_rounding(self.target, self.g, self.rng)
+        if self._own is None:
+            return False
         own = self._own[block]
         if row.check is not None:
-            wrong = row.check.state == EntryState.FAIL
-            gap = np.abs(row.check.value - self.g[block].ravel())[wrong]
-            return bool(np.all(gap <= (row.check.error + own.ravel())[wrong]))
+            return bool(np.all(gaps <= (row.check.error + own.ravel())[wrong]))
         return all(
             abs(p.analytic - p.estimate.value)
             <= p.estimate.error

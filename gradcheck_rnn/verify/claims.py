@@ -90,8 +90,10 @@ class Claims:
         )
         self.reach = target.reach(check.block).ravel()
         #: Whether entries differ in size by orders of magnitude, and each has a step of its own.
-        apart = int(np.sum(self.reach < np.max(self.reach)))
-        self.mixed = apart > BY_CHANCE * g.size
+        self.mixed = False
+        if not target.alike(check.block):
+            apart = int(np.sum(self.reach < np.max(self.reach)))
+            self.mixed = apart > BY_CHANCE * g.size
 
     def step(self, typical: float, few: bool, rng: np.random.Generator) -> tuple[int, bool]:
         """Exponent of the smaller of two steps, and whether it was found in this block.
@@ -220,6 +222,8 @@ class Claims:
         A loss that gives another value now was wrong in one of the calls.
         """
         check, target = self.check, self.target
+        if not self.odd:
+            return
         held = judge(self.g, check.value, check.error + self.b) <= 1
         for i, h, value in self.odd[: 2 * MOST_ODD]:
             if not held[i] or i in check.kinks:

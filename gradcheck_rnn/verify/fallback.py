@@ -21,7 +21,7 @@ from .oracle.noise import Noise
 from .outcome import Report
 from .probes import direction, needed, probe_block
 from .roundoff import GradientRoundoff, gradient_noise, measure_gradient_roundoff
-from .rows import DRAWN, SCALED, entry_row, probe_row
+from .rows import DRAWN, SCALED, UNDRAWN, entry_row, probe_row
 from .target import Target
 from .verdict import EntryCheck, EntryState, Probe, Row, Verdict
 
@@ -112,9 +112,9 @@ def _small_entries(row: Row, target: Target, roundoff: GradientRoundoff) -> NDAr
     What they do to the loss, moved by their own size, is hidden in its noise: no difference can
     judge them.
     """
-    if row.verdict is not Verdict.PASS or row.check is None:
-        return np.zeros(0, dtype=np.intp)
     check = row.check
+    if row.verdict is not Verdict.PASS or check is None or target.alike(check.block):
+        return np.zeros(0, dtype=np.intp)
     reach = target.reach(check.block).ravel()
     bound = check.error + roundoff.bounds[check.block].ravel()
     lost = (reach < np.max(reach)) & (bound > LOST * np.abs(check.value))
@@ -143,6 +143,8 @@ class _Look:
     ) -> None:
         self.target, self.roundoff, self.seed, self.resolve = target, roundoff, seed, resolve
         self.rng = generator(seed, Stream.SECOND_LOOK)
+        #: Whether the gradient's operations could be rounded at random when that was last tried.
+        self.drawn = True
 
     def wide(self, row: Row, block: int, gradient: Floats, oracle: ExtendedFallback) -> Row:
         """Differences once more, of the loss in more precision."""
@@ -211,7 +213,7 @@ class _Look:
             if right is not False:
                 check.state[failing] = EntryState.ROUNDED
         bounds = self.roundoff.bounds[check.block]
-        how = DRAWN if right is None else SCALED
+        how = SCALED if right is not None else DRAWN if self.drawn else UNDRAWN
         return entry_row(self.target.tree, check, gradient, bounds, self.resolve, how)
 
     def _along(self, block: int, gradient: Floats, probes: list[Probe], oracle: Fallback) -> Row:
@@ -226,7 +228,7 @@ class _Look:
                 wrong = [p for p, gap, most in zip(wrong, off, own, strict=True) if gap <= most]
             if right is not False:
                 probes = [replace(p, rounded=True) if p in wrong else p for p in probes]
-        how = DRAWN if right is None else SCALED
+        how = SCALED if right is not None else DRAWN if self.drawn else UNDRAWN
         return probe_row(self.target.tree, block, gradient, probes, self.resolve, how)
 
     def _direction(self, block: int, probe: Probe) -> Floats:
@@ -239,13 +241,24 @@ class _Look:
         gradient: Floats,
         there: Target | None = None,
     ) -> Floats:
-        """What random rounding moves the gradient by; zero where it cannot carry such arrays."""
+        """What random rounding moves the gradient by.
+
+        Where its operations cannot be rounded at random, what rounding of terms as large as the
+        loss may move it by.
+        """
         try:
-            own = gradient_rounding(there or self.target, {block: gradient}, self.rng, DRAWS)[block]
+            drawn = gradient_rounding(there or self.target, {block: gradient}, self.rng, DRAWS)
         except OutOfBudget:
             raise
-        except Exception:  # code that cannot carry arrays that round at random shows nothing
-            return np.zeros(len(vectors))
+        except Exception:  # code that does not take such arrays
+            drawn = None
+        self.drawn = drawn is not None
+        unit = self.target.format_eps(block)
+        own = (
+            drawn[block]
+            if drawn is not None
+            else AN_OPERATION * unit * abs(self.target.base) / self.target.reach(block)
+        )
         if vectors.dtype.kind == "i":
             return own.ravel()[vectors]
         return np.array([np.linalg.norm(own * v) for v in vectors])

@@ -22,6 +22,7 @@ from ..errors import (
     UserCodeError,
     blame,
     is_blamed,
+    moved_out,
     tell_moved,
 )
 from .memory import same_values
@@ -32,6 +33,7 @@ from .verdict import Finding
 
 __all__ = [
     "LOSS_AND_GRADIENT",
+    "NOWHERE",
     "STATE",
     "WATCHED_CALLS",
     "Nouns",
@@ -66,6 +68,8 @@ class Nouns(NamedTuple):
 LOSS_AND_GRADIENT = Nouns("the loss", "the gradient function")
 #: What is said of a function whose value depends on earlier calls.
 STATE = "keeps state from the last call: reset it"
+#: The value of a loss where it has none: it raises beside the point, as at the edge of a domain.
+NOWHERE = float("nan")
 #: Calls of a function whose arguments are compared afterwards; of later ones, some are.
 WATCHED_CALLS = 4
 #: Units in the last place that a sum in another order may change a value by.
@@ -86,15 +90,20 @@ def call(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """
     try:
         return function(*args, **kwargs)
-    except (Exception, KeyboardInterrupt, Signalled) as error:
-        blame(error)
+    except BaseException as raised:  # nothing here may end the process
+        _stay(who, raised)
         raise
-    except SystemExit as left:
-        code = "" if left.code is None else repr(left.code)
+
+
+def _stay(who: str, raised: BaseException) -> None:
+    """Blame an exception on the user's function, or raise what stands for one that would exit."""
+    if isinstance(raised, Exception | KeyboardInterrupt | Signalled):
+        blame(raised)
+    elif isinstance(raised, SystemExit):
+        code = "" if raised.code is None else repr(raised.code)
         raise UserCodeError(f"{who} called sys.exit({code}); it must return", "exits") from None
-    except BaseException as raised:  # nothing else here may end the process
-        if any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
-            raise  # pytest's own: skip, fail, and the time limit of its plugin
+    elif not any(c.__name__ == "OutcomeException" for c in type(raised).__mro__):
+        # not pytest's own: skip, fail, and the time limit of its plugin
         said = " ".join(f"{type(raised).__name__}: {raised}".split())
         text = f"{who} raised {said.rstrip(': ')}, which is no Exception"
         raise UserCodeError(text, "exits") from raised
@@ -104,16 +113,23 @@ def call_at(who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence
     """As `call`, at a point that a check has chosen; what it raises says how far that has moved."""
     arguments = tree.arguments(leaves)
     try:
-        return call(who, function, *arguments)
-    except Exception as error:
-        moves = [
-            float(np.max(np.abs(a - b), initial=0.0)) if a.dtype.kind == "f" else 0.0
-            for a, b in zip(leaves, tree.leaves, strict=True)
-        ]
-        if any(moves):
-            names = [n for n, step in zip(tree.names, moves, strict=True) if step]
-            tell_moved(error, listed(names), max(moves))
+        return function(*arguments)
+    except BaseException as raised:  # nothing here may end the process
+        _stay(who, raised)
+        if isinstance(raised, Exception):
+            _tell_moved(raised, tree, leaves)
         raise
+
+
+def _tell_moved(error: Exception, tree: Tree, leaves: Sequence[Array]) -> None:
+    """Note on an exception how far a check has moved the parameters."""
+    moves = [
+        float(np.max(np.abs(a - b), initial=0.0)) if a.dtype.kind == "f" else 0.0
+        for a, b in zip(leaves, tree.leaves, strict=True)
+    ]
+    if any(moves):
+        names = [n for n, step in zip(tree.names, moves, strict=True) if step]
+        tell_moved(error, listed(names), max(moves))
 
 
 def fails_on_misbehaviour(
@@ -241,16 +257,35 @@ class UserCode:
     ----------
     findings : list of Finding
         What they did besides, each once.
+    outside : Exception or None
+        The first that came up where a point had been moved out of what a function takes.
     """
 
     def __init__(self, *functions: Any) -> None:
         self.functions = [f for f in functions if f is not None]
         self.findings: list[Finding] = []
+        self.outside: Exception | None = None
 
     def note(self, finding: Finding) -> None:
         """Note a finding once."""
         if finding not in self.findings:
             self.findings.append(finding)
+
+    def at(
+        self, who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence[Array]
+    ) -> Any:
+        """As `call_at`, but `NOWHERE` where a step has left the domain; the other steps decide."""
+        try:
+            return call_at(who, function, tree, leaves)
+        except Exception as error:
+            if not moved_out(error):
+                raise
+            if self.outside is None:
+                self.outside = error
+                said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+                text = f"{who} raises {said} at some of the check's steps, which count for nothing"
+                self.note(Finding("outside", text))
+            return NOWHERE
 
     def look(self) -> dict[str, Any]:
         """Checksums of the data that can be reached besides the arguments, by name.

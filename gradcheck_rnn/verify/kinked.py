@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import of_domain
 from ..streams import Stream, generator
 from .oracle.differences import CONFIDENCE, Ladder, start_exponent
 from .oracle.kinks import Kink, find_kink
@@ -41,8 +42,14 @@ SHARP, OUTSIDE, UNITS = 0.01, 0.1, 4.0
 #: Steps that a place beside the point is away, the least step and the furthest place, in sizes.
 AWAY, LEAST, FURTHEST = 64.0, 2.0**-20, 0.05
 #: Lines through the point, of every array that fails, that are looked at for a kink; and how far
-#: the point lies at which the gradient is checked instead, in sizes of an entry.
-LINES, ASIDE = 2, 2.0**-6
+#: the points lie at which the gradient is checked instead, in sizes of an entry. The others are for
+#: code that has no value at the first: all entries above the point, below it, and close to it.
+LINES = 2
+ASIDE: tuple[tuple[float, Callable[[Floats], Floats]], ...] = (
+    (2.0**-6, np.positive), (2.0**-6, np.abs), (-(2.0**-6), np.abs), (2.0**-10, np.positive),
+)  # fmt: skip
+#: Jumps of the slope that a gradient is outside of the slopes by which no chosen convention makes.
+FAR = 64.0
 #: Parts of what a probe is off by, and of a slope, below which an error hides no jump that matters.
 STRAIGHT, SMOOTH = 2.0**-10, 2.0**-20
 
@@ -80,6 +87,8 @@ def _find_kinks(target: Target, check: EntryCheck, g: Floats, bounds: Floats) ->
     top = float(np.max(np.abs(g), initial=0.0))
     with np.errstate(all="ignore"):
         jumps = bounds > REORDERED * target.format_eps(check.block) * top
+        if not jumps.any():
+            return
         jumps &= check.state == EntryState.PASS
         jumps &= bounds > HIDDEN * np.maximum(np.abs(g), np.abs(check.value))
     reach, found = target.reach(check.block).ravel(), 0
@@ -144,49 +153,71 @@ def settle_beside_kinks(
     Rows that fail, of arrays along which the slopes of the loss differ on the two sides of the
     point, are undecided unless they fail beside it, too; rows that kinks leave undecided fail if
     they do. All arrays are moved by 1/128 to 1/64 of their size, and checked there by
-    ``check(loss, gradient, parameters, select=…, …)`` as of `check_gradient`.
+    ``check(loss, gradient, parameters, select=…, …)`` as of `check_gradient`; where the functions
+    refuse that point, at up to three others. Where they refuse all, a row whose gradient no choice
+    of slopes explains fails.
+
+    Raises
+    ------
+    Exception
+        Of the functions beside the point, but for those by which they refuse numbers.
     """
     tree = target.tree
     rng = generator(report.seed, Stream.BESIDE_KINKS)
-    rows = {
-        row.name: row
-        for row in report.rows
-        if _kinks_decide(row)
-        or (
+    rows, jumps = dict[str, Row](), dict[str, float]()
+    for row in report.rows:
+        if _kinks_decide(row):
+            rows[row.name] = row
+            jumps[row.name] = _outside_of_entries(target, row)
+        elif (
             row.verdict is Verdict.FAIL
             and (row.check is not None or row.probes)
             and not _straight(row)
-            and _meets_kink(target, tree.names.index(row.name), row, noise, rng)
-        )
-    }
+        ):
+            outside = _outside_of_kink(target, tree.names.index(row.name), row, noise, rng)
+            if outside is not None:
+                rows[row.name], jumps[row.name] = row, outside
     if not rows:
         return
-    leaves = [x.copy() for x in tree.leaves]
-    for i in target.select:
-        drawn = rng.uniform(-0.5, 0.5, leaves[i].shape)
-        aside = ASIDE * target.reach(i) * (drawn + np.copysign(0.5, drawn))
-        leaves[i] = (leaves[i] + aside).astype(leaves[i].dtype)
-    left = target.budget.left(target.evaluations)
-    found: dict[str, Row] = {}
-    try:
-        inner = check(
-            target.loss, target.gradient_function, tree.build(leaves), seed=report.seed,
-            select=list(rows), unit=target.unit, nouns=target.nouns, beside=False,
-            budget=None if np.isinf(left) else max(int(left), 1), **options,
-        )  # fmt: skip
-    except Exception:  # the functions may not be made for other points
-        pass
-    else:
-        found = {row.name: row for row in inner.rows}
+    drawn = {i: rng.uniform(-0.5, 0.5, tree.leaves[i].shape) for i in target.select}
+    drawn = {i: x + np.copysign(0.5, x) for i, x in drawn.items()}
+    found, refused = dict[str, Row](), ""
+    for size, turned in ASIDE:
+        leaves = [x.copy() for x in tree.leaves]
+        for i, draw in drawn.items():
+            aside = size * target.reach(i) * turned(draw)
+            leaves[i] = (leaves[i] + aside).astype(leaves[i].dtype)
+        left = target.budget.left(target.evaluations)
+        try:
+            inner = check(
+                target.loss, target.gradient_function, tree.build(leaves), seed=report.seed,
+                select=list(rows), unit=target.unit, nouns=target.nouns, beside=False,
+                budget=None if np.isinf(left) else max(int(left), 1), **options,
+            )  # fmt: skip
+        except Exception as error:
+            if not of_domain(error):
+                raise
+            refused = f"{type(error).__name__}: {error}".strip(": ")
+            continue
+        found, refused = {row.name: row for row in inner.rows}, ""
         target.evaluations += inner.evaluations
         target.gradients += inner.gradients
+        break
     for name, row in rows.items():
         there = found.get(name)
         if there is not None and there.verdict is Verdict.FAIL:
             if row.verdict is not Verdict.FAIL:
                 _fails_beside(row, there)
+        elif refused and jumps[name] > FAR:
+            row.verdict = Verdict.FAIL
+            row.explained(
+                "beside-kink",
+                "the point lies on a kink or a tie, but the gradient is outside of the slopes by "
+                f"{jumps[name]:.1e} times what they differ by; beside it there is no value "
+                f"({refused})",
+            )
         elif row.verdict is Verdict.FAIL:
-            _leave_undecided(row, there is not None and there.verdict is Verdict.PASS)
+            _leave_undecided(row, there is not None and there.verdict is Verdict.PASS, refused)
 
 
 def _kinks_decide(row: Row) -> bool:
@@ -209,12 +240,13 @@ def _straight(row: Row) -> bool:
     )
 
 
-def _meets_kink(
+def _outside_of_kink(
     target: Target, block: int, row: Row, noise: Noise, rng: np.random.Generator
-) -> bool:
-    """Whether the slopes along random lines of one array differ on the two sides of the point.
+) -> float | None:
+    """How far a gradient is outside of the slopes of a kink on a random line of one array.
 
-    As a rule three losses of the first line tell that they do not.
+    In units of what the slopes differ by; None where those on the two sides of the point are the
+    same, which as a rule three losses of the first line tell.
     """
     leaf, size = target.tree.leaves[block], target.scale(block)
     values = row.check.value if row.check is not None else [p.estimate.value for p in row.probes]
@@ -222,17 +254,33 @@ def _meets_kink(
     first = first_exponent(noise, size * float(np.sqrt(leaf.size)), slope)
     for _ in range(LINES):
         drawn = rng.standard_normal(leaf.shape)
-        lines = target.lines(block, (drawn / max(float(np.linalg.norm(drawn)), 1e-300))[None])
+        unit = drawn / max(float(np.linalg.norm(drawn)), 1e-300)
+        lines = target.lines(block, unit[None])
         if first is not None:
             seen = three_points(lines, target.base, noise, first)
             if seen.truncation <= max(seen.roundoff, SMOOTH * abs(seen.value)):
-                return False
+                return None
         ladder = Ladder(lines, target.base, noise, start_exponent(size), size)
         ladder.settle(0.0)
         ladder.exhaust()
-        if find_kink(ladder) is not None:
-            return True
-    return False
+        kink = find_kink(ladder)
+        if kink is not None:
+            return _jumps(kink, float(np.sum(target.first[block] * unit)))
+    return None
+
+
+def _outside_of_entries(target: Target, row: Row) -> float:
+    """How far a gradient is outside of the slopes at the kinks that its entries sit on, at most."""
+    if row.check is None:
+        return 0.0
+    g = target.first[row.check.block].ravel()
+    return max((_jumps(kink, float(g[i])) for i, kink in row.check.kinks.items()), default=0.0)
+
+
+def _jumps(kink: Kink, claim: float) -> float:
+    """How far a claim is outside of the slopes of a kink, in units of what they differ by."""
+    low, high = sorted((kink.left, kink.right))
+    return max(low - claim, claim - high, 0.0) / (high - low)
 
 
 def _fails_beside(row: Row, there: Row) -> None:
@@ -245,13 +293,15 @@ def _fails_beside(row: Row, there: Row) -> None:
     row.reasons = (Finding("beside-kink", text),)
 
 
-def _leave_undecided(row: Row, right: bool) -> None:
+def _leave_undecided(row: Row, right: bool, refused: str) -> None:
     """Say of a row that failed at a kink what is known of it beside the point."""
     where = f" at {row.worst}" if row.worst.startswith("[") else ""
     beside = (
         "beside the point it is right. Where several kinks meet, the slopes that code chooses at "
         "each may add up to that"
         if right
+        else f"beside the point there is no value ({refused})"
+        if refused
         else "beside the point it could not be decided"
     )
     row.verdict = Verdict.UNDECIDED

@@ -56,11 +56,19 @@ class Reused:
 
     def copy(self, i: int, array: Array) -> Array:
         """A copy, in the memory of an earlier one where that is free."""
+        if array.nbytes < LARGE:
+            return array.copy()
         out = self.free(i)
         if out is None or out.dtype != array.dtype or out.shape != array.shape:
             return self.keep(i, array.copy())
         out[...] = array
         return self.keep(i, out)
+
+    def moved(self, i: int, leaf: Array, step: float, direction: Floats) -> Array:
+        """As `moved_array`, in the memory of an earlier one where that is free."""
+        if leaf.nbytes < LARGE:
+            return moved_array(leaf, step, direction)
+        return self.keep(i, moved_array(leaf, step, direction, self.free(i)))
 
 
 def same_values(a: Array, b: Array) -> bool:

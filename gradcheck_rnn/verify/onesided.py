@@ -15,12 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .oracle.differences import CONFIDENCE
 from .oracle.noise import Noise
+from .scales import root_mean_square
 from .survey import Survey
 from .target import Target
 
@@ -66,6 +68,11 @@ class Part:
     b: Floats
     chosen: Indices
 
+    @cached_property
+    def typical(self) -> float:
+        """The gradient's size."""
+        return root_mean_square(self.g)
+
 
 @dataclass(frozen=True)
 class OneSided:
@@ -102,7 +109,7 @@ class _Piece:
 
 def worth(target: Target, block: int, g: Floats, noise: Noise) -> bool:
     """Whether one side can be expected to be sharp: little noise, a gradient well above it."""
-    return _sharp(target.tree.leaves[block], _typical(g), target.scale(block), noise)
+    return _sharp(target.tree.leaves[block], root_mean_square(g), target.scale(block), noise)
 
 
 def _sharp(leaf: NDArray[np.floating], typical: float, scale: float, noise: Noise) -> bool:
@@ -112,11 +119,6 @@ def _sharp(leaf: NDArray[np.floating], typical: float, scale: float, noise: Nois
     # a step that is lost in the parameters' own format is none
     room = float(np.finfo(leaf.dtype).eps) < EXPECTED**3
     return room and expected <= EXPECTED * typical
-
-
-def _typical(g: Floats) -> float:
-    top = float(np.max(np.abs(g), initial=0.0))
-    return float(np.sqrt(np.mean((g / top) ** 2))) * top if 0 < top < np.inf else 0.0
 
 
 def one_sided(
@@ -210,7 +212,7 @@ def _sample(
     """Entries of a part that show its curvature; None where one side would be blunt."""
     leaf, typical, scale = (
         target.tree.leaves[part.block],
-        _typical(part.g),
+        part.typical,
         target.scale(part.block),
     )
     if not _sharp(leaf, typical, scale, noise) or line.kink > MILD * typical * scale:
@@ -239,7 +241,7 @@ def _others(
     leaf, scale = target.tree.leaves[part.block], target.scale(part.block)
     if not np.isfinite(curvature):
         return
-    typical = _typical(part.g)
+    typical = part.typical
     # a few that bend little by chance say nothing of the others
     curvature = max(curvature, LITTLE * typical / scale)
     step = min(_step(rounding, curvature), math.floor(math.log2(line.move * scale)))

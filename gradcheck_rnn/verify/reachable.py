@@ -235,8 +235,11 @@ def _bounds(array: Array) -> tuple[int, int]:
 def sharing(arrays: Sequence[Array]) -> list[tuple[int, int]]:
     """Positions of arrays of which the memory overlaps, the smaller one first.
 
-    In order of their addresses only those that are still open are compared.
+    In order of their addresses only those that are still open are compared; none where each has
+    memory of its own.
     """
+    if all(a.base is None for a in arrays) and len({id(a) for a in arrays}) == len(arrays):
+        return []
     bounds = [_bounds(a) for a in arrays]
     found, still = [], list[int]()
     for i in sorted(range(len(arrays)), key=bounds.__getitem__):

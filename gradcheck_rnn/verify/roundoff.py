@@ -7,7 +7,6 @@ but the few units that the final operations cost.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
+from .scales import SMALL, norm_of
 from .target import Target
 
 __all__ = [
     "NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff", "noise_level",
-    "spread",
+    "noisy_level", "spread",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -33,8 +33,6 @@ APART = 1024.0
 UNITS = 4.0
 #: Entries of a gradient from which it shows the format that it was computed in.
 LEAST = 8
-#: Sums of squares between these have lost nothing to over- or underflow.
-SMALL, LARGE = 1e-200, 1e300
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,12 @@ class GradientRoundoff:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         samples, v = self.samples[block], direction.ravel()
         moved = np.abs(samples.reshape(len(samples), -1) @ v).max(initial=0.0)
-        rounding = UNITS * self.eps[block] * _norm(gradient.ravel() * v)
+        rounding = UNITS * self.eps[block] * norm_of(gradient.ravel() * v)
         rounding += (
-            UNITS * self.tiny[block] * _norm(v if gradient.all() else v * (gradient.ravel() != 0))
+            UNITS * self.tiny[block] * norm_of(v if gradient.all() else v * (gradient.ravel() != 0))
         )
-        independent = _norm(self.bounds[block].ravel() * v)
+        independent = norm_of(self.bounds[block].ravel() * v)
         return float(max(SPREADS * moved, independent) + rounding)
-
-
-def _norm(x: Floats) -> float:
-    """The Euclidean norm of a vector of numbers whose squares may overflow."""
-    squares = float(np.dot(x, x))
-    if SMALL < squares < LARGE:
-        return math.sqrt(squares)
-    top = float(np.max(np.abs(x), initial=0.0))
-    return top * float(np.linalg.norm(x / top)) if 0 < top < np.inf else top
 
 
 def _scaled(samples: Floats, gradient: Floats, reach: Floats) -> Floats:
@@ -153,8 +142,10 @@ def measure_gradient_roundoff(
     few = sum(gradient[i].size for i in blocks) < LEAST
     shown = max(target.unit, 0.0 if few else shown_eps([gradient[i] for i in blocks]))
     here = {i: gradient[i] for i in blocks}
+    most = {i: REORDERED * max(shown, target.format_eps(i)) * _largest(g) for i, g in here.items()}
     deviations = [
-        _steady(target, _neighbour(target, rng, shown), here, shown) for _ in range(neighbours)
+        _steady(target, _neighbour(target, rng, shown), here, shown, most)
+        for _ in range(neighbours)
     ]
     if not repeats:
         deviations.append({i: _finite(again[i] - g) for i, g in here.items()})
@@ -176,14 +167,15 @@ def measure_gradient_roundoff(
 
 def _neighbour(target: Target, rng: np.random.Generator, shown: float) -> list[NDArray[Any]]:
     """The point with every entry moved by a unit in the last place, up or down."""
-    leaves: list[NDArray[Any]] = []
-    for leaf in target.tree.leaves:
+    leaves, at = list(target.tree.leaves), 0
+    bits = np.frombuffer(rng.bytes(-(-sum(x.size for x in leaves) // 8)), dtype=np.uint8)
+    up = np.unpackbits(bits)
+    for i, leaf in enumerate(leaves):
         if leaf.dtype.kind == "f":
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
-            bits = np.frombuffer(rng.bytes(-(-leaf.size // 8)), dtype=np.uint8)
-            up = np.unpackbits(bits, count=leaf.size).reshape(leaf.shape)
-            leaf = (leaf * np.array([1 - unit, 1 + unit])[up]).astype(leaf.dtype, copy=False)
-        leaves.append(leaf)
+            own = up[at : at + leaf.size].reshape(leaf.shape)
+            moved = leaf * np.array([1 - unit, 1 + unit])[own]
+            leaves[i], at = moved.astype(leaf.dtype, copy=False), at + leaf.size
     return leaves
 
 
@@ -192,21 +184,28 @@ def _finite(deviation: Floats) -> Floats:
 
 
 def _steady(
-    target: Target, leaves: list[NDArray[Any]], here: dict[int, Floats], shown: float
+    target: Target,
+    leaves: list[NDArray[Any]],
+    here: dict[int, Floats],
+    shown: float,
+    most: dict[int, float],
 ) -> dict[int, Floats]:
-    """What the gradient at a neighbour differs by, called twice where that is not little."""
+    """What the gradient at a neighbour differs by, called twice where that is not little.
+
+    `most` is what rounding in another order may change an entry by.
+    """
     found = target.gradient_at(leaves)
-    units = {i: max(shown, target.format_eps(i)) for i in here}
     with np.errstate(all="ignore"):
         moved = {i: found[i] - g for i, g in here.items()}
+    # no square is more than the sum of all
     far = [
-        i for i, g in here.items()
-        if not _largest(moved[i]) <= REORDERED * units[i] * _largest(g)
+        i for i, gap in moved.items()
+        if not (np.vdot(gap, gap) <= most[i] ** 2 > SMALL or _largest(gap) <= most[i])
     ]  # fmt: skip
     if far:
         again = target.gradient_at(leaves)
         for i in here:
-            if differ(found[i], again[i], units[i]):
+            if differ(found[i], again[i], max(shown, target.format_eps(i))):
                 unsteady(target, i)
         moved |= {i: _finite(moved[i]) for i in far}
     return moved
@@ -257,9 +256,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         coarse = []
         for i, so_far in worst.items():
             values = np.stack([s[i] for s in samples])
-            fifth, sixth = (noise_level(values, order) for order in (5, 6))
-            noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
-            np.maximum(so_far, np.where(noisy, sixth, 0.0), out=so_far)
+            np.maximum(so_far, noisy_level(values), out=so_far)
             with np.errstate(all="ignore"):
                 if np.max(so_far) > REORDERED * eps.get(i, unit) * np.max(np.abs(values)):
                     coarse.append(i)
@@ -277,6 +274,13 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
         i: 6.0 * _spread(level[None], here[i], target.reach(i), eps.get(i, unit))
         for i, level in worst.items()
     }
+
+
+def noisy_level(values: Floats) -> Floats:
+    """Noise level of (n, *shape) equispaced values; zero where their differences are a signal's."""
+    fifth, sixth = (noise_level(values, order) for order in (5, 6))
+    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+    return np.where(noisy, sixth, 0.0)
 
 
 def _smooth(values: Floats, order: int) -> NDArray[np.bool_]:

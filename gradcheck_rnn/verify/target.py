@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .budget import Budget
 from .guard import (
     LOSS_AND_GRADIENT,
+    NOWHERE,
     WATCHED_CALLS,
     Nouns,
     UserCode,
@@ -26,7 +27,7 @@ from .known import tells
 from .memory import Reused, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
-from .scales import reach_of, scale_of
+from .scales import Sizes, all_finite
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
 
@@ -85,8 +86,9 @@ class Target(UserCode):
         self.random = False  # whether the loss differs between calls by more than rounding
         self.base = float("nan")
         self.workers = 1  # processes that losses are spread over
-        self._scales: dict[int, float] = {}
-        self._reaches: dict[int, Floats] = {}
+        sizes = Sizes(tree.leaves)
+        self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
+        self._units: dict[int, float] = {}
         self._kept = [leaf.copy() for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()
@@ -98,18 +100,6 @@ class Target(UserCode):
         if self._looked is None or self._looked[:2] != calls:
             self._looked = *calls, self.look()
         return self._looked[2]
-
-    def scale(self, i: int) -> float:
-        """Size of a leaf (`scales.scale_of`)."""
-        if i not in self._scales:
-            self._scales[i] = scale_of(self.tree.leaves[i])
-        return self._scales[i]
-
-    def reach(self, i: int) -> Floats:
-        """Sizes of a leaf's entries (`scales.reach_of`)."""
-        if i not in self._reaches:
-            self._reaches[i] = reach_of(self.tree.leaves[i])
-        return self._reaches[i]
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
@@ -128,9 +118,9 @@ class Target(UserCode):
     def raw(self, leaves: Sequence[Array]) -> Any:
         """What the loss returns at `leaves`, which it may keep and change."""
         self.budget.spend(1)
-        value = call_at(self.nouns.loss, self.loss, self.tree, leaves)
+        value = self.at(self.nouns.loss, self.loss, self.tree, leaves)
         self.evaluations += 1
-        if self.gradient_function is None:
+        if self.gradient_function is None and value is not NOWHERE:
             if not isinstance(value, tuple) or len(value) != 2:
                 raise UsageError(
                     "without a gradient function the loss must return (value, gradients); "
@@ -280,12 +270,14 @@ class Target(UserCode):
 
     def format_eps(self, i: int) -> float:
         """Unit of the format of one leaf and its gradient, relative."""
-        return max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
+        if i not in self._units:
+            self._units[i] = max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
+        return self._units[i]
 
     def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
         """Fail a gradient that ceases to be finite where the loss is finite."""
         for i, g in gradient.items():
-            if np.isfinite(g).all() or self._first is None:
+            if self._first is None or all_finite(g):
                 continue
             known = any(f.kind == "not-finite" for f in self.findings)
             if known or not np.isfinite(self._first[i]).all():
@@ -353,10 +345,10 @@ class Target(UserCode):
                     yield moved_array(leaf, eps[k, i], vectors[i])
                 return
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
-            places = np.broadcast_to(vectors, eps.shape).ravel()[first:last]
-            for i, entry in zip(places, entries, strict=True):
+            places = vectors[None].repeat(len(eps), axis=0).ravel()[first:last]
+            for i, entry in zip(places.tolist(), entries.tolist(), strict=True):
                 copy = leaf.copy()
-                copy.flat[i] = entry
+                copy.ravel()[i] = entry
                 yield copy
 
         def evaluate(eps: Floats) -> Floats:
@@ -365,15 +357,18 @@ class Target(UserCode):
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
 
             def run(first: int, last: int) -> Floats:
-                out = np.empty(last - first)
-                for k, leaves[block] in enumerate(moved(eps, first, last)):
+                out, given = np.empty(last - first), self._kept.copy()
+                for k, there in enumerate(moved(eps, first, last)):
                     calls = self.evaluations
                     if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
+                        leaves[block] = there
                         out[k] = self.evaluate(leaves, fresh=True)
+                        given = self._kept.copy()
                         continue
-                    given = self._kept.copy()
-                    given[block] = leaves[block]
-                    out[k] = self._number(self.raw(given), calls)
+                    given[block] = there
+                    raw = self.raw(given)
+                    known = self.responds and type(raw) is float
+                    out[k] = raw if known else self._number(raw, calls)
                 return out
 
             if self.workers == 1 or np.isfinite(self.budget.left()):
@@ -393,7 +388,7 @@ class Target(UserCode):
         def realise(eps: Floats) -> Floats:
             if not entrywise:
                 return eps
-            x = flat[vectors][None, :]
+            x = flat[vectors]
             with np.errstate(all="ignore"):  # a step may leave a narrow format
                 return np.asarray((x + eps.astype(leaf.dtype)) - x, dtype=np.float64)
 
@@ -426,7 +421,7 @@ class Target(UserCode):
         def moved(e: float) -> list[Array]:
             leaves = list(self.tree.leaves)
             for i, v in directions.items():
-                leaves[i] = used.keep(i, moved_array(leaves[i], e, v, used.free(i)))
+                leaves[i] = used.moved(i, leaves[i], e, v)
             return leaves
 
         def evaluate(eps: Floats) -> Floats:

@@ -272,23 +272,27 @@ def match_gradient(raw: Any, tree: Tree, needed: Sequence[int]) -> dict[int, Any
     DimensionError
         Its shape is not that of the parameter.
     """
-    found = given_gradients(raw, tree)
+    found, matched = given_gradients(raw, tree), {}
     empty = [i for i, x in enumerate(tree.leaves) if x.dtype.kind == "f" and not x.size]
     for i in (*needed, *(i for i in empty if found.get(i) is not None)):
-        name = tree.names[i]
-        if found.get(i) is None:
+        name, value, want = tree.names[i], found.get(i), tree.leaves[i].shape
+        if type(value) is np.ndarray and value.dtype.kind == "f" and value.shape == want:
+            matched[i] = value
+            continue
+        if value is None:
             what = "None" if i in found else "missing"
             raise UsageError(
                 f"the gradient of '{name}' is {what}; return it or leave '{name}' out with select"
             )
-        _refuse_masked(found[i], f"the gradient of '{name}'")
-        shape, want = np.shape(found[i]), tree.leaves[i].shape
+        _refuse_masked(value, f"the gradient of '{name}'")
+        shape = np.shape(value)
         if shape != want:
             turned = "; it looks transposed" if shape == want[::-1] else ""
             raise DimensionError(
                 f"the gradient of '{name}' has shape {shape}, the parameter {want}{turned}"
             )
-    return {i: plain(found[i]) for i in needed}
+        matched[i] = plain(value)
+    return {i: matched[i] for i in needed}
 
 
 def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
@@ -299,6 +303,9 @@ def given_gradients(raw: Any, tree: Tree) -> dict[int, Any]:
     UsageError
         A name or a number of arrays that fits no parameter.
     """
+    plain = type(raw) is tuple and len(raw) == len(tree.names)
+    if plain and all(type(x) is np.ndarray for x in raw):
+        return dict(enumerate(raw))  # as most are, without a walk
     if isinstance(raw, Mapping) or is_record(raw):
         names = set(tree.names)
         found = _by_name(dict(_walk(raw, "", lambda n: _resolved(n, names) in names)), tree)

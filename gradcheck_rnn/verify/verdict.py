@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .oracle.differences import Estimate
 from .oracle.kinks import Kink
 from .oracle.noise import Noise
+from .scales import norm_of
 
 __all__ = [
     "EntryCheck",
@@ -197,6 +198,12 @@ class Row:
         return np.asarray(small & ((found.value != 0) | (self.ratios.ravel() > 0)))
 
     @property
+    def without_value(self) -> bool:
+        """Whether it is undecided, and an entry or a direction has no difference at any step."""
+        found = [p.estimate.value for p in self.probes] if self.check is None else self.check.value
+        return self.verdict is Verdict.UNDECIDED and bool(np.isnan(found).any())
+
+    @property
     def reason(self) -> str:
         """All reasons as one text."""
         return "; ".join(r.message for r in self.reasons)
@@ -252,17 +259,11 @@ def relative_resolution(analytic: Floats, numeric: Floats, bound: Floats) -> flo
 
     Entries whose bound is unknown count as unresolved.
     """
-    if not bool(np.isfinite(bound).all()):
-        return float("inf")
-    top = float(np.max(np.maximum(np.abs(analytic), np.abs(numeric))))
-    worst = float(np.max(bound))
-    if worst == 0:
-        return 0.0
-    if top == 0:
-        return float("inf")
-    # scaled before squaring: gradients of 1e-200 are legitimate
-    size = float(np.linalg.norm(np.maximum(np.abs(analytic), np.abs(numeric)) / top)) * top
-    return float(np.linalg.norm(bound / worst)) * worst / size
+    worst = norm_of(bound)
+    if not 0 < worst < np.inf:
+        return 0.0 if worst == 0 else float("inf")
+    size = norm_of(np.maximum(np.abs(analytic), np.abs(numeric)))
+    return worst / size if size else float("inf")
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:

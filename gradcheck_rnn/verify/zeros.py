@@ -50,9 +50,11 @@ HIDDEN, UNITS, MOST_HIDDEN = 2.0**-26, 256.0, 2.0**-10
 #: Points looked at where the block has been moved on its own.
 FURTHER = 4
 #: Rows that a point has settled nothing for before no other row is judged there; for all points of
-#: one block's own together, as many as are looked at for one block. And the losses that may be
-#: spent here: as many as the check has cost until then, and no fewer than this.
-FUTILE, FUTILE_MOVES, LEAST_SPENT = 2, 4, 512
+#: one block's own together, as many as are looked at for one block.
+FUTILE, FUTILE_MOVES = 2, 4
+#: Losses that may be spent here: as many as the check has cost until then, and no fewer than these:
+#: for rows that are undecided anyway, and for exact zeros and what never acts, all and each row.
+LEAST_SPENT, LEAST_SPENT_ON_ZEROS, ROW_SPENT = 512, 2048, 32
 #: Points at which every array has a factor of its own, of either sign and up to a power of two, and
 #: the moves of a block from there, in powers of ten of its size: what leaves the loss the same in
 #: every bit at all of these does not act on it at all. Fewer points with a finite loss say nothing.
@@ -100,18 +102,25 @@ def settle_zeros(
         return
     responds, rng = target.responds, generator(seed, Stream.ZEROS)
     flat = [row for row in rows if row.check is not None and FLAT in row.check.methods]
-    spent = max(target.evaluations, LEAST_SPENT, FLAT_SPENT * sum(row.entries for row in flat))
-    most = target.evaluations + spent
+    before = target.evaluations
+    spent = max(before, LEAST_SPENT, FLAT_SPENT * sum(row.entries for row in flat))
+    on_zeros = max(spent, LEAST_SPENT_ON_ZEROS, ROW_SPENT * len(rows))
+    most = before + spent, before + on_zeros
     places = (*SMALLER, *ELSEWHERE) if flat else ELSEWHERE
     points = [_Elsewhere(target, _elsewhere(target, rng, *how)) for how in places]
     moves = _Elsewhere(target, [])
-    for row in rows:
+    for k, row in enumerate(rows):
         i = positions[row.name]
         look = _Look(target, i, rng, points, noise, moves, most)
         try:
             with np.errstate(all="ignore"):
                 look.settle(row, roundoff.bounds[i], judge, seed, responds)
+        except _Spent:
+            cost = target.evaluations - before
+            _tell_spent(row, f"{cost} losses, as many as this is worth, were spent")
         except OutOfBudget:
+            for left in rows[k:]:
+                _tell_spent(left, "the budget was spent")
             break
         except Exception:  # the functions may not be made for other points; nothing is settled
             continue
@@ -119,10 +128,24 @@ def settle_zeros(
             target.responds = responds
 
 
+class _Spent(Exception):
+    """All losses that zeros are worth have been spent."""
+
+
+def _tell_spent(row: Row, why: str) -> None:
+    """Leave a row undecided that has not been looked at to the end."""
+    row.verdict = Verdict.UNDECIDED
+    row.explained(
+        "zeros-not-seen",
+        f"the gradient is zero here, and what it is elsewhere was not looked at to the end: {why}; "
+        "check at a point where it is not zero",
+    )
+
+
 def _zero(row: Row) -> bool:
     """Whether nothing but the size of the gradient, below its bound everywhere, is in doubt."""
-    if row.verdict is Verdict.PASS and row.check is not None:
-        return row.resolution == 0 and not np.any(row.check.value)
+    if row.verdict is Verdict.PASS:
+        return row.resolution == 0 and not _size(row)
     if row.verdict is not Verdict.UNDECIDED:
         return False
     if row.states is not None:
@@ -220,7 +243,7 @@ class _Look:
         points: Sequence[_Elsewhere],
         noise: Noise,
         moves: _Elsewhere,
-        most: int,
+        most: tuple[int, int],
     ) -> None:
         self.target, self.block, self.rng, self.noise = target, block, rng, noise
         self.points, self.moves, self.most = points, moves, most
@@ -266,11 +289,11 @@ class _Look:
             return
         zero = []
         for point, leaves in [*alive, *((self.moves, moved) for moved in further[:FURTHER])]:
-            if row.verdict is Verdict.UNDECIDED:  # a pass is doubted, whatever that costs
+            if row.verdict is Verdict.UNDECIDED:  # a pass is doubted
                 if point.futile >= (FUTILE_MOVES if point is self.moves else FUTILE):
                     continue  # saturated there too, for all that is known
-                if self.target.evaluations > self.most:
-                    break
+                self._spend(undecided=True)
+            self._spend()
             found = self._there(leaves, judge, seed)
             zero.append(found is not None and found.ratio == 0 and not _size(found))
             if found is None or found.verdict is Verdict.UNDECIDED or not _size(found):
@@ -294,6 +317,11 @@ class _Look:
         # a jump may be near to one or another of them
         row.in_pieces = row.ratio == 0 and not _size(row) and 2 * sum(zero) > len(zero)
 
+    def _spend(self, *, undecided: bool = False) -> None:
+        """Raise where all losses that this is worth have been spent."""
+        if self.target.evaluations > self.most[0 if undecided else 1]:
+            raise _Spent
+
     @staticmethod
     def _pass(row: Row, bound: float, responds: bool, same: bool) -> None:
         how = "in any bit" if same else "by more than rounding"
@@ -310,6 +338,7 @@ class _Look:
         """What the loss does when the block alone is moved from a point, and where it changes."""
         leaf, rounds, there, none = leaves[self.block], False, [], 0
         sigma = max(self.noise.sigma, 2.0**-52 * abs(value))
+        self._spend()
         for size in MOVES:
             moved = list(leaves)
             step = size * self.scale * self.rng.standard_normal(leaf.shape)
@@ -341,6 +370,7 @@ class _Look:
             return False
         seen = 0
         for _ in range(FAR_POINTS):
+            self._spend()
             leaves = list(self.target.tree.leaves)
             for i in self.target.tree.real:
                 factor = 2.0 ** self.rng.uniform(-FAR_FACTOR, FAR_FACTOR)

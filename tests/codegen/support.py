@@ -23,14 +23,18 @@ BATCH = 2
 class Case:
     """A network with a generated module and random arrays at pairwise different dims."""
 
-    def __init__(self, network: Network, seed: int = 0, dtype: Any = float) -> None:
+    def __init__(
+        self, network: Network, seed: int = 0, dtype: Any = float, steps: int | None = None
+    ) -> None:
         self.network = network
         self.derivation = derive(network)
         self.module = load(generate(self.derivation), network.name)
         if hasattr(self.module, "ROWS"):
             self.module.ROWS = 2 * BATCH  # blocks of two steps, the last one shorter
         self.sizes = {name: 2 + i for i, name in enumerate(network.dims)}
-        self.lengths = {axis: 5 + i for i, axis in enumerate(network.axes)}
+        self.lengths = {
+            axis: 5 + i if steps is None else steps for i, axis in enumerate(network.axes)
+        }
         rng = np.random.default_rng([seed, zlib.crc32(network.name.encode())])
         refs = {**network.parameters, **network.inputs}
         domains = network.domains

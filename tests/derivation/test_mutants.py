@@ -48,6 +48,8 @@ def gap(
 @pytest.mark.parametrize("name", ["elman", "gru", "lstm_peephole", "elman_delayed"])
 def test_every_mutant_differs_from_the_right_gradient(name: str) -> None:
     derivation, run, cotangents = running(name)
+    # An adjoint taken for a value is squared at every step: small ones stay finite.
+    cotangents = {n: g / 64 for n, g in cotangents.items()}
     found = mutants(derivation)
     assert len({m.id for m in found}) == len(found) > 70
     right = bptt(run, cotangents)

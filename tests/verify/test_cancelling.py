@@ -91,3 +91,69 @@ def test_a_softmax_that_constants_saturate_is_refuted_by_what_is_resolved_alone(
     assert report.verdict is (Verdict.FAIL if wrong and not hidden else Verdict.UNDECIDED)
     if not wrong:
         assert "operations at random" in report.rows[0].reason
+
+
+def in_c(function):
+    """The same, of code whose operations are not those of arrays, in its own format alone."""
+
+    def called(x):
+        if x.dtype.kind == "c" or x.dtype.itemsize > 8:
+            raise TypeError("real numbers in single or double precision")
+        return function(np.array(x, subok=False))
+
+    return called
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("name", [n for n in CASES if n != "a sum of terms"])
+def test_a_right_gradient_in_c_does_not_fail(name, mode):
+    """Of the sum of terms no move changes a bit, and nothing tells it from a faulty gradient."""
+    loss, gradient, x = CASES[name]
+
+    def single(x):
+        return np.dtype(x.dtype).type(loss(x))
+
+    report = check_gradient(in_c(single), in_c(gradient), x.copy(), mode=mode)
+    assert report.verdict is not Verdict.FAIL, report
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("factor", [-1.0, 1.02, 1 + 1e-6])
+def test_what_noise_at_large_steps_does_not_explain_fails_in_c(factor, mode):
+    if mode == "directional" and factor < 1.02 and factor > 0:
+        pytest.skip("hidden in the noise of directions")
+    loss, gradient, x = CASES["parameters lost in an offset"]
+    wrong = in_c(lambda x: factor * gradient(x))
+    assert check_gradient(in_c(loss), wrong, x.copy(), mode=mode).verdict is Verdict.FAIL
+
+
+def test_a_gradient_of_what_a_loss_in_c_does_not_read_fails():
+    report = check_gradient(in_c(lambda x: float(x[0] ** 2)), in_c(lambda x: 2 * x), X.copy())
+    assert report.verdict is Verdict.FAIL
+
+
+def _of_units(constants, factor=1.0):
+    """A softmax of NumPy's and its gradient in Python's numbers."""
+    v, x = X[::-1], np.array([0.3, -1.1])
+
+    def gradient(w):
+        s = softmax(np.array(w, subok=False) @ x + constants)
+        return factor * np.outer(s * (v - s @ v), x)
+
+    return lambda w: softmax(w @ x + constants) @ v, gradient
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_what_constants_saturate_in_c_is_undecided(mode, offset):
+    loss, gradient = _of_units(offset + np.array([0.0, 565.0, 0.0]))
+    report = check_gradient(loss, gradient, np.random.default_rng(1).normal(size=(3, 2)), mode=mode)
+    assert report.verdict is Verdict.UNDECIDED
+    assert "cannot be rounded at random" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("mode", ["entrywise", "directional"])
+def test_what_parameters_saturate_in_c_is_refuted_at_smaller_ones(mode):
+    w = np.random.default_rng(1).normal(size=(3, 2)) + np.array([[0, 0], [600.0, 0], [0, 0]])
+    loss, gradient = _of_units(np.zeros(3), factor=1.5)
+    assert check_gradient(loss, gradient, w, mode=mode).verdict is Verdict.FAIL

@@ -165,3 +165,36 @@ def test_a_start_that_decays_away_is_no_zero(constant):
     inputs = rng.normal(size=(150, 2, 3)), rng.normal(size=(2, 3)), 1 + rng.random(3)
     report = check_vjp(run, back, inputs)
     assert report.rows[1].verdict is Verdict.UNDECIDED, report
+
+
+def _zero_at_the_point(count):
+    """Blocks of units that are off at the point, and not elsewhere."""
+    at = {f"w{k}": np.full(40, -0.3) for k in range(count)}
+
+    def loss(p):
+        return float(sum(np.maximum(w, 0) @ w for w in p.values()))
+
+    return at, loss, lambda p: {n: 2 * np.maximum(w, 0) for n, w in p.items()}
+
+
+def test_zeros_cost_no_more_than_the_check_and_what_is_left_is_told():
+    at, loss, gradient = _zero_at_the_point(8)
+    report = check_gradient(loss, gradient, at)
+    left = [row for row in report.rows if row.has("zeros-not-seen")]
+    assert 0 < len(left) < len(report.rows)
+    assert all(row.verdict is Verdict.UNDECIDED for row in left)
+    assert all("as many as this is worth, were spent" in row.reason for row in left)
+    assert all(row.verdict is Verdict.PASS for row in report.rows if row not in left)
+    short = check_gradient(loss, gradient, at, budget=report.evaluations // 2)
+    assert short.verdict is Verdict.UNDECIDED
+
+
+def test_zeros_along_directions_are_looked_at_elsewhere_too():
+    at, loss, gradient = _zero_at_the_point(1)
+    right = check_gradient(loss, gradient, at, mode="directional")
+    assert right.passed, right
+    wrong = check_gradient(
+        loss, lambda p: {n: 1.1 * g for n, g in gradient(p).items()}, at, mode="directional"
+    )
+    assert wrong.verdict is Verdict.UNDECIDED, wrong
+    assert "wrong where it is not" in wrong.rows[0].reason

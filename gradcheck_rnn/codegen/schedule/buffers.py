@@ -118,17 +118,23 @@ class BufferAssignment:
         yield Pointwise((Assign(dest, source),))
 
     def late_initial_values(
-        self, component: Iterable[Node], done: set[str], access: Callable[[Node], Access]
+        self, names: Iterable[str], done: set[str], access: Callable[[Node], Access]
     ) -> Iterator[Statement]:
-        """Starts that other scans compute, written when a recurrence begins."""
-        for n in component:
-            if n.op == "state" and n.data[0] not in done:
-                done.add(n.data[0])
-                state, scan = self.eq.states[n.data[0]]
-                for start in state.initial:
-                    ref = start.ref
-                    if ref is not None and ref.maker in self.eq.forward:
-                        yield from self._initial_value(n.data[0], scan, start.lag, ref, access)
+        """Starts that other scans compute, of states whose start or last value is read next.
+
+        Without steps a last value is a start: what starts from one comes after that.
+        """
+        for name in names:
+            if name in done:
+                continue
+            done.add(name)
+            state, scan = self.eq.states[name]
+            for start in state.initial:
+                ref = start.ref
+                if ref is not None and ref.maker in self.eq.forward:
+                    if ref.state is not None:
+                        yield from self.late_initial_values((ref.state,), done, access)
+                    yield from self._initial_value(name, scan, start.lag, ref, access)
 
 
 def last_step(scan: Scan) -> tuple[str, int]:

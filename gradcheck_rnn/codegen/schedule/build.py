@@ -150,6 +150,7 @@ def _forward(
 ) -> tuple[Routine, Emitter]:
     handed = dict.fromkeys(graphs.saved, "saved")
     handed.update(dict.fromkeys(graphs.outputs(), "output"))
+    handed.update(dict.fromkeys(graphs.starts(), "start"))
     handed.update(dict.fromkeys(graphs.loss, "loss"))
     emitter = Emitter(
         graphs.g, graphs.forward, namer, buffers.leaf, graphs.assigned_states, handed,
@@ -290,15 +291,16 @@ class Ordering:
         out: list[Statement] = []
         done: set[str] = set()
         for component in distribution.order:
-            if component[0] not in distribution.loop:
-                n = component[0]
-                if not backward:
-                    out += self.buffers.late_initial_values([n], done, emitter.access)
-                out += self._emit(emitter, n)
-                continue
             if not backward:
-                out += self.buffers.late_initial_values(component, done, emitter.access)
-            out.append(self._loop(emitter, component, backward=backward))
+                named = [n.data[0] if n.op == "state" else n.data for n in component
+                         if n.op in ("state", "final")]  # fmt: skip
+                out += self.buffers.late_initial_values(named, done, emitter.access)
+            if component[0] not in distribution.loop:
+                out += self._emit(emitter, component[0])
+            else:
+                out.append(self._loop(emitter, component, backward=backward))
+        if not backward:
+            out += self.buffers.late_initial_values(self.graphs.ends, done, emitter.access)
         return out
 
     def _emit(self, emitter: Emitter, n: Node) -> Iterator[Statement]:

@@ -77,7 +77,8 @@ class Graphs:
             )
         self.saved = {n for n in self.backward.nodes if self._available(n) and n.op not in LEAVES}
         self.forward = self.forward.only(
-            (*self._state_nodes(), *self.outputs(), *self.loss, *self.saved), self._forward_deps
+            (*self._state_nodes(), *self.outputs(), *self.starts(), *self.loss, *self.saved),
+            self._forward_deps,
         )
         for name, n in self.roots.items():
             self.labels.setdefault(n, f"d_{name}")
@@ -92,13 +93,27 @@ class Graphs:
             if r.kind != "final":
                 yield self.eq.forward[r.name]
 
+    @property
+    def ends(self) -> list[str]:
+        """The states whose last values are outputs."""
+        return [r.state for r in self.eq.network.outputs.values() if r.state is not None]
+
+    def starts(self) -> Iterator[Node]:
+        """What is made once and begins scans, where a step or a last value depends on it."""
+        read = {str(n.data[0]) for n in self.forward.nodes if n.op == "state"}
+        read |= {n.data for n in self.forward.nodes if n.op == "final"}
+        for name in self.eq.states:
+            if name in read or name in self.ends:
+                nodes = self._start_nodes(name)
+                yield from (n for n in nodes if n.op != "slice" and n.op not in LEAVES)
+
     # -- forward -----------------------------------------------------------------------------
 
     def _forward_deps(self, n: Node) -> Sequence[Node]:
         if n.op == "state":
             return (self.eq.forward[n.data[0]], *self._start_nodes(n.data[0]))
         if n.op == "final":
-            return (self.eq.forward[n.data],)
+            return (self.eq.forward[n.data], *self._start_nodes(n.data))
         return n.args
 
     def _start_nodes(self, state: str) -> Iterator[Node]:
@@ -108,6 +123,8 @@ class Graphs:
                 node = self.eq.forward.get(start.ref.maker)
                 if node is not None:
                     yield node
+                if start.ref.state is not None:
+                    yield from self._start_nodes(start.ref.state)
 
     def _hoist_forward(self) -> None:
         eq = self.eq

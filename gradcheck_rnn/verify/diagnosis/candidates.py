@@ -27,7 +27,7 @@ from ..harness.plan import Case
 from ..harness.sweep import Carry
 from .stacked_cotangents import pulled_back, stacked_columns
 
-__all__ = ["Bench", "Candidate", "derived_candidates"]
+__all__ = ["Bench", "Beside", "Candidate", "derived_candidates"]
 
 #: Equations, or edits of them, pulled back, summed over steps and candidates, after which a search
 #: ends: about six times what the dearest fault of the second blind corpus takes.
@@ -36,6 +36,23 @@ MOST_WORK = 150_000
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 After = Callable[[ModelPoint, Case, Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Gradients that come out of a recursion, or a line, of their own with further edits.
+
+    Attributes
+    ----------
+    names : frozenset of str
+        The definition's names that they are gradients of.
+    users : frozenset of str
+        Of several arrays that hold the same values those that are meant; by default all.
+    """
+
+    edits: Edits
+    names: frozenset[str]
+    users: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -52,8 +69,8 @@ class Candidate:
         Truncated BPTT in blocks of so many steps.
     carry : callable, optional
         What happens to the adjoints of states between steps.
-    beside : tuple of (Edits, names)
-        Gradients that come out of a recursion of their own, with further edits.
+    beside : tuple of Beside
+        Gradients that have edits of their own.
     after : tuple of callables
         What is done to the finished gradients of the user's arrays.
     touches : frozenset of str or None
@@ -80,7 +97,7 @@ class Candidate:
     where: str = ""
     members: tuple[str, ...] = ()
     same: tuple[str, ...] = ()
-    beside: tuple[tuple[Edits, frozenset[str]], ...] = ()
+    beside: tuple[Beside, ...] = ()
     family: str = ""
     fitted: bool = False
 
@@ -93,7 +110,7 @@ class Candidate:
     @property
     def size(self) -> int:
         """How many single changes of the program these are."""
-        return self.edits.size + sum(own.size for own, _ in self.beside)
+        return self.edits.size + sum(own.edits.size for own in self.beside)
 
     def __and__(self, other: Candidate) -> Candidate:
         """Both mistakes at once."""
@@ -134,10 +151,13 @@ class Bench:
         """Whether the search has done all the work that it may."""
         return self.work >= MOST_WORK
 
-    def is_at_the_end(self, edits: Edits) -> bool:
-        """Whether edits change gradients only, which no other line reads."""
-        own = edits.edges
-        return len(own) > 0 and own <= self._ends and edits.size == edits.size_of_terms
+    def is_at_the_end(self, candidate: Candidate) -> bool:
+        """Whether a mistake changes gradients only, which no other line reads."""
+        every = (candidate.edits, *(own.edits for own in candidate.beside))
+        edited = [(e, e.edges) for e in every if e.size]
+        return bool(edited) and all(
+            own and own <= self._ends and e.size == e.size_of_terms for e, own in edited
+        )
 
     @cached_property
     def _ends(self) -> set[str]:
@@ -211,14 +231,22 @@ class Bench:
                 run, point, given, len(cases),
                 edits=candidate.edits, truncate=candidate.truncate,
             )  # fmt: skip
-        for own, names in candidate.beside:
-            edits = candidate.edits | own
+        apart: list[tuple[Beside, Arrays]] = []
+        for own in candidate.beside:
+            edits = candidate.edits | own.edits
             more = pulled_back(
                 run, point, given, len(cases), edits=edits, truncate=candidate.truncate
             )
-            made = {**made, **{n: more[n] for n in names if n in more}}
+            apart.append((own, more))
+            if not own.users:
+                made = {**made, **{n: more[n] for n in own.names if n in more}}
         for k, each in enumerate(cases):
-            yield each, self._pull(point, {n: a[k] for n, a in made.items()})
+            found = self._pull(point, {n: a[k] for n, a in made.items()})
+            for own, more in apart:
+                for user in own.users:
+                    held = {n: (more if n in own.names else made)[n][k] for n in made}
+                    found[user] = point.fitted.pull(user, held)
+            yield each, found
 
     @staticmethod
     def _pull(point: ModelPoint, gradients: Mapping[str, Array]) -> Arrays:
@@ -320,7 +348,7 @@ class _Reach:
             edits.lost_outputs, edits.missed, edits.scaled_outputs, edits.output_of_step,
             edits.repeated_finals, edits.taken_outputs, edits.kept, edits.turned,
             edits.held_starts, edits.shifted_outputs, edits.first_finals, edits.passed,
-            edits.remainders, edits.unjoined,
+            edits.remainders, edits.unjoined, edits.masked_outputs,
         )  # fmt: skip
         if any(loop):
             return None

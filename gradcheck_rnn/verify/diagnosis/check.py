@@ -27,6 +27,7 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.modules import JaxCode, TorchCode, is_torch
 from ..harness.objects import ObjectCode, is_object_code
 from ..harness.packed import PackedArrays
+from ..harness.plainly_wrong import PlainlyWrong
 from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
 from ..harness.subject import Subject
@@ -204,9 +205,10 @@ def check_model(
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
     if not same_forward(report, places, subject, used, rounding):
         return _finish(report, network, places, subject)
+    plain = PlainlyWrong(form, inner)
     for point in (p for p in places if not p.refused):
         with point.left_out_where_refused():
-            found = compare_gradients(point, subject, used, rounding, repeats, reformed)
+            found = compare_gradients(point, subject, used, rounding, repeats, reformed, plain)
             found.records = [r for r in found.records if wanted is None or r.user in wanted]
             report.comparisons.append(found)
     report.findings += sizes_refused(places)

@@ -115,7 +115,7 @@ class Changes:
         size = self.effects.responses.size
         for c in candidates:
             total, first, last = self.effects.total(c)
-            if last >= 0 and self.effects.bench.is_at_the_end(c.edits):
+            if last >= 0 and self.effects.bench.is_at_the_end(c):
                 first = last = END
             change = self.effects.finished(c, total[:, size:].ravel())
             felt = np.abs(change) > self.room
@@ -197,24 +197,24 @@ class Changes:
         """States with one more mistake behind them: those that leave nothing, or less."""
         numbers, width = 0, self.effects.responses.table.shape[1] * len(self.effects.cases)
         size = self.effects.responses.size
+        fitting = {}
         for k in self.plain:
             felt = self.support[k]
             if whole:
-                fitting = self.feel(states.left, felt)
+                fits = self.feel(states.left, felt)
             else:
-                fitting = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
-            rows = [
-                int(s) for s in np.flatnonzero(fitting & (states.last <= self.first[k]))
-                if self.apart(states.members[s], k)
-            ]  # fmt: skip
+                fits = (states.left & felt).any(axis=1) & ~(felt & ~states.left).any(axis=1)
+            fitting[k] = np.flatnonzero(fits & (states.last <= self.first[k]))
+        # Those that few leave room for first: where the numbers end, most has been tried.
+        for k in sorted(fitting, key=lambda k: len(fitting[k])):
+            rows = [int(s) for s in fitting[k] if self.apart(states.members[s], k)]
             if not rows:
                 continue
             numbers += len(rows) * width
             if numbers > NUMBERS:
                 return
             c, old = self.chosen[k], states.some(rows)
-            made, _, last = self.effects.responses.change(c.edits, c.truncate, old.adjoints)
-            made = np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
+            made, _, last = self.effects.behind(c, old.adjoints)
             change = made[..., size:].reshape(len(rows), -1)
             residuals = old.residuals - change
             left = self.left(residuals, np.abs(change) + np.abs(self.error))

@@ -16,6 +16,7 @@ from ..harness.plan import Hint, Shapes, wanted_sizes
 from ..points import Point, Role
 from ..verdict import Finding
 from .declared_data import assumed_domains
+from .unseen import sizes_seen, unseen_branches
 
 __all__ = [
     "could_have_missed", "coverage", "first_above", "not_judged", "seen_lag", "sizes_refused",
@@ -138,7 +139,7 @@ def first_above(delta: Array, operand: Array, bound: float, end: int) -> int | N
 
 
 def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) -> list[Finding]:
-    """One note on lags and one on shapes."""
+    """Notes on lags, shapes, sizes, and sides of branches."""
     out = []
     seen = [seen_lag(c) for c in comparisons]
     reach = max(seen, key=lambda s: s[0], default=(-1, 0, ""))
@@ -169,6 +170,8 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
         )
     text += "; a fault that needs other shapes (blocks, tails, alignment) was not looked for"
     out.append(Finding("could-have-missed", text))
+    filled = [c for c in comparisons if not c.point.empty]
+    out += [*sizes_seen(filled), *unseen_branches(c.point for c in filled)]
     return out + _without_zeros(points) + assumed_domains(network)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from ...derivation.evaluate import gathered
 from ...derivation.responses import Responses
 from ...language.running import to_rows
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
-from .candidates import Bench, Candidate
+from .candidates import Bench, Beside, Candidate
 from .parts import PassPart
 from .stacked_cotangents import as_program_takes, stacked_columns
 
@@ -224,13 +224,27 @@ class Effects:
         if candidate.is_finished_only:
             return np.zeros((len(self.cases), size)), -1, -1
         self.bench.work += sum(self.point.lengths.values()) * candidate.size
-        made, first, last = self.responses.change(candidate.edits, candidate.truncate)
-        for own, names in candidate.beside:
-            more, _, _ = self.responses.change(candidate.edits | own, candidate.truncate)
-            for place, _ in (p for n in names for p in self._places.get(n, [])):
-                columns = slice(*(self.responses.size + k for k in (place.start, place.stop)))
-                made[:, columns] = more[:, columns]
+        return self.behind(candidate, None)
+
+    def behind(self, candidate: Candidate, base: Array | None) -> tuple[Array, int, int]:
+        """What a candidate changes besides others, which are before it and change ``base``."""
+        change = self.responses.change
+        made, first, last = change(candidate.edits, candidate.truncate, base)
+        for own in candidate.beside:
+            more, start, end = change(candidate.edits | own.edits, candidate.truncate, base)
+            for columns in self._columns(own):
+                made[..., columns] = more[..., columns]
+            if own.users:  # a line, which others can be before
+                first, last = min(first, start), max(last, end)
         return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0), first, last
+
+    def _columns(self, own: Beside) -> Iterator[slice]:
+        """Where gradients that have edits of their own are in a row of the map."""
+        at = self.responses.size
+        for user, piece in self.pieces:
+            if piece.name in own.names and (user in own.users or not own.users):
+                yield slice(at, at + piece.index.size)
+            at += piece.index.size
 
     def finished(self, candidate: Candidate, change: Array) -> Array:
         """A change of the gradients with what a candidate does to the finished ones."""

@@ -103,15 +103,19 @@ class _Gradients:
     def __call__(self, c: Candidate) -> dict[str, Array]:
         with np.errstate(all="ignore"):
             made = bptt(self.run, self.cotangents, edits=c.edits, truncate=c.truncate)
-            for own, names in c.beside:
-                edits = c.edits | own
+            for own in c.beside:
+                edits = c.edits | own.edits
                 more = bptt(self.run, self.cotangents, edits=edits, truncate=c.truncate)
-                made |= {n: more[n] for n in names}
+                place = " of " + ",".join(sorted(own.users)) if own.users else ""
+                made |= {n + place: more[n] for n in own.names}
             return made
 
     def are_equal(self, a: dict[str, Array], b: dict[str, Array]) -> bool:
         """Whether two gradients differ by rounding only."""
-        for n, right in self.right.items():
+        if a.keys() != b.keys():
+            return False
+        for n in a:
+            right = self.right[n.partition(" of ")[0]]
             size = max(float(np.max(np.abs(x), initial=0.0)) for x in (a[n], b[n], right))
             if not np.allclose(a[n], b[n], rtol=0, atol=ROUNDING * size, equal_nan=True):
                 return False

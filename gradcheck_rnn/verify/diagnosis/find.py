@@ -14,6 +14,7 @@ from .groups import grouped
 from .localise import borders, localise, told_steps
 from .matching import wrong_names
 from .nextstep import first_wrong, next_steps
+from .own_layout import in_one_array, with_own_signs
 from .own_recursions import own_recursions
 from .parts import alike_in_all
 from .postprocessing import postprocessing
@@ -59,10 +60,13 @@ def find_mistake(
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     single: list[Candidate] | None = None
     if sum(len(p.equations) for p in derivation.scans) <= MOST_AT_ONCE:
+        fitted = ill[0].point.fitted
         derived = derived_candidates(derivation, blocks=_blocks(comparisons))
-        single = [*derived, *grouped(derived, ill[0].point.fitted, derivation)]
+        derived = with_own_signs(derivation, derived, fitted)
+        single = [*derived, *grouped(derived, fitted, derivation)]
         single += alike_in_all(derivation, single)
         single += own_recursions(derivation, derived)
+        single += in_one_array(derivation, single, ill)
     bench = Bench(derivation)
     found = search(bench, single, after, comparisons)
     if not found.found and noisy is not None:

@@ -43,8 +43,8 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
             lines.setdefault((c.kind, bar, detail), []).append(c)
             for line, own in _of_one_factor(c, bar, derivation):
                 lines.setdefault((c.kind, line, own), []).append(c)
-        for value in _read_with(c, derivation):
-            lines.setdefault((c.kind, value, detail), []).append(c)
+        for value, own in (*_read_with(c, detail, derivation), *_wherever_read(c, derivation)):
+            lines.setdefault((c.kind, value, own), []).append(c)
         if c.kind == "in-place" or "bar*" in detail:
             edge = derivation.edge(c.where)
             name = to_text(edge.adjoint)
@@ -61,16 +61,37 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
     return list(found.values())
 
 
-def _read_with(c: Candidate, derivation: Derivation) -> Iterator[str]:
+def _read_with(c: Candidate, detail: str, derivation: Derivation) -> Iterator[tuple[str, str]]:
     """Lines by what the adjoint is multiplied with in the gradient of a parameter."""
     edge = derivation.edge(c.where)
     if edge.kind != "param":
         return
     values = [to_text(s) for s in symbols_in(edge.pullback) if not s.mark]
     made = f"made with {', '.join(values)}" if values else "of a bias"
-    yield f"every gradient {made} in scan {edge.scan}"
+    yield f"every gradient {made} in scan {edge.scan}", detail
     if c.kind in ("time", "wrapped", "pinned"):
-        yield f"every gradient in scan {edge.scan} that reads it"
+        yield f"every gradient in scan {edge.scan} that reads it", detail
+
+
+def _wherever_read(c: Candidate, derivation: Derivation) -> Iterator[tuple[str, str]]:
+    """All that reads a value under one wrong name, or any state before at another step.
+
+    Code that goes through all steps at once slices its states once: what is one step beside there
+    is so for whatever reads them.
+    """
+    if c.kind not in ("time", "value", "sibling"):
+        return
+    edge, end = derivation.edge(c.where), c.id.removeprefix(f"{c.kind}:{c.where}:")
+    every = f"all of scan {edge.scan} that reads"
+    yield f"{every} it", end
+    states = {s.name for s in derivation.program(edge.scan).scan.states}
+    if c.kind != "time" or edge.kind == "state" or end[:-2].rstrip("-") not in states:
+        return
+    some = "every gradient" if edge.kind == "param" else "every adjoint"
+    for line in (every, f"{some} of scan {edge.scan} that reads"):
+        yield f"{line} a state", end[-2:]
+    if edge.kind == "equation":
+        yield f"{some} of scan {edge.scan} that reads it", end
 
 
 def _of_one_factor(c: Candidate, bar: str, derivation: Derivation) -> Iterator[tuple[str, str]]:

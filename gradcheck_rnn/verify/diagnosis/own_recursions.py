@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ...calculus.printing.text import to_text
 from ...derivation import Derivation
-from .candidates import Candidate
+from .candidates import Beside, Candidate
 
 __all__ = ["own_recursions"]
 
@@ -35,5 +35,5 @@ def own_recursions(derivation: Derivation, single: Sequence[Candidate]) -> Itera
             yield Candidate(
                 f"own:{name}:{c.id}", "own-recursion",
                 f"{bar} out of a recursion of its own: {c.says}",
-                beside=((c.edits, frozenset({name})),), touches=frozenset({name}),
+                beside=(Beside(c.edits, frozenset({name})),), touches=frozenset({name}),
             )  # fmt: skip

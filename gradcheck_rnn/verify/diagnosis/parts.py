@@ -17,6 +17,7 @@ from ...derivation.program import Edge, EquationProgram, ScanProgram
 from ..harness.layout import Fitted
 from .candidates import Candidate, derived_candidates
 from .groups import grouped
+from .own_layout import with_own_signs
 
 __all__ = ["PassPart", "alike", "alike_in_all", "parts_of"]
 
@@ -68,6 +69,7 @@ class PassPart:
             network = self.derivation.network
             own |= {n for n, r in network.outputs.items() if {r.name, r.state} & self.nodes}
             single = derived_candidates(self.view, self.edges, own)
+            single = with_own_signs(self.view, single, fitted)
             self._known[id(fitted)] = single + grouped(single, fitted, self.view)
         return self._known[id(fitted)]
 

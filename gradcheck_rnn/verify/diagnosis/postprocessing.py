@@ -20,7 +20,7 @@ from ..hints import factor_text
 from .candidates import After, Arrays, Candidate
 from .clipping import clips
 
-__all__ = ["postprocessing"]
+__all__ = ["alike_arrays", "called", "postprocessing"]
 
 Array = NDArray[Any]
 Factor = Callable[[ModelPoint], float]
@@ -131,19 +131,19 @@ def _groups(comparison: Comparison, wrong: set[str]) -> Iterator[tuple[str, froz
     yield "every gradient", frozenset(names)
     if parameters:
         yield "the gradient of every parameter", parameters
-    for users in _alike(fitted.arguments):
+    for users in alike_arrays(fitted.arguments):
         held = frozenset(p.name for u in users for p in fitted.pieces[u])
         if held <= wrong:
-            yield _called(users), held
-    for some in _alike(sorted(parameters), "_.*"):
+            yield called(users), held
+    for some in alike_arrays(sorted(parameters), "_.*"):
         if len(some) > 1 and wrong.issuperset(some):
-            yield _called(some), frozenset(some)
-    yield _called(sorted(wrong)), frozenset(wrong)
+            yield called(some), frozenset(some)
+    yield called(sorted(wrong)), frozenset(wrong)
     for name in sorted(wrong):
         yield f"d{name}", frozenset({name})
 
 
-def _alike(users: Iterable[str], part: str = r"\d+") -> list[tuple[str, ...]]:
+def alike_arrays(users: Iterable[str], part: str = r"\d+") -> list[tuple[str, ...]]:
     """Each array, and those of layers: their names differ in a number, or in another part."""
     layers: dict[str, list[str]] = {}
     for user in users:
@@ -151,7 +151,8 @@ def _alike(users: Iterable[str], part: str = r"\d+") -> list[tuple[str, ...]]:
     return [*((u,) for u in users), *(tuple(some) for some in layers.values() if len(some) > 1)]
 
 
-def _called(names: Sequence[str]) -> str:
+def called(names: Sequence[str]) -> str:
+    """Gradients by their names: dW, dU."""
     return ", ".join(f"d{n}" for n in names)
 
 
@@ -312,7 +313,7 @@ def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     if len(square) > 1:
         groups.append(frozenset(square))
     for names in groups:
-        what = _called(sorted(names))
+        what = called(sorted(names))
         yield Candidate(
             f"transposed:{','.join(sorted(names))}", "transposed",
             f"{what} {'is' if len(names) == 1 else 'are'} transposed",
@@ -378,7 +379,7 @@ def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate
     shared = set().union(*(u for u in held.values() if len(u) > 1))
     bad = list(dict.fromkeys(r.user for r in comparison.wrong if r.user in shared))
     table = [(t, f) for t, f in _factor_table(comparison) if t[0] in "012−" or t.startswith("1/2")]
-    for users in dict.fromkeys([*_alike(bad), tuple(bad)]):
+    for users in dict.fromkeys([*alike_arrays(bad), tuple(bad)]):
         for text, factor in table if users else ():
 
             def change(
@@ -387,7 +388,7 @@ def _users_scaled(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate
             ) -> Arrays:  # fmt: skip
                 return {**arrays, **{u: arrays[u] * factor(point) for u in users}}
 
-            names = _called(users)
+            names = called(users)
             verb = "has" if len(users) == 1 else "have"
             yield Candidate(
                 f"times:{text}:arrays {','.join(users)}", "factor",

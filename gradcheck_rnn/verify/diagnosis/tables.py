@@ -14,6 +14,7 @@ from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Hint
 from ..points import Point, Role
 from ..verdict import EntryState, Finding, Row, Verdict, relative_resolution
+from .unseen import doubt_zeros
 
 __all__ = ["pattern", "row_of", "rows_of"]
 
@@ -32,6 +33,7 @@ def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
         told = _aggregates(user, found)
         if told and row.verdict is not Verdict.FAIL:
             row.verdict, row.reasons = Verdict.FAIL, (Finding("aggregate", told),)
+        doubt_zeros(row, comparisons)
         rows.append(row)
     return rows
 

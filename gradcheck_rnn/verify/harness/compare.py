@@ -6,6 +6,8 @@ format; the rounding of a sum, relative to the sum of the absolute values of its
 same for the oracle in double precision. Entries that fail by little are settled by the oracle in
 extended precision, by what rounding does to the definition itself, and then against the noise that
 the gradient shows along a line. Noise that the format does not explain is found out (`excess`).
+An array that is wrong beyond doubt at two places needs one call in most later cases
+(`plainly_wrong`).
 
 Code that claims to accumulate in a finer format than that of its arrays gets the bound of that
 format, computed from the definition alone, and one unit of the result's.
@@ -13,8 +15,7 @@ format, computed from the definition alone, and one unit of the result's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -24,8 +25,7 @@ from numpy.typing import NDArray
 from ...streams import Stream, generator
 from ..points import Role
 from ..roundoff import spread
-from ..verdict import judge
-from .aggregates import COARSE, Along, Whole, over_pieces, whole
+from .aggregates import COARSE, over_pieces, whole
 from .deviations import deviations, line_noise, neighbour
 from .excess import (
     MOST,
@@ -38,17 +38,18 @@ from .excess import (
 )
 from .modelpoint import ModelPoint
 from .perturbed import BELOW
+from .plainly_wrong import PlainlyWrong
 from .plan import Case
+from .records import SPREADS, Comparison, Record, ratio_of, room
 from .subject import Subject
 from .sweep import Gradients
 
-__all__ = ["Comparison", "ModelPoint", "Record", "compare_gradients", "ratio_of", "room"]
+__all__ = ["Comparison", "ModelPoint", "Record", "compare_gradients", "ratio_of"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 Rounding = Callable[["ModelPoint", Case], Mapping[str, Array]]
 NEIGHBOURS = 4
-SPREADS = 4.0
 UNITS = 4.0
 ORACLE_UNITS = 16.0
 #: Records that noise does not explain before the others are left as they are: the point fails.
@@ -61,43 +62,6 @@ AFFORDABLE = 20_000_000
 PLAIN = 1e-3
 
 
-@dataclass
-class Record:
-    """One array of the user in one case: what it is, what it should be, how sure that is."""
-
-    user: str
-    case: Case
-    got: Array
-    want: Array
-    bound: Array
-    ratio: Array
-    noise: Array | None = None
-    whole: Whole | None = None
-    along: dict[str, Along] = field(default_factory=dict)
-    unit: Array | None = None
-    suspect: Suspect | None = field(default=None, repr=False)
-
-
-@dataclass
-class Comparison:
-    """All records of a point, and the definition's gradients they were made from."""
-
-    point: ModelPoint
-    records: list[Record] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    settled: bool = False
-    truth: Gradients | None = None
-    excess: list[Excess] = field(default_factory=list)
-    #: What another form of a function explains, and nothing else.
-    reformed: list[Excess] = field(default_factory=list)
-    #: By output, the largest deviation between calls of forward at this very point.
-    restless: Arrays = field(default_factory=dict, repr=False)
-
-    @property
-    def wrong(self) -> list[Record]:
-        return [r for r in self.records if np.any(r.ratio > 1)]
-
-
 def compare_gradients(
     point: ModelPoint,
     subject: Subject,
@@ -105,14 +69,17 @@ def compare_gradients(
     rounding: Rounding | None = None,
     repeats: int = 0,
     reformed: Rounding | None = None,
+    plain: PlainlyWrong | None = None,
 ) -> Comparison:
     """Every gradient entry of every case; the first one is repeated so many times more.
 
     ``rounding(point, case)`` gives, by array, deviations under the rounding of saved values; it
     is asked only for what would fail. ``reformed`` gives those of functions in other forms, and is
-    asked last.
+    asked last. ``plain`` is what the points before have shown.
     """
     form, fitted = subject.form, point.fitted
+    plain = plain or PlainlyWrong(form, point.inner)
+    users = [u for u in fitted.arguments if _has_gradient(point, u) and point.arrays[u].size]
     out = Comparison(point)
     out.truth = truth = point.truth(point.oracle, point.cases)
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
@@ -122,6 +89,14 @@ def compare_gradients(
         given = point.users(case) if subject.with_cotangents else None
         got = subject.gradients(fitted, point.arrays, given)
         _note_outputs(out, subject)
+        records = [
+            _record(point, user, case, k, got[user], truth)
+            for user in users if user in got
+        ]  # fmt: skip
+        out.missing += [u for u in users if u not in got and u not in out.missing]
+        out.records += records
+        if k and plain.judges(point, records):
+            continue
         # Cotangents move too: where many of them cancel in a sum, only that shows its rounding.
         bars = [
             None
@@ -130,38 +105,30 @@ def compare_gradients(
             for j in range(NEIGHBOURS)
         ]
         moved = [subject.gradients(fitted, a, g) for a, g in zip(near, bars, strict=True)]
-        # Derivatives that the complex step cannot tell from its own error stand for zero.
-        lost = point.sunk + BELOW * max((_largest(a[k]) for a in truth.size.values()), default=0.0)
         again = []
         for _ in range(1 + (repeats if not k else 0)):
             again.append(subject.gradients(fitted, point.arrays, given))
             _note_outputs(out, subject)
-        for user in fitted.arguments:
-            if not _has_gradient(point, user) or not point.arrays[user].size:
-                continue
-            if user not in got:
-                if user not in out.missing:
-                    out.missing.append(user)
-                continue
-            want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
-            size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
-            record = _record(
-                point, Record(user, case, got[user], want, want, want), size, lost,
-                deviations(moved, user, got[user]), deviations(again, user, got[user]),
-            )  # fmt: skip
-            out.records.append(record)
+        for record in records:
+            user = record.user
+            moves = deviations(moved, user, got[user])
+            _add_noise(point, record, moves, deviations(again, user, got[user]))
+        if not k:
+            plain.begin(records)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
-    _settle(out, subject, seed, rounding)
+    doubtful = [r for r in out.wrong if not plain.is_settled(point, r)]
+    _settle(out, doubtful, subject, seed, rounding)
     if point.meaningless is not None and not point.claims:
-        for record in out.wrong:
+        for record in _wrong(doubtful):
             _lost(out, record)
     if reformed is not None:
-        for record in out.wrong:
+        for record in _wrong(doubtful):
             _reform(out, record, reformed)
     if rounding is not None:
         _settle_wholes(out, rounding, reformed)
+    plain.learn(out)
     for record in out.records:  # as large as the gradients, and no longer needed
-        record.noise = record.unit = None
+        record.noise = record.sums = None
     truth.size.clear()
     point.release()
     return out
@@ -172,35 +139,49 @@ def _largest(size: Array) -> float:
     return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
+def _wrong(records: Sequence[Record]) -> list[Record]:
+    return [r for r in records if np.any(r.ratio > 1)]
+
+
 def _record(
-    point: ModelPoint, record: Record, size: Array, sunk: float, moves: Array, repeats: Array
+    point: ModelPoint, user: str, case: Case, k: int, got: Array, truth: Gradients
 ) -> Record:
-    """A record with its bound, from the terms of its sums, what is lost of each, and its moves."""
-    form, inner, got, want = point.form, point.inner, record.got, record.want
-    parts = point.parts(record.user)
+    """A record of the k-th case with its bound from the terms of its sums."""
+    form, inner, fitted = point.form, point.inner, point.fitted
+    want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
+    size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
+    # What the complex step cannot tell from its own error stood for zero: a term of every sum.
+    size = size + BELOW * 2.0**52 * max(_largest(a[k]) for a in truth.size.values())
+    record = Record(user, case, got, want, want, want)
+    with np.errstate(all="ignore"):
+        record.sums = spread(size[None])
+        bound = (UNITS * inner.eps + ORACLE_UNITS * 2.0**-52) * size + point.sunk
+        last = form.eps * np.abs(want) if point.claims else UNITS * form.eps * np.abs(got)
+        record.bound = bound + last
+    return record
+
+
+def _add_noise(point: ModelPoint, record: Record, moves: Array, repeats: Array) -> None:
+    """Widen a bound by deviations, and keep them if they are suspicious."""
+    form, got, want = point.form, record.got, record.want
+    sunk, parts, sums = point.sunk, point.parts(record.user), np.asarray(record.sums)
     with np.errstate(all="ignore"):
         most = MOST_COARSE if form.eps > COARSE else MOST
-        record.unit = form.eps * spread(size[None]) + sunk
-        suspect = Suspect(moves[:0] if point.claims else moves, repeats, record.unit, most)
+        unit = form.eps * sums + sunk
+        suspect = Suspect(moves[:0] if point.claims else moves, repeats, unit, most)
         # What is not finite fails by itself.
         finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
         record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None
-        bound = (UNITS * inner.eps + ORACLE_UNITS * 2.0**-52) * size + sunk
         if point.claims:
             moves = point.explained.gradients(record.case)[record.user]
-            bound = bound + form.eps * np.abs(want)
-        else:
-            bound = bound + UNITS * form.eps * np.abs(got)
         samples = moves if point.claims else np.concatenate([moves, repeats])
         record.noise = spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
-        bound = bound + SPREADS * record.noise
+        bound = record.bound + SPREADS * record.noise
         record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
         record.ratio = ratio_of(got, want, record.bound)
-        terms = inner.eps * spread(size[None]) + sunk
-        record.whole = whole(got, want, moves, terms, form.eps)
+        record.whole = whole(got, want, moves, point.inner.eps * sums + sunk, form.eps)
         if form.eps > COARSE:
             record.along = over_pieces(parts, got, want, moves, sunk)
-    return record
 
 
 def _judge(
@@ -271,24 +252,6 @@ def _has_gradient(point: ModelPoint, user: str) -> bool:
     return bool(kinds & {"param", "input", "static"})
 
 
-def ratio_of(got: Array, want: Array, bound: Array) -> Array:
-    """Error ÷ bound by entry, infinite where what should be finite is not.
-
-    Not a number where the definition has none, or no bound: there nothing is judged.
-    """
-    ratio = judge(got, want, bound)
-    known = np.isfinite(want) & np.isfinite(bound)
-    return np.where(known & ~np.isfinite(got), np.inf, ratio)
-
-
-def room(samples: Array) -> Array:
-    """What deviations under rounding allow each entry; infinite where they leave no number."""
-    lost = np.any(np.isinf(samples), axis=0)
-    if not lost.any():
-        return SPREADS * spread(samples)
-    return np.where(lost, np.inf, SPREADS * spread(np.where(lost, 0.0, samples)))
-
-
 def _worst(record: Record) -> float:
     return float(np.max(np.nan_to_num(record.ratio, nan=np.inf)))
 
@@ -307,15 +270,21 @@ def _some_close(record: Record) -> bool:
         return bool(np.any(error <= PLAIN * np.max(np.abs(record.want))))
 
 
-def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | None) -> None:
-    """Look again at what fails by little.
+def _settle(
+    out: Comparison,
+    wrong: Sequence[Record],
+    subject: Subject,
+    seed: int,
+    rounding: Rounding | None,
+) -> None:
+    """Look again at what fails by little, or may.
 
     Extended precision for the oracle where its error counts, what rounding does to the definition,
     the rounding of saved values, and for what then has small errors only the noise that the
     gradient itself shows.
     """
     point = out.point
-    close = [r for r in out.wrong if _some_close(r)]
+    close = [r for r in wrong if _some_close(r)]
     if close and point.inner.eps < FINE and _affordable(point):
         cases = list({id(r.case): r.case for r in close}.values())
         exact = point.truth(point.wide(), cases)
@@ -332,7 +301,7 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
     if rounding is not None:
         # Of all that is wrong: 1 − h ⊙ h of a saturated unit can be rounding and nothing else.
         samples: dict[int, Mapping[str, Array]] = {}
-        for record in out.wrong:
+        for record in _wrong(wrong):
             key = id(record.case)
             if key not in samples:
                 samples[key] = rounding(point, record.case)
@@ -357,7 +326,8 @@ def _settle(out: Comparison, subject: Subject, seed: int, rounding: Rounding | N
             continue
         # What passes for noise now is an error none the less: does rounding explain it?
         error = (record.got - record.want)[None]
-        suspect = Suspect(error, error[:0], np.asarray(record.unit))
+        unit = point.form.eps * np.asarray(record.sums) + point.sunk
+        suspect = Suspect(error, error[:0], unit)
         _find_excess(out, record, suspect, rounding, None)
 
 

@@ -20,7 +20,7 @@ from ...streams import Stream, generator
 from ..roundoff import spread
 from .aggregates import COARSE
 from .arrays import Precision
-from .compare import SPREADS, UNITS, Comparison, Record, ratio_of, room
+from .compare import UNITS
 from .deviations import deviations, gap, neighbour
 from .excess import (
     MOST,
@@ -33,6 +33,7 @@ from .excess import (
 )
 from .modelpoint import Explained, ModelPoint
 from .plan import Case
+from .records import SPREADS, Comparison, Record, ratio_of, room
 from .subject import Subject
 from .sweep import LOSS
 

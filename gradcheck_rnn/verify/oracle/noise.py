@@ -116,7 +116,7 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
     if not np.isfinite(values).all():
         return None, "step too large"
     table = values.copy()
-    gamma, levels, signs = 1.0, [], []
+    gamma, levels, tables = 1.0, [], []
     if np.count_nonzero(np.diff(values) == 0) >= values.size / 2:
         return None, "step too small"
     if np.ptp(values) > 0.1 * np.abs(values).max():
@@ -128,10 +128,10 @@ def ecnoise(values: Floats) -> tuple[float | None, str]:
         table = table[1:] - table[:-1]
         gamma *= 0.5 * order / (2 * order - 1)
         levels.append(math.sqrt(gamma * float(np.dot(table, table)) / table.size))
-        signs.append(bool(table.min() < 0 < table.max()))
+        tables.append(table)
     for k in range(len(levels) - 3):
         window = levels[k : k + 3]
-        if max(window) <= 4 * min(window) and signs[k]:
+        if max(window) <= 4 * min(window) and tables[k].min() < 0 < tables[k].max():
             return top * levels[k], "ECnoise"
     return None, "no level"
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Opposed", "Uniform", "rounded_at_random", "spread_of_rounding"]
+__all__ = ["Counted", "Opposed", "Uniform", "rounded_at_random", "spread_of_rounding"]
 
 #: Results that are a number among the operands, or exact.
 _EXACT = {
@@ -47,6 +47,18 @@ class Opposed:
     def uniform(self, low: float, high: float, size: Any) -> Any:
         """Whole numbers of 1 to 8, with a sign; the bounds are those of a single unit."""
         return self.sign * self.signs.choice([low, high], size) * self.sizes.integers(1, 9, size)
+
+
+class Counted:
+    """Uniform numbers, and whether any operation has asked for one: code in C asks for none."""
+
+    def __init__(self, rng: Uniform) -> None:
+        self.rng, self.used = rng, False
+
+    def uniform(self, low: float, high: float, size: Any) -> Any:
+        """Numbers of a shape."""
+        self.used = True
+        return self.rng.uniform(low, high, size)
 
 
 class RoundedArray(np.ndarray):

@@ -44,12 +44,12 @@ def load(path: Path, flags: tuple[str, ...]) -> types.ModuleType:
     spec.loader.exec_module(module)
     module.FLAGS = flags  # type: ignore[attr-defined]
     module.np = types.SimpleNamespace(  # type: ignore[attr-defined]
-        **{**vars(np), "empty": _unwritten, "empty_like": lambda a: _unwritten(a.shape, a.dtype)}
+        **{**vars(np), "empty": unwritten, "empty_like": lambda a: unwritten(a.shape, a.dtype)}
     )
     return module
 
 
-def _unwritten(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
+def unwritten(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     """NaN where nothing is written, so that what is read before it is made is found."""
     return np.full(shape, np.nan, dtype)
 

@@ -11,11 +11,11 @@ import pytest
 from benchmarks.blind_faults import outcome, outcome_of
 from benchmarks.slips import SLIPS
 from benchmarks.time_to_name import Code
-from gradcheck_rnn import api
+from gradcheck_rnn import Network, api
 from gradcheck_rnn.calculus.terms import Times, Transpose, symbols_in
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
-from gradcheck_rnn.language import Cell, cell, repeat, tanh
+from gradcheck_rnn.language import Cell, cell, ones, repeat, tanh
 from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.effects import Effects
@@ -26,7 +26,8 @@ from .study import DerivedCode
 KINDS = (
     "inner", "argument", "inner-sign", "square", "for-adjoint", "beside", "start-of", "first-step",
     "adjoint-at", "final-at-first", "cut", "doubled", "remainder", "part-of-adjoint", "units",
-    "sequence", "slope-where-none", "none-beyond", "wrapped", "held", "substep",
+    "sequence", "slope-where-none", "none-beyond", "wrapped", "held", "substep", "axis", "block",
+    "one-reader", "cotangent", "value", "operation", "rows", "final-at-every",
 )  # fmt: skip
 
 
@@ -40,7 +41,19 @@ KINDS = (
         ("quasi/last-for-first", "the start of x_last is given what the last step gives"),
         ("cudnn/first-state", "h_{t−1} at the first step alone in δa_{r,t} h_{t−1}ᵀ, where there"),
         ("luong/divided luong/query-before luong/query-detached", "s_{t−1} instead of s_t in Hᵀ"),
+        ("mirnn/other-beta", "δwx_t with beta1 instead of beta2"),
+        ("mirnn/sum-for-product mirnn/not-transposed", "wx_t + uh_t instead of wx_t ⊙ uh_t"),
+        ("clru/state-after", "in all of scan clru that reads a state, for all 4 terms alike"),
+        ("pooled/only-the-last", "for the last step alone, of those of h"),
+        ("pooled/relu-of-gradient pooled/nothing-carried", "δr instead of a_r in δr ⊙ [a_r > 0]"),
+        ("pooled/only-the-last pooled/last-for-mean", "∇V1 with h_final instead of m"),
         ("gdn/value-for-error gdn/written-elsewhere", "error_t, without −α_t · S_{t−1} k̂_t in"),
+        ("luong/wrong-axis", "δe_t with α_tᵀ δα_t summed over the sequences, not over the units"),
+        ("retain/first-head-for-all", "of S_final for the first head is taken for every head"),
+        (
+            "torch_gru/order",
+            "and of biases, of arrays that hold the same values in dbias_ih_l0 alone",
+        ),
     ],
 )
 def test_is_named(fault: str, words: str) -> None:
@@ -53,6 +66,7 @@ def test_is_named(fault: str, words: str) -> None:
     ("slip", "words"),
     [
         ("wkv/04", "δS_{t−1} with d_t instead of w_t"),
+        ("lnlstm/10", "∇b with δa_{f,t} in the place of every block of δa_t"),
         ("peephole/09", "φ′ of tanh(c_t) applied to what comes back through time as well"),
     ],
 )
@@ -72,8 +86,26 @@ def substeps(x, h, U, b):  # type: ignore[no-untyped-def]
     return repeat(3, step, h)
 
 
-@pytest.mark.parametrize("name", ["qrnn", "min_lstm", "bidirectional_elman", substeps])
-def test_changes_are_those_of_the_whole_program(name: str | Cell) -> None:
+@cell(inputs="H: k p", params="A: p p; b: p", outputs="y")
+def pool(H, A, b):  # type: ignore[no-untyped-def]
+    m = tanh(A @ (H.T @ ones("k")) + b)
+    return {"y": m * m}
+
+
+def pooled() -> Network:
+    """All states of a scan in one reading, without steps of its own."""
+    made = Network("pooled")
+    run = made.scan(api.load("elman_hidden"), x=made.input("x", "d"))
+    made.output(made.scan(pool, axis=None, H=run.h.whole("H")).y, run.final("h"))
+    return made
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["qrnn", "min_lstm", "bidirectional_elman", substeps, "lstm_layer_norm", "kernel_simple_gla",
+     pooled()],
+)  # fmt: skip
+def test_changes_are_those_of_the_whole_program(name: str | Cell | Network) -> None:
     code = DerivedCode(api.load(name))
     report = check_model(code.network, forward=code.forward, backward=code.backward, diagnose=False)
     bench, place = Bench(code.derivation), report.comparisons[2]
@@ -192,3 +224,36 @@ def test_a_gradient_of_one_sequence_is_that_of_the_others_left_out() -> None:
     parts = [bptt(run, cotangents, edits=Edits(masked={edge.id: m}))["W"] for m in alone.values()]
     np.testing.assert_allclose(parts[0] + parts[1], bptt(run, cotangents)["W"], rtol=1e-12)
     assert not np.allclose(parts[0], parts[1])
+
+
+@cell(
+    inputs="x: d",
+    states="h: p",
+    params="V_1 V_2 W_1 W_2 W_3: p p; U: p d",
+    lags={"h": (1, 2)},
+)
+def two_lags(x, h, V_1, V_2, W_1, W_2, W_3, U):  # type: ignore[no-untyped-def]
+    """A state that is read twice at one lag and three times at another."""
+    gate = tanh(W_1 @ h[1] + V_1 @ h[2])
+    return {"h": gate * tanh(W_2 @ h[1] + V_2 @ h[2]) + tanh(W_3 @ h[1] + U @ x)}
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (lambda e: e.lag == 1, "nothing is carried over other lags than δh_{t−1}"),
+        (lambda e: e.lag == 2, "nothing is carried over other lags than δh_{t−2}"),
+        (
+            lambda e: e.lag == 2 or "W_2" in str(e.pullback),
+            "δh_{t−1} with nothing but W_2ᵀ δa_{1,t} of its 3 terms: overwritten, not accumulated",
+        ),
+    ],
+)
+def test_the_share_of_one_reader_or_one_lag(kept: Any, words: str) -> None:
+    code = Code(two_lags)
+    reads = [e for e in code.derivation.edges if e.kind == "state"]
+    code.edits = Edits(terms={e.id: None for e in reads if not kept(e)})
+    report = check_model(code.network, forward=code.forward, backward=code.backward)
+    assert report.diagnosis is not None
+    (found,) = report.diagnosis.matches
+    assert found.message == words

@@ -1,0 +1,129 @@
+"""Sums over another axis, and blocks of units taken for each other.
+
+A reduction over the units, in the Jacobian of a softmax or of a normalisation, runs over the
+sequences of the batch instead; of gates that are packed below each other, one stands for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from ..calculus.printing.text import to_text
+from ..calculus.terms import (
+    Broadcast,
+    Divide,
+    Dot,
+    Hadamard,
+    Neg,
+    Pad,
+    Plus,
+    Scale,
+    Size,
+    Slice,
+    Sym,
+    Term,
+    UnitSum,
+    dims_equal,
+    has_bar,
+)
+from .batches import OverSequences
+from .edits import Edits
+from .program import Derivation, Edge
+from .subterms import occurrences, replaced_at
+
+__all__ = ["over_sequences", "packed_blocks"]
+
+
+def over_sequences(term: Term) -> Iterator[tuple[Term, str]]:
+    """The term with a sum over units taken over the sequences instead, and with all of them so."""
+    found = []
+    for node, path in occurrences(term):
+        other = _along_the_batch(node)
+        if other is not None:
+            found.append((path, other))
+            inner = next(n for n, _ in occurrences(node) if _is_reduction(n))
+            summed = " summed" if isinstance(inner, Dot) else ""
+            words = f"{to_text(inner)}{summed} over the sequences, not over the units"
+            yield replaced_at(term, path, other), words
+    if len(found) > 1:
+        whole = term
+        for path, other in sorted(found, key=lambda pair: -len(pair[0])):
+            whole = replaced_at(whole, path, other)
+        yield whole, "sums over the sequences in place of those over the units"
+
+
+def _is_reduction(node: Term) -> bool:
+    return isinstance(node, Dot | UnitSum) and has_bar(node)
+
+
+def _along_the_batch(node: Term) -> Term | None:
+    """A repeated or multiplied sum over units, with a sum over the sequences for each unit."""
+    if isinstance(node, Broadcast):
+        return _spread(node.operands[0])
+    if isinstance(node, Scale):
+        each = _spread(node.operands[0])
+        other = node.operands[1]
+        return None if each is None or each.shape != other.shape else Hadamard(each, other)
+    return None
+
+
+def _spread(scalar: Term) -> Term | None:
+    """A scalar that is linear in one sum over units, for each unit with the sum over sequences."""
+    if isinstance(scalar, Dot) and has_bar(scalar):
+        return OverSequences(Hadamard(*scalar.operands))
+    if isinstance(scalar, UnitSum) and has_bar(scalar):
+        return OverSequences(scalar.operands[0])
+    if isinstance(scalar, Neg):
+        inner = _spread(scalar.operands[0])
+        return None if inner is None else Neg(inner)
+    if isinstance(scalar, Divide):
+        top, below = scalar.operands
+        inner = _spread(top)
+        if isinstance(inner, OverSequences) and isinstance(below, Size):
+            return OverSequences(inner.x, mean=True)
+        return None if inner is None else Divide(inner, Broadcast(below, *inner.shape))
+    if isinstance(scalar, Scale):
+        factor, rest = scalar.operands
+        inner = _spread(rest)
+        return None if inner is None else Scale(factor, inner)
+    return None
+
+
+def packed_blocks(
+    derivation: Derivation, equation: Sym, lines: Sequence[tuple[str, list[Edge]]]
+) -> Iterator[tuple[str, str, str, str, Edits]]:
+    """Kind, detail, where, words and edits, of a value that is taken apart into equal blocks."""
+    blocks = _blocks(derivation, equation)
+    bar, names = equation.with_(mark="bar"), list(blocks)
+    orders: dict[str, list[str]] = {}
+    for n in names:
+        orders[f"δ{n} in the place of every block of {to_text(bar)}"] = [n] * len(names)
+    for a, b in combinations(names, 2):
+        turned = [{a: b, b: a}.get(n, n) for n in names]
+        orders[f"the blocks δ{a} and δ{b} of {to_text(bar)} exchanged"] = turned
+    for what, order in orders.items() if len(names) > 1 else ():
+        parts = [
+            Pad(Slice(bar, *blocks[n]), blocks[place][0], equation.shape[0])
+            for place, n in zip(names, order, strict=True)
+        ]
+        for line, some in lines:
+            if len(some) == 1 and some[0].kind != "param":
+                continue
+            terms: dict[str, Term | None] = {
+                e.id: e.pullback.xreplace({bar: Plus(*parts)}) for e in some
+            }
+            words = f"{line.partition(':')[0]} with {what}"
+            yield "block", f"{line}:{what}", some[0].id, words, Edits(terms=terms)
+
+
+def _blocks(derivation: Derivation, equation: Sym) -> dict[str, tuple[Term, Term]]:
+    """Ranges of rows by what is printed for what reads them; none unless all have one length."""
+    found = {}
+    for edge in derivation.readers(equation.name):
+        node = edge.steps[-1].node if edge.steps else None
+        if not isinstance(node, Slice) or node.operands[0] != equation or edge.lag != 0:
+            return {}
+        found[to_text(edge.equation)] = node.args[1:]
+    sizes = [stop - start for start, stop in found.values()]
+    return found if all(dims_equal(n, sizes[0]) for n in sizes) else {}
