@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,6 +66,7 @@ class Rounded(TermEvaluator):
     """An evaluator that moves the result of every operation by one unit up or down.
 
     Not a number, where moved: what is computed of an argument that rounding carries to its edge.
+    A kink that rounding may cross is crossed in every second draw.
 
     Attributes
     ----------
@@ -78,6 +80,8 @@ class Rounded(TermEvaluator):
         The arguments that have been carried to their edges.
     unmoved : list
         The arguments with an edge as they are, in the order in which every run meets them.
+    numbers : iterator
+        Tells one run from the next.
     """
 
     factors: ClassVar[Callable[[tuple[int, ...]], Array]]
@@ -86,14 +90,18 @@ class Rounded(TermEvaluator):
     still: ClassVar[bool] = False
     reached: ClassVar[dict[Term, None]]
     unmoved: ClassVar[list[Array]]
+    numbers: ClassVar[Iterator[int]]
 
     def __init__(self, sizes: Mapping[str, int], dtype: Any) -> None:
         super().__init__(sizes, dtype)
         self._held: dict[int, Array] = {}  # by the identity of an operand with an edge
-        self._met = 0
+        self._met, self._number = 0, next(type(self).numbers)
 
     def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
         """The value of a term, with all operations in it moved."""
+        if isinstance(term, T.Greater):
+            left, right = (self(x, lookup) for x in term.operands)
+            return self._either(left - right)
         operand, _ = edge = _edge(term)
         if operand is not None:
             self._held.setdefault(id(operand), np.zeros(()))
@@ -116,24 +124,40 @@ class Rounded(TermEvaluator):
 
     def _leave_out(self, found: Array, x: Array, operand: Term) -> None:
         """Make a result no number where x may be zero for all that is known of its operand."""
+        near = self._near(x)
+        if near is not None:
+            self.reached[operand] = None
+            moved = found[1:] if self.draws else found
+            moved[...] = np.where(near, np.nan, moved)
+
+    def _either(self, x: Array) -> Array:
+        """[x > 0], the other way in every second draw where rounding may turn it."""
+        found = (x.real > 0).astype(x.dtype)
+        near = self._near(x)
+        if near is not None and self.draws:
+            found[1::2] = np.where(near, 1 - found[0], found[1::2])
+        elif near is not None and self._number % 2:
+            found = np.where(near, 1 - found, found)
+        return found
+
+    def _near(self, x: Array) -> Array | None:
+        """Where x may be zero for all that is known of it; None if nowhere, or not moved."""
         if self.draws:
             if x.ndim < 4 or len(x) == 1:
-                return
-            moved, x, found = x[1:], x[0], found[1:]
+                return None
+            moved, x = x[1:], x[0]
         elif self.still:
             self.unmoved.append(x)
-            return
+            return None
         else:
             self._met += 1
             if self._met > len(self.unmoved):
-                return
+                return None
             moved, x = x[None], self.unmoved[self._met - 1]
         with np.errstate(all="ignore"):
             slip = np.max(np.abs(moved - x), axis=0)
             near = (slip > 0) & (np.abs(x) <= REACH * slip)
-        if near.any():
-            self.reached[operand] = None
-            found[...] = np.where(near, np.nan, found)
+        return near if near.any() else None
 
 
 def _edge(term: Term) -> tuple[Term | None, float]:
@@ -168,7 +192,7 @@ def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> ty
 
     made = RandomlyRounded
     made.factors, made.draws = staticmethod(factors), draws
-    made.reached, made.unmoved = {}, []
+    made.reached, made.unmoved, made.numbers = {}, [], count()
     made.Still = type("Still", (made,), {"still": True})
     return made
 

@@ -118,3 +118,10 @@ def test_the_rg_lru_is_right_where_its_decay_rounds_to_one(form: str, seed: int)
     found = study("model", "rg_lru", form, seed, ["very saturated"])
     assert found["checks"]
     assert not found["alarms"], found
+
+
+def test_a_kink_that_rounding_crosses_makes_no_right_code_unstable() -> None:
+    """A decay exp(−relu(a)) of the GRU-D with a below a unit of its terms in bfloat16."""
+    found = study("model", "gru_d", "bfloat16", 0, ["wide"])
+    assert found["checks"]
+    assert not found["alarms"], found
