@@ -1,9 +1,10 @@
 """Where the batch is in arrays that terms are evaluated on.
 
 It is the last axis of a column, or, in a network with a matrix for every sequence or with heads,
-in front of the last two axes (see `language.stacks`). With heads every array has the batch and the
-heads in front, of length one where they share it: parameters are ``(1, H, n, m)`` or
-``(1, 1, n, m)``.
+in front of the last two axes (see `language.stacks`). There every array has the batch, and with
+heads also the heads, in front, of length one where they share it: parameters are ``(1, n, m)``, or
+``(1, H, n, m)`` and ``(1, 1, n, m)``. So an adjoint of what all sequences share keeps the axis too,
+and the axis of several cotangents at once is never taken for it.
 """
 
 from __future__ import annotations
@@ -73,19 +74,16 @@ class Batches:
     def inward(self, ref: Ref, array: Array) -> Array:
         """An array with the batch last, as terms take it."""
         a = np.asarray(array)
-        return to_front(a, ref.shape, self.heads) if self._turned(ref) else a
+        return to_front(a, ref.shape, self.heads) if self.front else a
 
     def outward(self, ref: Ref, array: Array) -> Array:
         """An array of terms with the batch last."""
-        if not self._turned(ref):
+        if not self.front:
             return array
         if _of_sequences(ref):
             return to_back(array, ref.shape.stack, self.heads, ref.shape.headed)
-        array = array[..., 0, :, :, :]
-        return array if ref.shape.headed else array[..., 0, :, :]
-
-    def _turned(self, ref: Ref) -> bool:
-        return self.heads or (self.front and _of_sequences(ref))
+        array = array[..., 0, :, :, :] if self.heads else array[..., 0, :, :]
+        return array[..., 0, :, :] if self.heads and not ref.shape.headed else array
 
     def shape(self, ref: Any, size: Callable[[Dim], int], batch: int) -> tuple[int, ...]:
         """The array of a state of so many sequences."""
@@ -107,17 +105,14 @@ class Batches:
 
         What every head is given alike is there for each of them.
         """
-        if self.heads:
-            like = like[(None,) * (4 - like.ndim)]  # a constant has no axes in front
-            if like.shape[-4] == 1 and value.ndim > 3 and value.shape[-4] != 1:
-                value = value.sum(axis=-4, keepdims=True)
-            heads = np.broadcast_shapes(value.shape[-3:-2], like.shape[-3:-2])
-            return np.broadcast_to(value, (*value.shape[:-3], *heads, *value.shape[-2:]))
-        if self.front:
-            return value.sum(axis=-3) if value.ndim > 2 and like.ndim == 2 else value
-        if value.shape[-1] != like.shape[-1] and like.shape[-1] == 1:
-            return value.sum(axis=-1, keepdims=True)
-        return value
+        axis = self.axis
+        one = like.ndim < -axis or like.shape[axis] == 1  # a constant has no axes in front
+        if one and value.ndim >= -axis and value.shape[axis] != 1:
+            value = value.sum(axis=axis, keepdims=True)
+        if not self.heads:
+            return value
+        heads = np.broadcast_shapes(value.shape[-3:-2], like.shape[-3:-2])
+        return np.broadcast_to(value, (*value.shape[:-3], *heads, *value.shape[-2:]))
 
     def single(self, value: Array) -> Array:
         """The value of the only sequence, without the axis that a batch in front has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,7 +126,7 @@ class Edits:
     mirrored: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
     held_starts: frozenset[str] = frozenset()
-    terms_at: dict[str, tuple[tuple[int, ...], Term | None]] = field(default_factory=dict)
+    terms_at: dict[str, tuple[Sequence[int], Term | None]] = field(default_factory=dict)
     masked: dict[str, Mask] = field(default_factory=dict)
     shifted_outputs: dict[str, int] = field(default_factory=dict)
     first_finals: frozenset[str] = frozenset()
@@ -232,7 +232,7 @@ class Edits:
     def term_of(self, edge: Edge, step: int, steps: int) -> Term | None:
         """What an edge gives at a step (from 1) of a scan of so many steps; None for nothing."""
         at, other = self.terms_at.get(edge.id, ((), None))
-        if {step, step - steps - 1} & set(at) and not (steps == 1 and 0 in at):
+        if (step in at or step - steps - 1 in at) and not (steps == 1 and 0 in at):
             return other
         return self.terms.get(edge.id, edge.pullback)
 

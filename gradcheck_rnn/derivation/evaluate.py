@@ -86,6 +86,7 @@ class Run:
         for scan in (p.scan for p in derivation.scans):
             if (count := count_of(scan.substeps)) > 1:
                 self.substeps.update(dict.fromkeys([e.name for e in scan.equations], count))
+        self._fractions: dict[tuple[str, int], list[int]] = {}  # times of substeps
         self.series: dict[str, dict[int, Array]] = {}
         network = derivation.network
         self.batches = Batches(network)
@@ -134,7 +135,9 @@ class Run:
             raise UsageError(f"nothing tells the number of steps along {axis!r}; give lengths")
         n = self.steps[axis]
         if (count := count_of(program.scan.substeps)) > 1:
-            return [_time(k, count) for k in range(1, n * count + 1)]
+            if (axis, count) not in self._fractions:
+                self._fractions[axis, count] = [_time(k, count) for k in range(1, n * count + 1)]
+            return self._fractions[axis, count]
         return range(n, 0, -1) if program.scan.reverse else range(1, n + 1)
 
     def before(self, program: ScanProgram, lag: int) -> int:

@@ -1,13 +1,18 @@
-"""Sums over another axis, and blocks of units taken for each other.
+"""Sums over another axis, units in other places: blocks, classes of labels, shifts.
 
 A reduction over the units, in the Jacobian of a softmax or of a normalisation, runs over the
-sequences of the batch instead; of gates that are packed below each other, one stands for all.
+sequences of the batch instead; of gates that are packed below each other, one stands for all; a
+one-hot vector is that of the class beside, or not one-hot; a fixed matrix, such as a shift of a
+convolution, is transposed or once too many. One line of a convolution is all of its taps at once:
+those mistakes are grouped over all terms that go back through one matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+
+import sympy
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import (
@@ -16,6 +21,7 @@ from ..calculus.terms import (
     Dot,
     Hadamard,
     Neg,
+    Num,
     Pad,
     Plus,
     Scale,
@@ -23,16 +29,23 @@ from ..calculus.terms import (
     Slice,
     Sym,
     Term,
+    Times,
+    Transpose,
     UnitSum,
     dims_equal,
     has_bar,
+    symbols_in,
 )
+from .assumptions import simplified, summing_to_one
 from .batches import OverSequences
 from .edits import Edits
 from .program import Derivation, Edge
 from .subterms import occurrences, replaced_at
 
-__all__ = ["over_sequences", "packed_blocks"]
+__all__ = ["fixed_matrices", "mistaken_shifts", "other_labels", "over_sequences", "packed_blocks"]
+
+#: Shares of smoothed labels that go to the other classes.
+SMOOTHED = (sympy.Rational(1, 10), sympy.Rational(1, 5), sympy.Rational(1, 20))
 
 
 def over_sequences(term: Term) -> Iterator[tuple[Term, str]]:
@@ -113,8 +126,36 @@ def packed_blocks(
             terms: dict[str, Term | None] = {
                 e.id: e.pullback.xreplace({bar: Plus(*parts)}) for e in some
             }
-            words = f"{line.partition(':')[0]} with {what}"
+            ends = line.partition(":")[0]
+            if all(e.kind == "param" for e in some):
+                ends = ", ".join(to_text(e.operand.with_(mark="bar")) for e in some)
+            words = f"{ends} with {what}"
             yield "block", f"{line}:{what}", some[0].id, words, Edits(terms=terms)
+
+
+def other_labels(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, str, Term, str]]:
+    """Kind, detail, the term, and words: labels of a class beside, wrapped or not, or smoothed."""
+    domains = summing_to_one(derivation.network)
+    whole, _ = simplified(edge.pullback, domains)
+    for s in dict.fromkeys(symbols_in(whole)):
+        if s.mark or s.name not in domains or s.shape[1] != 1 or s.shape[0].is_Integer:
+            continue
+        n, shown = s.shape[0], to_text(s)
+        first, last = Pad(Slice(s, 0, 1), n - 1, n), Pad(Slice(s, n - 1, n), 0, n)
+        higher, lower = Pad(Slice(s, 0, n - 1), 1, n), Pad(Slice(s, 1, n), 0, n)
+        beyond = "the last one counted as the first", "the first one counted as the last"
+        found: dict[str, Term] = {
+            f"the class after that of {shown}": higher,
+            f"the class after that of {shown}, {beyond[0]}": Plus(higher, last),
+            f"the class before that of {shown}": lower,
+            f"the class before that of {shown}, {beyond[1]}": Plus(lower, first),
+        }
+        for share in SMOOTHED if edge.kind != "param" else ():
+            kept, each = Scale(Num(1 - share), s), Divide(Num(share), Size(n))
+            words = f"smoothed labels {float(1 - share):g} · {shown} + {float(share):g} / {n}"
+            found[words] = Plus(kept, Broadcast(each, n))
+        for words, term in found.items():
+            yield "label", words, whole.xreplace({s: term}), f"{words} instead of {shown}"
 
 
 def _blocks(derivation: Derivation, equation: Sym) -> dict[str, tuple[Term, Term]]:
@@ -127,3 +168,28 @@ def _blocks(derivation: Derivation, equation: Sym) -> dict[str, tuple[Term, Term
         found[to_text(edge.equation)] = node.args[1:]
     sizes = [stop - start for start, stop in found.values()]
     return found if all(dims_equal(n, sizes[0]) for n in sizes) else {}
+
+
+def fixed_matrices(term: Term) -> list[Sym]:
+    """Square matrices without a gradient that a term reads."""
+    found = dict.fromkeys(s for s in symbols_in(term) if s.kind == "fixed" and not s.mark)
+    return [s for s in found if dims_equal(*s.shape)]
+
+
+def mistaken_shifts(edge: Edge) -> Iterator[tuple[str, str, Term, str]]:
+    """Kind, detail, the term, and words for what is wrong in it."""
+    whole = edge.pullback
+    for s in fixed_matrices(whole):
+        exchanged: dict[Term, Term] = {s: Transpose(s), Transpose(s): s}
+        words = f"{to_text(s)} and {to_text(Transpose(s))} exchanged"
+        yield "flipped", s.name, whole.xreplace(exchanged), words
+    for s in fixed_matrices(edge.rhs) if edge.kind != "param" else ():
+        if not dims_equal(whole.shape[1], s.shape[0]):
+            continue
+        last = whole.operands[-1] if isinstance(whole, Times) else None
+        for more, less in ((s, Transpose(s)), (Transpose(s), s)):
+            # what was shifted to the other side stays where it was
+            back = isinstance(whole, Times) and last == less
+            term = Times(*whole.operands[:-1]) if back else Times(whole, more)
+            words = f"one {to_text(more)} too many, or one {to_text(less)} less,"
+            yield "shifted", to_text(more), term, words

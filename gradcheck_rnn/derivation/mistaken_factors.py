@@ -32,7 +32,7 @@ from ..calculus.terms import (
     symbols_in,
 )
 from .program import Edge, ScanProgram
-from .subterms import instead, occurrence, occurrences, replaced_at, values_read
+from .subterms import instead, is_complement, occurrence, occurrences, replaced_at, values_read
 
 __all__ = ["mistaken_factors"]
 
@@ -84,6 +84,8 @@ def _operations(edge: Edge) -> Iterator[Mistake]:
         if isinstance(node, Hadamard):
             for i, j in combinations(range(len(node.operands)), 2):
                 a, b = node.operands[i], node.operands[j]
+                if any(is_complement(x) and x.has(y) for x, y in ((a, b), (b, a))):
+                    continue  # z + (1 − z) is 1: both factors left out
                 plain = not (has_bar(a) or has_bar(b))
                 for new in (Plus(a, b), *((Plus(a, Neg(b)), Plus(b, Neg(a))) if plain else ())):
                     factors = [new if k == i else f for k, f in enumerate(node.operands) if k != j]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 
 import sympy
 
@@ -19,12 +20,16 @@ from ..calculus.terms import (
     Term,
     Times,
     Transpose,
+    symbols_in,
 )
 from .edits import Edits
 from .mistaken_flows import Mutant
 from .program import Edge
 
 __all__ = ["several_terms", "without_steps"]
+
+#: Terms of an equation of which all combinations are tried.
+MOST_TERMS = 6
 
 
 def several_terms(edges: Iterable[Edge]) -> Iterator[Mutant]:
@@ -33,6 +38,7 @@ def several_terms(edges: Iterable[Edge]) -> Iterator[Mutant]:
     yield from _of_all_readings(edges)
     yield from _of_inner_values(edges)
     yield from _of_some_readers(edges)
+    yield from _of_a_common_factor(edges)
 
 
 def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
@@ -48,6 +54,7 @@ def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
         if len(some) < 2:
             continue
         target, whole = _target(some[0]), to_text(Plus(*(e.pullback for e in some)))
+        yield from _products(some, whole)
         for kind, detail, factor, words in (
             ("dropped", "", None, f"without the terms {whole}"),
             ("sign", "", -1, f"with the sign of {whole} reversed"),
@@ -61,6 +68,27 @@ def _of_all_readings(edges: Iterable[Edge]) -> Iterator[Mutant]:
                 f"{kind}-readings:{some[0].id}:{detail}", kind, some[0].id,
                 f"{target} {words}", Edits(terms=terms),
             )  # fmt: skip
+
+
+def _products(some: Sequence[Edge], whole: str) -> Iterator[Mutant]:
+    """A product where the sum of two elementwise factors belongs: δ ⊙ a ⊙ b for δ ⊙ (a + b)."""
+    bar = some[0].adjoint
+    factors = []
+    for edge in some:
+        term = edge.pullback.operands[0] if isinstance(edge.pullback, Neg) else edge.pullback
+        if not isinstance(term, Hadamard) or len(term.operands) < 2:
+            return
+        first, *own = term.operands
+        if bar != (first.operands[0] if isinstance(first, Neg) else first):
+            return
+        factors += own
+    product = Hadamard(bar, *factors)
+    terms: dict[str, Term | None] = dict.fromkeys(e.id for e in some)
+    terms[some[0].id] = product
+    says = f"{_target(some[0])} with {to_text(product)} instead of {whole}"
+    yield Mutant(
+        f"operation-readings:{some[0].id}:", "operation", some[0].id, says, Edits(terms=terms)
+    )
 
 
 def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
@@ -114,6 +142,42 @@ def _of_some_readers(edges: Iterable[Edge]) -> Iterator[Mutant]:
 def _without(lost: Sequence[Edge], first: Edge, words: str) -> Mutant:
     name = f"one-reader:{first.id}:{','.join(e.id for e in lost)}"
     return Mutant(name, "one-reader", first.id, words, Edits(terms={e.id: None for e in lost}))
+
+
+def _of_a_common_factor(edges: Iterable[Edge]) -> Iterator[Mutant]:
+    """A scalar that several terms of an equation have, left out in some of them.
+
+    Code with another inner value than the definition has it once: of S = α S (I − β k kᵀ) + β v kᵀ,
+    written as α S + β (v − α S k) kᵀ, the adjoint of what β multiplies is in four of six terms.
+    """
+    lines: dict[tuple[str, Sym], list[tuple[Edge, Term]]] = {}
+    for edge in edges:
+        for s in dict.fromkeys(symbols_in(edge.pullback)):
+            if s.shape == (1, 1) and not s.mark:
+                rest = _without_scalar(edge.pullback, s)
+                if rest != edge.pullback:
+                    lines.setdefault((edge.equation.name, s), []).append((edge, rest))
+    for (name, s), some in lines.items():
+        if not 2 < len(some) <= MOST_TERMS:
+            continue
+        for count in range(2, len(some) + 1):
+            for chosen in combinations(some, count):
+                targets = ", ".join(dict.fromkeys(_target(e) for e, _ in chosen))
+                terms = ", ".join(to_text(e.pullback) for e, _ in chosen)
+                ids = ",".join(e.id for e, _ in chosen)
+                yield Mutant(
+                    f"common:{name}:{s.name}:{ids}", "common", chosen[0][0].id,
+                    f"{targets} without the factor {to_text(s)} in {terms}",
+                    Edits(terms={e.id: rest for e, rest in chosen}),
+                )  # fmt: skip
+
+
+def _without_scalar(term: Term, s: Sym) -> Term:
+    args = [_without_scalar(a, s) if isinstance(a, Term) else a for a in term.args]
+    if isinstance(term, Scale) and term.operands[0] == s:
+        return args[1]
+    same = all(a is b for a, b in zip(args, term.args, strict=True))
+    return term if same else term.func(*args)
 
 
 def _target(edge: Edge) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ..calculus.printing.text import to_text
 from ..calculus.terms import Num, Scale, Sym, Term, symbols_in
-from .editing import sources
 from .edits import Edits
 from .program import Derivation, Edge, ScanProgram
 
@@ -71,20 +70,22 @@ def _received(derivation: Derivation, state: str, reads: list[Edge]) -> Iterator
         words = f"every step receives the cotangent of the final state {state}, not the last alone"
         edits = Edits(repeated_finals=frozenset({state}))
         yield "final-at-every", state, state, words, edits
-    held = {s for s in sources(derivation, state) if s.startswith("final ")}
-    held |= {e.id for e in reads}
+    every = derivation.program(reads[0].scan).scan.substeps
     for factor, words in ((2, "taken twice"), (-1, "taken with the sign reversed")):
-        shares: dict[tuple[str, str], Term | None] = {
-            (s, e.id): Scale(Num(factor), e.pullback)
-            for s in held for e in derivation.equation_edges(state)
-        }  # fmt: skip
+        # what goes back to a start is received by no step
+        terms: dict[str, tuple[Sequence[int], Term | None]] = {}
+        for e in reads:
+            steps = range(1 + every * abs(e.lag or 1), LONGEST, every)
+            terms[e.id] = steps, Scale(Num(factor), e.pullback)
+        given = dict.fromkeys(finals, float(factor))
         yield (
             "received", f"{state}{factor}", state,
-            f"the adjoint δ{state} that a step receives is {words}", Edits(shares=shares),
+            f"the adjoint δ{state} that a step receives is {words}",
+            Edits(terms_at=terms, scaled_outputs=given),
         )  # fmt: skip
         asked = [n for n, r in derivation.network.outputs.items() if r.name == state and r.axis]
         if asked and factor == 2:
-            edits = Edits(shares=shares, scaled_outputs=dict.fromkeys(asked, 0.0))
+            edits = Edits(terms_at=terms, scaled_outputs={**given, **dict.fromkeys(asked, 0.0)})
             words = f"the adjoint δ{state} that a step receives is added twice, and not the "
             words += f"cotangent of {' and '.join(asked)}"
             yield "received", f"{state} for cotangents", state, words, edits

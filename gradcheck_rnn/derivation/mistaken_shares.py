@@ -53,6 +53,10 @@ def _lines(program: ScanProgram, own: Sequence[Edge]) -> Iterator[tuple[str, lis
     for edge in own:
         yield f"{to_text(edge.operand.with_(mark='bar'))}: {to_text(edge.pullback)}", [edge]
     for words, some in (
+        (
+            f"all biases that {name} is read for",
+            [x for x in own if x.kind == "param" and x.pullback == x.adjoint],
+        ),
         (f"all parameters that {name} is read for", [x for x in own if x.kind == "param"]),
         (f"all that {name} is read for within the step", [x for x in own if x.kind != "state"]),
         (f"all that {name} is read for", list(own)),

@@ -89,7 +89,7 @@ def _whole_start(derivation: Derivation, program: ScanProgram) -> Iterator[Loop]
             continue
         bar = next(e.symbol for e in program.equations if e.name == state.name).with_(mark="bar")
         if all(e.lag is not None and abs(e.lag) == 1 for e in edges):
-            taken: dict[str, tuple[tuple[int, ...], Term | None]] = {
+            taken: dict[str, tuple[Sequence[int], Term | None]] = {
                 e.id: ((1,), bar if e is edges[0] else None) for e in edges
             }
             words = (

@@ -98,14 +98,20 @@ def _said(s: Sym) -> str:
 
 
 def _at_hand(derivation: Derivation, program: ScanProgram) -> list[Sym]:
-    """Values of a step, its states before, what it reads of others, last and first states of them.
+    """Values of a step, its states before, and what it reads of others.
 
-    The last two where a scan has one step only.
+    Of other scans also inputs and states of the same step; their last states and starts where a
+    scan has one step only.
     """
     states, sign = {s.name for s in program.scan.states}, _sign(program)
     found = [e.symbol for e in program.equations]
     found += [v.with_(kind="state", lag=sign) for v in found if v.name in states]
-    found += [x.operand for x in program.edges if x.kind in ("static", "input", "sequence")]
+    found += _given(program)  # masks, which have no gradient, among them
+    for other in derivation.scans:
+        if other is not program and other.scan.axis == program.scan.axis is not None:
+            found += [s for s in _given(other) if s.kind != "sequence" and s.lag == 0]
+            states = {s.name for s in other.scan.states}
+            found += [e.symbol for e in other.equations if e.name in states]
     for other in derivation.scans if program.scan.axis is None else ():
         made = {e.name: e.symbol for e in other.equations}
         for state in other.scan.states if other is not program else ():
@@ -113,6 +119,12 @@ def _at_hand(derivation: Derivation, program: ScanProgram) -> list[Sym]:
             if state.name in made:
                 found += [made[state.name].with_(name=n, kind="static", lag=None) for n in ends]
     return list(dict.fromkeys(found))
+
+
+def _given(program: ScanProgram) -> list[Sym]:
+    """What a scan reads of inputs, data and other scans."""
+    kinds = ("static", "input", "sequence", "data")
+    return [s for e in program.equations for s in symbols_in(e.rhs) if s.kind in kinds]
 
 
 def _of_its_role(derivation: Derivation, program: ScanProgram, edge: Edge, s: Sym) -> Iterator[Sym]:

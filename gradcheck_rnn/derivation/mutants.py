@@ -28,13 +28,12 @@ from ..calculus.terms import (
     has_bar,
 )
 from .edits import Edits
-from .mistaken_axes import over_sequences
+from .mistaken_axes import mistaken_shifts, other_labels, over_sequences
 from .mistaken_factors import mistaken_factors
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_lines import several_terms, without_steps
 from .mistaken_loops import mistaken_loops
 from .mistaken_shares import mistaken_shares
-from .mistaken_shifts import mistaken_shifts
 from .mistaken_terms import bracket_edits, mistaken_terms, share_edits
 from .mistaken_times import BLOCKS, block_mistakes, mistaken_times
 from .mistaken_values import mistaken_values
@@ -119,6 +118,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         )
     for k, (term, words) in enumerate(over_sequences(right)):
         yield from edited("axis", str(k), term, f"{target} with {words} in {whole}")
+    for kind, detail, term, words in other_labels(derivation, edge):
+        yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in mistaken_shifts(edge):
         yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for k, (term, matrix) in enumerate(_transposes(right)):

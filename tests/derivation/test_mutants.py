@@ -86,6 +86,14 @@ def test_the_words_name_the_term() -> None:
     assert "δc_t with i_t instead of o_t in δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²)" in found
 
 
+def test_operations_are_exchanged_within_a_line_and_over_its_terms() -> None:
+    """δz = δh ⊙ (h̃ − h₋) has two terms in the derivation, and one product in a line of code."""
+    found = {m.says for m in mutants(api.derive("gru"))}
+    assert "δz_t with δh_t ⊙ h_{t−1} ⊙ h̃_t instead of −δh_t ⊙ h_{t−1} + δh_t ⊙ h̃_t" in found
+    assert "∇W_c with r_t + h_{t−1} instead of r_t ⊙ h_{t−1} in δa_{c,t} (r_t ⊙ h_{t−1})ᵀ" in found
+    assert not any("with z_t + 1 − z_t" in says for says in found)  # 1 is the slope left out
+
+
 def test_two_mistakes_are_both_made() -> None:
     derivation, run, cotangents = running("elman")
     table = {m.id: m for m in mutants(derivation)}

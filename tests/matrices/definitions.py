@@ -62,3 +62,10 @@ def gated(q, k, v, alpha, gamma, S):
     rows = S @ ones("m")
     s = dot(rows, q) * (ones("n").T @ S @ ones("m"))
     return {"S": S, "o": o + S.T @ ones("n"), "s": s}
+
+
+@cell(inputs="k: n; v: m", states="S: n m", params="tau: n; b: n", outputs="S")
+def forgetful(k, v, S, tau, b):
+    """S = λ S₋ + tanh(k + b) vᵀ: the rate λ = σ(τ) of a row is the same for all sequences."""
+    lam = sigmoid(tau)
+    return lam * S + tanh(k + b) @ v.T

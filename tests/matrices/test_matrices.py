@@ -13,6 +13,9 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.codegen import generate
 from gradcheck_rnn.derivation import derive
+from gradcheck_rnn.derivation.edits import NO_EDITS
+from gradcheck_rnn.derivation.evaluate import bptt, forward
+from gradcheck_rnn.derivation.mutants import mutants
 from gradcheck_rnn.derivation.proof import prove
 from gradcheck_rnn.errors import DefinitionError, DimensionError, UnsupportedOperation
 from gradcheck_rnn.language import cell, tanh
@@ -80,6 +83,25 @@ def test_layouts_at_the_doors_are_taken_there_and_back() -> None:
 def test_derivations_are_proved(name: str) -> None:
     result = prove(derive(CELLS[name]))
     assert result.proved, str(result)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_several_cotangents_at_once_give_what_each_gives(name: str) -> None:
+    """Also to what all sequences share, and where its adjoint is taken for one that they have."""
+    c = case(name)
+    ran = forward(c.derivation, c.columns(), c.sizes, c.lengths)
+    rng = np.random.default_rng(2)
+    refs = {**c.network.outputs, **c.network.parameters, **c.network.inputs}
+    moving = {n for n, r in refs.items() if r.axis is not None}
+    given = {n: rng.standard_normal((3, *ran.output(n).shape)) for n in c.network.outputs}
+    stacked = {n: g.swapaxes(0, 1) if n in moving else g for n, g in given.items()}
+    mistaken = [m.edits for m in mutants(c.derivation) if m.id.startswith("adjoint:")]
+    for edits in (NO_EDITS, *mistaken):
+        found = bptt(ran, stacked, edits=edits)
+        for k in range(3):
+            for n, a in bptt(ran, {n: g[k] for n, g in given.items()}, edits=edits).items():
+                one = found[n][:, k] if n in moving else found[n][k]
+                np.testing.assert_allclose(one, a, rtol=1e-12, atol=1e-12, err_msg=n)
 
 
 def test_the_page_speaks_of_matrices() -> None:

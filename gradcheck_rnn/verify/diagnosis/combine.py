@@ -114,6 +114,8 @@ class Changes:
         self.__dict__.pop("singles", None)
         size = self.effects.responses.size
         for c in candidates:
+            if c.after and c.is_finished_only and self.effects.spoils(c):
+                continue
             total, first, last = self.effects.total(c)
             if last >= 0 and self.effects.bench.is_at_the_end(c):
                 first = last = END
@@ -342,6 +344,6 @@ def sets_of_mistakes(
         for more in changes.behind(states, True):
             found += more.members
         found += changes.finished(states)
-        if count == 2:
-            found += changes.interleaved()
         yield named(found)
+        if count == 2:  # dear, and looked for where the others do not hold elsewhere
+            yield named(list(changes.interleaved()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..harness.arrays import PRECISIONS
 from ..harness.compare import Comparison, Record
@@ -25,8 +27,9 @@ from ..points import Point
 from ..verdict import Finding, Verdict
 from .tables import row_of
 
-__all__ = ["averaged", "same_forward", "still_same_forward"]
+__all__ = ["averaged", "of_other_labels", "same_forward", "still_same_forward"]
 
+Array = NDArray[Any]
 #: Up to so many bounds a small difference may be rounding in an order that the bound does not know.
 NEAR = 16.0
 #: Differences above this share of their array are no rounding of it in any order.
@@ -101,7 +104,11 @@ def same_forward(
     if all(not np.isfinite(r.got).all() for _, r in bad):
         kind = OVERFLOWS.format(places[0].inner.name)
     else:
-        kind = averaged(losses) or (NOISY if loud else _coarser(bad) or OTHER)
+        kind = (
+            averaged(losses)
+            or of_other_labels(losses)
+            or (NOISY if loud else _coarser(bad) or OTHER)
+        )
     report.findings.append(
         Finding(
             "other-function",
@@ -234,6 +241,66 @@ def averaged(found: Sequence[tuple[Point, Record]]) -> str:
         if _fits(found, sizes):
             return f"the loss is {n} times the definition's, which is the sum of its terms"
     return ""
+
+
+#: What labels are taken for: the class or the step beside, what is beyond the ends left out or not.
+BESIDE = {
+    "of the class after it": (-1, 1),
+    "of the class before it": (-1, -1),
+    "of the step before": (0, 1),
+    "of the step after": (0, -1),
+}
+
+
+def of_other_labels(found: Sequence[tuple[ModelPoint, Record]]) -> str:
+    """``the loss is that of smoothed labels`` if these, or those beside, explain every point."""
+    if not found:
+        return ""
+    network = found[0][0].network
+    for name, domain in network.domains.items():
+        moving = name in network.inputs and network.inputs[name].axis is not None
+        if domain.kind != "one-hot" or name not in network.inputs:
+            continue
+        for words, (axis, by) in BESIDE.items():
+            for turned, beyond in ((True, ", counted round the ends"), (False, "")):
+                if axis or moving:
+                    losses = [_loss_at(p, name, _beside(p.values[name], axis, by, turned))
+                              for p, _ in found]  # fmt: skip
+                    if _are(found, losses):
+                        return f"the loss is that of the definition with {name} {words}{beyond}"
+        own = np.array([float(r.want) for _, r in found])
+        even = [np.full_like(p.values[name], 1 / p.values[name].shape[-1]) for p, _ in found]
+        other = np.array([_loss_at(p, name, a) for (p, _), a in zip(found, even, strict=True)])
+        got = np.array([float(r.got) for _, r in found])
+        share = float((got - own) @ (other - own) / max((other - own) @ (other - own), 1e-300))
+        if 0 < share < 1 and _are(found, own + share * (other - own)):
+            return (
+                f"the loss is that of smoothed labels, {1 - share:.4g} times {name} and "
+                f"{share:.4g} shared by all classes"
+            )
+    return ""
+
+
+def _beside(a: Array, axis: int, by: int, turned: bool) -> Array:
+    """An array moved along an axis; what lies beyond its end comes in at the other end, or not."""
+    out = np.roll(a, by, axis)
+    if not turned:
+        np.moveaxis(out, axis, 0)[0 if by > 0 else -1] = 0
+    return out
+
+
+def _loss_at(point: ModelPoint, name: str, array: Array) -> float:
+    loss = point.at({**point.values, name: array}).loss
+    assert loss is not None  # of a model with a loss
+    return float(loss)
+
+
+def _are(found: Sequence[tuple[ModelPoint, Record]], losses: Sequence[float] | Array) -> bool:
+    """Whether the code's losses are these, within twice their bounds."""
+    return all(
+        bool(np.abs(r.got - loss) <= 2 * r.bound)
+        for (_, r), loss in zip(found, losses, strict=True)
+    )
 
 
 def _fits(found: Sequence[tuple[Point, Record]], factors: Sequence[float]) -> bool:

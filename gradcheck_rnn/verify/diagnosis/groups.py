@@ -12,7 +12,7 @@ from itertools import takewhile
 from ...calculus.printing.text import to_text
 from ...calculus.terms import symbols_in
 from ...derivation import Derivation
-from ...derivation.mistaken_shifts import fixed_matrices
+from ...derivation.mistaken_axes import fixed_matrices
 from ..harness.layout import Fitted
 from .candidates import Candidate
 
@@ -56,7 +56,7 @@ def grouped(single: Sequence[Candidate], fitted: Fitted, derivation: Derivation)
             lines.setdefault((c.kind, "all slopes", detail), []).append(c)
     found: dict[frozenset[str], Candidate] = {}
     for key, some in lines.items():
-        if len(some) > 1:
+        if len({c.where for c in some}) == len(some) > 1:
             found.setdefault(frozenset(c.id for c in some), _together(key, some))
     return list(found.values())
 

@@ -175,7 +175,9 @@ def _pairs(
     for found in sets_of_mistakes(place, candidates, 2):
         if found.sets and len(found.sets[0]) == 2:
             sets = [(*own, *some) for some in found.sets[:MOST_SETS]]
-            return _sets_everywhere(bench, alike, sets, [place.comparison], comparisons)
+            alive = _sets_everywhere(bench, alike, sets, [place.comparison], comparisons)
+            if alive or bench.spent:
+                return alive
     return []
 
 
