@@ -50,6 +50,7 @@ class Stream(IntEnum):
     WITH_ZEROS = 49
     BESIDE_KINKS = 50
     CANCELLING = 51
+    SPECIAL_VALUES = 52
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:

@@ -91,8 +91,9 @@ class _Look:
         return self._floats(found)
 
     def _floats(self, found: Mapping[int, object]) -> Gradients:
+        """Copies: what backward returns may be a buffer that its next call fills anew."""
         return {
-            i: np.asarray(g, dtype=np.float64)
+            i: np.array(g, dtype=np.float64)
             for i, g in found.items()
             if i in self.inputs and g is not None
         }

@@ -19,6 +19,9 @@ __all__ = ["checksum", "differing", "generators", "sharing"]
 Array = NDArray[Any]
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
 MOST_OBJECTS, DEEPEST, MOST_ITEMS = 2000, 8, 256
+#: Bytes from which the words of an array are summed: in so many places, a prime number so that no
+#: shift by a row maps places on themselves, of so many rows at once; and the bits below the upper.
+LONG, WORDS, AT_ONCE, UPPER = 2**16, 1021, 32, np.uint64(11)
 #: Whose functions and classes hold no data of the user (a user's own module may be called `test`).
 _LIBRARIES = frozenset(
     {
@@ -35,10 +38,8 @@ _LIBRARIES = frozenset(
     }
 ) | (frozenset(sys.stdlib_module_names) - {"__main__", "test", "code"})
 
-#: What is looked at by its value, and what is passed over.
-_NUMBER = (int, float, complex, np.number)
+#: Those of which nothing is held where they are empty.
 _CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
-_TEXT = (str, bytes, np.generic, type(None))
 #: Whose instances are not looked into: ours, and arrays that cannot change.
 _CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}
 
@@ -72,25 +73,29 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
     """
     seen = set() if seen is None else seen
     found: dict[str, Any] = {}
-    todo: deque[tuple[str, Any, int]] = deque([(name, root, 0)])
-    while todo and len(seen) < MOST_OBJECTS:
-        path, item, depth = todo.popleft()
-        kind = _kind(type(item))
-        if kind == "number":
-            found[path] = repr(item)
-            continue
-        if kind == "text" or id(item) in seen:
-            continue
-        seen.add(id(item))
-        if kind == "array":
-            if item.dtype.kind != "O":
-                found[path] = _of_array(item)
-        elif kind == "tensor":
-            found[path] = _of_tensor(item)
-        elif kind == "generator":
-            found[f"random {path}"] = _of_generator(item)
-        elif depth < DEEPEST:
-            todo += [(n, x, depth + 1) for n, x in _inside(path, item)]
+    level: list[tuple[str, Any]] = [(name, root)]
+    for depth in range(DEEPEST + 1):
+        below: list[tuple[str, Any]] = []
+        for path, item in level:
+            if len(seen) >= MOST_OBJECTS:
+                return found
+            kind = _kind(type(item))
+            if kind == "number":
+                found[path] = repr(item)
+                continue
+            if kind == "text" or id(item) in seen:
+                continue
+            seen.add(id(item))
+            if kind == "array":
+                if item.dtype.kind != "O":
+                    found[path] = item.shape, item.dtype.str, _crc(item)
+            elif kind == "tensor":
+                found[path] = _of_tensor(item)
+            elif kind == "generator":
+                found[f"random {path}"] = _of_generator(item)
+            elif depth < DEEPEST and kind != "closed":
+                below += _inside(kind, path, item)
+        level = below
     return found
 
 
@@ -102,25 +107,51 @@ def _kind(of: type) -> str:
         return _known_kind.__wrapped__(of)
 
 
+#: By kind: the classes whose instances, and those of classes made from them, are looked at so.
+_KINDS: dict[str, Any] = {
+    "number": (int, float, complex, np.number),
+    "text": (str, bytes, np.generic, type(None)),
+    "array": np.ndarray,
+    "generator": (np.random.Generator, np.random.RandomState),
+    "function": types.FunctionType,
+    "method": types.MethodType,
+    "partial": functools.partial,
+    "wrapper": (staticmethod, classmethod),
+    "dict": dict,
+    "sequence": (list, tuple, set, frozenset, deque),
+    "class": type,
+    "closed": types.ModuleType,
+}
+
+
 @functools.lru_cache(maxsize=1024)
 def _known_kind(of: type) -> str:
-    kinds: dict[str, Any] = {
-        "number": _NUMBER, "text": _TEXT, "array": np.ndarray,
-        "generator": (np.random.Generator, np.random.RandomState),
-    }  # fmt: skip
-    for kind, classes in kinds.items():
+    for kind, classes in _KINDS.items():
         if issubclass(of, classes):
             return kind
-    tensor = _root(of) == "torch" and hasattr(of, "untyped_storage")
-    return "tensor" if tensor else "object"
-
-
-def _of_array(array: Array) -> tuple[Any, ...]:
-    return array.shape, array.dtype.str, _crc(array)
+    root = _root(of)
+    if root == "torch" and hasattr(of, "untyped_storage"):
+        return "tensor"
+    return "closed" if root in _CLOSED else "object"
 
 
 def _crc(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    """A checksum of the bytes: of long arrays that of sums of words, which take a tenth as long.
+
+    Sums of a word in its place, and of its upper part: a change of all signs, which adds the same
+    to every word, may leave the first as they are.
+    """
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    if flat.size < LONG:
+        return zlib.crc32(flat.data)
+    whole = flat.size // (8 * WORDS) * WORDS
+    words = flat[: 8 * whole].view(np.uint64).reshape(-1, WORDS)
+    found = zlib.crc32(flat[8 * whole :].data)
+    for k in range(0, len(words), AT_ONCE):
+        part = words[k : k + AT_ONCE]
+        found = zlib.crc32(np.add.reduce(part, axis=0).data, found)
+        found = zlib.crc32(np.add.reduce(part >> UPPER, axis=0).data, found)
+    return found
 
 
 def _of_tensor(tensor: Any) -> Any:
@@ -148,45 +179,47 @@ def _of_generator(generator: Any) -> str:
     return repr(held.state)
 
 
-def _inside(path: str, item: Any) -> Iterator[tuple[str, Any]]:
+def _inside(kind: str, path: str, item: Any) -> list[tuple[str, Any]]:
     """What an object holds, with names as its author would write them."""
     dot = f"{path}." if path else ""
-    if isinstance(item, types.FunctionType):
-        if not _of_library(item):
-            yield from _of_function(item)
-    elif isinstance(item, types.MethodType):
-        yield "self", item.__self__
-        yield path, item.__func__
-    elif isinstance(item, functools.partial):
-        yield path, item.func
-        yield from ((f"argument {k + 1}", x) for k, x in enumerate(item.args))
-        yield from item.keywords.items()
-    elif isinstance(item, staticmethod | classmethod):
-        yield path, item.__func__
-    elif isinstance(item, dict):
-        for k, x in list(item.items())[:MOST_ITEMS]:
-            if not _empty(x):
-                yield f"{path}[{k!r}]" if path else str(k), x
-    elif isinstance(item, list | tuple | set | frozenset | deque):
-        yield from ((f"{path}[{k}]", x) for k, x in enumerate(list(item)[:MOST_ITEMS]))
-    elif isinstance(item, type):
-        if not _of_library(item):
-            yield from ((dot + n, x) for n, x in vars(item).items() if not n.startswith("__"))
-    elif not isinstance(item, types.ModuleType) and _root(type(item)) not in _CLOSED:
-        yield from ((dot + n, x) for n, x in getattr(item, "__dict__", {}).items() if not _empty(x))
-        for n in getattr(type(item), "__slots__", ()):
-            if isinstance(n, str) and isinstance(getattr(type(item), n, None), _SLOT):
-                yield dot + n, getattr(item, n, None)
-        method = getattr(type(item), "__call__", None)  # noqa: B004
-        if isinstance(method, types.FunctionType):
-            yield path, method
+    if kind == "object":
+        slots, method = _of_class(type(item))
+        held = [(dot + n, x) for n, x in _filled(getattr(item, "__dict__", _NOTHING).items())]
+        held += [(dot + n, getattr(item, n, None)) for n in slots]
+        return held if method is None else [*held, (path, method)]
+    if kind == "dict":
+        items = _filled(list(item.items())[:MOST_ITEMS])
+        return [(f"{path}[{k!r}]" if path else str(k), x) for k, x in items]
+    if kind == "sequence":
+        return [(f"{path}[{k}]", x) for k, x in enumerate(list(item)[:MOST_ITEMS])]
+    if kind == "function":
+        return [] if _of_library(item) else list(_of_function(item))
+    if kind == "method":
+        return [("self", item.__self__), (path, item.__func__)]
+    if kind == "partial":
+        given = [(f"argument {k + 1}", x) for k, x in enumerate(item.args)]
+        return [(path, item.func), *given, *item.keywords.items()]
+    if kind == "wrapper":
+        return [(path, item.__func__)]
+    if kind == "class" and not _of_library(item):
+        return [(dot + n, x) for n, x in vars(item).items() if not n.startswith("__")]
+    return []
 
 
-def _empty(item: Any) -> bool:
-    """Whether there is nothing to look at: most of what a module of PyTorch has are empty dicts."""
-    return item is None or (type(item) in _CONTAINERS and not item)
+def _filled(items: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Those in which there is something: most of what a PyTorch module has are empty dicts."""
+    return [(n, x) for n, x in items if not (x is None or (type(x) in _CONTAINERS and not x))]
 
 
+def _of_class(of: type) -> tuple[tuple[str, ...], Any]:
+    """The slots of a class, and how its instances are called where that is written in Python."""
+    slots = getattr(of, "__slots__", ())
+    named = [n for n in slots if isinstance(n, str) and isinstance(getattr(of, n, None), _SLOT)]
+    method = getattr(of, "__call__", None)  # noqa: B004
+    return tuple(named), method if isinstance(method, types.FunctionType) else None
+
+
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 _SLOT = types.MemberDescriptorType
 
 
@@ -209,16 +242,15 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     defaults = function.__defaults__ or ()
     yield from zip(names[len(names) - len(defaults) :], defaults, strict=True)
     yield from (function.__kwdefaults__ or {}).items()
-    for name in dict.fromkeys(_global_names(code)):
+    for name in _global_names(code):
         if name in function.__globals__:
             yield name, function.__globals__[name]
 
 
-def _global_names(code: types.CodeType) -> Iterable[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+@functools.lru_cache(maxsize=256)
+def _global_names(code: types.CodeType) -> Sequence[str]:
+    inner = [_global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *(n for names in inner for n in names)]))
 
 
 def _bounds(array: Array) -> tuple[int, int]:

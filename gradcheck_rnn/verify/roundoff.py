@@ -54,7 +54,7 @@ class GradientRoundoff:
     def along(self, block: int, gradient: Floats, direction: Floats) -> float:
         """Bound on the roundoff of <gradient, direction> within one leaf."""
         samples, v = self.samples[block], direction.ravel()
-        moved = np.abs(samples.reshape(len(samples), -1) @ v).max(initial=0.0)
+        moved = np.abs(np.einsum("kn,n", samples.reshape(len(samples), v.size), v)).max(initial=0.0)
         rounding = UNITS * self.eps[block] * norm_of(gradient.ravel() * v)
         rounding += (
             UNITS * self.tiny[block] * norm_of(v if gradient.all() else v * (gradient.ravel() != 0))

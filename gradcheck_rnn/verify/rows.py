@@ -12,6 +12,7 @@ from .oracle.directions import miss_probability
 from .patterns import pattern
 from .probes import SURE, miss_statement
 from .saturated import FLAT
+from .scales import norm_of
 from .trees import Tree
 from .verdict import (
     EntryCheck,
@@ -297,7 +298,7 @@ def probe_row(
 ) -> Row:
     """The row of a block probed along directions; `how` rounding was told from a fault."""
     shape, n = gradient.shape, gradient.size
-    norm = float(np.linalg.norm(gradient))
+    norm = norm_of(gradient)
     wrong = [p for p in probes if p.ratio > 1 and p.kink is None and not p.rounded]
     smooth = [p for p in probes if p.kink is None and p.estimate.trusted]
     rounded = sum(p.rounded for p in probes)

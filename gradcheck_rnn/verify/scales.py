@@ -29,8 +29,12 @@ def all_finite(x: NDArray[np.floating]) -> bool:
 
 
 def norm_of(x: Floats) -> float:
-    """The Euclidean norm of numbers whose squares may overflow; infinite or no number as they."""
-    squares = float(np.vdot(x, x))
+    """The Euclidean norm of numbers whose squares may overflow; infinite or no number as they.
+
+    Of long arrays without BLAS, whose threads wait for one another on a busy machine.
+    """
+    flat = x.reshape(-1)
+    squares = float(np.vdot(x, x) if x.size < FEW else np.einsum("i,i", flat, flat))
     if SMALL < squares < LARGE:
         return math.sqrt(squares)
     top = float(np.max(np.abs(x), initial=0.0))

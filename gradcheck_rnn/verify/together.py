@@ -24,6 +24,7 @@ from .oracle.three_points import three_points
 from .probes import CHANCE, FINER, direction, first_exponent, sharp_enough
 from .roundoff import GradientRoundoff
 from .rows import probe_row
+from .scales import norm_of
 from .survey import Survey
 from .target import Target
 from .verdict import Probe, Row
@@ -45,7 +46,7 @@ def probe_together(
     resolve: float,
 ) -> dict[int, list[Probe]]:
     """The probe of every block that a common direction settles; none where it differs."""
-    norms = {i: float(np.linalg.norm(g[i])) for i in blocks if g[i].size >= LEAST}
+    norms = {i: norm_of(g[i]) for i in blocks if g[i].size >= LEAST}
     norms = {i: norm for i, norm in norms.items() if 0 < norm < np.inf}
     if len(norms) < 2:
         return {}
@@ -61,7 +62,7 @@ def probe_together(
     along = target.across(directions)
     lines = Lines(lambda eps: along(eps[:, 0])[:, None])
     seen = three_points(lines, target.base, noise, exponent)
-    claims = {i: float(np.vdot(g[i], v)) / sizes[i] for i, v in directions.items()}
+    claims = {i: float(np.sum(g[i] * v)) / sizes[i] for i, v in directions.items()}
     own = {i: roundoff.along(i, g[i], v) / sizes[i] for i, v in directions.items()}
     left = seen.value - sum(sizes[i] * claim for i, claim in claims.items())
     error = seen.error + sum(sizes[i] * rounding for i, rounding in own.items())

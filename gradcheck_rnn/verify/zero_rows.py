@@ -4,6 +4,8 @@ Code that masks rows of zeros, or takes a start of zeros for none, is wrong ther
 and given numbers are rarely zero. At points with zeros put in, the gradient is compared with two
 losses along a line; only what these contradict is checked in full. It fails what has a derivative
 there: a kink, a jump or a value that is none is no fault of the gradient, and is said.
+
+Where arrays are at values that hide faults (`special_values`), the same is done where they are not.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from .known import tells
 from .outcome import Report
 from .reachable import checksum
 from .singular import held_at
+from .special_values import moved_off, shares_of_one, symmetric
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
 
@@ -54,10 +57,11 @@ def look_with_zeros(
     every: bool = False,
     passes: tuple[Any, Any] | None = None,
 ) -> None:
-    """Look at points with rows of zeros, then at those with one matrix (or more axes) of zeros.
+    """Look off special values, at rows of zeros, then at one matrix (or more axes) of zeros.
 
-    Only beside an entrywise check that passes, without a budget: one point, and more where the
-    check has cost more. A fault where the gradient is wrong, and a note on what was not looked at.
+    Only beside a check that passes, without a budget. Of the points with zeros, beside an entrywise
+    check, one, and more where it has cost more. A fault where the gradient is wrong, and a note on
+    what was not looked at.
 
     Parameters
     ----------
@@ -73,21 +77,22 @@ def look_with_zeros(
     passes
         The functions of the user that compute the loss and the gradient, by default the target's.
     """
-    limited = report.mode != "entrywise" or np.isfinite(target.budget.left())
-    if not report.passed or limited or not report.deterministic or np.isnan(report.noise):
+    limited = np.isfinite(target.budget.left()) or not report.deterministic
+    if not report.passed or limited or np.isnan(report.noise):
         return
     most, calls = 1 + report.evaluations // WORTH, (target.evaluations, target.gradients)
-    rng, left = generator(report.seed, Stream.WITH_ZEROS), []
-    for k, (what, leaves, masks) in enumerate(_points(target)):
+    passes = passes or (target.loss, target.gradient_function)
+    left = _off_special(report, target, check, passes)
+    rng = generator(report.seed, Stream.WITH_ZEROS)
+    with_zeros = report.passed and report.mode == "entrywise"
+    for k, (what, leaves, masks) in enumerate(_points(target) if with_zeros else ()):
         if k >= most and not every:
             left.append(what)
             continue
         fault, why = _at(target, leaves, masks, report.noise, rng, check, report.seed)
         moved = fault and _elsewhere(target, masks, report.noise, rng, check, report.seed)
         if moved:
-            said = _held(
-                moved, passes or (target.loss, target.gradient_function), target.nouns.loss
-            )
+            said = _held(moved, passes, target.nouns.loss)
             if said is None:
                 left.append(f"{what} ({HELD})")
             else:
@@ -100,10 +105,57 @@ def look_with_zeros(
         left += [f"{what} ({why})"] if why else []
     if left and report.passed:
         text = f"points not looked at: {'; '.join(left[:6])}" + ("; …" if len(left) > 6 else "")
-        text += ". A fault that needs such zeros would pass"
+        text += ". A fault that needs such values would pass"
         report.findings.append(Finding(MISSED, text))
     report.evaluations += target.evaluations - calls[0]
     report.gradients += target.gradients - calls[1]
+
+
+def _off_special(
+    report: Report, target: Target, check: Check, passes: tuple[Any, Any]
+) -> list[str]:
+    """Judge the gradient where no array is at a special value; what could not be looked at."""
+    tree, rng = target.tree, generator(report.seed, Stream.SPECIAL_VALUES)
+    here = target.first or target.gradient_at(tree.leaves)
+
+    def judged(leaves: list[Array]) -> tuple[str, str]:
+        return _at(target, leaves, {}, report.noise, rng, check, report.seed)
+
+    what, why = "", ""
+    for positive in (False, True):
+        moved = {i: moved_off(tree.leaves[i], here[i], rng, positive=positive) for i in here}
+        new = {i: a for i, a in moved.items() if a is not None}
+        if not new:
+            return []
+        what = f"where {listed([tree.names[i] for i in new])} is moved off special values"
+        leaves = [new.get(i, x) for i, x in enumerate(tree.leaves)]
+        fault, why = judged(leaves)
+        if not why:
+            break
+    if not fault:
+        return [f"{what} ({why})"] if why else []
+    held = {v for v in checksum(passes[0]).values() if isinstance(v, tuple)}
+    if held & {v for i in new for v in checksum(tree.leaves[i]).values()}:
+        return [f"{what} ({HELD})"]
+    turned = [i for i in new if symmetric(tree.leaves[i]) and not _constant(tree.leaves[i])]
+    alike = [(x + np.swapaxes(x, -1, -2)) / 2 if i in turned else x for i, x in enumerate(leaves)]
+    text = f"the gradient is right at the point given, and not {what}: {fault}"
+    if turned and not judged(alike)[0]:
+        names = listed([tree.names[i] for i in turned])
+        text += (
+            f"; it is right where {names} is symmetric. Is a transpose missing? If {names} is "
+            "symmetric by nature, leave it out with select"
+        )
+        report.findings.append(Finding("special", text, undecided=True))
+    else:
+        text += ". Is a factor or a term missing which the values given hide?"
+        report.findings.append(Finding("special", text, fatal=True))
+    return []
+
+
+def _constant(leaf: Array) -> bool:
+    """Whether all entries are one number other than zero, which makes no matrix symmetric."""
+    return bool(leaf.any() and np.all(leaf == leaf.flat[0]))
 
 
 #: A name, the leaves, and masks of the entries that have become zero, by leaf.
@@ -112,7 +164,10 @@ Point = tuple[str, list[Array], dict[int, NDArray[np.bool_]]]
 
 def _points(target: Target) -> Iterator[Point]:
     tree = target.tree
-    rows = {i: _with_rows(tree.leaves[i]) for i in tree.real if tree.leaves[i].ndim > 1}
+    rows = {
+        i: _with_rows(tree.leaves[i]) for i in tree.real
+        if tree.leaves[i].ndim > 1 and shares_of_one(tree.leaves[i]) is None
+    }  # fmt: skip
     yield from _point(target, "with rows of zeros in all arrays", rows)
     # a vector may be of gains or time constants, for which zero means nothing
     whole = [i for i in rows if tree.leaves[i].size > 1]
@@ -271,6 +326,8 @@ def _borne_out(
     slope.
     """
     i = there.tree.names.index(row.name)
+    if row.probes:
+        return True  # along directions, by several steps
     if row.states is None or row.ratios is None or not np.any(row.states == EntryState.FAIL):
         return False
     shown = np.where(row.states == EntryState.FAIL, np.nan_to_num(row.ratios, posinf=1e300), -1.0)

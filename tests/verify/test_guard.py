@@ -344,6 +344,19 @@ def test_a_loss_that_is_wrong_while_its_noise_is_measured_is_unsteady(at: int, m
     assert "unsteady-loss" in kinds(report)
 
 
+@pytest.mark.parametrize("size", [7, 8193, 100_003])
+def test_what_happens_to_a_long_array_changes_its_checksum(size: int) -> None:
+    D = np.random.default_rng(0).normal(size=size)
+    rolled = [np.roll(D, k) for k in (1, size // 3, 1021) if k % size]
+    other = np.where(np.arange(size) == size // 2, np.nextafter(D, 9.0), D)
+    places = np.arange(size) // 2 * 2 % size
+    seen = [checksum(x, name="D")["D"] for x in (
+        D, -D, 2 * D, np.abs(D), D[::-1], other, D[places], D + 0.0, *rolled
+    )]  # fmt: skip
+    assert seen[7] == seen[0]
+    assert len(set(seen)) == len(seen) - 1
+
+
 def test_objects_of_a_class_without_a_hash_are_looked_into():
     class Meta(type):
         def __eq__(cls, other):

@@ -47,10 +47,10 @@ def draw_direction(shape: tuple[int, ...], seed: int, block: str, probe: int = 0
     label = int.from_bytes(hashlib.sha256(block.encode()).digest()[:8], "big")
     generator = np.random.default_rng([seed, label, probe])
     while True:
-        draw = generator.standard_normal(shape)
-        norm = float(np.linalg.norm(draw))
+        draw = np.asarray(generator.standard_normal(shape))
+        flat = draw.reshape(-1)
+        norm = math.sqrt(np.einsum("i,i", flat, flat))  # BLAS would take threads
         if norm > 1e-100:
-            draw = np.asarray(draw)
             draw /= norm
             return draw
 
