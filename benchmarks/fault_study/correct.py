@@ -222,13 +222,15 @@ def plan(cells: Sequence[str], seed: int, checks: int) -> Iterator[tuple[Any, ..
             yield "longest", name, "float32", seed
 
 
-def study(kind: str, system: str, name: str, seed: int) -> dict[str, Any]:
-    """One system in one number format, in all regimes."""
+def study(
+    kind: str, system: str, name: str, seed: int, regimes: Sequence[str] = tuple(REGIMES)
+) -> dict[str, Any]:
+    """One system in one number format, in all regimes or in those named."""
     started = time.process_time()
     if kind == "box":
         rows = list(_box(name, seed))
     else:
-        rows = list(_model(system, name, seed, ["longest"] if kind == "longest" else list(REGIMES)))
+        rows = list(_model(system, name, seed, ["longest"] if kind == "longest" else regimes))
     return {
         "part": "correct", "kind": kind, "system": system, "format": name, "seed": seed,
         "checks": sum(r["checks"] for r in rows), "alarms": sum(r["alarms"] for r in rows),

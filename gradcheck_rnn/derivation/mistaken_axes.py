@@ -42,7 +42,10 @@ from .edits import Edits
 from .program import Derivation, Edge
 from .subterms import occurrences, replaced_at
 
-__all__ = ["fixed_matrices", "mistaken_shifts", "other_labels", "over_sequences", "packed_blocks"]
+__all__ = [
+    "fixed_matrices", "mistaken_shifts", "other_labels", "over_sequences", "packed_blocks",
+    "unweighted",
+]  # fmt: skip
 
 #: Shares of smoothed labels that go to the other classes.
 SMOOTHED = (sympy.Rational(1, 10), sympy.Rational(1, 5), sympy.Rational(1, 20))
@@ -64,6 +67,19 @@ def over_sequences(term: Term) -> Iterator[tuple[Term, str]]:
         for path, other in sorted(found, key=lambda pair: -len(pair[0])):
             whole = replaced_at(whole, path, other)
         yield whole, "sums over the sequences in place of those over the units"
+
+
+def unweighted(term: Term) -> Iterator[tuple[Term, str]]:
+    """The mean or the sum of an adjoint over the units in place of its sum with weights, αᵀδ."""
+    for node, path in occurrences(term):
+        if not isinstance(node, Dot):
+            continue
+        adjoints = [x for x in node.operands if has_bar(x)]
+        for x in adjoints if len(adjoints) == 1 else ():
+            total = UnitSum(x)
+            for other, what in ((Divide(total, Size(x.shape[0])), "mean"), (total, "sum")):
+                words = f"the plain {what} of {to_text(x)} instead of {to_text(node)}"
+                yield replaced_at(term, path, other), words
 
 
 def _is_reduction(node: Term) -> bool:

@@ -50,6 +50,8 @@ def mistaken_times(
             wholes.setdefault(edge.operand.name, []).append(edge)
     for some in wholes.values():
         yield from _rows(derivation, some)
+    for sequence in {derivation.network.wholes[name].sequence: name for name in wholes}:
+        yield from _handed_back(derivation, str(sequence), edges)
     for some in ends.values():
         yield from _beside(flows, some)
     for program in derivation.scans:
@@ -79,6 +81,34 @@ def _rows(derivation: Derivation, some: Sequence[Edge]) -> Iterator[Loop]:
                 f"{_bar(lot[0])} with {whole} {words}, of those of {sequence}",
                 Edits(rows=dict.fromkeys([e.id for e in lot], (which, k))),
             )  # fmt: skip
+
+
+def _handed_back(derivation: Derivation, name: str, edges: Sequence[Edge]) -> Iterator[Loop]:
+    """All that comes to a sequence from outside its scan, in reversed order of time."""
+    network, known = derivation.network, {e.id for e in edges}
+    scan, symbol = next(
+        (p.scan, e.symbol) for p in derivation.scans for e in p.equations if e.name == name
+    )
+    rows = [
+        e for w, ref in network.wholes.items() if ref.sequence == name
+        for e in derivation.readers(w)
+    ]  # fmt: skip
+    others = [e for e in derivation.readers(name) if e.scan != scan.name]
+    outputs = [label for label, ref in network.outputs.items() if ref.name == name and ref.axis]
+    if len(rows) + len(others) + len(outputs) < 2 or not known.issuperset(
+        e.id for e in (*rows, *others)
+    ):
+        return  # what one reader gives is a mistake of that
+    bar = to_text(symbol.with_(mark="bar"))
+    yield (
+        "handed-back", name, scan.name,
+        f"{bar} receives in reversed order of time what comes from outside scan {scan.name}",
+        Edits(
+            rows=dict.fromkeys([e.id for e in rows], ("goes", 0)),
+            mirrored=frozenset(e.id for e in others),
+            shifted_outputs=dict.fromkeys(outputs, 0),
+        ),
+    )  # fmt: skip
 
 
 def _whole_start(derivation: Derivation, program: ScanProgram) -> Iterator[Loop]:

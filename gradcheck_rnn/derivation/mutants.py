@@ -28,7 +28,7 @@ from ..calculus.terms import (
     has_bar,
 )
 from .edits import Edits
-from .mistaken_axes import mistaken_shifts, other_labels, over_sequences
+from .mistaken_axes import mistaken_shifts, other_labels, over_sequences, unweighted
 from .mistaken_factors import mistaken_factors
 from .mistaken_flows import Mutant, flow_mutants
 from .mistaken_lines import several_terms, without_steps
@@ -118,6 +118,8 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
         )
     for k, (term, words) in enumerate(over_sequences(right)):
         yield from edited("axis", str(k), term, f"{target} with {words} in {whole}")
+    for k, (term, words) in enumerate(unweighted(right)):
+        yield from edited("unweighted", str(k), term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in other_labels(derivation, edge):
         yield from edited(kind, detail, term, f"{target} with {words} in {whole}")
     for kind, detail, term, words in mistaken_shifts(edge):

@@ -209,10 +209,29 @@ def holding_frozen(tape: _Tape) -> Iterator[None]:
         _tape.reset(token)
 
 
+def without_slope(x: Array, value: Array, at: float = 0.0, *, ends: bool = True) -> Array:
+    """A function's value at x, not a number where the complex step would take a branch for a slope.
+
+    The function has no derivative where x is ``at``, and, where it ``ends`` there, no value below.
+    """
+    if value.dtype.kind != "c" or (x.real > at).all():
+        return value
+    lost = (x.real == at) & (x.imag != 0)
+    return np.where(lost | (x.real < at) if ends else lost, complex(np.nan, np.nan), value)
+
+
+def divide(a: Any, b: Any) -> Any:
+    """The elementwise quotient."""
+    value = a / b
+    return without_slope(b, value, ends=False) if np.iscomplexobj(b) else value
+
+
 def _pow(x: Any, exponent: int | float | Fraction) -> Any:
-    return x ** (
-        float(exponent) if isinstance(exponent, Fraction) and x.dtype != object else exponent
-    )
+    if x.dtype == object:
+        return x**exponent
+    value = x ** (float(exponent) if isinstance(exponent, Fraction) else exponent)
+    whole = exponent == int(exponent)
+    return value if whole and exponent >= 0 else without_slope(x, value, ends=not whole)
 
 
 def _slice(x: Any, start: int, stop: int) -> Any:
@@ -248,7 +267,7 @@ RUN: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
     "neg": lambda a: -a,
     "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
+    "div": divide,
     "matmul": matmul,
     "pow": _pow,
     "abs": absolute,

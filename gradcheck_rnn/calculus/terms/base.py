@@ -119,6 +119,7 @@ class Term(MatrixExpr):
     _operands: tuple[Term, ...]
     #: Its variables, once they have been asked for.
     _symbols: tuple[Any, ...] | None = None
+    _has_bar: bool | None = None
 
     @classmethod
     def _make(cls, args: tuple[Basic, ...], shape: tuple[Expr, Expr]) -> Any:

@@ -211,7 +211,9 @@ def symbols_in(term: Term) -> tuple[Sym, ...]:
 
 def has_bar(term: Term) -> bool:
     """Whether an adjoint stands in a term."""
-    return any(s.mark == "bar" for s in symbols_in(term))
+    if term._has_bar is None:
+        term._has_bar = any(s.mark == "bar" for s in symbols_in(term))
+    return term._has_bar
 
 
 def is_number(value: object) -> bool:

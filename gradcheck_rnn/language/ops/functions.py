@@ -9,6 +9,7 @@ from typing import Any as _Any
 
 import numpy as _np
 
+from ..numeric import without_slope as _without_slope
 from .elementwise import Elementwise as _Elementwise
 
 
@@ -201,7 +202,7 @@ log = _Elementwise(
     "Natural logarithm.",
     definition="log(x)",
     slope="1/x",
-    array=_np.log,
+    array=lambda x: _without_slope(x, _np.log(x)),
     numpy="np.log",
     cupy="cp.log",
     cuda="log",
@@ -215,7 +216,7 @@ log1p = _Elementwise(
     "log(1 + x), accurate near 0.",
     definition="log1p(x)",
     slope="1/(1 + x)",
-    array=_np.log1p,
+    array=lambda x: _without_slope(x, _np.log1p(x), -1.0),
     numpy="np.log1p",
     cupy="cp.log1p",
     cuda="log1p",
@@ -239,7 +240,7 @@ sqrt = _Elementwise(
     "Square root.",
     definition="sqrt(x)",
     slope="(1/2)/y",
-    array=_np.sqrt,
+    array=lambda x: _without_slope(x, _np.sqrt(x)),
     numpy="np.sqrt",
     cupy="cp.sqrt",
     cuda="sqrt",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ...derivation.mistaken_times import BLOCKS
 from ...derivation.mutants import mutants
 from ...derivation.program import Edge
 from ...derivation.responses import Responses
+from ...errors import DimensionError
 from ..harness.compare import Comparison, ModelPoint
 from ..harness.plan import Case
 from ..harness.sweep import Carry
@@ -35,6 +36,7 @@ MOST_WORK = 150_000
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+Made = TypeVar("Made")
 After = Callable[[ModelPoint, Case, Arrays], Arrays]
 
 
@@ -134,6 +136,8 @@ class Bench:
     work : int
         Equations and edits pulled back in the present search; a count and not a time, so that
         results do not depend on the machine.
+    unfit : dict
+        Candidates that could not be evaluated, by id, and why: a fault of the list, which is told.
     """
 
     def __init__(self, derivation: Derivation) -> None:
@@ -145,6 +149,15 @@ class Bench:
         self.responses: dict[tuple[Any, ...], Responses] = {}
         self.evaluations = 0
         self.work = 0
+        self.unfit: dict[str, str] = {}
+
+    def tried(self, candidate: Candidate, evaluate: Callable[[], Made]) -> Made | None:
+        """What is made of a candidate; None, with a note, where its arrays do not go together."""
+        try:
+            return evaluate()
+        except (ValueError, DimensionError) as error:
+            self.unfit.setdefault(candidate.id, str(error))
+            return None
 
     @property
     def spent(self) -> bool:

@@ -7,7 +7,10 @@ report.raise_for_failure()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ...checks import check_function, check_names, shown
 from ...errors import UsageError
@@ -34,7 +37,7 @@ from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from ..wording import lines as lines_in_words
 from .calls import look_at_calls
-from .coverage import could_have_missed, coverage, sizes_refused
+from .coverage import could_have_missed, coverage, not_judged, sizes_refused
 from .cross_check import cross_check
 from .declared_data import undeclared_data
 from .determinism import noisy_arrays, reformed_functions, unsteady
@@ -199,9 +202,9 @@ def check_model(
         )
     ]
     report.arrays = places[0].fitted.renamed
-    if not same_forward(report, places, subject, used):
-        return _finish(report, network, places, subject)
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
+    if not same_forward(report, places, subject, used, rounding):
+        return _finish(report, network, places, subject)
     plain = PlainlyWrong(form, inner)
     for point in (p for p in places if not p.refused):
         with point.left_out_where_refused():
@@ -214,10 +217,13 @@ def check_model(
     still_same_forward(report, report.comparisons, subject)
     filled = [s for s in places if not s.empty]
     if filled:
-        report.findings += cross_check(_confirmed(filled), used)
+        report.findings += cross_check(
+            _confirmed(filled, report.comparisons), used, _Rounding(network, 2.0**-52, used)
+        )
     report.findings += unsteady(report.comparisons, inner, wanted)
     report.findings += reformed_functions(report.comparisons, inner, wanted)
     report.rows = rows_of(report.comparisons)
+    report.findings += not_judged(report.comparisons, rounding.edges, inner, wanted)
     noisy = noisy_arrays(report.comparisons, wanted)
     _fail_noisy(report.rows, noisy)
     if inner is form:
@@ -334,15 +340,24 @@ class _Rounding:
 
     def __init__(self, network: Network, eps: float, seed: int, reformed: bool = False) -> None:
         self._arguments, self._reformed = (network, eps, seed), reformed
-        self._made: SavedRounding | None = None
+
+    @cached_property
+    def _made(self) -> SavedRounding:
+        from .rounding import SavedRounding, in_other_forms, randomly_rounded
+
+        model = in_other_forms if self._reformed else randomly_rounded
+        return SavedRounding(*self._arguments, model)
 
     def __call__(self, point: ModelPoint, case: Case) -> Mapping[str, Any]:
-        if self._made is None:
-            from .rounding import SavedRounding, in_other_forms, randomly_rounded
-
-            model = in_other_forms if self._reformed else randomly_rounded
-            self._made = SavedRounding(*self._arguments, model)
         return self._made(point, case)
+
+    def outputs(self, point: ModelPoint) -> Mapping[str, Any]:
+        """As `SavedRounding.outputs`."""
+        return self._made.outputs(point)
+
+    def edges(self, point: ModelPoint) -> list[str]:
+        """As `SavedRounding.edges`."""
+        return self._made.edges(point) if "_made" in self.__dict__ else []
 
 
 def _of_module(sizes: dict[str, int], shapes: Shapes | None) -> Shapes:
@@ -381,7 +396,10 @@ def _check_present(report: Report, layout: Layout, wanted: set[str] | None) -> N
             )
 
 
-def _confirmed(places: Sequence[ModelPoint]) -> ModelPoint:
+def _confirmed(places: Sequence[ModelPoint], compared: Sequence[Comparison]) -> ModelPoint:
+    """Where every entry has been judged, if there is such a place."""
+    known = [c.point for c in compared if not any(np.isnan(r.ratio).any() for r in c.records)]
+    places = [p for p in places if p in known] or places
     return next((s for role in CONFIRMED for s in places if s.role is role), places[-1])
 
 

@@ -23,7 +23,9 @@ def clips(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     """Clipping of the finished gradients, or of what is carried from step to step."""
     tops: dict[str, list[float]] = {}
     for r in comparison.wrong:
-        top = float(np.max(np.abs(np.where(r.ratio > 1, r.got, 0.0))))
+        # What is zero but for rounding has not been clipped to that.
+        seen = (r.ratio > 1) & ~(np.abs(r.got) <= r.bound)
+        top = float(np.max(np.abs(np.where(seen, r.got, 0.0))))
         if np.isfinite(top) and top > 0:
             tops.setdefault(r.user, []).append(top)
     yield from _clipped_alone(tops)

@@ -114,7 +114,12 @@ class Changes:
         self.__dict__.pop("singles", None)
         size = self.effects.responses.size
         for c in candidates:
-            total, first, last = self.effects.total(c)
+            if c.after and c.is_finished_only and self.effects.spoils(c):
+                continue
+            made = self.effects.bench.tried(c, lambda c=c: self.effects.total(c))  # type: ignore[misc]
+            if made is None:
+                continue
+            total, first, last = made
             if last >= 0 and self.effects.bench.is_at_the_end(c):
                 first = last = END
             change = self.effects.finished(c, total[:, size:].ravel())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...language.network import Network
+from ..harness.arrays import Precision
 from ..harness.compare import Comparison
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Hint, Shapes, wanted_sizes
@@ -17,7 +18,9 @@ from ..verdict import Finding
 from .declared_data import assumed_domains
 from .unseen import sizes_seen, unseen_branches
 
-__all__ = ["could_have_missed", "coverage", "first_above", "seen_lag", "sizes_refused"]
+__all__ = [
+    "could_have_missed", "coverage", "first_above", "not_judged", "seen_lag", "sizes_refused",
+]  # fmt: skip
 
 
 def coverage(
@@ -170,6 +173,35 @@ def could_have_missed(comparisons: Sequence[Comparison], shapes: Shapes | None) 
     filled = [c for c in comparisons if not c.point.empty]
     out += [*sizes_seen(filled), *unseen_branches(c.point for c in filled)]
     return out + _without_zeros(points) + assumed_domains(network)
+
+
+def not_judged(
+    comparisons: Sequence[Comparison],
+    edges: Callable[[ModelPoint], Sequence[str]],
+    form: Precision,
+    wanted: Collection[str] | None = None,
+) -> list[Finding]:
+    """One note on the places and arrays in which entries have no bound, and why."""
+    names: dict[str, None] = {}
+    lost: dict[str, None] = {}
+    places: dict[str, None] = {}
+    for c in comparisons:
+        left = [r.user for r in c.records if np.isnan(r.ratio).any()]
+        left = [n for n in left if wanted is None or n in wanted]
+        if left:
+            names |= dict.fromkeys(f"d{n}" for n in left)
+            places[c.point.label] = None
+            lost |= dict.fromkeys(edges(c.point))
+    if not names:
+        return []
+    why = "the definition has no derivative there (a root of zero, 0/0)"
+    if lost:
+        why = (
+            f"rounding in {form.name} leaves no digit of {' or '.join(sorted(lost, key=len)[:2])} "
+            "there, which a root, a logarithm or a quotient is taken of"
+        )
+    text = f"entries of {', '.join(names)} were not judged at {', '.join(places)}: {why}"
+    return [Finding("not-judged", text)]
 
 
 def sizes_refused(points: Sequence[ModelPoint]) -> list[Finding]:

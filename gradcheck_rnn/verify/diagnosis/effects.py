@@ -15,6 +15,7 @@ from ...derivation.evaluate import gathered
 from ...derivation.responses import Responses
 from ...language.running import to_rows
 from ..harness.compare import ORACLE_UNITS, UNITS, Comparison, Record
+from ..harness.plan import Case
 from .candidates import Bench, Beside, Candidate
 from .parts import PassPart
 from .stacked_cotangents import as_program_takes, stacked_columns
@@ -251,8 +252,27 @@ class Effects:
         if not candidate.after:
             return change
         flat = (self.want + change).reshape(len(self.cases), -1)
+        made = self._finish(candidate, self.cases, flat)
+        return np.nan_to_num(made - self.want, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def spoils(self, candidate: Candidate) -> bool:
+        """Whether what is done to right gradients changes some that are right in the first case.
+
+        Most that is done to finished gradients does, and need not be done in all cases.
+        """
+        width, blocks = self.width, len(self.pieces)
+        want = self.want[:width]
+        made = self._finish(candidate, self.cases[:1], want[None])
+        change = np.nan_to_num(made - want, nan=0.0, posinf=0.0, neginf=0.0)
+        felt = np.abs(change) > self.room[:width]
+        if not felt.any():
+            return False
+        return bool((np.logical_or.reduceat(felt, self.blocks[:blocks]) & ~self.bad[:blocks]).any())
+
+    def _finish(self, candidate: Candidate, cases: Sequence[Case], flat: Array) -> Array:
+        """What a candidate makes of finished gradients of some cases, given a row for each."""
         made = []
-        for case, row in zip(self.cases, flat, strict=True):
+        for case, row in zip(cases, flat, strict=True):
             arrays = {u: a.copy() for u, a in self._whole[id(case)].items()}
             at = 0
             for user, piece in self.pieces:
@@ -262,4 +282,4 @@ class Effects:
             for step in candidate.after:
                 arrays = step(self.point, case, arrays)
             made.append(arrays)
-        return np.nan_to_num(self.flat(made) - self.want, nan=0.0, posinf=0.0, neginf=0.0)
+        return self.flat(made)

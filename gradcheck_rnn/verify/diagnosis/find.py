@@ -78,6 +78,12 @@ def find_mistake(
     found.steps = told_steps(ill)
     if found.stopped:
         found.where.append(STOPPED)
+    if bench.unfit:
+        (first, why), *_ = bench.unfit.items()
+        found.where.append(
+            f"{len(bench.unfit)} of the known mistakes could not be evaluated and were left out, "
+            f"{first} first ({why}); this is a fault of gradcheck-rnn itself, please report it"
+        )
     if not found.found:
         found.where += next_steps(bench, ill, handed)
     return found

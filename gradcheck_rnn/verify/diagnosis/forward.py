@@ -12,7 +12,14 @@ from ..harness.arrays import PRECISIONS
 from ..harness.compare import Comparison, Record
 from ..harness.excess import Excess
 from ..harness.modelpoint import ModelPoint
-from ..harness.outputs import Output, compare_forward, compare_loss, left_by, unsteady_outputs
+from ..harness.outputs import (
+    Output,
+    OutputRounding,
+    compare_forward,
+    compare_loss,
+    left_by,
+    unsteady_outputs,
+)
 from ..harness.subject import Subject
 from ..harness.sweep import LOSS
 from ..outcome import Report
@@ -46,7 +53,13 @@ NOISY = (
 )
 
 
-def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject, seed: int) -> bool:
+def same_forward(
+    report: Report,
+    places: Sequence[ModelPoint],
+    subject: Subject,
+    seed: int,
+    rounding: OutputRounding,
+) -> bool:
     """Compare forward passes; where they clearly differ that is said, and gradients are left."""
     bad: list[tuple[ModelPoint, Output]] = []
     noisy: list[tuple[ModelPoint, Output]] = []
@@ -55,10 +68,10 @@ def same_forward(report: Report, places: Sequence[ModelPoint], subject: Subject,
         found: Sequence[Output] = ()
         with here.left_out_where_refused():
             if subject.forward is not None and subject.with_cotangents:
-                found = compare_forward(here, subject, seed)
+                found = compare_forward(here, subject, seed, rounding)
                 here.ran_forward = True
             elif subject.loss is not None:
-                found = [compare_loss(here, subject, seed)]
+                found = [compare_loss(here, subject, seed, rounding)]
                 losses.append((here, found[0]))
                 here.ran_forward = True
         bad += [(here, r) for r in found if np.any(r.ratio > 1)]

@@ -66,8 +66,11 @@ def fits(
     bench: Bench, candidate: Candidate, comparison: Comparison, cases: Sequence[Case] | None = None
 ) -> bool:
     """Whether a candidate reproduces every record."""
-    records = _ordered(comparison, cases)
-    return all(misfit(bench, candidate, comparison, r) <= 1 for r in records)
+    return _made(bench, candidate, comparison, _ordered(comparison, cases))
+
+
+def _made(bench: Bench, c: Candidate, comparison: Comparison, records: Sequence[Record]) -> bool:
+    return all(misfit(bench, c, comparison, r) <= 1 for r in records)
 
 
 def residual(bench: Bench, candidate: Candidate, comparisons: Sequence[Comparison]) -> float:
@@ -104,7 +107,7 @@ def everywhere(
             records = _ordered(other, telling(other))
             left = [
                 c for c in within_work(bench, left)
-                if all(misfit(bench, c, other, r) <= 1 for r in records)
+                if bench.tried(c, lambda c=c, to=other, of=records: _made(bench, c, to, of))  # type: ignore[misc]
             ]  # fmt: skip
     return left
 

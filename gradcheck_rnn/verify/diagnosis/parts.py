@@ -113,21 +113,24 @@ def _readings(derivation: Derivation) -> Iterator[tuple[str, str]]:
 
 
 def alike(
-    candidate: Candidate, derivation: Derivation, known: Mapping[str, Candidate]
+    candidate: Candidate,
+    derivation: Derivation,
+    known: Mapping[str, Candidate],
+    twins: Mapping[tuple[str, str], _Names] | None = None,
 ) -> Candidate | None:
     """The same mistake in all scans that are built like its own: code that every layer calls.
 
-    ``known`` has the single mistakes of all scans by their ids.
+    ``known`` has the single mistakes of all scans by their ids, ``twins`` is what `_twins` makes.
     """
+    twins = _twins(derivation) if twins is None else twins
     ids = candidate.members or (candidate.id,)
     scans = {m.group(1) for m in (re.search(r":(\w+)[/:]", f"{i}:") for i in ids) if m}
-    programs = {p.scan.name: p for p in derivation.scans}
-    if len(scans) != 1 or not scans <= set(programs):
+    if len(scans) != 1 or not scans <= {p.scan.name for p in derivation.scans}:
         return None
     (scan,) = scans
     both, count, turned = candidate, 1, False
     for other in derivation.scans:
-        renamed = None if other.scan.name == scan else _between(programs[scan], other)
+        renamed = twins.get((scan, other.scan.name))
         if renamed is None:
             continue
         found = [known.get(_renamed(i, renamed)) for i in ids]
@@ -150,17 +153,17 @@ def alike_in_all(derivation: Derivation, single: Sequence[Candidate]) -> list[Ca
     """All mistakes that can be the same in several scans, each once."""
     if len(derivation.scans) < 2:
         return []
-    known = {c.id: c for c in single if not c.members}
+    known, twins = {c.id: c for c in single if not c.members}, _twins(derivation)
     first: dict[str, str] = {}  # scan → the first that is built like it
     for program in derivation.scans:
-        same = (n for n in first.values() if _between(derivation.program(n), program) is not None)
+        same = (n for n in first.values() if (n, program.scan.name) in twins)
         first[program.scan.name] = next(same, program.scan.name)
     leaders = {n for n in first.values() if list(first.values()).count(n) > 1}
     out = []
     for c in single if leaders else ():
         ids = c.members or (c.id,)
         if all(any(f":{n}/" in i or f":{n}:" in i for n in leaders) for i in ids):
-            found = alike(c, derivation, known)
+            found = alike(c, derivation, known, twins)
             if found is not None:
                 out.append(found)
     return out
@@ -189,6 +192,15 @@ class _Names(dict[str, str]):
     """What the names of one scan are called in another, and whether it runs the other way."""
 
     turned = False
+
+
+def _twins(derivation: Derivation) -> dict[tuple[str, str], _Names]:
+    """By two scans that are built alike, what the names of one are called in the other."""
+    return {
+        (a.scan.name, b.scan.name): names
+        for a in derivation.scans for b in derivation.scans
+        if a is not b and (names := _between(a, b)) is not None
+    }  # fmt: skip
 
 
 def _between(one: ScanProgram, other: ScanProgram) -> _Names | None:

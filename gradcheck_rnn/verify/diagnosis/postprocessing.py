@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,20 @@ from ..harness.plan import Case
 from ..hints import factor_text
 from .candidates import After, Arrays, Candidate
 from .clipping import clips
+from .exchanged import exchanged
 
 __all__ = ["alike_arrays", "called", "postprocessing"]
 
 Array = NDArray[Any]
 Factor = Callable[[ModelPoint], float]
-#: Wrong names beyond which two are taken for exchanged only if one is what the other should be.
-MANY = 60
 
 
 def postprocessing(comparison: Comparison, wrong: set[str]) -> list[Candidate]:
     """Candidates for what is wrong at one point (names of the definition)."""
     found: dict[str, Candidate] = {}
     for make in (
-        _factors, _packing, _swapped, _transposed, _summed, _spots, clips, _users_scaled, _sequences
+        _factors, _packing, exchanged, _transposed, _summed, _spots, clips, _users_scaled,
+        _sequences,
     ):  # fmt: skip
         for c in make(comparison, wrong):
             found.setdefault(c.id, c)
@@ -241,49 +240,6 @@ def _packing(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
     yield Candidate(
         f"packing:{orders}", "packing", " and ".join(words), after=(change,), touches=names
     )
-
-
-def _swapped(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:
-    """Two gradients of one shape exchanged."""
-    fitted = comparison.point.fitted
-    held = [(u, k) for u in fitted.arguments for k in range(len(fitted.pieces[u]))]
-    many = len(wrong) > MANY
-    for one, other in combinations(held, 2):
-        a, b = (fitted.pieces[u][k] for u, k in (one, other))
-        if a.index.shape != b.index.shape or not {a.name, b.name} <= wrong:
-            continue
-        if many and not _is_other(comparison, one, other):
-            continue
-
-        def change(
-            point: ModelPoint, case: Case, arrays: Arrays,
-            one: tuple[str, int] = one, other: tuple[str, int] = other,
-        ) -> Arrays:  # fmt: skip
-            flat = {u: arrays[u].reshape(-1).copy() for u in {one[0], other[0]}}
-            p, q = (point.fitted.pieces[u][k] for u, k in (one, other))
-            if p.index.shape != q.index.shape:  # equal at one point by its sizes alone
-                return arrays
-            flat[one[0]][p.index] = p.sign * q.sign * arrays[other[0]].reshape(-1)[q.index]
-            flat[other[0]][q.index] = p.sign * q.sign * arrays[one[0]].reshape(-1)[p.index]
-            return {**arrays, **{u: x.reshape(arrays[u].shape) for u, x in flat.items()}}
-
-        yield Candidate(
-            f"swapped:{a.name},{b.name}", "swapped", f"d{a.name} and d{b.name} exchanged",
-            after=(change,), touches=frozenset({a.name, b.name}),
-        )  # fmt: skip
-
-
-def _is_other(comparison: Comparison, one: tuple[str, int], other: tuple[str, int]) -> bool:
-    """Whether an array is what another should be, up to its sign, in the first case."""
-    u, v = one[0], other[0]
-    case = comparison.records[0].case
-    records = {r.user: r for r in comparison.records if r.case is case}
-    if u not in records or v not in records:
-        return False
-    p, q = (comparison.point.fitted.pieces[n][i] for n, i in (one, other))
-    gap = np.abs(records[u].got.reshape(-1)[p.index]) - np.abs(records[v].want.reshape(-1)[q.index])
-    bound = records[u].bound.reshape(-1)[p.index] + records[v].bound.reshape(-1)[q.index]
-    return bool(np.all(np.abs(gap) <= bound))
 
 
 def _transposed(comparison: Comparison, wrong: set[str]) -> Iterator[Candidate]:

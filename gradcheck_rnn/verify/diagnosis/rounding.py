@@ -10,28 +10,36 @@ A function may also be evaluated in another form, which rounds numbers of the si
 as (1 + tanh(x/2))/2 is known to half a unit of one, not of itself, and is zero where that is all of
 it. Hardware does the same (an approximate tanh has an absolute error). `in_other_forms` moves every
 function by that much.
+
+Where rounding carries the argument of a root, of a logarithm or of a quotient to its zero (1 − a²
+where a rounds to one), the formula is none to compute in that format: no digit of what it gives
+there is known, nor need it be a number. What depends on it has no bound.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...calculus import terms as T
+from ...calculus.printing.text import to_text
 from ...calculus.terms import Sym, Term
 from ...derivation import Derivation, derive
 from ...derivation.evaluate import Run
 from ...derivation.numeric_terms import TermEvaluator
 from ...derivation.weight_products import WeightProducts
 from ...language.network import Network
+from ...language.running import to_rows
 from ...streams import Stream, generator
 from ..harness.layout import Fitted
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
+from ..harness.sweep import LOSS
 from .stacked_cotangents import pulled_back, stacked_columns
 
 __all__ = ["SavedRounding", "in_other_forms", "randomly_rounded"]
@@ -48,9 +56,122 @@ AT_ONCE = 2**14
 RELATIVE = frozenset({"sqrt", "log", "relu"})
 #: Functions whose range is narrower than one: σ is half of 1 + tanh.
 RANGE = {"sigmoid": 0.5}
+#: Where functions end, or have no slope.
+EDGES = {"sqrt": 0.0, "log": 0.0, "log1p": -1.0}
+#: An argument that is no larger than so many times its rounding may be zero.
+REACH = 4.0
 
 
-def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> type[TermEvaluator]:
+class Rounded(TermEvaluator):
+    """An evaluator that moves the result of every operation by one unit up or down.
+
+    Not a number, where moved: what is computed of an argument that rounding carries to its edge.
+    A kink that rounding may cross is crossed in every second draw.
+
+    Attributes
+    ----------
+    factors : callable
+        Factors of one unit up or down, of a shape.
+    draws : int
+        If not 0, every result is there 1 + draws times: as it is, and moved so many times.
+    Still : type
+        Without draws, what moves nothing and has to run first, else no edge is seen.
+    reached : dict
+        The arguments that have been carried to their edges.
+    unmoved : list
+        The arguments with an edge as they are, in the order in which every run meets them.
+    numbers : iterator
+        Tells one run from the next.
+    """
+
+    factors: ClassVar[Callable[[tuple[int, ...]], Array]]
+    draws: ClassVar[int]
+    Still: ClassVar[type[TermEvaluator]]
+    still: ClassVar[bool] = False
+    reached: ClassVar[dict[Term, None]]
+    unmoved: ClassVar[list[Array]]
+    numbers: ClassVar[Iterator[int]]
+
+    def __init__(self, sizes: Mapping[str, int], dtype: Any) -> None:
+        super().__init__(sizes, dtype)
+        self._held: dict[int, Array] = {}  # by the identity of an operand with an edge
+        self._met, self._number = 0, next(type(self).numbers)
+
+    def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
+        """The value of a term, with all operations in it moved."""
+        if isinstance(term, T.Greater):
+            left, right = (self(x, lookup) for x in term.operands)
+            return self._either(left - right)
+        operand, _ = edge = _edge(term)
+        if operand is not None:
+            self._held.setdefault(id(operand), np.zeros(()))
+        found = super().__call__(term, lookup)
+        if term.operands and not self.still:
+            found = self._rounded(found)  # variables have been when they were made
+        if id(term) in self._held:
+            self._held[id(term)] = found
+        if operand is not None:
+            self._leave_out(found, self._held[id(operand)] - edge[1], operand)
+        return found
+
+    def _rounded(self, found: Array) -> Array:
+        if not self.draws:
+            return np.asarray(found * type(self).factors(found.shape))
+        shape = np.broadcast_shapes((1 + self.draws, 1, 1, 1), found.shape)
+        out = np.array(np.broadcast_to(found, shape))
+        np.multiply(out[1:], type(self).factors((self.draws, *shape[1:])), out=out[1:])
+        return out
+
+    def _leave_out(self, found: Array, x: Array, operand: Term) -> None:
+        """Make a result no number where x may be zero for all that is known of its operand."""
+        near = self._near(x)
+        if near is not None:
+            self.reached[operand] = None
+            moved = found[1:] if self.draws else found
+            moved[...] = np.where(near, np.nan, moved)
+
+    def _either(self, x: Array) -> Array:
+        """[x > 0], the other way in every second draw where rounding may turn it."""
+        found = (x.real > 0).astype(x.dtype)
+        near = self._near(x)
+        if near is not None and self.draws:
+            found[1::2] = np.where(near, 1 - found[0], found[1::2])
+        elif near is not None and self._number % 2:
+            found = np.where(near, 1 - found, found)
+        return found
+
+    def _near(self, x: Array) -> Array | None:
+        """Where x may be zero for all that is known of it; None if nowhere, or not moved."""
+        if self.draws:
+            if x.ndim < 4 or len(x) == 1:
+                return None
+            moved, x = x[1:], x[0]
+        elif self.still:
+            self.unmoved.append(x)
+            return None
+        else:
+            self._met += 1
+            if self._met > len(self.unmoved):
+                return None
+            moved, x = x[None], self.unmoved[self._met - 1]
+        with np.errstate(all="ignore"):
+            slip = np.max(np.abs(moved - x), axis=0)
+            near = (slip > 0) & (np.abs(x) <= REACH * slip)
+        return near if near.any() else None
+
+
+def _edge(term: Term) -> tuple[Term | None, float]:
+    """The operand that a term, or its slope, has an end in, and where; None if it has none."""
+    if isinstance(term, T.Divide):
+        return term.operands[1], 0.0
+    if isinstance(term, T.Power) and not (term.exponent.is_Integer and term.exponent >= 0):
+        return term.operands[0], 0.0
+    if isinstance(term, T.Apply) and term.fname in EDGES:
+        return term.x, EDGES[term.fname]
+    return None, 0.0
+
+
+def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> type[Rounded]:
     """An evaluator that moves the result of every operation by one unit up or down.
 
     With ``draws`` every result is there 1 + draws times, (1 + draws, K, n, B) with an axis for
@@ -66,27 +187,17 @@ def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> ty
             return drawn[at : at + size].reshape(shape)
         return units[rng.integers(0, 2, size=shape, dtype=np.int8)]
 
-    class RandomlyRounded(TermEvaluator):
-        def __call__(self, term: Term, lookup: Callable[[Sym], Any]) -> Any:
-            found = super().__call__(term, lookup)
-            if not term.operands:
-                return found  # variables are rounded when they are made, numbers are exact
-            if not draws:
-                return found * factors(found.shape)
-            out, (_, *one) = _repeated(found, draws)
-            np.multiply(out[1:], factors((draws, *one)), out=out[1:])
-            return out
+    class RandomlyRounded(Rounded):
+        pass
 
-    return RandomlyRounded
+    made = RandomlyRounded
+    made.factors, made.draws = staticmethod(factors), draws
+    made.reached, made.unmoved, made.numbers = {}, [], count()
+    made.Still = type("Still", (made,), {"still": True})
+    return made
 
 
-def _repeated(found: Array, draws: int) -> tuple[Array, tuple[int, ...]]:
-    """A result that is there 1 + draws times, and its shape."""
-    shape = np.broadcast_shapes((1 + draws, 1, 1, 1), found.shape)
-    return np.array(np.broadcast_to(found, shape)), shape
-
-
-def in_other_forms(eps: float, rng: np.random.Generator, draws: int = 0) -> type[TermEvaluator]:
+def in_other_forms(eps: float, rng: np.random.Generator, draws: int = 0) -> type[Rounded]:
     """As `randomly_rounded`, with functions known to a unit of their range or of their argument.
 
     Exponentials and softmax are known to as many units as their argument has: exp(x) is
@@ -145,7 +256,7 @@ class SavedRounding:
         network: Network,
         eps: float,
         seed: int,
-        model: Callable[..., type[TermEvaluator]] = randomly_rounded,
+        model: Callable[..., type[Rounded]] = randomly_rounded,
     ) -> None:
         self.network, self.eps, self.seed, self.model = network, eps, seed, model
         self._derivation: Derivation | None = None
@@ -153,6 +264,7 @@ class SavedRounding:
         self._points: dict[int, ModelPoint] = {}
         self._kept: tuple[ModelPoint, list[Run]] | None = None
         self._samples: dict[tuple[int, int], dict[str, Array]] = {}
+        self._edges: dict[int, list[dict[Term, None]]] = {}
 
     def _runs(self, point: ModelPoint, draws: int = 0) -> Iterator[Run]:
         """The program as it is, then with every operation moved by one unit up or down.
@@ -165,7 +277,8 @@ class SavedRounding:
         plain = self.model is randomly_rounded
         rng = generator(self.seed, Stream.SAVED_ROUNDING if plain else Stream.OTHER_FORMS)
         moved = self.model(self.eps, rng, draws)
-        kinds: list[type[TermEvaluator]] = [moved] if draws else [TermEvaluator, *[moved] * DRAWS]
+        kinds = [moved] if draws else [moved.Still, *[moved] * DRAWS]
+        self._edges.setdefault(id(point), []).append(moved.reached)
         for evaluator in kinds:
             with np.errstate(all="ignore"):
                 yield Run(self._derivation, columns, point.sizes, point.lengths, evaluator)
@@ -204,10 +317,39 @@ class SavedRounding:
             weights = None if together else WeightProducts
             found = [pulled_back(r, point, given, len(cases), weights=weights) for r in runs]
         for k, one in enumerate(cases):
-            with np.errstate(all="ignore"):
-                self._samples[id(point), id(one)] = {
-                    n: np.nan_to_num(
-                        np.stack([f[n][k] - a[k] for f in found[1:]]), posinf=0, neginf=0
-                    )
-                    for n, a in found[0].items()
-                }
+            self._samples[id(point), id(one)] = {
+                n: self._deviations(point, a[k], [f[n][k] for f in found[1:]])
+                for n, a in found[0].items()
+            }
+
+    def outputs(self, point: ModelPoint) -> dict[str, Array]:
+        """Samples (draws, \\*shape) of deviations of the outputs and the loss, by name."""
+        with np.errstate(all="ignore"):
+            still, *moved = (self._made(run) for run in self._runs(point))
+        return {n: self._deviations(point, a, [m[n] for m in moved]) for n, a in still.items()}
+
+    def _made(self, run: Run) -> dict[str, Array]:
+        """Outputs of a run in the public layout, and its loss."""
+        outputs = self.network.outputs
+        losses = [a for r in self.network.loss_terms for t, a in run.series[r.name].items() if t]
+        return {LOSS: sum((np.sum(a) for a in losses), start=np.zeros(()))} | {
+            n: to_rows(ref, run.output(n)) for n, ref in outputs.items()
+        }
+
+    def edges(self, point: ModelPoint) -> list[str]:
+        """Arguments of which rounding leaves no digit, as far as was looked at, in words."""
+        assert self._derivation is not None
+        made = {e.name: e.rhs for p in self._derivation.scans for e in p.equations}
+        seen = dict.fromkeys(t for found in self._edges.get(id(point), ()) for t in found)
+        of = (made.get(t.name, t) if isinstance(t, Sym) else t for t in seen)
+        return list(dict.fromkeys(map(to_text, of)))
+
+    def _deviations(self, point: ModelPoint, base: Array, moved: Sequence[Array]) -> Array:
+        """Samples (draws, \\*shape) of deviations, infinite where rounding leaves no number.
+
+        Where the program has no number as it is, and rounding is not the reason, it tells nothing.
+        """
+        with np.errstate(all="ignore"):
+            found = np.stack([m - base for m in moved])
+        lost = np.isfinite(base) | any(self._edges[id(point)])
+        return np.where(np.isfinite(found), found, np.where(lost, np.inf, 0.0))

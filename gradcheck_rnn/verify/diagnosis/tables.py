@@ -57,11 +57,15 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
         more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
         said = f"wrong in {len(failing)} of {len(found)} probes ({', '.join(shown)}{more})"
         reasons = (Finding("count", said),)
+    elif not _judged([r for _, r in found]):
+        verdict = Verdict.UNDECIDED
+        reasons = (Finding("not-judged", "entries have no derivative or no bound at any point"),)
     states = np.where(worst.ratio > 1, EntryState.FAIL, EntryState.PASS).astype(np.int8)
     # A gradient that is zero, or below the numbers of the format, is resolved by no bound.
     fine = [
-        relative_resolution(r.got, r.want, r.bound)
-        for s, r in found if np.any(np.abs(r.want) > s.sunk)
+        relative_resolution(r.got[known], r.want[known], r.bound[known])
+        for s, r in found for known in [np.isfinite(r.ratio)]
+        if np.any(np.abs(r.want[known]) > s.sunk) or np.isinf(r.ratio).any()
     ]  # fmt: skip
     return Row(
         name=user,
@@ -81,6 +85,14 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
         ratios=worst.ratio,
         states=states,
     )
+
+
+def _judged(records: Sequence[Record]) -> bool:
+    """Whether every entry of an array was judged in some probe, at one of its shapes at least."""
+    open_: dict[tuple[int, ...], Array] = {}
+    for r in records:
+        open_[r.ratio.shape] = np.isnan(r.ratio) & open_.get(r.ratio.shape, True)
+    return any(not left.any() for left in open_.values())
 
 
 def _aggregates(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> str:

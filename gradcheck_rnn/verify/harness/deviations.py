@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,7 @@ from .arrays import Precision
 from .layout import Fitted
 from .subject import Subject
 
-__all__ = [
-    "line_noise",
-    "neighbour",
-]
+__all__ = ["deviations", "gap", "line_noise", "neighbour"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -71,3 +68,14 @@ def line_noise(
             level = np.where(fifth <= 4 * sixth, sixth, 0.0)
             worst[user] = np.maximum(worst.get(user, 0.0), level)
     return {user: NOISES * spread(level[None]) for user, level in worst.items()}
+
+
+def gap(now: Array, first: Array) -> Array:
+    """How far a value is from the first one; equal infinities deviate by nothing."""
+    with np.errstate(all="ignore"):
+        return np.where(now == first, 0.0, now - first)
+
+
+def deviations(runs: Sequence[Mapping[str, Array]], user: str, got: Array) -> Array:
+    """How far an array of each run is from what was got, (runs, \\*shape)."""
+    return gap(np.stack([r[user] for r in runs]), got) if runs else np.zeros((0, *got.shape))

@@ -16,7 +16,7 @@ from ...language.numeric import holding_frozen, recording_frozen
 from ...language.stacks import flat, to_back, to_front, unflat
 from ...language.values import ArrayValue, Expr, Weight
 
-__all__ = ["PerturbedSteps", "Tap", "by_products_only", "over_step", "times"]
+__all__ = ["BELOW", "PerturbedSteps", "Tap", "by_products_only", "over_step", "times"]
 
 Array = NDArray[Any]
 #: The imaginary step: its square is lost in any real part, its products do not underflow.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..roundoff import spread
 from ..verdict import judge
 from .aggregates import Along, Whole
 from .excess import Excess, Suspect
@@ -15,7 +16,7 @@ from .modelpoint import ModelPoint
 from .plan import Case
 from .sweep import Gradients
 
-__all__ = ["SPREADS", "Comparison", "Record", "ratio_of"]
+__all__ = ["SPREADS", "Comparison", "Record", "ratio_of", "room"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -65,6 +66,18 @@ class Comparison:
 
 
 def ratio_of(got: Array, want: Array, bound: Array) -> Array:
-    """Error ÷ bound by entry, infinite where what should be finite is not."""
+    """Error ÷ bound by entry, infinite where what should be finite is not.
+
+    Not a number where the definition has none, or no bound: there nothing is judged.
+    """
     ratio = judge(got, want, bound)
-    return np.where(np.isfinite(want) & ~np.isfinite(got), np.inf, ratio)
+    known = np.isfinite(want) & np.isfinite(bound)
+    return np.where(known & ~np.isfinite(got), np.inf, ratio)
+
+
+def room(samples: Array) -> Array:
+    """What deviations under rounding allow each entry; infinite where they leave no number."""
+    lost = np.any(np.isinf(samples), axis=0)
+    if not lost.any():
+        return SPREADS * spread(samples)
+    return np.where(lost, np.inf, SPREADS * spread(np.where(lost, 0.0, samples)))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.blind_faults import outcome
+from benchmarks.blind_faults import FAULTS, check, outcome
 from benchmarks.time_to_name import Code
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
-from gradcheck_rnn.verify.diagnosis.candidates import Bench, derived_candidates
+from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.effects import Effects
 from gradcheck_rnn.verify.diagnosis.own_recursions import own_recursions
@@ -69,6 +69,27 @@ def test_of_the_second_corpus_is_named(fault: str, words: str) -> None:
     said = outcome([fault]).said
     assert "what you get with: " in said
     assert words in said
+
+
+def test_nothing_is_said_of_rounding_where_an_array_should_be_zero() -> None:
+    """Neither that another one's gradient lost its digits, nor that zero was clipped to 1e-17."""
+    assert "unstable" not in str(check("bipool", [FAULTS["bipool/bias-copied"].edit]))
+    assert "clipped" not in outcome(["onegate/one-sum-for-all"]).said
+
+
+def test_what_cannot_be_evaluated_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Effects.total
+
+    def total(self: Effects, candidate: Candidate) -> Any:
+        if candidate.kind == "final":
+            raise ValueError("shapes")
+        return whole(self, candidate)
+
+    monkeypatch.setattr(Effects, "total", total)
+    said = outcome(["gru/stale-delta"]).said
+    assert "δr_t with δa_{z,t} instead of δa_{c,t}" in said
+    assert "of the known mistakes could not be evaluated and were left out" in said
+    assert "(shapes); this is a fault of gradcheck-rnn itself" in said
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ KINDS = (
         ("ltc/gradient-doubled ltc/tau-not-squared", "and not the cotangent of h, and ∇τ without"),
         ("luong/wrong-axis", "δe_t with α_tᵀ δα_t summed over the sequences, not over the units"),
         ("retain/first-head-for-all", "of S_final for the first head is taken for every head"),
+        ("bipool/plain-mean", "the plain mean of δα instead of αᵀ δα in"),
+        ("bipool/bias-copied", "∇b_g is ∇b_f, the gradient of another array"),
+        ("bipool/read-in-wrong-order", "in reversed order of time what comes from outside scan"),
         (
             "torch_gru/order",
             "and of biases, of arrays that hold the same values in dbias_ih_l0 alone",
